@@ -92,7 +92,8 @@ impl Activity {
         self.held.borrow_mut()
     }
 
-    /// Counts what hyper holds from now on, which speaks HTTP/1.1 or HTTP/2; `bytes_max` is the share of the connection.
+    /// Counts what hyper holds from now on, which speaks HTTP/1.1 or HTTP/2; `bytes_max` is the share of the
+    /// connection.
     pub(crate) fn count_unsent(&self, bytes_max: usize, is_http1: bool) {
         self.unsent.get_or_init(|| Box::new(Unsent::new(bytes_max, is_http1)));
     }
@@ -212,8 +213,8 @@ impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Answer<B> {
         Poll::Ready(Some(Ok(frame)))
     }
 
-    /// Looks whether the body goes on after the last byte that was announced, since hyper does not ask any more then. As
-    /// far as that can be told: what comes later is not sent.
+    /// Looks whether the body goes on after the last byte that was announced, since hyper does not ask any more then.
+    /// As far as that is known: what comes later is not sent.
     fn check_end(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         while self.left == Some(0)
             && self.body.as_ref().is_some_and(|body| !body.is_end_stream())

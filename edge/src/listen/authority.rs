@@ -179,7 +179,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        // Whoever trusts the authority has its certificate: the leaf alone is sent.
+        // A client that trusts the authority has its certificate: the leaf alone is sent.
         let certified = CertifiedKey::from_der(vec![certificate.into()], key, &self.provider)?;
         Ok(Leaf { key: Arc::new(certified), made: now, not_after })
     }

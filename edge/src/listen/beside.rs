@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::Interim;
 
-/// The stream that is given to hyper. hyper flushes it when it holds no bytes of its own any more, and at the end of each
-/// of its turns; so between a flush and the next write, whatever is written stands between two messages.
+/// The stream that is given to hyper. hyper flushes it when it holds no bytes of its own any more, and at the end of
+/// each of its turns; so between a flush and the next write, whatever is written stands between two messages.
 pub(crate) struct Beside<T> {
     io: T,
     interim: Arc<Interim>,

@@ -64,7 +64,8 @@ impl Certificates {
     /// Reads the certificates that `tls` names, with paths relative to `base_dir`, and those that an authority issued
     /// before; or opens the local authority in `data_dir`, and makes it where there is none.
     ///
-    /// `knows`, and `pattern_of`, only decide where the authority is local, and by ACME: files alone answer for every name.
+    /// `knows`, and `pattern_of`, only decide where the authority is local, and by ACME: files alone answer for every
+    /// name.
     ///
     /// # Errors
     /// All of [`Error`].
@@ -207,8 +208,8 @@ impl Certificates {
         }
     }
 
-    /// What is to be answered to an authority that asks `host` for `path` over plain HTTP; nothing unless it looks for a
-    /// proof that it was promised a moment ago.
+    /// What is to be answered to an authority that asks `host` for `path` over plain HTTP; nothing unless it looks for
+    /// a proof that it was promised a moment ago.
     #[must_use]
     pub fn http_proof(&self, host: &str, path: &str) -> Option<String> {
         match &self.source {
@@ -253,8 +254,8 @@ impl Certificates {
     }
 
     /// Orders a certificate for each of `names` that no file covers, and renews them; each comes with the app that has
-    /// it, and of an app those that matter most come first. Never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime. `names` is asked
-    /// every second.
+    /// it, and of an app those that matter most come first. Never ends. To be dropped when it is not wanted any more;
+    /// it must be inside a tokio runtime. `names` is asked every second.
     pub async fn keep_issued(self, names: impl Fn() -> Vec<(AppName, String)> + Send + Sync + 'static, limits: Limits) {
         let Source::Acme { acme, files, knows } = self.source else { return std::future::pending().await };
         let names = move || {

@@ -70,8 +70,8 @@ impl Changes {
         done
     }
 
-    /// Reads the files again if they may have changed, or were not good the last time; an error is given only where it is
-    /// another than before. To be called every so often.
+    /// Reads the files again if they may have changed, or were not good the last time; an error is given only where it
+    /// is another than before. To be called every so often.
     pub(crate) fn look(&self, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         let before = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

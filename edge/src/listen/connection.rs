@@ -1,6 +1,6 @@
 //! One connection from its handshake to its end: the engine speaks HTTP on it, where the listener has a lane, or hyper
-//! does. This drives hyper, writes what it collected, and ends it when a limit is over or the edge drains; the engine is
-//! driven by [`super::engine`].
+//! does. This drives hyper, writes what it collected, and ends it when a limit is over or the edge drains; the engine
+//! is driven by [`super::engine`].
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -163,7 +163,7 @@ async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, limits: &Connecti
 /// Where a connection of HTTP/1.1 is when the library begins to speak on it.
 struct Begun {
     watch: Watch,
-    /// The peer is to be told that its next request is the last.
+    /// The next answer tells the peer that it is the last.
     finishes: bool,
 }
 

@@ -6,11 +6,12 @@
 //! Here a handshake advances by *steps*: a step is one poll of its future, such as the one that reads a `ClientHello`
 //! and signs the answer. Steps and accepted connections are counted by *turns*. A turn ends when the runtime has polled
 //! for I/O, and every task that this woke has its place before the next turn's steps. Within a turn there are at most
-//! [`STEPS_PER_TURN`] steps, none of which begins later than [`TURN_SHARE`] after the first; clients take turns at them.
+//! [`STEPS_PER_TURN`] steps, none of which begins later than [`TURN_SHARE`] after the first; clients take turns at
+//! them.
 //!
 //! How many handshakes are under way is bounded, in all and for each address. A connection for which there is no room
-//! takes the place of the oldest one that waits for its client, once that is old enough; until then nothing is accepted,
-//! and further connections wait in the system's backlog.
+//! takes the place of the oldest one that waits for its client, once that is old enough; until then nothing is
+//! accepted, and further connections wait in the system's backlog.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -34,7 +35,7 @@ pub(crate) const STEPS_PER_TURN: usize = 8;
 /// Connections that are accepted in one turn: each costs some system calls.
 pub(crate) const ACCEPTS_PER_TURN: usize = 4;
 /// How long after the first step of a turn another one may begin. A handshake with a signature by ECDSA P-256 takes
-/// about as long, so that there is seldom more than one of them in a turn.
+/// about as long, so that there is rarely more than one of them in a turn.
 const TURN_SHARE: Duration = Duration::from_micros(100);
 
 /// How many handshakes may be under way.
@@ -99,7 +100,8 @@ struct Share {
 struct Turn {
     accepted: usize,
     steps: usize,
-    /// Start of its first step, by the system's clock: the share is of processor time, which a paused test clock would hide.
+    /// Start of its first step, by the system's clock: the share is of processor time, which a paused test clock would
+    /// hide.
     began: Option<std::time::Instant>,
 }
 
@@ -169,7 +171,8 @@ impl Handshakes {
     pub(crate) async fn keep_turns(&self) {
         loop {
             self.turn_wanted.notified().await;
-            // Deferred until the runtime has polled for I/O: every task that this wakes is ahead of the next turn's steps.
+            // Deferred until the runtime has polled for I/O: every task that this wakes is ahead of the next turn's
+            // steps.
             tokio::task::yield_now().await;
             self.begin_turn();
         }

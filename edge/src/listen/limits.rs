@@ -15,7 +15,7 @@ use super::handshakes::{Client, HandshakeLimits};
 use super::response_memory::{Held, ResponseMemory};
 use crate::engine;
 
-/// Bytes of a target up to which it is read, so that one that is too long is told from fields that are too large.
+/// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too large.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
@@ -95,7 +95,7 @@ pub(crate) struct Permit {
     tally: Arc<Tally>,
 }
 
-/// The open connections of one [`super::serve`], whoever holds them: a proxied upgrade outlives its request.
+/// The open connections of one [`super::serve`], whatever holds them: a proxied upgrade outlives its request.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     open: AtomicUsize,

@@ -1,11 +1,11 @@
 //! Sockets, TLS and HTTP on them, with every limit of a connection; nothing here knows an app, a path or a file.
 //!
 //! [`bind_all`] opens one socket per serving thread, [`Certificates`] says who the edge is, and [`serve`] takes
-//! connections from one socket on one thread until it is told to drain. A connection goes through `serve` (accepted,
-//! counted), `tls` (handshake, rationed by `handshakes`), `connection` (HTTP/1.1 or HTTP/2, by the engine, which `engine`
-//! drives, or by hyper, with the clocks of `watch`), and never leaves its thread. What hyper writes for HTTP/2 is
-//! collected per turn by `coalesce`. Certificates that no file brings are ordered by `acme`; sessions that are resumed
-//! have their tickets by `tickets`, and files that change are seen by `changes`.
+//! connections from one socket on one thread until it drains. A connection goes through `serve` (accepted,
+//! counted), `tls` (handshake, rationed by `handshakes`), `connection` (HTTP/1.1 or HTTP/2, by the engine, which
+//! `engine` drives, or by hyper, with the clocks of `watch`), and never leaves its thread. What hyper writes for HTTP/2
+//! is collected per turn by `coalesce`. Certificates that no file brings are ordered by `acme`; sessions that are
+//! resumed have their tickets by `tickets`, and files that change are seen by `changes`.
 
 mod acme;
 mod answer;

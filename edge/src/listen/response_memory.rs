@@ -1,9 +1,9 @@
-//! Memory of response bodies that clients asked for and have not taken: one budget for all connections, with a share for
-//! each address, and whose responses end when it is used up.
+//! Memory of response bodies that clients asked for and have not taken: one budget for all connections, with a share
+//! for each address, and whose responses end when it is used up.
 //!
 //! A connection reports what it holds after each of its turns. While the budget is used up, all read in the smallest
-//! pieces that keep them going, and those whose clients have taken nothing for the longest time are called upon to let
-//! go: they reset the streams that stall, or close a socket that takes nothing.
+//! pieces that keep them going, and those whose clients have taken nothing for the longest time are called upon to
+//! release it: they reset the streams that stall, or close a socket that takes nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -53,7 +53,7 @@ struct Claim {
     address: Option<Arc<AtomicUsize>>,
     /// Since when its client has taken nothing of a part of it.
     stalled_ms: AtomicU64,
-    /// It is to let go of what its client does not take.
+    /// It is to drop what its client does not take.
     is_called: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -136,7 +136,7 @@ impl ResponseMemory {
         self.is_used_up() || claim.address.as_ref().is_some_and(|held| self.exceeds_address(held) > 0)
     }
 
-    /// How much an address has to let go of until it has an eighth of its share free.
+    /// Bytes that an address has to release until an eighth of its share is free.
     fn exceeds_address(&self, held: &AtomicUsize) -> usize {
         excess(held.load(Ordering::Relaxed), self.address_bytes_max)
     }
@@ -213,8 +213,8 @@ impl Held {
         Self { memory: Some(memory), address, claim: None }
     }
 
-    /// Reports what the connection holds, since when its client has taken nothing of a part of it, and who is to be woken
-    /// if it is to let go of that.
+    /// Reports what the connection holds, since when its client has taken nothing of a part of it, and who is to be
+    /// woken if it is to drop that.
     pub(crate) fn set(&mut self, bytes: usize, stalled: impl FnOnce() -> Option<Instant>, waker: &Waker) {
         let Some(memory) = &self.memory else { return };
         if bytes == 0 && self.claim.is_none() {
@@ -248,7 +248,7 @@ impl Held {
         }
     }
 
-    /// Whether the connection was called upon to let go of what its client does not take.
+    /// Whether the connection was called upon to drop what its client does not take.
     pub(crate) fn take_call(&self) -> bool {
         let is_called = self.claim.as_ref().map(|claim| &claim.is_called);
         is_called.is_some_and(|called| called.load(Ordering::Relaxed) && called.swap(false, Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! Takes connections from one listening socket on one thread, until told to drain.
+//! Accepts connections from one listening socket on one thread, until it drains.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -81,7 +81,7 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// The connections of this socket, to be told of the drain, and cut at its end.
+/// The connections of this socket, which are notified of the drain, and cut at its end.
 #[derive(Default)]
 struct Table(RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>);
 
@@ -102,9 +102,9 @@ impl Drop for Listed {
 /// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and the futures of `service` stay on this
 /// thread. Nothing that happens on a connection ends it, nor does a lack of file descriptors or memory for sockets.
 ///
-/// When it drains, connections that wait to be accepted are still taken, and each is told that no further request is
-/// welcome (`GOAWAY`, `Connection: close`); requests that are under way, or about to come on a connection that was just
-/// made, are answered.
+/// When it drains, connections that wait to be accepted are still taken, and each is announced that no further request
+/// is welcome (`GOAWAY`, `Connection: close`); requests that are under way, or about to come on a connection that was
+/// just made, are answered.
 ///
 /// `service` is called once per request. A request whose peer goes away has its future dropped.
 ///

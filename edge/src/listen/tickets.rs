@@ -26,7 +26,7 @@ use super::changes::Changes;
 
 /// Seconds that tickets are sealed with one key.
 const PERIOD_S: u64 = 12 * 60 * 60;
-/// Seconds for which a client is told to keep a ticket: each one opens that long, and at most twice as long.
+/// Lifetime of a ticket in seconds: each one opens that long, and at most twice as long.
 const LIFETIME_S: u32 = 12 * 60 * 60;
 /// Bytes of a key's name.
 const NAME_BYTES: usize = 16;
@@ -161,7 +161,7 @@ impl Tickets {
         Ok(Self { file, purpose, ring: ArcSwap::from_pointee(ring) })
     }
 
-    /// The keys of this period; without a lock, and derived anew by whoever comes first in the next one.
+    /// The keys of this period; without a lock, and derived again by the first use in the next one.
     fn ring(&self) -> Option<Arc<Ring>> {
         let (now, secrets) = (period(SystemTime::now()), self.file.secrets.load());
         let ring = self.ring.load_full();

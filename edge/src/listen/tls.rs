@@ -28,9 +28,9 @@ const HTTP_1_0: &[u8] = b"http/1.0";
 /// `access_denied`, which tells a person nothing.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-/// Plaintext that is made into records and written at once: three full ones (RFC 8446 §5.1). Less costs system calls; the
-/// four records of 64 KiB are more than the 65,483 bytes that loopback takes as one packet, and cost bodies of 38 KB and
-/// 1 MB a third to a half more.
+/// Plaintext that is made into records and written at once: three full ones (RFC 8446 §5.1). Less costs system calls;
+/// the four records of 64 KiB are more than the 65,483 bytes that loopback takes as one packet, and cost bodies of 38
+/// KB and 1 MB a third to a half more.
 pub(super) const WRITE_BYTES: usize = 48 * 1024;
 
 /// What a listener needs for its handshakes. Cheap to clone, and shared by all threads, tickets included.
@@ -69,8 +69,9 @@ impl ServerTls {
         };
         let mut intermediate = with_versions(&[&version::TLS13, &version::TLS12])?;
         let mut modern = with_versions(&[&version::TLS13])?;
-        // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it. The keys are
-        // this process's own, made at random and exchanged for others every six hours; a ticket is good for up to twelve.
+        // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it. The keys
+        // are this process's own, made at random and exchanged for others every six hours; a ticket is good for up to
+        // twelve.
         let tickets = aws_lc_rs::Ticketer::new()?;
         for config in [&mut intermediate, &mut modern] {
             config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];

@@ -1,5 +1,5 @@
-//! What hyper holds of the responses of one connection: bytes that bodies gave and that were not written, and the streams
-//! of HTTP/2 whose client takes none of theirs.
+//! What hyper holds of the responses of one connection: bytes that bodies gave and that were not written, and the
+//! streams of HTTP/2 whose client takes none of theirs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use super::response_memory::{self, Held, STALL_MIN};
 use super::tls::WRITE_BYTES;
 use crate::engine::FRAME_BYTES;
 
-/// Bytes that are read while the share of the connection is used up. hyper shows no windows, so that each stream must be
-/// given something before it shows whether its client takes it.
+/// Bytes that are read while the share of the connection is used up. hyper shows no windows, so that each stream must
+/// be given something before it shows whether its client takes it.
 const LEAST_BYTES: usize = 2 * 1024;
 
 /// Bytes of one response of HTTP/1.1 beyond which no more are read until some were written.
@@ -31,7 +31,7 @@ pub(crate) struct Unsent {
     streams: RefCell<Streams>,
 }
 
-/// The streams whose bodies gave bytes, and since when nothing more was asked of them.
+/// The streams whose bodies gave bytes, and the time since which nothing more was taken from them.
 #[derive(Debug, Default)]
 struct Streams {
     next: u64,
@@ -56,7 +56,8 @@ impl Unsent {
         }
     }
 
-    /// How many bytes a body may read now, of as few as possible if memory `is_tight`. `None` where it is woken when it may.
+    /// How many bytes a body may read now, of as few as possible if memory `is_tight`. `None` where it is woken when it
+    /// may.
     pub(super) fn bytes_to_read(&self, is_tight: bool, cx: &Context<'_>) -> Option<usize> {
         let bytes = self.bytes.get();
         let bytes_max = if is_tight { FRAME_BYTES.min(self.bytes_max) } else { self.bytes_max };
@@ -79,7 +80,7 @@ impl Unsent {
         held.set(bytes, || oldest().into_iter().chain(blocked).min(), cx.waker());
     }
 
-    /// Lets go of what the client does not take. Whether that is the connection as a whole.
+    /// Drops what the client does not take. Whether that is the connection as a whole.
     pub(crate) fn shed(&self, blocked: Option<Instant>) -> bool {
         let now = Instant::now();
         if blocked.is_some_and(|since| now.duration_since(since) >= STALL_MIN) {

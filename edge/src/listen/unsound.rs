@@ -1,4 +1,4 @@
-//! What is wrong with a request as a message, where hyper lets it through: whoever asks, and for whatever.
+//! Validates requests as messages where hyper lets them through, for any client and any path.
 
 use http::header::{CACHE_CONTROL, CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
@@ -20,7 +20,7 @@ pub(super) fn refusal<B>(request: &Request<B>, sizes: &Sizes) -> Option<Response
         // RFC 9113 §8.1.1: malformed; a server may answer before it ends the stream.
         return is_malformed(request).then(|| answer(StatusCode::BAD_REQUEST));
     }
-    // The rest of what was sent cannot be told from a next request: the connection ends here.
+    // The rest of what was sent cannot be distinguished from a next request: the connection ends here.
     coding_fault(headers).map(|status| {
         let mut response = answer(status);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -2,7 +2,7 @@
 //! nothing.
 //!
 //! hyper's own timer for heads also runs while a connection is idle, so idle connections could not be allowed more than
-//! a head; and it is set anew for every request. Here the connection's driver says after each turn what happened, and
+//! a head; and it is set again for every request. Here the connection's driver says after each turn what happened, and
 //! one timer per connection, set for the earliest of the limits, is only moved when it fires or must fire earlier.
 
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::limits::Times;
 
-/// How long a connection that was told to finish may take about it while no request is open.
+/// How long a draining connection may stay while no request is open.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
 /// How long a drain waits for a request that is being sent: a head that has begun, or the first of a connection.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
@@ -132,7 +132,7 @@ impl Watch {
     /// Each clock with its limit and its name.
     fn clocks(&self) -> [(Option<Instant>, &'static str); 5] {
         let after = |since: Option<Instant>, limit: Duration| since.map(|since| since + limit);
-        // Once it was told to finish, a connection without a request only has its last words to say.
+        // While it drains, a connection without a request only has its last bytes to send.
         let finish = match (self.finish_since, self.idle_since, self.blocked_since) {
             (Some(told), Some(idle), None) => Some(told.max(idle)),
             _ => None,
@@ -155,7 +155,8 @@ impl Watch {
         let over = self.clocks().into_iter().find(|(deadline, _)| deadline.is_some_and(|deadline| deadline <= now));
         match over {
             None => Verdict::Stay,
-            // Nothing is under way: the peer is told, so that it does not send a request into a closed connection.
+            // Nothing is in flight: the end is announced, so that the peer does not send a request into a closed
+            // connection.
             Some((_, "idle" | "drain")) => self.finish(),
             // A browser that connects ahead of time speaks HTTP/2 but has nothing to ask: it did nothing wrong.
             Some((_, "header")) if !self.heads_are_seen && self.finish_since.is_none() => {
@@ -167,7 +168,7 @@ impl Watch {
     }
 }
 
-/// A timer for a deadline that moves; it is set anew only when it fires or must fire earlier.
+/// A timer for a deadline that moves; it is set again only when it fires or must fire earlier.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
 

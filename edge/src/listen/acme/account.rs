@@ -1,4 +1,4 @@
-//! The edge's account at an authority: made once, kept, and made anew only where the authority no longer knows it.
+//! The edge's account at an authority: made once, kept, and made again only where the authority no longer knows it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Accounts {
     /// Reads what the settings name, and the account as far as there is one.
     pub(crate) fn open(settings: &Settings, base: &Path, store: Arc<Store>) -> Result<Self, Error> {
         let (tls, external) = read(settings, base)?;
-        // It is said at the start, and not with the first order.
+        // It is logged at the start, not with the first order.
         drop(store.account()?);
         Ok(Self {
             directory: settings.directory.clone(),
@@ -72,7 +72,7 @@ impl Accounts {
     /// Has the authority's directory read again before the next order; and if `error` says that it does not know the
     /// account any more, has another one made.
     pub(crate) fn close(&self, error: &AcmeError) {
-        // Whoever holds the lock is talking to the authority right now, and that may take minutes.
+        // The holder of the lock is talking to the authority right now, and that may take minutes.
         let Ok(mut open) = self.open.try_lock() else { return };
         *open = None;
         if matches!(error, AcmeError::Api(problem) if is_unknown(problem)) {
@@ -123,7 +123,7 @@ pub(crate) fn check(settings: &Settings, base: &Path) -> Result<(), Error> {
     read(settings, base).map(drop)
 }
 
-/// Whom the authority's directory is trusted by, and the key that it gave to whoever runs the edge.
+/// The roots that the authority's directory is trusted by, and the key that it gave to the operator of the edge.
 type Files = (Arc<ClientConfig>, Option<(String, Vec<u8>)>);
 
 fn read(settings: &Settings, base: &Path) -> Result<Files, Error> {

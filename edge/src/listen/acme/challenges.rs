@@ -112,13 +112,14 @@ impl Challenges {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        // Not checked against each other: the library does not read a certificate with an extension that is critical and
-        // unknown to it, and this one must have it (RFC 8737 §3).
+        // Not checked against each other: the library does not read a certificate with an extension that is critical
+        // and unknown to it, and this one must have it (RFC 8737 §3).
         let key = CertifiedKey::new(vec![certificate.into()], provider().key_provider.load_private_key(key)?);
         Ok(self.proofs.show(name, Proof::TlsAlpn(Arc::new(key))))
     }
 
-    /// What an authority that asks `host` for `path` over plain HTTP is told: nothing unless it asked for that.
+    /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless there is such a
+    /// challenge.
     pub(crate) fn http_answer(&self, host: &str, path: &str) -> Option<String> {
         let asked = path.strip_prefix(HTTP_PREFIX)?;
         match &**self.proofs.0.load().get(host)? {

@@ -1,4 +1,4 @@
-//! Requests to an authority: HTTPS alone, bounded in time and size, and with its wish to be left alone kept.
+//! Requests to an authority: HTTPS only, bounded in time and size, and never before its `Retry-After`.
 //!
 //! An order is a dozen requests in two months. Each has a connection of its own, so that none is held open in between.
 

@@ -27,7 +27,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What went wrong before the authority was asked about any name.
+    /// What went wrong before any order.
     pub(crate) fn of_authority(error: AcmeError) -> Self {
         let failure = Self::from(error);
         let asked_ms = match failure.ended {
@@ -38,7 +38,7 @@ impl Failure {
         Self { ended: Ended::Unanswered { asked_ms }, outcome, ..failure }
     }
 
-    /// A wish to be left alone that does not say that it is about `name` is about all orders: those of the account, or
+    /// A rate limit that does not say that it is about `name` is about all orders: those of the account, or
     /// everybody's. The type of the problem is the same for all of them (RFC 8555 §6.6).
     pub(crate) fn about(self, name: &str) -> Self {
         match self.ended {

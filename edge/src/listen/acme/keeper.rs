@@ -234,7 +234,9 @@ impl Keeper {
         let reason = &failure.reason;
         match self.acme.held.load().get(name) {
             _ if failure.ended == Ended::Dropped => debug!(name, reason, "an order was given up"),
-            None => warn!(name, reason, "a certificate could not be had; the local authority answers for the name"),
+            None => {
+                warn!(name, reason, "a certificate could not be obtained; the local authority answers for the name")
+            }
             Some(held) if held.life.is_over(now_ms) => {
                 error!(name, reason, "a certificate has expired and could not be renewed; it is still served");
             }
@@ -304,7 +306,7 @@ fn measure(wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
     }
 }
 
-/// Whether the authority is to be asked anew who it is, or who we are, before the next order.
+/// Whether the directory and the account are to be fetched again before the next order.
 fn is_to_be_closed(error: &AcmeError) -> bool {
     match error {
         AcmeError::Api(problem) => super::account::is_unknown(problem),

@@ -1,4 +1,4 @@
-//! One order, from the wish to the chain: the steps of RFC 8555 §7.4 for one name.
+//! One order, from the request to the chain: the steps of RFC 8555 §7.4 for one name.
 
 use std::time::Duration;
 

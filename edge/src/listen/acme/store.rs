@@ -89,7 +89,7 @@ fn life(leaf: &CertificateDer<'_>) -> Option<Life> {
 /// The account at the authority, as it is kept.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct KeptAccount {
-    /// What the authority was last told.
+    /// What was last sent to the authority.
     pub(crate) contact: Vec<String>,
     /// The account's address and key, in the form of the library.
     pub(crate) credentials: serde_json::Value,
@@ -140,8 +140,8 @@ impl Store {
         Held::read(path, &pem, &self.provider)
     }
 
-    /// Checks a chain that an authority issued for `name`: it must verify for a client that trusts one of its issuers, and
-    /// must not replace a valid certificate, of validity `replaced`, by an invalid one.
+    /// Checks a chain that an authority issued for `name`: it must verify for a client that trusts one of its issuers,
+    /// and must not replace a valid certificate, of validity `replaced`, by an invalid one.
     pub(crate) fn check_issued(&self, name: &str, pem: &str, replaced: Option<Life>, now_ms: u64) -> Result<(), Error> {
         let path = self.path_of(name);
         let held = self.read_for(name, pem)?;

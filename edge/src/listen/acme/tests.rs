@@ -24,7 +24,7 @@ use crate::listen::tls::provider;
 /// What an authority answers to a path.
 type Answers = fn(&str) -> Response<Full<Bytes>>;
 
-/// An authority of a few lines, over HTTPS, and whoever knows it.
+/// An authority of a few lines, over HTTPS, and its account.
 struct World {
     folder: tempfile::TempDir,
     acme: Acme,

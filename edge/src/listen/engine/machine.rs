@@ -36,7 +36,7 @@ pub(crate) trait Machine {
     /// The edge drains; the peer may still be given a moment for its next request.
     fn drains_soon(&mut self);
 
-    /// Whether it can be closed once its peer sends no more, or was told to send no more.
+    /// Whether it can be closed once its peer sends no more, or was asked to send no more.
     fn is_done(&self, has_ended: bool) -> bool;
 
     fn deadline(&self) -> Option<Instant>;
@@ -86,7 +86,7 @@ impl<S: Service> Machine for http1::Connection<S> {
     }
 
     fn drains_soon(&mut self) {
-        // Whoever answers the next request says that it is the last.
+        // The answer to the next request says that it is the last.
         self.drain();
     }
 

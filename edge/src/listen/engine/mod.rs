@@ -37,7 +37,7 @@ const TURNS_MAX: usize = 8;
 
 /// How a connection ended on the engine.
 pub(crate) enum End {
-    /// All was said: the peer is to be told, and the socket closed.
+    /// All was sent: the connection is to be ended, and the socket closed.
     Close,
     /// The peer is gone, made a mistake of TLS, or an answer broke off: the socket is to be closed without a word.
     Lost,
@@ -75,7 +75,7 @@ pub(crate) struct Drive<M> {
     has_begun: bool,
     /// The peer sends no more.
     has_ended: bool,
-    /// The peer was told, or is to be told, to send no further request.
+    /// The peer was asked, or is to be asked, to send no further request.
     pub(crate) finishes: bool,
     /// Bytes that were written and that the peer has not taken yet.
     unsent: u32,
@@ -149,7 +149,7 @@ impl<M: Machine> Drive<M> {
         self.activity.held().set(unsent.saturating_add(machine.held_for_peer()), stalled, cx.waker());
     }
 
-    /// Lets go of what the peer does not take. Whether that is the connection as a whole.
+    /// Drops what the peer does not take. Whether that is the connection as a whole.
     fn shed(&mut self) -> bool {
         let now = tokio::time::Instant::now();
         let is_blocked = self.watch.blocked_since().is_some_and(|since| now.duration_since(since) >= STALL_MIN);

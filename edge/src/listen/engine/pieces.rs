@@ -93,7 +93,7 @@ impl Pieces {
     }
 }
 
-/// Writes `slices` at once; whoever does not take all of them has failed.
+/// Writes `slices` at once; a peer that does not take all of them has failed.
 fn write_all_of(writer: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<()> {
     let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
     if bytes > 0 && writer.write_vectored(slices)? != bytes {

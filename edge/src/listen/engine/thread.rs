@@ -23,7 +23,7 @@ pub(super) struct PerThread {
     pub(super) pieces: Pieces,
     /// The engine's.
     pub(super) scratch: Scratch,
-    /// The field `date`, and until when it is that of this second.
+    /// The field `date`, and the end of its second.
     date: SharedField,
     date_until: Instant,
 }

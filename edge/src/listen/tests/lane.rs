@@ -9,7 +9,7 @@ pub(super) struct Lane {
     peers: Rc<RefCell<Vec<Arc<Peer>>>>,
 }
 
-/// Nobody is told how an answer goes.
+/// Ignores how an answer goes.
 pub(super) struct Untold;
 
 impl Outcome for Untold {

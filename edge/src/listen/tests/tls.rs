@@ -245,7 +245,7 @@ fn with_acme_files_come_first_and_the_local_authority_last() {
             Certificates::open(&tls("wild"), folder.path(), folder.path(), knows, Arc::new(|_| None)).unwrap();
         let settings = certificates.server_config();
         let (shop, customer) = (Some("shop.example.app"), Some("www.customer.example"));
-        // RFC 9110 §7.4: whoever was shown the wildcard may ask for what it covers, and nobody else may.
+        // RFC 9110 §7.4: a client that was shown the wildcard may ask for what it covers, and no other may.
         assert!(settings.covers(shop, "docs.example.app") && settings.covers(customer, "www.customer.example"));
         assert!(!settings.covers(customer, "shop.example.app") && !settings.covers(shop, "www.customer.example"));
         assert!(certificates.are_trusted_for("shop.example.app"));
