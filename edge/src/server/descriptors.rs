@@ -13,8 +13,8 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Takes as many as the system allows. What systems give at first, often 1,024, is meant for programs that wait with
-    /// `select`.
+    /// Takes as many as the system allows. What systems give at first, often 1,024, is meant for programs that wait
+    /// with `select`.
     pub(super) fn take() -> Self {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

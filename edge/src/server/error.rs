@@ -1,4 +1,4 @@
-//! Why an edge cannot start, as sentences for whoever starts it, and the code that it exits with.
+//! Why an edge cannot start, as sentences for its operator, and the code that it exits with.
 
 use std::net::SocketAddr;
 
@@ -73,7 +73,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// 2 for what whoever starts the edge can mend in its configuration or by ending another edge, else 1.
+    /// 2 for what the operator can mend in its configuration or by ending another edge, else 1.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

@@ -1,4 +1,4 @@
-//! The socket in the data folder: by it whoever owns the folder asks a running edge without a token.
+//! The socket in the data folder: through it the owner of the folder calls a running edge without a token.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -58,7 +58,7 @@ pub(super) fn bind(path: &Path) -> Option<UnixListener> {
     }
 }
 
-/// Serves the API to whoever may open the socket. Ends with the thread.
+/// Serves the API to every user who may open the socket. Ends with the thread.
 pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
@@ -113,8 +113,8 @@ fn told(Error(problem): &Error) -> String {
     }
 }
 
-/// The environments whose instances cannot start, as their secrets lack their key: a sentence for each. None where neither
-/// the running edge nor the catalog can be asked.
+/// The environments whose instances cannot start, as their secrets lack their key: a sentence for each. None where
+/// neither the running edge nor the catalog can be asked.
 pub async fn lost_secrets(file: &EdgeFile, base: &Path) -> Vec<String> {
     let data_dir = super::data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
@@ -133,7 +133,7 @@ pub async fn lost_secrets(file: &EdgeFile, base: &Path) -> Vec<String> {
     lost.iter().map(LostSecrets::sentence).collect()
 }
 
-/// What whoever owns the data folder may ask for: by the running edge where there is one, else in the catalog itself.
+/// What the owner of the data folder may request: by the running edge where there is one, else in the catalog itself.
 pub struct Local(Way);
 
 enum Way {

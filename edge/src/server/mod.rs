@@ -211,8 +211,8 @@ impl Server {
         self.addresses
     }
 
-    /// Applies the profile of TLS in `file`, and reads the certificates and the keys of tickets again; bad ones leave the
-    /// earlier ones in use.
+    /// Applies the profile of TLS in `file`, and reads the certificates and the keys of tickets again; bad ones leave
+    /// the earlier ones in use.
     ///
     /// # Errors
     /// What is wrong with the certificates or the keys.
@@ -221,13 +221,13 @@ impl Server {
         self.certificates.reload()
     }
 
-    /// Opens the file of the access log anew, as after it was moved away.
+    /// Reopens the file of the access log, as after it was moved away.
     pub fn reopen_access_log(&self) {
         self.access_log.reopen();
     }
 
-    /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends. Returns how many connections were cut because
-    /// the time had run out.
+    /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends.
+    /// Returns how many connections were cut because the time had run out.
     pub fn drain(self) -> usize {
         self.health.set_ready(false);
         let deadline = Instant::now() + self.drain_timeout;
@@ -239,7 +239,7 @@ impl Server {
             tokio::time::sleep(time.saturating_sub(TUNNEL_CLOSE.min(time / 4))).await;
             stop.cancel();
         });
-        // Else whoever reads along would hold the end up for as long as it may take.
+        // Otherwise a live reader would hold up the end for as long as it may take.
         self.access_log.end_readers();
         let cut = self.threads.join();
         self.asker.end();
@@ -454,8 +454,8 @@ fn open_certificates(
     }
 }
 
-/// The names that want a certificate of their own, and whose they are: those that people chose come before those that follow from an app's
-/// or a branch's name. A version's own hostname gets none: there are too many of them.
+/// The names that want a certificate of their own, and whose they are: those that people chose come before those that
+/// follow from an app's or a branch's name. A version's own hostname gets none: there are too many of them.
 fn certified_names(live: &Live) -> impl Fn() -> Vec<(AppName, String)> + Send + Sync + use<> {
     let live = live.clone();
     move || {

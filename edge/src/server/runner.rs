@@ -17,7 +17,7 @@ use crate::runner::{Parts, Runner};
 /// Starts it, and with it what is live; nothing where the file does not want it.
 ///
 /// # Errors
-/// [`StartError::Runner`], also where the folder of backends cannot be told.
+/// [`StartError::Runner`], also where the folder of backends is unknown.
 pub(super) fn start(
     (file, base): (&EdgeFile, &Path),
     control: &Runtime,
@@ -31,7 +31,7 @@ pub(super) fn start(
     }
     if trusts_this_machine(&file.listen.trusted_proxies) {
         tracing::warn!(
-            "[listen] trusted_proxies names this machine, whose backends are then believed about who asks, as the proxy is"
+            "[listen] trusted_proxies names this machine, whose backends may then name the client, as the proxy does"
         );
     }
     let folder = file.runner_folder().ok_or(StartError::RunnerFolder)?;

@@ -179,7 +179,7 @@ fn serve_admin(
             async move { admin.handle(request, Via::Network(from.client)).await }
         });
         let cut = cut(served.await);
-        // What was accepted ends with this thread: nobody may wait for it any more, but somebody was told of it.
+        // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
         let deadline = *drain.borrow();
         if let Some(deadline) = deadline {
             publisher.ended(deadline).await;
