@@ -71,7 +71,7 @@ enum Command {
     UserTask,
 }
 
-/// With --listen, a service for edges of another user; else a child that serves whoever has its standard input.
+/// With --listen, a service for edges of another user; else a child that serves the holder of its standard input.
 #[derive(Args)]
 struct SpawnerArgs {
     /// Serve edges that connect here
@@ -114,7 +114,7 @@ enum TokenCommand {
         /// What it may do: read, push, promote or admin, each holding those before it
         #[arg(long)]
         scope: Scope,
-        /// How long it lives, such as 90d, 12h or 30m; for ever where nothing is said
+        /// Lifetime, such as 90d, 12h or 30m; unlimited by default
         #[arg(long, value_name = "TIME")]
         expires: Option<Lifetime>,
         /// The same as a number of days
@@ -384,7 +384,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     telemetry::init_log();
     let runtime = runtime()?;
-    // Before anybody is told that the edge is ready: an early signal drains it, too.
+    // Before the edge reports that it is ready: an early signal drains it, too.
     let signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
     let server = Server::start(file, base)?;
     let addresses = server.addresses();
@@ -431,7 +431,7 @@ impl Signals {
 
 /// What can change while the edge runs is changed; what cannot is said.
 fn reload(server: &Server, path: &Path) {
-    // Whatever else is wrong: whoever moved the file away waits for it to be let go.
+    // Whatever else is wrong: the one who moved the file away waits for it to be released.
     server.reopen_access_log();
     let file = match read(path) {
         Ok((file, _)) => file,

@@ -94,7 +94,7 @@ fn hidden_line(question: &str) -> std::io::Result<String> {
     line(question)
 }
 
-/// Prints a line for programs. Whoever does not read it does not stop the edge.
+/// Prints a line for programs. A reader that has gone does not stop the edge.
 pub(crate) fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).ok();
