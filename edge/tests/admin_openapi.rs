@@ -23,7 +23,7 @@ const ROUTES: &str = include_str!("../src/admin/route.rs");
 /// Addresses that need no token, which `route.rs` does not know.
 const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
-/// Addresses that need no token either, since what they are sent says who asks; all else that they are sent is 401.
+/// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
 const DOORS: [&str; 3] = ["/v1/login", "/v1/logout", "/v1/refresh"];
 
 /// An address of the description, with a value for each of its parameters.
@@ -119,7 +119,7 @@ fn members(schema: &str) -> BTreeSet<String> {
     members.map(|line| line.split(':').next().unwrap().to_owned()).collect()
 }
 
-/// The members that are read: whoever is sent another one names them all.
+/// The members that are read; a refusal of another one names them all.
 fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
     let Err(error) = serde_json::from_str::<T>(r#"{"no such member":0}"#) else { panic!("it was taken") };
     let error = error.to_string();

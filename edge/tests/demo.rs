@@ -34,11 +34,11 @@ fn write(path: &Path, text: &str) {
     file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// Runs the demo of an example once in `folder`, and gives what it told.
+/// Runs the demo of an example once in `folder`, and returns its output.
 fn demo(folder: &Path, programs: &Path, example: &[&str]) -> String {
     let mut command = Command::new(folder.join("demo"));
     command.args(example).env("DEMO_ONCE", "1").env("DEMO_BIN", programs).stdin(Stdio::null());
-    // Settings of another edge do not count, nor are they told.
+    // Settings of another edge do not count, nor are they printed.
     command.env("DEVANTURE_URL", "https://192.0.2.1").env("DEVANTURE_TOKEN", "of-another-edge");
     let output = command.output().unwrap();
     let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -140,7 +140,7 @@ fn a_request_is_counted_and_a_line_that_nobody_wants_is_left_without_memory() {
     }
 }
 
-/// From the head of a request to the count of its answer: whoever carries it out adds what it needs, and no more.
+/// From the head of a request to the count of its answer: the engine adds what it needs, and no more.
 #[tokio::test]
 async fn a_plain_request_is_answered_and_counted_without_memory() {
     let stores = in_process::Stores::new();

@@ -1,4 +1,4 @@
-//! `devanture check` of the files of a site: what is found, where, how it is told, and how it is left unsaid.
+//! `devanture check` of the files of a site: what is found, where, how it is printed, and how it is silenced.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::{Project, Ran};
@@ -173,7 +173,7 @@ fn annotations_are_those_of_github_actions() {
     assert!(lines[1].starts_with(&link), "{ran:#?}");
     assert!(lines[2].starts_with("::warning file="), "{ran:#?}");
     assert_eq!(lines.len(), 3);
-    // What is wrong with the form of the file is told in the same way.
+    // Syntax errors of the file are reported in the same way.
     project.file("devanture.toml", "app = \"Shop\"\n");
     let ran = project.run(&["check", "--format", "github"]);
     assert!(ran.stdout.starts_with(&format!("::error file={name}/devanture.toml,line=1,title=")), "{ran:#?}");

@@ -1,4 +1,4 @@
-//! `devanture routes`: what answers a path, where that stands, what was asked before, and what routes take from a site.
+//! `devanture routes`: what answers a path, where that stands, what was tried before, and what routes take from a site.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::Project;
@@ -48,7 +48,7 @@ fn the_longest_route_answers_wherever_it_stands() {
         );
         assert_eq!((&answer["file"], &answer["line"]), (&json!("devanture.toml"), &json!(line)), "{path}");
         assert_eq!(answer["asked_for"], asked_for, "{path}");
-        // What was asked before had no answer, and the last had.
+        // Earlier stages had no answer, and the last had.
         let way = json["way"].as_array().unwrap();
         let answers: Vec<bool> = way.iter().map(|note| note["answers"].as_bool().unwrap()).collect();
         assert!(answers.split_last().is_some_and(|(last, before)| *last && !before.contains(&true)), "{json}");
@@ -168,7 +168,7 @@ fn what_routes_take_from_the_site_is_named() {
     assert_eq!(routes[1]["shadows"]["rules"], rule);
     let told = project.run(&["routes"]).stdout;
     assert!(told.contains("no visitor gets api/file.js") && told.contains("dist/_redirects:1"), "{told}");
-    // A check tells of it, too, and it may be left unsaid.
+    // A check reports it, too, and the finding can be silenced.
     let codes = |project: &Project| {
         let json = project.run(&["check", "--json", "--allow-warnings"]).json();
         let findings = json["findings"].as_array().unwrap().clone();

@@ -238,7 +238,7 @@ fn a_slip_of_an_environment_is_told_what_was_meant() {
     assert!(pushed.stderr.contains("stagng is a new environment; did you mean staging?"), "{pushed:#?}");
 }
 
-/// An edge that is lost in the watch of a push, and told later how the watch ended.
+/// An edge that is lost in the watch of a push, and reports later how the watch ended.
 fn lost_in_the_watch(ended: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> FakeEdge {
     FakeEdge::start_with(move |request, state| match (request.method.as_str(), request.target.as_str()) {
         ("POST", "/v1/apps/shop/deploys/d1/finish") => {
@@ -263,7 +263,7 @@ fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
     let edge = lost_in_the_watch(move || status("failed", Some(undone.clone())));
     let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
     assert_eq!(ran.failed("watch_failed", 1)["message"], "404 rose.");
-    // An edge that was started anew knows that it went live, and nothing of a watch.
+    // A restarted edge knows that it went live, and has no watch.
     let edge = lost_in_the_watch(move || status("live", None));
     let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
     let hint = ran.failed("unreachable", 3)["hint"].as_str().unwrap().to_owned();

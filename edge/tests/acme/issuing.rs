@@ -14,7 +14,7 @@ const HSTS: &str = "strict-transport-security";
 /// Mounted once for each way of proof.
 async fn a_hostname_gets_its_certificate(challenges: &'static [&'static str]) {
     let Some(world) = world().with_challenges(challenges).start().await else { return };
-    // Nobody can reach the authority yet: visitors are answered all the same, and are not told to insist on TLS.
+    // Nobody can reach the authority yet: visitors are answered all the same, and get no HSTS.
     world.authority.shut();
     world.push("shop", &["www.customer.test"]).await;
     let before = world.shown("www.customer.test").await;

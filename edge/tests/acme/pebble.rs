@@ -153,7 +153,7 @@ impl Pebble {
         self.count(" accounts in memory")
     }
 
-    /// What it wrote, for whoever wants to know why a test failed.
+    /// Its output, to find out why a test failed.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! Handshakes that look at what is shown, whoever issued it.
+//! Handshakes that read the certificate of any issuer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

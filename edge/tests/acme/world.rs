@@ -140,7 +140,7 @@ impl World {
         self
     }
 
-    /// Puts another authority in the place of this one, which knows nothing of what was.
+    /// Puts another authority in the place of this one, without its state.
     pub(crate) async fn replace_authority(&mut self) {
         let ports = (self.http.address.port(), self.https.address.port());
         self.pebble = Pebble::start(self.folder.path(), self.dns.address, ports.0, ports.1, self.manner).await;

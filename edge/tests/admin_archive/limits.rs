@@ -1,4 +1,4 @@
-//! Archives beyond a limit: refused by the limit's name, or told to come again.
+//! Archives beyond a limit: refused by the limit's name, or with `Retry-After`.
 
 use devanture_config::problem::Code;
 use futures_util::stream;

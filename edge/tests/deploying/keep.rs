@@ -1,4 +1,4 @@
-//! What is held stays, what is old goes, and what went is told of.
+//! What is held stays, what is old goes, and removals are reported.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, Setup, edge, eventually, got, manifest};
 
-/// An edge that keeps the newest versions by number alone, has no grace period, and collects when it is told to.
+/// An edge that keeps the newest versions by number alone, has no grace period, and collects on request.
 pub(crate) fn keeping(keep_versions: u64) -> Setup {
     let retention = format!("[retention]\nkeep_versions = {keep_versions}\nkeep_days = 0\ncollect_every_s = 0");
     edge().with_limit("grace_ms_max", 0).with_toml(&retention)
@@ -106,7 +106,7 @@ async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
             || edge.get(&format!("{short}--shop.localhost"), "/").await.status == 404
     );
     assert_eq!(edge.get("other.localhost", "/").await.body, page(1));
-    // The history tells of it, and so does whoever is asked for it.
+    // The history has it, and so does the answer to a request for it.
     let history: History = api(&edge, Method::GET, "shop/environments/prod/history", Value::Null).await.json();
     assert_eq!(history.collected.into_iter().collect::<BTreeSet<_>>(), expected);
     assert_eq!((history.deploys.len(), history.deleted), (5, Vec::new()));
@@ -232,7 +232,7 @@ async fn a_push_keeps_what_it_was_told_is_there() {
     edge.stop().await;
 }
 
-/// What another app still has is on the disk; whoever had it before is asked for it like anybody.
+/// What another app still has is on the disk; an app that had it before must send it like any other.
 #[tokio::test]
 async fn law_11_an_app_whose_file_was_collected_is_not_told_that_another_has_it() {
     let edge = keeping(1).start().await;

@@ -1,4 +1,4 @@
-//! Apps, environments and versions that are deleted answer nothing, can be had back for a while, and then are gone.
+//! Apps, environments and versions that are deleted answer nothing, can be restored for a while, and then are gone.
 
 use devanture_config::api::{
     CollectReport, DeletedThing, History, PlaceDeleteReport, Scope, UndeleteReport, WhyCollected,
@@ -59,7 +59,7 @@ async fn an_app_that_is_deleted_answers_nothing_and_comes_back_whole() {
     edge.stop().await;
 }
 
-/// Now, and after a restart: nothing answers, its own token is told, others cannot have its name.
+/// Now, and after a restart: nothing answers, its own token learns why, others cannot have its name.
 async fn check_gone(mut edge: RunningEdge, hosts: &[&str], own: &str) -> RunningEdge {
     for round in 0..2 {
         for host in hosts {
@@ -78,13 +78,13 @@ async fn check_gone(mut edge: RunningEdge, hosts: &[&str], own: &str) -> Running
             let answer = got(edge.ask(method.clone(), path.trim_end_matches('/'), own)).await;
             assert_eq!(answer.code(), Code::Deleted, "{method} {path}");
         }
-        // Whoever may not know of it learns nothing.
+        // A token that may not know of it learns nothing.
         let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
         assert_eq!(got(edge.ask(Method::GET, "/v1/apps/shop/aliases", &stranger)).await.code(), Code::NotFound);
         assert_eq!(push_to(&edge, "shop", "prod", &[("index.html", b"new")]).await, Err(Code::Deleted));
         let things: Vec<DeletedThing> = got(edge.ask(Method::GET, "/v1/apps/shop/deleted", own)).await.json();
         assert!(things.len() == 1 && things[0].environment.is_none() && things[0].version.is_none());
-        // Nothing of it is collected while it can be had back.
+        // Nothing of it is collected while it can be restored.
         age(&edge);
         assert_eq!(collect(&edge, "").await.files, 0);
         edge = edge.restart().await;
@@ -167,7 +167,7 @@ async fn the_accounts_of_an_app_or_an_environment_end_with_it() {
     // Somebody else has the name now.
     push_to(&edge, "shop", "staging", &[("index.html", b"new")]).await.unwrap();
     assert_eq!(accounts().await, ["carol"]);
-    // Whoever runs it now is told of nobody who was there before.
+    // Its new owner learns nothing of earlier ones.
     let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
     let told: Value = got(edge.ask(Method::GET, "/v1/audit?limit=1000", &owner)).await.json();
     let actions: Vec<&str> =
@@ -334,7 +334,7 @@ async fn a_version_that_was_deleted_comes_back_or_goes_for_good() {
     assert!(gone["until_ms"].as_u64().unwrap() > 0);
     assert!(is_gone(&edge, &host).await);
     age(&edge);
-    assert_eq!(collect(&edge, "").await.files, 0, "it can be had back");
+    assert_eq!(collect(&edge, "").await.files, 0, "it can be restored");
     let wanted = json!({ "version": one.short() });
     let undelete = || api(&edge, Method::POST, "shop/undelete", wanted.clone());
     assert_eq!(undelete().await.json::<UndeleteReport>().version, Some(one));

@@ -1,4 +1,4 @@
-//! Logs: requests as they are answered, for whoever may read them, and within bounds.
+//! Logs: requests as they are answered, for tokens that may read them, and within bounds.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What clients, backends and the log are told of a request that is proxied: who asks, what it is called, what was wrong.
+//! What clients, backends and the log learn of a proxied request: its client, its id, what was wrong.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -211,7 +211,7 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
     let line = last_line(&edge, 2).await;
     assert_eq!((line.status, line.bytes, line.error.as_deref()), (200, 4, Some("client-gone")));
 
-    // Whoever asks for a head alone has had all of it, and so has whoever got an empty answer.
+    // A HEAD request has had all of it, and so has one with an empty answer.
     let whole = Backend::start();
     route(&edge, whole.address).await;
     got(edge.visit(Method::HEAD, "shop.localhost", "/")).await;
@@ -294,7 +294,7 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_is_told_any
     let file = ask_from(&edge, Method::GET, "/", DEV, &[]).await;
     assert!(of_cors(&file).iter().all(|(name, _)| *name == "vary"), "{file:?}");
 
-    // Where nothing is said, nothing changes.
+    // By default nothing changes.
     push(&edge, "prod", &routed, DeployOptions::default(), &[("index.html", b"hi")]).await.unwrap();
     let before = backend.asked();
     let answer = ask_from(&edge, Method::OPTIONS, "/api/x", DEV, PREFLIGHT).await;

@@ -1,4 +1,4 @@
-//! A push that was interrupted goes on from where it was, also when the edge was started anew in between.
+//! A push that was interrupted goes on from where it was, also when the edge was restarted in between.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ async fn a_push_that_a_restart_interrupted_sends_only_what_had_not_come() {
     let edge = edge.restart().await;
     let again = begin(&edge, "shop").await;
     assert_eq!(missing(&again), digests(&[b"a script"]));
-    // Law 11: nobody else is told.
+    // Law 11: nobody else learns it.
     assert_eq!(begin(&edge, "other").await.missing.len(), 3);
     // The rest of it, and another end of the edge: now all of it is there.
     send(&edge, "shop", &again.deploy, b"a script").await;

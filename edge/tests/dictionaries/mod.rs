@@ -1,4 +1,4 @@
-//! A client that has a dictionary is answered with a delta, by both engines alike; all others are answered as ever.
+//! A client that has a dictionary is answered with a delta, by both engines alike; all others are answered as usual.
 
 #![allow(
     clippy::disallowed_methods,
@@ -363,7 +363,7 @@ async fn a_file_that_pages_offer_becomes_a_dictionary_at_its_own_address() {
             let etag = field(&got, "etag").unwrap().to_owned();
             let same = answer(&site, &asked.clone().with("if-none-match", &etag)).await;
             assert_eq!((same.status, same.body.len()), (StatusCode::NOT_MODIFIED, 0), "{asked:?}");
-            // Also a 304 makes one of what the browser has; every other use of the file is asked about as before.
+            // Also a 304 makes one of what the browser has; every other use of the file is revalidated as before.
             for got in [&got, &same] {
                 let expected = match is_fetch {
                     true => ("max-age=2592000, s-maxage=0", "*", Some(used.as_str())),
@@ -405,7 +405,7 @@ async fn a_dictionary_that_nothing_was_made_with_is_wished_for_once() {
     assert_eq!((wish.app.as_str(), wish.blob), ("shop", Digest::of(&site::text('a', 4_000))));
     assert_eq!(wish.sha256.as_bytes(), &[77; 32]);
     assert!(site.wished.try_recv().is_err());
-    // Nobody who could not be answered with it wishes for one.
+    // A client that could not be answered with one causes none.
     for asked in [
         get(&path).with("accept-encoding", "br").with("available-dictionary", &available(78)),
         get("/small.js").with("accept-encoding", CODINGS).with("available-dictionary", &available(78)),

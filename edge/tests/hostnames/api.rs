@@ -214,7 +214,7 @@ async fn a_name_is_taken_away_at_once_and_the_answer_says_what_takes_it_again() 
     remove(&edge, "shop", "example.org").await;
     push(&edge, "shop", &[("index.html", b"next")], toml).await;
     assert_eq!(names(&edge, "shop").await, ["=example.org"]);
-    // Another app's name is none here, whoever asks.
+    // Another app's name is none here, for any token.
     push(&edge, "other", SITE, "").await;
     let own = edge.token_for(Scope::Admin, Some("other"), None).await;
     let ask = ("DELETE", "other", "prod", "example.org");

@@ -38,7 +38,7 @@ fn site(files: Files<'_>, toml: &str) -> Manifest {
     manifest
 }
 
-/// Pushes with a token; the edge's own where nothing is said of another.
+/// Pushes with a token; the edge's own by default.
 async fn push_with(
     edge: &RunningEdge,
     token: &str,

@@ -1,4 +1,4 @@
-//! Aliases and versions answer at hostnames of their own, and search engines are told to leave them out.
+//! Aliases and versions answer at hostnames of their own, and `X-Robots-Tag` keeps search engines away.
 
 use http::{Method, StatusCode};
 

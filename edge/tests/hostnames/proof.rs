@@ -29,7 +29,7 @@ fn record(problem: &Problem) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// What `shop`, with that token, is told about a name; nothing where it gets it.
+/// The refusal of a name for `shop`, with that token; `None` if it gets the name.
 async fn refused(edge: &RunningEdge, token: &str, host: &str) -> Option<Problem> {
     let answer = name_with(edge, token, ("PUT", "shop", "prod", host), "").await;
     (answer.status != StatusCode::OK).then(|| answer.problem())
@@ -99,7 +99,7 @@ async fn a_proof_may_be_long_in_parts_or_behind_another_name() {
     }
     dns.txt(&name, &value).await;
     assert_eq!(refused(&edge, &token, "long.example").await, None);
-    // Whoever manages DNS elsewhere points there once.
+    // The owner of a DNS zone elsewhere points there once.
     let (name, value) = record(&refused(&edge, &token, "alias.example").await.unwrap());
     dns.cname(&name, "proofs.example.net.").await;
     dns.txt("proofs.example.net.", &format!(" {value} ")).await;
@@ -137,7 +137,7 @@ async fn law_7_dns_that_does_not_answer_is_not_waited_for() {
     let began = Instant::now();
     let problem = refused(&edge, &token, "www.example.org").await.unwrap();
     assert!(problem.detail.contains("DNS did not answer within 400 ms"), "{}", problem.detail);
-    // Many names of one push take no longer than one, and all of them are told.
+    // Many names of one push take no longer than one, and all of them are reported.
     let hosts: Vec<String> = (0..50).map(|number| format!("\"n{number}.example\"")).collect();
     let toml = format!("[env.prod]\nhostnames = [{}]\n", hosts.join(", "));
     let problem = push_with(&edge, &token, ("shop", "prod"), &[("index.html", b"x")], &toml).await.unwrap_err();

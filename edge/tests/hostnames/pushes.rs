@@ -189,7 +189,7 @@ async fn going_back_is_never_held_up_by_a_name() {
     let back = got(edge.ask(Method::POST, "/v1/apps/shop/environments/prod/rollback", &token)).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text());
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "home");
-    // An admin had pushed what is gone back to, so that its own name is had again; no other is.
+    // An admin had pushed the target of the rollback, so that its own name returns; no other does.
     assert_eq!(names(&edge, "shop").await, ["=www.example.org"]);
     assert_eq!(edge.get("moved.example", "/").await.text(), "other");
     let admin = edge.admin_token().to_owned();

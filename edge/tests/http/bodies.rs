@@ -1,4 +1,4 @@
-//! Bodies and what is said of them (RFC 9110 §8.3).
+//! Bodies and their metadata (RFC 9110 §8.3).
 
 use devanture_config::api::BeginDeploy;
 

@@ -287,7 +287,7 @@ async fn a_file_that_came_compressed_alone_answers_under_both_names() {
             assert_eq!(answer.header("content-type"), media_type, "{target}");
             assert!(answer.header("vary").starts_with("accept-encoding"), "{target}: {}", answer.header("vary"));
             assert!(answer.body == *sent, "{protocol:?} {target}");
-            // Whoever does not take the encoding gets what is in it.
+            // A client that does not accept the encoding gets the decoded bytes.
             let answer = ask(target).with("Accept-Encoding", "identity").send(&edge, protocol).await;
             assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, ""), "{target}");
             assert_eq!(answer.header("content-type"), media_type, "{target}");

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes (RFC 9112): what is well formed is answered, what is not is refused, and a connection whose next
-//! request could not be told from the rest of the last one is closed.
+//! request could not be distinguished from the rest of the last one is closed.
 //!
-//! The cases run over TLS, where files are, and where it is said over the plain listener too. What a backend gets to see
+//! The cases run over TLS, where files are, and some over the plain listener too. What a backend gets to see
 //! of them is in `routes`; what is known to be otherwise than the standard has it is in `deviations`, with its reason.
 
 #![allow(
@@ -35,7 +35,7 @@ const REST: Duration = Duration::from_millis(250);
 /// A site of two files, and a listener for plain HTTP.
 async fn shop() -> RunningEdge {
     let files: &[(&str, &[u8])] = &[("index.html", b"<!doctype html>home"), ("ten.txt", b"0123456789")];
-    // A port of its own for plain HTTP is bound only where it is said; port 0 has the system choose.
+    // A port of its own for plain HTTP is bound only where it is set; port 0 has the system choose.
     edge().with_plain_http().with_app("shop", files).start().await
 }
 

@@ -6,7 +6,7 @@ use crate::http2::wire::{HOST, Script, flag, kind, request, setting};
 use crate::http2::world::World;
 use crate::support::{Setup, edge};
 
-/// The least that an edge may be told.
+/// The smallest limits that an edge accepts.
 const HEADER_BYTES_MAX: u64 = 8_192;
 const STREAMS_MAX: u64 = 10;
 

@@ -1,6 +1,6 @@
-//! Requests for backends, through an edge as a whole: streams that go on in both directions at once, trailers, ends that
-//! come early on either side, and bodies that one side does not take, which cost no memory. What `proxy` does of itself
-//! is in the tests of that name.
+//! Requests for backends, through an edge as a whole: streams that go on in both directions at once, trailers, ends
+//! that come early on either side, and bodies that one side does not take, which cost no memory. What `proxy` does of
+//! itself is in the tests of that name.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Proxied {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let tell = tell.clone();
-                // What nobody listens to any more is not told.
+                // What nobody listens to any more is not sent.
                 tokio::spawn(async move { Box::pin(backend(stream, |event| drop(tell.send(event)))).await });
             }
         });

@@ -251,7 +251,7 @@ impl Conn {
                     }
                     return GoAway(code);
                 }
-                // The answer to a PING may overtake what is said of a stream, but not twice.
+                // The answer to a PING may overtake frames of a stream, but not twice.
                 kind::PING if frame.payload == fences[0] => self.send(&Script::default().ping(fences[1])).await,
                 kind::PING if frame.payload == fences[1] => return Ignored,
                 kind::RST_STREAM if frame.stream == stream && stream != 0 => {

@@ -277,7 +277,8 @@ impl Conn {
         Outcome::Holds
     }
 
-    /// Sends bytes and takes what comes meanwhile, which stays to be read; ends when all is sent, or the edge has closed.
+    /// Sends bytes and takes what comes meanwhile, which stays to be read; ends when all is sent, or the edge has
+    /// closed.
     pub(crate) async fn pour(&mut self, bytes: &[u8]) {
         let (mut from, mut to) = tokio::io::split(&mut self.io);
         let sending = async {
@@ -449,7 +450,7 @@ impl Conn {
     pub(crate) async fn answer(&mut self, stream: u32) -> Answer {
         loop {
             let frame = self.next().await.unwrap_or_else(|| panic!("closed; until then: {:#?}", self.seen));
-            // An earlier stream may be told that its request need not go on, or that it is closed.
+            // An earlier stream may get that its request need not go on, or that it is closed.
             let is_over = frame.kind == kind::RST_STREAM
                 && (frame.stream == stream || ![NO_ERROR, STREAM_CLOSED].contains(&Code(frame.number(0))));
             assert!(frame.kind != kind::GOAWAY && !is_over, "{:#?}", self.seen);

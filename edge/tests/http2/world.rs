@@ -73,7 +73,7 @@ impl World {
         Arc::new(Self { edge, tls, gate, waiting, _deaf: deaf })
     }
 
-    /// A connection on which nothing was said yet.
+    /// A connection without any frame yet.
     pub(crate) async fn connect(&self) -> Conn {
         self.connect_as(HOST, &[b"h2"], rustls::DEFAULT_VERSIONS).await.unwrap()
     }

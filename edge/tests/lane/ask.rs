@@ -70,7 +70,7 @@ pub(crate) fn ask(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Answer<Cou
     ask_on(&lane(handler, asked), asked)
 }
 
-/// The same on a connection that may have been asked before.
+/// The same on a connection that may have been used before.
 pub(crate) fn ask_on(lane: &Lane, asked: &Asked<'_>) -> Option<Answer<Counted>> {
     let mut lines = Lines::default();
     for (name, value) in &asked.fields {
@@ -97,7 +97,7 @@ pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<
     by_lane_on(&lane(handler, asked), asked).await
 }
 
-/// The same on a connection that may have been asked before.
+/// The same on a connection that may have been used before.
 pub(crate) async fn by_lane_on(lane: &Lane, asked: &Asked<'_>) -> Option<Got> {
     let Answer { status, head, body, mut outcome } = ask_on(lane, asked)?;
     let fields = match head {

@@ -1,5 +1,5 @@
-//! What the engine is given and what the library is given are the same answer: status, fields, bytes, and the line of the
-//! access log.
+//! What the engine is given and what the library is given are the same answer: status, fields, bytes, and the line of
+//! the access log.
 
 #![allow(
     clippy::indexing_slicing,
@@ -186,7 +186,7 @@ async fn a_preview_is_loaded_in_a_while_and_then_answered_at_once() {
     }
 }
 
-/// What is told of a request does not depend on who carries its answer.
+/// Logs and metrics of a request do not depend on the engine that carries its answer.
 #[tokio::test]
 async fn the_log_says_the_same_of_both() {
     let (site, lines) = site::site_with_log().await;
@@ -261,7 +261,7 @@ async fn a_range_of_what_is_in_memory_is_at_hand() {
 }
 
 proptest! {
-    /// Whoever decides by fields sees the same in a map and in the lines that the engine keeps.
+    /// A decision by fields sees the same in a map and in the lines that the engine keeps.
     #[test]
     fn fields_are_the_same_in_either_form(
         fields in prop::collection::vec((0..4_usize, "[a-z0-9 ]{0,5}"), 0..8),

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::proxy::dns_server::{Dns, Mood};
 use crate::proxy::support::{Front, Setup, eventually, receive, run};
 
-/// Backends of one port at several addresses, each of which says its own, and holds `/long` back until it is let go.
+/// Backends of one port at several addresses, each of which says its own, and holds `/long` back until it is released.
 struct Backends {
     port: u16,
     gate: Rc<Semaphore>,

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UdpSocket};
 /// What it does with a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// These are the addresses, for no time at all. None: there is the name, and nothing is said of it.
+    /// These are the addresses, for no time at all. None: there is the name, without addresses.
     Answers(Vec<IpAddr>),
     /// It has trouble of its own.
     Fails,

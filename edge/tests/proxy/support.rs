@@ -67,9 +67,9 @@ pub(crate) struct Setup {
     pub(crate) timeout_ms: u64,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) trusted: bool,
-    /// What is said of the pool beside its first address.
+    /// Keys of the pool beside its first address.
     pub(crate) said: serde_json::Value,
-    /// What is said of the route beside its path and where it leads.
+    /// Keys of the route beside `path` and `to`.
     pub(crate) route: serde_json::Value,
     pub(crate) dns: Vec<SocketAddr>,
     /// For how long addresses stay after DNS said that there are none.

@@ -82,7 +82,7 @@ fn an_instance_that_answers_no_more_gets_no_requests_and_is_started_anew() {
             world.switch(&version).await;
             let before = world.pids();
             world.get(path).await;
-            eventually("one was started anew", || {
+            eventually("one was restarted", || {
                 let now = world.pids();
                 now.len() == 2 && now != before
             })
@@ -185,7 +185,7 @@ fn an_instance_that_leads_to_the_socket_of_somebody_else_gets_no_requests() {
         // Somebody came, saw whose socket it is, and said nothing.
         assert_eq!(heard.recv().await, Some(Vec::new()));
         world.get("/").await;
-        eventually("it is started anew", || world.pids().len() == 1 && world.pids() != before).await;
+        eventually("it is restarted", || world.pids().len() == 1 && world.pids() != before).await;
         assert_eq!(world.get("/").await.0, 200);
         while let Ok(bytes) = heard.try_recv() {
             assert_eq!(bytes, Vec::<u8>::new());

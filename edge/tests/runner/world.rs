@@ -253,7 +253,7 @@ impl World {
         }
     }
 
-    /// Prepares a version; gives what was told.
+    /// Prepares a version; returns the steps that were reported.
     pub(crate) async fn prepare(&self, version: &Version) -> Result<(Held, Vec<String>), Error> {
         let told: Mutex<Vec<String>> = Mutex::default();
         let tell = |line: &str| told.lock().unwrap().push(line.to_owned());

@@ -1,4 +1,4 @@
-//! What an instance begins with, and what is told where it cannot.
+//! What an instance starts with, and what is reported if it cannot start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -128,7 +128,7 @@ time.sleep(1000)";
     let mut launch = world.command(&["/usr/bin/python3", "-c", hidden]);
     launch.limits = InstanceLimits { memory_bytes: 96 * MIB, ..LIMITS };
     assert_eq!(world.run(launch.clone()).await.exit, Exit::OutOfMemory);
-    // Files of a tmpfs are charged to whoever wrote them, for as long as they are there.
+    // Files of a tmpfs are charged to their writer for as long as they exist.
     let file = format!("/dev/shm/devanture-test-{:016x}", rand::random::<u64>());
     let shared = format!(
         "

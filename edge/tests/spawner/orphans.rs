@@ -39,7 +39,8 @@ struct OtherEdge {
 }
 
 impl OtherEdge {
-    /// Starts the program of `test` once more, as the edge. In there, this gives nothing, once the edge was long enough.
+    /// Starts the program of `test` once more, as the edge. In there, this gives nothing, once the edge was long
+    /// enough.
     async fn start(test: &str) -> Option<Self> {
         if let Ok(edge_id) = std::env::var(ACT_AS) {
             act_as_edge(&edge_id).await;
@@ -83,7 +84,7 @@ async fn what_outlived_edge_and_spawner_is_killed_by_the_next_start() {
     let Some(mut edge) = OtherEdge::start("what_outlived_edge_and_spawner_is_killed_by_the_next_start").await else {
         return;
     };
-    // So that it cannot do anything in between: a thread that has not been told yet would see the edge's end.
+    // So that it cannot do anything in between: a thread without the signal would see the edge's end.
     send(edge.spawner, Signal::STOP);
     eventually("the spawner stands still", || is_stopped(edge.spawner)).await;
     edge.kill();

@@ -1,4 +1,5 @@
-//! A running edge for tests: started in this process on ports of its own, over a folder of its own, gone with its value.
+//! A running edge for tests: started in this process on ports of its own, over a folder of its own, gone with its
+//! value.
 //!
 //! ```ignore
 //! mod support;
@@ -14,14 +15,13 @@
 //! ```
 //!
 //! What a test says of the edge: [`Setup::with_limit`], [`Setup::with_toml`], [`Setup::with_app`].
-//! What it asks it: [`RunningEdge::get`] and [`RunningEdge::visit`] as a visitor; [`RunningEdge::api`] with the token of
-//! an admin, [`RunningEdge::ask`] with that of somebody else ([`RunningEdge::token`]); [`RunningEdge::push`],
-//! [`RunningEdge::try_push`] as the command line does it. Every answer is a [`Got`], read to its end.
-//! What it looks at: [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`].
-//! What speaks HTTP in it: [`Setup::with_engine`], or the engine of the test, where [`on_each_engine`] makes two of one.
-//! Where it runs: in this process, or, after [`Setup::in_a_process`], in one of its own whose memory can be looked at,
-//! see [`process`].
-//! How it ends: [`RunningEdge::stop`] drains and fails where a connection had to be cut, [`RunningEdge::restart`] starts
+//! What it asks it: [`RunningEdge::get`] and [`RunningEdge::visit`] as a visitor; [`RunningEdge::api`] with the token
+//! of an admin, [`RunningEdge::ask`] with that of somebody else ([`RunningEdge::token`]); [`RunningEdge::push`],
+//! [`RunningEdge::try_push`] as the command line does it. Every answer is a [`Got`], read to its end. What it looks at:
+//! [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`]. What speaks HTTP in it:
+//! [`Setup::with_engine`], or the engine of the test, where [`on_each_engine`] makes two of one. Where it runs: in this
+//! process, or, after [`Setup::in_a_process`], in one of its own whose memory can be looked at, see [`process`]. How it
+//! ends: [`RunningEdge::stop`] drains and fails where a connection had to be cut, [`RunningEdge::restart`] starts
 //! another edge over the same data; dropped without either, it is drained too.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
@@ -410,7 +410,7 @@ impl RunningEdge {
         self.try_push(app, "prod", begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
     }
 
-    /// Pushes to any environment with anything that can be said of a push; `files` is where the blobs come from.
+    /// Pushes to any environment with any options; `files` is where the blobs come from.
     pub(crate) async fn try_push(
         &self,
         app: &str,
@@ -450,7 +450,8 @@ impl RunningEdge {
         self.drain().await;
     }
 
-    /// Ends the edge and starts another one over the same data, on other ports; in a process of its own, where it was in one.
+    /// Ends the edge and starts another one over the same data, on other ports; in a process of its own, where it was
+    /// in one.
     pub(crate) async fn restart(self) -> Self {
         let user = self.process.as_ref().map(Process::user);
         let (folder, file) = Box::pin(self.stopped()).await;

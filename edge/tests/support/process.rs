@@ -23,7 +23,7 @@ pub(crate) struct Process {
     child: Child,
     /// Whose process it is, where it is not the user's of the tests.
     user: Option<u32>,
-    /// Kept open: an edge whose output nobody takes must not be told so by the system.
+    /// Kept open: an edge whose output nobody takes must not get a broken pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -33,8 +33,8 @@ impl Process {
         fs::write(folder.join("edge.toml"), text).unwrap();
     }
 
-    /// Starts the program in `folder`, as `user` and with so many file descriptors at most where these are said, and waits
-    /// until it is ready.
+    /// Starts the program in `folder`, as `user` and with so many file descriptors at most where these are said, and
+    /// waits until it is ready.
     pub(super) fn start(folder: &Path, user: Option<u32>, descriptors_max: Option<u64>) -> (Self, Addresses) {
         let log = folder.join("edge.log");
         let mut program = PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));

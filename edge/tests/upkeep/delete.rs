@@ -38,7 +38,7 @@ async fn law_10_a_deleted_version_answers_nothing_any_more() {
     let edge = edge.restart().await;
     assert_eq!(edge.get("shop.localhost", "/app-4f2a91bc.js").await.status, 404);
     assert_eq!(switch(&edge, "prod", &one.version.to_string()).await.code(), Code::NotFound);
-    // The same bundle again is stored anew.
+    // The same bundle is stored again.
     let again = store(&edge, &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
     assert_eq!(again.version, one.version);
     assert_eq!(edge.get(&preview(&one), "/").await.text(), "one");
@@ -113,7 +113,7 @@ async fn only_who_may_push_to_the_whole_app_deletes() {
     edge.stop().await;
 }
 
-/// Whoever comes second fails: nothing ever points at a version that is gone.
+/// The second one fails: nothing ever points at a version that is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_and_a_deletion_at_once_never_both_succeed() {
     let edge = Arc::new(edge().start().await);

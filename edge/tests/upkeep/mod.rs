@@ -1,5 +1,5 @@
-//! What whoever runs a site does beside pushing, and what visitors then get: error pages, pauses, deletions, withdrawals,
-//! names that keep their word, and assets that outlive a switch.
+//! What the owner of a site does beside pushing, and what visitors then get: error pages, pauses, deletions,
+//! withdrawals, names that keep their word, and assets that outlive a switch.
 
 #![allow(
     clippy::expect_used,

@@ -122,7 +122,7 @@ async fn a_withdrawal_is_taken_back_by_name_and_not_by_a_push_of_the_same() {
     let token = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
     let asked = edge.ask(Method::DELETE, "/v1/apps/shop/withdrawn?path=/prices.pdf", &token);
     assert_eq!(got(asked).await.code(), Code::Forbidden);
-    // A later one starts anew.
+    // A later one starts again.
     withdraw(&edge, "/prices.pdf").await;
     let edge = edge.restart().await;
     assert_eq!(edge.get("shop.localhost", "/prices.pdf").await.status, 404);
@@ -223,7 +223,7 @@ async fn what_is_withdrawn_is_listed_and_limited() {
     assert_eq!(listed, [("/a.txt", "test"), ("/b \u{fc}.txt", "test")]);
     let third = api(&edge, Method::POST, "withdrawn", json!({"path": "/c.txt"})).await;
     assert_eq!(third.code(), Code::TooMany);
-    // One that is there already is no more of them.
+    // One that is there already does not count again.
     assert!(!withdraw(&edge, "/a.txt").await.answered);
     for path in ["a.txt", "", "/a?b", "/a#b", "/..%2fx", "/a\\b", "/%zz", "/a\u{0}"] {
         let answer = api(&edge, Method::POST, "withdrawn", json!({"path": path})).await;

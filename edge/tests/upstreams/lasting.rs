@@ -1,4 +1,4 @@
-//! What is said of members lasts: through restarts, pushes, rollbacks and promotions, as long as its environment.
+//! Changes of members last: through restarts, pushes, rollbacks and promotions, as long as its environment.
 
 use devanture_config::problem::Code;
 use http::Method;

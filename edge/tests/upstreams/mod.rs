@@ -28,7 +28,7 @@ const SITE: Files<'static> = &[("index.html", b"home")];
 /// Where the upstreams of most tests are.
 const UPSTREAMS: &str = "/v1/apps/shop/environments/prod/upstreams";
 
-/// A `devanture.toml` with the upstream `api`, `/api/*` and what else is said of it.
+/// A `devanture.toml` with the upstream `api`, `/api/*` and further keys of it.
 fn api(to: &[&Backend], more: &str) -> String {
     let to: Vec<String> = to.iter().map(|backend| format!("\"{}\"", backend.url())).collect();
     format!("[[routes]]\npath = \"/api/*\"\nto = \"api\"\n[upstreams.api]\nto = [{}]\n{more}", to.join(", "))
@@ -49,7 +49,7 @@ fn member(name: &str, address: &str) -> String {
     format!("{UPSTREAMS}/{}/members/{}", name.replace('/', "%2F"), address.replace('/', "%2F"))
 }
 
-/// Wishes `wish` of a member of `api`, with a token.
+/// Requests the state `wish` of a member of `api`, with a token.
 async fn put_with(edge: &RunningEdge, token: &str, address: &str, wish: &str) -> Got {
     got(edge.ask(Method::PUT, &member("api", address), token).json(&json!({ "wish": wish }))).await
 }
@@ -73,7 +73,7 @@ async fn listed(edge: &RunningEdge, environment: &str) -> UpstreamReport {
     list.upstreams.into_iter().find(|upstream| upstream.name == "api").unwrap()
 }
 
-/// Members as the report tells them: address, states, and what is wished.
+/// Members as in the report: address, states, and the requested state.
 fn told(report: &UpstreamReport) -> Vec<(String, Vec<String>, Value)> {
     let of = |backends: &[devanture_config::api::Backend]| backends.iter().map(|one| one.state.clone()).collect();
     let members = report.members.iter();

@@ -57,7 +57,7 @@ async fn a_member_is_where_whoever_adds_it_may_reach() {
     assert_eq!(put_with(&edge, edge.admin_token(), &own, "in").await.code(), Code::UpstreamForbidden);
     put(&edge, &one.url(), "in").await;
     assert_eq!(who(&edge).await, names(&["one"]));
-    // What an admin let in may be drained and let in again by a script, and has to be let in anew once it is out.
+    // What an admin let in may be drained and let in again by a script, and has to be let in again once it is out.
     for (wish, expected) in [("drain", StatusCode::OK), ("in", StatusCode::OK)] {
         assert_eq!(put_with(&edge, &pusher, &one.url(), wish).await.status, expected);
     }

@@ -59,7 +59,7 @@ async fn a_member_that_drains_gets_nothing_new_and_ends_what_is_under_way() {
     let report = put(&edge, &one.url(), "drain").await;
     assert_eq!((told(&report)[0].1[0].as_str(), requests(&report, &one.url())), ("draining", 2));
     assert_eq!(who(&edge).await, names(&["two"]));
-    // A version that says otherwise of the upstream has another pool; what is under way is told of all the same.
+    // A version with other settings of the upstream has another pool; requests in flight are reported all the same.
     push(&edge, "prod", &api(&[&one], "retries = 1\n"), SITE).await;
     assert_eq!(who(&edge).await, names(&["two"]));
     assert_eq!(requests(&listed(&edge, "prod").await, &one.url()), 2);

@@ -62,8 +62,8 @@ fn executable(path: &std::path::Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs every command that looks at the project, and checks that nothing of the stranger's ran. Gives what was said of
-/// where the bundle comes from.
+/// Runs every command that looks at the project, and checks that nothing of the stranger's ran. Returns what was
+/// printed of where the bundle comes from.
 #[track_caller]
 fn nothing_runs(project: &Project, edge: &FakeEdge) -> Source {
     for arguments in [&["check"][..], &["push", "--dry-run"], &["push", "--json"], &["status"], &["history"]] {

@@ -1,5 +1,5 @@
 //! An edge of a few lines: HTTP/1.1 on a port of loopback, with or without TLS, that keeps blobs in memory and can be
-//! told to misbehave.
+//! set up to misbehave.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -146,7 +146,7 @@ async fn a_full_disk_is_freed_by_deleting() {
     let largest = || files(&edge.data_dir.join("blobs")).values().map(Vec::len).max().unwrap();
     assert_eq!(largest(), 2_000_000);
     fill(&disk, "other-2");
-    // What can be restored stays until a collection is told otherwise.
+    // What can be restored stays until a collection with `purge`.
     edge.json("shop", &["delete", &versions[1], "--now"]);
     fill(&disk, "other-3");
     assert_eq!(edge.json("", &["gc"])["versions"].as_array().unwrap().len(), 0);

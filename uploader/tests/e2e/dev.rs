@@ -1,4 +1,5 @@
-//! `devanture dev`: the folder is served as an edge would serve it, and a page that is open shows each change by itself.
+//! `devanture dev`: the folder is served as an edge would serve it, and a page that is open shows each change by
+//! itself.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use super::backends::echo;
 use crate::support::browser::{Browser, Page};
 use crate::support::edge::{client_of, edge, files};
 
-/// Longest time until something is told that is waited for.
+/// Longest wait for an event.
 const TIME_MAX: Duration = Duration::from_secs(60);
 /// A page whose script counts how often it was loaded.
 const PAGE: &str = "<!doctype html><html><head><title>shop</title><link rel=icon href=data:,>\
@@ -226,7 +227,7 @@ async fn a_mistake_is_told_with_its_line_and_what_was_live_stays() {
     project.put("www/_headers", "/*\n  X-Own: yes\n");
     dev.wait_for("live");
     assert_eq!(dev.get("/").await.headers()["x-own"], "yes");
-    // What a push would refuse is told as early as here.
+    // What a push would refuse is reported as early as here.
     project.put("www/app.3f2a91bc.js", "one");
     dev.wait_for("live");
     project.put("www/app.3f2a91bc.js", "two");

@@ -18,8 +18,8 @@ const HOST: &str = "shop.localhost";
 /// What the files of the next version may be called.
 const NEXT: [&str; 3] =
     ["/assets/swagger-ui-bundle-*.js", "/assets/swagger-ui-standalone-preset-*.js", "/assets/swagger-ui-*.css"];
-/// What a page loaded, as the browser counts it: by path, how it was encoded, the bytes that came, and the SHA-256 of the
-/// text that its scripts see.
+/// What a page loaded, as the browser counts it: by path, how it was encoded, the bytes that came, and the SHA-256 of
+/// the text that its scripts see.
 const LOADED: &str = "(async () => {
     const hex = bytes => [...new Uint8Array(bytes)].map(byte => byte.toString(16).padStart(2, '0')).join('');
     const loaded = {};
@@ -37,8 +37,8 @@ const LOADED: &str = "(async () => {
 const TRANSFERRED: &str = "performance.getEntriesByType('resource')
     .filter(entry => entry.name.endsWith('/swagger-ui-bundle.js')).reduce((sum, entry) => sum + entry.transferSize, 0)";
 
-/// The bytes that came for a page's bundle at any address, and the bytes of its content as it was first encoded; nothing
-/// until it was fetched a second time, as a dictionary.
+/// The bytes that came for a page's bundle at any address, and the bytes of its content as it was first encoded;
+/// nothing until it was fetched a second time, as a dictionary.
 const DOWNLOADED: &str = "(() => {
     const entries = performance.getEntriesByType('resource').filter(entry => entry.name.includes('/swagger-ui-bundle.js'));
     const all = entries.reduce((sum, entry) => sum + entry.transferSize, 0);
@@ -53,7 +53,7 @@ struct Loaded {
     sha256: String,
 }
 
-/// A browser that is told which key the edge has: one that passes over certificate errors uses no dictionaries.
+/// A browser that trusts the key of the edge: one that passes over certificate errors uses no dictionaries.
 async fn browser_of(edge: &Edge, flags: &[&str], profile: &Path) -> Option<Browser> {
     Browser::start_with(Trusted::Key(&spki_of(edge).await), flags, profile).await
 }
@@ -92,8 +92,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Real bundles as a build with fingerprints lays them out: the scripts and the style of Swagger UI, under names of their
-/// content, and a page that loads them all.
+/// Real bundles as a build with fingerprints lays them out: the scripts and the style of Swagger UI, under names of
+/// their content, and a page that loads them all.
 fn fingerprinted(release: &str) -> Option<tempfile::TempDir> {
     let package = inputs::swagger(release)?;
     let site = tempfile::tempdir().unwrap();
@@ -130,8 +130,8 @@ fn count_deltas(loaded: &BTreeMap<String, Loaded>) -> usize {
     loaded.values().filter(|file| matches!(file.coding.as_str(), "dcb" | "dcz")).count()
 }
 
-/// A visit, after which the browser has noted each of these dictionaries: that is some time after it has them. `next` are
-/// addresses that match them, as the next version's may, and that nothing answers.
+/// A visit, after which the browser has noted each of these dictionaries: that is some time after it has them. `next`
+/// are addresses that match them, as the next version's may, and that nothing answers.
 async fn visit(browser: &Browser, edge: &Edge, site: &Path, next: &[&str]) -> BTreeMap<String, Loaded> {
     const TRIES: usize = 200;
     let page = browser.open_in_profile(&edge.url(HOST, "/")).await;
@@ -167,7 +167,7 @@ async fn visit(browser: &Browser, edge: &Edge, site: &Path, next: &[&str]) -> BT
     seen
 }
 
-/// Waits until the edge has a delta of a file for whoever has `dictionary`.
+/// Waits until the edge has a delta of a file for clients with `dictionary`.
 async fn until_there_is_a_delta(edge: &Edge, path: &str, dictionary: &[u8]) {
     const TRIES: usize = 400;
     let announced = format!(":{}:", BASE64_STANDARD.encode(digest(&SHA256, dictionary)));

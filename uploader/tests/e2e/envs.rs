@@ -111,7 +111,7 @@ async fn what_was_tested_in_staging_is_promoted_with_its_digest_and_each_environ
     let again = json_of(&edge, folder.path(), &["push"]);
     assert_eq!((&again["version"], &again["bytes"]["sent"]), (&pushed["version"], &json!(0)));
 
-    // What is wrong is told with the file that it is in.
+    // Mistakes are reported with the file that they are in.
     std::fs::write(folder.path().join("devanture.staging.toml"), "\nwww = \"x\"\n").unwrap();
     std::fs::write(folder.path().join("devanture.nobodys_place.toml"), "").unwrap();
     let wrong = run(&edge, folder.path(), &["check", "--json"]);

@@ -90,7 +90,7 @@ impl Project {
     }
 }
 
-/// The instances that were told to be healthy, in their own lines before the switch.
+/// The instances that were reported as healthy, in their own lines before the switch.
 #[track_caller]
 fn healthy(progress: &str) -> BTreeSet<String> {
     let lines: Vec<&str> = progress.lines().collect();
@@ -130,7 +130,7 @@ fn result(answered: Result<(u16, Value), String>) -> Value {
     body["result"].clone()
 }
 
-/// Calls that never stop until they are told to.
+/// Calls that go on until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     callers: Vec<tokio::task::JoinHandle<Seen>>,
@@ -272,7 +272,7 @@ async fn a_game_is_played_to_its_winner_while_front_and_backend_are_released() {
     assert_eq!(text(&page, "#status").await, format!("{GEORGES} has won!"));
     is_well(&page).await;
 
-    // Whoever loads the page now has the second front, and the same game.
+    // A page that is loaded now has the second front, and the same game.
     let other = opened(&browser, &edge.url(HOST, "/")).await;
     assert_eq!(text(&other, "h1").await, "The second jungle");
     assert_eq!(text(&other, "#status").await, format!("{GEORGES} has won!"));
@@ -379,7 +379,7 @@ async fn an_environment_has_its_own_instances_and_its_own_game() {
 struct Instance {
     child: Child,
     port: u16,
-    /// Kept open: an instance whose output nobody takes must not be told so by the system.
+    /// Kept open: an instance whose output nobody takes must not get a broken pipe.
     _stdout: std::io::BufReader<ChildStdout>,
 }
 

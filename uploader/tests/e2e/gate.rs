@@ -271,10 +271,10 @@ async fn an_access_log_that_is_rotated_loses_no_line() {
         has_lines(&log).await;
         std::fs::rename(&log, log.with_extension(name)).unwrap();
         edge.hang_up();
-        // Requests go on until the file is made anew.
+        // Requests go on until the file is created again.
         let since = Instant::now();
         while !log.exists() {
-            assert!(since.elapsed() < PATIENCE, "the file is not made anew");
+            assert!(since.elapsed() < PATIENCE, "the file is not created again");
             ask().await;
         }
     }

@@ -140,7 +140,7 @@ async fn an_alias_is_no_environment_however_one_comes_to_it() {
     assert_eq!(edge.api("PUT", "/v1/apps/shop/aliases/prod", Some(json!({"version": id}))).await.0, 409);
 }
 
-/// Law 11: an app is not told what another has stored.
+/// Law 11: an app does not learn what another has stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_app_has_stored_does_not_show_in_a_report() {
     let edge = edge().start();

@@ -119,7 +119,7 @@ async fn an_environment_and_an_app_are_deleted_and_had_back() {
 
     let report = edge.json("shop", &["delete", "app", "shop", "--yes"]);
     assert_eq!((&report["app"], &report["versions"]), (&json!("shop"), &json!(2)));
-    // Also for whoever starts the edge again.
+    // Also after a restart of the edge.
     for _ in 0..2 {
         for host in ["shop.localhost", "staging--shop.localhost"] {
             assert!(is_gone(&visit(&edge, host).await), "{host}");

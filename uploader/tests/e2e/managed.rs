@@ -33,7 +33,7 @@ fn pids(all: &BTreeSet<(String, String, u64)>) -> BTreeSet<u64> {
     all.iter().map(|(_, _, pid)| *pid).collect()
 }
 
-/// Asks all the time until it is told to stop; every answer is 200.
+/// Sends requests until it is stopped; every answer is 200.
 struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<usize>>,
@@ -420,7 +420,7 @@ async fn a_purge_waits_for_the_instances_and_frees_their_files() {
     let purged = &gone.json()["purged"];
     assert!(purged["bytes"].as_u64().unwrap() >= sent && purged["remains"].is_null(), "{purged}\n{}", edge.log());
     assert!(!is_alive(pid), "the answer comes after the last instance");
-    // The name is free, and whoever takes it finds nothing.
+    // The name is free, and its next owner finds nothing.
     let again = project.run(&edge, &["push", "--json"]);
     assert_eq!((again.code, &again.json()["files"]["new"]), (Some(0), &again.json()["files"]["total"]), "{again:#?}");
 }

@@ -202,7 +202,7 @@ async fn a_site_of_vitepress_works_as_it_was_built() {
     holds(Site { name: "vitepress", ..USUAL }).await;
 }
 
-/// The link checker itself: what is broken in a site is told with the page where it stands.
+/// The link checker itself: what is broken in a site is reported with its page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_site_does_not_pass() {
     let folder = tempfile::tempdir().unwrap();

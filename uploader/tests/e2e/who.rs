@@ -377,7 +377,7 @@ async fn tokens_are_made_listed_and_revoked_and_each_change_is_told() {
     );
     let push = log["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "push").unwrap();
     assert_eq!((&push["credential"], &push["app"]), (&json!(id), &json!("shop")));
-    // The same lines are in the edge's log, for whoever ships it.
+    // The same lines are in the edge's log, for log shippers.
     let lines: Vec<Value> = edge
         .log()
         .lines()

@@ -1,7 +1,8 @@
 //! Headless Chromium: opens pages as a visitor would and reports what went wrong in them.
 //!
 //! The browser takes every certificate, or that of one key, so that the self-signed mode can be looked at; that a
-//! certificate is right is for other tests. It talks to nobody by itself, and has a profile of its own that goes with it.
+//! certificate is right is for other tests. It talks to nobody by itself, and has a profile of its own that goes with
+//! it.
 
 mod base64;
 mod state;
@@ -48,7 +49,8 @@ const FLAGS: [&str; 12] = [
 
 /// Whose certificates the browser takes, beside those that are right.
 pub(crate) enum Trusted<'s> {
-    /// Everybody's. What the browser does over connections with such errors is less than usual: it uses no dictionaries.
+    /// Everybody's. What the browser does over connections with such errors is less than usual: it uses no
+    /// dictionaries.
     Everybody,
     /// That of the key whose SHA-256 this is, in base64.
     Key(&'s str),
@@ -90,7 +92,8 @@ struct Watched {
 }
 
 impl Browser {
-    /// Starts the browser. There is none, and it says so, where Chromium is missing and may be, or without `./test full`.
+    /// Starts the browser. There is none, and it says so, where Chromium is missing and may be, or without `./test
+    /// full`.
     pub(crate) async fn start() -> Option<Self> {
         if super::is_for_full_runs() { None } else { Self::start_in_every_run().await }
     }
@@ -227,7 +230,7 @@ impl Browser {
 
 impl Page {
     /// Goes to a URL in this page, with its cache as it is, and waits until that is loaded and quiet. The report starts
-    /// anew.
+    /// again.
     pub(crate) async fn go(&self, url: &str) {
         self.watched.state.lock().unwrap().start_anew();
         // A page that cannot be reached has its error in the report.

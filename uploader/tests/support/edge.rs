@@ -127,7 +127,7 @@ struct Running {
     https: SocketAddr,
     http: SocketAddr,
     admin: SocketAddr,
-    /// Kept open: an edge whose output nobody takes must not be told so by the system.
+    /// Kept open: an edge whose output nobody takes must not get a broken pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -329,7 +329,7 @@ impl Edge {
         self.process.child.wait().unwrap()
     }
 
-    /// Tells the process to read its certificates again, and to open its files anew.
+    /// Tells the process to read its certificates again, and to reopen its files.
     pub(crate) fn hang_up(&self) {
         assert!(send("-HUP", self.process.child.id()).success());
     }

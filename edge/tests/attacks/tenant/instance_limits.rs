@@ -126,7 +126,7 @@ async fn an_instance_makes_no_user_namespace() {
     let run = |command: &str| {
         format!("(() => {{ const ran = child.spawnSync({command}); return [ran.status, String(ran.stderr)] }})()")
     };
-    // Programs run as ever, and threads begin.
+    // Programs run as usual, and threads begin.
     assert_eq!(edge.evaluate(PROD, &run("'true'")).await[0], 0);
     for flags in ["-U", "-Urm"] {
         let ran = edge.evaluate(PROD, &run(&format!("'unshare', ['{flags}', 'true']"))).await;

@@ -11,8 +11,8 @@ use crate::support::{RunningEdge, edge, eventually, got};
 const PROD: &str = "shop.localhost";
 const STAGING: &str = "staging--shop.localhost";
 
-/// What an instance of another environment tries of the instance `PID`, whose folders are `DATA` and `CODE`. Each member
-/// is what came of it.
+/// What an instance of another environment tries of the instance `PID`, whose folders are `DATA` and `CODE`. Each
+/// member is what came of it.
 const REACH: &str = "
   const open = (file) => tried(() => { fs.readFileSync(file); return 'read'; });
   const list = (folder) => tried(() => { fs.readdirSync(folder); return 'listed'; });
@@ -206,7 +206,7 @@ echo > \"$DEVANTURE_DATA/chain\"
 setsid ./chain < /dev/null > /dev/null 2>&1 &
 ";
 
-/// A backend that can be told to begin the chain.
+/// A backend that begins the chain on request.
 fn chained(page: &str) -> Backend {
     let worker = json!({ "mailer": { "command": ["sleep", "100000"] } });
     Backend::new(page).with_file("chain", CHAIN, true).with("processes", worker)

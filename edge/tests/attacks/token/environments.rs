@@ -77,7 +77,7 @@ async fn a_token_for_previews_leaves_the_aliases_that_the_app_set_itself() {
     for name in ["beta", "zeta"] {
         assert_eq!(call(&edge, admin, Method::PUT, &format!("aliases/{name}"), set()).await.status, StatusCode::OK);
     }
-    // A push to a branch's alias is a preview, whoever makes it.
+    // A push to a branch's alias is a preview, with any token.
     push(&edge, admin, "preview", Some("feature-x"), "by hand").await.json::<DeployReport>();
     push(&edge, &preview, "preview", Some("feature-x"), "by CI").await.json::<DeployReport>();
     push(&edge, &preview, "preview", Some("feature-y"), "by CI").await.json::<DeployReport>();

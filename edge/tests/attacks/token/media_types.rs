@@ -44,7 +44,7 @@ async fn a_login_takes_json_alone() {
             let answer = open(&edge, operation, media_type, body).await;
             assert_eq!(answer.code(), Code::UnsupportedType, "{operation} {media_type:?}: {}", answer.text());
         }
-        // Whoever sends nothing is asked who they are, as everywhere.
+        // A request without a token gets 401, as everywhere.
         let url = format!("https://localhost:{}/v1/{operation}", edge.admin().port());
         assert_eq!(got(edge.client().post(url)).await.code(), Code::Unauthenticated, "{operation}");
     }

@@ -52,7 +52,7 @@ async fn admin(edge: &RunningEdge, method: Method, path: &str, body: Value) -> G
     answer
 }
 
-/// An app with everything that can be said of `prod`, and little of `staging`.
+/// An app with everything that `prod` can have, and little in `staging`.
 async fn plant(edge: &RunningEdge) -> Planted {
     push(edge, "shop", "staging", "of staging").await;
     let gone = push(edge, "shop", "prod", "marker of a version that goes").await;
@@ -127,7 +127,7 @@ fn expected(method: &str, path: &str) -> Expected {
     match (method, path) {
         ("GET", "/v1/apps/{app}/aliases" | "/v1/apps/{app}/deleted") => Expected::Own(Scope::Read),
         ("GET", "/v1/audit" | "/v1/tokens") => Expected::Own(Scope::Admin),
-        // Whoever may promote takes what is live in another environment, and looks at it before.
+        // A token that may promote takes what is live in another environment, and reads it before.
         ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),
         ("DELETE", "/v1/tokens/{id}") => Expected::Hidden,
         (

@@ -24,7 +24,7 @@ fn dripping() -> reqwest::Body {
 #[tokio::test]
 async fn a_body_that_comes_byte_by_byte_does_not_hold_its_place_for_ever() {
     let edge = edge().with_limit("admin_body_ms_max", 500).with_limit("admin_body_idle_ms_max", 60_000).start().await;
-    // Whoever logs in has no token yet.
+    // A login has no token yet.
     let login = edge.client().post(format!("https://localhost:{}/v1/login", edge.admin().port()));
     let refused = got(login.header("content-type", "application/json").body(dripping())).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated));

@@ -1,4 +1,4 @@
-//! Settings over the API: who may see and change them, what is refused, and what is told.
+//! Settings over the API: who may see and change them, what is refused, and what is reported.
 
 use devanture_config::api::{DeployKind, Outcome, Scope};
 use devanture_config::problem::Code;

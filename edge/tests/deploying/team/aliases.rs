@@ -114,7 +114,7 @@ async fn an_alias_that_has_ended_is_as_unknown_as_one_that_never_was() {
     assert_eq!(call(&edge, Method::DELETE, "aliases/feature-x", None).await.code(), Code::NotFound);
     let list: AliasList = call(&edge, Method::GET, "aliases", None).await.json();
     assert!(list.aliases.is_empty() && status(&edge, "prod").await.places.iter().all(|place| !place.alias));
-    // A restart brings none back, and a push makes it anew, without an end.
+    // A restart brings none back, and a push creates it again, without an end.
     let edge = edge.restart().await;
     for host in [HOST, "never-was--shop.localhost"] {
         assert!(try_got(edge.visit(Method::GET, host, "/")).await.is_err(), "{host} gets no certificate");

@@ -124,7 +124,7 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
     ] {
         assert_eq!(call(&edge, Method::GET, &format!("diff?{query}"), None).await.code(), code, "{query}");
     }
-    // Whoever may read of the app knows its versions; a token of previews tells a pull request what it would change.
+    // A token that may read the app sees its versions; one of previews shows a pull request what it would change.
     let previews = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
     let answer = call_as(&edge, &previews, Method::GET, "diff?from=live&to=feature-x", None).await;
     assert_eq!(answer.json::<Diff>().to.version, Some(aliased));

@@ -30,7 +30,7 @@ async fn a_deploy_is_kept_with_its_source_its_steps_and_its_log() {
     let names: Vec<&str> = entry.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(names, ["verify", "compress", "prepare", "switch"]);
     assert!(entry.log.iter().any(|line| line.starts_with("let pass: ")), "{:?}", entry.log);
-    // What is taken to another environment is told where it comes from, too.
+    // A promotion names where it comes from, too.
     let promoted = call(&edge, Method::POST, "environments/staging/promote", Some(json!({ "from": "prod" }))).await;
     assert!(promoted.json::<SwitchReport>().switched);
     assert_eq!(history(&edge, "staging").await.deploys[0].source.commit.as_deref(), Some("4f2a91"));

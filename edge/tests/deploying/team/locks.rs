@@ -83,7 +83,7 @@ async fn only_who_locked_it_and_an_admin_pass_a_lock_or_end_it() {
     assert_eq!(call_as(&edge, &other, Method::DELETE, LOCK, None).await.code(), Code::Locked);
     assert_eq!(call_as(&edge, &other, Method::PUT, LOCK, None).await.code(), Code::Locked);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "two");
-    // Whoever locked it goes back in an incident …
+    // The owner of the lock goes back in an incident …
     let back =
         call_as(&edge, &locker, Method::POST, "environments/prod/rollback", Some(json!({ "force": true }))).await;
     assert!(back.json::<SwitchReport>().switched);

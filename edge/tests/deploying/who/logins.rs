@@ -86,7 +86,7 @@ async fn a_refresh_gives_the_next_pair_and_an_old_token_ends_the_login() {
     for pair in [&first, &second, &third] {
         assert_eq!(status_with(&edge, pair.access_token.expose()).await, StatusCode::OK, "each until it ends");
     }
-    // Whoever guesses the second half of a token ends nothing.
+    // Guessing the second half of a token ends nothing.
     let (id, secrets) = third.refresh_token.expose().rsplit_once('_').unwrap();
     assert_eq!(refresh(&edge, &format!("{id}_{}", "0".repeat(secrets.len()))).await.code(), Code::BadToken);
     assert_eq!(status_with(&edge, third.access_token.expose()).await, StatusCode::OK);

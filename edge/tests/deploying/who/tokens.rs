@@ -213,7 +213,7 @@ async fn what_goes_on_ends_with_the_token_that_began_it() {
         credentials.revoke(&Actor::local(), &first_id).await.unwrap();
     });
     ended.unwrap();
-    // It says so also to whoever asks later, and others go on.
+    // It says so also to later requests, and others go on.
     within(credentials.ended(&first)).await.unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), credentials.ended(&other)).await.is_err());
     let (brief, _) = token(Some(1)).await;

@@ -1,4 +1,4 @@
-//! What a page has told of itself: what it asks for, what came, what went wrong, and which answers are stubs.
+//! What a page has reported: what it asks for, what came, what went wrong, and which answers are stubs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +35,7 @@ pub(crate) struct PageReport {
     pub(crate) text: String,
 }
 
-/// What a page has told until now.
+/// What a page has reported until now.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) is_loaded: bool,

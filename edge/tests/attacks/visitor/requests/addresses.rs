@@ -26,7 +26,7 @@ async fn routed(setup: Setup) -> (RunningEdge, Backend) {
     (edge, backend)
 }
 
-/// Asks with these lines; gives what the backend was told by `X-Forwarded-For`.
+/// Sends these lines; returns the `X-Forwarded-For` of the backend.
 async fn told(edge: &RunningEdge, backend: &Backend, lines: &str) -> String {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     write(&mut stream, format!("GET /api/x HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n").as_bytes()).await;
@@ -135,7 +135,7 @@ async fn a_forged_address_neither_evades_the_limit_of_logins_nor_uses_up_that_of
         let setup = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1);
         setup.with_limit("login_attempts_per_address_max", 2)
     };
-    // Whoever holds the connection is the client.
+    // The peer of the connection is the client.
     let edge = setup().start().await;
     let mut statuses = Vec::new();
     for number in 1..=4 {
@@ -159,7 +159,7 @@ async fn a_forged_address_neither_evades_the_limit_of_logins_nor_uses_up_that_of
     edge.stop().await;
 }
 
-/// The edge reads no such line, whoever sends it: what it cannot authenticate, it does not believe.
+/// The edge reads no such line from any peer: what it cannot authenticate, it does not believe.
 #[tokio::test]
 async fn a_line_of_the_proxy_protocol_is_no_beginning_of_a_connection() {
     let edge = edge().with_plain_http().with_listen("trusted_proxies = [\"127.0.0.1\"]").start().await;
