@@ -116,8 +116,8 @@ pub struct EdgeFile {
     /// The file of the keys that seal secrets, relative to `edge.toml`; by default beside the data folder, see
     /// [`EdgeFile::secrets_key_file`].
     pub secrets_key_file: Option<PathBuf>,
-    /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this process
-    /// alone where there is none.
+    /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this
+    /// process alone where there is none.
     pub ticket_keys: Option<PathBuf>,
     /// Where certificates come from.
     pub tls: Tls,
@@ -145,8 +145,9 @@ impl EdgeFile {
         reader.finish(parsed)
     }
 
-    /// The file of the keys that secrets are sealed with: `data.key` beside the data folder `data` where nothing else is
-    /// said, so that a copy of the folder alone opens none of them. None where the data folder has no name of its own.
+    /// The file of the keys that secrets are sealed with: `data.key` beside the data folder `data` where nothing else
+    /// is said, so that a copy of the folder alone opens none of them. `None` if the data folder has no name of its
+    /// own.
     #[must_use]
     pub fn secrets_key_file(&self) -> Option<PathBuf> {
         self.secrets_key_file.clone().or_else(|| {
@@ -157,7 +158,7 @@ impl EdgeFile {
     }
 
     /// The folder of the code of backends and of what they keep: `data-run` beside the data folder `data` where nothing
-    /// else is said, since the apps' users have to come to it, and must not come to the data. None where the data folder
+    /// else is said, since the apps' users have to come to it, and must not come to the data. `None` if the data folder
     /// has no name of its own.
     #[must_use]
     pub fn runner_folder(&self) -> Option<PathBuf> {

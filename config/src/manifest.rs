@@ -325,7 +325,7 @@ impl Manifest {
         self.blobs().fold(0, |sum, (_, size)| sum.saturating_add(size))
     }
 
-    /// The backend where `serving` holds, which is what [`Manifest::serving_for`] gives; nothing where there is none.
+    /// The backend where `serving` holds, which is what [`Manifest::serving_for`] gives; `None` if there is none.
     #[must_use]
     pub fn managed_in(&self, serving: &Serving) -> Option<Managed> {
         let (folder, table) = (self.server.as_ref()?, serving.server.as_ref()?);

@@ -202,8 +202,8 @@ impl FromStr for Hostname {
 }
 
 impl Hostname {
-    /// The name as a person writes it: `bücher.example` for `xn--bcher-kva.example`. What stands for no text stays as it
-    /// is.
+    /// The name as a person writes it: `bücher.example` for `xn--bcher-kva.example`. What stands for no text stays as
+    /// it is.
     #[must_use]
     pub fn unicode(&self) -> String {
         unicode(&self.0)

@@ -37,8 +37,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The name of an account, which is what its owner logs in with: ASCII letters, digits and `.`, `_`, `@`, `+`, `-`, so that
-/// an address of electronic mail is one. Kept in lower case.
+/// The name of an account, which is what its owner logs in with: ASCII letters, digits and `.`, `_`, `@`, `+`, `-`, so
+/// that an address of electronic mail is one. Kept in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AccountName(String);
@@ -101,7 +101,7 @@ pub struct TokenInfo {
     pub made_by: Option<String>,
     /// When it ends, where it does.
     pub expires_ms: Option<u64>,
-    /// When it was used last, within a minute; nothing where it never was.
+    /// When it was used last, within a minute; `None` if it never was.
     pub last_used_ms: Option<u64>,
     /// From where it was used last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -86,7 +86,7 @@ const RESERVED: [(&str, &str); 26] = [
 const CONNECTION: &str = "it belongs to the connection";
 const FRAMING: &str = "the edge sets it from what it sends";
 
-/// Why a rule may not set the field `name`, which is in lower case; nothing where it may.
+/// Why a rule may not set the field `name`, which is in lower case; `None` if it may.
 #[must_use]
 pub fn reserved(name: &str) -> Option<&'static str> {
     if name.starts_with(':') {
@@ -95,7 +95,7 @@ pub fn reserved(name: &str) -> Option<&'static str> {
     RESERVED.iter().find(|(reserved, _)| *reserved == name).map(|(_, why)| *why)
 }
 
-/// Why a rule may not remove the field `name`, which is in lower case; nothing where it may. `ETag` may go, as with
+/// Why a rule may not remove the field `name`, which is in lower case; `None` if it may. `ETag` may go, as with
 /// Cloudflare: without it a client asks again by date alone.
 #[must_use]
 pub fn unremovable(name: &str) -> Option<&'static str> {

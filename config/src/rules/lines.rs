@@ -93,7 +93,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// A corrected line as a hint; nothing where it is too long to be read.
+/// A corrected line as a hint; `None` if it is too long to be read.
 pub(super) fn write(line: &str) -> Option<String> {
     (line.chars().count() <= 2 * QUOTED_CHARS_MAX).then(|| format!("write `{line}`"))
 }

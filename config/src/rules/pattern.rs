@@ -206,7 +206,7 @@ impl Pattern {
         names
     }
 
-    /// What it captures of `path`, which is normal and decoded, on `host`, which is in lower case; nothing where it does
+    /// What it captures of `path`, which is normal and decoded, on `host`, which is in lower case; `None` if it does
     /// not match.
     #[must_use]
     pub fn matches<'a>(&'a self, host: &'a str, path: &'a str) -> Option<Captures<'a>> {

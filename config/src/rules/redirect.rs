@@ -190,7 +190,7 @@ impl Target {
         self.path.is_constant().then(|| self.path.as_str())
     }
 
-    /// Puts what was captured in its place. Nothing where a capture would make another host of the target's than one
+    /// Puts what was captured in its place. `None` if a capture would make another host of the target's than one
     /// more label, or the target would be too long.
     ///
     /// Slashes that meet are one slash: a path that begins with two would be another host's (`//evil.example`).
@@ -295,7 +295,7 @@ fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// An origin as a `Location` has it, in ASCII (RFC 3986 §3.2.2); nothing where its host cannot be read.
+/// An origin as a `Location` has it, in ASCII (RFC 3986 §3.2.2); `None` if its host cannot be read.
 ///
 /// A placeholder takes the place of a whole label, and at least two labels follow it: whatever a path holds, the host
 /// stays below the one that was written.

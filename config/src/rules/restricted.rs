@@ -22,11 +22,11 @@ pub struct RestrictedPaths {
 }
 
 impl RestrictedPaths {
-    /// Collects what keeps the files of a bundle from strangers, or answers in their place; `redirects` and `headers` are
-    /// its files of rules. None where that is too much to be compared with paths.
+    /// Collects what keeps the files of a bundle from strangers, or answers in their place; `redirects` and `headers`
+    /// are its files of rules. `None` if that is too much to be compared with paths.
     ///
-    /// The tables are read one by one and not as they are merged, and the files of rules once for each meaning that they
-    /// have: that takes as long as the manifest is, however many tables it has, and finds no rule less.
+    /// The tables are read one by one and not as they are merged, and the files of rules once for each meaning that
+    /// they have: that takes as long as the manifest is, however many tables it has, and finds no rule less.
     #[must_use]
     pub fn of(manifest: &Manifest, redirects: Option<&[u8]>, headers: Option<&[u8]>, rules_max: usize) -> Option<Self> {
         let read = |serving: &Serving, meaning: Rules, (redirects, headers): (Option<&[u8]>, Option<&[u8]>)| {
@@ -73,7 +73,7 @@ impl RestrictedPaths {
         of_routes() || self.patterns.iter().any(|pattern| pattern.takes(name) && !pattern.takes(other))
     }
 
-    /// Adds what `rules` say; none where that is too much.
+    /// Adds what `rules` say; `None` if that is too much.
     fn add(&mut self, rules: RuleSet, seen: &mut HashSet<(String, bool, bool)>) -> Option<()> {
         let guards = rules.headers.into_iter().filter(|rule| !rule.users.is_empty()).map(|rule| rule.path);
         // Also those with conditions: there are visitors who do not see the file.
@@ -108,8 +108,8 @@ pub fn unserved_plain_paths(
     names.into_iter().filter(|(name, plain)| is_apart(name, plain)).map(|(_, plain)| plain).collect()
 }
 
-/// The files of a bundle that came compressed alone and are served under their plain path, too: pairs of the name and that
-/// path.
+/// The files of a bundle that came compressed alone and are served under their plain path, too: pairs of the name and
+/// that path.
 #[must_use]
 pub fn served_plain_paths(manifest: &Manifest, restricted: Option<&RestrictedPaths>) -> Vec<(BundlePath, BundlePath)> {
     let alone = |name: &BundlePath| {

@@ -108,7 +108,7 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Capture(used) if **used == *name))
     }
 
-    /// Puts the captures in their places, encoded for `context`; nothing where that has more than [`FILLED_BYTES_MAX`]
+    /// Puts the captures in their places, encoded for `context`; `None` if that has more than [`FILLED_BYTES_MAX`]
     /// bytes.
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>, context: Context) -> Option<String> {

@@ -19,7 +19,7 @@ struct Listed {
 }
 
 impl Listed {
-    /// Nothing where no name leads to another one.
+    /// `None` if no name leads to another one.
     fn new(serving: &Serving) -> Option<Self> {
         let exact = || serving.hostnames.iter().flatten().filter_map(|name| name.exact());
         let canonical = match &serving.canonical {

@@ -56,7 +56,7 @@ pub(super) fn pairs<'t>(file: &mut File<'_>, line: usize, tokens: &[&'t str]) ->
     Some(pairs)
 }
 
-/// What the query must hold; nothing where no query can, which is said.
+/// What the query must hold; `None` if no query can, which is said.
 pub(super) fn query(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Option<Vec<QueryRule>> {
     let mut rules = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {

@@ -177,7 +177,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Makes a rule of the parts of a line; nothing where it would have no effect, which is said.
+/// Makes a rule of the parts of a line; `None` if it would have no effect, which is said.
 fn rule(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Redirect> {
     let from = path(file, line, parts)?;
     let query = query(file, line, &parts.query)?;

@@ -13,7 +13,8 @@ use crate::heap::{HeapBytes, allocated};
 const REGEX_BYTES_MAX: usize = 512 * 1024;
 /// Most memory for the state that each thread caches while it matches one, in bytes.
 const MATCHING_BYTES_MAX: usize = 256 * 1024;
-/// Estimated size of a compiled expression with the caches of two threads: a base, and more for each byte of its source.
+/// Estimated size of a compiled expression with the caches of two threads: a base, and more for each byte of its
+/// source.
 const COMPILED_BYTES: usize = 32 * 1024;
 const COMPILED_BYTES_BY_BYTE: usize = 128;
 
@@ -69,7 +70,7 @@ impl Expression {
         self.names.iter().map(|name| &**name)
     }
 
-    /// Adds what it captures of `text`; nothing where it does not match.
+    /// Adds what it captures of `text`; `None` if it does not match.
     pub(super) fn capture<'a>(&'a self, text: &'a str, captures: &mut Captures<'a>) -> Option<()> {
         let found = self.regex.get_or_init(|| self.compiled()).as_ref()?.captures(text)?;
         for name in &self.names {
