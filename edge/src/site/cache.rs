@@ -1,4 +1,4 @@
-//! What `Cache-Control` says where no rule of the site says anything.
+//! The default `Cache-Control`, where no rule of the site sets it.
 
 use super::fields::members;
 
@@ -38,7 +38,7 @@ const SERVICE_WORKERS: [&str; 13] = [
     "sw.mjs",
 ];
 
-/// What an answer is, as far as it decides how long it may be kept.
+/// The kind of an answer, which decides how long it may be cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// A file under its own name: as long as its rule says.
@@ -67,7 +67,7 @@ pub fn directives(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<&[u8]>)
     })
 }
 
-/// The seconds that a directive says, the most there are where they are more (RFC 9111 §1.2.2); none where it says no
+/// The seconds of a directive, capped at the maximum (RFC 9111 §1.2.2); `None` where it has no
 /// number.
 #[must_use]
 pub fn seconds(argument: Option<&[u8]>) -> Option<u64> {
@@ -96,7 +96,7 @@ pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
     longest.is_some_and(|longest| longest <= seconds_max)
 }
 
-/// What is said instead of a rule's `value`, where that would have the answer kept for too long.
+/// Replaces the `value` of a rule that would have the answer cached for too long.
 #[must_use]
 pub fn instead_of(value: &[u8], kept: Kept) -> Option<&'static str> {
     let seconds_max = match kept {

@@ -1,6 +1,6 @@
 //! Whether a file's bytes may be called UTF-8 in `Content-Type`: they are, and nothing in them says otherwise.
 
-/// How far into a file a declaration is looked for, as browsers do for HTML.
+/// Bytes of a file that are searched for a declaration, as browsers do for HTML.
 pub const HEAD_BYTES_MAX: usize = 1_024;
 
 /// Looks at a file that comes in pieces.
@@ -133,7 +133,7 @@ fn name_at(text: &[u8]) -> &[u8] {
     text.get(..text.iter().position(is_end).unwrap_or(text.len())).unwrap_or(text)
 }
 
-/// What is before the first `middle` and after it.
+/// The texts before and after the first `middle`.
 fn cut<'a>(text: &'a [u8], middle: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let (before, after) = text.split_at_checked(position(text, middle)?)?;
     Some((before, after.get(middle.len()..)?))

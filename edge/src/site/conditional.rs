@@ -7,12 +7,12 @@
 use super::date;
 use super::fields::trimmed;
 
-/// What the chosen variant is validated by.
+/// The validators of the chosen variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validators<'a> {
     /// Its strong entity tag, with its quotes.
     pub etag: &'a str,
-    /// What `Last-Modified` says, in seconds since the epoch.
+    /// `Last-Modified`, in seconds since the epoch.
     pub last_modified: u64,
     /// Whether that date alone stands for exactly these bytes (§8.8.2.2): it does for the unencoded file, whose bytes
     /// change only by a switch that moves the date, and not for a variant, which may be remade in between.
@@ -34,7 +34,7 @@ pub struct Preconditions<'a> {
     pub now_seconds: u64,
 }
 
-/// What the preconditions came to.
+/// The result of the preconditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// 304: the client has it.
@@ -86,7 +86,7 @@ pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>, now_s
     validators.date_is_strong && date.is_some_and(|date| u64::try_from(date) == Ok(validators.last_modified))
 }
 
-/// How two tags are compared (RFC 9110 §8.8.3.2).
+/// The comparison of two tags (RFC 9110 §8.8.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// Both strong, and equal.

@@ -189,7 +189,7 @@ impl Civil {
     }
 }
 
-/// What is left to be read.
+/// The unread input.
 struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {

@@ -90,7 +90,7 @@ fn media_type(path: &str, is_utf8: bool) -> &'static str {
     corrected(&extension, is_utf8).or_else(|| mime_guess::from_ext(&extension).first_raw()).unwrap_or(UNKNOWN)
 }
 
-/// What `mime_guess` lacks or has wrong.
+/// Types that `mime_guess` lacks or has wrong.
 fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
     Some(match extension {
         // RFC 9239: `text/javascript` is the one type of JavaScript, modules included; browsers take no other for one.

@@ -1,4 +1,4 @@
-//! What a request means, as pure functions: no I/O, no clock, no async, and on the usual way no allocation.
+//! The meaning of a request, as pure functions: no I/O, no clock, no async, and in the common case no allocation.
 //!
 //! A request's path goes through [`target`] to its one normal form, and through [`resolve`] to a file of the version or
 //! to a redirect; [`straight`] holds what both say of the paths that are asked for most. [`negotiate`] then picks the
@@ -23,5 +23,5 @@ pub mod range;
 pub mod rules;
 pub mod straight;
 
-/// What the command line has to foresee too, and so stands beside its files and messages.
+/// Shared with the command line, which predicts the same, and so defined in `devanture-config`.
 pub use devanture_config::{fields, fingerprint, method, navigation, resolve, target};

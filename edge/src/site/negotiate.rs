@@ -1,8 +1,8 @@
-//! Which variant of a file a client gets: `Accept-Encoding` against what there is (RFC 9110 §12.5.3).
+//! Negotiates the variant of a file: `Accept-Encoding` against the stored encodings (RFC 9110 §12.5.3).
 
 use super::fields::{members, trimmed};
 
-/// How the bytes of a variant are encoded.
+/// The content coding of a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Coding {
     /// Not at all.
@@ -83,7 +83,7 @@ type Weight = u16;
 const UNSAID: Weight = 1;
 const WEIGHT_MAX: Weight = 2_000;
 
-/// How much a client likes each coding.
+/// The weights of a client for each coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acceptable {
     identity: Weight,
@@ -104,7 +104,7 @@ impl Acceptable {
         accept_encoding.and_then(Self::usual).unwrap_or_else(|| Self::read(accept_encoding))
     }
 
-    /// What the usual clients say, which need not be read.
+    /// Values of common clients, which need no parsing.
     fn usual(accept_encoding: &[u8]) -> Option<Self> {
         let gzip = Self { identity: UNSAID, gzip: WEIGHT_MAX, zstd: 0, br: 0, dcb: 0, dcz: 0 };
         let all = Self { br: WEIGHT_MAX, zstd: WEIGHT_MAX, ..gzip };
@@ -167,8 +167,8 @@ impl Acceptable {
         best.map(|(place, ..)| place).or_else(identity).unwrap_or(0)
     }
 
-    /// Which of `deltas`, all made with the dictionary that the client has, to send instead of `plain`: what
-    /// [`Acceptable::choose`] would choose of them all. None where that is `plain`.
+    /// The one of `deltas`, all made with the dictionary that the client has, to send instead of `plain`: what
+    /// [`Acceptable::choose`] would choose of them all. `None` if that is `plain`.
     #[must_use]
     pub fn delta_instead(
         &self,

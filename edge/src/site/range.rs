@@ -13,7 +13,7 @@ pub const RANGES_MAX: usize = 32;
 /// The first and the last byte of a part, both of them in it.
 pub type Span = (u64, u64);
 
-/// Which part of the file is wanted.
+/// The requested parts of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RangeOutcome {
     /// 206 with `Content-Range`.
@@ -79,7 +79,7 @@ pub fn unsatisfied(length: u64) -> String {
     format!("bytes */{length}")
 }
 
-/// What stands after `bytes=`; the unit's name is in any case (RFC 9110 §14.1).
+/// The text after `bytes=`; the name of the unit is case-insensitive (RFC 9110 §14.1).
 fn byte_range_set(value: &[u8]) -> Option<&[u8]> {
     let value = trimmed(value);
     let equals = value.iter().position(|&byte| byte == b'=')?;
@@ -96,7 +96,7 @@ enum Wanted {
     Last(u64),
 }
 
-/// What a file has of it.
+/// The part of a file of this length.
 enum Within {
     EmptyFile,
     Nothing,
@@ -170,7 +170,7 @@ pub fn boundary(etag: &str) -> String {
 /// An answer with several parts (RFC 9110 §14.6, RFC 2046 §5.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Multipart<'a> {
-    /// What stands between the parts, see [`boundary`].
+    /// The delimiter of parts, see [`boundary`].
     pub boundary: &'a str,
     /// The media type of the file.
     pub content_type: &'a str,
@@ -185,7 +185,7 @@ impl Multipart<'_> {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// What goes out before the bytes of `span`, which is the first part or a later one.
+    /// The head before the bytes of `span`, which is the first part or a later one.
     #[must_use]
     pub fn part_head(&self, is_first: bool, span: Span) -> String {
         let mut head = String::with_capacity(160);
@@ -199,7 +199,7 @@ impl Multipart<'_> {
         head
     }
 
-    /// What goes out after the last part.
+    /// The closing delimiter.
     #[must_use]
     pub fn end(&self) -> String {
         format!("\r\n--{}--\r\n", self.boundary)

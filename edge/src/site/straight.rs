@@ -24,7 +24,7 @@ impl StraightPaths {
         Self(paths.into_iter().flat_map(|path| addresses(path.as_str())).filter_map(straight).collect())
     }
 
-    /// The number of the file that `path`, as it was sent, leads to; nothing where it takes more to know.
+    /// The number of the file that `path`, as it was sent, leads to; `None` where the full look-up has to decide.
     #[inline]
     #[must_use]
     pub fn file(&self, path: &str) -> Option<u32> {
@@ -52,7 +52,7 @@ mod tests {
         HtmlHandling::ForceTrailingSlash,
     ];
 
-    /// What thinking says of a path that is normal as it was sent.
+    /// The result of the full look-up of a path that is sent in normal form.
     fn thought(index: &PathIndex, handling: HtmlHandling, path: &str) -> Option<u32> {
         let Target::Normal(normal) = normalise(path, 1_000) else { return None };
         match resolve(index, handling, &normal) {

@@ -11,7 +11,8 @@ const INTEGER_DIGITS_MAX: usize = 15;
 const WHOLE_DIGITS_MAX: usize = 12;
 const FRACTION_DIGITS_MAX: usize = 3;
 
-/// The SHA-256 in a value of `Available-Dictionary`: exactly one byte sequence of 32 bytes. Its parameters mean nothing.
+/// The SHA-256 in a value of `Available-Dictionary`: exactly one byte sequence of 32 bytes. Its parameters mean
+/// nothing.
 #[must_use]
 pub fn available_dictionary(value: &[u8]) -> Option<Sha256> {
     let mut input = Input::new(value);
@@ -21,8 +22,8 @@ pub fn available_dictionary(value: &[u8]) -> Option<Sha256> {
     sha256(text)
 }
 
-/// Whether a value of `Dictionary-ID` is well formed: exactly one string, of so many characters at the most. What it says
-/// is for people who read a request: the hash in `Available-Dictionary` tells more.
+/// Whether a value of `Dictionary-ID` is well formed: exactly one string, of so many characters at the most. What it
+/// says is for people who read a request: the hash in `Available-Dictionary` tells more.
 #[must_use]
 pub fn is_dictionary_id(value: &[u8]) -> bool {
     let mut input = Input::new(value);
@@ -64,7 +65,7 @@ const fn sextet(digit: u8) -> Option<u8> {
     }
 }
 
-/// What is not read yet.
+/// The unread input.
 struct Input<'v>(&'v [u8]);
 
 impl<'v> Input<'v> {

@@ -16,7 +16,7 @@ pub struct Pattern<'p> {
 impl<'p> Pattern<'p> {
     /// Of a fingerprinted file: its path, with anything in the place of the fingerprint. None for another file.
     ///
-    /// What it takes lies in the file's own folder or below.
+    /// The paths that it matches lie in the file's own folder or below.
     #[must_use]
     pub fn own(path: &'p str) -> Option<Self> {
         let (before, after) = fingerprint::pattern(path)?;
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// What a string of a structured field says.
+    /// The value of a string of a structured field.
     fn unquoted(value: &str) -> String {
         let mut text = String::new();
         let mut characters = value.strip_prefix("match=\"").unwrap().strip_suffix("\", id=\"a1\"").unwrap().chars();

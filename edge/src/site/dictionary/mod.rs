@@ -94,7 +94,7 @@ pub fn is_kept(cache_control: &[u8]) -> bool {
     kept_seconds(cache_control) > 0
 }
 
-/// Lifetime in seconds: none where it is given more than once and not alike, which clients read in more than one way
+/// Lifetime in seconds: `None` if it is given more than once and not alike, which clients read in more than one way
 /// (RFC 9111 §4.2.1).
 #[must_use]
 pub fn kept_seconds(cache_control: &[u8]) -> u64 {

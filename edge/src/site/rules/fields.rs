@@ -1,4 +1,4 @@
-//! What rules change in the head of an answer.
+//! Changes that rules make to the head of an answer.
 
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::headers::{Change, HeaderRule};
@@ -26,7 +26,7 @@ enum Prepared {
     Fill(HeaderName, Template),
 }
 
-/// What is to be done with one field of an answer.
+/// The change of one field of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FieldChange {
     /// One more line of it, or one more member of its list.
@@ -66,13 +66,13 @@ impl Changes {
         self.changes.iter().any(|change| change.name() == wanted)
     }
 
-    /// What of it is about this field.
+    /// The part of it about this field.
     pub(super) fn of(mut self, wanted: &HeaderName) -> Self {
         self.changes = self.changes.into_iter().filter(|change| change.name() == wanted).collect();
         self
     }
 
-    /// How many changes it makes.
+    /// The number of changes.
     pub(super) const fn len(&self) -> usize {
         self.changes.len()
     }
@@ -163,7 +163,7 @@ impl FieldChanges {
         }
     }
 
-    /// What a field is set to; none where several values of it are joined.
+    /// The value that a field is set to; `None` if several values of it are joined.
     #[must_use]
     pub fn set(&self, name: &HeaderName) -> Option<&HeaderValue> {
         let mut changes = self.changes.iter().filter(|change| change.name() == name);

@@ -9,11 +9,11 @@ use super::fields::{Changes, FieldChanges};
 use super::index::PatternIndex;
 use crate::site::dictionary::kept_seconds;
 
-/// What a rule says of this is its own: the edge says nothing then, nor counts on it.
+/// Fields that a rule controls alone: the edge then neither sets them nor relies on them.
 const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
 
-/// The rules that say something of `Cache-Control`, or of what is a dictionary. That an answer leaves out what would make
-/// its head too long is not foreseen: then it is no dictionary after all.
+/// The rules that say something of `Cache-Control`, or of what is a dictionary. That an answer leaves out what would
+/// make its head too long is not foreseen: then it is no dictionary after all.
 #[derive(Debug, Default)]
 pub struct Keeping {
     rules: Vec<Rule>,

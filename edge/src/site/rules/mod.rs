@@ -15,7 +15,7 @@ use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
 use index::PatternIndex;
 
-/// What an answer depends on besides its path.
+/// Request properties that an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Varies {
     /// `Accept-Language`, and the cookie that says a language.
@@ -29,11 +29,11 @@ pub struct Varies {
 pub struct Matched<'r> {
     /// The rule, with what it captured in its place.
     pub rule: Option<(&'r Redirect, Filled)>,
-    /// What that depended on.
+    /// Its dependencies.
     pub varies: Varies,
 }
 
-/// What holds for the paths of one pattern.
+/// The rules of one path pattern.
 #[derive(Debug)]
 struct FieldRule {
     path: Pattern,
@@ -116,7 +116,7 @@ impl CompiledRules {
         matched
     }
 
-    /// What the rules change in the head of the answer to `path`.
+    /// Changes by the rules to the head of the answer to `path`.
     #[must_use]
     #[inline]
     pub fn fields(&self, host: &str, path: &str) -> FieldChanges {
