@@ -25,7 +25,7 @@ const HINT: &str = "to let it lead there, name a folder that holds both: --root 
 /// The folder that the files of a project stay in.
 #[derive(Debug, Clone)]
 pub(crate) struct Boundary {
-    /// Without links; none where the folder is not there.
+    /// Without links; `None` if the folder is not there.
     root: Option<Arc<Path>>,
     /// As a message names it.
     shown: Arc<str>,
@@ -164,7 +164,7 @@ fn without_links(path: &Path, root: &Path) -> PathBuf {
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     path: PathBuf,
-    /// The boundary that it must stay within; none where the person named it.
+    /// The boundary that it must stay within; `None` if the person named it.
     within: Option<Boundary>,
     /// The key of `devanture.toml` that names it, and where that stands.
     key: Option<(&'static str, At)>,

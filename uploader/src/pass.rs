@@ -206,7 +206,7 @@ impl Login {
     }
 }
 
-/// The next session; nothing where the login is over.
+/// The next session; `None` if the login is over.
 async fn refresh(link: &Link, session: &Session) -> Result<Option<Session>, Failure> {
     if session.refresh_expires_s <= now_s() {
         return Ok(None);

@@ -200,7 +200,7 @@ impl Project {
     }
 
     /// The same project with what can be known of its file where that has mistakes: which folder holds the pages, and
-    /// whose meaning the rule files have. None where not even that is known.
+    /// whose meaning the rule files have. `None` if not even that is known.
     pub(crate) fn despite_mistakes(&self) -> Option<Self> {
         if self.exists {
             return Some(self.clone());

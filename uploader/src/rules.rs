@@ -54,7 +54,7 @@ impl RuleFiles {
         rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at)
     }
 
-    /// What the manifest and these files keep from visitors; none where that is too much to be compared with paths.
+    /// What the manifest and these files keep from visitors; `None` if that is too much to be compared with paths.
     pub(crate) fn restricted(&self, manifest: &Manifest) -> Option<RestrictedPaths> {
         RestrictedPaths::of(manifest, self.redirects.as_deref(), self.headers.as_deref(), rules_max())
     }

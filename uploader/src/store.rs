@@ -24,7 +24,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The file for a login by these settings; nothing where there is no folder for it.
+    /// The file for a login by these settings; `None` if there is no folder for it.
     pub(crate) fn of(access: &EdgeAccess, login: &LoginAccess) -> Option<Self> {
         let folder = login.state_folder.clone()?;
         let place = match login.is_trusted {
@@ -49,7 +49,7 @@ impl Store {
         self.folder.join(format!("{}.{ending}", self.name))
     }
 
-    /// What is kept; nothing where it cannot be read, or could be read by others.
+    /// What is kept; `None` if it cannot be read, or could be read by others.
     pub(crate) fn read(&self) -> Option<Session> {
         let file = File::open(self.path("json")).ok()?;
         if !is_private(&file) {

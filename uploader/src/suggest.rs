@@ -15,7 +15,7 @@ use crate::settings::Source;
 /// How long a failure may wait for its hint.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The environment or alias that `typed` is most likely a slip of; nothing where there is one of that name.
+/// The environment or alias that `typed` is most likely a slip of; `None` if there is one of that name.
 pub(crate) async fn place(edge: &Edge, typed: &PlaceName) -> Option<PlaceName> {
     // Of an app, every environment tells all places.
     let status = edge.status_within(&PlaceName::prod(), TIME_MAX).await.ok()?;

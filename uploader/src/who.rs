@@ -165,7 +165,7 @@ pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Fai
     Ok(())
 }
 
-/// The app that is meant; nothing where all of them are.
+/// The app that is meant; `None` if all of them are.
 fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName>, Failure> {
     if all_apps { Ok(None) } else { Ok(Some(context.settings.app()?.value)) }
 }

@@ -73,7 +73,7 @@ struct Found {
 }
 
 impl Task {
-    /// None where it is not known which files are meant.
+    /// `None` if it is not known which files are meant.
     fn run(self) -> Option<Found> {
         let project = self.project.despite_mistakes()?;
         let (folders, misled) = project.sound_folders(self.dir.as_deref())?;

@@ -104,7 +104,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a text to its other quote; nothing where a line ends first, which makes it none.
+    /// Reads a text to its other quote; `None` if a line ends first, which makes it none.
     fn quoted(&mut self, quote: u8) -> Option<String> {
         self.at += 1;
         let mut text = String::new();

@@ -252,7 +252,7 @@ struct Inside<'i, 't> {
 }
 
 impl Inside<'_, '_> {
-    /// The bytes of the file; nothing where it is too large.
+    /// The bytes of the file; `None` if it is too large.
     fn read(&mut self, found: &FoundFile) -> std::io::Result<Option<Vec<u8>>> {
         let mut file = found.path.open()?;
         if found.hashed.bytes > FILE_BYTES_MAX {

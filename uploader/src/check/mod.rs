@@ -341,7 +341,7 @@ pub(crate) fn is_settings_of_a_backend(path: &BundlePath) -> bool {
     server::is_settings(path) && !server::is_of_a_package(path)
 }
 
-/// One line about secrets in files that are about to be sent; nothing where there are none.
+/// One line about secrets in files that are about to be sent; `None` if there are none.
 pub(crate) fn secrets_among<'f>(
     files: impl Iterator<Item = (&'f BundlePath, &'f FilePath, u64)>,
     table: &CheckTable,

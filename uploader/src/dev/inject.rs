@@ -9,15 +9,15 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What texts in UTF-16 begin with: no tag in ASCII can be put into them.
 const WIDE_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// The tag. It is external and of the page's own origin, so that `script-src 'self'` lets it run, and says by `data-page`
-/// which page it stands in.
+/// The tag. It is external and of the page's own origin, so that `script-src 'self'` lets it run, and says by
+/// `data-page` which page it stands in.
 pub(super) fn tag(page: &str) -> String {
     format!(r#"<script src="{SCRIPT_PATH}" data-page="{page}" defer></script>"#)
 }
 
-/// `html` with `tag` in it: before `</head>`, else before `<body>`, else before `</body>` or `</html>`, else at its end,
-/// as of a page that leaves these out; where none of them is a place for it, such as the end within a comment that nobody
-/// closed, at its beginning. Nothing where it is no text that a tag can be put into.
+/// `html` with `tag` in it: before `</head>`, else before `<body>`, else before `</body>` or `</html>`, else at its
+/// end, as of a page that leaves these out; where none of them is a place for it, such as the end within a comment that
+/// nobody closed, at its beginning. `None` if it is no text that a tag can be put into.
 pub(super) fn inject(html: &[u8], tag: &str) -> Option<Vec<u8>> {
     if WIDE_MARKS.iter().any(|mark| html.starts_with(mark)) {
         return None;

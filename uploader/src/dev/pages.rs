@@ -63,7 +63,7 @@ impl Pages {
         Ok(used.iter().map(name).collect())
     }
 
-    /// The copy of a page; nothing where it takes no tag.
+    /// The copy of a page; `None` if it takes no tag.
     fn copy(&mut self, page: &FoundFile) -> Result<Option<Hashed>, Failure> {
         let digest = page.hashed.digest;
         if let Some(copy) = self.copies.get(&digest) {

@@ -34,7 +34,7 @@ pub(crate) struct Note {
     pub(crate) setting: String,
     /// What there is to know, as a sentence without its full stop.
     pub(crate) message: String,
-    /// What to write or do instead; nothing where nothing replaces it.
+    /// What to write or do instead; `None` if nothing replaces it.
     pub(crate) instead: Option<String>,
 }
 
@@ -201,7 +201,7 @@ impl Moved {
         Ok(redirect.to.origin().map(str::to_owned))
     }
 
-    /// Declares the origin as an upstream; nothing where it is no origin.
+    /// Declares the origin as an upstream; `None` if it is no origin.
     fn upstream(&mut self, origin: &str) -> Option<()> {
         // A placeholder in a host makes it one that cannot be read: the colon would begin a port.
         let origin = Url::parse(origin).ok()?.origin().ascii_serialization();
