@@ -41,16 +41,16 @@ pub type OpenLog = Box<dyn Fn() -> io::Result<Box<dyn Write + Send>> + Send>;
 pub struct LogOutput {
     /// The form of a line.
     pub form: LineForm,
-    /// What is open now.
+    /// The open file.
     pub writer: Box<dyn Write + Send>,
-    /// How it is opened again.
+    /// Opens it again.
     pub open: OpenLog,
 }
 
-/// What is kept of requests, and how many lines may wait where.
+/// The stored fields of requests, and the bounds of the queues.
 #[derive(Debug, Clone, Copy)]
 pub struct LogSettings {
-    /// How much of a visitor's address is kept.
+    /// The stored part of a visitor's address.
     pub addresses: LogAddresses,
     /// Whether queries are kept.
     pub queries: bool,
@@ -286,7 +286,7 @@ impl Writer {
     }
 }
 
-/// What lines are written to.
+/// The output of lines.
 struct Output {
     form: LineForm,
     writer: Box<dyn Write + Send>,

@@ -36,7 +36,8 @@ impl Exposition {
         self.0.render() + &latency
     }
 
-    /// What `set` sets, as text that follows [`Exposition::render`]'s: series that come and go are set again each time.
+    /// Renders the gauges that `set` sets, as text that follows [`Exposition::render`]'s: series that come and go are
+    /// set again each time.
     #[must_use]
     pub fn of_now(set: impl FnOnce()) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();

@@ -1,4 +1,4 @@
-//! What can be seen of a running edge: its own log, the access log, the metrics. Decides nothing.
+//! Observability of a running edge: its own log, the access log, the metrics. Decides nothing.
 
 mod access;
 mod metrics;

@@ -51,7 +51,7 @@ fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-/// What is counted: of one stripe, or of all of them. What a fast answer of a file counts is in the first cache line;
+/// Counters of one stripe, or of all of them. Those of a fast answer of a file are in the first cache line;
 /// two lines are one to the processor, as it fetches them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
@@ -65,7 +65,7 @@ struct Figures<T> {
     saved: T,
 }
 
-/// How long the requests of an environment took, and what they were sent.
+/// Durations and bytes of an environment's requests.
 #[derive(Default)]
 struct OfPlace {
     bytes: u64,
@@ -78,10 +78,10 @@ type Place = (String, String);
 /// A version in one.
 type Served = (Place, String);
 
-/// What one version has counted, until it is gathered.
+/// Counts of one version, until they are gathered.
 struct Counts {
     stripes: [Figures<Count>; STRIPES],
-    /// What of them was gathered; locked where all that is known is.
+    /// Counts gathered so far; locked together with the list of versions.
     gathered: Mutex<Figures<u64>>,
     by_delta_form: [Counter; 2],
     saved: Counter,
@@ -187,7 +187,7 @@ impl Drop for RequestMetrics {
 }
 
 impl Counts {
-    /// What was counted so far.
+    /// The counts so far.
     fn totals(&self) -> Figures<u64> {
         let sum = |count: &dyn Fn(&Figures<Count>) -> u64| self.stripes.iter().map(count).fold(0, u64::wrapping_add);
         let at = |counts: &[Count], place: usize| counts.get(place).map_or(0, Count::get);

@@ -1,12 +1,12 @@
-//! Series of metrics that come and go: each stays while something counts in it, and long enough after that for a scrape to
-//! read its last value. So the memory of an edge that takes a push every minute does not grow with each version.
+//! Series of metrics that come and go: each stays while something counts in it, and long enough after that for a scrape
+//! to read its last value. So the memory of an edge that takes a push every minute does not grow with each version.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Iter;
 use std::time::{Duration, Instant};
 
-/// How long a series stays after the last of its counters is gone: more than one scrape, also where those are rare, and a
-/// version that is loaded again meanwhile counts on.
+/// How long a series stays after the last of its counters is gone: more than one scrape, also where those are rare, and
+/// a version that is loaded again meanwhile counts on.
 pub(super) const GONE_KEPT: Duration = Duration::from_secs(3_600);
 /// Series of one metric that stay at most after that, the latest ones.
 pub(super) const GONE_MAX: usize = 1_000;
@@ -16,7 +16,7 @@ pub(super) struct SeriesMap<K, T>(BTreeMap<K, Series<T>>);
 
 struct Series<T> {
     value: T,
-    /// How many count here.
+    /// Number of counters in this series.
     counters: usize,
     /// When the last of them went.
     gone: Option<Instant>,

@@ -1,4 +1,4 @@
-//! How an environment's requests were answered, counted cheaply, and what it was like in the last minutes.
+//! Cheap counts of an environment's answers by status, with snapshots of the last minutes.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use http::StatusCode;
 pub(super) const STRIPES: usize = 16;
 /// Those of them that one thread has to itself.
 const OWN_STRIPES: usize = 8;
-/// How often the counts are to be noted.
+/// Interval of snapshots.
 pub const TALLY_EVERY: Duration = Duration::from_secs(5);
 
 /// Requests, and how many of them were answered badly.
@@ -74,7 +74,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// That of this thread: the first ones have a stripe each, the others take turns.
+    /// The stripe of this thread: the first threads have one each, the others take turns.
     #[inline]
     pub(super) fn here() -> Self {
         let stripe = STRIPE.get();
@@ -108,7 +108,7 @@ impl Count {
         }
     }
 
-    /// What was added so far.
+    /// The sum so far.
     #[inline]
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -128,7 +128,7 @@ impl Tally {
         }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     #[must_use]
     pub fn answers(&self) -> Answers {
         self.0.iter().fold(Answers::default(), |sum, stripe| Answers {
@@ -145,7 +145,7 @@ struct Noted {
     notes: VecDeque<Note>,
 }
 
-/// What was counted until a moment, and the version that is live from then on.
+/// The counts at a moment, and the version that is live from then on.
 #[derive(Clone, Copy)]
 struct Note {
     at: Instant,
@@ -197,7 +197,7 @@ impl Tallies {
         }
     }
 
-    /// What was answered within the last `span` while `version` was live, as exactly as it was noted: to the request
+    /// Answers within the last `span` while `version` was live, as exactly as they were noted: to the request
     /// where it went live and where another one did, to [`TALLY_EVERY`] where the span begins.
     #[must_use]
     pub fn recent(&self, app: &str, environment: &str, span: Duration, version: &VersionId) -> Answers {

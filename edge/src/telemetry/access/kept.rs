@@ -7,7 +7,7 @@ use devanture_config::logs::LogLine;
 
 use super::readers::LogWanted;
 
-/// What a line takes beside its texts.
+/// Bytes of a line besides its strings.
 const LINE_BYTES: usize = 256;
 /// Apps and environments of which it is known that they were forgotten.
 const FORGOTTEN_MAX: usize = 64;

@@ -14,7 +14,7 @@ pub struct LogWanted {
     pub app: String,
     /// The environment or alias.
     pub environment: String,
-    /// Which of their lines.
+    /// The filter of lines.
     pub filter: LogFilter,
 }
 
@@ -49,7 +49,7 @@ pub const fn may_take_another(own: usize, free: usize) -> bool {
     own < free
 }
 
-/// How many readers there may be.
+/// Most readers at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadersMax {
     pub(super) all: usize,
@@ -72,7 +72,7 @@ struct Entry {
 
 struct List {
     entries: ArcSwap<Vec<Entry>>,
-    /// How many there are, for the serving threads to look at.
+    /// The number of readers, read by the serving threads.
     count: AtomicUsize,
     ended: AtomicBool,
 }
@@ -165,7 +165,7 @@ impl List {
     }
 }
 
-/// What a reader receives.
+/// An item that a reader receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTold {
     /// A line.
@@ -182,7 +182,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// What comes next; nothing when the edge ends.
+    /// The next item; `None` when the edge ends.
     pub async fn next(&mut self) -> Option<LogTold> {
         match self.known.lost.swap(0, Ordering::Relaxed) {
             0 => self.receiver.recv().await.map(LogTold::Line),
