@@ -1,4 +1,4 @@
-//! What every store must do: one list of cases, mounted on each implementation by `conformance!`.
+//! Conformance tests of stores: one list of cases, mounted on each implementation by `conformance!`.
 
 mod deltas;
 

@@ -32,9 +32,9 @@ pub const FILE_MODE: u32 = 0o600;
 /// The mode of every folder that is made here.
 pub const FOLDER_MODE: u32 = 0o700;
 
-/// How often another name is tried when a random one is taken.
+/// Most attempts at a random name that is not taken.
 const NAME_TRIES_MAX: usize = 16;
-/// How many bytes of a lock file are read: a process id is shorter.
+/// Bytes read of a lock file: a process id is shorter.
 const PID_BYTES_MAX: u64 = 16;
 
 /// One thing that is done to the disk, as the failing writer of the tests counts them.
@@ -428,7 +428,7 @@ pub fn lock_in_turn(path: &Path) -> Result<Lock, Error> {
     Ok(Lock { _file: file })
 }
 
-/// What tells one state of a file from any other: its inode, length and time of change.
+/// Distinguishes states of a file by inode, length and time of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,

@@ -1,6 +1,6 @@
 //! The free space of the disk that holds the data folder, and the floor below which nothing new is stored.
 //!
-//! What is served and switched needs a little room too: for records, logs and temporary files. So uploads are refused
+//! Serving and switching need a little room too, for records, logs and temporary files. So uploads are refused
 //! while there is still some, and not by the first write that fails.
 
 use std::path::PathBuf;
@@ -29,13 +29,13 @@ pub struct FreeSpace {
 }
 
 impl FreeSpace {
-    /// That of the disk of `folder`, of which `bytes_min` bytes stay free, or a sixteenth of a smaller one.
+    /// The free space of the disk of `folder`, of which `bytes_min` bytes stay free, or a sixteenth of a smaller one.
     #[must_use]
     pub fn new(folder: PathBuf, bytes_min: u64) -> Arc<Self> {
         Arc::new(Self { folder, bytes_min, share: SHARE_MAX, is_short: AtomicBool::new(false) })
     }
 
-    /// That of a disk of which more is to stay free than there is.
+    /// A full disk: more is to stay free than there is.
     #[cfg(test)]
     pub(super) fn short(folder: PathBuf) -> Arc<Self> {
         Arc::new(Self { folder, bytes_min: u64::MAX, share: 0, is_short: AtomicBool::new(false) })

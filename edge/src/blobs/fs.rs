@@ -1,6 +1,6 @@
 //! The built-in store: a folder of files, whose format is in `docs/storage.md`.
 //!
-//! What happens on the disk is in [`folder`], as blocking calls; this file takes them off the threads that serve.
+//! [`folder`] does the I/O, by blocking calls; this file takes them off the threads that serve.
 
 mod check;
 mod delta_index;
@@ -36,7 +36,7 @@ use super::{
     Blobs, DeltaInfo, Error, Form, FreeSpace, Key, NewDelta, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo,
 };
 
-/// How many bytes of an upload wait in memory before they are written: what one upload holds at most, and also the
+/// Bytes of an upload that wait in memory before they are written: the most that one upload holds, and also the
 /// size up to which a whole blob costs one trip to a blocking thread.
 const PENDING_BYTES_MAX: usize = 256 * 1024;
 
@@ -207,7 +207,7 @@ impl FileBlobs {
     }
 }
 
-/// What of an upload goes to a blocking thread and comes back.
+/// The part of an upload that goes to a blocking thread and comes back.
 struct Part {
     hasher: blake3::Hasher,
     draft: Option<Draft>,

@@ -107,7 +107,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// How good a variant is; a remade one replaces one of lower quality.
+/// The quality of a variant; a remade one replaces one of lower quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quality {
     /// Made at a quick level before the switch.
@@ -118,7 +118,7 @@ pub enum Quality {
     Given,
 }
 
-/// What the store knows of a variant without reading it.
+/// Metadata of a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VariantInfo {
     /// Its encoding.
@@ -127,11 +127,11 @@ pub struct VariantInfo {
     pub size: u64,
     /// The BLAKE3 of its own bytes.
     pub hash: Digest,
-    /// How it was made.
+    /// Its quality.
     pub quality: Quality,
 }
 
-/// What the store knows of a delta without reading it.
+/// Metadata of a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeltaInfo {
     /// Its encoding.
@@ -144,7 +144,7 @@ pub struct DeltaInfo {
     pub size: u64,
     /// The BLAKE3 of its own bytes.
     pub hash: Digest,
-    /// How it was made: quickly or at the best level.
+    /// Its quality: quick or at the best level.
     pub quality: Quality,
 }
 
@@ -157,7 +157,7 @@ pub struct NewDelta {
     pub dictionary: Digest,
     /// The SHA-256 of the dictionary.
     pub sha256: Sha256,
-    /// How it was made.
+    /// Its quality.
     pub quality: Quality,
     /// Its bytes, those that name its form and its dictionary first (RFC 9842 §4 and §5).
     pub bytes: Bytes,
@@ -166,7 +166,7 @@ pub struct NewDelta {
 /// Most dictionaries that one blob has deltas for; of more, those that were put last stay.
 pub const DELTA_DICTIONARIES_MAX: usize = 16;
 
-/// What went wrong in a store.
+/// An error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The stored bytes are not those of their name. They were set aside and are never given out.
@@ -186,19 +186,19 @@ pub enum Error {
     /// The operating system said no.
     #[error("{doing} {path}: {source}")]
     Io {
-        /// What was being done, as `writing`.
+        /// The operation, such as `writing`.
         doing: &'static str,
         /// To which file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The caller's bytes do not have the hash or the length that they were put under.
     #[error("the bytes put under {expected} have the hash {found}")]
     Mismatch {
-        /// What was promised.
+        /// The announced length or digest.
         expected: Digest,
-        /// What came.
+        /// The actual one.
         found: Digest,
     },
     /// Nothing is stored under that name.
@@ -207,9 +207,9 @@ pub enum Error {
     /// The disk has no more free than what is to stay free.
     #[error("{free_bytes} bytes are free on the disk of the data folder, and {bytes_min} stay free")]
     Short {
-        /// How much is free.
+        /// Free bytes.
         free_bytes: u64,
-        /// How much stays free.
+        /// Bytes that stay free.
         bytes_min: u64,
     },
     /// The file or folder is gone, or is not the one that this process opened: nothing is written to it or removed.
@@ -262,14 +262,14 @@ pub trait ReadAt: Send + Sync {
     /// that serves, but by `spawn_blocking`.
     ///
     /// # Errors
-    /// What the system says; [`std::io::ErrorKind::InvalidData`] where the bytes are not those that were stored.
+    /// Errors of the system; [`std::io::ErrorKind::InvalidData`] if the bytes are not those that were stored.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes>;
 
-    /// As [`ReadAt::read_at`], of what needs no disk: nothing where any of it would have to be waited for, or where
+    /// As [`ReadAt::read_at`], without waiting for the disk: `None` if any of it would have to be waited for, or where
     /// that is unknown. May be called on a thread that serves.
     ///
     /// # Errors
-    /// What the system says.
+    /// Errors of the system.
     fn read_cached(&self, _offset: u64, _len: usize) -> std::io::Result<Option<Bytes>> {
         Ok(None)
     }
@@ -292,8 +292,8 @@ pub trait ReadAt: Send + Sync {
 #[async_trait]
 pub trait Blobs: Send + Sync {
     /// Begins to put the blob or manifest `key`, whose bytes come in pieces. What is stored under `key` already is
-    /// replaced by the same bytes, so that damage is mended, the age in [`Blobs::list`] starts again, and the time that
-    /// a put takes tells nobody what was there.
+    /// replaced by the same bytes, so that damage is repaired, the age in [`Blobs::list`] starts again, and the time
+    /// that a put takes tells nobody what was there.
     ///
     /// # Errors
     /// [`Error::Full`] and [`Error::Io`].
@@ -382,7 +382,7 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`].
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error>;
 
-    /// How many opened files were found damaged as they were read ([`ReadAt::is_damaged`]).
+    /// Number of opened files that were found damaged as they were read ([`ReadAt::is_damaged`]).
     fn damages(&self) -> u64 {
         0
     }
@@ -397,7 +397,7 @@ pub trait Blobs: Send + Sync {
     /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
     /// since 1970. It counts as missing from then on, but unless it is `for_good` a store may keep the bytes until
     /// [`Blobs::remove_leftovers`] ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns
-    /// the bytes of all that went; nothing where it is not there, or was put since.
+    /// the bytes of all that went; `None` if it does not exist, or was put since.
     ///
     /// # Errors
     /// [`Error::Io`].

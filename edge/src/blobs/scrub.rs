@@ -15,7 +15,7 @@ const DAY_MS: u64 = 86_400_000;
 /// The pause after a part that could not be listed.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// How thoroughly the store is read.
+/// The pace and depth of the verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Days within which every file is read once; at least 1.
@@ -38,7 +38,7 @@ impl Pace {
         at_ms / self.part_ms()
     }
 
-    /// How long it is from a moment until a turn begins; nothing if it began.
+    /// Time from a moment until a turn begins; `None` if it began.
     const fn until(self, turn: u64, at_ms: u64) -> Duration {
         Duration::from_millis(turn.saturating_mul(self.part_ms()).saturating_sub(at_ms))
     }

@@ -1,4 +1,4 @@
-//! What every store must do with deltas.
+//! Conformance tests of deltas.
 
 use bytes::Bytes;
 use devanture_config::{Digest, Sha256};

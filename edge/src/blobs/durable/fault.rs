@@ -8,7 +8,7 @@ use super::Step;
 
 const ENOSPC: i32 = 28;
 
-/// What the n-th step does.
+/// The action of the n-th step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Every step from it on fails, clean-up included, as if the process had been killed there.

@@ -93,7 +93,7 @@ pub fn remove_owned(path: &Path, user: u32) -> Result<(), Error> {
     }
 }
 
-/// What a pass through a folder came to.
+/// The outcome of a pass through a folder.
 #[derive(Default)]
 struct Pass {
     /// Names that are gone, or nearer to it.

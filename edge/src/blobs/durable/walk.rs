@@ -8,10 +8,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-/// How a folder is opened: never by a link.
+/// Flags to open a folder: never by a link.
 pub(super) const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Which file: device and number.
+/// The identity of a file: device and inode.
 pub(super) type Identity = (u64, u64);
 
 pub(super) fn identity(found: &Stat) -> Identity {
@@ -22,8 +22,8 @@ pub(super) fn is_folder(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::Directory
 }
 
-/// Calls `with` for everything below `path`, by the folder that it is in, its name and what it is; `with` says whether a
-/// folder is gone into. One that may not be entered is left out.
+/// Calls `with` for everything below `path`, by the folder that it is in, its name and what it is; `with` says whether
+/// a folder is gone into. One that may not be entered is left out.
 pub(super) fn walk(
     path: &Path,
     with: &mut impl FnMut(&OwnedFd, &CStr, &Stat) -> Result<bool, Errno>,

@@ -100,7 +100,7 @@ impl FileBlobs {
     }
 }
 
-/// How long so many bytes take.
+/// The time for so many bytes.
 fn pause(bytes: usize, bytes_per_second_max: u64) -> Duration {
     let micros = (bytes as u64).saturating_mul(1_000_000);
     Duration::from_micros(micros.checked_div(bytes_per_second_max).unwrap_or_default())

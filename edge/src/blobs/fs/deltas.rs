@@ -12,7 +12,7 @@ use super::folder::{Folder, Replacing, read_lines};
 use crate::blobs::durable;
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Key, NewDelta};
 
-/// What a delta of a blob goes by.
+/// The key of a delta of a blob.
 const fn name_of(info: &DeltaInfo) -> (Digest, DeltaForm) {
     (info.dictionary, info.form)
 }
@@ -21,7 +21,7 @@ const fn key_of(blob: Digest, info: &DeltaInfo) -> Key {
     Key::Delta(blob, info.dictionary, info.form)
 }
 
-/// The key of a delta by the name of its file; nothing where it is the name of something else.
+/// The key of a delta by the name of its file; `None` for other names.
 pub(super) fn delta_key(name: &str) -> Option<Key> {
     let (blob, rest) = name.split_once('.')?;
     let (dictionary, suffix) = rest.split_once('.')?;
@@ -61,7 +61,7 @@ impl Folder {
         self.replace(Replacing { index_path: self.delta_index_path(blob), index, changes_known, gone, files })
     }
 
-    /// What is known of a blob's deltas, the one that was put last in the last place.
+    /// The index of a blob's deltas, in the order in which they were put.
     pub(super) fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error> {
         let _turn = self.lock(blob);
         self.deltas_in_turn(blob)
@@ -88,7 +88,7 @@ impl Folder {
         Ok(self.deltas_in_turn(blob)?.iter().fold(0, |sum, info| sum.saturating_add(info.size)))
     }
 
-    /// Deletes the deltas that a blob's index tells of, then the index, without which nobody would find them: those that
+    /// Deletes the deltas that a blob's index lists, then the index, without which nobody would find them: those that
     /// are left by a crash go with the next listing after the blob. Called under the lock.
     pub(super) fn forget_deltas(&self, blob: Digest) -> Result<(), Error> {
         for info in self.read_delta_index(blob)? {
@@ -114,7 +114,7 @@ impl Folder {
     }
 }
 
-/// What is known with what is put: the lines of the new index, and the bytes of those that are new.
+/// Merges the index with new deltas: the lines of the new index, and the bytes of the new ones.
 fn merged(known: Vec<DeltaInfo>, deltas: &[NewDelta]) -> (Vec<DeltaInfo>, BTreeMap<(Digest, DeltaForm), &Bytes>) {
     let (mut lines, mut bytes) = (known, BTreeMap::new());
     for delta in deltas {

@@ -18,11 +18,11 @@ use super::verified::Verified;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
 use crate::blobs::{DeltaInfo, Error, Key};
 
-/// What the file `format` says. Another number is another layout, which this program does not know.
+/// Content of the file `format`. Another number is another layout, which this program does not know.
 const FORMAT: &str = "devanture 1\n";
 /// More of the file `format` is not read.
 const FORMAT_BYTES_MAX: u64 = 64;
-/// How often a file is looked for again when it was replaced while it was read.
+/// Most retries when a file was replaced while it was read.
 const TRIES_MAX: usize = 4;
 
 /// The folders that have one below them for each first byte.
@@ -129,8 +129,8 @@ impl Folder {
 
     /// Gives a draft, whose hash was checked and which was synced, the name of its key.
     ///
-    /// A file that has the name already is replaced, whatever it holds: so one that lost its bytes is mended, its time
-    /// starts again for the collection, and the time that this takes does not reveal what was there.
+    /// A file that has the name already is replaced, whatever it holds: so one that lost its bytes is repaired, its
+    /// time starts again for the collection, and the time that this takes does not reveal what was there.
     pub(super) fn keep(&self, key: Key, mut draft: Draft) -> Result<(), Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
@@ -211,7 +211,7 @@ impl Folder {
         }
     }
 
-    /// How many opened files were found damaged.
+    /// Number of opened files that were found damaged.
     pub(super) fn damages(&self) -> u64 {
         self.damages.load(Ordering::Relaxed)
     }
@@ -373,7 +373,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// What an index says; nothing where there is none, or where it is none that this program can have written.
+/// The entries of an index; empty if there is none, or if this program cannot have written it.
 pub(super) fn read_lines<T: Default>(
     path: &Path,
     bytes_max: u64,
@@ -391,11 +391,11 @@ pub(super) fn read_lines<T: Default>(
     }))
 }
 
-/// What takes the place of the files of a blob and of the index that tells of them.
+/// Replaces the files of a blob and the index that lists them.
 pub(super) struct Replacing {
     pub(super) index_path: PathBuf,
     pub(super) index: Draft,
-    /// Whether the index that is there tells of files whose bytes change.
+    /// Whether the existing index lists files whose bytes change.
     pub(super) changes_known: bool,
     /// Files that go.
     pub(super) gone: Vec<Key>,

@@ -1,4 +1,4 @@
-//! How files leave the folder: deleted, collected and brought back, left over by a crash.
+//! Removal of files: deleted, collected and brought back, left over by a crash.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -201,7 +201,7 @@ impl Folder {
     }
 }
 
-/// What `list` says of a file; nothing where it was deleted since its name was read.
+/// The entry of a file in `list`; `None` if it was deleted since its name was read.
 fn entry(key: Key, path: &Path) -> Option<(Key, u64, u64)> {
     let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     let stored = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The hash tree of a stored file: what each group of its bytes must hash to, so that a piece of it can be checked alone.
+//! The hash tree of a stored file: what each group of its bytes must hash to, so that a piece of it can be checked
+//! alone.
 //!
 //! BLAKE3 is a tree of chunks of 1 KiB. A group is a whole subtree of 64 of them; only the last is shorter. The groups'
 //! values are found by the one pass that checks the whole, and stay in memory: 36 bytes for each 64 KiB.
@@ -14,11 +15,11 @@ use devanture_config::Digest;
 
 /// Bytes of a group: a power of two, about as much as a response reads at once.
 pub(super) const GROUP_BYTES: usize = 64 * 1_024;
-/// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a page was
-/// read from the disk again; so this is how long damage can go unnoticed at most.
+/// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a
+/// page was read from the disk again; so this is how long damage can go unnoticed at most.
 const TRUSTED_S: u32 = 10;
 
-/// What a file must hash to, group by group.
+/// The expected hashes of a file, group by group.
 pub(super) struct Tree {
     groups: Box<[Group]>,
     is_damaged: AtomicBool,
@@ -97,7 +98,7 @@ impl Tree {
     /// Reads a file of `size` bytes to its end. Gives its hash, and the tree by which pieces of it are checked.
     ///
     /// # Errors
-    /// What the system says; a file of another length has no hash.
+    /// Errors of the system; a file of another length has no hash.
     pub(super) fn read(mut file: impl Read, size: u64) -> std::io::Result<(Option<Digest>, Self)> {
         let is_only = size <= GROUP_BYTES as u64;
         let count = usize::try_from(size.div_ceil(GROUP_BYTES as u64)).unwrap_or(usize::MAX).max(1);
@@ -122,7 +123,7 @@ impl Tree {
         Ok((hash, Self { groups: groups.into(), is_damaged: AtomicBool::new(false) }))
     }
 
-    /// How many groups there are.
+    /// The number of groups.
     pub(super) const fn len(&self) -> usize {
         self.groups.len()
     }

@@ -59,7 +59,7 @@ impl Folder {
         })
     }
 
-    /// What is known of a blob's variants.
+    /// The index of a blob's variants.
     pub(super) fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         let _turn = self.lock(blob);
         let listed = self.read_index(blob)?;

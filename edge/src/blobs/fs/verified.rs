@@ -20,7 +20,7 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    /// What a file was found to be, if it is still the same.
+    /// The result of the last check of a file, if it is still the same.
     pub(super) fn of(&self, key: Key, stamp: Stamp) -> Option<Arc<Tree>> {
         self.files.get(&key).filter(|(known, _)| *known == stamp).map(|(_, tree)| Arc::clone(tree))
     }
