@@ -1,4 +1,4 @@
-//! Which records belong to an app, and which to an environment: what is removed with either of them. Anyone who adds a
+//! Ownership of records by apps and environments: what is removed with either of them. Anyone who adds a
 //! kind of record that is an app's adds a line here.
 
 use devanture_config::{AppName, PlaceName};

@@ -1,4 +1,4 @@
-//! What every catalog must do: one list of cases, mounted on each implementation by `conformance!`.
+//! Conformance tests of catalogs: one list of cases, mounted on each implementation by `conformance!`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -45,7 +45,7 @@ pub struct DeletedEnvironment {
     pub until_ms: u64,
     /// The name of the token that deleted it.
     pub who: String,
-    /// What was live in it.
+    /// Its live pointer.
     pub pointer: LivePointer,
 }
 

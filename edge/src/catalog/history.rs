@@ -16,9 +16,9 @@ const ENTRIES_MAX: usize = 20_000;
 /// One move of a live pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Switch {
-    /// What went live.
+    /// The version that went live.
     pub(crate) version: VersionId,
-    /// What was live until then.
+    /// The version that was live until then.
     pub(crate) previous: Option<VersionId>,
     /// When, in milliseconds since 1970 UTC.
     pub(crate) at_ms: u64,

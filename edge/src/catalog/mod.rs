@@ -37,7 +37,7 @@ pub struct Record {
     pub revision: Revision,
 }
 
-/// What must hold for a commit to be made.
+/// A precondition of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
     /// No record is at the key.
@@ -58,9 +58,9 @@ pub enum Change {
 /// Checks and changes that happen together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// What must hold.
+    /// Preconditions.
     pub checks: Vec<Check>,
-    /// What is done.
+    /// Changes.
     pub changes: Vec<Change>,
 }
 
@@ -73,7 +73,7 @@ pub struct Committed {
     pub changes: Arc<[Change]>,
 }
 
-/// What went wrong in a catalog.
+/// An error of a catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A check did not hold: somebody else was first. Nothing was changed.

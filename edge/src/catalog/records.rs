@@ -48,8 +48,8 @@ pub struct VersionRecord {
     /// Files that came with encodings of themselves beside them, and which.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub given: BTreeMap<BundlePath, Vec<Form>>,
-    /// What files decode to that came compressed without their plain file, by the path of the latter; `given` has their
-    /// forms.
+    /// Decoded content of files that came compressed without their plain file, by the path of the latter; `given` has
+    /// their forms.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
 }
@@ -145,10 +145,10 @@ pub struct PagesDictionary {
 /// Records of dictionaries that are read at once: one may have some megabytes.
 pub const DICTIONARIES_AT_ONCE: usize = 16;
 
-/// What every key of dictionaries begins with.
+/// The prefix of all dictionaries.
 pub const DICTIONARIES_PREFIX: &str = "dictionaries/";
 
-/// What the keys of an app's dictionaries begin with.
+/// The prefix of an app's dictionaries.
 #[must_use]
 pub fn dictionaries_prefix(app: &AppName) -> String {
     format!("{DICTIONARIES_PREFIX}{app}/")
@@ -229,7 +229,7 @@ impl HostnameRecord {
 pub struct ListedHostnames {
     /// The names, in its order.
     pub hostnames: Vec<HostPattern>,
-    /// Which of them the others lead to, where it says so.
+    /// The canonical hostname, where it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canonical: Option<Canonical>,
 }
@@ -265,19 +265,19 @@ pub struct WithdrawnEntry {
 pub struct TokenRecord {
     /// The BLAKE3 of its secret part; the secret is 256 random bits, so that no slow hash is needed.
     pub hash: Digest,
-    /// What it is called in the history.
+    /// Its name in the history.
     pub name: String,
     /// For this app alone.
     pub app: Option<AppName>,
     /// For this environment alone.
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
     /// When it ends.
     pub expires_ms: Option<u64>,
-    /// Who made it.
+    /// Its creator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
 }

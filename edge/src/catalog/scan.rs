@@ -79,7 +79,7 @@ impl<'a> Scan<'a> {
         Ok(self.page.next())
     }
 
-    /// What is left of the current page, else the next one; nothing at the end.
+    /// The rest of the current page, else the next page; `None` at the end.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -28,7 +28,7 @@ pub struct SettingsRecord {
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSetting {
-    /// What it is.
+    /// Its value.
     pub value: StoredValue,
     /// The revision in which it was set.
     pub revision: u64,
@@ -115,7 +115,7 @@ pub(crate) struct Held {
     pub(crate) revision: u64,
     /// The newest revision; another one holds after a rollback that restored it.
     pub(crate) newest: u64,
-    /// What they are.
+    /// Their values.
     pub(crate) record: SettingsRecord,
     /// The commit that wrote the newest revision.
     pub(crate) written: Revision,

@@ -19,7 +19,7 @@ pub struct AliasRecord {
     /// The name of the token that set it last.
     #[serde(default)]
     pub who: String,
-    /// The environment whose push, or whose token, pointed it last: `preview` for most pushes. None where a token of the
+    /// The environment whose push, or whose token, pointed it last: `preview` for most pushes. `None` if a token of the
     /// whole app set it by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,

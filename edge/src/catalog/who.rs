@@ -17,13 +17,13 @@ pub struct AccountRecord {
     pub app: Option<AppName>,
     /// For this environment alone.
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
     /// When its password was set.
     pub password_ms: u64,
-    /// Who made it.
+    /// Its creator.
     pub made_by: String,
 }
 
@@ -32,13 +32,13 @@ pub struct AccountRecord {
 pub struct LoginRecord {
     /// The account.
     pub account: AccountName,
-    /// What the account's stamp was.
+    /// The stamp of the account at that time.
     pub stamp: String,
     /// The BLAKE3 of the part that all refresh tokens of this login share, which proves that a client had one of them.
     pub family: Digest,
     /// The BLAKE3 of the part that the refresh token alone has that is good now.
     pub refresh: Digest,
-    /// How often the pair was replaced.
+    /// The number of replacements of the pair.
     pub generation: u64,
     /// The refresh token before that one.
     pub previous: Option<ReplacedToken>,
@@ -66,7 +66,7 @@ pub struct ReplacedToken {
 pub struct AccessToken {
     /// The BLAKE3 of its secret part.
     pub hash: Digest,
-    /// Which pair it is of.
+    /// The number of its pair.
     pub generation: u64,
     /// When it ends, in milliseconds since 1970 UTC.
     pub expires_ms: u64,

@@ -23,7 +23,7 @@ const META_FORMAT: &str = "format";
 const META_REVISION: &str = "revision";
 /// The number of the layout that this program knows.
 const FORMAT: u64 = 1;
-/// What the database may keep in memory. Records are small and the system caches the file too.
+/// Bytes that the database may cache. Records are small and the system caches the file too.
 const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The length of a revision before a value.
 const REVISION_BYTES: usize = 8;
@@ -125,7 +125,7 @@ impl CatalogFile {
         Ok(file)
     }
 
-    /// Closes the file and opens it again, by which the database mends what an interrupted commit left.
+    /// Closes the file and opens it again, by which the database repairs what an interrupted commit left.
     fn open_again(&self) -> Result<(), redb::Error> {
         // Another file of that name would be taken for this one, with other records.
         self.identity.check().map_err(|error| StorageError::Io(std::io::Error::other(error)))?;
