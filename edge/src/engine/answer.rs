@@ -1,4 +1,4 @@
-//! What a request is answered with, in the form in which it costs least to send.
+//! Answers, in the form that is cheapest to send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +88,7 @@ impl AnswerBody {
 pub struct SharedField {
     /// A number that no other field ever has: two with one number are equal in every byte.
     pub(super) id: u64,
-    /// What it takes in the table (RFC 7541 §4.1).
+    /// Its size in the table (RFC 7541 §4.1).
     pub(super) size: usize,
     /// Written so that it is in the table from now on.
     pub(super) inserting: Box<[u8]>,

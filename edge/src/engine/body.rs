@@ -10,7 +10,7 @@ use http_body_util::{Empty, Full};
 
 use super::{BodyError, StreamBody};
 
-/// What a poll of a body gives.
+/// The result of a poll of a body.
 type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
 /// The body of a response. Its connection says how many bytes it can use, since what is read beyond them is only held.

@@ -19,7 +19,7 @@ pub struct Lines {
     /// Those of the lines that a next head may have as well.
     run: Run,
     progress: Progress,
-    /// How many heads were begun here: what is there is of the last.
+    /// Number of heads begun here: the content is of the last.
     heads: u64,
 }
 
@@ -58,7 +58,7 @@ struct Run {
     repeated: u64,
 }
 
-/// How far the lines of a head are.
+/// The state of the lines of a head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Progress {
     /// Nothing of it came: what is there is of a head before.
@@ -70,7 +70,7 @@ enum Progress {
     Further,
 }
 
-/// What a run stands for.
+/// The meaning of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Repeated {
     /// Bytes of its numbers.
@@ -158,7 +158,7 @@ impl Lines {
         self.add(name, value);
     }
 
-    /// Which of all heads the lines are of.
+    /// The number of the head that the lines are of.
     pub(super) const fn head(&self) -> u64 {
         self.heads
     }
@@ -236,7 +236,7 @@ impl Lines {
         }
     }
 
-    /// How many there are.
+    /// The number of lines.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -1,6 +1,6 @@
 //! The body of a request that is answered in a while: filled by the connection, read by who answers.
 //!
-//! What is unread is bounded by the windows that the connection announced: only what was read is given back to them.
+//! Unread bytes are bounded by the windows that the connection announced: only what was read is given back to them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -36,7 +36,7 @@ pub struct Inbound {
     pipe: Option<Arc<Mutex<Pipe>>>,
 }
 
-/// What the connection puts in, and the reader takes out.
+/// The queue between the connection and the reader.
 #[derive(Debug, Default)]
 struct Pipe {
     parts: VecDeque<Bytes>,
@@ -52,7 +52,7 @@ struct Pipe {
     read: usize,
     /// `read` is worth a word to the connection from here on.
     notable: usize,
-    /// Who waits for bytes.
+    /// The waker of the reader.
     reader: Option<Waker>,
     /// The connection, for this stream.
     connection: Option<Waker>,
@@ -66,7 +66,7 @@ pub(super) struct Filler {
     pipe: Arc<Mutex<Pipe>>,
 }
 
-/// What the reader of a body did.
+/// Actions of the reader of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tended {
     /// Bytes that it read, or will never read.
@@ -199,7 +199,7 @@ impl Filler {
         std::mem::take(&mut pipe.read) + pipe.unread
     }
 
-    /// What the reader did since the last time.
+    /// Actions of the reader since the last call.
     pub(super) fn tend(&self) -> Tended {
         let mut pipe = lock(&self.pipe);
         let is_awaited = pipe.reader.is_some() && pipe.is_empty() && pipe.end.is_none();
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    /// Who proxies a request needs no more than this of its body, and may send it to another thread.
+    /// The proxy needs no more than this of a request's body, and may send it to another thread.
     fn is_a_body<B: Body<Data = Bytes, Error = Broken> + Unpin + Send + 'static>(_: &B) {}
 
     #[test]

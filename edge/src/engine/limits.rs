@@ -1,4 +1,4 @@
-//! What a peer may ask of one connection.
+//! Limits of one connection.
 
 use std::time::Duration;
 
@@ -27,13 +27,13 @@ pub struct Limits {
     pub control_frames_per_second: u32,
     /// Bytes of responses that are read ahead of what the peer takes, for all streams together.
     pub response_bytes: usize,
-    /// How long a head may take from its first byte to its last, or any frame that carries no body.
+    /// Longest time of a head from its first byte to its last, or of any frame without a body.
     pub header: Duration,
-    /// How long a stream may have bytes to send that its peer gives no window for.
+    /// Longest time that a stream may have bytes to send without a window.
     pub write: Duration,
-    /// How long a request's body may bring nothing.
+    /// Longest silence of a request's body.
     pub body: Duration,
-    /// How long what is still to come of a request is received and discarded once its response is complete.
+    /// Longest time that the rest of a request is received and discarded once its response is complete.
     pub linger: Duration,
     /// Bytes that are so discarded at once, of all requests together.
     pub linger_bytes: u64,

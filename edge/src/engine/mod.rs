@@ -51,7 +51,7 @@ pub type StreamBody = Pin<Box<dyn ResponseBody<Error = BodyError>>>;
 /// A response that is awaited. Dropped when the peer takes its request back, or is gone.
 pub type Answering = Pin<Box<dyn Future<Output = http::Response<StreamBody>>>>;
 
-/// What answers the requests of one connection.
+/// Answers the requests of one connection.
 pub trait Service {
     /// Receives how the sending of an answer went.
     type Outcome: Outcome;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// Takes what a connection sends in one turn.
 pub trait Sink {
-    /// How many more bytes are wanted in this turn. A frame that was begun is put whole, so a little more may come.
+    /// Number of further bytes wanted in this turn. A frame that was begun is put whole, so a little more may come.
     fn room(&self) -> usize;
 
     /// Takes bytes, by copying them.

@@ -1,6 +1,6 @@
-//! What RFC 9113 §8.2 and §8.3 make of a request's field, by its name and value alone.
+//! Classes of request fields by RFC 9113 §8.2 and §8.3, by name and value alone.
 
-/// What a field is to a request. It is decided when the field is written out, and kept with its entry of the table.
+/// The role of a field in a request. It is decided when the field is decoded, and stored with its entry of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// `:method`.
@@ -27,12 +27,12 @@ pub enum Class {
     /// `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`, and `te` with any value but `trailers`.
     ConnectionSpecific,
     /// The name is none in lower case (RFC 9113 §8.2.1, RFC 9110 §5.6.2), or the value holds a byte that none may have,
-    /// or begins or ends with white space; that of a pseudo field holds no space at all, and that of `:authority` nothing
-    /// but what may be in one.
+    /// or begins or ends with white space; that of a pseudo field holds no space at all, and that of `:authority`
+    /// nothing but what may be in one.
     Malformed,
 }
 
-/// Which bytes are of a token (RFC 9110 §5.6.2), but for capital letters.
+/// Bytes of a token (RFC 9110 §5.6.2), without capital letters.
 static IS_TOKEN: [bool; 256] = tokens();
 
 #[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
@@ -47,7 +47,7 @@ const fn tokens() -> [bool; 256] {
     table
 }
 
-/// Which bytes may be in an authority (RFC 3986 §3.2) without a user, which HTTP/2 does not allow there (§8.3.1).
+/// Bytes of an authority (RFC 3986 §3.2) without a user, which HTTP/2 does not allow there (§8.3.1).
 static IS_OF_AUTHORITY: [bool; 256] = of_authority();
 
 #[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
@@ -68,7 +68,7 @@ fn is_token(name: &[u8]) -> bool {
 }
 
 impl Class {
-    /// What a name says.
+    /// The class by name.
     pub(super) fn of_name(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
@@ -88,7 +88,7 @@ impl Class {
         }
     }
 
-    /// What the value adds to what the name said.
+    /// The class by value, for names that need it.
     pub(super) fn with_value(self, value: &[u8]) -> Self {
         let is_sound = match self {
             Self::Authority => {

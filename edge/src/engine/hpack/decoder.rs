@@ -11,14 +11,15 @@ pub struct Field<'f> {
     pub name: &'f [u8],
     /// The value. If [`Class::Malformed`], any bytes.
     pub value: &'f [u8],
-    /// What it is to a request.
+    /// Its role in a request.
     pub class: Class,
 }
 
 /// A block that was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
-    /// The size of the list as RFC 9113 §6.5.2 counts it, in bytes. If it is more than was asked for, fields are missing.
+    /// The size of the list as RFC 9113 §6.5.2 counts it, in bytes. If it is more than was asked for, fields are
+    /// missing.
     pub list_bytes: usize,
 }
 
@@ -91,7 +92,7 @@ pub struct Numbered {
 pub struct Known {
     /// Bytes of the block that they take.
     pub bytes: usize,
-    /// What they take in the list (RFC 9113 §6.5.2).
+    /// Their size in the list (RFC 9113 §6.5.2).
     pub list_bytes: usize,
 }
 
@@ -139,16 +140,16 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder whose table may take `table_bytes_max`: what was announced as `SETTINGS_HEADER_TABLE_SIZE`. As the peer
-    /// begins with [`super::TABLE_BYTES_DEFAULT`] until it knows the settings, that is the one to announce.
+    /// A decoder whose table may take `table_bytes_max`: what was announced as `SETTINGS_HEADER_TABLE_SIZE`. As the
+    /// peer begins with [`super::TABLE_BYTES_DEFAULT`] until it knows the settings, that is the one to announce.
     #[must_use]
     pub const fn new(table_bytes_max: usize) -> Self {
         Self { table: Table::new(table_bytes_max) }
     }
 
     /// Reads a whole block, and gives every field in order to `receiver`, until their list takes more than
-    /// `list_bytes_max`; those beyond are still read, as the ones of the next block may refer to them. While a string is
-    /// read it takes no more than 8/5 of its bytes in the block.
+    /// `list_bytes_max`; those beyond are still read, as the ones of the next block may refer to them. While a string
+    /// is read it takes no more than 8/5 of its bytes in the block.
     ///
     /// # Errors
     /// If the block is not sound. The decoder is of no use any more.
@@ -199,13 +200,13 @@ impl Decoder {
         self.table.state()
     }
 
-    /// What the entries of the table take (RFC 7541 §4.1).
+    /// The size of the table (RFC 7541 §4.1).
     #[must_use]
     pub const fn table_bytes(&self) -> usize {
         self.table.size()
     }
 
-    /// What they may take, as the peer said last.
+    /// The maximum size, as last set by the peer.
     #[must_use]
     pub const fn table_bytes_max(&self) -> usize {
         self.table.max()

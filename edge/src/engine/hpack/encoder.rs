@@ -16,7 +16,7 @@ const NUMBERS_MAX: usize = 16;
 /// By how much each of them is less than the first, where their entries follow one another.
 const BEFORE: [u8; NUMBERS_MAX] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// What a field that is written out says to the tables on its way (RFC 7541 §6.2).
+/// The indexing of a literal field (RFC 7541 §6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Indexing {
     /// Be kept.
@@ -77,7 +77,7 @@ fn put_plain(text: &[u8], block: &mut Vec<u8>) {
 struct Entry {
     /// Of the [`SharedField`].
     id: u64,
-    /// What it takes.
+    /// Its size.
     size: usize,
 }
 
@@ -87,9 +87,9 @@ struct Entry {
 pub struct Encoder {
     /// The oldest is first.
     entries: Vec<Entry>,
-    /// What they take.
+    /// Their size.
     size: usize,
-    /// What they may take.
+    /// The maximum size.
     max: usize,
     /// The smallest value of `max` since the last size update that was sent.
     untold: Option<usize>,
@@ -254,7 +254,7 @@ impl Encoder {
         put_plain(value, block);
     }
 
-    /// What the peer's table holds, in bytes (RFC 7541 §4.1).
+    /// The size of the peer's table in bytes (RFC 7541 §4.1).
     #[must_use]
     pub const fn table_bytes(&self) -> usize {
         self.size

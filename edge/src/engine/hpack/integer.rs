@@ -5,7 +5,7 @@ use super::DecodeError;
 /// Bytes of a number after its first one: four hold more than any block that is accepted is long.
 const CONTINUATION_BYTES_MAX: u32 = 4;
 
-/// What is left of a block.
+/// The rest of a block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'b> {
     rest: &'b [u8],

@@ -23,14 +23,15 @@ pub use encoder::Encoder;
 /// The size of a table until SETTINGS say another, in bytes as [`entry_size`] counts them (RFC 9113 §6.5.2).
 pub const TABLE_BYTES_DEFAULT: usize = 4_096;
 
-/// What an entry takes in a table, and a field in a list (RFC 7541 §4.1, RFC 9113 §6.5.2).
+/// The size of an entry in a table, and of a field in a list (RFC 7541 §4.1, RFC 9113 §6.5.2).
 #[must_use]
 pub const fn entry_size(name_bytes: usize, value_bytes: usize) -> usize {
     // Both are in memory, so that the sum is a number.
     name_bytes + value_bytes + 32
 }
 
-/// A field, written without a word to the table (RFC 7541 §6.2.2); the name by its number where the static table has it.
+/// A field, written without a word to the table (RFC 7541 §6.2.2); the name by its number where the static table has
+/// it.
 #[must_use]
 pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();

@@ -38,14 +38,14 @@ impl Span {
 pub(super) struct Entry {
     pub(super) name: Span,
     pub(super) value: Span,
-    /// What the name says.
+    /// The class by name.
     pub(super) name_class: Class,
-    /// What name and value say.
+    /// The class by name and value.
     pub(super) class: Class,
 }
 
 impl Entry {
-    /// What it takes in the table.
+    /// Its size in the table.
     const fn size(self) -> usize {
         entry_size(self.name.len(), self.value.len())
     }
@@ -62,9 +62,9 @@ pub(super) struct Table {
     text: Vec<u8>,
     /// The newest is last.
     entries: VecDeque<Entry>,
-    /// What the entries take.
+    /// The size of all entries.
     size: usize,
-    /// What they may take, as the peer said last.
+    /// The maximum size, as last set by the peer.
     max: usize,
     /// The maximum size announced to the peer.
     announced: usize,
@@ -78,7 +78,7 @@ impl Table {
         Self { text: Vec::new(), entries: VecDeque::new(), size: 0, max: announced, announced, state: 0 }
     }
 
-    /// What the entries take.
+    /// The size of all entries.
     pub(super) const fn size(&self) -> usize {
         self.size
     }
@@ -93,7 +93,7 @@ impl Table {
         self.state = NEXT_STATE.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What they may take.
+    /// The maximum size.
     pub(super) const fn max(&self) -> usize {
         self.max
     }

@@ -22,7 +22,7 @@ pub(super) struct Current<O> {
     outcome: O,
 }
 
-/// What the fields do not say about the body's length (RFC 9112 §6).
+/// The framing of the body where the fields have no length (RFC 9112 §6).
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     /// They say all that is to be said.
@@ -33,7 +33,7 @@ enum Framing {
     Chunked,
 }
 
-/// What of a body is to be put.
+/// The part of a body to write.
 enum Rest {
     /// Nothing.
     None,
@@ -47,7 +47,7 @@ enum Rest {
     Unsound,
 }
 
-/// How much of an answer was put.
+/// The written part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
     /// All of it.
@@ -159,7 +159,7 @@ impl<O: Outcome> Current<O> {
     }
 }
 
-/// What is to be added about the length, where the head says nothing of it.
+/// The field to add about the length, where the head has none.
 fn unless_said(head: &AnswerHead, length: usize) -> Framing {
     match head.content_length() {
         None => Framing::Length(u64::try_from(length).unwrap_or(u64::MAX)),

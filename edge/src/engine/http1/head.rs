@@ -24,7 +24,7 @@ const UNUSUAL: [&[u8]; 9] = [
     b"upgrade",
 ];
 
-/// What stands at the beginning of the bytes.
+/// The parsed beginning of the bytes.
 #[derive(Debug)]
 pub(super) enum Head<'b> {
     /// The head of a plain request; its fields are among the lines of the scratch.

@@ -28,10 +28,10 @@ pub struct Connection<S: Service> {
     service: S,
     limits: Rc<Limits>,
     unread: Unread,
-    /// What is being answered.
+    /// The current answer.
     current: Option<Current<S::Outcome>>,
     requests: u64,
-    /// What is unread is for another.
+    /// The unread bytes are for another engine.
     is_other: bool,
     drains: bool,
 }
@@ -42,11 +42,11 @@ struct Unread {
     bytes: Vec<u8>,
     /// Where they begin; what is before was answered.
     start: usize,
-    /// How many of them were found to be the beginning of a head, and no more.
+    /// Number of them that are known to be an incomplete head.
     looked_at: usize,
 }
 
-/// What a connection wants after a turn.
+/// The next need of a connection after a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
     /// It goes on.
@@ -57,13 +57,13 @@ pub enum State {
     Over,
 }
 
-/// What stands at the beginning of what is unread.
+/// Parses the beginning of the unread bytes.
 enum Next {
     /// A request of so many bytes, which is being answered now.
     Begun(usize),
     /// The beginning of a head.
     Partial,
-    /// What is for another.
+    /// The bytes for another engine.
     Other,
 }
 

@@ -12,7 +12,7 @@ use super::{Connection, Phase};
 /// Streams that SETTINGS of another window may give a turn for what one frame of control costs.
 const STREAMS_PER_FRAME: usize = 16;
 
-/// What a window of `size` is after it was opened by so much; `None` beyond its most (§6.9.1).
+/// The size of a window after an increment; `None` beyond the maximum (§6.9.1).
 fn checked(size: u32, opened: i64) -> Option<i64> {
     let window = i64::from(size) + opened;
     (window <= i64::from(WINDOW_MAX)).then_some(window)
@@ -114,11 +114,11 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// §6.8. A client's GOAWAY is about streams of the server's, of which there are none, and says that it will go. It may
-    /// send what is still to come of its requests, and is answered. Requests after it are not forbidden; but nothing is
-    /// begun for a client that goes: they are passed over, and our GOAWAY tells the last that was taken, so that the
-    /// client knows it may ask again elsewhere. (Others take them for a PROTOCOL_ERROR, which would cost it the answers
-    /// that are under way.)
+    /// §6.8. A client's GOAWAY is about streams of the server's, of which there are none, and says that it will go. It
+    /// may send what is still to come of its requests, and is answered. Requests after it are not forbidden; but
+    /// nothing is begun for a client that goes: they are passed over, and our GOAWAY tells the last that was taken, so
+    /// that the client knows it may ask again elsewhere. (Others take them for a PROTOCOL_ERROR, which would cost it
+    /// the answers that are under way.)
     pub(super) fn goaway(&mut self, head: FrameHead, turn: &mut Turn<'_>) -> Result<(), Fault> {
         if head.stream != 0 {
             return Err(Fault::Connection(Code::Protocol));

@@ -1,4 +1,4 @@
-//! What a peer may make this end do for nothing (RFC 9113 §10.5): budgets that fill up again as time goes by, and that
+//! Budgets for work that a peer may cause without progress (RFC 9113 §10.5): they refill over time, and
 //! honest clients never reach.
 
 use std::time::Instant;
@@ -7,7 +7,7 @@ use super::super::limits::Limits;
 
 /// Bytes of answers that pay for one frame of control. Clients send a WINDOW_UPDATE or two for some kilobytes.
 const BYTES_PER_FRAME: u64 = 512;
-/// What a request pays for: the update of a window and the change of a priority that browsers send with it.
+/// Credit of a request: the window update and the priority change that browsers send with it.
 const BYTES_PER_REQUEST: u64 = 4 * BYTES_PER_FRAME;
 /// The most that is saved up: what browsers let come before they say anything of windows.
 const CREDIT_BYTES_MAX: u64 = 32 * 1024 * 1024;

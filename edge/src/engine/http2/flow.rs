@@ -2,14 +2,14 @@
 
 /// The most that a window can be.
 pub(super) const WINDOW_MAX: u32 = (1 << 31) - 1;
-/// What every window is at first.
+/// The initial size of every window.
 pub(super) const WINDOW_DEFAULT: u32 = 65_535;
 
 /// A window went beyond its most, or more came than it allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exceeded;
 
-/// What this end may send. A change of `SETTINGS_INITIAL_WINDOW_SIZE` can make it negative (§6.9.2).
+/// The send window. A change of `SETTINGS_INITIAL_WINDOW_SIZE` can make it negative (§6.9.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SendWindow(i64);
 
@@ -48,7 +48,7 @@ impl SendWindow {
     }
 }
 
-/// What the peer may send.
+/// The receive window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReceiveWindow {
     /// Bytes that the peer may still send by the increments that it was sent.

@@ -4,7 +4,7 @@
 pub(super) const HEAD_BYTES: usize = 9;
 /// Bytes of payload that this end takes in one frame: the least and the default of `SETTINGS_MAX_FRAME_SIZE`.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 16_384;
-/// What every client says first (§3.4).
+/// The connection preface of clients (§3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Types of frames (§6).
@@ -46,7 +46,7 @@ pub(super) enum Code {
     EnhanceYourCalm = 11,
 }
 
-/// What is wrong with a frame.
+/// An error of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The connection ends (§5.4.1).

@@ -17,7 +17,7 @@ use super::frame::{Code, Fault};
 /// Bytes of fields for which a thread keeps memory.
 const LINES_BYTES_KEPT: usize = 64 * 1024;
 
-/// What is wrong with a block that could be decoded.
+/// An error of a decoded block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsound {
     /// §8.1.1.
@@ -29,7 +29,7 @@ pub(super) enum Unsound {
 /// Longest block that is remembered, in bytes: of what clients send again and again, nearly all are shorter.
 const REMEMBERED_BYTES_MAX: usize = 512;
 
-/// What a head is beside its text.
+/// Properties of a head besides its text.
 #[derive(Debug, Default)]
 struct Head {
     method: Method,
@@ -47,11 +47,11 @@ pub(in super::super) struct LastRead {
     head: Head,
     /// Whether it was sound, and what it was read from is known.
     is_known: bool,
-    /// What it was read from: the content of the table, the limits, the bytes.
+    /// Its input: the content of the table, the limits, the bytes.
     state: u64,
     limits: (usize, usize),
     block: Vec<u8>,
-    /// Which head the lines were of.
+    /// The head that the lines were of.
     lines: u64,
 }
 
@@ -80,7 +80,7 @@ impl LastRead {
         &self.head.method
     }
 
-    /// What its `content-length` says.
+    /// Its `content-length`.
     pub(super) const fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }
@@ -158,7 +158,7 @@ impl Pseudo {
     }
 }
 
-/// What is read of a block while it is decoded.
+/// The state while a block is decoded.
 struct Reading<'s> {
     text: &'s mut Vec<u8>,
     lines: &'s mut Lines,

@@ -38,7 +38,7 @@ impl Block {
     }
 }
 
-/// What a stream is to a frame that came for it (§5.1).
+/// The state of a stream for an incoming frame (§5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// No frame was sent or received on it yet.
@@ -174,7 +174,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// What a stream is.
+    /// The state of a stream.
     pub(super) fn place(&self, id: u32) -> Place {
         if id > self.last_begun || id.is_multiple_of(2) {
             Place::Idle

@@ -83,9 +83,9 @@ pub struct Connection<S: Service> {
     /// Streams that this end has reset.
     recent: Recent,
     peer: PeerSettings,
-    /// What may be sent on all streams together.
+    /// The send window of the connection.
     window: SendWindow,
-    /// What may come on all streams together.
+    /// The receive window of the connection.
     upload_window: ReceiveWindow,
     /// It was shut, and is open again: the clocks of uploads restart.
     upload_reopened: bool,
@@ -104,7 +104,7 @@ pub struct Connection<S: Service> {
     is_tight: bool,
 }
 
-/// How far the connection is.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// So many bytes of the preface have come (§3.4).
@@ -117,7 +117,7 @@ enum Phase {
     Ended,
 }
 
-/// What a connection wants after a turn.
+/// The next need of a connection after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It goes on.
@@ -218,7 +218,7 @@ impl<S: Service> Connection<S> {
         self.ready.is_empty() && !self.streams.is_empty() && self.streams.all_stalled()
     }
 
-    /// What the connection holds beside itself.
+    /// Heap bytes of the connection.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
         self.partial.capacity()

@@ -1,4 +1,4 @@
-//! What is put into the sink, in which order: frames that answer frames, answers that are at hand, then one turn of each
+//! The order of output: frames that answer frames, answers that are at hand, then one turn of each
 //! stream after the other.
 
 use std::task::{Context, Waker};

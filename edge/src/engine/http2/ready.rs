@@ -15,7 +15,7 @@ pub(super) struct Ready<O> {
     pub(super) content: Content<O>,
 }
 
-/// What is put.
+/// The output.
 pub(super) enum Content<O> {
     /// The service's answer, whose body is empty or at hand, and fits a frame and the windows.
     Answer(Answer<O>),
@@ -26,7 +26,7 @@ pub(super) enum Content<O> {
 /// Answers that wait, in their order.
 pub(super) struct ReadyQueue<O> {
     list: VecDeque<Ready<O>>,
-    /// How many waited at once, not long ago.
+    /// The recent peak of the queue.
     usual: usize,
 }
 

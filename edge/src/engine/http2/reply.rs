@@ -10,7 +10,7 @@ use super::super::sink::Sink;
 use super::frame::{self, HEAD_BYTES, flag, kind};
 use super::streams::Head;
 
-/// What is needed to write a head.
+/// The context to write a head.
 pub(super) struct Writing<'w> {
     pub(super) encoder: &'w mut Encoder,
     pub(super) date: &'w SharedField,

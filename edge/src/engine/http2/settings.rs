@@ -33,10 +33,10 @@ pub(super) fn own(limits: &Limits) -> Vec<u8> {
     payload
 }
 
-/// What the peer asks for, as far as it matters to one that only answers.
+/// The peer's settings, as far as they matter to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PeerSettings {
-    /// What a stream's window is at first.
+    /// The initial window of a stream.
     pub(super) window: u32,
     /// The most that one frame's payload may be.
     pub(super) frame_bytes: usize,

@@ -1,9 +1,9 @@
-//! How far bodies of responses are read ahead of what the peer takes, and what ends when memory is scarce.
+//! Read-ahead of response bodies beyond the peer's windows, and what is dropped when memory is scarce.
 //!
-//! A window says how many bytes of a body can be sent; what is read beyond it is only held. Whole pieces are read all the
-//! same while the connection holds little, so that frames are full. What all streams hold is bounded by the share of the
-//! connection; a stream that finds no room in it waits in its place until others have sent what they hold. Where those
-//! cannot, because the peer gives them no window, it goes on in small steps.
+//! A window says how many bytes of a body can be sent; what is read beyond it is only held. Whole pieces are read all
+//! the same while the connection holds little, so that frames are full. What all streams hold is bounded by the share
+//! of the connection; a stream that finds no room in it waits in its place until others have sent what they hold. Where
+//! those cannot, because the peer gives them no window, it goes on in small steps.
 
 use std::time::{Duration, Instant};
 
@@ -14,25 +14,25 @@ use super::frame::Code;
 use super::streams::Stream;
 use super::turn::DATA_BYTES_MAX;
 
-/// Bytes that are read of a body without a window, to see whether it is over: where its length is not known, its end may
-/// be all that is to come, and needs no window.
+/// Bytes that are read of a body without a window, to see whether it is over: where its length is not known, its end
+/// may be all that is to come, and needs no window.
 const END_BYTES: usize = 1_024;
 /// Bytes that are read of a body while others fill the share and stall.
 const STEP_BYTES: usize = 2_048;
 
-/// What one stream may read now.
+/// Bytes that one stream may read now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
     /// The share of the connection.
     max: usize,
-    /// What other streams hold of it.
+    /// Bytes of it that other streams hold.
     held: usize,
     /// Whether some of that stalls, where the share is full.
     is_stuck: bool,
 }
 
 impl Share {
-    /// How many bytes of a body may be read while the windows take `window`; `None` where there is nothing to be read for.
+    /// Bytes of a body that may be read while the windows take `window`; `None` if nothing is to be read.
     pub(super) fn bytes_to_read(self, window: usize, is_end_possible: bool) -> Option<usize> {
         let room = self.max.saturating_sub(self.held);
         if window == 0 {
@@ -58,12 +58,13 @@ impl<S: Service> Connection<S> {
         self.is_tight = is_tight;
     }
 
-    /// Bytes of bodies that are held for the peer: what was read ahead, and bodies at hand that nothing else needs any more.
+    /// Bytes of bodies that are held for the peer: what was read ahead, and bodies at hand that nothing else needs any
+    /// more.
     pub fn held_for_peer(&self) -> usize {
         self.streams.held_bytes() + self.streams.iter().map(Stream::pinned_bytes).sum::<usize>()
     }
 
-    /// Since when a stream holds bytes that the peer takes none of, if one does.
+    /// The time since which a stream holds bytes that the peer does not take, if any does.
     pub fn holds_since(&self) -> Option<Instant> {
         self.streams.iter().filter_map(Stream::holds_since).min()
     }
@@ -85,7 +86,7 @@ impl<S: Service> Connection<S> {
         if self.is_tight { DATA_BYTES_MAX.min(self.limits.response_bytes) } else { self.limits.response_bytes }
     }
 
-    /// What a stream may read ahead.
+    /// Bytes that a stream may read ahead.
     pub(super) fn share_of(&mut self, id: u32) -> Share {
         let held = self.streams.held_by_others(id);
         self.share_beside(held)

@@ -24,7 +24,7 @@ pub(super) struct Stream<O> {
     /// Its answer is not at hand: it costs more than its bytes.
     pub(super) is_begun: bool,
     pub(super) window: SendWindow,
-    /// What of the request is still to come.
+    /// The part of the request that is still to come.
     pub(super) upload: Option<Upload>,
     /// The connection's end of the request's body, also when all of it came.
     pub(super) filler: Option<Filler>,
@@ -44,9 +44,9 @@ pub(super) struct Stream<O> {
     pub(super) queued: bool,
     /// It waits for the window of the connection alone.
     pub(super) parked: bool,
-    /// Since when it has bytes that no window is there for.
+    /// The time since which it has bytes without a window.
     pub(super) stalled: Option<Instant>,
-    /// Since when the reader of its request's body waits.
+    /// The time since which the reader of its request's body waits.
     pub(super) hungry: Option<Instant>,
     /// Its request's body came too slowly.
     pub(super) starved: bool,
@@ -68,7 +68,7 @@ pub(super) enum Head {
     Status(StatusCode),
 }
 
-/// What is to be sent after the head.
+/// The body to send after the head.
 pub(super) enum Rest {
     /// Nothing.
     Empty,
@@ -141,7 +141,7 @@ impl<O: Outcome> Stream<O> {
         }
     }
 
-    /// Since when it holds bytes that its peer takes none of.
+    /// The time since which it holds bytes that its peer does not take.
     pub(super) fn holds_since(&self) -> Option<Instant> {
         self.stalled.filter(|_| self.held > 0 || self.pinned_bytes() > 0)
     }
@@ -307,7 +307,7 @@ impl<O> Streams<O> {
         Waker::from(Arc::new(StreamWake { id, wakes }))
     }
 
-    /// How many are in line, but for those that wait for the window of the connection alone.
+    /// Streams in line, without those that only wait for the window of the connection.
     pub(super) fn in_line(&self) -> usize {
         self.turns.len()
     }

@@ -9,12 +9,12 @@ use super::{Connection, Phase};
 
 /// The most that a stream's number can be.
 const STREAM_MAX: u32 = (1 << 31) - 1;
-/// How long the peer may take to answer the PING that follows the first GOAWAY.
+/// Longest time for the answer to the PING that follows the first GOAWAY.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(1);
 /// By these bytes the answer to that PING is known.
 const PING: [u8; 8] = *b"draining";
 
-/// How far the drain of a connection is.
+/// The state of a connection's drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drain {
     /// It goes on.

@@ -24,7 +24,7 @@ pub(super) const REFERENCE_BYTES_MIN: usize = 512;
 /// Bytes of a frame below which it is held against a peer that there was no window for more.
 const CUT_BYTES_MIN: usize = 1_024;
 
-/// What became of a turn.
+/// The outcome of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There may be more at once.
@@ -39,13 +39,13 @@ pub(super) enum Step {
     Failed,
 }
 
-/// What a stream needs for its turn.
+/// The context of a stream's turn.
 pub(super) struct Sending<'t, K> {
     pub(super) sink: &'t mut K,
     pub(super) writing: Writing<'t>,
-    /// That of the connection.
+    /// The connection's window.
     pub(super) window: &'t mut SendWindow,
-    /// What the stream may read ahead.
+    /// Bytes that the stream may read ahead.
     pub(super) share: Share,
     /// Bytes of bodies that were put in this turn.
     pub(super) sent: usize,
