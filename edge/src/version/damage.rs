@@ -1,5 +1,5 @@
-//! Files of a version whose stored bytes are damaged or missing: they are restored from one of their encodings where that
-//! decodes to the same bytes, and otherwise left out, so that the rest of the version is served.
+//! Files of a version whose stored bytes are damaged or missing: they are restored from one of their encodings where
+//! that decodes to the same bytes, and otherwise left out, so that the rest of the version is served.
 
 use std::io::Read;
 
@@ -69,13 +69,14 @@ impl ServedFile {
 }
 
 impl Version {
-    /// How many of its files have stored bytes that changed since they were opened.
+    /// Number of its files with stored bytes that changed since they were opened.
     pub(crate) fn rotted(&self) -> usize {
         self.files.iter().filter(|file| file.has_rotted()).count()
     }
 
-    /// Whether one of its damaged files can be read again. At most `files_max` of them are looked at, others each `turn`.
-    pub(crate) async fn is_mended(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
+    /// Whether one of its damaged files can be read again. At most `files_max` of them are looked at, others each
+    /// `turn`.
+    pub(crate) async fn is_repaired(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
         let first = turn.saturating_mul(files_max).checked_rem(self.damaged.len()).unwrap_or_default();
         for file in self.damaged.iter().cycle().skip(first).take(files_max.min(self.damaged.len())) {
             if blobs.open(Key::Blob(file.blob)).await.is_ok() {

@@ -1,4 +1,4 @@
-//! What a version has of dictionaries (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary,
+//! The dictionaries of a version (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary,
 //! and where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ const DICTIONARY_TYPE: &str = "application/octet-stream";
 /// Bytes at the beginning of a delta that name its form and its dictionary, and a few more.
 const DELTA_HEAD_BYTES: usize = 64;
 
-/// What a file has of dictionaries.
+/// The dictionaries and deltas of a file.
 pub struct FileDictionaries {
     /// The file's content.
     pub blob: Digest,
@@ -64,7 +64,7 @@ impl FileDictionaries {
     }
 }
 
-/// What is said in the heads of one version.
+/// Fields about dictionaries in the heads of one version.
 #[derive(Default)]
 pub(super) struct Said {
     /// `Use-As-Dictionary` of files that browsers keep by themselves.
@@ -117,7 +117,7 @@ fn used(manifest: &Manifest, record: &DictionariesRecord, kept: &KeptFiles) -> H
     kept.announced_by_themselves(manifest).patterns().filter_map(|(path, pattern)| value(path, pattern)).collect()
 }
 
-/// What pages offer: files under names that could change, and the dictionary that pages share.
+/// Dictionaries that pages offer: files under names that could change, and the shared dictionary.
 fn link<'m>(files: impl Iterator<Item = &'m BundlePath>, pages: Option<String>) -> Option<HeaderValue> {
     // At their own addresses: what a browser has of them just then is revalidated, and not loaded a second time.
     let files = files.map(|path| target::encode_path(&format!("/{path}")));

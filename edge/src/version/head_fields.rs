@@ -11,7 +11,7 @@ use super::{Representation, Setting, Source, VERSION_HEADER};
 use crate::site::cache;
 use crate::site::negotiate::Coding;
 
-/// What the heads of a file's representations have in common.
+/// Fields that the heads of a file's representations have in common.
 #[derive(Clone, Copy)]
 pub(super) struct HeadFields<'h> {
     pub(super) media_type: &'h HeaderValue,
@@ -24,7 +24,8 @@ pub(super) struct HeadFields<'h> {
     pub(super) used: Option<&'h HeaderValue>,
     /// Another `Cache-Control` than the usual one.
     pub(super) kept: Option<&'h HeaderValue>,
-    /// `Cache-Control` of the answer to the fetch of a dictionary that pages offer, at an address that has other answers.
+    /// `Cache-Control` of the answer to the fetch of a dictionary that pages offer, at an address that has other
+    /// answers.
     pub(super) offered: Option<&'h HeaderValue>,
     /// `Link`.
     pub(super) link: Option<&'h HeaderValue>,

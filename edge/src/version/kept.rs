@@ -1,4 +1,4 @@
-//! What of a version browsers keep as dictionaries where the rules of its site hold. Pure, and not for a thread that
+//! Files of a version that browsers keep as dictionaries, by the rules of its site. Pure, and not for a thread that
 //! others wait for: there may be thousands of files and of rules.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ const KEPT_SECONDS_MIN: u64 = 86_400;
 /// itself.
 const COMPARED_MAX: usize = 250_000;
 
-/// What browsers keep of a version.
+/// Files that browsers keep of a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptFiles {
     /// Files that they keep by what the answer to their path says: fingerprinted ones unless a rule says otherwise,
@@ -30,7 +30,7 @@ pub struct KeptFiles {
     barred: BTreeSet<BundlePath>,
     /// Other files, which pages offer.
     linked: Vec<BundlePath>,
-    /// What pages share, which they offer too, and for how many seconds it is kept.
+    /// The shared dictionary of pages, which they offer too, and its lifetime in seconds.
     pages: Option<(PagesDictionary, u64)>,
     /// Whether there was too much to be looked at.
     is_cut: bool,
@@ -81,7 +81,7 @@ impl KeptFiles {
         &self.linked
     }
 
-    /// What pages share and offer: for a while is enough, since it helps within a visit.
+    /// The lifetime of the shared dictionary: short, since it helps within a visit.
     #[must_use]
     pub fn pages(&self) -> Option<PagesDictionary> {
         self.pages.filter(|(_, seconds)| *seconds > 0).map(|(pages, _)| pages)
@@ -99,7 +99,7 @@ impl KeptFiles {
         self.is_cut
     }
 
-    /// What the answers to its paths alone let browsers keep.
+    /// Files that browsers keep by the answers to their own paths.
     #[must_use]
     pub fn announced_by_themselves<'m>(&'m self, manifest: &Manifest) -> Announced<'m> {
         let (fingerprinted, others): (Vec<&BundlePath>, Vec<_>) =
@@ -109,7 +109,7 @@ impl KeptFiles {
         Announced::new(files).with_exact(others.into_iter().map(BundlePath::as_str))
     }
 
-    /// What answers let browsers keep, but for what pages share.
+    /// Files that browsers keep, without the shared dictionary.
     #[must_use]
     pub fn announced<'m>(&'m self, manifest: &Manifest) -> Announced<'m> {
         self.announced_by_themselves(manifest).with_exact(self.linked.iter().map(BundlePath::as_str))
@@ -141,7 +141,7 @@ mod tests {
 
     use crate::version::RuleFiles;
 
-    /// What is kept of these files where `headers` is the file of rules.
+    /// The kept ones of these files, with `headers` as rule file.
     fn kept(files: &[&str], linked: &[&str], headers: &str, meaning: Rules) -> KeptFiles {
         let entry = |path: &str| FileEntry { hash: Digest::of(path.as_bytes()), size: 5_000, media_type: None };
         let files: BTreeMap<BundlePath, FileEntry> =

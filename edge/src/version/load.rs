@@ -73,7 +73,7 @@ pub enum Error {
     OverMemory(#[from] OverMemory),
 }
 
-/// What to load.
+/// The version to load.
 pub struct LoadRequest {
     /// The app.
     pub app: AppName,
@@ -95,7 +95,7 @@ pub struct LoadRequest {
     pub edge_admin: bool,
     /// When it was stored.
     pub stored_ms: u64,
-    /// What of it serves as dictionaries; none where dictionaries are off.
+    /// Its files that serve as dictionaries; `None` if dictionaries are off.
     pub dictionaries: Option<DictionariesRecord>,
     /// For how many seconds browsers keep what they fetch as a dictionary.
     pub dictionary_seconds: u64,

@@ -1,8 +1,9 @@
 //! Memory budgets of apps: for loaded versions, and for the bytes of their files that are held in memory.
 //!
-//! A version is charged to its app while it is loaded, and the load fails once the app is over its budget. Bytes of files
-//! are optional: a file without room is read from the store as it is sent. They are held once, however many versions and
-//! apps share them, but count in full for each app, so that an app's share does not depend on the content of others.
+//! A version is charged to its app while it is loaded, and the load fails once the app is over its budget. Bytes of
+//! files are optional: a file without room is read from the store as it is sent. They are held once, however many
+//! versions and apps share them, but count in full for each app, so that an app's share does not depend on the content
+//! of others.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use devanture_config::{AppName, Digest};
 /// The bytes of files may take one part in so many of an app's budget; the rest is for what must be in memory.
 const FILES_SHARE: u64 = 4;
 
-/// What may be evicted to make room for a load, of the same app only.
+/// Previews that may be evicted to make room for a load, of the same app only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// For a version that goes live: previews, and versions that were replaced.
@@ -222,8 +223,8 @@ impl AppMemory {
         Some(self.take(hash, held))
     }
 
-    /// Reserves `more` bytes for a file, if the total and the app's budget allow it and the app leaves at least as many bytes
-    /// of the total free as it holds.
+    /// Reserves `more` bytes for a file, if the total and the app's budget allow it and the app leaves at least as many
+    /// bytes of the total free as it holds.
     #[must_use]
     pub fn room(self: &Arc<Self>, more: u64) -> Option<Room> {
         self.room_beside(more, 0)

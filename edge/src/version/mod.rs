@@ -76,11 +76,11 @@ pub struct ServedFile {
     pub fingerprinted: bool,
     /// Whether it is a page or a service worker, which must not be kept for long.
     pub is_page: bool,
-    /// What can be chosen from: encoding and length, in the order of `representations`.
+    /// The variants: encoding and length, in the order of `representations`.
     pub available: Box<[(Coding, u64)]>,
     /// The encodings, the identity first; after those that can be chosen from, deltas.
     pub representations: Box<[Representation]>,
-    /// What it has of dictionaries.
+    /// Its dictionaries and deltas.
     pub dictionaries: Option<Box<FileDictionaries>>,
 }
 
@@ -129,7 +129,7 @@ pub struct Version {
     _charge: Charge,
 }
 
-/// What a version serves, in all places with the same merged settings.
+/// The content of a version, in all places with the same merged settings.
 pub struct Content {
     /// Its id.
     pub id: VersionId,
@@ -149,9 +149,9 @@ pub struct Content {
     pub pages: Option<(Sha256, u32)>,
     /// Origins whose pages may use the backends.
     pub cors: Vec<HeaderValue>,
-    /// How pages are found.
+    /// `html_handling`.
     pub html_handling: HtmlHandling,
-    /// What answers a path that is no file.
+    /// `not_found`.
     pub not_found: NotFound,
     /// Whether `release.json` tells where the bundle came from.
     pub public_source: bool,
@@ -171,7 +171,7 @@ pub struct Content {
     pub stored_ms: u64,
     /// The value of the header `devanture-version`.
     pub header: HeaderValue,
-    /// What it must answer before it goes live in its place.
+    /// Smoke checks before it goes live in its place.
     pub smoke: Vec<SmokeCheck>,
     /// The head of its plain 404.
     miss: head::MissHead,

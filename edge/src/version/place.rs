@@ -28,7 +28,7 @@ pub struct Served {
     pub dictionaries: Box<[Digest]>,
     /// The counts of the place.
     pub tally: Arc<Tally>,
-    /// What may be evicted for it.
+    /// Previews that may be evicted for it.
     pub claim: Claim,
 }
 

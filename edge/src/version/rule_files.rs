@@ -25,7 +25,7 @@ pub struct RuleFileError {
     source: blobs::Error,
 }
 
-/// What the files of rules hold.
+/// The parsed rule files.
 #[derive(Debug, Clone, Default)]
 pub struct RuleFiles {
     redirects: Option<Bytes>,
@@ -51,7 +51,7 @@ impl RuleFiles {
         Ok(Self { redirects: read(REDIRECTS_FILE).await?, headers: read(HEADERS_FILE).await? })
     }
 
-    /// What files of these texts hold.
+    /// Parses rule files.
     #[cfg(test)]
     pub(crate) fn of(redirects: &str, headers: &str) -> Self {
         let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
@@ -96,7 +96,7 @@ impl RuleFiles {
         tokio::task::spawn_blocking(compile).await
     }
 
-    /// How many redirects and rewrites, and how many rules of fields, hold in `environment`.
+    /// The numbers of redirects and rewrites, and of header rules, in `environment`.
     #[must_use]
     pub fn counts(&self, manifest: &Manifest, environment: &str, rules_max: usize) -> (usize, usize) {
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
@@ -107,8 +107,8 @@ impl RuleFiles {
         (rules.redirects.len(), rules.headers.len())
     }
 
-    /// What keeps the files of a bundle from strangers, or answers in their place, in any environment or in previews.
-    /// None where that is too much to be compared with paths.
+    /// Paths that rules keep from strangers, or answer otherwise, in any environment or in previews.
+    /// `None` if there are too many to be compared with paths.
     #[must_use]
     pub(crate) fn restricted(&self, manifest: &Manifest, rules_max: usize) -> Option<RestrictedPaths> {
         RestrictedPaths::of(manifest, self.redirects.as_deref(), self.headers.as_deref(), rules_max)

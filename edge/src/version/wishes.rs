@@ -33,7 +33,7 @@ pub struct DictionaryWish {
     pub version: VersionId,
     /// The file's content.
     pub blob: Digest,
-    /// What the browser has.
+    /// The dictionary of the browser.
     pub sha256: Sha256,
 }
 
