@@ -11,7 +11,7 @@ use super::{Current, Place};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Aliased {
     pub(super) version: VersionId,
-    /// Since when, in milliseconds since 1970 UTC.
+    /// The time since which it is, in milliseconds since 1970 UTC.
     pub(super) since_ms: u64,
 }
 

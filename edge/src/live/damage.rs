@@ -1,5 +1,5 @@
-//! Live versions that are damaged: which files of them are not served, and which could not be loaded at all. Both are tried
-//! again until they are whole.
+//! Live versions that are damaged: which files of them are not served, and which could not be loaded at all. Both are
+//! tried again until they are whole.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{Live, Load, LoadError, Loader, Place};
 use crate::catalog::records::{self, LivePointer};
 use crate::version::{self, Setting, Version};
 
-/// How often damaged files are looked at.
+/// Interval of looks at damaged files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Damaged files of one version that are looked at each time.
 const FILES_LOOKED_AT_MAX: usize = 64;
@@ -45,11 +45,11 @@ impl Unloaded {
 /// A version that was to be loaded, and what came of it.
 type Loaded = (VersionId, Result<Arc<Version>, LoadError>);
 
-/// What a look at damaged versions found.
+/// The result of a look at damaged versions.
 #[derive(Default)]
 pub(super) struct Looked {
     /// Versions one of whose damaged files can be read again.
-    mended: Vec<VersionId>,
+    repaired: Vec<VersionId>,
     /// Places whose version could not be loaded, and what another try came to. `None` where the pointer cannot be read.
     tried: Vec<(Arc<Place>, Option<Loaded>)>,
 }
@@ -75,7 +75,7 @@ pub(super) struct Retries {
     next_look: Instant,
     next_load: Instant,
     load_interval: Duration,
-    /// How many damages of opened files are dealt with.
+    /// Number of damages of opened files that are handled.
     damages: u64,
     /// The look that is under way: reading takes as long as the files are, and no switch waits for it.
     pub(super) running: JoinSet<Looked>,
@@ -168,8 +168,8 @@ impl Live {
 }
 
 impl Follower {
-    /// Has versions loaded again of whose opened files one was found damaged, and looks, apart, whether damaged files are
-    /// whole again and whether what could not be loaded can be: these `at_once` if they may be whole by now.
+    /// Has versions loaded again of whose opened files one was found damaged, and looks, apart, whether damaged files
+    /// are whole again and whether what could not be loaded can be: these `at_once` if they may be whole by now.
     pub(super) fn retry(&self, retries: &mut Retries, reloads: &mut Reloads, at_once: bool) {
         retries.next_look = Instant::now() + LOOK_EVERY;
         let damages = self.loader.blobs().damages();
@@ -206,7 +206,7 @@ impl Follower {
 
     /// Serves what a look found whole.
     pub(super) async fn looked(&self, looked: Looked, retries: &Retries, reloads: &mut Reloads) {
-        looked.mended.into_iter().for_each(|id| reloads.want_at_once(id));
+        looked.repaired.into_iter().for_each(|id| reloads.want_at_once(id));
         for (place, tried) in looked.tried {
             if let Some((id, Err(error))) = &tried {
                 // Another version may be live by now.
@@ -254,8 +254,8 @@ async fn look(loader: Loader, damaged: Vec<Arc<Version>>, unloaded: Vec<Arc<Plac
         looked.tried.push((place, tried));
     }
     for version in damaged {
-        if version.is_mended(&**loader.blobs(), FILES_LOOKED_AT_MAX, turn).await {
-            looked.mended.push(version.id);
+        if version.is_repaired(&**loader.blobs(), FILES_LOOKED_AT_MAX, turn).await {
+            looked.repaired.push(version.id);
         }
     }
     looked

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use devanture_config::digest::SHORT_CHARACTERS;
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName, VersionId};
 
-/// Which hostnames of other apps a hostname has near it, as browsers see names that share a parent.
+/// Hostnames of other apps with the same parent domain, which cookies of browsers would cross.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Neighbours {
     /// None that the edge knows of: the name belongs to a domain of its owner's.

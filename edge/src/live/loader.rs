@@ -14,7 +14,7 @@ use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
 use crate::version::{self, AppUsage, Claim, Content, LoadRequest, Memory, Relief, Served, Setting, Version, Wishes};
 
-/// How long browsers keep what they fetch as a dictionary by default.
+/// Default lifetime of dictionaries in browsers.
 const DICTIONARY_DAYS: u64 = 30;
 const SECONDS_OF_DAY: u64 = 86_400;
 /// The name of the manifest table, and of the place in metrics, for previews of versions.
@@ -64,7 +64,7 @@ pub struct Load {
     pub place: String,
     /// Whether that is an environment or a preview.
     pub setting: Setting,
-    /// What may be evicted for it.
+    /// Previews that may be evicted for it.
     pub claim: Claim,
     /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
     pub leaves_out_damaged: bool,
@@ -328,7 +328,7 @@ impl Loader {
         Ok(Arc::new(parsed.map_err(version::Error::from)?))
     }
 
-    /// What of a version serves as dictionaries; none where they are off.
+    /// Files of a version that serve as dictionaries; `None` if they are off.
     async fn dictionaries(&self, app: &AppName, id: &VersionId) -> Result<Option<DictionariesRecord>, LoadError> {
         if !self.0.with_dictionaries {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Who a hostname belongs to, and which version is live there: what a request asks first.
+//! Resolves a hostname to its owner and its live version: the first step of every request.
 //!
 //! The table of hostnames is swapped whole, and only when hostnames change; each live pointer in it is swapped by
 //! itself. A request looks them up without a lock and copies nothing; several that come together share one copy of what
@@ -63,7 +63,7 @@ pub struct Current {
     pub last_modified_s: u64,
     /// The same, as a header says it.
     pub last_modified: CommonField,
-    /// What was withdrawn of its app.
+    /// Withdrawn paths of its app.
     pub withdrawn: Arc<Withdrawn>,
     /// The settings that it has.
     pub settings: CurrentSettings,
@@ -131,13 +131,13 @@ pub struct Place {
     replaced: Seldom<Replaced>,
     /// Versions that may become live here in a moment.
     preparing: Seldom<Arc<Version>>,
-    /// How it is paused.
+    /// Its pause.
     paused: ArcSwapOption<Pause>,
     /// Whether it is, since mostly it is not.
     is_paused: AtomicBool,
     /// The commit that its pause was last written by.
     pause_written: AtomicU64,
-    /// Which of its hostnames lead to which.
+    /// Redirects among its hostnames.
     leading: ArcSwap<names::Leading>,
 }
 
@@ -169,13 +169,13 @@ impl Place {
         ends_ms != u64::MAX && ends_ms <= telemetry::now_ms()
     }
 
-    /// What is live, or what of an alias is loaded; a request asks once and keeps the answer to its last byte (law 1).
+    /// The live version, or the loaded one of an alias; a request takes it once and keeps it to its last byte (law 1).
     #[must_use]
     pub fn current(&self) -> Option<Arc<Current>> {
         self.current.load_full()
     }
 
-    /// How it is paused, and what is live, at one moment: to be read and dropped at once, since a thread can have few
+    /// The pause and the live version at one moment: to be read and dropped at once, since a thread can have few
     /// of them.
     #[must_use]
     pub fn look(&self) -> (Option<Arc<Pause>>, Guard<Option<Arc<Current>>>) {
@@ -258,7 +258,7 @@ impl Place {
     }
 }
 
-/// How long, and for how many versions, law 10 is kept.
+/// The grace period of law 10, and its most versions.
 #[derive(Debug, Clone, Copy)]
 pub struct Grace {
     /// Milliseconds after a switch.
@@ -302,7 +302,7 @@ pub struct PreviewKey {
     pub id: VersionId,
 }
 
-/// Who a hostname belongs to.
+/// The owner of a hostname.
 pub enum Found<'h> {
     /// Nobody here.
     Nobody,
@@ -319,14 +319,14 @@ struct Shared {
     /// Ids of stored versions by app, for their own hostnames; asked only where a hostname is no place.
     ids: RwLock<HashMap<AppName, BTreeMap<String, VersionId>>>,
     previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
-    /// What was withdrawn, by app; asked when a version is put in its place.
+    /// Withdrawn paths by app, read when a version is put in its place.
     withdrawn: RwLock<HashMap<AppName, Arc<Withdrawn>>>,
-    /// What previews show to their fronts, by app; asked when a version is put in its place.
+    /// Public settings of previews by app, read when a version is put in its place.
     preview_settings: RwLock<HashMap<AppName, settings::SharedSettings>>,
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
-    /// That what could not be loaded may be whole again.
+    /// Notifies that a version that could not be loaded may be whole again.
     again: Notify,
 }
 
@@ -358,8 +358,8 @@ impl Live {
         &self.0.domains
     }
 
-    /// What `then` makes of who `host` belongs to: in lower case, without a port. Nothing is copied for it, so it is
-    /// not to wait.
+    /// Resolves `host`, in lower case and without a port, and passes the match to `then`. Nothing is copied for it, so
+    /// it is not to wait.
     pub fn find<R>(&self, host: &str, then: impl FnOnce(Found<'_>) -> R) -> R {
         let hosts = self.0.hosts.load();
         if let Some(entry) = hosts.by_name.get(host).filter(|entry| !entry.place.has_ended()) {

@@ -19,7 +19,7 @@ impl Follower {
     }
 }
 
-/// What a record of hostnames changes; a record that is gone leaves nothing.
+/// Changes by a record of hostnames; a record that is gone leaves nothing.
 enum NameChange {
     Host(HostPattern, Option<records::HostnameRecord>),
     Listed((AppName, PlaceName), Option<records::ListedHostnames>),

@@ -10,7 +10,7 @@ use super::{HostEntry, Hosts, Live, Place};
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::version::Setting;
 
-/// Which hostnames of an environment lead to which other one of it.
+/// Redirects among the hostnames of an environment.
 pub(super) type Leading = HashMap<Box<str>, Arc<str>>;
 
 /// The name that all others of an environment lead to, where there is one: what the API said; else what the live
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// What is served of hostnames `host app place`, `;` between them, while `served` places, `app place`, have
+    /// Serves the hostnames `host app place`, separated by `;`, while `served` places, `app place`, have
     /// something live; a `~` makes an alias.
     fn live(names: &str, served: &str) -> Live {
         let domain = || "localhost".parse().unwrap();

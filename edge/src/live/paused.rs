@@ -12,7 +12,7 @@ use crate::catalog::{Record, Revision};
 use crate::version::Setting;
 
 impl Place {
-    /// How it is paused, where it is.
+    /// Its pause, if any.
     #[must_use]
     pub fn paused(&self) -> Option<Arc<Pause>> {
         // A thread that sees the announcement of a pause sees this, too.

@@ -17,7 +17,7 @@ pub struct Preparing {
 }
 
 impl Preparing {
-    /// What is prepared.
+    /// The version being prepared.
     #[must_use]
     pub const fn version(&self) -> &Arc<Version> {
         &self.version

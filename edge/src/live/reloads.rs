@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use super::Place;
 use crate::version::Version;
 
-/// How long a version is left alone after it was loaded again: a visitor could have it loaded at every request, by
+/// Time in which a version is not loaded another time: a visitor could have it loaded at every request, by
 /// the dictionaries that their browser names.
 const REST: Duration = Duration::from_secs(10);
 
 /// A version that was loaded again, for the places where it was live.
 pub(super) type Loaded = (VersionId, Vec<(Arc<Place>, Arc<Version>)>);
 
-/// What waits for its turn.
+/// The queue.
 #[derive(Default)]
 pub(super) struct Reloads {
     /// The versions, and from when on each may be loaded.
@@ -39,7 +39,7 @@ impl Reloads {
         self.wanted.entry(id).or_insert(from);
     }
 
-    /// Has a version loaded again without a rest: what is mended is mended once.
+    /// Has a version loaded again without a rest: a repair happens once.
     pub(super) fn want_at_once(&mut self, id: VersionId) {
         self.wanted.insert(id, Instant::now());
     }
@@ -60,7 +60,7 @@ impl Reloads {
         }
     }
 
-    /// Begins with the one that has waited longest; none where none may be loaded yet.
+    /// Begins with the one that has waited longest; `None` if none may be loaded yet.
     pub(super) fn begin(&mut self) -> Option<VersionId> {
         let now = Instant::now();
         let (id, from) = self.wanted.iter().min_by_key(|(_, from)| **from).map(|(id, from)| (*id, *from))?;

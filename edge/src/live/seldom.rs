@@ -20,7 +20,7 @@ impl<T> Default for Seldom<T> {
 }
 
 impl<T> Seldom<T> {
-    /// What `look` makes of the list. It is not to wait.
+    /// Passes the list to `look`, which must not wait.
     pub(super) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
         match self.has_any.load(Ordering::Acquire) {
             true => look(&self.list.load()),

@@ -36,8 +36,8 @@ impl World {
         Self { _folder: folder, blobs, catalog, live, loader, follower }
     }
 
-    /// Stores a version of `app` with one page of this text, and `rules` redirects; `tables` is what its manifest says of
-    /// environments.
+    /// Stores a version of `app` with one page of this text, and `rules` redirects; `tables` is what its manifest says
+    /// of environments.
     pub(super) async fn store(&self, app: &str, text: &str, rules: usize, tables: Value) -> VersionId {
         let redirects: String = (0..rules).map(|n| format!("/old/{n} /new/{n} 301\n")).collect();
         let files = [("index.html", text.to_owned()), ("_redirects", redirects)];
@@ -83,7 +83,7 @@ impl World {
         self.follower.read_all().await.unwrap();
     }
 
-    /// What is live in an environment, or loaded of an alias.
+    /// The live version of an environment, or the loaded one of an alias.
     pub(super) fn current(&self, app: &str, place: &str) -> Option<Arc<Current>> {
         self.live.place(&app.parse().unwrap(), &place.parse().unwrap())?.current()
     }

@@ -15,7 +15,7 @@ use crate::site::negotiate::Coding;
 use crate::site::resolve::{Resolution, addresses, ends_at, resolve};
 use crate::version::Version;
 
-/// What was withdrawn of one app; shared by everything that is served of it.
+/// Withdrawn paths of one app, shared by all its versions.
 #[derive(Default)]
 pub struct Withdrawn {
     /// Path, without its leading slash as a bundle has it, to the moment, in milliseconds since 1970 UTC.
@@ -97,7 +97,7 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
 }
 
 impl Live {
-    /// What was withdrawn of an app: a handle that stays good for as long as the edge runs.
+    /// Withdrawn paths of an app: a handle that stays valid for as long as the edge runs.
     pub(crate) fn withdrawn(&self, app: &AppName) -> Arc<Withdrawn> {
         let known = self.0.withdrawn.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
         known.unwrap_or_else(|| {
