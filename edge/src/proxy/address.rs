@@ -26,7 +26,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What kind of network an address belongs to.
+/// The kind of network of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Everybody on the local network: 255.255.255.255.
@@ -153,7 +153,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What one version may reach.
+/// The addresses that one version may reach.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// Blocks that everybody may reach: `[upstreams] allow` of `edge.toml`.
@@ -354,7 +354,7 @@ pub(crate) enum Host {
     Name(String),
 }
 
-/// What an `http` or `https` URL names.
+/// The target of an `http` or `https` URL.
 pub(crate) fn host_and_port(url: &UpstreamUrl) -> (Host, u16) {
     let url = url.url();
     let host = url.host_str().unwrap_or_default();

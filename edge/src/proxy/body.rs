@@ -43,7 +43,7 @@ pub(crate) struct Original(Option<Rc<RefCell<Source>>>);
 /// The client's body as it is sent once.
 pub(crate) struct RequestBody {
     source: Option<Rc<RefCell<Source>>>,
-    /// How many of the remembered pieces were given out.
+    /// Number of remembered pieces that were replayed.
     given: usize,
     progress: Rc<Progress>,
 }
@@ -55,7 +55,7 @@ struct Source {
     is_begun: bool,
     /// Bytes that may still come.
     left: u64,
-    /// What came so far, while that is little enough.
+    /// The bytes so far, while they are few enough.
     remembered: Option<Vec<Bytes>>,
     remembered_bytes: usize,
     /// Fields that do not pass as trailers of this request, beside those that never do.
@@ -237,7 +237,7 @@ impl Body for RequestBody {
     }
 }
 
-/// What is wrong with a request's body that broke off.
+/// Why a request's body broke off.
 ///
 /// hyper reports what it cannot decode as invalid input or data (RFC 9112 §7.1), and a connection that ended or broke
 /// by other kinds; but data that TLS cannot decrypt came from nobody who could be answered.
@@ -256,10 +256,10 @@ fn why_broken(error: &BoxError) -> Upload {
     if is_malformed { Upload::Malformed } else { Upload::BrokenOff }
 }
 
-/// How long the rest of a request goes on to a backend whose answer is over.
+/// Longest time that the rest of a request goes on to a backend whose answer is over.
 const REST_MAX: Duration = Duration::from_secs(2);
 
-/// What a body keeps until its end: the connection that it comes from, and what becomes of it.
+/// State of a body until its end: the connection that it comes from, and its outcome.
 pub(crate) struct Exchange {
     pub(crate) connection: Connection,
     pub(crate) permit: Permit,
@@ -285,7 +285,7 @@ impl Exchange {
     }
 }
 
-/// What an answer's body is read by.
+/// The reader of an answer's body.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// From the exchange's own connection.
@@ -348,7 +348,7 @@ impl ProxyBody {
         }
     }
 
-    /// Who answers.
+    /// The member.
     #[must_use]
     pub fn member(&self) -> Option<&Arc<Member>> {
         self.member.as_ref()

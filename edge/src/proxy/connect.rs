@@ -79,7 +79,7 @@ impl Drop for Share {
 /// A connection of HTTP/2, for as long as anybody uses or keeps it.
 pub(crate) struct Shared2 {
     sender: http2::SendRequest<RequestBody>,
-    /// How many streams the other side allows just now; nothing where the connection has ended.
+    /// Number of streams that the peer allows now; `None` if the connection has ended.
     allowed: Box<dyn Fn() -> Option<usize>>,
     /// Whether it gets no more requests: it refuses them, or may be dead without having been closed.
     is_left: Cell<bool>,

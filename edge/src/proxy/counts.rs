@@ -1,8 +1,8 @@
-//! What the client of one thread counts.
+//! Counters of the client of one thread.
 
 use std::cell::Cell;
 
-/// What a [`Client`](super::Client) counts.
+/// Counters of a [`Client`](super::Client).
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(super) connected: Cell<u64>,
@@ -19,7 +19,7 @@ pub(crate) fn add(counter: &Cell<u64>, by: u64) {
     counter.set(counter.get().wrapping_add(by));
 }
 
-/// What a [`Client`](super::Client) has done and holds.
+/// Statistics of a [`Client`](super::Client).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connections made.

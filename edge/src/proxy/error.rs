@@ -1,4 +1,4 @@
-//! What can go wrong between a request and a backend's answer, and whose fault it is.
+//! Errors between a request and a backend's answer, and whose fault they are.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -81,10 +81,10 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What is wrong with an answer.
+/// An error of an answer.
 #[derive(Debug)]
 pub enum BadAnswer {
-    /// What the connection says, of HTTP/2.
+    /// Errors of the HTTP/2 connection.
     Http(hyper::Error),
     /// The same of HTTP/1.1.
     Http1(Fault),

@@ -14,7 +14,7 @@ use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use crate::catalog::{self, Catalog, Change, Committed, Record};
 use crate::live::Live;
 
-/// What comes before the names in the key of a live pointer.
+/// The key prefix of live pointers.
 const LIVE_PREFIX: &str = "live/";
 
 /// Brings a registry to what the catalog says, and keeps it there.

@@ -28,10 +28,10 @@ use super::progress::{Progress, Upload};
 use super::upgrade::{self, Tunnel};
 use super::way::Way;
 
-/// How often a request may find that a connection of HTTP/2 takes no more, before its member counts as failed.
+/// Most HTTP/2 connections of a member without free streams that a request tries before the member counts as failed.
 const STALE_SHARED_MAX: u32 = 3;
 
-/// What a thread's [`Client`] is made of.
+/// The parts of a thread's [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     /// Most bytes of a request's body: `proxy_body_bytes_max`.
@@ -106,7 +106,7 @@ impl Client {
         Self { inner: Rc::new(Inner { body_bytes_max, counters: Rc::default(), kept, stop }) }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let Inner { counters, kept, .. } = &*self.inner;

@@ -39,7 +39,7 @@ struct Told {
     scheme: Option<&'static str>,
 }
 
-/// What a field says that a trusted proxy wrote.
+/// The content of a field of a trusted proxy.
 struct Read {
     client: IpAddr,
     proxies: Vec<IpAddr>,

@@ -12,14 +12,14 @@ use super::forwarded::is_token;
 use super::ids::{Ids, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use super::interim::Passing;
 
-/// How a request reached the edge.
+/// The path of a request to the edge.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// The host that the client asked for, with its port if it named one: `:authority`, or `Host` as it was sent.
     pub host: &'a str,
-    /// The client's address; nothing where no client asks by one.
+    /// The client's address; `None` if no client asks by one.
     pub client: Option<IpAddr>,
-    /// What the request is called.
+    /// The ids of the request.
     pub ids: &'a Ids,
     /// Passes interim answers on to the client, where that can be.
     pub passing: Option<&'a Passing>,
@@ -29,12 +29,12 @@ pub struct Arrival<'a> {
     pub scheme: &'static str,
 }
 
-/// What the edge itself was asked by: visitors come over TLS alone.
+/// The scheme of requests to the edge: visitors come over TLS only.
 const RECEIVED_BY: &str = "https";
 /// The edge's name in `Via`. Requests carry it because a gateway must say so (RFC 9110, section 7.6.3) and because it
 /// is what ends a circle; answers do not, since there it is optional and would only be a banner.
 const PSEUDONYM: &str = "devanture";
-/// How many edges a request may have passed: a chain of them is sound, a circle would hold a connection for each turn.
+/// Most edges on the way of a request: a chain of them is valid, a loop would hold a connection for each turn.
 const HOPS_MAX: usize = 4;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -207,14 +207,14 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     words(headers, &header::TE).any(|word| word.eq_ignore_ascii_case("trailers"))
 }
 
-/// How many edges a request has passed already.
+/// Number of edges that a request has passed already.
 fn hops(headers: &HeaderMap) -> usize {
     words(headers, &header::VIA).filter(|entry| entry.split_ascii_whitespace().nth(1) == Some(PSEUDONYM)).count()
 }
 
-/// What is about one connection, or frames one message on it. `Expect` is answered by the edge, which reads the body as
-/// the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385). What ends a
-/// body is none of these in other letters either: some servers take `_` for `-`.
+/// Fields about one connection, or that frame one message on it. `Expect` is answered by the edge, which reads the body
+/// as the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385). What ends
+/// a body is none of these in other letters either: some servers take `_` for `-`.
 pub(crate) fn belongs_to_connection(name: &str) -> bool {
     matches!(
         name,
@@ -232,7 +232,8 @@ pub(crate) fn belongs_to_connection(name: &str) -> bool {
     ) || name.starts_with("proxy-")
 }
 
-/// What only the edge may tell a backend. Many servers take `_` for `-`, so a client could say it in other letters.
+/// Fields that only the edge may send to a backend. Many servers take `_` for `-`, so a client could say it in other
+/// letters.
 pub(crate) fn is_the_edges(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "forwarded",
@@ -289,7 +290,7 @@ fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, ho
     out.append(header::VIA, HeaderValue::from_static(via(version)));
 }
 
-/// What the edge adds to `Via`.
+/// The element that the edge adds to `Via`.
 const fn via(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "1.0 devanture",

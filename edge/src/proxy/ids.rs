@@ -1,4 +1,4 @@
-//! What a proxied request is called: an id that the edge's log, the backend and the client all have, and its place in a
+//! Ids of a proxied request: one that the edge's log, the backend and the client all have, and its place in a
 //! trace (W3C Trace Context).
 
 use std::ops::Range;
@@ -25,7 +25,7 @@ const SAMPLED: u8 = 1;
 /// The flags that are passed on: "sampled", and "random" of level 2; the others must not be (section 3.2.2.5.2).
 const FLAGS: u8 = 3;
 
-/// What one request is called. The values share their memory: of an id and a trace that the edge made, one is a part of
+/// The ids of one request. The values share their memory: of an id and a trace that the edge made, one is a part of
 /// the other, so that either finds both.
 #[derive(Debug, Clone)]
 pub struct Ids {
@@ -105,7 +105,7 @@ fn is_id(text: &[u8]) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len()) && text.iter().all(|byte| is_token(*byte))
 }
 
-/// What is kept of a `traceparent`.
+/// The used part of a `traceparent`.
 #[derive(Debug, PartialEq, Eq)]
 struct Parent {
     trace: u128,

@@ -18,7 +18,7 @@ use super::headers;
 const INTERIMS_MAX: usize = 16;
 /// Most bytes of them that wait to be written.
 const HELD_BYTES_MAX: usize = 32 * 1024;
-/// What frames a message, and what tells browsers to remember something: the edge looks at that in the final answer
+/// Fields that frame a message, or that make browsers remember something: the edge looks at that in the final answer
 /// alone.
 const WITHHELD: [HeaderName; 8] = [
     header::CONTENT_LENGTH,
@@ -44,7 +44,7 @@ pub struct Interim {
 #[derive(Debug, Default)]
 struct State {
     held: Vec<u8>,
-    /// How many may follow.
+    /// Number that may follow.
     left: usize,
     /// The request for which they are passed; odd while there is one.
     turn: u64,
@@ -87,7 +87,7 @@ impl Interim {
         self.state().waker = Some(waker.clone());
     }
 
-    /// What is to be written before anything else.
+    /// The bytes to write before anything else.
     pub fn take(&self) -> Option<Vec<u8>> {
         if !self.is_held.load(Ordering::Relaxed) {
             return None;

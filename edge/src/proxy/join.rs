@@ -27,7 +27,7 @@ impl Join {
     /// something to say. Nothing is lost where it is not waited for to its end.
     ///
     /// # Errors
-    /// What either side says.
+    /// Errors of either side.
     pub(super) async fn run<A, B>(&mut self, a: &mut A, b: &mut B) -> io::Result<()>
     where
         A: AsyncRead + AsyncWrite + Unpin,
@@ -41,13 +41,13 @@ impl Join {
         .await
     }
 
-    /// What was read from the first side and from the second one, and was not written to the other yet.
+    /// Bytes read from each side that were not written to the other yet.
     pub(super) fn into_unwritten(self) -> (Vec<u8>, Vec<u8>) {
         (self.there.unwritten(), self.back.unwritten())
     }
 }
 
-/// What one direction knows.
+/// The state of one direction.
 #[derive(Default)]
 pub(super) struct Direction {
     /// Bytes that were read and not yet taken; the first `written` of them were.

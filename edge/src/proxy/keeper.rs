@@ -19,7 +19,7 @@ use super::names::{Names, Said};
 use super::pool::Pool;
 use super::registry::Registry;
 
-/// How often a pool is looked at where nothing asks for it: whether anybody still has it.
+/// Interval at which an idle pool is checked for users.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// For how long what DNS says is believed.
@@ -43,7 +43,7 @@ pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes) {
     }
 }
 
-/// What is remembered of the names of one pool.
+/// State of the names of one pool.
 #[derive(Default)]
 struct Remembered {
     known: Known,
@@ -51,11 +51,11 @@ struct Remembered {
     asked: HashSet<UpstreamUrl>,
     /// When each is to be asked about again.
     due: HashMap<UpstreamUrl, Instant>,
-    /// Since when DNS says that there is no address.
+    /// The time since which DNS has no address.
     nothing_since: HashMap<UpstreamUrl, Instant>,
 }
 
-/// What DNS said of one name of a pool.
+/// The DNS answer for one name of a pool.
 struct Answer {
     address: UpstreamUrl,
     name: String,

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use super::connect::{Connection, Sender, Shared2};
 use super::pool::Member;
 
-/// How long a connection is kept idle where the backend does not say: below what servers keep by default (Node, uvicorn
+/// Default idle time of a connection: below the defaults of servers (Node, uvicorn
 /// and Apache keep 5 s), so that it is this side that closes.
 pub(crate) const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
-/// How long a connection may have been idle to be used for a request that could not be sent a second time.
+/// Longest idle time of a connection for a request that could not be sent a second time.
 pub(crate) const IDLE_AGE_ONCE_MAX: Duration = Duration::from_secs(1);
-/// How long a connection of HTTP/2 is kept without a stream: its end is announced by a frame, so nothing is lost by it.
+/// Idle time of a connection of HTTP/2 without a stream: its end is announced by a frame, so nothing is lost by it.
 const HTTP2_IDLE_AGE_MAX: Duration = Duration::from_secs(60);
-/// How often connections that are too old are looked for.
+/// Interval of the search for connections that are too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The connections of one thread.
@@ -35,7 +35,7 @@ struct Place {
     /// The one used last stands last, and is taken first: the others grow old and are closed.
     idle: Vec<Idle>,
     shared: Vec<Rc<Shared2>>,
-    /// Who makes a connection that others will share.
+    /// The lock of the task that makes a shared connection.
     opening: Rc<Mutex<()>>,
 }
 
@@ -166,7 +166,7 @@ impl Kept {
         places.is_empty()
     }
 
-    /// How many connections wait for a request.
+    /// Number of idle connections.
     pub(crate) fn idle(&self) -> usize {
         let places = self.places.borrow();
         let shared = |place: &Place| place.shared.iter().filter(|one| one.streams() == 0).count();

@@ -13,7 +13,7 @@ use super::pool::{Member, Pool, Resolved};
 use super::runs::{RunNow, RunState};
 use crate::catalog::upstreams::MembersRecord;
 
-/// What is known of the names of a pool.
+/// The resolved names of a pool.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     /// The resolved addresses of names.
@@ -68,7 +68,7 @@ fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
     }
 }
 
-/// What the API sets for a pool, read when it is needed.
+/// Reads the members of a pool set by the API.
 type Wishes<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
 
 /// Gives a pool the members that it is to have; those that it has stay the same ones.

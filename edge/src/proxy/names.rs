@@ -1,4 +1,4 @@
-//! What the names of backends stand for, and for how long: DNS asked as the system or `[dns] servers` says.
+//! Resolves the names of backends, with times to live: by DNS servers of the system or of `[dns] servers`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
-/// How long one server may take for one answer.
+/// Longest time of one server for one answer.
 const TIME_MAX: Duration = Duration::from_secs(2);
-/// How often it is asked.
+/// Attempts at each server.
 const TRIES: usize = 2;
 
-/// What DNS says of a name.
+/// The DNS answer for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
     /// It has these addresses, for so long.

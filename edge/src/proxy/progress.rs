@@ -1,4 +1,4 @@
-//! How an exchange gets on: when a byte last moved, and how far the request's body has come.
+//! Progress of an exchange: when a byte last moved, and the state of the request's body.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// How far the request's body has come.
+/// The state of the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upload {
     /// The client broke it off.

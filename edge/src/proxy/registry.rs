@@ -20,7 +20,7 @@ use crate::catalog::Revision;
 use crate::catalog::upstreams::MembersRecord;
 use crate::version::Version;
 
-/// What a [`Registry`] is made of.
+/// The parts of a [`Registry`].
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
     /// Where upstreams may point, for versions of strangers.
@@ -31,7 +31,7 @@ pub struct RegistrySettings {
     pub requests_max: u64,
 }
 
-/// What the API says about the pools of one environment, by their names.
+/// Members set by the API for the pools of one environment, by their names.
 type Wishes = BTreeMap<String, Arc<MembersRecord>>;
 /// An app, and an environment or alias of it, or `preview`.
 type PlaceKey = (AppName, String);
@@ -54,7 +54,7 @@ struct Shared {
 }
 
 impl PoolKey {
-    /// That of an upstream of a version, by its number there; `settings` is the revision of the settings that the
+    /// The pool of an upstream of a version, by its number there; `settings` is the revision of the settings that the
     /// version has where it is served, which its own backend runs with.
     #[must_use]
     pub fn of(version: &Version, number: usize, settings: u64) -> Option<Self> {
@@ -133,13 +133,13 @@ impl Registry {
         self.0.births.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What the API says about the members of a pool.
+    /// Members of a pool set by the API.
     pub(crate) fn wish(&self, pool: &Pool) -> Option<Arc<MembersRecord>> {
         let wishes = self.0.wishes.read().unwrap_or_else(PoisonError::into_inner);
         wishes.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
     }
 
-    /// Takes over what the API says about a pool now; nothing where `record` is none.
+    /// Takes over the members of a pool set by the API; without a `record` there are none.
     pub(crate) fn wished(&self, app: &AppName, place: &str, name: &str, record: Option<MembersRecord>) {
         {
             let mut wishes = self.0.wishes.write().unwrap_or_else(PoisonError::into_inner);
@@ -230,7 +230,7 @@ impl Registry {
         self.0.runs.asks.next().await
     }
 
-    /// What is under way to the instances of a run, or to the one at `endpoint` alone; what is upgraded counts.
+    /// Requests in flight to the instances of a run, or to the one at `endpoint` alone; upgraded connections count.
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
@@ -246,7 +246,7 @@ impl Registry {
         pools.iter().map(|pool| pool.waiting()).sum()
     }
 
-    /// Milliseconds since a request last came to a run; nothing where none did in the life of its pools.
+    /// Milliseconds since a request last came to a run; `None` if none did in the life of its pools.
     #[must_use]
     pub fn run_idle_ms(&self, id: &RunId) -> Option<u64> {
         let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);

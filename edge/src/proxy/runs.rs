@@ -16,7 +16,7 @@ use crate::version::{Setting, Version};
 /// Most runs that were asked for and not taken yet; a request beyond asks again when it comes again.
 const ASKED_MAX: usize = 1_024;
 
-/// What tells the instances of one backend from those of another in the same place: what runs, and with which settings.
+/// Distinguishes backends in the same place: the code that runs, and the revision of its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunKey {
     /// [`Managed::digest`].
@@ -32,11 +32,11 @@ pub struct RunId {
     pub app: AppName,
     /// The environment or alias, or `preview`.
     pub place: String,
-    /// Which.
+    /// The backend.
     pub key: RunKey,
 }
 
-/// What is to run where a request finds nobody.
+/// The backend to start where a request finds no instance.
 #[derive(Debug, Clone)]
 pub struct RunOrigin {
     /// The version that the request is for.
@@ -50,7 +50,7 @@ pub struct RunOrigin {
 }
 
 impl RunOrigin {
-    /// That of a loaded version, where it has a backend of its own.
+    /// The backend of a loaded version, if it has one.
     #[must_use]
     pub fn of(version: &Version) -> Option<Self> {
         let managed = Arc::clone(version.managed.as_ref()?);
@@ -69,7 +69,7 @@ pub struct RunMember {
     pub uid: Option<u32>,
 }
 
-/// What requests to a run meet.
+/// The state of a run for its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
     /// Somebody will be there in a while: they wait.
@@ -83,9 +83,9 @@ pub enum RunState {
 /// The members of a run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunNow {
-    /// What requests meet.
+    /// The state for requests.
     pub state: RunState,
-    /// Who answers.
+    /// The instances.
     pub members: Vec<RunMember>,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// Says who answers; nothing where nobody runs any more.
+    /// Sets the instances; without any the run is forgotten.
     pub(super) fn set(&self, id: &RunId, now: Option<RunNow>) {
         let mut all = self.now.write().unwrap_or_else(PoisonError::into_inner);
         match now {
@@ -106,8 +106,7 @@ impl Runs {
         }
     }
 
-    /// Who answers. Where nobody said anything, they will be asked for at the first request, if there is anybody to
-    /// ask.
+    /// The instances. Unless they were set, they are requested by the first request, if there is a runner.
     pub(super) fn get(&self, id: &RunId) -> Arc<RunNow> {
         let known = self.now.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         known.unwrap_or_else(|| {
@@ -156,7 +155,7 @@ impl Asks {
     }
 }
 
-/// What a pool knows of the run that its members are of.
+/// A pool's view of the run of its members.
 pub(super) struct PoolRun {
     pub(super) id: RunId,
     origin: Option<RunOrigin>,

@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject as _;
 /// the edge could not be added to. Where the platform has none, no `https` upstream is trusted, and a warning says so.
 ///
 /// # Errors
-/// What rustls has against them.
+/// Errors of rustls.
 pub fn platform() -> Result<Arc<ClientConfig>, rustls::Error> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -26,7 +26,7 @@ pub fn platform() -> Result<Arc<ClientConfig>, rustls::Error> {
 /// Exactly the authorities given; those that cannot be read are left out.
 ///
 /// # Errors
-/// What rustls has against them.
+/// Errors of rustls.
 pub fn trusting(
     authorities: impl IntoIterator<Item = CertificateDer<'static>>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
@@ -40,7 +40,7 @@ pub fn trusting(
     Ok(Arc::new(config))
 }
 
-/// What the `https` members of a pool are spoken with by.
+/// The TLS configuration of the `https` members of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolTls {
     /// For HTTP/1.1, and so for whatever is upgraded from it.
@@ -49,7 +49,7 @@ pub struct PoolTls {
     pub(crate) usual: Arc<ClientConfig>,
 }
 
-/// What a pool's `https` members are spoken with by: `platform`, or what the pool itself says.
+/// The TLS configuration of a pool's `https` members: `platform`, or the pool's own.
 ///
 /// # Errors
 /// Why its own certificates cannot be used, as a sentence.

@@ -32,7 +32,7 @@ fn may_trail(name: &HeaderName) -> bool {
     FIT.contains(&dashed.as_str()) || !is_unfit
 }
 
-/// What passes although its name begins like others that do not: digests of what was sent (RFC 9530, RFC 1864).
+/// Fields that pass although their names begin like others that do not: digests of what was sent (RFC 9530, RFC 1864).
 const FIT: [&str; 2] = ["content-digest", "content-md5"];
 
 /// Beginnings of names: negotiation, CORS, description of the content, isolation, preconditions, what browsers say of a

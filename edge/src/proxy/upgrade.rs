@@ -1,5 +1,5 @@
-//! Upgraded connections: the client's and the backend's joined, byte for byte, until both have ended; a WebSocket is closed
-//! as one where the edge ends.
+//! Upgraded connections: the client's and the backend's joined, byte for byte, until both have ended; a WebSocket is
+//! closed as one where the edge ends.
 
 use std::cell::Cell;
 use std::io;
@@ -20,7 +20,7 @@ use super::http1::Early;
 use super::join::Join;
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
 
-/// How long an upgraded connection may be silent, unless its route waits longer. Dead peers are found by TCP itself, so
+/// Longest silence of an upgraded connection, unless its route waits longer. Dead peers are found by TCP itself, so
 /// this is for those that live and have forgotten.
 const SILENCE_MAX: Duration = Duration::from_secs(3600);
 /// Longest time between the backend's 101 and the client's having it.
@@ -36,11 +36,11 @@ pub(crate) struct Tunnel {
     pub(crate) client: OnUpgrade,
     pub(crate) counters: Rc<Counters>,
     pub(crate) permit: Permit,
-    /// How long one side may be silent after the other has ended.
+    /// Longest silence of one side after the other has ended.
     pub(crate) rest_max: Duration,
     /// Whether it is a WebSocket.
     pub(crate) is_websocket: bool,
-    /// That it has to end.
+    /// Notifies that it has to end.
     pub(crate) stop: CancellationToken,
 }
 
@@ -91,8 +91,8 @@ impl Tunnel {
     }
 }
 
-/// Closes a WebSocket towards both sides: each gets the rest of the frame that it is in the middle of, and a Close frame
-/// (RFC 6455 §5.5.1). The client's connection ends when it has answered, as RFC 6455 §7.1.1 has it.
+/// Closes a WebSocket towards both sides: each gets the rest of the frame that it is in the middle of, and a Close
+/// frame (RFC 6455 §5.5.1). The client's connection ends when it has answered, as RFC 6455 §7.1.1 has it.
 async fn close<C, B>(client: &mut Metered<C>, backend: &mut Metered<B>, join: Join) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -107,8 +107,8 @@ where
     client.shutdown().await
 }
 
-/// Writes to `to` what ends its last frame, the beginning of which is `rest` and the end of which comes from `from`; then
-/// `frame`, unless it has had a Close frame.
+/// Writes to `to` what ends its last frame, the beginning of which is `rest` and the end of which comes from `from`;
+/// then `frame`, unless it has had a Close frame.
 async fn close_one<T, F>(to: &mut Metered<T>, from: &mut Metered<F>, mut rest: Vec<u8>, frame: &[u8]) -> io::Result<()>
 where
     T: AsyncWrite + Unpin,
@@ -133,7 +133,7 @@ where
     to.flush().await
 }
 
-/// What the two directions know of each other.
+/// The shared state of the two directions.
 struct State {
     /// Whether one side has ended.
     ended: Cell<bool>,

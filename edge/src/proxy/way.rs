@@ -11,7 +11,7 @@ use super::trailers::is_same;
 
 /// A way to backends.
 pub struct Way {
-    /// Who answers.
+    /// The upstream.
     pub pool: Arc<Pool>,
     pub(crate) times: Times,
     /// Most bytes of a request's body, where the route says less than the edge.
@@ -23,7 +23,7 @@ pub struct Way {
     pub(crate) response: FieldChanges,
 }
 
-/// How long what may take.
+/// Timeouts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) connect: Duration,
@@ -32,7 +32,7 @@ pub(crate) struct Times {
     pub(crate) total: Option<Duration>,
 }
 
-/// What is changed in a head.
+/// Changes of a head.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldChanges {
     remove: Vec<HeaderName>,
@@ -51,8 +51,8 @@ impl FieldChanges {
         self.remove.iter().chain(self.set.iter().map(|(name, _)| name))
     }
 
-    /// Changes the head of a request. Many servers take `_` for `-`: what a client says under a name that is one of these
-    /// to them goes too, as it would stand beside what the route says, or in place of what it removes.
+    /// Changes the head of a request. Many servers take `_` for `-`: what a client says under a name that is one of
+    /// these to them goes too, as it would stand beside what the route says, or in place of what it removes.
     pub(crate) fn apply_to_request(&self, headers: &mut HeaderMap) {
         if self.remove.is_empty() && self.set.is_empty() {
             return;

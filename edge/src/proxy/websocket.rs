@@ -1,5 +1,5 @@
-//! Where the frames of a WebSocket begin and end, and the frames that close one: a tunnel can be closed between two frames
-//! only (RFC 6455 §5).
+//! Where the frames of a WebSocket begin and end, and the frames that close one: a tunnel can be closed between two
+//! frames only (RFC 6455 §5).
 
 /// Longest head of a frame: two bytes, a length of eight and a mask of four.
 const HEAD_BYTES_MAX: usize = 14;
@@ -33,7 +33,7 @@ impl Frames {
         }
     }
 
-    /// How many of `bytes` come before the next boundary; all of them where there is none.
+    /// Number of `bytes` before the next frame boundary; all of them if there is none.
     pub(super) fn until_boundary(&self, bytes: &[u8]) -> usize {
         let mut ahead = Self { head: self.head, ..*self };
         let mut passed = 0;

@@ -67,7 +67,7 @@ struct Wire {
     /// Whether the backend takes no more of the request.
     is_broken: bool,
     output: Output,
-    /// How much is read at once where nothing says how much there is: what the answer before took.
+    /// Size of a read where the length is unknown: the size of the answer before.
     read_bytes: usize,
     received: usize,
     /// Bytes of `input` that are known not to hold a whole head.

@@ -1,4 +1,4 @@
-//! What of a request is still to be written: its head, and the pieces of its body as they are framed.
+//! The unwritten part of a request: its head, and the framed pieces of its body.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ const HELD_BYTES_MAX: usize = 64 * 1024;
 /// Pieces that are written at once.
 const SLICES_MAX: usize = 16;
 
-/// How the body of a request is framed.
+/// The framing of a request's body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Framing {
     Chunked,
@@ -30,7 +30,7 @@ pub(super) enum Framing {
     Over,
 }
 
-/// What is still to be written, in order: `flat` first, of which `written` bytes are, and then the pieces.
+/// The unwritten bytes, in order: `flat` first, of which `written` bytes are, and then the pieces.
 #[derive(Default)]
 pub(super) struct Output {
     pub(super) flat: Vec<u8>,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one retry costs.
+/// The cost of one retry.
 const RETRY: u64 = 100;
 /// Retries that may be saved up, and that a pool begins with.
 const SAVED_MAX: u64 = 10;
@@ -10,7 +10,7 @@ const SAVED_MAX: u64 = 10;
 /// Tokens that requests earn and retries spend.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// What a request earns: hundredths of a retry.
+    /// The credit of a request: hundredths of a retry.
     percent: u64,
     tokens: AtomicU64,
 }

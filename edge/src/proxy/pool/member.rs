@@ -11,7 +11,7 @@ use rustls_pki_types::ServerName;
 use crate::proxy::address::Endpoint;
 use crate::proxy::connect::HTTP2_STREAMS_MAX;
 
-/// How often a member's time out may double.
+/// Most doublings of a member's time out.
 const EJECTIONS_DOUBLED_MAX: u32 = 5;
 
 /// A member of a pool. What counts here counts for the whole edge: threads share it.
@@ -43,7 +43,7 @@ pub struct Member {
     ejected_until_ms: AtomicU64,
 }
 
-/// What a member is fit for just now.
+/// The current fitness of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
     /// It takes requests.
@@ -131,7 +131,8 @@ impl Member {
 
     /// Takes one more request, unless there are `max` under way.
     pub(super) fn take(&self, max: usize) -> bool {
-        // Never more than `max`, not even for a moment: somebody else would find no place, and wait for one that is free.
+        // Never more than `max`, not even for a moment: somebody else would find no place, and wait for one that is
+        // free.
         let more = |in_flight: usize| (in_flight < max).then(|| in_flight.saturating_add(1));
         self.in_flight.try_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
@@ -152,7 +153,7 @@ impl Member {
         }
     }
 
-    /// What it is fit for.
+    /// Its fitness.
     #[must_use]
     pub fn state(&self) -> MemberState {
         if self.is_draining.load(Ordering::Relaxed) {

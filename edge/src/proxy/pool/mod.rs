@@ -35,13 +35,13 @@ pub struct PoolKey {
     pub trusted: bool,
     /// Its settings.
     pub said: site_toml::Upstream,
-    /// Which instances of the edge its members are, where it is the pool of a version's own backend.
+    /// The run of its members, if it is the pool of a version's own backend.
     pub run: Option<RunKey>,
 }
 
 /// A pool of backends.
 pub struct Pool {
-    /// What it is known by.
+    /// Its key.
     pub key: PoolKey,
     /// Where its members may be.
     pub(crate) policy: Policy,
@@ -52,10 +52,10 @@ pub struct Pool {
     changing: Mutex<()>,
     connections_max: usize,
     budget: Budget,
-    /// That a member is free, or another one fit.
+    /// Notifies that a member is free, or another one healthy.
     freed: Notify,
     waiting: AtomicUsize,
-    /// That its members are to be looked at again.
+    /// Notifies that its members are to be checked again.
     pub(crate) changed: Arc<Notify>,
     /// Why there are no members, where a name is the reason.
     resolved: ArcSwap<Resolved>,
@@ -63,7 +63,7 @@ pub struct Pool {
     pub(super) run: Option<PoolRun>,
 }
 
-/// What became of a pool's names.
+/// The results for a pool's names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Resolved {
     /// They were not asked about yet.
@@ -109,7 +109,7 @@ impl Lease {
     }
 }
 
-/// Who gets a request.
+/// The member that gets a request.
 enum Picked {
     Member(Arc<Member>),
     /// All that are fit have as many requests as they may.
@@ -156,12 +156,12 @@ impl Pool {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// What is spoken with its members.
+    /// The protocol of its members.
     pub(crate) fn protocol(&self) -> Protocol {
         self.key.said.protocol.unwrap_or_default()
     }
 
-    /// How often a request may be tried again.
+    /// Most retries of a request.
     pub(crate) fn retries(&self) -> u64 {
         self.key.said.retries.unwrap_or(site_toml::RETRIES)
     }
@@ -217,7 +217,7 @@ impl Pool {
     /// pool's queue lets it, and until `deadline` for the first addresses of a name.
     ///
     /// # Errors
-    /// That nobody is fit, or nobody free in time.
+    /// No member is healthy, or none is free in time.
     pub(crate) async fn lease(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
         if let Some(run) = &self.run {
             run.note_use();

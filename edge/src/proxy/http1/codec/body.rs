@@ -36,16 +36,16 @@ enum State {
     UntilClose,
 }
 
-/// What came out of the bytes.
+/// The decoded piece.
 #[derive(Debug)]
 pub enum Decoded {
     /// A piece of the body.
     Data(Bytes),
     /// Nothing, until more comes.
     More,
-    /// That the body is over.
+    /// The end of the body.
     Over,
-    /// What follows the body, which is over with it.
+    /// The trailers, which end the body.
     Trailers(HeaderMap),
 }
 
@@ -68,7 +68,7 @@ impl Decoder {
         matches!(self.state, State::Over)
     }
 
-    /// How many bytes are to come, where that is known.
+    /// Number of bytes to come, where that is known.
     #[must_use]
     pub const fn left(&self) -> Option<u64> {
         match self.state {
@@ -81,7 +81,7 @@ impl Decoder {
     /// Takes what comes next off the front of `input`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Errors of its framing.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Decoded, Fault> {
         loop {
             let data = match &mut self.state {
@@ -116,7 +116,7 @@ impl Decoder {
     /// Notes that the connection has ended.
     ///
     /// # Errors
-    /// That the body was not over.
+    /// The body was not over.
     pub fn close(&mut self) -> Result<(), Fault> {
         match self.state {
             State::Over | State::UntilClose => {

@@ -1,4 +1,4 @@
-//! What stands on the wire: the head of a request, the head of an answer, and how its body is framed (RFC 9112).
+//! The wire format: the head of a request, the head of an answer, and the framing of its body (RFC 9112).
 //!
 //! Nothing here reads or waits: bytes go in as they come, in whatever pieces, and what they mean comes out.
 
@@ -80,7 +80,7 @@ pub fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) {
 pub struct Head {
     /// Its fields.
     pub fields: HeaderMap,
-    /// What stands behind the status, where that is not the usual.
+    /// The reason phrase, where it is not the usual one.
     pub reason: Option<ReasonPhrase>,
     /// Its status.
     pub status: StatusCode,
@@ -88,21 +88,21 @@ pub struct Head {
     pub version: Version,
 }
 
-/// How long the body of an answer is.
+/// The length of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// As its chunks say.
     Chunked,
     /// So many bytes.
     Known(u64),
-    /// Until the connection ends.
+    /// Up to the end of the connection.
     UntilClose,
 }
 
 /// Takes the head of an answer, interim or not, off the front of `input`, once all of it is there.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Errors of its syntax.
 pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
     let mut answer = httparse::Response::new(&mut []);
@@ -125,7 +125,7 @@ pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
     Ok(Some(Head { fields: fields(&head, places)?, reason, status, version }))
 }
 
-/// What the fields are called, and where in `text` their values stand.
+/// Names of the fields, and the positions of their values in `text`.
 fn places(text: &[u8], lines: &[httparse::Header<'_>]) -> Result<Vec<(HeaderName, Range<usize>)>, Fault> {
     let mut places = Vec::with_capacity(lines.len());
     for line in lines {
@@ -161,10 +161,10 @@ fn malformed(error: httparse::Error) -> Fault {
 }
 
 impl Head {
-    /// How long the body is that follows this final answer to a request of `method` (RFC 9112 §6.3).
+    /// The length of the body of this final answer to a request of `method` (RFC 9112 §6.3).
     ///
     /// # Errors
-    /// What is wrong with what it says of it.
+    /// Errors of its length fields.
     pub fn length(&self, method: &Method) -> Result<Length, Fault> {
         let bodiless = [StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
         if *method == Method::HEAD || bodiless.contains(&self.status) {
@@ -188,7 +188,7 @@ impl Head {
     /// Says the length once, and only where it means something: later readers may be stricter.
     ///
     /// # Errors
-    /// That it is no length, or several.
+    /// It is not a length, or several.
     pub fn normalise(&mut self, length: Length) -> Result<(), Fault> {
         let said = match length {
             // RFC 9110 §8.6: in the answer to HEAD and in a 304 it is that of what is not sent; in a 204 it has no
@@ -214,7 +214,7 @@ impl Head {
         *method == Method::HEAD || is_empty && says_body
     }
 
-    /// What its fields say of the length.
+    /// Its length fields.
     fn said_length(&self) -> Result<Option<u64>, Fault> {
         let mut known = None;
         for line in self.fields.get_all(header::CONTENT_LENGTH) {
