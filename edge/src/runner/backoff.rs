@@ -1,4 +1,4 @@
-//! How long an instance that ended waits until it is started again.
+//! The delay before an instance that ended is started again.
 
 use std::time::Duration;
 

@@ -8,10 +8,10 @@ use devanture_config::site_toml::command::expanded;
 
 use crate::proxy::address::Endpoint;
 
-/// What no setting may say.
+/// Variables that no setting may set.
 const PREFIX: &str = "DEVANTURE_";
 
-/// What the edge says to an instance.
+/// Variables that the edge sets for an instance.
 pub(super) struct Told<'t> {
     pub(super) app: &'t str,
     pub(super) place: &'t str,
@@ -29,8 +29,8 @@ pub(super) struct Told<'t> {
     pub(super) temporary: &'t Path,
 }
 
-/// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR` or `LANG`, and nothing else that the
-/// edge says.
+/// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR` or `LANG`, and nothing else that
+/// the edge says.
 pub(super) fn variables(settings: &BTreeMap<String, String>, told: &Told<'_>) -> BTreeMap<String, String> {
     let text = |path: &Path| path.display().to_string();
     let mut all: BTreeMap<String, String> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What can go wrong with instances, each with what happened, which instance it was, and why.
+//! Errors of instances, each with what happened, to which instance, and why.
 
 use crate::catalog;
 use devanture_config::counted;
@@ -39,7 +39,7 @@ pub enum Error {
     CrashLoop {
         /// Such as `web.2`.
         instance: String,
-        /// How often.
+        /// Number of times.
         times: u64,
         /// `before it was healthy`, or how else it stood with its health.
         when: &'static str,
@@ -53,9 +53,9 @@ pub enum Error {
     NotHealthy {
         /// Such as `web.2`.
         instance: String,
-        /// How long it had.
+        /// Its time limit.
         after_ms: u64,
-        /// What its last answer was.
+        /// Its last answer.
         reason: String,
         /// Its last lines.
         lines: Vec<String>,
@@ -65,7 +65,7 @@ pub enum Error {
     Missing {
         /// Such as `web.2`.
         instance: String,
-        /// Which command, and what about it.
+        /// The command, and what is wrong with it.
         reason: String,
         /// Its last lines.
         lines: Vec<String>,
@@ -81,9 +81,9 @@ pub enum Error {
     /// More instances than may be.
     #[error("{wanted} instances would run, and {max} may: `{setting}` in edge.toml is the limit")]
     TooMany {
-        /// How many there would be.
+        /// The number that there would be.
         wanted: u64,
-        /// How many there may be.
+        /// The limit.
         max: u64,
         /// The limit's name.
         setting: &'static str,
@@ -97,13 +97,13 @@ pub enum Error {
     PersistFull {
         /// Such as `prod of shop keeps`.
         whose: String,
-        /// What is kept, as far as it was counted.
+        /// Bytes or files that are kept, as far as they were counted.
         bytes: u64,
-        /// What may be kept.
+        /// The limit of what may be kept.
         bytes_max: u64,
         /// Files, folders and links that are kept, as far as they were counted.
         files: u64,
-        /// How many there may be.
+        /// The limit.
         files_max: u64,
     },
     /// A folder of the runner cannot be made or used.

@@ -26,12 +26,12 @@ const COPIES_AT_ONCE: usize = 8;
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Longest path of a socket that every system takes, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
-/// What lies in the runner's folder may be passed by everybody, and listed by nobody else.
+/// The mode of the runner's folder: everybody may pass it, and nobody else may list it.
 const PASSED: u32 = 0o711;
 
-/// What the folder of an app's previews is called by, behind the name of the app.
+/// The suffix of the folder of an app's previews, after the name of the app.
 const OF_PREVIEWS: &str = "--preview";
-/// What a folder with the sockets of an earlier run is called, before a number of its own.
+/// The prefix of a folder with the sockets of an earlier run, before a number of its own.
 const OLD_RUN: &str = "run.old-";
 
 /// The code of a backend on disk, for as long as this lives.
@@ -44,13 +44,13 @@ pub(super) struct Code {
 /// The code of one app that is on disk, by its folder.
 type Known = HashMap<PathBuf, Weak<Code>>;
 
-/// What is to be laid out.
+/// The files to lay out.
 pub(super) struct Layout<'l> {
     pub(super) app: &'l AppName,
     pub(super) place: &'l str,
     /// Whose settings it has: an environment's, or those of `preview`.
     pub(super) settings_place: &'l str,
-    /// What the folder is named by.
+    /// The name of the folder.
     pub(super) digest: &'l Digest,
     pub(super) folder: ServerFolder,
     /// The user that runs it, where it is another than the edge's.
@@ -247,7 +247,7 @@ impl Folders {
         folders.into_iter().map(|folder| self.made(folder)).collect()
     }
 
-    /// What belongs to the user of instances, in or at one of their folders.
+    /// Paths that belong to the user of instances, in or at one of their folders.
     pub(super) fn made(&self, folder: PathBuf) -> PathBuf {
         match &self.users {
             Users::Lent(_) => folder.join("own"),
@@ -438,7 +438,7 @@ fn remove_code(folder: PathBuf) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the folder of an app is called, or of its previews: no app has such a name.
+/// The name of the folder of an app, or of its previews: no app has such a name.
 fn folder_name(app: &AppName, settings_place: &str) -> String {
     format!("{app}{}", if settings_place == PREVIEW { OF_PREVIEWS } else { "" })
 }
@@ -452,7 +452,7 @@ fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// What is in a folder; nothing where there is none.
+/// The entries of a folder; none if it does not exist.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let found = std::fs::read_dir(folder).into_iter().flatten();
     found

@@ -1,4 +1,5 @@
-//! Follows what is live: its backends run, those before stay warm for a while, and a preview's begin at its first request.
+//! Follows what is live: its backends run, those before stay warm for a while, and a preview's begin at its first
+//! request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::live::Current;
 use crate::proxy::{RunId, RunKey, RunOrigin};
 use crate::version::Setting;
 
-/// What comes before the names in the key of a live pointer.
+/// The key prefix of live pointers.
 const LIVE_PREFIX: &str = "live/";
 /// Whose settings previews have.
 pub(super) const PREVIEW: &str = "preview";
@@ -186,8 +187,9 @@ impl Shared {
         }
     }
 
-    /// Ends previews until there is room for another one of `app`: its own first, of all those that were asked the longest
-    /// ago, and none of another app that is busy, unless that has more than half of all. Says whether there is room.
+    /// Ends previews until there is room for another one of `app`: its own first, of all those that were asked the
+    /// longest ago, and none of another app that is busy, unless that has more than half of all. Says whether there is
+    /// room.
     fn make_room(&self, app: &AppName) -> bool {
         let max = usize::try_from(self.limits.previews_running_max).unwrap_or(usize::MAX);
         if max == 0 {
@@ -238,5 +240,5 @@ fn asked_of(id: RunId, origin: &RunOrigin, settings_place: String) -> Asked {
     Asked { id, version: *version, managed: Arc::clone(managed), trusted: *trusted, settings_place }
 }
 
-/// How long one who held a group may have made it live without that being known here.
+/// Longest time until a switch by the holder of a group is known here.
 pub(super) const HELD_LINGERS: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use super::Shared;
 use super::group::Group;
 use crate::telemetry::Exposition;
 
-/// What the instances of one name use; while one is replaced, there are two.
+/// Usage of the instances of one name; while one is replaced, there are two.
 #[derive(Default)]
 struct Used {
     memory_bytes: u64,

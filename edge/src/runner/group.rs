@@ -17,7 +17,7 @@ use super::holds::UserHold;
 use super::slot::Slot;
 use crate::proxy::{RunId, RunMember, RunNow, RunState};
 
-/// What all instances of a group are started with.
+/// The start parameters of all instances of a group.
 pub(super) struct SetUp {
     pub(super) code: Arc<Code>,
     pub(super) data: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(super) struct Group {
     pub(super) adjusting: tokio::sync::Mutex<()>,
 }
 
-/// What changes of it.
+/// Its mutable state.
 #[derive(Default)]
 pub(super) struct Inner {
     pub(super) slots: Vec<Arc<Slot>>,
@@ -73,7 +73,7 @@ pub(super) struct Reasons {
 /// Ends of each instance after which a new backend has failed.
 const FAILURES: u64 = 2;
 
-/// What becomes of a group.
+/// The state of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Stays,
@@ -158,7 +158,7 @@ impl Group {
         self.inner().slots.retain(|other| other.serial != slot.serial);
     }
 
-    /// How its instances are, each of which may use so much memory.
+    /// Reports of its instances, each of which may use so much memory.
     pub(super) fn statuses(&self, node: &str, memory_bytes_max: u64) -> Vec<InstanceStatus> {
         let inner = self.inner();
         let is_warm = inner.reasons.is_warm();
@@ -198,7 +198,7 @@ impl Group {
         }
     }
 
-    /// What requests meet.
+    /// The state for requests.
     fn state(&self) -> RunState {
         let inner = self.inner();
         if inner.failed.is_some() {
@@ -222,8 +222,8 @@ impl Group {
     }
 }
 
-/// What requests to a run meet, of which there are several groups where one ends while the next begins: those that end
-/// come first.
+/// The state for requests to a run, of which there are several groups where one ends while the next begins: those that
+/// end come first.
 pub(super) fn now_of(groups: &[Arc<Group>]) -> Option<RunNow> {
     let state = groups.last()?.state();
     Some(RunNow { state, members: groups.iter().flat_map(|group| group.members()).collect() })

@@ -15,17 +15,17 @@ use crate::proxy::address::Endpoint;
 const ANSWER_BYTES_MAX: usize = 1_024;
 /// Between two questions to an instance that is only starting, at first and after a while.
 const STARTING_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
-/// What a question may take at least, however often it is asked.
+/// Least timeout of a check, however short its interval is.
 const ANSWER_MIN: Duration = Duration::from_secs(1);
-/// How long an instance without a `health` path must go on before it counts as healthy: a worker from its start, one of
-/// `web` from its first answer to its second.
+/// Time for which an instance without a `health` path must run before it counts as healthy: a worker from its start,
+/// one of `web` from its first answer to its second.
 const STEADY: Duration = Duration::from_secs(1);
 /// The path that is requested while an instance without a `health` path starts.
 const DEFAULT_PATH: &str = "/";
 /// Least time for an answer to [`DEFAULT_PATH`]: a first page may be slow, and nothing promises that it is not.
 const FIRST_ANSWER_MIN: Duration = Duration::from_secs(10);
 
-/// How an instance is asked.
+/// The check of an instance.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     /// Where it listens; a worker does not.
@@ -33,13 +33,13 @@ pub(super) struct Question {
     /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on
     /// it is enough that it listens.
     pub(super) path: Option<String>,
-    /// Who must own the socket that listens, where instances have users of their own.
+    /// The user that must own the listening socket, where instances have users of their own.
     pub(super) uid: Option<u32>,
     /// Between two questions to an instance that is healthy.
     pub(super) interval: Duration,
 }
 
-/// What an instance must do to pass a check.
+/// The condition to pass a check.
 #[derive(Debug, Clone, Copy)]
 enum Goal<'p> {
     /// Accept a connection.
@@ -68,13 +68,13 @@ impl<'p> Goal<'p> {
     }
 }
 
-/// What an instance answered: nothing, or why it is not well.
+/// The result of a check: nothing, or why the instance is not healthy.
 pub(super) type Answer = Result<(), Bad>;
 
 /// Why an instance is not well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bad {
-    /// What follows its name in a sentence.
+    /// The text that follows its name in a sentence.
     pub(super) why: String,
     /// Somebody else listens in its place, and is to get none of its requests.
     pub(super) is_foreign: bool,

@@ -1,4 +1,4 @@
-//! Who runs as which user, and the end of what a user left once nothing of it is to run any more.
+//! Tracks which instances run as which user, and ends leftovers of a user once nothing of it is to run.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,14 +15,14 @@ pub(super) struct Holds {
     changed: Notify,
     spawner: Spawner,
     runtime: Handle,
-    /// That the edge ends, and everything with it.
+    /// The edge ends, and everything with it.
     stop: CancellationToken,
 }
 
 #[derive(Default)]
 struct User {
     holds: usize,
-    /// What is left of it is being ended, and nothing is started meanwhile.
+    /// Its leftovers are being ended, and nothing is started meanwhile.
     is_ending: bool,
 }
 

@@ -29,18 +29,18 @@ use crate::telemetry;
 /// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
 /// chosen it already has begun.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
-/// How long the end of what was killed is waited for before it is given up to the spawner.
+/// Longest wait for the end of a killed instance before it is left to the spawner.
 const KILLED_WAIT: Duration = Duration::from_secs(15);
 
-/// How long an instance is held back for lines that the disk does not take; then they are left out of the files.
+/// Longest time that an instance is held back for lines that the disk does not take; then the files lack them.
 const LINES_WAIT_MAX: Duration = Duration::from_millis(50);
 
-/// How a process of an instance ended.
+/// The end of an instance's process.
 struct Ended {
     exit: Exit,
     /// Why the edge ended it, where it did by itself.
     because: Option<String>,
-    /// Since when it was healthy.
+    /// The time since which it was healthy.
     healthy: Option<Instant>,
     /// It was not healthy in time.
     is_late: bool,
@@ -121,7 +121,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
     shared.publish(&group.id);
 }
 
-/// What those who wait for the instance receive.
+/// Sends the result to those who wait for the instance.
 fn failure(shared: &Shared, group: &Group, slot: &Slot, ended: &Ended, reason: &str, times: u64) -> Option<Error> {
     let (instance, lines) = (slot.name.clone(), slot.lines());
     let reason = reason.to_owned();
@@ -160,7 +160,7 @@ impl Drop for Place {
     }
 }
 
-/// What an instance is in the middle of.
+/// The phase of an instance.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Starting,
@@ -192,7 +192,7 @@ struct Life<'l> {
     server: &'l Server,
 }
 
-/// What changes while it runs.
+/// State that changes while it runs.
 struct Now {
     phase: Phase,
     begun: Instant,
@@ -444,22 +444,22 @@ impl<'l> Life<'l> {
 }
 
 impl Shared {
-    /// How long an instance may take to start.
+    /// Longest time of a start.
     pub(super) fn start_ms(&self, server: &Server) -> u64 {
         server.start_ms.min(self.limits.instance_start_ms_max)
     }
 
-    /// How long what is under way to an instance may take once it is to end.
+    /// Longest time for requests in flight once the instance is to end.
     pub(super) fn drain_time(&self, server: &Server) -> Duration {
         ms(server.drain_ms.min(self.limits.instance_drain_ms_max))
     }
 
-    /// How long an instance may take from SIGTERM on before it is killed.
+    /// Longest time from SIGTERM to SIGKILL.
     fn stop_time(&self, server: &Server) -> Duration {
         ms(server.stop_ms.min(self.limits.instance_stop_ms_max))
     }
 
-    /// What an instance may take: what its backend says, where that is less than what the edge allows.
+    /// Limits of an instance: those of its backend, where they are below those of the edge.
     pub(super) fn instance_limits(&self, server: &Server) -> InstanceLimits {
         let most = self.limits.instance_memory_bytes_max;
         let cpu_percent = match (server.cpu_percent, self.limits.instance_cpu_percent_max) {

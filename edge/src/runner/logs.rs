@@ -1,4 +1,4 @@
-//! What instances wrote: the last lines of each place at hand, all of them in files that are rotated, and readers that
+//! Output of instances: the last lines of each place in memory, all of them in files that are rotated, and readers that
 //! follow as they come. None of it grows without a bound, and nobody who is slow holds up an instance.
 
 mod files;
@@ -26,15 +26,15 @@ use crate::telemetry::may_take_another;
 
 /// Bytes of lines of one place that are remembered; the files hold more.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
-/// What a line takes beside its text.
+/// Bytes of a line besides its text.
 const LINE_BYTES: usize = 96;
 /// Lines that wait for the disk.
 const WRITING_LINES_MAX: usize = 1_024;
 /// Lines written at once.
 const BATCH_LINES_MAX: usize = 512;
-/// How long an instance waits for the disk before its line is given up.
+/// Longest wait of an instance for the disk before its line is given up.
 const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long the end waits until the lines of all places are written.
+/// Longest wait of the shutdown until the lines of all places are written.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Where a line came from.
@@ -54,14 +54,14 @@ pub enum LineStream {
 pub struct Line {
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Which one, such as `web.2`.
+    /// The instance, such as `web.2`.
     pub instance: String,
     /// The version that it was started for, in its short form; empty in files of older edges.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// Where to.
     pub stream: LineStream,
-    /// What; bytes that are no UTF-8 are replaced.
+    /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
@@ -249,14 +249,14 @@ pub(super) struct PlaceLog {
 pub struct LastLines {
     /// The lines, oldest first.
     pub lines: Vec<Arc<Line>>,
-    /// What older lines made room for, where fewer are held than were asked for.
+    /// Lines that were dropped, where fewer are held than were requested.
     pub gone: Option<Gone>,
 }
 
 /// Older lines that made room for newer ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone {
-    /// How many of those that were asked for, since the edge started or opened this log.
+    /// Number of requested lines that were dropped, since the edge started or opened this log.
     pub lines: u64,
     /// The time of the oldest line that is held, in milliseconds since 1970 UTC.
     pub since_ms: u64,
@@ -385,7 +385,7 @@ fn is_name_of(name: &str, instance: Option<&str>) -> bool {
     })
 }
 
-/// What a reader receives.
+/// An item that a reader receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTold {
     /// A line.
@@ -401,7 +401,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// What comes next; nothing when the log is ended.
+    /// The next item; `None` when the log has ended.
     pub async fn next(&mut self) -> Option<LogTold> {
         loop {
             return match self.lines.recv().await {

@@ -70,7 +70,7 @@ const END_LOOK: Duration = Duration::from_millis(20);
 /// Receives every step that a person may want to see, as a line of text.
 pub type Tell<'t> = &'t (dyn Fn(&str) + Send + Sync);
 
-/// What a [`Runner`] is made of.
+/// The parts of a [`Runner`].
 pub struct Parts {
     /// `[runner]` of `edge.toml`.
     pub settings: edge_toml::Runner,
@@ -86,7 +86,7 @@ pub struct Parts {
     pub blobs: Arc<dyn Blobs>,
     /// Instance counts, and the user of an app.
     pub catalog: Arc<dyn Catalog>,
-    /// What is live.
+    /// The live versions.
     pub live: Live,
     /// The pools that instances are members of.
     pub registry: Registry,
@@ -177,7 +177,7 @@ struct Shared {
     publishing: Mutex<()>,
     /// Where everything runs that outlives the call that began it: a caller may be on a thread that ends before.
     runtime: Handle,
-    /// That the edge ends.
+    /// Notifies the end of the edge.
     stop: CancellationToken,
 }
 
@@ -280,7 +280,7 @@ impl Runner {
         self.0.check(trusted)
     }
 
-    /// How many user ids environments and previews can have, all apps together.
+    /// Number of user ids for environments and previews of all apps together.
     #[must_use]
     pub fn user_ids(&self) -> u32 {
         self.0.users.count()
@@ -379,7 +379,7 @@ impl Runner {
         group.failure().await
     }
 
-    /// What instances wrote.
+    /// The output of instances.
     #[must_use]
     pub fn logs(&self) -> &Logs {
         &self.0.logs
@@ -420,13 +420,13 @@ impl Shared {
         }
     }
 
-    /// How the instances of a group are.
+    /// Reports of the instances of a group.
     fn statuses(&self, group: &Group) -> Vec<InstanceStatus> {
         let limits = self.instance_limits(&group.managed.server);
         group.statuses(&self.settings.node, limits.memory_bytes)
     }
 
-    /// What runs in a place, and not for a rollback alone.
+    /// The groups of a place that do not only stay for a rollback.
     fn running(&self, app: &AppName, place: &str) -> Result<Vec<Arc<Group>>, Error> {
         let mut groups = self.groups_of(app, place);
         groups.retain(|group| !group.inner().reasons.is_warm());

@@ -24,7 +24,7 @@ const PAUSE_FACTOR: u32 = 4;
 /// Whose folders count together: those of an environment, or of all previews of an app.
 type Place = (AppName, String);
 
-/// What was measured last.
+/// The last measurement.
 #[derive(Default)]
 pub(super) struct Persisted(Mutex<BTreeMap<Place, Found>>);
 
@@ -106,7 +106,7 @@ impl Shared {
         }
     }
 
-    /// What runs and keeps something, and what kept too much when it ran last.
+    /// Environments that run and keep something, or that kept too much when they ran last.
     fn subjects(&self) -> BTreeMap<Place, Subject> {
         let full = self.persisted.all().into_iter().filter(|(_, _, is_too_much)| *is_too_much);
         let mut subjects: BTreeMap<Place, Subject> = full.map(|(place, ..)| (place, Subject::default())).collect();

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Ports that are not given out again, the last ones that were: who got one may not have bound it yet.
 const RECENT_MAX: usize = 512;
-/// How often another one is drawn.
+/// Most attempts to draw a free port.
 const TRIES_MAX: usize = 64;
 
 /// Gives out ports.

@@ -12,7 +12,7 @@ use super::spawner::{Exit, Happened, Launch, Running, Stream};
 use super::{Shared, Tell, Wanted, ms};
 use crate::telemetry;
 
-/// What its lines are called by.
+/// The name of its lines.
 const NAME: &str = "release.1";
 
 impl Shared {

@@ -12,7 +12,7 @@ use super::group::{Fate, Group, Inner};
 use super::slot::Slot;
 use super::supervise::LOOK;
 
-/// How long is waited for the room of what ends.
+/// Longest wait for the capacity of ending instances.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Shared {

@@ -1,4 +1,4 @@
-//! What a group needs before its first instance starts: a user, variables, folders of its own, and the code.
+//! Sets up a group before its first instance starts: a user, variables, folders of its own, and the code.
 
 use std::path::Path;
 

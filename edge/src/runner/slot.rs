@@ -20,24 +20,24 @@ use crate::telemetry;
 pub(super) struct Slot {
     /// Such as `web.2`.
     pub(super) name: String,
-    /// What it is one of.
+    /// Its group.
     pub(super) process: Process,
     /// From 1 on.
     pub(super) number: u64,
     /// A number that no other has.
     pub(super) serial: u64,
-    /// That it is to end.
+    /// Asks it to end.
     pub(super) stop: CancellationToken,
-    /// That it is to end at once, where it is to end: others need its room.
+    /// Makes its end immediate: others need its capacity.
     pub(super) kill: CancellationToken,
-    /// That it is to be started now, rather than after a while.
+    /// Makes it start now, rather than after the delay.
     pub(super) kick: Notify,
-    /// That its environment keeps more than it may.
+    /// Its environment keeps more than it may.
     pub(super) over_quota: Notify,
     seen: Mutex<Seen>,
 }
 
-/// What is known of it.
+/// Its state.
 pub(super) struct Seen {
     pub(super) state: InstanceState,
     pub(super) since_ms: u64,
@@ -50,7 +50,7 @@ pub(super) struct Seen {
     pub(super) endpoint: Option<Endpoint>,
     /// The user whose process listens there, where the app has one of its own.
     pub(super) uid: Option<u32>,
-    /// How long its last start took, in milliseconds.
+    /// Duration of its last start in milliseconds.
     pub(super) healthy_ms: Option<u128>,
     /// Why those who wait for it give it up.
     pub(super) failed: Option<Error>,
@@ -144,7 +144,7 @@ impl Slot {
         }
     }
 
-    /// What it is as a member of its pool, if it is one.
+    /// Its member of the pool, if it is one.
     pub(super) fn member(&self) -> Option<RunMember> {
         let seen = self.seen();
         let endpoint = seen.endpoint.clone().filter(|_| self.is_web())?;
@@ -156,7 +156,7 @@ impl Slot {
         Some(RunMember { endpoint, is_draining, uid: seen.uid })
     }
 
-    /// How it is; what it may use is said by its group.
+    /// Its report; its limits are those of its group.
     pub(super) fn status(&self, node: &str, version: VersionId, settings: u64, is_warm: bool) -> InstanceStatus {
         let seen = self.seen();
         let usage = seen.monitor.as_ref().map(Monitor::usage);

@@ -18,14 +18,14 @@ use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records;
 use crate::proxy::{RunId, RunNow, RunState};
 
-/// How long a request that took what was live before a switch may need until it has chosen its instance.
+/// Longest time that a request from before a switch needs to choose its instance.
 pub(super) const SWITCH_GRACE: Duration = Duration::from_secs(1);
 /// Between two looks at whether a preview is idle, or requests wait.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
-/// How long requests to what cannot run are refused before it is asked for again.
+/// Time for which requests to a failed backend are refused before it is started again.
 const REFUSED: Duration = Duration::from_secs(1);
 
-/// What a group is for.
+/// The reason that a group runs.
 pub(super) struct Asked {
     pub(super) id: RunId,
     pub(super) version: VersionId,
@@ -219,7 +219,7 @@ impl Shared {
         Ok(())
     }
 
-    /// How many instances of each process there are to be.
+    /// The wanted number of instances of each process.
     async fn counts(&self, id: &RunId, server: &Server) -> Result<BTreeMap<ProcessName, u64>, Error> {
         let key = scale_key(&id.app, &id.place);
         let record = self.catalog.get(&key).await?;

@@ -24,7 +24,7 @@ const EARLIER_DEFAULT: Range = 200_000..=265_535;
 /// The file of the data folder that says which ids the edge has.
 const RECORD: &str = "user-ids.json";
 
-/// How instances get their users.
+/// The source of users of instances.
 #[derive(Debug, Clone)]
 pub(super) enum Users {
     /// They have the edge's own.
@@ -35,7 +35,7 @@ pub(super) enum Users {
     Lent(Ids),
 }
 
-/// How an edge comes by users for its instances.
+/// The way of an edge to users for its instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// It has none but its own.
@@ -47,7 +47,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// That of an edge that `is_root` or not.
+    /// The way of an edge that `is_root` or not.
     pub(super) fn new(settings: &edge_toml::Runner, is_root: bool) -> Result<Self, Error> {
         match (settings.spawner.is_some(), is_root) {
             (true, _) => Ok(Self::Spawner),
@@ -67,11 +67,11 @@ pub(super) struct Ids {
     range: Range,
     /// Those that it had before, whose files may still be there.
     earlier: Vec<Range>,
-    /// What keeps other edges off, where the edge itself holds it.
+    /// The lock against other edges, where the edge itself holds it.
     claim: Arc<Mutex<Option<Claim>>>,
 }
 
-/// What the data folder says of ids, as text: `FIRST-LAST`.
+/// The range of ids in the data folder, as text: `FIRST-LAST`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct IdsRecord {
     range: String,
@@ -89,7 +89,7 @@ impl IdsRecord {
         }
     }
 
-    /// What it says of a range that holds now.
+    /// The text of the current range.
     fn with(self, range: &Range) -> Self {
         let mut earlier = self.earlier;
         let before = Some(self.range).filter(|before| !before.is_empty() && *before != claims::written(range));
@@ -181,7 +181,7 @@ impl Users {
         !matches!(self, Self::Same)
     }
 
-    /// How many ids there are.
+    /// The number of ids.
     pub(super) fn count(&self) -> u32 {
         self.range().map_or(u32::MAX, |range| range.end().saturating_sub(*range.start()).saturating_add(1))
     }
@@ -191,9 +191,9 @@ impl Users {
         id_in(self.range()?, number)
     }
 
-    /// The user of an app where it has the settings of `settings_place`; `None` where it is the edge's own. Previews have
-    /// another one than environments: what anybody may push as a preview neither reads nor signals what an environment
-    /// has.
+    /// The user of an app where it has the settings of `settings_place`; `None` where it is the edge's own. Previews
+    /// have another one than environments: what anybody may push as a preview neither reads nor signals what an
+    /// environment has.
     pub(super) async fn of(
         &self,
         catalog: &dyn Catalog,

@@ -35,7 +35,7 @@ impl Shared {
         }
     }
 
-    /// How long all instances of a group together may take until they are healthy at the same moment: as many starts as
+    /// Longest time until all instances of a group are healthy at the same moment: as many starts as
     /// one may have before it is given up, and the waits between them.
     fn healthy_time(&self, server: &Server) -> Duration {
         let starts = self.limits.instance_crashes_max.saturating_add(1);
@@ -45,8 +45,8 @@ impl Shared {
         ms(self.start_ms(server).saturating_mul(starts)) + waits
     }
 
-    /// Waits until `slots` are healthy, and tells of each. What one may take is bounded by its own start, and all of them
-    /// by [`Self::healthy_time`].
+    /// Waits until `slots` are healthy, and reports each. What one may take is bounded by its own start, and all of
+    /// them by [`Self::healthy_time`].
     pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
         use devanture_config::instances::InstanceState::Healthy;
         let mut changes = group.changes();

@@ -1,8 +1,8 @@
-//! Which user and group ids the machine uses already, and which there are at all.
+//! The user and group ids of the machine: used ones, and all that exist.
 
 use super::Range;
 
-/// What is known of the ids of this machine.
+/// The ids of this machine.
 #[derive(Debug, Clone, Default)]
 pub(in crate::runner) struct Machine {
     /// Ids in use, with a sentence that says for what.

@@ -1,4 +1,4 @@
-//! Which user ids of this machine belong to which edge: a range that nothing else uses, kept for good and locked while
+//! Claims of user ids by edges of this machine: a range that nothing else uses, permanent, and locked while
 //! the edge runs.
 //!
 //! Claims are files of one folder of the machine, since two edges know nothing else of each other: `FIRST-LAST.json`
@@ -26,13 +26,13 @@ const BLOCK: u32 = 65_536;
 /// 600,100,000), what systemd gives to containers (up to 1,879,048,191) and what SSSD gives to users of a directory (up
 /// to 2,000,200,000); `Documentation of systemd, "Users, Groups, UIDs and GIDs"` lists what is above as unused.
 const FIRST: u32 = 0x7800_0000;
-/// How many there are before the range of foreign ids of systemd, which begins at 0x7ffe0000.
+/// The number of ids below the range of foreign ids of systemd, which begins at 0x7ffe0000.
 const BLOCKS: u32 = (0x7ffe_0000 - FIRST) / BLOCK;
 
 /// A range of user ids.
 pub(super) type Range = RangeInclusive<u32>;
 
-/// Who claims.
+/// The claiming edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claimant {
     /// The same after a restart, and no other edge's.
@@ -41,7 +41,7 @@ pub(super) struct Claimant {
     pub(super) folder: PathBuf,
 }
 
-/// What is claimed.
+/// The claimed range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// This range and no other.
@@ -118,7 +118,7 @@ pub(super) fn claim(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, Claim
     Err(ClaimError::Registry { why: failed })
 }
 
-/// What is claimed already, in a folder of claims.
+/// Existing claims in a folder of claims.
 struct Claims<'f> {
     folder: &'f Path,
     /// Whose cannot be read is somebody else's.

@@ -12,7 +12,7 @@ use crate::blobs::durable::{self, Owner};
 use crate::runner::Error;
 use crate::runner::follow::PREVIEW;
 
-/// Who an environment, or the previews of an app, run as.
+/// The user of an environment, or of the previews of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::runner) struct PlaceUser {
     pub(in crate::runner) app: AppName,

@@ -1,4 +1,5 @@
-//! The beginning of a conversation with an edge: which users it may have, and the end of what an earlier run of it left.
+//! The beginning of a conversation with an edge: which users it may have, and the end of what an earlier run of it
+//! left.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,12 +12,12 @@ use super::processes::{kill_leftovers, may_be_ours};
 use super::user::end_users;
 use crate::runner::claims::{self, Claim, ClaimError, Claimant, Wanted};
 
-/// How long the spawner of an earlier run of the same edge may take to end.
+/// Longest time until the spawner of an earlier run of the same edge ends.
 pub(in crate::runner) const BUSY_WAIT: Duration = Duration::from_secs(20);
 /// Between two looks at whether it has.
 const BUSY_LOOK: Duration = Duration::from_millis(50);
 
-/// Which users instances may be started as.
+/// The users that instances may be started as.
 #[derive(Debug, Clone, Default)]
 pub enum HostUsers {
     /// Any that the edge names: it has the same privileges.

@@ -1,7 +1,7 @@
 //! Control groups (version 2): one for each instance, in one for its app, in one for its edge.
 //!
-//! The kernel then charges an instance for all memory that it causes, memfd, tmpfs and socket buffers included, holds it
-//! to its limits by itself, shares processors evenly between apps, and kills everything in a group at once.
+//! The kernel then charges an instance for all memory that it causes, memfd, tmpfs and socket buffers included, holds
+//! it to its limits by itself, shares processors evenly between apps, and kills everything in a group at once.
 //!
 //! The files here are the kernel's: none of them is on a disk, and writing one is a call, not a change of a file.
 

@@ -29,10 +29,10 @@ use crate::blobs::durable;
 pub const AUTO: &str = "auto";
 /// Most edges at once.
 const CONNECTIONS_MAX: usize = 16;
-/// How long nobody is let in after the system has refused to.
+/// Pause after the system failed to accept a connection.
 const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
-/// How a spawner listens.
+/// Settings of a listening spawner.
 #[derive(Debug, Clone)]
 pub struct DoorSettings {
     /// Where the socket is made.

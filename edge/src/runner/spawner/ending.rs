@@ -1,10 +1,10 @@
 //! The end of an instance, and of everything at once: nothing outlives it, also what begins another process and ends
 //! itself, again and again.
 //!
-//! A process that leaves its family comes to the spawner, which is the reaper of all, and carries the tag of its instance
-//! ([`Tag`]). So the children of the spawner are all that has to be looked at, which is quicker than a process can begin
-//! another one. What is too many for that, each beginning more than are ended, ends with all processes of its user, by one
-//! call for all.
+//! A process that leaves its family comes to the spawner, which is the reaper of all, and carries the tag of its
+//! instance ([`Tag`]). So the children of the spawner are all that has to be looked at, which is quicker than a process
+//! can begin another one. What is too many for that, each beginning more than are ended, ends with all processes of its
+//! user, by one call for all.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,18 +18,18 @@ use super::instance::Instance;
 use super::processes::{BETWEEN_PASSES, INSTANCE_MARKER, KILL_WAIT, Process, variable_of};
 use super::user::{self, users_of};
 
-/// How long it is looked for orphans without a pause.
+/// Time for which orphans are searched without a pause.
 const CHASE_TIME_MAX: Duration = Duration::from_millis(10);
 /// So many looks in a row that find none end the chase.
 const LOOKS_WITHOUT: usize = 3;
-/// How long an instance may resist before all processes of its user are ended: those of the environment's other
+/// Time that an instance may resist before all processes of its user are ended: those of the environment's other
 /// instances too, which are started again.
 const RESISTS_MAX: Duration = Duration::from_secs(1);
 
 /// The lowest tag, which no limit in use reaches.
 const TAG_FIRST: u64 = 1 << 40;
 
-/// What marks the processes of one instance for good: the hard limit of file locks, which Linux has not looked at since
+/// The permanent mark of one instance's processes: the hard limit of file locks, which Linux has not looked at since
 /// 2.4.25. A process inherits it, in a user namespace too, and can lower it but not raise it, so that what an ended
 /// instance left cannot pass for a younger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ fn hard_limit(table: &str, name: &str) -> Option<u64> {
     values.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// What marks a process as one of an instance: its tag, or a variable where no tag could be given.
+/// The mark of an instance's process: its tag, or a variable where no tag could be given.
 pub(super) fn marker_of(pid: i32) -> Option<String> {
     Tag::of(pid).map(Tag::marker).or_else(|| variable_of(pid, INSTANCE_MARKER))
 }

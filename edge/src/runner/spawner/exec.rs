@@ -1,6 +1,6 @@
 //! `devanture-edge exec-instance`: makes of itself what an instance may be, and then becomes the instance's program.
 //!
-//! What is to be done comes over the socket that is its standard input, never by its arguments or environment: nothing
+//! Orders come over the socket that is its standard input, never by its arguments or environment: nothing
 //! that an app says (`LD_PRELOAD`, …) may touch this program, which can still be root. The socket closes by itself when
 //! the program begins; what went wrong before that is said over it.
 
@@ -27,7 +27,7 @@ use super::{Exit, InstanceLimits, system_calls};
 
 /// Where a command is looked for when the instance has no `PATH` of its own.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// What a process may have mapped beyond the memory of its instance: stacks of threads and what a runtime sets aside,
+/// Address space of a process beyond the memory of its instance: stacks of threads and what a runtime sets aside,
 /// which are counted though they are never touched. The bound is a second line behind the watch of the instance.
 const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
 /// The kernel counts threads, of all instances of a user together: the bound is far above what is meant, and a second
@@ -35,10 +35,10 @@ const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
 pub(super) const TASKS_PER_PROCESS: u64 = 32;
 /// The least of that bound.
 pub(super) const TASKS_MIN: u64 = 1_024;
-/// How much rather than another process the kernel ends one of an instance when memory is short, of 1,000.
+/// `oom_score_adj` of instances, of 1,000: the kernel kills them before other processes.
 const KILLED_FIRST: &str = "500";
 
-/// What is to become of this process.
+/// The program that this process becomes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
     /// The process that must still be there.
@@ -67,7 +67,7 @@ pub(super) enum TemporaryFolders {
     Private(PrivateFolders),
 }
 
-/// What this process is started for.
+/// The purpose of this process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Task {
@@ -81,7 +81,7 @@ pub(super) enum Task {
 /// end of the standard input.
 ///
 /// # Errors
-/// What the standard input says, where it tells of nothing.
+/// Errors of the standard input, and [`io::ErrorKind::InvalidData`] if it has no order.
 pub fn exec_instance() -> io::Result<()> {
     // Closed when the program begins, like every file that is opened here; the number 0 leads to nothing from now on.
     let mut status = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -189,7 +189,7 @@ fn candidates(command: &str, path: Option<&str>) -> Vec<PathBuf> {
     folders.map(|folder| Path::new("./").join(folder).join(command)).collect()
 }
 
-/// What it means that a file could not be executed.
+/// Explains why a file could not be executed.
 fn why(command: &str, file: &Path, error: &io::Error) -> Exit {
     let is_there = file.metadata().is_ok();
     match error.kind() {

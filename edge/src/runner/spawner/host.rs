@@ -35,7 +35,7 @@ use super::instance::Instance;
 use super::processes::{BETWEEN_PASSES, Identity, Owner, Process, Shares, Table, may_be_ours, shares};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
 
-/// How often it is looked at what instances use.
+/// Interval of measurements of instances.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Most instances at once.
 const INSTANCES_MAX: usize = 4_096;
@@ -44,7 +44,7 @@ const FRAMES_WAITING: usize = 8;
 /// Most orders that wait to be carried out.
 const ORDERS_WAITING: usize = 64;
 
-/// How a spawner runs.
+/// Settings of a spawner.
 #[derive(Debug, Clone, Default)]
 pub struct HostSettings {
     /// Where instances have control groups.
@@ -86,7 +86,7 @@ pub(super) fn close_inherited() -> io::Result<()> {
 
 /// Where messages and output are put to be written.
 struct Out {
-    /// What never waits.
+    /// The state that is accessed without waiting.
     first: mpsc::UnboundedSender<Vec<u8>>,
     /// Output, and ends, which come after it.
     then: mpsc::Sender<Vec<u8>>,
@@ -110,7 +110,7 @@ pub(super) struct Host {
     has_private_folders: bool,
     out: Out,
     instances: RefCell<HashMap<u64, Rc<Instance>>>,
-    /// Which processes were whose when it was last looked.
+    /// The owners of processes at the last look.
     seen: RefCell<HashMap<Identity, u64>>,
     /// Those that were nobody's when it was last looked, and since when.
     strays: RefCell<HashMap<Identity, Instant>>,

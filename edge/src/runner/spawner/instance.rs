@@ -28,7 +28,7 @@ use super::{Exit, InstanceLimits, Stream, Usage};
 
 /// This very program, even where its file was replaced meanwhile.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
-/// How it is called.
+/// Its name.
 pub(super) const OWN_NAME: &str = "devanture-edge";
 /// Most bytes of what `exec-instance` says of a failure.
 const STATUS_BYTES_MAX: u64 = 64 * 1024;
@@ -42,7 +42,7 @@ pub(super) struct Instance {
     pub(super) group: Option<Group>,
     /// Where its tmpfs is, if it has one.
     pub(super) private: Option<String>,
-    /// What the edge heard last of its use, and when.
+    /// The last reported usage, and its time.
     pub(super) reported: Cell<Option<(Instant, Usage)>>,
     /// Why the spawner killed it.
     pub(super) verdict: RefCell<Option<Exit>>,
@@ -152,7 +152,7 @@ impl Instance {
         Owner { key: self.key, main: self.main.as_raw_nonzero().get(), marker: self.marker.clone() }
     }
 
-    /// What marks its processes.
+    /// The mark of its processes.
     pub(super) fn marker(&self) -> &str {
         &self.marker
     }

@@ -24,11 +24,11 @@ use super::user::{UserTask, users_of};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
 use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
-/// How long a spawner may take to say that it is ready; it kills what an earlier run has left before.
+/// Longest time until a spawner is ready; it kills what an earlier run has left before.
 const READY_WAIT: Duration = Duration::from_secs(30);
-/// How long it may take to end, after which it is killed.
+/// Longest time of its end, after which it is killed.
 const END_WAIT: Duration = Duration::from_secs(20);
-/// How long it is waited before a spawner that cannot be started is tried again: at first, and at most.
+/// Delay before a spawner that cannot be started is tried again: at first, and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Most frames that were read and wait to be handed out.
 const FRAMES_WAITING: usize = 16;
@@ -164,7 +164,7 @@ impl Session {
         }
     }
 
-    /// What is left to do with a spawner that is not heard any more.
+    /// Remaining work after the connection to a spawner is lost.
     async fn bury(self) {
         if let Some(mut child) = self.child {
             child.start_kill().ok();
@@ -206,7 +206,7 @@ fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStr
 struct Slot {
     happens: mpsc::UnboundedSender<Happened>,
     usage: watch::Sender<Usage>,
-    /// Who waits to hear that it was started.
+    /// The caller that waits for its start.
     asked: Option<(Reply<Launched>, mpsc::UnboundedReceiver<Happened>)>,
     pid: Option<u32>,
 }
@@ -216,17 +216,17 @@ struct Keeper {
     /// The users that the first spawner had claimed.
     claimed: Option<RangeInclusive<u32>>,
     slots: HashMap<u64, Slot>,
-    /// What is done as users, and who waits for it.
+    /// Tasks of users, and the callers that wait for them.
     tasks: HashMap<u64, Reply<()>>,
     next: u64,
     /// Users that instances were started as.
     uids: HashSet<u32>,
     means: watch::Sender<Means>,
-    /// Who waits for a measurement.
+    /// The callers that wait for a measurement.
     measures: HashMap<u64, oneshot::Sender<Result<Measured, SpawnError>>>,
 }
 
-/// How a conversation ended.
+/// The end of a conversation.
 enum Outcome {
     /// The edge ended it; the one who waits for that, if anybody does.
     Ended(Option<oneshot::Sender<()>>),

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use serde::{Deserialize, Serialize};
 
-/// How a folder is opened: never by a link.
+/// Flags to open a folder: never by a link.
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How deep folders are looked into.
+/// Greatest depth of folders that is measured.
 const DEPTH_MAX: usize = 128;
 /// Most names that are looked at, of any owner.
 const NAMES_MAX: u64 = 100_000_000;
@@ -29,7 +29,7 @@ pub struct MeasuredFolder {
     pub owner: Option<u32>,
 }
 
-/// What lies in folders.
+/// The measured content of folders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
     /// Bytes that it takes on the disk.
@@ -40,7 +40,7 @@ pub struct Measured {
     pub is_partial: bool,
 }
 
-/// What is counted so far, and up to where.
+/// The counts so far, and their limits.
 pub(super) struct Count {
     pub(super) measured: Measured,
     files_max: u64,

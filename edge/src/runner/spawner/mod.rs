@@ -53,7 +53,7 @@ pub use user::user_task;
 use keeper::{Launched, Wish};
 use user::UserTask;
 
-/// How instances are started.
+/// The means to start instances.
 #[derive(Debug, Clone)]
 pub struct SpawnerSettings {
     /// This very program, `devanture-edge`.
@@ -62,7 +62,7 @@ pub struct SpawnerSettings {
     pub socket: Option<PathBuf>,
     /// Where instances have control groups; a spawner behind a socket decides for itself.
     pub cgroup: ControlGroups,
-    /// What marks the processes of this edge; the same after a restart, and no other edge's on this machine.
+    /// The mark of this edge's processes; the same after a restart, and no other edge's on this machine.
     pub edge_id: String,
     /// The folder of its backends, which names it to people.
     pub folder: PathBuf,
@@ -70,13 +70,13 @@ pub struct SpawnerSettings {
     pub uids: Vec<RangeInclusive<u32>>,
 }
 
-/// What went wrong with an order to the spawner.
+/// An error of an order to the spawner.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The spawner cannot be started, or reached.
     #[error("the spawner cannot be started: {0}")]
     Start(#[source] io::Error),
-    /// What is behind the socket is no spawner of this version.
+    /// The peer of the socket is not a spawner of this version.
     #[error("the spawner speaks another protocol")]
     Protocol,
     /// The spawner does not start this instance.
@@ -98,7 +98,7 @@ pub struct Spawner {
     uids: Option<RangeInclusive<u32>>,
 }
 
-/// How the spawner holds instances to their limits, as far as the machine allows.
+/// The means by which the spawner enforces limits, as far as the machine allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Means {
     /// Each instance has a control group.
@@ -119,7 +119,7 @@ impl Spawner {
         Ok(Self { wishes, means, uids })
     }
 
-    /// How instances are held to their limits now.
+    /// The current means to enforce limits.
     #[must_use]
     pub fn means(&self) -> Means {
         *self.means.borrow()
@@ -233,7 +233,7 @@ pub struct Launch {
     pub environment: BTreeMap<String, String>,
     /// The user, and the group of the same number; without one, those of the spawner.
     pub uid: Option<u32>,
-    /// What it may take.
+    /// Its limits.
     pub limits: InstanceLimits,
     /// Where its temporary files go.
     pub temporary: Option<Temporary>,
@@ -260,7 +260,7 @@ impl Temporary {
     }
 }
 
-/// What an instance may take: all of its processes together, but for open files.
+/// Limits of an instance: of all its processes together, except open files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLimits {
     /// Memory that is no cache of files on a disk; beyond it the instance ends with [`Exit::OutOfMemory`].
@@ -282,7 +282,7 @@ pub struct InstanceLimits {
     pub temporary_files: u64,
 }
 
-/// What an instance uses, all of its processes together.
+/// Usage of an instance, of all its processes together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Bytes of memory.
@@ -301,7 +301,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// What it used about a second ago.
+    /// Its usage about a second ago.
     #[must_use]
     pub fn usage(&self) -> Usage {
         *self.usage.borrow()
@@ -322,7 +322,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// What happens next; nothing after [`Happened::Exited`]. Where output is not taken, the instance waits in its
+    /// The next event; `None` after [`Happened::Exited`]. Where output is not taken, the instance waits in its
     /// next write. May be dropped before it is ready.
     pub async fn next(&mut self) -> Option<Happened> {
         let happened = self.happens.recv().await;
@@ -369,7 +369,7 @@ impl Drop for Running {
     }
 }
 
-/// Sends signals to an instance; does nothing where it has exited.
+/// Sends signals to an instance; does nothing if it has exited.
 #[derive(Debug, Clone)]
 pub struct Signaller {
     key: u64,
@@ -393,21 +393,21 @@ impl Signaller {
     }
 }
 
-/// What happens to an instance.
+/// An event of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
     /// It wrote something; 16 KiB at most.
     Output {
         /// Where to.
         stream: Stream,
-        /// What, as it came: lines may be cut anywhere.
+        /// The bytes as they came: lines may be cut anywhere.
         bytes: Bytes,
     },
     /// Its main process ended, and no other process of it is left.
     Exited(Exit),
 }
 
-/// What an instance writes to.
+/// An output of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// The standard output.
@@ -416,7 +416,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// How an instance ended.
+/// The end of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {

@@ -1,4 +1,4 @@
-//! Who listens on a TCP port of this machine, as `/proc/net/tcp` and `/proc/net/tcp6` say.
+//! Owners of listening TCP ports of this machine, from `/proc/net/tcp` and `/proc/net/tcp6`.
 
 /// The state `LISTEN` in these tables.
 const LISTEN: &str = "0A";

@@ -1,6 +1,6 @@
-//! Folders for temporary files that an instance has to itself, in namespaces of its own: `/tmp`, `/var/tmp`, `/dev/shm`,
-//! `/run/lock` and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance, and so
-//! does the instance's System V shared memory, which outlives processes otherwise.
+//! Folders for temporary files that an instance has to itself, in namespaces of its own: `/tmp`, `/var/tmp`,
+//! `/dev/shm`, `/run/lock` and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last
+//! process of the instance, and so does the instance's System V shared memory, which outlives processes otherwise.
 //!
 //! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
 
@@ -22,14 +22,14 @@ use super::kernel_files::write;
 /// Folders that everybody on a machine may write to, and what stands in for each.
 const SHARED: [(&str, &str); 4] =
     [("/tmp", "tmp"), ("/var/tmp", "var-tmp"), ("/dev/shm", "shm"), ("/run/lock", "lock")];
-/// What stands in for the folder that `TMPDIR` names.
+/// The stand-in for the folder that `TMPDIR` names.
 const OWN: &str = "own";
 /// Folders of the edge's own in the tmpfs, at most.
 const OWN_FILES: u64 = 64;
 /// The bound of System V shared memory in the namespace, in pages.
 const SHARED_MEMORY_PAGES: &str = "/proc/sys/kernel/shmall";
 
-/// What an instance gets.
+/// The folders of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PrivateFolders {
     /// The folder that `TMPDIR` names, which exists.
@@ -65,7 +65,7 @@ impl PrivateFolders {
 /// user that is to own them.
 ///
 /// # Errors
-/// What could not be done, and why.
+/// The operation that failed, and why.
 pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(|error| ("no namespaces", error.into()))?;
@@ -99,8 +99,8 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&
     Ok(())
 }
 
-/// Mounts the tmpfs at `place`, out of the way of what comes after; gives its folders, in the order of [`SHARED`] and the
-/// own one last.
+/// Mounts the tmpfs at `place`, out of the way of what comes after; gives its folders, in the order of [`SHARED`] and
+/// the own one last.
 fn tmpfs(folders: &PrivateFolders, uid: Option<u32>, place: &Path) -> Result<Vec<OwnedFd>, rustix::io::Errno> {
     let files = folders.files.saturating_add(OWN_FILES);
     let options = format!("size={},nr_inodes={files},mode=0755", folders.bytes);

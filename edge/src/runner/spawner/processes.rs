@@ -1,4 +1,4 @@
-//! What `/proc` says of processes: whose children they are, what they hold, which marker they carry; and their end.
+//! Processes from `/proc`: their parents, what they hold, their markers; and their end.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,9 +16,9 @@ pub(super) const EDGE_MARKER: &str = "DEVANTURE_EDGE_ID";
 pub(super) const INSTANCE_MARKER: &str = "DEVANTURE_INSTANCE_ID";
 /// Most bytes of a process's environment that are looked through.
 const ENVIRONMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How long the dead are given to be gone before it is looked again.
+/// Time for dead processes to disappear before the next look.
 pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(5);
-/// How long what was sent SIGKILL is waited for: a process in the middle of disk I/O dies late.
+/// Longest wait after SIGKILL: a process in the middle of disk I/O dies late.
 pub(super) const KILL_WAIT: Duration = Duration::from_secs(10);
 
 /// One process, as `/proc/PID/stat` describes it.
@@ -36,7 +36,7 @@ pub(super) struct Process {
     pub(super) threads: u64,
 }
 
-/// Which process, also after its id was given to another.
+/// The identity of a process, also after its id was reused.
 pub(super) type Identity = (i32, u64);
 
 impl Process {
@@ -146,7 +146,7 @@ pub(super) struct Owner {
     pub(super) marker: String,
 }
 
-/// Who belongs to whom, among the descendants of one process.
+/// The owners of the descendants of one process.
 pub(super) struct Shares<'t> {
     /// By instance; the dead are left out.
     pub(super) of: HashMap<u64, Vec<&'t Process>>,

@@ -1,9 +1,10 @@
-//! What instances use, measured from `/proc`, where no control group counts it.
+//! Usage of instances, measured from `/proc`, where no control group counts it.
 //!
-//! Most of the time a bound is enough: what is resident in the processes of an instance, each on its own, and all shared
-//! memory of the machine. Only where that is more than the instance may have, it is counted exactly: what its processes
-//! have to themselves, their part of what they share, and each file of a tmpfs, named or not, that one of them has open or
-//! mapped, once. What a control group charges beside, such as buffers of sockets and pipes, nobody can count.
+//! Most of the time a bound is enough: what is resident in the processes of an instance, each on its own, and all
+//! shared memory of the machine. Only where that is more than the instance may have, it is counted exactly: what its
+//! processes have to themselves, their part of what they share, and each file of a tmpfs, named or not, that one of
+//! them has open or mapped, once. What a control group charges beside, such as buffers of sockets and pipes, nobody can
+//! count.
 
 use std::collections::HashSet;
 use std::fs;
@@ -43,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// What an instance can have at most, where so much is resident in its processes.
+    /// Upper bound of an instance's memory, where so much is resident in its processes.
     pub(super) fn bound(&self, resident: u64) -> u64 {
         resident.saturating_add(self.shared).saturating_add(self.swapped)
     }
@@ -66,7 +67,7 @@ pub(super) struct Files {
     mappings: usize,
 }
 
-/// Which devices hold memory instead of files.
+/// Devices that hold memory instead of files.
 pub(super) struct Devices(HashSet<u64>);
 
 impl Devices {

@@ -28,14 +28,14 @@ use super::instance::{OWN_NAME, OWN_PROGRAM};
 use super::processes::{BETWEEN_PASSES, FIRST_USER, KILL_WAIT, Process};
 use crate::blobs::durable::{self, Owner};
 
-/// How long a task may take.
+/// Longest time of a task.
 const TASK_TIME_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of what a task answers.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Most bytes of `/proc/PID/status` that are read: the ids stand near its beginning.
 const STATUS_BYTES_MAX: u64 = 4 * 1024;
 
-/// What is done as a user.
+/// A task that is done as a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum UserTask {
@@ -59,10 +59,10 @@ struct Spec {
     task: UserTask,
 }
 
-/// Does the task that the standard input tells of, as the user that it names, and answers there why it failed, if so.
+/// Does the task of the standard input, as the user that it names, and answers there why it failed, if so.
 ///
 /// # Errors
-/// What the standard input says, where it tells of no task.
+/// Errors of the standard input, and [`io::ErrorKind::InvalidData`] if it has no task.
 pub fn user_task() -> io::Result<()> {
     let mut status = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What the edge and its spawner say to each other over one Unix socket: frames with a length, a kind and a body.
+//! The protocol of the edge and its spawner over one Unix socket: frames with a length, a kind and a body.
 //!
 //! A frame is four bytes of length (big endian, of what follows), one byte of kind, and the body. Messages are JSON;
 //! output is eight bytes of the instance's key, one byte of the stream, and the bytes as they are. Output flows by
@@ -53,7 +53,7 @@ pub(super) enum Order {
     Task { key: u64, uid: u32, task: UserTask },
 }
 
-/// What an instance is started with.
+/// The start parameters of an instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Start {
     pub(super) key: u64,
@@ -92,7 +92,7 @@ pub(super) enum Told {
         key: u64,
         reason: String,
     },
-    /// What an instance uses by now.
+    /// The current usage of an instance.
     Used {
         key: u64,
         usage: Usage,
@@ -114,7 +114,7 @@ pub(super) enum Told {
     },
 }
 
-/// What came in one frame.
+/// The content of one frame.
 #[derive(Debug)]
 pub(super) enum Frame<M> {
     Message(M),
@@ -175,10 +175,10 @@ impl Filling {
     }
 }
 
-/// Reads one frame; nothing where the other end has ended.
+/// Reads one frame; `None` if the other end has ended.
 ///
 /// # Errors
-/// What the socket says, and [`io::ErrorKind::InvalidData`] for a frame that is none.
+/// Errors of the socket, and [`io::ErrorKind::InvalidData`] for an invalid frame.
 pub(super) async fn read<M: for<'de> Deserialize<'de>>(
     from: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<Frame<M>>> {

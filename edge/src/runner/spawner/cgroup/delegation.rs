@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-/// How systemd marks a group that it leaves to its service; the second one can be read without privileges.
+/// The attributes of a group that systemd delegates to its service; the second one can be read without privileges.
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 
 /// The group of this process, or the nearest one above it, that was delegated to it.
@@ -38,7 +38,7 @@ fn is_delegated(group: &Path) -> bool {
     DELEGATED.iter().any(is_marked) || is_given()
 }
 
-/// Which group is mounted where, of the first mount of version 2 in `mountinfo`.
+/// The group and the mount point of the first mount of version 2 in `mountinfo`.
 fn mounted(mounts: &str) -> Option<(&Path, &Path)> {
     mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;

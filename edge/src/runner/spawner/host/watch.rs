@@ -15,7 +15,7 @@ use crate::runner::spawner::usage::{self, Devices, Files, Machine};
 use crate::runner::spawner::wire::Told;
 use crate::runner::spawner::{Exit, InstanceLimits, Usage};
 
-/// How often it is looked whether the memory of the machine goes down.
+/// Interval of checks whether the memory of the machine runs out.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 /// By how much it goes down until instances are looked at out of turn.
 const SHRINK_BYTES: u64 = 64 * 1024 * 1024;
@@ -23,7 +23,7 @@ const SHRINK_BYTES: u64 = 64 * 1024 * 1024;
 const LOOK_SHARE: u32 = 20;
 /// But a pause is never longer.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How often the edge hears of the use of one instance.
+/// Interval of usage reports of one instance.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// When instances are looked at.
@@ -31,7 +31,7 @@ pub(super) struct Turns {
     /// The next turn, and the first moment out of turn.
     next: Instant,
     earliest: Instant,
-    /// What the machine had left when instances were last looked at.
+    /// Free memory of the machine at the last look.
     available: u64,
 }
 
