@@ -1,11 +1,11 @@
-//! Who acts: a name, what it may do and where, and the credential by which it showed that.
+//! Actors: a name, its scope and place, and the credential that proved them.
 
 use std::net::IpAddr;
 
 use devanture_config::api::{By, Scope};
 use devanture_config::{AppName, PlaceName};
 
-/// How an actor showed who it is.
+/// The credential of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// It could open the socket in the data folder, or the data folder.
@@ -43,11 +43,11 @@ pub struct Actor {
     pub app: Option<AppName>,
     /// For one environment alone.
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
-    /// From which address; nothing where it is this machine, by the data folder.
+    /// The address of the client; `None` for the socket in the data folder.
     pub from: Option<IpAddr>,
-    /// How it showed that.
+    /// Its credential.
     pub credential: Credential,
     /// When its token or its login ends, in milliseconds since 1970 UTC. What it makes ends then, too.
     pub expires_ms: Option<u64>,

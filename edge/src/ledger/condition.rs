@@ -1,11 +1,11 @@
-//! What a request expects of a record before it changes it (RFC 9110 §13.1), by the record's revision.
+//! Preconditions of a request on a record that it changes (RFC 9110 §13.1), by the record's revision.
 
 use devanture_config::problem::{Code, Problem};
 
 use super::Error;
 use crate::catalog::Revision;
 
-/// What the record must be; the default expects nothing.
+/// The expected state of the record; the default expects nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condition {
     /// `If-Match`: the record is one of these.
@@ -14,7 +14,7 @@ pub struct Condition {
     pub differs: Option<Expected>,
 }
 
-/// What a field of conditions names.
+/// The entity tags of a precondition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// Any record that is there: `*`.

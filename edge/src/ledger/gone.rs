@@ -1,4 +1,4 @@
-//! How problems name what was deleted, and how long it can be restored.
+//! Problems about deleted things: what was deleted, and how long it can be restored.
 
 use std::time::{Duration, UNIX_EPOCH};
 

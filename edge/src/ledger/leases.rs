@@ -22,7 +22,7 @@ pub(crate) struct Leases {
 
 #[derive(Default)]
 struct Held {
-    /// How many leases hold a key.
+    /// Number of leases on a key.
     keys: HashMap<Key, u32>,
     /// Bundles that come in without anybody knowing their hashes yet: the second since 1970 at which each began.
     arriving: BTreeMap<u64, u64>,

@@ -1,9 +1,9 @@
 //! The records behind every change: who acts, what is there, and the only commits to the catalog.
 //!
-//! What an actor causes is committed by [`Ledger::commit`] together with an entry of the audit log ([`Audit`]); what the
-//! edge writes for itself, by [`commit_own`], and [`Own`] lists all of it. A change reads its records, decides, and
-//! commits with checks that they are still what it read; [`update`] begins it again where another one was quicker. A test
-//! holds that nothing above this room commits in another way.
+//! Changes by an actor are committed by [`Ledger::commit`] together with an entry of the audit log ([`Audit`]); what
+//! the edge writes for itself, by [`commit_own`], and [`Own`] lists all of it. A change reads its records, decides, and
+//! commits with checks that they are still what it read; [`update`] begins it again where another one was quicker. A
+//! test holds that nothing above this room commits in another way.
 
 mod actor;
 mod audit;
@@ -56,7 +56,7 @@ pub struct Ledger {
     pub(crate) live: Live,
     pub(crate) limits: Limits,
     audit: Audit,
-    /// What pushes and switches under way rely on.
+    /// Leases of pushes and switches in progress.
     pub(crate) leases: Arc<Leases>,
     clock: clock::Clock,
 }
@@ -93,7 +93,7 @@ impl Ledger {
         Ok(revision.is_some())
     }
 
-    /// Makes a commit that `actor` causes, and does not wait for requests; nothing where another change was quicker.
+    /// Makes a commit that `actor` causes, and does not wait for requests; `None` if another commit won the race.
     ///
     /// # Errors
     /// `deleted` where the app or the environment was deleted meanwhile; those of the catalog.
@@ -111,7 +111,7 @@ impl Ledger {
         Ok(revision)
     }
 
-    /// Makes a commit of the edge's own and waits until requests see it; nothing where another change was quicker.
+    /// Makes a commit of the edge's own and waits until requests see it; `None` if another commit won the race.
     ///
     /// # Errors
     /// Those of the catalog.

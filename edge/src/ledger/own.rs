@@ -1,4 +1,4 @@
-//! What the edge commits for itself, without an entry of the audit log: [`Own`] lists all of it.
+//! Commits of the edge for itself, without an entry of the audit log: [`Own`] lists all of them.
 
 use crate::catalog::{self, Catalog, Commit, Revision};
 
@@ -7,7 +7,7 @@ use crate::catalog::{self, Catalog, Commit, Revision};
 pub(crate) enum Own {
     /// The end of what was deleted or is beyond what is kept: the log tells what it took.
     Collection,
-    /// What of a version serves as dictionaries: it follows from what was pushed, and its version has an entry.
+    /// The dictionaries of a version: they follow from what was pushed, and their version has an entry.
     Dictionaries,
     /// The removal of an alias whose time had come.
     ExpiredAlias,
@@ -22,7 +22,7 @@ pub(crate) enum Own {
     ProofSecret,
     /// The number of the user id of an environment: the push that needs it has its entry.
     Uid,
-    /// What a push has sent, so that it continues where it was, and the end of that: its version has an entry.
+    /// The upload journal of a push, so that it can be resumed, and its end: its version has an entry.
     Sent,
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn commit_own(catalog: &dyn Catalog, why: Own, commit: Commit) 
     if why.may_use_reserve() { catalog.commit_reserved(commit).await } else { catalog.commit(commit).await }
 }
 
-/// The revision of a commit; nothing where another change was quicker, and the records have to be read again.
+/// The revision of a commit; `None` if another commit won the race, and the records have to be read again.
 pub(crate) fn unless_conflict(committed: Result<Revision, catalog::Error>) -> Result<Option<Revision>, catalog::Error> {
     match committed {
         Ok(revision) => Ok(Some(revision)),

@@ -9,14 +9,14 @@ pub const PAGE_MAX: usize = 1_000;
 /// Longest cursor, in bytes: a path, each byte of it encoded, is the longest name in a list.
 const CURSOR_BYTES_MAX: usize = 200_000;
 
-/// Which page of a list is wanted.
+/// The requested page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// How many entries.
+    /// The number of entries.
     pub limit: usize,
     /// After which entry: what the page before gave as `next`.
     pub after: Option<String>,
-    /// What the parameter of the cursor is called.
+    /// The name of the cursor's parameter.
     pub cursor: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What the catalog says of apps and environments: whether they are there, whether they were deleted, what is live.
+//! Looks up apps and environments in the catalog: whether they exist, whether they were deleted, what is live.
 
 use std::sync::Arc;
 

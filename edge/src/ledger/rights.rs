@@ -1,8 +1,8 @@
-//! What an actor may do, in which app and which environment: the rules that every operation asks.
+//! Permissions of actors, by app and environment: the rules that every operation checks.
 //!
-//! A token or an account may be for one environment of an app. It then acts in that environment alone, and reads nothing
-//! of another: what belongs to the app as a whole, such as its deleted versions, takes a token of every environment.
-//! Aliases stand between the two, see [`Actor::has_alias`].
+//! A token or an account may be for one environment of an app. It then acts in that environment alone, and reads
+//! nothing of another: what belongs to the app as a whole, such as its deleted versions, takes a token of every
+//! environment. Aliases stand between the two, see [`Actor::has_alias`].
 
 use devanture_config::api::Scope;
 use devanture_config::problem::{Code, Problem};
@@ -87,9 +87,9 @@ impl Actor {
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
-    /// Checks that this actor may compare what is live in an environment with something else. A token of one environment
-    /// compares its own; one that may promote reads what it may take from, and one for `preview` that may push shows what
-    /// a pull request would change.
+    /// Checks that this actor may compare what is live in an environment with something else. A token of one
+    /// environment compares its own; one that may promote reads what it may take from, and one for `preview` that may
+    /// push shows what a pull request would change.
     ///
     /// # Errors
     /// As [`Actor::may`].
@@ -98,13 +98,14 @@ impl Actor {
         self.may(Scope::Read, app, Some(environment).filter(|_| !is_wide))
     }
 
-    /// Whether this actor is for aliases of any name: a token for the environment `preview` is what CI has for branches.
+    /// Whether this actor is for aliases of any name: a token for the environment `preview` is what CI has for
+    /// branches.
     pub(crate) fn is_of_previews(&self) -> bool {
         self.environment.as_ref().is_some_and(PlaceName::is_preview)
     }
 
-    /// Checks that this actor may have to do with aliases of this name, whatever one points at; [`Actor::may_move`] then
-    /// looks at the alias itself.
+    /// Checks that this actor may have to do with aliases of this name, whatever one points at; [`Actor::may_move`]
+    /// then looks at the alias itself.
     ///
     /// # Errors
     /// As [`Actor::may`].
@@ -112,10 +113,10 @@ impl Actor {
         if self.is_of_previews() { self.may(scope, app, None) } else { self.may(scope, app, Some(name)) }
     }
 
-    /// Whether an alias is among those that this actor sees, moves and deletes. A token of one environment has the alias
-    /// of its environment's name; one for `preview` also has every alias that a push to `preview`, or a token for it,
-    /// pointed last. An alias that was set by hand with a token of the whole app is the app's own: no pull request moves
-    /// it.
+    /// Whether an alias is among those that this actor sees, moves and deletes. A token of one environment has the
+    /// alias of its environment's name; one for `preview` also has every alias that a push to `preview`, or a token for
+    /// it, pointed last. An alias that was set by hand with a token of the whole app is the app's own: no pull request
+    /// moves it.
     pub(crate) fn has_alias(&self, name: &PlaceName, alias: &AliasRecord) -> bool {
         let Some(own) = &self.environment else { return true };
         own == name || own.is_preview() && alias.environment.as_ref() == Some(own)

@@ -2,7 +2,7 @@
 
 use crate::catalog;
 
-/// How often a change begins again before it gives up.
+/// Most attempts of a change.
 const ATTEMPTS_MAX: usize = 16;
 
 /// Calls `attempt` until it returns something. It reads its records each time and returns nothing where one of them

@@ -1,4 +1,4 @@
-//! What the catalog says of versions: which are stored, which were deleted or collected.
+//! Looks up versions in the catalog: stored, deleted or collected ones.
 
 use std::collections::BTreeSet;
 

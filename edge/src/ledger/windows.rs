@@ -18,7 +18,7 @@ impl<K: Clone + Eq + Hash> Windows<K> {
         Self { attempts: HashMap::new(), count_max, keys_max, window_ms }
     }
 
-    /// How many milliseconds are left until another attempt may be made; nothing where it may be made now.
+    /// Milliseconds until another attempt may be made; `None` if it may be made now.
     pub(crate) fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
         let attempts = self.attempts.get_mut(key)?;
         let window_ms = self.window_ms;

@@ -1,4 +1,4 @@
-//! How many changes each credential makes in a minute, so that none of them fills the history and the disk.
+//! Rate limit of changes for each credential, so that none of them fills the history and the disk.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -7,12 +7,12 @@ use devanture_config::limits::Limits;
 
 use super::windows::{Windows, ms_since};
 
-/// How long a change counts.
+/// The window of the rate limit.
 const WRITES_WINDOW_MS: u64 = 60_000;
 /// Credentials whose changes are counted.
 const WRITERS_MAX: usize = 10_000;
 
-/// How many changes each credential makes in a minute, so that none of them fills the history and the disk.
+/// Rate limit of changes for each credential, so that none of them fills the history and the disk.
 pub(super) struct Writes {
     began: Instant,
     windows: Mutex<Windows<String>>,
@@ -28,7 +28,7 @@ impl Writes {
     /// Counts a change before it is made.
     ///
     /// # Errors
-    /// How many milliseconds to wait, where there were too many.
+    /// Milliseconds to wait, if there were too many.
     pub(super) fn begin(&self, writer: &String) -> Result<(), u64> {
         let now_ms = ms_since(self.began);
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What is done, as the audit log names it: actions, and deeds that say in which app and environment.
+//! Events of the audit log: actions, and deeds with their app and environment.
 
 use std::fmt::Display;
 
@@ -14,7 +14,7 @@ const WHAT_CHARACTERS_MAX: usize = 300;
 
 macro_rules! actions {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
-        /// What can be done.
+        /// An action.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Action {
             $($(#[doc = $doc])+ $name,)+
@@ -83,7 +83,7 @@ actions! {
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
     Rollback = "rollback",
-    /// How many instances there are was changed.
+    /// The number of instances was changed.
     Scale = "scale",
     /// An alias was pointed to a version.
     SetAlias = "set_alias",
@@ -138,7 +138,7 @@ impl Action {
     }
 }
 
-/// What somebody does, as the audit log tells it.
+/// An action of an actor, as recorded in the audit log.
 #[derive(Debug, Clone)]
 pub(crate) struct Deed {
     pub(super) action: Action,
@@ -165,14 +165,14 @@ impl Deed {
         self.app(app)
     }
 
-    /// What exactly.
+    /// Its details.
     pub(crate) fn what(mut self, what: impl Display) -> Self {
         self.what = what.to_string().chars().take(WHAT_CHARACTERS_MAX).collect();
         self
     }
 
-    /// That nobody deleted the app, or the environment, since it was looked for: what is written below a deleted one
-    /// would be there again once it is restored, or be found by the next owner of its name.
+    /// Checks that nobody deleted the app, or the environment, since it was looked up: what is written below a deleted
+    /// one would be there again once it is restored, or be found by the next owner of its name.
     pub(super) fn checks(&self) -> impl Iterator<Item = Check> {
         let deleted_app = self.needed_app().map(gone::deleted_app_key);
         let place = self.needed_app().zip(self.needed_environment());

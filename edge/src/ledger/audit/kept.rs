@@ -1,4 +1,4 @@
-//! How many entries of the audit log each app has, in memory: what is beyond the bound goes from whichever has most.
+//! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ struct Numbers {
     read_to: u64,
 }
 
-/// What is read of an entry.
+/// The read part of an entry.
 #[derive(Deserialize)]
 struct Owned {
     app: Owner,
@@ -130,7 +130,7 @@ pub(super) struct Begun<'k> {
     kept: &'k Kept,
     pub(super) number: u64,
     owner: Owner,
-    /// What goes with it.
+    /// The entries that are removed with it.
     pub(super) surplus: Vec<(Owner, u64)>,
 }
 

@@ -30,7 +30,7 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     entries_max: u64,
     days_max: u64,
-    /// Which entries there are, read when it is first needed.
+    /// The index of entries, read when it is first needed.
     kept: OnceCell<Kept>,
     writes: Writes,
 }
@@ -112,14 +112,14 @@ impl Audit {
         Ok(oldest)
     }
 
-    /// What is older is no longer kept, nor shown.
+    /// Older entries are neither kept nor shown.
     fn since_ms(&self) -> u64 {
         telemetry::now_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
     }
 }
 
-/// Whose changes are counted together: those of a token, those of all logins of an account. The edge's own machine writes
-/// what it likes.
+/// Whose changes are counted together: those of a token, those of all logins of an account. The edge's own machine
+/// writes what it likes.
 fn writer_of(actor: &Actor) -> Option<String> {
     match &actor.credential {
         Credential::Local => None,
