@@ -138,7 +138,7 @@ impl Credentials {
         Ok(logins)
     }
 
-    /// What ends every login of an account. One that is made at the same moment has a stamp that is none any more.
+    /// Ends every login of an account. One that is made at the same moment has a stale stamp.
     async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }

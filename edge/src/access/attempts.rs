@@ -1,4 +1,4 @@
-//! How often somebody may try to log in: sliding windows by account and by address, in tables with an end.
+//! Rate limit of logins: sliding windows by account and by address, in bounded tables.
 //!
 //! Each attempt counts in two windows: that of the address it comes from, and that of the account. All addresses from
 //! which the account never logged in share one window of it, so that many addresses together gain nothing. An address
@@ -78,7 +78,7 @@ impl Attempts {
     /// Counts an attempt before it is looked at, so that many at once are not more than one after the other.
     ///
     /// # Errors
-    /// How long to wait, where there were too many.
+    /// Time to wait, if there were too many.
     pub(super) fn begin(&self, login: &str, from: Option<IpAddr>) -> Result<Attempt, Duration> {
         self.begin_at(login, from, ms_since(self.began)).map_err(Duration::from_millis)
     }

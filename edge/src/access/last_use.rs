@@ -11,11 +11,11 @@ use crate::catalog::{self, Change, Check, Commit, records};
 use crate::ledger::{Error, Own, commit_own, from_text};
 use crate::telemetry;
 
-/// How long the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.
+/// Time for which the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.
 const PAIR_MS_MAX: u64 = 120_000;
 /// Pairs that are remembered before those are forgotten that were used longer ago.
 const PAIRS_BEFORE_LOOK: usize = 256;
-/// How often what was used is written.
+/// Interval of writes.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 /// Uses that one commit writes.
 const WRITTEN_AT_ONCE: usize = 256;
@@ -70,7 +70,7 @@ impl LastUse {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was written need not be written again, unless it was used since.
+    /// Marks entries as written, unless they were used since.
     fn written(&self, id: &str, written_ms: u64) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.get(id).is_some_and(|(at_ms, _)| *at_ms <= written_ms) {

@@ -25,9 +25,9 @@ use crate::catalog::{Change, Check, Commit, Revision, records};
 use crate::ledger::{Action, Actor, Credential, Deed, Error, Own, commit_own, from_text, unless_conflict, update};
 use crate::telemetry;
 
-/// How every access token begins.
+/// The prefix of access tokens.
 pub(super) const ACCESS_PREFIX: &str = "dva";
-/// How every refresh token begins.
+/// The prefix of refresh tokens.
 const REFRESH_PREFIX: &str = "dvr";
 /// Random bytes of a login's id, those of its account among them.
 const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
@@ -166,7 +166,7 @@ impl Credentials {
         });
     }
 
-    /// What makes room for one more login of an account: those that ended go, and the oldest ones beyond the limit.
+    /// Makes room for one more login of an account: those that ended go, and the oldest ones beyond the limit.
     async fn surplus_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         let now_ms = telemetry::now_ms();
         let is_over = |login: &LoginRecord| login.expires_ms <= now_ms || login.stamp != account.stamp;
@@ -210,7 +210,7 @@ impl Credentials {
         .await
     }
 
-    /// The login with its next pair; nothing where the refresh token is none that may get one.
+    /// The login with its next pair; `None` if the refresh token may not get one.
     fn next_pair(&self, id: &str, login: &LoginRecord, secret: &str) -> Option<(LoginRecord, Pair)> {
         let now_ms = telemetry::now_ms();
         let (mut next, pair) = (login.clone(), Pair::new());
@@ -365,8 +365,8 @@ fn new_id(account: &AccountRecord) -> String {
     format!("{}{}", account.id, random_hex(tokens::ID_BYTES))
 }
 
-/// Who acts by a login. What it makes does not outlive the login: a copy of an access token, which is good for minutes,
-/// would else become a token that is good for ever.
+/// The actor of a login. What it makes does not outlive the login: a copy of an access token, which is good for
+/// minutes, would else become a token that is good for ever.
 fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option<IpAddr>) -> Actor {
     Actor {
         name: login.account.to_string(),

@@ -57,7 +57,7 @@ impl Credentials {
         }
     }
 
-    /// Who a token belongs to that comes from `from`. Nothing is remembered from one request to the next: what was
+    /// The actor of a token from the address `from`. Nothing is remembered from one request to the next: what was
     /// revoked is refused at once.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub(super) struct Passwords {
     turns: Arc<Semaphore>,
 }
 
-/// What became of a look at a password.
+/// The result of a check of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verified {
     /// Whether it is the right one.
@@ -118,7 +118,7 @@ impl Passwords {
         Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone())
     }
 
-    /// What nobody's password is kept as: of random bytes, which no password hashes to.
+    /// The hash for unknown accounts: of random bytes, which no password hashes to.
     fn nobodys(&self) -> String {
         let (mut salt, mut hash) = ([0; SALT_BYTES], [0; HASH_BYTES]);
         rand::rng().fill_bytes(&mut salt);
@@ -128,8 +128,8 @@ impl Passwords {
         format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}")
     }
 
-    /// Does `work` on a thread for blocking work when it is its turn. A client that goes away does not give its place to
-    /// the next one before the work is done.
+    /// Does `work` on a thread for blocking work when it is its turn. A client that goes away does not give its place
+    /// to the next one before the work is done.
     async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Err(Problem::new(Code::Busy, "The edge looks at as many passwords already as it may.")

@@ -13,7 +13,7 @@ use crate::catalog::{Change, Check, Commit, Revision, who};
 use crate::ledger::{Action, Actor, Credential, Deed, Error};
 use crate::telemetry;
 
-/// How every token begins, so that scanners for secrets find it.
+/// The prefix of tokens, by which scanners for secrets find them.
 pub(super) const PREFIX: &str = "dvt";
 /// Random bytes of a token's public id.
 pub(super) const ID_BYTES: usize = 6;
