@@ -1,4 +1,4 @@
-//! How long files are as they travel: in the encodings that came beside them in their bundle, or that the store has made.
+//! Wire sizes of files: in the encodings that came with them in their bundle, or that the store has made.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use devanture_config::{Digest, Manifest};
 use crate::blobs::{Form, VariantInfo};
 use crate::site::media::extension;
 
-/// What only tools for developers load.
+/// Files that only developer tools load.
 const SOURCE_MAP: &str = "map";
 
 /// Files of a bundle that are encodings of others beside them.

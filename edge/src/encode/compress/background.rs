@@ -36,11 +36,11 @@ struct WentLive {
     version: VersionId,
 }
 
-/// What the pass works with.
+/// The context of the pass.
 pub struct BackgroundParts {
     /// The store.
     pub blobs: Arc<dyn Blobs>,
-    /// What says which versions are live.
+    /// The live versions.
     pub catalog: Arc<dyn Catalog>,
     /// Threads of low priority.
     pub threads: usize,
@@ -50,7 +50,7 @@ pub struct BackgroundParts {
     pub best: bool,
     /// Files above this length are not compressed.
     pub file_bytes_max: u64,
-    /// What makes deltas, where that is on, and what browsers come with.
+    /// Makes deltas, if that is on, and the dictionaries of browsers.
     pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryWish>)>,
 }
 

@@ -1,7 +1,7 @@
 //! One delta (RFC 9842): bytes encoded by means of a dictionary that a client has. Pure, and slow: never on a thread
 //! that serves.
 //!
-//! What is encoded is decoded again, as strictly as the strictest browser does, before anybody gets it.
+//! Each delta is decoded again, as strictly as the strictest browser does, before anybody gets it.
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +33,8 @@ const DCZ_WINDOW_LOG: u32 = 23;
 /// … and the largest that any does.
 const DCZ_WINDOW_LOG_MAX: u32 = 27;
 /// From this length of the dictionary on, repetitions that lie far apart are looked for in a way of their own. Without,
-/// the quick level forgets most of a dictionary of 1.5 MB: its delta is 16 times as long. Below, it makes no difference.
+/// the quick level forgets most of a dictionary of 1.5 MB: its delta is 16 times as long. Below, it makes no
+/// difference.
 const LONG_DISTANCE_BYTES_MIN: usize = 512 * 1024;
 /// A delta is kept if it is at most this share of the best plain variant, in hundredths.
 const KEPT_PERCENT_MAX: u64 = 80;
@@ -54,7 +55,7 @@ pub(crate) fn is_worth_keeping(best_plain: u64, delta: u64) -> bool {
     delta.saturating_mul(100) <= best_plain.saturating_mul(KEPT_PERCENT_MAX)
 }
 
-/// The delta from `dictionary`, whose SHA-256 is given, to `bytes`. Nothing where the two are too long for the windows
+/// The delta from `dictionary`, whose SHA-256 is given, to `bytes`. `None` if the two are too long for the windows
 /// that clients have, or where no try of the encoder decodes to the bytes.
 pub(crate) fn encode(
     bytes: &[u8],
@@ -86,7 +87,7 @@ pub(crate) fn encode(
     })
 }
 
-/// What `delta` decodes to by means of `dictionary`, if it is whole, names that dictionary and has at most `size_max`
+/// The content of `delta` decoded with `dictionary`, if it is whole, names that dictionary and has at most `size_max`
 /// bytes; decoded as the strictest client does.
 pub(crate) fn decode(
     delta: &[u8],
@@ -124,10 +125,10 @@ fn brotli(bytes: &[u8], dictionary: &[u8], quality: i32) -> Option<Vec<u8>> {
 
 /// `dictionary` with another last byte: one that no copy reaches into.
 ///
-/// To the encoder, the dictionary and the file are one text, and a repetition may begin in the one and end in the other.
-/// To a client they lie apart, and it refuses a copy over the end of the dictionary. So the encoder sees at the end a byte
-/// that the file does not have, or never beside what stands beside it here. A copy has two bytes at least, and so none
-/// can have the changed one in it.
+/// To the encoder, the dictionary and the file are one text, and a repetition may begin in the one and end in the
+/// other. To a client they lie apart, and it refuses a copy over the end of the dictionary. So the encoder sees at the
+/// end a byte that the file does not have, or never beside what stands beside it here. A copy has two bytes at least,
+/// and so none can have the changed one in it.
 fn with_an_end(bytes: &[u8], dictionary: &[u8]) -> Vec<u8> {
     let mut ended = dictionary.to_vec();
     let (Some(first), [.., before, last]) = (bytes.first(), &mut ended[..]) else { return ended };

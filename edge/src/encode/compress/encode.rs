@@ -90,7 +90,7 @@ pub(super) fn decoded_digest(bytes: &[u8], form: Form, size: u64) -> Option<Dige
     decoded_digest_of(bytes, form, size)
 }
 
-/// What decodes `bytes` as they are read.
+/// A decoder of `bytes`.
 pub(super) fn decoder<'b>(bytes: impl std::io::BufRead + 'b, form: Form) -> Option<Box<dyn std::io::Read + 'b>> {
     Some(match form {
         Form::Br => Box::new(brotli::Decompressor::new(bytes, 64 * 1024)),

@@ -31,13 +31,13 @@ const FILE_BYTES_MIN: u64 = 100;
 /// Files that are looked at at once: more than are compressed, so that the disk is busy meanwhile.
 const FILES_AT_ONCE: usize = 8;
 
-/// What the quick pass works on.
+/// The input of the quick pass.
 pub(crate) struct Work<'w> {
     /// The store.
     pub(crate) blobs: &'w dyn Blobs,
     /// The bundle.
     pub(crate) manifest: &'w Manifest,
-    /// What no stored version of the app holds yet; everything else was tried before, and is never tried twice.
+    /// Files that no stored version of the app holds yet; the others were tried before, and are never tried twice.
     pub(crate) fresh: &'w HashSet<Digest>,
     /// Where it is done.
     pub(crate) pool: &'w Pool,
@@ -60,7 +60,7 @@ pub(crate) struct Given {
     pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
 }
 
-/// What the quick pass made.
+/// The result of the quick pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Made {
     /// Files that got variants.
@@ -100,7 +100,8 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     Ok((Given { forms: given, decoded }, Made { files, variants: made.iter().sum(), too_large }))
 }
 
-/// The length of each file that is sought, and the forms that are worth trying, without those that came with the bundle.
+/// The length of each file that is sought, and the forms that are worth trying, without those that came with the
+/// bundle.
 fn lacking_forms(
     manifest: &Manifest,
     given: &BTreeMap<BundlePath, Vec<Form>>,

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// How much a pool's threads ask for; a thread that serves always comes first.
+/// The priority of a pool's threads; a thread that serves always comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
     /// Less than what serves: a push waits for it.
     Low,
-    /// What is left by everything else: nobody waits for it.
+    /// Idle time only: nobody waits for it.
     Lowest,
 }
 
@@ -56,7 +56,7 @@ impl Pool {
         Self { jobs, threads: threads.max(1) }
     }
 
-    /// How many jobs run at once.
+    /// Number of jobs that run at once.
     pub(crate) const fn threads(&self) -> usize {
         self.threads
     }

@@ -20,7 +20,7 @@ use crate::site::fingerprint;
 
 /// Misses that are handled together: a browser comes with several, and each version is loaded again once.
 const TOGETHER_MAX: usize = 64;
-/// How long others are waited for.
+/// Time to wait for further misses.
 const TOGETHER: Duration = Duration::from_millis(500);
 /// Dictionaries of the app that a file has deltas with from which on misses add none: the places that are left are
 /// those of what its pushes make. Those of another app that has the same file are not counted, so that it refuses
@@ -28,7 +28,7 @@ const TOGETHER: Duration = Duration::from_millis(500);
 const DICTIONARIES_MAX: usize = 12;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What apps have had of this minute.
+/// The share of this minute that apps have used.
 struct Budget {
     since: Instant,
     spent: HashMap<AppName, u64>,

@@ -41,11 +41,11 @@ pub(crate) struct Pair {
     pub(super) blob: Digest,
     /// The dictionary.
     pub(super) dictionary: Digest,
-    /// What browsers call the dictionary.
+    /// The SHA-256 of the dictionary.
     pub(super) sha256: Sha256,
     /// The file's bytes as they travel to a browser that has nothing.
     pub(super) plain: u64,
-    /// What is hoped to be saved.
+    /// The estimated saving.
     gain: u64,
 }
 
@@ -58,9 +58,9 @@ impl Pair {
 
 /// Why a pair is looked at.
 pub(super) struct Likely {
-    /// What browsers call the dictionary.
+    /// The SHA-256 of the dictionary.
     sha256: Sha256,
-    /// How much of the file may be saved, in hundredths.
+    /// The estimated saving in hundredths of the file.
     percent: u64,
     /// Bytes of the file.
     size: u64,
@@ -353,7 +353,7 @@ impl Dictionaries {
         }
     }
 
-    /// Stores deltas of a file, and counts those that are there then. Returns how many: none where the file is gone.
+    /// Stores deltas of a file, and counts those that are there then. Returns their number: 0 if the file is gone.
     async fn put(&self, blob: Digest, deltas: Vec<NewDelta>, quality: &'static str) -> Result<usize, Error> {
         let forms: Vec<DeltaForm> = deltas.iter().map(|delta| delta.form).collect();
         if forms.is_empty() {

@@ -81,7 +81,7 @@ struct Side {
     manifest: Manifest,
     record: DictionariesRecord,
     named: Named,
-    /// What of it browsers kept, in the environment in which it was live.
+    /// Its files that browsers kept, in the environment in which it was live.
     kept: KeptFiles,
 }
 
@@ -105,10 +105,10 @@ pub(crate) struct Pass<'p> {
     pub(crate) deadline: Option<Instant>,
 }
 
-/// What a pass found out and made.
+/// The result of a pass.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// What of the version serves as dictionaries.
+    /// The dictionaries of the version.
     pub(crate) record: DictionariesRecord,
     /// Deltas that were made.
     pub(crate) deltas: usize,
@@ -137,7 +137,7 @@ impl Dictionaries {
         })
     }
 
-    /// What a push does before its switch: quickly, and whatever fails, the push goes on.
+    /// The quick pass of a push before its switch; failures do not stop the push.
     pub(crate) async fn before_switch(&self, pass: &Pass<'_>) -> Passed {
         match self.pass(pass).await {
             Ok(passed) => passed,
@@ -155,7 +155,7 @@ impl Dictionaries {
         }
     }
 
-    /// What is done behind a switch: what had no time before it. Returns whether the version got anything.
+    /// The pass after a switch: work that had no time before it. Returns whether the version got anything.
     pub(crate) async fn after_switch(
         &self,
         app: &AppName,
@@ -180,7 +180,7 @@ impl Dictionaries {
         Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
     }
 
-    /// A manifest; none where it cannot be read, which is reported where it is served.
+    /// A manifest; `None` if it cannot be read, which is reported where it is served.
     async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
         let canonical = self.blobs.get(Key::Manifest(version)).await?;
         Ok(Manifest::parse(&canonical).ok())
@@ -282,7 +282,7 @@ impl Dictionaries {
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
-    /// What the pages at the top of a version name, and what their modules import, where that is `followed`.
+    /// Assets that the top pages of a version link, and that their modules import, if `followed`.
     async fn named(
         &self,
         manifest: &Manifest,
@@ -402,7 +402,7 @@ fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// What of a version and the earlier ones serves as dictionaries.
+/// The dictionaries of a version and the earlier ones.
 fn known_dictionaries(earlier: &[Side], record: &DictionariesRecord) -> HashSet<Digest> {
     let records = earlier.iter().map(|side| &side.record).chain([record]);
     records.flat_map(|record| record.files.keys().copied().chain(record.pages.map(|pages| pages.blob))).collect()

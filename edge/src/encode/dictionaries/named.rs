@@ -1,4 +1,4 @@
-//! What pages name: scripts, modules and style sheets, in the order in which they stand. Pure.
+//! Assets that pages link: scripts, modules and style sheets, in document order. Pure.
 //!
 //! This is no parser of HTML: what it does not see costs a delta, and nothing that it sees is more than a guess.
 
@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 64;
 /// The places in which pages name each file: the page, the file's ending, and its place among those of that ending.
 pub(super) struct Places<'n>(pub(super) HashMap<&'n BundlePath, Vec<(&'n str, String, usize)>>);
 
-/// What the pages of a version name.
+/// Assets that the pages of a version link.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Named(Vec<(BundlePath, Vec<BundlePath>)>);
 
@@ -124,7 +124,7 @@ impl Named {
     }
 }
 
-/// What a page says of the files that it loads.
+/// Files that a page loads.
 #[derive(Debug, PartialEq, Eq)]
 enum Reference {
     /// The address that others are relative to.
@@ -173,7 +173,7 @@ fn references(html: &[u8]) -> Vec<Reference> {
     found
 }
 
-/// What a `<script>` loads; nothing where it is data.
+/// The URL of a `<script>`; `None` if it is data.
 fn script(kind: Option<&str>, src: Option<&str>, source: &str) -> Option<Reference> {
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
     match (kind.as_str(), src) {
@@ -187,7 +187,7 @@ fn script(kind: Option<&str>, src: Option<&str>, source: &str) -> Option<Referen
     }
 }
 
-/// What a `<link>` loads.
+/// The URL of a `<link>`.
 fn link(rel: Option<&str>, href: Option<&str>) -> Option<Reference> {
     let (rel, href) = (rel?.to_ascii_lowercase(), href?.to_owned());
     let has = |wanted: &str| rel.split_ascii_whitespace().any(|word| word == wanted);

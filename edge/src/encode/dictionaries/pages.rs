@@ -37,7 +37,7 @@ impl Piece<'_> {
     }
 }
 
-/// The dictionary of these pages; nothing where they have too little in common. Equal pages in the same order make the
+/// The dictionary of these pages; `None` if they have too little in common. Equal pages in the same order make the
 /// same one.
 pub(super) fn shared(pages: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
     let pages: Vec<&[u8]> = pages.iter().take(PAGES_MAX).map(|page| beginning(page.as_ref())).collect();

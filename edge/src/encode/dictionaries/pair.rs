@@ -1,4 +1,4 @@
-//! Which file of an earlier version browsers come with when they ask for a new file: its predecessor. Pure.
+//! Finds the predecessor of a file: the file of an earlier version that browsers name as dictionary for it. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use devanture_config::path::BundlePath;
 use super::named::{Named, Places};
 use crate::site::dictionary::{Announced, Pattern};
 
-/// What the names of two files have in common, most first.
+/// The likeness of two files' names, greatest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Likeness {
     /// They have the same path.
@@ -46,7 +46,7 @@ pub(super) struct Earlier<'f> {
     by_path: HashMap<&'f str, File<'f>>,
     /// Those announced to its browsers, and for which paths: they come with nothing else.
     announced: Announced<'f>,
-    /// How many files have each pattern.
+    /// Number of files with each pattern.
     alike: HashMap<Pattern<'f>, usize>,
     /// By the page that names them, their ending, and their place among those of that ending.
     by_entry: HashMap<&'f str, HashMap<(String, usize), File<'f>>>,
@@ -83,7 +83,7 @@ impl<'f> Earlier<'f> {
         found
     }
 
-    /// What a file has in common with the one that browsers come with for it.
+    /// The likeness of a file and the one that browsers name for it.
     fn likeness(&self, file: File<'_>, with: File<'f>, places: &Places<'_>) -> Likeness {
         let pattern = Pattern::own(file.path.as_str());
         // Of several with one pattern nobody knows whose successor a file is.

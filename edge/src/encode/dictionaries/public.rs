@@ -1,4 +1,4 @@
-//! Which files of a version anyone may read: nothing else serves as a dictionary, or is sent as a delta.
+//! Public files of a version: nothing else serves as a dictionary, or is sent as a delta.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const COMPARED_MAX: usize = 50_000_000;
 /// Files that are compared between two looks at the clock.
 const FILES_IN_A_ROW: usize = 64;
 
-/// What browsers keep of a version in an environment, of what serves as dictionaries by `record`.
+/// Dictionaries of `record` that browsers keep of a version in an environment.
 ///
 /// # Errors
 /// Where the store fails.
@@ -54,7 +54,7 @@ pub(super) enum Closed {
 
 impl Closed {
     /// Compares the files of a version, those with the content `only` alone where that is said, with what keeps files
-    /// from strangers. It takes its time: not for a thread that others wait for. Nothing where there is no time left.
+    /// from strangers. It takes its time: not for a thread that others wait for. `None` if there is no time left.
     pub(super) fn find(
         kept: Option<&RestrictedPaths>,
         manifest: &Manifest,
@@ -87,7 +87,7 @@ impl Closed {
     }
 }
 
-/// What is known of a version without its files' bytes.
+/// A version without its files' bytes.
 pub(super) struct Public<'m> {
     manifest: &'m Manifest,
     /// Siblings that are encodings of a file.

@@ -42,7 +42,7 @@ pub(super) struct KnownDictionaries {
 }
 
 impl Dictionaries {
-    /// What of a version serves as dictionaries, where that was found out; a record that cannot be read is none.
+    /// The dictionaries of a version, if they were determined; an unreadable record counts as absent.
     pub(crate) async fn record(&self, app: &AppName, version: &VersionId) -> Result<Option<DictionariesRecord>, Error> {
         let key = records::dictionaries_key(app, version);
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };

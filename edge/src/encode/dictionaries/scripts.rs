@@ -1,6 +1,8 @@
-//! The files that scripts load: what modules import, what inline scripts name, and what an import map says of both. Pure.
+//! The files that scripts load: what modules import, what inline scripts name, and what an import map says of both.
+//! Pure.
 //!
-//! This is no parser of JavaScript: a file that it misses costs a delta, and nothing that it finds is more than a guess.
+//! This is no parser of JavaScript: a file that it misses costs a delta, and nothing that it finds is more than a
+//! guess.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,7 @@ const SCANNED_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of an address in a script.
 const ADDRESS_BYTES_MAX: usize = 1_024;
 
-/// How a script uses a string literal.
+/// The use of a string literal in a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     /// `import … from "x"`, `import "x"`, `export … from "x"`.
@@ -66,8 +68,8 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// The files that an inline script names: what it imports, and every script whose address it holds, such as that of a
-    /// worker.
+    /// The files that an inline script names: what it imports, and every script whose address it holds, such as that of
+    /// a worker.
     pub(super) fn named_inline(&self, source: &str) -> Vec<BundlePath> {
         let found = literals(source).into_iter().filter_map(|(used, address)| match used {
             Use::Other if !is_script(address) => None,
@@ -77,7 +79,8 @@ impl Scope {
         found.collect()
     }
 
-    /// The files that a module needs from the start: its static imports, and what it has beside itself, such as a worker.
+    /// The files that a module needs from the start: its static imports, and what it has beside itself, such as a
+    /// worker.
     pub(super) fn imported_by(&self, module: &BundlePath, source: &[u8]) -> Vec<BundlePath> {
         let source = String::from_utf8_lossy(source.get(..source.len().min(SCANNED_BYTES)).unwrap_or_default());
         let found = literals(&source).into_iter().filter_map(|(used, address)| match used {
@@ -158,7 +161,7 @@ fn literal(rest: &str) -> Option<&str> {
     None
 }
 
-/// How a literal between `before` and `after` is used.
+/// The use of a literal between `before` and `after`.
 fn used(before: &str, after: &str) -> Use {
     let before = before.trim_end();
     if is_word(before, "from") || is_word(before, "import") {

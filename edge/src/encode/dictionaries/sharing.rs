@@ -16,7 +16,7 @@ use crate::encode::compress::{best, delta};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 
-/// What a dictionary does for some pages.
+/// The effect of a dictionary on some pages.
 struct Worth {
     saved: u64,
     /// Its own bytes as they travel, about.
@@ -25,8 +25,8 @@ struct Worth {
 
 impl Dictionaries {
     /// The dictionary of a version's pages, with the pages that it was made of. It is made of this version's own pages
-    /// alone, so that nothing outlives in it what an owner took out of them; where these have the same pieces as those of
-    /// the version before, it has the same bytes and the same address.
+    /// alone, so that nothing outlives in it what an owner took out of them; where these have the same pieces as those
+    /// of the version before, it has the same bytes and the same address.
     pub(super) async fn pages_dictionary(
         &self,
         pass: &Pass<'_>,
@@ -114,7 +114,7 @@ impl Dictionaries {
     }
 }
 
-/// What these pages, of which some are cut, travel as without a dictionary; nothing where there is no time for it.
+/// Wire size of these pages, some of them cut, without a dictionary; `None` if there is no time for it.
 fn plain(sample: &[(Bytes, Option<u64>)], deadline: Option<Instant>) -> Option<u64> {
     let sha256 = delta::sha256(b"");
     sample.iter().try_fold(0_u64, |sum, (page, known)| {
@@ -124,7 +124,7 @@ fn plain(sample: &[(Bytes, Option<u64>)], deadline: Option<Instant>) -> Option<u
     })
 }
 
-/// What `dictionary` saves of these pages, which travel as `plain` bytes without it; nothing where there is no time to
+/// Bytes that `dictionary` saves on these pages, which are `plain` bytes without it; `None` if there is no time to
 /// find out.
 fn worth(sample: &[Bytes], plain: u64, dictionary: &[u8], deadline: Option<Instant>) -> Option<Worth> {
     let sha256 = delta::sha256(dictionary);
