@@ -31,7 +31,7 @@ static IF_RANGE: Name = Name::of("if-range");
 static IF_UNMODIFIED_SINCE: Name = Name::of("if-unmodified-since");
 static RANGE: Name = Name::of("range");
 pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// What asks for less than all of a file.
+/// Fields that request less than all of a file.
 pub(super) const CONDITIONS: Names =
     Names::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"]);
 pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -46,7 +46,7 @@ pub(super) struct Asked<'a, 'r> {
     pub(super) path: &'a str,
     /// The file that it leads to, where that is known.
     pub(super) straight: Option<u32>,
-    /// What a rule depended on, whether or not it applied.
+    /// Dependencies of rules, whether or not they applied.
     pub(super) varies: Varies,
 }
 
@@ -186,7 +186,7 @@ impl Asked<'_, '_> {
         })
     }
 
-    /// Which bytes of a representation are asked for, with the status that says so.
+    /// The requested bytes of a representation, with their status.
     fn part(&self, chosen: &Representation) -> Result<(StatusCode, Part), Refused> {
         let validators = Validators {
             etag: chosen.head.etag().as_str(),

@@ -1,4 +1,4 @@
-//! Who a request is for: the authority that it names, and the host in that.
+//! The authority of a request, and its host.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use http::{Method, Request, Version};
 use super::refused::Refused;
 use crate::engine::{Fields, Names, RequestHead};
 
-/// What most requests of HTTP/2 do not have.
+/// The fields that few requests of HTTP/2 have.
 const HOSTS: Names = Names::of(&["host"]);
 
 /// The head of a request as the library has it.

@@ -36,13 +36,13 @@ pub enum Error {
 
 /// Most bytes that are read of a body that nobody wants.
 const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
-/// How long such a body is read. A client that is answered while it sends may miss the answer, where its connection
-/// ends.
+/// Longest time that such a body is read. A client that is answered while it sends may miss the answer, where its
+/// connection ends.
 const UNWANTED_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long such a body may rest before the client is answered without it.
+/// Longest pause of such a body before the client is answered without it.
 const UNWANTED_REST_MAX: Duration = Duration::from_millis(100);
 
-/// What became of a body that nobody wants.
+/// The outcome of a body that nobody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unwanted {
     /// It breaks the rules of its framing (RFC 9112 §7.1).
@@ -126,7 +126,7 @@ impl Body {
         Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
-    /// What a backend answers.
+    /// The answer of a backend.
     #[must_use]
     pub fn proxied(body: ProxyBody) -> Self {
         Self(Kind::Proxied(Box::pin(body)))
@@ -167,7 +167,7 @@ impl Body {
         Self::segments(file, queue)
     }
 
-    /// What is at hand of it as a whole; else the body itself.
+    /// The whole body if it is in memory; else the body itself.
     pub(super) fn at_hand(self) -> Result<Bytes, Self> {
         match self.0 {
             Kind::Full(bytes) => Ok(bytes.unwrap_or_default()),

@@ -10,7 +10,7 @@ use crate::live::{Current, HostEntry, Live};
 use crate::site::target;
 
 /// Sends a visitor to the canonical hostname, with the same path and query and whatever the method (308); asked again
-/// each time, since the next word about hostnames may be another. Nothing where the host serves by itself.
+/// each time, since the next word about hostnames may be another. `None` if the host serves by itself.
 #[inline]
 pub(super) fn redirect(
     head: &Head<'_>,

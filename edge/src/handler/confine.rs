@@ -135,7 +135,7 @@ mod tests {
 
     const HOST: &str = "shop.example.app";
 
-    /// What is left of a field of an answer of `host`.
+    /// The confined value of a field of an answer of `host`.
     fn left(name: HeaderName, value: &[u8], host: &str, neighbours: Neighbours) -> Option<Vec<u8>> {
         let mut headers = HeaderMap::new();
         headers.append(name.clone(), HeaderValue::from_bytes(value).unwrap());

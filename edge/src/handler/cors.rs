@@ -16,9 +16,9 @@ use crate::version::Version;
 
 /// For how long a browser need not ask again, in seconds: no longer than somebody waits who has changed the list.
 const MAX_AGE_S: u64 = 600;
-/// What the answer to a preflight depends on.
+/// Fields that the answer to a preflight depends on.
 const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
-/// What every page may read of an answer (section 2.2.2 of the standard), so that it need not be said.
+/// Fields that every page may read of an answer (section 2.2.2 of the standard), and that need no permission.
 const SAFELISTED: [&str; 7] =
     ["cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"];
 
@@ -33,7 +33,7 @@ pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValu
     version.cors.iter().find(|named| named.as_bytes() == origin).cloned()
 }
 
-/// Answers a preflight in the place of the backend that it would go to; nothing where something else was decided.
+/// Answers a preflight in the place of the backend that it would go to; `None` if something else was decided.
 pub(super) fn preflight(head: &Head<'_>, decision: &Decision) -> Option<Decision> {
     let Decision::Proxy { current, custom_host, .. } = decision else { return None };
     if *head.method != Method::OPTIONS {

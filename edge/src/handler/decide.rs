@@ -1,4 +1,4 @@
-//! What a request is to be answered with: synchronous, without I/O, and apart from any protocol.
+//! Decides the answer to a request: synchronous, without I/O, and independent of the protocol.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub struct Head<'r> {
     pub target_bytes_max: usize,
 }
 
-/// What a request is answered with.
+/// The decision about a request.
 pub enum Decision {
     /// A file of a version.
     File(FileAnswer),
@@ -50,11 +50,11 @@ pub enum Decision {
     Load(Preview),
     /// A backend.
     Proxy {
-        /// What is live.
+        /// The live version.
         current: Arc<Current>,
-        /// Which backend.
+        /// The backend.
         to: ProxyTo,
-        /// What the site's rules say about the head of its answer.
+        /// Changes by the site's rules to the head of its answer.
         ruled: Ruled,
         /// Whether the host is the app's own.
         custom_host: bool,
@@ -89,11 +89,11 @@ impl Decision {
     }
 }
 
-/// Which backends a request goes to.
+/// The backends of a request.
 pub struct ProxyTo {
     /// Whose they are.
     pub number: WayNumber,
-    /// What they are asked for, where a rule says something else than the request.
+    /// The target, where a rule changes that of the request.
     pub path_and_query: Option<String>,
     /// The `Host` that the rewrite says, if it says one.
     pub host: Option<HostRule>,
@@ -102,15 +102,15 @@ pub struct ProxyTo {
 /// A way to backends, by its number in the version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WayNumber {
-    /// That of a route.
+    /// The upstream of a route.
     Route(usize),
-    /// That to a pool which a rewrite names.
+    /// The pool that a rewrite names.
     Upstream(usize),
 }
 
 /// A file, by reference.
 pub struct FileAnswer {
-    /// What is live, to the last byte (law 1); its `Last-Modified` counts.
+    /// The live version, kept to the last byte (law 1); its `Last-Modified` counts.
     pub current: Arc<Current>,
     /// The version that is answered from, where it is another one (law 10).
     pub keeper: Option<Arc<Version>>,
@@ -120,11 +120,11 @@ pub struct FileAnswer {
     pub representation: usize,
     /// The status.
     pub status: StatusCode,
-    /// Which bytes.
+    /// The bytes.
     pub part: Part,
-    /// What it is, as far as that decides how long it may be kept.
+    /// Its kind, which decides how long it may be cached.
     pub kept: Kept,
-    /// What the site's rules say about its head.
+    /// Changes by the site's rules to its head.
     pub ruled: Ruled,
     /// Whether the host is the app's own.
     pub custom_host: bool,
@@ -138,7 +138,7 @@ impl FileAnswer {
     }
 }
 
-/// Which bytes of a file are sent.
+/// The bytes of a file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// None: a 304.
@@ -155,11 +155,11 @@ pub enum Part {
 pub struct Refusal {
     /// Why.
     pub refused: Refused,
-    /// What is live, where the request came as far as a version.
+    /// The live version, if the request reached one.
     pub current: Option<Arc<Current>>,
-    /// What the site's rules say about its head.
+    /// Changes by the site's rules to its head.
     pub ruled: Ruled,
-    /// How the environment is paused, where that is why.
+    /// The pause of the environment, if that is the reason.
     pub paused: Option<Arc<Pause>>,
     /// Whether the host is the app's own.
     pub custom_host: bool,
@@ -180,9 +180,9 @@ pub struct SmallAnswer {
     pub headers: HeaderMap,
     /// The body.
     pub body: bytes::Bytes,
-    /// What is live, where the answer is about a version.
+    /// The live version, if the answer is about one.
     pub current: Option<Arc<Current>>,
-    /// What the site's rules say about its head.
+    /// Changes by the site's rules to its head.
     pub ruled: Ruled,
     /// Whether the host is the app's own.
     pub custom_host: bool,
@@ -208,7 +208,7 @@ impl SmallAnswer {
     }
 }
 
-/// What was seen for one host by requests that come at one moment; for another host, or at another moment, it begins
+/// Look-ups of one host, shared by requests of one batch; for another host, or another batch, it begins
 /// again.
 #[derive(Default)]
 pub(super) enum Seen {

@@ -1,4 +1,4 @@
-//! Which representation answers a client that has a dictionary (RFC 9842), and which one is kept as a dictionary.
+//! Chooses the representation for a client with a dictionary (RFC 9842), and announces answers as dictionaries.
 
 use devanture_config::Sha256;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE, REFERER};
@@ -20,7 +20,7 @@ const DICTIONARY_ID: HeaderName = HeaderName::from_static("dictionary-id");
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const SEC_CH_UA: HeaderName = HeaderName::from_static("sec-ch-ua");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// What most requests do not have.
+/// The fields of few requests.
 const DICTIONARIES: Names = Names::of(&["available-dictionary"]);
 
 /// Why a client that names a dictionary is sent no delta.

@@ -1,4 +1,4 @@
-//! What is answered when something goes wrong: to a person the site's own page, to a program a problem (RFC 9457).
+//! Error answers: to a person the site's own page, to a program a problem (RFC 9457).
 //!
 //! A site's page for an error lies at its root and is named after the status, `503.html`, or for every status from 500
 //! on `5xx.html`. It answers navigations alone: a script, style, image or fetch that fails gets no HTML. A 404 has its
@@ -27,7 +27,7 @@ use devanture_config::api::Pause;
 /// The page for every status from 500 on that has none of its own.
 const SERVER_ERROR_PAGE: &str = "5xx.html";
 
-/// What the answer to an error depends on beside the error, kept where the request itself is given away.
+/// Request properties that the answer to an error depends on, kept where the request itself is consumed.
 pub(super) struct Asker {
     wants_page: bool,
     acceptable: Acceptable,

@@ -25,7 +25,7 @@ use crate::engine::{
 use crate::live::Live;
 use crate::proxy::Chain;
 
-/// What answers the requests of one connection.
+/// Answers the requests of one connection.
 pub struct Lane {
     handler: Rc<Handler>,
     peer: IpAddr,
@@ -37,7 +37,7 @@ pub struct Lane {
 #[derive(Default)]
 struct LastAsked {
     host: LastHost,
-    /// What was seen for it, as long as requests are asked about that came together with it.
+    /// Look-ups for its host, for the requests of one batch.
     seen: Seen,
 }
 

@@ -25,7 +25,7 @@ use crate::live::Current;
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
 
-/// What answers a request, to its last byte (law 1).
+/// The version that answers a request, kept to its last byte (law 1).
 enum Answerer {
     Nothing,
     Current(Arc<Current>),
@@ -76,7 +76,7 @@ pub(super) struct Measurement {
     is_head: bool,
 }
 
-/// How far a request is.
+/// The state of a request.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     /// It has no answer yet.
@@ -274,7 +274,7 @@ fn is_paused(decision: &Decision) -> bool {
     matches!(decision, Decision::Refuse(refusal) if refusal.refused == Refused::Paused)
 }
 
-/// What a log says of a request before its answer.
+/// Fields of the log that are known before the answer.
 fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
     LogLine {
         at_ms: telemetry::now_ms(),

@@ -60,11 +60,11 @@ use error_page::Asker;
 use measure::Measurement;
 use told::Told;
 
-/// What every request of one serving thread is answered from.
+/// The shared state of all requests of one serving thread.
 pub struct Handler {
-    /// What is live.
+    /// The live versions.
     pub live: Live,
-    /// How previews are loaded.
+    /// The loader of previews.
     pub loader: Loader,
     /// The thread's connections to backends.
     pub backends: proxy::Client,
@@ -82,7 +82,7 @@ pub struct Handler {
     pub trusted_proxies: Arc<[AddressBlock]>,
 }
 
-/// What a request is for, and what was decided about it.
+/// A request with its decision.
 struct Decided<'r> {
     authority: &'r str,
     /// The name in the authority.
@@ -90,7 +90,7 @@ struct Decided<'r> {
     decision: Decision,
 }
 
-/// What holds for the head of an answer whatever it says.
+/// Fields of the head of every answer.
 #[derive(Clone, Copy)]
 struct Bounds {
     custom_host: bool,
@@ -185,7 +185,7 @@ impl Handler {
         }
     }
 
-    /// What is decided by of a request for `host`.
+    /// Request fields that the decision reads, for `host`.
     fn head<'h>(&self, asked: &RequestHead<'h>, host: &'h str) -> Head<'h> {
         Head {
             method: asked.method,
@@ -320,14 +320,14 @@ impl Handler {
 /// Where a request came from, and what it is for.
 #[derive(Clone, Copy)]
 struct Came<'r> {
-    /// Nothing where no client asks.
+    /// `None` if no client asks.
     from: Option<&'r Chain>,
     authority: &'r str,
     /// The name in the authority.
     host: &'r str,
     /// Where to note what becomes known of it.
     told: &'r Told,
-    /// How interim answers are passed on, where they can be.
+    /// Passes interim answers on, where they can be.
     interim: Option<&'r Arc<Interim>>,
 }
 

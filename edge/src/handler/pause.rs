@@ -21,7 +21,7 @@ use crate::version::Version;
 /// Nothing of the page asks for anything.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// Why a request for a paused environment is refused; nothing where it goes on answering that path.
+/// Why a request for a paused environment is refused; `None` if it goes on answering that path.
 pub(super) fn refusal(
     head: &Head<'_>,
     entry: &HostEntry,

@@ -38,7 +38,7 @@ pub enum Refused {
     OverMemory,
     /// The environment is paused.
     Paused,
-    /// What the client insists on does not hold.
+    /// A precondition of the client does not hold.
     PreconditionFailed,
     /// Too many requests wait for previews of the app.
     PreviewsBusy,
@@ -48,7 +48,7 @@ pub enum Refused {
     TargetTooLong,
     /// The site lets only some see this.
     Unauthorised,
-    /// What should be live cannot be served.
+    /// The live version cannot be served.
     Unavailable,
     /// Nobody here has this host.
     UnknownHost,

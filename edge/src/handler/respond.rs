@@ -156,7 +156,7 @@ pub(super) enum ReadyBody<'r> {
 }
 
 impl ReadyBody<'_> {
-    /// What is at hand of it as a whole; else the body that reads it.
+    /// The whole body if it is in memory; else the body that reads it.
     #[inline]
     pub(super) fn at_hand(&self) -> Result<Bytes, Body> {
         match self {

@@ -1,4 +1,4 @@
-//! What the rules of a site make of a request, and of the head of its answer.
+//! Applies the rules of a site to a request, and to the head of its answer.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ const CDN_CACHE_CONTROLS: [&str; 5] = [
     "vercel-cdn-cache-control",
 ];
 
-/// What the site's rules say about the head of one answer. Nothing is kept where they say nothing.
+/// Changes by the site's rules to the head of one answer. Without any, nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Ruled(Option<Box<Said>>);
 
@@ -60,7 +60,7 @@ impl Ruled {
         self.0.as_ref().is_some_and(|said| said.is_private)
     }
 
-    /// What `Access-Control-Allow-Origin` of the answer will say.
+    /// The `Access-Control-Allow-Origin` of the answer.
     pub(super) fn allowed_origin(&self) -> Option<&HeaderValue> {
         self.0.as_ref()?.changes.set(&ACCESS_CONTROL_ALLOW_ORIGIN)
     }
@@ -136,7 +136,7 @@ fn make_private(headers: &mut HeaderMap) {
 }
 
 impl Asked<'_, '_> {
-    /// What the first rule says that applies, if it comes before the files or there is no file.
+    /// The result of the first rule that applies, if it comes before the files or there is no file.
     #[inline]
     pub(super) fn by_rule(&mut self) -> Option<Decision> {
         if self.current.version.rules.has_redirects() { self.by_first_rule() } else { None }
@@ -279,7 +279,7 @@ impl Asked<'_, '_> {
         }
     }
 
-    /// What the rules say about the head of an answer to this request.
+    /// Changes by the rules to the head of an answer to this request.
     pub(super) fn ruled(&self, access: Access) -> Ruled {
         let changes = self.current.version.rules.fields(self.head.host, self.path);
         Ruled::new(changes, self.varies, access == Access::Known)

@@ -18,7 +18,7 @@ use crate::proxy::Chain;
 use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
 use crate::site::navigation;
 
-/// What a check says that it takes: a page, where its path may be one's …
+/// The `Accept` of a check: a page, if its path may be one's …
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
 /// … and anything, where its path names an asset: an application's page must not stand in for that.
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");

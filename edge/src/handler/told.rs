@@ -65,7 +65,7 @@ pub(super) fn leaves_body(fault: &str) -> bool {
 /// Data of one request for logs and metrics, noted as it becomes known.
 #[derive(Default)]
 pub(super) struct Told(
-    /// Apart, since there is nothing to tell of most requests, which are passed on from hand to hand with their
+    /// Boxed, since most requests have none of it, and are passed on from hand to hand with their
     /// answers.
     OnceCell<Box<Aside>>,
 );

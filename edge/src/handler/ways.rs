@@ -10,7 +10,7 @@ use super::decide::WayNumber;
 use crate::live::Current;
 use crate::proxy::{Registry, Way};
 
-/// How often ways are looked for that nobody went since the last look.
+/// Interval of the search for ways that were not used since the last one.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The ways that one thread has made. Must be used inside a `LocalSet`.
