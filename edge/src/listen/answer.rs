@@ -1,4 +1,4 @@
-//! What a connection knows of its requests: how many there are, which are not answered to the last byte, and which
+//! The requests of a connection: their number, which are not answered to the last byte, and which
 //! HTTP/2 stream has a peer that does not take what it asked for.
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
@@ -26,17 +26,17 @@ pub(crate) struct Activity {
     in_flight: Cell<usize>,
     /// Requests whose answer was not yet handed to hyper as a whole.
     answering: Cell<usize>,
-    /// What the body did that was polled last.
+    /// The result of the last poll of a body.
     body: Cell<BodyPoll>,
     draining: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// What the connection holds of responses.
+    /// Bytes of responses that the connection holds.
     held: RefCell<Held>,
-    /// How much of it hyper holds, where hyper speaks.
+    /// The part of it that hyper holds, on its connections.
     unsent: OnceCell<Box<Unsent>>,
 }
 
-/// What a body did when it was polled.
+/// The result of a poll of a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum BodyPoll {
     /// It was not polled.
@@ -87,7 +87,7 @@ impl Activity {
         *self.held.borrow_mut() = held;
     }
 
-    /// What is held of responses.
+    /// Bytes of responses that are held.
     pub(crate) fn held(&self) -> RefMut<'_, Held> {
         self.held.borrow_mut()
     }
@@ -98,7 +98,7 @@ impl Activity {
         self.unsent.get_or_init(|| Box::new(Unsent::new(bytes_max, is_http1)));
     }
 
-    /// How much hyper holds of responses, where hyper speaks.
+    /// Bytes of responses that hyper holds, on its connections.
     pub(crate) fn unsent(&self) -> Option<&Unsent> {
         self.unsent.get().map(|unsent| &**unsent)
     }
@@ -268,7 +268,7 @@ impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Body for Answer<B> {
 #[derive(Debug)]
 pub(crate) struct Counted {
     bytes: Bytes,
-    /// How many of them there were, where they are held for this alone.
+    /// Their number, where they are held for this alone.
     held: usize,
     flight: Rc<Flight>,
 }
@@ -314,7 +314,7 @@ impl Buf for Counted {
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
     pub(crate) activity: Rc<Activity>,
-    /// How long a stream may have bytes that its peer gives no window for.
+    /// Longest time that a stream may have bytes without a window.
     pub(crate) write_max: Duration,
 }
 

@@ -24,22 +24,22 @@ use crate::blobs::durable;
 
 /// The name that a person finds the authority under in a browser's list.
 const AUTHORITY_NAME: &str = "Devanture local authority";
-/// How long the authority is valid.
+/// Validity of the authority.
 const AUTHORITY_VALID: Duration = Duration::days(3_650);
 /// An authority that has less left than this is replaced at a start.
 const AUTHORITY_LEFT_MIN: Duration = Duration::days(LEAF_DAYS);
 const LEAF_DAYS: i64 = 90;
-/// How long a certificate is valid, from its backdated start: Mozilla's modern profile asks for at most 90 days.
+/// Validity of a certificate, from its backdated start: Mozilla's modern profile asks for at most 90 days.
 const LEAF_VALID: Duration = Duration::days(LEAF_DAYS);
 /// A certificate that has less left than this is made again.
 const LEAF_LEFT_MIN: Duration = Duration::days(30);
-/// How far before its making a certificate is valid, for clients whose clock is behind.
+/// Backdating of certificates, for clients whose clock is behind.
 const BACKDATED: Duration = Duration::days(1);
 /// Certificates that are kept; beyond, the oldest goes.
 const LEAVES_MAX: usize = 1_024;
 /// The longest name that fits the subject of a certificate (RFC 5280, `ub-common-name`).
 const COMMON_NAME_MAX: usize = 64;
-/// Who the edge is to a client that names no host, and on the admin listener.
+/// The name of the edge for clients that name no host, and on the admin listener.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const CERTIFICATE_FILE: &str = "ca.pem";

@@ -1,4 +1,4 @@
-//! Who the edge is: certificates from files, from an authority by ACME, or from the local authority, as `[tls]` says.
+//! The edge's certificates: from files, from an authority by ACME, or from the local authority, as `[tls]` says.
 
 use std::fmt;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::files::{Files, Pair};
 use super::tickets::{TicketFile, Tickets};
 use super::tls::{ServerTls, provider};
 
-/// How often [`Certificates::watch_files`] looks at the files.
+/// Interval at which [`Certificates::watch_files`] looks at the files.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The folder of the local authority in the data folder.
@@ -50,7 +50,7 @@ enum Source {
     SelfSigned,
 }
 
-/// What [`Knows`] is, with a form for logs.
+/// A [`Knows`] that implements `Debug`.
 #[derive(Clone)]
 struct Known(Knows);
 
@@ -144,7 +144,7 @@ impl Certificates {
     /// Checks the files that `tls` names, as far as that can be done without a data folder.
     ///
     /// # Errors
-    /// What is wrong with the files: everything, not the first thing alone.
+    /// All errors of the files, not only the first.
     pub fn check(tls: &Tls, base_dir: &Path) -> Result<(), Vec<Error>> {
         let (named, settings) = match tls {
             Tls::Acme { authority, files } => (files.as_slice(), Some(authority)),
@@ -184,13 +184,13 @@ impl Certificates {
         self.admin.set_profile(profile);
     }
 
-    /// What the listener for visitors needs.
+    /// The TLS configuration of the listener for visitors.
     #[must_use]
     pub fn server_config(&self) -> ServerTls {
         self.visitors.clone()
     }
 
-    /// What the admin listener needs.
+    /// The TLS configuration of the admin listener.
     #[must_use]
     pub fn admin_server_config(&self) -> ServerTls {
         self.admin.clone()
@@ -208,7 +208,7 @@ impl Certificates {
         }
     }
 
-    /// What is to be answered to an authority that asks `host` for `path` over plain HTTP; nothing unless it looks for
+    /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless it looks for
     /// a proof that it was promised a moment ago.
     #[must_use]
     pub fn http_proof(&self, host: &str, path: &str) -> Option<String> {
@@ -222,7 +222,7 @@ impl Certificates {
     /// tickets only if these are.
     ///
     /// # Errors
-    /// What is wrong with the files; the earlier certificates, or keys, stay.
+    /// Errors of the files; the earlier certificates, or keys, stay.
     pub fn reload(&self) -> Result<(), Error> {
         let tickets = self.tickets.as_ref().map_or(Ok(()), |tickets| tickets.reload());
         self.files().map_or(Ok(()), |files| files.reload()).and(tickets)

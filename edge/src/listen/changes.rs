@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use super::Error;
 
-/// How old the last change of a file must be for its time to tell one change from the next.
+/// Age of a file's last change from which on its time distinguishes changes.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// What of a list of files was last looked at.
+/// The last look at a list of files.
 #[derive(Debug)]
 pub(crate) struct Changes {
     paths: Vec<PathBuf>,
@@ -21,14 +21,14 @@ pub(crate) struct Changes {
 #[derive(Debug)]
 struct Seen {
     marks: Vec<Mark>,
-    /// How they look since they changed: they are read when that holds for two looks, as a file that is being written
+    /// Their metadata since they changed: they are read when that holds for two looks, as a file that is being written
     /// may be good already, of half of what it will say.
     changing: Option<Vec<Mark>>,
     /// The last attempt failed, with this message.
     failure: Option<String>,
 }
 
-/// How a file looks from outside.
+/// The metadata of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mark {
     changed: Option<SystemTime>,

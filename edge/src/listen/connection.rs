@@ -48,7 +48,7 @@ const RESET_STREAMS_MAX: usize = 32;
 /// Streams that the edge itself may have to reset for a peer's mistakes (CVE-2025-8671, "MadeYouReset").
 const ERROR_RESETS_MAX: usize = 256;
 
-/// What all connections of one listener on one thread share.
+/// Shared by all connections of one listener on one thread.
 pub(crate) struct Shared<S> {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) limits: ConnectionLimits,
@@ -239,7 +239,7 @@ where
     }
 }
 
-/// What the requests of one connection share.
+/// Shared by the requests of one connection.
 struct Requests<S> {
     shared: Rc<Shared<S>>,
     peer: Arc<Peer>,
@@ -277,7 +277,7 @@ fn answer<S: Answers>(
     }
 }
 
-/// Who ended a connection.
+/// The side that ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     /// HTTP did: it is complete, the peer has gone, or made a mistake.

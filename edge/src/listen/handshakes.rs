@@ -9,7 +9,7 @@
 //! [`STEPS_PER_TURN`] steps, none of which begins later than [`TURN_SHARE`] after the first; clients take turns at
 //! them.
 //!
-//! How many handshakes are under way is bounded, in all and for each address. A connection for which there is no room
+//! Concurrent handshakes are bounded, in all and for each address. A connection for which there is no room
 //! takes the place of the oldest one that waits for its client, once that is old enough; until then nothing is
 //! accepted, and further connections wait in the system's backlog.
 
@@ -34,18 +34,18 @@ mod tests;
 pub(crate) const STEPS_PER_TURN: usize = 8;
 /// Connections that are accepted in one turn: each costs some system calls.
 pub(crate) const ACCEPTS_PER_TURN: usize = 4;
-/// How long after the first step of a turn another one may begin. A handshake with a signature by ECDSA P-256 takes
-/// about as long, so that there is rarely more than one of them in a turn.
+/// Time after the first step of a turn in which another one may begin. A handshake with a signature by ECDSA P-256
+/// takes about as long, so that there is rarely more than one of them in a turn.
 const TURN_SHARE: Duration = Duration::from_micros(100);
 
-/// How many handshakes may be under way.
+/// Most concurrent handshakes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandshakeLimits {
     /// On one listener of one thread.
     pub(crate) total: usize,
     /// Of one client; 0 is no limit.
     pub(crate) per_client: usize,
-    /// How old a handshake that waits for its client may become while others want its place.
+    /// Greatest age of a handshake that waits for its client while others want its place.
     pub(crate) stall: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! How many connections may be open, in all and from one address, and the clocks and sizes that each of them obeys.
+//! Limits of connections, in all and from one address, and the timeouts and sizes of each.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -30,7 +30,7 @@ pub struct ConnectionLimits {
     response_memory: Arc<ResponseMemory>,
 }
 
-/// How long each phase of a connection may take.
+/// Timeouts of each phase of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) handshake: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Times {
     pub(crate) linger: Duration,
 }
 
-/// How large the parts of a request may be.
+/// Size limits of the parts of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     pub(crate) header_bytes: usize,
@@ -181,18 +181,18 @@ impl ConnectionLimits {
         &self.response_memory
     }
 
-    /// What a connection from `address` holds of responses: nothing yet.
+    /// The accounting of response bytes of a new connection from `address`.
     pub(crate) fn holding(&self, address: IpAddr) -> Held {
         let address = (!self.is_exempt(address)).then(|| counted_as(address));
         Held::new(Arc::clone(&self.response_memory), address)
     }
 
-    /// How long an ended connection is read, and how many bytes of it.
+    /// Longest time, and most bytes, that an ended connection is read.
     pub(crate) fn linger(&self) -> (Duration, u64) {
         (self.times.linger, self.sizes.linger_bytes)
     }
 
-    /// What the engine is to obey on each connection.
+    /// Limits of the engine for each connection.
     pub(crate) fn of_engine(&self) -> engine::Limits {
         let Self { times, sizes, .. } = self;
         engine::Limits {
@@ -229,7 +229,7 @@ impl ConnectionLimits {
         self.exempt.iter().any(|block| block.contains(address))
     }
 
-    /// How many connections are open under these limits.
+    /// Number of open connections under these limits.
     #[must_use]
     pub fn open(&self) -> usize {
         self.counts.open.load(Ordering::Relaxed)

@@ -46,15 +46,15 @@ pub use tls::ServerTls;
 
 use std::path::PathBuf;
 
-/// What can go wrong before a connection is there; all of it is the operator's or the disk's, never a visitor's.
+/// Errors before any connection; their cause is the operator or the disk, never a visitor.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What is kept of ACME cannot be used.
+    /// The ACME state cannot be used.
     #[error("{path} cannot be used: {reason}; put it back as it was, or remove it to have another account made")]
     Acme {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The local authority of an earlier start cannot be used.
@@ -65,7 +65,7 @@ pub enum Error {
     Authority {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A file of a certificate is there but cannot be used.
@@ -73,7 +73,7 @@ pub enum Error {
     Certificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A certificate of the local authority could not be made.
@@ -84,7 +84,7 @@ pub enum Error {
     Key {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The key is not that of the certificate.
@@ -100,7 +100,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A certificate, the local authority or an account could not be kept.
@@ -111,7 +111,7 @@ pub enum Error {
     TicketKeys {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The TLS library refused the settings.

@@ -96,7 +96,7 @@ mod tests {
         }
     }
 
-    /// How many of ten parts of 100 bytes are left after the body was dropped and all was done.
+    /// Number of ten parts of 100 bytes that are left after the body was dropped and all was done.
     async fn left(linger: Option<(Duration, u64)>) -> usize {
         let parts = Arc::new(Mutex::new(vec![Bytes::from_static(&[0; 100]); 10].into()));
         drop(RequestBody { incoming: Some(Parts(Arc::clone(&parts))), linger });

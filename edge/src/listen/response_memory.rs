@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 /// A client that has taken nothing for so long is slow.
 pub(crate) const STALL_MIN: Duration = Duration::from_secs(1);
-/// How often it is looked whether the budget is used up.
+/// Interval of checks of the budget.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked at most while connections come to hold more.
+/// Shortest interval of checks while connections hold more and more.
 const LOOK_REST: Duration = Duration::from_millis(50);
 /// No client is slow.
 const NEVER_MS: u64 = u64::MAX;
@@ -44,14 +44,14 @@ struct Claims {
     by_address: HashMap<IpAddr, Weak<AtomicUsize>>,
 }
 
-/// What one connection holds.
+/// Bytes that one connection holds.
 #[derive(Debug)]
 struct Claim {
     id: u64,
     held: AtomicUsize,
-    /// What all connections of its address hold, where that is limited.
+    /// Bytes that all connections of its address hold, where that is limited.
     address: Option<Arc<AtomicUsize>>,
-    /// Since when its client has taken nothing of a part of it.
+    /// The time since which its client has taken nothing of a part of it.
     stalled_ms: AtomicU64,
     /// It is to drop what its client does not take.
     is_called: AtomicBool,
@@ -182,7 +182,7 @@ impl ResponseMemory {
     }
 }
 
-/// What is beyond `max`, and an eighth of it more, so that it is not looked for again at once; nothing if nothing is.
+/// Bytes beyond `max`, and an eighth of it more, so that the search does not repeat at once; 0 within `max`.
 const fn excess(held: usize, max: usize) -> usize {
     if held > max { held - max + max / 8 } else { 0 }
 }

@@ -28,14 +28,14 @@ use super::socket::SocketIo;
 use super::tls::ServerTls;
 use crate::proxy::Interim;
 
-/// How long accepting rests after the system refused, as it does when no file descriptors are left.
+/// Pause of accepting after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The order to drain, for any number of listeners: `None` while all is well, then the time at which what is still
 /// open is cut. A dropped sender cuts at once.
 pub type Drain = watch::Receiver<Option<Instant>>;
 
-/// How one socket is served.
+/// Settings of one served socket.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The listener's name in metrics, such as `https`.
@@ -48,7 +48,7 @@ pub struct Settings {
     pub drain: Drain,
 }
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1, or 1.0.
@@ -57,16 +57,16 @@ pub enum Protocol {
     Http2,
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Where it comes from; an IPv4 address is never written as IPv6.
     pub address: SocketAddr,
     /// The address of this end.
     pub local: SocketAddr,
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: Protocol,
-    /// How interim answers are passed on, where that can be: over HTTP/1.1.
+    /// Passes interim answers on, where possible: over HTTP/1.1.
     pub interim: Option<Arc<Interim>>,
     /// The host that it named in the handshake, in lower case.
     pub sni: Option<Box<str>>,
@@ -74,7 +74,7 @@ pub struct Peer {
     pub tls_version: Option<ProtocolVersion>,
 }
 
-/// How a drain ended.
+/// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
     /// Connections that were still open at the deadline, those that a request upgraded included.

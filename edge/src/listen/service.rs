@@ -1,4 +1,4 @@
-//! What answers the requests of a listener: through the library, and, where it has a lane, through the engine.
+//! Answers the requests of a listener: through the library, and, where it has a lane, through the engine.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,14 +11,14 @@ use crate::engine::{self, Answer, Answering, BodyError, Inbound, Outcome, Reques
 
 /// Answers the requests of a listener. A closure of a request and its peer is one that has no lane.
 pub trait Answers: 'static {
-    /// What answers on the engine.
+    /// The service on the engine.
     type Lane: engine::Service + 'static;
     /// An answer that is awaited.
     type Future: Future<Output = Response<Self::Body>> + 'static;
     /// The body of an answer.
     type Body: ResponseBody<Error: Into<BodyError>> + Unpin + 'static;
 
-    /// What answers the requests of one connection on the engine; with none, the library speaks on it.
+    /// The service of one connection on the engine; without one, the library drives it.
     fn lane(&self, peer: &Arc<Peer>) -> Option<Self::Lane>;
 
     /// Answers a request that the library read.

@@ -21,9 +21,9 @@ const BACKLOG: i32 = 4_096;
 const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// A peer that says nothing for this long is asked by TCP whether it is still there.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-/// How long TCP waits for an answer before it asks again.
+/// Interval of TCP keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// How often TCP asks before the connection is dead.
+/// Number of TCP keep-alive probes before the connection is dead.
 const KEEPALIVE_TRIES: u32 = 4;
 
 /// Opens a listening socket, ready for [`super::serve`].
@@ -31,7 +31,7 @@ const KEEPALIVE_TRIES: u32 = 4;
 /// With `reuse_port` several sockets share the port, and the system spreads connections over them.
 ///
 /// # Errors
-/// What the system says, such as that the address is in use.
+/// Errors of the system, such as that the address is in use.
 pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
@@ -57,7 +57,7 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpLi
 /// Opens `count` sockets on one address, one per serving thread; port 0 becomes the same free port for all.
 ///
 /// # Errors
-/// What the system says; in particular that the address is in use, also by another edge of the same user, with which
+/// Errors of the system; in particular that the address is in use, also by another edge of the same user, with which
 /// the port would otherwise be shared silently.
 pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
     if count <= 1 {
@@ -75,7 +75,7 @@ pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::T
     Ok(sockets)
 }
 
-/// What happened on a socket since it was last asked. Of one thread, except for a connection that was upgraded.
+/// Activity on a socket since the last call. Of one thread, except for a connection that was upgraded.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     read: AtomicBool,

@@ -42,9 +42,9 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
 const SECRETS_MAX: usize = 16;
 /// Most bytes of the file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// What the group and others may not do with the file: all but being read by the group, as with the keys of secrets.
+/// Forbidden mode bits of the file: all of the group and others except reading by the group.
 const FORBIDDEN_MODE: u32 = 0o037;
-/// What keys are derived for (RFC 5869 §3.1).
+/// The `info` of the key derivation (RFC 5869 §3.1).
 const SALT: &[u8] = b"devanture 2026 keys of TLS tickets";
 
 /// The file of the secrets, read again when it changes.
@@ -55,7 +55,7 @@ pub(crate) struct TicketFile {
     changes: Changes,
 }
 
-/// What the file says. The first secret seals; each opens.
+/// The secrets of the file. The first one seals; each opens.
 #[derive(Clone, PartialEq, Eq)]
 struct Secrets(Vec<Vec<u8>>);
 
@@ -257,7 +257,7 @@ impl Key {
     }
 }
 
-/// How many bytes are derived.
+/// Number of derived bytes.
 #[derive(Debug, Clone, Copy)]
 struct Length(usize);
 

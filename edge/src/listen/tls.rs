@@ -33,7 +33,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// KB and 1 MB a third to a half more.
 pub(super) const WRITE_BYTES: usize = 48 * 1024;
 
-/// What a listener needs for its handshakes. Cheap to clone, and shared by all threads, tickets included.
+/// The TLS configuration of a listener. Cheap to clone, and shared by all threads, tickets included.
 #[derive(Clone)]
 pub struct ServerTls {
     /// TLS 1.2 and 1.3.

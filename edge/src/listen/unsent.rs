@@ -1,4 +1,4 @@
-//! What hyper holds of the responses of one connection: bytes that bodies gave and that were not written, and the
+//! Bytes of responses that hyper holds for one connection: read from bodies and not written, and the
 //! streams of HTTP/2 whose client takes none of theirs.
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +18,7 @@ const LEAST_BYTES: usize = 2 * 1024;
 /// Bytes of one response of HTTP/1.1 beyond which no more are read until some were written.
 const PIECE_BYTES: usize = 4 * FRAME_BYTES;
 
-/// What hyper holds.
+/// Bytes that hyper holds.
 #[derive(Debug)]
 pub(crate) struct Unsent {
     bytes: Cell<usize>,
@@ -56,7 +56,7 @@ impl Unsent {
         }
     }
 
-    /// How many bytes a body may read now, of as few as possible if memory `is_tight`. `None` where it is woken when it
+    /// Bytes that a body may read now, as few as possible if memory `is_tight`. `None` where it is woken when it
     /// may.
     pub(super) fn bytes_to_read(&self, is_tight: bool, cx: &Context<'_>) -> Option<usize> {
         let bytes = self.bytes.get();

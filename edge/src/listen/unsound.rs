@@ -28,7 +28,7 @@ pub(super) fn refusal<B>(request: &Request<B>, sizes: &Sizes) -> Option<Response
     })
 }
 
-/// What RFC 9113 calls malformed, and h2 does not look at.
+/// Requests that RFC 9113 calls malformed, and that h2 does not check.
 fn is_malformed<B>(request: &Request<B>) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     // §8.2.1: the surroundings of a value in HTTP/1.1 are no part of it.

@@ -14,12 +14,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::limits::Times;
 
-/// How long a draining connection may stay while no request is open.
+/// Longest time that a draining connection stays while no request is open.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
-/// How long a drain waits for a request that is being sent: a head that has begun, or the first of a connection.
+/// Longest wait of a drain for a request that is being sent: a head that has begun, or the first of a connection.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// What happened in a turn.
+/// The activity of a turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Turn {
     /// Bytes came.
@@ -34,7 +34,7 @@ pub(crate) struct Turn {
     pub(crate) in_flight: usize,
 }
 
-/// What is to be done with the connection.
+/// The action for the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing.
@@ -77,7 +77,7 @@ impl Watch {
         }
     }
 
-    /// Since when bytes wait for the peer, and it has taken none.
+    /// The time since which bytes wait for the peer, and it has taken none.
     pub(crate) const fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since
     }

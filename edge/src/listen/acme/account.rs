@@ -19,7 +19,7 @@ use super::store::{KeptAccount, Store};
 use crate::listen::Error;
 use crate::proxy;
 
-/// What an authority says of an account that it does not have (RFC 8555 §6.7).
+/// The error type of an unknown account (RFC 8555 §6.7).
 const NO_SUCH_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 /// Finds the account, or has it made.

@@ -29,7 +29,7 @@ pub(crate) struct Challenges {
 #[derive(Default)]
 struct Proofs(ArcSwap<HashMap<Box<str>, Arc<Proof>>>);
 
-/// What is shown for one name.
+/// The proof for one name.
 enum Proof {
     Http { token: String, key_authorization: String },
     TlsAlpn(Arc<CertifiedKey>),

@@ -6,7 +6,7 @@ use super::client::LeftAlone;
 use super::schedule::{Ended, LIMITED_WAIT_MS};
 use crate::listen::Error;
 
-/// What an authority says when it is asked too often (RFC 8555 §6.7).
+/// The error type of rate limits (RFC 8555 §6.7).
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 
 /// Characters of a reason that are kept.
@@ -22,7 +22,7 @@ pub(crate) struct Failure {
     pub(crate) ended: Ended,
     /// The word that it is counted under.
     pub(crate) outcome: &'static str,
-    /// What the library said, where it was the library.
+    /// The error of the library, if it was its own.
     pub(crate) source: Option<Box<AcmeError>>,
 }
 
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// What is wrong, in words.
+    /// The description.
     pub(crate) const fn refused(reason: String) -> Self {
         Self { reason, ended: Ended::Failed { asked_ms: 0, unproven: false }, outcome: "failed", source: None }
     }
@@ -79,7 +79,7 @@ impl From<AcmeError> for Failure {
     }
 }
 
-/// What the disk or a certificate has against it is nothing that the authority will do better at once.
+/// Errors of the disk or of a certificate, which an immediate retry at the authority would not fix.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::refused(error.to_string())

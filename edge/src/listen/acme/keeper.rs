@@ -21,19 +21,19 @@ use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
 use super::store::{Held, HeldByName};
 use crate::telemetry;
 
-/// How often what is served is looked at.
+/// Interval of checks of the served names.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest time for one order.
 const ORDER_MAX: Duration = Duration::from_secs(600);
 const HOUR_MS: u64 = 3_600_000;
-/// How often the authority is asked when it would renew a certificate, whatever it says about that (RFC 9773 §4.3).
+/// Shortest interval of renewal information requests, whatever the authority says (RFC 9773 §4.3).
 const SUGGESTION_MS: std::ops::RangeInclusive<u64> = HOUR_MS..=24 * HOUR_MS;
-/// How soon it is asked again where it did not say.
+/// Default delay until the next request.
 const SUGGESTION_AGAIN_MS: u64 = 6 * HOUR_MS;
-/// How long the certificate of a name that nobody serves any more is kept after its end, should the name come back.
+/// Time after its expiry for which the certificate of an unserved name is kept, should the name come back.
 const EXPIRED_KEPT_MS: u64 = 30 * 24 * HOUR_MS;
 
-/// What the edge serves.
+/// The served names.
 pub(crate) struct Served {
     /// The names that want a certificate and whose they are, those of an app that matter most first.
     pub(crate) names: Box<dyn Fn() -> Vec<(AppName, String)> + Send + Sync>,
@@ -49,7 +49,7 @@ pub(crate) struct Keeper {
     books: Books,
     suggestions: HashMap<String, Suggestion>,
     tasks: JoinSet<Done>,
-    /// What each task is about, should it not say.
+    /// The names of the tasks, should they panic.
     about: HashMap<Id, Subject>,
     tidied_ms: u64,
     too_many: bool,
@@ -68,7 +68,7 @@ enum Subject {
     Suggestion(String),
 }
 
-/// What a task came to.
+/// The result of a task.
 enum Done {
     Order(Result<Held, Failure>),
     Suggestion(Suggestion),

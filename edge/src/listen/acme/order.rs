@@ -13,7 +13,7 @@ use super::challenges::{Challenges, Shown};
 use super::failure::Failure;
 use crate::listen::Error;
 
-/// How an authority is asked whether it is done: soon at first, then less and less often.
+/// Delays between polls of an authority: short at first, then longer.
 const POLLING: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(Duration::from_secs(120));
 
@@ -22,7 +22,7 @@ const AUTHORIZATIONS_MAX: usize = 8;
 /// Characters of a token, which is base64url of 128 bits or more (RFC 8555 §8.3).
 const TOKEN_CHARACTERS_MAX: usize = 512;
 
-/// What is ordered.
+/// The order.
 pub(crate) struct Wish<'w> {
     pub(crate) name: &'w str,
     /// The ways of proof, the one to take first.
@@ -113,7 +113,7 @@ const fn kind(way: ChallengeKind) -> ChallengeType {
     }
 }
 
-/// What the authority has against the proof, which it says of the authorization rather than of the order.
+/// Why the authority refused the proof, which it reports with the authorization rather than the order.
 async fn unproven(order: &mut Order, otherwise: &str) -> Failure {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 mod tests;
 
 const HOUR_MS: u64 = 3_600_000;
-/// How long orders rest at most after the authority itself could not be used: unlike a name whose DNS is wrong, it is
+/// Longest pause of orders after the authority itself failed: unlike a name whose DNS is wrong, it is
 /// somebody's business to have it back soon.
 const AUTHORITY_RETRY_MS_MAX: u64 = HOUR_MS;
 /// Renewals are spread over this part of a certificate's life, so that those of one day do not all come due at once.
 const SPREAD_OF_LIFE: u64 = 24;
-/// How long is waited where the authority says that it is asked too often, and not for how long.
+/// Pause after a rate limit of the authority without a time.
 pub(crate) const LIMITED_WAIT_MS: u64 = HOUR_MS;
 /// The longest wait that an authority may ask for.
 pub(crate) const WAIT_MS_MAX: u64 = 7 * 24 * HOUR_MS;
@@ -59,7 +59,7 @@ impl Life {
         self.not_before_ms.saturating_add(self.not_after_ms.saturating_sub(self.not_before_ms) / 2)
     }
 
-    /// How long it is kept at least, whatever the clock or the authority says: an hour, or a third of a short life.
+    /// Shortest time that it is kept, whatever the clock or the authority says: an hour, or a third of a short life.
     fn kept_ms(&self) -> u64 {
         HOUR_MS.min(self.not_after_ms.saturating_sub(self.not_before_ms) / 3)
     }
@@ -84,7 +84,7 @@ const fn part(span: u64, spread: u32) -> u64 {
     (span >> 16).saturating_mul(spread as u64) >> 16
 }
 
-/// What must be waited for before the next try.
+/// The time before the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Rest {
     /// Tries that failed since the last that did not.
@@ -106,7 +106,7 @@ impl Rest {
     }
 }
 
-/// How long to wait after so many failures: `least_ms`, doubled by each further one, at most `most_ms`.
+/// The delay after so many failures: `least_ms`, doubled by each further one, at most `most_ms`.
 fn backed_off_ms(failures: u32, least_ms: u64, most_ms: u64) -> u64 {
     let doubled = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
     least_ms.saturating_mul(doubled).min(most_ms)
@@ -149,7 +149,7 @@ pub(crate) struct Wanted {
     pub(crate) not_after_ms: Option<u64>,
 }
 
-/// Which names are taken care of: all that have a certificate, and of the others as many as the limits allow, the apps
+/// The names to manage: all that have a certificate, and of the others as many as the limits allow, the apps
 /// that have fewest first (law 11). Of one app, those that come first matter most. Says too whether these are all.
 pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool) {
     let count = names.len();
@@ -173,7 +173,7 @@ pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool)
     (admitted, are_all)
 }
 
-/// How an order ended.
+/// The result of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// A certificate of that life is there.
@@ -189,7 +189,7 @@ pub(crate) enum Ended {
     Dropped,
 }
 
-/// What is remembered of orders, over restarts too: an edge that is restarted again and again is not to wear out the
+/// The history of orders, over restarts too: an edge that is restarted again and again is not to wear out the
 /// authority's patience.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Books {
@@ -206,7 +206,7 @@ pub(crate) struct Books {
 struct Note {
     #[serde(flatten)]
     rest: Rest,
-    /// Which of the ways of proof is next: after one that failed another one, after a success the same.
+    /// The next kind of challenge: after a failure another one, after a success the same.
     way: usize,
     /// Certificates in a row that were due as soon as they came: the clock is ahead, or their life makes no sense.
     #[serde(default)]
@@ -229,10 +229,10 @@ impl Note {
 }
 
 impl Books {
-    /// Which of `due` are ordered now; they count as under way until [`Books::end`].
+    /// The ones of `due` to order now; they count as under way until [`Books::end`].
     ///
-    /// Renewals come before first orders, those that end first first, and names that failed after those that did not: so
-    /// they cannot use the hour up. Of first orders an app's turn comes the later the more it had in this hour.
+    /// Renewals come before first orders, those that end first first, and names that failed after those that did not:
+    /// so they cannot use the hour up. Of first orders an app's turn comes the later the more it had in this hour.
     pub(crate) fn begin(&mut self, due: Vec<Wanted>, rules: &Rules, now_ms: u64) -> Vec<Wanted> {
         self.begun.retain(|(begun_ms, _)| *begun_ms <= now_ms && now_ms - begun_ms < HOUR_MS);
         let free = rules.orders_max.saturating_sub(self.under_way.len());
@@ -297,12 +297,12 @@ impl Books {
         !self.authority.is_over(now_ms)
     }
 
-    /// Which of the ways of proof is used for `name`.
+    /// The kind of challenge for `name`.
     pub(crate) fn way(&self, name: &str) -> usize {
         self.names.get(name).map_or(0, |note| note.way)
     }
 
-    /// How often in a row orders for `name` failed.
+    /// Number of failed orders in a row for `name`.
     pub(crate) fn failures(&self, name: &str) -> u32 {
         self.names.get(name).map_or(0, |note| note.rest.failures)
     }

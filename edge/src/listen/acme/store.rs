@@ -1,4 +1,4 @@
-//! What is kept of ACME in the data folder: per directory of an authority a folder, with the account, the books, and
+//! ACME state in the data folder: per directory of an authority a folder, with the account, the books, and
 //! one file for each name that holds its key and its chain, so that the two can never be of different orders.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ const BOOKS_FILE: &str = "orders.json";
 /// The folder of the certificates, in that of the directory.
 const CERTIFICATES: &str = "certificates";
 const ENDING: &str = ".pem";
-/// Everything here is a key, or tells of the account: nobody but the edge reads it.
+/// Everything here is a key, or about the account: nobody but the edge reads it.
 const MODE: u32 = 0o600;
 /// The longest name that is the name of its file too: with what a temporary file adds, it must fit 255 bytes.
 const NAME_BYTES_MAX: usize = 200;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Service, Sink, Turn, http1, http2};
 
-/// What a connection wants after a turn.
+/// The next need of a connection after a turn.
 pub(crate) enum Step {
     /// It goes on.
     Open,
@@ -48,7 +48,7 @@ pub(crate) trait Machine {
     /// Bytes of bodies that it holds for the peer.
     fn held_for_peer(&self) -> usize;
 
-    /// Since when the peer gives no window for a part of these.
+    /// The time since which the peer gives no window for a part of these.
     fn holds_since(&self) -> Option<Instant>;
 
     /// Resets what has been so for at least `stalled`, and gives the number of responses.

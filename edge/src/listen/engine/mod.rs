@@ -35,7 +35,7 @@ use crate::engine;
 /// Turns after which other connections of the thread have theirs.
 const TURNS_MAX: usize = 8;
 
-/// How a connection ended on the engine.
+/// The end of a connection on the engine.
 pub(crate) enum End {
     /// All was sent: the connection is to be ended, and the socket closed.
     Close,
@@ -47,7 +47,7 @@ pub(crate) enum End {
     HandOver(Vec<u8>),
 }
 
-/// How turns ended.
+/// The end of a run of turns.
 enum Turned {
     /// Nothing more can be done now.
     Rest,
@@ -70,7 +70,7 @@ pub(crate) struct Drive<M> {
     activity: Rc<Activity>,
     pulse: Arc<Pulse>,
     alarm: Alarm,
-    /// How the connection ends once all that was put is written. Nothing is read or produced until then.
+    /// The end of the connection once all output is written. Nothing is read or produced until then.
     ending: Option<End>,
     has_begun: bool,
     /// The peer sends no more.
@@ -168,7 +168,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// What happened, for the clocks.
+    /// The activity, for the timeouts.
     fn turn(&self) -> watch::Turn {
         let is_unsent = self.stream.get_ref().1.wants_write();
         watch::Turn {
@@ -261,7 +261,7 @@ impl<M: Machine> Drive<M> {
         Ok((!may_do_more).then_some(Turned::Rest))
     }
 
-    /// How the connection ends, if it does, once all that was put is written.
+    /// The end of the connection, if any, once all output is written.
     fn end(&mut self) -> Option<End> {
         if let Some(end) = self.ending.take() {
             self.stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));

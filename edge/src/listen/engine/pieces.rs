@@ -1,4 +1,4 @@
-//! What a connection sends in one turn: small parts by copy, bodies by reference, in their order.
+//! The output of a connection in one turn: small parts by copy, bodies by reference, in their order.
 
 use std::io::{self, IoSlice, Write};
 
@@ -18,12 +18,12 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// page for page, some processors copy thirty times slower (AMD's with fast short `rep movsb`): 3 µs for 16 answers.
 const AHEAD_BYTES: usize = 64;
 
-/// What was put in this turn.
+/// The output of this turn.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    /// What was copied, and [`AHEAD_BYTES`] before it.
+    /// The copied bytes, after [`AHEAD_BYTES`].
     text: Vec<u8>,
-    /// What was not, each with the place in the text before which it stands.
+    /// The bytes by reference, each with its position in the copied ones.
     bodies: Vec<(usize, Bytes)>,
     /// Bytes of both.
     bytes: usize,
@@ -40,7 +40,7 @@ impl Pieces {
         self.bytes == 0
     }
 
-    /// How many bytes were put.
+    /// The number of bytes.
     pub(super) const fn len(&self) -> usize {
         self.bytes
     }

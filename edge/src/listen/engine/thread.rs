@@ -1,4 +1,4 @@
-//! What all connections of a thread use in turn: memory for what comes and goes, and the date.
+//! Shared by all connections of a thread in turn: I/O buffers, and the date.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ thread_local! {
 pub(super) struct PerThread {
     /// Bytes that came.
     pub(super) input: Vec<u8>,
-    /// What is to be sent.
+    /// The output buffer.
     pub(super) pieces: Pieces,
     /// The engine's.
     pub(super) scratch: Scratch,

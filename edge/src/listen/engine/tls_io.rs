@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Came {
     /// Bytes of the socket, of which the session may have made plaintext.
@@ -48,7 +48,7 @@ pub(super) fn poll_read<T: AsyncRead + Unpin>(
     Poll::Ready(Ok(Came::Bytes))
 }
 
-/// What records say that are not those of this session.
+/// The error of records that are not of this session.
 pub(super) fn mistaken(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
