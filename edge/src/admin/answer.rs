@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// How long a stream of events is silent at most.
+/// Longest silence of a stream of events.
 const EVENT_REST_MAX: Duration = Duration::from_secs(15);
 
 /// The body of an answer.

@@ -19,7 +19,7 @@ use super::{Admin, bundle};
 use crate::ledger::{Error, Page};
 use crate::publish::{check_object, unreadable};
 
-/// How long a body that nobody reads any more is still taken in …
+/// Longest time that a body that nobody reads any more is still received …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// … and how much of it.
 const UNREAD_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -57,7 +57,7 @@ pub(super) async fn json_bytes(headers: &HeaderMap, body: RequestBody, bytes_max
 }
 
 impl Admin {
-    /// What a request says, as JSON.
+    /// The JSON body of a request.
     pub(super) async fn json<T: DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
         let (parts, incoming) = request.into_parts();
         json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
@@ -99,7 +99,7 @@ async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     })?
 }
 
-/// How long the body of a request may take.
+/// Longest time of a request's body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyTimes {
     /// Between two of its parts.
@@ -122,7 +122,7 @@ impl BodyTimes {
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     times: BodyTimes,
-    /// What it should hash to, until its end; or why that cannot be read, which a caller who may send a body gets.
+    /// The announced digest, until its end; or why that cannot be read, which a caller who may send a body gets.
     digest: Result<Option<ContentDigest>, Error>,
 }
 
@@ -190,7 +190,7 @@ fn broken_off() -> Error {
     Problem::new(Code::BadRequest, "The request's body broke off.").into()
 }
 
-/// Which page of a list the query asks for, by `limit` and the cursor.
+/// The requested page of a list, by `limit` and the cursor.
 ///
 /// # Errors
 /// `bad_request`.

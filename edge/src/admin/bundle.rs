@@ -20,7 +20,7 @@ use super::{Admin, Body, answer, body};
 use crate::ledger::{Actor, Error};
 use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 
-/// What a form is.
+/// The media type of a form.
 pub(super) const FORM: &str = "multipart/form-data";
 /// Media types of archives. Which of them an archive is, its first bytes say.
 pub(super) const ARCHIVES: [&str; 10] = [
@@ -45,7 +45,7 @@ const FIELDS_MAX: usize = 16;
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What a request to push says beside its archive or manifest.
+/// Options of a push besides its archive or manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     options: DeployOptions,
@@ -282,7 +282,7 @@ impl Wanted {
         source.url = source.url.take().or(self.source.url);
     }
 
-    /// What a form may say as well; what it says counts more than the query.
+    /// Options that a form may have too; they override the query.
     fn set_text(&mut self, name: &str, text: String) -> Result<(), Error> {
         let place = match name {
             "branch" => &mut self.source.branch,
@@ -306,13 +306,13 @@ impl Wanted {
     }
 }
 
-/// What a parameter that is a number of seconds says; how many may be, the edge's limits tell.
+/// A parameter in seconds; the edge's limits bound it.
 fn seconds(name: &str, value: &str) -> Result<u64, Error> {
     let wrong = |_reason| Problem::new(Code::BadRequest, format!("`{name}` is a number of seconds."));
     Ok(value.parse().map_err(wrong)?)
 }
 
-/// What a parameter that is true or false says.
+/// A boolean parameter.
 pub(super) fn flag(name: &str, value: &str) -> Result<bool, Error> {
     match value {
         "" | "1" | "true" => Ok(true),

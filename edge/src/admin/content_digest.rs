@@ -20,7 +20,7 @@ struct Expected {
 }
 
 impl ContentDigest {
-    /// What the head says; nothing where it says none that is known here: a recipient may ignore those (RFC 9530 §2).
+    /// The digest of the head; `None` without a supported algorithm: a recipient may ignore others (RFC 9530 §2).
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Error> {
         let mut expected: Vec<Expected> = Vec::new();
         for value in headers.get_all(CONTENT_DIGEST) {

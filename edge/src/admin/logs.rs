@@ -29,7 +29,7 @@ use crate::runner::LastLines;
 use crate::telemetry::{LogReader, LogTold, LogWanted};
 use crate::{runner, telemetry};
 
-/// How long a stream is silent at most.
+/// Longest silence of a stream.
 const REST_MAX: Duration = Duration::from_secs(15);
 /// Default number of remembered lines: for clients that want those alone …
 const LINES: usize = 100;
@@ -40,7 +40,7 @@ const LINES_MAX: usize = 100_000;
 /// Longest method that may be asked for.
 const METHOD_CHARACTERS_MAX: usize = 32;
 
-/// What is asked for.
+/// The requested lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
     source: Source,
@@ -60,13 +60,13 @@ enum Source {
     Process(String),
 }
 
-/// Who reads along.
+/// The live reader.
 enum Reader {
     Requests(LogReader),
     Instances(runner::LogReader, String),
 }
 
-/// What a reader receives: a line as JSON, or how many were left out.
+/// An item of a reader: a line as JSON, or how many were left out.
 enum Told {
     Line(String),
     Lost(u64),
@@ -115,11 +115,11 @@ struct Before {
     reader: Option<Reader>,
     /// The time of the oldest line that is held, where older ones made room that were asked for.
     since_ms: Option<u64>,
-    /// How many of these there were, where that is known.
+    /// Their number, where that is known.
     gone: Option<u64>,
 }
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Events,
@@ -176,7 +176,7 @@ impl Admin {
         Ok(Before { lines: before.iter().map(|line| json(&**line)).collect(), reader, since_ms, gone: None })
     }
 
-    /// What instances write, in the same manner.
+    /// The output of instances, in the same manner.
     async fn said(
         &self,
         app: &AppName,

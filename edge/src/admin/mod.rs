@@ -90,7 +90,7 @@ const OPENAPI: &str = include_str!("openapi.yaml");
 /// Environments with a damaged version that readiness names.
 const DAMAGED_PLACES_MAX: usize = 100;
 
-/// What a line of readiness about lost secrets begins with.
+/// The prefix of a line of readiness about lost secrets.
 pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
 /// A line of readiness about a damaged version.
@@ -116,7 +116,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// That of an edge with its data on a disk.
+    /// The API of an edge with its data on a disk.
     #[must_use]
     pub fn on(disk: Arc<FreeSpace>) -> Self {
         Self { ready: AtomicBool::default(), disk: Some(disk) }
@@ -144,7 +144,7 @@ pub struct Admin {
     health: Arc<Health>,
 }
 
-/// How a request came in.
+/// The listener or socket of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// By the socket in the data folder: who can open it needs no token.

@@ -1,5 +1,5 @@
 //! Entity tags of records, and the conditions of requests on them (RFC 9110 §8.8.3 and §13.1). A tag is strong, and
-//! names the revision of the record; where an answer tells of more than one record, a hash of the answer follows.
+//! names the revision of the record; where an answer covers more than one record, a hash of the answer follows.
 
 use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
@@ -14,10 +14,10 @@ use crate::site::conditional::{Comparison, entity_tags, matches_any};
 
 /// Most tags of a field that are looked at.
 const TAGS_MAX: usize = 64;
-/// Characters of the hash in the tag of an answer that tells of several records.
+/// Characters of the hash in the tag of an answer that covers several records.
 const HASH_CHARACTERS: usize = 16;
 
-/// What a request that changes a record expects of it.
+/// The precondition of a request that changes a record.
 ///
 /// # Errors
 /// `bad_request` for fields that are none.
@@ -34,7 +34,7 @@ pub(super) fn record<T: Serialize>(
     tagged(headers, &format!("\"{revision}\""), answer::json(StatusCode::OK, value))
 }
 
-/// The same for an answer that tells of several records, the first of which has `revision`, where it is there. A
+/// The same for an answer that covers several records, the first of which has `revision`, where it is there. A
 /// condition of a change looks at that record alone.
 pub(super) fn view<T: Serialize>(
     headers: &HeaderMap,

@@ -15,7 +15,7 @@ use crate::environments::settings_etag;
 use crate::ledger::{Actor, Error};
 use crate::site::fields;
 
-/// What a change of settings looks like.
+/// The form of a change of settings.
 const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;
 
 impl Admin {
@@ -87,7 +87,7 @@ fn named_twice(error: &serde_json::Error) -> Problem {
     Problem::new(Code::BadRequest, detail).hint("keep one of the two")
 }
 
-/// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is reported.
+/// Errors of the JSON parser repeat parts of the input, which may be secrets: only the place is reported.
 fn unread(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let detail = format!("The body cannot be read as a change of settings, from line {line}, column {column} on.");
