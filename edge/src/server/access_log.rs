@@ -9,7 +9,7 @@ use super::StartError;
 use crate::blobs::durable;
 use crate::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 
-/// Who may read the log's file: its owner, and those whom its owner lets.
+/// The mode of the log's file: readable for its owner and group.
 const MODE: u32 = 0o640;
 
 /// Opens the log; its file must be there to be written before anything is served.

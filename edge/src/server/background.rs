@@ -1,4 +1,4 @@
-//! What makes deltas, and the pass behind the switch, which serving threads tell what browsers come with.
+//! Starts the code that makes deltas, and the pass after a switch, to which serving threads report dictionaries.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::catalog::records;
 use crate::encode::{Background, BackgroundParts, Dictionaries};
 use crate::live::{DictionaryWish, Loader, Wishes};
 
-/// What loads versions with their dictionaries, what makes deltas, and what browsers come with.
+/// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
 pub(super) struct Made {
     pub(super) loader: Loader,
-    /// None where dictionaries are off.
+    /// `None` if dictionaries are off.
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
     pub(super) wished: mpsc::Receiver<DictionaryWish>,
 }

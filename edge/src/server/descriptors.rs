@@ -5,10 +5,10 @@ use devanture_config::limits::Limits;
 use metrics::gauge;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many descriptors there may be.
+/// The limit of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Descriptors {
-    /// None where the system has no limit.
+    /// `None` if the system has no limit.
     max: Option<u64>,
 }
 

@@ -14,7 +14,7 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The store of blobs cannot be opened.
@@ -31,7 +31,7 @@ pub enum StartError {
     CatalogUnreadable {
         /// The file.
         path: String,
-        /// What the store says.
+        /// The store's error.
         reason: String,
     },
     /// The data folder holds blobs or manifests, and no catalog says whose they are.
@@ -55,7 +55,7 @@ pub enum StartError {
     ConfigFile {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Backends cannot be run.
@@ -73,7 +73,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// 2 for what the operator can mend in its configuration or by ending another edge, else 1.
+    /// 2 for what the operator can fix in its configuration or by ending another edge, else 1.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

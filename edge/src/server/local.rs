@@ -33,7 +33,7 @@ use crate::ledger::{Actor, Audit, Error};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
-/// How long the socket rests after a connection could not be taken.
+/// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
@@ -133,7 +133,7 @@ pub async fn lost_secrets(file: &EdgeFile, base: &Path) -> Vec<String> {
     lost.iter().map(LostSecrets::sentence).collect()
 }
 
-/// What the owner of the data folder may request: by the running edge where there is one, else in the catalog itself.
+/// Operations of the owner of the data folder: by the running edge if there is one, else in the catalog itself.
 pub struct Local(Way);
 
 enum Way {

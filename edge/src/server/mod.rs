@@ -54,9 +54,9 @@ use threads::{Serving, Threads};
 
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";
-/// How often what was recorded is moved into the histograms.
+/// Interval at which samples are moved into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// How long the end waits for the last lines of the access log.
+/// Longest wait of the shutdown for the last lines of the access log.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
 const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
@@ -215,7 +215,7 @@ impl Server {
     /// the earlier ones in use.
     ///
     /// # Errors
-    /// What is wrong with the certificates or the keys.
+    /// Errors of the certificates or the keys.
     pub fn reload(&self, file: &EdgeFile) -> Result<(), listen::Error> {
         self.certificates.set_profile(file.tls_profile);
         self.certificates.reload()
@@ -331,7 +331,7 @@ impl Sockets {
     }
 }
 
-/// What the handler of one serving thread is made of.
+/// The parts of one serving thread's handler.
 #[derive(Clone)]
 pub(crate) struct HandlerParts {
     live: Live,
@@ -367,7 +367,7 @@ impl HandlerParts {
     }
 }
 
-/// What serving threads are given.
+/// The input of serving threads.
 fn serving(
     (file, descriptors): (&EdgeFile, Descriptors),
     control: &Runtime,
@@ -426,7 +426,7 @@ fn control_runtime() -> Result<Runtime, StartError> {
     builder.worker_threads(2).thread_name("control").enable_all().build().map_err(StartError::Runtime)
 }
 
-/// What publishing does by itself, from the start of the edge on.
+/// Background work of publishing, from the start of the edge on.
 fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(), StartError> {
     control.block_on(publisher.ledger().continue_clock())?;
     control.block_on(publisher.environments().check_secrets())?;

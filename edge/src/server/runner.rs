@@ -1,4 +1,4 @@
-//! What runs the backends of versions, where `edge.toml` says that it may.
+//! Starts the runner of backends, if `edge.toml` enables it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::live::Live;
 use crate::proxy::Registry;
 use crate::runner::{Parts, Runner};
 
-/// Starts it, and with it what is live; nothing where the file does not want it.
+/// Starts it, and with it what is live; `None` if the file does not want it.
 ///
 /// # Errors
 /// [`StartError::Runner`], also where the folder of backends is unknown.

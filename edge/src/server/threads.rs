@@ -26,7 +26,7 @@ use crate::publish::Publisher;
 /// Threads of each runtime for what waits, such as reads of a disk.
 const BLOCKING_THREADS: usize = 512;
 
-/// What the threads serve.
+/// The services of the threads.
 pub(super) struct Serving {
     pub(super) handler: HandlerParts,
     pub(super) visitors: ServerTls,
@@ -35,9 +35,9 @@ pub(super) struct Serving {
     pub(super) admin_limits: ConnectionLimits,
     pub(super) drain: Drain,
     pub(super) https_port: u16,
-    /// What speaks HTTP to visitors.
+    /// The HTTP service for visitors.
     pub(super) engine: Engine,
-    /// What is answered over plain HTTP to an authority that looks for a proof.
+    /// The answers over plain HTTP to an authority that looks for a proof.
     pub(super) certificates: Certificates,
     /// Whose tasks run on the thread of the API.
     pub(super) publisher: Arc<Publisher>,
