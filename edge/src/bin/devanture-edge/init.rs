@@ -13,13 +13,13 @@ use devanture_edge::blobs::durable;
 use crate::Failure;
 use crate::terminal::{line, print_line};
 
-/// What is written where nobody says otherwise. Others may read the file: it holds no secrets.
+/// The mode of the written file. Others may read it: it holds no secrets.
 const MODE: u32 = 0o644;
 const PRODUCTION_DATA: &str = "/var/lib/devanture";
 const LOCAL_DATA: &str = "data";
 const LOCAL_DOMAIN: &str = "localhost";
 
-/// What a flag does not say is asked for on a terminal.
+/// Values without a flag are asked for on a terminal.
 #[derive(Args)]
 #[command(after_help = "Examples:
   devanture-edge init                                                      ask
@@ -28,50 +28,50 @@ const LOCAL_DOMAIN: &str = "localhost";
   devanture-edge --config /etc/devanture/edge.toml init --domain example.app --certificates files \\
     --certificate tls/fullchain.pem --key tls/privkey.pem")]
 pub(crate) struct Arguments {
-    /// The domain of the apps: each answers at APP.DOMAIN
+    /// Domain of the apps: each is served at APP.DOMAIN
     #[arg(long)]
     domain: Option<Hostname>,
-    /// The domain of previews; `preview.` and the domain by default
+    /// Domain of previews; by default `preview.` and the domain
     #[arg(long, value_name = "DOMAIN")]
     preview_domain: Option<Hostname>,
-    /// Where certificates come from
+    /// Source of certificates
     #[arg(long, value_enum)]
     certificates: Option<Source>,
-    /// The address that the authority of ACME writes to
+    /// Contact address for the ACME authority
     #[arg(long, value_name = "E-MAIL")]
     contact: Option<String>,
-    /// Agree to the terms of the authority of ACME
+    /// Agree to the terms of the ACME authority
     #[arg(long)]
     agree_terms: bool,
-    /// A certificate with the names *.DOMAIN and *.PREVIEW_DOMAIN, relative to the configuration
+    /// Certificate for *.DOMAIN and *.PREVIEW_DOMAIN, relative to the configuration file
     #[arg(long, value_name = "FILE", requires = "key")]
     certificate: Option<String>,
-    /// Its key
+    /// Private key of the certificate
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<String>,
-    /// Where everything is stored; /var/lib/devanture, or `data` beside the configuration for localhost
+    /// Data folder; by default /var/lib/devanture, or `data` beside the configuration file for localhost
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<String>,
-    /// The socket for visitors; port 443 of every address, or port 8443 of this machine for localhost
+    /// Address for visitors; by default port 443 of every address, or port 8443 of this machine for localhost
     #[arg(long, value_name = "ADDRESS")]
     https: Option<SocketAddr>,
-    /// The socket of the API, never public; port 8444 of this machine by default
+    /// Address of the API, which must not be public; by default port 8444 of this machine
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
 }
 
-/// Where certificates come from.
+/// The source of certificates.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Source {
-    /// Let's Encrypt issues them; the ports 80 and 443 must be reachable from outside
+    /// From Let's Encrypt; ports 80 and 443 must be reachable from outside
     Acme,
-    /// Files, such as those of another client of ACME
+    /// From files, such as those of another ACME client
     Files,
-    /// An authority of the edge's own, which browsers warn about
+    /// From a local authority, which browsers warn about
     SelfSigned,
 }
 
-/// What is written.
+/// The written file.
 #[derive(Debug, PartialEq, Eq)]
 struct Draft {
     domain: Hostname,
@@ -115,7 +115,7 @@ fn wrong(message: String) -> Failure {
     Failure { message, code: 2 }
 }
 
-/// What is to be written, by flags and, where somebody can answer, questions.
+/// The file to write, by flags and, on a terminal, questions.
 fn draft(arguments: Arguments, mut ask: Option<Ask<'_>>) -> Result<Draft, Failure> {
     let domain = match arguments.domain {
         Some(domain) => domain,

@@ -24,19 +24,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Serves front-ends: stores bundles, gives each a preview, switches between versions in one moment.
+/// Serve front-ends: store bundles, give each a preview, switch between versions atomically
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:
-  devanture-edge init                          write edge.toml by a few questions
+  devanture-edge init                          write edge.toml from answers
   devanture-edge --config edge.toml            run in the foreground
-  devanture-edge check --config edge.toml      say every mistake of the file
+  devanture-edge check --config edge.toml      report every mistake in the file
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
   devanture-edge account create --config edge.toml --name ada --scope admin"
 )]
 struct Arguments {
-    /// The configuration
+    /// Configuration file
     #[arg(long, global = true, default_value = "edge.toml", value_name = "FILE")]
     config: PathBuf,
     #[command(subcommand)]
@@ -45,16 +45,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write a configuration, by a few questions on a terminal or by flags
+    /// Write a configuration file, from flags or from answers on a terminal
     Init(init::Arguments),
-    /// Say every mistake of the configuration, and start nothing
+    /// Check the configuration, and report every mistake in it
     Check,
-    /// Begin an empty catalog over a data folder that has lost its own; without one the edge does not start
+    /// Create an empty catalog for a data folder that has lost its own; the edge does not start without one
     Adopt,
-    /// Make, list and revoke tokens
+    /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Make, list and delete accounts, which log in with a password
+    /// Create, list and delete accounts, which log in with a password
     #[command(subcommand)]
     Account(AccountCommand),
     /// Serve for `devanture dev` until the standard input ends; started by `devanture dev`
@@ -74,16 +74,16 @@ enum Command {
 /// With --listen, a service for edges of another user; else a child that serves the holder of its standard input.
 #[derive(Args)]
 struct SpawnerArgs {
-    /// Serve edges that connect here
+    /// Serve edges that connect to this socket
     #[arg(long, value_name = "SOCKET", requires_all = ["user", "uids"])]
     listen: Option<PathBuf>,
-    /// The user that the edge runs as, by name or number
+    /// User that the edge runs as, by name or number
     #[arg(long, requires = "listen")]
     user: Option<String>,
-    /// The users that instances may run as, such as 300000-365535; `auto` is a range of its own for each edge
+    /// Users that instances may run as, such as 300000-365535; `auto` gives each edge its own range
     #[arg(long, value_name = "FIRST-LAST|auto", value_parser = uids)]
     uids: Option<HostUsers>,
-    /// Where instances get control groups: auto, off, or the folder of a group (version 2) of their own
+    /// Control groups of instances: auto, off, or the folder of a delegated group (version 2)
     #[arg(long, value_name = "auto|off|FOLDER", default_value = "auto")]
     cgroup: ControlGroups,
 }
@@ -100,24 +100,24 @@ fn uids(text: &str) -> Result<HostUsers, String> {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make a token and print it, alone, on the standard output; it is never shown again
+    /// Create a token and print it to standard output; it is never shown again
     Create {
-        /// What the history calls it
+        /// Name of the token in the history
         #[arg(long)]
         name: String,
-        /// For this app alone
+        /// App; by default every app
         #[arg(long)]
         app: Option<AppName>,
-        /// For this environment alone
+        /// Environment; by default every environment
         #[arg(long, value_name = "ENVIRONMENT")]
         env: Option<PlaceName>,
-        /// What it may do: read, push, promote or admin, each holding those before it
+        /// Scope: read, push, promote or admin, each including those before it
         #[arg(long)]
         scope: Scope,
         /// Lifetime, such as 90d, 12h or 30m; unlimited by default
         #[arg(long, value_name = "TIME")]
         expires: Option<Lifetime>,
-        /// The same as a number of days
+        /// Lifetime in days
         #[arg(long, value_name = "DAYS", conflicts_with = "expires")]
         expires_days: Option<u32>,
     },
@@ -129,25 +129,25 @@ enum TokenCommand {
     },
     /// Revoke a token: the next request with it is refused
     Revoke {
-        /// Its id, which stands between the first two `_` of the token, too
+        /// Id of the token, which is also between the first two `_` of it
         id: String,
     },
 }
 
 #[derive(Subcommand)]
 enum AccountCommand {
-    /// Make an account; its password is read from the standard input, or asked for twice on a terminal
+    /// Create an account; its password is read from standard input, or twice from a terminal
     Create {
-        /// What its owner logs in with
+        /// Name of the account
         #[arg(long)]
         name: AccountName,
-        /// For this app alone
+        /// App; by default every app
         #[arg(long)]
         app: Option<AppName>,
-        /// For this environment alone
+        /// Environment; by default every environment
         #[arg(long, value_name = "ENVIRONMENT")]
         env: Option<PlaceName>,
-        /// What it may do: read, push, promote or admin, each holding those before it
+        /// Scope: read, push, promote or admin, each including those before it
         #[arg(long)]
         scope: Scope,
         #[command(flatten)]
@@ -159,17 +159,17 @@ enum AccountCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Give an account another password; every login of it ends
+    /// Change the password of an account, and end all its logins
     Password {
-        /// The account
+        /// Name of the account
         #[arg(long)]
         name: AccountName,
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Delete an account; every login of it ends, and tokens that it made stay
+    /// Delete an account, and end all its logins; tokens that it created stay
     Delete {
-        /// The account
+        /// Name of the account
         #[arg(long)]
         name: AccountName,
     },
@@ -189,7 +189,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What went wrong, as a sentence, and the code to exit with.
+/// An error as a sentence, and the exit code.
 struct Failure {
     message: String,
     code: u8,
@@ -429,7 +429,7 @@ impl Signals {
     }
 }
 
-/// What can change while the edge runs is changed; what cannot is said.
+/// Changes what can change while the edge runs, and logs what cannot.
 fn reload(server: &Server, path: &Path) {
     // Whatever else is wrong: the one who moved the file away waits for it to be released.
     server.reopen_access_log();

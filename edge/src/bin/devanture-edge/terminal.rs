@@ -1,4 +1,4 @@
-//! What a person and the programs exchange on a terminal: lines, questions, passwords.
+//! Input and output on a terminal: lines, questions, passwords.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
@@ -42,7 +42,7 @@ impl PasswordArgs {
 const PASSWORD_BYTES_MAX: u64 = 4_096;
 /// Letters of a password that is made: none that looks like another.
 const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-/// How many of them: 139 bits.
+/// Length of a generated password: 139 bits.
 const LETTERS_COUNT: usize = 24;
 
 /// A password that nobody guesses.
