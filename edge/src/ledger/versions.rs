@@ -126,7 +126,7 @@ impl Ledger {
         let detail = format!("The version {short} of the app {app} was deleted by {} on {at}.", gone.who);
         let hint = match gone.record.is_some() && gone.until_ms > telemetry::now_ms() {
             true => format!("`devanture undelete version {short}` restores it until {}", date(gone.until_ms)),
-            false => "push its bundle again to store it again".to_owned(),
+            false => "push its bundle to store it again".to_owned(),
         };
         Ok(Problem::new(Code::NotFound, detail).hint(hint).into())
     }

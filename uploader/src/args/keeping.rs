@@ -15,7 +15,7 @@ Examples:
   devanture delete /salaries.pdf --undo   every version that has the path answers it again
   devanture delete 4f2a91 --now --purge   permanently, with its files: frees a full disk
 
-A deleted one can be restored for a while: `devanture undelete`. A version that is
+What was deleted can be restored for a while: `devanture undelete`. A version that is
 live, or that an alias points at, cannot be deleted. A deleted path is answered again by
 versions that are stored later, but not by a push of the same content, whose version was
 stored before.";

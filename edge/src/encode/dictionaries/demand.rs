@@ -97,7 +97,7 @@ impl Dictionaries {
         }
     }
 
-    /// Makes the delta that is wished for, where visitors of that place may have the dictionary and it saves enough. Returns
+    /// Makes the requested delta, where visitors of that place may have the dictionary and it saves enough. Returns
     /// whether there is one now that there was not before.
     pub(crate) async fn fulfil_one(
         &self,
@@ -149,8 +149,8 @@ impl Dictionaries {
         if self.make_pair(pair, pool, None, &left).await? == 0 {
             return Ok(false);
         }
-        // Also where other files have deltas with that dictionary already: the version has this one only once it is loaded
-        // anew.
+        // Also where other files have deltas with that dictionary already: the version has this one only once it is
+        // loaded again.
         let environment = environment.clone().unwrap_or_else(PlaceName::preview);
         self.add_from(app, version, &environment, &BTreeSet::from([dictionary])).await?;
         Ok(true)
