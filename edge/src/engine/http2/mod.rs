@@ -5,8 +5,7 @@
 //!
 //! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows; `flood`: budgets of what costs a peer nothing;
 //! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `asked`: a head to an
-//! answer,
-//!   or a stream;
+//!   answer, or a stream;
 //! * `head`: a block of fields to a request (§8);
 //! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;

@@ -6,17 +6,14 @@
 //! * What comes after the client's GOAWAY is no request any more; so its bytes are cut off before that.
 //! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
 //! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of
-//! nothing
-//!   does with hyper, and is ignored by the engine, so the bytes are cut off before it.
+//!   nothing does with hyper, and is ignored by the engine, so the bytes are cut off before it.
 //! * `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441) has a value that is wrong to hyper; the engine ignores what it does
-//! not
-//!   know (RFC 9113 §6.5.2): the bytes are cut off before it.
+//!   not know (RFC 9113 §6.5.2): the bytes are cut off before it.
 //! * A stream that was answered before its client has said all is reset by the engine (RFC 9113 §8.1): what still comes
-//! is
-//!   passed over, whatever the stream's window was, and given back to that of the connection. hyper goes on counting.
+//!   is passed over, whatever the stream's window was, and given back to that of the connection. hyper goes on
+//!   counting.
 //! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by
-//! hyper:
-//!   the bytes are cut off before it.
+//!   hyper: the bytes are cut off before it.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
 //! * A head that is wrong from its first frame, such as one on an even stream, is refused by the engine at once, and by
 //!   hyper with its last frame: where the bytes end within a head, it is cut off.
@@ -24,8 +21,7 @@
 //! * Either may end the connection with `ENHANCE_YOUR_CALM`: they count floods in ways of their own.
 //! * What RFC 9113 leaves to choose: one resets a stream where the other ends the connection. So the engine may end a
 //!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round. Of a
-//! stream
-//!   that the client itself reset before its answer was whole, it need not receive the reset.
+//!   stream that the client itself reset before its answer was whole, it need not receive the reset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;

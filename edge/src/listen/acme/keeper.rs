@@ -235,7 +235,7 @@ impl Keeper {
         match self.acme.held.load().get(name) {
             _ if failure.ended == Ended::Dropped => debug!(name, reason, "an order was given up"),
             None => {
-                warn!(name, reason, "a certificate could not be obtained; the local authority answers for the name")
+                warn!(name, reason, "a certificate could not be obtained; the local authority answers for the name");
             }
             Some(held) if held.life.is_over(now_ms) => {
                 error!(name, reason, "a certificate has expired and could not be renewed; it is still served");
