@@ -1,7 +1,7 @@
-//! What a version answers to an address, as far as its bundle alone decides that: asked before anything is sent.
+//! Predicts the answers of a version to an address, as far as its bundle alone decides them.
 //!
-//! The edge decides the same in `handler`, with a request at hand; paths, pages and rules are read by one code for both.
-//! Where an answer depends on what is not known here, a backend or the visitor, that is what is said.
+//! The edge decides the same in `handler`, with a request at hand; paths, pages and rules are read by one code for
+//! both. Where an answer depends on what is not known here, a backend or the visitor, that is what is said.
 
 mod by_rule;
 mod decide;
@@ -42,7 +42,7 @@ const REDIRECTS_MAX: usize = 20;
 pub enum OwnPath {
     /// The settings that the environment shows to its front.
     Env,
-    /// What the version is.
+    /// The version.
     Release,
     /// The compression dictionary of its pages that has this SHA-256.
     Dictionary(Sha256),
@@ -66,7 +66,7 @@ impl OwnPath {
     }
 }
 
-/// How a browser asks.
+/// The request of a browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Asking {
     /// A person follows a link, or a page shows another in a frame.
@@ -75,7 +75,7 @@ pub enum Asking {
     Subresource,
 }
 
-/// What an address answers.
+/// The answer at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// A file of the bundle, by its number in the order of the manifest.
@@ -109,8 +109,8 @@ pub struct Site<'m> {
 }
 
 impl<'m> Site<'m> {
-    /// Makes a version ready to be asked, as it would be in `table`, an environment's name or `preview`; `rules` are those
-    /// that hold there, and `restricted` what the whole manifest and its files of rules keep from visitors.
+    /// Makes a version ready to be asked, as it would be in `table`, an environment's name or `preview`; `rules` are
+    /// those that hold there, and `restricted` what the whole manifest and its files of rules keep from visitors.
     #[must_use]
     pub fn new(manifest: &'m Manifest, table: &str, rules: RuleSet, restricted: Option<&RestrictedPaths>) -> Self {
         let serving = manifest.serving_for(table);

@@ -31,7 +31,7 @@ pub use crate::who::{
     PasswordRequest, RefreshRequest, Secret, TokenInfo, TokenList, lifetime_s,
 };
 
-/// What a token may do; each scope holds those before it.
+/// A scope of tokens; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -97,7 +97,7 @@ pub struct SwitchRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// Which version; by default the one that was live before the current one.
+    /// The version; by default the one that was live before the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Override the lock of the environment; only its owner and an admin may.
@@ -141,9 +141,9 @@ pub struct SwitchReport {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// What is live now.
+    /// The live version.
     pub version: VersionId,
-    /// What was live before.
+    /// The version that was live before.
     pub previous: Option<VersionId>,
     /// Whether the live pointer was moved.
     pub switched: bool,
@@ -151,7 +151,7 @@ pub struct SwitchReport {
     pub urls: Urls,
     /// The deploy's id.
     pub deploy: Option<String>,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub ms: u64,
     /// The steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -161,7 +161,7 @@ pub struct SwitchReport {
     pub settings: Option<SettingsDifference>,
 }
 
-/// What made an entry of the history.
+/// The kind of an entry of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeployKind {
@@ -189,7 +189,7 @@ pub enum DeployKind {
     Settings,
 }
 
-/// How a deploy ended.
+/// The outcome of a deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -210,13 +210,13 @@ pub enum Outcome {
 pub struct Deploy {
     /// Its id.
     pub id: String,
-    /// What made it.
+    /// Its kind.
     pub kind: DeployKind,
     /// The environment.
     pub environment: PlaceName,
     /// The version.
     pub version: VersionId,
-    /// What was live before.
+    /// The version that was live before.
     pub previous: Option<VersionId>,
     /// The name of the token.
     pub who: String,
@@ -228,7 +228,7 @@ pub struct Deploy {
     /// Its steps.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// The alias that it was pushed to, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -267,7 +267,7 @@ pub struct History {
     /// Versions of these deploys that were collected since: nothing held them, and they were old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collected: Vec<VersionId>,
-    /// What to give as `before` for the next page, where there is one.
+    /// The `before` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -279,9 +279,9 @@ pub struct Status {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// What is live, where something is.
+    /// The live version, if any.
     pub version: Option<VersionId>,
-    /// Since when, in milliseconds since 1970 UTC.
+    /// The time since which it is, in milliseconds since 1970 UTC.
     pub since_ms: Option<u64>,
     /// The deploy that made it live.
     pub deploy: Option<String>,
@@ -293,13 +293,13 @@ pub struct Status {
     /// Every environment and alias of the app, with what it points to.
     #[serde(default)]
     pub places: Vec<PlaceStatus>,
-    /// How it is paused, where it is.
+    /// Its pause, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// How it is locked, where it is.
+    /// Its lock, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Lock>,
-    /// How the live version is damaged, where it is.
+    /// The damage of the live version, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Damage>,
     /// Secrets of the environment whose key is not at hand: no instance can start with them.
@@ -311,12 +311,12 @@ pub struct Status {
     /// Why the edge went back to this version by itself, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
-    /// What the live version consists of, where one is loaded.
+    /// The parts of the live version, if one is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,
 }
 
-/// How a live version is damaged on the disk of the edge.
+/// Damage of a live version on the disk of the edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
     /// The version that should be live, if the record that names it can be read.
@@ -334,7 +334,7 @@ pub struct Damage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
-    /// What it is called in the history.
+    /// Its name in the history.
     pub name: String,
     /// For this app alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -342,7 +342,7 @@ pub struct TokenRequest {
     /// For this environment alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// Lifetime in seconds; unlimited by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

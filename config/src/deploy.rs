@@ -20,7 +20,7 @@ pub struct Source {
     /// The branch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// What the person said.
+    /// The message of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Whether the tree held changes that no commit has.
@@ -38,12 +38,12 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BeginDeploy {
-    /// What is to be stored.
+    /// The manifest to store.
     pub manifest: Manifest,
     /// Where it comes from.
     #[serde(default)]
     pub source: Source,
-    /// How it is to end.
+    /// Its options.
     #[serde(default)]
     pub options: DeployOptions,
 }
@@ -52,12 +52,12 @@ pub struct BeginDeploy {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IncomingDeploy {
-    /// What is to be stored.
+    /// The manifest to store.
     pub manifest: IncomingManifest,
     /// Where it comes from.
     #[serde(default)]
     pub source: Source,
-    /// How it is to end.
+    /// Its options.
     #[serde(default)]
     pub options: DeployOptions,
 }
@@ -73,7 +73,7 @@ impl IncomingDeploy {
     }
 }
 
-/// How a push is to end.
+/// Options of a push.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -134,7 +134,7 @@ pub struct ByteCounts {
     pub sent: u64,
 }
 
-/// What visitors load again who have what was live before, as it travels.
+/// Bytes that returning visitors load again, as they travel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returning {
     /// Bytes for a browser that has files of that version as dictionaries (RFC 9842).
@@ -155,7 +155,7 @@ pub struct Urls {
     pub alias: Option<String>,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
@@ -174,12 +174,12 @@ pub enum StepState {
 pub struct Step {
     /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `release`, `smoke`, `switch`, `watch`.
     pub name: String,
-    /// How it ended.
+    /// Its outcome.
     pub state: StepState,
-    /// What there is to say, such as `12 files, 31 variants`.
+    /// Details, such as `12 files, 31 variants`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     #[serde(default)]
     pub ms: u64,
 }
@@ -193,7 +193,7 @@ pub struct DeployReport {
     pub environment: PlaceName,
     /// The version's id.
     pub version: VersionId,
-    /// What was live before, where something was.
+    /// The version that was live before, if any.
     pub previous: Option<VersionId>,
     /// Where to look.
     pub urls: Urls,
@@ -213,10 +213,10 @@ pub struct DeployReport {
     /// The alias as it is now, where one was pushed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<PlaceStatus>,
-    /// How the environment is locked, where that kept the version from going live.
+    /// The lock of the environment, if it kept the version from going live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Lock>,
-    /// What visitors load again who have what was live before, where something was and dictionaries are on.
+    /// Bytes that returning visitors load again, if a version was live and dictionaries are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returning: Option<Returning>,
 }

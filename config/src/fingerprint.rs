@@ -1,4 +1,4 @@
-//! Which names carry a hash of the file's content, so that another content would have another name.
+//! Recognises names with a hash of the file's content, so that another content would have another name.
 //!
 //! A name counts only if it has the form that a generator gives it **and** its token looks like a hash: at least
 //! [`TOKEN_CHARS_MIN`] characters that hold a digit, or mixed case beyond the first letter, and are neither a date, nor
@@ -7,7 +7,7 @@
 
 /// Fewest characters of a token.
 pub const TOKEN_CHARS_MIN: usize = 8;
-/// What Vite, Rollup, esbuild and their kin write where nobody said another length.
+/// The default form of Vite, Rollup, esbuild and similar tools.
 const TOKEN_CHARS_USUAL: usize = 8;
 /// Characters of a token in base36: of Rollup, when configured so, and of Blazor.
 const BASE36_CHARS: [usize; 2] = [TOKEN_CHARS_USUAL, 10];
@@ -16,7 +16,7 @@ const TOKEN_CHARS_MAX: usize = 128;
 /// A name that is nothing but a token must have as many characters of hex as this, unless its folder says what it is.
 const BARE_HEX_CHARS_MIN: usize = 12;
 
-/// What Turbopack writes: digits, small letters, `-` and `_`, of which the first is one of `0` to `4`.
+/// The form of Turbopack: digits, small letters, `-` and `_`, of which the first is one of `0` to `4`.
 const TURBOPACK_CHARS: usize = 13;
 /// Characters of a UUID, which tells things apart and says nothing of their content.
 const UUID_CHARS: usize = 36;
@@ -28,7 +28,8 @@ const GENERATED_FOLDERS: &[&str] =
 const NAMED_FOLDERS: &[&str] = &["_app/immutable/", "_astro/", "_nuxt/"];
 /// Of these, where no setting of the generator leaves the hash out.
 const FIXED_FOLDERS: &[&str] = &["_app/immutable/"];
-/// Where Turbopack writes. What is in `_next/static/BUILD/` has names of its own: `BUILD` may be the same in two builds.
+/// Where Turbopack writes. What is in `_next/static/BUILD/` has names of its own: `BUILD` may be the same in two
+/// builds.
 const TURBOPACK_FOLDERS: &[&str] = &["_next/static/chunks/", "_next/static/media/"];
 /// Nuxt names these after the build, and two builds of one commit write other times into them.
 const NEVER_FOLDERS: &[&str] = &["_nuxt/builds/"];
@@ -43,7 +44,7 @@ const DOCUMENTS: &[&str] = &[
     "csv", "doc", "docx", "epub", "odp", "ods", "odt", "pdf", "ppt", "pptx", "rtf", "tsv", "xls", "xlsx", "xml", "zip",
 ];
 
-/// What stands between a token and the ending; `-s` and `.p` are of Next's fonts, `.lean` of VitePress, `_bg` of
+/// Text between a token and the ending; `-s` and `.p` are of Next's fonts, `.lean` of VitePress, `_bg` of
 /// wasm-bindgen.
 const AFTER_TOKEN: &[&str] =
     &["-s", ".async", ".bundle", ".chunk", ".entry", ".esm", ".lean", ".min", ".module", ".p", ".worker", "_bg"];
@@ -62,7 +63,7 @@ pub fn is_fingerprinted(path: &str) -> bool {
     pattern(path).is_some()
 }
 
-/// What of a fingerprinted path stands before the token and after it, and so stays when the content changes.
+/// The parts of a fingerprinted path before and after the token, which stay when the content changes.
 #[must_use]
 pub fn pattern(path: &str) -> Option<(&str, &str)> {
     let ending = extension(path)?;
@@ -155,8 +156,8 @@ fn is_token(token: &str) -> bool {
     let has_digit = any(|byte| byte.is_ascii_digit());
     match (any(|byte| byte.is_ascii_lowercase()), any(|byte| byte.is_ascii_uppercase())) {
         _ if !is_possible_token(token) => false,
-        // base64url: Vite, Rollup, Astro, SvelteKit, Nuxt. A longer one has a digit as good as always, and a longer word
-        // has none: `VariableFont_wght`.
+        // base64url: Vite, Rollup, Astro, SvelteKit, Nuxt. A longer one has a digit as good as always, and a longer
+        // word has none: `VariableFont_wght`.
         (true, true) => {
             (has_digit || token.len() == TOKEN_CHARS_USUAL && is_mixed_beyond_first(token)) && !is_words(token)
         }

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::hint::black_box;
 
-/// What these generators wrote, in the versions that are named, when `tools/sites` built our sites with them.
+/// Names that these generators wrote, in the given versions, when `tools/sites` built our sites with them.
 #[test]
 fn names_that_generators_wrote_are_fingerprinted() {
     #[rustfmt::skip]
@@ -87,7 +87,7 @@ fn names_that_generators_wrote_are_fingerprinted() {
     }
 }
 
-/// What the documentation of these shows, and names in its forms.
+/// Names from the documentation of these, and names in its forms.
 #[test]
 fn names_that_documentation_shows_are_fingerprinted() {
     #[rustfmt::skip]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, HostPattern, Hostname, PlaceName};
 
-/// How an environment came by a hostname.
+/// The source of an environment's hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostnameSource {
@@ -25,7 +25,7 @@ pub struct HostnameStatus {
     pub canonical: bool,
     /// Where its visitors are sent, where it is not they who are served.
     pub redirects_to: Option<Hostname>,
-    /// How the environment came by it.
+    /// Its source.
     pub source: HostnameSource,
     /// Whether the live version's `devanture.toml` lists it.
     pub listed: bool,
@@ -44,7 +44,7 @@ pub struct HostnameList {
     pub canonical: Option<Hostname>,
     /// The names, in the order of their ASCII forms.
     pub hostnames: Vec<HostnameStatus>,
-    /// What to give as `after` for the next page, where there is one.
+    /// The `after` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -100,7 +100,7 @@ pub struct HostnameRemoved {
     pub removed: HostPattern,
     /// The name that the others lead to now, where there is one.
     pub canonical: Option<Hostname>,
-    /// What else there is to do.
+    /// Remaining steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

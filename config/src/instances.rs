@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::VersionId;
 use crate::site_toml::{Kind, ProcessName};
 
-/// How an instance is.
+/// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
@@ -61,7 +61,7 @@ pub struct InstanceStatus {
     pub process: ProcessName,
     /// Whether it gets requests.
     pub kind: Kind,
-    /// How it is.
+    /// Its state.
     pub state: InstanceState,
     /// The version that it was started for.
     pub version: VersionId,
@@ -77,9 +77,9 @@ pub struct InstanceStatus {
     pub processes: Option<u64>,
     /// Bytes of its temporary files, while it runs; where these are in a tmpfs of its own, they are memory too.
     pub tmp_bytes: Option<u64>,
-    /// How often it was started again.
+    /// The number of restarts.
     pub restarts: u64,
-    /// Since when it is as it is, in milliseconds since 1970 UTC.
+    /// The time since which it is in this state, in milliseconds since 1970 UTC.
     pub since_ms: u64,
     /// Why it is so, where there is something to say, such as `exited with code 1`.
     pub detail: Option<String>,
@@ -94,7 +94,7 @@ pub struct InstanceList {
     pub scale: BTreeMap<ProcessName, u64>,
 }
 
-/// How many instances of a process there are to be.
+/// The wanted number of instances of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRequest {

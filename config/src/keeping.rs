@@ -62,7 +62,7 @@ pub struct CollectReport {
     /// Versions whose manifests cannot be read: while there are any, no blob goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<VersionId>,
-    /// How long it took.
+    /// Its duration.
     pub ms: u64,
 }
 
@@ -119,7 +119,7 @@ pub struct PlaceDeleteReport {
     pub environments: Vec<PlaceName>,
     /// Hostnames of their own that stop answering, and stay theirs until then.
     pub hostnames: Vec<String>,
-    /// Versions that stop answering; none where an environment alone goes.
+    /// Versions that stop answering; none if only an environment is deleted.
     pub versions: u64,
     /// Files that were removed at once; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

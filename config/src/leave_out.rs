@@ -1,4 +1,4 @@
-//! What is left out of every bundle: names that stand for secrets or for what a tool left behind.
+//! Files left out of every bundle: names that stand for secrets or for leftovers of tools.
 
 /// Files and folders in which tools keep private keys, passwords and tokens.
 const CREDENTIALS: [&str; 17] = [

@@ -59,14 +59,14 @@ pub struct LogLine {
     /// The address of the backend that answered; where none did, what the route leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// What went wrong, in one word of a table of the documentation.
+    /// The fault, in one word of a table of the documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What `source` of `GET /v1/apps/{app}/environments/{env}/logs` says for requests, which is what nothing says too.
+/// The `source` of `GET /v1/apps/{app}/environments/{env}/logs` for requests, which is the default.
 pub const SOURCE_REQUESTS: &str = "requests";
-/// What it says for the instances of every process; the name of a process says those of it.
+/// The `source` for the instances of every process; the name of a process selects its own.
 pub const SOURCE_INSTANCES: &str = "instances";
 /// The header of an answer that has fewer lines than were asked for because older ones made room: the time of the
 /// oldest that is held, in milliseconds since 1970 UTC.
@@ -75,9 +75,9 @@ pub const LOGS_SINCE_HEADER: &str = "devanture-logs-since-ms";
 pub const LOGS_GONE_HEADER: &str = "devanture-logs-gone";
 /// The source of what the command wrote that runs before a switch.
 pub const SOURCE_RELEASE: &str = "release";
-/// What the command line calls [`SOURCE_INSTANCES`].
+/// The name of [`SOURCE_INSTANCES`] on the command line.
 pub const SOURCE_ALL_INSTANCES: &str = "all-instances";
-/// What logs call something else than a process, which therefore no process is called.
+/// Reserved names in logs, which no process may have.
 pub(crate) const SOURCES: [&str; 4] = [SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS];
 
 /// Where an instance wrote a line.
@@ -113,7 +113,7 @@ pub struct InstanceLine {
 /// Lines that a reader did not get, as it was too slow: the data of the event `lost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLost {
-    /// How many.
+    /// The number.
     pub lost: u64,
 }
 
@@ -171,7 +171,7 @@ impl fmt::Display for StatusFilter {
     }
 }
 
-/// Which lines are wanted; all that is said must hold.
+/// The filter of lines; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogFilter {
     /// The method, in capital letters.

@@ -39,12 +39,12 @@ pub struct FileEntry {
     pub media_type: Option<String>,
 }
 
-/// What a bundle holds and how it is to be served, before any environment's settings are merged in.
+/// The content of a bundle and its serving, before any environment's settings are merged in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     // The members stand in the order of their names: the derived writer keeps it.
-    /// What `devanture.toml` says about serving in every environment.
+    /// Settings of `devanture.toml` about serving in every environment.
     #[serde(default, skip_serializing_if = "Serving::is_empty")]
     pub base: Serving,
     /// The `[env.*]` tables, unmerged.
@@ -96,17 +96,17 @@ pub enum BadManifest {
         path: String,
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The error.
         message: String,
     },
     /// A route or a pool that cannot be used.
     #[error("{what}: `{key}` {message}")]
     Backend {
-        /// Which.
+        /// The name.
         what: String,
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The error.
         message: String,
     },
     /// The backend's folder cannot be used.
@@ -117,7 +117,7 @@ pub enum BadManifest {
     ServerTable {
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The error.
         message: String,
     },
     /// A media type that cannot stand in a header.
@@ -134,7 +134,7 @@ pub enum BadManifest {
     /// Too many tables of environments.
     #[error("the manifest has {count} tables of environments; {count_max} are allowed")]
     Tables {
-        /// How many.
+        /// The number.
         count: usize,
         /// The most that are allowed.
         count_max: usize,
@@ -335,7 +335,8 @@ impl Manifest {
         Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server: table.resolved() })
     }
 
-    /// What holds for `place`: the base with that environment's table laid over it, and the routes of its own backend.
+    /// The settings for `place`: the base with that environment's table laid over it, and the routes of its own
+    /// backend.
     ///
     /// `table` is the environment's name, or `preview`; a table that does not exist changes nothing.
     #[must_use]

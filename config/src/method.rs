@@ -1,9 +1,9 @@
-//! Which methods files answer (RFC 9110 §9).
+//! Methods that files answer (RFC 9110 §9).
 
 /// The value of `Allow` for a file (RFC 9110 §10.2.1).
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// What a method means to a file.
+/// The meaning of a method for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// `GET`.

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
-    /// What cannot be read or meant: refused.
+    /// An error: refused.
     Mistake,
-    /// What may not mean what it says: refused unless `--allow-warnings`.
+    /// A warning: refused unless `--allow-warnings`.
     Doubt,
 }
 
@@ -23,9 +23,9 @@ pub struct Mistake {
     pub line: usize,
     /// Mistake or doubt.
     pub weight: Weight,
-    /// What is wrong, as a sentence.
+    /// The message, as a sentence.
     pub message: String,
-    /// What to write instead, where that can be said.
+    /// The correction, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

@@ -229,7 +229,7 @@ fn unicode(ascii: &str) -> String {
 pub struct HostPattern(String);
 text_type!(HostPattern);
 
-/// How a wildcard begins.
+/// The prefix of a wildcard.
 const WILDCARD: &str = "*.";
 
 impl FromStr for HostPattern {
@@ -294,7 +294,7 @@ impl HostPattern {
     }
 }
 
-/// Which of its hostnames an environment's visitors are sent to.
+/// The hostname that an environment's visitors are redirected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Canonical {

@@ -1,4 +1,4 @@
-//! What a request is for: a navigation, the page of an application, or a script, style, image or data.
+//! The purpose of a request: a navigation, the page of an application, or a script, style, image or data.
 
 use super::fields::{members, trimmed};
 
@@ -16,13 +16,13 @@ pub fn wants_page(sec_fetch_mode: Option<&[u8]>, sec_fetch_dest: Option<&[u8]>, 
     }
 }
 
-/// Whether the page of a single-page application may answer `path`, which is no file. The same for `not_found` and for a
-/// rewrite of every path.
+/// Whether the page of a single-page application may answer `path`, which is no file. The same for `not_found` and for
+/// a rewrite of every path.
 ///
-/// A request that shows by itself that it is for a script, style, image, font or data gets 404: HTML in its place breaks
-/// in ways that are hard to find. The signs are Fetch Metadata, an `Accept` with neither HTML nor `*/*`, and a name with
-/// the ending of an asset. A request without any of them is for a deep link, which previews in chats, monitors and curl
-/// follow with `Accept: */*` or with none.
+/// A request that shows by itself that it is for a script, style, image, font or data gets 404: HTML in its place
+/// breaks in ways that are hard to find. The signs are Fetch Metadata, an `Accept` with neither HTML nor `*/*`, and a
+/// name with the ending of an asset. A request without any of them is for a deep link, which previews in chats,
+/// monitors and curl follow with `Accept: */*` or with none.
 #[must_use]
 pub fn may_have_shell(mode: Option<&[u8]>, dest: Option<&[u8]>, accept: Option<&[u8]>, path: &str) -> bool {
     let wants_page = wants_page(mode, dest, accept);

@@ -10,7 +10,7 @@ use crate::site_toml::ProcessName;
 /// Routes that a message names.
 const NAMED_MAX: usize = 3;
 
-/// What a version serves, or a bundle would serve, in one environment.
+/// The parts that a version serves, or a bundle would serve, in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
     /// Number of files, rule files aside.
@@ -41,7 +41,7 @@ impl Parts {
         }
     }
 
-    /// What of `self`, the live version, a push of `new` would remove, in words; empty where that is nothing.
+    /// Parts of `self`, the live version, that a push of `new` would remove, in words; empty if there are none.
     ///
     /// Smoke checks are named beside another part alone: without them nothing fails that visitors see.
     #[must_use]
@@ -88,7 +88,7 @@ pub fn lost_text(environment: &str, lost: &[String]) -> String {
     format!("What is live in {environment} has {named}, and this bundle has none of that.")
 }
 
-/// What to do about parts that a push would remove.
+/// The hint about parts that a push would remove.
 pub const LOST_HINT: &str = "where that is meant, --allow-warnings takes it away (`allow_warnings=1` in the API); otherwise push all of it together, an archive with its devanture.toml";
 
 fn count(number: usize) -> u64 {

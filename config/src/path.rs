@@ -32,7 +32,7 @@ pub enum BadPath {
     /// A `.` or `..` segment.
     #[error("`{0}` holds the segment . or .., which would leave its place")]
     Dots(String),
-    /// Not in NFC; only a manifest can be wrong in this way, since [`BundlePath::normalised`] mends it.
+    /// Not in NFC; only a manifest can be wrong in this way, since [`BundlePath::normalised`] fixes it.
     #[error("`{0}` is not in Unicode's form NFC")]
     NotNfc(String),
 }
@@ -58,8 +58,8 @@ impl BundlePath {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    /// Whether no visitor may see it: rule files, `devanture.toml` and its overlays, and anything in or named by a dotfile but
-    /// `.well-known`. A segment that begins with two dots is not a dotfile.
+    /// Whether no visitor may see it: rule files, `devanture.toml` and its overlays, and anything in or named by a
+    /// dotfile but `.well-known`. A segment that begins with two dots is not a dotfile.
     #[must_use]
     pub fn is_private(&self) -> bool {
         if matches!(self.0.as_str(), "_redirects" | "_headers" | FILE_NAME) || overlay_of(FILE_NAME, &self.0).is_some()

@@ -1,10 +1,11 @@
-//! Problems: what goes wrong, as a stable code, an HTTP status and an exit code. One table for both programs and the docs.
+//! Problems: what goes wrong, as a stable code, an HTTP status and an exit code. One table for both programs and the
+//! docs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::mistake::Mistake;
 
-/// How the command line ends when a problem stopped it.
+/// The exit of the command line after a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -50,7 +51,7 @@ macro_rules! codes {
                 match self { $(Self::$code => Exit::$exit,)+ }
             }
 
-            /// What it means, in a few words.
+            /// Its title, in a few words.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$code => $title,)+ }
@@ -150,10 +151,10 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: Code,
-    /// What happened, and where, as a sentence.
+    /// The detail: what happened, and where, as a sentence.
     #[serde(default)]
     pub detail: String,
-    /// What to do.
+    /// The hint: what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The last lines of the log of the instance that is the reason.

@@ -9,17 +9,17 @@ use crate::site_toml::{PROCESSES_MAX, ProcessName, ProcessTable};
 /// The name of the file.
 pub const PROCFILE: &str = "Procfile";
 
-/// What a `Procfile` says.
+/// The content of a `Procfile`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Procfile {
     /// The processes, by name.
     pub processes: BTreeMap<ProcessName, ProcessTable>,
-    /// What runs once before a switch.
+    /// The command that runs once before a switch.
     pub release: Option<Vec<String>>,
 }
 
-/// Reads `text`; `file` is the name that mistakes are reported under. Every command is a shell's, which it replaces where
-/// it is a single one.
+/// Reads `text`; `file` is the name that mistakes are reported under. Every command is a shell's, which it replaces
+/// where it is a single one.
 ///
 /// # Errors
 /// All mistakes of the file.

@@ -64,7 +64,7 @@ impl<'t> Reader<'t> {
 /// The lines in which a value stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ValueLines {
-    /// That of its key.
+    /// The position of its key.
     pub(crate) line: usize,
     /// Where it is a list, those of its items.
     pub(crate) items: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Which file a decoded path stands for, by the site's way of handling pages.
+//! Resolves a decoded path to a file, by the site's `html_handling`.
 //!
 //! Three of the ways are Cloudflare's, decision by decision: a path that is another spelling of a page's own is
 //! redirected, but only where the target is no file itself and would answer with exactly that page. `AsIs` is ours and
@@ -13,7 +13,7 @@ use crate::site_toml::HtmlHandling;
 /// Redirects that are followed to name the last one; no site is known to need more than two.
 const REDIRECTS_MAX: usize = 4;
 
-/// What a path stands for.
+/// The result for a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
     /// The file of this number.
@@ -96,7 +96,7 @@ impl PathIndex {
         }
     }
 
-    /// What the name of `path` leads to; a path with a final slash is no file itself.
+    /// The file or redirect of the name of `path`; a path with a final slash is not a file itself.
     fn entry(&self, path: &str) -> Entry {
         let name = path.strip_prefix('/').unwrap_or(path);
         let (name, is_folder) = match name.strip_suffix('/') {
@@ -197,7 +197,7 @@ pub fn not_found_page(index: &PathIndex, decoded_path: &str) -> Option<u32> {
     }
 }
 
-/// What is decided for one path, without a look at what its redirect's target would do in its turn.
+/// The decision for one path, without following its redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
     File(u32),

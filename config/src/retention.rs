@@ -1,6 +1,6 @@
-//! What is kept, and for how long: `[retention]` of `edge.toml`.
+//! Retention: `[retention]` of `edge.toml`.
 
-/// How long versions are kept, and for how long deleted ones can be restored.
+/// Time for which versions are kept, and for which deleted ones can be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// Seconds between two collections that the edge makes by itself; 0 is none.

@@ -51,7 +51,7 @@ impl fmt::Display for SettingName {
 
 text_form!(SettingName, BadSettingName);
 
-/// What one setting is to be.
+/// The new value of one setting.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingWanted {
@@ -77,7 +77,7 @@ impl fmt::Debug for SettingWanted {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SettingsPatch {
-    /// What is to be set, by name.
+    /// New values by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, SettingWanted>,
     /// Names that are to be no more.
@@ -159,7 +159,7 @@ pub struct SettingStatus {
     pub at_ms: u64,
 }
 
-/// How the settings that a version was live with differ from those that held when it was gone back to.
+/// Differences between the settings that a version was live with and those at its rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsDifference {
     /// The revision that the version was live with last.

@@ -82,7 +82,7 @@ const KEYS_OF_AN_APP: [&str; 18] = [
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SiteFile {
-    /// Which app.
+    /// The app.
     pub app: Option<AppName>,
     /// The folder to push, relative to the file.
     pub www: Option<String>,
@@ -94,9 +94,9 @@ pub struct SiteFile {
     pub apps: BTreeMap<AppName, Self>,
     /// The address of the edge's admin listener.
     pub url: Option<String>,
-    /// What holds in every environment.
+    /// Settings of every environment.
     pub base: Serving,
-    /// What holds in one: its table, with its overlay laid over it.
+    /// Settings of one environment: its table, under its overlay.
     pub env: BTreeMap<PlaceName, Serving>,
     /// Media types of files whose names do not say them; part of the version, so for every environment alike.
     pub types: MediaTypes,

@@ -2,17 +2,17 @@
 //!
 //! A path is normal when it is what [`encode_path`] writes for the name that it stands for: RFC 3986 §6.2.2 (upper-case
 //! hex digits, nothing encoded that need not be, no dot segments) and Unicode's form NFC, with single slashes. The
-//! characters that clients do not agree on (`[ ] | ^ { }`: RFC 3986 has them encoded, and the URLs of browsers leave some
-//! of them as they are, WHATWG URL §1.3) may stand for themselves; all else has one spelling that is answered without a
-//! redirect, and every other one redirects to it. What some programs read in
-//! another way, such as a backslash, NUL or `..;`, is refused: edge and backend can then never mean different things.
+//! characters that clients do not agree on (`[ ] | ^ { }`: RFC 3986 has them encoded, and the URLs of browsers leave
+//! some of them as they are, WHATWG URL §1.3) may stand for themselves; all else has one spelling that is answered
+//! without a redirect, and every other one redirects to it. What some programs read in another way, such as a
+//! backslash, NUL or `..;`, is refused: edge and backend can then never mean different things.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
-/// What a request's path came to.
+/// The result of a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target<'a> {
     /// Normal: the decoded path, in NFC, beginning with `/`, and ending with `/` where the request's did.
@@ -102,12 +102,13 @@ pub fn encode_path(decoded: &str) -> String {
     encoded(decoded, |byte| is_pchar(byte) || byte == b'/')
 }
 
-/// Writes the path of a request for the `Location` of a redirect that only changes the scheme or the host, and leaves the
-/// path to the server that answers next.
+/// Writes the path of a request for the `Location` of a redirect that only changes the scheme or the host, and leaves
+/// the path to the server that answers next.
 ///
-/// The result begins with exactly one slash and holds no two in a row, no backslash, and no byte but visible ASCII. To a
-/// browser, two slashes or backslashes at the beginning of a path are the beginning of another authority (RFC 3986 §4.2,
-/// WHATWG URL §4.4), also where they only come about as it removes dot segments. Everything else stays as it was sent.
+/// The result begins with exactly one slash and holds no two in a row, no backslash, and no byte but visible ASCII. To
+/// a browser, two slashes or backslashes at the beginning of a path are the beginning of another authority (RFC 3986
+/// §4.2, WHATWG URL §4.4), also where they only come about as it removes dot segments. Everything else stays as it was
+/// sent.
 #[must_use]
 pub fn for_location(raw_path: &str) -> String {
     let mut path = String::with_capacity(raw_path.len() + 1);
@@ -123,7 +124,7 @@ pub fn for_location(raw_path: &str) -> String {
     path
 }
 
-/// What needs no segment taken apart: too long, empty, or normal as it stands, which is the usual case.
+/// The cases that need no split into segments: too long, empty, or normal as it is, which is the usual case.
 fn early(raw_path: &str, bytes_max: usize) -> Option<Target<'_>> {
     if raw_path.len() > bytes_max {
         Some(Target::Refuse(TargetError::TooLong))
@@ -151,7 +152,7 @@ fn is_plain(raw_path: &str) -> bool {
     all & OTHER == 0 && after_slash & SLASH == 0 && !(has_dots && rest.split('/').any(is_dots))
 }
 
-/// What a byte is in a path: one bit each.
+/// The classes of a byte in a path: one bit each.
 const SLASH: u8 = 1;
 const DOT: u8 = 2;
 /// A `pchar` that is no dot.

@@ -17,10 +17,10 @@ pub struct LockRequest {
     pub reason: Option<String>,
 }
 
-/// That an environment is locked; also the record of it in the catalog, and the answer to `GET …/lock`.
+/// A lock of an environment; also its record in the catalog, and the answer to `GET …/lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
-    /// Since when, in milliseconds since 1970 UTC.
+    /// The time since which it is, in milliseconds since 1970 UTC.
     pub since_ms: u64,
     /// The name of the token that locked it.
     pub who: String,
@@ -36,7 +36,7 @@ pub struct LockReport {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// How it is locked now, where it is.
+    /// Its lock now, if any.
     pub locked: Option<Lock>,
     /// Whether anything was changed.
     pub changed: bool,
@@ -60,7 +60,7 @@ pub struct AliasList {
     pub app: AppName,
     /// The aliases, in the order of their names.
     pub aliases: Vec<PlaceStatus>,
-    /// What to give as `after` for the next page, where there is one.
+    /// The `after` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -72,11 +72,11 @@ pub struct PlaceStatus {
     pub name: PlaceName,
     /// Whether it is an alias.
     pub alias: bool,
-    /// What it points to.
+    /// The version that it points to.
     pub version: VersionId,
     /// Where to look.
     pub url: String,
-    /// Since when it points there, in milliseconds since 1970 UTC.
+    /// The time since which it points there, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub since_ms: u64,
     /// For an alias: the name of the token that set it last.
@@ -92,7 +92,7 @@ pub struct PlaceStatus {
 pub struct DeployProblem {
     /// The code of the problem.
     pub code: Code,
-    /// What happened, as a sentence.
+    /// The change, as a sentence.
     pub detail: String,
 }
 
@@ -101,18 +101,18 @@ pub struct DeployProblem {
 pub struct Diff {
     /// The app.
     pub app: AppName,
-    /// What is left.
+    /// The first side.
     pub from: DiffSide,
-    /// What is gone to.
+    /// The second side.
     pub to: DiffSide,
-    /// How many files and bytes differ.
+    /// Numbers of differing files and bytes.
     pub files: FileChanges,
     /// A page of the files that differ, in the order of their paths.
     pub changes: Vec<FileChange>,
-    /// What to give as `after` for the next page of `changes`, where there is one.
+    /// The `after` of the next page of `changes`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// What visitors load.
+    /// Bytes that visitors load.
     pub visitors: VisitorLoad,
     /// The other differences in how the version is served.
     pub serving: Vec<ServingChange>,
@@ -144,7 +144,7 @@ impl Amount {
     }
 }
 
-/// How many files differ, with the bytes that they have in the version gone to (in the one that is left, for those that
+/// Numbers of differing files, with their bytes in the second version (in the first one, for those that
 /// are removed).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChanges {
@@ -158,7 +158,7 @@ pub struct FileChanges {
     pub same: Amount,
 }
 
-/// How a file differs.
+/// The difference of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
@@ -175,7 +175,7 @@ pub enum ChangeKind {
 pub struct FileChange {
     /// Its path in the bundle.
     pub path: BundlePath,
-    /// How it differs.
+    /// The difference.
     pub change: ChangeKind,
     /// Its bytes before, where it was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,16 +188,16 @@ pub struct FileChange {
     pub refingerprinted: bool,
 }
 
-/// What a switch lets visitors load who look at everything; bytes are counted as they travel to a browser.
+/// Bytes that a switch makes visitors load who visit everything, as they travel to a browser.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VisitorLoad {
-    /// What a returning visitor loads again: new files, and those with other content.
+    /// Loaded again by a returning visitor: new files, and those with other content.
     pub load: Amount,
-    /// What a returning visitor's browser asks about and keeps: files that are the same, under names that could change.
+    /// Revalidated by a returning visitor's browser: unchanged files under names that could change.
     pub revalidate: Amount,
-    /// What a returning visitor's browser does not even ask about: fingerprinted files that are the same.
+    /// Not even revalidated by a returning visitor's browser: unchanged fingerprinted files.
     pub keep: Amount,
-    /// What a new visitor loads: everything.
+    /// Loaded by a new visitor: everything.
     pub first_visit: Amount,
     /// The bytes of `load` where a browser has files of the earlier version as dictionaries (RFC 9842).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,12 +209,12 @@ pub struct VisitorLoad {
 pub struct ServingChange {
     /// Where it stands: `devanture.toml`, `[env.staging]` of it, or the name of a rule file.
     pub place: String,
-    /// What it is about: a key such as `html_handling`, or `rules`.
+    /// The setting: a key such as `html_handling`, or `rules`.
     pub key: String,
-    /// What was said before: a word, or the number of entries of a list or table.
+    /// The value before: a word, or the number of entries of a list or table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// What is said now.
+    /// The value now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
 }

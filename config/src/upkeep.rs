@@ -22,10 +22,10 @@ pub struct PauseRequest {
     pub retry_after_s: Option<u64>,
 }
 
-/// That an environment is paused, and how; also the record of it in the catalog.
+/// A pause of an environment; also its record in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Since when, in milliseconds since 1970 UTC.
+    /// The time since which it is, in milliseconds since 1970 UTC.
     pub since_ms: u64,
     /// The name of the token that said it last.
     pub who: String,
@@ -46,7 +46,7 @@ pub struct PauseReport {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// How it is paused now, where it is.
+    /// Its pause now, if any.
     pub paused: Option<Pause>,
     /// Whether anything was changed.
     pub changed: bool,
@@ -109,7 +109,7 @@ pub struct WithdrawnList {
     pub app: AppName,
     /// The paths, in their order.
     pub withdrawn: Vec<WithdrawnPath>,
-    /// What to give as `after` for the next page, where there is one.
+    /// The `after` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }

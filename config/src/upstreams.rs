@@ -46,10 +46,10 @@ pub struct MemberReport {
     pub backends: Vec<Backend>,
     /// Whether the live version declares it.
     pub declared: bool,
-    /// What the API said about it, if anything.
+    /// Its state set by the API, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wish: Option<MemberWish>,
-    /// Who said so.
+    /// The token that set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
 }
@@ -61,7 +61,7 @@ pub struct UpstreamReport {
     pub members: Vec<MemberReport>,
     /// Its name below `[upstreams]`, or the address of the route that leads to it.
     pub name: String,
-    /// What is spoken with its members.
+    /// The protocol of its members.
     pub protocol: Protocol,
     /// Requests that wait for a member.
     pub waiting: u64,

@@ -86,17 +86,17 @@ impl fmt::Display for AccountName {
 pub struct TokenInfo {
     /// Its public id.
     pub id: String,
-    /// What it is called in the history.
+    /// Its name in the history.
     pub name: String,
     /// For this app alone.
     pub app: Option<AppName>,
     /// For this environment alone.
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// Who made it, where that is known.
+    /// Its creator, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
     /// When it ends, where it does.
@@ -113,7 +113,7 @@ pub struct TokenInfo {
 pub struct TokenList {
     /// The tokens.
     pub tokens: Vec<TokenInfo>,
-    /// What to give as `after` for the next page, where there is one.
+    /// The `after` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -122,7 +122,7 @@ pub struct TokenList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountRequest {
-    /// What its owner logs in with.
+    /// Its login name.
     pub name: AccountName,
     /// For this app alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,7 +130,7 @@ pub struct AccountRequest {
     /// For this environment alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// Its password.
     pub password: Secret,
@@ -145,7 +145,7 @@ pub struct AccountInfo {
     pub app: Option<AppName>,
     /// For this environment alone.
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
@@ -199,19 +199,19 @@ pub struct LoggedIn {
     pub app: Option<AppName>,
     /// For this environment alone.
     pub environment: Option<PlaceName>,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
     /// The token for `Authorization: Bearer`.
     pub access_token: Secret,
-    /// How long it lives, in seconds.
+    /// Lifetime in seconds.
     pub expires_in_s: u64,
-    /// What gets the next pair; it is good for one time.
+    /// Gets the next pair; it is good for one use.
     pub refresh_token: Secret,
-    /// How long the login lasts, in seconds: a refresh does not prolong it.
+    /// Lifetime of the login in seconds: a refresh does not prolong it.
     pub refresh_expires_in_s: u64,
 }
 
-/// How somebody showed who they are.
+/// The kind of credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -230,11 +230,11 @@ pub struct AuditEntry {
     pub number: u64,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// What was done, such as `switch`; a newer edge may know more kinds.
+    /// The action, such as `switch`; a newer edge may know more kinds.
     pub action: String,
     /// The name of the token or the account.
     pub who: String,
-    /// How they showed that.
+    /// The credential.
     pub by: By,
     /// The id of the token or the login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,7 +247,7 @@ pub struct AuditEntry {
     /// In which environment, where it was in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// What exactly, such as the version that went live.
+    /// Details, such as the version that went live.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub what: String,
 }
@@ -257,7 +257,7 @@ pub struct AuditEntry {
 pub struct AuditLog {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// What to give as `before` for the next page, where there may be one.
+    /// The `before` of the next page, if there may be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }

@@ -94,12 +94,12 @@ pub(crate) struct Common {
     /// Folder that www, server.dir and links of the project may lead to; that of devanture.toml by default
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) root: Option<PathBuf>,
-    /// How the result is printed.
+    /// Output options.
     #[command(flatten)]
     pub(crate) telling: Telling,
 }
 
-/// How a command reports what it does.
+/// Output options of every command.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -119,7 +119,7 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    /// How much is printed.
+    /// The volume of output.
     pub(crate) const fn volume(self) -> Volume {
         match (self.quiet, self.verbose) {
             (true, _) => Volume::Quiet,

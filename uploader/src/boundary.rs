@@ -17,9 +17,9 @@ use devanture_config::rules::At;
 use crate::beneath::Folder;
 use crate::exit::Failure;
 
-/// What git keeps of a work tree, among it often a token of the CI system: never published.
+/// The folder of git in a work tree, often with a token of the CI system: never published.
 const GIT: &str = ".git";
-/// What a person can do about a path that leads out.
+/// The hint about a path that leads out.
 const HINT: &str = "to let it lead there, name a folder that holds both: --root DIR, such as the repository's";
 
 /// The folder that the files of a project stay in.
@@ -128,7 +128,7 @@ impl Boundary {
         Ok(Some(bytes))
     }
 
-    /// What is wrong, as the end of a sentence about a path.
+    /// The error, as the end of a sentence about a path.
     fn why(&self, misled: &Misled) -> String {
         match misled {
             Misled::Outside(real) => format!("leads out of {}, to {}", self.shown, real.display()),

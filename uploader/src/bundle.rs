@@ -23,7 +23,7 @@ pub(crate) const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc",
 /// A bundle that is ready to be pushed.
 #[derive(Debug, Clone)]
 pub(crate) struct Bundle {
-    /// What is to be stored.
+    /// The manifest to store.
     pub(crate) manifest: Manifest,
     /// One file per blob.
     pub(crate) blobs: BTreeMap<Digest, Blob>,
@@ -36,7 +36,7 @@ pub(crate) struct Blob {
     pub(crate) path: FilePath,
     /// Its length.
     pub(crate) bytes: u64,
-    /// How many files of the bundle have these bytes.
+    /// Number of files of the bundle with these bytes.
     pub(crate) files: u64,
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn guess_rules(scan: &Scan, project: &Project, www: &Path) -> Option<
     Some(if is_cloudflare { Rules::Cloudflare } else { Rules::Netlify })
 }
 
-/// What to tell the person about a `Procfile` that was read.
+/// The note about a `Procfile` that was read.
 pub(crate) fn procfile_note(from: &FromProcfile) -> String {
     let file = &from.file;
     match &from.route {
@@ -112,7 +112,7 @@ pub(crate) fn procfile_note(from: &FromProcfile) -> String {
     }
 }
 
-/// What to tell the person about a guess.
+/// The note about a guess.
 pub(crate) fn guess_note(rules: Rules) -> String {
     let (name, word) = match rules {
         Rules::Cloudflare => ("Cloudflare's", "cloudflare"),

@@ -1,4 +1,4 @@
-//! What a CI system says of what it runs: from its variables to where a bundle comes from. Pure: no `git`, no clock.
+//! Reads the variables of CI systems: the origin of a bundle. Pure: no `git`, no clock.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use devanture_config::api::Source;
 
 /// The variables of one CI system.
 struct System {
-    /// What it is called in the history.
+    /// Its name in the history.
     name: &'static str,
     /// A variable that it always sets.
     mark: &'static str,
@@ -75,7 +75,7 @@ const SYSTEMS: [System; 6] = [
     },
 ];
 
-/// What the CI system that set these variables says; nothing where there is none.
+/// The origin by these variables of a CI system; empty without one.
 pub(crate) fn source(environment: &BTreeMap<String, String>) -> Source {
     let value = |name: &str| environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
     let Some(system) = SYSTEMS.iter().find(|system| value(system.mark).is_some()) else { return Source::default() };
@@ -115,7 +115,7 @@ fn plain_branch(system: &System, branch: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What variables, written as lines `NAME=value`, say: system, commit, branch, message, address.
+    /// Parses variables, written as lines `NAME=value`: system, commit, branch, message, address.
     fn said(variables: &str) -> [String; 5] {
         let lines = variables.lines().filter_map(|line| line.trim().split_once('='));
         let source = source(&lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());

@@ -29,9 +29,9 @@ use crate::trust;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// How often a question that may be repeated is sent.
+/// Most attempts of a request that may be repeated.
 pub(crate) const QUESTIONS_MAX: u32 = 5;
-/// How often a blob is sent: what has arrived of the others is worth some patience.
+/// Most attempts to send a blob: the blobs that have arrived are worth some patience.
 pub(crate) const BLOB_TRIES_MAX: u32 = 7;
 /// The first pause before a repetition; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +41,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// What an answer with a problem is made of (RFC 9457 §3).
+/// The members of a problem (RFC 9457 §3).
 const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// The way to an edge, with what opens it.
@@ -60,7 +60,7 @@ pub(crate) struct Edge {
     app: AppName,
 }
 
-/// What an edge is asked that concerns no app alone, it is asked by its link.
+/// Requests that do not concern a single app use the link.
 impl std::ops::Deref for Edge {
     type Target = Link;
 
@@ -122,7 +122,7 @@ impl Link {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// What opens the edge.
+    /// The credential.
     pub(crate) fn pass(&self) -> &Pass {
         &self.pass
     }

@@ -103,7 +103,7 @@ fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
     context.output.write(report, || report::switch_lines(context.output.style, report, again));
 }
 
-/// What to say last after `failure` of a command that makes a stored version live: which version is live now, where the
+/// The last line after `failure` of a command that makes a stored version live: which version is live now, where the
 /// checks before it or the watch after it were why, or where the edge was not heard to the end.
 pub(crate) async fn last_sentence(context: &Context, command: &Command, failure: &Failure) -> Option<String> {
     let place = match command {

@@ -1,4 +1,4 @@
-//! What every command works with: settings, the project, and where to tell what happens.
+//! The context of every command: settings, the project, and the output.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -14,7 +14,7 @@ use crate::project::Project;
 use crate::report::{Again, Output};
 use crate::settings::{Name, Setting, Settings, Source, Sources};
 
-/// What every command works with.
+/// The context of every command.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// The environment of the process, as it was at the start.
@@ -25,7 +25,7 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// Where stderr is written.
     pub(crate) progress: Progress,
-    /// What the working folder says.
+    /// The settings of the working folder.
     pub(crate) project: Project,
     /// The settings, each from its strongest source.
     pub(crate) settings: Settings,

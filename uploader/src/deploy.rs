@@ -27,11 +27,11 @@ use crate::sse;
 
 /// Bytes of a file that are read and sent at once.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// How long an upload may rest without a byte taken, and how long its answer may then be waited for.
+/// Longest time of an upload without a byte taken, and then longest wait for its answer.
 const STALL_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long the edge may work on an archive after its last byte.
+/// Longest work of the edge on an archive after its last byte.
 const ARCHIVE_TIME_MAX: Duration = Duration::from_secs(1_800);
-/// How long the stream of steps may be silent.
+/// Longest silence of the stream of steps.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// The media type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -109,8 +109,8 @@ impl Edge {
     /// Ends a push: the edge verifies, compresses, prepares and switches; `on_step` hears of each step.
     ///
     /// # Errors
-    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end: then
-    /// the deploy may have ended either way.
+    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end:
+    /// then the deploy may have ended either way.
     pub(crate) async fn finish(&self, deploy: &str, on_step: &mut dyn FnMut(&Step)) -> Result<DeployReport, Refusal> {
         let request = self.request(Method::POST, &["deploys", deploy, "finish"], &[]).header(ACCEPT, EVENT_STREAM);
         let response = within(SILENCE_MAX, self.send(request)).await.unwrap_or_else(|| Err(silent()))?;

@@ -18,7 +18,7 @@ use crate::progress::Style;
 use crate::prompt;
 use crate::push::PREVIEW;
 
-/// What the edge is asked for a `--dry-run`.
+/// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 /// Stands for stdin.
 const STDIN: &str = "-";
@@ -131,7 +131,7 @@ fn is_on_the_command_line(word: &str) -> bool {
     word.split_once('=').is_some_and(|(_, value)| value != STDIN)
 }
 
-/// What `env set` is to change.
+/// The changes of `env set`.
 fn set(args: &EnvSetArgs, stdin: &mut Stdin) -> Result<SettingsPatch, Failure> {
     let mut values: BTreeMap<String, String> = BTreeMap::new();
     if let Some(path) = &args.from {
@@ -188,7 +188,7 @@ fn piped(name: &str, stdin: &mut Stdin) -> Result<String, Failure> {
     Ok(value)
 }
 
-/// What an editor or `echo` ends a line with is no part of a value.
+/// Strips the line end of an editor or of `echo`, which is not part of a value.
 fn without_line_break(mut value: String) -> String {
     if value.ends_with('\n') {
         value.pop();
@@ -236,7 +236,7 @@ fn shortened(value: &str) -> String {
     shown
 }
 
-/// What came of a change that was to take the settings `unset` away.
+/// The result of a change that was to unset the settings `unset`.
 fn report_lines(style: Style, report: &SettingsReport, unset: &[String]) -> Vec<String> {
     let place = &report.environment;
     let names = |names: &[SettingName]| names.iter().map(SettingName::as_str).collect::<Vec<_>>().join(", ");

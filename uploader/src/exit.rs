@@ -20,9 +20,9 @@ pub(crate) const TERMINATED: u8 = 143;
 pub(crate) struct Failure {
     /// The stable code; a text, since an edge that is newer than this program may have codes of its own.
     pub(crate) code: String,
-    /// What happened, as a sentence.
+    /// The message, as a sentence.
     pub(crate) message: String,
-    /// What to do.
+    /// The hint.
     pub(crate) hint: Option<Box<str>>,
     /// Mistakes of files, where they are the reason.
     pub(crate) mistakes: Box<[Mistake]>,

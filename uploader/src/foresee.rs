@@ -1,4 +1,4 @@
-//! What a switch, a rollback, a promotion or an alias would change: asked of the edge in questions that change nothing.
+//! Predicts the changes of a switch, a rollback, a promotion or an alias, by requests that change nothing.
 
 use devanture_config::api::{Deploy, DeployKind, History, Outcome, Status};
 use devanture_config::digest::IdPrefix;
@@ -13,7 +13,7 @@ use crate::progress::Style;
 /// The most deploys that the edge gives at once; what a place was before them is not looked at.
 const DEPLOYS_MAX: &str = "1000";
 
-/// What a command would change.
+/// The predicted change of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Foreseen {
     /// Always true; it tells this line from that of the change itself.
@@ -55,7 +55,7 @@ pub(crate) fn nothing_changed(style: Style) -> String {
     style.line("note", "--dry-run: nothing has changed")
 }
 
-/// What `switch` would change.
+/// Predicts `switch`.
 ///
 /// # Errors
 /// As the edge says, `live_moved` where another version than `if_live` is live, and as [`find`].
@@ -77,7 +77,7 @@ pub(crate) async fn switch(
     Ok(Foreseen::of(&status, version))
 }
 
-/// What `rollback` would change.
+/// Predicts `rollback`.
 ///
 /// # Errors
 /// As the edge says, `no_previous` where there is nothing to go back to, and as [`find`].
@@ -101,7 +101,7 @@ pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefi
     Ok(Foreseen::of(&status, version))
 }
 
-/// What `promote` would change.
+/// Predicts `promote`.
 ///
 /// # Errors
 /// As the edge says, or `nothing_live` in `from`.
@@ -115,7 +115,7 @@ pub(crate) async fn promote(edge: &Edge, from: &PlaceName, to: &PlaceName) -> Re
     Ok(Foreseen::of(&status, source.version))
 }
 
-/// What `alias set` would change, or with no `id` `alias delete`.
+/// Predicts `alias set`, or without `id` `alias delete`.
 ///
 /// # Errors
 /// As the edge says, `alias_taken` where `name` is an environment, `not_found` where an alias to delete is none, and as
@@ -141,7 +141,7 @@ pub(crate) async fn alias(edge: &Edge, name: &PlaceName, id: Option<&IdPrefix>) 
     Ok(Foreseen { dry_run: true, app, environment, version, previous, would_switch: version != previous })
 }
 
-/// The version that `id` means, among those that the edge tells of: what is live or named, and what histories hold.
+/// The version of `id`, among those that the edge lists: live or named ones, and those of histories.
 ///
 /// # Errors
 /// As the edge says, `ambiguous_id`, or `not_found` where no history holds such a version: one that was only ever

@@ -29,7 +29,7 @@ const CHARACTERS_MAX: usize = 500;
 /// Folders above which no repository is looked for, as git has it.
 const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
 
-/// What the person says of where a bundle comes from; it counts more than all else.
+/// The origin of a bundle by the person's flags; it overrides all else.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Said {
     /// `--commit`.
@@ -46,7 +46,7 @@ pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said
     complete(within(TIME_MAX, folder.to_owned(), ceilings), ci::source(environment), said)
 }
 
-/// What is known of the repository after `time` at most.
+/// The state of the repository, found within `time`.
 fn within(time: Duration, folder: PathBuf, ceilings: Vec<PathBuf>) -> Source {
     let deadline = Instant::now() + time;
     let (sender, receiver) = mpsc::channel();
@@ -61,7 +61,8 @@ fn within(time: Duration, folder: PathBuf, ceilings: Vec<PathBuf>) -> Source {
 }
 
 /// Puts together what the person, the CI system and `git` say. A head that is on a branch is a person's: `git` knows it
-/// best. A detached one is what CI systems check out, and may be a commit that nobody wrote: they know where it is from.
+/// best. A detached one is what CI systems check out, and may be a commit that nobody wrote: they know where it is
+/// from.
 fn complete(found: Source, ci: Source, said: Said) -> Source {
     let shortened = |text: String| text.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
     let is_detached = found.branch.is_none();

@@ -10,16 +10,16 @@ use devanture_config::Digest;
 
 use crate::beneath::FilePath;
 
-/// How often a file that changes is read before it is given up.
+/// Most reads of a file that changes.
 pub(crate) const READS_MAX: u32 = 5;
-/// How long to wait before a file that changed is read again: its writer is likely not done.
+/// Wait before a file that changed is read again: its writer is likely not done.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Most threads that hash; beyond it the disk decides.
 const THREADS_MAX: usize = 16;
 
-/// What a file's metadata say about when it was last written, and which file it is.
+/// The identity and the last change of a file, from its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     bytes: u64,
@@ -46,7 +46,7 @@ impl Stamp {
 pub(crate) struct Hashed {
     /// The BLAKE3 of its bytes.
     pub(crate) digest: Digest,
-    /// How many there are.
+    /// Their number.
     pub(crate) bytes: u64,
 }
 

@@ -8,7 +8,7 @@ use crate::exit::Failure;
 use crate::foresee;
 use crate::progress::Style;
 
-/// What the edge is asked for a `--dry-run`.
+/// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 
 /// `hostnames`.
@@ -43,7 +43,7 @@ fn both_forms(host: &HostnameStatus) -> String {
     if host.unicode == host.name.as_str() { host.unicode.clone() } else { format!("{} ({})", host.unicode, host.name) }
 }
 
-/// What visitors of a name get.
+/// The answer to visitors of a name.
 fn effect(host: &HostnameStatus) -> String {
     match &host.redirects_to {
         Some(to) => format!("leads to {to}"),

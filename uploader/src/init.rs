@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::moving;
 
-/// What a first push needs beside the file.
+/// Requirements of a first push besides the file.
 pub(crate) const SETTINGS_NEEDED: &str = "set DEVANTURE_URL and DEVANTURE_TOKEN, and DEVANTURE_CA for an edge with a \
     local authority (`tls/ca.pem` in its data folder)";
 
@@ -70,7 +70,7 @@ fn line(guessed: &Guessed) -> String {
     format!("  {:<9}  {value}  ({})", guessed.key, guessed.because)
 }
 
-/// What was guessed, for a person to check.
+/// Guesses, for a person to check.
 fn guessed(guess: &Guess, is_www_said: bool) -> Vec<Guessed> {
     let mut found = Vec::new();
     let mut add = |key, value, because: &str| found.push(Guessed { key, value, because: because.to_owned() });
@@ -127,7 +127,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// What `init` writes.
+/// The output of `init`.
 fn site_file_text(app: &str, said: Option<&str>, guess: &Guess) -> String {
     let www = match said.or_else(|| guess.pages.as_ref().map(|pages| pages.folder.as_str())) {
         Some(www) => format!("www = {:<33} # what your build writes, relative to this file", quoted(www)),

@@ -28,7 +28,7 @@ const PLACE_MEANT: &str = "--yes";
 /// The sentence about a purge, in place of the command that restores.
 const NO_WAY_BACK: &str = "with --purge it cannot be restored";
 
-/// What is deleted or restored.
+/// The thing to delete or restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     App(Option<AppName>),
@@ -207,7 +207,7 @@ fn foreseen_text(report: &PlaceDeleteReport) -> String {
     }
 }
 
-/// What a purge removed.
+/// The result of a purge.
 fn purged_line(purged: &PurgeReport) -> String {
     if let Some(version) = purged.unreadable.first() {
         let short = version.short();

@@ -19,7 +19,7 @@ use crate::report::{byte_text, time_text};
 use crate::sse;
 use crate::terminal::{self, escaped};
 
-/// How long the edge may be silent: it says every 15 seconds that it is there.
+/// Longest silence of the edge, which sends a keep-alive every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -181,7 +181,7 @@ fn line_text(style: Style, line: &LogLine) -> String {
     )
 }
 
-/// What an instance wrote as a person reads it: when, who, and the line.
+/// Output of an instance for a person: time, name, and the line.
 fn instance_line_text(style: Style, line: &InstanceLine) -> String {
     let mut who = format!("{}/{}", escaped(&line.node), escaped(&line.instance));
     if !line.version.is_empty() {

@@ -207,7 +207,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     }
 }
 
-/// What stands for `dev` where there is no edge.
+/// The stand-in for `dev` without an edge.
 #[cfg(not(unix))]
 mod dev {
     use crate::args::DevArgs;
@@ -311,7 +311,7 @@ fn negated_flag(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     Some(format!("--no-{}", nearest(typed, negated)?))
 }
 
-/// What clap says of a mistake as one line: its first paragraph, which may list what is missing below its first line.
+/// The error of clap as one line: its first paragraph, which may list what is missing below its first line.
 fn first_paragraph(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();

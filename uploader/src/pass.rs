@@ -1,6 +1,6 @@
-//! What opens the edge: a token as it was given, or one that a login and its password were exchanged for.
+//! Credentials of the edge: a given token, or one that a login and its password were exchanged for.
 //!
-//! What an exchange gave is kept in the folder for the state of the person's programs, so that not every command logs
+//! The result of an exchange is stored in the state folder of the person's programs, so that not every command logs
 //! in: one file for each address, login, CA and place that the login comes from, so that what one project's `.env`
 //! opens, another one's does not. Where nothing can be kept, as often in CI, each command logs in for itself.
 
@@ -23,7 +23,7 @@ const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
 /// A token that ends so soon is not begun with: the request must arrive, too.
 const LEFT_S_MIN: u64 = 10;
 
-/// What opens the edge.
+/// A credential of the edge.
 #[derive(Debug)]
 pub(crate) enum Pass {
     /// A token that was given.
@@ -41,7 +41,7 @@ pub(crate) struct Login {
     current: Mutex<Option<Session>>,
 }
 
-/// What an exchange gave.
+/// The result of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     access_token: Secret,

@@ -1,4 +1,4 @@
-//! What a person sees on stderr while a command works: bars on a terminal, plain lines elsewhere.
+//! Progress on stderr while a command works: bars on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,12 +10,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::report::byte_text;
 use crate::terminal;
 
-/// How often a plain line tells how far an upload is.
+/// Interval of plain lines about the progress of an upload.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
-/// How often a bar moves by itself, to show that the command is alive.
+/// Interval at which a bar moves by itself, to show that the command is alive.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How text is marked on a terminal.
+/// The style of text on a terminal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     has_colours: bool,
@@ -38,17 +38,17 @@ impl Style {
         }
     }
 
-    /// What went well.
+    /// Success.
     pub(crate) fn good(self, text: &str) -> String {
         self.marked("1;32", text)
     }
 
-    /// What went wrong.
+    /// Failure.
     pub(crate) fn bad(self, text: &str) -> String {
         self.marked("1;31", text)
     }
 
-    /// What matters less.
+    /// Less important text.
     pub(crate) fn dim(self, text: &str) -> String {
         self.marked("2", text)
     }
@@ -59,7 +59,7 @@ impl Style {
     }
 }
 
-/// How much is said.
+/// The volume of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Volume {
     /// Mistakes and warnings.
@@ -73,7 +73,7 @@ pub(crate) enum Volume {
 /// Tells what a command does; a clone tells it in the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    /// How text is marked on stderr.
+    /// The style of text on stderr.
     pub(crate) style: Style,
     volume: Volume,
     has_bars: bool,
@@ -211,7 +211,7 @@ impl Drop for Working<'_> {
 #[derive(Debug)]
 pub(crate) struct Sending<'p> {
     progress: &'p Progress,
-    /// How far it is, for those that send.
+    /// Its progress, for uploads.
     pub(crate) sent: Arc<Sent>,
 }
 
@@ -221,7 +221,7 @@ impl Drop for Sending<'_> {
     }
 }
 
-/// How far an upload is.
+/// The progress of an upload.
 #[derive(Debug)]
 pub(crate) struct Sent {
     bar: ProgressBar,
@@ -242,7 +242,7 @@ impl Sent {
         self.tell();
     }
 
-    /// So many bytes went out; fewer than none where a try failed and they will go out again.
+    /// Adds sent bytes; negative if an attempt failed and they will be sent again.
     pub(crate) fn add_bytes(&self, bytes: i64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         self.tell();
@@ -266,7 +266,7 @@ impl Sent {
     }
 }
 
-/// How many bytes a second that was.
+/// The rate in bytes a second.
 pub(crate) fn rate_text(bytes: u64, time: Duration) -> String {
     let milliseconds = time.as_millis().max(1);
     let rate = u128::from(bytes) * 1_000 / milliseconds;

@@ -21,24 +21,24 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The folder that is pushed where nobody says another.
 pub(crate) const WWW: &str = "www";
 
-/// What the working folder says.
+/// The settings of the working folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Project {
     /// The folder that holds `devanture.toml`, or would.
     pub(crate) folder: PathBuf,
-    /// What `--root` names: the folder that everything which the project names stays in.
+    /// The folder of `--root`, which contains everything that the project names.
     pub(crate) root: Option<PathBuf>,
     /// The name of `devanture.toml` as the person knows it.
     pub(crate) file_name: String,
-    /// What it says, with its overlays laid over it; nothing where there is none.
+    /// Its content under its overlays; empty if it does not exist.
     pub(crate) site: SiteFile,
     /// Whether there is one.
     pub(crate) exists: bool,
     /// Whether it has several apps, of which `site` is one.
     pub(crate) is_one_of_several: bool,
-    /// What `.env` says.
+    /// The content of `.env`.
     pub(crate) dotenv: BTreeMap<String, String>,
-    /// What `.env.APP` says, where the app is known.
+    /// The content of `.env.APP`, if the app is known.
     pub(crate) app_dotenv: BTreeMap<String, String>,
 }
 
@@ -156,7 +156,7 @@ impl Project {
         Ok(found)
     }
 
-    /// What the file `name` beside `devanture.toml` says; nothing where there is none.
+    /// The content of the file `name` beside `devanture.toml`; empty if it does not exist.
     ///
     /// # Errors
     /// `bad_config` where it cannot be read.
@@ -165,7 +165,7 @@ impl Project {
         read_dotenv(&self.folder.join(name), &self.boundary()?)
     }
 
-    /// What a file of the working folder sets.
+    /// Settings of a file of the working folder.
     fn read_own(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
         // The working folder need not be that of `devanture.toml`, nor lie within --root.
         let boundary = Boundary::new(Path::new(""), self.root.as_deref());
@@ -276,7 +276,7 @@ impl Project {
     }
 }
 
-/// What a file of settings says; nothing where there is none.
+/// The content of a file of settings; empty if it does not exist.
 fn read_dotenv(path: &Path, boundary: &Boundary) -> Result<BTreeMap<String, String>, Failure> {
     // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
     let bytes = if path.is_file() { boundary.read(path, FILE_BYTES_MAX)? } else { None };
@@ -310,7 +310,7 @@ fn without_dot(path: PathBuf) -> PathBuf {
     }
 }
 
-/// The text of the file at `path`, or nothing where there is no file.
+/// The text of the file at `path`, or `None` if it does not exist.
 ///
 /// # Errors
 /// `bad_config` where it cannot be read, or is no text.

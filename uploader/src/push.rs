@@ -30,14 +30,14 @@ use crate::walk::{Folders, Scan};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";
-/// How often a folder that changes while it is sent is scanned again.
+/// Most scans of a folder that changes while it is sent.
 const SCANS_MAX: u32 = 3;
-/// How long a push that failed may ask what is live, to end with the right sentence.
+/// Longest request of a failed push for the live version, to end with the right sentence.
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Shortest upload whose rate is printed.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 
-/// What is known of the live version.
+/// The live version, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Live {
     /// Nobody was asked yet.
@@ -61,7 +61,7 @@ pub(crate) struct Push<'c> {
     steps: Vec<Step>,
 }
 
-/// How an upload ended.
+/// The outcome of an upload.
 enum Uploaded {
     All,
     /// A file was no longer what it was when it was scanned.
@@ -385,7 +385,7 @@ impl<'c> Push<'c> {
         let mut report = edge.push_archive(place, (file, bytes, archive.1), &query, &sending.sent).await?;
         self.is_archive_sent = false;
         drop(sending);
-        // The edge tells of the upload what it took, which says more.
+        // The edge reports what it took of the upload, which is more precise.
         if !report.steps.iter().any(|step| step.name == "upload") {
             self.done("upload", byte_text(bytes), begun);
         }

@@ -1,4 +1,4 @@
-//! What a command says at its end, for a person and as one line of JSON.
+//! Reports at the end of a command, for a person and as one line of JSON.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status
 pub(crate) struct Output {
     /// Whether JSON is wanted.
     pub(crate) is_json: bool,
-    /// How text is marked on stdout.
+    /// The style of text on stdout.
     pub(crate) style: Style,
 }
 
@@ -74,11 +74,11 @@ impl Output {
 /// Whether some output could not be written, as on a full disk.
 static IS_UNWRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// What to say where something could not be written that somebody waits for.
+/// The failure if required output could not be written.
 pub(crate) fn unwritten() -> Option<Failure> {
     IS_UNWRITTEN.load(Ordering::Relaxed).then(|| {
         Failure::new(Code::Internal, "The result could not be printed: stdout cannot be written.")
-            .hint("it was done all the same; `devanture status` and `devanture history` tell of it")
+            .hint("it was done all the same; see `devanture status` and `devanture history`")
     })
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
     lines
 }
 
-/// How the settings differ from those that a version was live with.
+/// The difference of the settings from those that a version was live with.
 fn settings_lines(difference: &SettingsDifference, id: &str, again: &Again) -> Vec<String> {
     let SettingsDifference { was, now, .. } = difference;
     if !difference.kept {
@@ -197,7 +197,7 @@ fn settings_lines(difference: &SettingsDifference, id: &str, again: &Again) -> V
     }
 }
 
-/// How a live version is damaged, and what to do.
+/// The damage of a live version, and what to do.
 fn damage_text(damage: &Damage) -> String {
     let version = damage.version.map_or_else(|| "what should be live".to_owned(), |version| version.short());
     if let Some(error) = &damage.error {
@@ -274,7 +274,7 @@ pub(crate) fn place_lines(places: &[PlaceStatus]) -> Vec<String> {
         .collect()
 }
 
-/// What a step says at its end.
+/// The text of a step at its end.
 pub(crate) fn step_text(style: Style, step: &Step) -> String {
     let detail = match (step.state, step.detail.as_str()) {
         (StepState::Failed, "") => "failed",

@@ -24,7 +24,7 @@ use crate::progress::Style;
 use crate::report::counted;
 use crate::rules::RuleFiles;
 
-/// What no program sends in a path as it is.
+/// Characters that no program sends in a path unencoded.
 const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 /// Fields that say what is wanted.
 const WANTED: [&str; 3] = ["accept", "sec-fetch-dest", "sec-fetch-mode"];
@@ -69,13 +69,13 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
     }
     if findings > 0 {
         let count = counted(findings as u64, "finding");
-        context.progress.note(&format!("the rules have {count}: `devanture check` tells of them"));
+        context.progress.note(&format!("the rules have {count}: `devanture check` lists them"));
     }
     context.output.write(&value, || lines);
     Ok(())
 }
 
-/// What is asked.
+/// The request.
 struct Question {
     method: String,
     path: String,
@@ -86,7 +86,7 @@ struct Question {
     is_browsers: bool,
 }
 
-/// What is asked, where something is, and the folder that was named.
+/// The request, if any, and the named folder.
 fn question(args: &RoutesArgs) -> Result<(Option<Question>, Option<PathBuf>), Failure> {
     let usage = |message: String, hint: &str| Failure::new(Code::Usage, message).hint(hint);
     let Some(text) = &args.path else { return Ok((None, None)) };

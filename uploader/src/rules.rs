@@ -54,7 +54,8 @@ impl RuleFiles {
         rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at)
     }
 
-    /// What the manifest and these files keep from visitors; `None` if that is too much to be compared with paths.
+    /// Paths that the manifest and these files keep from visitors; `None` if that is too much to be compared with
+    /// paths.
     pub(crate) fn restricted(&self, manifest: &Manifest) -> Option<RestrictedPaths> {
         RestrictedPaths::of(manifest, self.redirects.as_deref(), self.headers.as_deref(), rules_max())
     }
@@ -101,7 +102,7 @@ fn rules_max() -> usize {
 /// # Errors
 /// `code` or `warnings`, with everything that was found.
 pub(crate) fn judge(mut findings: Vec<Mistake>, code: Code, allows_doubts: bool) -> Result<Vec<Mistake>, Failure> {
-    // What must be mended comes first.
+    // Errors come first.
     findings.sort_by_key(|finding| finding.weight == Weight::Doubt);
     let mistakes = findings.iter().filter(|finding| finding.weight == Weight::Mistake).count();
     let doubts = findings.len() - mistakes;

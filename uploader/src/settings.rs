@@ -1,4 +1,5 @@
-//! Settings: flags, then the environment, then `.env.APP`, then `.env`, then `devanture.toml`; and which of them may go together.
+//! Settings: flags, then the environment, then `.env.APP`, then `.env`, then `devanture.toml`; and which of them may go
+//! together.
 //!
 //! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
 
@@ -103,9 +104,9 @@ impl Name {
 /// A setting and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting<T> {
-    /// What it is.
+    /// The value.
     pub(crate) value: T,
-    /// Who said so.
+    /// Its source.
     pub(crate) source: Source,
 }
 
@@ -132,7 +133,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What opens an edge.
+/// A credential of an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credential {
     /// A token.
@@ -154,12 +155,12 @@ pub(crate) struct LoginAccess {
     pub(crate) state_folder: Option<PathBuf>,
 }
 
-/// What is needed to speak with an edge.
+/// Settings to talk to an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EdgeAccess {
     /// The address, without a final slash.
     pub(crate) url: Url,
-    /// What opens it.
+    /// Its credential.
     pub(crate) credential: Credential,
     /// A PEM file to trust beside the system's.
     pub(crate) ca: Option<PathBuf>,
@@ -237,7 +238,7 @@ impl Settings {
         }
     }
 
-    /// Which app is meant.
+    /// The app.
     ///
     /// # Errors
     /// `usage` where nobody said it, or where it is no name.
@@ -253,7 +254,7 @@ impl Settings {
         self.parsed(Name::App)
     }
 
-    /// Which environment is meant.
+    /// The environment.
     ///
     /// # Errors
     /// `usage` where it is no name.
@@ -277,11 +278,11 @@ impl Settings {
         }
     }
 
-    /// What is needed to speak with the edge.
+    /// Settings to talk to the edge.
     ///
     /// # Errors
-    /// `untrusted_source` where a token of the person or the machine would go to an address, or be trusted to a CA, that
-    /// a file of the project names; `usage` where something is missing or cannot be read.
+    /// `untrusted_source` where a token of the person or the machine would go to an address, or be trusted to a CA,
+    /// that a file of the project names; `usage` where something is missing or cannot be read.
     pub(crate) fn edge_access(&self) -> Result<EdgeAccess, Failure> {
         let url = self.texts.get(&Name::Url).ok_or_else(|| {
             Failure::new(Code::Usage, "Where the edge is, is not said.")
@@ -297,7 +298,8 @@ impl Settings {
         })
     }
 
-    /// What opens the edge: of a token and a login the one from the stronger source, the token where both have the same.
+    /// The credential of the edge: of a token and a login the one from the stronger source, the token where both have
+    /// the same.
     fn credential(&self, others: &[(Name, Option<&Setting<String>>)]) -> Result<Credential, Failure> {
         let text = |name| self.texts.get(&name);
         match (text(Name::Token), text(Name::Login), text(Name::Password)) {

@@ -11,7 +11,7 @@ use crate::settings::{EdgeAccess, LoginAccess};
 
 /// Most bytes of such a file.
 const BYTES_MAX: u64 = 64 * 1024;
-/// How long another command's exchange is waited for, …
+/// Longest wait for another command's exchange, …
 const LOCK_TIME_MAX: Duration = Duration::from_secs(20);
 /// … and how often it is looked whether it is over.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
@@ -49,7 +49,7 @@ impl Store {
         self.folder.join(format!("{}.{ending}", self.name))
     }
 
-    /// What is kept; `None` if it cannot be read, or could be read by others.
+    /// The stored session; `None` if it cannot be read, or could be read by others.
     pub(crate) fn read(&self) -> Option<Session> {
         let file = File::open(self.path("json")).ok()?;
         if !is_private(&file) {

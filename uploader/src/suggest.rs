@@ -1,4 +1,4 @@
-//! What somebody may have meant who typed the name of an environment or an alias that is not there.
+//! Suggestions for mistyped names of environments and aliases.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::settings::Source;
 
-/// How long a failure may wait for its hint.
+/// Longest wait of a failure for its hint.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The environment or alias that `typed` is most likely a slip of; `None` if there is one of that name.

@@ -291,7 +291,7 @@ fn side_text(side: &DiffSide) -> String {
     if side.version.is_some() && is_id { id } else { format!("{id} ({})", side.named) }
 }
 
-/// What those load whose browsers have the earlier version as dictionaries, where that is less.
+/// Bytes for browsers that have the earlier version as dictionaries, if they are fewer.
 fn with_dictionaries(visitors: &VisitorLoad) -> String {
     let less = visitors.with_dictionaries.filter(|bytes| *bytes < visitors.load.bytes);
     less.map_or_else(String::new, |bytes| format!(" ({} with dictionaries)", byte_text(bytes)))

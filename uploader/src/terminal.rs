@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 
 pub(crate) use devanture_config::plain_text::{escaped, json};
 
-/// How a mark begins.
+/// The start of an escape sequence.
 static MARK: LazyLock<String> = LazyLock::new(|| {
     let [one, two] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
     format!("\u{1b}{one:016x}{two:016x}:")
 });
-/// What ends a mark.
+/// The end of an escape sequence.
 const MARK_END: char = 'm';
 
 /// A mark for what follows, by the numbers of ECMA-48 §8.3.117 (`SGR`).

@@ -1,4 +1,5 @@
-//! Whom the client trusts: the system's CAs, those of the file that `DEVANTURE_CA` names, and its certificates as they are.
+//! Whom the client trusts: the system's CAs, those of the file that `DEVANTURE_CA` names, and its certificates as they
+//! are.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,8 +18,8 @@ use crate::exit::Failure;
 
 /// Most bytes of a file of certificates; the bundles of systems have a quarter of a megabyte.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// How webpki names a CA's certificate that a server shows as its own. Its type is not within reach from here; under
-/// another name the certificate would be refused, which is safe.
+/// The error of webpki for a CA's certificate that a server shows as its own. Its type is not within reach from here;
+/// under another name the certificate would be refused, which is safe.
 const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
 
 /// Whether a certificate was refused because it is a CA's and a server's in one; it is taken where it is named.
@@ -26,7 +27,7 @@ pub(crate) fn is_ca_as_server(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(why) if why.to_string() == CA_AS_SERVER)
 }
 
-/// How to speak TLS where `path` names a PEM file to trust.
+/// The TLS configuration, with the PEM file `path` to trust.
 ///
 /// # Errors
 /// `usage` where the file cannot be read, holds no certificate or holds one that cannot be taken.

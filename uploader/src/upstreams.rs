@@ -11,7 +11,7 @@ use crate::keeping::confirm;
 use crate::progress::Style;
 use crate::report::counted;
 
-/// What the edge is asked for a `--dry-run`.
+/// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 
 /// `upstreams`.
@@ -63,7 +63,7 @@ fn has_members(report: &UpstreamReport) -> bool {
     report.members.iter().any(|member| !matches!(member.wish, Some(MemberWish::Out | MemberWish::Drain)))
 }
 
-/// What came of a change: a word, and the rest.
+/// The result of a change: a word, and the rest.
 fn changed(args: &MemberArgs, wish: MemberWish, report: &UpstreamReport) -> (&'static str, String) {
     let (name, address) = (&args.name, &args.address);
     match wish {

@@ -39,11 +39,11 @@ const DEPTH_MAX: usize = 256;
 pub(crate) struct FoundFile {
     /// Where it is.
     pub(crate) path: FilePath,
-    /// What it holds.
+    /// Its content.
     pub(crate) hashed: Hashed,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     /// The files by their paths in the bundle.
@@ -70,7 +70,7 @@ impl Scan {
         self.files.values().fold(0, |sum, file| sum.saturating_add(file.hashed.bytes))
     }
 
-    /// How many files there are, and how many bytes they have.
+    /// Numbers of files and bytes.
     pub(crate) fn text(&self) -> String {
         let of = |count, bytes| format!("{}, {}", counted(count, "file"), byte_text(bytes));
         let pages = || of(self.files.len() as u64, self.page_bytes());
@@ -82,10 +82,10 @@ impl Scan {
     }
 }
 
-/// Which files a walk reads.
+/// The files that a walk reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// None where anything is refused, since nothing can be sent then.
+    /// Empty if anything is refused, since nothing can be sent then.
     OnlySound,
     /// All that are not refused themselves.
     All,
@@ -167,7 +167,8 @@ impl Walk {
         }
     }
 
-    /// Walks `folder`, which has no link in its path; `relative` is how it was reached; `above` is every folder on the way.
+    /// Walks `folder`, which has no link in its path; `relative` is how it was reached; `above` is every folder on the
+    /// way.
     fn folder(&mut self, folder: &Path, relative: &str, above: &mut Vec<PathBuf>) {
         if self.is_apart(folder) {
             return;

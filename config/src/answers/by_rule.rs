@@ -1,4 +1,4 @@
-//! What redirects and rewrites make of a request.
+//! Applies redirects and rewrites to a request.
 
 use super::decide::{Asked, PATH_BYTES_MAX, Page, Who, by_method, decided, kept_out, refused, sent_on};
 use super::end::{BackendTo, Decided, End, Refused};
@@ -12,7 +12,7 @@ use crate::rules::redirect::Filled;
 use crate::target::{self, Target};
 
 impl Site<'_> {
-    /// What the first rule says that applies, if it comes before the files or there is no file.
+    /// The result of the first rule that applies, if it comes before the files or there is no file.
     pub(super) fn by_rule(&self, asked: &Asked<'_>, path: &str, notes: &mut Notes) -> Option<Decided> {
         let sent = parameters(asked.query);
         for (number, rule) in self.rules.redirects.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What answers one request: decided as the edge's `handler` decides it, and noted on the way.
+//! Decides the answer to one request as the edge's `handler` does, with notes on the way.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(super) const PATH_BYTES_MAX: usize = 65_536;
 /// Endings of files that may be encodings of another.
 const CODINGS: [&str; 3] = [".br", ".gz", ".zst"];
 
-/// What is known of the sender of a request.
+/// Known properties of the sender of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Who<'q> {
     /// Nothing: any visitor.
@@ -29,7 +29,7 @@ pub(super) enum Who<'q> {
     Known(&'q Request<'q>),
 }
 
-/// What is asked.
+/// The request.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'q> {
     /// The path as it is sent.
@@ -81,7 +81,7 @@ impl<'q> Asked<'q> {
 }
 
 impl Site<'_> {
-    /// What answers: the edge's own paths, then routes, then what the site says of its paths, then files.
+    /// The answer: by the edge's own paths, then routes, then what the site says of its paths, then files.
     pub(super) fn decide(&self, asked: &Asked<'_>, notes: &mut Notes) -> Decided {
         if let Some(decided) = self.at_the_door(asked, notes) {
             return decided;
@@ -216,7 +216,7 @@ impl Site<'_> {
         decided(Stage::Spelling, None, End::Redirect { status, location: with_query(to, asked.query) })
     }
 
-    /// What answers `path`, which is normal and decoded, and no route's.
+    /// The answer for `path`, which is normal and decoded, and no route's.
     fn at(&self, asked: &Asked<'_>, path: &str, notes: &mut Notes) -> Decided {
         notes.passed(Stage::Spelling, Stands::Nowhere, || "it is written in its normal form".to_owned());
         if let Some(guard) = self.guard(asked, path) {
@@ -261,7 +261,7 @@ impl Site<'_> {
         });
     }
 
-    /// What answers where there is no file: the page of an application, for who navigates there; else the nearest page
+    /// The answer where there is no file: the page of an application, for who navigates there; else the nearest page
     /// that says so, seen from `wanted`.
     pub(super) fn missing(
         &self,

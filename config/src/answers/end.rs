@@ -33,7 +33,7 @@ impl Request<'_> {
     }
 }
 
-/// How a request ends.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// A backend is asked.
@@ -50,13 +50,13 @@ pub enum End {
         /// The status.
         status: u16,
     },
-    /// Which methods there are: 204.
+    /// The allowed methods: 204.
     Methods,
     /// 404, without a page of the site.
     Nothing,
     /// The edge itself.
     Own(OwnPath),
-    /// What a page of an origin that `cors` names may do: 204, in place of a backend.
+    /// A preflight of an origin that `cors` names: 204, in place of a backend.
     Preflight,
     /// The visitor is sent elsewhere.
     Redirect {
@@ -69,7 +69,7 @@ pub enum End {
     Refused(Refused),
 }
 
-/// Which backend is asked.
+/// The backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendTo {
     /// The one that a route leads to, by its number in the order in which routes are asked.
@@ -107,12 +107,12 @@ impl Refused {
     }
 }
 
-/// What was decided, and which rule led there.
+/// The decision, and the rule that led to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// How it ends.
+    /// The outcome.
     pub end: End,
-    /// Which part of the way it ends at.
+    /// The stage at which it ends.
     pub stage: Stage,
     /// The rule that led there, by its number.
     pub rule: Option<usize>,

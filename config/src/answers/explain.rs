@@ -14,9 +14,9 @@ use crate::site_toml::{Declared, HostRule, NotFound, Route, RouteTo, Serving, Up
 /// Why a request is answered as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was decided.
+    /// The decision.
     pub decided: Decided,
-    /// What was asked on the way, in order; the last one answers.
+    /// The stages on the way, in order; the last one answers.
     pub notes: Vec<Note>,
     /// The rules that change the fields of the answer, in order, by their numbers.
     pub fields: Vec<usize>,
@@ -24,7 +24,7 @@ pub struct Explanation {
     pub cors: Option<String>,
 }
 
-/// What a route takes that the bundle could answer.
+/// Paths of the bundle that a route takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shadowed {
     /// Files that no visitor gets, by their numbers.
@@ -34,7 +34,7 @@ pub struct Shadowed {
 }
 
 impl Site<'_> {
-    /// What answers `request`, and why.
+    /// Explains the answer to `request`.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
         let mut notes = Notes::kept();
@@ -100,7 +100,7 @@ impl Site<'_> {
         self.rules.headers.get(number)
     }
 
-    /// What holds in the environment.
+    /// The settings of the environment.
     #[must_use]
     pub const fn serving(&self) -> &Serving {
         &self.serving
@@ -152,7 +152,7 @@ impl Site<'_> {
         HostRule::of(route, &pool)
     }
 
-    /// What each route takes that the bundle could answer, in the order of [`Site::routes`].
+    /// Paths of the bundle that each route takes, in the order of [`Site::routes`].
     #[must_use]
     pub fn shadowed(&self) -> Vec<Shadowed> {
         let mut all = vec![Shadowed::default(); self.routes.len()];
@@ -199,7 +199,7 @@ impl Site<'_> {
     }
 }
 
-/// Which files rewrites may give to other paths.
+/// Files that rewrites may serve at other paths.
 #[derive(Debug, Default)]
 struct Rewrites {
     files: BTreeSet<u32>,

@@ -1,4 +1,4 @@
-//! What is noted while an answer is decided, for who wants to know why it is this one.
+//! Notes taken while an answer is decided, which explain it.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::rules::At;
 /// Most notes that are kept of one stage.
 const STAGE_NOTES_MAX: usize = 20;
 
-/// What is asked on the way to an answer, in this order; the first that has one gives it.
+/// The stages on the way to an answer, in this order; the first that has one gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
@@ -21,7 +21,7 @@ pub enum Stage {
     Routes,
     /// The one normal form of a path.
     Spelling,
-    /// Who may see it.
+    /// Access.
     Access,
     /// Rules that go before files.
     ForcedRules,
@@ -29,7 +29,7 @@ pub enum Stage {
     Files,
     /// Rules that apply where no file is.
     Rules,
-    /// What answers where nothing else does.
+    /// The last resort.
     NotFound,
 }
 
@@ -64,10 +64,10 @@ pub enum Stands {
     Key(String),
 }
 
-/// What was looked at, and what came of it.
+/// A stage and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Which part of the way.
+    /// The stage.
     pub stage: Stage,
     /// Whether it gives the answer.
     pub answers: bool,

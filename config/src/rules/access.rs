@@ -1,4 +1,4 @@
-//! Who may see a path: HTTP's basic authentication (RFC 7617).
+//! Access to paths: HTTP's basic authentication (RFC 7617).
 
 use super::headers::User;
 use crate::fields::trimmed;

@@ -1,8 +1,8 @@
-//! What only shows when all rules are looked at together: circles, rules that never apply, rewrites that nobody allowed.
+//! Checks of all rules together: loops, rules that never apply, rewrites that are not allowed.
 //!
-//! What a provider accepts in its files stays a doubt, since a site that works there shall work here; what is certain to
-//! be wrong in a table of `devanture.toml` is a mistake. The work is bounded: of many thousands of rules with names and
-//! stars some may be looked at alone.
+//! What a provider accepts in its files stays a doubt, since a site that works there shall work here; what is certain
+//! to be wrong in a table of `devanture.toml` is a mistake. The work is bounded: of many thousands of rules with names
+//! and stars some may be looked at alone.
 
 mod hosts;
 mod index;
@@ -21,8 +21,8 @@ use crate::mistake::Mistake;
 use crate::reader::nearest;
 use crate::site_toml::{Route, Serving};
 
-/// Looks for what the rules of one environment do to each other, to its routes and to its files; `has_file` says whether
-/// a decoded path, as a visitor asks for it, is answered by a file.
+/// Looks for what the rules of one environment do to each other, to its routes and to its files; `has_file` says
+/// whether a decoded path, as a visitor asks for it, is answered by a file.
 #[must_use]
 pub fn check(rules: &RuleSet, serving: &Serving, has_file: &dyn Fn(&str) -> bool) -> Vec<Mistake> {
     let mut findings = Findings::default();
@@ -110,7 +110,7 @@ fn lies_under(pattern: &Pattern, route: &Route) -> bool {
     begins && (is_folder || (ending == Ending::Exact && own.all(|rest| *rest == Segment::Text(Box::default()))))
 }
 
-/// What a rule that is no redirect answers with: a file that is there, or an upstream that was declared.
+/// The target of a rewrite: an existing file, or a declared upstream.
 fn target(rule: &Redirect, serving: &Serving, has_file: &dyn Fn(&str) -> bool, findings: &mut Findings) {
     if rule.is_redirect() || rule.is_unknowable {
         return;

@@ -14,9 +14,9 @@ pub struct HeaderRule {
     pub at: At,
     /// Which paths.
     pub path: Pattern,
-    /// What it does, in order.
+    /// Its changes, in order.
     pub changes: Vec<Change>,
-    /// Who may see these paths; everybody where it is empty.
+    /// Users who may see these paths; everybody if it is empty.
     pub users: Vec<User>,
     /// Whether a `Cache-Control` of it holds for pages and service workers too.
     pub force: bool,
@@ -24,7 +24,7 @@ pub struct HeaderRule {
     pub joins: bool,
 }
 
-/// What a rule does with one field.
+/// The change of one field by a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Takes it away.

@@ -1,4 +1,4 @@
-//! What `_redirects` and `_headers` have in common in everybody's meaning: lines, fields, and how findings name them.
+//! Shared by `_redirects` and `_headers` of all providers: lines, fields, and how findings name them.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::mistake::Weight;
 const FIELDS_MAX: usize = 500;
 /// Findings of each weight reported for one file: nobody reads more, and a hostile file has millions of lines.
 const FINDINGS_MAX: usize = 1_000;
-/// How much of a text that may have any length a finding repeats, in characters.
+/// Most characters of a text that a finding quotes.
 const QUOTED_CHARS_MAX: usize = 80;
 
 /// The lines that say something, trimmed, with their numbers from 1.
@@ -137,7 +137,7 @@ pub(super) struct Block<'t> {
     pub(super) path: &'t str,
     /// Names in lower case; one without a value is removed.
     pub(super) fields: Vec<(String, Option<String>)>,
-    /// Who may see these paths.
+    /// Users who may see these paths.
     pub(super) users: Vec<User>,
     /// Whether no line stands under its path.
     pub(super) is_bare: bool,

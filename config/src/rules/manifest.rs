@@ -17,10 +17,10 @@ pub fn tables_checked<'m>(manifest: &'m Manifest, environment: &'m str) -> Vec<&
     std::iter::once(environment).chain(preview).collect()
 }
 
-/// Reads and checks the rules that `manifest` has in `environment`, its name or `preview`; `redirects` and `headers` are
-/// the bytes of its rule files, where it holds them.
+/// Reads and checks the rules that `manifest` has in `environment`, its name or `preview`; `redirects` and `headers`
+/// are the bytes of its rule files, where it holds them.
 ///
-/// What cannot be read is left out of the rules, and said. `site_file` and `at` tell where the tables stand.
+/// Invalid rules are left out, and reported. `site_file` and `at` tell where the tables stand.
 #[must_use]
 pub fn of_manifest(
     manifest: &Manifest,

@@ -1,4 +1,4 @@
-//! What a site says about its paths beyond files: redirects, rewrites, fields of answers, caching, access.
+//! Rules of a site about its paths: redirects, rewrites, header fields, caching, access.
 //!
 //! Rules come in several forms: the files `_redirects` and `_headers` in the meaning of Netlify or Cloudflare, and the
 //! tables of `devanture.toml`. Each form is read by a file of its own here, and all come out as one [`RuleSet`], which
@@ -72,10 +72,10 @@ pub struct RuleSet {
     pub redirects_have_fields: bool,
 }
 
-/// What rules are read from.
+/// The sources of rules.
 #[derive(Clone, Copy)]
 pub struct Sources<'s> {
-    /// What `devanture.toml` says for the environment.
+    /// The settings of `devanture.toml` for the environment.
     pub serving: &'s Serving,
     /// Whose meaning the files have.
     pub meaning: Rules,
@@ -109,12 +109,12 @@ pub enum RuleTable {
 pub struct Findings(pub Vec<Mistake>);
 
 impl Findings {
-    /// What cannot be read or meant.
+    /// Errors: text that cannot be parsed or meant.
     pub fn mistake(&mut self, at: &At, message: impl Into<String>, hint: Option<&str>) {
         self.add(at, Weight::Mistake, message.into(), hint);
     }
 
-    /// What may not mean what it says: what the provider itself accepts, or drops without a word.
+    /// Warnings: text that the provider itself accepts, or silently drops.
     pub fn doubt(&mut self, at: &At, message: impl Into<String>, hint: Option<&str>) {
         self.add(at, Weight::Doubt, message.into(), hint);
     }
@@ -178,7 +178,8 @@ fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
     rules.headers.retain(|rule| has_room(&rule.path, &rule.at));
 }
 
-/// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one answer may get them all.
+/// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one answer may get them
+/// all.
 fn limit_field_names(rules: &mut RuleSet, findings: &mut Findings) {
     let mut names: BTreeSet<String> = BTreeSet::new();
     rules.headers.retain(|rule| {

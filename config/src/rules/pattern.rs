@@ -69,7 +69,7 @@ pub enum Segment {
     Text(Box<str>),
 }
 
-/// What may come after the segments of a pattern.
+/// The tail of a pattern after its segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// A slash and then anything, which is captured.
@@ -102,7 +102,7 @@ pub enum BadPattern {
     TooLong,
 }
 
-/// What a pattern captured, by name; the values are decoded.
+/// Captures of a pattern, by name; the values are decoded.
 pub type Captures<'a> = Vec<(&'a str, &'a str)>;
 
 impl Pattern {
@@ -206,7 +206,7 @@ impl Pattern {
         names
     }
 
-    /// What it captures of `path`, which is normal and decoded, on `host`, which is in lower case; `None` if it does
+    /// Its captures of `path`, which is normal and decoded, on `host`, which is in lower case; `None` if it does
     /// not match.
     #[must_use]
     pub fn matches<'a>(&'a self, host: &'a str, path: &'a str) -> Option<Captures<'a>> {

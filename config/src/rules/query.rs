@@ -1,4 +1,4 @@
-//! What a request's query is, and whether it is the one that a rule asks for.
+//! Matches the query of a request against that of a rule.
 
 use std::borrow::Cow;
 

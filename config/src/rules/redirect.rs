@@ -21,7 +21,7 @@ const UNSAFE: &AsciiSet =
 pub struct Redirect {
     /// Where it is written.
     pub at: At,
-    /// Which paths.
+    /// The paths.
     pub from: Pattern,
     /// What the query must be; nothing where any will do. Where something is said, the query must hold exactly these.
     pub query: Box<[QueryRule]>,
@@ -74,11 +74,11 @@ impl Redirect {
 pub struct QueryRule {
     /// Its name, decoded.
     pub name: String,
-    /// What it must be.
+    /// Its expected value.
     pub value: QueryValue,
 }
 
-/// What a parameter must be.
+/// The expected value of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueryValue {
     /// Anything, captured under this name.
@@ -97,7 +97,7 @@ pub struct Target {
     beside: Option<Box<BesidePath>>,
 }
 
-/// What a target has beside its path.
+/// The parts of a target besides its path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct BesidePath {
     /// `https://host[:port]`, without a final slash; none for a path of the same site.

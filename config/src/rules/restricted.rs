@@ -55,7 +55,7 @@ impl RestrictedPaths {
         Some(restricted)
     }
 
-    /// How many rules and routes are compared with each path.
+    /// Most rules and routes that are compared with each path.
     #[must_use]
     pub fn count(&self) -> usize {
         self.patterns.len().saturating_add(self.routes.len())

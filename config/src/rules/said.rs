@@ -1,4 +1,4 @@
-//! What the tables of both providers' files have in common: how a finding is written down and compared.
+//! Shared by the tests of both providers' files: findings in tables, and their comparison.
 
 use super::Findings;
 use crate::mistake::Weight;
@@ -18,7 +18,7 @@ pub(super) fn assert_said(text: &str, findings: &Findings, expected: &[Said<'_>]
     assert!(matches, "{text}\nsaid {said:#?}\nexpected {expected:#?}");
 }
 
-/// What the first finding says to do.
+/// The hint of the first finding.
 pub(super) fn hint(findings: &Findings) -> &str {
     findings.0[0].hint.as_deref().unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use crate::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 const STATUSES: [u16; 8] = [301, 302, 303, 307, 308, 404, 410, 451];
 /// The longest time that `Cache-Control` can say, in seconds (RFC 9111 §1.2.2).
 const CACHE_SECONDS_MAX: u64 = 1 << 31;
-/// What a whole `Cache-Control` may be made of (RFC 9111 §5.2.2, RFC 5861, RFC 8246), and whether it wants a number.
+/// Directives of a whole `Cache-Control` (RFC 9111 §5.2.2, RFC 5861, RFC 8246), and whether each needs a number.
 const DIRECTIVES: [(&str, bool); 13] = [
     ("immutable", false),
     ("max-age", true),
@@ -34,14 +34,14 @@ const DIRECTIVES: [(&str, bool); 13] = [
 const CACHE_HINT: &str =
     "\"30s\", \"5m\", \"1h\", \"7d\", \"1y\", \"immutable\", \"revalidate\", \"no-store\", or a whole Cache-Control";
 
-/// What is wrong with one key of a table.
+/// An error of one key of a table.
 #[derive(Debug)]
 pub struct TableMistake {
     /// The key.
     pub key: &'static str,
-    /// What is wrong.
+    /// The error.
     pub message: String,
-    /// What to write instead.
+    /// The correction.
     pub hint: Option<String>,
 }
 
@@ -190,7 +190,7 @@ pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redire
     wrong.or(rule)
 }
 
-/// What a pattern takes as text, but nobody means as such.
+/// Text of a pattern that is valid, but that nobody means literally.
 fn check_from(from: &str, wrong: &mut Wrong) {
     let path = ["https://", "http://"].iter().find_map(|scheme| from.strip_prefix(scheme));
     let path = path.map_or(from, |rest| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What a rule makes of what its pattern captured: targets of redirects and values of fields.
+//! Templates with captures of a pattern: targets of redirects and values of fields.
 
 use std::fmt;
 
@@ -27,11 +27,12 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@')
     .remove(b'/');
-/// What a value in a query keeps: no `&`, `=`, `+` or `#` may come out of a capture.
+/// Characters kept in a value of a query: no `&`, `=`, `+` or `#` may come out of a capture.
 const QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 
-/// What a value of a field keeps: no separator of a list, a parameter or an attribute may come out of a capture.
+/// Characters kept in a value of a field: no separator of a list, a parameter or an attribute may come out of a
+/// capture.
 const FIELD: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 /// Longest that a template may become when it is filled, in bytes: a target may name a capture many times.
@@ -41,7 +42,7 @@ pub const FILLED_BYTES_MAX: usize = 8_192;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     text: Box<str>,
-    /// None where there is no place for a capture, as mostly.
+    /// Empty without placeholders, as usual.
     parts: Box<[Part]>,
 }
 

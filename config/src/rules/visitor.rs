@@ -1,4 +1,4 @@
-//! What rules ask about a visitor: the query, the language that is preferred, cookies.
+//! Visitor properties that rules depend on: the query, the preferred language, cookies.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ pub struct Visitor<'v> {
     pub cookie: Option<&'v [u8]>,
 }
 
-/// What a visitor prefers and sends, read once however many rules ask for it.
+/// The preferences and cookies of a visitor, parsed once for all rules.
 #[derive(Debug, Default)]
 pub struct Tastes<'v> {
     /// The tags that are liked best; of equal weight there may be several (RFC 9110 §12.5.4).

@@ -57,7 +57,7 @@ const IGNORED_MAX: usize = 10_000;
 /// The table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckTable {
-    /// What is not said.
+    /// Missing settings.
     pub ignore: Vec<Ignored>,
     /// Bytes of a file beyond which it is a mistake.
     pub file_bytes_max: Option<u64>,

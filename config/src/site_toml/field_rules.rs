@@ -1,4 +1,4 @@
-//! What a route changes in heads on their way.
+//! Changes that a route makes to the heads of messages.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const ROUTE_FIELDS_MAX: usize = 64;
 /// Longest value of a field that a route sets, in bytes.
 const ROUTE_FIELD_BYTES_MAX: usize = 8_192;
 
-/// What is changed in a head on its way.
+/// Changes of a head.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldRules {

@@ -21,7 +21,7 @@ const GUARDED: &str = "basic_auth";
 pub struct Layer {
     /// The environment that it is for; every one by default.
     pub place: Option<PlaceName>,
-    /// What it says.
+    /// Its content.
     pub serving: Serving,
     file: Arc<str>,
     lines: BTreeMap<String, ValueLines>,
@@ -99,7 +99,7 @@ pub enum Origin {
 pub struct Explained {
     /// Its key, such as `not_found`, `routes[0]` or `cache."/fonts/*"`.
     pub key: String,
-    /// What it is, as a manifest has it.
+    /// The value, as in a manifest.
     pub value: Value,
     /// Where it comes from.
     pub origin: Origin,
@@ -183,7 +183,7 @@ impl SiteFile {
         self.layers.first().map(|base| base.entry("server", "dir")).unwrap_or_default()
     }
 
-    /// What is the same in every environment.
+    /// Settings that are the same in every environment.
     fn explain_base(&self) -> Vec<Explained> {
         let Some(base) = self.layers.first() else { return Vec::new() };
         let text = |key: &str, value: Option<String>| {
@@ -201,7 +201,7 @@ impl SiteFile {
     }
 }
 
-/// What a layer says under one key: of a list each item, of a table each entry.
+/// The values of a layer under one key: of a list each item, of a table each entry.
 fn explained(layer: &Layer, key: &str, value: Value) -> BTreeMap<String, Explained> {
     let one = |key: String, value, at| Explained { key, value, origin: Origin::File(at) };
     match value {
@@ -223,7 +223,7 @@ fn explained(layer: &Layer, key: &str, value: Value) -> BTreeMap<String, Explain
     }
 }
 
-/// What holds where nobody says anything.
+/// The default.
 fn defaults(said: &[Explained], guessed: Option<Rules>) -> Vec<Explained> {
     let value_of = |key: &str| said.iter().find(|one| one.key == key).map(|one| &one.value);
     let mut all = Vec::new();
@@ -311,7 +311,7 @@ mod tests {
         parsed.unwrap_or_else(|mistakes| panic!("{mistakes}\n{base}"))
     }
 
-    /// What was explained put together again, without what holds by default.
+    /// The explained values put together again, without defaults.
     fn together(explained: &[Explained]) -> Serving {
         let mut whole = Map::new();
         for one in explained.iter().filter(|one| matches!(one.origin, Origin::File(_))) {

@@ -1,11 +1,11 @@
-//! What is wrong with one entry of a table, wherever it comes from: a file, or a manifest of the API.
+//! Errors of one entry of a table, from a file or from a manifest of the API.
 
 /// One thing that is wrong with an entry: at which key, and what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistaken {
     /// The key.
     pub key: &'static str,
-    /// What is wrong with it, as the rest of a sentence that begins with the key.
+    /// The error, as the rest of a sentence that begins with the key.
     pub message: String,
 }
 

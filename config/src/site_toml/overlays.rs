@@ -15,7 +15,7 @@ pub struct OverlayText<'t> {
     pub file: &'t str,
     /// The environment that its name has, which may be none.
     pub place: &'t str,
-    /// What it holds.
+    /// Its content.
     pub text: &'t str,
 }
 
@@ -87,14 +87,14 @@ impl SiteFile {
     }
 }
 
-/// What is wrong with an overlay beside a file of several apps.
+/// Errors of an overlay beside a file of several apps.
 fn of_no_app(overlay: &OverlayText<'_>) -> Mistake {
     let message = "it does not say which app it is for, and devanture.toml has several".to_owned();
     let hint = format!("write it in devanture.toml, below [apps.NAME.env.{}]", overlay.place);
     Mistake { file: overlay.file.to_owned(), line: 0, weight: Weight::Mistake, message, hint: Some(hint) }
 }
 
-/// What an overlay says; `site` is what it is laid over, as far as that can be read.
+/// The content of an overlay; `site` is the layer below it, as far as that can be read.
 fn layer(overlay: &OverlayText<'_>, site: Option<&SiteFile>) -> Result<Layer, Mistakes> {
     let place = overlay.place.parse::<PlaceName>().map_err(|error| {
         let message = format!("its name stands for no environment: {error}");

@@ -30,7 +30,7 @@ pub enum ListenOn {
     Socket,
 }
 
-/// How many instances of a process there are.
+/// The number of instances of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Instances {
@@ -49,7 +49,7 @@ pub enum All {
 }
 
 impl Instances {
-    /// How many of them a node runs.
+    /// The number that a node runs.
     #[must_use]
     pub fn per_node(self) -> u64 {
         match self {
@@ -81,7 +81,7 @@ pub struct ProcessName(String);
 pub struct BadProcessName(pub String);
 
 impl ProcessName {
-    /// That of the main process of a backend, by what it is.
+    /// The kind of a backend's main process.
     pub(super) fn of_main(kind: Kind) -> Self {
         Self(if kind == Kind::Web { WEB } else { "worker" }.to_owned())
     }

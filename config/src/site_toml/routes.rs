@@ -16,7 +16,7 @@ use crate::text_form::text_form;
 pub const ROUTES_MAX: usize = 1_000;
 /// Longest time that a route may wait, in milliseconds: a day.
 pub const ROUTE_TIMEOUT_MS_MAX: u64 = 86_400_000;
-/// How long a route waits where it does not say, in milliseconds.
+/// Default timeout of a route in milliseconds.
 pub const ROUTE_TIMEOUT_MS: u64 = 60_000;
 /// Longest time for a connection and its TLS handshake where a route says nothing, in milliseconds: with more than one
 /// member, waiting longer for one that is dead helps nobody.
@@ -87,10 +87,10 @@ impl fmt::Display for RoutePath {
 
 text_form!(RoutePath, BadRoutePath);
 
-/// How long what may take on a route, in milliseconds.
+/// The timeouts of a route in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RouteTimes {
-    /// Until a connection is there, with its TLS handshake.
+    /// Until a connection is established, with its TLS handshake.
     pub connect_ms: u64,
     /// Until the answer begins.
     pub first_byte_ms: u64,
@@ -177,7 +177,7 @@ impl fmt::Display for RouteTo {
 
 text_form!(RouteTo, BadRouteTo);
 
-/// Which host a backend is asked for.
+/// The `Host` for a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HostRule {
@@ -211,13 +211,14 @@ impl FromStr for HostRule {
 text_form!(HostRule, BadHostRule);
 
 impl HostRule {
-    /// The rule for requests to `pool`: what the route says, else what the pool says, else the default. `route` is `None`
-    /// for a rewrite, which names the address that visitors see the content of.
+    /// The rule for requests to `pool`: what the route says, else what the pool says, else the default. `route` is
+    /// `None` for a rewrite, which names the address that visitors see the content of.
     #[must_use]
     pub fn of(route: Option<&Route>, pool: &Upstream) -> Self {
         let said = route.and_then(|route| route.host.as_ref()).or(pool.host.as_ref());
         said.cloned().unwrap_or_else(|| match route {
-            // A server elsewhere finds its site, and its certificate, by its own name; one of this site knows the visitor's.
+            // A server elsewhere finds its site, and its certificate, by its own name; one of this site knows the
+            // visitor's.
             Some(_) if !pool.to.iter().any(UpstreamUrl::is_public_name) => Self::Keep,
             _ => Self::Target,
         })
@@ -241,36 +242,36 @@ pub struct Route {
     /// Most bytes of a request's body; the edge's own limit by default, which is never exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
-    /// How long a connection may take to come about, in milliseconds.
+    /// Timeout of connecting in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout_ms: Option<u64>,
-    /// How long the backend may take to begin its answer, in milliseconds.
+    /// Timeout until the answer begins, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_timeout_ms: Option<u64>,
     /// The `Host` of requests to the backend, see [`HostRule::of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
-    /// How long the backend may rest within its answer, in milliseconds.
+    /// Timeout of silence within the answer, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
-    /// Which paths.
+    /// The paths.
     pub path: RoutePath,
-    /// What is changed in the head of a request.
+    /// Changes of the head of a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<FieldRules>,
-    /// What is changed in the head of an answer.
+    /// Changes of the head of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_headers: Option<FieldRules>,
     /// Whether the backend sees the path without the route's own part.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strip_prefix: bool,
-    /// How long the backend may take to begin its answer, and then rest within it, in milliseconds; what is said for one
-    /// of the two counts before it.
+    /// How long the backend may take to begin its answer, and then rest within it, in milliseconds; what is said for
+    /// one of the two counts before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Where to.
     pub to: RouteTo,
-    /// How long an exchange may take in all, in milliseconds; upgraded connections have no such limit.
+    /// Timeout of the whole exchange in milliseconds; upgraded connections have no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_timeout_ms: Option<u64>,
 }

@@ -17,7 +17,7 @@ pub struct RedirectTable {
     /// Whether it goes before a file of that path.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
-    /// Which paths.
+    /// The paths.
     pub from: String,
     /// The `Host` of requests to a target elsewhere; a rewrite alone has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,13 +39,13 @@ pub struct RedirectTable {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadersTable {
-    /// Who may see these paths, each `user:password`; everybody where it is empty.
+    /// Users who may see these paths, each `user:password`; everybody if it is empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub basic_auth: Vec<String>,
     /// Whether its `Cache-Control` holds for pages and service workers too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
-    /// Which paths.
+    /// The paths.
     #[serde(rename = "for")]
     pub path: String,
     /// Fields to take away.
@@ -69,7 +69,7 @@ impl fmt::Debug for HeadersTable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheTable {
-    /// How long: a time such as `1h`, a word, or a whole `Cache-Control`.
+    /// The lifetime: a time such as `1h`, a word, or a whole `Cache-Control`.
     pub control: String,
     /// Whether it holds for pages and service workers too.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -53,12 +53,12 @@ const LISTENS: &[(&str, ListenOn)] = &[("port", ListenOn::Port), ("socket", List
 pub struct ProcessTable {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// How many instances of it; one by default.
+    /// The number of its instances; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
 }
 
-/// What a table says about the backend; what it does not say is `None`.
+/// The settings of a table about the backend; missing ones are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerTable {
@@ -68,13 +68,14 @@ pub struct ServerTable {
     /// Processor time of one instance, in percent of one core; only where the edge has control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<u64>,
-    /// How long requests that are under way may go on before SIGTERM, in milliseconds.
+    /// Longest time for requests in flight before SIGTERM, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_ms: Option<u64>,
-    /// The path that answers 2xx or 3xx when an instance is well. By default it must answer `/` with a status below 500.
+    /// The path that answers 2xx or 3xx when an instance is well. By default it must answer `/` with a status below
+    /// 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
-    /// How many instances of the main process; one by default.
+    /// The number of instances of the main process; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
     /// Whether the main process gets requests.
@@ -98,13 +99,13 @@ pub struct ServerTable {
     /// Paths that go to the `web` instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<RoutePath>>,
-    /// How long an instance may take until it is healthy, in milliseconds.
+    /// Longest time until an instance is healthy, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_ms: Option<u64>,
-    /// How long an instance has between SIGTERM and SIGKILL, in milliseconds.
+    /// Time of an instance between SIGTERM and SIGKILL, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_ms: Option<u64>,
-    /// How long replaced instances stay for a rollback, in milliseconds.
+    /// Time for which replaced instances stay for a rollback, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_ms: Option<u64>,
 }
@@ -118,7 +119,7 @@ pub struct Process {
     pub kind: Kind,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// How many of it.
+    /// The number of instances.
     pub instances: Instances,
 }
 
@@ -137,7 +138,7 @@ pub struct Server {
     pub cpu_percent: Option<u64>,
     /// The folder that stays.
     pub persist: Option<BundlePath>,
-    /// What runs once before the switch.
+    /// The command that runs once before the switch.
     pub release: Option<Vec<String>>,
     /// Milliseconds until an instance must be healthy.
     pub start_ms: u64,
@@ -295,7 +296,7 @@ impl ServerTable {
         found
     }
 
-    /// What is wrong with it as a whole, with all that it is laid over.
+    /// Errors of it as a whole, with all layers below it.
     #[must_use]
     pub fn incomplete(&self) -> Option<Mistaken> {
         let wrong = |key, message: &str| Some(Mistaken { key, message: message.to_owned() });
@@ -315,7 +316,7 @@ impl ServerTable {
     }
 }
 
-/// What is wrong with a command.
+/// Errors of a command.
 fn bad_command(words: &[String]) -> Option<&'static str> {
     match words.first() {
         None => Some("must name a program"),

@@ -1,4 +1,4 @@
-//! What `devanture.toml` says about serving, for every environment or for one; it travels in the manifest.
+//! Settings of `devanture.toml` about serving, for every environment or for one; they travel in the manifest.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::upstream_url::UpstreamUrl;
 use super::upstreams::Declared;
 use crate::names::{Canonical, HostPattern};
 
-/// How a path without its `.html` finds its page.
+/// The mapping of paths without `.html` to pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HtmlHandling {
@@ -30,7 +30,7 @@ pub enum HtmlHandling {
     None,
 }
 
-/// What answers a path that is no file.
+/// The answer for a path that is not a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotFound {
@@ -96,11 +96,11 @@ impl Rules {
     }
 }
 
-/// What a table says about serving; what it does not say is `None`.
+/// The settings of a table about serving; missing ones are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Serving {
-    /// How long paths may be kept by browsers and caches, by path.
+    /// Cache lifetimes for browsers and caches, by path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<BTreeMap<String, CacheTable>>,
     /// Fields of answers.
@@ -115,10 +115,10 @@ pub struct Serving {
     /// Hostnames of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostnames: Option<Vec<HostPattern>>,
-    /// How pages are found.
+    /// `html_handling`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html_handling: Option<HtmlHandling>,
-    /// What answers a path that is no file.
+    /// `not_found`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_found: Option<NotFound>,
     /// Whether `release.json` tells everybody the commit, the branch and the message.
@@ -139,7 +139,7 @@ pub struct Serving {
     /// The backend that comes with the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerTable>,
-    /// What a version must answer before it goes live.
+    /// Checks that a version must pass before it goes live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Vec<SmokeCheck>>,
     /// Pools of backends that routes and rewrites may lead to, by name.
@@ -174,7 +174,7 @@ impl Serving {
         self
     }
 
-    /// What is wrong with the backend that comes with the bundle; for a table with all that it is laid over.
+    /// Errors of the bundle's own backend; for a table with all layers below it.
     #[must_use]
     pub fn mistaken_server(&self) -> Option<Mistaken> {
         let incomplete = self.server.as_ref()?.incomplete();

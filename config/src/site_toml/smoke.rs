@@ -9,7 +9,7 @@ use crate::reader::Table;
 
 /// Most checks that one table may hold; the edge's own limit may be lower.
 pub const SMOKE_CHECKS_MAX: usize = 1_000;
-/// How long a check waits for its answer where it does not say, in milliseconds.
+/// Default timeout of a check in milliseconds.
 pub const SMOKE_TIMEOUT_MS: u64 = 10_000;
 /// Longest time that a check may ask for, in milliseconds; the edge's own limit may be lower.
 pub const SMOKE_TIMEOUT_MS_MAX: u64 = 600_000;
@@ -23,7 +23,7 @@ const TEXT_BYTES_MAX: usize = 4_096;
 const FIELDS_MAX: usize = 32;
 const METHODS: &[(&str, SmokeMethod)] = &[("GET", SmokeMethod::Get), ("HEAD", SmokeMethod::Head)];
 
-/// How a check asks.
+/// The method of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SmokeMethod {
@@ -55,21 +55,21 @@ pub struct SmokeCheck {
     /// Fields that the answer must have, with their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// How it is asked.
+    /// The method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<SmokeMethod>,
-    /// What is asked for: a path, perhaps with a query.
+    /// The path, perhaps with a query.
     pub path: String,
     /// The status that is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// How long the answer may take.
+    /// The timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 impl SmokeCheck {
-    /// How it is asked.
+    /// The method.
     #[must_use]
     pub fn method(&self) -> SmokeMethod {
         self.method.unwrap_or_default()
@@ -81,7 +81,7 @@ impl SmokeCheck {
         self.status.unwrap_or(SMOKE_STATUS)
     }
 
-    /// How long the answer may take, in milliseconds.
+    /// The timeout in milliseconds.
     #[must_use]
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(SMOKE_TIMEOUT_MS)

@@ -42,7 +42,7 @@ const CA_BYTES_MAX: usize = 256 * 1024;
 const HEALTH_PATH_BYTES_MAX: usize = 4_096;
 const PROTOCOLS: &[(&str, Protocol)] = &[("http1", Protocol::Http1), ("http2", Protocol::Http2)];
 
-/// What is spoken with a backend.
+/// The protocol of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -53,7 +53,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// How the members of a pool are asked whether they are well.
+/// The health checks of a pool's members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
@@ -66,7 +66,7 @@ pub struct HealthCheck {
     /// Milliseconds between two questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u64>,
-    /// What is asked for.
+    /// The path.
     pub path: String,
     /// The statuses that are well: one, or a first and a last one, `200-399`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,19 +139,19 @@ pub struct Upstream {
     /// For how long at first, in milliseconds; each further time doubles it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eject_ms: Option<u64>,
-    /// How members are asked whether they are well.
+    /// Health checks of members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
     /// The `Host` of requests to its members, where the route says none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
-    /// What is spoken with them.
+    /// Their protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     /// Requests that may wait for a free member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_max: Option<u64>,
-    /// How long they wait, in milliseconds.
+    /// Their longest wait in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_ms: Option<u64>,
     /// Attempts after the first one.
@@ -173,7 +173,7 @@ impl From<UpstreamUrl> for Upstream {
     }
 }
 
-/// What stands below `[upstreams]` under one name.
+/// The table of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Declared {

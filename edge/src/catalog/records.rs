@@ -85,12 +85,12 @@ pub struct DictionariesRecord {
     /// The SHA-256 of those of its files that anyone may read and that may serve, by their BLAKE3.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<Digest, Sha256>,
-    /// The dictionaries that deltas of its files were made with, by the environment whose visitors have them: its own files,
-    /// and those of versions that were live there. Previews have those of `preview`.
+    /// The dictionaries that deltas of its files were made with, by the environment whose visitors have them: its own
+    /// files, and those of versions that were live there. Previews have those of `preview`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub deltas_from: BTreeMap<PlaceName, BTreeSet<Digest>>,
-    /// Files under names that could change, which browsers keep for no longer than a load: pages offer them to be fetched
-    /// as dictionaries, in this order. Their paths.
+    /// Files under names that could change, which browsers keep for no longer than a load: pages offer them to be
+    /// fetched as dictionaries, in this order. Their paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<BundlePath>,
     /// The dictionary that its pages share.
@@ -113,8 +113,9 @@ impl DictionariesRecord {
         self.deltas_from.values().flatten()
     }
 
-    /// The dictionaries that deltas may be sent for in an environment, or in a preview where that is `None`. A dictionary of
-    /// another environment must not show: a delta confirms the guess at a content that was never live here.
+    /// The dictionaries that deltas may be sent for in an environment, or in a preview where that is `None`. A
+    /// dictionary of another environment must not show: a delta confirms the guess at a content that was never live
+    /// here.
     #[must_use]
     pub fn from_in(&self, environment: Option<&PlaceName>) -> BTreeSet<Digest> {
         let of_environment = environment.and_then(|environment| self.deltas_from.get(environment));

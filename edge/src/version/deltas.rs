@@ -31,10 +31,11 @@ const DELTA_HEAD_BYTES: usize = 64;
 pub struct FileDictionaries {
     /// The file's content.
     pub blob: Digest,
-    /// The numbers of representations that are deltas, by both hashes of the dictionary that each was made with, in order.
+    /// The numbers of representations that are deltas, by both hashes of the dictionary that each was made with, in
+    /// order.
     deltas: Box<[(Sha256, Digest, usize)]>,
-    /// Where pages offer the file as a dictionary: as many representations again begin here, in the same order, with the
-    /// fields of a dictionary.
+    /// Where pages offer the file as a dictionary: as many representations again begin here, in the same order, with
+    /// the fields of a dictionary.
     offered_from: Option<usize>,
 }
 
@@ -45,8 +46,8 @@ impl HeapBytes for FileDictionaries {
 }
 
 impl FileDictionaries {
-    /// The numbers of the representations that were made with a dictionary, in any environment. Which of them visitors of a
-    /// place may learn of, the version in that place decides.
+    /// The numbers of the representations that were made with a dictionary, in any environment. Which of them visitors
+    /// of a place may learn of, the version in that place decides.
     pub(super) fn deltas(&self, sha256: Sha256) -> impl Iterator<Item = (&Digest, usize)> + Clone {
         let first = self.deltas.partition_point(|(known, ..)| *known < sha256);
         let known = self.deltas.get(first..).unwrap_or_default();

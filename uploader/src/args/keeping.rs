@@ -65,7 +65,7 @@ pub(crate) struct DeleteArgs {
     pub(crate) dry_run: bool,
 }
 
-/// What `delete` deletes.
+/// The target of `delete`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deletable {
     /// A path of every stored version.

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// How `check` prints its findings.
+/// The format of the findings of `check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// A line for each, on stdout

@@ -66,7 +66,7 @@ struct Task {
     is_strict: bool,
 }
 
-/// What was found, with the code of each.
+/// The findings, each with its code.
 struct Found {
     www: PathBuf,
     mistakes: Vec<(&'static str, Mistake)>,

@@ -1,4 +1,4 @@
-//! What a style sheet is made with: `url(…)`, `@import` and the texts of `image-set(…)`, with their places.
+//! References of a style sheet: `url(…)`, `@import` and the texts of `image-set(…)`, with their places.
 //!
 //! A scanner of the tokens that matter here (CSS Syntax 3 §4.3): comments, texts and escapes are read as a browser
 //! reads them, everything else is passed over. It goes through the text once and never back.
@@ -8,7 +8,7 @@
 pub(crate) struct Found {
     /// The byte at which it begins.
     pub(crate) at: usize,
-    /// What is written, its escapes resolved.
+    /// The text, with escapes resolved.
     pub(crate) target: String,
     /// Whether it is another style sheet.
     pub(crate) is_import: bool,
@@ -19,7 +19,7 @@ pub(crate) fn scan(css: &str, found: &mut dyn FnMut(Found)) {
     Scanner { bytes: css.as_bytes(), css, at: 0, rule: Rule::Other, sets: Vec::new() }.run(found);
 }
 
-/// Which at-rule the scanner is in, until its `;` or `{`.
+/// The current at-rule of the scanner, until its `;` or `{`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
     /// Its first address is a style sheet.

@@ -33,9 +33,9 @@ pub(crate) struct Finding {
     /// Whether it is a doubt.
     #[serde(rename = "severity", serialize_with = "severity")]
     pub(crate) is_doubt: bool,
-    /// What is wrong, as a sentence without its full stop.
+    /// The message, as a sentence without its full stop.
     pub(crate) message: String,
-    /// What to do.
+    /// The hint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
     /// The address or the name that it is about.
@@ -48,7 +48,7 @@ fn severity<S: serde::Serializer>(is_doubt: &bool, serializer: S) -> Result<S::O
 }
 
 impl Finding {
-    /// What is wrong with a file of settings or rules.
+    /// A mistake in a file of settings or rules.
     pub(crate) fn of_mistake(mistake: &Mistake, code: &'static str, www: &Path) -> Self {
         let is_of_rules = [REDIRECTS_FILE, HEADERS_FILE].contains(&mistake.file.as_str());
         let file = match is_of_rules {

@@ -1,10 +1,10 @@
-//! What a page links to and is made with, and the places that it can be linked to itself.
+//! Links and assets of a page, and its anchors.
 
 use html5gum::{DefaultEmitter, Spanned, StartTag, Token, Tokenizer};
 
 use super::css;
 
-/// How an address is used, which decides who answers and what a browser does without encryption.
+/// The use of an address, which decides who answers and what a browser does without encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Use {
     /// A link that a person follows.
@@ -24,18 +24,18 @@ pub(crate) enum Use {
 pub(crate) struct Reference {
     /// The byte at which it is written, or its attribute.
     pub(crate) at: usize,
-    /// What is written.
+    /// The text.
     pub(crate) target: String,
-    /// How it is used.
+    /// Its use.
     pub(crate) used: Use,
-    /// What it is written in, such as `a href`.
+    /// Its element and attribute, such as `a href`.
     pub(crate) within: &'static str,
 }
 
-/// What a page says.
+/// The parsed page.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// What its addresses lead on from, where it says so.
+    /// Its `<base>`, if any.
     pub(crate) base: Option<String>,
     /// Its addresses, in their order.
     pub(crate) references: Vec<Reference>,
@@ -59,7 +59,7 @@ pub(crate) fn scan_css(text: &[u8]) -> Vec<Reference> {
 
 type Tag = StartTag<usize>;
 
-/// What of an element's text matters.
+/// The relevant text of an element.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
     Nothing,

@@ -14,7 +14,7 @@ use super::html::{Reference, Use};
 const KEPT_MAX: usize = 50_000;
 /// Characters of an address that a message shows.
 const SHOWN_MAX: usize = 200;
-/// What stands in an address that a program writes later.
+/// Placeholders in an address that a program replaces later.
 const PLACEHOLDERS: [&str; 4] = ["{{", "${", "<%", "{%"];
 
 /// The version in every environment that is looked at.
@@ -83,7 +83,7 @@ impl<'m> Places<'m> {
         Looker { places: self, kept: HashMap::new() }
     }
 
-    /// What somebody may have meant by a path that nothing answers.
+    /// A suggestion for a path that nothing answers.
     fn hint(&self, path: &str) -> Option<String> {
         let decoded = percent_decode_str(path).decode_utf8_lossy();
         let name = decoded.strip_prefix('/')?;
@@ -232,7 +232,7 @@ fn wrong(code: &'static str, message: String, target: &str) -> Wrong {
     Wrong { code, is_doubt: false, message, hint: None, target: target.to_owned() }
 }
 
-/// What comes without encryption; browsers refuse most of it, and load images, sounds and films with encryption
+/// Content without encryption; browsers refuse most of it, and load images, sounds and films with encryption
 /// instead.
 fn mixed(reference: &Reference, url: &Url) -> Wrong {
     let (is_doubt, what) = match reference.used {

@@ -35,12 +35,12 @@ const FINDINGS_MAX: usize = 100_000;
 const FRAGMENTS_MAX: usize = 2_000_000;
 const IDS_MAX: usize = 16_000_000;
 
-/// What was found in a folder.
+/// The findings in a folder.
 #[derive(Debug, Default)]
 pub(crate) struct Looked {
     /// In the order of files and lines.
     pub(crate) findings: Vec<Finding>,
-    /// How many more there are.
+    /// The number of further ones.
     pub(crate) more: usize,
     /// Files that are too large to be looked into.
     pub(crate) too_large: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Looked {
 }
 
 impl Looked {
-    /// Drops findings about links to files that are there and that `refused` names: mending those mends the links.
+    /// Drops findings about links to files that are there and that `refused` names: fixing those fixes the links.
     pub(crate) fn forget_missing(&mut self, refused: &Failure, www: &Path) {
         let inside =
             |mistake: &Mistake| Some(format!("/{}", Path::new(&mistake.file).strip_prefix(www).ok()?.display()));
@@ -62,7 +62,7 @@ impl Looked {
     }
 }
 
-/// What one thread found.
+/// The findings of one thread.
 #[derive(Default)]
 struct Part {
     looked: Looked,
@@ -79,7 +79,7 @@ struct Pending {
     fragment: Fragment,
 }
 
-/// What every thread looks at.
+/// The shared input of all threads.
 struct Task<'t> {
     files: Vec<(&'t BundlePath, &'t FoundFile)>,
     places: &'t Places<'t>,

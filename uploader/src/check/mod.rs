@@ -75,7 +75,7 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
     }
 }
 
-/// What is known when everything was looked at.
+/// The result of all checks.
 struct Examined {
     www: PathBuf,
     scan: Scan,
@@ -85,11 +85,11 @@ struct Examined {
     looked: Looked,
     /// The sentence about parts of the live version that a push would remove.
     lost: Option<String>,
-    /// What no bundle can hold.
+    /// Files that no bundle can hold.
     of_bundle: Option<Failure>,
 }
 
-/// What is looked at, on a thread of its own.
+/// Runs the checks on a thread of their own.
 struct Task {
     folders: Folders,
     project: Project,
@@ -228,7 +228,7 @@ fn judge(
     let of_site = (mistakes > 0).then(|| {
         let and = if doubts > 0 { format!(", and {}", count(doubts, "doubt")) } else { String::new() };
         Failure::new(Code::CheckFailed, format!("The site has {}{and}.", count(mistakes, "mistake")))
-            .hint("mend them, or name those that are meant in `ignore` below [check] of devanture.toml")
+            .hint("fix them, or name those that are meant in `ignore` below [check] of devanture.toml")
     });
     let judged = rules::judge(of_rules.clone(), Code::BadConfig, args.allow_warnings);
     let (of_rules, of_doubts, allowed) = match judged {

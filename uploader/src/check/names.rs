@@ -1,4 +1,4 @@
-//! What names and sizes of files say by themselves: names that some disks take for one, and limits of edges.
+//! Checks of names and sizes of files: names that some disks treat as equal, and limits of edges.
 
 use std::collections::BTreeMap;
 

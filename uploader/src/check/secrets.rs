@@ -1,6 +1,6 @@
-//! What nobody should read, by the forms that its makers give it: keys, tokens, files of settings, sources.
+//! Secrets, recognised by the forms of their makers: keys, tokens, files of settings, sources.
 //!
-//! Only forms that are certain are looked for: a guess by randomness would tell of every hash and every image. What is
+//! Only forms that are certain are looked for: a guess by randomness would report every hash and every image. What is
 //! found is never printed in full; a person finds it by its place.
 
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub(crate) struct Secret {
     pub(crate) code: &'static str,
     /// Whether it is certain that nobody should read it.
     pub(crate) weight: Weight,
-    /// What it is, as a part of a sentence.
+    /// Its kind, as a part of a sentence.
     pub(crate) what: String,
 }
 
@@ -194,7 +194,7 @@ fn is_code(ending: &str) -> bool {
     matches!(ending, "css" | "html" | "js" | "json" | "map" | "md" | "mjs" | "svg" | "ts" | "wasm")
 }
 
-/// What git keeps, under another folder's name than its own.
+/// A folder of git under another name.
 fn repository(path: &str, bytes: &[u8]) -> Option<Secret> {
     let is_one = match path.rsplit('/').next().unwrap_or(path) {
         "HEAD" => bytes.starts_with(b"ref: refs/heads/"),

@@ -79,7 +79,7 @@ impl Edge {
         self.move_live(&["environments", to.as_str(), "promote"], request, on_step).await
     }
 
-    /// What is live.
+    /// The live version.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
@@ -99,7 +99,7 @@ impl Edge {
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    /// What was live, newest first.
+    /// The history, newest first.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
@@ -115,7 +115,7 @@ impl Edge {
         self.get(&["aliases"], query).await
     }
 
-    /// What differs between two versions.
+    /// The differences of two versions.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.

@@ -24,13 +24,13 @@ use crate::exit::Failure;
 
 /// The file beside `devanture.toml` with settings for the backend on this machine.
 const SETTINGS_FILE: &str = ".env.server";
-/// What of the environment is the client's own, and none of the backend's business.
+/// Variables of the client itself, which the backend does not get.
 const OWN: &str = "DEVANTURE_";
-/// How long a backend may take to end after SIGTERM, …
+/// Longest time of a backend's end after SIGTERM, …
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 /// … and how often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// What is said where it is not run.
+/// The note where it is not run.
 const NOT_RUN: &str = "the backend of [server] is not run by dev: start it yourself and use --api";
 
 /// A backend that is to run.

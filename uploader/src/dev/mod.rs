@@ -106,7 +106,7 @@ async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Resul
     }
 }
 
-/// Serves until something fails that no change of a file can mend. What is dropped with it, the streams of open pages
+/// Serves until something fails that no change of a file can fix. What is dropped with it, the streams of open pages
 /// among them, is gone before the edge ends.
 async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Option<&Backend>) -> Result<(), Failure> {
     let app = app(context)?;
@@ -137,7 +137,7 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Opt
     let config = ConfigPath::of(context);
     let (mut watch, why) = Watch::begin(Watched::new(www, config.path()), args.poll);
     if let Some(why) = why {
-        teller.note(&format!("the system does not tell of changes ({why}); the files are looked at once a second"));
+        teller.note(&format!("the system does not report changes ({why}); the files are polled once a second"));
     }
     let (mut tries, mut half_built_since) = (0, None::<Instant>);
     loop {
@@ -202,7 +202,7 @@ async fn round(
     rounds.run(Begin { project, folders, is_patient }).await
 }
 
-/// Which app: the one that is said, else one of the folder's name.
+/// The app: the given one, else one of the folder's name.
 fn app(context: &Context) -> Result<AppName, Failure> {
     if let Some(said) = context.settings.app_if_said()? {
         return Ok(said.value);
@@ -216,7 +216,7 @@ fn app(context: &Context) -> Result<AppName, Failure> {
 /// Where `devanture.toml` is.
 struct ConfigPath {
     file: PathBuf,
-    /// What `--root` names.
+    /// The folder of `--root`.
     root: Option<PathBuf>,
 }
 

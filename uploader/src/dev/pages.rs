@@ -92,7 +92,7 @@ impl Pages {
     }
 }
 
-/// What the tag of a page says.
+/// The content of a page's tag.
 fn name(digest: &Digest) -> String {
     digest.to_string().chars().take(NAME_CHARACTERS).collect()
 }

@@ -34,29 +34,29 @@ pub(super) const SCRIPT_PATH: &str = "/.devanture-dev/reload.js";
 /// The stream.
 const EVENTS_PATH: &str = "/.devanture-dev/events";
 const SCRIPT: &str = include_str!("reload.js");
-/// What stands in the script for the version that is live when it is loaded.
+/// The placeholder in the script for the live version.
 const STAMP: &str = "STAMP";
-/// How often a stream says that it is still there: well within the time that a route may rest.
+/// Interval of keep-alive comments of a stream: well within the timeout of a route.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// Most connections at once: each page that is open has one.
 const CONNECTIONS_MAX: usize = 512;
-/// How long the listener rests after a connection could not be taken.
+/// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How long a connection may take to send the head of a request.
+/// Longest time of a request's head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// What is live, as open pages need to know it.
+/// The live version, for open pages.
 #[derive(Debug, Clone)]
 struct Live {
     /// This run and a number that grows: what an open page says of itself, so that it is of this run and of now.
     stamp: String,
     /// The stamp before.
     before: String,
-    /// Since when.
+    /// The time since which it is live.
     since: Instant,
-    /// What is said in the tag of each page of it.
+    /// The tag of its pages.
     pages: Arc<BTreeSet<String>>,
     /// Paths of the stylesheets that have changed, where nothing else has.
     styles: Option<Arc<[String]>>,
@@ -181,11 +181,11 @@ fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response
 /// A page that is open.
 #[derive(Debug, Default)]
 struct Page {
-    /// What its tag says.
+    /// Its tag.
     page: String,
     /// Up to where it knows what has changed.
     stamp: String,
-    /// How long ago its loading began, where it has just been loaded.
+    /// The time since its loading began, if it has just been loaded.
     age: Option<Duration>,
 }
 

@@ -33,21 +33,21 @@ const PARTS: usize = 2;
 /// The page without which a site that had it is likely half built.
 const HOME: &str = "index.html";
 
-/// What to do about a fingerprinted name with other content.
+/// The hint about a fingerprinted name with other content.
 const REUSED_HINT: &str = "its name says that its content never changes, so browsers keep the old one, and a push refuses \
                            it, too: let the build give it another name, or restart `devanture dev`";
 
-/// What rounds are made of.
+/// The context of rounds.
 pub(super) struct Rounds {
     /// The edge of the run.
     pub(super) edge: Edge,
-    /// Which environment.
+    /// The environment.
     pub(super) place: PlaceName,
     /// Tells open pages.
     pub(super) reload: Reload,
     /// Copies of pages.
     pub(super) pages: Pages,
-    /// What `--api` says.
+    /// Backends of `--api`.
     pub(super) api: Vec<ApiRoute>,
     /// Where the backend of the bundle answers, if it does.
     pub(super) backend: Option<UpstreamUrl>,
@@ -57,9 +57,9 @@ pub(super) struct Rounds {
     pub(super) progress: Progress,
 }
 
-/// What a round begins with.
+/// The input of a round.
 pub(super) struct Begin {
-    /// What the working folder says.
+    /// The settings of the working folder.
     pub(super) project: Project,
     /// The folders.
     pub(super) folders: Folders,
@@ -67,7 +67,7 @@ pub(super) struct Begin {
     pub(super) is_patient: bool,
 }
 
-/// How a round ended.
+/// The outcome of a round.
 pub(super) enum Ended {
     /// Another version is live.
     Live(Went),
@@ -81,13 +81,13 @@ pub(super) enum Ended {
 pub(super) struct Went {
     /// Its id.
     pub(super) version: VersionId,
-    /// How many files it has.
+    /// The number of its files.
     pub(super) files: usize,
-    /// How many of them are others than before, came or went; none for the first version.
+    /// Number of changed, added and removed files; 0 for the first version.
     pub(super) changed: Option<usize>,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub(super) ms: u64,
-    /// What may not mean what it says: a push would refuse it.
+    /// Warnings, for which a push would be refused.
     pub(super) doubts: BTreeSet<String>,
     /// Paths that were left out.
     pub(super) left_out: Vec<String>,
@@ -183,7 +183,7 @@ impl Rounds {
     }
 }
 
-/// How a manifest differs from the one before.
+/// The difference of a manifest from the one before.
 struct Change {
     /// Files that are others, came or went.
     files: usize,

@@ -1,4 +1,4 @@
-//! What `dev` says: for a person a line for each change on stdout and mistakes on stderr, else one JSON object a line.
+//! Output of `dev`: for a person a line for each change on stdout and mistakes on stderr, else one JSON object a line.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,15 +19,15 @@ const SHOWN_MAX: usize = 5;
 pub(super) struct Teller<'c> {
     output: Output,
     progress: &'c Progress,
-    /// How far the person's clock is from UTC.
+    /// The person's offset from UTC.
     offset: UtcOffset,
-    /// What is waited for, where that was said.
+    /// The announced wait, if any.
     waiting: Option<String>,
     /// Notes about the version before, which are not repeated for each one.
     said: BTreeSet<String>,
 }
 
-/// What a run begins with.
+/// The first output of a run.
 pub(super) struct Ready<'r> {
     /// Where the site is.
     pub(super) url: &'r str,

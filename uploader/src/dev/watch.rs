@@ -22,7 +22,7 @@ use crate::bundle::WRANGLER_FILES;
 const QUIET: Duration = Duration::from_millis(100);
 /// After so long they are taken as they are: something may write all the time.
 const BUSY_MAX: Duration = Duration::from_secs(5);
-/// How often it is looked whether the folder is still the one that is watched, and files at all without the system.
+/// Interval of checks whether the folder is still the watched one, and of polls without support by the system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most folders below one another that are looked at.
 const DEPTH_MAX: usize = 256;
@@ -30,7 +30,7 @@ const DEPTH_MAX: usize = 256;
 /// Device, inode, and when it was made, where that is known.
 type Identity = (u64, u64, Option<SystemTime>);
 
-/// What is watched.
+/// The watched folder.
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
     /// The folder that is served.
@@ -68,7 +68,7 @@ impl Watched {
                 && path.file_name().is_some_and(|name| self.is_setting(name)))
     }
 
-    /// Which folder is at the path: another one may be put in its place.
+    /// The identity of the folder at the path: another one may be put in its place.
     fn identity(&self) -> Option<Identity> {
         self.www.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.created().ok()))
     }
@@ -130,7 +130,7 @@ fn walk(folder: &Path, depth: usize, hasher: &mut DefaultHasher) {
 /// Hears of changes.
 pub(super) struct Watch {
     watched: Watched,
-    /// Which folder was at the path when it was looked last.
+    /// The identity of the folder at the last look.
     identity: Option<Identity>,
     /// Whether it has gone since.
     has_ended: Arc<AtomicBool>,
@@ -139,7 +139,7 @@ pub(super) struct Watch {
     means: Means,
 }
 
-/// How changes are heard of.
+/// The source of events.
 enum Means {
     /// The system tells.
     System {

@@ -18,13 +18,13 @@ const INTENT_TO_ADD: u16 = 0x2000;
 const STAT_BYTES: usize = 40;
 /// Bytes of a path, as systems have it.
 const PATH_BYTES_MAX: usize = 4_096;
-/// How many times as long as the index all its paths are. A repository can be a stranger's, and paths that share most of
-/// the one before them would fill the memory.
+/// Greatest length of all paths, as a multiple of the index. A repository can be a stranger's, and paths that share
+/// most of the one before them would fill the memory.
 const PATHS_RATIO_MAX: usize = 8;
 /// Folders within each other.
 const DEPTH_MAX: usize = 512;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
     File,
@@ -36,7 +36,7 @@ pub(super) enum FileKind {
 /// A staged file.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// What it is.
+    /// Its kind.
     pub(super) kind: FileKind,
     /// Its mode, as in a tree.
     pub(super) mode: u32,
@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub(super) id: Id,
     /// When it was last written, in seconds and nanoseconds, as it was staged.
     pub(super) modified: (u32, u32),
-    /// How long it was, in its lowest 32 bits.
+    /// The lowest 32 bits of its length.
     pub(super) length: u32,
     /// Whether it is not to be compared with the work tree.
     pub(super) is_skipped: bool,
@@ -177,7 +177,7 @@ fn take<'b>(rest: &mut &'b [u8], count: usize) -> Option<&'b [u8]> {
     Some(taken)
 }
 
-/// What stands before `end`, which is taken too.
+/// Takes the text before `end`, and `end`.
 fn take_until<'b>(rest: &mut &'b [u8], end: u8) -> Option<&'b [u8]> {
     let taken = take(rest, rest.iter().position(|byte| *byte == end)?)?;
     take(rest, 1)?;

@@ -10,7 +10,7 @@ use flate2::read::ZlibDecoder;
 use super::objects::{Id, Kind, OBJECT_BYTES_MAX, read_exactly};
 use crate::beneath::Folder;
 
-/// How an index of version 2 begins.
+/// The magic number of an index of version 2.
 const MAGIC: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
 /// Bytes before the sorted ids: the magic number, and how many ids begin with at most each byte.
 const IDS_AT: u64 = 8 + 256 * 4;
@@ -31,7 +31,7 @@ pub(super) struct Pack {
     pack: Mutex<Option<File>>,
 }
 
-/// What stands at a place of a pack.
+/// An entry of a pack.
 enum Entry {
     Whole(Kind, Vec<u8>),
     /// A delta against what stands at another place of the same pack.
@@ -175,7 +175,7 @@ fn number(from: &mut impl Read) -> Option<u64> {
     None
 }
 
-/// How far the base of a delta stands before it: its highest seven bits first, and no number has two forms.
+/// The distance from a delta back to its base: its highest seven bits first, and no number has two forms.
 fn distance(from: &mut impl Read) -> Option<u64> {
     let mut next = byte(from)?;
     let mut distance = u64::from(next & 0x7f);
@@ -193,7 +193,7 @@ fn inflate(from: impl Read, length: usize) -> Option<Vec<u8>> {
     read_exactly(ZlibDecoder::new(from), length)
 }
 
-/// What `delta` makes of `base`: parts of the base, and bytes of its own.
+/// Applies `delta` to `base`: parts of the base, and bytes of its own.
 fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     let mut rest = delta;
     let (base_length, length) = (number(&mut rest)?, number(&mut rest)?);

@@ -34,7 +34,7 @@ pub(super) struct Repository {
     common: Folder,
 }
 
-/// What is checked out.
+/// The checked-out commit or branch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// The commit.
@@ -94,7 +94,7 @@ impl Repository {
         Some(Head { commit: line.trim().parse().ok()?, branch })
     }
 
-    /// What `packed-refs` holds for the ref `name`.
+    /// The entry of `packed-refs` for the ref `name`.
     fn packed_ref(&self, name: &str) -> Option<String> {
         let file = self.common.file(Path::new("packed-refs")).ok()?;
         let mut lines = BufReader::new(file.take(PACKED_REFS_BYTES_MAX)).split(b'\n');

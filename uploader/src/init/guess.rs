@@ -1,4 +1,4 @@
-//! What a project looks like: the folders that its build writes, its framework, and how its backend is started. Only what
+//! Inspects a project: the folders that its build writes, its framework, and the command of its backend. Only what
 //! is there is found; nothing is run.
 
 use std::fs;
@@ -82,15 +82,15 @@ pub(crate) enum Backend {
     Command(Vec<String>),
     /// A `Procfile` starts it.
     Procfile,
-    /// What starts it is not known.
+    /// Its command is unknown.
     Unknown,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug)]
 pub(crate) struct Guess {
     pub(crate) pages: Option<Pages>,
-    /// That of [`SERVER_DIR`].
+    /// The backend in [`SERVER_DIR`].
     pub(crate) backend: Option<Backend>,
     pub(crate) framework: Option<&'static Framework>,
     /// Whether every deep link is the application's.
@@ -111,7 +111,8 @@ pub(crate) fn guess(project: &Path, www: Option<&str>) -> Guess {
     Guess { pages, backend, framework, is_single_page }
 }
 
-/// The folder of the pages: one with a page, else one that only builds write, else the one that the framework will write.
+/// The folder of the pages: one with a page, else one that only builds write, else the one that the framework will
+/// write.
 pub(crate) fn pages(project: &Path, framework: Option<&Framework>) -> Option<Pages> {
     let found = |folder: String, because: &str| Some(Pages { folder, because: because.to_owned() });
     // What stands beside a backend comes before the framework's default.
@@ -189,7 +190,7 @@ fn has_one_page(folder: &Path) -> bool {
     is_alone && entries(folder).iter().all(|name| !folder.join(name).join("index.html").is_file())
 }
 
-/// How the backend in [`SERVER_DIR`] is started.
+/// The command of the backend in [`SERVER_DIR`].
 fn backend(project: &Path) -> Backend {
     let folder = project.join(SERVER_DIR);
     if folder.join(PROCFILE).is_file() || project.join(PROCFILE).is_file() {

@@ -55,7 +55,7 @@ pub(crate) fn has_functions(around: &Around<'_>) -> bool {
     (around.has)("functions") || around.in_www(None, "_worker.js")
 }
 
-/// What Pages finds in the folders.
+/// Files of Pages in the folders.
 fn pages(moved: &mut Moved, around: &Around<'_>) {
     let www = moved.www.clone();
     if has_functions(around) || around.in_www(www.as_deref(), "_worker.js") {

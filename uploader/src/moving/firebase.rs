@@ -13,7 +13,7 @@ use super::{Around, folder};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "firebase.json";
-/// What is left out in any case, so that `ignore` may name it.
+/// Files left out in any case, so that `ignore` may name them.
 const IGNORED: [&str; 3] = ["firebase.json", "**/.*", "**/node_modules/**"];
 
 /// Reads the file; of several sites that whose `target` or `site` is `wanted`, else the first.
@@ -57,7 +57,7 @@ fn site<'h>(moved: &mut Moved, hosting: &'h Node, wanted: Option<&str>) -> &'h N
     chosen
 }
 
-/// What `cleanUrls` and `trailingSlash` are here, and what differs.
+/// Maps `cleanUrls` and `trailingSlash`, with differences.
 pub(crate) const fn html_handling(clean_urls: bool, trailing_slash: Option<bool>) -> Way {
     match (clean_urls, trailing_slash) {
         (true, Some(false)) => (HtmlHandling::DropTrailingSlash, None),

@@ -30,7 +30,7 @@ use crate::init::{self, guess};
 use crate::project::{self, Project, WWW};
 use crate::report::counted;
 
-/// What lies around the provider's file.
+/// The folder around the provider's file.
 pub(crate) struct Around<'a> {
     /// Whether a path, from the folder of the file, is there.
     pub(crate) has: &'a dyn Fn(&str) -> bool,
@@ -209,7 +209,7 @@ fn note_lines(notes: &[Note]) -> Vec<String> {
     lines
 }
 
-/// What every provider's tests share.
+/// Shared by the tests of all providers.
 #[cfg(test)]
 mod testing {
     use super::moved::{Kind, Moved};

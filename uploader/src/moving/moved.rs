@@ -1,4 +1,4 @@
-//! What came over from a provider: the parts of a `devanture.toml`, and a note for everything that is not the same.
+//! The result of a conversion: the parts of a `devanture.toml`, and a note for every difference.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, Rules, UpstreamUrl};
 use serde::Serialize;
 use url::Url;
 
-/// What a note is about.
+/// The subject of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -28,13 +28,13 @@ pub(crate) struct Note {
     pub(crate) file: String,
     /// The line, from 1; 0 where the whole file is meant.
     pub(crate) line: usize,
-    /// How much it matters.
+    /// The severity.
     pub(crate) kind: Kind,
-    /// Which setting, as the provider calls it.
+    /// The setting, by the provider's name.
     pub(crate) setting: String,
-    /// What there is to know, as a sentence without its full stop.
+    /// The message, as a sentence without its full stop.
     pub(crate) message: String,
-    /// What to write or do instead; `None` if nothing replaces it.
+    /// The replacement, if there is one.
     pub(crate) instead: Option<String>,
 }
 
@@ -266,7 +266,7 @@ impl Moved {
     }
 }
 
-/// What is wrong with a rule for fields, as `devanture.toml` would say it, and what to write instead.
+/// The error of a rule for fields in `devanture.toml`, and its correction.
 fn as_headers<'h>(
     path: &str,
     set: impl IntoIterator<Item = (&'h String, &'h Vec<String>)>,

@@ -127,7 +127,7 @@ fn redirects(moved: &mut Moved, list: &Node) {
 
 type Why = (String, Option<&'static str>);
 
-/// What one of `[[redirects]]` is here.
+/// Converts one of `[[redirects]]`.
 struct Found {
     rule: Rule,
     is_rewrite: bool,

@@ -31,17 +31,17 @@ pub(crate) enum Piece {
     Within,
 }
 
-/// What a pattern is read as.
+/// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// What the items match is kept for the target.
+    /// A capture for the target.
     Capture(Capture, Vec<Self>),
     /// One of several.
     Choice(Vec<Vec<Self>>),
     Piece(Piece),
 }
 
-/// How a target names what was captured: by a name, by a number, or by both.
+/// The form of captures in a target: by name, by number, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Capture {
     pub(crate) name: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Capture {
     pub(crate) number: usize,
 }
 
-/// What to write where a pattern is refused.
+/// The hint for a refused pattern.
 pub(crate) const INSTEAD: &str = "a rule for each path, or :name for any segment and * at the end, where that is meant";
 
 /// Says why a pattern cannot be one of ours.
@@ -181,7 +181,7 @@ impl Source {
         name.unwrap_or_else(|| format!("part{}", index + 1))
     }
 
-    /// What stands for each capture, where each piece stands for what `of_piece` says.
+    /// The text of each capture, with the text of each piece by `of_piece`.
     fn values(&self, of_piece: impl Fn(usize) -> Option<String>) -> Vec<(Capture, String)> {
         let value = |range: &Range<usize>| range.clone().map(&of_piece).collect::<Option<String>>();
         self.captures.iter().filter_map(|(capture, range)| Some((capture.clone(), value(range)?))).collect()
@@ -372,8 +372,8 @@ impl Ours {
         Ok(filled)
     }
 
-    /// The pattern and the target for the folder itself, where a target without what is below has no final slash either:
-    /// `/a/:path*` to `/b/:path*` leads from `/a` to `/b`, and our `/b/:splat` would lead to `/b/`.
+    /// The pattern and the target for the folder itself, where a target without what is below has no final slash
+    /// either: `/a/:path*` to `/b/:path*` leads from `/a` to `/b`, and our `/b/:splat` would lead to `/b/`.
     pub(crate) fn folder(&self, to: &str) -> Option<(String, String)> {
         let folder = self.pattern.strip_suffix("/*").filter(|_| self.may_end_early)?;
         let (before, after) = to.split_once("/:splat")?;
@@ -393,7 +393,7 @@ impl Ours {
     }
 }
 
-/// What follows a placeholder, without `*`, `+` or `?`; a `?` before more than a slash begins a query.
+/// The text after a placeholder, without `*`, `+` or `?`; a `?` before more than a slash begins a query.
 fn without_modifier(text: &str) -> &str {
     if let Some(rest) = text.strip_prefix(['*', '+']) {
         return rest;

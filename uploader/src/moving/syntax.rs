@@ -1,4 +1,4 @@
-//! How providers write patterns of paths: `path-to-regexp` (Vercel), globs (Firebase), and the regular expressions in
+//! Pattern syntaxes of providers: `path-to-regexp` (Vercel), globs (Firebase), and the regular expressions in
 //! both, of which only what a path of ours can say is read.
 
 use super::source::{Capture, Item, Piece, Refused, refused};
@@ -172,7 +172,7 @@ impl Reader {
     }
 }
 
-/// What may stand behind a parameter.
+/// The modifier of a parameter.
 fn modifier(reader: &mut Reader) -> Option<char> {
     let found = reader.peek().filter(|c| matches!(c, '*' | '+' | '?'))?;
     reader.at += 1;

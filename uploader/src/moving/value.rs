@@ -14,11 +14,11 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Node {
     /// The line, from 1.
     pub(crate) line: usize,
-    /// What is there.
+    /// The value.
     pub(crate) value: Value,
 }
 
-/// What a file holds somewhere.
+/// A value in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Bool(bool),
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    /// The entries, in the order of the file; none where it is no map.
+    /// The entries, in the order of the file; empty if it is not a map.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    /// The items; none where it is no list.
+    /// The items; empty if it is not a list.
     pub(crate) fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,

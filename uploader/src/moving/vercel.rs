@@ -35,7 +35,7 @@ pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
     Ok(moved)
 }
 
-/// What `cleanUrls` and `trailingSlash` are here, and what differs.
+/// Maps `cleanUrls` and `trailingSlash`, with differences.
 pub(crate) const fn html_handling(clean_urls: bool, trailing_slash: Option<bool>) -> Way {
     match (clean_urls, trailing_slash) {
         (true, Some(false)) => (HtmlHandling::DropTrailingSlash, None),

@@ -1,4 +1,4 @@
-//! How a push ended that was not heard to its end, and what is said last of one that failed.
+//! The outcome of a push whose connection was lost, and the last line of a failed one.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
-/// How often it is asked what is live when the edge was lost at the end of a push.
+/// Most requests for the live version when the edge was lost at the end of a push.
 const LAST_QUESTIONS_MAX: u32 = 3;
 
 impl Push<'_> {
@@ -78,7 +78,7 @@ impl Push<'_> {
         }))
     }
 
-    /// How a deploy ended whose watch was not heard to its end.
+    /// The outcome of a deploy whose connection was lost during the watch.
     async fn watched(
         &mut self,
         edge: &Edge,
@@ -105,7 +105,7 @@ impl Push<'_> {
         Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))
     }
 
-    /// What to say last after `failure`: which version is live now.
+    /// The last line after `failure`: which version is live now.
     pub(crate) async fn last_sentence(&self, failure: &Failure) -> String {
         if !self.has_contacted {
             return self.last_sentence_without_edge(failure).await;
@@ -156,7 +156,7 @@ impl Push<'_> {
         }
     }
 
-    /// What is live, where the edge can be asked and answers soon.
+    /// The live version, if the edge can be reached and answers soon.
     async fn ask_what_is_live(&self) -> Option<Option<VersionId>> {
         let place = self.context.place().ok()?;
         let edge = self.context.edge().ok()?;

@@ -1,4 +1,4 @@
-//! What a push warns of, and goes on: a name that may be a slip, and secrets.
+//! Warnings that do not stop a push: a name that may be a slip, and secrets.
 
 use std::collections::BTreeMap;
 

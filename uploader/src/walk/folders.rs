@@ -22,11 +22,11 @@ pub(crate) enum Pages {
 /// The folders of a push.
 #[derive(Debug, Clone)]
 pub(crate) struct Folders {
-    /// That of the pages.
+    /// The folder of the pages.
     pub(crate) www: Place,
     /// Whether it has to be there.
     pub(crate) pages: Pages,
-    /// That of the backend, where there is one.
+    /// The folder of the backend, if there is one.
     pub(crate) server: Option<Place>,
 }
 
@@ -34,8 +34,8 @@ impl Folders {
     /// Walks both, and hashes what it finds. With `strict`, what would be left out of the pages is refused.
     ///
     /// # Errors
-    /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong; `usage` where
-    /// both are one folder.
+    /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong; `usage`
+    /// where both are one folder.
     pub(crate) fn scan(&self, strict: bool) -> Result<Scan, Failure> {
         let (scan, failure) = self.walk(strict, Reading::OnlySound);
         failure.map_or(Ok(scan), Err)

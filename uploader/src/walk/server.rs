@@ -13,10 +13,10 @@ use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
 use crate::boundary::Place;
 use crate::exit::Failure;
 
-/// What git keeps of a folder, which no program needs to run.
+/// The folder of git, which no program needs to run.
 const GIT: &str = ".git";
 
-/// What a walk over the folder of a backend found.
+/// The result of a walk over the folder of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServerScan {
     /// The folder as the person knows it.
@@ -33,7 +33,7 @@ impl ServerScan {
         (self.files.len() + self.links.len()) as u64
     }
 
-    /// What a command tells of it as JSON.
+    /// Its JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({ "files": self.count(), "bytes": self.total_bytes() })
     }
@@ -44,8 +44,8 @@ impl ServerScan {
     }
 }
 
-/// Walks the folder of a backend and hashes what it finds. Returns what is wrong beside what was found: `missing_folder`,
-/// `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
+/// Walks the folder of a backend and hashes what it finds. Returns what is wrong beside what was found:
+/// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
 pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Option<Failure>) {
     let hint = format!("build the backend first, or say where it is: `dir` below [server] in {FILE_NAME}");
     let root = match place.open_folder(&hint) {
@@ -71,7 +71,7 @@ pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Opti
 }
 
 struct ServerWalk {
-    /// What is like a walk over pages.
+    /// The part that is like a walk over pages.
     walk: Walk,
     links: BTreeMap<BundlePath, String>,
     /// Files that may be run.

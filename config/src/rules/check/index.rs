@@ -8,7 +8,7 @@ use crate::rules::redirect::Redirect;
 /// Most comparisons of all rules with all others: less than a second's work, for rules that nobody writes by hand.
 const COMPARISONS_MAX: usize = 2_000_000;
 
-/// How much work is left, in comparisons.
+/// The remaining budget of comparisons.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// With rules for one path alone, which are looked up: never spent on others, since most rules are such.
@@ -102,7 +102,7 @@ impl<'r> Index<'r> {
     }
 }
 
-/// What a pattern for one path alone is found under; a final slash does not count, as some ignore it.
+/// The key of a pattern for a single path; a final slash does not count, as some ignore it.
 fn static_key(pattern: &Pattern) -> Option<String> {
     if !pattern.is_static() {
         return None;

@@ -15,7 +15,7 @@ use crate::site_toml::Route;
 const HOPS_MAX: usize = 16;
 /// Characters of a path that a message shows.
 const SHOWN_CHARACTERS_MAX: usize = 60;
-/// What stands for a capture while redirects are followed: a path that a visitor may well ask for.
+/// The stand-in for a capture while redirects are followed: a path that a visitor may well request.
 const SAMPLE: &str = "some-page";
 
 /// Where following began to repeat itself.
@@ -57,7 +57,8 @@ pub(super) fn find(
     }
 }
 
-/// A rule for a host that leads to the same path of the same host: from `http` to `https`, most likely, which needs none.
+/// A rule for a host that leads to the same path of the same host: from `http` to `https`, most likely, which needs
+/// none.
 fn own_host(rule: &Redirect, findings: &mut Findings) {
     if !rule.is_redirect() || !rule.is_unconditional() {
         return;

@@ -13,7 +13,7 @@ use crate::rules::{Findings, HEADERS_FILE, HeaderRule};
 /// Most blocks. Cloudflare says 100 and counts a block only when the next one begins, and so takes one more.
 const BLOCKS_MAX: usize = 101;
 
-/// What the lines under a path belong to.
+/// The rule that the lines under a path belong to.
 enum Open<'t> {
     /// No path has come yet.
     Nothing,

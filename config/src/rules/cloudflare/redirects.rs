@@ -9,7 +9,7 @@ use crate::rules::redirect::{BadTarget, Target};
 use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 use crate::site_toml::HtmlHandling;
 
-/// What Cloudflare answers with where a rule says nothing.
+/// Cloudflare's default status.
 const STATUS: u16 = 302;
 /// The statuses that Cloudflare knows.
 const STATUSES: [u16; 6] = [200, 301, 302, 303, 307, 308];
@@ -223,7 +223,7 @@ fn destination(file: &mut File<'_>, line: usize, to: &str) -> Option<Destination
     None
 }
 
-/// What a URL has after its host.
+/// The part of a URL after its host.
 fn rest_of(url: &url::Url) -> String {
     url.as_str().strip_prefix("relative://").unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! What Netlify's rules may say about the query of a request and about its visitor.
+//! Conditions of Netlify's rules on the query of a request and on its visitor.
 
 use percent_encoding::percent_decode_str;
 
@@ -15,7 +15,7 @@ const CONDITIONS: [&str; 5] = ["Language", "Cookie", "Country", "Role", "Sign"];
 /// `key` or `key=value`.
 pub(super) type Pair<'t> = (&'t str, Option<&'t str>);
 
-/// What the conditions of a rule come to.
+/// The parsed conditions of a rule.
 #[derive(Default)]
 pub(super) struct Conditions {
     pub(super) languages: Vec<String>,
@@ -56,7 +56,7 @@ pub(super) fn pairs<'t>(file: &mut File<'_>, line: usize, tokens: &[&'t str]) ->
     Some(pairs)
 }
 
-/// What the query must hold; `None` if no query can, which is said.
+/// The required parameters of the query; `None` if no query can match, which is reported.
 pub(super) fn query(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Option<Vec<QueryRule>> {
     let mut rules = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
@@ -95,7 +95,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// What the conditions say; each that has no effect here is said.
+/// Parses conditions; each that has no effect here is reported.
 pub(super) fn conditions(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Conditions {
     let mut conditions = Conditions::default();
     for (key, value) in pairs {

@@ -9,7 +9,7 @@ use crate::rules::pattern::{Dialect, Pattern, next_name};
 use crate::rules::redirect::{BadTarget, STATUSES, Target};
 use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 
-/// What Netlify answers with where a rule says nothing.
+/// Netlify's default status.
 const STATUS: u16 = 301;
 /// A line in its parts, as they are written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ const MATCHING_BYTES_MAX: usize = 256 * 1024;
 const COMPILED_BYTES: usize = 32 * 1024;
 const COMPILED_BYTES_BY_BYTE: usize = 128;
 
-/// What goes through the crate `regex`, compiled when it is first asked: rules beyond a limit never are.
+/// A pattern matched by the crate `regex`, compiled at its first use: rules beyond a limit never are.
 #[derive(Debug, Clone)]
 pub(super) struct Expression {
     source: Box<str>,

@@ -267,8 +267,8 @@ pub struct InstanceLimits {
     pub memory_bytes: u64,
     /// Processes; beyond it the instance ends with [`Exit::TooManyProcesses`].
     pub processes: u64,
-    /// Processes and threads of all instances of its app; beyond it the largest ends with [`Exit::TooManyTasksOfApp`], unless
-    /// the kernel refuses more tasks.
+    /// Processes and threads of all instances of its app; beyond it the largest ends with [`Exit::TooManyTasksOfApp`],
+    /// unless the kernel refuses more tasks.
     pub app_tasks: u64,
     /// Open files of each process.
     pub open_files: u64,
