@@ -498,6 +498,10 @@ fn the_guide_names_every_subject_of_tests_and_only_paths_that_exist() {
             assert!(modules.contains(&format!("\nmod {module};\n")), "no program has {path} as a module");
         }
     }
+    let sources: String = files(".rs").iter().map(|path| read(path)).collect();
+    for test in read("tools/slow-tests").lines().filter(|line| !line.starts_with('#')) {
+        assert!(sources.contains(&format!("fn {test}(")), "tools/slow-tests names {test}, which does not exist");
+    }
     for span in spans {
         let first = span.split('/').next().unwrap();
         if !first.is_empty() && span.contains('/') && !span.contains([' ', '…', '*']) && root().join(first).is_dir() {

@@ -14,6 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::support::edge::{Edge, Ran, edge};
+use crate::support::rounds;
 
 /// Switches of a route's backend.
 const SWITCHES: usize = 1_000;
@@ -149,7 +150,7 @@ async fn every_answer_during_a_thousand_switches_of_a_route_is_the_backends_of_t
     }
     let client = edge.client(true);
     let url = format!("https://{}/v1/apps/shop/environments/prod/switch", edge.admin());
-    for number in 0..SWITCHES {
+    for number in 0..rounds(SWITCHES) {
         let body = json!({"version": versions[number % 2]});
         let answer = client.post(&url).bearer_auth(&edge.token).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());

@@ -9,7 +9,7 @@ use devanture_config::edge_toml::Engine;
 use serde_json::json;
 
 use crate::support::edge::{Edge, edge, files};
-use crate::support::inputs;
+use crate::support::{inputs, rounds};
 
 const SWITCHES: usize = 1_000;
 /// The same where hyper serves, which is behind a switch of its own.
@@ -40,12 +40,12 @@ fn sites(first: &Path, second: &Path, versions: &[String; 2]) -> BTreeMap<String
 /// Law 1: one request, one version.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_version_that_it_names() {
-    every_response_is_a_file_of_its_version(Engine::Devanture, SWITCHES).await;
+    every_response_is_a_file_of_its_version(Engine::Devanture, rounds(SWITCHES)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_1_every_response_of_hyper_during_switches_is_a_file_of_the_version_that_it_names() {
-    every_response_is_a_file_of_its_version(Engine::Hyper, SWITCHES_OF_HYPER).await;
+    every_response_is_a_file_of_its_version(Engine::Hyper, rounds(SWITCHES_OF_HYPER)).await;
 }
 
 async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize) {
@@ -147,7 +147,7 @@ async fn law_10_no_page_load_fails_that_straddles_a_switch() {
             }
         }));
     }
-    switch_back_and_forth(&edge, "shop", &versions, SWITCHES).await;
+    switch_back_and_forth(&edge, "shop", &versions, rounds(SWITCHES)).await;
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.unwrap();

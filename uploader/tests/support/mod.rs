@@ -30,11 +30,20 @@ pub(crate) fn leave_out(what_is_missing: &str) {
     eprintln!("left out: {what_is_missing}");
 }
 
-/// Whether the test ends at once, having said so, because only `./test full` runs it: `./test` sets `QUICK=1`.
+/// Whether this is a run of `./test`, which leaves what takes long to `./test full`.
+fn is_quick() -> bool {
+    std::env::var("QUICK").is_ok_and(|quick| quick == "1")
+}
+
+/// Whether the test ends at once, having said so, because only `./test full` runs it.
 pub(crate) fn is_for_full_runs() -> bool {
-    let is_quick = std::env::var("QUICK").is_ok_and(|quick| quick == "1");
-    if is_quick {
+    if is_quick() {
         eprintln!("left out: ./test full runs it");
     }
-    is_quick
+    is_quick()
+}
+
+/// How often a test repeats what `./test full` repeats `full` times: a fifth of that in `./test`.
+pub(crate) fn rounds(full: usize) -> usize {
+    if is_quick() { full / 5 } else { full }
 }
