@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod api;
 mod counted;
+mod date;
 pub mod deploy;
 pub mod digest;
 pub mod edge_toml;
@@ -43,12 +44,14 @@ pub mod site_toml;
 pub mod target;
 pub mod team;
 mod text_form;
+pub mod toml_text;
 pub mod unique_keys;
 pub mod upkeep;
 pub mod upstreams;
 pub mod who;
 
 pub use counted::counted;
+pub use date::date_time;
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;
 pub use mistake::{Mistake, Mistakes};

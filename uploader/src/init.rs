@@ -9,6 +9,7 @@ use std::path::Path;
 use devanture_config::AppName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SERVER_DIR, SiteFile};
+use devanture_config::toml_text::quoted;
 
 use self::guess::{Backend, Guess};
 use crate::args::InitArgs;
@@ -122,11 +123,6 @@ pub(crate) fn app_of_folder(folder: &Path) -> Option<AppName> {
     slug.trim_end_matches('-').parse().ok()
 }
 
-/// A text of TOML: Rust's escapes of what ends one are TOML's too.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 /// The output of `init`.
 fn site_file_text(app: &str, said: Option<&str>, guess: &Guess) -> String {
     let www = match said.or_else(|| guess.pages.as_ref().map(|pages| pages.folder.as_str())) {
@@ -204,10 +200,11 @@ mod tests {
 
     #[test]
     fn what_init_writes_is_read_back() {
-        let text = site_file_text("shop", Some("a \"b\" \\ c"), &nothing());
+        let www = "a \"b\" \\ c\n\u{1}\u{7f}";
+        let text = site_file_text("shop", Some(www), &nothing());
         let site = SiteFile::parse("devanture.toml", &text).unwrap();
         assert_eq!(site.app.unwrap().as_str(), "shop");
-        assert_eq!(site.www.as_deref(), Some("a \"b\" \\ c"));
+        assert_eq!(site.www.as_deref(), Some(www));
         assert!(site.base.is_empty() && site.env.is_empty());
         let command = Backend::Command(vec!["node".to_owned(), "a \"b\".js".to_owned()]);
         for backend in [None, Some(Backend::Procfile), Some(Backend::Unknown), Some(command)] {

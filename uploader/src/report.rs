@@ -8,11 +8,10 @@ use devanture_config::api::{
     Damage, DeployReport, Lock, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step, StepState,
     SwitchReport,
 };
-pub(crate) use devanture_config::counted;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
+pub(crate) use devanture_config::{counted, date_time as time_text};
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use crate::exit::Failure;
 use crate::progress::Style;
@@ -317,22 +316,6 @@ const fn was(count: u64) -> &'static str {
 /// Whole milliseconds.
 pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time as a person reads it, in UTC.
-pub(crate) fn time_text(ms: u64) -> String {
-    let time = i64::try_from(ms / 1_000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    let Some(time) = time else { return format!("{ms} ms") };
-    let (date, clock) = (time.date(), time.time());
-    format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        clock.hour(),
-        clock.minute(),
-        clock.second()
-    )
 }
 
 #[cfg(test)]

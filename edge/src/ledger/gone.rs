@@ -1,15 +1,11 @@
 //! Problems about deleted things: what was deleted, and how long it can be restored.
 
-use std::time::{Duration, UNIX_EPOCH};
-
+use devanture_config::date_time;
 use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
 
 use super::Error;
 use crate::telemetry;
-
-/// The last moment that can be written as a date.
-const DATE_MS_MAX: u64 = 253_402_300_799_000;
 
 pub(crate) fn ambiguous(prefix: &IdPrefix) -> Error {
     let detail = format!("{prefix} is the beginning of several versions.");
@@ -17,7 +13,7 @@ pub(crate) fn ambiguous(prefix: &IdPrefix) -> Error {
 }
 
 pub(super) fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Error {
-    let until = date(until_ms);
+    let until = date_time(until_ms);
     let (detail, hint) = match until_ms > telemetry::now_ms() {
         true => (
             format!("{what} was deleted by {who}, and can be restored until {until}."),
@@ -29,9 +25,4 @@ pub(super) fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Er
         ),
     };
     Problem::new(Code::Deleted, detail).hint(hint).into()
-}
-
-/// A moment as HTTP writes it, which people can read, too.
-pub(crate) fn date(at_ms: u64) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at_ms.min(DATE_MS_MAX)))
 }

@@ -39,7 +39,7 @@ pub use audit::{Action, Audit};
 pub use condition::{Condition, Expected};
 pub use error::Error;
 pub(crate) use error::lost;
-pub(crate) use gone::{ambiguous, date};
+pub(crate) use gone::ambiguous;
 pub(crate) use leases::{Lease, Leases};
 pub(crate) use own::{Own, commit_own, unless_conflict};
 pub use page::{PAGE_MAX, Page};

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use devanture_config::api::{Deploy, Outcome};
 use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Manifest, VersionId};
+use devanture_config::{AppName, Manifest, VersionId, date_time};
 
-use super::gone::{ambiguous, date};
+use super::gone::ambiguous;
 use super::{Error, Ledger};
 use crate::blobs::{Blobs, Key};
 use crate::catalog::gone::{self, GoneVersion};
@@ -115,7 +115,7 @@ impl Ledger {
             let problem = Problem::new(Code::NotFound, format!("The app {app} has no version {short}."));
             return Ok(problem.hint("it was deleted, or never pushed; push its bundle to store it").into());
         };
-        let at = date(gone.at_ms);
+        let at = date_time(gone.at_ms);
         if gone.collected {
             let detail =
                 format!("The version {short} of the app {app} was collected on {at}: it was old, and nothing held it.");
@@ -125,7 +125,7 @@ impl Ledger {
         }
         let detail = format!("The version {short} of the app {app} was deleted by {} on {at}.", gone.who);
         let hint = match gone.record.is_some() && gone.until_ms > telemetry::now_ms() {
-            true => format!("`devanture undelete version {short}` restores it until {}", date(gone.until_ms)),
+            true => format!("`devanture undelete version {short}` restores it until {}", date_time(gone.until_ms)),
             false => "push its bundle to store it again".to_owned(),
         };
         Ok(Problem::new(Code::NotFound, detail).hint(hint).into())

@@ -3,12 +3,12 @@
 use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
 use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, date_time};
 
 use super::Publisher;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::{Change, Check, Commit, records};
-use crate::ledger::{Action, Actor, Deed, Error, ambiguous, date, update};
+use crate::ledger::{Action, Actor, Deed, Error, ambiguous, update};
 use crate::telemetry;
 
 impl Publisher {
@@ -197,6 +197,6 @@ fn in_time(what: &str, until_ms: u64) -> Result<(), Error> {
     if until_ms > telemetry::now_ms() {
         return Ok(());
     }
-    let detail = format!("{what} could be had back until {}.", date(until_ms));
+    let detail = format!("{what} could be had back until {}.", date_time(until_ms));
     Err(Problem::new(Code::NotFound, detail).hint("the next collection ends it; then its name is free").into())
 }

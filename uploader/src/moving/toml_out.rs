@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use devanture_config::toml_text::{key, quoted};
+
 use super::moved::{Headers, Moved, Rule};
 
 /// The text of the file.
@@ -111,45 +113,4 @@ fn write_headers(text: &mut String, rule: &Headers) {
 fn list(texts: &[String]) -> String {
     let items: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
     format!("[{}]", items.join(", "))
-}
-
-/// A key of TOML, in quotes where it needs them.
-fn key(text: &str) -> String {
-    let is_bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if is_bare { text.to_owned() } else { quoted(text) }
-}
-
-/// A text of TOML in quotes.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            _ if character.is_control() => {
-                write!(quoted, "\\u{:04X}", u32::from(character)).ok();
-            }
-            _ => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn what_is_quoted_is_read_back(text in "\\PC{0,12}|[\\x00-\\x7f]{0,12}") {
-            let written = format!("{} = {}\n", key(&text), quoted(&text));
-            let read: toml::Table = written.parse().unwrap();
-            prop_assert_eq!(read.get(&text).and_then(toml::Value::as_str), Some(text.as_str()));
-        }
-    }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use devanture_config::Hostname;
 use devanture_config::edge_toml::EdgeFile;
+use devanture_config::toml_text;
 use devanture_edge::blobs::durable;
 
 use crate::Failure;
@@ -201,9 +202,9 @@ fn acme(contact: Option<String>, agrees: bool, ask: &mut Option<Ask<'_>>) -> Res
     Ok(Certificates::Acme { contact: Some(contact).filter(|contact| !contact.is_empty()) })
 }
 
-/// A basic string of TOML: one of JSON is, but for DEL, which the check of the whole refuses.
-fn quoted(text: impl Display) -> serde_json::Value {
-    serde_json::Value::String(text.to_string())
+/// A basic string of TOML.
+fn quoted(text: impl Display) -> String {
+    toml_text::quoted(&text.to_string())
 }
 
 impl Display for Draft {

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::plain_text::escaped;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, date_time};
 use devanture_edge::runner::spawner::{
     AUTO, DoorSettings, HostSettings, HostUsers, exec_instance, host, open_door, user_task,
 };
@@ -339,8 +339,8 @@ async fn account(file: &EdgeFile, base: &Path, command: AccountCommand) -> Resul
 /// Id, scope, place, end, last use, name, each parted by two spaces; the name may have spaces of its own.
 fn token_line(token: &TokenInfo) -> String {
     let place = place(token.app.as_ref(), token.environment.as_ref());
-    let ends = token.expires_ms.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", day(at)));
-    let used = token.last_used_ms.map_or_else(|| "never used".to_owned(), |at| format!("used {}", day(at)));
+    let ends = token.expires_ms.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", date_time(at)));
+    let used = token.last_used_ms.map_or_else(|| "never used".to_owned(), |at| format!("used {}", date_time(at)));
     format!("{}  {}  {place}  {ends}  {used}  {}", token.id, token.scope, escaped(&token.name))
 }
 
@@ -355,12 +355,6 @@ fn place(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
         (Some(app), None) => app.to_string(),
         (None, _) => "every app".to_owned(),
     }
-}
-
-/// The day of a moment, in UTC.
-fn day(at_ms: u64) -> String {
-    let seconds = i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX);
-    time::OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| "never".to_owned(), |at| at.date().to_string())
 }
 
 /// A time as a person writes it: a number with `d`, `h` or `m` behind it.
