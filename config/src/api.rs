@@ -159,6 +159,9 @@ pub struct SwitchReport {
     /// Of a rollback: how the settings differ from those that the version was live with, where they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsDifference>,
+    /// How the environment is paused, where it is: visitors do not get the version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
 }
 
 /// The kind of an entry of the history.

@@ -9,6 +9,7 @@ use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
 use crate::team::{Lock, PlaceStatus};
+use crate::upkeep::Pause;
 
 /// Where a bundle comes from, for the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +220,9 @@ pub struct DeployReport {
     /// Bytes that returning visitors load again, if a version was live and dictionaries are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returning: Option<Returning>,
+    /// How the environment is paused, where it is: visitors do not get the version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use devanture_config::api::{
-    Damage, DeployReport, Lock, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step, StepState,
-    SwitchReport,
+    Damage, DeployReport, Lock, Pause, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step,
+    StepState, SwitchReport,
 };
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
@@ -129,10 +129,17 @@ pub(crate) fn deploy_lines(
     }
     lines.extend(report.returning.as_ref().and_then(returning_text).map(|text| style.dim(&format!("  {text}"))));
     lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
+    lines.extend(report.paused.as_ref().map(|pause| line("paused", still_paused_text(pause, again))));
     if report.switched && report.previous.is_some() {
         lines.push(line("undo", format!("devanture rollback{}", again.0)));
     }
     lines
+}
+
+/// What keeps visitors from what went live, and how that ends.
+fn still_paused_text(pause: &Pause, again: &Again) -> String {
+    let since = time_text(pause.since_ms);
+    format!("since {since} by {}: visitors get 503 until `devanture resume{}`", pause.who, again.0)
 }
 
 /// What visitors of the version before load again; empty if they load as much as any other.
@@ -162,6 +169,7 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
         lines.push(line("same", format!("{id} is live in {} already; nothing has changed", report.environment)));
     }
     lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
+    lines.extend(report.paused.as_ref().map(|pause| line("paused", still_paused_text(pause, again))));
     let settings = report.settings.iter().flat_map(|difference| settings_lines(difference, &id, again));
     lines.extend(settings.map(|text| line("settings", text)));
     if let (true, Some(previous)) = (report.switched && !is_of_settings, report.previous) {
@@ -348,6 +356,21 @@ mod tests {
             alias: None,
             locked: None,
             returning: None,
+            paused: None,
+        }
+    }
+
+    #[test]
+    fn a_push_to_a_paused_environment_says_how_the_pause_ends() {
+        let pause = Pause { since_ms: 0, who: "ops".to_owned(), message: None, allow: Vec::new(), retry_after_s: 60 };
+        let paused = DeployReport { paused: Some(pause), ..report() };
+        let again = Again(" --env staging".to_owned());
+        let expected = "  paused    since 1970-01-01 00:00:00 UTC by ops: visitors get 503 until \
+            `devanture resume --env staging`";
+        let is_live = DeployReport { switched: false, files: FileCounts { total: 3, new: 0 }, ..paused.clone() };
+        for (report, was_live) in [(paused, false), (is_live, true)] {
+            let lines = deploy_lines(plain(), &report, was_live, false, &again);
+            assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
         }
     }
 

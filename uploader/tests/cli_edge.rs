@@ -289,6 +289,7 @@ fn report(previous: Option<Digest>) -> SwitchReport {
         ms: 2,
         steps: Vec::new(),
         settings: None,
+        paused: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{
-    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope,
+    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, Pause, PlaceStatus, Scope,
 };
 use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
@@ -168,7 +168,8 @@ impl Publisher {
         }
         let returning =
             self.returning(&push.app, &push.environment, &moved, (&push.version, &push.manifest)).boxed().await;
-        Ok(DeployReport { returning, ..self.report(push, steps, moved, withdrawn, None) })
+        let paused = self.pause_of(&push.app, &push.environment, &moved).await;
+        Ok(DeployReport { returning, paused, ..self.report(push, steps, moved, withdrawn, None) })
     }
 
     /// The end of a push to an alias: what is live stays as it is.
@@ -222,7 +223,16 @@ impl Publisher {
             alias,
             locked: moved.locked,
             returning: None,
+            paused: None,
         }
+    }
+
+    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the switch.
+    pub(super) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
+        if moved.locked.is_some() {
+            return None;
+        }
+        self.environments.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
     }
 
     /// Step 1: every blob of the manifest is there, of the right length; what came in is read back (law 2).

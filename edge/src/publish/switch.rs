@@ -237,7 +237,9 @@ impl Publisher {
             settings: moving.settings,
         };
         let moved = self.make_live_watched(&intent, moving.watch_s, steps).await?;
+        let paused = self.pause_of(app, environment, &moved).await;
         Ok(SwitchReport {
+            paused,
             app: app.clone(),
             environment: environment.clone(),
             version,

@@ -64,7 +64,12 @@ impl Push<'_> {
                     alias: None,
                     locked: None,
                     returning: None,
-                });
+                    paused: status.paused,
+                }));
+            }
+            // A push that took over meanwhile is newer than this one.
+            if status.version == begun.live && self.is_forgotten(edge, begun).await {
+                return Ok(None);
             }
             break;
         }

@@ -257,6 +257,7 @@ fn finish(state: &mut State) -> Reply {
         alias: None,
         locked: None,
         returning: None,
+        paused: None,
     };
     if switched {
         state.live = Some(manifest);
