@@ -74,8 +74,10 @@ impl Context {
         match self.settings.app_if_said()? {
             Some(said) if said.value != app => {
                 let message = format!("The settings name the app {}, and the command {app}.", said.value);
-                Err(Failure::new(Code::Usage, message)
-                    .hint("leave one of them out; `--explain` says where it comes from"))
+                Err(Failure::new(Code::Usage, message).hint(match said.source {
+                    Source::Flag => "leave --app out, or name the same app".to_owned(),
+                    _ => format!("add `--app {app}` if that one is meant"),
+                }))
             }
             _ => Ok(Edge::new(self.link()?, app)),
         }

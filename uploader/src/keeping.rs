@@ -84,7 +84,13 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
     }
     let edge = target.edge(context)?;
     match &target {
-        Target::App(_) => delete_place(context, &edge, None, args).await,
+        Target::App(_) => {
+            delete_place(context, &edge, None, args).await.map_err(|failure| match failure.is(Code::NotFound) {
+                // The edge's own hint is about the first push.
+                true => failure.hint("check how its name is spelt; nothing was deleted"),
+                false => failure,
+            })
+        }
         Target::Environment(name) => delete_place(context, &edge, Some(name), args).await,
         Target::Path(path) => {
             if !args.dry_run {

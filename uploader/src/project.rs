@@ -54,7 +54,7 @@ impl Project {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let (root, file_name) = (root.map(Path::to_owned), path.display().to_string());
+        let (root, file_name) = (root.map(Path::to_owned), without_dot(path.to_owned()).display().to_string());
         let mut project = Self { folder, root, file_name, ..Self::default() };
         let site = project.read_site(path, config.is_some());
         let dotenv = project.read_own(dotenv::FILE_NAME).map(|read| project.dotenv = read);
@@ -192,7 +192,7 @@ impl Project {
     /// The folder to push: `dir` of the command line, which may be anywhere, else `www` of the file, else [`WWW`].
     fn www(&self, dir: Option<&Path>, boundary: &Boundary) -> Place {
         if let Some(dir) = dir {
-            return Place::anywhere(dir.to_owned());
+            return Place::anywhere(without_dot(dir.to_owned()));
         }
         let path = without_dot(self.folder.join(self.site.www.as_deref().unwrap_or(WWW)));
         let key = self.site.www.as_ref().map(|_| ("www", self.site.line_of_www()));
@@ -303,7 +303,7 @@ fn find_procfile(folder: &Path, dir: &str, boundary: &Boundary) -> Result<Option
 }
 
 /// `./dist` reads worse than `dist` in every message.
-fn without_dot(path: PathBuf) -> PathBuf {
+pub(crate) fn without_dot(path: PathBuf) -> PathBuf {
     match path.strip_prefix(".") {
         Ok(short) if !short.as_os_str().is_empty() => short.to_owned(),
         _ => path,

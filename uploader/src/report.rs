@@ -117,8 +117,8 @@ pub(crate) fn deploy_lines(
     if was_live && !report.switched {
         let what = match report.files.new {
             0 => "nothing was sent, nothing has changed".to_owned(),
-            // The edge had the version, and not all of its files.
-            lost => format!("{} that the edge had lost {} sent again", counted(lost, "file"), was(lost)),
+            // The edge had lost files of the version, or the manifest that says that they are this app's.
+            sent => format!("what the edge had lost of it is restored ({} sent again)", counted(sent, "file")),
         };
         lines.push(line("same", format!("{id} is live in {} already; {what}", report.environment)));
     }
@@ -316,11 +316,6 @@ pub(crate) fn byte_text(bytes: u64) -> String {
     }
 }
 
-/// The verb to a number of things.
-const fn was(count: u64) -> &'static str {
-    if count == 1 { "was" } else { "were" }
-}
-
 /// Whole milliseconds.
 pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -415,7 +410,10 @@ mod tests {
         assert!(same[0].contains("is live in prod already; nothing was sent, nothing has changed"), "{same:?}");
         let lost = DeployReport { files: FileCounts { new: 2, ..stored.files }, ..stored };
         let healed = deploy_lines(plain(), &lost, true, false, &Again::default());
-        assert!(healed[0].contains("already; 2 files that the edge had lost were sent again"), "{healed:?}");
+        assert!(
+            healed[0].contains("already; what the edge had lost of it is restored (2 files sent again)"),
+            "{healed:?}"
+        );
     }
 
     #[test]

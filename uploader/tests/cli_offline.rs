@@ -25,6 +25,48 @@ fn a_missing_folder_is_said() {
 }
 
 #[test]
+fn all_missing_folders_are_named_at_once_and_once() {
+    let toml = "app = \"shop\"\nwww = \"./dist\"\n[server]\ndir = \"././out\"\ncommand = [\"./run\"]\n";
+    let project = Project::new(&[("devanture.toml", toml)]).variable("DEVANTURE_URL", &dead_url());
+    for command in ["push", "check"] {
+        let error = project.run(&[command, "--json"]).failed("missing_folder", 2);
+        let expected = "The folders `dist` of the pages and `out` of the backend do not exist.";
+        assert_eq!(error["message"], expected, "{command}");
+        assert!(error["hint"].as_str().unwrap().contains("`dir` below [server]"), "{error}");
+    }
+    project.file("dist/index.html", "hi");
+    let error = project.run(&["check", "--json"]).failed("missing_folder", 2);
+    assert_eq!(error["message"], "The folder `out` does not exist.");
+}
+
+#[test]
+fn an_app_that_the_settings_do_not_name_is_deleted_by_its_flag_too() {
+    let project = Project::site(&dead_url());
+    let error = project.run(&["delete", "app", "nonesuch", "--yes", "--json"]).failed("usage", 2);
+    assert_eq!(error["message"], "The settings name the app shop, and the command nonesuch.");
+    assert_eq!(error["hint"], "add `--app nonesuch` if that one is meant");
+    project.run(&["delete", "app", "nonesuch", "--app", "nonesuch", "--yes", "--json"]).failed("unreachable", 3);
+    let error = project.run(&["delete", "app", "nonesuch", "--app", "shop", "--yes", "--json"]).failed("usage", 2);
+    assert_eq!(error["hint"], "leave --app out, or name the same app");
+}
+
+#[test]
+fn paths_are_told_without_leading_dots() {
+    let project = Project::new(&[("dist/index.html", "hi"), ("devanture.toml", "app = \"shop\"\n")]);
+    let config = ["--config", "././devanture.toml"];
+    let checked = project.run(&[&["check", "././dist", "--json", "--explain"], &config[..]].concat()).json();
+    assert_eq!(checked["www"], "dist");
+    assert!(!checked.to_string().contains("./"), "{checked}");
+    let error = project.run(&["check", "././missing", "--json"]).failed("missing_folder", 2);
+    assert_eq!(error["message"], "The folder `missing` does not exist.");
+    let moved = Project::new(&[("vercel.ts", "export default {}")]);
+    let error = moved.run(&["init", "--from", "vercel", "--json"]).failed("usage", 2);
+    assert_eq!(error["message"], "vercel.ts is a program, which is not run.");
+    let error = moved.run(&["init", "--from", "netlify", "././dist", "--json"]).failed("usage", 2);
+    assert!(!error["message"].as_str().unwrap().contains("./"), "{error}");
+}
+
+#[test]
 fn an_empty_folder_is_said() {
     let project = Project::site(&dead_url());
     std::fs::create_dir(project.path("empty")).unwrap();
@@ -213,7 +255,7 @@ fn with_redirects(redirects: &str) -> Project {
 fn mistakes_in_rules_are_said_with_their_lines_before_anything_is_sent() {
     let project =
         with_redirects("# moved\n/old  javascript:alert(1)\n/a /b\n/a /c\n/x/* https://other.example/:splat 200\n");
-    let checked = project.run(&["check", "--json"]).failed("bad_config", 2);
+    let checked = project.run(&["check", "--json"]).failed("bad_rules", 1);
     // The edge of this test is not there: a push that came so far would be `unreachable`.
     let ran = project.run(&["push", "--json", "--allow-warnings"]);
     let error = ran.failed("bad_rules", 1);
@@ -255,7 +297,7 @@ fn rules_are_checked_for_each_environment_with_the_lines_of_its_tables() {
         from = \"/a\"\nto = \"/b\"\n[[env.staging.redirects]]\nfrom = \"/b\"\nto = \"/a\"\n";
     project.file("devanture.toml", toml);
     project.file("dist/_redirects", "/index /index.html 200\n");
-    let error = project.run(&["check", "--json"]).failed("bad_config", 2);
+    let error = project.run(&["check", "--json"]).failed("bad_rules", 1);
     assert_eq!(error["mistakes"].as_array().unwrap().len(), 1, "{error}");
     let mistake = &error["mistakes"][0];
     assert_eq!((mistake["file"].as_str(), mistake["line"].as_u64()), (Some("devanture.toml"), Some(5)), "{mistake}");

@@ -50,7 +50,8 @@ const NAMED_MAX: usize = 5;
 /// `check`; `read` is what went wrong with `devanture.toml`.
 ///
 /// # Errors
-/// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config`, `check_failed` or `warnings`.
+/// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config`, `bad_rules`, `check_failed` or
+/// `warnings`.
 pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     let folders = context.project.folders(args.dir.as_deref());
     let www = folders.as_ref().map(|folders| folders.www.path().to_owned()).unwrap_or_default();
@@ -108,6 +109,10 @@ impl Task {
         let (Bundle { manifest, .. }, files) = match (made, of_bundle.clone()) {
             (Ok(made), _) => made,
             (Err(failure), None) => return Err(failure),
+            // That the bundle lacks what the folder would hold says less.
+            (Err(_), Some(of_bundle)) if of_bundle.is(Code::MissingFolder) || of_bundle.is(Code::EmptyBundle) => {
+                return Err(of_bundle);
+            }
             (Err(failure), Some(of_bundle)) => return Err(of_bundle.and(failure)),
         };
         let mut of_rules = files.findings_in(&manifest, &project, &places);
@@ -230,14 +235,14 @@ fn judge(
         Failure::new(Code::CheckFailed, format!("The site has {}{and}.", count(mistakes, "mistake")))
             .hint("fix them, or name those that are meant in `ignore` below [check] of devanture.toml")
     });
-    let judged = rules::judge(of_rules.clone(), Code::BadConfig, args.allow_warnings);
+    let judged = rules::judge(of_rules.clone(), Code::BadRules, args.allow_warnings);
     let (of_rules, of_doubts, allowed) = match judged {
-        Err(failure) if failure.is(Code::BadConfig) => (Some(failure), None, Vec::new()),
+        Err(failure) if failure.is(Code::BadRules) => (Some(failure), None, Vec::new()),
         Err(failure) => (None, Some(failure), Vec::new()),
         Ok(allowed) => (None, None, allowed),
     };
     let is_in_files = of_bundle.is_some() && (of_rules.is_some() || of_site.is_some());
-    let failure = [of_bundle, of_rules, of_site].into_iter().flatten().reduce(Failure::and).or(of_doubts);
+    let failure = [of_bundle, of_site, of_rules].into_iter().flatten().reduce(Failure::and).or(of_doubts);
     let failure = failure.or_else(|| {
         (doubts > 0 && args.strict).then(|| {
             Failure::new(Code::Warnings, format!("The site has {}.", count(doubts, "doubt")))

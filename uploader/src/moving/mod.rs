@@ -15,7 +15,7 @@ mod toml_out;
 mod value;
 mod vercel;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use devanture_config::AppName;
 use devanture_config::mistake::Mistakes;
@@ -27,7 +27,7 @@ use crate::args::{InitArgs, Provider};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::init::{self, guess};
-use crate::project::{self, Project, WWW};
+use crate::project::{self, Project, WWW, without_dot};
 use crate::report::counted;
 
 /// The folder around the provider's file.
@@ -157,7 +157,8 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
         Provider::Vercel => match text(vercel::FILE)? {
             Some(text) => of(vercel::FILE, vercel::read(&text, around)),
             None if (around.has)(vercel::PROGRAM) => {
-                let message = format!("{} is a program, which is not run.", folder.join(vercel::PROGRAM).display());
+                let program = without_dot(folder.join(vercel::PROGRAM));
+                let message = format!("{} is a program, which is not run.", program.display());
                 Err(Failure::new(Code::Usage, message).hint(format!("write what it makes to {}", vercel::FILE)))
             }
             None => Err(missing(folder, &[vercel::FILE], around, false)),
@@ -167,12 +168,12 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
 
 /// Why nothing can be moved: none of `files` is in `folder`, nor a file of rules among the pages where that would do.
 fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bool) -> Failure {
-    let mut names: Vec<String> = files.iter().map(|file| folder.join(file).display().to_string()).collect();
+    let shown = |path: PathBuf| without_dot(path).display().to_string();
+    let mut names: Vec<String> = files.iter().map(|file| shown(folder.join(file))).collect();
     if or_rule_files {
         let www = folder.join(around.folder(None));
-        names.extend([REDIRECTS_FILE, HEADERS_FILE].map(|file| www.join(file).display().to_string()));
+        names.extend([REDIRECTS_FILE, HEADERS_FILE].map(|file| shown(www.join(file))));
     }
-    let names: Vec<&str> = names.iter().map(|name| name.strip_prefix("./").unwrap_or(name)).collect();
     let message = format!("There is no file {} to move from.", names.join(" or "));
     Failure::new(Code::Usage, message).hint(
         "run it in the folder of the site's project; `devanture init` writes a first devanture.toml without --from",

@@ -127,8 +127,11 @@ impl Push<'_> {
         let is_certain = self.finishing.is_none() && !is_archive_open;
         let live = match self.live {
             Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
-            // An edge that did not answer, or not to this token, is not asked again.
-            Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) => STILL_RUNNING,
+            // An edge that did not answer, or does not know this token, is not asked again. One that forbids the push may
+            // let the token read.
+            Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) && !failure.is(Code::Forbidden) => {
+                STILL_RUNNING
+            }
             Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
                 Some(Some(version)) if self.finishing == Some(version) && self.args.gate.watch_s().is_some() => {
                     return format!("{} is live; the edge goes on watching it, and may go back.", version.short());

@@ -3,6 +3,7 @@
 use std::fs;
 
 use devanture_config::problem::Code;
+use devanture_config::site_toml::FILE_NAME;
 
 use super::{Reading, Scan, server, walk_apart};
 use crate::boundary::Place;
@@ -49,17 +50,31 @@ impl Folders {
             Some(place) => server::walk(place, reading),
             None => (None, None),
         };
-        (Scan { server, ..pages }, of_server.into_iter().chain(of_pages).reduce(Failure::and))
+        let failure = match self.check_there() {
+            Err(failure) if of_server.is_some() && of_pages.is_some() => Some(failure),
+            _ => of_server.into_iter().chain(of_pages).reduce(Failure::and),
+        };
+        (Scan { server, ..pages }, failure)
     }
 
-    /// Checks that the folder of pages is there, where it has to be.
+    /// Checks that the folders that are needed exist.
     ///
     /// # Errors
-    /// `missing_folder`.
+    /// `missing_folder`, with all of them.
     pub(crate) fn check_there(&self) -> Result<(), Failure> {
-        match self.pages {
-            Pages::Needed if !self.www.path().exists() => super::open(&self.www).map(drop),
-            Pages::Needed | Pages::IfThere | Pages::None => Ok(()),
+        let is_missing = |place: &&Place| !place.path().exists();
+        let pages = Some(&self.www).filter(|_| self.pages == Pages::Needed).filter(is_missing);
+        match (pages, self.server.as_ref().filter(is_missing)) {
+            (Some(www), Some(server)) => {
+                let (www, server) = (www.path().display(), server.path().display());
+                let message = format!("The folders `{www}` of the pages and `{server}` of the backend do not exist.");
+                let hint = format!(
+                    "build the project first, or say where they are: `www` and `dir` below [server] in {FILE_NAME}"
+                );
+                Err(Failure::new(Code::MissingFolder, message).hint(hint))
+            }
+            (Some(www), None) => super::open(www).map(drop),
+            (None, _) => Ok(()),
         }
     }
 
