@@ -44,7 +44,10 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
 pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
     if args.dry_run {
         let edge = context.edge()?;
-        tell_foreseen(context, &foresee::rollback(&edge, &context.place()?, args.id.as_ref()).await?);
+        tell_foreseen(
+            context,
+            &foresee::rollback(&edge, &context.place()?, args.id.as_ref(), args.with_settings).await?,
+        );
         return Ok(());
     }
     let request = RollbackRequest {

@@ -23,6 +23,16 @@ pub(crate) struct Foreseen {
     version: Option<VersionId>,
     previous: Option<VersionId>,
     would_switch: bool,
+    /// Of a rollback with settings: which revision of them would hold again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<ForeseenSettings>,
+}
+
+/// Revisions of the settings before and after a rollback with settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct ForeseenSettings {
+    was: u64,
+    now: u64,
 }
 
 impl Foreseen {
@@ -34,6 +44,7 @@ impl Foreseen {
             version: Some(version),
             previous: status.version,
             would_switch: status.version != Some(version),
+            settings: None,
         }
     }
 
@@ -46,7 +57,13 @@ impl Foreseen {
             true => format!("{}: {from} → {to}", self.environment),
             false => format!("nothing: {} is {to} already", self.environment),
         };
-        vec![style.line("would", &text), nothing_changed(style)]
+        let mut lines = vec![style.line("would", &text)];
+        lines.extend(self.settings.map(|ForeseenSettings { was, now }| match was == now {
+            true => style.line("settings", &format!("revision {now} stays")),
+            false => style.line("settings", &format!("revision {was} holds again, in place of {now}")),
+        }));
+        lines.push(nothing_changed(style));
+        lines
     }
 }
 
@@ -80,8 +97,13 @@ pub(crate) async fn switch(
 /// Predicts `rollback`.
 ///
 /// # Errors
-/// As the edge says, `no_previous` where there is nothing to go back to, and as [`find`].
-pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefix>) -> Result<Foreseen, Failure> {
+/// As the edge says, `no_previous` where there is nothing to go back to or no settings to restore, and as [`find`].
+pub(crate) async fn rollback(
+    edge: &Edge,
+    place: &PlaceName,
+    id: Option<&IdPrefix>,
+    with_settings: bool,
+) -> Result<Foreseen, Failure> {
     let status = edge.status(place).await?;
     let no_previous = |message: String| {
         Failure::new(Code::NoPrevious, message).hint("`devanture switch ID` makes any stored version live")
@@ -89,16 +111,34 @@ pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefi
     let Some(live) = status.version else {
         return Err(no_previous(format!("Nothing is live in {place}, so there is nothing to go back from.")));
     };
-    let version = match id {
-        Some(id) => find(edge, &status, id).await?,
+    let history = history(edge, place).await?;
+    let deploys = &history.deploys;
+    let (version, older) = match id {
+        Some(id) => {
+            let version = find(edge, &status, id).await?;
+            (version, before_another(deploys, live, version))
+        }
         None => {
-            let history = history(edge, place).await?;
             let gone = [history.deleted, history.collected].concat();
-            earlier(&history.deploys, live, &gone)
-                .ok_or_else(|| no_previous(format!("No version was live in {place} before {}.", live.short())))?
+            let (version, position) = earlier(deploys, live, &gone)
+                .ok_or_else(|| no_previous(format!("No version was live in {place} before {}.", live.short())))?;
+            (version, before_position(deploys, position))
         }
     };
-    Ok(Foreseen::of(&status, version))
+    let mut foreseen = Foreseen::of(&status, version);
+    if with_settings {
+        let settings = settings_of(deploys, older, version);
+        let settings = settings.ok_or_else(|| {
+            let short = version.short();
+            no_previous(match version == live {
+                true => format!("{short} is live in {place}, and was not before: there are no other settings of it."),
+                false => format!("{short} was never live in {place}: there are no settings of it."),
+            })
+        })?;
+        foreseen.settings = Some(settings);
+        foreseen.would_switch |= settings.was != settings.now;
+    }
+    Ok(foreseen)
 }
 
 /// Predicts `promote`.
@@ -138,7 +178,15 @@ pub(crate) async fn alias(edge: &Edge, name: &PlaceName, id: Option<&IdPrefix>) 
         None => None,
     };
     let (app, environment) = (status.app, name.clone());
-    Ok(Foreseen { dry_run: true, app, environment, version, previous, would_switch: version != previous })
+    Ok(Foreseen {
+        dry_run: true,
+        app,
+        environment,
+        version,
+        previous,
+        would_switch: version != previous,
+        settings: None,
+    })
 }
 
 /// The version of `id`, among those that the edge lists: live or named ones, and those of histories.
@@ -189,13 +237,43 @@ pub(crate) async fn history(edge: &Edge, place: &PlaceName) -> Result<History, F
     edge.history(place, &[("limit", DEPLOYS_MAX)]).await
 }
 
-/// The version that a rollback from `live` goes to, by `deploys`, newest first; `deleted` ones are passed over.
+/// The settings that a rollback to `version` restores: those of its newest entry in `older`. None where it was never live
+/// there. All deploys are newest first.
+fn settings_of(deploys: &[Deploy], older: &[Deploy], version: VersionId) -> Option<ForeseenSettings> {
+    let is_of_settings = |deploy: &&Deploy| is_live(deploy) || deploy.kind == DeployKind::Settings;
+    let now = deploys.iter().find(is_of_settings)?.settings;
+    let was = older.iter().filter(is_of_settings).find(|deploy| deploy.version == version)?.settings;
+    let was_live = older.iter().any(|deploy| is_live(deploy) && deploy.version == version);
+    was_live.then_some(ForeseenSettings { was, now })
+}
+
+fn is_live(deploy: &Deploy) -> bool {
+    deploy.outcome == Outcome::Live
+}
+
+/// The deploys in which `rollback ID` looks for `version`: all, but of the live version itself only those before another
+/// one was live.
+fn before_another(deploys: &[Deploy], live: VersionId, version: VersionId) -> &[Deploy] {
+    let is_other = |deploy: &Deploy| is_live(deploy) && deploy.version != live;
+    let from = if version == live { deploys.iter().position(is_other).unwrap_or(deploys.len()) } else { 0 };
+    deploys.get(from..).unwrap_or_default()
+}
+
+/// The deploys before the one at `position`, counted from the oldest that went live.
+fn before_position(deploys: &[Deploy], position: usize) -> &[Deploy] {
+    let went_live = deploys.iter().enumerate().rev().filter(|(_, deploy)| is_live(deploy));
+    let from = { went_live }.nth(position).map_or(deploys.len(), |(index, _)| index + 1);
+    deploys.get(from..).unwrap_or_default()
+}
+
+/// The version that a rollback from `live` goes to, by `deploys`, newest first; `deleted` ones are passed over. Beside it
+/// stands the place of the live one among the deploys that went live, the oldest first.
 ///
 /// Going back twice goes further back: a rollback stands, for the next one, where the deploy stands that it went back
 /// to. That place is not reported, so the deploys are gone through again, the oldest first.
-fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option<VersionId> {
+fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option<(VersionId, usize)> {
     let mut order: Vec<(VersionId, usize)> = Vec::new();
-    for deploy in deploys.iter().rev().filter(|deploy| deploy.outcome == Outcome::Live) {
+    for deploy in deploys.iter().rev().filter(|deploy| is_live(deploy)) {
         let own_place = order.len();
         let place = match deploy.kind {
             DeployKind::Rollback => {
@@ -222,7 +300,7 @@ fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option
         order.push((deploy.version, place));
     }
     let (_, place) = order.last()?;
-    before(&order, live, *place, deleted).map(|(version, _)| version)
+    before(&order, live, *place, deleted).map(|(version, _)| (version, *place))
 }
 
 /// The newest deploy before `place` that had another version live than `live`, and where it stands.
@@ -278,7 +356,41 @@ mod tests {
             ("pA pB pA", "A", Some("B")),
         ] {
             let wanted = target.map(|name| Digest::of(name.as_bytes()));
-            assert_eq!(earlier(&deploys(words), Digest::of(live.as_bytes()), &[]), wanted, "{words}");
+            let found = earlier(&deploys(words), Digest::of(live.as_bytes()), &[]);
+            assert_eq!(found.map(|(version, _)| version), wanted, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_with_settings_foresees_their_revision() {
+        let id = |name: &str| Digest::of(name.as_bytes());
+        let deploys = |words: &str| -> Vec<Deploy> {
+            let mut found = deploys(words);
+            for (deploy, number) in found.iter_mut().rev().zip(1..) {
+                deploy.settings = number;
+            }
+            found
+        };
+        for (words, live, version, settings) in [
+            ("pA pB", "B", "A", Some((1, 2))),
+            ("pA pA pB", "B", "A", Some((2, 3))),
+            ("pA pB sC", "B", "A", Some((1, 2))),
+            ("pA pB", "B", "B", None),
+            ("pB pA pB", "B", "B", Some((1, 3))),
+            ("sA pB", "B", "A", None),
+        ] {
+            let (deploys, version) = (deploys(words), id(version));
+            let found = settings_of(&deploys, before_another(&deploys, id(live), version), version);
+            assert_eq!(found.map(|found| (found.was, found.now)), settings, "{words}: {live} to {version}");
+        }
+        // A second rollback goes back from where the first one went to.
+        for (words, live, settings) in
+            [("pA pB", "B", (1, 2)), ("pA pB pA rB", "B", (1, 4)), ("pA pB pC rB", "B", (1, 4))]
+        {
+            let deploys = deploys(words);
+            let (version, position) = earlier(&deploys, id(live), &[]).unwrap();
+            let found = settings_of(&deploys, before_position(&deploys, position), version).unwrap();
+            assert_eq!((found.was, found.now), settings, "{words}");
         }
     }
 
@@ -292,7 +404,7 @@ mod tests {
             ("pA pB pC pD rC", "C", "B", Some("A")),
         ] {
             let found = earlier(&deploys(words), id(live), &[id(deleted)]);
-            assert_eq!(found, target.map(id), "{words} without {deleted}");
+            assert_eq!(found.map(|(version, _)| version), target.map(id), "{words} without {deleted}");
         }
     }
 }
