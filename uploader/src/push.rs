@@ -37,6 +37,9 @@ pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Shortest upload whose rate is printed.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 
+/// The note of a push that the edge has lost.
+const FORGOTTEN: &str = "the edge has lost the push, as by a restart; it begins again";
+
 /// The live version, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Live {
@@ -67,6 +70,13 @@ enum Uploaded {
     /// A file was no longer what it was when it was scanned.
     Changed(PathBuf),
     /// The edge does not know the push any more, as after a restart.
+    Forgotten(Failure),
+}
+
+/// How the last request of a push ended.
+enum Finished {
+    Reported(Box<DeployReport>),
+    /// The edge does not know the push any more, as after a restart, and nothing went live since it began.
     Forgotten(Failure),
 }
 
@@ -177,12 +187,14 @@ impl<'c> Push<'c> {
             self.tell_diff(&bundle, &missing);
             self.tell_secrets(&bundle, &missing).await;
             match self.upload(edge, &begun, &missing).await? {
-                Uploaded::All => return self.finish(edge, place, &bundle, &begun, &missing).await,
+                Uploaded::All => match self.finish(edge, place, &bundle, &begun, &missing).await? {
+                    Finished::Reported(report) => return Ok(*report),
+                    Finished::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
+                    Finished::Forgotten(_) => self.context.progress.note(FORGOTTEN),
+                },
                 Uploaded::Changed(_) if scans == SCANS_MAX => break,
                 Uploaded::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
-                Uploaded::Forgotten(_) => {
-                    self.context.progress.note("the edge has lost the push, as by a restart; it begins again");
-                }
+                Uploaded::Forgotten(_) => self.context.progress.note(FORGOTTEN),
                 Uploaded::Changed(path) => {
                     self.context.progress.note(&format!("{} has changed; the folder is read again", path.display()));
                 }
@@ -314,14 +326,24 @@ impl<'c> Push<'c> {
         bundle: &Bundle,
         begun: &DeployBegun,
         missing: &[(Digest, &Blob)],
-    ) -> Result<DeployReport, Failure> {
+    ) -> Result<Finished, Failure> {
         self.finishing = Some(begun.version);
         let mut teller = StepTeller::all(&self.context.progress);
-        let ended = edge.finish(&begun.deploy, &mut |step| teller.tell(step)).await;
+        let mut has_begun = false;
+        let mut on_step = |step: &Step| {
+            has_begun = true;
+            teller.tell(step);
+        };
+        let ended = edge.finish(&begun.deploy, &mut on_step).await;
         let has_switched = teller.has_switched;
         drop(teller);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
+            // Once a step was reported, something else is missing.
+            Err(Refusal::Final(failure)) if failure.is(Code::NotFound) && !has_begun => {
+                self.finishing = None;
+                return Ok(Finished::Forgotten(failure));
+            }
             Err(Refusal::Final(failure)) => {
                 // Where it went live and was not undone, only the edge knows what is live.
                 if !has_switched || failure.is(Code::WatchFailed) {
@@ -329,13 +351,21 @@ impl<'c> Push<'c> {
                 }
                 return Err(failure);
             }
-            Err(Refusal::Again(failure, _)) => self.lost(edge, place, bundle, begun, missing, failure).await?,
+            Err(Refusal::Again(failure, _)) => {
+                match self.lost(edge, place, bundle, begun, missing, failure.clone()).await? {
+                    Some(report) => report,
+                    None => {
+                        self.finishing = None;
+                        return Ok(Finished::Forgotten(failure));
+                    }
+                }
+            }
         };
         self.finishing = None;
         let mut steps = std::mem::take(&mut self.steps);
         steps.append(&mut report.steps);
         report.steps = steps;
-        Ok(report)
+        Ok(Finished::Reported(Box::new(report)))
     }
 
     async fn send_archive(

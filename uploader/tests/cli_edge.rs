@@ -165,24 +165,18 @@ fn what_may_help_is_tried_again() {
 }
 
 #[test]
-fn a_push_that_the_edge_has_forgotten_begins_again() {
-    for (times, is_done) in [(1, true), (usize::MAX, false)] {
-        let puts = AtomicUsize::new(0);
-        let edge = FakeEdge::start_with(move |request, _| {
-            let is_forgotten = request.method == "PUT" && puts.fetch_add(1, Ordering::Relaxed) < times;
-            is_forgotten.then(|| Reply::problem(Code::NotFound))
-        });
-        let ran = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]);
-        assert!(ran.stderr.contains("it begins again"), "{ran:#?}");
-        let begun = if is_done {
-            assert_eq!(ran.json()["files"]["total"], 2, "{ran:#?}");
-            2
-        } else {
-            ran.failed("not_found", 1);
-            3
-        };
-        assert_eq!(edge.state.lock().unwrap().begun.len(), begun);
-    }
+fn an_app_that_is_not_there_is_not_pushed_to_be_deleted() {
+    let edge = FakeEdge::start_with(|_, _| Some(Reply::problem(Code::NotFound)));
+    let error = Project::site(&edge.url()).run(&["delete", "app", "--yes", "--json"]).failed("not_found", 1);
+    assert_eq!(error["hint"], "check how its name is spelt; nothing was deleted");
+}
+
+#[test]
+fn a_token_that_may_read_and_not_push_learns_what_is_live() {
+    let edge = FakeEdge::start_with(|request, _| (request.method == "POST").then(|| Reply::problem(Code::Forbidden)));
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    ran.failed("forbidden", 4);
+    assert_eq!(ran.last_line(), NOTHING_LIVE, "{ran:#?}");
 }
 
 #[test]

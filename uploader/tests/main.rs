@@ -10,6 +10,7 @@ mod cli_check;
 mod cli_edge;
 mod cli_moving;
 mod cli_offline;
+mod cli_restart;
 mod cli_routes;
 mod cli_support;
 mod cli_words;

@@ -18,7 +18,8 @@ const WATCH_SLACK: Duration = Duration::from_secs(15);
 const LAST_QUESTIONS_MAX: u32 = 3;
 
 impl Push<'_> {
-    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows.
+    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the edge
+    /// was restarted, has lost the push, and nothing went live since it began.
     pub(super) async fn lost(
         &mut self,
         edge: &Edge,
@@ -27,7 +28,7 @@ impl Push<'_> {
         begun: &DeployBegun,
         missing: &[(Digest, &Blob)],
         failure: Failure,
-    ) -> Result<DeployReport, Failure> {
+    ) -> Result<Option<DeployReport>, Failure> {
         for _ in 0..LAST_QUESTIONS_MAX {
             let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await else {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -37,13 +38,13 @@ impl Push<'_> {
             let went_live = status.version == Some(begun.version) && begun.live != Some(begun.version);
             if let (true, Some(watch_s)) = (went_live, self.args.gate.watch_s()) {
                 // It is live, and may be undone yet: only the end of the watch says how the push ended.
-                return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await;
+                return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await.map(Some);
             }
             if let (true, Some(urls)) = (went_live, status.urls) {
                 self.context
                     .progress
                     .note("the connection to the edge was lost before its last report; the version is live");
-                return Ok(DeployReport {
+                return Ok(Some(DeployReport {
                     app: status.app,
                     environment: status.environment,
                     version: begun.version,
@@ -81,6 +82,12 @@ impl Push<'_> {
             Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
             None => "the edge may still be at work on it: `devanture status` says what is live",
         }))
+    }
+
+    /// Whether the edge answers that it knows no such push.
+    async fn is_forgotten(&self, edge: &Edge, begun: &DeployBegun) -> bool {
+        let status = edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await;
+        status.is_err_and(|failure| failure.is(Code::NotFound))
     }
 
     /// The outcome of a deploy whose connection was lost during the watch.

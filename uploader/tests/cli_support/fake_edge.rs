@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use devanture_config::api::{
-    BeginDeploy, ByteCounts, DeployBegun, DeployReport, FileCounts, Status, Step, StepState, Urls,
+    BeginDeploy, ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts, Status, Step, StepState,
+    Urls,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{Digest, Manifest};
@@ -217,6 +218,7 @@ fn behave(request: &Request, state: &mut State) -> Reply {
             Reply::Whole(204, "text/plain", Vec::new())
         }
         ("POST", ["deploys", "d1", "finish"]) => finish(state),
+        ("GET", ["deploys", "d1"]) if !state.begun.is_empty() => Reply::json(200, &deploy_status()),
         ("GET", ["environments", _]) => Reply::json(200, &status(state)),
         _ => Reply::problem(Code::NotFound),
     }
@@ -268,6 +270,20 @@ fn finish(state: &mut State) -> Reply {
         ": still here\n\n".to_owned(),
         event("done", &report),
     ])
+}
+
+/// That of a push which the edge still works on.
+fn deploy_status() -> DeployStatus {
+    DeployStatus {
+        deploy: "d1".to_owned(),
+        app: "shop".parse().unwrap(),
+        environment: "prod".parse().unwrap(),
+        state: DeployState::Begun,
+        version: None,
+        steps: Vec::new(),
+        report: None,
+        problem: None,
+    }
 }
 
 /// An event as it stands in a stream.

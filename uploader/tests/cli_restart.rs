@@ -1,0 +1,101 @@
+//! A push whose edge is restarted before it has ended: the edge holds pushes under way in memory, and forgets them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use devanture_config::api::{Step, StepState};
+use devanture_config::manifest::FileEntry;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{Digest, Manifest};
+
+use crate::cli_support::Project;
+use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
+
+const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
+
+#[test]
+fn a_push_that_the_edge_has_forgotten_begins_again() {
+    for (times, is_done) in [(1, true), (usize::MAX, false)] {
+        let puts = AtomicUsize::new(0);
+        let edge = FakeEdge::start_with(move |request, _| {
+            let is_forgotten = request.method == "PUT" && puts.fetch_add(1, Ordering::Relaxed) < times;
+            is_forgotten.then(|| Reply::problem(Code::NotFound))
+        });
+        let ran = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]);
+        assert!(ran.stderr.contains("it begins again"), "{ran:#?}");
+        let begun = if is_done {
+            assert_eq!(ran.json()["files"]["total"], 2, "{ran:#?}");
+            2
+        } else {
+            ran.failed("not_found", 1);
+            3
+        };
+        assert_eq!(edge.state.lock().unwrap().begun.len(), begun);
+    }
+}
+
+/// An edge that was restarted once all was sent: as its answer to `finish`, or as no answer and none about the deploy.
+#[test]
+fn a_push_that_the_edge_has_forgotten_at_the_end_begins_again() {
+    for reply in [Reply::problem(Code::NotFound), Reply::Cut] {
+        for (times, is_done) in [(1, true), (usize::MAX, false)] {
+            let (finishes, reply) = (AtomicUsize::new(0), reply.clone());
+            let edge = FakeEdge::start_with(move |request, _| match request.method.as_str() {
+                "POST" if request.target.ends_with("/finish") => {
+                    (finishes.fetch_add(1, Ordering::Relaxed) < times).then(|| reply.clone())
+                }
+                "GET" if request.target.contains("/deploys/") => Some(Reply::problem(Code::NotFound)),
+                _ => None,
+            });
+            let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+            assert!(ran.stderr.contains("it begins again"), "{ran:#?}");
+            let begun = if is_done {
+                assert_eq!(
+                    (&ran.json()["switched"], &ran.json()["files"]["total"]),
+                    (&true.into(), &2.into()),
+                    "{ran:#?}"
+                );
+                2
+            } else {
+                assert!([Some(1), Some(3)].contains(&ran.code), "{ran:#?}");
+                assert_eq!(ran.last_line(), NOTHING_LIVE);
+                3
+            };
+            assert_eq!(edge.state.lock().unwrap().begun.len(), begun);
+            let sent = edge.seen().iter().filter(|line| line.starts_with("PUT")).count();
+            assert_eq!(sent, 2, "what has arrived is not sent again");
+        }
+    }
+}
+
+#[test]
+fn a_push_in_whose_steps_something_is_missing_does_not_begin_again() {
+    let edge = FakeEdge::start_with(|request, _| {
+        let step = Step { name: "verify".to_owned(), state: StepState::Done, detail: "ok".to_owned(), ms: 1 };
+        let problem = Problem::new(Code::NotFound, "It is gone.");
+        let events = vec![event("step", &step), event("problem", &problem)];
+        request.target.ends_with("/finish").then_some(Reply::Events(events))
+    });
+    Project::site(&edge.url()).run(&["push", "--json"]).failed("not_found", 1);
+    assert_eq!(edge.state.lock().unwrap().begun.len(), 1);
+}
+
+/// What went live meanwhile is newer than a push that the edge has forgotten.
+#[test]
+fn a_forgotten_push_takes_over_from_nothing_newer() {
+    let edge = FakeEdge::start_with(|request, state| {
+        if request.target.ends_with("/finish") {
+            let newer = BTreeMap::from([(
+                "n".parse().unwrap(),
+                FileEntry { hash: Digest::of(b"n"), size: 1, media_type: None },
+            )]);
+            state.live = Some(Manifest::of_files(newer));
+            return Some(Reply::Cut);
+        }
+        request.target.contains("/deploys/d1").then(|| Reply::problem(Code::NotFound))
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    ran.failed("unreachable", 3);
+    assert_eq!(edge.state.lock().unwrap().begun.len(), 1, "{ran:#?}");
+}
