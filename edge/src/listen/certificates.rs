@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use super::Error;
 use super::acme::{Acme, Keeper, Served};
 use super::authority::{Authority, ForAdmin, ForVisitors};
-use super::files::{Files, Pair};
+use super::files::{self, Files, Pair};
 use super::tickets::{TicketFile, Tickets};
 use super::tls::{ServerTls, provider};
 
@@ -151,8 +151,8 @@ impl Certificates {
             Tls::Files(files) => (files.as_slice(), None),
             Tls::SelfSigned => return Ok(()),
         };
-        let files = named.iter().filter_map(|named| open_files(std::slice::from_ref(named), base_dir).err());
-        let settings = settings.and_then(|settings| Acme::check(settings, base_dir).err());
+        let files = named.iter().flat_map(|named| check_files(named, base_dir));
+        let settings = settings.into_iter().flat_map(|settings| Acme::check(settings, base_dir));
         let errors: Vec<Error> = files.chain(settings).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -280,6 +280,16 @@ fn open_files(named: &[CertificateFiles], base_dir: &Path) -> Result<Arc<Files>,
     let pair =
         |pair: &CertificateFiles| Pair { certificate: base_dir.join(&pair.certificate), key: base_dir.join(&pair.key) };
     Ok(Arc::new(Files::open(named.iter().map(pair).collect(), provider())?))
+}
+
+/// What is wrong with a certificate and its key: both, where neither can be read.
+fn check_files(named: &CertificateFiles, base_dir: &Path) -> Vec<Error> {
+    let unread = [&named.certificate, &named.key].map(|path| files::read(&base_dir.join(path)).err());
+    let unread: Vec<Error> = unread.into_iter().flatten().collect();
+    match unread.is_empty() {
+        true => open_files(std::slice::from_ref(named), base_dir).err().into_iter().collect(),
+        false => unread,
+    }
 }
 
 /// Answers from files where one is for the name, and otherwise as `rest` does.

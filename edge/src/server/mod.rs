@@ -6,6 +6,7 @@
 
 mod access_log;
 mod background;
+mod catalog_file;
 mod descriptors;
 mod error;
 mod local;
@@ -14,6 +15,7 @@ mod smoke;
 mod threads;
 mod upstreams;
 
+pub use catalog_file::adopt;
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, create_token, lost_secrets};
 
@@ -36,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, FreeSpace, durable};
-use crate::catalog::{self, Catalog};
+use crate::catalog::Catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, Ways};
 use crate::ledger::Ledger;
@@ -49,6 +51,7 @@ use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use crate::version::CommonField;
 use background::Made;
+use catalog_file::open_catalog;
 use descriptors::Descriptors;
 use threads::{Serving, Threads};
 
@@ -276,30 +279,6 @@ impl Stores {
         let catalog = open_catalog(data_dir)?;
         Ok(Self { catalog, blobs: blobs::open_above(data_dir.to_owned(), Arc::clone(free_space))? })
     }
-}
-
-/// Opens the catalog, or makes that of a new data folder.
-fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
-    let path = data_dir.join(CATALOG_NAME);
-    // Over an empty catalog nothing refers to the files that are there, and the collection would take them all.
-    if !path.exists() && blobs::holds_files(data_dir)? {
-        return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() });
-    }
-    catalog::open_with_reserve(&path).map_err(|error| match error {
-        catalog::Error::Store(reason) => StartError::CatalogUnreadable { path: path.display().to_string(), reason },
-        other => other.into(),
-    })
-}
-
-/// Makes an empty catalog in a data folder that has lost its own. Returns false where there is one.
-///
-/// # Errors
-/// Where another edge has the folder, or it cannot be written.
-pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
-    let path = data_dir(file, base).join(CATALOG_NAME);
-    let is_missing = !path.exists();
-    catalog::open(&path)?;
-    Ok(is_missing)
 }
 
 /// Every listening socket, bound before anything is served.

@@ -81,12 +81,15 @@ async fn a_catalog_that_was_cut_short_is_named_with_what_to_do() {
     let (folder, file) = edge.stopped().await;
     let catalog = folder.path().join("data/catalog.redb");
     let whole = std::fs::read(&catalog).unwrap();
-    for bytes in [&whole[..whole.len() / 4], &[7; 10_000][..]] {
+    for bytes in [&whole[..whole.len() / 4], &[7; 10_000][..], &[]] {
         std::fs::write(&catalog, bytes).unwrap();
-        let error = started(&file, folder.path()).await.unwrap_err();
-        let text = error.to_string();
-        assert_eq!(error.exit_code(), 2, "{text}");
-        assert!(text.contains("catalog.redb") && text.contains("backup") && text.contains("adopt"), "{text}");
+        let of_start = started(&file, folder.path()).await.unwrap_err();
+        for error in [of_start, adopt(&file, folder.path()).unwrap_err()] {
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), 2, "{text}");
+            assert!(text.contains("catalog.redb") && text.contains("backup") && text.contains("adopt"), "{text}");
+        }
+        assert_eq!(std::fs::read(&catalog).unwrap(), bytes, "nothing was made over it");
     }
     std::fs::write(&catalog, whole).unwrap();
     RunningEdge::over(folder, file).await.stop().await;

@@ -118,9 +118,10 @@ pub(crate) fn is_unknown(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some(NO_SUCH_ACCOUNT)
 }
 
-/// Checks the files that the settings name.
-pub(crate) fn check(settings: &Settings, base: &Path) -> Result<(), Error> {
-    read(settings, base).map(drop)
+/// Checks the files that the settings name, and gives everything that is wrong.
+pub(crate) fn check(settings: &Settings, base: &Path) -> Vec<Error> {
+    let external = settings.external_account.as_ref().and_then(|external| external_key(external, base).err());
+    external.into_iter().chain(trusted(settings, base).err()).collect()
 }
 
 /// The roots that the authority's directory is trusted by, and the key that it gave to the operator of the edge.

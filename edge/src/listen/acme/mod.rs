@@ -65,8 +65,8 @@ impl Acme {
         Ok(Self { held: ArcSwap::from_pointee(held), challenges, accounts, store, ways: settings.challenges.clone() })
     }
 
-    /// Checks what the settings name, without a folder for it.
-    pub(crate) fn check(settings: &Settings, base: &Path) -> Result<(), Error> {
+    /// Checks what the settings name, without a folder for it, and gives everything that is wrong.
+    pub(crate) fn check(settings: &Settings, base: &Path) -> Vec<Error> {
         account::check(settings, base)
     }
 

@@ -262,7 +262,9 @@ fn with_acme_files_come_first_and_the_local_authority_last() {
         assert!(connect(running.address, &config, "elsewhere.example").await.is_err());
 
         let missing = Certificates::check(&tls("missing"), folder.path()).unwrap_err();
-        assert!(missing[0].to_string().contains("missing.pem cannot be read"), "{missing:?}");
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let [certificate, key] = &missing[..] else { panic!("{missing:?}") };
+        assert!(certificate.contains("missing.pem cannot be read") && key.contains("missing.key cannot be read"));
         let ca = Acme { ca: Some("wild.key".into()), ..authority.clone() };
         let bad = Certificates::check(&Tls::Acme { authority: ca, files: Vec::new() }, folder.path()).unwrap_err();
         assert!(bad[0].to_string().contains("no `BEGIN CERTIFICATE` section"), "{bad:?}");
