@@ -241,6 +241,8 @@ limits! {
     instance_drain_ms_max = 600_000 in 0 ..= 86_400_000,
     /// Milliseconds from SIGTERM on after which an instance is killed, however long its backend says.
     instance_stop_ms_max = 60_000 in 0 ..= 86_400_000,
+    /// Milliseconds that a purge waits for the instances of what it purges; what they leave goes with the next collection.
+    purge_wait_ms_max = 30_000 in 0 ..= 3_600_000,
     /// Ends in a row without a minute of health between them after which a backend is given up by a deploy.
     instance_crashes_max = 3 in 1 ..= 1_000,
     /// Milliseconds after which an instance that ended is started again at first; each further end doubles them.

@@ -409,6 +409,19 @@ async fn a_backend_that_needs_settings_has_them_from_its_first_push_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_purge_waits_no_longer_than_its_limit() {
+    let edge = edge().with_runner().with_limit("purge_wait_ms_max", 0).start();
+    let project = Project::new("game", "one", "stop_ms = 20_000");
+    project
+        .backend_that("one", "server.listen(Number(process.env.PORT), '127.0.0.1'); process.on('SIGTERM', () => {});");
+    project.push(&edge);
+    let gone = project.run(&edge, &["delete", "app", "--yes", "--purge", "--json"]);
+    assert_eq!(gone.code, Some(0), "{gone:#?}\n{}", edge.log());
+    let why = gone.json()["purged"]["remains"]["why"].clone();
+    assert!(why.as_str().is_some_and(|why| why.contains("have not ended yet")), "{gone:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purge_waits_for_the_instances_and_frees_their_files() {
     let edge = edge().with_runner().start();
     let project = Project::new("game", "one", "persist = \"data\"");

@@ -21,8 +21,6 @@ use crate::ledger::{Action, Actor, Deed, Error, lost, update};
 use crate::publish::Publisher;
 use crate::telemetry;
 
-/// How long a purge waits for instances to end; each of them bounds its own end by `stop_ms`.
-const INSTANCES_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two attempts, where what instances left is not gone yet.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Files that are removed before pushes get their turn again.
@@ -159,7 +157,7 @@ impl Publisher {
     async fn purge(self: &Arc<Self>, what: Purge) -> Result<PurgeReport, Error> {
         let this = Arc::clone(self);
         let pass = tokio::spawn(async move {
-            let until = Instant::now() + INSTANCES_WAIT_MAX;
+            let until = Instant::now() + Duration::from_millis(this.limits.purge_wait_ms_max);
             if let (Some(runner), Some((app, environment))) = (this.environments.runner_if_any(), what.place()) {
                 runner.wait_until_ended(app, environment, until).await;
             }
