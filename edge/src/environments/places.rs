@@ -12,6 +12,7 @@ use devanture_config::{AppName, HostPattern, PlaceName};
 use tokio::sync::MutexGuard;
 
 use super::Environments;
+use super::reserved::why_reserved;
 use crate::catalog::records::{self, AppRecord, HostnameRecord};
 use crate::catalog::{Change, Check, Commit, belongs, gone, settings};
 use crate::ledger::{Action, Actor, Attempts, Deed, Error};
@@ -93,13 +94,10 @@ impl Environments {
             Err(Problem::new(Code::NameReserved, detail).hint(hint).into())
         };
         let domains = self.ledger.live.domains();
+        if let Some(why) = why_reserved(domains, &self.names, app) {
+            return reserved(why);
+        }
         let host = domains.place_host(app, &PlaceName::prod());
-        if domains.is_above_previews(&host) {
-            return reserved(format!("{host} is the domain of previews, or lies above it, so no app is called {app}."));
-        }
-        if self.names.is_reserved(app) {
-            return reserved(format!("The name {app} is reserved on this edge."));
-        }
         if let Ok(pattern) = host.parse::<HostPattern>() {
             let key = records::hostname_key(&pattern);
             let owner = self.ledger.catalog.get(&key).await?;

@@ -113,24 +113,28 @@ fn told(Error(problem): &Error) -> String {
     }
 }
 
-/// The environments whose instances cannot start, as their secrets lack their key: a sentence for each. None where
-/// neither the running edge nor the catalog can be asked.
-pub async fn lost_secrets(file: &EdgeFile, base: &Path) -> Vec<String> {
+/// What is wrong with the stored state, a sentence for each: environments whose instances cannot start, as their secrets
+/// lack their key; and, while no edge runs, apps with names that `edge.toml` reserves. None where neither the running edge
+/// nor the catalog can be asked.
+pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     let data_dir = super::data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
     if UnixStream::connect(&socket).await.is_ok() {
-        let Ok(answer) = ask(&socket, Method::GET, "/health/ready", NOTHING).await else { return Vec::new() };
+        let mut found = environments::clashing_names(file, None).await.unwrap_or_default();
+        let Ok(answer) = ask(&socket, Method::GET, "/health/ready", NOTHING).await else { return found };
         let text = String::from_utf8_lossy(&answer).into_owned();
-        return text.lines().filter_map(|line| line.strip_prefix(SECRETS_LINE)).map(str::to_owned).collect();
+        found.extend(text.lines().filter_map(|line| line.strip_prefix(SECRETS_LINE)).map(str::to_owned));
+        return found;
     }
     // A folder that no edge has used yet stays as it is.
-    if !data_dir.join(super::CATALOG_NAME).exists() {
-        return Vec::new();
-    }
-    let Ok(catalog) = super::open_catalog(&data_dir) else { return Vec::new() };
+    let is_used = data_dir.join(super::CATALOG_NAME).exists();
+    let catalog = if is_used { super::open_catalog(&data_dir).ok() } else { None };
+    let mut found = environments::clashing_names(file, catalog.as_deref()).await.unwrap_or_default();
+    let Some(catalog) = catalog else { return found };
     let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
     let lost = environments::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
-    lost.iter().map(LostSecrets::sentence).collect()
+    found.extend(lost.iter().map(LostSecrets::sentence));
+    found
 }
 
 /// Operations of the owner of the data folder: by the running edge if there is one, else in the catalog itself.

@@ -17,7 +17,7 @@ mod upstreams;
 
 pub use catalog_file::adopt;
 pub use error::StartError;
-pub use local::{Local, LocalError, SOCKET_NAME, create_token, lost_secrets};
+pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

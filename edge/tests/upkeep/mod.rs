@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+mod check_stored;
 mod damage;
 mod delete;
 mod dictionaries;

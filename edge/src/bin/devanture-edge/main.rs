@@ -267,8 +267,8 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     }
     print_line(&format!("{} is fine", path.display()));
     // What the stored state lacks is no mistake of the file.
-    for lost in runtime()?.block_on(server::lost_secrets(file, base)) {
-        say(&lost);
+    for found in runtime()?.block_on(server::check_stored(file, base)) {
+        say(&found);
     }
     Ok(())
 }
