@@ -31,6 +31,8 @@ pub mod encode;
 
 pub mod environments;
 
+pub mod retention;
+
 pub mod publish;
 
 pub mod handler;

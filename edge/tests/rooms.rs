@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "telemetry",
     "blobs",
     "catalog",
@@ -22,6 +22,7 @@ const ROOMS: [&str; 18] = [
     "access",
     "encode",
     "environments",
+    "retention",
     "publish",
     "handler",
     "admin",
@@ -333,7 +334,7 @@ fn the_site_has_no_io_no_clock_and_no_async() {
 
 /// Whether this code may put a commit together, and hand it to the ledger.
 fn composes_commits(source: &Source) -> bool {
-    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "publish")
+    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "retention" | "publish")
 }
 
 #[test]
@@ -364,10 +365,10 @@ const OWN_COMMITS: [(&str, &str); 11] = [
     ("ledger/history.rs", "Own::Collection"),
     ("ledger/history.rs", "Own::History"),
     ("environments/aliases.rs", "Own::ExpiredAlias"),
-    ("publish/collect/ending.rs", "Own::Collection"),
-    ("publish/collect/retire.rs", "Own::Collection"),
-    ("environments/hostnames/proof.rs", "Own::ProofSecret"),
     ("publish/sent.rs", "Own::Sent"),
+    ("retention/collect/ending.rs", "Own::Collection"),
+    ("retention/collect/retire.rs", "Own::Collection"),
+    ("environments/hostnames/proof.rs", "Own::ProofSecret"),
     ("environments/user_ids.rs", "Own::Uid"),
 ];
 

@@ -8,7 +8,7 @@ use super::body::RequestBody;
 use super::route::Route;
 use super::{Admin, Body, answer, body};
 use crate::ledger::{Actor, Error};
-use crate::publish::CollectOptions;
+use crate::retention::CollectOptions;
 
 impl Admin {
     /// Checks that the app and the environment of an address were not deleted. A caller who may not know of the app
@@ -50,7 +50,7 @@ impl Admin {
                 "a collection was asked for"
             );
         }
-        Ok(answer::json(StatusCode::OK, &self.publisher.collect(options).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().collect(options).await?))
     }
 
     pub(super) async fn delete_app(
@@ -62,8 +62,8 @@ impl Admin {
         actor.may_everywhere(Scope::Admin, app)?;
         let dry_run = body::dry_run(request.uri())?;
         let report = match body::flag(request.uri(), "purge")? {
-            true => self.publisher.purge_place(actor, app, None, dry_run).await?,
-            false => self.publisher.delete_app(actor, app, dry_run).await?,
+            true => self.publisher.retention().purge_place(actor, app, None, dry_run).await?,
+            false => self.publisher.retention().delete_app(actor, app, dry_run).await?,
         };
         Ok(answer::json(StatusCode::OK, &report))
     }
@@ -78,15 +78,15 @@ impl Admin {
         actor.may_everywhere(Scope::Admin, app)?;
         let dry_run = body::dry_run(request.uri())?;
         let report = match body::flag(request.uri(), "purge")? {
-            true => self.publisher.purge_place(actor, app, Some(environment), dry_run).await?,
-            false => self.publisher.delete_environment(actor, app, environment, dry_run).await?,
+            true => self.publisher.retention().purge_place(actor, app, Some(environment), dry_run).await?,
+            false => self.publisher.retention().delete_environment(actor, app, environment, dry_run).await?,
         };
         Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn deleted(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, None)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.deleted_things(actor, app).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().deleted_things(actor, app).await?))
     }
 
     pub(super) async fn undelete(
@@ -100,6 +100,6 @@ impl Admin {
         // An actor who may delete it may restore it.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, app)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.undelete(actor, app, &wanted).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().undelete(actor, app, &wanted).await?))
     }
 }

@@ -45,8 +45,8 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Push, app)?;
         let report = match body::flag(request.uri(), "purge")? {
-            true => self.publisher.purge_version(actor, app, version).await?,
-            false => self.publisher.delete_version(actor, app, version).await?,
+            true => self.publisher.retention().purge_version(actor, app, version).await?,
+            false => self.publisher.retention().delete_version(actor, app, version).await?,
         };
         Ok(answer::json(StatusCode::OK, &report))
     }
@@ -59,7 +59,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Push, app)?;
         let wanted: WithdrawRequest = self.json(request).await?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.withdraw(actor, app, &wanted).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().withdraw(actor, app, &wanted).await?))
     }
 
     pub(super) async fn restore(
@@ -73,7 +73,7 @@ impl Admin {
             let problem = Problem::new(Code::BadRequest, "The query does not say which `path` is to answer again.");
             return Err(problem.hint("add it, as in `?path=/files/prices.pdf`").into());
         };
-        Ok(answer::json(StatusCode::OK, &self.publisher.restore(actor, app, &path).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().restore(actor, app, &path).await?))
     }
 
     pub(super) async fn withdrawn(
@@ -85,6 +85,6 @@ impl Admin {
         // What was withdrawn is gone on the hostnames of every environment.
         actor.may_everywhere(Scope::Read, app)?;
         let page = body::page(request.uri(), "after", PAGE)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.withdrawn(app, &page).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().withdrawn(app, &page).await?))
     }
 }

@@ -67,7 +67,7 @@ impl Publisher {
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         // Before anybody is told what is there: it stays there until the push has ended.
         let lease = self.ledger.leases.bundle(version, &manifest).await;
-        let missing = self.owned.missing(app, &wanted).await?;
+        let missing = self.uploads.owned.missing(app, &wanted).await?;
         self.check_free_space(app, version, missing.is_empty()).await?;
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         drop(wanted);
@@ -76,7 +76,7 @@ impl Publisher {
             None => self.ledger.live_version_id(app, environment).await?,
         };
         let (begun, id) = self.new_deploy();
-        let push = self.pushes.add(Push {
+        let push = self.uploads.pushes.add(Push {
             id,
             app: app.clone(),
             environment: environment.clone(),
@@ -108,7 +108,7 @@ impl Publisher {
         deploy: &str,
         digest: Digest,
     ) -> Result<Receiving, Error> {
-        let push = self.pushes.find(app, deploy)?;
+        let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
         let named = || push.manifest.blobs().find(|(named, _)| *named == digest).map(|(_, size)| size);
         let Some(size) = push.missing.get(&digest).copied().or_else(named) else {
@@ -135,8 +135,8 @@ impl Publisher {
             .into());
         }
         receiving.upload.finish().await?;
-        self.owned.add(&receiving.app, receiving.digest).await?;
-        let push = self.pushes.find(&receiving.app, &receiving.deploy)?;
+        self.uploads.owned.add(&receiving.app, receiving.digest).await?;
+        let push = self.uploads.pushes.find(&receiving.app, &receiving.deploy)?;
         let is_new = {
             let mut received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let is_new = received.blobs.insert(receiving.digest);
@@ -147,7 +147,7 @@ impl Publisher {
         };
         if is_new {
             counter!("devanture_push_bytes_total", "app" => receiving.app.to_string()).increment(receiving.size);
-            self.note_sent(&push, receiving.digest, receiving.size, receiving.came_ms).await;
+            self.uploads.note_sent(&push, receiving.digest, receiving.size, receiving.came_ms).await;
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ impl Publisher {
         if let Some(status) = self.deploys.find(app, id) {
             return Ok(status);
         }
-        if let Ok(push) = self.pushes.find(app, id) {
+        if let Ok(push) = self.uploads.pushes.find(app, id) {
             return Ok(DeployStatus {
                 deploy: push.id.clone(),
                 app: push.app.clone(),

@@ -42,8 +42,8 @@ impl Publisher {
     /// # Errors
     /// `not_found` where there is no such push; `forbidden` where it is for another environment than the token.
     pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Taken, Error> {
-        actor.may(Scope::Push, app, Some(&self.pushes.find(app, deploy)?.environment))?;
-        Ok(Taken(self.pushes.take(app, deploy)?))
+        actor.may(Scope::Push, app, Some(&self.uploads.pushes.find(app, deploy)?.environment))?;
+        Ok(Taken(self.uploads.pushes.take(app, deploy)?))
     }
 
     /// Finishes a push: its version is stored and, unless the push said otherwise, made live. The last event on `sink`
@@ -86,7 +86,7 @@ impl Publisher {
         if let Err(error) = &result {
             tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
             if error.0.code == Code::BlobMissing {
-                self.pushes.put_back(Arc::clone(&push));
+                self.uploads.pushes.put_back(Arc::clone(&push));
             } else if !steps.have_switched() {
                 // What went live has its entry; going back, another one.
                 self.record_failure(&push, &mut steps, error).await;
@@ -115,13 +115,13 @@ impl Publisher {
             // Its files may have been damaged until now: whatever could not be loaded of it is live again.
             self.live.look_again();
         }
-        self.owned.stored(&push.app, &push.manifest).await?;
+        self.uploads.owned.stored(&push.app, &push.manifest).await?;
         if push.manifest.server.is_some() {
             // Its previews may be asked for from now on.
             self.environments.give_uid(&push.app, PREVIEW).await?;
         }
-        self.end_sent(push).await;
-        let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
+        self.uploads.end_sent(push).await;
+        let withdrawn = self.retention.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         for path in &withdrawn {
             steps.log(&format!("{path} stays withdrawn: this version was stored before"));
         }
@@ -276,7 +276,7 @@ impl Publisher {
     /// Step 2: quick variants of what has none, the encodings that came with the bundle, and deltas for visitors of the
     /// versions that were live lately.
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
-        let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
+        let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
         let (file_bytes_max, pool) = (self.limits.compress_file_bytes_max, &self.quick);
         let work = encode::Work {
             blobs: &*self.blobs,
@@ -365,7 +365,7 @@ impl Publisher {
                 None => {
                     self.environments.check_version_count(&push.app).await?;
                     let record = VersionRecord {
-                        stored_ms: self.after_withdrawals(&push.app, now_ms).await?,
+                        stored_ms: self.retention.after_withdrawals(&push.app, now_ms).await?,
                         who: push.actor.name.clone(),
                         trusted,
                         edge_admin: Some(edge_admin),

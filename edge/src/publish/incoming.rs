@@ -79,7 +79,7 @@ impl Publisher {
     pub(super) fn grow(&self, memory: &mut Hold, bytes: u64) -> Result<(), Error> {
         loop {
             match memory.grow(bytes) {
-                Err(_full) if self.pushes.give_way(memory) => {}
+                Err(_full) if self.uploads.pushes.give_way(memory) => {}
                 grown => return grown,
             }
         }

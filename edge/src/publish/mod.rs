@@ -8,9 +8,6 @@ mod alias;
 mod archive;
 mod backend;
 mod begin;
-mod collect;
-mod delete;
-mod delete_places;
 mod deploys;
 mod diff;
 mod fingerprints;
@@ -29,13 +26,11 @@ mod switch;
 #[cfg(test)]
 mod tests;
 mod trial;
-mod undelete;
+mod uploads;
 mod watch;
-mod withdraw;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
-pub use collect::CollectOptions;
 pub use diff::DiffRequest;
 pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};
@@ -43,6 +38,7 @@ pub(crate) use incoming::{check_object, unreadable};
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
+pub(crate) use uploads::Uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,8 +46,6 @@ use std::sync::Arc;
 use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::retention::Retention;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +56,7 @@ use crate::environments::Environments;
 use crate::ledger::{Error, Ledger, Shares};
 use crate::live::{DamagedPlace, Live, Loader};
 use crate::proxy::address::Policy;
+use crate::retention::{self, Retention};
 use crate::telemetry::AccessLog;
 
 /// Everything that publishing needs.
@@ -74,13 +69,11 @@ pub struct Publisher {
     loader: Loader,
     limits: Limits,
     upstreams: Policy,
-    pushes: pushes::Pushes,
+    uploads: Arc<Uploads>,
     deploys: Arc<deploys::Deploys>,
     /// One for each archive that may come in at once.
     archives: Arc<Shares>,
     scratch: PathBuf,
-    owned: owned::Owned,
-    unwritten: sent::Unwritten,
     fingerprints: fingerprints::Fingerprints,
     background: Background,
     dictionaries: Option<Arc<Dictionaries>>,
@@ -88,9 +81,7 @@ pub struct Publisher {
     manifests_reading: Arc<Shares>,
     manifest_memory: Arc<manifest_memory::ManifestMemory>,
     quick: Pool,
-    retention: Retention,
-    /// One collection at a time.
-    collecting: Mutex<()>,
+    retention: Arc<Retention>,
     smoke: Arc<dyn Smoke>,
     access_log: AccessLog,
     watch_settings: Watch,
@@ -121,7 +112,7 @@ pub struct Parts {
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
     /// What is kept, and for how long.
-    pub retention: Retention,
+    pub retention: devanture_config::retention::Retention,
     /// Who asks a version what it must answer before a switch.
     pub smoke: Arc<dyn Smoke>,
     /// Who tells of requests while a switch is watched, and to readers of logs.
@@ -135,15 +126,22 @@ impl Publisher {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let watches_max = parts.ledger.limits.watches_max;
+        let uploads = Arc::new(Uploads::new(Arc::clone(&parts.blobs), Arc::clone(&parts.ledger)));
         Self {
-            owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.ledger.catalog)),
-            unwritten: sent::Unwritten::default(),
+            retention: Arc::new(Retention::new(
+                Arc::clone(&parts.blobs),
+                Arc::clone(&parts.ledger),
+                Arc::clone(&parts.environments),
+                Arc::clone(&uploads) as Arc<dyn retention::Uploads>,
+                parts.access_log.clone(),
+                parts.retention,
+            )),
+            uploads,
             deploys: Arc::default(),
             archives: Shares::new(parts.ledger.limits.pushes_max),
             manifests_reading: Shares::new(parts.ledger.limits.manifests_reading_max),
             manifest_memory: manifest_memory::ManifestMemory::new(parts.ledger.limits.manifest_memory_bytes_max),
             scratch: archive::scratch(&parts.data_dir),
-            pushes: pushes::Pushes::new(parts.ledger.limits.pushes_max, parts.ledger.limits.push_idle_ms_max),
             blobs: parts.blobs,
             catalog: Arc::clone(&parts.ledger.catalog),
             live: parts.ledger.live.clone(),
@@ -154,8 +152,6 @@ impl Publisher {
             background: parts.background,
             dictionaries: parts.dictionaries,
             quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),
-            retention: parts.retention,
-            collecting: Mutex::default(),
             smoke: parts.smoke,
             access_log: parts.access_log,
             watch_settings: parts.watch,
@@ -206,6 +202,18 @@ impl Publisher {
     #[must_use]
     pub fn environments(&self) -> &Arc<Environments> {
         &self.environments
+    }
+
+    /// Deletions, withdrawals and collections.
+    #[must_use]
+    pub fn retention(&self) -> &Arc<Retention> {
+        &self.retention
+    }
+
+    /// Pushes under way, and what apps have sent.
+    #[must_use]
+    pub(crate) fn uploads(&self) -> &Arc<Uploads> {
+        &self.uploads
     }
 
     /// The memory of the loaded versions of each app, and the damage of live ones, as metrics.

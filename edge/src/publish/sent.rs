@@ -2,7 +2,7 @@
 //!
 //! A commit for each blob would cost more than sending it, so they are written some at a time, and what is left of them a
 //! moment after the last one and when the edge ends. What is written holds no blob: the collection forgets it before it
-//! takes the files (`collect/old_sent.rs`), and `owned.rs` asks whether they are stored before anybody is told so.
+//! takes the files (`retention::collect`), and `owned.rs` asks whether they are stored before anybody is told so.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use devanture_config::{AppName, Digest};
 use tokio::sync::Notify;
 
-use super::Publisher;
+use super::Uploads;
 use super::pushes::Push;
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
@@ -89,7 +89,7 @@ impl Unwritten {
     }
 }
 
-impl Publisher {
+impl Uploads {
     /// Notes that a blob came in for a push, and writes down what has come together.
     pub(super) async fn note_sent(&self, push: &Push, digest: Digest, size: u64, at_ms: u64) {
         if self.unwritten.note(push, digest, size, at_ms) {
@@ -98,7 +98,7 @@ impl Publisher {
     }
 
     /// Writes down what is left a moment after it came, for as long as the process lives.
-    pub async fn keep_writing_sent(self: Arc<Self>) {
+    pub(crate) async fn keep_writing_sent(self: Arc<Self>) {
         loop {
             self.unwritten.came.notified().await;
             tokio::time::sleep(REST_AFTER).await;
@@ -107,7 +107,7 @@ impl Publisher {
     }
 
     /// Writes down all that pushes under way have sent.
-    pub async fn write_sent(&self) {
+    pub(crate) async fn write_sent(&self) {
         let apps: Vec<AppName> = self.unwritten.apps().keys().cloned().collect();
         for app in apps {
             self.write_sent_of(&app).await;
@@ -134,7 +134,7 @@ impl Publisher {
             }
         }
         if !commit.changes.is_empty() {
-            match commit_own(&*self.catalog, Own::Sent, commit).await {
+            match commit_own(&*self.ledger.catalog, Own::Sent, commit).await {
                 Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -158,7 +158,7 @@ impl Publisher {
         }
         let prefix = sent::sent_prefix(&push.app);
         let mut held: HashSet<Digest> = HashSet::new();
-        let mut uploads = Scan::new(&*self.catalog, prefix);
+        let mut uploads = Scan::new(&*self.ledger.catalog, prefix);
         loop {
             let page = uploads.next_page().await?;
             if page.is_empty() {
@@ -174,7 +174,7 @@ impl Publisher {
             let ended = page.iter().filter(|(key, record)| is_held(key, record));
             let changes: Vec<Change> = ended.map(|(key, _)| Change::Delete(key.clone())).collect();
             if !changes.is_empty() {
-                commit_own(&*self.catalog, Own::Sent, Commit { checks: Vec::new(), changes }).await?;
+                commit_own(&*self.ledger.catalog, Own::Sent, Commit { checks: Vec::new(), changes }).await?;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Tests of what publishing needs no network for.
 
+mod collections;
 mod dictionaries;
 
 use std::path::Path;
@@ -249,7 +250,7 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
                 "alias",
                 publisher.environments.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop),
             ));
-            results.push(("withdraw", publisher.withdraw(&actor, &app, &withdrawal).await.map(drop)));
+            results.push(("withdraw", publisher.retention.withdraw(&actor, &app, &withdrawal).await.map(drop)));
         }
         for (what, result) in results {
             assert_eq!(result.map_err(|error| error.0.code), Err(Code::Deleted), "{what}");

@@ -252,7 +252,7 @@ impl Server {
         self.upstream_keeper.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         self.control.block_on(self.credentials.write_last_uses());
-        self.control.block_on(self.publisher.write_sent());
+        self.control.block_on(self.publisher.uploads().write_sent());
         durable::remove_file(&self.socket).ok();
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));
@@ -411,8 +411,8 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.block_on(publisher.environments().check_secrets())?;
     control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
-    control.spawn(Arc::clone(publisher).keep_collecting());
-    control.spawn(Arc::clone(publisher).keep_writing_sent());
+    control.spawn(Arc::clone(publisher.retention()).keep_collecting());
+    control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());
     Ok(())
 }
 

@@ -292,9 +292,9 @@ impl Publisher {
         // From here on the blobs are held by name, and no longer by their age.
         let lease = self.ledger.leases.bundle(version, &manifest).await;
         drop(target.arriving);
-        let missing = self.owned.missing(&target.app, &wanted).await?;
+        let missing = self.uploads.owned.missing(&target.app, &wanted).await?;
         for digest in &missing {
-            self.owned.add(&target.app, *digest).await?;
+            self.uploads.owned.add(&target.app, *digest).await?;
         }
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));

@@ -29,7 +29,8 @@ use crate::environments::{self, Environments};
 use crate::ledger::{Actor, Condition, Ledger};
 use crate::live::{DictionaryWish, Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
-use crate::publish::{CollectOptions, Parts, Publisher};
+use crate::publish::{Parts, Publisher};
+use crate::retention::CollectOptions;
 use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.
@@ -355,7 +356,7 @@ async fn the_record_goes_with_its_version_and_comes_again_with_it() {
     let files = [("app-3f2a91bc.js", script(1, 1))];
     let first = world.push(&shop(), &files).await;
     world.push(&shop(), &[("app-77c01d2e.js", script(1, 2))]).await;
-    world.publisher.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
+    world.publisher.retention.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
     assert_eq!(world.record(&shop(), &first.version).await, None);
     // A pass that was under way meanwhile writes nothing of what is gone.
     assert!(
@@ -415,7 +416,7 @@ async fn pages_share_a_dictionary_that_the_next_release_keeps() {
 
     // No manifest names it: the record does.
     age(folder.path());
-    world.publisher.collect(CollectOptions::default()).await.unwrap();
+    world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
     assert!(world.blobs.get(Key::Blob(pages.blob)).await.is_ok());
 }
 
@@ -430,7 +431,7 @@ async fn a_dictionary_of_pages_is_not_kept_once_one_of_them_is_withdrawn_or_guar
     let two = world.record(&shop(), &second.version).await.unwrap();
     assert!(two.pages.is_some() && !two.pages_of.iter().any(|path| path.as_str() == "a.html"), "{:?}", two.pages_of);
     let request = serde_json::from_str(r#"{"path": "/b"}"#).unwrap();
-    world.publisher.withdraw(&Actor::local(), &shop(), &request).await.unwrap();
+    world.publisher.retention.withdraw(&Actor::local(), &shop(), &request).await.unwrap();
     let third = world.push(&shop(), &site(3)).await;
     let three = world.record(&shop(), &third.version).await.unwrap();
     assert!(one.pages_of.iter().any(|path| path.as_str() == "b.html"));
@@ -452,9 +453,9 @@ async fn a_dictionary_of_pages_goes_when_no_record_holds_it() {
     let first = world.push(&shop(), &site(1)).await;
     let pages = world.record(&shop(), &first.version).await.unwrap().pages.unwrap();
     world.push(&shop(), &[("index.html", page())]).await;
-    world.publisher.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
+    world.publisher.retention.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
     age(folder.path());
-    world.publisher.collect(CollectOptions::default()).await.unwrap();
+    world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
     assert_eq!(world.blobs.size(Key::Blob(pages.blob)).await.unwrap(), None);
 }
 

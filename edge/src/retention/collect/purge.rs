@@ -18,7 +18,7 @@ use crate::blobs::Key;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::{self, Change, Check, Commit, records};
 use crate::ledger::{Action, Actor, Deed, Error, lost, update};
-use crate::publish::Publisher;
+use crate::retention::Retention;
 use crate::telemetry;
 
 /// Between two attempts, where what instances left is not gone yet.
@@ -51,11 +51,11 @@ impl Purge {
     }
 }
 
-impl Publisher {
+impl Retention {
     /// Deletes a version for good, also one that was deleted and could still be restored.
     ///
     /// # Errors
-    /// As [`Publisher::delete_version`].
+    /// As [`Retention::delete_version`].
     pub async fn purge_version(
         self: &Arc<Self>,
         actor: &Actor,
@@ -80,7 +80,7 @@ impl Publisher {
     /// Deletes an app, or one environment of it, for good, also one that was deleted and could still be restored.
     ///
     /// # Errors
-    /// As [`Publisher::delete_app`] and [`Publisher::delete_environment`].
+    /// As [`Retention::delete_app`] and [`Retention::delete_environment`].
     pub async fn purge_place(
         self: &Arc<Self>,
         actor: &Actor,
@@ -123,7 +123,7 @@ impl Publisher {
     /// The version that somebody deleted and could still restore.
     async fn restorable(&self, app: &AppName, typed: &str) -> Result<Option<VersionId>, Error> {
         let Ok(prefix) = typed.parse::<IdPrefix>() else { return Ok(None) };
-        let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
+        let found = self.ledger.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
         let [(key, record)] = found.as_slice() else { return Ok(None) };
         let gone: GoneVersion = records::read(key, record)?;
         Ok(gone.record.and_then(|_| key.rsplit('/').next()?.parse().ok()))
@@ -139,7 +139,7 @@ impl Publisher {
     ) -> Result<u64, Error> {
         update(&key, || async {
             let now_ms = telemetry::now_ms();
-            let Some(record) = self.catalog.get(&key).await? else { return Ok(Some(now_ms)) };
+            let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(Some(now_ms)) };
             let mut ended: T = records::read(&key, &record)?;
             end(&mut ended, now_ms);
             let checks = vec![Check::At(key.clone(), record.revision)];
@@ -157,7 +157,7 @@ impl Publisher {
     async fn purge(self: &Arc<Self>, what: Purge) -> Result<PurgeReport, Error> {
         let this = Arc::clone(self);
         let pass = tokio::spawn(async move {
-            let until = Instant::now() + Duration::from_millis(this.limits.purge_wait_ms_max);
+            let until = Instant::now() + Duration::from_millis(this.ledger.limits.purge_wait_ms_max);
             if let (Some(runner), Some((app, environment))) = (this.environments.runner_if_any(), what.place()) {
                 runner.wait_until_ended(app, environment, until).await;
             }
@@ -180,13 +180,13 @@ impl Publisher {
         self.end_purged(what, &mut pass).await?;
         let has_ended = self.has_ended(what).await?;
         // From here on as in a collection, of these files alone.
-        let watch = self.catalog.watch();
+        let watch = self.ledger.catalog.watch();
         let mut marked = self.mark(&pass).await?;
         // What another app has sent and no version holds yet stays: its push may go on after a restart.
         self.mark_sent_by_others(&mut marked, &app).await?;
         let files = self.files_of(&versions).await?;
         self.sweep_listed(&mut pass, marked, watch, &files).await?;
-        self.owned.refresh(&HashSet::from([app.clone()]), pass.began_ms).await?;
+        self.uploads.refresh(&HashSet::from([app.clone()]), pass.began_ms).await?;
         let report = pass.report;
         tracing::info!(%app, ?what, files = report.files, bytes = report.bytes, "purged");
         let remains = (!has_ended).then(|| PurgeRemains {
@@ -204,7 +204,7 @@ impl Publisher {
             Purge::Environment(app, name) => gone::deleted_environment_key(app, name),
             Purge::Version(..) => return Ok(true),
         };
-        Ok(self.catalog.get(&key).await?.is_none())
+        Ok(self.ledger.catalog.get(&key).await?.is_none())
     }
 
     async fn versions_of(&self, what: &Purge) -> Result<Vec<VersionId>, Error> {
@@ -216,7 +216,7 @@ impl Publisher {
         };
         let mut versions = Vec::new();
         for prefix in [records::versions_prefix(app), gone::gone_prefix(app)] {
-            let found = self.catalog.list(&prefix, None, false, usize::MAX).await?;
+            let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
             versions.extend(found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<VersionId>().ok()));
         }
         Ok(versions)
@@ -226,12 +226,12 @@ impl Publisher {
         match what {
             Purge::App(app) => {
                 let key = gone::deleted_app_key(app);
-                let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
+                let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(()) };
                 self.end_app(app, key, record, pass).await
             }
             Purge::Environment(app, name) => {
                 let key = gone::deleted_environment_key(app, name);
-                let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
+                let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(()) };
                 self.end_environment(app, name, key, record, pass).await
             }
             Purge::Version(..) => Ok(()),

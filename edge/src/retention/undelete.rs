@@ -5,13 +5,13 @@ use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, date_time};
 
-use super::Publisher;
+use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::{Change, Check, Commit, records};
 use crate::ledger::{Action, Actor, Deed, Error, ambiguous, update};
 use crate::telemetry;
 
-impl Publisher {
+impl Retention {
     /// What of an app can be restored: itself, environments, versions. A token of one environment sees that one; versions
     /// belong to all of them.
     ///
@@ -30,18 +30,18 @@ impl Publisher {
             who,
         };
         let key = gone::deleted_app_key(app);
-        if let Some(record) = self.catalog.get(&key).await? {
+        if let Some(record) = self.ledger.catalog.get(&key).await? {
             let record: DeletedApp = records::read(&key, &record)?;
             things.push(thing(record.at_ms, record.until_ms, record.who));
         }
         let prefix = gone::deleted_environments_prefix(app);
-        for (key, record) in self.catalog.list(&prefix, None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&prefix, None, false, usize::MAX).await? {
             let environment = key.strip_prefix(&prefix).and_then(|name| name.parse().ok());
             let record: DeletedEnvironment = records::read(&key, &record)?;
             things.push(DeletedThing { environment, ..thing(record.at_ms, record.until_ms, record.who) });
         }
         let prefix = gone::gone_prefix(app);
-        for (key, record) in self.catalog.list(&prefix, None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&prefix, None, false, usize::MAX).await? {
             let version = key.strip_prefix(&prefix).and_then(|id| id.parse().ok());
             let record: GoneVersion = records::read(&key, &record)?;
             if record.record.is_some() {
@@ -86,7 +86,7 @@ impl Publisher {
     async fn undelete_app(&self, actor: &Actor, app: &AppName) -> Result<UndeleteReport, Error> {
         let key = gone::deleted_app_key(app);
         update(&key, || async {
-            let Some(record) = self.catalog.get(&key).await? else {
+            let Some(record) = self.ledger.catalog.get(&key).await? else {
                 return Err(not_deleted(&format!("The app {app}")));
             };
             let DeletedApp { until_ms, .. } = records::read(&key, &record)?;
@@ -112,7 +112,7 @@ impl Publisher {
         update(&key, || async {
             self.ledger.check_there(app, None).await?;
             let what = format!("The environment {environment} of the app {app}");
-            let Some(record) = self.catalog.get(&key).await? else { return Err(not_deleted(&what)) };
+            let Some(record) = self.ledger.catalog.get(&key).await? else { return Err(not_deleted(&what)) };
             let DeletedEnvironment { until_ms, pointer, .. } = records::read(&key, &record)?;
             in_time(&what, until_ms)?;
             let _lease = self.ledger.leases.version(pointer.version).await;
@@ -133,7 +133,7 @@ impl Publisher {
             };
             // Its place is made anew, and learns of the pause by this.
             let paused_key = records::paused_key(app, environment);
-            if let Some(paused) = self.catalog.get(&paused_key).await? {
+            if let Some(paused) = self.ledger.catalog.get(&paused_key).await? {
                 commit.checks.push(Check::At(paused_key.clone(), paused.revision));
                 commit.changes.push(Change::Put(paused_key, paused.value));
             }
@@ -154,7 +154,8 @@ impl Publisher {
         })?;
         update(&gone::gone_prefix(app), || async {
             self.ledger.check_there(app, None).await?;
-            let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
+            let found =
+                self.ledger.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
             let (key, record) = match found.as_slice() {
                 [one] => one.clone(),
                 [] => return Err(not_deleted(&format!("The version {prefix} of the app {app}"))),

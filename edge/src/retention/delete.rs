@@ -5,14 +5,14 @@ use devanture_config::api::DeleteReport;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
 
-use super::Publisher;
+use super::Retention;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{Change, Check, Commit, pointer};
 use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::telemetry;
 
-impl Publisher {
+impl Retention {
     /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this returns, no hostname of this node
     /// answers from it. Its files stay for as long as it can be had back.
     ///
@@ -22,18 +22,18 @@ impl Publisher {
         let version = self.ledger.resolve_version(app, typed).await?;
         let key = records::version_key(app, &version);
         update(&key, || async {
-            let Some(record) = self.catalog.get(&key).await? else {
+            let Some(record) = self.ledger.catalog.get(&key).await? else {
                 return Err(self.ledger.gone_problem(app, &version).await?);
             };
             let mut checks = vec![Check::At(key.clone(), record.revision)];
             // Whoever makes a new pointer writes this record, see `hold_version`.
             let app_key = records::app_key(app);
-            if let Some(record) = self.catalog.get(&app_key).await? {
+            if let Some(record) = self.ledger.catalog.get(&app_key).await? {
                 checks.push(Check::At(app_key, record.revision));
             }
             self.check_unused(app, &version, &mut checks).await?;
             let at_ms = telemetry::now_ms();
-            let until_ms = at_ms.saturating_add(self.retention.undelete_ms());
+            let until_ms = at_ms.saturating_add(self.policy.undelete_ms());
             let gone = GoneVersion {
                 at_ms,
                 collected: false,
@@ -58,22 +58,23 @@ impl Publisher {
     /// Refuses where something points at the version, and adds checks that nothing will.
     async fn check_unused(&self, app: &AppName, version: &VersionId, checks: &mut Vec<Check>) -> Result<(), Error> {
         let mut users = Vec::new();
-        for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
             let name = key.rsplit('/').next().unwrap_or_default();
             if let Ok(environment) = name.parse()
-                && pointer::pointer_of(&*self.catalog, app, &environment, &record).await?.version == *version
+                && pointer::pointer_of(&*self.ledger.catalog, app, &environment, &record).await?.version == *version
             {
                 users.push(format!("live in {name}"));
             }
             checks.push(Check::At(key, record.revision));
         }
-        for (key, record) in self.catalog.list(&records::alias_prefix(app), None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&records::alias_prefix(app), None, false, usize::MAX).await? {
             if records::read::<AliasRecord>(&key, &record)?.version == *version {
                 users.push(format!("what the alias {} points at", key.rsplit('/').next().unwrap_or_default()));
             }
             checks.push(Check::At(key, record.revision));
         }
-        for (key, record) in self.catalog.list(&gone::deleted_environments_prefix(app), None, false, usize::MAX).await?
+        for (key, record) in
+            self.ledger.catalog.list(&gone::deleted_environments_prefix(app), None, false, usize::MAX).await?
         {
             if records::read::<DeletedEnvironment>(&key, &record)?.pointer.version == *version {
                 let name = key.rsplit('/').next().unwrap_or_default();

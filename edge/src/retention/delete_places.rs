@@ -6,14 +6,14 @@
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
 use devanture_config::{AppName, PlaceName};
 
-use super::Publisher;
+use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records;
 use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::telemetry;
 
-impl Publisher {
+impl Retention {
     /// Deletes an app with all that it has. When this returns, no hostname of it answers on this node; nobody else gets
     /// its name before a collection ended it.
     ///
@@ -24,7 +24,7 @@ impl Publisher {
         update(&key, || async {
             self.ledger.check_there(app, None).await?;
             self.ledger.must_exist(app).await?;
-            let Some(record) = self.catalog.get(&app_key).await? else { return Ok(None) };
+            let Some(record) = self.ledger.catalog.get(&app_key).await? else { return Ok(None) };
             let report = self.place_report(app, None, dry_run).await?;
             if dry_run {
                 return Ok(Some(report));
@@ -35,7 +35,7 @@ impl Publisher {
             let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
             let deed = Deed::of(Action::DeleteApp).app(app);
             if self.ledger.commit(actor, deed, Commit { checks, changes }).await? {
-                self.pushes.forget_of(app, None);
+                self.uploads.end_of(app, None);
                 tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
                 return Ok(Some(report));
             }
@@ -83,7 +83,7 @@ impl Publisher {
             ];
             let deed = Deed::of(Action::DeleteEnvironment).place(app, environment);
             if self.ledger.commit(actor, deed, Commit { checks, changes }).await? {
-                self.pushes.forget_of(app, Some(environment));
+                self.uploads.end_of(app, Some(environment));
                 tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
                 return Ok(Some(report));
             }
@@ -98,11 +98,11 @@ impl Publisher {
         environment: Option<&PlaceName>,
         dry_run: bool,
     ) -> Result<PlaceDeleteReport, Error> {
-        let live = self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await?;
+        let live = self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await?;
         let all = live.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<PlaceName>().ok());
         let environments = all.filter(|name| environment.is_none_or(|wanted| wanted == name)).collect();
         let mut hostnames = Vec::new();
-        for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let Some(owner) = records::hostname(&key, &record) else { continue };
             if owner.app == *app && environment.is_none_or(|wanted| owner.environment == *wanted) {
                 hostnames.extend(key.strip_prefix(records::HOSTNAMES_PREFIX).map(str::to_owned));
@@ -110,13 +110,13 @@ impl Publisher {
         }
         let versions = match environment {
             Some(_) => 0,
-            None => self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?.len(),
+            None => self.ledger.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?.len(),
         };
         Ok(PlaceDeleteReport {
             dry_run,
             app: app.clone(),
             environment: environment.cloned(),
-            until_ms: telemetry::now_ms().saturating_add(self.retention.undelete_ms()),
+            until_ms: telemetry::now_ms().saturating_add(self.policy.undelete_ms()),
             environments,
             hostnames,
             versions: u64::try_from(versions).unwrap_or(u64::MAX),

@@ -5,15 +5,15 @@ use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Change, Commit, records};
 use crate::ledger::Error;
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
-impl Publisher {
+impl Retention {
     /// Deletes the records that may name files which this pass may take.
     pub(super) async fn end_old_sent(&self, pass: &Pass) -> Result<(), Error> {
         if pass.dry_run {
             return Ok(());
         }
-        let mut uploads = Scan::new(&*self.catalog, sent::SENT_PREFIX);
+        let mut uploads = Scan::new(&*self.ledger.catalog, sent::SENT_PREFIX);
         loop {
             let page = uploads.next_page().await?;
             if page.is_empty() {

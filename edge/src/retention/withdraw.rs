@@ -6,7 +6,7 @@ use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
-use super::Publisher;
+use super::Retention;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{Change, Check, Commit, Revision};
@@ -14,7 +14,7 @@ use crate::ledger::{Action, Actor, Deed, Error, Page, update};
 use crate::site::target::{self, Target, TargetError};
 use crate::telemetry;
 
-impl Publisher {
+impl Retention {
     /// Withdraws a path. When this returns, no hostname of this node answers it from what is stored.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Publisher {
     ) -> Result<WithdrawReport, Error> {
         self.ledger.must_exist(app).await?;
         let path = self.normal_path(&wanted.path)?;
-        let answered = self.live.answers(app, &path);
+        let answered = self.ledger.live.answers(app, &path);
         let key = records::withdrawn_key(app);
         update(&key, || async {
             let (revision, mut record) = self.withdrawn_record(app).await?;
@@ -38,7 +38,7 @@ impl Publisher {
             // What every version that is left was stored after hides nothing any more.
             record.paths.retain(|_, entry| entry.at_ms >= oldest_ms);
             record.paths.insert(path.clone(), WithdrawnEntry { at_ms, who: actor.name.clone() });
-            let count_max = self.limits.withdrawn_paths_max;
+            let count_max = self.ledger.limits.withdrawn_paths_max;
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
                 let detail = format!("The app {app} has {} already.", counted(count_max, "withdrawn path"));
                 return Err(Problem::new(Code::TooMany, detail)
@@ -76,7 +76,7 @@ impl Publisher {
             let deed = Deed::of(Action::Restore).app(app).what(&path);
             if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a withdrawal was taken back");
-                let answers = self.live.answers(app, &path);
+                let answers = self.ledger.live.answers(app, &path);
                 return Ok(Some(RestoreReport { app: app.clone(), path: path.clone(), at_ms, answers }));
             }
             Ok(None)
@@ -109,7 +109,7 @@ impl Publisher {
     ) -> Result<Vec<String>, Error> {
         let (_, record) = self.withdrawn_record(app).await?;
         let key = records::version_key(app, version);
-        let Some(found) = self.catalog.get(&key).await? else { return Ok(Vec::new()) };
+        let Some(found) = self.ledger.catalog.get(&key).await? else { return Ok(Vec::new()) };
         let stored_ms = records::read::<VersionRecord>(&key, &found)?.stored_ms;
         let is_of_version = |path: &str| {
             let name = path.trim_matches('/');
@@ -145,7 +145,7 @@ impl Publisher {
 
     async fn withdrawn_record(&self, app: &AppName) -> Result<(Option<Revision>, WithdrawnRecord), Error> {
         let key = records::withdrawn_key(app);
-        match self.catalog.get(&key).await? {
+        match self.ledger.catalog.get(&key).await? {
             Some(record) => Ok((Some(record.revision), records::read(&key, &record)?)),
             None => Ok((None, WithdrawnRecord::default())),
         }
@@ -154,12 +154,12 @@ impl Publisher {
     /// When the oldest and the newest version of an app were stored.
     async fn stored_between(&self, app: &AppName) -> Result<(u64, u64), Error> {
         let (mut oldest_ms, mut newest_ms) = (u64::MAX, 0);
-        for (key, record) in self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
             let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
             (oldest_ms, newest_ms) = (stored_ms.min(oldest_ms), stored_ms.max(newest_ms));
         }
         // One that can be had back answers then, too.
-        for (key, record) in self.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
             let gone: GoneVersion = records::read(&key, &record)?;
             if let Some(version) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) {
                 (oldest_ms, newest_ms) = (version.stored_ms.min(oldest_ms), version.stored_ms.max(newest_ms));
@@ -170,7 +170,7 @@ impl Publisher {
 
     /// The path as requests for it are looked up.
     fn normal_path(&self, path: &str) -> Result<String, Error> {
-        let bytes_max = usize::try_from(self.limits.path_bytes_max.saturating_mul(3)).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(self.ledger.limits.path_bytes_max.saturating_mul(3)).unwrap_or(usize::MAX);
         let refuse = |error: TargetError| -> Error {
             Problem::new(Code::BadRequest, format!("This is no path of a site: {error}."))
                 .hint("give it as it stands in an address, such as /files/prices.pdf, without host, `?` and `#`")

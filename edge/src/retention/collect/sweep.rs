@@ -9,12 +9,12 @@ use super::mark::Marked;
 use crate::blobs::Key;
 use crate::catalog::Committed;
 use crate::ledger::Error;
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
 /// Files that are deleted before pushes get their turn again.
 const BATCH: usize = 32;
 
-impl Publisher {
+impl Retention {
     /// Sweeps; `watch` tells what was committed since before `marked` was read.
     pub(super) async fn sweep(
         &self,
@@ -95,8 +95,7 @@ impl Publisher {
         }
         if !pass.dry_run && !gone.is_empty() {
             // Before the gate opens: nobody is told that one of them is there.
-            self.owned.forget(&gone);
-            self.unwritten.forget(&gone);
+            self.uploads.forget_blobs(&gone);
         }
         Ok(true)
     }

@@ -26,7 +26,8 @@ use crate::ledger::{Actor, Condition, Error, Ledger};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::publish::tests::Nobody;
-use crate::publish::{Background, CollectOptions, Parts, Publisher};
+use crate::publish::{Background, Parts, Publisher};
+use crate::retention::CollectOptions;
 use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.
@@ -263,28 +264,30 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Delete(app, index) => {
                 let Some(version) = world.versions(&name(app)).await.get(index).copied() else { continue };
-                world.publisher.delete_version(&actor, &name(app), &version.to_string()).await.ok();
+                world.publisher.retention.delete_version(&actor, &name(app), &version.to_string()).await.ok();
             }
             Step::Undelete(app) => {
-                let things = world.publisher.deleted_things(&Actor::local(), &name(app)).await.unwrap_or_default();
+                let things =
+                    world.publisher.retention.deleted_things(&Actor::local(), &name(app)).await.unwrap_or_default();
                 let Some(version) = things.iter().find_map(|thing| thing.version) else { continue };
                 let wanted = UndeleteRequest { environment: None, version: Some(version.to_string()) };
-                world.publisher.undelete(&actor, &name(app), &wanted).await.ok();
+                world.publisher.retention.undelete(&actor, &name(app), &wanted).await.ok();
             }
             Step::DeleteApp(app) => {
-                world.publisher.delete_app(&actor, &name(app), false).await.ok();
+                world.publisher.retention.delete_app(&actor, &name(app), false).await.ok();
             }
             Step::UndeleteApp(app) => {
-                world.publisher.undelete(&actor, &name(app), &UndeleteRequest::default()).await.ok();
+                world.publisher.retention.undelete(&actor, &name(app), &UndeleteRequest::default()).await.ok();
             }
             Step::Collect => {
                 age(folder.path());
                 let foreseen = world
                     .publisher
+                    .retention
                     .collect(CollectOptions { dry_run: true, ..CollectOptions::default() })
                     .await
                     .unwrap();
-                let done = world.publisher.collect(CollectOptions::default()).await.unwrap();
+                let done = world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
                 assert_eq!(
                     (foreseen.versions, foreseen.files, foreseen.bytes),
                     (done.versions, done.files, done.bytes)
@@ -295,11 +298,11 @@ async fn run(steps: Vec<Step>) {
     }
     // With nothing under way, what is left is what is referred to, and no byte more.
     for (app, deploy) in begun {
-        world.publisher.pushes.take(&app, &deploy).ok();
+        world.publisher.uploads.pushes.take(&app, &deploy).ok();
     }
     age(folder.path());
     // By force: where no app is stored, nothing explains the files of abandoned pushes.
-    world.publisher.collect(CollectOptions { force: true, ..CollectOptions::default() }).await.unwrap();
+    world.publisher.retention.collect(CollectOptions { force: true, ..CollectOptions::default() }).await.unwrap();
     let stored = world.stored_blobs().await;
     assert_eq!(world.all_are_whole().await, stored);
     for digest in (0_u8..8).map(|number| Digest::of(&content(number))) {
@@ -331,7 +334,7 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
         tokio::spawn(async move {
             while !ended.load(Ordering::Acquire) {
                 age(&folder);
-                let report = world.publisher.collect(CollectOptions::default()).await.unwrap();
+                let report = world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
                 collected.fetch_add(report.files, Ordering::AcqRel);
             }
         })
@@ -381,7 +384,7 @@ async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() 
         let world_after = reopened(folder.path()).await;
         age(folder.path());
         let armed = arm(folder.path(), Fault::Death, nth);
-        let died = world_after.publisher.collect(CollectOptions::default()).await.is_err();
+        let died = world_after.publisher.retention.collect(CollectOptions::default()).await.is_err();
         let fired = armed.fired();
         drop(armed);
         drop(world_after);
@@ -390,7 +393,7 @@ async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() 
         let world = reopened(folder.path()).await;
         world.all_are_whole().await;
         age(folder.path());
-        world.publisher.collect(CollectOptions::default()).await.unwrap();
+        world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
         assert_eq!(world.all_are_whole().await, world.stored_blobs().await, "{nth}");
         if !fired {
             break;
@@ -469,7 +472,7 @@ async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
     world.push(&app, &[1, 200].into()).await.unwrap();
     assert_eq!(sent(&world).await, written);
     world.push(&app, &contents).await.unwrap();
-    world.publisher.write_sent().await;
+    world.publisher.uploads.write_sent().await;
     assert_eq!(sent(&world).await, [""; 0]);
 }
 
@@ -477,7 +480,7 @@ async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
 async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 1).await;
-    let keeping = tokio::spawn(Arc::clone(&world.publisher).keep_writing_sent());
+    let keeping = tokio::spawn(Arc::clone(&world.publisher.uploads).keep_writing_sent());
     world.begin(&name(0), &[1, 2].into()).await.unwrap();
     let mut looks = 0;
     while sent(&world).await.is_empty() {
@@ -491,9 +494,9 @@ async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app
     let deleted = gone::DeletedApp { at_ms: 1, until_ms: 1, who: String::new() };
     let changes = vec![catalog::Change::Put(gone::deleted_app_key(&name(0)), records::write(&deleted).unwrap())];
     world.catalog.commit(catalog::Commit { checks: Vec::new(), changes }).await.unwrap();
-    world.publisher.write_sent().await;
+    world.publisher.uploads.write_sent().await;
     assert_eq!(sent(&world).await.len(), 1);
-    world.publisher.collect(CollectOptions::default()).await.unwrap();
-    world.publisher.write_sent().await;
+    world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
+    world.publisher.uploads.write_sent().await;
     assert_eq!(sent(&world).await, [""; 0]);
 }

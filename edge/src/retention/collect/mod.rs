@@ -24,8 +24,6 @@ mod proportion;
 mod purge;
 mod retire;
 mod sweep;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,7 +33,7 @@ use devanture_config::api::{CollectReport, CollectedVersion, WhyCollected};
 use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
-use super::Publisher;
+use super::Retention;
 use crate::catalog::records;
 use crate::ledger::{Error, lost};
 use crate::{blobs, telemetry};
@@ -108,10 +106,10 @@ impl Pass {
     }
 }
 
-impl Publisher {
+impl Retention {
     /// Collects from time to time, for as long as the process lives.
     pub async fn keep_collecting(self: Arc<Self>) {
-        let every_s = self.retention.collect_every_s;
+        let every_s = self.policy.collect_every_s;
         if every_s == 0 {
             return;
         }
@@ -154,19 +152,19 @@ impl Publisher {
         let _one = self.collecting.lock().await;
         let began = Instant::now();
         // What a client left that is gone holds nothing any more.
-        self.pushes.forget_idle();
+        self.uploads.end_idle();
         let began_ms = telemetry::now_ms();
         // On a full disk, what is kept for the case that somebody wants it back keeps the edge from storing anything.
         let is_for_good = options.purge || self.is_disk_short().await?;
-        let before_s = began_ms.saturating_sub(self.limits.grace_ms_max) / 1_000;
+        let before_s = began_ms.saturating_sub(self.ledger.limits.grace_ms_max) / 1_000;
         let mut pass = Pass {
             dry_run,
             knows_files: self.knows_files().await?,
             before_s: if is_for_good { u64::MAX } else { before_s },
             restorable_until_ms: if options.purge { u64::MAX } else { began_ms },
             is_for_good,
-            versions_left: self.limits.collect_versions_max,
-            files_left: self.limits.collect_files_max,
+            versions_left: self.ledger.limits.collect_versions_max,
+            files_left: self.ledger.limits.collect_files_max,
             report: CollectReport { dry_run, ..CollectReport::default() },
             ..Pass::for_good(began_ms)
         };
@@ -176,7 +174,7 @@ impl Publisher {
         self.end_old_sent(&pass).await?;
         self.forget_oldest(&pass).await?;
         // Before anything is read: what is committed from here on is heard of.
-        let watch = self.catalog.watch();
+        let watch = self.ledger.catalog.watch();
         let marked = self.mark(&pass).await?;
         pass.report.stopped = match options.force {
             true => None,
@@ -184,7 +182,7 @@ impl Publisher {
         };
         if pass.report.stopped.is_none() {
             self.sweep(&mut pass, marked, watch).await?;
-            let collected_before_s = self.retention.collected_before_s(began_ms / 1_000);
+            let collected_before_s = self.policy.collected_before_s(began_ms / 1_000);
             let collected_before_s = if is_for_good { u64::MAX } else { collected_before_s };
             let removed = self.blobs.remove_leftovers(pass.before_s, collected_before_s, dry_run).await?;
             (pass.report.removed_files, pass.report.removed_bytes) = removed;
@@ -193,8 +191,8 @@ impl Publisher {
         report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !dry_run {
             let lost: HashSet<AppName> = going.into_iter().map(|(app, _)| app).collect();
-            let grace_ms = if is_for_good { 0 } else { self.limits.grace_ms_max };
-            self.owned.refresh(&lost, began_ms.saturating_sub(grace_ms)).await?;
+            let grace_ms = if is_for_good { 0 } else { self.ledger.limits.grace_ms_max };
+            self.uploads.refresh(&lost, began_ms.saturating_sub(grace_ms)).await?;
             tell(&report);
         }
         Ok(report)

@@ -9,7 +9,7 @@ use crate::catalog::gone::{self, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{Catalog, Check, Record, pointer};
 use crate::ledger::Error;
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
 /// The versions of an app that are held, and the checks that nothing else came to hold one since.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) struct Held {
     pub(super) checks: Vec<Check>,
 }
 
-impl Publisher {
+impl Retention {
     /// Every version of an app that may not go, whatever its age. Whoever adds something that holds a version adds it
     /// here, with the check that it is still as it was read; one that can come anew writes `apps/{app}` when it does, as
     /// `hold_version` does for pointers.
@@ -29,26 +29,26 @@ impl Publisher {
         let mut held = Held::default();
         // First, so that what comes after this reading is seen by the check.
         let app_key = records::app_key(app);
-        if let Some(record) = self.catalog.get(&app_key).await? {
+        if let Some(record) = self.ledger.catalog.get(&app_key).await? {
             held.checks.push(Check::At(app_key, record.revision));
         }
         held.checks.push(Check::Absent(gone::deleted_app_key(app)));
         // What is live.
         let mut pointers: Vec<(PlaceName, LivePointer)> = Vec::new();
-        for (key, record) in all(&*self.catalog, &records::live_prefix(app)).await? {
+        for (key, record) in all(&*self.ledger.catalog, &records::live_prefix(app)).await? {
             let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
-            let pointer = pointer::pointer_of(&*self.catalog, app, &name, &record).await?;
+            let pointer = pointer::pointer_of(&*self.ledger.catalog, app, &name, &record).await?;
             held.ids.insert(pointer.version);
             pointers.push((name, pointer));
             held.checks.push(Check::At(key, record.revision));
         }
         // What an alias points at.
-        for (key, record) in all(&*self.catalog, &records::alias_prefix(app)).await? {
+        for (key, record) in all(&*self.ledger.catalog, &records::alias_prefix(app)).await? {
             held.ids.insert(records::read::<AliasRecord>(&key, &record)?.version);
             held.checks.push(Check::At(key, record.revision));
         }
         // What is live again when an environment is had back.
-        for (key, record) in all(&*self.catalog, &gone::deleted_environments_prefix(app)).await? {
+        for (key, record) in all(&*self.ledger.catalog, &gone::deleted_environments_prefix(app)).await? {
             let DeletedEnvironment { pointer, .. } = records::read(&key, &record)?;
             held.ids.insert(pointer.version);
             pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));

@@ -14,7 +14,7 @@ use crate::catalog::records::{self, DecodedFile, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::ledger::Error;
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
 /// What is referred to.
 #[derive(Default)]
@@ -76,14 +76,14 @@ impl Marked {
     }
 }
 
-impl Publisher {
+impl Retention {
     /// Marks what the versions refer to that stay: those that are stored, and those that can be had back. And the
     /// manifests of versions that were live within a year, for the names in them (`fingerprints.rs`).
     pub(super) async fn mark(&self, pass: &Pass) -> Result<Marked, Error> {
         let mut marked = Marked::default();
         // A version that moves between these two prefixes while they are read is heard of by the watch.
         for prefix in ["versions/", gone::GONE_PREFIX] {
-            let mut versions = Scan::new(&*self.catalog, prefix);
+            let mut versions = Scan::new(&*self.ledger.catalog, prefix);
             while let Some((key, record)) = versions.next().await? {
                 let Some((app, version)) = version_of(&key) else { continue };
                 // Of what is gone, only what can be had back.
@@ -119,7 +119,7 @@ impl Publisher {
 
     /// Marks the dictionaries that pages share: they are files of no manifest.
     async fn mark_dictionaries(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
-        let found = Scan::new(&*self.catalog, records::DICTIONARIES_PREFIX);
+        let found = Scan::new(&*self.ledger.catalog, records::DICTIONARIES_PREFIX);
         let mut found = found.pages_of(records::DICTIONARIES_AT_ONCE);
         while let Some((key, record)) = found.next().await? {
             let is_going = version_of(&key).is_some_and(|(app, version)| {
@@ -155,7 +155,7 @@ impl Publisher {
     /// Marks what apps other than `app` have sent for versions that are not stored yet.
     pub(super) async fn mark_sent_by_others(&self, marked: &mut Marked, app: &AppName) -> Result<(), Error> {
         let own = sent::sent_prefix(app);
-        let mut uploads = Scan::new(&*self.catalog, sent::SENT_PREFIX);
+        let mut uploads = Scan::new(&*self.ledger.catalog, sent::SENT_PREFIX);
         while let Some((key, record)) = uploads.next().await? {
             if key.starts_with(&own) {
                 continue;
@@ -169,7 +169,7 @@ impl Publisher {
 
     async fn mark_names(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
         for prefix in ["live/", gone::DELETED_ENVIRONMENTS_PREFIX] {
-            for (key, _) in self.catalog.list(prefix, None, false, usize::MAX).await? {
+            for (key, _) in self.ledger.catalog.list(prefix, None, false, usize::MAX).await? {
                 let Some((app, environment)) = place_of(&key) else { continue };
                 if pass.report.apps.contains(&app) {
                     continue;

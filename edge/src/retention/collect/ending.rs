@@ -10,7 +10,7 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, who};
 use crate::ledger::{Error, Own};
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
 /// Records that go in one commit.
 const COMMIT_RECORDS: usize = 500;
@@ -20,17 +20,19 @@ fn or_stays<T: DeserializeOwned>(key: &str, record: &Record) -> Option<T> {
     records::read(key, record).inspect_err(|error| tracing::error!(%error, "what was deleted stays")).ok()
 }
 
-impl Publisher {
+impl Retention {
     /// Ends all of it.
     pub(super) async fn end_deleted(&self, pass: &mut Pass) -> Result<(), Error> {
-        for (key, record) in self.catalog.list(gone::DELETED_APPS_PREFIX, None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(gone::DELETED_APPS_PREFIX, None, false, usize::MAX).await? {
             let Some(deleted) = or_stays::<DeletedApp>(&key, &record) else { continue };
             let app = key.strip_prefix(gone::DELETED_APPS_PREFIX).and_then(|name| name.parse().ok());
             if let Some(app) = app.filter(|_| deleted.until_ms <= pass.restorable_until_ms) {
                 self.end_app(&app, key, record, pass).await?;
             }
         }
-        for (key, record) in self.catalog.list(gone::DELETED_ENVIRONMENTS_PREFIX, None, false, usize::MAX).await? {
+        for (key, record) in
+            self.ledger.catalog.list(gone::DELETED_ENVIRONMENTS_PREFIX, None, false, usize::MAX).await?
+        {
             let Some(deleted) = or_stays::<DeletedEnvironment>(&key, &record) else { continue };
             let place = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX).and_then(|rest| rest.split_once('/'));
             let place = place.and_then(|(app, name)| Some((app.parse().ok()?, name.parse().ok()?)));
@@ -43,7 +45,7 @@ impl Publisher {
 
     /// Lets go of the records by which versions could be had back.
     async fn end_versions(&self, pass: &mut Pass) -> Result<(), Error> {
-        let mut versions = Scan::new(&*self.catalog, gone::GONE_PREFIX);
+        let mut versions = Scan::new(&*self.ledger.catalog, gone::GONE_PREFIX);
         while let Some((key, record)) = versions.next().await? {
             let Some(gone) = or_stays::<GoneVersion>(&key, &record) else { continue };
             let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.restorable_until_ms) else {
@@ -96,7 +98,7 @@ impl Publisher {
         record: Record,
         pass: &mut Pass,
     ) -> Result<(), Error> {
-        let versions = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?;
+        let versions = self.ledger.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?;
         let claimed = match pass.dry_run {
             true => None,
             false => {
@@ -119,9 +121,8 @@ impl Publisher {
         pass.report.apps.push(app.clone());
         let Some(revision) = claimed else { return Ok(()) };
         self.end_records(app, None).await?;
-        self.owned.forget_app(app);
         self.access_log.forget(app.as_str(), None);
-        self.unwritten.forget_app(app).await;
+        self.uploads.forget_app(app).await;
         let changes = vec![Change::Delete(records::app_key(app)), Change::Delete(key.clone())];
         let last = Commit { checks: vec![Check::At(key, revision)], changes };
         if self.collected(last).await?.is_some() {
@@ -152,7 +153,7 @@ impl Publisher {
     /// Deletes every record of an app, or of one environment of it, but the one that says that it is deleted.
     async fn end_records(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
         loop {
-            let found = belongs::records_of(&*self.catalog, app, environment, COMMIT_RECORDS).await?;
+            let found = belongs::records_of(&*self.ledger.catalog, app, environment, COMMIT_RECORDS).await?;
             if found.is_empty() {
                 return Ok(());
             }

@@ -13,7 +13,7 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
 use crate::ledger::{Error, Own, commit_own, unless_conflict};
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
 /// Versions that lose their records in one commit.
 const COMMIT_VERSIONS: usize = 200;
@@ -29,13 +29,13 @@ struct Candidate {
     used_ms: u64,
 }
 
-impl Publisher {
+impl Retention {
     /// Takes them in every app.
     pub(super) async fn retire(&self, pass: &mut Pass) -> Result<(), Error> {
-        if !self.retention.is_bounded() {
+        if !self.policy.is_bounded() {
             return Ok(());
         }
-        let mut apps = Scan::new(&*self.catalog, records::APPS_PREFIX);
+        let mut apps = Scan::new(&*self.ledger.catalog, records::APPS_PREFIX);
         while let Some((key, _)) = apps.next().await? {
             let Some(app) = app_of(&key) else { continue };
             match self.retire_in(&app, pass).await {
@@ -51,7 +51,7 @@ impl Publisher {
 
     async fn retire_in(&self, app: &AppName, pass: &mut Pass) -> Result<(), Error> {
         // What is deleted comes back as it was.
-        if pass.report.apps.contains(app) || self.catalog.get(&gone::deleted_app_key(app)).await?.is_some() {
+        if pass.report.apps.contains(app) || self.ledger.catalog.get(&gone::deleted_app_key(app)).await?.is_some() {
             return Ok(());
         }
         for _ in 0..TRIES {
@@ -60,7 +60,8 @@ impl Publisher {
                 return Ok(());
             }
             let held = self.held(app).await?;
-            candidates.retain(|candidate| !held.ids.contains(&candidate.id) && !self.live.is_held(app, &candidate.id));
+            candidates
+                .retain(|candidate| !held.ids.contains(&candidate.id) && !self.ledger.live.is_held(app, &candidate.id));
             let most = usize::try_from(pass.versions_left).unwrap_or(usize::MAX);
             if candidates.len() > most {
                 candidates.truncate(most);
@@ -112,10 +113,10 @@ impl Publisher {
         if free.is_empty() {
             return Ok(true);
         }
-        let committed = commit_own(&*self.catalog, Own::Collection, commit).await;
+        let committed = commit_own(&*self.ledger.catalog, Own::Collection, commit).await;
         let Some(revision) = unless_conflict(committed)? else { return Ok(false) };
         drop(closed);
-        self.live.wait_for(revision).await;
+        self.ledger.live.wait_for(revision).await;
         for Candidate { id, stored_ms, .. } in free {
             pass.take(app, *id, WhyCollected::Retention, *stored_ms);
             tracing::info!(app = %app, version = %id.short(), "collected: beyond what is kept, and held by nothing");
@@ -125,12 +126,12 @@ impl Publisher {
 
     /// The versions of an app that are beyond what is kept, and were neither stored nor live within the grace period.
     async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
-        let grace_ms = self.limits.grace_ms_max;
-        let days_ms = self.retention.keep_days.saturating_mul(86_400_000);
+        let grace_ms = self.ledger.limits.grace_ms_max;
+        let days_ms = self.policy.keep_days.saturating_mul(86_400_000);
         let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
         let mut versions = Vec::new();
         let prefix = records::versions_prefix(app);
-        let mut stored = Scan::new(&*self.catalog, prefix.as_str());
+        let mut stored = Scan::new(&*self.ledger.catalog, prefix.as_str());
         while let Some((key, record)) = stored.next().await? {
             let Some(id) = key.strip_prefix(&prefix).and_then(|id| id.parse().ok()) else { continue };
             let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
@@ -140,7 +141,7 @@ impl Publisher {
         versions.sort_by_key(|version| (std::cmp::Reverse(version.used_ms), version.id));
         let ranked = (0_u64..).zip(versions).filter(|(rank, version)| {
             let age_ms = now_ms.saturating_sub(version.used_ms);
-            age_ms >= grace_ms && self.retention.is_beyond(*rank, age_ms)
+            age_ms >= grace_ms && self.policy.is_beyond(*rank, age_ms)
         });
         // The oldest first: a limit of one pass leaves the younger ones.
         let mut beyond: Vec<Candidate> = ranked.map(|(_, version)| version).collect();
@@ -153,13 +154,13 @@ impl Publisher {
     async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
         let mut last: HashMap<VersionId, u64> = HashMap::new();
         let mut pointers = Vec::new();
-        for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
             let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
-            let version = pointer::pointer_of(&*self.catalog, app, &name, &record).await?.version;
+            let version = pointer::pointer_of(&*self.ledger.catalog, app, &name, &record).await?.version;
             pointers.push((key, version));
         }
         let deleted = gone::deleted_environments_prefix(app);
-        for (key, record) in self.catalog.list(&deleted, None, false, usize::MAX).await? {
+        for (key, record) in self.ledger.catalog.list(&deleted, None, false, usize::MAX).await? {
             let version = records::read::<DeletedEnvironment>(&key, &record)?.pointer.version;
             pointers.push((key, version));
         }
@@ -167,7 +168,7 @@ impl Publisher {
             last.insert(version, now_ms);
             let Some(environment) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
             let prefix = records::history_prefix(app, &environment);
-            for switch in history::switches(&*self.catalog, &prefix, since_ms, usize::MAX).await? {
+            for switch in history::switches(&*self.ledger.catalog, &prefix, since_ms, usize::MAX).await? {
                 if let Some(previous) = switch.previous {
                     let at_ms = last.entry(previous).or_default();
                     *at_ms = switch.at_ms.max(*at_ms);

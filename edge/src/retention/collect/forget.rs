@@ -10,18 +10,18 @@ use crate::catalog::records::{self};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Commit};
 use crate::ledger::Error;
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
 /// Records that are deleted in one commit.
 const COMMIT_RECORDS: usize = 1_000;
 
-impl Publisher {
+impl Retention {
     /// Forgets what is beyond the limits in every app.
     pub(super) async fn forget_oldest(&self, pass: &Pass) -> Result<(), Error> {
         if pass.dry_run {
             return Ok(());
         }
-        let mut apps = Scan::new(&*self.catalog, records::APPS_PREFIX);
+        let mut apps = Scan::new(&*self.ledger.catalog, records::APPS_PREFIX);
         while let Some((key, _)) = apps.next().await? {
             let Some(app) = app_of(&key) else { continue };
             for environment in self.environments.names_of(&app, usize::MAX).await? {
@@ -36,9 +36,9 @@ impl Publisher {
     /// Deletes the oldest records of an app's versions that are gone and cannot be had back.
     async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
         let prefix = gone::gone_prefix(app);
-        let max = usize::try_from(self.limits.history_entries_max).unwrap_or(usize::MAX);
+        let max = usize::try_from(self.ledger.limits.history_entries_max).unwrap_or(usize::MAX);
         let mut ended: Vec<(u64, String)> = Vec::new();
-        let mut versions = Scan::new(&*self.catalog, prefix);
+        let mut versions = Scan::new(&*self.ledger.catalog, prefix);
         while let Some((key, record)) = versions.next().await? {
             let at_ms =
                 records::read::<GoneVersion>(&key, &record).map(|gone| gone.record.is_none().then_some(gone.at_ms));

@@ -8,13 +8,13 @@ use devanture_config::api::CollectStopped;
 use super::Pass;
 use super::mark::Marked;
 use crate::ledger::Error;
-use crate::publish::Publisher;
+use crate::retention::Retention;
 
-impl Publisher {
+impl Retention {
     /// Whether any record of an app or of a push says that files were ever stored; an empty catalog explains none.
     pub(super) async fn knows_files(&self) -> Result<bool, Error> {
         for prefix in ["apps/", "sent/"] {
-            if !self.catalog.list(prefix, None, false, 1).await?.is_empty() {
+            if !self.ledger.catalog.list(prefix, None, false, 1).await?.is_empty() {
                 return Ok(true);
             }
         }
@@ -37,8 +37,8 @@ impl Publisher {
             unreferenced = unreferenced.saturating_add(u64::try_from(old.count()).unwrap_or(u64::MAX));
         }
         let referenced = marked.count();
-        let in_proportion = referenced.saturating_mul(self.limits.collect_unreferenced_percent_max) / 100;
-        let always = if pass.knows_files { self.limits.collect_unreferenced_files_max } else { 0 };
+        let in_proportion = referenced.saturating_mul(self.ledger.limits.collect_unreferenced_percent_max) / 100;
+        let always = if pass.knows_files { self.ledger.limits.collect_unreferenced_files_max } else { 0 };
         let stopped = CollectStopped { referenced, unreferenced };
         Ok((unreferenced > in_proportion.max(always)).then_some(stopped))
     }

@@ -1,0 +1,59 @@
+//! Pushes under way, and what each app has sent, as one thing that collections and deletions change.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use devanture_config::{AppName, Digest, PlaceName};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::owned::Owned;
+use super::pushes::Pushes;
+use super::sent::Unwritten;
+use crate::blobs::Blobs;
+use crate::ledger::{Error, Ledger};
+use crate::retention;
+
+/// Pushes under way, and the blobs that each app has sent.
+pub(crate) struct Uploads {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) pushes: Pushes,
+    pub(super) owned: Owned,
+    /// What was sent and is not on record yet.
+    pub(super) unwritten: Unwritten,
+}
+
+impl Uploads {
+    pub(super) fn new(blobs: Arc<dyn Blobs>, ledger: Arc<Ledger>) -> Self {
+        Self {
+            pushes: Pushes::new(ledger.limits.pushes_max, ledger.limits.push_idle_ms_max),
+            owned: Owned::new(blobs, Arc::clone(&ledger.catalog)),
+            unwritten: Unwritten::default(),
+            ledger,
+        }
+    }
+}
+
+impl retention::Uploads for Uploads {
+    fn end_idle(&self) {
+        self.pushes.forget_idle();
+    }
+
+    fn end_of(&self, app: &AppName, environment: Option<&PlaceName>) {
+        self.pushes.forget_of(app, environment);
+    }
+
+    fn forget_blobs(&self, gone: &[Digest]) {
+        self.owned.forget(gone);
+        self.unwritten.forget(gone);
+    }
+
+    fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()> {
+        self.owned.forget_app(app);
+        self.unwritten.forget_app(app).boxed()
+    }
+
+    fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>> {
+        self.owned.refresh(lost, before_ms).boxed()
+    }
+}

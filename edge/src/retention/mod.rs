@@ -1,0 +1,72 @@
+//! What is kept and what goes: deletions and their undoing, withdrawn paths, and collections of what nothing refers to.
+//!
+//! A deletion changes records alone, so that it can be undone for a while; a collection removes records that are beyond
+//! `[retention]`, and then the files that no record refers to.
+
+mod collect;
+mod delete;
+mod delete_places;
+mod undelete;
+mod withdraw;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use devanture_config::retention::Retention as Policy;
+use devanture_config::{AppName, Digest, PlaceName};
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use crate::blobs::Blobs;
+use crate::environments::Environments;
+use crate::ledger::{Error, Ledger};
+use crate::telemetry::AccessLog;
+
+pub use collect::CollectOptions;
+
+/// What the edge remembers of uploads: pushes under way, and which blobs each app has sent. A collection and a deletion
+/// end parts of it.
+pub(crate) trait Uploads: Send + Sync {
+    /// Ends pushes that rested for too long, with what they hold.
+    fn end_idle(&self);
+
+    /// Ends the pushes of an app, or of one environment of it.
+    fn end_of(&self, app: &AppName, environment: Option<&PlaceName>);
+
+    /// Forgets blobs that are no longer stored, for every app.
+    fn forget_blobs(&self, gone: &[Digest]);
+
+    /// Forgets what an app has sent. When this returns, no record of it is being written.
+    fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()>;
+
+    /// Forgets what no version of the apps in `lost` holds any more, and what any app sent before `before_ms` that became
+    /// no version: an app does not learn that another one still has it.
+    fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// Deletions, withdrawals and collections.
+pub struct Retention {
+    blobs: Arc<dyn Blobs>,
+    ledger: Arc<Ledger>,
+    environments: Arc<Environments>,
+    uploads: Arc<dyn Uploads>,
+    access_log: AccessLog,
+    /// `[retention]` of `edge.toml`.
+    policy: Policy,
+    /// One collection at a time.
+    collecting: Mutex<()>,
+}
+
+impl Retention {
+    /// Keeps and removes by `policy`.
+    pub(crate) fn new(
+        blobs: Arc<dyn Blobs>,
+        ledger: Arc<Ledger>,
+        environments: Arc<Environments>,
+        uploads: Arc<dyn Uploads>,
+        access_log: AccessLog,
+        policy: Policy,
+    ) -> Self {
+        Self { blobs, ledger, environments, uploads, access_log, policy, collecting: Mutex::default() }
+    }
+}
