@@ -8,9 +8,9 @@ use devanture_config::heap::HeapBytes;
 use devanture_config::path::BundlePath;
 use devanture_config::rules::{self, At, Sources};
 use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
+use devanture_edge::site::fast_paths::FastPaths;
 use devanture_edge::site::resolve::PathIndex;
 use devanture_edge::site::rules::CompiledRules;
-use devanture_edge::site::straight::StraightPaths;
 
 /// Compares the heap size of a value with what the allocator counted while it was made, which is returned.
 fn assert_counted<T: HeapBytes>(what: &str, make: impl FnOnce() -> T) -> usize {
@@ -76,5 +76,5 @@ fn paths_are_counted() {
     let paths: Vec<BundlePath> = (0..10_000).map(path).collect();
     assert_counted("the index", || PathIndex::new(&paths));
     let index = PathIndex::new(&paths);
-    assert_counted("straight paths", || StraightPaths::new(&paths, &index, HtmlHandling::AutoTrailingSlash));
+    assert_counted("straight paths", || FastPaths::new(&paths, &index, HtmlHandling::AutoTrailingSlash));
 }

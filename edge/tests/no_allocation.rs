@@ -10,7 +10,7 @@ use devanture_config::edge_toml::LogAddresses;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 use devanture_edge::engine::{AnswerHead, Fields, Lines, Outcome as _, RequestHead, Service as _};
-use devanture_edge::handler::Lane;
+use devanture_edge::handler::EngineService;
 use devanture_edge::site::conditional::{self, Outcome, Preconditions, Validators};
 use devanture_edge::site::method::Method;
 use devanture_edge::site::negotiate::{self, Coding};
@@ -153,7 +153,7 @@ async fn a_plain_request_is_answered_and_counted_without_memory() {
         serde_json::json!({"app": "shop", "environment": "prod", "added_ms": 1, "canonical": true, "who": "me"});
     stores.put(devanture_edge::catalog::records::hostname_key(&host), record).await;
     let served = stores.handler(AccessLog::unread()).await;
-    let lane = Lane::new(Rc::clone(&served.handler), std::net::Ipv4Addr::LOCALHOST.into(), |_| true);
+    let lane = EngineService::new(Rc::clone(&served.handler), std::net::Ipv4Addr::LOCALHOST.into(), |_| true);
     let browser = [
         ("user-agent", "Mozilla/5.0"),
         ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),

@@ -1,19 +1,19 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
+mod access;
+mod collaboration;
 mod dev;
 mod env;
 mod examples;
 mod gate;
 mod instances;
-mod keeping;
 mod logs;
+mod retention;
 mod routes;
-mod team;
 #[cfg(test)]
 mod tests;
 mod upstreams;
 mod values;
-mod who;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,21 +25,21 @@ use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
+pub(crate) use access::{AuditArgs, TokenCommand};
+pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use gate::GateArgs;
 pub(crate) use instances::{RestartArgs, ScaleArgs};
-pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use logs::{LogSource, LogsArgs};
+pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use routes::RoutesArgs;
-pub(crate) use team::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
-pub(crate) use who::{AuditArgs, TokenCommand};
 
 use crate::progress::Volume;
 use crate::settings::Name;
-use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
+use retention::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 
 /// Default number of blobs that are uploaded in parallel.
 const JOBS: u16 = 8;

@@ -13,7 +13,7 @@ use devanture_config::{Digest, Manifest};
 use crate::beneath::FilePath;
 use crate::exit::Failure;
 use crate::project::Project;
-use crate::walk::{FoundFile, Scan};
+use crate::scan::{FoundFile, Scan};
 
 /// Files whose meaning depends on whose they are.
 const RULE_FILES: [&str; 2] = [REDIRECTS_FILE, HEADERS_FILE];
@@ -147,7 +147,7 @@ mod tests {
         let site = SiteFile::parse("devanture.toml", site).unwrap();
         let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
         let www = folder.path().join("dist");
-        guess_rules(&crate::walk::scan(&www, false).unwrap(), &project, &www)
+        guess_rules(&crate::scan::scan(&www, false).unwrap(), &project, &www)
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn equal_bytes_are_one_blob_and_settings_belong_to_the_version() {
         let folder = folder(&[("a", "same"), ("b", "same"), ("c", "other")]);
-        let scan = crate::walk::scan(folder.path(), false).unwrap();
+        let scan = crate::scan::scan(folder.path(), false).unwrap();
         let plain = Bundle::of(&scan, &SiteFile::default(), None).unwrap();
         assert_eq!(plain.blobs.len(), 2);
         assert_eq!(plain.blobs[&Digest::of(b"same")].files, 2);

@@ -2,7 +2,7 @@
 
 mod calls;
 mod instances;
-mod keeping;
+mod retention;
 
 use std::error::Error as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::credential::Pass;
 use crate::exit::Failure;
-use crate::pass::Pass;
 use crate::progress::Progress;
 use crate::report::{counted, milliseconds};
 use crate::settings::{self, EdgeAccess};

@@ -5,12 +5,12 @@ use devanture_config::problem::Code;
 
 use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
+use crate::dry_run::{self, Foreseen};
 use crate::exit::{Failure, INTERRUPTED};
-use crate::foresee::{self, Foreseen};
 use crate::push::LAST_QUESTION_TIME_MAX;
 use crate::report::{self, Again};
 use crate::settings::Source;
-use crate::telling::StepTeller;
+use crate::step_output::StepTeller;
 
 /// `switch`.
 ///
@@ -19,7 +19,7 @@ use crate::telling::StepTeller;
 pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
     if args.dry_run {
         let edge = context.edge()?;
-        tell_foreseen(context, &foresee::switch(&edge, &context.place()?, &args.id, args.if_live.as_ref()).await?);
+        tell_foreseen(context, &dry_run::switch(&edge, &context.place()?, &args.id, args.if_live.as_ref()).await?);
         return Ok(());
     }
     let request = SwitchRequest {
@@ -77,7 +77,7 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         return Err(Failure::new(Code::Usage, format!("--from and --to are both {}.", args.to)));
     }
     if args.dry_run {
-        tell_foreseen(context, &foresee::promote(&context.edge()?, &args.from, &args.to).await?);
+        tell_foreseen(context, &dry_run::promote(&context.edge()?, &args.from, &args.to).await?);
         return Ok(());
     }
     let wanted = PromoteRequest {

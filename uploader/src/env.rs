@@ -12,8 +12,8 @@ use devanture_config::settings::{
 use crate::args::{EnvCommand, EnvSetArgs};
 use crate::context::Context;
 use crate::dotenv;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
 use crate::progress::Style;
 use crate::prompt;
 use crate::push::PREVIEW;
@@ -252,7 +252,7 @@ fn report_lines(style: Style, report: &SettingsReport, unset: &[String]) -> Vec<
     let mut lines: Vec<String> = parts.map(|(what, list)| line(style, what, &names(list))).chain(unknown).collect();
     if report.dry_run {
         lines.push(line(style, "would", &format!("make revision {} of {place}", report.revision)));
-        lines.push(foresee::nothing_changed(style));
+        lines.push(dry_run::nothing_changed(style));
         return lines;
     }
     let holds = match report.live {

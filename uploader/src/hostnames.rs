@@ -4,8 +4,8 @@ use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest
 
 use crate::args::HostnamesCommand;
 use crate::context::Context;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
 use crate::progress::Style;
 
 /// Requests for a `--dry-run`.
@@ -73,7 +73,7 @@ fn set_lines(style: Style, set: &HostnameSet) -> Vec<String> {
         (None, false) => format!("{name} is {place}'s already; nothing has changed"),
     };
     if set.dry_run {
-        return vec![style.line("would", &text), foresee::nothing_changed(style)];
+        return vec![style.line("would", &text), dry_run::nothing_changed(style)];
     }
     let mut lines = vec![style.line("added", &text)];
     lines.extend(set.hostname.url.as_ref().map(|url| style.line("ready", &style.good(url))));
@@ -88,7 +88,7 @@ fn removed_lines(style: Style, removed: &HostnameRemoved) -> Vec<String> {
     };
     lines.extend(removed.hint.as_ref().map(|hint| style.line("note", hint)));
     if removed.dry_run {
-        lines.push(foresee::nothing_changed(style));
+        lines.push(dry_run::nothing_changed(style));
     }
     lines
 }

@@ -15,7 +15,7 @@ use self::guess::{Backend, Guess};
 use crate::args::InitArgs;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::moving;
+use crate::migrate;
 
 /// Requirements of a first push besides the file.
 pub(crate) const SETTINGS_NEEDED: &str = "set DEVANTURE_URL and DEVANTURE_TOKEN, and DEVANTURE_CA for an edge with a \
@@ -36,7 +36,7 @@ struct Guessed {
 /// `usage` where there is a file already, or where it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     if let Some(provider) = args.from {
-        return moving::init(context, args, provider);
+        return migrate::init(context, args, provider);
     }
     context.project.check_www(args)?;
     let path = Path::new(&context.project.file_name);

@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::args::{RestartArgs, ScaleArgs};
 use crate::context::Context;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
-use crate::keeping::confirm;
 use crate::progress::Style;
 use crate::report::{byte_text, counted, time_text};
+use crate::retention::confirm;
 use crate::terminal::escaped;
 
 /// `instances`.
@@ -58,7 +58,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
         let text = wanted.processes.iter().map(|(name, count)| format!("{name}={}", count_text(*count)));
         let text = format!("scale {place} to {}", text.collect::<Vec<_>>().join(" "));
-        context.output.write(&value, || vec![style.line("would", &text), foresee::nothing_changed(style)]);
+        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
         return Ok(());
     }
     context.output.write(&list, || {
@@ -89,7 +89,7 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         let running = list.instances.iter().filter(of_it).filter(|one| one.state != InstanceState::Warm).count();
         let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
         let text = format!("restart every {of_process} in {place}, {running} of them, one after the other");
-        context.output.write(&value, || vec![style.line("would", &text), foresee::nothing_changed(style)]);
+        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
         return Ok(());
     }
     context.output.write(&list, || {

@@ -1,13 +1,14 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `boundary` holds the files of a project in their folder, and `beneath` opens them; `walk`, `hash` and `bundle` make
-//! a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the edge, and `store` keeps a
-//! login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`, `upstreams` and
-//! `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks at what would
-//! be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`, `telling` and
+//! `boundary` holds the files of a project in their folder, and `beneath` opens them; `scan`, `hash` and `bundle` make
+//! a manifest of a folder; `client`, `deploy`, `credential`, `sse` and `trust` speak with the edge, and `session_store` keeps a
+//! login; `push`, `commands`, `history`, `hostnames`, `instances`, `retention`, `logs`, `collaboration`, `maintenance`, `upstreams` and
+//! `access` are the commands, `dry_run` is their `--dry-run`, and `migrate` is `init --from`; `check` looks at what would
+//! be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`, `step_output` and
 //! `report` tell about them through `terminal`, `exit` is how they fail, and `suggest` what may have been meant.
 
+mod access;
 mod archive;
 mod args;
 mod beneath;
@@ -16,26 +17,27 @@ mod bundle;
 mod check;
 mod ci;
 mod client;
+mod collaboration;
 mod commands;
 mod context;
+mod credential;
 mod deploy;
 #[cfg(unix)]
 mod dev;
 mod dotenv;
+mod dry_run;
 mod env;
 mod exit;
 mod explain;
-mod foresee;
 mod git;
 mod hash;
 mod history;
 mod hostnames;
 mod init;
 mod instances;
-mod keeping;
 mod logs;
-mod moving;
-mod pass;
+mod maintenance;
+mod migrate;
 mod progress;
 mod project;
 mod prompt;
@@ -43,20 +45,18 @@ mod push;
 #[cfg(test)]
 mod recipes_tests;
 mod report;
+mod retention;
 mod routes;
 mod rules;
+mod scan;
+mod session_store;
 mod settings;
 mod sse;
-mod store;
+mod step_output;
 mod suggest;
-mod team;
-mod telling;
 mod terminal;
 mod trust;
-mod upkeep;
 mod upstreams;
-mod walk;
-mod who;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -175,33 +175,33 @@ async fn carry_out(
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Audit(args) => who::audit(context, args).await,
-        Command::Alias(command) => team::alias(context, command).await,
-        Command::Delete(args) => keeping::delete(context, args).await,
-        Command::Diff(args) => team::diff(context, args).await,
+        Command::Audit(args) => access::audit(context, args).await,
+        Command::Alias(command) => collaboration::alias(context, command).await,
+        Command::Delete(args) => retention::delete(context, args).await,
+        Command::Diff(args) => collaboration::diff(context, args).await,
         Command::Env(command) => env::env(context, command).await,
-        Command::Gc(args) => keeping::gc(context, args).await,
+        Command::Gc(args) => retention::gc(context, args).await,
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => init::init(context, args),
         Command::Instances => instances::instances(context).await,
-        Command::Login => who::login(context).await,
-        Command::Logout => who::logout(context).await,
-        Command::Lock(args) => team::lock(context, args).await,
+        Command::Login => access::login(context).await,
+        Command::Logout => access::logout(context).await,
+        Command::Lock(args) => collaboration::lock(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
-        Command::Pause(args) => upkeep::pause(context, args).await,
+        Command::Pause(args) => maintenance::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Restart(args) => instances::restart(context, args).await,
-        Command::Resume(args) => upkeep::resume(context, args).await,
+        Command::Resume(args) => maintenance::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Routes(args) => routes::routes(context, args).await,
         Command::Scale(args) => instances::scale(context, args).await,
         Command::Status => commands::status(context).await,
-        Command::Token(command) => who::token(context, command).await,
-        Command::Unlock(args) => team::unlock(context, args).await,
+        Command::Token(command) => access::token(context, command).await,
+        Command::Unlock(args) => collaboration::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
         Command::Upstreams(args) => upstreams::upstreams(context, args).await,
-        Command::Undelete(args) => keeping::undelete(context, args).await,
+        Command::Undelete(args) => retention::undelete(context, args).await,
         // Carried out by the callers.
         Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) => Ok(()),
     }

@@ -13,8 +13,8 @@ use crate::args::InitArgs;
 use crate::boundary::{Boundary, Place};
 use crate::dotenv;
 use crate::exit::Failure;
+use crate::scan::{Folders, Pages};
 use crate::settings::APP_VARIABLE;
-use crate::walk::{Folders, Pages};
 
 /// Most bytes that a file of settings may have.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -16,6 +16,7 @@ use crate::args::PushArgs;
 use crate::boundary::Place;
 use crate::bundle::{self, Blob, Bundle};
 use crate::client::{self, Edge, Refusal};
+use crate::collaboration;
 use crate::context::Context;
 use crate::deploy::BlobError;
 use crate::exit::Failure;
@@ -23,10 +24,9 @@ use crate::git::{self, Said};
 use crate::progress::rate_text;
 use crate::report::{self, byte_text, milliseconds};
 use crate::rules::{self, RuleFiles};
+use crate::scan::{Folders, Scan};
 use crate::settings;
-use crate::team;
-use crate::telling::StepTeller;
-use crate::walk::{Folders, Scan};
+use crate::step_output::StepTeller;
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";
@@ -222,8 +222,8 @@ impl<'c> Push<'c> {
                 let message = "--alias was given no name, and neither git nor a CI system says which branch this is.";
                 return Err(Failure::new(Code::Usage, message).hint("--alias NAME, or --branch NAME beside --alias"));
             }
-            Some("") => Some(team::alias_name(self.context, branch)),
-            Some(name) => Some(team::alias_name(self.context, name)),
+            Some("") => Some(collaboration::alias_name(self.context, branch)),
+            Some(name) => Some(collaboration::alias_name(self.context, name)),
             None => None,
         };
         Ok(DeployOptions {

@@ -12,7 +12,7 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 use crate::exit::Failure;
 use crate::project::Project;
 use crate::report::counted;
-use crate::walk::Scan;
+use crate::scan::Scan;
 
 /// The rule files of a folder.
 #[derive(Debug, Default)]

@@ -5,11 +5,11 @@ use devanture_config::site_toml::Protocol;
 
 use crate::args::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 use crate::context::Context;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
-use crate::keeping::confirm;
 use crate::progress::Style;
 use crate::report::counted;
+use crate::retention::confirm;
 
 /// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
@@ -51,7 +51,7 @@ async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant
         let mut lines = vec![style.line(if args.dry_run { "would" } else { word }, &text)];
         lines.extend(lines_of(style, &report));
         if args.dry_run {
-            lines.push(foresee::nothing_changed(style));
+            lines.push(dry_run::nothing_changed(style));
         }
         lines
     });

@@ -71,7 +71,7 @@ pub trait Service {
 
     /// Ends a batch of requests that arrived together: what was found out for one of them and holds for the
     /// others is not to be kept for later ones.
-    fn let_go(&self);
+    fn end_of_batch(&self);
 
     /// Begins to answer a request that [`Service::answer`] did not.
     fn begin(&self, request: http::Request<Inbound>) -> Answering;

@@ -50,7 +50,7 @@ pub(super) enum Unwanted {
     /// It is over, or no business of the connection.
     Over,
     /// It is still to come: the connection cannot go on to a next request.
-    Unread,
+    Rewind,
 }
 
 /// Reads a body of HTTP/1.1 that nobody wants, as far as it comes at once.
@@ -74,14 +74,14 @@ where
                 Ok(None) => return Unwanted::Over,
                 Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
                 Ok(Some(Err(_))) => return Unwanted::Malformed,
-                Err(_) => return Unwanted::Unread,
+                Err(_) => return Unwanted::Rewind,
             }
         }
-        Unwanted::Unread
+        Unwanted::Rewind
     };
     match awaits_word {
-        true => Unwanted::Unread,
-        false => timeout(UNWANTED_TIME_MAX, read).await.unwrap_or(Unwanted::Unread),
+        true => Unwanted::Rewind,
+        false => timeout(UNWANTED_TIME_MAX, read).await.unwrap_or(Unwanted::Rewind),
     }
 }
 

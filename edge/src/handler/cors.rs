@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::decide::{Decision, Head, SmallAnswer};
-use super::ruled::Ruled;
+use super::header_rules::HeaderRules;
 use crate::engine::Fields;
 use crate::site::cache;
 use crate::version::Version;
@@ -54,7 +54,7 @@ pub(super) fn preflight(head: &Head<'_>, decision: &Decision) -> Option<Decision
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_S));
     headers.insert(VARY, HeaderValue::from_static(PREFLIGHT_VARY));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
+    let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
     let (current, custom_host) = (Some(current.clone()), *custom_host);
     Some(SmallAnswer { status, headers, body, current, ruled, custom_host }.into())
 }

@@ -10,10 +10,10 @@ use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-use super::asked::Asked;
+use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use super::ruled::Ruled;
-use super::{canonical, cors, own, pause};
+use super::site_request::SiteRequest;
+use super::{canonical, cors, pause, well_known};
 use crate::engine::Fields;
 use crate::live::{Current, Found, HostEntry, Live, Place, Preview};
 use crate::site::cache::{self, Kept};
@@ -55,7 +55,7 @@ pub enum Decision {
         /// The backend.
         to: ProxyTo,
         /// Changes by the site's rules to the head of its answer.
-        ruled: Ruled,
+        ruled: HeaderRules,
         /// Whether the host is the app's own.
         custom_host: bool,
     },
@@ -92,7 +92,7 @@ impl Decision {
 /// The backends of a request.
 pub struct ProxyTo {
     /// Whose they are.
-    pub number: WayNumber,
+    pub number: RouteId,
     /// The target, where a rule changes that of the request.
     pub path_and_query: Option<String>,
     /// The `Host` that the rewrite says, if it says one.
@@ -101,7 +101,7 @@ pub struct ProxyTo {
 
 /// A way to backends, by its number in the version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WayNumber {
+pub enum RouteId {
     /// The upstream of a route.
     Route(usize),
     /// The pool that a rewrite names.
@@ -125,7 +125,7 @@ pub struct FileAnswer {
     /// Its kind, which decides how long it may be cached.
     pub kept: Kept,
     /// Changes by the site's rules to its head.
-    pub ruled: Ruled,
+    pub ruled: HeaderRules,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -158,7 +158,7 @@ pub struct Refusal {
     /// The live version, if the request reached one.
     pub current: Option<Arc<Current>>,
     /// Changes by the site's rules to its head.
-    pub ruled: Ruled,
+    pub ruled: HeaderRules,
     /// The pause of the environment, if that is the reason.
     pub paused: Option<Arc<Pause>>,
     /// Whether the host is the app's own.
@@ -168,7 +168,7 @@ pub struct Refusal {
 impl From<Refused> for Refusal {
     /// Nobody's: the request came as far as no version.
     fn from(refused: Refused) -> Self {
-        Self { refused, current: None, ruled: Ruled::default(), paused: None, custom_host: false }
+        Self { refused, current: None, ruled: HeaderRules::default(), paused: None, custom_host: false }
     }
 }
 
@@ -183,7 +183,7 @@ pub struct SmallAnswer {
     /// The live version, if the answer is about one.
     pub current: Option<Arc<Current>>,
     /// Changes by the site's rules to its head.
-    pub ruled: Ruled,
+    pub ruled: HeaderRules,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -204,7 +204,14 @@ impl SmallAnswer {
         let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/"));
         headers.insert(LOCATION, location);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
-        Self { status, headers, body: bytes::Bytes::new(), current: None, ruled: Ruled::default(), custom_host: false }
+        Self {
+            status,
+            headers,
+            body: bytes::Bytes::new(),
+            current: None,
+            ruled: HeaderRules::default(),
+            custom_host: false,
+        }
     }
 }
 
@@ -306,13 +313,13 @@ fn decide_by(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, cus
         _ => {}
     }
     if let Some(path) = OwnPath::of(head.path) {
-        let asked = Asked::new(head, current, place, custom_host, head.path);
+        let asked = SiteRequest::new(head, current, place, custom_host, head.path);
         // What a site keeps from strangers, it keeps here too.
         return match asked.access(head.path) {
             Access::Refused => asked.refuse(Refused::Unauthorised),
             Access::Everybody | Access::Known => match path {
                 OwnPath::Dictionary(sha256) => asked.pages_dictionary(sha256),
-                OwnPath::Env | OwnPath::Release => own::answer(path, head, current, custom_host),
+                OwnPath::Env | OwnPath::Release => well_known::answer(path, head, current, custom_host),
             },
         };
     }
@@ -321,14 +328,14 @@ fn decide_by(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, cus
     }
     let straight = current.version.straight.file(head.path).filter(|_| head.path.len() <= head.target_bytes_max);
     if straight.is_some() {
-        return Asked { straight, ..Asked::new(head, current, place, custom_host, head.path) }.decide();
+        return SiteRequest { straight, ..SiteRequest::new(head, current, place, custom_host, head.path) }.decide();
     }
     let path = match target::normalise(head.path, head.target_bytes_max) {
         Target::Normal(path) => path,
         Target::Redirect(to) => return moved(head, current, place, custom_host, to),
         Target::Refuse(error) => return refuse(current, custom_host, error.into()),
     };
-    Asked::new(head, current, place, custom_host, &path).decide()
+    SiteRequest::new(head, current, place, custom_host, &path).decide()
 }
 
 /// A path that belongs to a route is never answered by a file or a fallback, whatever its spelling (law 9).
@@ -344,8 +351,8 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
             if *head.method == HttpMethod::TRACE {
                 return Some(refuse(current, custom_host, Refused::MethodUnknown));
             }
-            let to = ProxyTo { number: WayNumber::Route(route), path_and_query: None, host: None };
-            let ruled = Ruled::default();
+            let to = ProxyTo { number: RouteId::Route(route), path_and_query: None, host: None };
+            let ruled = HeaderRules::default();
             Some(Decision::Proxy { current: Arc::clone(current), to, ruled, custom_host })
         }
         // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes on.
@@ -365,7 +372,7 @@ fn moved(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_
     let version = &current.version;
     let place = match target::normalise(&to, to.len()) {
         Target::Normal(path) if version.route(&path).is_none() => {
-            let asked = Asked::new(head, current, place, custom_host, &path);
+            let asked = SiteRequest::new(head, current, place, custom_host, &path);
             if let Some(decision) = asked.redirected_by_rule() {
                 return decision;
             }
@@ -413,7 +420,7 @@ pub(super) fn options(current: &Arc<Current>, custom_host: bool) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
+    let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
     let current = Some(Arc::clone(current));
     SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
 }

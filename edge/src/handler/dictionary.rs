@@ -5,10 +5,10 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE, RE
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use metrics::counter;
 
-use super::asked::{Asked, CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE};
 use super::decide::Decision;
+use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use super::ruled::Ruled;
+use super::site_request::{CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE, SiteRequest};
 use crate::engine::Names;
 use crate::site::cache::Kept;
 use crate::site::dictionary::{self, LinkFetch, Origin};
@@ -56,10 +56,16 @@ impl NoDelta {
     }
 }
 
-impl Asked<'_, '_> {
+impl SiteRequest<'_, '_> {
     /// The representation to send in the place of `plain`: a delta where the client has its dictionary, and the one
     /// with the fields of a dictionary where it is asked for as one. What only some may see is never either.
-    pub(super) fn by_dictionary(&self, version: &Version, file: &ServedFile, plain: usize, ruled: &Ruled) -> usize {
+    pub(super) fn by_dictionary(
+        &self,
+        version: &Version,
+        file: &ServedFile,
+        plain: usize,
+        ruled: &HeaderRules,
+    ) -> usize {
         let Some(dictionaries) = file.dictionaries.as_deref() else { return plain };
         if ruled.is_private() {
             return plain;
@@ -97,7 +103,7 @@ impl Asked<'_, '_> {
         file: &ServedFile,
         dictionaries: &FileDictionaries,
         plain: usize,
-        ruled: &Ruled,
+        ruled: &HeaderRules,
     ) -> Option<usize> {
         let field = self.field(&AVAILABLE_DICTIONARY)?;
         let found = match dictionary::available_dictionary(&field) {
@@ -114,7 +120,7 @@ impl Asked<'_, '_> {
         file: &ServedFile,
         dictionaries: &FileDictionaries,
         plain: usize,
-        ruled: &Ruled,
+        ruled: &HeaderRules,
     ) -> Result<usize, NoDelta> {
         if self.head.fields.contains(&RANGE) {
             return Err(NoDelta::Range);
@@ -161,7 +167,7 @@ impl Asked<'_, '_> {
         self.field(&DICTIONARY_ID).is_none_or(|id| dictionary::is_dictionary_id(&id))
     }
 
-    fn may_have_delta(&self, ruled: &Ruled) -> bool {
+    fn may_have_delta(&self, ruled: &HeaderRules) -> bool {
         let [site, mode, origin] = [&SEC_FETCH_SITE, &SEC_FETCH_MODE, &ORIGIN].map(|name| self.field(name));
         let origin = Origin { site: site.as_deref(), mode: mode.as_deref(), origin: origin.as_deref() };
         origin.may_have_delta(|| ruled.allowed_origin())

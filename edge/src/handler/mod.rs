@@ -2,38 +2,38 @@
 //!
 //! [`decide`] is synchronous, does no I/O and is independent of what carries its decision out. [`Handler::handle`] does
 //! it in a future: (1) who is asked, (2) decide, (3) load a preview that is not loaded yet and decide again, (4) answer
-//! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`Lane`] does the
+//! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`EngineService`] does the
 //! same at once for all that needs no waiting.
 
-mod asked;
 mod authority;
 mod body;
 mod canonical;
-mod confine;
 mod cors;
 mod decide;
 mod dictionary;
+mod engine_service;
 mod error_page;
-mod lane;
-mod measure;
-mod own;
+mod header_rules;
 mod pause;
 mod refused;
+mod request_metrics;
+mod request_outcome;
 mod respond;
-mod ruled;
+mod route_table;
+mod site_request;
 mod smoke;
-mod told;
-mod ways;
+mod tenant_isolation;
+mod well_known;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, WayNumber, decide};
-pub use lane::{Counted, Lane};
-pub use measure::Measured;
+pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, RouteId, SmallAnswer, decide};
+pub use engine_service::{Counted, EngineService};
+pub use header_rules::HeaderRules;
 pub use refused::Refused;
+pub use request_metrics::Measured;
+pub use request_outcome::FAULTS;
 pub use respond::plain;
-pub use ruled::Ruled;
-pub use told::FAULTS;
-pub use ways::Ways;
+pub use route_table::RouteTable;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -57,8 +57,8 @@ use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
 use error_page::Asker;
-use measure::Measurement;
-use told::Told;
+use request_metrics::Measurement;
+use request_outcome::RequestOutcome;
 
 /// The shared state of all requests of one serving thread.
 pub struct Handler {
@@ -69,7 +69,7 @@ pub struct Handler {
     /// The thread's connections to backends.
     pub backends: proxy::Client,
     /// The ways to them.
-    pub ways: Ways,
+    pub ways: RouteTable,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
@@ -148,14 +148,14 @@ impl Handler {
         let version = request.version();
         let mut response = self.carry_out(request, decision, &came).await;
         let fault = measurement.told().error();
-        let is_unread = unwanted != Unwanted::Over || fault.is_some_and(told::leaves_body);
+        let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
             // RFC 9112 §9.6: hyper will close, and the client must know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = match fault {
             // What is sent to somebody who is probably gone tells nobody anything.
-            Some(told::CLIENT_IS_GONE) => told::client_gone(),
+            Some(request_outcome::CLIENT_IS_GONE) => request_outcome::client_gone(),
             _ => response.status(),
         };
         response.map(|body| measurement.measure(status, body))
@@ -252,10 +252,10 @@ impl Handler {
         let Bounds { custom_host, is_ruled, is_proxied } = bounds;
         let binds_host = self.binds(custom_host, host);
         if is_ruled && !is_proxied {
-            confine::hsts(headers, binds_host);
+            tenant_isolation::hsts(headers, binds_host);
         }
         if is_ruled || is_proxied {
-            confine::confine(headers, host, self.live.domains().neighbours(host));
+            tenant_isolation::confine(headers, host, self.live.domains().neighbours(host));
         }
         if binds_host {
             // The owner of the hostname may have said more.
@@ -326,7 +326,7 @@ struct Came<'r> {
     /// The name in the authority.
     host: &'r str,
     /// Where to note what becomes known of it.
-    told: &'r Told,
+    told: &'r RequestOutcome,
     /// Passes interim answers on, where they can be.
     interim: Option<&'r Arc<Interim>>,
 }

@@ -12,7 +12,7 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::authority::{head_of, hostname};
 use super::decide;
-use super::told::Told;
+use super::request_outcome::RequestOutcome;
 use super::{Came, Handler};
 use crate::proxy::Chain;
 use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
@@ -40,7 +40,7 @@ impl Handler {
             decide::decide_in(&self.head(&head_of(&request), &host), &current, place.as_deref(), custom_host);
         // Never this machine's own: a backend may trust that, and what it answers is shown to the one who deploys.
         let from = from.map(Chain::direct);
-        let told = Told::default();
+        let told = RequestOutcome::default();
         let came = Came { from: from.as_ref(), authority: &authority, host: &host, told: &told, interim: None };
         let response = self.carry_out(request, decision, &came).await;
         let (parts, mut body) = response.into_parts();

@@ -24,17 +24,17 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::answer::{Activity, Answer, Streams};
-use super::beside::Beside;
 use super::coalesce::coalesce;
-use super::engine::{Drive, End, Machine, Unread};
+use super::engine::{Drive, End, Machine, Rewind};
 use super::handshakes::{Displaced, Handshake};
+use super::interim_stream::Beside;
 use super::limits::{ConnectionLimits, Sizes};
 use super::preface::Prefaced;
+use super::request_validation;
 use super::serve::{Peer, Protocol};
 use super::service::Answers;
-use super::socket::{Pulse, SocketIo};
+use super::socket::{IoActivity, SocketIo};
 use super::tls::{Failed, H2, ServerTls};
-use super::unsound;
 use super::watch::{Turn, Verdict, Watch};
 use crate::engine;
 use crate::proxy::Interim;
@@ -112,7 +112,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
             activity.carry(drive.requests());
             activity.count_unsent(shared.limits.sizes.response_bytes, true);
             let begun = Begun { watch: drive.watch, finishes: drive.finishes };
-            let stream = Unread::new(drive.stream, bytes);
+            let stream = Rewind::new(drive.stream, bytes);
             Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver { pulse, activity }, begun)).await;
         }
         end => Box::pin(close(end, drive, &shared.limits, pulse)).await,
@@ -147,7 +147,7 @@ async fn shake<S>(
 }
 
 /// Ends a connection that the engine drove; its last bytes may take as long as a handshake.
-async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, limits: &ConnectionLimits, pulse: Arc<Pulse>) {
+async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, limits: &ConnectionLimits, pulse: Arc<IoActivity>) {
     match end {
         End::Limit => return,
         End::Lost | End::HandOver(_) => {}
@@ -254,7 +254,7 @@ fn answer<S: Answers>(
     let answering = of.activity.begin();
     let is_head = request.method() == Method::HEAD;
     let request_is_http1 = request.version() <= Version::HTTP_11;
-    let response = match unsound::refusal(&request, &of.shared.limits.sizes) {
+    let response = match request_validation::refusal(&request, &of.shared.limits.sizes) {
         // Boxed, since hyper moves it several times before it polls it, and a request's whole state is some kilobytes.
         None => Ok(Box::pin(of.shared.service.call(request, Arc::clone(&of.peer)))),
         Some(refusal) => Err(refusal),
@@ -287,7 +287,7 @@ enum Ended {
 }
 
 struct Driver {
-    pulse: Arc<Pulse>,
+    pulse: Arc<IoActivity>,
     activity: Rc<Activity>,
 }
 

@@ -16,7 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Error;
-use super::changes::Changes;
+use super::file_watch::Changes;
 
 /// Bytes of a chain. Clients take messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every full
 /// handshake sends all of it.

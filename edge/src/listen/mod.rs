@@ -5,22 +5,23 @@
 //! counted), `tls` (handshake, rationed by `handshakes`), `connection` (HTTP/1.1 or HTTP/2, by the engine, which
 //! `engine` drives, or by hyper, with the clocks of `watch`), and never leaves its thread. What hyper writes for HTTP/2
 //! is collected per turn by `coalesce`. Certificates that no file brings are ordered by `acme`; sessions that are
-//! resumed have their tickets by `tickets`, and files that change are seen by `changes`.
+//! resumed have their tickets by `tickets`, and files that change are seen by `file_watch`.
 
 mod acme;
 mod answer;
 mod authority;
-mod beside;
 mod certificates;
-mod changes;
 mod coalesce;
 mod connection;
 mod engine;
+mod file_watch;
 mod files;
 mod handshakes;
+mod interim_stream;
 mod limits;
 mod preface;
 mod request_body;
+mod request_validation;
 mod response_memory;
 mod serve;
 mod service;
@@ -28,7 +29,6 @@ mod socket;
 mod tickets;
 mod tls;
 mod unsent;
-mod unsound;
 mod watch;
 mod write_through;
 

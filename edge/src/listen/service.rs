@@ -12,14 +12,14 @@ use crate::engine::{self, Answer, Answering, BodyError, Inbound, Outcome, Reques
 /// Answers the requests of a listener. A closure of a request and its peer is one that has no lane.
 pub trait Answers: 'static {
     /// The service on the engine.
-    type Lane: engine::Service + 'static;
+    type EngineService: engine::Service + 'static;
     /// An answer that is awaited.
     type Future: Future<Output = Response<Self::Body>> + 'static;
     /// The body of an answer.
     type Body: ResponseBody<Error: Into<BodyError>> + Unpin + 'static;
 
     /// The service of one connection on the engine; without one, the library drives it.
-    fn lane(&self, peer: &Arc<Peer>) -> Option<Self::Lane>;
+    fn lane(&self, peer: &Arc<Peer>) -> Option<Self::EngineService>;
 
     /// Answers a request that the library read.
     fn call(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Self::Future;
@@ -31,7 +31,7 @@ where
     F: Future<Output = Response<B>> + 'static,
     B: ResponseBody<Error: Into<BodyError>> + Unpin + 'static,
 {
-    type Lane = NoLane;
+    type EngineService = NoLane;
     type Future = F;
     type Body = B;
 
@@ -61,7 +61,7 @@ where
     L: Fn(&Arc<Peer>) -> Option<S> + 'static,
     S: engine::Service + 'static,
 {
-    type Lane = S;
+    type EngineService = S;
     type Future = F;
     type Body = B;
 
@@ -85,7 +85,7 @@ impl engine::Service for NoLane {
         match *self {}
     }
 
-    fn let_go(&self) {
+    fn end_of_batch(&self) {
         match *self {}
     }
 

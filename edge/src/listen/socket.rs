@@ -77,7 +77,7 @@ pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::T
 
 /// Activity on a socket since the last call. Of one thread, except for a connection that was upgraded.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct IoActivity {
     read: AtomicBool,
     ended: AtomicBool,
     wrote: AtomicBool,
@@ -87,7 +87,7 @@ pub(crate) struct Pulse {
     _permit: Permit,
 }
 
-impl Pulse {
+impl IoActivity {
     /// Whether bytes came since the last call.
     pub(crate) fn take_read(&self) -> bool {
         let read = self.read.load(Ordering::Relaxed);
@@ -141,12 +141,12 @@ impl Pulse {
 pub(crate) struct SocketIo {
     /// There until the drop.
     stream: Option<TcpStream>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<IoActivity>,
 }
 
 impl SocketIo {
     pub(crate) fn new(stream: TcpStream, permit: Permit) -> Self {
-        let pulse = Pulse {
+        let pulse = IoActivity {
             read: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
@@ -157,7 +157,7 @@ impl SocketIo {
         Self { stream: Some(stream), pulse: Arc::new(pulse) }
     }
 
-    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+    pub(crate) fn pulse(&self) -> &Arc<IoActivity> {
         &self.pulse
     }
 

@@ -22,7 +22,7 @@ use rustls::server::ProducesTickets;
 use tracing::{info, warn};
 
 use super::Error;
-use super::changes::Changes;
+use super::file_watch::Changes;
 
 /// Seconds that tickets are sealed with one key.
 const PERIOD_S: u64 = 12 * 60 * 60;

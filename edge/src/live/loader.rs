@@ -12,7 +12,9 @@ use crate::blobs::{Blobs, Key};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
-use crate::version::{self, AppUsage, Claim, Content, LoadRequest, Memory, Relief, Served, Setting, Version, Wishes};
+use crate::version::{
+    self, AppUsage, Claim, Content, DictionaryMisses, LoadRequest, Memory, Relief, Served, Setting, Version,
+};
 
 /// Default lifetime of dictionaries in browsers.
 const DICTIONARY_DAYS: u64 = 30;
@@ -108,7 +110,7 @@ struct Parts {
     rules_max: usize,
     with_dictionaries: bool,
     dictionary_seconds: u64,
-    wishes: Wishes,
+    wishes: DictionaryMisses,
     tallies: Tallies,
     /// Where versions are loaded; by default, on the caller's runtime.
     runtime: Option<Handle>,
@@ -128,7 +130,7 @@ impl Loader {
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             with_dictionaries: true,
             dictionary_seconds: DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY),
-            wishes: Wishes::off(),
+            wishes: DictionaryMisses::off(),
             tallies: Tallies::default(),
             runtime: None,
             contents: Arc::default(),
@@ -150,7 +152,7 @@ impl Loader {
     /// Has what browsers are to keep as dictionaries kept for `days`, and reports what dictionaries visitors lack
     /// deltas for.
     #[must_use]
-    pub fn with_dictionaries(self, days: u64, wishes: Wishes) -> Self {
+    pub fn with_dictionaries(self, days: u64, wishes: DictionaryMisses) -> Self {
         self.with(|parts| {
             parts.dictionary_seconds = days.saturating_mul(SECONDS_OF_DAY);
             parts.wishes = wishes;

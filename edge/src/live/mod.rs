@@ -17,9 +17,9 @@ mod names;
 mod on_demand;
 mod paused;
 mod preparing;
+mod rare_list;
 mod relief;
 mod reloads;
-mod seldom;
 mod settings;
 #[cfg(test)]
 mod test_world;
@@ -35,7 +35,7 @@ pub use preparing::Preparing;
 pub use settings::{CurrentSettings, PublicSettings};
 pub use withdrawn::Withdrawn;
 
-pub use crate::version::{DictionaryWish, Wishes};
+pub use crate::version::{DictionaryMiss, DictionaryMisses};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,7 +53,7 @@ use crate::catalog::Revision;
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
 use crate::version::{CommonField, Setting, Version};
-use seldom::Seldom;
+use rare_list::RareList;
 
 /// A version as it is served in one place since one switch.
 pub struct Current {
@@ -105,7 +105,7 @@ impl Current {
 
 /// A version that was live until a switch, and answers for its fingerprinted assets for a while (law 10).
 #[derive(Clone)]
-struct Replaced {
+struct GraceVersion {
     version: Arc<Version>,
     until_ms: u64,
 }
@@ -128,9 +128,9 @@ pub struct Place {
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     /// The version that should be live and could not be loaded.
     unloaded: ArcSwapOption<damage::Unloaded>,
-    replaced: Seldom<Replaced>,
+    replaced: RareList<GraceVersion>,
     /// Versions that may become live here in a moment.
-    preparing: Seldom<Arc<Version>>,
+    preparing: RareList<Arc<Version>>,
     /// Its pause.
     paused: ArcSwapOption<Pause>,
     /// Whether it is, since mostly it is not.
@@ -152,8 +152,8 @@ impl Place {
             current: ArcSwapOption::empty(),
             aliased: Mutex::default(),
             unloaded: ArcSwapOption::empty(),
-            replaced: Seldom::default(),
-            preparing: Seldom::default(),
+            replaced: RareList::default(),
+            preparing: RareList::default(),
             paused: ArcSwapOption::empty(),
             is_paused: AtomicBool::new(false),
             pause_written: AtomicU64::new(0),
@@ -198,7 +198,7 @@ impl Place {
     /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
     /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at:
     /// if it was replaced since, the one that is live now has its assets, too.
-    pub fn keeper_of(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
+    pub fn asset_fallback(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
         let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
         prepared.or_else(|| {
             self.replaced.with(|versions| {
@@ -249,7 +249,7 @@ impl Place {
         let now_ms = telemetry::now_ms();
         self.replaced.change(|list| {
             let others = list.iter().filter(|r| r.version.id != version.id && r.until_ms > now_ms).cloned();
-            let mut list = vec![Replaced { version: Arc::clone(&version), until_ms }];
+            let mut list = vec![GraceVersion { version: Arc::clone(&version), until_ms }];
             list.extend(others);
             list.sort_by_key(|r| std::cmp::Reverse(r.until_ms));
             list.truncate(grace.versions_max);

@@ -22,7 +22,7 @@ use super::connect::{Connection, STREAM_WINDOW_BYTES};
 use super::error::{BadAnswer, Error, Phase};
 use super::forward::Permit;
 use super::http1::codec::Decoder;
-use super::kept::Kept;
+use super::idle_pool::Kept;
 use super::pool::Member;
 use super::progress::{Progress, Upload};
 use super::trailers;

@@ -28,8 +28,8 @@ use super::body::{Answer, RequestBody};
 use super::error::{BadAnswer, Error, Phase};
 use super::http1::codec::{Decoder, HEAD_BYTES_MAX};
 use super::http1::{self, Early, Fault, Stream};
+use super::idle_pool::IDLE_AGE_MAX;
 use super::interim::Passing;
-use super::kept::IDLE_AGE_MAX;
 use super::outgoing::Outgoing;
 use super::pool::{Member, Pool};
 

@@ -15,18 +15,18 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{Answer, Exchange, MALFORMED, Original, ProxyBody};
+use super::compiled_route::CompiledRoute;
 use super::connect::{Connection, connect};
-use super::counts::{Counters, Counts, add};
 use super::error::{BadAnswer, Error, Phase};
 use super::headers::{self, Arrival};
 use super::http1::Fault;
+use super::idle_pool::{IDLE_AGE_ONCE_MAX, Kept};
 use super::interim::Passing;
-use super::kept::{IDLE_AGE_ONCE_MAX, Kept};
 use super::outgoing::Outgoing;
 use super::pool::{Lease, Member, Pool};
 use super::progress::{Progress, Upload};
+use super::stats::{Counters, Counts, add};
 use super::upgrade::{self, Tunnel};
-use super::way::Way;
 
 /// Most HTTP/2 connections of a member without free streams that a request tries before the member counts as failed.
 const STALE_SHARED_MAX: u32 = 3;
@@ -131,7 +131,7 @@ impl Client {
     /// Why there is no answer; one that breaks off later is an error of the [`ProxyBody`].
     pub async fn forward<B>(
         &self,
-        way: &Way,
+        way: &CompiledRoute,
         mut request: Request<B>,
         arrival: &Arrival<'_>,
     ) -> Result<Response<ProxyBody>, Error>
@@ -166,7 +166,7 @@ impl Client {
     /// The request for the backend: its target, a rebuilt head, and one length or coding.
     fn outgoing<B>(
         &self,
-        way: &Way,
+        way: &CompiledRoute,
         request: Request<B>,
         arrival: &Arrival<'_>,
         protocols: Option<&HeaderValue>,
@@ -215,12 +215,12 @@ impl Client {
     /// harm, as often as the pool says and within its budget.
     async fn exchange(
         &self,
-        way: &Way,
+        way: &CompiledRoute,
         mut request: Outgoing,
         passing: Option<&Passing>,
         upgrade: bool,
     ) -> Result<Sent, Error> {
-        let Way { pool, times, .. } = way;
+        let CompiledRoute { pool, times, .. } = way;
         pool.budget().earn();
         let (mut left, mut avoid, mut before) = (pool.retries(), None, None);
         loop {
@@ -260,7 +260,7 @@ impl Client {
     /// once more, on a new connection, if nothing of it was sent, or if sending it twice does no harm.
     async fn attempt(
         &self,
-        way: &Way,
+        way: &CompiledRoute,
         permit: Permit,
         request: &Outgoing,
         passing: Option<&Passing>,
@@ -335,7 +335,7 @@ impl Client {
         permit: &Permit,
         request: &Outgoing,
         passing: Option<&Passing>,
-        way: &Way,
+        way: &CompiledRoute,
     ) -> Result<(Connection, Rc<Progress>, Response<Answer>), Failure> {
         let body = request.body.body();
         let progress = body.progress();
@@ -378,7 +378,7 @@ impl Client {
     /// The answer for the client out of the backend's.
     fn answer(
         &self,
-        way: &Way,
+        way: &CompiledRoute,
         sent: Sent,
         asked: Option<(OnUpgrade, HeaderValue)>,
         deadline: Option<Instant>,

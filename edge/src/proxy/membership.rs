@@ -9,8 +9,8 @@ use devanture_config::api::MemberWish;
 use devanture_config::site_toml::{Upstream, UpstreamUrl};
 
 use super::address::{Endpoint, Host, host_and_port};
+use super::managed_backends::{RunNow, RunState};
 use super::pool::{Member, Pool, Resolved};
-use super::runs::{RunNow, RunState};
 use crate::catalog::upstreams::MembersRecord;
 
 /// The resolved names of a pool.

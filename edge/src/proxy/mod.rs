@@ -1,12 +1,12 @@
 //! Forwards requests to backends: pools of them, any method, bodies streamed both ways, upgrades.
 //!
 //! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
-//! [`forwarded`], `ids`), let the [`Way`]'s [`Pool`] say who gets it, take a connection that is kept alive or make one
-//! (`kept`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for the answer's
+//! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or make one
+//! (`idle_pool`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for the answer's
 //! head, and hand back its body as a stream (`body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
-//! own, [`keep_pools`] asks DNS about names (`names`, `membership`) and members about their `health`.
+//! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`.
 //!
 //! There is one [`Client`] per serving thread, whose connections never move: it must be used inside a
 //! [`tokio::task::LocalSet`]. hyper-util's own pooled client is not used, since it wants bodies that are `Send` and
@@ -14,8 +14,10 @@
 
 pub mod address;
 mod body;
+mod compiled_route;
 mod connect;
-mod counts;
+mod copy_bidirectional;
+mod dns;
 mod error;
 mod follow;
 mod forward;
@@ -24,26 +26,25 @@ mod gauges;
 mod headers;
 mod health;
 pub mod http1;
+mod idle_pool;
 mod ids;
 mod interim;
-mod join;
-mod keeper;
-mod kept;
+mod maintenance;
+mod managed_backends;
 mod membership;
-mod names;
 mod outgoing;
 mod pool;
 mod progress;
 mod registry;
-mod runs;
+mod stats;
 pub mod tls;
 mod trailers;
 mod upgrade;
-mod way;
 mod websocket;
 
 pub use body::ProxyBody;
-pub use counts::Counts;
+pub use compiled_route::CompiledRoute;
+pub use dns::Names;
 pub use error::{BadAnswer, Error, Phase};
 pub use follow::Following;
 pub use forward::{Client, ClientSettings};
@@ -51,9 +52,8 @@ pub use forwarded::Chain;
 pub use headers::Arrival;
 pub use ids::{Ids, REQUEST_ID};
 pub use interim::{Interim, Passing};
-pub use keeper::{DnsTimes, keep_pools};
-pub use names::Names;
+pub use maintenance::{DnsTimes, keep_pools};
+pub use managed_backends::{RunId, RunKey, RunMember, RunNow, RunOrigin, RunState};
 pub use pool::{Member, MemberState, Pool, PoolKey};
 pub use registry::{Registry, RegistrySettings};
-pub use runs::{RunId, RunKey, RunMember, RunNow, RunOrigin, RunState};
-pub use way::Way;
+pub use stats::Counts;

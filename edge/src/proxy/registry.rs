@@ -12,9 +12,9 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::address::{Endpoint, Policy};
+use super::managed_backends::{PoolRun, RunId, RunKey, RunNow, RunOrigin, Runs};
 use super::membership::{self, Known};
 use super::pool::{Pool, PoolKey, now_ms};
-use super::runs::{PoolRun, RunId, RunKey, RunNow, RunOrigin, Runs};
 use super::tls;
 use crate::catalog::Revision;
 use crate::catalog::upstreams::MembersRecord;

@@ -14,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::counts::{Counters, add};
+use super::copy_bidirectional::Join;
 use super::forward::Permit;
 use super::http1::Early;
-use super::join::Join;
+use super::stats::{Counters, add};
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
 
 /// Longest silence of an upgraded connection, unless its route waits longer. Dead peers are found by TCP itself, so

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::folder::Code;
 use super::holds::UserHold;
-use super::slot::Slot;
+use super::instance_handle::Slot;
 use crate::proxy::{RunId, RunMember, RunNow, RunState};
 
 /// The start parameters of all instances of a group.

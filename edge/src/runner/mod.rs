@@ -6,6 +6,7 @@
 //! has each instance (`instance`); what is live is followed (`follow`), and pools get the instances that answer.
 
 mod backoff;
+mod capacity;
 mod claims;
 mod environment;
 mod error;
@@ -17,13 +18,12 @@ mod group;
 mod health;
 mod holds;
 mod instance;
+mod instance_handle;
 mod logs;
 mod persist;
 mod ports;
 mod release;
-mod room;
 mod set_up;
-mod slot;
 pub mod spawner;
 mod supervise;
 mod temporary;

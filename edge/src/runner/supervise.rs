@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 use super::error::Error;
 use super::group::{self, Fate, Group, Inner, SetUp};
 use super::instance;
-use super::slot::Slot;
+use super::instance_handle::Slot;
 use super::{Shared, Tell, ms};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::backoff::Backoff;
 use super::error::Error;
 use super::group::Group;
-use super::slot::Slot;
+use super::instance_handle::Slot;
 use super::{Shared, Tell, ms};
 
 impl Shared {

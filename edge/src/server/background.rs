@@ -11,14 +11,14 @@ use super::{StartError, Stores};
 use crate::blobs::{Pace, scrub};
 use crate::catalog::records;
 use crate::encode::{Background, BackgroundParts, Dictionaries};
-use crate::live::{DictionaryWish, Loader, Wishes};
+use crate::live::{DictionaryMiss, DictionaryMisses, Loader};
 
 /// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
 pub(super) struct Made {
     pub(super) loader: Loader,
     /// `None` if dictionaries are off.
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
-    pub(super) wished: mpsc::Receiver<DictionaryWish>,
+    pub(super) wished: mpsc::Receiver<DictionaryMiss>,
 }
 
 impl Made {
@@ -27,7 +27,7 @@ impl Made {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
         let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &file.limits);
         let loader = loader.on_runtime(control.handle().clone());
-        let (wishes, wished) = Wishes::channel(file.limits.delta_wishes_per_minute_max);
+        let (wishes, wished) = DictionaryMisses::channel(file.limits.delta_wishes_per_minute_max);
         let loader = match file.compress.dictionaries {
             true => loader.with_dictionaries(file.compress.dictionary_days, wishes),
             false => loader.without_dictionaries(),
@@ -52,7 +52,7 @@ pub(super) fn start(
     stores: &Stores,
     remade: broadcast::Sender<VersionId>,
     dictionaries: Option<Arc<Dictionaries>>,
-    wished: mpsc::Receiver<DictionaryWish>,
+    wished: mpsc::Receiver<DictionaryMiss>,
 ) -> Result<Background, StartError> {
     let threads = if file.compress.threads == 0 { (super::cores() / 2).max(1) } else { file.compress.threads };
     let _inside = control.enter();

@@ -40,7 +40,7 @@ use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, FreeSpace, durable};
 use crate::catalog::Catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
-use crate::handler::{Handler, Ways};
+use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
@@ -336,7 +336,7 @@ impl HandlerParts {
             live: self.live,
             loader: self.loader,
             backends: Client::new(settings),
-            ways: Ways::new(self.registry),
+            ways: RouteTable::new(self.registry),
             access_log: self.access_log,
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, HSTS),
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),

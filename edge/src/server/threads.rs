@@ -16,7 +16,7 @@ use devanture_config::net::AddressBlock;
 
 use super::{HandlerParts, Sockets, StartError, local};
 use crate::admin::{Admin, Via};
-use crate::handler::{self, Lane};
+use crate::handler::{self, EngineService};
 use crate::listen::{
     self, Certificates, ConnectionLimits, Drain, Drained, Peer, RequestBody, ServerTls, Settings, WithLane,
 };
@@ -135,7 +135,7 @@ fn serve(
             move |peer: &Arc<Peer>| {
                 let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
                 let covers = move |host: &str| covers(&tls, sni.as_deref(), host);
-                is_on_engine.then(|| Lane::new(Rc::clone(&handler), peer.address.ip(), covers))
+                is_on_engine.then(|| EngineService::new(Rc::clone(&handler), peer.address.ip(), covers))
             }
         };
         let limits = visitors.limits.clone();

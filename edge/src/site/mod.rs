@@ -1,7 +1,7 @@
 //! The meaning of a request, as pure functions: no I/O, no clock, no async, and in the common case no allocation.
 //!
 //! A request's path goes through [`target`] to its one normal form, and through [`resolve`] to a file of the version or
-//! to a redirect; [`straight`] holds what both say of the paths that are asked for most. [`negotiate`] then picks the
+//! to a redirect; [`fast_paths` holds what both say of the paths that are asked for most. [`negotiate`] then picks the
 //! variant, [`conditional`] decides whether the client has it already, and [`range`] which part of it is wanted. What a
 //! file's name says is in [`media`] and [`fingerprint`], what its bytes say about their encoding in [`charset`]; these
 //! three run when a version is loaded. Time comes in as seconds since the epoch. What the site itself says about its
@@ -17,11 +17,11 @@ pub mod charset;
 pub mod conditional;
 pub mod date;
 pub mod dictionary;
+pub mod fast_paths;
 pub mod media;
 pub mod negotiate;
 pub mod range;
 pub mod rules;
-pub mod straight;
 
 /// Shared with the command line, which predicts the same, and so defined in `devanture-config`.
 pub use devanture_config::{fields, fingerprint, method, navigation, resolve, target};

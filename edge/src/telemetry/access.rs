@@ -2,8 +2,8 @@
 //! by that thread to live readers.
 
 mod format;
-mod kept;
 mod readers;
+mod recent;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,9 +18,9 @@ use devanture_config::logs::LogLine;
 use devanture_config::plain_text;
 use metrics::counter;
 
-use kept::Kept;
 pub use readers::{LogReader, LogTold, LogWanted, TooManyReaders, may_take_another};
 use readers::{Readers, ReadersMax};
+use recent::Kept;
 
 /// Lines that are written at once.
 const BATCH_LINES: usize = 512;

@@ -7,15 +7,15 @@ use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 
 use super::load::Error;
+use crate::site::fast_paths::FastPaths;
 use crate::site::resolve::PathIndex;
-use crate::site::straight::StraightPaths;
 
 /// Builds the path indexes on a blocking thread, as there may be a hundred thousand paths.
 pub(super) async fn of(
     manifest: &Arc<Manifest>,
     handling: HtmlHandling,
     other_names: Vec<(BundlePath, BundlePath)>,
-) -> Result<(PathIndex, StraightPaths), Error> {
+) -> Result<(PathIndex, FastPaths), Error> {
     let manifest = Arc::clone(manifest);
     let look_ups = tokio::task::spawn_blocking(move || {
         let public = || manifest.files.keys().filter(|path| !path.is_private());
@@ -23,7 +23,7 @@ pub(super) async fn of(
         for (name, plain) in &other_names {
             index.name_also(name, plain);
         }
-        let straight = StraightPaths::new(public(), &index, handling);
+        let straight = FastPaths::new(public(), &index, handling);
         (index, straight)
     });
     look_ups.await.map_err(|_panicked| Error::Panicked)

@@ -5,28 +5,28 @@
 //! content in one place.
 
 mod alone;
+mod browser_cache;
 mod content_type;
 mod damage;
 mod deltas;
+mod dictionary_misses;
 mod head;
 mod head_fields;
 mod indexes;
-mod kept;
 mod load;
 mod memory;
 mod place;
 mod rule_files;
-mod wishes;
 
+pub use browser_cache::KeptFiles;
 pub use damage::DamagedFile;
 pub use deltas::FileDictionaries;
+pub use dictionary_misses::{DictionaryMiss, DictionaryMisses};
 pub use head::{CommonField, EntityTag, PreparedHead, USE_AS_DICTIONARY};
-pub use kept::KeptFiles;
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Memory, OverMemory, Relief};
 pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
-pub use wishes::{DictionaryWish, Wishes};
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -39,10 +39,10 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::blobs::{DeltaInfo, ReadAt};
 use crate::engine;
+use crate::site::fast_paths::FastPaths;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::rules::CompiledRules;
-use crate::site::straight::StraightPaths;
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// The bytes of a representation.
@@ -122,7 +122,7 @@ pub struct Version {
     /// The counts of the place that it was loaded for, of whichever version answers there.
     pub tally: Arc<Tally>,
     /// The deltas that its visitors lack.
-    wishes: Wishes,
+    wishes: DictionaryMisses,
     /// The dictionaries that its visitors may have, in order.
     dictionaries: Box<[Digest]>,
     content: Arc<Content>,
@@ -140,7 +140,7 @@ pub struct Content {
     /// Path to file.
     pub index: PathIndex,
     /// The same for paths that need no thought.
-    pub straight: StraightPaths,
+    pub straight: FastPaths,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
@@ -201,7 +201,7 @@ impl Version {
             Setting::Environment => self.place.parse().ok(),
             Setting::Preview => None,
         };
-        self.wishes.tell(DictionaryWish { app: self.app.clone(), environment, version: self.id, blob, sha256 });
+        self.wishes.tell(DictionaryMiss { app: self.app.clone(), environment, version: self.id, blob, sha256 });
     }
 
     /// The numbers of a file's representations that were made with a dictionary, if visitors of this place may have it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 use devanture_config::api::Source;
 
-use super::{Claim, Content, OverMemory, Version, Wishes};
+use super::{Claim, Content, DictionaryMisses, OverMemory, Version};
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// Estimated size of a version in one place without its content: its counters, and their series in the metrics.
@@ -23,7 +23,7 @@ pub struct Served {
     /// Where its bundle came from.
     pub source: Source,
     /// Receives the deltas that visitors lack.
-    pub wishes: Wishes,
+    pub wishes: DictionaryMisses,
     /// The dictionaries that its visitors may have, in order.
     pub dictionaries: Box<[Digest]>,
     /// The counts of the place.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use devanture_config::{Digest, Sha256};
 use devanture_edge::blobs::{DeltaForm, Form, NewDelta, Quality};
 use devanture_edge::catalog::records;
-use devanture_edge::live::{DictionaryWish, Wishes};
+use devanture_edge::live::{DictionaryMiss, DictionaryMisses};
 use devanture_edge::telemetry::AccessLog;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -84,7 +84,7 @@ fn new(form: DeltaForm, number: u8, length: usize) -> NewDelta {
 
 pub(crate) struct Site {
     pub(crate) served: InProcess,
-    pub(crate) wished: mpsc::Receiver<DictionaryWish>,
+    pub(crate) wished: mpsc::Receiver<DictionaryMiss>,
 }
 
 /// The site, after `spoil` had its way with what is stored.
@@ -127,7 +127,7 @@ pub(crate) async fn serving(headers: &str, serving: serde_json::Value, spoil: im
     });
     stores.put(records::dictionaries_key(&"shop".parse().unwrap(), &id), record).await;
     spoil(&stores);
-    let (wishes, wished) = Wishes::channel(60);
+    let (wishes, wished) = DictionaryMisses::channel(60);
     let served = stores.handler_with(AccessLog::unread(), |loader| loader.with_dictionaries(30, wishes)).await;
     Site { served, wished }
 }

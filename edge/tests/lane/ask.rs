@@ -10,7 +10,7 @@ use bytes::Bytes;
 use devanture_edge::engine::{
     Answer, AnswerBody, AnswerHead, BodyError, Fields, Lines, Outcome as _, RequestHead, Service as _,
 };
-use devanture_edge::handler::{Counted, Handler, Lane};
+use devanture_edge::handler::{Counted, EngineService, Handler};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
@@ -71,7 +71,7 @@ pub(crate) fn ask(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Answer<Cou
 }
 
 /// The same on a connection that may have been used before.
-pub(crate) fn ask_on(lane: &Lane, asked: &Asked<'_>) -> Option<Answer<Counted>> {
+pub(crate) fn ask_on(lane: &EngineService, asked: &Asked<'_>) -> Option<Answer<Counted>> {
     let mut lines = Lines::default();
     for (name, value) in &asked.fields {
         lines.push(name.as_bytes(), value.as_bytes());
@@ -98,7 +98,7 @@ pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<
 }
 
 /// The same on a connection that may have been used before.
-pub(crate) async fn by_lane_on(lane: &Lane, asked: &Asked<'_>) -> Option<Got> {
+pub(crate) async fn by_lane_on(lane: &EngineService, asked: &Asked<'_>) -> Option<Got> {
     let Answer { status, head, body, mut outcome } = ask_on(lane, asked)?;
     let fields = match head {
         AnswerHead::Map(map) => of_map(&map),
@@ -123,9 +123,9 @@ pub(crate) async fn begun(handler: &Rc<Handler>, asked: &Asked<'_>) -> Got {
 }
 
 /// A connection.
-pub(crate) fn lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Lane {
+pub(crate) fn lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> EngineService {
     let covered = asked.covered;
-    Lane::new(Rc::clone(handler), PEER, move |_| covered)
+    EngineService::new(Rc::clone(handler), PEER, move |_| covered)
 }
 
 fn request<B>(asked: &Asked<'_>, body: B) -> Request<B> {

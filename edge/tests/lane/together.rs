@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use devanture_config::{PlaceName, VersionId};
 use devanture_edge::engine::{AnswerBody, Service as _};
-use devanture_edge::handler::Lane;
+use devanture_edge::handler::EngineService;
 use devanture_edge::telemetry::AccessLog;
 use devanture_edge::version::Version;
 use serde_json::json;
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::in_process::{InProcess, Stores};
 use crate::lane::ask::{Asked, ask_on, lane};
 
-fn got(lane: &Lane, asked: &Asked<'_>) -> Vec<u8> {
+fn got(lane: &EngineService, asked: &Asked<'_>) -> Vec<u8> {
     let AnswerBody::Bytes(bytes) = ask_on(lane, asked).unwrap().body else { panic!("not at hand") };
     bytes.to_vec()
 }
@@ -23,7 +23,7 @@ struct Shop {
     site: InProcess,
     after: VersionId,
     page: Asked<'static>,
-    lane: Lane,
+    lane: EngineService,
 }
 
 async fn shop() -> Shop {
@@ -54,14 +54,14 @@ impl Shop {
 async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_them() {
     let shop = shop().await;
     assert_eq!(shop.got(), b"before");
-    shop.lane.let_go();
+    shop.lane.end_of_batch();
     // The second of those that come together sees what all that follow go by.
     assert_eq!(shop.got(), b"before");
     assert_eq!(shop.got(), b"before");
     let before = shop.switch().await;
     assert_eq!(shop.got(), b"before", "it came together with those before");
     assert!(before.upgrade().is_some());
-    shop.lane.let_go();
+    shop.lane.end_of_batch();
     assert!(before.upgrade().is_none(), "a connection that rests holds no version");
     assert_eq!(shop.got(), b"after");
 }
@@ -90,7 +90,7 @@ async fn law_10_an_asset_of_what_became_live_meanwhile_answers_requests_that_cam
     for _ in 0..2 {
         assert_eq!(got(&lane, &Asked::new("shop.localhost", new)), b"new");
         assert_eq!(got(&lane, &Asked::new("shop.localhost", old)), b"old");
-        lane.let_go();
+        lane.end_of_batch();
     }
     assert_eq!(got(&lane, &page), b"after");
 }

@@ -64,7 +64,7 @@ where
 fn many_requests_share_one_connection() {
     run(async {
         let (gate, arrived) = (Rc::new(Semaphore::new(0)), Rc::new(Cell::new(0)));
-        let (let_go, counted) = (Rc::clone(&gate), Rc::clone(&arrived));
+        let (end_of_batch, counted) = (Rc::clone(&gate), Rc::clone(&arrived));
         let (backend, connections) = backend(200, move |request| {
             let (gate, arrived) = (Rc::clone(&gate), Rc::clone(&counted));
             async move {
@@ -78,7 +78,7 @@ fn many_requests_share_one_connection() {
         let asked = join_all((0..60).map(|number| async move { front.get(&format!("/{number}")).await }));
         let opened = async {
             eventually("all are there at once", || arrived.get() == 60).await;
-            let_go.add_permits(60);
+            end_of_batch.add_permits(60);
         };
         let (answers, ()) = tokio::join!(asked, opened);
         for (number, answer) in answers.into_iter().enumerate() {

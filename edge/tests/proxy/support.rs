@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{
-    Arrival, Client, ClientSettings, DnsTimes, Error, Ids, Names, Phase, PoolKey, ProxyBody, Registry,
-    RegistrySettings, Way, keep_pools, tls,
+    Arrival, Client, ClientSettings, CompiledRoute, DnsTimes, Error, Ids, Names, Phase, PoolKey, ProxyBody, Registry,
+    RegistrySettings, keep_pools, tls,
 };
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -104,7 +104,7 @@ impl Default for Setup {
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
-    pub(crate) way: Rc<Way>,
+    pub(crate) way: Rc<CompiledRoute>,
     pub(crate) stop: CancellationToken,
     /// What became of each request: a status, an error, or that the client went away.
     pub(crate) outcomes: Rc<RefCell<Vec<String>>>,
@@ -141,7 +141,7 @@ pub(crate) fn registry(setup: &Setup) -> Registry {
 }
 
 /// A way to a pool whose addresses are `to`, parted by spaces.
-pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> Way {
+pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> CompiledRoute {
     let mut said = setup.said.clone();
     said["to"] = to.split(' ').filter(|to| !to.is_empty()).collect();
     let said: devanture_config::site_toml::Upstream = serde_json::from_value(said).unwrap();
@@ -156,7 +156,7 @@ pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> Way {
     let app = "shop".parse().unwrap();
     let key =
         PoolKey { app, place: "prod".to_owned(), name: "pool".to_owned(), trusted: setup.trusted, said, run: None };
-    Way::new(&route, registry.pool(&key))
+    CompiledRoute::new(&route, registry.pool(&key))
 }
 
 impl Front {
@@ -267,7 +267,7 @@ pub(crate) async fn text(response: Response<Incoming>) -> String {
 
 async fn serve(
     client: &Client,
-    way: &Way,
+    way: &CompiledRoute,
     request: Request<Incoming>,
     peer: SocketAddr,
     mut note: Note,

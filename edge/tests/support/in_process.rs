@@ -13,7 +13,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use devanture_edge::blobs::{self, Blobs, Form, Key, NewDelta, Quality};
 use devanture_edge::catalog::{self, Catalog, Change, Commit, records};
-use devanture_edge::handler::{Handler, Ways};
+use devanture_edge::handler::{Handler, RouteTable};
 use devanture_edge::live::{Domains, Follower, Grace, Live, Loader};
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{Client, ClientSettings, Registry, RegistrySettings, tls};
@@ -157,7 +157,7 @@ impl Stores {
             live,
             loader,
             backends: Client::new(settings),
-            ways: Ways::new(registry),
+            ways: RouteTable::new(registry),
             access_log,
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, hsts),
             trusted: Arc::new(|_| true),

@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::project::Project;
 use crate::report::counted;
 use crate::rules::RuleFiles;
-use crate::walk::Reading;
+use crate::scan::Reading;
 
 /// Adds what is wrong with the files to a `failure` of the configuration, and returns both as findings, too. Another
 /// failure stays as it is.

@@ -1,18 +1,18 @@
 //! `check`: looks for mistakes in `devanture.toml`, in the rules and in the files of a folder, without an edge.
 //!
 //! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and
-//! `names` look at files by themselves; `look` goes through the folder of pages, `server` through that of the backend,
+//! `names` look at files by themselves; `analyze` goes through the folder of pages, `server` through that of the backend,
 //! `beside` at files where `devanture.toml` has mistakes, `against_live` compares with an edge where one is set, and
 //! `finding` prints the results.
 
 mod against_live;
+mod analyze;
 mod beside;
 mod css;
 mod finding;
 mod guards;
 mod html;
 mod links;
-mod look;
 mod names;
 mod origins;
 mod secrets;
@@ -29,8 +29,8 @@ use devanture_config::site_toml::Rules;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
 use devanture_config::{Manifest, Mistake, PlaceName};
 
+use self::analyze::Looked;
 use self::finding::{BUNDLE, Finding, RULES};
-use self::look::Looked;
 use crate::args::{CheckArgs, Format};
 use crate::beneath::FilePath;
 use crate::bundle::{self, Bundle};
@@ -41,8 +41,8 @@ use crate::project::Project;
 use crate::push;
 use crate::report::{byte_text, counted};
 use crate::rules::{self, RuleFiles};
+use crate::scan::{Folders, Reading, Scan};
 use crate::settings::Source;
-use crate::walk::{Folders, Reading, Scan};
 
 /// Files that are named where they were too large to be looked into.
 const NAMED_MAX: usize = 5;
@@ -130,7 +130,7 @@ impl Task {
                 known.push(serving);
             }
         }
-        let mut looked = look::look(
+        let mut looked = analyze::look(
             &scan,
             &manifest,
             (rules, files.restricted(&manifest).as_ref()),
@@ -275,7 +275,7 @@ fn tell_rest(context: &Context, looked: &Looked) {
     if let Some(more) = looked.too_large.len().checked_sub(1) {
         let named: Vec<&str> = looked.too_large.iter().take(NAMED_MAX).map(String::as_str).collect();
         let and = if more >= NAMED_MAX { format!(" and {} more", more + 1 - NAMED_MAX) } else { String::new() };
-        let most = byte_text(look::FILE_BYTES_MAX);
+        let most = byte_text(analyze::FILE_BYTES_MAX);
         context.progress.note(&format!("not looked into, since larger than {most}: {}{and}", named.join(", ")));
     }
     if looked.has_unknown_fragments {
@@ -354,12 +354,12 @@ pub(crate) fn secrets_among<'f>(
     let mut first = None;
     let mut count = 0_u64;
     for (path, real, bytes) in files {
-        if bytes > look::FILE_BYTES_MAX || table.ignores(SECRET, path.as_str(), None) {
+        if bytes > analyze::FILE_BYTES_MAX || table.ignores(SECRET, path.as_str(), None) {
             continue;
         }
         // What cannot be read will be said by who sends it.
         let mut read = Vec::new();
-        if real.open().and_then(|file| file.take(look::FILE_BYTES_MAX).read_to_end(&mut read)).is_err() {
+        if real.open().and_then(|file| file.take(analyze::FILE_BYTES_MAX).read_to_end(&mut read)).is_err() {
             continue;
         }
         let found = secrets::scan(path.as_str(), &read);

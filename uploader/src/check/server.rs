@@ -5,10 +5,10 @@ use std::io::Read as _;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
 
+use super::analyze::FILE_BYTES_MAX;
 use super::finding::Finding;
-use super::look::FILE_BYTES_MAX;
 use super::secrets;
-use crate::walk::{FoundFile, ServerScan};
+use crate::scan::{FoundFile, ServerScan};
 
 /// The folder that packages of others stand in; what they bring is no secret of this app.
 const PACKAGES: &str = "node_modules";

@@ -14,8 +14,8 @@ use devanture_config::site_toml::{ListenOn, Process, RouteTo, Server, UpstreamUr
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
+use super::output::Teller;
 use super::round::routes_of;
-use super::tell::Teller;
 use super::watch::{Watch, Watched};
 use super::{ConfigPath, Project};
 use crate::args::DevArgs;

@@ -2,17 +2,17 @@
 //!
 //! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` reports changes. Each one makes
 //! a `round`: the folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`,
-//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it. `tell` prints all this, and
+//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it. `output` prints all this, and
 //! `policy` knows when a page cannot be notified.
 
 mod backend;
 mod edge;
 mod inject;
+mod output;
 mod pages;
 mod policy;
 mod reload;
 mod round;
-mod tell;
 mod watch;
 
 use std::fs::DirBuilder;
@@ -25,10 +25,10 @@ use devanture_config::site_toml::FILE_NAME;
 
 use self::backend::Backend;
 use self::edge::{LocalEdge, Wanted};
+use self::output::{Ready, Teller};
 use self::pages::Pages;
 use self::reload::Reload;
 use self::round::{Begin, Ended, Rounds, routes_of};
-use self::tell::{Ready, Teller};
 use self::watch::{Watch, Watched};
 use crate::args::DevArgs;
 use crate::context::Context;

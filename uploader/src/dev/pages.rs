@@ -13,7 +13,7 @@ use super::inject;
 use crate::beneath::{FilePath, Folder};
 use crate::exit::Failure;
 use crate::hash::Hashed;
-use crate::walk::{FoundFile, Scan};
+use crate::scan::{FoundFile, Scan};
 
 /// Largest page that gets the tag; a larger one is served as it is.
 const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -127,7 +127,7 @@ mod tests {
         let site = SiteFile::parse("devanture.toml", "[types]\n\".tpl\" = \"text/html; charset=utf-8\"\n").unwrap();
         let mut pages = Pages::new(copies.path()).unwrap();
         let mut look = || {
-            let mut scan = crate::walk::scan(www.path(), false).unwrap();
+            let mut scan = crate::scan::scan(www.path(), false).unwrap();
             let names = pages.put_into(&mut scan, &site.types).unwrap();
             let texts = scan.files.values().map(|file| std::fs::read_to_string(file.path.path()).unwrap());
             (names, texts.collect::<Vec<_>>())

@@ -24,7 +24,7 @@ use crate::project::Project;
 use crate::push;
 use crate::report::milliseconds;
 use crate::rules::{self, RuleFiles};
-use crate::walk::{Folders, Scan};
+use crate::scan::{Folders, Scan};
 
 /// Blobs that are sent at once.
 const JOBS: usize = 8;
@@ -354,7 +354,7 @@ mod tests {
                 let hashed = crate::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
                 scan.files.insert(
                     name.parse().unwrap(),
-                    crate::walk::FoundFile { path: crate::beneath::FilePath::of(&path), hashed },
+                    crate::scan::FoundFile { path: crate::beneath::FilePath::of(&path), hashed },
                 );
             }
             scan

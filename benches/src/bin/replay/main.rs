@@ -157,7 +157,7 @@ impl Service for Visits {
         Some(put(Answer { status, head, body, outcome: self.0.counts.clone() }))
     }
 
-    fn let_go(&self) {}
+    fn end_of_batch(&self) {}
 
     fn begin(&self, _: http::Request<Inbound>) -> Answering {
         Box::pin(std::future::pending())

@@ -9,7 +9,7 @@ use std::time::Instant;
 use devanture_config::Digest;
 use devanture_edge::blobs::Form;
 use devanture_edge::engine::{Answer, Answering, Inbound, RequestHead, Service};
-use devanture_edge::handler::Lane;
+use devanture_edge::handler::EngineService;
 use devanture_edge::telemetry::AccessLog;
 use http::{Request, StatusCode};
 use tokio::runtime::Runtime;
@@ -60,7 +60,7 @@ impl Served {
 
     /// What answers a connection, of which all answers should have a status.
     pub(crate) fn visits(&self, status: StatusCode) -> Visits {
-        let lane = Lane::new(Rc::clone(&self.site.handler), Ipv4Addr::LOCALHOST.into(), |_| true);
+        let lane = EngineService::new(Rc::clone(&self.site.handler), Ipv4Addr::LOCALHOST.into(), |_| true);
         Visits { lane: Rc::new(lane), status, as_wanted: Rc::default() }
     }
 }
@@ -68,7 +68,7 @@ impl Served {
 /// The handler of one connection, and how many of its answers had the status that all should have.
 #[derive(Clone)]
 pub(crate) struct Visits {
-    lane: Rc<Lane>,
+    lane: Rc<EngineService>,
     status: StatusCode,
     as_wanted: Rc<Cell<u32>>,
 }
@@ -80,7 +80,7 @@ impl Visits {
 }
 
 impl Service for Visits {
-    type Outcome = <Lane as Service>::Outcome;
+    type Outcome = <EngineService as Service>::Outcome;
 
     fn answer<R>(
         &self,
@@ -94,8 +94,8 @@ impl Service for Visits {
         })
     }
 
-    fn let_go(&self) {
-        self.lane.let_go();
+    fn end_of_batch(&self) {
+        self.lane.end_of_batch();
     }
 
     fn begin(&self, request: Request<Inbound>) -> Answering {

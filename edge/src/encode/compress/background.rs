@@ -17,7 +17,7 @@ use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog, pointer};
 use crate::encode::Dictionaries;
 use crate::ledger::Error;
-use crate::live::DictionaryWish;
+use crate::live::DictionaryMiss;
 
 /// Versions that may wait for the background pass; more are found again at the next start.
 const VERSIONS_MAX: usize = 1_024;
@@ -51,7 +51,7 @@ pub struct BackgroundParts {
     /// Files above this length are not compressed.
     pub file_bytes_max: u64,
     /// Makes deltas, if that is on, and the dictionaries of browsers.
-    pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryWish>)>,
+    pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryMiss>)>,
 }
 
 struct Remaker {
@@ -80,7 +80,7 @@ impl Background {
         let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
         let (dictionaries, wishes) = dictionaries.unzip();
         if let (Some(dictionaries), Some(wishes)) = (&dictionaries, wishes) {
-            let improve = move |wish: DictionaryWish| {
+            let improve = move |wish: DictionaryMiss| {
                 if improving.try_send(wish).is_err() {
                     tracing::debug!("a requested delta stays at the quick level");
                 }
@@ -191,7 +191,7 @@ impl Remaker {
         Ok(live.is_some_and(|(_, pointer)| pointer.version == version))
     }
 
-    async fn wish(&self, wish: &DictionaryWish) {
+    async fn wish(&self, wish: &DictionaryMiss) {
         let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.best) else { return };
         match dictionaries.improve_wish(wish, &self.pool).await {
             Ok(true) => self.tell(wish.version),

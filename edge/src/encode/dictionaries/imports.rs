@@ -6,7 +6,7 @@ use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use tokio::time::Instant;
 
-use super::named::{Modules, Named};
+use super::linked_assets::{Modules, Named};
 use super::{Dictionaries, is_over};
 use crate::blobs::Key;
 

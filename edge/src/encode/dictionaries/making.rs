@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::time::Instant;
 
-use super::named::{Named, Places};
+use super::linked_assets::{Named, Places};
 use super::pair::{Earlier, File, Likeness};
 use super::public::is_html;
 use super::{Dictionaries, FILES_AT_ONCE, Side, is_over};

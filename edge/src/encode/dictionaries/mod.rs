@@ -3,18 +3,18 @@
 //!
 //! A push makes the deltas that visitors of the last versions need, quickly and within bounds, before its switch; the
 //! pass behind the switch makes what had no time, and all of it again at the best level; and what browsers come with
-//! that there is no delta for is made when they do (`demand.rs`). Nothing of it ever fails a push or a switch.
+//! that there is no delta for is made when they do (`on_demand.rs`). Nothing of it ever fails a push or a switch.
 
-mod demand;
+mod corpus;
 mod imports;
+mod linked_assets;
 mod making;
-mod named;
+mod on_demand;
 mod pages;
 mod pair;
 mod public;
 mod record;
 mod scripts;
-mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -40,8 +40,8 @@ use crate::site::fingerprint;
 use crate::telemetry;
 use crate::version::{KeptFiles, RuleFiles};
 use imports::Followed;
+use linked_assets::Named;
 use making::Tried;
-use named::Named;
 use public::{Closed, Public, is_page};
 use record::{KnownDictionaries, PlaceKey};
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use devanture_config::Digest;
 use devanture_config::path::BundlePath;
 
-use super::named::{Named, Places};
+use super::linked_assets::{Named, Places};
 use crate::site::dictionary::{Announced, Pattern};
 
 /// The likeness of two files' names, greatest first.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use devanture_config::path::BundlePath;
 use serde_json::Value;
 
-use super::named::resolved;
+use super::linked_assets::resolved;
 
 /// Bytes of a module that are scanned.
 const SCANNED_BYTES: usize = 2 * 1024 * 1024;

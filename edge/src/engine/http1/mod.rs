@@ -142,7 +142,7 @@ impl<S: Service> Connection<S> {
             fields: Fields::Lines(&turn.scratch.lines),
         };
         let current = self.service.answer(&request, turn.now, |answer| Current::new(answer, &method));
-        self.service.let_go();
+        self.service.end_of_batch();
         let Some(current) = current else { return Next::Other };
         self.requests += 1;
         self.current = Some(current);

@@ -123,7 +123,7 @@ impl Service for Site {
         Some(put(Answer { status, head, body, outcome: Told(Rc::clone(&self.sent), sent.len() - 1) }))
     }
 
-    fn let_go(&self) {
+    fn end_of_batch(&self) {
         self.held.set(0);
     }
 

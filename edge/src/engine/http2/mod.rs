@@ -4,18 +4,18 @@
 //! stream is made for it. All others are streams, which take turns, one frame at a time.
 //!
 //! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows; `flood`: budgets of what costs a peer nothing;
-//! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `asked`: a head to an
+//! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `dispatch`: a head to an
 //!   answer, or a stream;
 //! * `head`: a block of fields to a request (§8);
 //! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;
 //! * `linger`: requests that are not whole when their answers are;
 //! * `share`: what is read of bodies ahead of what the peer takes;
-//! * `output`: what is put, in which order; `turn`: one turn of one stream; `reply`: heads of answers;
+//! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
 //! * `time`: the drain, and what is too slow.
 
-mod asked;
 mod control;
+mod dispatch;
 mod flood;
 mod flow;
 mod frame;
@@ -25,7 +25,7 @@ mod linger;
 mod output;
 mod ready;
 mod recent;
-mod reply;
+mod response_head;
 mod settings;
 mod share;
 mod streams;
@@ -166,7 +166,7 @@ impl<S: Service> Connection<S> {
     /// Takes bytes that came, all of them, in pieces of any size.
     pub fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
         self.take_bytes(bytes, turn);
-        self.service.let_go();
+        self.service.end_of_batch();
     }
 
     /// Whether more bytes are welcome: what is to be sent because of those before must not grow without end.

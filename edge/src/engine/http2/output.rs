@@ -10,7 +10,7 @@ use super::super::sink::Sink;
 use super::super::{Outcome, Service, Turn};
 use super::frame::{Code, write_window};
 use super::ready::Content;
-use super::reply::Writing;
+use super::response_head::Writing;
 use super::streams::Head;
 use super::turn::{Sending, Step};
 use super::{Connection, Phase, State};

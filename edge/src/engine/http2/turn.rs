@@ -12,7 +12,7 @@ use super::super::sink::Sink;
 use super::super::{Outcome, StreamBody};
 use super::flow::SendWindow;
 use super::frame::{self, flag, kind};
-use super::reply::Writing;
+use super::response_head::Writing;
 use super::share::Share;
 use super::streams::{Head, Rest, Stream};
 

@@ -109,7 +109,7 @@ impl Service for Site {
         Some(put(Answer { status, head, body, outcome: Told { left: LARGE_BYTES, is_complete: false } }))
     }
 
-    fn let_go(&self) {}
+    fn end_of_batch(&self) {}
 
     fn begin(&self, request: http::Request<Inbound>) -> Answering {
         Box::pin(async move {

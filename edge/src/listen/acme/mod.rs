@@ -1,6 +1,6 @@
 //! Certificates by ACME (RFC 8555): one for each name that the edge serves and no file covers, ordered, kept, renewed.
 //!
-//! `schedule` decides when, without a clock; `keeper` looks every second at what is served and lets `order` do it, with
+//! `schedule` decides when, without a clock; `renewer` looks every second at what is served and lets `order` do it, with
 //! the account of `account` and the requests of `client`; `store` keeps what came of it; `challenges` shows proofs to
 //! the authority. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for nothing here.
 //!
@@ -10,8 +10,8 @@ mod account;
 mod challenges;
 mod client;
 mod failure;
-mod keeper;
 mod order;
+mod renewer;
 mod schedule;
 mod store;
 
@@ -19,7 +19,7 @@ mod store;
 mod tests;
 
 pub(crate) use challenges::Challenges;
-pub(crate) use keeper::{Keeper, Served};
+pub(crate) use renewer::{Keeper, Served};
 
 use std::collections::HashMap;
 use std::fmt;

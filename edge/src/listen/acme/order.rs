@@ -23,7 +23,7 @@ const AUTHORIZATIONS_MAX: usize = 8;
 const TOKEN_CHARACTERS_MAX: usize = 512;
 
 /// The order.
-pub(crate) struct Wish<'w> {
+pub(crate) struct OrderRequest<'w> {
     pub(crate) name: &'w str,
     /// The ways of proof, the one to take first.
     pub(crate) ways: Vec<ChallengeKind>,
@@ -33,7 +33,11 @@ pub(crate) struct Wish<'w> {
 
 /// Orders a certificate and waits for it. Gives its key and chain, as PEM. What is shown for the proof is shown no
 /// longer than this takes.
-pub(crate) async fn obtain(account: &Account, challenges: &Challenges, wish: Wish<'_>) -> Result<String, Failure> {
+pub(crate) async fn obtain(
+    account: &Account,
+    challenges: &Challenges,
+    wish: OrderRequest<'_>,
+) -> Result<String, Failure> {
     let identifiers = [Identifier::Dns(wish.name.to_owned())];
     let mut new = NewOrder::new(&identifiers);
     if let Some(replaces) = wish.replaces {

@@ -147,7 +147,7 @@ async fn an_authority_that_wants_no_more_orders_for_a_name_is_left_alone_about_i
     .await
     .with_account();
     let account = world.acme.accounts.account().await.unwrap();
-    let wish = order::Wish { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
+    let wish = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
     let failure = order::obtain(&account, &world.acme.challenges, wish).await.unwrap_err();
     assert_eq!((failure.ended, failure.outcome), (Ended::Failed { asked_ms: 60_000, unproven: false }, "rate_limited"));
 }
@@ -164,7 +164,7 @@ async fn an_account_that_the_authority_does_not_know_is_given_up() {
     .await
     .with_account();
     let account = world.acme.accounts.account().await.unwrap();
-    let wish = order::Wish { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
+    let wish = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
     let failure = order::obtain(&account, &world.acme.challenges, wish).await.unwrap_err();
     assert!(world.acme.store.account().unwrap().is_some());
     world.acme.accounts.close(&failure.source.unwrap());
@@ -210,7 +210,7 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
 #[tokio::test]
 async fn nothing_is_ordered_for_a_name_that_is_not_served_any_more() {
     let world = World::start(|other| panic!("{other}")).await.with_account();
-    let failure = keeper::order(&world.acme, "a.example", vec![ChallengeKind::Http], None, &|_| false).await;
+    let failure = renewer::order(&world.acme, "a.example", vec![ChallengeKind::Http], None, &|_| false).await;
     assert_eq!(failure.unwrap_err().ended, Ended::Dropped);
     assert_eq!((world.asked("/dir"), world.asked("/order")), (1, 0));
     assert!(world.folder.path().exists());

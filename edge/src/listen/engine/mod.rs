@@ -6,9 +6,9 @@
 
 mod machine;
 mod pieces;
+mod rewind;
 mod thread;
 mod tls_io;
-mod unread;
 
 use std::io;
 use std::rc::Rc;
@@ -21,13 +21,13 @@ use tracing::debug;
 
 pub(crate) use self::machine::Machine;
 use self::machine::Step;
+pub(crate) use self::rewind::Rewind;
 use self::thread::PerThread;
 use self::tls_io::Came;
-pub(crate) use self::unread::Unread;
 use super::answer::Activity;
 use super::limits::Times;
 use super::response_memory::{self, STALL_MIN};
-use super::socket::{Pulse, SocketIo};
+use super::socket::{IoActivity, SocketIo};
 use super::tls::WRITE_BYTES;
 use super::watch::{self, Alarm, Verdict, Watch};
 use crate::engine;
@@ -68,7 +68,7 @@ pub(crate) struct Drive<M> {
     machine: M,
     pub(crate) watch: Watch,
     activity: Rc<Activity>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<IoActivity>,
     alarm: Alarm,
     /// The end of the connection once all output is written. Nothing is read or produced until then.
     ending: Option<End>,

@@ -122,14 +122,17 @@ fn the_task_of_a_connection_that_rests_is_small() {
     use crate::listen::engine::Drive;
 
     type Call = fn(Request<Incoming>, Arc<Peer>) -> std::future::Ready<Response<TestBody>>;
-    type Service = WithLane<Call, fn(&Arc<Peer>) -> Option<Lane>>;
+    type Service = WithLane<Call, fn(&Arc<Peer>) -> Option<EngineService>>;
     const fn size<A, B, C, F>(_run: &impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
     let run = size::<Rc<Shared<Service>>, Accepted, _, _>(&run::<Service>);
     let session = size_of::<rustls::ServerConnection>();
-    let drives = [size_of::<Drive<http1::Connection<Lane>>>(), size_of::<Drive<engine_http2::Connection<Lane>>>()];
+    let drives = [
+        size_of::<Drive<http1::Connection<EngineService>>>(),
+        size_of::<Drive<engine_http2::Connection<EngineService>>>(),
+    ];
     println!("the future {run}, the session {session}, with its connection of HTTP/1.1 and of HTTP/2 {drives:?} bytes");
     for drive in drives {
         assert!(run + drive - session <= 3 * 1024, "{run} and {drive} bytes, {session} of them the session");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, PreparedHead, RequestHead, Service};
 
-pub(super) struct Lane {
+pub(super) struct EngineService {
     peer: Arc<Peer>,
     gate: Rc<Semaphore>,
     peers: Rc<RefCell<Vec<Arc<Peer>>>>,
@@ -18,13 +18,13 @@ impl Outcome for Untold {
     fn complete(&mut self, _now: std::time::Instant) {}
 }
 
-impl Lane {
+impl EngineService {
     pub(super) fn new(peer: &Arc<Peer>, gate: &Rc<Semaphore>, peers: &Rc<RefCell<Vec<Arc<Peer>>>>) -> Self {
         Self { peer: Arc::clone(peer), gate: Rc::clone(gate), peers: Rc::clone(peers) }
     }
 }
 
-impl Service for Lane {
+impl Service for EngineService {
     type Outcome = Untold;
 
     fn answer<R>(
@@ -48,7 +48,7 @@ impl Service for Lane {
         Some(put(Answer { status: StatusCode::OK, head, body: AnswerBody::Bytes(body), outcome: Untold }))
     }
 
-    fn let_go(&self) {}
+    fn end_of_batch(&self) {}
 
     fn begin(&self, request: Request<Inbound>) -> Answering {
         self.peers.borrow_mut().push(Arc::clone(&self.peer));

@@ -38,7 +38,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::lane::Lane;
+use self::lane::EngineService;
 use super::{Certificates, ConnectionLimits, Drained, Peer, ServerTls, Settings, WithLane, bind, serve};
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -75,7 +75,7 @@ impl Running {
         };
         let lane = {
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
-            move |peer: &Arc<Peer>| ON_ENGINE.get().then(|| Lane::new(peer, &gate, &peers))
+            move |peer: &Arc<Peer>| ON_ENGINE.get().then(|| EngineService::new(peer, &gate, &peers))
         };
         let ended = spawn_local(serve(listener, settings, WithLane { call: service, lane }));
         Self { address, drain, ended, limits, gate, peers }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use self::budget::Budget;
 use super::address::{Policy, Refusal};
 use super::error::Error;
-use super::runs::{PoolRun, RunKey};
+use super::managed_backends::{PoolRun, RunKey};
 use super::tls::PoolTls;
 
 /// The key of a pool: equal keys share one pool.

@@ -2,9 +2,9 @@
 
 use devanture_config::api::MemberWish;
 
+use super::super::managed_backends::{RunId, RunMember, RunNow, RunState};
 use super::super::membership::{self, Known};
 use super::super::registry::{Registry, RegistrySettings};
-use super::super::runs::{RunId, RunMember, RunNow, RunState};
 use super::super::tls;
 use super::*;
 use crate::catalog::upstreams::{MemberEntry, MembersRecord};

@@ -27,7 +27,7 @@ use crate::catalog::{self, Catalog};
 use crate::encode::{Background, Dictionaries, Pair, Pool, Priority, delta};
 use crate::environments::{self, Environments};
 use crate::ledger::{Actor, Condition, Ledger};
-use crate::live::{DictionaryWish, Domains, Follower, Grace, Live, Loader};
+use crate::live::{DictionaryMiss, Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::publish::{Parts, Publisher};
 use crate::retention::CollectOptions;
@@ -91,8 +91,8 @@ fn of_prod(record: &DictionariesRecord) -> BTreeSet<Digest> {
 }
 
 /// What a visitor of `prod` wishes for.
-fn wish(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryWish {
-    DictionaryWish { app: shop(), environment: Some(PlaceName::prod()), version, blob, sha256 }
+fn wish(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryMiss {
+    DictionaryMiss { app: shop(), environment: Some(PlaceName::prod()), version, blob, sha256 }
 }
 
 /// Nothing is cut short by a slow machine.

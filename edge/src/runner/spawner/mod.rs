@@ -1,7 +1,7 @@
 //! Starts, limits, signals and cleans up the processes of backends ("instances"), by a process of its own.
 //!
-//! [`Spawner`] is the edge's handle. Behind it, `keeper` holds the conversation (`wire`) with the spawner: a child,
-//! `devanture-edge spawner`, or one that runs with more privileges behind a socket (`door`). There, `host` starts each
+//! [`Spawner`] is the edge's handle. Behind it, `client` holds the conversation (`wire`) with the spawner: a child,
+//! `devanture-edge spawner`, or one that runs with more privileges behind a socket (`privileged_socket`). There, `host` starts each
 //! instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches what it uses, by
 //! a control group where there is one (`cgroup`), else by what `/proc` tells (`processes`, `usage`).
 //!
@@ -12,16 +12,16 @@
 
 mod begin;
 mod cgroup;
-mod door;
+mod client;
 mod ending;
 mod exec;
 mod host;
 mod instance;
-mod keeper;
 mod kernel_files;
 mod measure;
 mod ports;
 mod private_folders;
+mod privileged_socket;
 mod processes;
 mod system_calls;
 mod usage;
@@ -41,16 +41,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use begin::HostUsers;
 pub(super) use begin::claim_when_free;
-pub use door::{AUTO, DoorSettings, open_door};
 pub use exec::exec_instance;
 pub use host::{HostSettings, host};
 pub use measure::{Measured, MeasuredFolder};
 pub use ports::listener_uid;
+pub use privileged_socket::{AUTO, DoorSettings, open_door};
 pub use processes::kill_leftovers;
 pub(super) use user::has_ipc_objects;
 pub use user::user_task;
 
-use keeper::{Launched, Wish};
+use client::{Launched, SpawnerCommand};
 use user::UserTask;
 
 /// The means to start instances.
@@ -93,7 +93,7 @@ pub enum SpawnError {
 /// A handle of the spawner. When the last one is gone, with every [`Running`] and [`Signaller`], all instances end.
 #[derive(Debug, Clone)]
 pub struct Spawner {
-    wishes: mpsc::UnboundedSender<Wish>,
+    wishes: mpsc::UnboundedSender<SpawnerCommand>,
     means: watch::Receiver<Means>,
     uids: Option<RangeInclusive<u32>>,
 }
@@ -115,7 +115,7 @@ impl Spawner {
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
     pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
         let (wishes, receiver) = mpsc::unbounded_channel();
-        let (means, uids) = keeper::start(settings, receiver).await?;
+        let (means, uids) = client::start(settings, receiver).await?;
         Ok(Self { wishes, means, uids })
     }
 
@@ -137,7 +137,7 @@ impl Spawner {
     /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
     pub async fn launch(&self, launch: Launch) -> Result<Running, SpawnError> {
         let (reply, answer) = oneshot::channel();
-        let wish = Wish::Launch { launch: Box::new(launch), reply };
+        let wish = SpawnerCommand::Launch { launch: Box::new(launch), reply };
         self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
         let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
         let signaller = Signaller { key: launched.key, wishes: self.wishes.clone() };
@@ -158,7 +158,7 @@ impl Spawner {
     ) -> Result<Measured, SpawnError> {
         let (reply, answer) = oneshot::channel();
         let keys = instances.iter().map(|instance| instance.key).collect();
-        let wish = Wish::Measure { folders, keys, files_max, reply };
+        let wish = SpawnerCommand::Measure { folders, keys, files_max, reply };
         self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
@@ -169,7 +169,7 @@ impl Spawner {
     /// # Errors
     /// [`SpawnError::Refused`] where some do not end; [`SpawnError::Gone`].
     pub async fn end_user(&self, uid: u32) -> Result<(), SpawnError> {
-        self.done(|reply| Wish::EndUser { uid, reply }).await
+        self.done(|reply| SpawnerCommand::EndUser { uid, reply }).await
     }
 
     /// Makes a folder that belongs to a user, as that user, and that nobody else enters.
@@ -177,7 +177,7 @@ impl Spawner {
     /// # Errors
     /// As [`Self::end_user`].
     pub async fn make_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
-        self.done(|reply| Wish::Task { uid, task: UserTask::MakeFolder(path), reply }).await
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::MakeFolder(path), reply }).await
     }
 
     /// Removes, as a user, a folder of its own.
@@ -185,7 +185,7 @@ impl Spawner {
     /// # Errors
     /// As [`Self::end_user`].
     pub async fn remove_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
-        self.done(|reply| Wish::Task { uid, task: UserTask::RemoveFolder(path), reply }).await
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::RemoveFolder(path), reply }).await
     }
 
     /// Removes, as a user, what is in its own folders.
@@ -193,7 +193,7 @@ impl Spawner {
     /// # Errors
     /// As [`Self::end_user`].
     pub async fn empty_folders(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
-        self.done(|reply| Wish::Task { uid, task: UserTask::EmptyFolders(folders), reply }).await
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::EmptyFolders(folders), reply }).await
     }
 
     /// Removes, as a user, what it has in folders that everybody may write to.
@@ -201,10 +201,13 @@ impl Spawner {
     /// # Errors
     /// As [`Self::end_user`], also where something is left.
     pub async fn leave_shared(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
-        self.done(|reply| Wish::Task { uid, task: UserTask::LeaveShared(folders), reply }).await
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::LeaveShared(folders), reply }).await
     }
 
-    async fn done(&self, wish: impl FnOnce(oneshot::Sender<Result<(), SpawnError>>) -> Wish) -> Result<(), SpawnError> {
+    async fn done(
+        &self,
+        wish: impl FnOnce(oneshot::Sender<Result<(), SpawnError>>) -> SpawnerCommand,
+    ) -> Result<(), SpawnError> {
         let (reply, answer) = oneshot::channel();
         self.wishes.send(wish(reply)).map_err(|_gone| SpawnError::Gone)?;
         answer.await.map_err(|_gone| SpawnError::Gone)?
@@ -213,7 +216,7 @@ impl Spawner {
     /// Kills all that is left, and waits until the spawner is gone. Nothing can be launched any more.
     pub async fn end(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.wishes.send(Wish::End { reply }).is_ok() {
+        if self.wishes.send(SpawnerCommand::End { reply }).is_ok() {
             answer.await.ok();
         }
     }
@@ -331,7 +334,7 @@ impl Running {
                 self.taken += bytes.len();
                 if self.taken >= wire::WINDOW_BYTES / 4 {
                     let bytes = std::mem::take(&mut self.taken);
-                    self.signaller.wish(|key| Wish::Credit { key, bytes });
+                    self.signaller.wish(|key| SpawnerCommand::Credit { key, bytes });
                 }
                 happened
             }
@@ -364,7 +367,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_exited {
-            self.signaller.wish(|key| Wish::Abandon { key });
+            self.signaller.wish(|key| SpawnerCommand::Abandon { key });
         }
     }
 }
@@ -373,21 +376,21 @@ impl Drop for Running {
 #[derive(Debug, Clone)]
 pub struct Signaller {
     key: u64,
-    wishes: mpsc::UnboundedSender<Wish>,
+    wishes: mpsc::UnboundedSender<SpawnerCommand>,
 }
 
 impl Signaller {
     /// SIGTERM to the process group of the instance.
     pub fn terminate(&self) {
-        self.wish(|key| Wish::Terminate { key });
+        self.wish(|key| SpawnerCommand::Terminate { key });
     }
 
     /// SIGKILL to every process of the instance.
     pub fn kill(&self) {
-        self.wish(|key| Wish::Kill { key });
+        self.wish(|key| SpawnerCommand::Kill { key });
     }
 
-    fn wish(&self, wish: impl FnOnce(u64) -> Wish) {
+    fn wish(&self, wish: impl FnOnce(u64) -> SpawnerCommand) {
         // Where nobody listens any more, the instance is gone.
         self.wishes.send(wish(self.key)).ok();
     }

@@ -1,12 +1,12 @@
 //! The compiled rules of a version: which redirect a path has, which fields its answer gets, who may see it.
 
+mod cache_rules;
 mod fields;
 mod index;
-mod keeping;
 
+pub use cache_rules::Keeping;
 pub use devanture_config::rules::visitor::Visitor;
 pub use fields::{FieldChanges, append_member};
-pub use keeping::Keeping;
 
 use devanture_config::heap::HeapBytes;
 use devanture_config::rules::access::Users;

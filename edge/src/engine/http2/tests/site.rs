@@ -225,7 +225,7 @@ impl Service for Site {
         Some(put(Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }))
     }
 
-    fn let_go(&self) {
+    fn end_of_batch(&self) {
         self.log.held.set(0);
     }
 

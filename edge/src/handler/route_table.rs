@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::decide::WayNumber;
+use super::decide::RouteId;
 use crate::live::Current;
-use crate::proxy::{Registry, Way};
+use crate::proxy::{CompiledRoute, Registry};
 
 /// Interval of the search for ways that were not used since the last one.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The ways that one thread has made. Must be used inside a `LocalSet`.
-pub struct Ways {
+pub struct RouteTable {
     registry: Registry,
     made: Rc<RefCell<HashMap<Key, Made>>>,
     is_swept: Rc<Cell<bool>>,
@@ -22,14 +22,14 @@ pub struct Ways {
 
 /// A loaded version, the revision of the settings that its own backend runs with, and the number of the way. The
 /// revision counts for that backend alone: a request sees one version, and one set of its settings (law 1).
-type Key = (u64, u64, WayNumber);
+type Key = (u64, u64, RouteId);
 
 struct Made {
-    way: Rc<Way>,
+    way: Rc<CompiledRoute>,
     is_used: Cell<bool>,
 }
 
-impl Ways {
+impl RouteTable {
     /// No way yet, to the pools of `registry`.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
@@ -37,7 +37,7 @@ impl Ways {
     }
 
     /// The way of that number, if the version has one.
-    pub(super) fn way(&self, current: &Current, number: WayNumber) -> Option<Rc<Way>> {
+    pub(super) fn way(&self, current: &Current, number: RouteId) -> Option<Rc<CompiledRoute>> {
         let version = &current.version;
         let settings = if version.managed.is_some() { current.settings.load().revision } else { 0 };
         let key = (version.serial, settings, number);
@@ -46,14 +46,14 @@ impl Ways {
             return Some(Rc::clone(&made.way));
         }
         let way = match number {
-            WayNumber::Route(number) => {
+            RouteId::Route(number) => {
                 let route = version.routes.get(number)?;
-                Way::new(&route.said, self.registry.pool_of(version, route.upstream, settings)?)
+                CompiledRoute::new(&route.said, self.registry.pool_of(version, route.upstream, settings)?)
             }
-            WayNumber::Upstream(number) => {
+            RouteId::Upstream(number) => {
                 // It may take as long as a route that leads to the same place.
                 let route = version.routes.iter().find(|route| route.upstream == number);
-                Way::plain(self.registry.pool_of(version, number, settings)?, route.map(|route| &route.said))
+                CompiledRoute::plain(self.registry.pool_of(version, number, settings)?, route.map(|route| &route.said))
             }
         };
         let way = Rc::new(way);

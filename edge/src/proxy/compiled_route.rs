@@ -10,7 +10,7 @@ use super::pool::Pool;
 use super::trailers::is_same;
 
 /// A way to backends.
-pub struct Way {
+pub struct CompiledRoute {
     /// The upstream.
     pub pool: Arc<Pool>,
     pub(crate) times: Times,
@@ -75,7 +75,7 @@ impl FieldChanges {
     }
 }
 
-impl Way {
+impl CompiledRoute {
     /// The way of `route`, whose backends are those of `pool`.
     #[must_use]
     pub fn new(route: &Route, pool: Arc<Pool>) -> Self {

@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
-use crate::moving::moved::Kind;
+use crate::migrate::moved::Kind;
 
 fn moved(hosting: &serde_json::Value) -> Moved {
     read(&serde_json::json!({ "hosting": hosting }).to_string(), None, &NOTHING).unwrap()

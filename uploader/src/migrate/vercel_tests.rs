@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
-use crate::moving::moved::Kind;
+use crate::migrate::moved::Kind;
 
 fn moved(text: &str) -> Moved {
     read(text, &NOTHING).unwrap()

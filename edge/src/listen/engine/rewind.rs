@@ -10,19 +10,19 @@ use crate::listen::write_through::write_through;
 
 /// A stream that gives some bytes first.
 #[derive(Debug)]
-pub(crate) struct Unread<T> {
+pub(crate) struct Rewind<T> {
     io: T,
     first: Vec<u8>,
     given: usize,
 }
 
-impl<T> Unread<T> {
+impl<T> Rewind<T> {
     pub(crate) const fn new(io: T, first: Vec<u8>) -> Self {
         Self { io, first, given: 0 }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Unread<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Rewind<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let rest = self.first.get(self.given..).unwrap_or_default();
         if rest.is_empty() {
@@ -38,7 +38,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Unread<T> {
     }
 }
 
-write_through!(Unread);
+write_through!(Rewind);
 
 #[cfg(test)]
 mod tests {
@@ -48,7 +48,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_bytes_that_were_read_come_before_all_others() {
-        let mut stream = Unread::new(&b"-and-more"[..], b"read-before".to_vec());
+        let mut stream = Rewind::new(&b"-and-more"[..], b"read-before".to_vec());
         let mut three = [0; 3];
         stream.read_exact(&mut three).await.unwrap();
         let mut rest = String::new();

@@ -9,8 +9,8 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use http::{Method as HttpMethod, StatusCode};
 
 use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
+use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use super::ruled::Ruled;
 use crate::engine::{Name, Names};
 use crate::live::{Current, Place};
 use crate::site::cache::Kept;
@@ -37,7 +37,7 @@ pub(super) const CONDITIONS: Names =
 pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// A request for something of a version.
-pub(super) struct Asked<'a, 'r> {
+pub(super) struct SiteRequest<'a, 'r> {
     pub(super) head: &'a Head<'r>,
     pub(super) current: &'a Arc<Current>,
     pub(super) custom_host: bool,
@@ -50,7 +50,7 @@ pub(super) struct Asked<'a, 'r> {
     pub(super) varies: Varies,
 }
 
-impl<'a, 'r> Asked<'a, 'r> {
+impl<'a, 'r> SiteRequest<'a, 'r> {
     /// Asks for `path`, of which nothing more is known.
     pub(super) fn new(
         head: &'a Head<'r>,
@@ -63,7 +63,7 @@ impl<'a, 'r> Asked<'a, 'r> {
     }
 }
 
-impl Asked<'_, '_> {
+impl SiteRequest<'_, '_> {
     /// Decides: who may see it, what the rules say, which file it is.
     pub(super) fn decide(mut self) -> Decision {
         if self.access(self.path) == Access::Refused {
@@ -114,7 +114,7 @@ impl Asked<'_, '_> {
     pub(super) fn refuse(&self, refused: Refused) -> Decision {
         let ruled = match refused {
             Refused::NotFound => self.ruled(Access::Everybody),
-            _ => Ruled::default(),
+            _ => HeaderRules::default(),
         };
         let current = Some(Arc::clone(self.current));
         Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
@@ -353,7 +353,7 @@ fn kept_asset(place: &Place, current: &Current, path: &str) -> Option<(Arc<Versi
         let is_kept = version.file(number)?.fingerprinted && !current.withdrawn.hides_file(version, number);
         is_kept.then_some(number)
     };
-    let keeper = place.keeper_of(&current.version, |version| asset(version).is_some())?;
+    let keeper = place.asset_fallback(&current.version, |version| asset(version).is_some())?;
     let number = asset(&keeper)?;
     Some((keeper, number))
 }

@@ -11,9 +11,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::asked::Asked;
-use super::decide::{Decision, ProxyTo, WayNumber, with_query};
+use super::decide::{Decision, ProxyTo, RouteId, with_query};
 use super::refused::Refused;
+use super::site_request::SiteRequest;
 use crate::live::Place;
 use crate::site::cache::{self, Kept};
 use crate::site::resolve::{self, Resolution};
@@ -32,7 +32,7 @@ const CDN_CACHE_CONTROLS: [&str; 5] = [
 
 /// Changes by the site's rules to the head of one answer. Without any, nothing is allocated.
 #[derive(Debug, Default)]
-pub struct Ruled(Option<Box<Said>>);
+pub struct HeaderRules(Option<Box<Said>>);
 
 #[derive(Debug)]
 struct Said {
@@ -42,7 +42,7 @@ struct Said {
     is_private: bool,
 }
 
-impl Ruled {
+impl HeaderRules {
     fn new(changes: FieldChanges, varies: Varies, is_private: bool) -> Self {
         match changes.is_empty() && varies == Varies::default() && !is_private {
             true => Self(None),
@@ -135,7 +135,7 @@ fn make_private(headers: &mut HeaderMap) {
     }
 }
 
-impl Asked<'_, '_> {
+impl SiteRequest<'_, '_> {
     /// The result of the first rule that applies, if it comes before the files or there is no file.
     #[inline]
     pub(super) fn by_rule(&mut self) -> Option<Decision> {
@@ -169,7 +169,7 @@ impl Asked<'_, '_> {
         self.carry_out(rule, &filled)
     }
 
-    /// As [`Asked::by_rule`], where that is a redirect.
+    /// As [`SiteRequest::by_rule`], where that is a redirect.
     pub(super) fn redirected_by_rule(mut self) -> Option<Decision> {
         if self.access(self.path) == Access::Refused {
             return None;
@@ -186,14 +186,14 @@ impl Asked<'_, '_> {
         }
         if let Some(origin) = &filled.origin {
             let number = self.current.version.upstream(&origin.parse().ok()?)?;
-            return Some(self.proxy_to(WayNumber::Upstream(number), rule, filled));
+            return Some(self.proxy_to(RouteId::Upstream(number), rule, filled));
         }
         let path = normal(&filled.path, self.head.target_bytes_max)?;
         let version = &self.current.version;
         if let Some(route) = version.route(&path)
             && rule.status == 200
         {
-            return Some(self.proxy_to(WayNumber::Route(route), rule, filled));
+            return Some(self.proxy_to(RouteId::Route(route), rule, filled));
         }
         if let Some(decision) = self.by_method() {
             return Some(decision);
@@ -233,7 +233,7 @@ impl Asked<'_, '_> {
     }
 
     /// A rewrite to a backend, if the environment has one there: the edge is nobody's open proxy.
-    fn proxy_to(&self, number: WayNumber, rule: &Redirect, filled: &Filled) -> Decision {
+    fn proxy_to(&self, number: RouteId, rule: &Redirect, filled: &Filled) -> Decision {
         if *self.head.method == Method::TRACE {
             return self.refuse(Refused::MethodUnknown);
         }
@@ -244,7 +244,7 @@ impl Asked<'_, '_> {
         let query = filled.query.as_deref().or_else(|| self.query_beside(rule));
         let path_and_query = Some(with_query(filled.path.clone(), query));
         let to = ProxyTo { number, path_and_query, host: rule.host.clone() };
-        let ruled = Ruled::new(FieldChanges::default(), self.varies, self.access(self.path) == Access::Known);
+        let ruled = HeaderRules::new(FieldChanges::default(), self.varies, self.access(self.path) == Access::Known);
         Decision::Proxy { current: Arc::clone(self.current), to, ruled, custom_host: self.custom_host }
     }
 
@@ -280,19 +280,19 @@ impl Asked<'_, '_> {
     }
 
     /// Changes by the rules to the head of an answer to this request.
-    pub(super) fn ruled(&self, access: Access) -> Ruled {
+    pub(super) fn ruled(&self, access: Access) -> HeaderRules {
         let changes = self.current.version.rules.fields(self.head.host, self.path);
-        Ruled::new(changes, self.varies, access == Access::Known)
+        HeaderRules::new(changes, self.varies, access == Access::Known)
     }
 
-    pub(super) fn ruled_redirect(&self) -> Ruled {
+    pub(super) fn ruled_redirect(&self) -> HeaderRules {
         let rules = &self.current.version.rules;
         let changes = match rules.redirects_have_fields {
             true => rules.fields(self.head.host, self.path),
             false => FieldChanges::default(),
         };
         let is_private = rules.has_guards() && self.head.fields.contains(&AUTHORIZATION);
-        Ruled::new(changes, self.varies, is_private)
+        HeaderRules::new(changes, self.varies, is_private)
     }
 }
 

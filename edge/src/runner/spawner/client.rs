@@ -38,7 +38,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, SpawnError>>;
 
 /// A command for the spawner.
 #[derive(Debug)]
-pub(super) enum Wish {
+pub(super) enum SpawnerCommand {
     Launch { launch: Box<Launch>, reply: Reply<Launched> },
     Terminate { key: u64 },
     Kill { key: u64 },
@@ -65,7 +65,7 @@ pub(super) struct Launched {
 /// [`SpawnError::Start`], [`SpawnError::Protocol`].
 pub(super) async fn start(
     settings: SpawnerSettings,
-    wishes: mpsc::UnboundedReceiver<Wish>,
+    wishes: mpsc::UnboundedReceiver<SpawnerCommand>,
 ) -> Result<(watch::Receiver<Means>, Option<RangeInclusive<u32>>), SpawnError> {
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
     let (means, receiver) = watch::channel(Means::default());
@@ -234,7 +234,7 @@ enum Outcome {
 }
 
 impl Keeper {
-    async fn keep(mut self, mut session: Session, mut wishes: mpsc::UnboundedReceiver<Wish>) {
+    async fn keep(mut self, mut session: Session, mut wishes: mpsc::UnboundedReceiver<SpawnerCommand>) {
         loop {
             let outcome = self.converse(&mut session, &mut wishes).await;
             let reply = match outcome {
@@ -274,7 +274,7 @@ impl Keeper {
     async fn again(
         &self,
         mut opened: Result<Session, SpawnError>,
-        wishes: &mut mpsc::UnboundedReceiver<Wish>,
+        wishes: &mut mpsc::UnboundedReceiver<SpawnerCommand>,
     ) -> Result<Session, Option<oneshot::Sender<()>>> {
         let mut pause = AGAIN_AFTER.0;
         loop {
@@ -288,9 +288,9 @@ impl Keeper {
                     () = sleep_until(until) => break,
                     wish = wishes.recv() => match wish {
                         None => return Err(None),
-                        Some(Wish::End { reply }) => return Err(Some(reply)),
-                        Some(Wish::Launch { reply, .. }) => drop(reply.send(Err(SpawnError::Gone))),
-                        Some(Wish::EndUser { reply, .. } | Wish::Task { reply, .. }) => {
+                        Some(SpawnerCommand::End { reply }) => return Err(Some(reply)),
+                        Some(SpawnerCommand::Launch { reply, .. }) => drop(reply.send(Err(SpawnError::Gone))),
+                        Some(SpawnerCommand::EndUser { reply, .. } | SpawnerCommand::Task { reply, .. }) => {
                             reply.send(Err(SpawnError::Gone)).ok();
                         }
                         Some(_) => {}
@@ -311,12 +311,16 @@ impl Keeper {
         }
     }
 
-    async fn converse(&mut self, session: &mut Session, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> Outcome {
+    async fn converse(
+        &mut self,
+        session: &mut Session,
+        wishes: &mut mpsc::UnboundedReceiver<SpawnerCommand>,
+    ) -> Outcome {
         loop {
             tokio::select! {
                 wish = wishes.recv() => match wish {
                     None => return Outcome::Ended(None),
-                    Some(Wish::End { reply }) => return Outcome::Ended(Some(reply)),
+                    Some(SpawnerCommand::End { reply }) => return Outcome::Ended(Some(reply)),
                     Some(wish) => self.fulfil(session, wish),
                 },
                 frame = session.frames.recv() => match frame {
@@ -336,13 +340,13 @@ impl Keeper {
         }
     }
 
-    fn fulfil(&mut self, session: &Session, wish: Wish) {
+    fn fulfil(&mut self, session: &Session, wish: SpawnerCommand) {
         match wish {
-            Wish::Launch { launch, reply } => self.launch(session, *launch, reply),
-            Wish::Terminate { key } => drop(session.say(&Order::Terminate { key })),
-            Wish::Kill { key } | Wish::Abandon { key } => drop(session.say(&Order::Kill { key })),
-            Wish::Credit { key, bytes } => credit(session, key, bytes),
-            Wish::Measure { folders, keys, files_max, reply } => {
+            SpawnerCommand::Launch { launch, reply } => self.launch(session, *launch, reply),
+            SpawnerCommand::Terminate { key } => drop(session.say(&Order::Terminate { key })),
+            SpawnerCommand::Kill { key } | SpawnerCommand::Abandon { key } => drop(session.say(&Order::Kill { key })),
+            SpawnerCommand::Credit { key, bytes } => credit(session, key, bytes),
+            SpawnerCommand::Measure { folders, keys, files_max, reply } => {
                 let request = self.next;
                 self.next += 1;
                 match session.say(&Order::Measure { request, folders, keys, files_max }) {
@@ -350,12 +354,14 @@ impl Keeper {
                     Err(error) => drop(reply.send(Err(SpawnError::Order(error.to_string())))),
                 }
             }
-            Wish::EndUser { uid, reply } => self.begin_task(session, reply, |key| Order::EndUser { key, uid }),
-            Wish::Task { uid, task, reply } => {
+            SpawnerCommand::EndUser { uid, reply } => {
+                self.begin_task(session, reply, |key| Order::EndUser { key, uid })
+            }
+            SpawnerCommand::Task { uid, task, reply } => {
                 self.uids.insert(uid);
                 self.begin_task(session, reply, |key| Order::Task { key, uid, task });
             }
-            Wish::End { .. } => {}
+            SpawnerCommand::End { .. } => {}
         }
     }
 

@@ -7,8 +7,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_N
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::decide::{Decision, Head, SmallAnswer, refuse};
+use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use super::ruled::Ruled;
 use crate::live::Current;
 use crate::site::cache;
 use crate::site::conditional::{self, Comparison};
@@ -63,6 +63,6 @@ fn small(
     current: &Arc<Current>,
     custom_host: bool,
 ) -> Decision {
-    let (current, ruled) = (Some(Arc::clone(current)), Ruled::default());
+    let (current, ruled) = (Some(Arc::clone(current)), HeaderRules::default());
     SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
 }

@@ -15,7 +15,7 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::encode::compress::Pool;
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
-use crate::live::DictionaryWish;
+use crate::live::DictionaryMiss;
 use crate::site::fingerprint;
 
 /// Misses that are handled together: a browser comes with several, and each version is loaded again once.
@@ -64,10 +64,10 @@ impl Dictionaries {
     /// and `improve` of every delta that may be better.
     pub(crate) async fn fulfil(
         self: Arc<Self>,
-        mut wishes: mpsc::Receiver<DictionaryWish>,
+        mut wishes: mpsc::Receiver<DictionaryMiss>,
         pool: Arc<Pool>,
         remade: broadcast::Sender<VersionId>,
-        improve: impl Fn(DictionaryWish) + Send,
+        improve: impl Fn(DictionaryMiss) + Send,
     ) {
         let mut budget = Budget::new(self.limits.delta_wishes_per_minute_max);
         while let Some(first) = wishes.recv().await {
@@ -78,7 +78,7 @@ impl Dictionaries {
             {
                 together.push(wish);
             }
-            let mut got: BTreeMap<VersionId, Vec<DictionaryWish>> = BTreeMap::new();
+            let mut got: BTreeMap<VersionId, Vec<DictionaryMiss>> = BTreeMap::new();
             for wish in together {
                 if !budget.is_left(&wish.app) {
                     continue;
@@ -101,11 +101,11 @@ impl Dictionaries {
     /// whether there is one now that there was not before.
     pub(crate) async fn fulfil_one(
         &self,
-        wish: &DictionaryWish,
+        wish: &DictionaryMiss,
         pool: &Pool,
         may: &mut (dyn FnMut(&AppName) -> bool + Send),
     ) -> Result<bool, Error> {
-        let DictionaryWish { app, environment, version, blob, sha256 } = wish;
+        let DictionaryMiss { app, environment, version, blob, sha256 } = wish;
         let of_place = self.by_sha256(app, environment.as_ref(), version).await?;
         let Some(dictionary) = of_place.get(sha256).copied() else { return Ok(false) };
         if self.was_tried(*blob, dictionary) {
@@ -157,7 +157,7 @@ impl Dictionaries {
     }
 
     /// Makes a requested delta again at the best level. Returns whether it got better.
-    pub(crate) async fn improve_wish(&self, wish: &DictionaryWish, pool: &Pool) -> Result<bool, Error> {
+    pub(crate) async fn improve_wish(&self, wish: &DictionaryMiss, pool: &Pool) -> Result<bool, Error> {
         let of_place = self.by_sha256(&wish.app, wish.environment.as_ref(), &wish.version).await?;
         let Some(dictionary) = of_place.get(&wish.sha256).copied() else { return Ok(false) };
         Ok(self.improve_file(wish.blob, &BTreeSet::from([dictionary]), pool, None).await? > 0)

@@ -64,7 +64,7 @@ pub(super) fn leaves_body(fault: &str) -> bool {
 
 /// Data of one request for logs and metrics, noted as it becomes known.
 #[derive(Default)]
-pub(super) struct Told(
+pub(super) struct RequestOutcome(
     /// Boxed, since most requests have none of it, and are passed on from hand to hand with their
     /// answers.
     OnceCell<Box<Aside>>,
@@ -83,7 +83,7 @@ struct ToBackend {
     request_id: HeaderValue,
 }
 
-impl Told {
+impl RequestOutcome {
     /// A request begins its way to a backend.
     pub(super) fn begin(&self, ids: &Ids, pool: &Arc<Pool>) {
         let (pool, request_id) = (Arc::clone(pool), ids.request_id.clone());

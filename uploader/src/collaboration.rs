@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::args::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 use crate::client::Edge;
 use crate::context::Context;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
 use crate::progress::Style;
 use crate::report::{Again, byte_text, counted};
 
@@ -30,11 +30,11 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
     let style = context.output.style;
     match command {
         AliasCommand::Set { name, id, dry_run: true, .. } => {
-            let foreseen = foresee::alias(&edge, &alias_name(context, name), Some(id)).await?;
+            let foreseen = dry_run::alias(&edge, &alias_name(context, name), Some(id)).await?;
             context.output.write(&foreseen, || foreseen.lines(style));
         }
         AliasCommand::Delete { name, dry_run: true } => {
-            let foreseen = foresee::alias(&edge, &alias_name(context, name), None).await?;
+            let foreseen = dry_run::alias(&edge, &alias_name(context, name), None).await?;
             context.output.write(&foreseen, || foreseen.lines(style));
         }
         AliasCommand::Set { name, id, expires, dry_run: false } => {
@@ -176,7 +176,7 @@ pub(crate) async fn unlock(context: &Context, args: &UnlockArgs) -> Result<(), F
 
 fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
     let style = context.output.style;
-    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), foresee::nothing_changed(style)];
+    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), dry_run::nothing_changed(style)];
     context.output.write(value, lines);
 }
 

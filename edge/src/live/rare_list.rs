@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 /// The list. A thread that sees what was done after a change sees the change.
-pub(super) struct Seldom<T> {
+pub(super) struct RareList<T> {
     list: ArcSwap<Vec<T>>,
     /// Whether there may be something in it: set before there is, and taken back after.
     has_any: AtomicBool,
     changing: Mutex<()>,
 }
 
-impl<T> Default for Seldom<T> {
+impl<T> Default for RareList<T> {
     fn default() -> Self {
         Self { list: ArcSwap::default(), has_any: AtomicBool::new(false), changing: Mutex::default() }
     }
 }
 
-impl<T> Seldom<T> {
+impl<T> RareList<T> {
     /// Passes the list to `look`, which must not wait.
     pub(super) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
         match self.has_any.load(Ordering::Acquire) {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_list_is_seen_as_it_was_left() {
-        let list = Seldom::default();
+        let list = RareList::default();
         assert!(list.with(<[u32]>::is_empty));
         list.change(|before| [before, &[1, 2]].concat());
         list.change(|before| [before, &[3]].concat());
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn changes_of_several_threads_are_all_made() {
-        let list = Seldom::default();
+        let list = RareList::default();
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let list = &list;

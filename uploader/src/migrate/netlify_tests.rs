@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, headers, notes, rules, written};
 use super::*;
-use crate::moving::moved::Kind;
+use crate::migrate::moved::Kind;
 
 fn moved(text: &str) -> Moved {
     read(Some(text), &NOTHING).unwrap()

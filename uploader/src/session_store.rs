@@ -5,8 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::credential::Session;
 use crate::dotenv;
-use crate::pass::Session;
 use crate::settings::{EdgeAccess, LoginAccess};
 
 /// Most bytes of such a file.

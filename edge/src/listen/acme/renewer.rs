@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Acme;
 use super::failure::Failure;
-use super::order::{Wish, obtain};
+use super::order::{OrderRequest, obtain};
 use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
 use super::store::{Held, HeldByName};
 use crate::telemetry;
@@ -331,7 +331,7 @@ pub(super) async fn order(
     if !serves(name) {
         return Err(Failure::dropped());
     }
-    let wish = Wish { name, ways, replaces };
+    let wish = OrderRequest { name, ways, replaces };
     let pem = obtain(&account, &acme.challenges, wish).await.map_err(|failure| failure.about(name))?;
     let (store, owned) = (Arc::clone(&acme.store), name.to_owned());
     let replaced = acme.held.load().get(name).map(|held| held.life);

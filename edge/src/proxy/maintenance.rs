@@ -13,9 +13,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
+use super::dns::{Names, Said};
 use super::health;
 use super::membership::{self, Known};
-use super::names::{Names, Said};
 use super::pool::Pool;
 use super::registry::Registry;
 

@@ -13,11 +13,11 @@ use serde_json::json;
 use crate::args::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 use crate::client::Edge;
 use crate::context::Context;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
+use crate::maintenance;
 use crate::report::{byte_text, counted, time_text};
 use crate::terminal::escaped;
-use crate::upkeep;
 
 /// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
 const TOLD_MAX: usize = 50;
@@ -98,7 +98,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
                 let way_back = "`--undo` takes it back, and a push of the same content does not";
                 confirm(path, &what, way_back, MEANT, is_meant, context.output.is_json).await?;
             }
-            upkeep::withdraw(context, &edge, path, args.dry_run).await
+            maintenance::withdraw(context, &edge, path, args.dry_run).await
         }
         Target::Version(id) => {
             if !args.dry_run {
@@ -178,7 +178,7 @@ async fn delete_place(
         if report.dry_run {
             let style = context.output.style;
             let would = format!("  {}  {}", style.dim("would   "), foreseen_text(&report));
-            return vec![would, foresee::nothing_changed(style)];
+            return vec![would, dry_run::nothing_changed(style)];
         }
         let name = match &report.environment {
             Some(environment) => format!("The environment {environment} of the app {}", report.app),
@@ -237,7 +237,7 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
     if args.dry_run {
         // Of an app, every environment tells all places.
         let status = edge.status(&PlaceName::prod()).await?;
-        let version = foresee::find(edge, &status, id).await?;
+        let version = dry_run::find(edge, &status, id).await?;
         let users = status.places.iter().filter(|place| place.version == version);
         let users: Vec<String> = users.map(|place| place.name.to_string()).collect();
         if !users.is_empty() {
@@ -247,7 +247,7 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
             ));
         }
         let value = json!({ "dry_run": true, "app": status.app, "version": version, "would_delete": true });
-        upkeep::tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
+        maintenance::tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
         return Ok(());
     }
     let report = edge.delete_version(id, args.purge).await?;
@@ -293,7 +293,7 @@ fn thing_line(thing: &DeletedThing) -> String {
 async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<(), Failure> {
     let edge = target.edge(context)?;
     let request = match target {
-        Target::Path(path) => return upkeep::restore(context, &edge, path, dry_run).await,
+        Target::Path(path) => return maintenance::restore(context, &edge, path, dry_run).await,
         Target::App(_) => UndeleteRequest::default(),
         Target::Environment(name) => UndeleteRequest { environment: Some(name.clone()), version: None },
         Target::Version(id) => UndeleteRequest { environment: None, version: Some(id.to_string()) },
@@ -310,7 +310,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
                 .hint("`devanture undelete` lists what can be restored"));
         };
         let value = json!({ "dry_run": true, "app": edge.app(), "would_undelete": thing });
-        upkeep::tell_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
+        maintenance::tell_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
         return Ok(());
     }
     let report = edge.undelete(&request).await?;
@@ -338,7 +338,7 @@ pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> 
     context.output.write(&report, || {
         let mut lines = collect_lines(&report);
         if report.dry_run {
-            lines.push(foresee::nothing_changed(style));
+            lines.push(dry_run::nothing_changed(style));
         }
         lines
     });

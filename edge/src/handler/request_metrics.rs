@@ -18,7 +18,7 @@ use super::authority::authority;
 use super::body::{Body, Error};
 use super::decide::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
-use super::told::{self, CLIENT_IS_GONE, Told};
+use super::request_outcome::{self, CLIENT_IS_GONE, RequestOutcome};
 use super::{Began, protocol};
 use crate::engine::{Fields, Outcome, RequestHead, ResponseBody};
 use crate::live::Current;
@@ -66,7 +66,7 @@ pub(super) struct Measurement {
     answerer: Answerer,
     /// Apart, since it may be off.
     log: Option<Box<(AccessLog, Box<LogLine>)>>,
-    told: Told,
+    told: RequestOutcome,
     /// Bytes of the answer's body that were sent.
     bytes: u64,
     stage: Stage,
@@ -80,7 +80,7 @@ pub(super) struct Measurement {
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     /// It has no answer yet.
-    Asked,
+    SiteRequest,
     /// An answer of this status is being sent, of which nothing is left to send if it `is_whole`.
     Answered { status: StatusCode, is_whole: bool },
     /// It was counted.
@@ -102,16 +102,16 @@ impl Measurement {
             began,
             answerer: Answerer::Nothing,
             log,
-            told: Told::default(),
+            told: RequestOutcome::default(),
             bytes: 0,
-            stage: Stage::Asked,
+            stage: Stage::SiteRequest,
             paused: false,
             is_head: *request.method == Method::HEAD,
         }
     }
 
     /// Where to note what becomes known of the request.
-    pub(super) fn told(&self) -> &Told {
+    pub(super) fn told(&self) -> &RequestOutcome {
         &self.told
     }
 
@@ -152,7 +152,7 @@ impl Measurement {
     /// Counts and logs it, unless it was; it ended at `now`.
     fn end(&mut self, now: impl FnOnce() -> Instant) {
         let status = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Asked => told::client_gone(),
+            Stage::SiteRequest => request_outcome::client_gone(),
             Stage::Answered { status, .. } => status,
             Stage::Over => return,
         };
@@ -207,7 +207,7 @@ impl Drop for Measurement {
         match self.stage {
             Stage::Over => return,
             Stage::Answered { is_whole, .. } if is_whole || self.is_head => {}
-            Stage::Asked | Stage::Answered { .. } => self.told.fail(CLIENT_IS_GONE),
+            Stage::SiteRequest | Stage::Answered { .. } => self.told.fail(CLIENT_IS_GONE),
         }
         self.end(Instant::now);
     }

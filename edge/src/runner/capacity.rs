@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::Shared;
 use super::error::Error;
 use super::group::{Fate, Group, Inner};
-use super::slot::Slot;
+use super::instance_handle::Slot;
 use super::supervise::LOOK;
 
 /// Longest wait for the capacity of ending instances.

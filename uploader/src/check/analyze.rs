@@ -23,7 +23,7 @@ use super::links::{Fragment, Looker, Places};
 use super::names::{self, OfFile};
 use super::secrets;
 use crate::exit::Failure;
-use crate::walk::{FoundFile, Scan};
+use crate::scan::{FoundFile, Scan};
 
 /// Largest file that is looked into.
 pub(crate) const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::args::{AuditArgs, TokenCommand};
 use crate::client::{self, ANSWER_TIME_MAX, Link, Refusal};
 use crate::context::Context;
+use crate::credential::{Login, Pass};
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
-use crate::pass::{Login, Pass};
 use crate::progress::Style;
 use crate::report::{counted, time_text};
 use crate::settings::Source;
@@ -186,7 +186,7 @@ fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String 
 fn tell_foreseen(context: &Context, wanted: &serde_json::Value, text: &str) {
     let style = context.output.style;
     let value = json!({ "dry_run": true, "wanted": wanted });
-    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), foresee::nothing_changed(style)];
+    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), dry_run::nothing_changed(style)];
     context.output.write(&value, lines);
 }
 

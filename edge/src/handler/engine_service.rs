@@ -15,8 +15,8 @@ use http_body_util::Empty;
 use super::authority::{LastHost, SameHost};
 use super::body::Body;
 use super::decide::{Decision, Head, Seen, decide_together};
-use super::measure::Measurement;
 use super::refused::Refused;
+use super::request_metrics::Measurement;
 use super::respond::{self, Ready};
 use super::{Handler, error_page};
 use crate::engine::{
@@ -26,7 +26,7 @@ use crate::live::Live;
 use crate::proxy::Chain;
 
 /// Answers the requests of one connection.
-pub struct Lane {
+pub struct EngineService {
     handler: Rc<Handler>,
     peer: IpAddr,
     covers: Rc<dyn Fn(&str) -> bool>,
@@ -41,7 +41,7 @@ struct LastAsked {
     seen: Seen,
 }
 
-impl Lane {
+impl EngineService {
     /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good
     /// for a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
@@ -114,7 +114,7 @@ fn ready(decision: &Decision) -> Option<Ready<'_>> {
     }
 }
 
-impl Service for Lane {
+impl Service for EngineService {
     type Outcome = Counted;
 
     fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
@@ -135,7 +135,7 @@ impl Service for Lane {
         put
     }
 
-    fn let_go(&self) {
+    fn end_of_batch(&self) {
         if let Some(mut asked) = self.asked.take() {
             asked.seen = Seen::Nothing;
             self.asked.set(Some(asked));

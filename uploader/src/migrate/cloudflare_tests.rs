@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, notes, written};
 use super::*;
-use crate::moving::moved::Kind;
+use crate::migrate::moved::Kind;
 
 fn moved(file: &str, text: &str) -> Moved {
     read(Some((file, text)), &NOTHING).unwrap()

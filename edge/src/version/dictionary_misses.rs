@@ -24,7 +24,7 @@ const MINUTE_BITS: u64 = 0xffff;
 
 /// A browser asked for a file and has a dictionary that there is no delta with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DictionaryWish {
+pub struct DictionaryMiss {
     /// The app.
     pub app: AppName,
     /// The environment that answered; `None` for a preview.
@@ -39,10 +39,10 @@ pub struct DictionaryWish {
 
 /// Reports misses without waiting. Cheap to clone, one for each thread.
 #[derive(Clone, Default)]
-pub struct Wishes(Option<Arc<Telling>>);
+pub struct DictionaryMisses(Option<Arc<Telling>>);
 
 struct Telling {
-    sender: mpsc::Sender<DictionaryWish>,
+    sender: mpsc::Sender<DictionaryMiss>,
     hasher: RandomState,
     /// The last miss of each slot: of a hash of it what the minute leaves, and the minute.
     remembered: Vec<AtomicU64>,
@@ -71,7 +71,7 @@ impl Telling {
     }
 }
 
-impl Wishes {
+impl DictionaryMisses {
     /// Tells nobody.
     #[must_use]
     pub const fn off() -> Self {
@@ -80,7 +80,7 @@ impl Wishes {
 
     /// Both ends of the channel, through which one app reports `of_app_max` misses a minute while many wait.
     #[must_use]
-    pub fn channel(of_app_max: u64) -> (Self, mpsc::Receiver<DictionaryWish>) {
+    pub fn channel(of_app_max: u64) -> (Self, mpsc::Receiver<DictionaryMiss>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let remembered = std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect();
         let counted = std::iter::repeat_with(AtomicU64::default).take(COUNTED).collect();
@@ -89,11 +89,11 @@ impl Wishes {
     }
 
     /// Reports a miss, unless it was reported within this minute or too many wait.
-    pub fn tell(&self, wish: DictionaryWish) {
+    pub fn tell(&self, wish: DictionaryMiss) {
         self.tell_at(wish, telemetry::now_ms());
     }
 
-    fn tell_at(&self, wish: DictionaryWish, now_ms: u64) {
+    fn tell_at(&self, wish: DictionaryMiss, now_ms: u64) {
         let Some(telling) = &self.0 else { return };
         let hash = telling.hasher.hash_one(&wish);
         let place = usize::try_from(hash % REMEMBERED as u64).unwrap_or(0);
@@ -112,15 +112,15 @@ impl Wishes {
 mod tests {
     use super::*;
 
-    fn wish(number: u8) -> DictionaryWish {
+    fn wish(number: u8) -> DictionaryMiss {
         let (blob, sha256) = (Digest::of(b""), Sha256::from([number; 32]));
         let environment = Some(PlaceName::prod());
-        DictionaryWish { app: "shop".parse().unwrap(), environment, version: VersionId::of(b""), blob, sha256 }
+        DictionaryMiss { app: "shop".parse().unwrap(), environment, version: VersionId::of(b""), blob, sha256 }
     }
 
     #[test]
     fn a_wish_is_told_once_a_minute() {
-        let (wishes, mut told) = Wishes::channel(60);
+        let (wishes, mut told) = DictionaryMisses::channel(60);
         for now_ms in [0, 1, 59_999, 60_000, 60_001] {
             wishes.tell_at(wish(1), now_ms);
         }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn one_app_leaves_room_for_the_wishes_of_others() {
-        let (wishes, told) = Wishes::channel(100);
+        let (wishes, told) = DictionaryMisses::channel(100);
         for number in 0..=255 {
             wishes.tell_at(wish(number), 0);
         }
@@ -139,26 +139,26 @@ mod tests {
         assert_eq!(told.len(), BUSY + 101);
         // Of several others, since one may share its place.
         for number in 0..8 {
-            wishes.tell_at(DictionaryWish { app: format!("other-{number}").parse().unwrap(), ..wish(0) }, 60_000);
+            wishes.tell_at(DictionaryMiss { app: format!("other-{number}").parse().unwrap(), ..wish(0) }, 60_000);
         }
         assert!(told.len() > BUSY + 101);
     }
 
     #[test]
     fn what_nobody_waits_behind_costs_an_app_nothing_of_its_share() {
-        let (wishes, mut told) = Wishes::channel(1);
+        let (wishes, mut told) = DictionaryMisses::channel(1);
         for number in 0..=255 {
             wishes.tell_at(wish(number), 0);
             assert_eq!(told.try_recv().unwrap(), wish(number));
         }
-        let (wishes, told) = Wishes::channel(0);
+        let (wishes, told) = DictionaryMisses::channel(0);
         wishes.tell_at(wish(1), 0);
         assert_eq!(told.len(), 0);
     }
 
     #[test]
     fn more_wishes_than_may_wait_are_left_out_and_nobody_waits() {
-        let (wishes, told) = Wishes::channel(60);
+        let (wishes, told) = DictionaryMisses::channel(60);
         for minute in 0..8 {
             for number in 0..=255 {
                 wishes.tell_at(wish(number), minute * MINUTE_MS);
@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(told.len(), WAITING_MAX);
         drop(told);
         wishes.tell(wish(1));
-        Wishes::off().tell(wish(1));
+        DictionaryMisses::off().tell(wish(1));
     }
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::args::{PauseArgs, ResumeArgs};
 use crate::client::Edge;
 use crate::context::Context;
+use crate::dry_run;
 use crate::exit::Failure;
-use crate::foresee;
 use crate::report::Again;
 
 /// `pause`.
@@ -119,7 +119,7 @@ fn foreseen_of(status: &Status, would_change: bool) -> serde_json::Value {
 
 pub(crate) fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
     let style = context.output.style;
-    let line = || vec![style.line("would", text), foresee::nothing_changed(style)];
+    let line = || vec![style.line("would", text), dry_run::nothing_changed(style)];
     context.output.write(value, line);
 }
 

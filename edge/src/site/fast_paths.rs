@@ -12,9 +12,9 @@ use super::target::{Target, normalise};
 /// Paths that are normal as they stand and are neither redirected nor missing, each with its file: what
 /// [`normalise`] and [`resolve`] say of most requests, found by one look.
 #[derive(Debug, Default)]
-pub struct StraightPaths(HashMap<Box<str>, u32, foldhash::fast::RandomState>);
+pub struct FastPaths(HashMap<Box<str>, u32, foldhash::fast::RandomState>);
 
-impl StraightPaths {
+impl FastPaths {
     /// Those that lead to the files at `paths`, which are those of `index`.
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p BundlePath>, index: &PathIndex, handling: HtmlHandling) -> Self {
         let straight = |path: String| match (normalise(&path, path.len()), resolve(index, handling, &path)) {
@@ -32,7 +32,7 @@ impl StraightPaths {
     }
 }
 
-impl HeapBytes for StraightPaths {
+impl HeapBytes for FastPaths {
     fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
     }
@@ -66,7 +66,7 @@ mod tests {
         let paths: Vec<BundlePath> =
             ["index.html", "docs/index.html", "\u{fc}.js"].map(|path| path.parse().unwrap()).into();
         let index = PathIndex::new(&paths);
-        let straight = StraightPaths::new(&paths, &index, HtmlHandling::AutoTrailingSlash);
+        let straight = FastPaths::new(&paths, &index, HtmlHandling::AutoTrailingSlash);
         for (path, file) in [("/", Some(0)), ("/docs/", Some(1)), ("/docs", None), ("/docs/index.html", None)] {
             assert_eq!(straight.file(path), file, "{path}");
         }
@@ -84,7 +84,7 @@ mod tests {
             let paths: Vec<BundlePath> = paths.iter().map(|path| path.parse().unwrap()).collect();
             let index = PathIndex::new(&paths);
             for handling in WAYS {
-                let straight = StraightPaths::new(&paths, &index, handling);
+                let straight = FastPaths::new(&paths, &index, handling);
                 let own = paths.iter().flat_map(|path| addresses(path.as_str()));
                 for path in own.chain([asked.clone()]) {
                     // A path that names no file takes more to decide.
