@@ -136,7 +136,7 @@ pub struct PurgeReport {
     /// Versions whose manifests cannot be read: while there are any, no file is removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<VersionId>,
-    /// What could not be removed yet; `None` where nothing of it is left but what others refer to.
+    /// What could not be removed yet; `None` if nothing of it is left but what others refer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remains: Option<PurgeRemains>,
 }

@@ -18,7 +18,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The folder of both programs; none where only this package was built.
+/// The folder of both programs; `None` if only this package was built.
 fn programs() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_BIN_EXE_devanture-edge")).parent().unwrap();
     if folder.join("devanture").is_file() {

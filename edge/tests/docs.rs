@@ -190,7 +190,7 @@ fn every_status_of_the_edges_own_is_in_the_documents() {
     let document = read("docs/http.md");
     let (_, table) = document.split_once("## Statuses of the edge's own").unwrap();
     for status in statuses {
-        assert!(table.contains(&format!("\n| {status} | ")), "docs/http.md does not tell of {status}");
+        assert!(table.contains(&format!("\n| {status} | ")), "docs/http.md does not have {status}");
     }
 }
 
@@ -244,7 +244,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
 fn every_code_of_a_check_is_in_the_documents() {
     let document = read("docs/checking.md");
     for code in devanture_config::site_toml::check::CODES {
-        assert!(document.contains(&format!("\n| `{code}` | ")), "docs/checking.md does not tell of {code}");
+        assert!(document.contains(&format!("\n| `{code}` | ")), "docs/checking.md does not have {code}");
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `boundary` holds the files of a project in their folder, and `beneath` opens them; `scan`, `hash` and `bundle` make
-//! a manifest of a folder; `client`, `deploy`, `credential`, `sse` and `trust` speak with the edge, and `session_store` keeps a
-//! login; `push`, `commands`, `history`, `hostnames`, `instances`, `retention`, `logs`, `collaboration`, `maintenance`, `upstreams` and
-//! `access` are the commands, `dry_run` is their `--dry-run`, and `migrate` is `init --from`; `check` looks at what would
-//! be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`, `step_output` and
-//! `report` tell about them through `terminal`, `exit` is how they fail, and `suggest` what may have been meant.
+//! a manifest of a folder; `client`, `deploy`, `credential`, `sse` and `trust` speak with the edge, and `session_store`
+//! keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `retention`, `logs`, `collaboration`,
+//! `maintenance`, `upstreams` and `access` are the commands, `dry_run` is their `--dry-run`, and `migrate` is `init
+//! --from`; `check` looks at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this
+//! machine; `progress`, `step_output` and `report` tell about them through `terminal`, `exit` is how they fail, and
+//! `suggest` what may have been meant.
 
 mod access;
 mod archive;
@@ -146,7 +147,7 @@ async fn carry_out(
         };
     }
     if let Command::Check(args) = command {
-        // It tells of mistakes in `devanture.toml` in the form that is wanted.
+        // It reports mistakes in `devanture.toml` in the requested form.
         return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
     if let Command::Dev(args) = command {
@@ -154,7 +155,7 @@ async fn carry_out(
         return Box::pin(dev::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
     // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
-    // apps is none where no app is meant.
+    // apps is not one if no app is meant.
     let read = match command {
         Command::Init(_) => Ok(()),
         _ if command.is_of_the_edge() && !context.project.site.apps.is_empty() => Ok(()),

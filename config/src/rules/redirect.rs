@@ -23,7 +23,7 @@ pub struct Redirect {
     pub at: At,
     /// The paths.
     pub from: Pattern,
-    /// What the query must be; nothing where any will do. Where something is said, the query must hold exactly these.
+    /// The required parameters of the query; empty if any query will do. Otherwise the query must hold exactly these.
     pub query: Box<[QueryRule]>,
     /// Where to.
     pub to: Target,

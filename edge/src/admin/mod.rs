@@ -270,7 +270,7 @@ impl Admin {
     /// The metrics of the whole edge, which only a token for the whole edge may read.
     fn all_metrics(&self, actor: &Actor) -> Result<Response<Body>, Error> {
         if actor.app.is_some() || actor.environment.is_some() {
-            let detail = "The metrics tell of everything; this token is for one app or environment.";
+            let detail = "The metrics cover everything; this token is for one app or environment.";
             return Err(Problem::new(Code::Forbidden, detail).into());
         }
         let publisher = &self.publisher;

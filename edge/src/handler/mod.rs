@@ -2,8 +2,8 @@
 //!
 //! [`decide`] is synchronous, does no I/O and is independent of what carries its decision out. [`Handler::handle`] does
 //! it in a future: (1) who is asked, (2) decide, (3) load a preview that is not loaded yet and decide again, (4) answer
-//! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`EngineService`] does the
-//! same at once for all that needs no waiting.
+//! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`EngineService`]
+//! does the same at once for all that needs no waiting.
 
 mod authority;
 mod body;

@@ -14,7 +14,7 @@ use crate::catalog::scan::Scan;
 pub(crate) struct Earlier {
     /// The version.
     pub(crate) version: VersionId,
-    /// The entry that the next rollback starts from; none where the version was never live here.
+    /// The entry that the next rollback starts from; `None` if the version was never live here.
     pub(crate) position: Option<String>,
     /// What is live before it.
     pub(crate) from: VersionId,

@@ -5,7 +5,7 @@ use crate::catalog;
 /// Most attempts of a change.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Calls `attempt` until it returns something. It reads its records each time and returns nothing where one of them
+/// Calls `attempt` until it returns something. It reads its records each time and returns `None` if one of them
 /// had changed when it committed.
 ///
 /// # Errors

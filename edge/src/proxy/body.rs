@@ -498,7 +498,7 @@ impl ResponseBody for ProxyBody {
     fn held_bytes(&self) -> usize {
         match (&self.answer, &self.exchange) {
             (Some(Answer::Http1(_)), Some(exchange)) => exchange.connection.held_bytes(),
-            // What hyper has of it cannot be seen: the window, or nothing where it gave all that it had.
+            // The part that hyper has is unknown: the window, or nothing if it gave all that it had.
             (Some(Answer::Http2(incoming)), _) if !self.is_drained => {
                 let left = incoming.size_hint().upper().unwrap_or(u64::MAX);
                 usize::try_from(left.min(STREAM_WINDOW_BYTES.into())).unwrap_or(0)

@@ -1,9 +1,9 @@
 //! Forwards requests to backends: pools of them, any method, bodies streamed both ways, upgrades.
 //!
 //! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
-//! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or make one
-//! (`idle_pool`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for the answer's
-//! head, and hand back its body as a stream (`body`) or, for an upgrade, a tunnel (`upgrade`).
+//! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or
+//! make one (`idle_pool`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for
+//! the answer's head, and hand back its body as a stream (`body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
 //! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`.

@@ -123,7 +123,7 @@ impl Question {
         }
     }
 
-    /// Checks whether an instance has started. A socket that listens proves nothing where a master opens it before its
+    /// Checks whether an instance has started. A listening socket proves nothing if a master opens it before its
     /// workers have loaded the application, so without a path it must answer, and do so again a while later.
     async fn check_start(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
         if let Some(path) = &self.path {

@@ -63,7 +63,7 @@ impl Setup {
         self
     }
 
-    /// Starts all of it; there is nothing where the authority is not installed.
+    /// Starts all of it; `None` if the authority is not installed.
     pub(crate) async fn start(self) -> Option<World> {
         if !is_installed() {
             return None;

@@ -10,7 +10,7 @@ on_each_engine! {
     curl_revalidates_by_tag_and_by_date
 }
 
-/// Runs curl, and gives what it wrote to stdout; nothing where it is not on this machine.
+/// Runs curl, and returns its stdout; `None` if it is not installed.
 async fn curl(edge: &RunningEdge, arguments: &[&str]) -> Option<Vec<u8>> {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(edge.ca());

@@ -1,6 +1,5 @@
-//! Where HTTP/1.1 is otherwise than the standard has it, as it is today: hyper decides these before anybody is asked,
-//! and has no setting for them. None lets a backend see another message than the edge did. An engine of the edge's own is
-//! to mend them.
+//! Known deviations from the standard of HTTP/1.1: hyper decides these before any service is called, and has no setting
+//! for them. None lets a backend see another message than the edge did. An engine of the edge's own is to fix them.
 
 use crate::http1::{Case, REST, hold, over_tls, shop};
 use crate::support::on_each_engine;
@@ -66,9 +65,9 @@ async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
 
 async fn a_line_feed_alone_in_trailers_is_not_refused() {
     let edge = shop().await;
-    // RFC 9112 §2.2: it may end a line, or be refused. hyper looks for the end of the section by CRLF, and for its lines by
-    // LF too: what stands between is read by nobody. A proxy that ends the section there, and sends requests of several
-    // clients on one connection, would miss an answer.
+    // RFC 9112 §2.2: it may end a line, or be refused. hyper looks for the end of the section by CRLF, and for its
+    // lines by LF too: what stands between is read by nobody. A proxy that ends the section there, and sends requests
+    // of several clients on one connection, would miss an answer.
     let head = "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     let next = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
     let found = over_tls(&edge, format!("{head}0\r\nX: y\n\r\n{next}{next}").as_bytes()).await;

@@ -37,7 +37,7 @@ const CONNECTIONS: usize = 8;
 const ENDLESS_BYTES: u64 = 1 << 30;
 const UPLOAD_BYTES: usize = 64 << 20;
 
-/// What a backend tells of a connection.
+/// A backend's view of a connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     /// A request has come, to this path.
@@ -48,7 +48,7 @@ enum Event {
     Closed(u64),
 }
 
-/// An edge before a backend that does as the path says, and tells of it.
+/// An edge before a backend that does as the path says, and reports it.
 struct Proxied {
     world: Arc<World>,
     events: UnboundedReceiver<Event>,

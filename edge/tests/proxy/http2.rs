@@ -1,5 +1,5 @@
-//! Backends that speak HTTP/2: many streams on one connection, gRPC's trailers, and every way in which one takes its word
-//! back.
+//! Backends that speak HTTP/2: many streams on one connection, gRPC's trailers, and every way in which one takes its
+//! word back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! An edge in a process of its own, and what the system tells of its memory.
+//! An edge in a process of its own, and its memory by the system's figures.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 

@@ -105,7 +105,7 @@ async fn scripts_at_the_same_time_lose_nothing() {
         let (edge, token, address) = (&edge, &scripts[number % 2], address(number));
         all.push(async move {
             let answer = put_with(edge, token, &address, "in").await;
-            // The answer tells of its own change, whatever others do.
+            // The answer has its own change, whatever others do.
             let report: UpstreamReport = answer.json();
             assert!(report.members.iter().any(|member| member.address.to_string() == address));
             if number % 3 == 0 {

@@ -162,7 +162,7 @@ mod tests {
             code: "broken-link",
             is_doubt,
             message: "nothing answers /100%\nx".to_owned(),
-            hint: Some("mend it".to_owned()),
+            hint: Some("fix it".to_owned()),
             target: Some("/x".to_owned()),
         }
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_finding_is_told_with_its_place() {
         let texts = lines(&[finding(3, 7, false), finding(3, 0, true), finding(0, 0, true)]);
-        assert_eq!(texts[0], "dist/a,b.html:3:7: broken-link: nothing answers /100%\nx (mend it)");
+        assert_eq!(texts[0], "dist/a,b.html:3:7: broken-link: nothing answers /100%\nx (fix it)");
         assert!(texts[1].starts_with("dist/a,b.html:3: doubt: broken-link: "));
         assert!(texts[2].starts_with("dist/a,b.html: doubt: "));
     }
@@ -191,9 +191,9 @@ mod tests {
             told,
             [
                 "::error file=web/dist/a%2Cb.html,line=3,col=7,title=devanture check%3A broken-link\
-                 ::nothing answers /100%25%0Ax (mend it)",
+                 ::nothing answers /100%25%0Ax (fix it)",
                 "::warning file=web/dist/a%2Cb.html,title=devanture check%3A broken-link\
-                 ::nothing answers /100%25%0Ax (mend it)",
+                 ::nothing answers /100%25%0Ax (fix it)",
             ]
         );
         let outside = annotations(&[finding(1, 0, false)], Path::new("/else"), Some(workspace));

@@ -159,7 +159,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     Some(Request { method, target, headers, body })
 }
 
-/// Writes a reply; nothing where the connection is to end.
+/// Writes a reply; `None` if the connection is to end.
 fn write_reply(stream: &mut impl Write, reply: &Reply) -> Option<()> {
     match reply {
         Reply::Whole(status, media_type, body) => {

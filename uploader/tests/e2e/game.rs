@@ -25,7 +25,7 @@ struct Project {
 }
 
 impl Project {
-    /// Copies what git has of it, and builds it; nothing where npm is missing.
+    /// Copies what git has of it, and builds it; `None` if npm is missing.
     #[track_caller]
     fn built() -> Option<Self> {
         if Command::new("npm").arg("--version").output().is_err() {

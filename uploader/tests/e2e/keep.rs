@@ -30,7 +30,7 @@ fn age(edge: &Edge) {
     ["blobs", "manifests"].iter().for_each(|kind| below(&edge.data_dir.join(kind)));
 }
 
-/// What a visitor gets; nothing where the name is nobody's, so that there is no certificate for it.
+/// The answer to a visitor; `None` if the name is nobody's, so that there is no certificate for it.
 async fn visit(edge: &Edge, host: &str) -> Option<(u16, String)> {
     let answer = edge.client(true).get(edge.url(host, "/")).send().await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.unwrap()))

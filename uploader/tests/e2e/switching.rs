@@ -81,7 +81,7 @@ async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize
     }
     let seen = [seen[0].load(Ordering::Relaxed), seen[1].load(Ordering::Relaxed)];
     assert!(seen[0] > 20 && seen[1] > 20, "{seen:?}");
-    assert!(edge.log().contains("\"status\":200"), "the access log tells of them");
+    assert!(edge.log().contains("\"status\":200"), "the access log has them");
 }
 
 /// Every `/assets/…` that a text names.

@@ -79,7 +79,7 @@ impl Drop for Process {
 /// An open page, with cookies and a cache of its own.
 pub(crate) struct Page {
     client: Client,
-    /// None where it is that of the profile.
+    /// `None` if it is that of the profile.
     context: Option<String>,
     session: String,
     watched: Arc<Watched>,

@@ -1,5 +1,5 @@
-//! Sends a fixed recording of requests through the connections of the engine, without sockets, TLS and clocks, so that the
-//! instructions which that takes can be counted: `replay CASE REQUESTS`. `replay` alone names the cases. Those with
+//! Sends a fixed recording of requests through the connections of the engine, without sockets, TLS and clocks, so that
+//! the instructions which that takes can be counted: `replay CASE REQUESTS`. `replay` alone names the cases. Those with
 //! `served` are answered by the edge's own handler from a version that was loaded, all others by a stand-in.
 //!
 //! `tools/check-instructions` runs it under valgrind, with some requests and with twice as many: the difference is what

@@ -13,7 +13,7 @@ const FIRST_DYNAMIC: usize = 62;
 pub(crate) struct Client {
     /// Its SETTINGS, as numbers and values.
     pub(crate) settings: &'static [(u8, u32)],
-    /// What it adds to the window of the connection at the start; nothing where it stays as it is.
+    /// What it adds to the window of the connection at the start; `None` if it stays as it is.
     pub(crate) window: u32,
     /// The fields of its requests, behind the path.
     pub(crate) fields: &'static [(&'static str, &'static str)],

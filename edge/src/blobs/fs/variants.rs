@@ -66,7 +66,7 @@ impl Folder {
         Ok(self.present(blob, listed)?.into_values().collect())
     }
 
-    /// The lines of a blob's index, none where there is no index or it cannot be understood.
+    /// The lines of a blob's index; none if there is no index or it cannot be parsed.
     pub(super) fn read_index(&self, blob: Digest) -> Result<BTreeMap<Form, VariantInfo>, Error> {
         read_lines(&self.index_path(blob), index::INDEX_BYTES_MAX, index::parse)
     }

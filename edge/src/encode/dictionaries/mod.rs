@@ -264,7 +264,7 @@ impl Dictionaries {
         Ok(sides)
     }
 
-    /// What anyone may read of a version, of files with the content `only` alone where that is said. Nothing where
+    /// Public files of a version, if given only those with the content `only`. `None` if
     /// there was no time to find out.
     async fn public<'m>(
         &self,

@@ -104,7 +104,8 @@ fn shop() -> AppName {
     "shop".parse().unwrap()
 }
 
-/// A script of a seed that shares most of itself with every other release of that seed, and that compresses badly alone.
+/// A script of a seed that shares most of itself with every other release of that seed, and that compresses badly
+/// alone.
 fn script(seed: u64, release: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = format!("const release = {release};\n");

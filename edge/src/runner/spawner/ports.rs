@@ -12,7 +12,7 @@ const PLACES: [&str; 5] = [
     "00000000000000000000000001000000",
 ];
 
-/// The user that owns the TCP socket which listens on `port` of the loopback address or of all addresses. Nothing where
+/// The user that owns the TCP socket which listens on `port` of the loopback address or of all addresses. `None` if
 /// none listens. Reads files of `/proc` each time that it is asked.
 #[must_use]
 pub fn listener_uid(port: u16) -> Option<u32> {

@@ -140,7 +140,7 @@ impl Tree {
         Self { nodes: nodes.into(), edges: edges.into(), texts: texts.into(), numbers: numbers.into() }
     }
 
-    /// `rest` is what follows the segments that led to the node, without the slash before it; nothing where the path
+    /// `rest` is what follows the segments that led to the node, without the slash before it; `None` if the path
     /// ended.
     fn visit(&self, at: u32, rest: Option<&str>, found: &mut dyn FnMut(u32)) {
         let Some(node) = super::at(&self.nodes, at) else { return };

@@ -42,7 +42,8 @@ fn file() -> Bytes {
     std::iter::successors(Some(9_u64), next).map(|state| state.to_be_bytes()[3]).take(FILE_BYTES).collect()
 }
 
-/// An edge in a process of its own that reads its file from the disk for each answer, and a backend that sends the same.
+/// An edge in a process of its own that reads its file from the disk for each answer, and a backend that sends the
+/// same.
 async fn world(setup: Setup) -> (RunningEdge, Bytes) {
     let file = file();
     let backend = backend(file.clone()).await;
@@ -92,7 +93,7 @@ fn request(stream: u32, path: &str) -> Vec<u8> {
 /// A connection of HTTP/2 whose streams have windows of so many bytes.
 struct Client {
     stream: TlsStream<TcpStream>,
-    /// Bytes of each stream that came; none where it was reset.
+    /// Bytes of each stream that came; `None` if it was reset.
     came: BTreeMap<u32, Option<usize>>,
     unread: Vec<u8>,
 }

@@ -34,13 +34,13 @@ async fn bytes_that_changed_after_the_check_are_not_given_and_all_others_are() {
     assert_eq!(file.read_at(0, 65_536).unwrap(), bytes[..65_536]);
     assert_eq!(file.read_at(131_100, 1_000_000).unwrap(), bytes[131_100..]);
     assert!(file.read_at(0, 65_537).is_err());
-    // It was set aside: nobody opens it again, and a put mends it.
+    // It was set aside: nobody opens it again, and a put repairs it.
     assert!(matches!(harness.store.open(key).await, Err(Error::Missing(_))));
     assert_eq!(std::fs::read_dir(harness.data.path().join("quarantine")).unwrap().count(), 1);
     harness.store.put(key, bytes.clone().into()).await.unwrap();
-    let mended = harness.store.open(key).await.unwrap();
-    assert!(!mended.is_damaged());
-    assert_eq!(mended.read_at(60_000, 20_000).unwrap(), bytes[60_000..80_000]);
+    let repaired = harness.store.open(key).await.unwrap();
+    assert!(!repaired.is_damaged());
+    assert_eq!(repaired.read_at(60_000, 20_000).unwrap(), bytes[60_000..80_000]);
 }
 
 #[tokio::test]
