@@ -20,7 +20,9 @@ use devanture_edge::catalog::instances::{ScaleRecord, UidRecord, scale_key, uid_
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use devanture_edge::live::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
 use devanture_edge::proxy::address::Policy;
-use devanture_edge::proxy::{Arrival, Client, ClientSettings, Following, Ids, Registry, RegistrySettings, Way, tls};
+use devanture_edge::proxy::{
+    Arrival, Client, ClientSettings, CompiledRoute, Following, Ids, Registry, RegistrySettings, tls,
+};
 use devanture_edge::runner::{Error, Held, Parts, Runner, Variables, Wanted};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};
@@ -423,7 +425,7 @@ async fn forward(
     let version = &current.version;
     let number = version.upstreams.iter().position(|upstream| upstream.name == SERVER_UPSTREAM).unwrap();
     let pool = registry.pool_of(version, number, current.settings.load().revision).unwrap();
-    let way = Way::plain(pool, None);
+    let way = CompiledRoute::plain(pool, None);
     let ids = Ids::of(request.headers(), false);
     let arrival =
         Arrival { host: "shop", client: Some(peer.ip()), ids: &ids, passing: None, proxies: &[], scheme: "https" };
