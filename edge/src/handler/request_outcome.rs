@@ -25,7 +25,7 @@ const STORE: &str = "store";
 /// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
 pub const FAULTS: [(&str, u16, &str); 21] = [
-    ("bad-answer", 502, "What the backend sent is no HTTP answer, or none that can be passed on."),
+    ("bad-answer", 502, "The backend sent no HTTP answer, or none that can be passed on."),
     (BAD_REQUEST, 400, "The request cannot be forwarded as it is, or its body is malformed."),
     ("busy", 503, "A limit is reached, of requests to this backend or of the system."),
     (

@@ -114,8 +114,8 @@ pub fn describe() {
         "Instances of backends, by app, environment, process and state: starting, healthy, unhealthy, waiting, crash-loop, warm, stopping."
     );
     describe_gauge!("devanture_instance_memory_bytes", "Memory of an instance, by app, environment and name.");
-    describe_gauge!("devanture_instance_memory_limit_bytes", "What it may have, by app, environment and name.");
-    describe_gauge!("devanture_persist_bytes", "What an environment keeps in `persist`, by app and environment.");
+    describe_gauge!("devanture_instance_memory_limit_bytes", "Its limit, by app, environment and name.");
+    describe_gauge!("devanture_persist_bytes", "Bytes that an environment keeps in `persist`, by app and environment.");
     describe_gauge!("devanture_persist_full", "1 where that is more than it may, by app and environment.");
     describe_gauge!("devanture_disk_free_bytes", "Free bytes of the disk of data_dir.");
     describe_gauge!(
