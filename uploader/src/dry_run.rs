@@ -237,8 +237,8 @@ pub(crate) async fn history(edge: &Edge, place: &PlaceName) -> Result<History, F
     edge.history(place, &[("limit", DEPLOYS_MAX)]).await
 }
 
-/// The settings that a rollback to `version` restores: those of its newest entry in `older`. None where it was never live
-/// there. All deploys are newest first.
+/// The settings that a rollback to `version` restores: those of its newest entry in `older`. `None` if it was never
+/// live there. All deploys are newest first.
 fn settings_of(deploys: &[Deploy], older: &[Deploy], version: VersionId) -> Option<ForeseenSettings> {
     let is_of_settings = |deploy: &&Deploy| is_live(deploy) || deploy.kind == DeployKind::Settings;
     let now = deploys.iter().find(is_of_settings)?.settings;
@@ -251,8 +251,8 @@ fn is_live(deploy: &Deploy) -> bool {
     deploy.outcome == Outcome::Live
 }
 
-/// The deploys in which `rollback ID` looks for `version`: all, but of the live version itself only those before another
-/// one was live.
+/// The deploys in which `rollback ID` looks for `version`: all, but of the live version itself only those before
+/// another one was live.
 fn before_another(deploys: &[Deploy], live: VersionId, version: VersionId) -> &[Deploy] {
     let is_other = |deploy: &Deploy| is_live(deploy) && deploy.version != live;
     let from = if version == live { deploys.iter().position(is_other).unwrap_or(deploys.len()) } else { 0 };
@@ -266,8 +266,8 @@ fn before_position(deploys: &[Deploy], position: usize) -> &[Deploy] {
     deploys.get(from..).unwrap_or_default()
 }
 
-/// The version that a rollback from `live` goes to, by `deploys`, newest first; `deleted` ones are passed over. Beside it
-/// stands the place of the live one among the deploys that went live, the oldest first.
+/// The version that a rollback from `live` goes to, by `deploys`, newest first; `deleted` ones are passed over. Beside
+/// it stands the place of the live one among the deploys that went live, the oldest first.
 ///
 /// Going back twice goes further back: a rollback stands, for the next one, where the deploy stands that it went back
 /// to. That place is not reported, so the deploys are gone through again, the oldest first.

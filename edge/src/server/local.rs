@@ -113,9 +113,9 @@ fn told(Error(problem): &Error) -> String {
     }
 }
 
-/// What is wrong with the stored state, a sentence for each: environments whose instances cannot start, as their secrets
-/// lack their key; and, while no edge runs, apps with names that `edge.toml` reserves. None where neither the running edge
-/// nor the catalog can be asked.
+/// Problems of the stored state, a sentence for each: environments whose instances cannot start, as their secrets
+/// lack their key; and, while no edge runs, apps with names that `edge.toml` reserves. Empty if neither the running
+/// edge nor the catalog can be asked.
 pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     let data_dir = super::data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
