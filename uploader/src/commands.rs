@@ -46,7 +46,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         let edge = context.edge()?;
         tell_foreseen(
             context,
-            &foresee::rollback(&edge, &context.place()?, args.id.as_ref(), args.with_settings).await?,
+            &dry_run::rollback(&edge, &context.place()?, args.id.as_ref(), args.with_settings).await?,
         );
         return Ok(());
     }

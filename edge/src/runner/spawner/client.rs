@@ -355,7 +355,7 @@ impl Keeper {
                 }
             }
             SpawnerCommand::EndUser { uid, reply } => {
-                self.begin_task(session, reply, |key| Order::EndUser { key, uid })
+                self.begin_task(session, reply, |key| Order::EndUser { key, uid });
             }
             SpawnerCommand::Task { uid, task, reply } => {
                 self.uids.insert(uid);
