@@ -204,7 +204,7 @@ async fn a_client_that_hangs_up_does_not_stop_the_watch() {
 
 #[tokio::test]
 async fn no_more_switches_are_watched_at_once_than_the_limit_says() {
-    let edge = Arc::new(edge().with_limit("watches_max", 1).with_app("shop", OLD).start().await);
+    let edge = Arc::new(edge().in_a_process().with_limit("watches_max", 1).with_app("shop", OLD).start().await);
     let other = Arc::clone(&edge);
     let first = tokio::spawn(async move { watched(&other, 60, "", NEW).await });
     until(is_new(&edge)).await;

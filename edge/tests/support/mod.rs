@@ -149,6 +149,8 @@ impl Setup {
     }
 
     /// Runs the program in a process of its own, which [`RunningEdge::process`] shows.
+    ///
+    /// Metrics are those of a process: a test that reads exact counts needs one that no other test counts in.
     pub(crate) fn in_a_process(mut self) -> Self {
         self.in_a_process = true;
         self

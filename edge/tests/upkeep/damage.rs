@@ -51,7 +51,7 @@ async fn codes<const N: usize>(edge: &RunningEdge, paths: [&str; N]) -> [u16; N]
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_or_missing_file_costs_its_own_path_alone_until_it_is_back() {
-    let edge = edge().start().await;
+    let edge = edge().in_a_process().start().await;
     let files: [(&str, &[u8]); 3] = [("index.html", PAGE), ("photo.png", PHOTO), ("other.png", b"other")];
     let version = edge.push("shop", &files).await.version;
     std::fs::remove_file(blob(&edge, PHOTO)).unwrap();
@@ -119,7 +119,7 @@ async fn a_file_that_is_damaged_while_it_is_served_costs_its_own_path_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_cannot_be_loaded_is_reported_and_tried_again() {
-    let edge = edge().start().await;
+    let edge = edge().in_a_process().start().await;
     let version = edge.push("shop", &[("index.html", PAGE)]).await.version;
     let name = version.to_string();
     let manifest = edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"));
@@ -141,7 +141,7 @@ async fn a_version_that_cannot_be_loaded_is_reported_and_tried_again() {
 /// Its rules may ask for a password, so nothing of the version is served without them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_with_a_damaged_rule_file_is_not_served_and_the_file_is_named() {
-    let edge = edge().start().await;
+    let edge = edge().in_a_process().start().await;
     for (app, name, rules) in [
         ("guarded", "_headers", &b"/secret.html\n  Basic-Auth: ada:password\n"[..]),
         ("moved", "_redirects", b"/secret.html /login 302!\n"),

@@ -87,7 +87,7 @@ async fn sample(edge: &RunningEdge, name: &str) -> u64 {
 async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
     // Without the best level, which would put a smaller delta in the place of this one at some time.
     let toml = "[compress]\nbackground = false";
-    let edge = edge().with_limit("delta_ms_max", 600_000).with_toml(toml).start().await;
+    let edge = edge().in_a_process().with_limit("delta_ms_max", 600_000).with_toml(toml).start().await;
     let (one, two) = (script(1), script(2));
     edge.push("shop", &[("a/app-3f2a91bc.js", &one)]).await;
     edge.push("shop", &[("a/app-77c01d2e.js", &two)]).await;
@@ -121,7 +121,7 @@ async fn with_dictionary(edge: &RunningEdge, path: &str, dictionary: &[u8]) -> c
 async fn a_delta_without_room_in_memory_is_sent_from_the_disk_and_what_is_not_sent_is_counted() {
     let toml = "[compress]\nbackground = false";
     let edge = edge().with_limit("delta_ms_max", 600_000).with_limit("memory_bytes_max", 0).with_toml(toml);
-    let edge = edge.start().await;
+    let edge = edge.in_a_process().start().await;
     let (one, two) = (script(1), script(2));
     edge.push("shop", &[("index.html", b"home"), ("a/app-3f2a91bc.js", &one)]).await;
     let second = edge.push("shop", &[("index.html", b"home"), ("a/app-77c01d2e.js", &two)]).await;
