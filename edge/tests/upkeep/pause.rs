@@ -186,13 +186,16 @@ async fn a_push_while_paused_works_and_a_restart_changes_nothing() {
     assert_eq!(first.paused.unwrap().message.as_deref(), Some("Soon."));
     let second = edge.push("shop", &[("index.html", b"two")]).await;
     assert!(second.switched);
+    assert_eq!(second.paused.unwrap().message.as_deref(), Some("Soon."), "the answer says what hides it");
     assert_eq!(edge.get("shop.localhost", "/").await.status, 503);
     let edge = edge.restart().await;
     assert_eq!(edge.get("shop.localhost", "/").await.status, 503);
     assert!(edge.get("shop.localhost", RELEASE).await.text().contains(&second.version.to_string()));
-    assert_eq!(switch(&edge, "prod", &first.version.unwrap().to_string()).await.status, 200);
+    let switched = switch(&edge, "prod", &first.version.unwrap().to_string()).await;
+    assert_eq!((switched.status.as_u16(), &switched.json::<Value>()["paused"]["message"]), (200, &json!("Soon.")));
     assert!(status(&edge).await.paused.is_some());
     resume(&edge).await;
+    assert_eq!(edge.push("shop", &[("index.html", b"one")]).await.paused, None);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
     let edge = edge.restart().await;
     assert_eq!((edge.get("shop.localhost", "/").await.text(), status(&edge).await.paused), ("one".to_owned(), None));
