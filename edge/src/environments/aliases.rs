@@ -71,7 +71,7 @@ impl Environments {
     ///
     /// # Errors
     /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed, `deleted` where the name is that of an
-    /// environment that can be had back.
+    /// environment that can be restored.
     pub(crate) async fn check_alias(
         &self,
         actor: &Actor,
@@ -292,7 +292,7 @@ impl Environments {
     pub async fn sweep_aliases(&self) -> Result<u64, Error> {
         let (now_ms, mut removed) = (telemetry::now_ms(), 0);
         for (key, record) in self.ledger.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
-            // What cannot be read was told by whoever loads it.
+            // Unreadable records were logged when they were loaded.
             let has_expired = records::read::<AliasRecord>(&key, &record).is_ok_and(|alias| alias.has_expired(now_ms));
             if has_expired && self.remove_alias(None, key, record.revision).await? {
                 removed += 1;
@@ -362,7 +362,7 @@ pub async fn keep_sweeping_aliases(publisher: Weak<Environments>) {
     }
 }
 
-/// When an alias ends: as before where nothing is said.
+/// When an alias expires; unchanged by default.
 fn ends_ms(expires: Option<Expiry>, before: Option<&AliasRecord>, now_ms: u64) -> Result<Option<u64>, Error> {
     let Some(expires) = expires else { return Ok(before.and_then(|before| before.expires_ms)) };
     let at_ms = expires.at_ms(now_ms);

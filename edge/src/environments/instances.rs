@@ -60,7 +60,7 @@ pub struct SettingsOf {
     coming: Coming,
 }
 
-/// Settings that hold while whoever makes them a revision has its instances made ready.
+/// Settings that hold while the instances of their new revision are prepared.
 pub(crate) struct ComingSettings<'s> {
     of: &'s SettingsOf,
     key: (AppName, PlaceName, u64),
@@ -205,7 +205,7 @@ impl Environments {
         Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
     }
 
-    /// Makes ready what an environment is to run with settings that are not stored yet; nothing where what is live there
+    /// Prepares what an environment is to run with settings that are not stored yet; `None` if what is live there
     /// brings no backend.
     pub(crate) async fn prepare_for_settings(
         &self,
@@ -258,12 +258,12 @@ impl Environments {
         })
     }
 
-    /// Says how many instances of processes there are to be; answers when it is so. With `dry_run` it only says what would
-    /// be wished.
+    /// Says how many instances of processes there are to be; answers when it is so. With `dry_run` it only says what
+    /// would be requested.
     ///
     /// # Errors
     /// `nothing_live`, `bad_request` for a process that the live version has not, `too_many`; what the new instances
-    /// failed of, after which what was wished before holds again.
+    /// failed of, after which the count before holds again.
     pub async fn scale(
         &self,
         actor: &Actor,
@@ -330,7 +330,7 @@ impl Environments {
         self.ledger.commit(actor, deed, commit).await
     }
 
-    /// Takes back what was wished, unless somebody has wished something else since.
+    /// Undoes the change, unless somebody has made another one since.
     async fn unscale(
         &self,
         actor: &Actor,
@@ -345,11 +345,11 @@ impl Environments {
         Ok(())
     }
 
-    /// Starts the instances of an environment anew, one after the other, so that no request is lost.
+    /// Restarts the instances of an environment, one after the other, so that no request is lost.
     ///
     /// # Errors
-    /// `nothing_live`, `bad_request` for a process that is not there; what a new instance failed of, after which the old
-    /// ones go on.
+    /// `nothing_live`, `bad_request` for a process that is not there; what a new instance failed of, after which the
+    /// old ones go on.
     pub async fn restart(
         &self,
         actor: &Actor,

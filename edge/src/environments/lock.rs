@@ -183,16 +183,14 @@ impl Environments {
 }
 
 impl Actor {
-    /// Whether this actor may change or pass a lock: whoever locked may, and an admin.
+    /// Whether this actor may change or pass a lock: its owner may, and an admin.
     fn may_change(&self, lock: &Lock, environment: &PlaceName) -> Result<(), Error> {
         if self.scope == Scope::Admin || self.name == lock.who {
             return Ok(());
         }
         let detail =
             format!("{}; the token `{}` did not lock it and is no admin's.", locked_by(lock, environment), self.name);
-        Err(Problem::new(Code::Locked, detail)
-            .hint(format!("ask {}, or whoever has an admin's token", lock.who))
-            .into())
+        Err(Problem::new(Code::Locked, detail).hint(format!("ask {}, or an admin", lock.who)).into())
     }
 }
 
@@ -204,7 +202,7 @@ pub(crate) fn locked_by(lock: &Lock, environment: &PlaceName) -> String {
 
 fn refused(lock: &Lock, environment: &PlaceName) -> Error {
     Problem::new(Code::Locked, format!("{}.", locked_by(lock, environment)))
-        .hint("`devanture unlock` ends the lock; whoever locked it, or an admin, may also pass --force")
+        .hint("`devanture unlock` ends the lock; its owner, or an admin, may also pass --force")
         .into()
 }
 

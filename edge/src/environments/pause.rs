@@ -9,7 +9,7 @@ use crate::catalog::{Change, Check, Commit, Revision, records};
 use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::telemetry;
 
-/// Seconds after which visitors are told to come again where nobody said a number.
+/// Default `Retry-After` of a pause, in seconds.
 const RETRY_AFTER_S: u64 = 60;
 /// The most that may be said.
 const RETRY_AFTER_S_MAX: u64 = 604_800;

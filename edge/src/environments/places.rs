@@ -38,7 +38,7 @@ impl Environments {
         }
     }
 
-    /// Begins to make an app; nothing where it is there.
+    /// Begins to make an app; `None` if it is there.
     ///
     /// # Errors
     /// `name_reserved`, `too_many`.
@@ -69,7 +69,7 @@ impl Environments {
         Ok(())
     }
 
-    /// Begins to make an environment; nothing where it is there, as the caller may know already.
+    /// Begins to make an environment; `None` if it is there, as the caller may know already.
     ///
     /// # Errors
     /// `too_many`.
@@ -89,7 +89,7 @@ impl Environments {
 
     async fn check_new_app(&self, app: &AppName) -> Result<(), Error> {
         let reserved = |detail: String| -> Result<(), Error> {
-            let hint = "choose another name; whoever runs the edge may give an app that hostname, or allow the name by \
+            let hint = "choose another name; the operator of the edge may give an app that hostname, or allow the name by \
                 `[names] allow` in edge.toml";
             Err(Problem::new(Code::NameReserved, detail).hint(hint).into())
         };

@@ -1,7 +1,7 @@
 //! The pools of backends of an environment: who is a member and how each is, and members that come and go by the API.
 //!
 //! What the API says is one record for each pool, changed by compare-and-swap; beside it stands what the live version
-//! declares. Whoever asks for a change is answered when requests go by it.
+//! declares. A change is answered when requests go by it.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Members {
     }
 }
 
-/// What is said of one member from now on.
+/// The next entry of one member.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     /// Nothing: what the version declares is all.
@@ -173,8 +173,8 @@ impl Environments {
         }
     }
 
-    /// Deletes what is remembered of upstreams that the live version does not name, where that is much: versions can name
-    /// ever new ones.
+    /// Deletes what is remembered of upstreams that the live version does not name, where that is much: versions can
+    /// name ever new ones.
     async fn forgotten_members(
         &self,
         app: &AppName,
@@ -307,8 +307,8 @@ impl Said {
     }
 }
 
-/// What is said of a member that is wished something of; nothing where it cannot be wished, since it is no member. What an
-/// admin let in may be drained, and let in again, by whoever may push.
+/// The next entry of a member whose state is changed; `None` if it is not a member. What an
+/// admin let in may be drained, and let in again, by a token that may push.
 fn said_next(entry: Option<&MemberEntry>, is_declared: bool, wish: MemberWish, is_admin: bool) -> Option<Said> {
     let is_trusted = entry.is_some_and(|entry| entry.trusted);
     let is_out = entry.is_some_and(|entry| entry.wish == MemberWish::Out);
@@ -338,7 +338,7 @@ fn no_member(name: &str, address: &UpstreamUrl) -> Problem {
         .hint("`devanture upstreams` lists the members")
 }
 
-/// The refusal of an address, for whoever adds it by the API.
+/// The refusal of an address that is added by the API.
 fn refused(refusal: &address::Refusal) -> Problem {
     let hint = match refusal.reason {
         address::Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",

@@ -31,7 +31,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Checks that a push removes no whole part of the live version: pages, routes, the backend or one of its processes.
+    /// Checks that a push removes no whole part of the live version: pages, routes, the backend or one of its
+    /// processes.
     ///
     /// # Errors
     /// `warnings`, unless the push lets doubts pass.
@@ -53,7 +54,7 @@ impl Publisher {
         Err(Problem::new(Code::Warnings, detail).hint(parts::LOST_HINT).into())
     }
 
-    /// What is to run where the intent's version is live; nothing where it brings no backend.
+    /// What is to run where the intent's version is live; `None` if it brings no backend.
     ///
     /// # Errors
     /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.
@@ -71,7 +72,8 @@ impl Publisher {
         Ok(Some(self.environments.wanted(place, intent.version, managed, settings).await?))
     }
 
-    /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not do.
+    /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not
+    /// do.
     pub(super) async fn release(&self, intent: &Intent<'_>, wanted: &Wanted, steps: &mut Steps) -> Result<(), Error> {
         let is_wanted = matches!(intent.kind, DeployKind::Push | DeployKind::Switch | DeployKind::Promote);
         let Some(command) = wanted.managed.server.release.as_ref().filter(|_| is_wanted) else { return Ok(()) };
@@ -93,7 +95,7 @@ impl Publisher {
         steps.run("release", run).await
     }
 
-    /// Makes the instances ready, telling of each.
+    /// Prepares the instances, and reports each.
     pub(super) async fn prepare_instances(
         &self,
         wanted: Option<&Wanted>,

@@ -65,7 +65,7 @@ impl Publisher {
         }
         self.environments.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
-        // Before anybody is told what is there: it stays there until the push has ended.
+        // Before the answer says what is there: it stays there until the push has ended.
         let lease = self.ledger.leases.bundle(version, &manifest).await;
         let missing = self.uploads.owned.missing(app, &wanted).await?;
         self.check_free_space(app, version, missing.is_empty()).await?;
@@ -284,8 +284,8 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already needs
-    /// none.
+    /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already
+    /// needs none.
     async fn check_free_space(&self, app: &AppName, version: VersionId, is_whole: bool) -> Result<(), Error> {
         let is_stored = is_whole && self.catalog.get(&records::version_key(app, &version)).await?.is_some();
         if is_stored { Ok(()) } else { self.must_have_room().await }

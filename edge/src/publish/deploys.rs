@@ -31,7 +31,7 @@ struct Remembered {
     order: VecDeque<String>,
 }
 
-/// One of them, for whoever runs it.
+/// One of them, for the task that runs it.
 #[derive(Clone)]
 pub(crate) struct Watched {
     deploys: Arc<Deploys>,

@@ -1,4 +1,4 @@
-//! What differs between two stored versions: files, what visitors load again, and what is said about serving.
+//! What differs between two stored versions: files, what visitors load again, and how they are served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,8 +43,8 @@ impl Publisher {
     /// What differs between two versions.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a side, or the rules of an environment, that a token of
-    /// one environment does not see.
+    /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a side, or the rules of an environment, that a token
+    /// of one environment does not see.
     pub async fn diff(&self, actor: &Actor, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
         self.ledger.must_exist(app).await?;
         actor.may_compare(app, &wanted.environment)?;
@@ -113,8 +113,8 @@ impl Publisher {
         }
     }
 
-    /// Checks that the actor sees a version that it names by its id. Whoever may push can make any version live in their
-    /// environment; whoever may only read sees what the history of their environment names.
+    /// Checks that the actor sees a version that it names by its id. An actor that may push can make any version
+    /// live in its environment; one that may only read sees what the history of its environment names.
     async fn check_seen(&self, actor: &Actor, app: &AppName, version: &VersionId) -> Result<(), Error> {
         let Some(own) = actor.environment.as_ref().filter(|_| actor.scope < Scope::Push) else { return Ok(()) };
         if self.ledger.names_version(app, own, version).await? {
@@ -141,7 +141,7 @@ impl Publisher {
         let travelling: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
         let again = self.loaded_again(&was_sent, &sent, None).await?;
         // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
-        // it, and that the name was reused is told with the change.
+        // it, and the reuse of the name is reported with the change.
         let mut load =
             VisitorLoad { load: again.plain, with_dictionaries: again.with_dictionaries, ..VisitorLoad::default() };
         for ((path, _), bytes) in files.into_iter().zip(travelling) {

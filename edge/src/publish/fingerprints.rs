@@ -1,4 +1,5 @@
-//! Holds back a switch that would give a fingerprinted name other content than it had: browsers keep the old one a year.
+//! Holds back a switch that would give a fingerprinted name other content than it had: browsers keep the old one a
+//! year.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +46,7 @@ impl Publisher {
         }
         let mut reused = wanted.iter().filter_map(|(path, hash)| {
             let seen = known.get(path)?;
-            // Of several versions that had the name with other content, the one that was live last is told.
+            // Of several versions that had the name with other content, the one that was live last is reported.
             let (_, last) = seen.first().filter(|_| seen.iter().all(|(other, _)| other != hash))?;
             Some((path, last))
         });

@@ -227,7 +227,8 @@ impl Publisher {
         }
     }
 
-    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the switch.
+    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the
+    /// switch.
     pub(super) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
         if moved.locked.is_some() {
             return None;
@@ -378,7 +379,7 @@ impl Publisher {
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));
-                    // What was deleted or collected of it before is no more to be told, nor to be had back.
+                    // What was deleted or collected of it before is no longer reported or restorable.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
                     self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }

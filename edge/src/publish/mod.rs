@@ -105,7 +105,7 @@ pub struct Parts {
     pub upstreams: Policy,
     /// The pass that remakes variants.
     pub background: Background,
-    /// What makes deltas; nothing where that is off.
+    /// What makes deltas; `None` if that is off.
     pub dictionaries: Option<Arc<Dictionaries>>,
     /// The folder of the edge's data, for temporary files.
     pub data_dir: PathBuf,
@@ -113,9 +113,9 @@ pub struct Parts {
     pub compress_threads: usize,
     /// What is kept, and for how long.
     pub retention: devanture_config::retention::Retention,
-    /// Who asks a version what it must answer before a switch.
+    /// Checks a version before a switch.
     pub smoke: Arc<dyn Smoke>,
-    /// Who tells of requests while a switch is watched, and to readers of logs.
+    /// Reports requests while a switch is watched, and to readers of logs.
     pub access_log: AccessLog,
     /// When a switch that is watched is undone.
     pub watch: Watch,
@@ -192,7 +192,7 @@ impl Publisher {
         })
     }
 
-    /// Where requests are told to whoever reads along.
+    /// The access log, for its live readers.
     #[must_use]
     pub fn access_log(&self) -> &AccessLog {
         &self.access_log

@@ -1,4 +1,4 @@
-//! What an app itself has sent: the only thing that it is ever told is there already.
+//! What an app itself has sent: nothing else is ever reported to it as present.
 //!
 //! Equal bytes of two apps are one file on disk, but neither learns it: a blob counts as an app's own when one of its
 //! stored versions holds it, or when it was sent by this app: to this process, or to an earlier one that wrote it down

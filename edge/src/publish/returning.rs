@@ -33,7 +33,7 @@ pub(super) struct LoadedAgain {
 pub(super) struct Sent<'m> {
     manifest: &'m Manifest,
     siblings: Siblings,
-    /// What of it serves as dictionaries, and what of that browsers keep; nothing where they are off, or where it was never
+    /// What of it serves as dictionaries, and what of that browsers keep; `None` if they are off, or where it was never
     /// found out.
     dictionaries: Option<(DictionariesRecord, KeptFiles)>,
     /// The dictionaries that visitors of the environment may have of deltas of its files.
@@ -163,7 +163,7 @@ impl Publisher {
         Ok(of.siblings.in_brotli(entry, &variants))
     }
 
-    /// What a switch lets visitors of the version before load again; nothing where there was none. A push does not fail
+    /// What a switch lets visitors of the version before load again; `None` if there was none. A push does not fail
     /// for it.
     pub(super) async fn returning(
         &self,

@@ -69,7 +69,7 @@ fn judge(mut findings: Vec<Mistake>, tolerance: Tolerance) -> Result<Vec<Mistake
     if findings.is_empty() || (!has_mistakes && tolerance == Tolerance::Doubts) {
         return Ok(findings);
     }
-    // What must be mended comes first.
+    // Errors come first.
     findings.sort_by_key(|finding| finding.weight == Weight::Doubt);
     let count = findings.len();
     let first = findings.first().map(ToString::to_string).unwrap_or_default();

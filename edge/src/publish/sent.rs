@@ -1,8 +1,9 @@
-//! Writes down what pushes under way have sent, so that an interrupted one continues where it was, also in another process.
+//! Writes down what pushes under way have sent, so that an interrupted one continues where it was, also in another
+//! process.
 //!
-//! A commit for each blob would cost more than sending it, so they are written some at a time, and what is left of them a
-//! moment after the last one and when the edge ends. What is written holds no blob: the collection forgets it before it
-//! takes the files (`retention::collect`), and `owned.rs` asks whether they are stored before anybody is told so.
+//! A commit for each blob would cost more than sending it, so they are written some at a time, and what is left of them
+//! a moment after the last one and when the edge ends. What is written holds no blob: the collection forgets it before
+//! it takes the files (`retention::collect`), and `owned.rs` checks whether they are stored before an answer says so.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,7 +124,7 @@ impl Uploads {
 
     async fn try_write_sent(&self, app: &AppName) -> Result<(), Error> {
         let _turn = self.unwritten.turn.lock().await;
-        // It is taken out only when it is written: whoever waits for this may go away.
+        // It is taken out only when it is written: the caller that waits for this may go away.
         let Some(pushes) = self.unwritten.apps().get(app).cloned() else { return Ok(()) };
         // The records of an app that was deleted end with it, and then its name is somebody else's.
         let mut commit = Commit { checks: vec![Check::Absent(gone::deleted_app_key(app))], changes: Vec::new() };

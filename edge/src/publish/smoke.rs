@@ -38,7 +38,7 @@ pub struct SmokeQuestion {
     pub authority: String,
     /// Whether that is a hostname of the environment's own.
     pub custom_host: bool,
-    /// The address of whoever deploys, which is that of the visitor; nothing where it is this machine itself.
+    /// The address of the deploying client, which is that of the visitor; `None` if it is this machine itself.
     pub from: Option<IpAddr>,
     /// The request.
     pub check: SmokeCheck,
@@ -210,7 +210,7 @@ fn failed(failures: &[String], count: usize, preview: &str) -> Problem {
         write!(detail, " And {} more.", failures.len() - FAILURES_TOLD).ok();
     }
     Problem::new(Code::SmokeFailed, detail).hint(format!(
-        "what was live stays live; the version is stored, with its preview at {preview}; mend it and push again, or let \
+        "what was live stays live; the version is stored, with its preview at {preview}; fix it and push again, or let \
          it go live with --no-smoke"
     ))
 }

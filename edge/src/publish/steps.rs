@@ -1,4 +1,4 @@
-//! The steps of a deploy: told as they happen, and kept for its record.
+//! The steps of a deploy: reported as they happen, and kept for its record.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -15,13 +15,13 @@ const LOG_LINES_MAX: usize = 100;
 /// … most characters of each.
 const LOG_CHARACTERS_MAX: usize = 1_000;
 
-/// Most lines that a step tells while it runs: whoever listens may be slow, and what waits for them is in memory.
+/// Most lines that a step reports while it runs: clients may be slow, and what waits for them is in memory.
 const DETAIL_LINES_MAX: u64 = 1_000;
 
 /// Where the events of a deploy go as it runs.
 pub type EventSink = UnboundedSender<DeployEvent>;
 
-/// The steps of a deploy, told as they happen and kept for its record.
+/// The steps of a deploy, reported as they happen and kept for its record.
 pub(crate) struct Steps {
     list: Vec<Step>,
     log: Vec<String>,
@@ -69,7 +69,7 @@ impl Steps {
         Self { list: Vec::new(), log: Vec::new(), sink, watched: None }
     }
 
-    /// Tells them also to whoever asks how the deploy is.
+    /// Reports them also to clients that ask for the state of the deploy.
     pub(crate) fn watched(sink: Option<EventSink>, watched: Watched) -> Self {
         Self { watched: Some(watched), ..Self::new(sink) }
     }

@@ -39,7 +39,7 @@ pub(crate) struct Intent<'i> {
     pub(crate) source: &'i Source,
     pub(crate) if_live: Option<&'i str>,
     pub(crate) force: bool,
-    /// For a rollback: where the next one starts from; nothing where it goes to a version that was never live here.
+    /// For a rollback: where the next one starts from; `None` if it goes to a version that was never live here.
     pub(crate) position: Option<String>,
     pub(crate) allow_refingerprint: bool,
     /// Whether it goes on in spite of a lock, where the actor may.
@@ -52,7 +52,7 @@ pub(crate) struct Intent<'i> {
     pub(crate) no_smoke: bool,
     /// The deploy that it undoes: it fails unless that one made live what is live.
     pub(crate) replaces: Option<Undone<'i>>,
-    /// The revision of the settings that is to hold; the one that holds already where nothing is said.
+    /// The revision of the settings that is to hold; by default the one that holds already.
     pub(crate) settings: Option<u64>,
 }
 
@@ -189,7 +189,7 @@ impl Publisher {
         Ok(moved)
     }
 
-    /// What a push comes to where the environment is locked; nothing where it may go on.
+    /// What a push comes to where the environment is locked; `None` if it may go on.
     ///
     /// # Errors
     /// As [`Publisher::gate`]: no other kind of switch is begun in vain.
@@ -230,7 +230,7 @@ impl Publisher {
         Ok((Some(self.live.begin_preparing(&version)), "ready".to_owned()))
     }
 
-    /// The revision of the live pointer; nothing where nothing is live.
+    /// The revision of the live pointer; `None` if nothing is live.
     async fn live_revision(&self, intent: &Intent<'_>) -> Result<Option<Revision>, Error> {
         Ok(self.ledger.live_pointer(intent.app, intent.environment).await?.map(|(revision, _)| revision))
     }
@@ -317,8 +317,8 @@ impl Publisher {
 
     /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
     /// to change is still the newest one, which an older one does not take over from; and a version that could not be
-    /// loaded, as after a stored file was damaged, is served from now on. A push takes the names again that it lists and
-    /// that were taken from the environment. Returns whether nobody else was quicker.
+    /// loaded, as after a stored file was damaged, is served from now on. A push takes the names again that it lists
+    /// and that were taken from the environment. Returns whether nobody else was quicker.
     async fn stay_live(
         &self,
         intent: &Intent<'_>,
@@ -394,12 +394,13 @@ impl Publisher {
     ) -> Result<Commit, Error> {
         let entry_key = self.ledger.next_entry(intent.app, intent.environment).await?;
         let position = intent.position.clone().unwrap_or_else(|| entry_key.clone());
-        // The clock of the machine may have been set back; what a browser was told must not (design, section 6).
+        // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
         let now_ms = telemetry::now_ms().max(before_ms);
         let begun = match intent.kind {
             DeployKind::Push => intent.begun,
-            // Going back does not let a push through that was older than the one gone back from: that one's number stays.
+            // Going back does not let a push through that was older than the one gone back from: that one's number
+            // stays.
             DeployKind::Switch
             | DeployKind::Rollback
             | DeployKind::Promote

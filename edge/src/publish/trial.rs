@@ -1,6 +1,7 @@
 //! Undoes a switch by itself when all instances that it started fail soon after it.
 //!
-//! Like a watch, a trial lives in this process alone. It runs beside whoever switched, and ends with the process.
+//! Like a watch, a trial lives in this process alone. It runs beside the caller of the switch, and ends with the
+//! process.
 
 use std::sync::Arc;
 use std::time::Duration;

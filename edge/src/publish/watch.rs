@@ -1,7 +1,7 @@
 //! Watches an environment after a switch, and undoes the switch by itself when errors rise.
 //!
-//! A watch lives in this process alone: it goes on when its client is gone, and ends with the process, which leaves live
-//! what is live.
+//! A watch lives in this process alone: it goes on when its client is gone, and ends with the process, which leaves
+//! live what is live.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,13 +27,13 @@ use crate::telemetry::{Answers, LogReader, LogTold, LogWanted};
 
 /// How often the answers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often it is told how it goes.
+/// Interval of progress reports.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Paths of bad answers that are counted apart.
 const PATHS_MAX: usize = 1_000;
-/// Of these, the ones that are told.
+/// Of these, the ones that are reported.
 const PATHS_TOLD: usize = 5;
-/// Characters of a path that are told.
+/// Characters of a path that are shown.
 const PATH_CHARACTERS: usize = 120;
 
 /// A place among the switches that are watched at once, and for how long.
@@ -84,7 +84,7 @@ enum Ended {
 }
 
 impl Publisher {
-    /// Makes ready to watch a switch, before anything happens.
+    /// Prepares the watch of a switch, before anything happens.
     ///
     /// # Errors
     /// `bad_request` beyond the limit, `busy` where as many are watched as may be.
@@ -187,7 +187,7 @@ impl Publisher {
         let at_switch = tally.answers();
         let filter = LogFilter { status: "404,5xx".parse().ok(), ..LogFilter::default() };
         let wanted = LogWanted { app: app.to_owned(), environment: environment.to_owned(), filter };
-        // Without a reader only the paths are not told.
+        // Without a reader only the paths are missing.
         let mut reader = self.access_log.read_along(wanted).ok();
         let until = tokio::time::Instant::now() + watching.span;
         let mut told_at = Instant::now();
@@ -244,7 +244,7 @@ impl Publisher {
             force: true,
             position: Some(replaced.position.clone()),
             allow_refingerprint: true,
-            // Whoever switched asked for it; a lock that came since keeps what comes next.
+            // The caller of the switch asked for it; a later lock keeps what comes next.
             passes_lock: true,
             condition: &Condition::default(),
             log: &[],
@@ -258,7 +258,7 @@ impl Publisher {
         match self.make_live(&intent, &mut Steps::new(None)).boxed().await {
             Ok(_) => {
                 let detail = format!("{seen}. The switch to {from} was undone; {to} is live again.");
-                let hint = "look at `devanture logs`, and at the preview of the version; mend it and push again";
+                let hint = "look at `devanture logs`, and at the preview of the version; fix it and push again";
                 ("undone", Err(Problem::new(Code::WatchFailed, detail).hint(hint).into()))
             }
             Err(Error(problem)) if problem.code == Code::LiveMoved => {

@@ -1,5 +1,5 @@
 //! Deletes versions: the record goes, and with it the preview and what the version still answered after a switch. For a
-//! while it can be had back (`undelete.rs`).
+//! while it can be restored (`undelete.rs`).
 
 use devanture_config::api::DeleteReport;
 use devanture_config::problem::{Code, Problem};
@@ -13,8 +13,8 @@ use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::telemetry;
 
 impl Retention {
-    /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this returns, no hostname of this node
-    /// answers from it. Its files stay for as long as it can be had back.
+    /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this
+    /// returns, no hostname of this node answers from it. Its files stay for as long as it can be restored.
     ///
     /// # Errors
     /// `not_found`, `version_collected`, `ambiguous_id`, `version_in_use`.
@@ -26,7 +26,7 @@ impl Retention {
                 return Err(self.ledger.gone_problem(app, &version).await?);
             };
             let mut checks = vec![Check::At(key.clone(), record.revision)];
-            // Whoever makes a new pointer writes this record, see `hold_version`.
+            // Every new pointer writes this record, see `hold_version`.
             let app_key = records::app_key(app);
             if let Some(record) = self.ledger.catalog.get(&app_key).await? {
                 checks.push(Check::At(app_key, record.revision));

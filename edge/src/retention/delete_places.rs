@@ -1,7 +1,7 @@
-//! Deletes apps and environments: they answer nothing from that moment on, and can be had back for a while.
+//! Deletes apps and environments: they answer nothing from that moment on, and can be restored for a while.
 //!
-//! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's is
-//! one record that has its live pointer; its hostnames stay its own.
+//! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's
+//! is one record that has its live pointer; its hostnames stay its own.
 
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
 use devanture_config::{AppName, PlaceName};

@@ -1,4 +1,4 @@
-//! What was deleted: refused while it is, told of, and had back within its time.
+//! What was deleted: refused while it is, listed, and restored within its time.
 
 use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
 use devanture_config::digest::IdPrefix;
@@ -12,8 +12,8 @@ use crate::ledger::{Action, Actor, Deed, Error, ambiguous, update};
 use crate::telemetry;
 
 impl Retention {
-    /// What of an app can be restored: itself, environments, versions. A token of one environment sees that one; versions
-    /// belong to all of them.
+    /// What of an app can be restored: itself, environments, versions. A token of one environment sees that one;
+    /// versions belong to all of them.
     ///
     /// # Errors
     /// `not_found` for an app that is not there.
@@ -57,11 +57,11 @@ impl Retention {
         Ok(things)
     }
 
-    /// Has back what was deleted, as it was.
+    /// Restores what was deleted, as it was.
     ///
     /// # Errors
-    /// `not_found` for what was not deleted or whose time is over; `version_collected`; `deleted` for something of an app
-    /// that is itself deleted; `bad_request` for two things at once.
+    /// `not_found` for what was not deleted or whose time is over; `version_collected`; `deleted` for something of an
+    /// app that is itself deleted; `bad_request` for two things at once.
     pub async fn undelete(
         &self,
         actor: &Actor,
@@ -75,11 +75,11 @@ impl Retention {
             (None, Some(typed)) => self.undelete_version(actor, app, typed).await?,
             (Some(_), Some(_)) => {
                 return Err(
-                    Problem::new(Code::BadRequest, "An environment or a version is had back, one at a time.").into()
+                    Problem::new(Code::BadRequest, "An environment or a version is restored, one at a time.").into()
                 );
             }
         };
-        tracing::info!(app = %app, environment = ?report.environment, version = ?report.version, who = actor.name, "what was deleted was had back");
+        tracing::info!(app = %app, environment = ?report.environment, version = ?report.version, who = actor.name, "what was deleted was restored");
         Ok(report)
     }
 
@@ -131,7 +131,7 @@ impl Retention {
                     Change::Put(entry_key, records::write(&entry)?),
                 ],
             };
-            // Its place is made anew, and learns of the pause by this.
+            // Its place is created again, and learns of the pause by this.
             let paused_key = records::paused_key(app, environment);
             if let Some(paused) = self.ledger.catalog.get(&paused_key).await? {
                 commit.checks.push(Check::At(paused_key.clone(), paused.revision));
@@ -189,15 +189,15 @@ impl Retention {
 
 fn not_deleted(what: &str) -> Error {
     Problem::new(Code::NotFound, format!("{what} is not deleted."))
-        .hint("`devanture undelete` lists what can be had back")
+        .hint("`devanture undelete` lists what can be restored")
         .into()
 }
 
-/// Checks that something can still be had back.
+/// Checks that something can still be restored.
 fn in_time(what: &str, until_ms: u64) -> Result<(), Error> {
     if until_ms > telemetry::now_ms() {
         return Ok(());
     }
-    let detail = format!("{what} could be had back until {}.", date_time(until_ms));
+    let detail = format!("{what} could be restored until {}.", date_time(until_ms));
     Err(Problem::new(Code::NotFound, detail).hint("the next collection ends it; then its name is free").into())
 }

@@ -158,7 +158,7 @@ impl Retention {
             let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
             (oldest_ms, newest_ms) = (stored_ms.min(oldest_ms), stored_ms.max(newest_ms));
         }
-        // One that can be had back answers then, too.
+        // One that can be restored answers then, too.
         for (key, record) in self.ledger.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
             let gone: GoneVersion = records::read(&key, &record)?;
             if let Some(version) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) {

@@ -28,7 +28,7 @@ struct Sorted {
 }
 
 impl Environments {
-    /// Checks, when a push begins, that whoever pushes may list what the manifest lists: for names that an admin gives,
+    /// Checks, when a push begins, that its actor may list what the manifest lists: for names that an admin gives,
     /// in every table, since another's switch makes them live; for names that DNS proves, where the push goes.
     ///
     /// # Errors
@@ -65,7 +65,8 @@ impl Environments {
     /// What a version lists for an environment, and what of it the environment may take.
     ///
     /// # Errors
-    /// `forbidden`, `hostname_taken` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody and goes on.
+    /// `forbidden`, `hostname_taken` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody
+    /// and goes on.
     pub(crate) async fn claims(
         &self,
         actor: &Actor,
@@ -77,7 +78,7 @@ impl Environments {
         let serving =
             Manifest::parse(&canonical).map(|manifest| manifest.serving_for(environment.as_str())).unwrap_or_default();
         let listed = ListedHostnames { hostnames: serving.hostnames.unwrap_or_default(), canonical: serving.canonical };
-        // Whoever switches does not vouch for what somebody else's bundle lists: an admin must have pushed it.
+        // The actor of a switch does not vouch for what somebody else's bundle lists: an admin must have pushed it.
         let key = records::version_key(app, &version);
         let stored: Option<VersionRecord> =
             self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;

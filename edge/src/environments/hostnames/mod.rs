@@ -1,7 +1,7 @@
 //! Hostnames of environments' own: who may have which, and what the API changes about them.
 //!
 //! A name below the edge's domains is given by who runs the edge, a wildcard by an `admin` token, any other by an
-//! `admin` token or to whoever proves it by DNS (`proof.rs`). `claim.rs` does the same for what a manifest lists.
+//! `admin` token or with a proof by DNS (`proof.rs`). `claim.rs` does the same for what a manifest lists.
 
 mod claim;
 mod proof;
@@ -37,7 +37,7 @@ enum Needed {
     ProofBelowAnother,
 }
 
-/// What the live version lists as hostnames of an environment. Its record is written anew with each name that the
+/// What the live version lists as hostnames of an environment. Its record is written again with each name that the
 /// environment gets, so that of two changes that do not know of each other one has to look again.
 struct Listed {
     key: String,
@@ -275,7 +275,7 @@ impl Environments {
         let key = records::hostname_key(&wildcard);
         let above: Option<HostnameRecord> =
             self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
-        // What another app answers at now is not taken from it by a token that it knows nothing of.
+        // What another app answers at now is not taken from it by a token that it does not know.
         let is_anothers = above.is_some_and(|above| above.app != *app);
         Ok(if is_anothers { Needed::ProofBelowAnother } else { Needed::Proof })
     }

@@ -28,7 +28,7 @@ use crate::ledger::{Error, Own, commit_own};
 const LABEL: &str = "_devanture";
 /// What the value begins with, so that a person sees in a zone what the record is for.
 const VALUE: &str = "devanture-app=";
-/// Names whose records a hint spells out; of more, their number is told.
+/// Names whose records a hint spells out; of more, their number is given.
 const HINTS_MAX: usize = 10;
 /// A question is sent so often within the time that there is.
 const TRIES: u32 = 3;
@@ -68,8 +68,8 @@ impl Turns {
         Arc::clone(of_app.entry(app.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.of_app_max))))
     }
 
-    /// Asks when it is the turn of the app whose `own` turns these are; waits no longer than `wait_max`, and then asks no
-    /// longer than `time_max`.
+    /// Asks when it is the turn of the app whose `own` turns these are; waits no longer than `wait_max`, and then asks
+    /// no longer than `time_max`.
     async fn ask<T>(
         &self,
         own: &Semaphore,
@@ -121,7 +121,7 @@ impl Prover {
             return Ok(Vec::new());
         }
         let secret = self.secret().await?;
-        // Read anew each time, so that what the system's resolvers are may change.
+        // Read again each time, so that what the system's resolvers are may change.
         let resolver = self.resolver();
         let own = self.lookups.of_app(app);
         let times = (self.time_max * WAITS, self.time_max);

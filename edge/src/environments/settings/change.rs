@@ -44,8 +44,8 @@ struct Changes {
 
 impl Environments {
     /// Sets and unsets settings of an environment; `if_match` is the field `If-Match`, with `dry_run` it only says what
-    /// would come of it. Where nothing is other than before, nothing is written. The first setting of an app that does not
-    /// exist makes it, as a first push does.
+    /// would come of it. Where nothing is other than before, nothing is written. The first setting of an app that does
+    /// not exist makes it, as a first push does.
     ///
     /// # Errors
     /// `bad_setting` with everything that is wrong, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`,
@@ -129,11 +129,11 @@ impl Environments {
         }
     }
 
-    /// Reads the names of a patch, and checks all that can be told without knowing what is there.
+    /// Reads the names of a patch, and checks all that needs no knowledge of what is there.
     fn read_patch<'p>(&self, patch: &'p SettingsPatch) -> Result<Wanted<'p>, Error> {
         let mut mistakes = Vec::new();
         let mut wrong = |name: &str, message: String, hint: Option<&str>| {
-            // Whoever writes `NAME=value` as a name may not want to read the value again.
+            // Who writes `NAME=value` as a name may not want to read the value again.
             let name = name.split('=').next().unwrap_or_default();
             let file: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             let hint = hint.map(str::to_owned);
@@ -203,8 +203,8 @@ impl Environments {
                 (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
                     *value == setting.value && *public == wanted
                 }
-                // A secret is sealed anew even where it stays the same: whoever may set it but not read it would learn by
-                // the answer whether a guess is right.
+                // A secret is sealed again even where it stays the same: an actor who may set it but not read it would
+                // learn by the answer whether a guess is right.
                 _ => false,
             };
             if !is_same {
@@ -275,8 +275,8 @@ impl Environments {
         Ok(SettingsRecord { who: actor.name.clone(), at_ms, settings })
     }
 
-    /// Makes the commit: the revision, and where something is live the pointer that names it and an entry of the history.
-    /// Returns whether nobody else was quicker.
+    /// Makes the commit: the revision, and where something is live the pointer that names it and an entry of the
+    /// history. Returns whether nobody else was quicker.
     async fn commit_settings(
         &self,
         actor: &Actor,
@@ -317,7 +317,7 @@ impl Environments {
     }
 }
 
-/// What a setting becomes: as it was where nothing is said of that. None where a secret would be public.
+/// What a setting becomes: unchanged by default. `None` if a secret would be public.
 fn kind_of(before: Option<&StoredSetting>, wanted: &SettingWanted) -> Option<Kind> {
     let (was_secret, was_public) = match before.map(|before| &before.value) {
         Some(StoredValue::Secret(_)) => (true, false),

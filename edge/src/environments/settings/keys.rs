@@ -1,9 +1,9 @@
-//! The keys that secrets are sealed with: a file of its own, apart from the data folder, so that a copy of the one opens
-//! nothing without the other.
+//! The keys that secrets are sealed with: a file of its own, apart from the data folder, so that a copy of the one
+//! opens nothing without the other.
 //!
-//! Each line is a key of 64 hex characters; the last one seals, and all of them open. A key is known by its id, which is
-//! derived from it, so that a second one can be added without touching what the first one sealed. The file is read each
-//! time that it is needed: no key stays in memory, and a new one counts at once.
+//! Each line is a key of 64 hex characters; the last one seals, and all of them open. A key is known by its id, which
+//! is derived from it, so that a second one can be added without touching what the first one sealed. The file is read
+//! each time that it is needed: no key stays in memory, and a new one counts at once.
 
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -76,7 +76,7 @@ impl KeyFile {
         })
     }
 
-    /// The keys; none where there is no file.
+    /// The keys; empty if there is no file.
     ///
     /// # Errors
     /// `secrets_locked` where the file cannot be read, is no file of keys, or is open to others.
@@ -96,10 +96,8 @@ impl KeyFile {
         }
         let mode = metadata.permissions().mode() & 0o777;
         if mode & FORBIDDEN_MODE != 0 {
-            let hint = format!(
-                "`chmod 600 {}`; whoever may have read it can open the secrets: set them again",
-                path.display()
-            );
+            let hint =
+                format!("`chmod 600 {}`; anyone who has read it can open the secrets: set them again", path.display());
             return Err(cannot(format!("others may read or change it (its mode is {mode:o})")).hint(hint).into());
         }
         let mut text = String::new();

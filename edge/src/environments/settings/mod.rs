@@ -1,8 +1,8 @@
 //! Settings and secrets of environments: what holds, how one set of them differs from another, and opening them for the
 //! processes that need them. `change.rs` changes them, `keys.rs` has what secrets are sealed with.
 //!
-//! Each change makes a new revision, a record that never changes, and moves the live pointer to it in the same commit, so
-//! that one request sees one version and one revision.
+//! Each change makes a new revision, a record that never changes, and moves the live pointer to it in the same commit,
+//! so that one request sees one version and one revision.
 
 mod change;
 mod keys;
@@ -123,7 +123,7 @@ impl Environments {
         })
     }
 
-    /// How the settings of revision `was` differ from those that hold; nothing where no name does.
+    /// How the settings of revision `was` differ from those that hold; `None` if no name does.
     pub(crate) async fn settings_difference(
         &self,
         app: &AppName,
@@ -188,8 +188,8 @@ impl Environments {
         Ok(())
     }
 
-    /// What will be shown of an environment's settings once it is switched: those of the revision `wanted`, else of the one
-    /// that holds, which is the newest where nothing is live yet.
+    /// What will be shown of an environment's settings once it is switched: those of the revision `wanted`, else of the
+    /// one that holds, which is the newest where nothing is live yet.
     ///
     /// # Errors
     /// `not_found` where the revision is no longer kept.
@@ -212,7 +212,8 @@ impl Environments {
         Ok(CurrentSettings::Own(Arc::new(shown)))
     }
 
-    /// The revision that a live pointer which is the environment's first one names, and the check that it is the newest.
+    /// The revision that a live pointer which is the environment's first one names, and the check that it is the
+    /// newest.
     pub(crate) async fn newest_settings(
         &self,
         app: &AppName,

@@ -138,7 +138,7 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
     let opened = open(&*world.catalog, &world.environments.keys, &world.app, &"staging".parse().unwrap(), 1).await;
     assert_eq!(opened.unwrap_err().0.code, Code::SecretsLocked);
 
-    // The key is lost: what it sealed is told of, and set again with a new one.
+    // The key is lost: what it sealed is reported, and set again with a new one.
     world.put(settings_key(&world.app, &world.prod, 1), records::write(&record).unwrap()).await;
     crate::blobs::durable::remove_file(&folder.path().join("secrets.key")).unwrap();
     let lost = world.opened(1).await.unwrap_err();
@@ -164,7 +164,7 @@ async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_
     assert_eq!(world.change("A=1 KEY!=hush").await, Ok(1));
     assert_eq!(world.change("A=1 -NONE").await, Ok(1));
     assert_eq!(world.kept().await, [1]);
-    // Else the answer would tell whoever may set it, but not read it, whether a guess is right.
+    // Otherwise the answer would tell an actor who may set it, but not read it, whether a guess is right.
     assert_eq!(world.change("KEY=hush").await, Ok(2));
     assert_eq!(world.change("KEY=other").await, Ok(3));
     assert_eq!(world.change("KEY=hush").await, Ok(4));

@@ -37,7 +37,7 @@ type Tree = BTreeMap<String, FileEntry>;
 ///    `devanture.staging.toml`, which are no files of the bundle. Where it names a folder of the archive as `www`, or
 ///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
 ///    the command line; else the root is.
-/// 3. `_redirects` and `_headers` have the meaning that the command line guesses where nothing is said.
+/// 3. `_redirects` and `_headers` have the meaning that the command line guesses by default.
 pub(super) async fn manifest(store: &dyn Blobs, app: &AppName, files: Files) -> Result<Manifest, Error> {
     let mut tree: Tree = files.into_iter().map(|(path, file)| (path.into(), file)).collect();
     let wrapper = wrapper(&tree);

@@ -167,7 +167,7 @@ impl<'l> Gate<'l> {
         self.folders.iter().filter(|folder| !used.contains(folder.as_str())).count()
     }
 
-    /// Checks what can be told only of the whole archive, whose packed length is `packed`.
+    /// Checks of the whole archive, whose packed length is `packed`.
     pub(super) fn finish(&self, packed: u64) -> Result<(), Error> {
         if self.bytes > packed.saturating_mul(self.limits.archive_ratio_max) {
             let largest = self.largest.as_ref().map_or("", |(path, _)| path.as_str());

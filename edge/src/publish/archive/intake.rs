@@ -241,7 +241,7 @@ impl Publisher {
                 self.finish_push(push, steps).boxed().await
             }
             Err(error) => {
-                // Without a manifest there is no version that the history could tell of.
+                // Without a manifest there is no version for the history to record.
                 tracing::warn!(code = error.0.code.as_str(), %error, "an archive could not be taken");
                 steps.ended(&Err(Error(error.0.clone())));
                 Err(error)

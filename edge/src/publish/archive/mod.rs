@@ -2,9 +2,10 @@
 //!
 //! The bytes of a request go through [`feed`] to a blocking thread. A tar, packed or not, is unpacked there as it comes
 //! ([`untar`]); a zip has its directory at its end, so it is first spooled to one bounded temporary file ([`unzip`]).
-//! [`gate`] decides what of it may be in a bundle, before a byte of it is stored; [`store`] hands each file to the store,
-//! which finds its hash; [`bundle`] makes the manifest. [`intake`] is the way through all of this, and ends where any
-//! other push is finished. What is held in memory is bounded, whatever comes: a few chunks, and the names of the files.
+//! [`gate`] decides what of it may be in a bundle, before a byte of it is stored; [`store`] hands each file to the
+//! store, which finds its hash; [`bundle`] makes the manifest. [`intake`] is the way through all of this, and ends
+//! where any other push is finished. What is held in memory is bounded, whatever comes: a few chunks, and the names of
+//! the files.
 //!
 //! The `tar` crate reads from blocking readers. That fits: inflating takes a whole core, which the thread of the API
 //! must not give, and the asynchronous descendants of the crate are younger copies of the same parser.
@@ -74,7 +75,7 @@ fn is_tar(head: &[u8]) -> bool {
 /// Why unpacking ended early.
 #[derive(Debug)]
 enum Refusal {
-    /// The bytes stopped coming, or nobody stores files any more: whoever is at the other end knows why.
+    /// The bytes stopped coming, or nobody stores files any more: the other end knows why.
     BrokenOff,
     /// The archive, or something in it.
     Problem(Box<Problem>),
@@ -110,7 +111,7 @@ fn cut_off() -> Problem {
 }
 
 fn damaged(detail: impl Into<String>) -> Problem {
-    Problem::new(Code::ArchiveDamaged, detail).hint("make the archive anew, and send it again")
+    Problem::new(Code::ArchiveDamaged, detail).hint("create the archive again, and resend it")
 }
 
 fn bomb(detail: impl Into<String>) -> Problem {

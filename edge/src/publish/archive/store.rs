@@ -1,4 +1,5 @@
-//! Hands what is unpacked on a blocking thread to the store: a file at a time comes in, several are made durable at once.
+//! Hands what is unpacked on a blocking thread to the store: a file at a time comes in, several are made durable at
+//! once.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ pub(super) async fn unpack_into(
     }
 }
 
-/// Stores files until there are no more pieces.
+/// Stores files until the pieces end.
 async fn take(store: Arc<dyn Blobs>, mut pieces: mpsc::Receiver<Piece>) -> Result<Files, Error> {
     let mut files = Files::new();
     let mut under_way: JoinSet<Result<(BundlePath, FileEntry), blobs::Error>> = JoinSet::new();

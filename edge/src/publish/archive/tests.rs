@@ -109,7 +109,7 @@ fn every_cut_is_noticed() {
         let end = if kind == "tar" { archive.len() - 1_024 } else { archive.len() - 1 };
         for length in (0..=end).step_by(if kind == "tar" { 97 } else { 1 }).chain([end]) {
             let problem = unpacked(&archive[..length], &Limits::default()).unwrap_err();
-            // What is too short to be of any kind cannot be told from what is none.
+            // What is too short to be of any kind cannot be distinguished from what is none.
             let code = if problem.detail.contains("no kind") { Code::BadArchive } else { Code::ArchiveCutOff };
             assert_eq!(problem.code, code, "{kind} cut to {length}: {problem:?}");
         }

@@ -19,7 +19,7 @@ const PAX_BYTES_MAX: u64 = 1024 * 1024;
 /// The window that a zstd frame may ask for, as a power of two: 32 MiB, more than `zstd -19` takes.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// What is said of an entry before it.
+/// Metadata of an entry, which comes before it.
 #[derive(Default)]
 struct Announced {
     name: Option<Vec<u8>>,

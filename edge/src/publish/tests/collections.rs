@@ -169,7 +169,7 @@ impl World {
         found.iter().map(|(key, _)| key.rsplit('/').next().unwrap().parse().unwrap()).collect()
     }
 
-    /// Checks that every version that is stored, or can be had back, has all its bytes. Returns all of these.
+    /// Checks that every version that is stored, or can be restored, has all its bytes. Returns all of these.
     async fn all_are_whole(&self) -> BTreeSet<Digest> {
         let mut referred = BTreeSet::new();
         for prefix in ["versions/", gone::GONE_PREFIX] {
@@ -314,7 +314,7 @@ async fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever is pushed, begun, deleted and had back in whatever order.
+    /// Pushes, begins, deletions and restores in any order.
     #[test]
     fn a_collection_takes_what_nothing_refers_to_and_nothing_else(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -322,7 +322,7 @@ proptest! {
     }
 }
 
-/// Who was told that a blob is there finds it there at the end, however often it is collected meanwhile.
+/// A blob that an answer promised is there at the end, however often it is collected meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn pushes_and_switches_race_collections_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -389,7 +389,7 @@ async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() 
         drop(armed);
         drop(world_after);
         assert_eq!(died, fired, "{nth}");
-        // The follower lets go of the stores in its own time.
+        // The follower drops the stores in its own time.
         let world = reopened(folder.path()).await;
         world.all_are_whole().await;
         age(folder.path());
@@ -414,7 +414,7 @@ async fn reopened(folder: &Path) -> World {
     panic!("the stores stay open");
 }
 
-/// Whoever switches may be gone at any moment of it; a version that is kept at hand for them would never be collected.
+/// The caller of a switch may be gone at any moment of it; a version kept at hand for it would never be collected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     let folder = tempfile::tempdir().unwrap();

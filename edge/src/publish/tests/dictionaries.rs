@@ -1,4 +1,4 @@
-//! Tests of dictionaries over real stores: what serves as one, what is made with it, and what nobody is told.
+//! Tests of dictionaries over real stores: what serves as one, what is made with it, and what nobody may learn.
 
 mod bounds;
 mod closed;
@@ -90,7 +90,7 @@ fn of_prod(record: &DictionariesRecord) -> BTreeSet<Digest> {
     record.from_in(Some(&PlaceName::prod()))
 }
 
-/// What a visitor of `prod` wishes for.
+/// The dictionary miss of a visitor of `prod`.
 fn wish(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryMiss {
     DictionaryMiss { app: shop(), environment: Some(PlaceName::prod()), version, blob, sha256 }
 }
@@ -207,7 +207,7 @@ async fn a_push_makes_deltas_for_visitors_of_what_was_live() {
     let returning = second.returning.unwrap();
     assert!(returning.bytes * 10 < returning.plain_bytes, "{returning:?}");
 
-    // What is unchanged keeps its deltas, for whoever skips a version.
+    // What is unchanged keeps its deltas, for visitors who skip a version.
     let files = [("index.html", b"<!doctype html><title>new</title>".to_vec()), ("a/app-77c01d2e.js", two.clone())];
     let third = world.push(&shop(), &files).await;
     assert!(of_prod(&world.record(&shop(), &third.version).await.unwrap()).contains(&Digest::of(&one)));
@@ -344,7 +344,7 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
     let from = of_prod(&world.record(&shop(), &third.version).await.unwrap());
     assert_eq!(from, [Digest::of(&one), Digest::of(&two)].into());
     assert!(!fulfilled(&one, true).await);
-    // A second file with the same dictionary is told of, too.
+    // A second file with the same dictionary is reported, too.
     let (blob, sha256) = (Digest::of(&four), delta::sha256(&one));
     let wished = wish(third.version, blob, sha256);
     assert!(world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| true).await.unwrap());

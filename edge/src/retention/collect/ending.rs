@@ -1,4 +1,4 @@
-//! Ends what was deleted and can no longer be had back: versions, environments, apps, with every record of theirs.
+//! Ends what was deleted and can no longer be restored: versions, environments, apps, with every record of theirs.
 
 use devanture_config::api::{CollectedEnvironment, WhyCollected};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -43,7 +43,7 @@ impl Retention {
         self.end_versions(pass).await
     }
 
-    /// Lets go of the records by which versions could be had back.
+    /// Drops the records by which versions could be restored.
     async fn end_versions(&self, pass: &mut Pass) -> Result<(), Error> {
         let mut versions = Scan::new(&*self.ledger.catalog, gone::GONE_PREFIX);
         while let Some((key, record)) = versions.next().await? {
@@ -76,7 +76,7 @@ impl Retention {
         pass: &mut Pass,
     ) -> Result<(), Error> {
         if !pass.dry_run {
-            // Whoever has it back at this moment either was first, or finds its record changed.
+            // A concurrent restore either was first, or finds its record changed.
             let same = Change::Put(key.clone(), record.value);
             let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
             if !self.end_backend(app, Some(name)).await? {
@@ -104,7 +104,7 @@ impl Retention {
             false => {
                 let same = Change::Put(key.clone(), record.value);
                 let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
-                // The name is free afterwards, and whoever takes it must not find what was kept under it.
+                // The name is free afterwards, and its next owner must not find what was kept under it.
                 if !self.end_backend(app, None).await? {
                     return Ok(());
                 }
@@ -131,8 +131,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where that
-    /// could not be done yet.
+    /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where
+    /// that could not be done yet.
     async fn end_backend(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
         let Some(runner) = self.environments.runner_if_any() else { return Ok(true) };
         match runner.forget(app, environment).await {
@@ -172,7 +172,7 @@ impl Retention {
         self.collected(commit).await
     }
 
-    /// Makes a commit of the collection, and waits until requests see it; nothing where somebody else was first.
+    /// Makes a commit of the collection, and waits until requests see it; `None` if somebody else was first.
     pub(super) async fn collected(&self, commit: Commit) -> Result<Option<Revision>, Error> {
         self.ledger.commit_own(Own::Collection, commit).await
     }

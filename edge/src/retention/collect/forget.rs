@@ -33,7 +33,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes the oldest records of an app's versions that are gone and cannot be had back.
+    /// Deletes the oldest records of an app's versions that are gone and cannot be restored.
     async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
         let prefix = gone::gone_prefix(app);
         let max = usize::try_from(self.ledger.limits.history_entries_max).unwrap_or(usize::MAX);

@@ -19,12 +19,12 @@ pub(super) struct Held {
 }
 
 impl Retention {
-    /// Every version of an app that may not go, whatever its age. Whoever adds something that holds a version adds it
-    /// here, with the check that it is still as it was read; one that can come anew writes `apps/{app}` when it does, as
-    /// `hold_version` does for pointers.
+    /// Every version of an app that may not go, whatever its age. New code that holds a version adds it
+    /// here, with the check that it is still as it was read; one that can come again writes `apps/{app}` when it does,
+    /// as `hold_version` does for pointers.
     ///
-    /// Beside these a version stays that was stored or live within the grace period (law 10), that is at hand in a place
-    /// of this node, or that a push or a switch under way has leased: `retire.rs` asks for that.
+    /// Beside these a version stays that was stored or live within the grace period (law 10), that is at hand in a
+    /// place of this node, or that a push or a switch under way has leased: `retire.rs` asks for that.
     pub(super) async fn held(&self, app: &AppName) -> Result<Held, Error> {
         let mut held = Held::default();
         // First, so that what comes after this reading is seen by the check.
@@ -47,14 +47,14 @@ impl Retention {
             held.ids.insert(records::read::<AliasRecord>(&key, &record)?.version);
             held.checks.push(Check::At(key, record.revision));
         }
-        // What is live again when an environment is had back.
+        // What is live again when an environment is restored.
         for (key, record) in all(&*self.ledger.catalog, &gone::deleted_environments_prefix(app)).await? {
             let DeletedEnvironment { pointer, .. } = records::read(&key, &record)?;
             held.ids.insert(pointer.version);
             pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));
             held.checks.push(Check::At(key, record.revision));
         }
-        // What a rollback goes to, also once a deleted environment is had back.
+        // What a rollback goes to, also once a deleted environment is restored.
         for (environment, pointer) in &pointers {
             match self.ledger.earlier_of(app, environment, pointer, None).await {
                 Ok(earlier) => drop(held.ids.insert(earlier.version)),

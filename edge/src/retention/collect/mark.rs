@@ -37,7 +37,7 @@ struct Pages {
 struct Decoded {
     #[serde(default)]
     decoded: BTreeMap<String, DecodedFile>,
-    /// The record of a version that can be had back.
+    /// The record of a version that can be restored.
     record: Option<Box<Self>>,
 }
 
@@ -55,8 +55,8 @@ impl Marked {
         u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
     }
 
-    /// Marks what files of a version decode to that came compressed alone. What is missed here is decoded again when the
-    /// version is loaded.
+    /// Marks what files of a version decode to that came compressed alone. What is missed here is decoded again when
+    /// the version is loaded.
     fn decoded_of(&mut self, key: &str, value: &[u8]) {
         match serde_json::from_slice::<Decoded>(value) {
             Ok(found) => {
@@ -67,7 +67,8 @@ impl Marked {
         }
     }
 
-    /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made anew.
+    /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made
+    /// again.
     fn dictionary_of(&mut self, key: &str, value: &[u8]) {
         match serde_json::from_slice::<Pages>(value) {
             Ok(record) => self.blobs.extend(record.pages.map(|pages| pages.blob)),
@@ -77,7 +78,7 @@ impl Marked {
 }
 
 impl Retention {
-    /// Marks what the versions refer to that stay: those that are stored, and those that can be had back. And the
+    /// Marks what the versions refer to that stay: those that are stored, and those that can be restored. And the
     /// manifests of versions that were live within a year, for the names in them (`fingerprints.rs`).
     pub(super) async fn mark(&self, pass: &Pass) -> Result<Marked, Error> {
         let mut marked = Marked::default();
@@ -86,7 +87,7 @@ impl Retention {
             let mut versions = Scan::new(&*self.ledger.catalog, prefix);
             while let Some((key, record)) = versions.next().await? {
                 let Some((app, version)) = version_of(&key) else { continue };
-                // Of what is gone, only what can be had back.
+                // Of what is gone, only what can be restored.
                 let is_kept = prefix != gone::GONE_PREFIX
                     // A damaged record may have said that it can be restored.
                     || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());

@@ -2,7 +2,7 @@
 //!
 //! One pass does this, in this order, and may die after any instruction:
 //!
-//! 1. what was deleted and can no longer be had back ends (`ending.rs`);
+//! 1. what was deleted and can no longer be restored ends (`ending.rs`);
 //! 2. versions that are beyond `[retention]` and that nothing holds (`held.rs`) lose their records (`retire.rs`), each by
 //!    a compare-and-swap that a switch to it cannot pass by;
 //! 3. what pushes wrote down that they have sent is forgotten once it is as old as the files that may go (`old_sent.rs`);
@@ -10,10 +10,10 @@
 //! 5. what the records that are left refer to is marked (`mark.rs`);
 //! 6. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is
 //!    committed while this goes on is heard of by the catalog's watch, and what is about to be committed is leased
-//!    (`leases.rs`): so no file goes that somebody was told is there.
+//!    (`leases.rs`): so no file goes that a client was promised.
 //!
-//! Files wait in `collected/` for their end, in case a restored catalog refers to them again. On a disk without room, and
-//! in a purge (`purge.rs`), neither the grace period nor that time is waited for.
+//! Files wait in `collected/` for their end, in case a restored catalog refers to them again. On a disk without room,
+//! and in a purge (`purge.rs`), neither the grace period nor that time is waited for.
 
 mod ending;
 mod forget;
@@ -127,8 +127,8 @@ impl Retention {
         }
     }
 
-    /// Collects once, after a collection that is under way. Once begun it runs to its end even if the caller is dropped,
-    /// since it holds the gate of the leases in between.
+    /// Collects once, after a collection that is under way. Once begun it runs to its end even if the caller is
+    /// dropped, since it holds the gate of the leases in between.
     ///
     /// # Errors
     /// Where a store fails. What was done until then stays done, and nothing that is referred to is gone.

@@ -150,7 +150,7 @@ impl Retention {
     }
 
     /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now, also
-    /// where the environment is deleted and can be had back: it then is as it was.
+    /// where the environment is deleted and can be restored: it then is as it was.
     async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
         let mut last: HashMap<VersionId, u64> = HashMap::new();
         let mut pointers = Vec::new();

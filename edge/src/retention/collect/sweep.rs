@@ -55,7 +55,7 @@ impl Retention {
         batch: &[(Key, u64)],
     ) -> Result<bool, Error> {
         let closed = self.ledger.leases.closed().await;
-        // Whoever had a lease that has ended committed before that, and a commit is told before it returns.
+        // The holder of a lease that has ended committed before that, and a commit is announced before it returns.
         loop {
             match watch.try_recv() {
                 Ok(committed) => {
@@ -94,7 +94,7 @@ impl Retention {
             }
         }
         if !pass.dry_run && !gone.is_empty() {
-            // Before the gate opens: nobody is told that one of them is there.
+            // Before the gate opens: no answer says that one of them is there.
             self.uploads.forget_blobs(&gone);
         }
         Ok(true)
