@@ -113,7 +113,8 @@ impl Admin {
         let condition = precondition::condition(request.headers())?;
         let (sink, events) = events(&request);
         let wanted: SwitchRequest = self.json(request).await?;
-        switched(self.publisher.switch(actor, app, environment, &wanted, &condition, sink).await?, events).await
+        switched(self.publisher.switcher().switch(actor, app, environment, &wanted, &condition, sink).await?, events)
+            .await
     }
 
     pub(super) async fn rollback(
@@ -131,7 +132,8 @@ impl Admin {
             // To restore settings is to change them.
             actor.may(Scope::Promote, app, Some(environment))?;
         }
-        switched(self.publisher.rollback(actor, app, environment, &wanted, &condition, sink).await?, events).await
+        switched(self.publisher.switcher().rollback(actor, app, environment, &wanted, &condition, sink).await?, events)
+            .await
     }
 
     pub(super) async fn promote(
@@ -145,7 +147,8 @@ impl Admin {
         let condition = precondition::condition(request.headers())?;
         let (sink, events) = events(&request);
         let wanted: PromoteRequest = self.json(request).await?;
-        switched(self.publisher.promote(actor, app, environment, &wanted, &condition, sink).await?, events).await
+        switched(self.publisher.switcher().promote(actor, app, environment, &wanted, &condition, sink).await?, events)
+            .await
     }
 }
 

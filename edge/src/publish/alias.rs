@@ -2,7 +2,7 @@
 
 use devanture_config::PlaceName;
 
-use super::Publisher;
+use super::publisher::Publisher;
 use super::pushes::Push;
 use super::steps::Steps;
 use crate::environments::{Aliased, Aliasing};

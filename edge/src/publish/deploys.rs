@@ -1,25 +1,16 @@
-//! What became of a deploy: the latest ones in memory, with their steps as they happen; older ones from the history.
+//! The latest deploys in memory, with their steps as they happen.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use devanture_config::api::{Deploy, DeployReport, DeployState, DeployStatus, Step, StepState};
-use devanture_config::problem::{Code, Problem};
+use devanture_config::api::{DeployReport, DeployState, DeployStatus, Step, StepState};
+use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::Publisher;
-use crate::catalog::records;
 use crate::ledger::Error;
 
 /// Deploys that are remembered.
 const REMEMBERED_MAX: usize = 1_000;
-/// Entries of one environment's history in which a deploy is looked for, from the moment on at which it began.
-const ENTRIES_MAX: usize = 1_000;
-/// Environments in which a deploy is looked for.
-const ENVIRONMENTS_MAX: usize = 1_000;
-/// Hexadecimal digits of a push's id that are random; what stands before them is when it began.
-const RANDOM_DIGITS: usize = 8;
-
 /// The latest deploys.
 #[derive(Default)]
 pub(crate) struct Deploys(Mutex<Remembered>);
@@ -79,7 +70,7 @@ impl Deploys {
         remembered.by_id.values().filter(|status| status.state == DeployState::Running).cloned().collect()
     }
 
-    fn find(&self, app: &AppName, id: &str) -> Option<DeployStatus> {
+    pub(crate) fn find(&self, app: &AppName, id: &str) -> Option<DeployStatus> {
         self.remembered().by_id.get(id).filter(|status| status.app == *app).cloned()
     }
 }
@@ -122,75 +113,4 @@ impl Watched {
             }
         });
     }
-}
-
-impl Publisher {
-    /// Where a deploy of an app is.
-    ///
-    /// # Errors
-    /// `not_found`.
-    pub async fn deploy_status(&self, app: &AppName, id: &str) -> Result<DeployStatus, Error> {
-        if let Some(status) = self.deploys.find(app, id) {
-            return Ok(status);
-        }
-        if let Ok(push) = self.uploads.pushes.find(app, id) {
-            return Ok(DeployStatus {
-                deploy: push.id.clone(),
-                app: push.app.clone(),
-                environment: push.environment.clone(),
-                state: DeployState::Begun,
-                version: Some(push.version),
-                steps: Vec::new(),
-                report: None,
-                problem: None,
-            });
-        }
-        match self.find_in_history(app, id).await? {
-            Some(deploy) => Ok(DeployStatus {
-                deploy: deploy.id,
-                app: app.clone(),
-                environment: deploy.environment,
-                state: deploy.outcome.into(),
-                version: Some(deploy.version),
-                steps: deploy.steps,
-                report: None,
-                problem: None,
-            }),
-            None => Err(Problem::new(Code::NotFound, format!("The app {app} has no such deploy."))
-                .hint("`devanture history` lists those that ended; one that failed before it had a version is not kept")
-                .into()),
-        }
-    }
-
-    /// A deploy's entry: it was written soon after the deploy began, which its id tells.
-    async fn find_in_history(&self, app: &AppName, id: &str) -> Result<Option<Deploy>, Error> {
-        let Some(begun) = begun_of(id) else { return Ok(None) };
-        let prefix = records::histories_prefix(app);
-        let mut after: Option<String> = None;
-        for _ in 0..ENVIRONMENTS_MAX {
-            let next = self.catalog.list(&prefix, after.as_deref(), false, 1).await?;
-            let environment =
-                next.first().and_then(|(key, _)| key.strip_prefix(&prefix)?.split('/').next()?.parse().ok());
-            let Some(environment) = environment else { return Ok(None) };
-            let from = records::history_key(app, &environment, begun.saturating_sub(1));
-            let below = records::history_prefix(app, &environment);
-            for (key, record) in self.catalog.list(&below, Some(&from), false, ENTRIES_MAX).await? {
-                let Some(entry) = records::entry(&key, &record) else { continue };
-                if entry.deploy.id == id {
-                    return Ok(Some(entry.deploy));
-                }
-            }
-            // Beyond every number of this environment.
-            after = Some(format!("{below}~"));
-        }
-        Ok(None)
-    }
-}
-
-/// When a deploy began, as its id says.
-fn begun_of(id: &str) -> Option<u64> {
-    let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    // The number of microseconds has 13 digits until the year 2112.
-    let digits = if id.len() > 13 { id.len().saturating_sub(RANDOM_DIGITS) } else { id.len() };
-    is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
 }

@@ -16,7 +16,7 @@ use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::Publisher;
+use super::publisher::Publisher;
 use crate::ledger::{Actor, Error, Page, lost, stored_manifest};
 use crate::site::fingerprint;
 use crate::version::RuleFiles;
@@ -166,7 +166,7 @@ impl Publisher {
         let mut changes = said_changes(&before, &now);
         let files = (RuleFiles::read(&*self.blobs, &before).await?, RuleFiles::read(&*self.blobs, &now).await?);
         let (environment, rules_max) =
-            (environment.clone(), usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX));
+            (environment.clone(), usize::try_from(self.ledger.limits.rules_max).unwrap_or(usize::MAX));
         // Thousands of rules are read: not on a thread that others wait for.
         let count = move || {
             let count = |files: &RuleFiles, manifest| files.counts(manifest, environment.as_str(), rules_max);

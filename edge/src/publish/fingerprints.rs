@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 
-use super::Publisher;
-use crate::ledger::{Error, stored_manifest};
+use crate::blobs::Blobs;
+use crate::ledger::{Error, Ledger, stored_manifest};
 use crate::site::fingerprint;
 
 /// Versions whose fingerprinted names are kept at hand.
@@ -21,25 +21,26 @@ type Names = Arc<Vec<(String, Digest)>>;
 #[derive(Default)]
 pub(crate) struct Fingerprints(Mutex<HashMap<VersionId, Names>>);
 
-impl Publisher {
+impl Fingerprints {
     /// Whether `version` may become live as far as fingerprinted names go.
     ///
     /// # Errors
     /// `fingerprint_reused` where a name would stand for other content than within the last year.
-    pub(crate) async fn check_fingerprints(
+    pub(crate) async fn check(
         &self,
+        (blobs, ledger): (&dyn Blobs, &Ledger),
         app: &AppName,
         environment: &PlaceName,
         version: VersionId,
     ) -> Result<(), Error> {
-        let wanted = self.fingerprinted_names(version).await?;
+        let wanted = self.names(blobs, version).await?;
         if wanted.is_empty() {
             return Ok(());
         }
         let mut known: BTreeMap<String, Vec<(Digest, VersionId)>> = BTreeMap::new();
-        for id in self.ledger.live_within_a_year(app, environment).await? {
+        for id in ledger.live_within_a_year(app, environment).await? {
             // A version whose manifest is gone cannot be asked; it cannot be served again either.
-            let Ok(names) = self.fingerprinted_names(id).await else { continue };
+            let Ok(names) = self.names(blobs, id).await else { continue };
             for (path, hash) in names.iter() {
                 known.entry(path.clone()).or_default().push((*hash, id));
             }
@@ -68,18 +69,18 @@ impl Publisher {
             .into())
     }
 
-    async fn fingerprinted_names(&self, version: VersionId) -> Result<Names, Error> {
+    async fn names(&self, blobs: &dyn Blobs, version: VersionId) -> Result<Names, Error> {
         let at_hand = {
-            let names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             names.get(&version).cloned()
         };
         if let Some(names) = at_hand {
             return Ok(names);
         }
-        let manifest = stored_manifest(&*self.blobs, version).await?;
+        let manifest = stored_manifest(blobs, version).await?;
         let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
         let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
-        let mut names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= VERSIONS_MAX {
             names.clear();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{
-    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, Pause, PlaceStatus, Scope,
+    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope,
 };
 use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
@@ -14,11 +14,13 @@ use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::time::Instant;
 
-use super::Publisher;
+use super::admission::check_cases;
+use super::intent::{Expected, Intent, Move, Passes};
+use super::publisher::Publisher;
 use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
-use super::swap::{Intent, Moved};
+use super::swap::Moved;
 use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
@@ -99,11 +101,11 @@ impl Publisher {
     async fn run_steps(self: &Arc<Self>, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
         steps.run("verify", self.verify(push)).await?;
         let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
-        Self::check_cases(&push.manifest, &push.options)?;
+        check_cases(&push.manifest, &push.options)?;
         if let Some(rules) = push.manifest.guessed_rules {
             steps.log(&format!("the files of rules are taken as {rules:?}'s, which was guessed"));
         }
-        for doubt in self.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await? {
+        for doubt in self.switcher.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await? {
             steps.log(&format!("let pass: {doubt}"));
         }
         let (given, passed) = steps.run("compress", self.compress(push)).await?;
@@ -113,7 +115,7 @@ impl Publisher {
         }
         if !is_new {
             // Its files may have been damaged until now: whatever could not be loaded of it is live again.
-            self.live.look_again();
+            self.ledger.live.look_again();
         }
         self.uploads.owned.stored(&push.app, &push.manifest).await?;
         if push.manifest.server.is_some() {
@@ -145,30 +147,33 @@ impl Publisher {
             app: &push.app,
             environment: &push.environment,
             version: push.version,
-            kind: DeployKind::Push,
+            movement: Move::Push,
             deploy: &push.id,
             begun: push.begun,
             actor: &push.actor,
             source: &push.source,
-            if_live: push.options.if_live.as_deref(),
-            force: push.options.force,
-            position: None,
-            allow_refingerprint: push.options.allow_refingerprint,
-            passes_lock: false,
-            condition: &Condition::default(),
             log: &log,
-            no_smoke: push.options.no_smoke,
-            replaces: None,
+            expected: Expected {
+                version: push.options.if_live.as_deref(),
+                condition: &Condition::default(),
+                undone: None,
+            },
+            passes: Passes {
+                newer_pushes: push.options.force,
+                fingerprints: push.options.allow_refingerprint,
+                lock: false,
+                smoke: push.options.no_smoke,
+            },
             settings: None,
         };
-        let moved = self.make_live_watched(&intent, push.options.watch_s, steps).await?;
+        let moved = self.switcher.make_live_watched(&intent, push.options.watch_s, steps).await?;
         if let Some(lock) = &moved.locked {
             steps.log(&format!("{}: stored, with its preview", locked_by(lock, &push.environment)));
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
         let returning =
             self.returning(&push.app, &push.environment, &moved, (&push.version, &push.manifest)).boxed().await;
-        let paused = self.pause_of(&push.app, &push.environment, &moved).await;
+        let paused = self.switcher.pause_of(&push.app, &push.environment, &moved).await;
         Ok(DeployReport { returning, paused, ..self.report(push, steps, moved, withdrawn, None) })
     }
 
@@ -227,15 +232,6 @@ impl Publisher {
         }
     }
 
-    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the
-    /// switch.
-    pub(super) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
-        if moved.locked.is_some() {
-            return None;
-        }
-        self.environments.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
-    }
-
     /// Step 1: every blob of the manifest is there, of the right length; what came in is read back (law 2).
     async fn verify(&self, push: &Push) -> Result<((), String), Error> {
         let received = {
@@ -278,16 +274,16 @@ impl Publisher {
     /// versions that were live lately.
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
-        let (file_bytes_max, pool) = (self.limits.compress_file_bytes_max, &self.quick);
+        let (file_bytes_max, pool) = (self.ledger.limits.compress_file_bytes_max, &self.quick);
         let work = encode::Work {
             blobs: &*self.blobs,
             manifest: &push.manifest,
             fresh: &fresh,
             pool,
             file_bytes_max,
-            decoded_file_bytes_max: self.limits.file_bytes_max,
-            decoded_bytes_max: self.limits.bundle_bytes_max,
-            decoded_ratio_max: self.limits.archive_ratio_max,
+            decoded_file_bytes_max: self.ledger.limits.file_bytes_max,
+            decoded_bytes_max: self.ledger.limits.bundle_bytes_max,
+            decoded_ratio_max: self.ledger.limits.archive_ratio_max,
         };
         let (given, made) = encode::quick(&work).await?;
         let passed = match &self.dictionaries {
@@ -301,7 +297,7 @@ impl Publisher {
                     given: &given.forms,
                     pool: &self.quick,
                     is_before_switch: true,
-                    deadline: Some(Instant::now() + Duration::from_millis(self.limits.delta_ms_max)),
+                    deadline: Some(Instant::now() + Duration::from_millis(self.ledger.limits.delta_ms_max)),
                 };
                 Some(dictionaries.before_switch(&pass).boxed().await)
             }
@@ -344,7 +340,7 @@ impl Publisher {
             let mut commit = Commit::default();
             // Until the commit nobody else makes an app, where this one is new.
             let _making = self.environments.make_app(&push.app).await?;
-            let found = self.catalog.get(&key).await?;
+            let found = self.ledger.catalog.get(&key).await?;
             let is_new = found.is_none();
             match found {
                 Some(record) => {

@@ -12,8 +12,9 @@ use devanture_config::{AppName, Manifest, VersionId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::admission::{check_cases, check_if_live, check_source};
 use super::manifest_memory::Hold;
-use super::{Publisher, check_if_live, check_source};
+use super::publisher::Publisher;
 use crate::ledger::{Error, Share, lost};
 
 /// Longest manifest that is read in one piece, in bytes.
@@ -69,9 +70,9 @@ impl Publisher {
         let BeginDeploy { manifest, source, options } = begin;
         check_source(&source)?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
-        self.check_watch(options.watch_s)?;
+        self.switcher.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
-        Self::check_cases(&manifest, &options)?;
+        check_cases(&manifest, &options)?;
         Ok(CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), source, options, memory })
     }
 
@@ -93,7 +94,7 @@ impl Publisher {
         refused.map_or(Ok(()), Err)?;
         let incoming = read.map_err(|error| unreadable(&error))?;
         check_object(first)?;
-        let settings_bytes_max = self.limits.manifest_settings_bytes_max;
+        let settings_bytes_max = self.ledger.limits.manifest_settings_bytes_max;
         let settings = incoming.manifest.settings_bytes().min(settings_bytes_max);
         self.grow(&mut memory, settings.saturating_mul(SETTINGS_MEMORY_FACTOR))?;
         let mut begin = incoming.read(settings_bytes_max).map_err(|error| {
@@ -119,7 +120,7 @@ impl ManifestIntake {
     /// `too_large`, `busy`, and those of [`ManifestIntake::end`] as soon as they are known.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        let bytes_max = self.publisher.limits.manifest_bytes_max;
+        let bytes_max = self.publisher.ledger.limits.manifest_bytes_max;
         if self.bytes > bytes_max {
             return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes."))
                 .hint("`manifest_bytes_max` in edge.toml is the limit")
@@ -156,7 +157,7 @@ impl ManifestIntake {
     pub async fn end(self) -> Result<CheckedPush, Error> {
         match self.stage {
             Stage::Small(all) => {
-                let memory = self.publisher.manifest_memory.hold(&self.app);
+                let memory = self.publisher.uploads.manifest_memory.hold(&self.app);
                 self.publisher.read_manifest(&*all, memory, self.amend)
             }
             Stage::Large(chunks, reading) => {
@@ -168,12 +169,12 @@ impl ManifestIntake {
 
     /// Begins to read on a thread of its own.
     fn start(&mut self) -> Result<(), Error> {
-        let place = self.publisher.manifests_reading.take(&self.app).ok_or_else(|| {
+        let place = self.publisher.uploads.manifests_reading.take(&self.app).ok_or_else(|| {
             Problem::new(Code::Busy, format!("The edge takes no more manifests of the app {} now.", self.app))
                 .hint("try again in a moment; half of `manifests_reading_max` in edge.toml is the limit of one app")
         })?;
         let (sender, receiver) = mpsc::channel(CHUNKS);
-        let memory = self.publisher.manifest_memory.hold(&self.app);
+        let memory = self.publisher.uploads.manifest_memory.hold(&self.app);
         let publisher = Arc::clone(&self.publisher);
         let amend = std::mem::replace(&mut self.amend, Box::new(|_begin| {}));
         let reading = tokio::task::spawn_blocking(move || {

@@ -14,6 +14,7 @@ use crate::blobs::{Blobs, Key};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Catalog, records};
+use crate::ledger::Error;
 use crate::telemetry;
 
 /// The blobs of one app.
@@ -41,7 +42,7 @@ impl Owned {
         Self { blobs, catalog, by_app: Mutex::default() }
     }
 
-    async fn of(&self, app: &AppName) -> Result<Set, super::Error> {
+    async fn of(&self, app: &AppName) -> Result<Set, Error> {
         let cell = {
             let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(by_app.entry(app.clone()).or_default())
@@ -49,14 +50,14 @@ impl Owned {
         cell.get_or_try_init(|| self.read(app)).await.cloned()
     }
 
-    async fn read(&self, app: &AppName) -> Result<Set, super::Error> {
+    async fn read(&self, app: &AppName) -> Result<Set, Error> {
         let mut owned = self.read_blobs(app).await?;
         self.read_sent(app, &mut owned).await?;
         Ok(Arc::new(Mutex::new(owned)))
     }
 
     /// Adds what earlier processes wrote down that the app has sent.
-    async fn read_sent(&self, app: &AppName, owned: &mut AppBlobs) -> Result<(), super::Error> {
+    async fn read_sent(&self, app: &AppName, owned: &mut AppBlobs) -> Result<(), Error> {
         let prefix = sent::sent_prefix(app);
         let mut uploads = Scan::new(&*self.catalog, prefix);
         while let Some((key, record)) = uploads.next().await? {
@@ -70,7 +71,7 @@ impl Owned {
         Ok(())
     }
 
-    async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, super::Error> {
+    async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, Error> {
         let mut owned = AppBlobs::default();
         let prefix = records::versions_prefix(app);
         let mut versions = Scan::new(&*self.catalog, prefix);
@@ -86,11 +87,7 @@ impl Owned {
     }
 
     /// Those of `wanted` that the app has not sent, or that are no longer stored as they should be.
-    pub(crate) async fn missing(
-        &self,
-        app: &AppName,
-        wanted: &HashMap<Digest, u64>,
-    ) -> Result<HashSet<Digest>, super::Error> {
+    pub(crate) async fn missing(&self, app: &AppName, wanted: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
         let owned: HashSet<Digest> = {
             let set = set.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,14 +103,14 @@ impl Owned {
     }
 
     /// Notes that the app has sent a blob.
-    pub(crate) async fn add(&self, app: &AppName, digest: Digest) -> Result<(), super::Error> {
+    pub(crate) async fn add(&self, app: &AppName, digest: Digest) -> Result<(), Error> {
         let set = self.of(app).await?;
         set.lock().unwrap_or_else(PoisonError::into_inner).sent.insert(digest, telemetry::now_ms());
         Ok(())
     }
 
     /// Notes that a version of the app is stored.
-    pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), super::Error> {
+    pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
         let set = self.of(app).await?;
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = telemetry::now_ms();
@@ -149,7 +146,7 @@ impl Owned {
     ///
     /// # Errors
     /// Where the catalog fails.
-    pub(crate) async fn refresh(&self, lost: &HashSet<AppName>, before_ms: u64) -> Result<(), super::Error> {
+    pub(crate) async fn refresh(&self, lost: &HashSet<AppName>, before_ms: u64) -> Result<(), Error> {
         for (app, set) in self.loaded() {
             let has_stale = {
                 let set = set.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +165,7 @@ impl Owned {
     }
 
     /// The blobs of `manifest` that no stored version of the app holds yet.
-    pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, super::Error> {
+    pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
         let set = set.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.stored.contains_key(digest)).collect())

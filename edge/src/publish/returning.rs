@@ -8,7 +8,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::Publisher;
+use super::publisher::Publisher;
 use super::swap::Moved;
 use crate::blobs::{self, DeltaInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
@@ -81,7 +81,7 @@ impl Publisher {
             return Ok(Sent { manifest, siblings, dictionaries: None, from: BTreeSet::new() });
         };
         let key = records::version_key(app, version);
-        let given = match self.catalog.get(&key).await? {
+        let given = match self.ledger.catalog.get(&key).await? {
             Some(record) => records::read::<VersionRecord>(&key, &record)?.given,
             None => BTreeMap::default(),
         };
@@ -92,7 +92,7 @@ impl Publisher {
         let from = record.as_ref().map(|record| record.from_in(Some(environment))).unwrap_or_default();
         let dictionaries = match record {
             Some(record) => {
-                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.limits).await?;
+                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.ledger.limits).await?;
                 Some((record, kept))
             }
             None => None,
@@ -176,7 +176,7 @@ impl Publisher {
         let found = async {
             let manifest = stored_manifest(&*self.blobs, before).await?;
             let before = self.sent(app, environment, Some(&before), &manifest).await?;
-            let served = self.live.place(app, environment).and_then(|place| place.loaded(id));
+            let served = self.ledger.live.place(app, environment).and_then(|place| place.loaded(id));
             let now = self.sent(app, environment, Some(id), now).await?;
             self.loaded_again(&before, &now, served.as_deref()).await
         };

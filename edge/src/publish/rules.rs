@@ -7,7 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::rules;
 use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
 
-use super::Publisher;
+use super::switcher::Switcher;
 use crate::ledger::{Error, stored_manifest};
 use crate::version::RuleFiles;
 
@@ -23,7 +23,7 @@ pub(crate) enum Tolerance {
     Doubts,
 }
 
-impl Publisher {
+impl Switcher {
     /// Whether the rules of a bundle may go live in `environment`. Gives the doubts that were let pass.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Publisher {
         tolerance: Tolerance,
     ) -> Result<Vec<Mistake>, Error> {
         let files = RuleFiles::read(&*self.blobs, &manifest).await?;
-        let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
+        let rules_max = usize::try_from(self.ledger.limits.rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
         // Thousands of rules are compared with each other: not on a thread that others wait for.
         let check = move || {
@@ -54,7 +54,7 @@ impl Publisher {
         judge(findings, tolerance)
     }
 
-    /// As [`Publisher::check_rules`], for a version that is stored; its doubts were settled when it was pushed.
+    /// As [`Switcher::check_rules`], for a version that is stored; its doubts were settled when it was pushed.
     ///
     /// # Errors
     /// `bad_rules`.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use devanture_config::{AppName, Digest};
 use tokio::sync::Notify;
 
-use super::Uploads;
 use super::pushes::Push;
+use super::uploads::Uploads;
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use crate::catalog::{self, Change, Check, Commit, gone, records};

@@ -1,33 +1,18 @@
-//! The gate before a switch: what the version must answer, as its environment will serve it.
+//! Smoke checks without their run: the question, the answer, and whether it is as expected.
 
 use std::fmt::Write as _;
 use std::io::Read;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use devanture_config::plain_text::is_plain;
-use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::SmokeCheck;
-use futures_util::{StreamExt as _, stream};
-use metrics::counter;
 
-use super::Publisher;
-use super::steps::Steps;
-use super::swap::Intent;
-use crate::ledger::Error;
 use crate::live::{Current, Place};
-use crate::telemetry;
-use crate::version::Version;
 
-/// Checks of one version that are asked at once.
-const CHECKS_AT_ONCE: usize = 4;
 /// Characters of a body that a failure shows.
-const SHOWN_CHARACTERS: usize = 200;
-/// Checks that failed, of which a problem tells.
-const FAILURES_TOLD: usize = 5;
-
+pub(super) const SHOWN_CHARACTERS: usize = 200;
 /// What is asked of a version that is about to go live.
 pub struct SmokeQuestion {
     /// The version, as it will be live.
@@ -78,145 +63,8 @@ pub trait Smoke: Send + Sync {
     fn ask(&self, question: SmokeQuestion) -> Asked;
 }
 
-/// How one check went.
-struct Checked {
-    path: String,
-    outcome: Result<u16, String>,
-    ms: u64,
-}
-
-impl Publisher {
-    /// Checks, when a push begins, that no table has more checks than the edge makes.
-    pub(crate) fn check_smoke(&self, manifest: &devanture_config::Manifest) -> Result<(), Error> {
-        let max = self.limits.smoke_checks_max;
-        let most = manifest.tables().filter_map(|table| table.smoke.as_ref()).map(Vec::len).max().unwrap_or(0);
-        if u64::try_from(most).unwrap_or(u64::MAX) <= max {
-            return Ok(());
-        }
-        let detail = format!("The manifest has {most} smoke checks for one environment; {max} are allowed.");
-        Err(Problem::new(Code::BadManifest, detail).hint("`smoke_checks_max` in edge.toml is the limit").into())
-    }
-
-    /// Asks everything that the version says it must answer in this environment.
-    ///
-    /// # Errors
-    /// `smoke_failed` with what failed.
-    pub(crate) async fn smoke(
-        &self,
-        intent: &Intent<'_>,
-        version: &Arc<Version>,
-        steps: &mut Steps,
-    ) -> Result<(), Error> {
-        if version.smoke.is_empty() || intent.passes_smoke() {
-            return Ok(());
-        }
-        let live = self.live.place(intent.app, intent.environment).and_then(|place| place.current());
-        if live.is_some_and(|current| current.version.id == version.id) {
-            // It is live already: nothing will be switched.
-            return Ok(());
-        }
-        if intent.no_smoke {
-            steps.skip("smoke", "left out, as `no_smoke` says");
-            return Ok(());
-        }
-        let teller = steps.teller("smoke");
-        steps.run("smoke", async { self.ask_all(intent, version, &teller).await }).await
-    }
-
-    async fn ask_all(
-        &self,
-        intent: &Intent<'_>,
-        version: &Arc<Version>,
-        teller: &super::steps::Teller,
-    ) -> Result<((), String), Error> {
-        let (host, custom_host) = self.environments.visitors_host(intent.app, intent.environment);
-        let url = self.live.domains().url(&host);
-        let authority = url.strip_prefix("https://").unwrap_or(&url).to_owned();
-        let withdrawn = self.live.withdrawn(intent.app);
-        let place = self.live.place(intent.app, intent.environment);
-        // As the switch will choose them, also where nothing is live yet.
-        let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
-        let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings));
-        let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
-        let questions: Vec<SmokeQuestion> = version
-            .smoke
-            .iter()
-            .map(|check| SmokeQuestion {
-                current: Arc::clone(&current),
-                place: place.clone(),
-                authority: authority.clone(),
-                custom_host,
-                from: intent.actor.from,
-                check: check.clone(),
-                body_bytes_max,
-            })
-            .collect();
-        // In the order of the file, so that two runs tell the same.
-        let asked: Vec<_> = questions.into_iter().map(|question| self.ask_one(question)).collect();
-        let mut checked = stream::iter(asked).buffered(CHECKS_AT_ONCE);
-        let mut failures = Vec::new();
-        let mut count = 0;
-        while let Some(Checked { path, outcome, ms }) = checked.next().await {
-            count += 1;
-            let word = if outcome.is_ok() { "passed" } else { "failed" };
-            counter!("devanture_smoke_checks_total", "app" => intent.app.to_string(),
-                "environment" => intent.environment.to_string(), "outcome" => word)
-            .increment(1);
-            match outcome {
-                Ok(status) => teller.tell(&format!("{path}  {status} ({ms} ms)")),
-                Err(why) => {
-                    teller.tell(&format!("{path}  {why}"));
-                    failures.push(format!("`{path}`: {why}"));
-                }
-            }
-        }
-        if failures.is_empty() {
-            let checks = if count == 1 { "1 check".to_owned() } else { format!("{count} checks") };
-            return Ok(((), format!("{checks} passed")));
-        }
-        let domains = self.live.domains();
-        let preview = domains.url(&domains.preview_host(intent.app, &intent.version));
-        Err(failed(&failures, count, &preview).into())
-    }
-
-    async fn ask_one(&self, question: SmokeQuestion) -> Checked {
-        let check = question.check.clone();
-        let began = Instant::now();
-        let ms_max = check.timeout_ms().min(self.limits.smoke_ms_max);
-        let answered = tokio::time::timeout(Duration::from_millis(ms_max), self.smoke.ask(question)).await;
-        let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
-        let outcome = match answered {
-            Ok(Ok(answer)) => {
-                // Not on the threads that everybody's requests to the API are answered by: a body may be large.
-                let check = check.clone();
-                let judging = move || judge(&check, &answer, body_bytes_max).map(|()| answer.status);
-                let judged = tokio::task::spawn_blocking(judging).await;
-                judged.unwrap_or_else(|_ended| Err("its answer could not be looked at".to_owned()))
-            }
-            Ok(Err(unanswered)) => Err(unanswered.to_string()),
-            Err(_elapsed) => Err(format!("no whole answer within {ms_max} ms")),
-        };
-        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Checked { path: printable(&check.path, SHOWN_CHARACTERS), outcome, ms }
-    }
-}
-
-fn failed(failures: &[String], count: usize, preview: &str) -> Problem {
-    let mut detail = format!("{} of {count} smoke checks failed.", failures.len());
-    for failure in failures.iter().take(FAILURES_TOLD) {
-        write!(detail, " {failure}.").ok();
-    }
-    if failures.len() > FAILURES_TOLD {
-        write!(detail, " And {} more.", failures.len() - FAILURES_TOLD).ok();
-    }
-    Problem::new(Code::SmokeFailed, detail).hint(format!(
-        "what was live stays live; the version is stored, with its preview at {preview}; fix it and push again, or let \
-         it go live with --no-smoke"
-    ))
-}
-
 /// Whether an answer is what the check expects.
-fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: usize) -> Result<(), String> {
+pub(super) fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: usize) -> Result<(), String> {
     let found = answer.status;
     let body = decoded(answer, body_bytes_max);
     if found != check.status() {
@@ -306,6 +154,8 @@ fn plain(c: char) -> impl Iterator<Item = char> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn check(toml: &str) -> SmokeCheck {

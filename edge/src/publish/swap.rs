@@ -2,121 +2,23 @@
 
 use std::time::Instant;
 
-use devanture_config::api::{Deploy, DeployKind, Lock, Outcome, Source, Step, StepState};
+use devanture_config::VersionId;
+use devanture_config::api::{Deploy, Lock, Outcome, Step, StepState};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
-use super::Publisher;
+use super::intent::{Intent, Move};
 use super::steps::Steps;
+use super::switcher::Switcher;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
-use crate::environments::{Claims, Gate, Passage, locked_by};
-use crate::ledger::{Action, Actor, Attempts, Condition, Deed, Error};
+use crate::environments::{Claims, Gate, locked_by};
+use crate::ledger::{Attempts, Error};
 use crate::live::{Load, Preparing};
 use crate::runner::{Held, Wanted};
 use crate::telemetry;
 use crate::version::Version;
-
-/// A deploy that the edge undoes by itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Undone<'i> {
-    pub(crate) deploy: &'i str,
-    pub(crate) why: &'i str,
-}
-
-/// What is to become live, and why.
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
-pub(crate) struct Intent<'i> {
-    pub(crate) app: &'i AppName,
-    pub(crate) environment: &'i PlaceName,
-    pub(crate) version: VersionId,
-    pub(crate) kind: DeployKind,
-    pub(crate) deploy: &'i str,
-    pub(crate) begun: u64,
-    pub(crate) actor: &'i Actor,
-    pub(crate) source: &'i Source,
-    pub(crate) if_live: Option<&'i str>,
-    pub(crate) force: bool,
-    /// For a rollback: where the next one starts from; `None` if it goes to a version that was never live here.
-    pub(crate) position: Option<String>,
-    pub(crate) allow_refingerprint: bool,
-    /// Whether it goes on in spite of a lock, where the actor may.
-    pub(crate) passes_lock: bool,
-    /// What it expects of the live pointer.
-    pub(crate) condition: &'i Condition,
-    /// The lines of its log so far.
-    pub(crate) log: &'i [String],
-    /// Whether the checks of `[[smoke]]` are left out.
-    pub(crate) no_smoke: bool,
-    /// The deploy that it undoes: it fails unless that one made live what is live.
-    pub(crate) replaces: Option<Undone<'i>>,
-    /// The revision of the settings that is to hold; by default the one that holds already.
-    pub(crate) settings: Option<u64>,
-}
-
-impl Intent<'_> {
-    /// Whether it goes live without being asked anything: what was live here was asked, and an incident must not wait.
-    pub(super) fn passes_smoke(&self) -> bool {
-        match self.kind {
-            DeployKind::Push | DeployKind::Switch | DeployKind::Promote => false,
-            DeployKind::Rollback => self.position.is_some(),
-            DeployKind::Pause
-            | DeployKind::Resume
-            | DeployKind::Settings
-            | DeployKind::Lock
-            | DeployKind::Unlock
-            | DeployKind::Delete
-            | DeployKind::Undelete => true,
-        }
-    }
-
-    /// How it treats a lock of its environment.
-    fn passage(&self) -> Passage {
-        match (self.kind, self.passes_lock, self.replaces) {
-            (DeployKind::Push, ..) => Passage::Push,
-            (_, false, _) => Passage::Stops,
-            (_, true, None) => Passage::Forced,
-            (_, true, Some(_)) => Passage::Undo,
-        }
-    }
-
-    /// What the audit log calls it.
-    fn deed(&self) -> Deed {
-        let action = match self.kind {
-            DeployKind::Push => Action::Push,
-            DeployKind::Switch => Action::Switch,
-            DeployKind::Rollback => Action::Rollback,
-            DeployKind::Promote => Action::Promote,
-            DeployKind::Pause => Action::Pause,
-            DeployKind::Resume => Action::Resume,
-            DeployKind::Lock => Action::Lock,
-            DeployKind::Unlock => Action::Unlock,
-            DeployKind::Settings => Action::Settings,
-            DeployKind::Delete => Action::DeleteEnvironment,
-            DeployKind::Undelete => Action::Undelete,
-        };
-        Deed::of(action).place(self.app, self.environment)
-    }
-
-    /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
-    /// live here.
-    fn has_unseen_rules(&self) -> bool {
-        match self.kind {
-            DeployKind::Push
-            | DeployKind::Pause
-            | DeployKind::Resume
-            | DeployKind::Settings
-            | DeployKind::Lock
-            | DeployKind::Unlock
-            | DeployKind::Delete
-            | DeployKind::Undelete => false,
-            DeployKind::Switch | DeployKind::Promote => true,
-            DeployKind::Rollback => self.position.is_none(),
-        }
-    }
-}
 
 /// The backend of what is to become live, and what holds its instances.
 pub(super) struct Running<'r> {
@@ -135,10 +37,10 @@ pub(crate) struct Moved {
     pub(crate) locked: Option<Lock>,
 }
 
-impl Publisher {
+impl Switcher {
     /// What the version lists as hostnames of the environment, and what of it the environment may take.
     pub(super) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
-        let is_rollback = intent.kind == DeployKind::Rollback;
+        let is_rollback = intent.movement.is_rollback();
         let place = (intent.app, intent.environment);
         self.environments.claims(intent.actor, place, intent.version, is_rollback).await
     }
@@ -153,10 +55,10 @@ impl Publisher {
         self.ledger.must_be_stored(intent.app, &intent.version).await?;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
-        if !intent.allow_refingerprint {
-            self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
+        if !intent.passes.fingerprints {
+            self.check_fingerprints(intent).await?;
         }
-        if intent.has_unseen_rules() {
+        if intent.movement.has_unchecked_rules() {
             self.check_stored_rules(intent.version, intent.environment).await?;
             self.check_stored_reach(intent.app, intent.version, intent.environment).await?;
         }
@@ -192,7 +94,7 @@ impl Publisher {
     /// What a push comes to where the environment is locked; `None` if it may go on.
     ///
     /// # Errors
-    /// As [`Publisher::gate`]: no other kind of switch is begun in vain.
+    /// As [`Switcher::gate`]: no other kind of switch is begun in vain.
     async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
@@ -213,7 +115,7 @@ impl Publisher {
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
     async fn prepare(&self, intent: &Intent<'_>) -> Result<(Option<Preparing>, String), Error> {
-        let place = self.live.place(intent.app, intent.environment);
+        let place = self.ledger.live.place(intent.app, intent.environment);
         if let Some(current) = place.as_ref().and_then(|place| place.current())
             && current.version.id == intent.version
             && current.version.damaged.is_empty()
@@ -227,7 +129,12 @@ impl Publisher {
             Some(version) => version,
             None => self.loader.load(Load::live(intent.app, &intent.version, intent.environment)).await?,
         };
-        Ok((Some(self.live.begin_preparing(&version)), "ready".to_owned()))
+        Ok((Some(self.ledger.live.begin_preparing(&version)), "ready".to_owned()))
+    }
+
+    pub(super) async fn check_fingerprints(&self, intent: &Intent<'_>) -> Result<(), Error> {
+        let stores = (&*self.blobs, &*self.ledger);
+        self.fingerprints.check(stores, intent.app, intent.environment, intent.version).await
     }
 
     /// The revision of the live pointer; `None` if nothing is live.
@@ -251,7 +158,7 @@ impl Publisher {
             attempts.begin(&key)?;
             self.ledger.check_place(intent.app, intent.environment).await?;
             let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
-            intent.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
+            intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
             self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
             if let Some((revision, pointer)) = &live
                 && pointer.version == intent.version
@@ -265,9 +172,9 @@ impl Publisher {
                 return Ok((moved, format!("{} is live already", intent.version.short())));
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
-            if !intent.allow_refingerprint && revision != checked_at {
+            if !intent.passes.fingerprints && revision != checked_at {
                 // Another version went live in the meantime, with names of its own.
-                self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
+                self.check_fingerprints(intent).await?;
                 checked_at = revision;
             }
             // What runs is what was started with the settings that will hold, and no other.
@@ -327,10 +234,10 @@ impl Publisher {
         revision: u64,
         pointer: &LivePointer,
     ) -> Result<bool, Error> {
-        let served = self.live.place(intent.app, intent.environment).and_then(|place| place.current());
+        let served = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.current());
         let is_whole = |version: &Version| version.id == pointer.version && version.damaged.is_empty();
         let is_served = served.is_some_and(|current| is_whole(&current.version));
-        let is_newer = intent.kind == DeployKind::Push && intent.begun > pointer.begun;
+        let is_newer = intent.movement.is_push() && intent.begun > pointer.begun;
         if is_served && !is_newer {
             return Ok(true);
         }
@@ -340,7 +247,7 @@ impl Publisher {
             changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
         };
         // Of a locked environment the hostnames stay as well.
-        if intent.kind == DeployKind::Push
+        if intent.movement.is_push()
             && let Gate::Open(check) =
                 self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
         {
@@ -355,7 +262,7 @@ impl Publisher {
 
     /// Whether the intent may take over from what is live now.
     pub(super) fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
-        if let Some(expected) = intent.if_live {
+        if let Some(expected) = intent.expected.version {
             let is = live.map_or_else(|| "nothing".to_owned(), |pointer| pointer.version.to_string());
             if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {
                 let detail = format!("{expected} was expected to be live in {}, but {is} is.", intent.environment);
@@ -364,15 +271,15 @@ impl Publisher {
                     .into());
             }
         }
-        if let Some(replaces) = intent.replaces
+        if let Some(replaces) = intent.expected.undone
             && live.is_none_or(|pointer| pointer.deploy != replaces.deploy)
         {
             return Err(Problem::new(Code::LiveMoved, "Another deploy went live meanwhile.").into());
         }
         if let Some(live) = live
             && live.version != intent.version
-            && intent.kind == DeployKind::Push
-            && !intent.force
+            && intent.movement.is_push()
+            && !intent.passes.newer_pushes
             && intent.begun < live.begun
         {
             let detail = format!("{} went live from a push that began after this one.", live.version.short());
@@ -393,24 +300,18 @@ impl Publisher {
         steps: Vec<Step>,
     ) -> Result<Commit, Error> {
         let entry_key = self.ledger.next_entry(intent.app, intent.environment).await?;
-        let position = intent.position.clone().unwrap_or_else(|| entry_key.clone());
+        let position = match &intent.movement {
+            Move::Rollback { position: Some(position) } => position.clone(),
+            Move::Push | Move::Switch | Move::Rollback { position: None } | Move::Promote => entry_key.clone(),
+        };
         // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
         let now_ms = telemetry::now_ms().max(before_ms);
-        let begun = match intent.kind {
-            DeployKind::Push => intent.begun,
+        let begun = match intent.movement {
+            Move::Push => intent.begun,
             // Going back does not let a push through that was older than the one gone back from: that one's number
             // stays.
-            DeployKind::Switch
-            | DeployKind::Rollback
-            | DeployKind::Promote
-            | DeployKind::Pause
-            | DeployKind::Resume
-            | DeployKind::Settings
-            | DeployKind::Lock
-            | DeployKind::Unlock
-            | DeployKind::Delete
-            | DeployKind::Undelete => live.as_ref().map_or(0, |(_, p)| p.begun),
+            Move::Switch | Move::Rollback { .. } | Move::Promote => live.as_ref().map_or(0, |(_, p)| p.begun),
         };
         let mut commit = Commit::default();
         let settings = match (intent.settings, &live) {
@@ -432,7 +333,7 @@ impl Publisher {
         };
         let deploy = Deploy {
             id: intent.deploy.to_owned(),
-            kind: intent.kind,
+            kind: intent.movement.kind(),
             environment: intent.environment.clone(),
             version: intent.version,
             previous: live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version),
@@ -445,7 +346,7 @@ impl Publisher {
             problem: None,
             log: intent.log.to_vec(),
             settings,
-            went_back: intent.replaces.map(|replaces| replaces.why.to_owned()),
+            went_back: intent.expected.undone.map(|replaces| replaces.why.to_owned()),
         };
         let check = match &live {
             Some((revision, _)) => Check::At(key.to_owned(), *revision),

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    DeployEvent, DeployKind, PromoteRequest, RollbackRequest, SettingsDifference, Source, SwitchReport, SwitchRequest,
+    DeployEvent, Pause, PromoteRequest, RollbackRequest, SettingsDifference, Source, SwitchReport, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
-use super::Publisher;
+use super::intent::{Expected, Intent, Move, Passes};
 use super::steps::{EventSink, Steps};
-use super::swap::Intent;
+use super::swap::Moved;
+use super::switcher::Switcher;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings;
 use crate::ledger::Earlier;
@@ -21,13 +22,10 @@ use crate::ledger::{Actor, Condition, Error};
 
 /// What a switch that is no push says beside its version.
 struct Moving {
-    kind: DeployKind,
+    movement: Move,
     if_live: Option<String>,
-    position: Option<String>,
-    allow_refingerprint: bool,
-    passes_lock: bool,
     condition: Condition,
-    no_smoke: bool,
+    passes: Passes,
     watch_s: Option<u64>,
     settings: Option<u64>,
     /// For a rollback: how the settings differ from those that the version was live with.
@@ -37,14 +35,14 @@ struct Moving {
 /// A switch that is under way: it runs to its end, also when nobody waits for it.
 pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
 
-impl Publisher {
+impl Switcher {
     /// Begins to make a stored version live. Nothing changes where it is live already. The last event on `sink` is the
     /// report or the problem.
     ///
     /// # Errors
     /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `locked`, `precondition_failed`,
     /// `fingerprint_reused`, `not_ready`, `smoke_failed`, `watch_failed`.
-    pub async fn switch(
+    pub(crate) async fn switch(
         self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
@@ -56,13 +54,15 @@ impl Publisher {
         self.check_watch(wanted.watch_s)?;
         let version = self.ledger.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
-            kind: DeployKind::Switch,
+            movement: Move::Switch,
             if_live: wanted.if_live.clone(),
-            position: None,
-            allow_refingerprint: wanted.allow_refingerprint,
-            passes_lock: wanted.force,
             condition: condition.clone(),
-            no_smoke: wanted.no_smoke,
+            passes: Passes {
+                newer_pushes: true,
+                fingerprints: wanted.allow_refingerprint,
+                lock: wanted.force,
+                smoke: wanted.no_smoke,
+            },
             watch_s: wanted.watch_s,
             settings: None,
             difference: None,
@@ -76,8 +76,8 @@ impl Publisher {
     ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
-    /// looked for, `not_found` where its settings are no longer kept, and as [`Publisher::switch`].
-    pub async fn rollback(
+    /// looked for, `not_found` where its settings are no longer kept, and as [`Switcher::switch`].
+    pub(crate) async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
@@ -109,7 +109,7 @@ impl Publisher {
             }
             .into());
         }
-        let held = settings::held(&*self.catalog, app, environment).await?;
+        let held = settings::held(&*self.ledger.catalog, app, environment).await?;
         let difference = match was {
             Some(was) => self.environments.settings_difference(app, environment, was, &held).await?,
             None => None,
@@ -120,13 +120,10 @@ impl Publisher {
         // again. Any other is looked at as in a switch.
         let was_live = position.is_some();
         let moving = Moving {
-            kind: DeployKind::Rollback,
+            movement: Move::Rollback { position },
             if_live,
-            position,
-            allow_refingerprint: was_live,
-            passes_lock: request.force,
             condition: condition.clone(),
-            no_smoke: request.no_smoke,
+            passes: Passes { newer_pushes: true, fingerprints: was_live, lock: request.force, smoke: request.no_smoke },
             watch_s: request.watch_s,
             settings: was.filter(|_| with_settings),
             difference,
@@ -137,8 +134,8 @@ impl Publisher {
     /// Begins to make live what is live in another environment.
     ///
     /// # Errors
-    /// `nothing_live` where nothing is live there, and as [`Publisher::switch`].
-    pub async fn promote(
+    /// `nothing_live` where nothing is live there, and as [`Switcher::switch`].
+    pub(crate) async fn promote(
         self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
@@ -154,13 +151,15 @@ impl Publisher {
             return Err(Problem::new(Code::NothingLive, detail).hint(format!("push to {from} first")).into());
         };
         let moving = Moving {
-            kind: DeployKind::Promote,
+            movement: Move::Promote,
             if_live: None,
-            position: None,
-            allow_refingerprint: wanted.allow_refingerprint,
-            passes_lock: wanted.force,
             condition: condition.clone(),
-            no_smoke: wanted.no_smoke,
+            passes: Passes {
+                newer_pushes: true,
+                fingerprints: wanted.allow_refingerprint,
+                lock: wanted.force,
+                smoke: wanted.no_smoke,
+            },
             watch_s: wanted.watch_s,
             settings: None,
             difference: None,
@@ -181,7 +180,7 @@ impl Publisher {
         self.tasks.spawn(
             async move {
                 let mut steps = Steps::new(sink);
-                let is_rollback = moving.kind == DeployKind::Rollback;
+                let is_rollback = moving.movement.is_rollback();
                 let moved = this.move_to(&actor, &app, &environment, version, moving, &mut steps).await;
                 let moved = moved.map_err(|Error(problem)| match problem.code {
                     // A rollback does not take the flag that the hint speaks of.
@@ -220,20 +219,14 @@ impl Publisher {
             app,
             environment,
             version,
-            kind: moving.kind,
+            movement: moving.movement,
             deploy: &deploy,
             begun,
             actor,
             source: &source,
-            if_live: moving.if_live.as_deref(),
-            force: true,
-            position: moving.position,
-            allow_refingerprint: moving.allow_refingerprint,
-            passes_lock: moving.passes_lock,
-            condition: &moving.condition,
             log: &[],
-            no_smoke: moving.no_smoke,
-            replaces: None,
+            expected: Expected { version: moving.if_live.as_deref(), condition: &moving.condition, undone: None },
+            passes: moving.passes,
             settings: moving.settings,
         };
         let moved = self.make_live_watched(&intent, moving.watch_s, steps).await?;
@@ -256,10 +249,19 @@ impl Publisher {
         })
     }
 
+    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the
+    /// switch.
+    pub(super) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
+        if moved.locked.is_some() {
+            return None;
+        }
+        self.environments.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
+    }
+
     /// Where the bundle of a stored version came from.
     async fn source_of(&self, app: &AppName, version: &VersionId) -> Result<Source, Error> {
         let key = records::version_key(app, version);
-        let record = self.catalog.get(&key).await?;
+        let record = self.ledger.catalog.get(&key).await?;
         let record = record.map(|record| records::read::<VersionRecord>(&key, &record)).transpose()?;
         Ok(record.map(|record| record.source).unwrap_or_default())
     }

@@ -12,12 +12,14 @@ use devanture_config::problem::Code;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::swap::{Intent, Running};
-use super::{Asked, Background, CheckedPush, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use super::intent::{Expected, Intent, Move, Passes};
+use super::swap::Running;
+use super::{Asked, CheckedPush, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
+use crate::encode::Background;
 use crate::environments::{self, Environments};
 use crate::ledger::{Actor, Condition, Ledger};
 use crate::live::{Domains, Grace, Live, Loader};
@@ -89,8 +91,8 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
     let (publisher, catalog) = publisher(folder.path());
     let app: AppName = "shop".parse().unwrap();
     let live = crate::live::Follower::start(
-        publisher.live.clone(),
-        publisher.loader.clone(),
+        publisher.ledger.live.clone(),
+        publisher.switcher.loader.clone(),
         crate::encode::remade_channel().subscribe(),
     );
     tokio::spawn(live.await.unwrap().run());
@@ -136,25 +138,19 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         app: &app,
         environment: &prod,
         version: two,
-        kind: DeployKind::Push,
+        movement: Move::Push,
         deploy: "2",
         begun: 2,
         actor: &actor,
         source: &source,
-        if_live: None,
-        force: false,
-        position: None,
-        allow_refingerprint: false,
-        passes_lock: false,
-        condition: &Condition::default(),
         log: &[],
-        no_smoke: false,
-        replaces: None,
+        expected: Expected { version: None, condition: &Condition::default(), undone: None },
+        passes: Passes::default(),
         settings: None,
     };
     // Nothing is live, so that there is nothing to find.
-    publisher.check_fingerprints(&app, &prod, two).await.unwrap();
-    let claims = publisher.claims(&intent).await.unwrap();
+    publisher.switcher.check_fingerprints(&intent).await.unwrap();
+    let claims = publisher.switcher.claims(&intent).await.unwrap();
 
     let position = records::history_key(&app, &prod, 1);
     let pointer = LivePointer {
@@ -191,6 +187,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
     let revision = catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
 
     let error = publisher
+        .switcher
         .swap(&intent, &claims, Running { wanted: &mut None, held: &mut None }, Vec::new(), None)
         .await
         .map(|_| ())
@@ -263,6 +260,6 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
 impl Publisher {
     /// A push of a manifest that is there already.
     pub(super) fn checked_whole(&self, app: &AppName, begin: BeginDeploy) -> CheckedPush {
-        self.checked(begin, self.manifest_memory.hold(app)).unwrap()
+        self.checked(begin, self.uploads.manifest_memory.hold(app)).unwrap()
     }
 }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::DeployKind;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::Publisher;
-use super::swap::{Intent, Moved};
+use super::intent::Intent;
+use super::swap::Moved;
+use super::switcher::Switcher;
 use super::watch::Switched;
 use crate::catalog::records::LivePointer;
 use crate::ledger::Error;
@@ -19,13 +19,16 @@ use crate::ledger::Error;
 /// Longest time until a trial notices that the edge stops.
 const STOP_LOOK: Duration = Duration::from_millis(500);
 
-impl Publisher {
+impl Switcher {
     /// Begins the trial of what was just switched to, where there is something to go back to.
     pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &Moved) {
         // Who goes back has decided where to, and knows what was wrong with the rest.
-        let is_forward = matches!(intent.kind, DeployKind::Push | DeployKind::Switch | DeployKind::Promote);
-        let span = Duration::from_millis(self.limits.instance_trial_ms);
-        if !is_forward || !moved.switched || self.environments.runner_if_any().is_none() || span.is_zero() {
+        let span = Duration::from_millis(self.ledger.limits.instance_trial_ms);
+        if intent.movement.is_rollback()
+            || !moved.switched
+            || self.environments.runner_if_any().is_none()
+            || span.is_zero()
+        {
             return;
         }
         let Some(replaced) = moved.before.clone() else { return };

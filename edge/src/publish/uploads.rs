@@ -1,17 +1,20 @@
 //! Pushes under way, and what each app has sent, as one thing that collections and deletions change.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::archive;
+use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
 use super::pushes::Pushes;
 use super::sent::Unwritten;
 use crate::blobs::Blobs;
-use crate::ledger::{Error, Ledger};
+use crate::ledger::{Error, Ledger, Shares};
 use crate::retention;
 
 /// Pushes under way, and the blobs that each app has sent.
@@ -21,14 +24,25 @@ pub(crate) struct Uploads {
     pub(super) owned: Owned,
     /// What was sent and is not on record yet.
     pub(super) unwritten: Unwritten,
+    /// One for each large manifest that may come in at once.
+    pub(super) manifests_reading: Arc<Shares>,
+    pub(super) manifest_memory: Arc<ManifestMemory>,
+    /// One for each archive that may come in at once.
+    pub(super) archives: Arc<Shares>,
+    /// The folder for archives that come in.
+    pub(super) scratch: PathBuf,
 }
 
 impl Uploads {
-    pub(super) fn new(blobs: Arc<dyn Blobs>, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(blobs: Arc<dyn Blobs>, ledger: Arc<Ledger>, data_dir: &Path) -> Self {
         Self {
             pushes: Pushes::new(ledger.limits.pushes_max, ledger.limits.push_idle_ms_max),
             owned: Owned::new(blobs, Arc::clone(&ledger.catalog)),
             unwritten: Unwritten::default(),
+            manifests_reading: Shares::new(ledger.limits.manifests_reading_max),
+            manifest_memory: ManifestMemory::new(ledger.limits.manifest_memory_bytes_max),
+            archives: Shares::new(ledger.limits.pushes_max),
+            scratch: archive::scratch(data_dir),
             ledger,
         }
     }

@@ -14,8 +14,8 @@ use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
-use super::super::Publisher;
 use super::super::deploys::Watched;
+use super::super::publisher::Publisher;
 use super::super::pushes::{Push, Received};
 use super::super::steps::{EventSink, Steps};
 use super::feed::{Feed, feed};
@@ -120,7 +120,7 @@ impl ArchiveIntake {
         let (feed, reader) = feed();
         let work = match kind {
             Kind::Zip => {
-                let (folder, store) = (self.publisher.scratch.clone(), Arc::clone(&self.publisher.blobs));
+                let (folder, store) = (self.publisher.uploads.scratch.clone(), Arc::clone(&self.publisher.blobs));
                 Work::Spooling(tokio::spawn(async move {
                     let spooled = tokio::task::spawn_blocking(move || spool(reader, &folder, &*store)).await;
                     match spooled.map_err(|error| lost(&error))? {
@@ -132,7 +132,7 @@ impl ArchiveIntake {
                 }))
             }
             Kind::Tar | Kind::TarGz | Kind::TarZst => {
-                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.limits.clone());
+                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.ledger.limits.clone());
                 let unpack = move |sink: &mut dyn super::store::Sink| untar(kind, reader, &limits, sink);
                 Work::Unpacking(tokio::spawn(unpack_into(store, unpack)))
             }
@@ -177,12 +177,12 @@ impl Publisher {
         environment: &PlaceName,
         announced: Option<u64>,
     ) -> Result<ArchiveIntake, Error> {
-        let Some(share) = self.archives.take(app) else {
+        let Some(share) = self.uploads.archives.take(app) else {
             return Err(Problem::new(Code::Busy, format!("The edge takes no more archives of the app {app} now."))
                 .hint("try again in a moment; `pushes_max` in edge.toml is the limit, and half of it for one app")
                 .into());
         };
-        let bytes_max = archive_bytes_max(&self.limits);
+        let bytes_max = archive_bytes_max(&self.ledger.limits);
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.ledger.check_place(app, environment).await?;
         self.environments.check_may_make(app, environment).await?;
@@ -260,7 +260,7 @@ impl Publisher {
         let files = match content {
             Content::Unpacked(files) => files,
             Content::Spooled(draft) => {
-                let limits = self.limits.clone();
+                let limits = self.ledger.limits.clone();
                 let unpack = move |sink: &mut dyn super::store::Sink| {
                     let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
                     // The draft lives until here, and its file with it.
@@ -270,23 +270,12 @@ impl Publisher {
             }
         };
         let manifest = bundle::manifest(&*self.blobs, &target.app, files).await?;
-        let mut memory = self.manifest_memory.hold(&target.app);
+        let mut memory = self.uploads.manifest_memory.hold(&target.app);
         self.grow(&mut memory, manifest.text_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
-        self.check_watch(options.watch_s)?;
+        self.switcher.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
-        self.check_smoke(&manifest)?;
-        self.check_serving(&target.actor, &manifest).await?;
-        if let Some(alias) = &options.alias {
-            self.environments.check_alias(&target.actor, &target.app, alias, options.alias_expires).await?;
-        }
-        let is_switching = !options.no_switch && options.alias.is_none();
-        if is_switching {
-            let (app, environment) = (&target.app, &target.environment);
-            self.check_parts_stay(app, environment, &manifest, options.allow_warnings)?;
-        }
-        self.environments
-            .check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching)
-            .await?;
+        let place = (&target.app, &target.environment);
+        self.check_bundle(&target.actor, place, &manifest, &options).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         let (version, manifest) = (manifest.id(), Arc::new(manifest));
         // From here on the blobs are held by name, and no longer by their age.
@@ -329,7 +318,8 @@ fn check_length(bytes: u64, bytes_max: u64, publisher: &Publisher) -> Result<(),
     if bytes <= bytes_max {
         return Ok(());
     }
-    let detail = format!("The archive has more bytes than a bundle of {} needs.", publisher.limits.bundle_bytes_max);
+    let detail =
+        format!("The archive has more bytes than a bundle of {} needs.", publisher.ledger.limits.bundle_bytes_max);
     Err(too_large(detail, "bundle_bytes_max").into())
 }
 

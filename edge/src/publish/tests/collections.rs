@@ -20,13 +20,13 @@ use crate::blobs::durable::fault::{Fault, arm};
 use crate::blobs::{self, Blobs, DeltaForm, Key, NewDelta, Quality};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{self, Catalog, records, sent};
-use crate::encode::delta;
+use crate::encode::{Background, delta};
 use crate::environments::{self, Environments};
 use crate::ledger::{Actor, Condition, Error, Ledger};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::publish::tests::Nobody;
-use crate::publish::{Background, Parts, Publisher};
+use crate::publish::{Parts, Publisher};
 use crate::retention::CollectOptions;
 use crate::telemetry::AccessLog;
 
@@ -117,7 +117,7 @@ impl World {
     async fn switch(&self, app: &AppName, version: VersionId) -> Result<SwitchReport, Error> {
         let wanted = serde_json::from_value(serde_json::json!({"version": version})).unwrap();
         let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
-        self.publisher.switch(&actor, app, &prod, &wanted, &condition, None).await?.await.unwrap()
+        self.publisher.switcher.switch(&actor, app, &prod, &wanted, &condition, None).await?.await.unwrap()
     }
 
     async fn begin(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<String, Error> {
@@ -430,7 +430,7 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
         switch(two).await.unwrap();
     }
     assert!(broken_off > 0);
-    let live = &world.publisher.live;
+    let live = &world.publisher.ledger.live;
     // A commit that nobody waited for may still have been under way in the last round.
     for _ in 0..100 {
         switch(two).await.unwrap();

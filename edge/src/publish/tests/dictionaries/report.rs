@@ -13,7 +13,7 @@ use crate::version::{USE_AS_DICTIONARY, Version};
 impl World {
     /// What is live in `prod`.
     fn live(&self, app: &AppName) -> Arc<Version> {
-        let place = self.publisher.live.place(app, &PlaceName::prod()).unwrap();
+        let place = self.publisher.ledger.live.place(app, &PlaceName::prod()).unwrap();
         Arc::clone(&place.current().unwrap().version)
     }
 }
@@ -165,7 +165,7 @@ async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loa
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), Compress::default(), patient()).await;
     let first = world.push(&shop(), &[("index.html", page()), ("latin.txt", b"gr\xfc\xdfe".to_vec())]).await;
-    let loader = &world.publisher.loader;
+    let loader = &world.publisher.switcher.loader;
     let load = || Load::live(&shop(), &first.version, &PlaceName::prod());
     // One that shares nothing with the live one, and that nobody will share.
     loader.outdate(&first.version);

@@ -1,0 +1,204 @@
+//! Which bundles may be pushed where: every check that needs the manifest alone, for manifests and archives alike.
+
+use devanture_config::api::{DeployOptions, Source};
+use devanture_config::counted;
+use devanture_config::digest::{BadIdPrefix, IdPrefix};
+use devanture_config::manifest::BadManifest;
+use devanture_config::parts::{self, Parts};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Manifest, PlaceName};
+
+use super::publisher::Publisher;
+use crate::ledger::{Actor, Error};
+
+/// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
+pub const SOURCE_CHARACTERS_MAX: usize = 4_096;
+
+impl Publisher {
+    /// Checks that `actor` may push this bundle there, before any of its blobs is sent.
+    ///
+    /// # Errors
+    /// The first check that fails; nothing is stored then.
+    pub(crate) async fn check_bundle(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        manifest: &Manifest,
+        options: &DeployOptions,
+    ) -> Result<(), Error> {
+        self.check_smoke(manifest)?;
+        self.switcher.check_reach(actor, manifest).await?;
+        self.check_backend(actor, manifest)?;
+        match &options.alias {
+            Some(alias) => self.environments.check_alias(actor, app, alias, options.alias_expires).await?,
+            None => self.ledger.check_place(app, environment).await?,
+        }
+        self.environments.check_may_make(app, environment).await?;
+        let is_switching = !options.no_switch && options.alias.is_none();
+        if is_switching {
+            self.check_parts_stay(app, environment, manifest, options.allow_warnings)?;
+        }
+        self.environments.check_hostnames(actor, app, environment, manifest, is_switching).await
+    }
+
+    /// Checks a manifest against the format and the limits of bundles.
+    ///
+    /// # Errors
+    /// `empty_bundle`, `bad_manifest`, `bundle_too_large`, `path_too_long`.
+    pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+        manifest.check().map_err(|error| {
+            let code = if error == BadManifest::Empty { Code::EmptyBundle } else { Code::BadManifest };
+            Problem::new(code, format!("{error}."))
+        })?;
+        let limits = &self.ledger.limits;
+        let beyond = |code, what: String, limit: &str| -> Result<(), Error> {
+            let problem = Problem::new(code, what);
+            Err(problem.hint(format!("`{limit}` in edge.toml is the limit")).into())
+        };
+        let too_large = |what, limit: &str| beyond(Code::BundleTooLarge, what, limit);
+        let count = u64::try_from(manifest.files_count()).unwrap_or(u64::MAX);
+        if count > limits.bundle_files_max {
+            return too_large(
+                format!("The bundle has {}; {} are allowed.", counted(count, "file"), limits.bundle_files_max),
+                "bundle_files_max",
+            );
+        }
+        let bytes = manifest.total_bytes();
+        if bytes > limits.bundle_bytes_max {
+            return too_large(
+                format!("The bundle has {bytes} bytes; {} are allowed.", limits.bundle_bytes_max),
+                "bundle_bytes_max",
+            );
+        }
+        let pages = manifest.files.iter().map(|(path, file)| (path, file.size));
+        let server = manifest.server.iter().flat_map(|folder| {
+            let links = folder.links.keys().map(|path| (path, 0));
+            folder.files.iter().map(|(path, file)| (path, file.size)).chain(links)
+        });
+        for (path, size) in pages.chain(server) {
+            let path = path.as_str();
+            let longest = path.split('/').map(str::len).max().unwrap_or(0);
+            if exceeds(path.len(), limits.path_bytes_max) {
+                return beyond(
+                    Code::PathTooLong,
+                    format!("A path of the bundle has {} bytes; {} are allowed.", path.len(), limits.path_bytes_max),
+                    "path_bytes_max",
+                );
+            }
+            if exceeds(longest, limits.segment_bytes_max) {
+                return beyond(
+                    Code::PathTooLong,
+                    format!("A segment of `{path}` has {longest} bytes; {} are allowed.", limits.segment_bytes_max),
+                    "segment_bytes_max",
+                );
+            }
+            if size > limits.file_bytes_max {
+                return too_large(
+                    format!("`{path}` has {size} bytes; {} are allowed.", limits.file_bytes_max),
+                    "file_bytes_max",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks, when a push begins, that no table has more checks than the edge makes.
+    pub(crate) fn check_smoke(&self, manifest: &Manifest) -> Result<(), Error> {
+        let max = self.ledger.limits.smoke_checks_max;
+        let most = manifest.tables().filter_map(|table| table.smoke.as_ref()).map(Vec::len).max().unwrap_or(0);
+        if u64::try_from(most).unwrap_or(u64::MAX) <= max {
+            return Ok(());
+        }
+        let detail = format!("The manifest has {most} smoke checks for one environment; {max} are allowed.");
+        Err(Problem::new(Code::BadManifest, detail).hint("`smoke_checks_max` in edge.toml is the limit").into())
+    }
+
+    /// Whether the backend of a bundle may run here at all, before anything is sent for it.
+    ///
+    /// # Errors
+    /// `runner_off`, `runner_forbidden`, `too_many`.
+    pub(crate) fn check_backend(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
+        if manifest.server.is_none() {
+            return Ok(());
+        }
+        self.environments.runner()?.check(actor.is_admin_of_all())?;
+        for place in manifest.env.keys().map(PlaceName::as_str).chain([""]) {
+            let Some(managed) = manifest.managed_in(&manifest.serving_for(place)) else { continue };
+            let processes = managed.server.processes.iter().map(|process| process.instances.per_node());
+            self.environments.check_instances(processes.fold(0, u64::saturating_add))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a push removes no whole part of the live version: pages, routes, the backend or one of its
+    /// processes.
+    ///
+    /// # Errors
+    /// `warnings`, unless the push lets doubts pass.
+    pub(crate) fn check_parts_stay(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        manifest: &Manifest,
+        allow_warnings: bool,
+    ) -> Result<(), Error> {
+        let Some(live) = self.environments.live_parts(app, environment).filter(|_| !allow_warnings) else {
+            return Ok(());
+        };
+        let lost = live.lost(&Parts::of(manifest, environment.as_str()));
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let detail = parts::lost_text(environment.as_str(), &lost);
+        Err(Problem::new(Code::Warnings, detail).hint(parts::LOST_HINT).into())
+    }
+}
+
+/// Checks that a text can be a version's id at all, before anything is sent for it.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check_if_live(typed: &str) -> Result<(), Error> {
+    let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`if_live`: {error}."));
+    Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
+}
+
+/// Checks what a push says of where it comes from.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check_source(source: &Source) -> Result<(), Error> {
+    let texts = [
+        ("message", &source.message),
+        ("commit", &source.commit),
+        ("branch", &source.branch),
+        ("ci", &source.ci),
+        ("url", &source.url),
+    ];
+    for (name, text) in texts {
+        if text.as_ref().is_some_and(|text| text.chars().count() > SOURCE_CHARACTERS_MAX) {
+            let detail = format!("The {name} of the push has more than {SOURCE_CHARACTERS_MAX} characters.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
+        }
+        // It stands in colleagues' terminals, and in one line of a log.
+        let is_told = |c: char| !c.is_control() || (name == "message" && matches!(c, '\n' | '\t'));
+        if text.as_ref().is_some_and(|text| !text.chars().all(is_told)) {
+            let detail = format!("The {name} of the push holds a control character.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("leave it out").into());
+        }
+    }
+    Ok(())
+}
+
+fn exceeds(length: usize, max: u64) -> bool {
+    u64::try_from(length).is_ok_and(|length| length > max)
+}
+
+/// Checks that no two paths are one on a system whose file names have no case.
+pub(crate) fn check_cases(manifest: &Manifest, options: &DeployOptions) -> Result<(), Error> {
+    let Some((path, other)) = manifest.case_collision().filter(|_| !options.allow_warnings) else { return Ok(()) };
+    let detail = format!("`{path}` and `{other}` differ in nothing but their case.");
+    Err(Problem::new(Code::CaseCollision, detail)
+        .hint("rename one of them: on many systems they are one file; --allow-warnings lets both pass")
+        .into())
+}

@@ -1,0 +1,127 @@
+//! What is to become live where, how, and what it expects and passes.
+
+use devanture_config::api::{DeployKind, Source};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use crate::environments::Passage;
+use crate::ledger::{Action, Actor, Condition, Deed};
+
+/// How a version becomes live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Move {
+    Push,
+    Switch,
+    Rollback {
+        /// The entry of the history that the next rollback starts from; `None` if the version was never live here.
+        position: Option<String>,
+    },
+    Promote,
+}
+
+impl Move {
+    /// The kind of its entry in the history.
+    pub(crate) const fn kind(&self) -> DeployKind {
+        match self {
+            Self::Push => DeployKind::Push,
+            Self::Switch => DeployKind::Switch,
+            Self::Rollback { .. } => DeployKind::Rollback,
+            Self::Promote => DeployKind::Promote,
+        }
+    }
+
+    const fn action(&self) -> Action {
+        match self {
+            Self::Push => Action::Push,
+            Self::Switch => Action::Switch,
+            Self::Rollback { .. } => Action::Rollback,
+            Self::Promote => Action::Promote,
+        }
+    }
+
+    pub(crate) const fn is_push(&self) -> bool {
+        matches!(self, Self::Push)
+    }
+
+    pub(crate) const fn is_rollback(&self) -> bool {
+        matches!(self, Self::Rollback { .. })
+    }
+
+    /// Whether it goes back to a version that was live here: it was checked then, and an incident must not wait.
+    pub(crate) const fn was_live_here(&self) -> bool {
+        matches!(self, Self::Rollback { position: Some(_) })
+    }
+
+    /// Whether the version's rules were not checked for this environment before: those of a push were, a moment ago.
+    pub(crate) const fn has_unchecked_rules(&self) -> bool {
+        !self.is_push() && !self.was_live_here()
+    }
+}
+
+/// What a move expects to be live; it fails where something else is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected<'i> {
+    /// The id of a version, or its beginning.
+    pub(crate) version: Option<&'i str>,
+    /// The revision of the live pointer.
+    pub(crate) condition: &'i Condition,
+    /// The deploy that it undoes.
+    pub(crate) undone: Option<Undone<'i>>,
+}
+
+/// A deploy that the edge undoes by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Undone<'i> {
+    pub(crate) deploy: &'i str,
+    pub(crate) why: &'i str,
+}
+
+/// The checks that a move passes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Passes {
+    /// What is live came from a push that began later.
+    pub(crate) newer_pushes: bool,
+    /// A fingerprinted name gets other content.
+    pub(crate) fingerprints: bool,
+    /// The environment is locked, where the actor may pass that.
+    pub(crate) lock: bool,
+    /// The checks of `[[smoke]]`.
+    pub(crate) smoke: bool,
+}
+
+/// What is to become live, and why.
+pub(crate) struct Intent<'i> {
+    pub(crate) app: &'i AppName,
+    pub(crate) environment: &'i PlaceName,
+    pub(crate) version: VersionId,
+    pub(crate) movement: Move,
+    /// The id of the deploy.
+    pub(crate) deploy: &'i str,
+    /// Orders pushes: a smaller number began earlier.
+    pub(crate) begun: u64,
+    pub(crate) actor: &'i Actor,
+    pub(crate) source: &'i Source,
+    /// The lines of its log so far.
+    pub(crate) log: &'i [String],
+    pub(crate) expected: Expected<'i>,
+    pub(crate) passes: Passes,
+    /// The revision of the settings that is to hold; by default the one that holds already.
+    pub(crate) settings: Option<u64>,
+}
+
+impl Intent<'_> {
+    /// How it treats a lock of its environment.
+    pub(crate) const fn passage(&self) -> Passage {
+        match (&self.movement, self.passes.lock, self.expected.undone) {
+            (Move::Push, ..) => Passage::Push,
+            (_, false, _) => Passage::Stops,
+            (_, true, None) => Passage::Forced,
+            (_, true, Some(_)) => Passage::Undo,
+        }
+    }
+
+    /// Its entry of the audit log.
+    pub(crate) fn deed(&self) -> Deed {
+        Deed::of(self.movement.action()).place(self.app, self.environment)
+    }
+}

@@ -1,0 +1,196 @@
+//! The pushes of an edge: what they need, and how they end when it stops.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use devanture_config::edge_toml::Watch;
+use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::deploys::Deploys;
+use super::fingerprints::Fingerprints;
+use super::smoke::Smoke;
+use super::switcher::Switcher;
+use super::uploads::Uploads;
+use super::watcher::Watcher;
+use crate::blobs::Blobs;
+use crate::encode::{Background, Dictionaries, Pool, Priority};
+use crate::environments::Environments;
+use crate::ledger::{Error, Ledger};
+use crate::live::{DamagedPlace, Loader};
+use crate::proxy::address::Policy;
+use crate::retention::{self, Retention};
+use crate::telemetry::AccessLog;
+
+/// Takes pushes in and makes versions live.
+pub struct Publisher {
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) environments: Arc<Environments>,
+    pub(super) retention: Arc<Retention>,
+    pub(super) uploads: Arc<Uploads>,
+    pub(super) switcher: Arc<Switcher>,
+    pub(super) deploys: Arc<Deploys>,
+    pub(super) dictionaries: Option<Arc<Dictionaries>>,
+    /// Compresses before a switch.
+    pub(super) quick: Pool,
+    /// Deploys and switches that were accepted and run to their end by themselves.
+    pub(super) tasks: TaskTracker,
+}
+
+/// What a [`Publisher`] is made of.
+pub struct Parts {
+    /// Bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Records, and what of them is live.
+    pub ledger: Arc<Ledger>,
+    /// What is set for environments.
+    pub environments: Arc<Environments>,
+    /// How versions are loaded.
+    pub loader: Loader,
+    /// Where upstreams may point.
+    pub upstreams: Policy,
+    /// The pass that remakes variants.
+    pub background: Background,
+    /// What makes deltas; `None` if that is off.
+    pub dictionaries: Option<Arc<Dictionaries>>,
+    /// The folder of the edge's data, for temporary files.
+    pub data_dir: PathBuf,
+    /// Files that are compressed at once before a switch.
+    pub compress_threads: usize,
+    /// What is kept, and for how long.
+    pub retention: devanture_config::retention::Retention,
+    /// Checks a version before a switch.
+    pub smoke: Arc<dyn Smoke>,
+    /// Reports requests while a switch is watched, and to readers of logs.
+    pub access_log: AccessLog,
+    /// When a switch that is watched is undone.
+    pub watch: Watch,
+}
+
+impl Publisher {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let uploads = Arc::new(Uploads::new(Arc::clone(&parts.blobs), Arc::clone(&parts.ledger), &parts.data_dir));
+        let tasks = TaskTracker::new();
+        let retention = Retention::new(
+            Arc::clone(&parts.blobs),
+            Arc::clone(&parts.ledger),
+            Arc::clone(&parts.environments),
+            Arc::clone(&uploads) as Arc<dyn retention::Uploads>,
+            parts.access_log.clone(),
+            parts.retention,
+        );
+        let switcher = Switcher {
+            blobs: Arc::clone(&parts.blobs),
+            fingerprints: Fingerprints::default(),
+            loader: parts.loader,
+            upstreams: parts.upstreams,
+            smoke: parts.smoke,
+            background: parts.background,
+            watcher: Watcher::new(parts.access_log, parts.watch, parts.ledger.limits.watches_max),
+            tasks: tasks.clone(),
+            ledger: Arc::clone(&parts.ledger),
+            environments: Arc::clone(&parts.environments),
+        };
+        Self {
+            blobs: parts.blobs,
+            ledger: parts.ledger,
+            environments: parts.environments,
+            retention: Arc::new(retention),
+            uploads,
+            switcher: Arc::new(switcher),
+            deploys: Arc::default(),
+            dictionaries: parts.dictionaries,
+            quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),
+            tasks,
+        }
+    }
+
+    /// Begins the end: switches are watched no longer. What was accepted still runs, see [`Publisher::ended`].
+    pub fn end(&self) {
+        self.tasks.close();
+    }
+
+    /// Waits after [`Publisher::end`] until everything that was accepted has ended, at most until `deadline`.
+    pub async fn ended(&self, deadline: Instant) {
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        for status in self.deploys.running() {
+            tracing::error!(deploy = status.deploy, app = %status.app, environment = %status.environment, "a deploy is interrupted: the time to drain is over");
+        }
+        tracing::error!(count = self.tasks.len(), "deploys and switches are interrupted: the time to drain is over");
+    }
+
+    /// Does what was accepted to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// As the work itself.
+    pub async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.tasks.spawn(work).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a change ended without a result");
+            Err(Problem::new(Code::Internal, "The change ended without a result.").into())
+        })
+    }
+
+    /// The access log, for its live readers.
+    #[must_use]
+    pub fn access_log(&self) -> &AccessLog {
+        &self.switcher.watcher.access_log
+    }
+
+    /// What is set for environments.
+    #[must_use]
+    pub fn environments(&self) -> &Arc<Environments> {
+        &self.environments
+    }
+
+    /// What makes stored versions live.
+    #[must_use]
+    pub(crate) fn switcher(&self) -> &Arc<Switcher> {
+        &self.switcher
+    }
+
+    /// Deletions, withdrawals and collections.
+    #[must_use]
+    pub fn retention(&self) -> &Arc<Retention> {
+        &self.retention
+    }
+
+    /// Pushes under way, and what apps have sent.
+    #[must_use]
+    pub(crate) fn uploads(&self) -> &Arc<Uploads> {
+        &self.uploads
+    }
+
+    /// The memory of the loaded versions of each app, and the damage of live ones, as metrics.
+    #[must_use]
+    pub fn memory_metrics(&self) -> String {
+        self.switcher.loader.metrics() + &self.ledger.live.metrics()
+    }
+
+    /// The environments whose live version is damaged.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<DamagedPlace> {
+        self.ledger.live.damaged()
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.ledger.limits
+    }
+
+    /// The records that every change is made of, and the audit log.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}

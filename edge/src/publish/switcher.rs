@@ -1,0 +1,32 @@
+//! What makes a stored version live: the checks before it, the switch, and the watch after it.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::fingerprints::Fingerprints;
+use super::smoke::Smoke;
+use super::watcher::Watcher;
+use crate::blobs::Blobs;
+use crate::encode::Background;
+use crate::environments::Environments;
+use crate::ledger::Ledger;
+use crate::live::Loader;
+use crate::proxy::address::Policy;
+
+/// Makes stored versions live, for pushes and for commands.
+pub(crate) struct Switcher {
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) environments: Arc<Environments>,
+    pub(super) loader: Loader,
+    pub(super) fingerprints: Fingerprints,
+    /// Where upstreams may point.
+    pub(super) upstreams: Policy,
+    pub(super) smoke: Arc<dyn Smoke>,
+    /// Makes the variants that were not worth waiting for.
+    pub(super) background: Background,
+    pub(super) watcher: Watcher,
+    /// Those of the publisher, whose end ends watches.
+    pub(super) tasks: TaskTracker,
+}
