@@ -3,6 +3,8 @@
 //! The sources are read as text, without their comments, texts and tests: a use in any form of path counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+mod circles;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
