@@ -2,11 +2,12 @@
 
 use devanture_config::api::AccountName;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::UpstreamUrl;
 use devanture_config::{AppName, Digest, HostPattern, PlaceName};
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::upstreams::Member;
+use crate::environments::MemberAt;
 use crate::ledger::Error;
 
 /// The methods of an address that is only read.
@@ -18,6 +19,22 @@ pub(super) enum Door {
     Login,
     Logout,
     Refresh,
+}
+
+/// A member as an address of the API names it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) app: AppName,
+    pub(super) environment: PlaceName,
+    pub(super) name: String,
+    pub(super) address: UpstreamUrl,
+}
+
+impl Member {
+    /// It, as the environments take it.
+    pub(super) fn at(&self) -> MemberAt<'_> {
+        MemberAt { app: &self.app, environment: &self.environment, name: &self.name, address: &self.address }
+    }
 }
 
 /// One operation of the API.

@@ -1,29 +1,13 @@
 //! Operations about pools of backends: who is a member, and members that come and go.
 
 use devanture_config::api::{MemberRequest, Scope};
-use devanture_config::site_toml::UpstreamUrl;
 use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
+use super::route::Member;
 use super::{Admin, Body, answer, body};
-use crate::environments::MemberAt;
 use crate::ledger::{Actor, Error};
-
-/// A member as an address of the API names it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) app: AppName,
-    pub(super) environment: PlaceName,
-    pub(super) name: String,
-    pub(super) address: UpstreamUrl,
-}
-
-impl Member {
-    fn at(&self) -> MemberAt<'_> {
-        MemberAt { app: &self.app, environment: &self.environment, name: &self.name, address: &self.address }
-    }
-}
 
 impl Admin {
     pub(super) async fn upstreams(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-use super::decide::{Decision, Head, SmallAnswer};
+use super::decision::{Decision, Head, SmallAnswer};
 use crate::live::{Current, HostEntry, Live};
 use crate::site::target;
 

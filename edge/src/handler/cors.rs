@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::decide::{Decision, Head, SmallAnswer};
+use super::decision::{Decision, Head, SmallAnswer};
 use super::header_rules::HeaderRules;
 use crate::engine::Fields;
 use crate::site::cache;

@@ -5,7 +5,7 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE, RE
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use metrics::counter;
 
-use super::decide::Decision;
+use super::decision::Decision;
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use super::site_request::{CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE, SiteRequest};

@@ -14,7 +14,8 @@ use http_body_util::Empty;
 
 use super::authority::{LastHost, SameHost};
 use super::body::Body;
-use super::decide::{Decision, Head, Seen, decide_together};
+use super::decide::{Seen, decide_together};
+use super::decision::{Decision, Head};
 use super::refused::Refused;
 use super::request_metrics::Measurement;
 use super::respond::{self, Ready};

@@ -11,7 +11,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, Header
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
-use super::decide::Refusal;
+use super::decision::Refusal;
 use super::refused::Refused;
 use super::respond::{Ready, ReadyBody};
 use super::{pause, respond};

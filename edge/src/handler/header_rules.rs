@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::decide::{Decision, ProxyTo, RouteId, with_query};
+use super::decision::{Decision, ProxyTo, RouteId, with_query};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
 use crate::live::Place;

@@ -10,6 +10,7 @@ mod body;
 mod canonical;
 mod cors;
 mod decide;
+mod decision;
 mod dictionary;
 mod engine_service;
 mod error_page;
@@ -26,7 +27,8 @@ mod tenant_isolation;
 mod well_known;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, RouteId, SmallAnswer, decide};
+pub use decide::decide;
+pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, RouteId, SmallAnswer};
 pub use engine_service::{Counted, EngineService};
 pub use header_rules::HeaderRules;
 pub use refused::Refused;
@@ -367,7 +369,7 @@ pub fn to_https(
     let Some(host) = found else { return respond::refused(Refused::UnknownHost) };
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
     let path = Some(request.uri().path()).filter(|path| path.starts_with('/')).unwrap_or("/");
-    let path = decide::with_query(target::for_location(path), request.uri().query());
+    let path = decision::with_query(target::for_location(path), request.uri().query());
     let location = match https_port {
         443 => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),

@@ -10,7 +10,7 @@ use http::header::{CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
-use super::decide::{Head, Refusal};
+use super::decision::{Head, Refusal};
 use super::refused::Refused;
 use super::respond;
 use crate::live::{Current, HostEntry};

@@ -16,7 +16,7 @@ use devanture_config::logs::LogLine;
 
 use super::authority::authority;
 use super::body::{Body, Error};
-use super::decide::{Decision, FileAnswer, Refusal};
+use super::decision::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
 use super::request_outcome::{self, CLIENT_IS_GONE, RequestOutcome};
 use super::{Began, protocol};

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
-use super::decide::{FileAnswer, Part, SmallAnswer};
+use super::decision::{FileAnswer, Part, SmallAnswer};
 use super::dictionary;
 use super::refused::Refused;
 use crate::engine::{PreparedHead, SharedField};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::decide::RouteId;
+use super::decision::RouteId;
 use crate::live::Current;
 use crate::proxy::{CompiledRoute, Registry};
 

@@ -8,7 +8,7 @@ use devanture_config::site_toml::NotFound;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use http::{Method as HttpMethod, StatusCode};
 
-use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
+use super::decision::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::engine::{Name, Names};
@@ -99,7 +99,7 @@ impl SiteRequest<'_, '_> {
     fn by_other_method(&self) -> Option<Decision> {
         match Method::of(self.head.method.as_str()) {
             Method::Get | Method::Head => None,
-            Method::Options => Some(decide::options(self.current, self.custom_host)),
+            Method::Options => Some(decision::options(self.current, self.custom_host)),
             Method::NotAllowed => Some(self.refuse(Refused::MethodNotAllowed)),
             Method::NotImplemented => Some(self.refuse(Refused::MethodUnknown)),
         }

@@ -6,7 +6,7 @@ use devanture_config::answers::OwnPath;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::decide::{Decision, Head, SmallAnswer, refuse};
+use super::decision::{Decision, Head, SmallAnswer, refuse};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::live::Current;

@@ -21,6 +21,7 @@ mod rare_list;
 mod relief;
 mod reloads;
 mod settings;
+mod settings_changes;
 #[cfg(test)]
 mod test_world;
 mod withdrawn;

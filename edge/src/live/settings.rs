@@ -5,16 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use devanture_config::AppName;
 use devanture_config::settings::SettingName;
-use devanture_config::{AppName, PlaceName};
 use http::HeaderValue;
 
-use super::{Follower, Live, Place};
-use crate::catalog::settings::{self, SettingsRecord, StoredValue};
-use crate::catalog::{self, Revision};
+use super::Live;
+use crate::catalog::settings::{SettingsRecord, StoredValue};
 
-/// The environment whose settings previews and aliases have.
-const PREVIEW: &str = "preview";
 /// Hex characters of a hash in an entity tag: 128 bits.
 const ETAG_CHARACTERS: usize = 32;
 
@@ -90,50 +87,6 @@ impl Live {
             let mut all = self.0.preview_settings.write().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(app.clone()).or_default())
         })
-    }
-}
-
-impl Follower {
-    /// The settings that a live pointer names; where they are those that the place has already, these.
-    pub(super) async fn own_settings(&self, place: &Place, revision: u64) -> CurrentSettings {
-        let before = match place.current().map(|current| current.settings.clone()) {
-            Some(CurrentSettings::Own(before)) => before,
-            _ => Arc::default(),
-        };
-        if before.revision == revision {
-            return CurrentSettings::Own(before);
-        }
-        let found = settings::at(&**self.loader.catalog(), &place.app, &place.name, revision).await;
-        CurrentSettings::Own(match found {
-            Ok(Some((record, _))) => Arc::new(PublicSettings::of(revision, &record)),
-            Ok(None) => {
-                tracing::error!(app = %place.app, environment = %place.name, revision, "settings are gone: those before stay");
-                before
-            }
-            Err(error) => {
-                tracing::error!(app = %place.app, environment = %place.name, revision, %error, "settings cannot be read: those before stay");
-                before
-            }
-        })
-    }
-
-    /// Follows what the previews of an app show: `settings/{app}/preview/{revision}` and `live/{app}/preview`.
-    pub(super) async fn follow_preview_settings(&self, key: &str) {
-        let mut parts = key.split('/').skip(1);
-        if let (Some(Ok(app)), Some(PREVIEW)) = (parts.next().map(str::parse::<AppName>), parts.next())
-            && let Err(error) = self.read_preview_settings(&app).await
-        {
-            tracing::error!(app = %app, %error, "the settings of previews cannot be read: those before stay");
-        }
-    }
-
-    /// Reads what the previews of an app show. Gives the commit that the newest of these settings were written by.
-    pub(super) async fn read_preview_settings(&self, app: &AppName) -> Result<Revision, catalog::Error> {
-        let Ok(preview) = PREVIEW.parse::<PlaceName>() else { return Ok(0) };
-        let held = settings::held(&**self.loader.catalog(), app, &preview).await?;
-        let settings = PublicSettings::of(held.revision, &held.record);
-        self.live.preview_settings(app).store(Arc::new(settings));
-        Ok(held.written)
     }
 }
 

@@ -7,7 +7,8 @@ use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{StartError, Stores};
+use super::error::StartError;
+use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
 use crate::catalog::records;
 use crate::encode::{Background, BackgroundParts, Dictionaries};
@@ -54,7 +55,7 @@ pub(super) fn start(
     dictionaries: Option<Arc<Dictionaries>>,
     wished: mpsc::Receiver<DictionaryMiss>,
 ) -> Result<Background, StartError> {
-    let threads = if file.compress.threads == 0 { (super::cores() / 2).max(1) } else { file.compress.threads };
+    let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
     let _inside = control.enter();
     let dictionaries = dictionaries.map(|dictionaries| (dictionaries, wished));
     let blobs = Arc::clone(&stores.blobs);

@@ -38,7 +38,7 @@ pub enum StartError {
     #[error(
         "{data_dir} holds stored files, but its catalog ({}) is missing: put the catalog back from a backup, or mount \
          the right folder. If the catalog is lost for good, `devanture-edge adopt` begins an empty one over these files",
-        super::CATALOG_NAME
+        super::stores::CATALOG_NAME
     )]
     CatalogMissing {
         /// The data folder.

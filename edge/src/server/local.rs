@@ -24,7 +24,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::StartError;
+use super::error::StartError;
+use super::stores::{CATALOG_NAME, data_dir, open_catalog};
 use crate::access::Credentials;
 use crate::admin::{Admin, SECRETS_LINE, Via};
 use crate::blobs::durable;
@@ -117,7 +118,7 @@ fn told(Error(problem): &Error) -> String {
 /// lack their key; and, while no edge runs, apps with names that `edge.toml` reserves. Empty if neither the running
 /// edge nor the catalog can be asked.
 pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
-    let data_dir = super::data_dir(file, base);
+    let data_dir = data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
     if UnixStream::connect(&socket).await.is_ok() {
         let mut found = environments::clashing_names(file, None).await.unwrap_or_default();
@@ -127,8 +128,8 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
         return found;
     }
     // A folder that no edge has used yet stays as it is.
-    let is_used = data_dir.join(super::CATALOG_NAME).exists();
-    let catalog = if is_used { super::open_catalog(&data_dir).ok() } else { None };
+    let is_used = data_dir.join(CATALOG_NAME).exists();
+    let catalog = if is_used { open_catalog(&data_dir).ok() } else { None };
     let mut found = environments::clashing_names(file, catalog.as_deref()).await.unwrap_or_default();
     let Some(catalog) = catalog else { return found };
     let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
@@ -153,13 +154,13 @@ impl Local {
     /// # Errors
     /// Where the catalog cannot be opened.
     pub async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
-        let data_dir = super::data_dir(file, base);
+        let data_dir = data_dir(file, base);
         let socket = data_dir.join(SOCKET_NAME);
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self(Way::Running(socket)));
         }
         durable::make_folder(&data_dir).map_err(StartError::from)?;
-        let catalog = super::open_catalog(&data_dir)?;
+        let catalog = open_catalog(&data_dir)?;
         let audit = Audit::new(Arc::clone(&catalog), &file.limits);
         Ok(Self(Way::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
     }

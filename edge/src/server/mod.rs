@@ -6,18 +6,18 @@
 
 mod access_log;
 mod background;
-mod catalog_file;
 mod descriptors;
 mod error;
 mod local;
 mod runner;
 mod smoke;
+mod stores;
 mod threads;
 mod upstreams;
 
-pub use catalog_file::adopt;
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
+pub use stores::{CATALOG_NAME, adopt, data_dir};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health};
-use crate::blobs::{self, Blobs, FreeSpace, durable};
-use crate::catalog::Catalog;
+use crate::blobs::{FreeSpace, durable};
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
@@ -51,12 +50,10 @@ use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use crate::version::CommonField;
 use background::Made;
-use catalog_file::open_catalog;
 use descriptors::Descriptors;
+use stores::{Stores, cores};
 use threads::{Serving, Threads};
 
-/// The catalog's file in the data folder.
-pub const CATALOG_NAME: &str = "catalog.redb";
 /// Interval at which samples are moved into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Longest wait of the shutdown for the last lines of the access log.
@@ -94,12 +91,6 @@ pub struct Server {
     runner: Option<Runner>,
     upstream_keeper: upstreams::Keeper,
     control: Runtime,
-}
-
-/// The data folder of an edge whose `edge.toml` lies in `base`.
-#[must_use]
-pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
-    base.join(&file.data_dir)
 }
 
 /// Checks what a file says as far as that can be done without starting: its certificates can be read and fit. Gives
@@ -263,21 +254,6 @@ impl Server {
 impl Addresses {
     fn all(&self) -> impl Iterator<Item = SocketAddr> + use<> {
         [Some(self.https), Some(self.admin), self.http].into_iter().flatten()
-    }
-}
-
-/// The stores of the embedded default: files for blobs, `redb` for records.
-struct Stores {
-    blobs: Arc<dyn Blobs>,
-    catalog: Arc<dyn Catalog>,
-}
-
-impl Stores {
-    fn open(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
-        durable::make_folder(data_dir)?;
-        // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
-        let catalog = open_catalog(data_dir)?;
-        Ok(Self { catalog, blobs: blobs::open_above(data_dir.to_owned(), Arc::clone(free_space))? })
     }
 }
 
@@ -452,10 +428,6 @@ fn grace(limits: &Limits) -> Grace {
 const fn target_bytes_max(path_bytes_max: usize) -> usize {
     let encoded = path_bytes_max.saturating_mul(3);
     if encoded > 8_000 { encoded } else { 8_000 }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Keeps what is counted in order, for as long as the edge runs.

@@ -14,7 +14,8 @@ use tokio::task::LocalSet;
 use devanture_config::edge_toml::Engine;
 use devanture_config::net::AddressBlock;
 
-use super::{HandlerParts, Sockets, StartError, local};
+use super::error::StartError;
+use super::{HandlerParts, Sockets, local};
 use crate::admin::{Admin, Via};
 use crate::handler::{self, EngineService};
 use crate::listen::{

@@ -9,7 +9,7 @@ use devanture_config::rules::restricted::unserved_plain_paths;
 
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::load::LoadRequest;
+use super::loader::LoadRequest;
 use super::rule_files::RuleFiles;
 
 /// Takes those plain files out that are not served, as `check` and `routes` decide it, too.

@@ -7,7 +7,7 @@ use devanture_config::path::BundlePath;
 use http::HeaderValue;
 
 use super::Source;
-use super::load::text_value;
+use super::loader::text_value;
 use crate::blobs;
 use crate::site::{charset, media};
 

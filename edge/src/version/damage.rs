@@ -10,7 +10,7 @@ use devanture_config::{Digest, Manifest};
 use tokio::sync::mpsc;
 
 use super::content_type::media_type_of;
-use super::load::{AtHand, Error, Loader};
+use super::loader::{AtHand, Error, Loader};
 use super::{Content, ServedFile, Source, Version};
 use crate::blobs::{self, Blobs, Key};
 use crate::site::negotiate::Coding;

@@ -14,7 +14,7 @@ use http::HeaderValue;
 use metrics::counter;
 
 use super::head_fields::HeadFields;
-use super::load::{AtHand, Error, Loader};
+use super::loader::{AtHand, Error, Loader};
 use super::memory::OpenDeltaPermit;
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, ReadAt};

@@ -6,10 +6,13 @@ use http::header::{
 };
 
 use super::head::{EntityTag, PreparedHead, USE_AS_DICTIONARY};
-use super::load::{AtHand, Loader};
-use super::{Representation, Setting, Source, VERSION_HEADER};
+use super::loader::{AtHand, Loader};
+use super::{Representation, Setting, Source};
 use crate::site::cache;
 use crate::site::negotiate::Coding;
+
+/// The header that names the version of an answer.
+pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
 
 /// Fields that the heads of a file's representations have in common.
 #[derive(Clone, Copy)]

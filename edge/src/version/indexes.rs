@@ -6,7 +6,7 @@ use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 
-use super::load::Error;
+use super::loader::Error;
 use crate::site::fast_paths::FastPaths;
 use crate::site::resolve::PathIndex;
 

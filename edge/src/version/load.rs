@@ -1,6 +1,5 @@
 //! Loads a version: reads and checks every byte that it will serve, and prepares every head.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use devanture_config::heap::{HeapBytes, allocated};
@@ -9,23 +8,20 @@ use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{
     CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
 };
-use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
+use devanture_config::{Digest, Sha256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::CONTENT_TYPE;
 
 use super::content_type::media_type;
 use super::damage;
 use super::deltas::Said;
 use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
-use super::{
-    AppMemory, Charge, Claim, Content, OverMemory, Representation, RuleFileError, RuleFiles, ServedFile, ServedRoute,
-    ServedUpstream, Setting, Source, Version,
-};
+use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
+use super::{Charge, Content, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
 use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
-use crate::catalog::records::{DecodedFile, DictionariesRecord};
 use crate::site::negotiate::Coding;
 use crate::site::{cache, fingerprint};
 
@@ -39,77 +35,6 @@ const OWNER_BYTES: usize = 48;
 const OPEN_FILE_BYTES: usize = 1_024;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
-
-/// The header that names the version of an answer.
-pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
-
-/// Why a version cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The store failed.
-    #[error(transparent)]
-    Blobs(#[from] blobs::Error),
-    /// The rules or the paths could not be compiled.
-    #[error("the rules or the paths could not be compiled")]
-    Panicked,
-    /// The stored manifest cannot be read.
-    #[error("the stored manifest cannot be read: {0}")]
-    Manifest(#[from] devanture_config::manifest::BadManifest),
-    /// Stored bytes are more or fewer than the heads of their responses would announce.
-    #[error("{key} has {found} bytes, and {announced} would be announced for it")]
-    Size {
-        /// The name of the bytes in the store.
-        key: Key,
-        /// The length that the manifest, or the list of variants, gives.
-        announced: u64,
-        /// The length of the stored bytes.
-        found: u64,
-    },
-    /// A file of rules cannot be read.
-    #[error(transparent)]
-    RuleFile(#[from] RuleFileError),
-    /// It does not fit into the memory budget of the app.
-    #[error(transparent)]
-    OverMemory(#[from] OverMemory),
-}
-
-/// The version to load.
-pub struct LoadRequest {
-    /// The app.
-    pub app: AppName,
-    /// The version.
-    pub id: VersionId,
-    /// Its manifest.
-    pub manifest: Arc<Manifest>,
-    /// The settings of the manifest, merged for where it will be served.
-    pub serving: Serving,
-    /// Whether it will be a preview.
-    pub setting: Setting,
-    /// Siblings that are encodings of a file, by the file's path.
-    pub given: BTreeMap<BundlePath, Vec<Form>>,
-    /// Plain files of siblings that came alone, by their path.
-    pub decoded: BTreeMap<BundlePath, DecodedFile>,
-    /// Whether an `admin` token stored it.
-    pub trusted: bool,
-    /// Whether an admin of every app stored it.
-    pub edge_admin: bool,
-    /// When it was stored.
-    pub stored_ms: u64,
-    /// Its files that serve as dictionaries; `None` if dictionaries are off.
-    pub dictionaries: Option<DictionariesRecord>,
-    /// For how many seconds browsers keep what they fetch as a dictionary.
-    pub dictionary_seconds: u64,
-    /// Up to what length a file is held in memory.
-    pub memory_file_bytes_max: u64,
-    /// Most rules; those beyond are left out.
-    pub rules_max: usize,
-    /// The memory budget of the app, and what may be evicted for this load.
-    pub memory: (Arc<AppMemory>, Claim),
-    /// The same version as it was loaded before: what its files are is in it.
-    pub known: Option<Arc<Version>>,
-    /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
-    pub leaves_out_damaged: bool,
-}
 
 /// Loads a version.
 ///
@@ -217,24 +142,6 @@ fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
 fn cors(serving: &Serving) -> Vec<HeaderValue> {
     let origins = serving.cors.iter().flatten().take(CORS_ORIGINS_MAX);
     origins.filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()).collect()
-}
-
-pub(super) struct Loader<'l> {
-    pub(super) blobs: &'l dyn Blobs,
-    pub(super) memory: &'l Arc<AppMemory>,
-    pub(super) request: &'l LoadRequest,
-    manifest: &'l Manifest,
-    pub(super) header: &'l HeaderValue,
-    pub(super) fields: &'l FieldPool,
-    pub(super) said: &'l Said,
-}
-
-/// An encoding that is at hand: which, of what length, of what hash, under which name in the store.
-pub(super) struct AtHand {
-    pub(super) coding: Coding,
-    pub(super) size: u64,
-    pub(super) hash: Digest,
-    pub(super) key: Key,
 }
 
 impl Loader<'_> {
@@ -419,9 +326,4 @@ const fn coding(form: Form) -> Coding {
         Form::Gz => Coding::Gzip,
         Form::Zst => Coding::Zstd,
     }
-}
-
-/// A header value of text that was checked before; what could not stand in a header becomes empty.
-pub(super) fn text_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

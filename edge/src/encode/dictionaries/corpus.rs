@@ -8,8 +8,10 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest};
 use tokio::time::Instant;
 
+use super::deadline::is_over;
+use super::maker::{Dictionaries, Pass};
+use super::pages;
 use super::public::{bare, is_html, is_withdrawn};
-use super::{Dictionaries, Pass, is_over, pages};
 use crate::blobs::{self, DeltaForm, Key, Quality};
 use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
 use crate::encode::compress::{best, delta};

@@ -6,8 +6,9 @@ use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use tokio::time::Instant;
 
+use super::deadline::is_over;
 use super::linked_assets::{Modules, Named};
-use super::{Dictionaries, is_over};
+use super::maker::Dictionaries;
 use crate::blobs::Key;
 
 /// Modules of one version that are read for their imports.

@@ -12,10 +12,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::time::Instant;
 
+use super::deadline::is_over;
 use super::linked_assets::{Named, Places};
+use super::maker::{Dictionaries, FILES_AT_ONCE, Side};
 use super::pair::{Earlier, File, Likeness};
 use super::public::is_html;
-use super::{Dictionaries, FILES_AT_ONCE, Side, is_over};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 use crate::encode::compress::{Pool, delta};

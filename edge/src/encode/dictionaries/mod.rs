@@ -6,8 +6,10 @@
 //! that there is no delta for is made when they do (`on_demand.rs`). Nothing of it ever fails a push or a switch.
 
 mod corpus;
+mod deadline;
 mod imports;
 mod linked_assets;
+mod maker;
 mod making;
 mod on_demand;
 mod pages;
@@ -17,12 +19,8 @@ mod record;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use devanture_config::edge_toml::Compress;
-use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
@@ -32,25 +30,25 @@ use tokio::time::Instant;
 use super::compress::Pool;
 use super::compress::delta::sha256;
 use super::wire_size::Siblings;
-use crate::blobs::{Blobs, Form, Key};
+use crate::blobs::{Form, Key};
+use crate::catalog::history;
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
-use crate::catalog::{Catalog, history};
 use crate::ledger::{Error, lost};
 use crate::site::fingerprint;
 use crate::telemetry;
-use crate::version::{KeptFiles, RuleFiles};
+use crate::version::RuleFiles;
+use deadline::is_over;
 use imports::Followed;
 use linked_assets::Named;
-use making::Tried;
+use maker::{FILES_AT_ONCE, Side};
 use public::{Closed, Public, is_page};
-use record::{KnownDictionaries, PlaceKey};
 
+pub use maker::Dictionaries;
+pub(crate) use maker::{Pass, Passed};
 #[cfg(test)]
 pub(crate) use making::Pair;
 pub(crate) use public::{is_html, kept_in};
 
-/// Files that are looked up or read at once.
-const FILES_AT_ONCE: usize = 8;
 /// Pages of a version that are asked what they name: those at the top.
 const PAGES_MAX: usize = 8;
 /// Bytes of a page that is asked.
@@ -62,81 +60,7 @@ const LINKED_MAX: usize = 8;
 const LINKED_BYTES_MIN: u64 = 32 * 1024;
 const DAY_MS: u64 = 86_400_000;
 
-/// Finds out what serves as dictionaries, and makes deltas.
-pub struct Dictionaries {
-    blobs: Arc<dyn Blobs>,
-    catalog: Arc<dyn Catalog>,
-    days: u64,
-    versions: usize,
-    limits: Limits,
-    /// The dictionaries of places that browsers came to lately with one that there was no delta for.
-    by_place: Mutex<HashMap<PlaceKey, KnownDictionaries>>,
-    /// Records that were written: what was read before may lack some.
-    writes: AtomicU64,
-    tried: Mutex<Tried>,
-}
-
-/// A version that was live.
-struct Side {
-    manifest: Manifest,
-    record: DictionariesRecord,
-    named: Named,
-    /// Its files that browsers kept, in the environment in which it was live.
-    kept: KeptFiles,
-}
-
-/// One pass over a version.
-pub(crate) struct Pass<'p> {
-    /// The app.
-    pub(crate) app: &'p AppName,
-    /// Where it goes live, or went.
-    pub(crate) environment: &'p PlaceName,
-    /// The version.
-    pub(crate) version: VersionId,
-    /// Its files.
-    pub(crate) manifest: &'p Manifest,
-    /// Siblings that are encodings of a file, by the file's path.
-    pub(crate) given: &'p BTreeMap<BundlePath, Vec<Form>>,
-    /// Where it is done.
-    pub(crate) pool: &'p Pool,
-    /// Whether a push waits for it.
-    pub(crate) is_before_switch: bool,
-    /// The end of it.
-    pub(crate) deadline: Option<Instant>,
-}
-
-/// The result of a pass.
-#[derive(Debug, Default)]
-pub(crate) struct Passed {
-    /// The dictionaries of the version.
-    pub(crate) record: DictionariesRecord,
-    /// Deltas that were made.
-    pub(crate) deltas: usize,
-}
-
 impl Dictionaries {
-    /// Works on these stores; `None` where dictionaries are off.
-    #[must_use]
-    pub fn new(
-        blobs: Arc<dyn Blobs>,
-        catalog: Arc<dyn Catalog>,
-        settings: &Compress,
-        limits: &Limits,
-    ) -> Option<Arc<Self>> {
-        settings.dictionaries.then(|| {
-            Arc::new(Self {
-                blobs,
-                catalog,
-                days: settings.dictionary_days,
-                versions: settings.dictionary_versions,
-                limits: limits.clone(),
-                by_place: Mutex::default(),
-                writes: AtomicU64::new(0),
-                tried: Mutex::default(),
-            })
-        })
-    }
-
     /// The quick pass of a push before its switch; failures do not stop the push.
     pub(crate) async fn before_switch(&self, pass: &Pass<'_>) -> Passed {
         match self.pass(pass).await {
@@ -178,12 +102,6 @@ impl Dictionaries {
     /// The deadline of a pass that begins now behind a switch.
     fn background_deadline(&self) -> Option<Instant> {
         Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
-    }
-
-    /// A manifest; `None` if it cannot be read, which is reported where it is served.
-    async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        Ok(Manifest::parse(&canonical).ok())
     }
 
     async fn pass(&self, pass: &Pass<'_>) -> Result<Passed, Error> {
@@ -329,13 +247,6 @@ impl Dictionaries {
         Ok(linked)
     }
 
-    /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.
-    async fn travelling(&self, siblings: &Siblings, blob: Digest, size: u64) -> Result<u64, Error> {
-        let variants = self.blobs.variants(blob).await?;
-        let encoded = variants.iter().map(|variant| variant.size).chain(siblings.shortest(blob));
-        Ok(encoded.fold(size, u64::min))
-    }
-
     /// The SHA-256 of what of a version serves as dictionaries: all but pages, since also what browsers do not keep by
     /// themselves may be kept, by a rule of the site or by another client. What has no time is found out behind the
     /// switch.
@@ -395,11 +306,6 @@ impl Dictionaries {
         let with = found.into_iter().flatten().map(|delta| delta.dictionary);
         Ok(with.filter(|dictionary| dictionaries.contains(dictionary)).collect())
     }
-}
-
-/// Whether there is no time left.
-fn is_over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// The dictionaries of a version and the earlier ones.

@@ -9,7 +9,7 @@ use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
-use super::Dictionaries;
+use super::maker::Dictionaries;
 use super::making::Pair;
 use crate::catalog::records::{self, VersionRecord};
 use crate::encode::compress::Pool;

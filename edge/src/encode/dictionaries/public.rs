@@ -11,7 +11,7 @@ use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::{Digest, Manifest, PlaceName};
 use tokio::time::Instant;
 
-use super::is_over;
+use super::deadline::is_over;
 use crate::blobs::{Blobs, Form};
 use crate::catalog::records::DictionariesRecord;
 use crate::encode::compress::worth_trying;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 
-use super::Dictionaries;
+use super::maker::Dictionaries;
 use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};

@@ -9,6 +9,7 @@
 pub mod class;
 pub mod decoder;
 pub mod encoder;
+mod error;
 pub mod huffman;
 mod integer;
 mod static_table;
@@ -17,8 +18,9 @@ mod table;
 mod tests;
 
 pub use class::Class;
-pub use decoder::{DecodeError, Decoded, Decoder, Field, Known, Numbered, Receiver};
+pub use decoder::{Decoded, Decoder, Field, Known, Numbered, Receiver};
 pub use encoder::Encoder;
+pub use error::DecodeError;
 
 /// The size of a table until SETTINGS say another, in bytes as [`entry_size`] counts them (RFC 9113 §6.5.2).
 pub const TABLE_BYTES_DEFAULT: usize = 4_096;

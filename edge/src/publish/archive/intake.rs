@@ -22,7 +22,7 @@ use super::feed::{Feed, feed};
 use super::store::{Files, unpack_into};
 use super::untar::untar;
 use super::unzip::{SpoolError, spool, unzip};
-use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, bundle, damaged, too_large};
+use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, broken_off, bundle, damaged, too_large};
 use crate::blobs::durable::Draft;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::telemetry;
@@ -325,9 +325,4 @@ fn check_length(bytes: u64, bytes_max: u64, publisher: &Publisher) -> Result<(),
 
 fn unknown_kind() -> Problem {
     bad("The bundle is neither a zip nor a tar, tar.gz or tar.zst.").hint("send one of these, whole")
-}
-
-/// The archive ended without its end.
-pub(super) fn broken_off() -> Error {
-    Problem::new(Code::BadRequest, "The request's body broke off.").into()
 }

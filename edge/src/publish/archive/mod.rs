@@ -57,6 +57,11 @@ impl Kind {
     }
 }
 
+/// The problem with an archive that ends before its end.
+fn broken_off() -> Error {
+    Problem::new(Code::BadRequest, "The request's body broke off.").into()
+}
+
 fn is_tar(head: &[u8]) -> bool {
     let Ok(block) = <[u8; HEAD_BYTES]>::try_from(head) else { return false };
     if block.iter().all(|byte| *byte == 0) {

@@ -85,7 +85,7 @@ pub(super) async fn unpack_into(
         Ok(()) => stored,
         Err(Refusal::Problem(problem)) => Err(Error(problem)),
         // Storing knows why nobody took the files; where it does not, the bytes stopped coming.
-        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::intake::broken_off())),
+        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::broken_off())),
     }
 }
 

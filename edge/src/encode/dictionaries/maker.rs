@@ -1,0 +1,114 @@
+//! The maker of deltas: its stores and limits, and what a pass over a version works with.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use devanture_config::edge_toml::Compress;
+use devanture_config::limits::Limits;
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use tokio::time::Instant;
+
+use super::linked_assets::Named;
+use super::making::Tried;
+use super::record::{KnownDictionaries, PlaceKey};
+use crate::blobs::{Blobs, Form, Key};
+use crate::catalog::Catalog;
+use crate::catalog::records::DictionariesRecord;
+use crate::encode::compress::Pool;
+use crate::encode::wire_size::Siblings;
+use crate::ledger::Error;
+use crate::version::KeptFiles;
+
+/// Files that are looked up or read at once.
+pub(super) const FILES_AT_ONCE: usize = 8;
+
+/// Finds out what serves as dictionaries, and makes deltas.
+pub struct Dictionaries {
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) days: u64,
+    pub(super) versions: usize,
+    pub(super) limits: Limits,
+    /// The dictionaries of places that browsers came to lately with one that there was no delta for.
+    pub(super) by_place: Mutex<HashMap<PlaceKey, KnownDictionaries>>,
+    /// Records that were written: what was read before may lack some.
+    pub(super) writes: AtomicU64,
+    pub(super) tried: Mutex<Tried>,
+}
+
+/// A version that was live.
+pub(super) struct Side {
+    pub(super) manifest: Manifest,
+    pub(super) record: DictionariesRecord,
+    pub(super) named: Named,
+    /// Its files that browsers kept, in the environment in which it was live.
+    pub(super) kept: KeptFiles,
+}
+
+/// One pass over a version.
+pub(crate) struct Pass<'p> {
+    /// The app.
+    pub(crate) app: &'p AppName,
+    /// Where it goes live, or went.
+    pub(crate) environment: &'p PlaceName,
+    /// The version.
+    pub(crate) version: VersionId,
+    /// Its files.
+    pub(crate) manifest: &'p Manifest,
+    /// Siblings that are encodings of a file, by the file's path.
+    pub(crate) given: &'p BTreeMap<BundlePath, Vec<Form>>,
+    /// Where it is done.
+    pub(crate) pool: &'p Pool,
+    /// Whether a push waits for it.
+    pub(crate) is_before_switch: bool,
+    /// The end of it.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// The result of a pass.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// The dictionaries of the version.
+    pub(crate) record: DictionariesRecord,
+    /// Deltas that were made.
+    pub(crate) deltas: usize,
+}
+
+impl Dictionaries {
+    /// Works on these stores; `None` where dictionaries are off.
+    #[must_use]
+    pub fn new(
+        blobs: Arc<dyn Blobs>,
+        catalog: Arc<dyn Catalog>,
+        settings: &Compress,
+        limits: &Limits,
+    ) -> Option<Arc<Self>> {
+        settings.dictionaries.then(|| {
+            Arc::new(Self {
+                blobs,
+                catalog,
+                days: settings.dictionary_days,
+                versions: settings.dictionary_versions,
+                limits: limits.clone(),
+                by_place: Mutex::default(),
+                writes: AtomicU64::new(0),
+                tried: Mutex::default(),
+            })
+        })
+    }
+
+    /// A manifest; `None` if it cannot be read, which is reported where it is served.
+    pub(super) async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        Ok(Manifest::parse(&canonical).ok())
+    }
+
+    /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.
+    pub(super) async fn travelling(&self, siblings: &Siblings, blob: Digest, size: u64) -> Result<u64, Error> {
+        let variants = self.blobs.variants(blob).await?;
+        let encoded = variants.iter().map(|variant| variant.size).chain(siblings.shortest(blob));
+        Ok(encoded.fold(size, u64::min))
+    }
+}

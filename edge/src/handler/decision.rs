@@ -1,0 +1,233 @@
+//! The decision about a request: a file, a backend, a short answer or a refusal, each with what is needed to send it.
+
+use std::sync::Arc;
+
+use devanture_config::api::Pause;
+use devanture_config::site_toml::HostRule;
+use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
+
+use super::header_rules::HeaderRules;
+use super::refused::Refused;
+use crate::engine::Fields;
+use crate::live::{Current, Preview};
+use crate::site::cache::{self, Kept};
+use crate::site::method;
+use crate::site::range::Span;
+use crate::version::Version;
+
+/// The part of a request that is decided by.
+pub struct Head<'r> {
+    /// The method.
+    pub method: &'r HttpMethod,
+    /// The path as it was sent.
+    pub path: &'r str,
+    /// The query as it was sent.
+    pub query: Option<&'r str>,
+    /// The host, in lower case, without a port.
+    pub host: &'r str,
+    /// The fields.
+    pub fields: Fields<'r>,
+    /// The time, in seconds since 1970 UTC; asked for where a date is to be read.
+    pub now_s: fn() -> u64,
+    /// Longest path that is looked at, in bytes.
+    pub target_bytes_max: usize,
+}
+
+/// The decision about a request.
+pub enum Decision {
+    /// A file of a version.
+    File(FileAnswer),
+    /// A preview that must be loaded first.
+    Load(Preview),
+    /// A backend.
+    Proxy {
+        /// The live version.
+        current: Arc<Current>,
+        /// The backend.
+        to: ProxyTo,
+        /// Changes by the site's rules to the head of its answer.
+        ruled: HeaderRules,
+        /// Whether the host is the app's own.
+        custom_host: bool,
+    },
+    /// An error of the edge's own.
+    Refuse(Refusal),
+    /// A head with a short body.
+    Small(Box<SmallAnswer>),
+}
+
+impl Decision {
+    /// Whether the host is the app's own.
+    pub(super) const fn is_custom_host(&self) -> bool {
+        match self {
+            Self::File(answer) => answer.custom_host,
+            Self::Proxy { custom_host, .. } => *custom_host,
+            Self::Refuse(refusal) => refusal.custom_host,
+            Self::Small(answer) => answer.custom_host,
+            Self::Load(_) => false,
+        }
+    }
+
+    /// Whether the site's rules say anything about the answer's head.
+    pub(super) const fn is_ruled(&self) -> bool {
+        match self {
+            Self::File(answer) => !answer.ruled.is_empty(),
+            Self::Proxy { ruled, .. } => !ruled.is_empty(),
+            Self::Refuse(refusal) => !refusal.ruled.is_empty(),
+            Self::Small(answer) => !answer.ruled.is_empty(),
+            Self::Load(_) => false,
+        }
+    }
+}
+
+/// The backends of a request.
+pub struct ProxyTo {
+    /// Whose they are.
+    pub number: RouteId,
+    /// The target, where a rule changes that of the request.
+    pub path_and_query: Option<String>,
+    /// The `Host` that the rewrite says, if it says one.
+    pub host: Option<HostRule>,
+}
+
+/// A way to backends, by its number in the version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteId {
+    /// The upstream of a route.
+    Route(usize),
+    /// The pool that a rewrite names.
+    Upstream(usize),
+}
+
+/// A file, by reference.
+pub struct FileAnswer {
+    /// The live version, kept to the last byte (law 1); its `Last-Modified` counts.
+    pub current: Arc<Current>,
+    /// The version that is answered from, where it is another one (law 10).
+    pub keeper: Option<Arc<Version>>,
+    /// The file's number.
+    pub file: u32,
+    /// The representation's number within the file.
+    pub representation: usize,
+    /// The status.
+    pub status: StatusCode,
+    /// The bytes.
+    pub part: Part,
+    /// Its kind, which decides how long it may be cached.
+    pub kept: Kept,
+    /// Changes by the site's rules to its head.
+    pub ruled: HeaderRules,
+    /// Whether the host is the app's own.
+    pub custom_host: bool,
+}
+
+impl FileAnswer {
+    /// The version that is answered from.
+    #[must_use]
+    pub fn version(&self) -> &Arc<Version> {
+        self.keeper.as_ref().unwrap_or(&self.current.version)
+    }
+}
+
+/// The bytes of a file to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// None: a 304.
+    None,
+    /// One span.
+    One(Span),
+    /// Several spans, as `multipart/byteranges`.
+    Several(Vec<Span>),
+    /// All of them.
+    Whole,
+}
+
+/// An error of the edge's own, and whose it is.
+pub struct Refusal {
+    /// Why.
+    pub refused: Refused,
+    /// The live version, if the request reached one.
+    pub current: Option<Arc<Current>>,
+    /// Changes by the site's rules to its head.
+    pub ruled: HeaderRules,
+    /// The pause of the environment, if that is the reason.
+    pub paused: Option<Arc<Pause>>,
+    /// Whether the host is the app's own.
+    pub custom_host: bool,
+}
+
+impl From<Refused> for Refusal {
+    /// Nobody's: the request came as far as no version.
+    fn from(refused: Refused) -> Self {
+        Self { refused, current: None, ruled: HeaderRules::default(), paused: None, custom_host: false }
+    }
+}
+
+/// A head with a short body, made for this request.
+pub struct SmallAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: bytes::Bytes,
+    /// The live version, if the answer is about one.
+    pub current: Option<Arc<Current>>,
+    /// Changes by the site's rules to its head.
+    pub ruled: HeaderRules,
+    /// Whether the host is the app's own.
+    pub custom_host: bool,
+}
+
+impl From<SmallAnswer> for Decision {
+    fn from(answer: SmallAnswer) -> Self {
+        Self::Small(Box::new(answer))
+    }
+}
+
+impl SmallAnswer {
+    /// A redirect.
+    #[must_use]
+    pub fn redirect(status: StatusCode, location: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        // A `Location` is ASCII (RFC 3986 §2); what else came in a query is kept in its encoded form.
+        let location = utf8_percent_encode(location, CONTROLS).to_string();
+        let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/"));
+        headers.insert(LOCATION, location);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
+        Self {
+            status,
+            headers,
+            body: bytes::Bytes::new(),
+            current: None,
+            ruled: HeaderRules::default(),
+            custom_host: false,
+        }
+    }
+}
+
+/// A refusal by a live version.
+pub(super) fn refuse(current: &Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
+    Decision::Refuse(Refusal { current: Some(Arc::clone(current)), custom_host, ..refused.into() })
+}
+
+/// The answer to OPTIONS.
+pub(super) fn options(current: &Arc<Current>, custom_host: bool) -> Decision {
+    let mut headers = HeaderMap::with_capacity(2);
+    headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
+    let current = Some(Arc::clone(current));
+    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
+}
+
+/// A path with the request's query after it.
+pub(super) fn with_query(mut path: String, query: Option<&str>) -> String {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
+}
