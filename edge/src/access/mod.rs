@@ -117,6 +117,17 @@ impl Credentials {
         }
     }
 
+    /// Checks the credential of `actor` once more: for a request whose body took its time.
+    ///
+    /// # Errors
+    /// `bad_token` if it was revoked or has expired since; those of the catalog.
+    pub async fn check(&self, actor: &Actor) -> Result<(), Error> {
+        if self.is_good(actor).await?.is_none() {
+            return Err(bad_token().into());
+        }
+        Ok(())
+    }
+
     /// When the credential of `actor` expires, as far as is known now; `None` if it has.
     async fn is_good(&self, actor: &Actor) -> Result<Option<u64>, Error> {
         let now_ms = telemetry::now_ms();

@@ -67,6 +67,8 @@ impl Admin {
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let intake = self.publisher.begin_archive(actor, app, environment, announced).await?;
         let archive = receive(intake, &parts, incoming, &mut wanted).await?;
+        // An archive may take hours to come in, and its token may be revoked meanwhile.
+        self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();
         let Wanted { options, source } = wanted;
         check_source(&source)?;

@@ -89,6 +89,7 @@ impl Publisher {
     ) -> Result<Receiving, Error> {
         let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
+        push.check_owner(actor)?;
         let named = || push.manifest.blobs().find(|(named, _)| *named == digest).map(|(_, size)| size);
         let Some(size) = push.missing.get(&digest).copied().or_else(named) else {
             let detail = format!("The manifest of this push does not name the blob {digest}.");

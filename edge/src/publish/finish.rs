@@ -42,9 +42,12 @@ impl Publisher {
     /// Takes a push out of those under way, to be finished; only one caller gets it.
     ///
     /// # Errors
-    /// `not_found` where there is no such push; `forbidden` where it is for another environment than the token.
+    /// `not_found` where there is no such push; `forbidden` where it is for another environment than the token, or was
+    /// begun with another one.
     pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Taken, Error> {
-        actor.may(Scope::Push, app, Some(&self.uploads.pushes.find(app, deploy)?.environment))?;
+        let push = self.uploads.pushes.find(app, deploy)?;
+        actor.may(Scope::Push, app, Some(&push.environment))?;
+        push.check_owner(actor)?;
         Ok(Taken(self.uploads.pushes.take(app, deploy)?))
     }
 

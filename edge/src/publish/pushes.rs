@@ -35,6 +35,22 @@ pub(crate) struct Push {
     pub(crate) _lease: Lease,
 }
 
+impl Push {
+    /// Checks that `actor` has the credential that the push was begun with: its manifest was checked by the rights of that
+    /// one, which may since have been revoked.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub(crate) fn check_owner(&self, actor: &Actor) -> Result<(), Error> {
+        if self.actor.credential == actor.credential {
+            return Ok(());
+        }
+        Err(Problem::new(Code::Forbidden, "This push was begun with another token or login.")
+            .hint("begin it again with this one: what was sent already is not sent twice")
+            .into())
+    }
+}
+
 /// What came in for a push.
 #[derive(Default)]
 pub(crate) struct Received {

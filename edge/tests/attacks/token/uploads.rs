@@ -1,1 +1,79 @@
-//! Uploads that try to use up memory or disk.
+//! Pushes of a token: who may send and finish them, and what a token can still do that was revoked meanwhile.
+
+use devanture_config::Digest;
+use devanture_config::api::{BeginDeploy, DeployBegun, Scope, Status, TokenMade};
+use devanture_config::problem::Code;
+use futures_util::stream;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::archives::stored_zip;
+use crate::support::{Files, RunningEdge, edge, eventually, got, manifest};
+
+async fn made(edge: &RunningEdge, scope: Scope) -> TokenMade {
+    let wanted = json!({ "name": "wide", "app": "shop", "scope": scope });
+    got(edge.api(Method::POST, "/v1/tokens").json(&wanted)).await.json()
+}
+
+async fn revoke(edge: &RunningEdge, token: &TokenMade) {
+    let revoked = got(edge.api(Method::DELETE, &format!("/v1/tokens/{}", token.id))).await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+}
+
+/// The code of the answer to a request of a push: its blob, or its end.
+async fn code(edge: &RunningEdge, method: Method, path: &str, token: &str, body: &[u8]) -> Code {
+    got(edge.ask(method, path, token).body(body.to_vec())).await.code()
+}
+
+#[tokio::test]
+async fn a_push_goes_on_by_the_token_alone_that_began_it() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let wide = made(&edge, Scope::Admin).await;
+    let narrow = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
+    // What the narrow one may not push: a route to a private address.
+    let file: &[u8] = b"of the wide token";
+    let mut manifest = manifest(&[("index.html", file)]);
+    let to = "http://127.0.0.1:9".parse().unwrap();
+    manifest.base.routes = Some(vec![devanture_config::site_toml::Route::new("/api/*".parse().unwrap(), to)]);
+    let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+    let path = "/v1/apps/shop/environments/staging/deploys";
+    let refused = got(edge.ask(Method::POST, path, &narrow).json(&begin)).await;
+    assert_eq!(refused.code(), Code::UpstreamForbidden);
+    let begun: DeployBegun = got(edge.ask(Method::POST, path, &wide.token).json(&begin)).await.json();
+    let blob = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(file), begun.deploy);
+    let finish = format!("/v1/apps/shop/deploys/{}/finish", begun.deploy);
+    assert_eq!(code(&edge, Method::PUT, &blob, &narrow, file).await, Code::Forbidden);
+    let sent = got(edge.ask(Method::PUT, &blob, &wide.token).body(file.to_vec())).await;
+    assert_eq!(sent.status, StatusCode::NO_CONTENT);
+    assert_eq!(code(&edge, Method::POST, &finish, &narrow, b"").await, Code::Forbidden);
+    revoke(&edge, &wide).await;
+    assert_eq!(code(&edge, Method::POST, &finish, &wide.token, b"").await, Code::BadToken);
+    // Not even by those who may do it themselves: the entry of the audit log would name the revoked one.
+    for other in [&narrow, edge.admin_token()] {
+        assert_eq!(code(&edge, Method::POST, &finish, other, b"").await, Code::Forbidden);
+    }
+    let status: Status = got(edge.api(Method::GET, "/v1/apps/shop/environments/staging")).await.json();
+    assert_eq!(status.version, None);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_archive_whose_token_is_revoked_while_it_comes_in_changes_nothing() {
+    let before: Files<'_> = &[("index.html", b"before")];
+    let edge = edge().with_app("shop", before).start().await;
+    let token = made(&edge, Scope::Push).await;
+    let archive = stored_zip(&[("index.html", &[b'x'; 10_000])]);
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
+    let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let path = "/v1/apps/shop/environments/prod/deploys";
+    let request = edge.ask(Method::POST, path, &token.token).header("content-type", "application/zip");
+    let sent = tokio::spawn(got(request.body(reqwest::Body::wrap_stream(body))));
+    sender.send(Ok(archive[..5_000].to_vec())).await.unwrap();
+    eventually("it is coming in", async || !edge.leftovers().is_empty()).await;
+    revoke(&edge, &token).await;
+    sender.send(Ok(archive[5_000..].to_vec())).await.unwrap();
+    drop(sender);
+    assert_eq!(sent.await.unwrap().code(), Code::BadToken);
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "before");
+    edge.stop().await;
+}
