@@ -13,10 +13,10 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 use devanture_config::{Digest, Manifest};
-use devanture_edge::site::conditional::{self, Preconditions, Validators};
-use devanture_edge::site::negotiate::{self, Coding};
-use devanture_edge::site::resolve::{self, PathIndex};
-use devanture_edge::site::{fingerprint, range, target};
+use devanture_site::conditional::{self, Preconditions, Validators};
+use devanture_site::negotiate::{self, Coding};
+use devanture_site::resolve::{self, PathIndex};
+use devanture_site::{fingerprint, range, target};
 
 const FILES: usize = 581;
 

@@ -8,10 +8,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::path::BundlePath;
-use devanture_config::rules::{self, At, Sources};
 use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
-use devanture_edge::site::resolve::{self, PathIndex};
-use devanture_edge::site::rules::{CompiledRules, Visitor};
+use devanture_site::resolve::{self, PathIndex};
+use devanture_site::rules::{self, At, CompiledRules, Sources, Visitor};
 
 /// So many rules that name one path, then so many that take what is below one.
 fn compiled(fixed: usize, open: usize) -> CompiledRules {

@@ -3,7 +3,6 @@
 //! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Both programs use it,
 //! so that a push from a laptop, from CI and by curl mean the same.
 
-pub mod answers;
 pub mod api;
 mod counted;
 mod date;
@@ -11,8 +10,6 @@ pub mod deploy;
 pub mod digest;
 pub mod edge_toml;
 pub mod expiry;
-pub mod fields;
-pub mod fingerprint;
 pub mod heap;
 pub mod hostnames;
 pub mod instances;
@@ -23,25 +20,20 @@ pub mod lines;
 pub mod local_edge;
 pub mod logs;
 pub mod manifest;
-pub mod method;
 pub mod mistake;
 pub mod names;
-pub mod navigation;
 pub mod net;
 pub mod parts;
 pub mod path;
 pub mod plain_text;
-pub mod precompressed;
 pub mod problem;
 pub mod procfile;
 mod reader;
-pub mod resolve;
 pub mod retention;
 pub mod rules;
 pub mod settings;
 pub mod sha256;
 pub mod site_toml;
-pub mod target;
 pub mod team;
 mod text_form;
 pub mod toml_text;

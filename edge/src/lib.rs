@@ -1,17 +1,15 @@
 //! The edge: stores bundles, serves versions of them, and switches between versions without a visitor noticing.
 //!
 //! The rooms, lowest first; one may use those above it in this list and never those below (`tests/rooms` holds it).
-//! A request comes in by [`listen`], [`handler`] asks [`live`] who it is for and [`site`] what it means, and answers
-//! from [`version`] or hands it to [`proxy`]. A push comes in by [`admin`], goes down [`publish`] into [`blobs`], and
-//! ends with one compare-and-swap by [`ledger`] in [`catalog`], whose watch moves [`live`].
+//! A request comes in by [`listen`], [`handler`] asks [`live`] who it is for and the crate `devanture-site` what it
+//! means, and answers from [`version`] or hands it to [`proxy`]. A push comes in by [`admin`], goes down [`publish`]
+//! into [`blobs`], and ends with one compare-and-swap by [`ledger`] in [`catalog`], whose watch moves [`live`].
 
 pub mod telemetry;
 
 pub mod blobs;
 
 pub mod catalog;
-
-pub mod site;
 
 pub mod engine;
 

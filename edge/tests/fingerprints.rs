@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use devanture_edge::site::fingerprint;
+use devanture_site::fingerprint;
 
 /// What every run has.
 const EVERY_RUN: [&str; 2] = ["vite-react", "astro"];

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 
 use devanture_config::heap::HeapBytes;
 use devanture_config::path::BundlePath;
-use devanture_config::rules::{self, At, Sources};
 use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
-use devanture_edge::site::fast_paths::FastPaths;
-use devanture_edge::site::resolve::PathIndex;
-use devanture_edge::site::rules::CompiledRules;
+use devanture_site::fast_paths::FastPaths;
+use devanture_site::resolve::PathIndex;
+use devanture_site::rules::CompiledRules;
+use devanture_site::rules::{self, At, Sources};
 
 /// Compares the heap size of a value with what the allocator counted while it was made, which is returned.
 fn assert_counted<T: HeapBytes>(what: &str, make: impl FnOnce() -> T) -> usize {

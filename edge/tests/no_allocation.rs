@@ -5,21 +5,22 @@
 use std::hint::black_box;
 use std::rc::Rc;
 
-use crate::in_process;
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 use devanture_edge::engine::{AnswerHead, Fields, Lines, Outcome as _, RequestHead, Service as _};
 use devanture_edge::handler::EngineService;
-use devanture_edge::site::conditional::{self, Outcome, Preconditions, Validators};
-use devanture_edge::site::method::Method;
-use devanture_edge::site::negotiate::{self, Coding};
-use devanture_edge::site::range::{self, RangeOutcome};
-use devanture_edge::site::resolve::{PathIndex, Resolution, not_found_page, resolve};
-use devanture_edge::site::target::{Target, normalise, normalise_for_route};
-use devanture_edge::site::{fields, navigation};
 use devanture_edge::telemetry::{AccessLog, LogSettings, Tallies};
+use devanture_site::conditional::{self, Outcome, Preconditions, Validators};
+use devanture_site::method::Method;
+use devanture_site::negotiate::{self, Coding};
+use devanture_site::range::{self, RangeOutcome};
+use devanture_site::resolve::{PathIndex, Resolution, not_found_page, resolve};
+use devanture_site::target::{Target, normalise, normalise_for_route};
+use devanture_site::{fields, navigation};
 use http::{Method as HttpMethod, StatusCode, Version};
+
+use crate::in_process;
 
 /// Runs `work` and gives how often it asked for memory.
 fn allocations(work: impl FnMut()) -> u64 {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::site::negotiate::{Acceptable, Coding};
+use devanture_site::negotiate::{Acceptable, Coding};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|value: &[u8]| {

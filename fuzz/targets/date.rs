@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::site::date::{ImfFixdate, parse};
+use devanture_site::date::{ImfFixdate, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u64, &[u8])| {

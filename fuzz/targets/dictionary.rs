@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::site::dictionary::{available_dictionary, is_dictionary_id};
+use devanture_site::dictionary::{available_dictionary, is_dictionary_id};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|value: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::site::conditional::{Comparison, entity_tags, matches_any};
+use devanture_site::conditional::{Comparison, entity_tags, matches_any};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|value: &[u8]| {

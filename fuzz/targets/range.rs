@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::site::range::{Multipart, RANGES_MAX, RangeOutcome, parse};
+use devanture_site::range::{Multipart, RANGES_MAX, RangeOutcome, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u64, &[u8])| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_config::rules::{Sources, read};
+use devanture_site::rules::{Sources, read};
 use devanture_config::site_toml::{Rules, Serving};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,7 +17,7 @@ fuzz_target!(|input: (&str, &str, &str)| {
             headers: Some(headers.as_bytes()),
             rules_max: 1_000,
             site_file: "devanture.toml",
-            at: &|_, _| devanture_config::rules::At::default(),
+            at: &|_, _| devanture_site::rules::At::default(),
         });
         for finding in findings {
             let text = if finding.file == "_redirects" { redirects } else { headers };

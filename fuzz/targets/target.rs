@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::site::target::{Target, encode_path, normalise, normalise_for_route};
+use devanture_site::target::{Target, encode_path, normalise, normalise_for_route};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|raw: &str| {

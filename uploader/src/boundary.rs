@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use devanture_config::mistake::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
-use devanture_config::rules::At;
+use devanture_site::rules::At;
 
 use crate::beneath::Folder;
 use crate::exit::Failure;

@@ -6,9 +6,9 @@ use std::path::Path;
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use devanture_config::site_toml::{FromProcfile, Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
+use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use crate::beneath::FilePath;
 use crate::exit::Failure;

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use devanture_config::answers::{
-    BackendTo, Decided, End, Explanation, HOST, Note, OwnPath, Refused, Request, Shadowed, Site, Stands,
-};
-use devanture_config::navigation::names_an_asset;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::rules::headers::{Change, is_field_name, is_field_value};
-use devanture_config::rules::{At, HEADERS_FILE, REDIRECTS_FILE};
 use devanture_config::site_toml::{HostRule, Origin, Route, RouteTimes, SERVER_UPSTREAM};
+use devanture_site::answers::{
+    BackendTo, Decided, End, Explanation, HOST, Note, OwnPath, Refused, Request, Shadowed, Site, Stands,
+};
+use devanture_site::navigation::names_an_asset;
+use devanture_site::rules::headers::{Change, is_field_name, is_field_value};
+use devanture_site::rules::{At, HEADERS_FILE, REDIRECTS_FILE};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 use url::Url;

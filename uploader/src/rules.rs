@@ -5,9 +5,9 @@ use std::io::Read;
 use devanture_config::limits::TABLE;
 use devanture_config::mistake::Weight;
 use devanture_config::problem::Code;
-use devanture_config::rules::restricted::RestrictedPaths;
-use devanture_config::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 use devanture_config::{Manifest, Mistake, PlaceName};
+use devanture_site::rules::restricted::RestrictedPaths;
+use devanture_site::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 
 use crate::exit::Failure;
 use crate::project::Project;

@@ -7,7 +7,7 @@ use super::headers::{Change, User, is_field_name, is_field_value, reserved, unre
 use super::pattern::{Dialect, Pattern, is_name};
 use super::redirect::{BadTarget, QueryRule, QueryValue, Target};
 use super::template::Template;
-use super::{At, Findings, HeaderRule, Redirect, RuleSet, RuleTable, Sources};
+use super::{At, HeaderRule, Redirect, RuleTable};
 use crate::reader::nearest;
 use crate::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 
@@ -66,61 +66,6 @@ impl Wrong {
 const ENTRIES_MAX: usize = 100;
 /// Longest parameter, language or name of a cookie, in bytes.
 const ENTRY_BYTES_MAX: usize = 256;
-
-/// Adds the rules of the tables.
-pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Findings) {
-    let at = sources.at;
-    // A manifest can hold far more than is allowed; nobody shall wait for rules that are refused in any case.
-    let is_full = |rules: &RuleSet| rules.redirects.len() + rules.headers.len() > sources.rules_max;
-    let serving = sources.serving;
-    for (kind, tables) in [(RuleTable::Redirects, &serving.redirects), (RuleTable::Rewrites, &serving.rewrites)] {
-        for (index, table) in tables.iter().flatten().enumerate() {
-            if is_full(rules) {
-                return;
-            }
-            let at = at(kind, index);
-            match redirect(table, kind, at.clone()) {
-                Ok(rule) => rules.redirects.push(rule),
-                Err(mistakes) => tell(findings, &at, name(kind), mistakes),
-            }
-        }
-    }
-    for (index, table) in serving.headers.iter().flatten().enumerate() {
-        if is_full(rules) {
-            return;
-        }
-        let at = at(RuleTable::Headers, index);
-        match headers(table, at.clone()) {
-            Ok(rule) => rules.headers.push(rule),
-            Err(mistakes) => tell(findings, &at, name(RuleTable::Headers), mistakes),
-        }
-    }
-    for (index, (path, table)) in serving.cache.iter().flatten().enumerate() {
-        if is_full(rules) {
-            return;
-        }
-        let at = at(RuleTable::Cache, index);
-        match cache(path, table, at.clone()) {
-            Ok(rule) => rules.headers.push(rule),
-            Err(mistakes) => tell(findings, &at, name(RuleTable::Cache), mistakes),
-        }
-    }
-}
-
-fn tell(findings: &mut Findings, at: &At, table: &str, mistakes: Vec<TableMistake>) {
-    for mistake in mistakes {
-        findings.mistake(at, format!("`{table}.{}`: {}", mistake.key, mistake.message), mistake.hint.as_deref());
-    }
-}
-
-const fn name(table: RuleTable) -> &'static str {
-    match table {
-        RuleTable::Cache => "cache",
-        RuleTable::Headers => "headers",
-        RuleTable::Redirects => "redirects",
-        RuleTable::Rewrites => "rewrites",
-    }
-}
 
 /// The rule of one of `[[redirects]]` or `[[rewrites]]`.
 ///

@@ -3,6 +3,7 @@
 
 use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
+use devanture_site::conditional::{Comparison, entity_tags, matches_any};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
@@ -10,7 +11,6 @@ use serde::Serialize;
 use super::{Body, answer};
 use crate::catalog::Revision;
 use crate::ledger::{Condition, Error, Expected};
-use crate::site::conditional::{Comparison, entity_tags, matches_any};
 
 /// Most tags of a field that are looked at.
 const TAGS_MAX: usize = 64;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use devanture_config::api::{Scope, SettingsPatch};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, unique_keys};
+use devanture_site::fields;
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
@@ -13,7 +14,6 @@ use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
 use crate::environments::settings_etag;
 use crate::ledger::{Actor, Error};
-use crate::site::fields;
 
 /// The form of a change of settings.
 const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest};
+use devanture_site::media::extension;
 
 use crate::blobs::{Form, VariantInfo};
-use crate::site::media::extension;
 
 /// Files that only developer tools load.
 const SOURCE_MAP: &str = "map";

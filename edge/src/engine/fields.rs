@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use devanture_config::fields;
+use devanture_site::fields;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields as they came, in their order, in one buffer that is used again and again. Names are in lower case.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use devanture_site::range::{Multipart, Span};
 use http::header::EXPECT;
 use http::{Request, Version as HttpVersion};
 use http_body::{Frame, SizeHint};
@@ -16,7 +17,6 @@ use tokio::time::timeout;
 use crate::blobs::ReadAt;
 use crate::engine::{self, ResponseBody};
 use crate::proxy::{self, ProxyBody};
-use crate::site::range::{Multipart, Span};
 use crate::version::Source;
 
 /// Bytes read at once from a stored file: a slow client holds no more of it than this. Whole frames, some 64 KiB; of

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use devanture_site::target;
 use http::StatusCode;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::decision::{Decision, Head, SmallAnswer};
 use crate::live::{Current, HostEntry, Live};
-use crate::site::target;
 
 /// Sends a visitor to the canonical hostname, with the same path and query and whatever the method (308); asked again
 /// each time, since the next word about hostnames may be another. `None` if the host serves by itself.

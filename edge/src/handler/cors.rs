@@ -1,6 +1,7 @@
 //! Pages of another origin that use an environment's backends, such as a front that its own server for development
 //! serves: the protocol of the Fetch Standard (section 3.2), for the origins that `cors` names and for nobody else.
 
+use devanture_site::cache;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -11,7 +12,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::decision::{Decision, Head, SmallAnswer};
 use super::header_rules::HeaderRules;
 use crate::engine::Fields;
-use crate::site::cache;
 use crate::version::Version;
 
 /// For how long a browser need not ask again, in seconds: no longer than somebody waits who has changed the list.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
+use devanture_site::answers::OwnPath;
+use devanture_site::resolve::{self, Resolution};
+use devanture_site::rules::Access;
+use devanture_site::target::{self, Target};
 use http::{Method as HttpMethod, StatusCode};
 
 use super::decision::{Decision, Head, ProxyTo, Refusal, RouteId, SmallAnswer, options, refuse, with_query};
@@ -13,9 +16,6 @@ use super::refused::Refused;
 use super::site_request::SiteRequest;
 use super::{canonical, cors, pause, well_known};
 use crate::live::{Current, Found, HostEntry, Live, Place, Preview};
-use crate::site::resolve::{self, Resolution};
-use crate::site::rules::Access;
-use crate::site::target::{self, Target};
 use crate::version::Setting;
 
 /// Look-ups of one host, shared by requests of one batch; for another host, or another batch, it begins

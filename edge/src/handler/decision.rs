@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use devanture_config::api::Pause;
 use devanture_config::site_toml::HostRule;
+use devanture_site::cache::{self, Kept};
+use devanture_site::method;
+use devanture_site::range::Span;
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
@@ -12,9 +15,6 @@ use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::engine::Fields;
 use crate::live::{Current, Preview};
-use crate::site::cache::{self, Kept};
-use crate::site::method;
-use crate::site::range::Span;
 use crate::version::Version;
 
 /// The part of a request that is decided by.

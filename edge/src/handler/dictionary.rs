@@ -1,6 +1,9 @@
 //! Chooses the representation for a client with a dictionary (RFC 9842), and announces answers as dictionaries.
 
 use devanture_config::Sha256;
+use devanture_site::cache::Kept;
+use devanture_site::dictionary::{self, LinkFetch, Origin};
+use devanture_site::negotiate::{Acceptable, Coding};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE, REFERER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use metrics::counter;
@@ -10,9 +13,6 @@ use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use super::site_request::{CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE, SiteRequest};
 use crate::engine::Names;
-use crate::site::cache::Kept;
-use crate::site::dictionary::{self, LinkFetch, Origin};
-use crate::site::negotiate::{Acceptable, Coding};
 use crate::version::{FileDictionaries, Representation, ServedFile, USE_AS_DICTIONARY, Version};
 
 const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");

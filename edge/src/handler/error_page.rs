@@ -7,6 +7,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use devanture_config::api::Pause;
+use devanture_site::cache::{self, Kept};
+use devanture_site::navigation;
+use devanture_site::negotiate::Acceptable;
+use devanture_site::rules::Access;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
@@ -17,12 +22,7 @@ use super::respond::{Ready, ReadyBody};
 use super::{pause, respond};
 use crate::engine::Fields;
 use crate::live::Current;
-use crate::site::cache::{self, Kept};
-use crate::site::navigation;
-use crate::site::negotiate::Acceptable;
-use crate::site::rules::Access;
 use crate::version::Version;
-use devanture_config::api::Pause;
 
 /// The page for every status from 500 on that has none of its own.
 const SERVER_ERROR_PAGE: &str = "5xx.html";

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use devanture_config::Hostname;
-use devanture_config::rules::Redirect;
-use devanture_config::rules::pattern::Ending;
-use devanture_config::rules::redirect::Filled;
+use devanture_site::cache::{self, Kept};
+use devanture_site::resolve::{self, Resolution};
+use devanture_site::rules::pattern::Ending;
+use devanture_site::rules::redirect::Filled;
+use devanture_site::rules::{Access, FieldChanges, Redirect, Varies, Visitor, append_member};
+use devanture_site::target::{self, Target};
 use http::header::{
     ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LINK, VARY,
 };
@@ -15,10 +18,6 @@ use super::decision::{Decision, ProxyTo, RouteId, with_query};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
 use crate::live::Place;
-use crate::site::cache::{self, Kept};
-use crate::site::resolve::{self, Resolution};
-use crate::site::rules::{Access, FieldChanges, Varies, Visitor, append_member};
-use crate::site::target::{self, Target};
 use crate::version::Version;
 
 /// Fields that caches of some providers read before `Cache-Control`.

@@ -45,6 +45,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use devanture_config::net::AddressBlock;
+use devanture_site::cache::Kept;
+use devanture_site::target;
 use http::header::{AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
@@ -52,8 +54,6 @@ use hyper::body::Incoming;
 use crate::engine::{BodyError, Fields, RequestHead};
 use crate::live::{Current, Found, HostEntry, Live, Loader};
 use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
-use crate::site::cache::Kept;
-use crate::site::target;
 use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
 use devanture_config::site_toml::RoutePath;
+use devanture_site::answers::OwnPath;
+use devanture_site::resolve;
+use devanture_site::target::{self, Target};
 use http::header::{CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -14,8 +16,6 @@ use super::decision::{Head, Refusal};
 use super::refused::Refused;
 use super::respond;
 use crate::live::{Current, HostEntry};
-use crate::site::resolve;
-use crate::site::target::{self, Target};
 use crate::version::Version;
 
 /// Nothing of the page asks for anything.

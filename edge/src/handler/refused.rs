@@ -1,8 +1,9 @@
 //! Why the edge itself answers with an error: the one table from reason to status and sentence.
 
+use devanture_site::target::TargetError;
+
 use crate::live::LoadError;
 use crate::proxy::{self, Phase};
-use crate::site::target::TargetError;
 use crate::version;
 
 /// Why the edge itself answers with an error.

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devanture_site::cache::{self, Kept};
+use devanture_site::method;
+use devanture_site::range::{self, Multipart};
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LAST_MODIFIED, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -14,9 +17,6 @@ use super::decision::{FileAnswer, Part, SmallAnswer};
 use super::dictionary;
 use super::refused::Refused;
 use crate::engine::{PreparedHead, SharedField};
-use crate::site::cache::{self, Kept};
-use crate::site::method;
-use crate::site::range::{self, Multipart};
 use crate::version::{Representation, ServedFile, Setting, Source, VERSION_HEADER, Version};
 
 /// The media type of a sentence.

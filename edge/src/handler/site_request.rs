@@ -5,6 +5,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use devanture_config::site_toml::NotFound;
+use devanture_site::cache::Kept;
+use devanture_site::conditional::{self, Outcome, Preconditions, Validators};
+use devanture_site::method::Method;
+use devanture_site::negotiate::Coding;
+use devanture_site::range::{self, RangeOutcome};
+use devanture_site::resolve::{self, Resolution};
+use devanture_site::rules::{Access, CompiledRules, Varies};
+use devanture_site::{navigation, negotiate, target};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use http::{Method as HttpMethod, StatusCode};
 
@@ -13,14 +21,6 @@ use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::engine::{Name, Names};
 use crate::live::{Current, Place};
-use crate::site::cache::Kept;
-use crate::site::conditional::{self, Outcome, Preconditions, Validators};
-use crate::site::method::Method;
-use crate::site::negotiate::Coding;
-use crate::site::range::{self, RangeOutcome};
-use crate::site::resolve::{self, Resolution};
-use crate::site::rules::{Access, CompiledRules, Varies};
-use crate::site::{navigation, negotiate, target};
 use crate::version::{Representation, ServedFile, Setting, Version};
 
 static ACCEPT_ENCODING: Name = Name::of("accept-encoding");

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use devanture_config::site_toml::SmokeMethod;
+use devanture_site::navigation;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request};
 use http_body::Body as _;
@@ -16,7 +17,6 @@ use super::request_outcome::RequestOutcome;
 use super::{Came, Handler};
 use crate::proxy::Chain;
 use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
-use crate::site::navigation;
 
 /// The `Accept` of a check: a page, if its path may be one's …
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use devanture_config::answers::OwnPath;
+use devanture_site::answers::OwnPath;
+use devanture_site::cache;
+use devanture_site::conditional::{self, Comparison};
+use devanture_site::method::Method;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -10,9 +13,6 @@ use super::decision::{Decision, Head, SmallAnswer, refuse};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::live::Current;
-use crate::site::cache;
-use crate::site::conditional::{self, Comparison};
-use crate::site::method::Method;
 
 /// Answers what is asked for at one of them.
 pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {

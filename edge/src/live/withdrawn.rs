@@ -6,13 +6,13 @@ use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use devanture_config::AppName;
+use devanture_site::negotiate::Coding;
+use devanture_site::resolve::{Resolution, addresses, ends_at, resolve};
 
 use super::{Follower, Live};
 use crate::blobs::Form;
 use crate::catalog::records::{self, WithdrawnRecord};
 use crate::catalog::{Record, Revision};
-use crate::site::negotiate::Coding;
-use crate::site::resolve::{Resolution, addresses, ends_at, resolve};
 use crate::version::Version;
 
 /// Withdrawn paths of one app, shared by all its versions.

@@ -13,12 +13,12 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{FILE_NAME, Serving};
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use devanture_site::fingerprint;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::publisher::Publisher;
 use crate::ledger::{Actor, Error, Page, lost, stored_manifest};
-use crate::site::fingerprint;
 use crate::version::RuleFiles;
 
 /// What stands for the version that is live.

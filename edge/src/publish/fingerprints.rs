@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use devanture_site::fingerprint;
 
 use crate::blobs::Blobs;
 use crate::ledger::{Error, Ledger, stored_manifest};
-use crate::site::fingerprint;
 
 /// Versions whose fingerprinted names are kept at hand.
 const VERSIONS_MAX: usize = 256;

@@ -6,6 +6,7 @@ use devanture_config::api::{Amount, Returning};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_site::dictionary::Announced;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::publisher::Publisher;
@@ -14,7 +15,6 @@ use crate::blobs::{self, DeltaInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::encode::{Siblings, is_html, kept_in};
 use crate::ledger::{Error, stored_manifest};
-use crate::site::dictionary::Announced;
 use crate::version::{KeptFiles, Version};
 
 /// Files whose variants are looked up at once.

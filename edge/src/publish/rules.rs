@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use devanture_config::mistake::Weight;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::rules;
 use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
+use devanture_site::rules;
 
 use super::switcher::Switcher;
 use crate::ledger::{Error, stored_manifest};

@@ -5,13 +5,13 @@ use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, With
 use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
+use devanture_site::target::{self, Target, TargetError};
 
 use super::Retention;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, Deed, Error, Page, update};
-use crate::site::target::{self, Target, TargetError};
 use crate::telemetry;
 
 impl Retention {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use devanture_config::Manifest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::rules::restricted::unserved_plain_paths;
-
+use devanture_site::rules::restricted::unserved_plain_paths;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::loader::LoadRequest;

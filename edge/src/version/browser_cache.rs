@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use devanture_config::Manifest;
-use devanture_config::answers::OwnPath;
 use devanture_config::path::BundlePath;
+use devanture_site::answers::OwnPath;
+use devanture_site::dictionary::Announced;
+use devanture_site::rules::Keeping;
+use devanture_site::{cache, fingerprint};
 use http::HeaderValue;
 
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
-use crate::site::dictionary::Announced;
-use crate::site::rules::Keeping;
-use crate::site::{cache, fingerprint};
 
 /// Fewest seconds that a file must be kept to be a dictionary: a day. What is stale is none (RFC 9842 §2.2.1), and for
 /// one that is before the next release nobody is to load anything a second time.

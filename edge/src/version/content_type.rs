@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
+use devanture_site::{charset, media};
 use http::HeaderValue;
 
 use super::Source;
 use super::loader::text_value;
 use crate::blobs;
-use crate::site::{charset, media};
 
 /// Bytes read at once from a file that is not held in memory.
 const PIECE_BYTES: usize = 256 * 1024;

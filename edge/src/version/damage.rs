@@ -7,14 +7,14 @@ use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest};
+use devanture_site::negotiate::Coding;
+use devanture_site::{cache, fingerprint};
 use tokio::sync::mpsc;
 
 use super::content_type::media_type_of;
 use super::loader::{AtHand, Error, Loader};
 use super::{Content, ServedFile, Source, Version};
 use crate::blobs::{self, Blobs, Key};
-use crate::site::negotiate::Coding;
-use crate::site::{cache, fingerprint};
 
 /// Bytes that are decoded at once.
 const PIECE_BYTES: usize = 64 * 1024;

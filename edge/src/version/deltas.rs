@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use devanture_config::answers::OwnPath;
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
+use devanture_site::answers::OwnPath;
+use devanture_site::negotiate::Coding;
+use devanture_site::{dictionary, target};
 use http::HeaderValue;
 use metrics::counter;
 
@@ -19,8 +21,6 @@ use super::memory::OpenDeltaPermit;
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, ReadAt};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
-use crate::site::negotiate::Coding;
-use crate::site::{dictionary, target};
 
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use devanture_config::Digest;
 use devanture_config::heap::{HeapBytes, allocated};
+use devanture_site::cache::{self, Kept};
+use devanture_site::dictionary;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, ETAG, LINK, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Charge;
 use crate::engine::{self, SharedField, SharedFields};
-use crate::site::cache::{self, Kept};
-use crate::site::dictionary;
 
 /// Capacity of a map of fields: those of a file, `etag`, `content-length`, `last-modified`, and what a range, a custom
 /// hostname or a rule adds.

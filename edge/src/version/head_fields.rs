@@ -1,5 +1,7 @@
 //! The fields of the heads of one file's representations.
 
+use devanture_site::cache;
+use devanture_site::negotiate::Coding;
 use http::HeaderValue;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -8,8 +10,6 @@ use http::header::{
 use super::head::{EntityTag, PreparedHead, USE_AS_DICTIONARY};
 use super::loader::{AtHand, Loader};
 use super::{Representation, Setting, Source};
-use crate::site::cache;
-use crate::site::negotiate::Coding;
 
 /// The header that names the version of an answer.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
+use devanture_site::fast_paths::FastPaths;
+use devanture_site::resolve::PathIndex;
 
 use super::loader::Error;
-use crate::site::fast_paths::FastPaths;
-use crate::site::resolve::PathIndex;
 
 /// Builds the path indexes on a blocking thread, as there may be a hundred thousand paths.
 pub(super) async fn of(

@@ -9,6 +9,8 @@ use devanture_config::site_toml::{
     CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
 };
 use devanture_config::{Digest, Sha256};
+use devanture_site::negotiate::Coding;
+use devanture_site::{cache, fingerprint};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -22,8 +24,6 @@ use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
 use super::{Charge, Content, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
 use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
-use crate::site::negotiate::Coding;
-use crate::site::{cache, fingerprint};
 
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::Serving;
 use devanture_config::{AppName, Digest, Manifest, VersionId};
+use devanture_site::negotiate::Coding;
 use http::HeaderValue;
 
 use super::deltas::Said;
@@ -13,7 +14,6 @@ use super::head::FieldPool;
 use super::{AppMemory, Claim, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::catalog::records::{DecodedFile, DictionariesRecord};
-use crate::site::negotiate::Coding;
 
 /// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -38,14 +38,14 @@ use bytes::Bytes;
 use devanture_config::manifest::Managed;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Upstream, UpstreamUrl};
 use devanture_config::{AppName, Digest, Sha256, VersionId};
+use devanture_site::fast_paths::FastPaths;
+use devanture_site::negotiate::Coding;
+use devanture_site::resolve::PathIndex;
+use devanture_site::rules::CompiledRules;
 use http::{HeaderMap, HeaderValue};
 
 use crate::blobs::{DeltaInfo, ReadAt};
 use crate::engine;
-use crate::site::fast_paths::FastPaths;
-use crate::site::negotiate::Coding;
-use crate::site::resolve::PathIndex;
-use crate::site::rules::CompiledRules;
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// The bytes of a representation.

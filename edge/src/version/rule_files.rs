@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::path::BundlePath;
-use devanture_config::rules::restricted::RestrictedPaths;
-use devanture_config::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
 use devanture_config::site_toml::{FILE_NAME, Rules, Serving};
 use devanture_config::{Manifest, Mistake};
+use devanture_site::rules::restricted::RestrictedPaths;
+use devanture_site::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
+use devanture_site::rules::{CompiledRules, Keeping};
 use tokio::task::JoinError;
 
 use super::KeptFiles;
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::records::DictionariesRecord;
-use crate::site::rules::{CompiledRules, Keeping};
 
 /// A file of rules that is damaged or missing. Nothing of its version is served without it: what it says is not known,
 /// and that may be a password.

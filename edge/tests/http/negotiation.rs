@@ -2,11 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 
-use devanture_config::answers::{End, Request, Site};
 use devanture_config::manifest::FileEntry;
-use devanture_config::rules::restricted::RestrictedPaths;
-use devanture_config::rules::{At, of_manifest};
 use devanture_config::{Digest, Manifest};
+use devanture_site::answers::{End, Request, Site};
+use devanture_site::rules::restricted::RestrictedPaths;
+use devanture_site::rules::{At, of_manifest};
 
 use crate::http::site::{shop, text};
 use crate::support::{edge, on_each_engine};

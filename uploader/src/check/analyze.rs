@@ -6,15 +6,15 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use devanture_config::answers::Site;
 use devanture_config::lines::Lines;
 use devanture_config::mistake::Weight;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::rules::RuleSet;
-use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::site_toml::check::{BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, SHADOWED_FILE};
 use devanture_config::{Manifest, Mistake};
+use devanture_site::answers::Site;
+use devanture_site::rules::RuleSet;
+use devanture_site::rules::restricted::RestrictedPaths;
 use percent_encoding::percent_decode_str;
 
 use super::finding::{BUNDLE, Finding};

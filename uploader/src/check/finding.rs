@@ -4,7 +4,7 @@ use std::path::Path;
 
 use devanture_config::Mistake;
 use devanture_config::mistake::Weight;
-use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
+use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 
 use crate::exit::Failure;

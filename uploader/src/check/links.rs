@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use devanture_config::answers::{Answer, Asking, Site};
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{BROKEN_LINK, MISSING_ASSET, MIXED_CONTENT};
+use devanture_site::answers::{Answer, Asking, Site};
 use percent_encoding::percent_decode_str;
 use url::Url;
 

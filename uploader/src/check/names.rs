@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::fingerprint::is_fingerprinted;
 use devanture_config::limits::TABLE;
 use devanture_config::mistake::Weight;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{CASE_COLLISION, FINGERPRINT_COLLISION, FOREIGN_FILE, LARGE_FILE, OVER_LIMIT};
+use devanture_site::fingerprint::is_fingerprinted;
 
 use crate::report::{byte_text, counted};
 

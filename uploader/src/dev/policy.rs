@@ -1,7 +1,7 @@
 //! Whether a `Content-Security-Policy` lets a page run the script that reloads it, as far as rules of fields show it.
 
-use devanture_config::rules::RuleSet;
-use devanture_config::rules::headers::Change;
+use devanture_site::rules::RuleSet;
+use devanture_site::rules::headers::Change;
 
 /// The field.
 const FIELD: &str = "content-security-policy";

@@ -3,8 +3,8 @@
 //! <https://developers.cloudflare.com/pages/functions/wrangler-configuration/>.
 
 use devanture_config::mistake::Mistakes;
-use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
+use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use super::moved::{Moved, Said};
 use super::value::{Entry, Node, read_json, read_toml};

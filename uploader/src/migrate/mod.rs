@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::AppName;
 use devanture_config::mistake::Mistakes;
 use devanture_config::problem::Code;
-use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
+use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use self::moved::{Kind, Moved, Note};
 use crate::args::{InitArgs, Provider};

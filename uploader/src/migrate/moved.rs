@@ -3,9 +3,9 @@
 use std::fmt;
 
 use devanture_config::rules::tables::{self, TableMistake};
-use devanture_config::rules::{At, Redirect, RuleTable};
 use devanture_config::site_toml::rules::{HeadersTable, RedirectTable};
 use devanture_config::site_toml::{HtmlHandling, NotFound, Rules, UpstreamUrl};
+use devanture_site::rules::{At, Redirect, RuleTable};
 use serde::Serialize;
 use url::Url;
 

@@ -1,10 +1,10 @@
 //! `netlify.toml`: <https://docs.netlify.com/configure-builds/file-based-configuration/>.
 
 use devanture_config::mistake::Mistakes;
-use devanture_config::rules::check::takes_all_of;
-use devanture_config::rules::pattern::Segment;
-use devanture_config::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 use devanture_config::site_toml::{NotFound, Rules};
+use devanture_site::rules::check::takes_all_of;
+use devanture_site::rules::pattern::Segment;
+use devanture_site::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 
 use super::moved::{Headers, Moved, Rule, Said};
 use super::value::{Entry, Node, Value, read_toml};
@@ -256,7 +256,8 @@ impl Before {
 
 /// Whether some path may match both; patterns of whole segments alone are looked at.
 fn overlap(one: &Pattern, other: &Pattern) -> bool {
-    use devanture_config::rules::pattern::Ending;
+    use devanture_site::rules::pattern::Ending;
+
     let ((own, own_ending), (others, others_ending)) = (one.steps(), other.steps());
     let meets = own.iter().zip(others).all(|pair| match pair {
         (Segment::Text(one), Segment::Text(other)) => one == other,

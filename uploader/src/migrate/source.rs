@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use devanture_config::rules::pattern::{SPLAT, is_name};
+use devanture_site::rules::pattern::{SPLAT, is_name};
 
 /// Most rules that the alternatives of one pattern may become.
 const ALTERNATIVES_MAX: usize = 32;

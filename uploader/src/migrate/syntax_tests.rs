@@ -1,10 +1,11 @@
 //! What is read matches what it matched, and is a pattern of ours.
 
+use devanture_site::rules::Pattern;
+use devanture_site::rules::pattern::{BadPattern, Dialect};
+use proptest::prelude::*;
+
 use super::super::source::{for_headers, for_redirects};
 use super::*;
-use devanture_config::rules::Pattern;
-use devanture_config::rules::pattern::{BadPattern, Dialect};
-use proptest::prelude::*;
 
 /// Which of `paths` the patterns for redirects match.
 fn matched(items: &[Item], paths: &[&'static str]) -> Vec<&'static str> {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use devanture_config::answers::{BackendTo, End, Request, Site};
 use devanture_config::manifest::FileEntry;
-use devanture_config::rules::{At, headers::Change, of_manifest, restricted::RestrictedPaths};
 use devanture_config::site_toml::SiteFile;
 use devanture_config::{Digest, Manifest};
+use devanture_site::answers::{BackendTo, End, Request, Site};
+use devanture_site::rules::{At, headers::Change, of_manifest, restricted::RestrictedPaths};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;

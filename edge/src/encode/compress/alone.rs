@@ -6,8 +6,8 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use devanture_config::path::BundlePath;
-use devanture_config::precompressed::{SUFFIXES, plain_path};
 use devanture_config::{Digest, Manifest};
+use devanture_site::precompressed::{SUFFIXES, plain_path};
 use tokio::sync::mpsc;
 
 use super::encode::decoder;

@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, VersionId};
+use devanture_site::media;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
 
 use crate::blobs::{Blobs, Form, Key, Quality};
 use crate::catalog::records::DecodedFile;
 use crate::ledger::Error;
-use crate::site::media;
 use encode::{decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;
 

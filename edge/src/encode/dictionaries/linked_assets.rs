@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use devanture_config::path::BundlePath;
+use devanture_site::media::extension;
 
 use super::scripts::{ImportMap, Scope};
-use crate::site::media::extension;
 
 /// Bytes of a page that are looked at: what a page loads first stands at its beginning.
 const LOOKED_AT_BYTES: usize = 256 * 1024;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
+use devanture_site::fingerprint;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
@@ -34,7 +35,6 @@ use crate::blobs::{Form, Key};
 use crate::catalog::history;
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::ledger::{Error, lost};
-use crate::site::fingerprint;
 use crate::telemetry;
 use crate::version::RuleFiles;
 use deadline::is_over;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use devanture_site::fingerprint;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
@@ -16,7 +17,6 @@ use crate::encode::compress::Pool;
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 use crate::live::DictionaryMiss;
-use crate::site::fingerprint;
 
 /// Misses that are handled together: a browser comes with several, and each version is loaded again once.
 const TOGETHER_MAX: usize = 64;

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use devanture_config::Digest;
 use devanture_config::path::BundlePath;
+use devanture_site::dictionary::{Announced, Pattern};
 
 use super::linked_assets::{Named, Places};
-use crate::site::dictionary::{Announced, Pattern};
 
 /// The likeness of two files' names, greatest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +103,7 @@ impl<'f> Earlier<'f> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::media::extension;
+    use devanture_site::media::extension;
     use proptest::prelude::*;
 
     struct Bundle(Vec<(BundlePath, Digest, u64)>);

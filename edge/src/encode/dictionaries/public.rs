@@ -6,9 +6,11 @@ use std::sync::Arc;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::resolve::addresses;
-use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::{Digest, Manifest, PlaceName};
+use devanture_site::dictionary::FILE_BYTES_MIN;
+use devanture_site::resolve::addresses;
+use devanture_site::rules::restricted::RestrictedPaths;
+use devanture_site::{cache, media};
 use tokio::time::Instant;
 
 use super::deadline::is_over;
@@ -16,8 +18,6 @@ use crate::blobs::{Blobs, Form};
 use crate::catalog::records::DictionariesRecord;
 use crate::encode::compress::worth_trying;
 use crate::ledger::{Error, lost};
-use crate::site::dictionary::FILE_BYTES_MIN;
-use crate::site::{cache, media};
 use crate::version::{KeptFiles, RuleFiles};
 
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.

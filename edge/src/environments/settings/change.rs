@@ -8,6 +8,7 @@ use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::settings::{SettingName, SettingWanted, SettingsPatch, SettingsReport};
 use devanture_config::{AppName, PlaceName};
+use devanture_site::conditional::{Comparison, matches_any};
 
 use super::context;
 use super::keys::Keys;
@@ -16,7 +17,6 @@ use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, Stored
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, Attempts, Deed, Error};
-use crate::site::conditional::{Comparison, matches_any};
 use crate::telemetry;
 
 /// Characters of what the history says of a change.

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use devanture_site::date::ImfFixdate;
+
 use super::pieces::Pieces;
 use crate::engine::{Scratch, SharedField};
-use crate::site::date::ImfFixdate;
 use crate::telemetry::since_epoch;
 
 /// Bytes that are read from a socket at once.

@@ -1,13 +1,13 @@
 //! What visitors are sent, beside what a push says of it.
 
 use devanture_config::api::Returning;
+use devanture_site::negotiate::Coding;
 use http::HeaderValue;
 
 use super::*;
 use crate::blobs::Form;
 use crate::encode::best;
 use crate::live::Load;
-use crate::site::negotiate::Coding;
 use crate::version::{USE_AS_DICTIONARY, Version};
 
 impl World {

@@ -1,0 +1,244 @@
+//! Why a request is answered as it is, and which routes take what the bundle could answer.
+
+use std::collections::BTreeSet;
+
+use devanture_config::site_toml::{Declared, HostRule, NotFound, Route, RouteTo, Serving, Upstream, UpstreamUrl};
+
+use super::decide::{Asked, Who};
+use super::end::{BackendTo, Decided, End, Request};
+use super::notes::{Note, Notes, Stage};
+use super::{Site, normal};
+use crate::resolve::{self, Resolution};
+use crate::rules::check::route_before;
+use crate::rules::{HeaderRule, Redirect};
+
+/// Why a request is answered as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The decision.
+    pub decided: Decided,
+    /// The stages on the way, in order; the last one answers.
+    pub notes: Vec<Note>,
+    /// The rules that change the fields of the answer, in order, by their numbers.
+    pub fields: Vec<usize>,
+    /// The origin whose pages may read a backend's answer, where the request comes from one that `cors` names.
+    pub cors: Option<String>,
+}
+
+/// Paths of the bundle that a route takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shadowed {
+    /// Files that no visitor gets, by their numbers.
+    pub files: Vec<u32>,
+    /// Redirects and rewrites that never apply, by their numbers.
+    pub rules: Vec<usize>,
+}
+
+impl Site<'_> {
+    /// Explains the answer to `request`.
+    #[must_use]
+    pub fn explain(&self, request: &Request<'_>) -> Explanation {
+        let mut notes = Notes::kept();
+        let asked = Asked { path: request.path, query: request.query, who: Who::Known(request) };
+        let mut decided = self.decide(&asked, &mut notes);
+        let fields = self.fields_of(request, &decided);
+        let mut notes = notes.in_order();
+        let is_backends = matches!(decided.end, End::Backend { .. });
+        let cors = self.origin(request).filter(|_| is_backends);
+        let is_preflight =
+            request.method == "OPTIONS" && request.lines("access-control-request-method").next().is_some();
+        if cors.is_some() && is_preflight {
+            decided.end = End::Preflight;
+            if let Some(last) = notes.last_mut() {
+                last.why.push_str(", and `cors` names the origin: the edge answers the preflight in its place");
+            }
+        }
+        Explanation { decided, notes, fields, cors }
+    }
+
+    /// The origin of a request, where it is one that `cors` names.
+    fn origin(&self, request: &Request<'_>) -> Option<String> {
+        let mut lines = request.lines("origin");
+        let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
+        self.serving.cors.iter().flatten().any(|named| named.as_str() == origin).then(|| origin.to_owned())
+    }
+
+    /// The rules that change the fields of an answer. A backend's answer and the edge's own have none of them.
+    fn fields_of(&self, request: &Request<'_>, decided: &Decided) -> Vec<usize> {
+        let is_of_site = match decided.end {
+            End::File { .. } | End::Nothing => true,
+            End::Redirect { .. } => {
+                let is_by_site = match decided.stage {
+                    Stage::Host | Stage::Routes => false,
+                    // That to the normal form is the edge's own.
+                    Stage::Spelling => decided.rule.is_some(),
+                    _ => true,
+                };
+                is_by_site && self.rules.redirects_have_fields
+            }
+            End::Backend { .. } | End::Methods | End::Own(_) | End::Preflight | End::Refused(_) => false,
+        };
+        let Some(path) = normal(request.path).filter(|_| is_of_site) else { return Vec::new() };
+        let rules = self.rules.headers.iter().enumerate();
+        rules.filter(|(_, rule)| rule.path.matches(request.host, &path).is_some()).map(|(number, _)| number).collect()
+    }
+
+    /// The routes, in the order in which they are asked, each with its place in the list as it is written, from 0.
+    #[must_use]
+    pub fn routes(&self) -> &[(usize, Route)] {
+        &self.routes
+    }
+
+    /// A redirect or rewrite, by its number.
+    #[must_use]
+    pub fn redirect(&self, number: usize) -> Option<&Redirect> {
+        self.rules.redirects.get(number)
+    }
+
+    /// A rule for fields, by its number.
+    #[must_use]
+    pub fn field_rule(&self, number: usize) -> Option<&HeaderRule> {
+        self.rules.headers.get(number)
+    }
+
+    /// The settings of the environment.
+    #[must_use]
+    pub const fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
+    /// The hostname that visitors of the environment end at, where the bundle says one.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.canonical.as_deref().or_else(|| self.hosts.first().map(String::as_str))
+    }
+
+    /// The members of the pool that a backend is one of, and the pool's name below `[upstreams]`, where it has one.
+    #[must_use]
+    pub fn pool(&self, to: &BackendTo) -> (Option<&str>, Vec<UpstreamUrl>) {
+        let pools = || self.serving.upstreams.iter().flatten();
+        match to {
+            BackendTo::Route(number) => match self.routes.get(*number).map(|(_, route)| &route.to) {
+                Some(RouteTo::Address(to)) => (None, vec![to.clone()]),
+                Some(RouteTo::Upstream(name)) => {
+                    let found = pools().find(|(own, _)| own.as_str() == name.as_str());
+                    // The pool of the bundle's own instances need not be declared.
+                    (Some(name.as_str()), found.map_or_else(Vec::new, |(_, pool)| pool.to().to_vec()))
+                }
+                None => (None, Vec::new()),
+            },
+            BackendTo::Origin(origin) => {
+                let is_member = |pool: &Declared| pool.to().iter().any(|to| to.origin().as_deref() == Some(origin));
+                let found = pools().find(|(_, pool)| is_member(pool));
+                let alone = || origin.parse().map_or_else(|_| Vec::new(), |to| vec![to]);
+                (found.map(|(name, _)| name.as_str()), found.map_or_else(alone, |(_, pool)| pool.to().to_vec()))
+            }
+        }
+    }
+
+    /// The `Host` that a backend gets, where the redirect or rewrite of the number `rule` led to it, if one did.
+    #[must_use]
+    pub fn host_rule(&self, to: &BackendTo, rule: Option<usize>) -> HostRule {
+        let by_rule = rule.and_then(|rule| self.redirect(rule)?.host.clone());
+        if let (BackendTo::Origin(_), Some(host)) = (to, by_rule) {
+            return host;
+        }
+        let (name, members) = self.pool(to);
+        let declared = name.and_then(|name| self.serving.upstreams.as_ref()?.get(name));
+        let pool = declared.map_or_else(|| Upstream { to: members, ..Upstream::default() }, Declared::pool);
+        let route = match to {
+            BackendTo::Route(number) => self.routes.get(*number).map(|(_, route)| route),
+            BackendTo::Origin(_) => None,
+        };
+        HostRule::of(route, &pool)
+    }
+
+    /// Paths of the bundle that each route takes, in the order of [`Site::routes`].
+    #[must_use]
+    pub fn shadowed(&self) -> Vec<Shadowed> {
+        let mut all = vec![Shadowed::default(); self.routes.len()];
+        if all.is_empty() {
+            return all;
+        }
+        let rewrites = Rewrites::of(self);
+        for (number, path) in (0_u32..).zip(&self.paths) {
+            if !path.is_private()
+                && let Some(shadowed) = self.taken(number, path.as_str(), &rewrites).and_then(|at| all.get_mut(at))
+            {
+                shadowed.files.push(number);
+            }
+        }
+        for (number, rule) in self.rules.redirects.iter().enumerate() {
+            let by = route_before(rule, self.routes.iter().map(|(_, route)| route));
+            if let Some(shadowed) = by.and_then(|at| all.get_mut(at)) {
+                shadowed.rules.push(number);
+            }
+        }
+        all
+    }
+
+    /// The route that takes every path of the file `number`.
+    fn taken(&self, number: u32, path: &str, rewrites: &Rewrites) -> Option<usize> {
+        if is_stand_in(path) || (self.not_found == NotFound::SinglePageApplication && path == "index.html") {
+            return None;
+        }
+        // An encoding of a file that is there is given as that file.
+        let plain = path.rsplit_once('.').filter(|(_, ending)| matches!(*ending, "br" | "gz" | "zst"));
+        if plain.is_some_and(|(plain, _)| self.index.exact(plain).is_some()) || rewrites.may_reach(number) {
+            return None;
+        }
+        let addresses = resolve::addresses(path);
+        if rewrites.has_captures && addresses.iter().any(|address| self.route(address).is_none()) {
+            return None;
+        }
+        let own = addresses
+            .iter()
+            .filter(|at| resolve::resolve(&self.index, self.html_handling, at) == Resolution::File(number));
+        let mut routes = own.map(|address| self.route(address));
+        let first = routes.next()??;
+        routes.all(|route| route.is_some()).then_some(first)
+    }
+}
+
+/// Files that rewrites may serve at other paths.
+#[derive(Debug, Default)]
+struct Rewrites {
+    files: BTreeSet<u32>,
+    /// Whether some put what they captured into paths of files.
+    has_captures: bool,
+    /// Whether some do so whatever route has that path.
+    any: bool,
+}
+
+impl Rewrites {
+    fn of(site: &Site<'_>) -> Self {
+        let mut found = Self::default();
+        for rule in &site.rules.redirects {
+            if rule.is_redirect() || rule.is_unknowable || rule.to.origin().is_some() {
+                continue;
+            }
+            match rule.to.constant_path() {
+                Some(path) => {
+                    let path = normal(path).filter(|path| rule.status != 200 || site.route(path).is_none());
+                    found.files.extend(path.and_then(|path| site.index.page_at(&path)));
+                }
+                None => {
+                    found.has_captures = true;
+                    found.any |= rule.status != 200;
+                }
+            }
+        }
+        found
+    }
+
+    fn may_reach(&self, number: u32) -> bool {
+        self.any || self.files.contains(&number)
+    }
+}
+
+/// Whether a file is given in place of others: a page for an error.
+fn is_stand_in(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let status = name.strip_suffix(".html").unwrap_or_default();
+    status == "404" || (name == path && status.len() == 3 && status.starts_with(['4', '5']))
+}

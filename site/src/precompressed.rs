@@ -1,0 +1,73 @@
+//! Files that came compressed alone, as `game.wasm.br` without `game.wasm`: builds such as Unity's write them.
+//!
+//! They are served decoded or as they are, under the plain name and under their own. Only names of what pages load count:
+//! an archive or a dump that somebody downloads, as `backup.sql.gz`, stays the file that it is.
+
+use devanture_config::path::BundlePath;
+
+/// Endings of compressed files, the one to prefer first.
+pub const SUFFIXES: [&str; 3] = ["br", "zst", "gz"];
+
+/// Endings of what pages load: code, styles, data of games and applications, fonts, models.
+const LOADED: [&str; 21] = [
+    "bin",
+    "bundle",
+    "cjs",
+    "css",
+    "data",
+    "glb",
+    "gltf",
+    "htm",
+    "html",
+    "js",
+    "json",
+    "map",
+    "mem",
+    "mjs",
+    "otf",
+    "pck",
+    "svg",
+    "ttf",
+    "unity3d",
+    "wasm",
+    "webmanifest",
+];
+
+/// The plain path of a file whose name says that it is compressed and that pages load it.
+#[must_use]
+pub fn plain_path(path: &BundlePath) -> Option<BundlePath> {
+    let (plain, suffix) = path.as_str().rsplit_once('.')?;
+    let (stem, ending) = plain.rsplit_once('.')?;
+    let is_named = !stem.is_empty() && !stem.ends_with('/') && SUFFIXES.contains(&suffix);
+    let is_loaded = LOADED.iter().any(|loaded| ending.eq_ignore_ascii_case(loaded));
+    let plain: BundlePath = if is_named && is_loaded { plain.parse().ok()? } else { return None };
+    (!plain.is_private()).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pages_load_has_a_plain_path() {
+        for (path, plain) in [
+            ("Build/game.wasm.br", Some("Build/game.wasm")),
+            ("Build/game.framework.js.gz", Some("Build/game.framework.js")),
+            ("game.data.zst", Some("game.data")),
+            ("index.html.br", Some("index.html")),
+            ("GAME.WASM.br", Some("GAME.WASM")),
+            // Downloads, and what is no compressed file.
+            ("backup.tar.gz", None),
+            ("dump.sql.gz", None),
+            ("sitemap.xml.gz", None),
+            ("game.br", None),
+            ("game.wasm", None),
+            ("game.wasm.BR", None),
+            (".js.br", None),
+            ("a/.js.br", None),
+            (".git/a.js.br", None),
+        ] {
+            assert_eq!(plain_path(&path.parse().unwrap()).as_ref().map(BundlePath::as_str), plain, "{path}");
+        }
+    }
+}

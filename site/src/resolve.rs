@@ -1,0 +1,359 @@
+//! Resolves a decoded path to a file, by the site's `html_handling`.
+//!
+//! Three of the ways are Cloudflare's, decision by decision: a path that is another spelling of a page's own is
+//! redirected, but only where the target is no file itself and would answer with exactly that page. `AsIs` is ours and
+//! never redirects. A client is redirected once: where the target would redirect in its turn, the last one is named.
+
+use std::collections::HashMap;
+
+use devanture_config::heap::HeapBytes;
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::HtmlHandling;
+
+/// Redirects that are followed to name the last one; no site is known to need more than two.
+const REDIRECTS_MAX: usize = 4;
+
+/// The result for a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// The file of this number.
+    File(u32),
+    /// A page that has its place at this decoded path; the caller encodes it and adds the query.
+    Redirect(String),
+    /// Nothing of this site.
+    Missing,
+}
+
+/// The files that one name without its final slash leads to, so that one look-up finds them all.
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry {
+    /// `name`
+    exact: Option<u32>,
+    /// `name.html`
+    html: Option<u32>,
+    /// `name/index.html`
+    index: Option<u32>,
+}
+
+/// The paths of a bundle that visitors may see, prepared for look-ups that do not allocate.
+#[derive(Debug, Clone, Default)]
+pub struct PathIndex {
+    names: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
+    /// Folder, without a final slash, to its `404.html`.
+    not_found_pages: HashMap<Box<str>, u32>,
+}
+
+impl PathIndex {
+    /// Makes an index in which each path has its place in `paths` as its number; private paths are left out, and
+    /// still counted.
+    pub fn new<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> Self {
+        let mut index = Self::default();
+        for (number, path) in (0..).zip(paths) {
+            if !path.is_private() {
+                index.insert(path.as_str(), number);
+            }
+        }
+        index
+    }
+
+    /// Lets the file at `path` answer under the name of another file too, in the place of that one.
+    pub fn name_also(&mut self, name: &BundlePath, path: &BundlePath) {
+        if let Some(number) = self.exact(path.as_str()) {
+            self.insert(name.as_str(), number);
+        }
+    }
+
+    /// The file at exactly this path, which is a bundle's or, with its leading slash, a request's.
+    #[must_use]
+    pub fn exact(&self, path: &str) -> Option<u32> {
+        self.names.get(path.strip_prefix('/').unwrap_or(path))?.exact
+    }
+
+    /// The file that a rewrite to `path` answers with: exactly, else its page, never by a redirect.
+    #[must_use]
+    pub fn page_at(&self, path: &str) -> Option<u32> {
+        served(self.entry(path), HtmlHandling::AsIs, path)
+    }
+
+    /// The page that a single-page application answers navigations with: `/index.html`.
+    #[must_use]
+    pub fn shell(&self) -> Option<u32> {
+        self.exact("index.html")
+    }
+
+    fn insert(&mut self, path: &str, number: u32) {
+        self.names.entry(path.into()).or_default().exact = Some(number);
+        if let Some(name) = path.strip_suffix(".html") {
+            self.names.entry(name.into()).or_default().html = Some(number);
+        }
+        let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
+        match file_name {
+            "index.html" => self.names.entry(folder.into()).or_default().index = Some(number),
+            "404.html" => {
+                self.not_found_pages.insert(folder.into(), number);
+            }
+            _ => {}
+        }
+    }
+
+    /// The file or redirect of the name of `path`; a path with a final slash is not a file itself.
+    fn entry(&self, path: &str) -> Entry {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        let (name, is_folder) = match name.strip_suffix('/') {
+            Some(name) => (name, true),
+            None => (name, name.is_empty()),
+        };
+        let mut entry = self.names.get(name).copied().unwrap_or_default();
+        if is_folder {
+            entry.exact = None;
+        }
+        entry
+    }
+}
+
+impl HeapBytes for PathIndex {
+    fn heap_bytes(&self) -> usize {
+        self.names.heap_bytes() + self.not_found_pages.heap_bytes()
+    }
+}
+
+impl HeapBytes for Entry {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Says what `decoded_path` stands for; it is normal, as `target` made it.
+#[must_use]
+pub fn resolve(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) -> Resolution {
+    let found = match one_step(index, handling, decoded_path) {
+        Step::File(number) => return Resolution::File(number),
+        Step::Missing => None,
+        Step::Redirect { to, page } => last_redirect(index, handling, to, page),
+    };
+    // A redirect that would end at another page is none: the file, if there is one, answers under its own name.
+    let here = || served(index.entry(decoded_path), handling, decoded_path).map(Resolution::File);
+    found.map(Resolution::Redirect).or_else(here).unwrap_or(Resolution::Missing)
+}
+
+/// The file at which a visitor of `decoded_path` ends, directly or by the redirect to a page's own place.
+#[must_use]
+pub fn ends_at(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) -> Option<u32> {
+    let found = match resolve(index, handling, decoded_path) {
+        Resolution::Redirect(to) => resolve(index, handling, &to),
+        found => found,
+    };
+    match found {
+        Resolution::File(number) => Some(number),
+        // A redirect names the last place.
+        Resolution::Redirect(_) | Resolution::Missing => None,
+    }
+}
+
+/// Every address at which some way of handling pages finds the file at `path` of a bundle, its own first.
+#[must_use]
+pub fn addresses(path: &str) -> Vec<String> {
+    let own = format!("/{path}");
+    let mut all = Vec::with_capacity(5);
+    if let Some(name) = own.strip_suffix(".html") {
+        all.extend([name.to_owned(), format!("{name}/")]);
+        // The folder with its slash, and without where that leaves a name.
+        if let Some(folder) = name.strip_suffix("index").filter(|folder| folder.ends_with('/')) {
+            all.push(folder.to_owned());
+            all.extend(folder.strip_suffix('/').filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+    all.insert(0, own);
+    all
+}
+
+/// Where a client ends that is sent `to`, if `page` answers there.
+fn last_redirect(index: &PathIndex, handling: HtmlHandling, mut to: String, wanted: u32) -> Option<String> {
+    for _ in 0..REDIRECTS_MAX {
+        match one_step(index, handling, &to) {
+            Step::File(number) => return (number == wanted).then_some(to),
+            Step::Redirect { to: next, page } if page == wanted => to = next,
+            Step::Missing | Step::Redirect { .. } => return None,
+        }
+    }
+    None
+}
+
+/// The `404.html` that is nearest to `decoded_path` upwards: in its own folder first, which for `/blog/` is `blog` and
+/// for `/blog` the root.
+#[must_use]
+pub fn not_found_page(index: &PathIndex, decoded_path: &str) -> Option<u32> {
+    if index.not_found_pages.is_empty() {
+        return None;
+    }
+    let mut folder = decoded_path.strip_prefix('/').unwrap_or(decoded_path);
+    loop {
+        folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        match index.not_found_pages.get(folder) {
+            Some(&number) => return Some(number),
+            None if folder.is_empty() => return None,
+            None => {}
+        }
+    }
+}
+
+/// The decision for one path, without following its redirect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    File(u32),
+    Missing,
+    /// To the place of `page`.
+    Redirect {
+        to: String,
+        page: u32,
+    },
+}
+
+fn one_step(index: &PathIndex, handling: HtmlHandling, path: &str) -> Step {
+    let own = index.entry(path);
+    let redirect = match handling {
+        HtmlHandling::AsIs | HtmlHandling::None => None,
+        HtmlHandling::AutoTrailingSlash => auto_trailing_slash(index, path, own),
+        HtmlHandling::DropTrailingSlash => drop_trailing_slash(index, path, own),
+        HtmlHandling::ForceTrailingSlash => force_trailing_slash(index, path, own),
+    };
+    redirect.or_else(|| served(own, handling, path).map(Step::File)).unwrap_or(Step::Missing)
+}
+
+/// The file that answers at `path` itself, whose entry is given; redirects are left aside.
+fn served(entry: Entry, handling: HtmlHandling, path: &str) -> Option<u32> {
+    let is_folder = path.ends_with('/');
+    match handling {
+        HtmlHandling::None => entry.exact,
+        HtmlHandling::AsIs | HtmlHandling::AutoTrailingSlash if is_folder => entry.index,
+        HtmlHandling::AsIs => entry.exact.or(entry.html).or(entry.index),
+        HtmlHandling::AutoTrailingSlash => entry.exact.or(entry.html),
+        HtmlHandling::ForceTrailingSlash if is_folder => entry.index.or(entry.html),
+        HtmlHandling::ForceTrailingSlash => entry.exact,
+        HtmlHandling::DropTrailingSlash if path == "/" => entry.index,
+        HtmlHandling::DropTrailingSlash if is_folder => None,
+        HtmlHandling::DropTrailingSlash => entry.exact.or(entry.html).or(entry.index),
+    }
+}
+
+/// A redirect to `to`, if `page` is there, `to` is no file itself, and `to` would answer with exactly `page`.
+struct Redirects<'a>(&'a PathIndex, HtmlHandling);
+
+impl Redirects<'_> {
+    fn to(&self, to: &str, page: Option<u32>) -> Option<Step> {
+        let page = page?;
+        let entry = self.0.entry(to);
+        let leads = entry.exact.is_none() && served(entry, self.1, to) == Some(page);
+        leads.then(|| Step::Redirect { to: to.to_owned(), page })
+    }
+
+    /// As [`Self::to`], to `name` with a slash after it.
+    fn to_folder(&self, name: &str, page: Option<u32>) -> Option<Step> {
+        page?;
+        self.to(&format!("{name}/"), page)
+    }
+}
+
+/// The spellings of a page that each way tells apart; `name` is what is before them and keeps no final slash.
+enum Spelling<'a> {
+    /// `name/`, the root included, whose name is empty.
+    Folder { name: &'a str },
+    /// `name.html`
+    Html { name: &'a str },
+    /// `name/index`
+    Index { name: &'a str },
+    /// `name/index.html`
+    IndexHtml { name: &'a str },
+    /// Anything else.
+    Plain,
+}
+
+impl<'a> Spelling<'a> {
+    fn of(path: &'a str) -> Self {
+        if let Some(name) = path.strip_suffix("/index") {
+            Self::Index { name }
+        } else if let Some(name) = path.strip_suffix("/index.html") {
+            Self::IndexHtml { name }
+        } else if let Some(name) = path.strip_suffix('/') {
+            Self::Folder { name }
+        } else if let Some(name) = path.strip_suffix(".html") {
+            Self::Html { name }
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// `None` where [`served`] has the last word.
+fn auto_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step> {
+    let redirect = Redirects(index, HtmlHandling::AutoTrailingSlash);
+    match Spelling::of(path) {
+        Spelling::Index { .. } | Spelling::Plain if own.exact.is_some() => None,
+        Spelling::Index { name } => redirect
+            .to_folder(name, own.html)
+            .or_else(|| redirect.to(name, index.entry(name).html))
+            .or_else(|| unslashed_folder(&redirect, path, own)),
+        Spelling::IndexHtml { name } => {
+            redirect.to_folder(name, own.exact).or_else(|| redirect.to(name, index.entry(name).html))
+        }
+        Spelling::Folder { .. } if own.index.is_some() => None,
+        Spelling::Folder { name } => redirect.to(name, own.html),
+        Spelling::Html { name } => {
+            redirect.to(name, own.exact).or_else(|| redirect.to_folder(name, index.entry(name).index))
+        }
+        Spelling::Plain => unslashed_folder(&redirect, path, own),
+    }
+}
+
+/// `x` for `x/index.html`, unless `x.html` has that name.
+fn unslashed_folder(redirect: &Redirects<'_>, path: &str, own: Entry) -> Option<Step> {
+    if own.html.is_some() { None } else { redirect.to_folder(path, own.index) }
+}
+
+fn force_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step> {
+    let redirect = Redirects(index, HtmlHandling::ForceTrailingSlash);
+    let special = match Spelling::of(path) {
+        Spelling::Index { .. } | Spelling::Plain if own.exact.is_some() => return None,
+        Spelling::Index { name } => {
+            redirect.to_folder(name, own.html).or_else(|| redirect.to_folder(name, index.entry(name).html))
+        }
+        Spelling::IndexHtml { name } => {
+            redirect.to_folder(name, own.exact).or_else(|| redirect.to_folder(name, index.entry(name).html))
+        }
+        Spelling::Folder { .. } => return None,
+        Spelling::Html { name } => match redirect.to_folder(name, own.exact) {
+            Some(to) => Some(to),
+            None if own.exact.is_some() => return None,
+            None => redirect.to_folder(name, index.entry(name).index),
+        },
+        Spelling::Plain => None,
+    };
+    if own.exact.is_some() {
+        return special;
+    }
+    special.or_else(|| redirect.to_folder(path, own.html)).or_else(|| redirect.to_folder(path, own.index))
+}
+
+fn drop_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step> {
+    let redirect = Redirects(index, HtmlHandling::DropTrailingSlash);
+    match Spelling::of(path) {
+        Spelling::Plain => None,
+        Spelling::Index { .. } if own.exact.is_some() => None,
+        // The root alone keeps its slash.
+        Spelling::Index { name: "" } => redirect.to("/", own.html),
+        Spelling::Index { name } => redirect.to(name, index.entry(name).html).or_else(|| redirect.to(name, own.html)),
+        Spelling::IndexHtml { name: "" } => redirect.to("/", own.exact),
+        Spelling::IndexHtml { name } => match redirect.to(name, own.exact) {
+            Some(to) => Some(to),
+            None if own.exact.is_some() => None,
+            None => redirect.to(name, index.entry(name).html),
+        },
+        Spelling::Folder { name: "" } => None,
+        Spelling::Folder { name } => redirect.to(name, own.html).or_else(|| redirect.to(name, own.index)),
+        Spelling::Html { name } => redirect.to(name, own.exact).or_else(|| redirect.to(name, index.entry(name).index)),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

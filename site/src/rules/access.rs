@@ -1,0 +1,73 @@
+//! Access to paths: HTTP's basic authentication (RFC 7617).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use blake3::Hash;
+use devanture_config::heap::{HeapBytes, allocated};
+
+use super::headers::User;
+use crate::fields::trimmed;
+
+/// Credentials that give access to a path, as hashes of what a client sends: comparing them takes constant time.
+#[derive(Debug)]
+pub struct Users(Vec<Hash>);
+
+impl Users {
+    /// Takes the names and passwords.
+    #[must_use]
+    pub fn new(users: &[User]) -> Self {
+        Self(users.iter().map(|user| blake3::hash(format!("{}:{}", user.name, user.password).as_bytes())).collect())
+    }
+
+    /// Whether there is nobody: then everybody may.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `authorization` names one of them; the scheme's name has no case (RFC 9110 §11.1).
+    #[must_use]
+    pub fn hold(&self, authorization: Option<&[u8]>) -> bool {
+        let Some((scheme, sent)) = authorization.and_then(|value| trimmed(value).split_at_checked(6)) else {
+            return false;
+        };
+        if !scheme.eq_ignore_ascii_case(b"basic ") {
+            return false;
+        }
+        let Ok(sent) = STANDARD.decode(trimmed(sent)) else { return false };
+        let sent = blake3::hash(&sent);
+        // Every one is looked at: the time does not say which.
+        self.0.iter().fold(false, |found, user| found | (*user == sent))
+    }
+}
+
+impl HeapBytes for Users {
+    fn heap_bytes(&self) -> usize {
+        allocated(self.0.capacity() * size_of::<Hash>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_known_user_with_the_password_is_let_in() {
+        let user = |name: &str, password: &str| User { name: name.to_owned(), password: password.to_owned() };
+        let users = Users::new(&[user("ann", "one"), user("bob", "t:wo")]);
+        let sent = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        for (authorization, expected) in [
+            (sent("ann:one"), true),
+            (sent("bob:t:wo"), true),
+            (sent("ann:one").replace("Basic", "bASIC"), true),
+            (sent("ann:two"), false),
+            (sent("ann"), false),
+            (sent("").replace("Basic", "Bearer"), false),
+            ("Basic".to_owned(), false),
+            ("Basic !".to_owned(), false),
+        ] {
+            assert_eq!(users.hold(Some(authorization.as_bytes())), expected, "{authorization}");
+        }
+        assert!(!users.hold(None));
+    }
+}

@@ -1,0 +1,25 @@
+//! Shared by the tests of both providers' files: findings in tables, and their comparison.
+
+use devanture_config::mistake::Weight;
+
+use super::Findings;
+
+/// An expected finding: its line number, `m` for a mistake or `d` for a doubt, and a part of the message.
+pub(super) type Said<'s> = (usize, char, &'s str);
+
+/// Fails unless exactly these findings are there.
+pub(super) fn assert_said(text: &str, findings: &Findings, expected: &[Said<'_>]) {
+    let said = findings.0.iter().map(|finding| (finding.line, finding.weight, finding.message.as_str()));
+    let said: Vec<_> = said.collect();
+    let matches = said.len() == expected.len()
+        && said.iter().zip(expected).all(|((line, weight, message), (wanted, letter, part))| {
+            let weighs = if *letter == 'm' { Weight::Mistake } else { Weight::Doubt };
+            line == wanted && *weight == weighs && message.contains(part)
+        });
+    assert!(matches, "{text}\nsaid {said:#?}\nexpected {expected:#?}");
+}
+
+/// The hint of the first finding.
+pub(super) fn hint(findings: &Findings) -> &str {
+    findings.0[0].hint.as_deref().unwrap_or_default()
+}
