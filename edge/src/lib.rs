@@ -19,6 +19,8 @@ pub mod live;
 
 pub mod proxy;
 
+pub mod spawner;
+
 pub mod runner;
 
 pub mod ledger;
@@ -36,6 +38,8 @@ pub mod publish;
 pub mod handler;
 
 pub mod admin;
+
+pub mod tls;
 
 pub mod listen;
 

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::tls::WRITE_BYTES;
+use crate::tls::WRITE_BYTES;
 
 /// Empty buffers that a thread keeps for its connections.
 const POOL_BUFFERS_MAX: usize = 16;

@@ -34,10 +34,10 @@ use super::request_validation;
 use super::serve::{Peer, Protocol};
 use super::service::Answers;
 use super::socket::{IoActivity, SocketIo};
-use super::tls::{Failed, H2, ServerTls};
 use super::watch::{Turn, Verdict, Watch};
 use crate::engine;
 use crate::proxy::Interim;
+use crate::tls::{Failed, H2, ServerTls};
 
 /// Fields of a head up to which hyper needs no memory of its own for them.
 const HTTP1_FIELDS_FREE: usize = 100;

@@ -25,8 +25,8 @@ use super::handshakes::{Handshakes, TooMany};
 use super::limits::{ConnectionLimits, Refused, Tally};
 use super::service::Answers;
 use super::socket::SocketIo;
-use super::tls::ServerTls;
 use crate::proxy::Interim;
+use crate::tls::ServerTls;
 
 /// Pause of accepting after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 use tokio::time::Instant;
 
 use super::response_memory::{self, Held, STALL_MIN};
-use super::tls::WRITE_BYTES;
 use crate::engine::FRAME_BYTES;
+use crate::tls::WRITE_BYTES;
 
 /// Bytes that are read while the share of the connection is used up. hyper shows no windows, so that each stream must
 /// be given something before it shows whether its client takes it.

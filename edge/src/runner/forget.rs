@@ -7,9 +7,9 @@ use devanture_config::{AppName, PlaceName};
 use tokio::time::Instant;
 
 use super::folder::owners::PlaceUser;
-use super::spawner::has_ipc_objects;
 use super::users::Users;
 use super::{Error, Runner, Shared};
+use crate::spawner::has_ipc_objects;
 
 /// Folders in which any process may leave files.
 const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"];
@@ -73,7 +73,7 @@ impl Shared {
         if !self.holds.is_free(user.uid).await {
             return Err(Error::Folder(format!("something runs as the user of {} of {}", user.place, user.app)));
         }
-        let failed = |error: super::spawner::SpawnError| Error::Folder(error.to_string());
+        let failed = |error: crate::spawner::SpawnError| Error::Folder(error.to_string());
         self.spawner.end_user(user.uid).await.map_err(failed)?;
         if matches!(self.users, Users::Lent(_)) {
             let folders = self.folders.made_by(user);

@@ -8,8 +8,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::spawner::listener_uid;
 use crate::proxy::address::Endpoint;
+use crate::spawner::listener_uid;
 
 /// Bytes of an answer that are looked at for its status.
 const ANSWER_BYTES_MAX: usize = 1_024;

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::spawner::{SpawnError, Spawner};
+use crate::spawner::{SpawnError, Spawner};
 
 /// The users that something runs as now.
 pub(super) struct Holds {

@@ -20,10 +20,10 @@ use super::group::{Group, SetUp};
 use super::health::{Answer, Question};
 use super::instance_handle::Slot;
 use super::logs::{Line, LineStream, PlaceLog, Splitter};
-use super::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
 use super::{Shared, ms};
 use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
+use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
 use crate::telemetry;
 
 /// Between two looks at what is under way to an instance that drains; the first one comes after a request that had

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{ERROR_LINES_MAX, Error};
-use super::spawner::Monitor;
 use crate::proxy::RunMember;
 use crate::proxy::address::Endpoint;
+use crate::spawner::Monitor;
 use crate::telemetry;
 
 /// An instance: one process after the other, under one name.

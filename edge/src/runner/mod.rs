@@ -7,7 +7,6 @@
 
 mod backoff;
 mod capacity;
-mod claims;
 mod environment;
 mod error;
 mod folder;
@@ -24,7 +23,6 @@ mod persist;
 mod ports;
 mod release;
 mod set_up;
-pub mod spawner;
 mod supervise;
 mod temporary;
 mod users;
@@ -49,19 +47,19 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::claims::Claimant;
 use self::folder::Folders;
 use self::group::Group;
 use self::holds::Holds;
 use self::persist::Persisted;
 use self::ports::Ports;
-use self::spawner::{Spawner, SpawnerSettings};
 use self::supervise::Asked;
 use self::users::{Ids, Source, Users};
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::live::Live;
 use crate::proxy::{Registry, RunId, RunKey};
+use crate::spawner::claims::Claimant;
+use crate::spawner::{Spawner, SpawnerSettings};
 use crate::version::Setting;
 
 /// Between two looks at whether everything has ended.

@@ -14,7 +14,7 @@ use super::Shared;
 use super::error::Error;
 use super::follow::PREVIEW;
 use super::group::Group;
-use super::spawner::{Measured, MeasuredFolder, Monitor};
+use crate::spawner::{Measured, MeasuredFolder, Monitor};
 
 /// The shortest and the longest pause between two measurements.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use super::environment::{self, Told};
 use super::error::{ERROR_LINES_MAX, Error};
 use super::logs::{Line, LineStream, Splitter};
-use super::spawner::{Exit, Happened, Launch, Running, Stream};
 use super::{Shared, Tell, Wanted, ms};
+use crate::spawner::{Exit, Happened, Launch, Running, Stream};
 use crate::telemetry;
 
 /// The name of its lines.

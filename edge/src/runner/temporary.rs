@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Shared;
 use super::error::Error;
-use super::spawner::Temporary;
 use super::users::Users;
 use crate::blobs::durable;
+use crate::spawner::Temporary;
 
 impl Shared {
     /// The folder for temporary files of an environment, which belongs to its user. The first time that this run of the

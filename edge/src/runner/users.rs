@@ -11,13 +11,13 @@ use devanture_config::edge_toml::{self, Uids};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::claims::{self, Claim, Claimant, Range, Wanted};
 use super::folder::owners::PlaceUser;
 use super::follow::PREVIEW;
-use super::spawner::claim_when_free;
 use crate::blobs::durable;
 use crate::catalog::instances::{UIDS_PREFIX, UidRecord, uid_key};
 use crate::catalog::{Catalog, records};
+use crate::spawner::claim_when_free;
+use crate::spawner::claims::{self, Claim, Claimant, Range, Wanted};
 
 /// The ids that every edge had where none were written, before each chose a range.
 const EARLIER_DEFAULT: Range = 200_000..=265_535;

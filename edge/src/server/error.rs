@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use devanture_config::Mistakes;
 
-use crate::{blobs, catalog, listen, runner};
+use crate::{blobs, catalog, runner, tls};
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum StartError {
     },
     /// The certificates cannot be used.
     #[error(transparent)]
-    Certificates(#[from] listen::Error),
+    Certificates(#[from] tls::Error),
     /// `edge.toml` has mistakes.
     #[error("{0}")]
     Config(#[from] Mistakes),

@@ -41,13 +41,14 @@ use crate::blobs::{FreeSpace, durable};
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
-use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
+use crate::listen::{self, ConnectionLimits};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{Client, ClientSettings, Registry};
 use crate::publish::{Parts, Publisher, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
+use crate::tls::{self, Certificates, Knows, PatternOf};
 use crate::version::CommonField;
 use background::Made;
 use descriptors::Descriptors;
@@ -210,7 +211,7 @@ impl Server {
     ///
     /// # Errors
     /// Errors of the certificates or the keys.
-    pub fn reload(&self, file: &EdgeFile) -> Result<(), listen::Error> {
+    pub fn reload(&self, file: &EdgeFile) -> Result<(), tls::Error> {
         self.certificates.set_profile(file.tls_profile);
         self.certificates.reload()
     }
@@ -392,12 +393,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     Ok(())
 }
 
-fn open_certificates(
-    file: &EdgeFile,
-    base: &Path,
-    data_dir: &Path,
-    live: &Live,
-) -> Result<Certificates, listen::Error> {
+fn open_certificates(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -> Result<Certificates, tls::Error> {
     let (knowing, naming) = (live.clone(), live.clone());
     let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
     let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));

@@ -18,11 +18,10 @@ use super::error::StartError;
 use super::{HandlerParts, Sockets, local};
 use crate::admin::{Admin, Via};
 use crate::handler::{self, EngineService};
-use crate::listen::{
-    self, Certificates, ConnectionLimits, Drain, Drained, Peer, RequestBody, ServerTls, Settings, WithLane,
-};
+use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, RequestBody, Settings, WithLane};
 use crate::proxy::Chain;
 use crate::publish::Publisher;
+use crate::tls::{Certificates, ServerTls};
 
 /// Threads of each runtime for what waits, such as reads of a disk.
 const BLOCKING_THREADS: usize = 512;

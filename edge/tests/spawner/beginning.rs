@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use devanture_edge::runner::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings, listener_uid};
+use devanture_edge::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings, listener_uid};
 
 use crate::spawner::world::{LIMITS, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use devanture_config::edge_toml::{CertificateFiles, Tls};
-use devanture_edge::listen::{Certificates, bind};
+use devanture_edge::listen::bind;
+use devanture_edge::tls::Certificates;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};

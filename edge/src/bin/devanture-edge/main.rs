@@ -13,10 +13,8 @@ use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, Tok
 use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::plain_text::escaped;
 use devanture_config::{AppName, PlaceName, date_time};
-use devanture_edge::runner::spawner::{
-    AUTO, DoorSettings, HostSettings, HostUsers, exec_instance, host, open_door, user_task,
-};
 use devanture_edge::server::{self, Local, LocalError, Server, StartError};
+use devanture_edge::spawner::{AUTO, DoorSettings, HostSettings, HostUsers, exec_instance, host, open_door, user_task};
 use devanture_edge::telemetry;
 use terminal::{PasswordArgs, print_line, say};
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -28,9 +28,9 @@ use super::answer::Activity;
 use super::limits::Times;
 use super::response_memory::{self, STALL_MIN};
 use super::socket::{IoActivity, SocketIo};
-use super::tls::WRITE_BYTES;
 use super::watch::{self, Alarm, Verdict, Watch};
 use crate::engine;
+use crate::tls::WRITE_BYTES;
 
 /// Turns after which other connections of the thread have theirs.
 const TURNS_MAX: usize = 8;

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 
 use crate::engine::Sink;
-use crate::listen::tls::WRITE_BYTES;
+use crate::tls::WRITE_BYTES;
 
 /// Bodies of up to so many bytes are copied: a list of many slices costs more.
 const COPIED_BYTES_MAX: usize = 2 * 1024;

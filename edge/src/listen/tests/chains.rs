@@ -8,7 +8,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use super::*;
-use crate::listen::Error;
+use crate::tls::Error;
 
 /// Bytes of one record of TLS (RFC 8446 section 5.1).
 const RECORD_BYTES_MAX: usize = 16_384;
@@ -53,7 +53,7 @@ fn open(folder: &Path, key: &str, chain: &str) -> Result<Certificates, Error> {
 fn client(root: &CertificateDer<'static>, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(crate::listen::tls::provider());
+    let builder = ClientConfig::builder_with_provider(crate::tls::provider());
     let builder = builder.with_protocol_versions(&[version]).unwrap();
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }

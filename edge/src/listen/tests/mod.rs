@@ -39,7 +39,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use self::lane::EngineService;
-use super::{Certificates, ConnectionLimits, Drained, Peer, ServerTls, Settings, WithLane, bind, serve};
+use super::{ConnectionLimits, Drained, Peer, Settings, WithLane, bind, serve};
+use crate::tls::{Certificates, ServerTls};
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -175,7 +176,7 @@ fn self_signed(folder: &std::path::Path, names: &'static [&'static str]) -> Cert
 fn trusting(folder: &std::path::Path, protocols: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("tls/ca.pem")).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(super::tls::provider()).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(crate::tls::provider()).with_safe_default_protocol_versions();
     let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     config

@@ -7,7 +7,8 @@ use std::path::Path;
 use rustls::HandshakeKind;
 
 use super::*;
-use crate::listen::{Error, bind_all};
+use crate::listen::bind_all;
+use crate::tls::Error;
 
 const THREADS: usize = 4;
 /// The system chooses the thread of a connection by its port: that so many miss one of four is out of the question.

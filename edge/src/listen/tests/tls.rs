@@ -8,7 +8,7 @@ use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, DigitallySignedStruct, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme};
 
 use super::*;
-use crate::listen::Error;
+use crate::tls::Error;
 
 /// Takes any certificate, for tests that look at which one it is.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crate::listen::tls::provider().signature_verification_algorithms;
+        let algorithms = crate::tls::provider().signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, &algorithms)
     }
 
@@ -42,17 +42,17 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crate::listen::tls::provider().signature_verification_algorithms;
+        let algorithms = crate::tls::provider().signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crate::listen::tls::provider().signature_verification_algorithms.supported_schemes()
+        crate::tls::provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
 fn trusting_anyone() -> Arc<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(crate::listen::tls::provider());
+    let builder = ClientConfig::builder_with_provider(crate::tls::provider());
     let builder = builder.with_safe_default_protocol_versions().unwrap().dangerous();
     let mut config = builder.with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
@@ -191,7 +191,7 @@ fn a_handshake_is_modern_and_the_second_is_resumed() {
             http2_over(stream).await.send_request(get2("/")).await.unwrap();
         }
 
-        let builder = ClientConfig::builder_with_provider(crate::listen::tls::provider());
+        let builder = ClientConfig::builder_with_provider(crate::tls::provider());
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
         let old = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
         let stream = connect(running.address, &Arc::new(old), "shop.localhost").await.unwrap();

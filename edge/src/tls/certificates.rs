@@ -15,8 +15,8 @@ use super::Error;
 use super::acme::{Acme, Keeper, Served};
 use super::authority::{Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
+use super::server_tls::{ServerTls, provider};
 use super::tickets::{TicketFile, Tickets};
-use super::tls::{ServerTls, provider};
 
 /// Interval at which [`Certificates::watch_files`] looks at the files.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);

@@ -261,7 +261,7 @@ mod tests {
     use x509_parser::extensions::GeneralName;
 
     use super::*;
-    use crate::listen::tls::provider;
+    use crate::tls::provider;
 
     fn names(leaf: &CertifiedKey) -> Vec<String> {
         let (_, parsed) = X509Certificate::from_der(&leaf.cert[0]).unwrap();

@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use super::challenges::{Challenges, Shown};
 use super::failure::Failure;
-use crate::listen::Error;
+use crate::tls::Error;
 
 /// Delays between polls of an authority: short at first, then longer.
 const POLLING: RetryPolicy =

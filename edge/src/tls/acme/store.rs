@@ -19,8 +19,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::schedule::{Books, Life};
 use crate::blobs::durable;
-use crate::listen::Error;
-use crate::listen::files::{Pair, certified};
+use crate::tls::Error;
+use crate::tls::files::{Pair, certified};
 
 const ACCOUNT_FILE: &str = "account.json";
 const BOOKS_FILE: &str = "orders.json";
@@ -251,7 +251,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::listen::tls::provider;
+    use crate::tls::provider;
 
     const DIRECTORY: &str = "https://acme.example.org:14000/dir";
 

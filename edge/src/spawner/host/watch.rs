@@ -7,13 +7,13 @@ use tokio::task::spawn_local;
 use tokio::time::{Duration, Instant};
 
 use super::{Host, LOOK_EVERY};
-use crate::runner::spawner::exec::tasks_max;
-use crate::runner::spawner::instance::Instance;
-use crate::runner::spawner::measure::{Count, MeasuredFolder};
-use crate::runner::spawner::processes::{Process, Shares, Table};
-use crate::runner::spawner::usage::{self, Devices, Files, Machine};
-use crate::runner::spawner::wire::Told;
-use crate::runner::spawner::{Exit, InstanceLimits, Usage};
+use crate::spawner::exec::tasks_max;
+use crate::spawner::instance::Instance;
+use crate::spawner::measure::{Count, MeasuredFolder};
+use crate::spawner::processes::{Process, Shares, Table};
+use crate::spawner::usage::{self, Devices, Files, Machine};
+use crate::spawner::wire::Told;
+use crate::spawner::{Exit, InstanceLimits, Usage};
 
 /// Interval of checks whether the memory of the machine runs out.
 pub(super) const TICK: Duration = Duration::from_millis(50);

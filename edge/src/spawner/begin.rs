@@ -8,12 +8,12 @@ use std::time::Duration;
 use rustix::process::geteuid;
 use tokio::time::{Instant, sleep};
 
+use super::claims::{self, Claim, ClaimError, Claimant, Wanted};
 use super::processes::{kill_leftovers, may_be_ours};
 use super::user::end_users;
-use crate::runner::claims::{self, Claim, ClaimError, Claimant, Wanted};
 
 /// Longest time until the spawner of an earlier run of the same edge ends.
-pub(in crate::runner) const BUSY_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(20);
 /// Between two looks at whether it has.
 const BUSY_LOOK: Duration = Duration::from_millis(50);
 
@@ -59,7 +59,7 @@ pub(super) async fn begin(
 }
 
 /// Claims a range, once an earlier run of the same edge has ended.
-pub(in crate::runner) async fn claim_when_free(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, ClaimError> {
+pub(crate) async fn claim_when_free(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, ClaimError> {
     let until = Instant::now() + BUSY_WAIT;
     loop {
         match claims::claim(claimant, wanted) {

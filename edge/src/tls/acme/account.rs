@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use super::client::Https;
 use super::failure::Failure;
 use super::store::{KeptAccount, Store};
-use crate::listen::Error;
 use crate::proxy;
+use crate::tls::Error;
 
 /// The error type of an unknown account (RFC 8555 §6.7).
 const NO_SUCH_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blobs;
 use crate::blobs::durable::{self, Lock};
-pub(super) use machine::Machine;
+pub(crate) use machine::Machine;
 
 /// Where claims are, the first one that can be written to: the second is for a machine that is created again at each
 /// start, such as a container, and there is no other edge in it.
@@ -30,20 +30,20 @@ const FIRST: u32 = 0x7800_0000;
 const BLOCKS: u32 = (0x7ffe_0000 - FIRST) / BLOCK;
 
 /// A range of user ids.
-pub(super) type Range = RangeInclusive<u32>;
+pub(crate) type Range = RangeInclusive<u32>;
 
 /// The claiming edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claimant {
+pub(crate) struct Claimant {
     /// The same after a restart, and no other edge's.
-    pub(super) edge: String,
+    pub(crate) edge: String,
     /// The folder of its backends, for people.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// The claimed range.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// This range and no other.
     Exactly(Range),
     /// The range that the edge had before, if that is possible, or else any.
@@ -52,14 +52,14 @@ pub(super) enum Wanted {
 
 /// A range that is nobody else's for as long as this lives, and that nobody else takes afterwards.
 #[derive(Debug)]
-pub(super) struct Claim {
-    pub(super) range: Range,
+pub(crate) struct Claim {
+    pub(crate) range: Range,
     _lock: Lock,
 }
 
 /// Why a range cannot be claimed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClaimError {
+pub(crate) enum ClaimError {
     /// The one that is wanted is another edge's.
     #[error(
         "the user ids {} are those of the edge whose backends are in {folder}: choose others by `runner.uids`, or remove {file} when that edge is gone for good",
@@ -87,12 +87,12 @@ impl From<blobs::Error> for ClaimError {
 }
 
 /// A range as it is written in files.
-pub(super) fn written(range: &Range) -> String {
+pub(crate) fn written(range: &Range) -> String {
     format!("{}-{}", range.start(), range.end())
 }
 
 /// Reads a range as [`written`].
-pub(super) fn parsed(text: &str) -> Option<Range> {
+pub(crate) fn parsed(text: &str) -> Option<Range> {
     let (first, last) = text.split_once('-')?;
     let range = first.parse().ok()?..=last.parse().ok()?;
     (!range.is_empty()).then_some(range)
@@ -106,7 +106,7 @@ fn overlap(one: &Range, other: &Range) -> bool {
 ///
 /// # Errors
 /// [`ClaimError`].
-pub(super) fn claim(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, ClaimError> {
+pub(crate) fn claim(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, ClaimError> {
     let mut failed = String::new();
     for folder in FOLDERS.map(Path::new) {
         let opened = durable::make_folder(folder).and_then(|()| durable::lock_in_turn(&folder.join("lock")));

@@ -230,7 +230,7 @@ fn parse_status(text: &str) -> Option<([u32; 4], bool)> {
 }
 
 /// Whether objects of System V IPC of a user are left: neither a folder nor a process holds them.
-pub(in crate::runner) fn has_ipc_objects(uid: u32) -> bool {
+pub(crate) fn has_ipc_objects(uid: u32) -> bool {
     let tables = ["shm", "sem", "msg"].map(|kind| fs::read_to_string(Path::new("/proc/sysvipc").join(kind)));
     tables.into_iter().flatten().any(|table| names_user(&table, uid))
 }

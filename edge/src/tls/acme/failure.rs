@@ -4,7 +4,7 @@ use instant_acme::Error as AcmeError;
 
 use super::client::LeftAlone;
 use super::schedule::{Ended, LIMITED_WAIT_MS};
-use crate::listen::Error;
+use crate::tls::Error;
 
 /// The error type of rate limits (RFC 8555 §6.7).
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";

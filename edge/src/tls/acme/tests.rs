@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::schedule::Ended;
 use super::store::KeptAccount;
 use super::*;
-use crate::listen::tls::provider;
+use crate::tls::provider;
 
 /// What an authority answers to a path.
 type Answers = fn(&str) -> Response<Full<Bytes>>;

@@ -31,7 +31,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// Plaintext that is made into records and written at once: three full ones (RFC 8446 §5.1). Less costs system calls;
 /// the four records of 64 KiB are more than the 65,483 bytes that loopback takes as one packet, and cost bodies of 38
 /// KB and 1 MB a third to a half more.
-pub(super) const WRITE_BYTES: usize = 48 * 1024;
+pub(crate) const WRITE_BYTES: usize = 48 * 1024;
 
 /// The TLS configuration of a listener. Cheap to clone, and shared by all threads, tickets included.
 #[derive(Clone)]

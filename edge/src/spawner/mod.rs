@@ -12,6 +12,7 @@
 
 mod begin;
 mod cgroup;
+pub(crate) mod claims;
 mod client;
 mod ending;
 mod exec;
@@ -23,6 +24,7 @@ mod ports;
 mod private_folders;
 mod privileged_socket;
 mod processes;
+mod session;
 mod system_calls;
 mod usage;
 mod user;
@@ -40,14 +42,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use begin::HostUsers;
-pub(super) use begin::claim_when_free;
+pub(crate) use begin::claim_when_free;
 pub use exec::exec_instance;
 pub use host::{HostSettings, host};
 pub use measure::{Measured, MeasuredFolder};
 pub use ports::listener_uid;
 pub use privileged_socket::{AUTO, DoorSettings, open_door};
 pub use processes::kill_leftovers;
-pub(super) use user::has_ipc_objects;
+pub(crate) use user::has_ipc_objects;
 pub use user::user_task;
 
 use client::{Launched, SpawnerCommand};

@@ -4,7 +4,7 @@ use super::Range;
 
 /// The ids of this machine.
 #[derive(Debug, Clone, Default)]
-pub(in crate::runner) struct Machine {
+pub(crate) struct Machine {
     /// Ids in use, with a sentence that says for what.
     used: Vec<(Range, String)>,
     /// Ids that the user namespace of this process has; all of them where it says nothing.

@@ -12,8 +12,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::listen::Error;
-use crate::listen::tls::provider;
+use crate::tls::Error;
+use crate::tls::server_tls::provider;
 
 /// The protocol that an authority names in its handshake, and no other beside it (RFC 8737 §4).
 const ACME_TLS: &[u8] = b"acme-tls/1";

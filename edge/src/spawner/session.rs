@@ -1,0 +1,142 @@
+//! The connection to one spawner, from its start to its end.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use devanture_config::edge_toml::ControlGroups;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::wire::{self, Frame, Order, PROTOCOL, Told};
+use super::{Means, SpawnError, SpawnerSettings};
+
+/// Longest time until a spawner is ready; it kills what an earlier run has left before.
+const READY_WAIT: Duration = Duration::from_secs(30);
+/// Longest time of its end, after which it is killed.
+const END_WAIT: Duration = Duration::from_secs(20);
+/// Most frames that were read and wait to be handed out.
+const FRAMES_WAITING: usize = 16;
+
+/// One spawner, from its start to its end.
+pub(super) struct Session {
+    child: Option<Child>,
+    /// The users that the spawner has claimed.
+    pub(super) uids: Option<RangeInclusive<u32>>,
+    pub(super) frames: mpsc::Receiver<Frame<Told>>,
+    pub(super) out: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl Session {
+    pub(super) async fn open(settings: &SpawnerSettings, means: &watch::Sender<Means>) -> Result<Self, SpawnError> {
+        let (child, socket) = match &settings.socket {
+            Some(path) => (None, UnixStream::connect(path).await.map_err(SpawnError::Start)?),
+            None => own_spawner(settings).map_err(SpawnError::Start)?,
+        };
+        let (from, mut to) = socket.into_split();
+        let (out, mut waiting) = mpsc::unbounded_channel::<Vec<u8>>();
+        tokio::spawn(async move {
+            while let Some(frame) = waiting.recv().await {
+                if to.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (sender, frames) = mpsc::channel(FRAMES_WAITING);
+        let mut from = BufReader::with_capacity(4 * wire::CHUNK_BYTES, from);
+        tokio::spawn(async move {
+            loop {
+                match wire::read(&mut from).await {
+                    Ok(Some(frame)) => {
+                        if sender.send(frame).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(error) => return tracing::debug!(%error, "the spawner cannot be heard any more"),
+                }
+            }
+        });
+        let mut session = Self { child, uids: None, frames, out };
+        let left = settings.uids.iter().map(|uids| (*uids.start(), *uids.end())).collect();
+        let (edge_id, folder) = (settings.edge_id.clone(), settings.folder.display().to_string());
+        session.say(&Order::Begin { protocol: PROTOCOL, edge_id, folder, left }).ok();
+        match timeout(READY_WAIT, session.frames.recv()).await {
+            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, no_groups, no_folders, uids }))) => {
+                log_means(settings, no_groups.as_deref(), no_folders.as_deref());
+                let control_groups = no_groups.is_none() && settings.cgroup != ControlGroups::Off;
+                means.send_replace(Means { control_groups, private_folders: no_folders.is_none() });
+                session.uids = uids.map(|(first, last)| first..=last);
+                Ok(session)
+            }
+            Ok(Some(Frame::Message(Told::Unready { reason }))) => Err(SpawnError::Start(io::Error::other(reason))),
+            Ok(Some(_)) => Err(SpawnError::Protocol),
+            Ok(None) => Err(SpawnError::Start(io::ErrorKind::BrokenPipe.into())),
+            Err(_) => Err(SpawnError::Start(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    pub(super) fn say(&self, order: &Order) -> io::Result<()> {
+        let frame = wire::message(order)?;
+        // Where nobody hears it, the end is noticed by what is not heard either.
+        self.out.send(frame).ok();
+        Ok(())
+    }
+
+    /// Says that nothing more comes, upon which the spawner kills everything, and waits until it is gone.
+    pub(super) async fn close(self) {
+        let Self { child, mut frames, out, .. } = self;
+        drop(out);
+        let gone = async { while frames.recv().await.is_some() {} };
+        let is_gone = timeout(END_WAIT, gone).await.is_ok();
+        if let Some(mut child) = child {
+            if !is_gone {
+                child.start_kill().ok();
+            }
+            child.wait().await.ok();
+        }
+    }
+
+    /// Remaining work after the connection to a spawner is lost.
+    pub(super) async fn bury(self) {
+        if let Some(mut child) = self.child {
+            child.start_kill().ok();
+            child.wait().await.ok();
+        }
+    }
+}
+
+fn log_means(settings: &SpawnerSettings, no_groups: Option<&str>, no_folders: Option<&str>) {
+    match no_groups {
+        // Nobody asked for them.
+        Some(reason) if settings.cgroup == ControlGroups::Auto => {
+            tracing::info!(reason, "instances have no control groups: what they use is measured");
+        }
+        Some(reason) => tracing::warn!(reason, "instances have no control groups: what they use is measured"),
+        None => {}
+    }
+    if let Some(reason) = no_folders {
+        tracing::info!(
+            reason,
+            "instances have no private folders for temporary files: these count as what an environment keeps"
+        );
+    }
+}
+
+/// Starts a spawner as a child, whose standard input is the socket. It has nothing of the edge's environment, and a
+/// process group of its own, so that a terminal's Ctrl-C is the edge's alone.
+fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStream)> {
+    let (own, its) = StdUnixStream::pair()?;
+    own.set_nonblocking(true)?;
+    let mut command = Command::new(&settings.program);
+    command.arg("spawner").env_clear().process_group(0);
+    command.arg("--cgroup").arg(settings.cgroup.to_string());
+    let child = command.stdin(OwnedFd::from(its)).stdout(Stdio::null()).spawn()?;
+    Ok((Some(child), UnixStream::from_std(own)?))
+}
