@@ -46,6 +46,17 @@ pub enum Check {
     At(String, Revision),
 }
 
+impl Check {
+    /// That the record at `key` still has `revision`, or that there still is none.
+    #[must_use]
+    pub fn of(key: impl Into<String>, revision: Option<Revision>) -> Self {
+        match revision {
+            Some(revision) => Self::At(key.into(), revision),
+            None => Self::Absent(key.into()),
+        }
+    }
+}
+
 /// One change of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -133,10 +133,7 @@ impl Environments {
                 return Ok(Some(Aliased { status: self.alias_status(app, name, &record), previous, revision }));
             }
             let is_new = found.is_none();
-            let check = match revision {
-                Some(revision) => Check::At(key.clone(), revision),
-                None => Check::Absent(key.clone()),
-            };
+            let check = Check::of(key.clone(), revision);
             let mut commit = Commit {
                 checks: vec![
                     check,

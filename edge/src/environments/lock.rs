@@ -5,8 +5,9 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
-use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, Condition, Deed, Error, update};
+use super::marker::MarkerChange;
+use crate::catalog::{Change, Check, Revision, records};
+use crate::ledger::{Action, Actor, Condition, Error, update};
 use crate::telemetry;
 
 /// How what moves a live pointer treats a lock.
@@ -58,9 +59,15 @@ impl Environments {
             }
             let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
             let lock = Lock { since_ms, who: actor.name.clone(), reason: reason.clone() };
-            let change = (DeployKind::Lock, Change::Put(key.clone(), records::write(&lock)?));
-            let revision = before.map(|(revision, _)| revision);
-            if self.change_lock(actor, app, environment, change, revision, reason.as_deref()).await? {
+            let marker = MarkerChange {
+                kind: DeployKind::Lock,
+                action: Action::Lock,
+                key: &key,
+                before: before.map(|(revision, _)| revision),
+                change: Change::Put(key.clone(), records::write(&lock)?),
+                message: reason.as_deref(),
+            };
+            if self.change_marker(actor, (app, environment), marker).await? {
                 return Ok(Some(report(app, environment, Some(lock), true)));
             }
             Ok(None)
@@ -87,8 +94,15 @@ impl Environments {
             condition.check(before.as_ref().map(|(revision, _)| *revision))?;
             let Some((revision, lock)) = before else { return Ok(Some(report(app, environment, None, false))) };
             actor.may_change(&lock, environment)?;
-            let change = (DeployKind::Unlock, Change::Delete(key.clone()));
-            if self.change_lock(actor, app, environment, change, Some(revision), None).await? {
+            let marker = MarkerChange {
+                kind: DeployKind::Unlock,
+                action: Action::Unlock,
+                key: &key,
+                before: Some(revision),
+                change: Change::Delete(key.clone()),
+                message: None,
+            };
+            if self.change_marker(actor, (app, environment), marker).await? {
                 return Ok(Some(report(app, environment, None, true)));
             }
             Ok(None)
@@ -127,43 +141,6 @@ impl Environments {
             Passage::Undo => {}
         }
         Ok(Gate::Open(Check::At(key, revision)))
-    }
-
-    /// Makes a change of a lock, with its entry of the history. Returns whether nobody else was quicker.
-    async fn change_lock(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        (kind, change): (DeployKind, Change),
-        before: Option<Revision>,
-        reason: Option<&str>,
-    ) -> Result<bool, Error> {
-        self.ledger.must_exist(app).await?;
-        let Some((_, pointer)) = self.ledger.live_pointer(app, environment).await? else {
-            let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to lock.");
-            return Err(Problem::new(Code::NothingLive, detail)
-                .hint("`devanture status` lists the environments")
-                .into());
-        };
-        let key = records::lock_key(app, environment);
-        let check = match before {
-            Some(revision) => Check::At(key, revision),
-            None => Check::Absent(key),
-        };
-        let (at_ms, message) = (telemetry::now_ms(), reason.map(str::to_owned));
-        let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, message).await?;
-        let commit = Commit {
-            checks: vec![check, Check::Absent(entry_key.clone())],
-            changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
-        };
-        let action = if kind == DeployKind::Unlock { Action::Unlock } else { Action::Lock };
-        let deed = Deed::of(action).place(app, environment).what(reason.unwrap_or_default());
-        let is_made = self.ledger.commit(actor, deed, commit).await?;
-        if is_made {
-            tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "lock");
-        }
-        Ok(is_made)
     }
 
     fn check_reason(&self, reason: Option<&str>) -> Result<(), Error> {

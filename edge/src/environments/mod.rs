@@ -7,6 +7,7 @@ mod aliases;
 mod hostnames;
 mod instances;
 mod lock;
+mod marker;
 mod pause;
 mod places;
 mod reserved;

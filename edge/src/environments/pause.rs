@@ -5,8 +5,9 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
-use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, Deed, Error, update};
+use super::marker::MarkerChange;
+use crate::catalog::{Change, Revision, records};
+use crate::ledger::{Action, Actor, Error, update};
 use crate::telemetry;
 
 /// Default `Retry-After` of a pause, in seconds.
@@ -18,7 +19,7 @@ impl Environments {
     /// Pauses an environment, or changes how it is paused.
     ///
     /// # Errors
-    /// `bad_request` for what a pause cannot be, `not_found` where nothing is live.
+    /// `bad_request` for what a pause cannot be, `nothing_live` where nothing is live.
     pub async fn pause(
         &self,
         actor: &Actor,
@@ -27,7 +28,8 @@ impl Environments {
         wanted: PauseRequest,
     ) -> Result<PauseReport, Error> {
         self.check_pause(&wanted)?;
-        update(&records::paused_key(app, environment), || async {
+        let key = records::paused_key(app, environment);
+        update(&key, || async {
             let before = self.paused(app, environment).await?;
             let pause = Pause {
                 since_ms: before.as_ref().map_or_else(telemetry::now_ms, |(_, pause)| pause.since_ms),
@@ -39,9 +41,15 @@ impl Environments {
             if before.as_ref().is_some_and(|(_, before)| Pause { who: pause.who.clone(), ..before.clone() } == pause) {
                 return Ok(Some(report(app, environment, before.map(|(_, pause)| pause), false)));
             }
-            let change = Change::Put(records::paused_key(app, environment), records::write(&pause)?);
-            let revision = before.map(|(revision, _)| revision);
-            if self.change_pause(actor, app, environment, (DeployKind::Pause, change), revision).await? {
+            let marker = MarkerChange {
+                kind: DeployKind::Pause,
+                action: Action::Pause,
+                key: &key,
+                before: before.map(|(revision, _)| revision),
+                change: Change::Put(key.clone(), records::write(&pause)?),
+                message: None,
+            };
+            if self.change_marker(actor, (app, environment), marker).await? {
                 return Ok(Some(report(app, environment, Some(pause), true)));
             }
             Ok(None)
@@ -60,8 +68,15 @@ impl Environments {
             let Some((revision, _)) = self.paused(app, environment).await? else {
                 return Ok(Some(report(app, environment, None, false)));
             };
-            let change = (DeployKind::Resume, Change::Delete(key.clone()));
-            if self.change_pause(actor, app, environment, change, Some(revision)).await? {
+            let marker = MarkerChange {
+                kind: DeployKind::Resume,
+                action: Action::Resume,
+                key: &key,
+                before: Some(revision),
+                change: Change::Delete(key.clone()),
+                message: None,
+            };
+            if self.change_marker(actor, (app, environment), marker).await? {
                 return Ok(Some(report(app, environment, None, true)));
             }
             Ok(None)
@@ -78,39 +93,6 @@ impl Environments {
         let key = records::paused_key(app, environment);
         let record = self.ledger.catalog.get(&key).await?;
         Ok(record.map(|record| records::read(&key, &record).map(|pause| (record.revision, pause))).transpose()?)
-    }
-
-    /// Makes a change of a pause, with its entry of the history. Returns whether nobody else was quicker.
-    async fn change_pause(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        (kind, change): (DeployKind, Change),
-        before: Option<Revision>,
-    ) -> Result<bool, Error> {
-        self.ledger.must_exist(app).await?;
-        let Some((_, pointer)) = self.ledger.live_pointer(app, environment).await? else {
-            let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to pause.");
-            return Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists the environments").into());
-        };
-        let key = records::paused_key(app, environment);
-        let check = match before {
-            Some(revision) => Check::At(key, revision),
-            None => Check::Absent(key),
-        };
-        let at_ms = telemetry::now_ms();
-        let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, None).await?;
-        let commit = Commit {
-            checks: vec![check, Check::Absent(entry_key.clone())],
-            changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
-        };
-        let action = if kind == DeployKind::Resume { Action::Resume } else { Action::Pause };
-        let is_made = self.ledger.commit(actor, Deed::of(action).place(app, environment), commit).await?;
-        if is_made {
-            tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "maintenance");
-        }
-        Ok(is_made)
     }
 
     /// Whether a pause may be as it is wanted.

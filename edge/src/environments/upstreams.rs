@@ -149,7 +149,7 @@ impl Environments {
                 return Ok(self.pool_report(&pool, Some(&after)));
             }
             let checks = vec![
-                found.map_or_else(|| Check::Absent(key.clone()), |found| Check::At(key.clone(), found.revision)),
+                Check::of(key.clone(), found.map(|found| found.revision)),
                 // What is live names the pool.
                 Check::At(records::live_key(at.app, at.environment), live),
             ];

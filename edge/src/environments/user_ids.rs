@@ -120,10 +120,7 @@ async fn next(
     let next = record.as_ref().map(|record| records::read::<NextUidRecord>(UID_NEXT_KEY, record)).transpose()?;
     let number = next.unwrap_or_default().next();
     if number < count {
-        commit.checks.push(match record {
-            Some(record) => Check::At(UID_NEXT_KEY.to_owned(), record.revision),
-            None => Check::Absent(UID_NEXT_KEY.to_owned()),
-        });
+        commit.checks.push(Check::of(UID_NEXT_KEY.to_owned(), record.as_ref().map(|record| record.revision)));
         let after = NextUidRecord { next: Some(number.saturating_add(1)), number: None };
         commit.changes.push(Change::Put(UID_NEXT_KEY.to_owned(), records::write(&after)?));
         return Ok(Some(number));

@@ -15,7 +15,7 @@ use metrics::counter;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
-use super::intent::{Expected, Intent, Move, Passes};
+use super::intent::{Intent, Move, Passes, Preconditions};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use super::rules::Tolerance;
@@ -156,7 +156,7 @@ impl Publisher {
             actor: &push.actor,
             source: &push.source,
             log: &log,
-            expected: Expected {
+            expected: Preconditions {
                 version: push.options.if_live.as_deref(),
                 condition: &Condition::default(),
                 undone: None,

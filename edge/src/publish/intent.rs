@@ -57,9 +57,9 @@ impl Move {
     }
 }
 
-/// What a move expects to be live; it fails where something else is.
+/// Preconditions of a move: it fails where something else is live.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Expected<'i> {
+pub(crate) struct Preconditions<'i> {
     /// The id of a version, or its beginning.
     pub(crate) version: Option<&'i str>,
     /// The revision of the live pointer.
@@ -103,7 +103,7 @@ pub(crate) struct Intent<'i> {
     pub(crate) source: &'i Source,
     /// The lines of its log so far.
     pub(crate) log: &'i [String],
-    pub(crate) expected: Expected<'i>,
+    pub(crate) expected: Preconditions<'i>,
     pub(crate) passes: Passes,
     /// The revision of the settings that is to hold; by default the one that holds already.
     pub(crate) settings: Option<u64>,

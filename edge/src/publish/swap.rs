@@ -348,10 +348,7 @@ impl Switcher {
             settings,
             went_back: intent.expected.undone.map(|replaces| replaces.why.to_owned()),
         };
-        let check = match &live {
-            Some((revision, _)) => Check::At(key.to_owned(), *revision),
-            None => Check::Absent(key.to_owned()),
-        };
+        let check = Check::of(key.to_owned(), live.as_ref().map(|(revision, _)| *revision));
         // An alias of that name may have been made since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
         let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));

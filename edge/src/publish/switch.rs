@@ -11,7 +11,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
-use super::intent::{Expected, Intent, Move, Passes};
+use super::intent::{Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
 use super::swap::Moved;
 use super::switcher::Switcher;
@@ -225,7 +225,7 @@ impl Switcher {
             actor,
             source: &source,
             log: &[],
-            expected: Expected { version: moving.if_live.as_deref(), condition: &moving.condition, undone: None },
+            expected: Preconditions { version: moving.if_live.as_deref(), condition: &moving.condition, undone: None },
             passes: moving.passes,
             settings: moving.settings,
         };

@@ -12,7 +12,7 @@ use devanture_config::problem::Code;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::intent::{Expected, Intent, Move, Passes};
+use super::intent::{Intent, Move, Passes, Preconditions};
 use super::swap::Running;
 use super::{Asked, CheckedPush, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
@@ -144,7 +144,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         actor: &actor,
         source: &source,
         log: &[],
-        expected: Expected { version: None, condition: &Condition::default(), undone: None },
+        expected: Preconditions { version: None, condition: &Condition::default(), undone: None },
         passes: Passes::default(),
         settings: None,
     };

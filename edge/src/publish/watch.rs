@@ -13,7 +13,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
-use super::intent::{Expected, Intent, Move, Passes, Undone};
+use super::intent::{Intent, Move, Passes, Preconditions, Undone};
 use super::rise::{BadPaths, Rise, requests, rise, summary};
 use super::steps::{Steps, Teller};
 use super::swap::Moved;
@@ -223,7 +223,7 @@ impl Switcher {
             actor: &watched.actor,
             source: &source,
             log: &[],
-            expected: Expected {
+            expected: Preconditions {
                 version: None,
                 condition: &Condition::default(),
                 undone: Some(Undone { deploy: &watched.deploy, why: seen }),

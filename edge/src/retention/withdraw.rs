@@ -92,10 +92,7 @@ impl Retention {
         revision: Option<Revision>,
         record: &WithdrawnRecord,
     ) -> Result<bool, Error> {
-        let check = match revision {
-            Some(revision) => Check::At(key.to_owned(), revision),
-            None => Check::Absent(key.to_owned()),
-        };
+        let check = Check::of(key.to_owned(), revision);
         let changes = vec![Change::Put(key.to_owned(), records::write(record)?)];
         self.ledger.commit(actor, deed, Commit { checks: vec![check], changes }).await
     }

@@ -247,7 +247,7 @@ async fn what_no_pause_can_be_is_refused() {
         assert_eq!(answer.code(), code, "{body}");
     }
     let nothing = api(&edge, Method::POST, "environments/staging/pause", json!({})).await;
-    assert_eq!(nothing.code(), Code::NotFound);
+    assert_eq!(nothing.code(), Code::NothingLive);
     let no_app = got(edge.api(Method::POST, "/v1/apps/none/environments/prod/pause")).await;
     assert_eq!(no_app.code(), Code::NotFound);
     let no_app = got(edge.api(Method::POST, "/v1/apps/none/environments/prod/resume")).await;

@@ -105,10 +105,7 @@ impl Dictionaries {
             // It goes with its version: of one that is gone there is none.
             let Some(stored) = self.catalog.get(&version_key).await? else { return Ok(Some(false)) };
             let found = self.catalog.get(&key).await?;
-            let check = match &found {
-                Some(record) => Check::At(key.clone(), record.revision),
-                None => Check::Absent(key.clone()),
-            };
+            let check = Check::of(key.clone(), found.as_ref().map(|record| record.revision));
             let found: Option<DictionariesRecord> = found.and_then(|record| records::read(&key, &record).ok());
             let record = joined(found.as_ref());
             let names = |record: &DictionariesRecord| (record.files.clone(), record.pages);

@@ -55,10 +55,7 @@ impl Listed {
 
     /// Adds the check that nobody changed the environment's names since this was read.
     fn check(&self, commit: &mut Commit) {
-        commit.checks.push(match &self.found {
-            Some(found) => Check::At(self.key.clone(), found.revision),
-            None => Check::Absent(self.key.clone()),
-        });
+        commit.checks.push(Check::of(self.key.clone(), self.found.as_ref().map(|found| found.revision)));
     }
 
     /// Adds the same, and that this commit changes them; `names` are what is listed from now on.
@@ -349,10 +346,7 @@ impl Environments {
 }
 
 fn put(key: &str, before: Option<Revision>, record: &HostnameRecord) -> Result<Commit, Error> {
-    let check = match before {
-        Some(revision) => Check::At(key.to_owned(), revision),
-        None => Check::Absent(key.to_owned()),
-    };
+    let check = Check::of(key.to_owned(), before);
     Ok(Commit { checks: vec![check], changes: vec![Change::Put(key.to_owned(), records::write(record)?)] })
 }
 
