@@ -24,7 +24,6 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::address::Endpoint;
-use super::body::{Answer, RequestBody};
 use super::error::{BadAnswer, Error, Phase};
 use super::http1::codec::{Decoder, HEAD_BYTES_MAX};
 use super::http1::{self, Early, Fault, Stream};
@@ -32,6 +31,8 @@ use super::idle_pool::IDLE_AGE_MAX;
 use super::interim::Passing;
 use super::outgoing::Outgoing;
 use super::pool::{Member, Pool};
+use super::request_body::RequestBody;
+use super::response_body::Answer;
 
 /// Bytes of one answer over HTTP/2 that a slow client leaves here.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;

@@ -14,7 +14,6 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Answer, Exchange, MALFORMED, Original, ProxyBody};
 use super::compiled_route::CompiledRoute;
 use super::connect::{Connection, connect};
 use super::error::{BadAnswer, Error, Phase};
@@ -25,6 +24,8 @@ use super::interim::Passing;
 use super::outgoing::Outgoing;
 use super::pool::{Lease, Member, Pool};
 use super::progress::{Progress, Upload};
+use super::request_body::{MALFORMED, Original};
+use super::response_body::{Answer, Exchange, ProxyBody};
 use super::stats::{Counters, Counts, add};
 use super::upgrade::{self, Tunnel};
 

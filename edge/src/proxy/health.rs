@@ -14,11 +14,11 @@ use http::{HeaderValue, Method};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::body::Original;
 use super::connect;
 use super::error::Error;
 use super::outgoing::Outgoing;
 use super::pool::{Member, Pool};
+use super::request_body::Original;
 
 /// The questions that go on, by the number of the member.
 type Checked = Rc<RefCell<HashMap<u64, Question>>>;

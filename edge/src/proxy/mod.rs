@@ -3,7 +3,7 @@
 //! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
 //! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or
 //! make one (`idle_pool`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for
-//! the answer's head, and hand back its body as a stream (`body`) or, for an upgrade, a tunnel (`upgrade`).
+//! the answer's head, and hand back its body as a stream (`response_body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
 //! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`.
@@ -13,7 +13,6 @@
 //! does not know members.
 
 pub mod address;
-mod body;
 mod compiled_route;
 mod connect;
 mod copy_bidirectional;
@@ -36,13 +35,14 @@ mod outgoing;
 mod pool;
 mod progress;
 mod registry;
+mod request_body;
+mod response_body;
 mod stats;
 pub mod tls;
 mod trailers;
 mod upgrade;
 mod websocket;
 
-pub use body::ProxyBody;
 pub use compiled_route::CompiledRoute;
 pub use dns::Names;
 pub use error::{BadAnswer, Error, Phase};
@@ -56,4 +56,5 @@ pub use maintenance::{DnsTimes, keep_pools};
 pub use managed_backends::{RunId, RunKey, RunMember, RunNow, RunOrigin, RunState};
 pub use pool::{Member, MemberState, Pool, PoolKey};
 pub use registry::{Registry, RegistrySettings};
+pub use response_body::ProxyBody;
 pub use stats::Counts;

@@ -4,9 +4,9 @@ use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODI
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 
-use super::body::{Original, RequestBody};
 use super::error::Error;
 use super::pool::Member;
+use super::request_body::{Original, RequestBody};
 
 /// A request for a backend.
 pub(crate) struct Outgoing {

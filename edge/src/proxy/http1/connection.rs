@@ -16,9 +16,9 @@ use tokio_util::io::poll_read_buf;
 use super::codec::{self, Decoded, Decoder, Fault, HEAD_BYTES_MAX, Head, Length};
 use super::output::{Framing, Output};
 use super::stream::{Early, Stream};
-use crate::proxy::body::RequestBody;
 use crate::proxy::interim::Passing;
 use crate::proxy::outgoing::Outgoing;
+use crate::proxy::request_body::RequestBody;
 
 /// Bytes that are read at once at least, and those that a slow client may leave here.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
