@@ -33,15 +33,15 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+mod answer;
 pub(crate) mod archives;
 pub(crate) mod backends;
 pub(crate) mod description;
 pub(crate) mod process;
+mod setup;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,14 +50,18 @@ use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Scope, Statu
 use devanture_config::edge_toml::EdgeFile;
 pub(crate) use devanture_config::edge_toml::Engine;
 use devanture_config::manifest::FileEntry;
-use devanture_config::problem::{Code, Problem};
+use devanture_config::problem::Problem;
 use devanture_config::{Digest, Manifest, VersionId};
 use devanture_edge::server::{self, Server};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use process::Process;
 use reqwest::RequestBuilder;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use serde::de::DeserializeOwned;
+
+use answer::client;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use answer::{Got, got, try_got};
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use setup::{Setup, edge};
 
 /// Longest that a test waits for one answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
@@ -91,184 +95,6 @@ macro_rules! on_each_engine {
 }
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use on_each_engine;
-
-/// Begins to describe an edge; [`Setup::start`] starts it.
-pub(crate) fn edge() -> Setup {
-    Setup {
-        engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
-        drain_timeout_ms: 10_000,
-        in_a_process: false,
-        user: None,
-        descriptors_max: None,
-        parent: std::env::temp_dir(),
-        limits: BTreeMap::new(),
-        toml: String::new(),
-        apps: Vec::new(),
-        plain_http: false,
-        listen: String::new(),
-        domain: "localhost".to_owned(),
-        preview_domain: None,
-        tls: "mode = \"self-signed\"\n".to_owned(),
-        log: "[log]\naccess = \"off\"\n".to_owned(),
-    }
-}
-
-/// An app that is pushed at the start: its name and its files.
-type App = (String, Vec<(String, Vec<u8>)>);
-
-/// An edge that is not running yet.
-pub(crate) struct Setup {
-    engine: Engine,
-    drain_timeout_ms: u64,
-    in_a_process: bool,
-    user: Option<u32>,
-    descriptors_max: Option<u64>,
-    parent: PathBuf,
-    limits: BTreeMap<String, u64>,
-    toml: String,
-    apps: Vec<App>,
-    plain_http: bool,
-    listen: String,
-    domain: String,
-    preview_domain: Option<String>,
-    tls: String,
-    log: String,
-}
-
-impl Setup {
-    /// Serves by this engine, whichever the test is for.
-    pub(crate) fn with_engine(mut self, engine: Engine) -> Self {
-        self.engine = engine;
-        self
-    }
-
-    /// Sets how long a drain may take.
-    pub(crate) fn with_drain_timeout_ms(mut self, milliseconds: u64) -> Self {
-        self.drain_timeout_ms = milliseconds;
-        self
-    }
-
-    /// Runs the program in a process of its own, which [`RunningEdge::process`] shows.
-    ///
-    /// Metrics are those of a process: a test that reads exact counts needs one that no other test counts in.
-    pub(crate) fn in_a_process(mut self) -> Self {
-        self.in_a_process = true;
-        self
-    }
-
-    /// Runs the program in a process of another user, which takes root.
-    pub(crate) fn run_by_user(mut self, user: u32) -> Self {
-        self.user = Some(user);
-        self.in_a_process()
-    }
-
-    /// Runs the program in a process that may have so many file descriptors.
-    pub(crate) fn with_descriptors_max(mut self, count: u64) -> Self {
-        self.descriptors_max = Some(count);
-        self.in_a_process()
-    }
-
-    /// Keeps its folder here.
-    pub(crate) fn below(mut self, parent: &str) -> Self {
-        self.parent = parent.into();
-        self
-    }
-
-    /// Sets a key of `[limits]`.
-    pub(crate) fn with_limit(mut self, name: &str, value: u64) -> Self {
-        self.limits.insert(name.to_owned(), value);
-        self
-    }
-
-    /// Adds lines to `edge.toml`, whole tables such as `[upstreams]`; `[listen]`, `[tls]`, `[log]` and `[limits]` are
-    /// there already.
-    pub(crate) fn with_toml(mut self, lines: &str) -> Self {
-        self.toml.push_str(lines);
-        self.toml.push('\n');
-        self
-    }
-
-    /// Listens for plain HTTP too, see [`RunningEdge::http`].
-    pub(crate) fn with_plain_http(mut self) -> Self {
-        self.plain_http = true;
-        self
-    }
-
-    /// Adds keys to `[listen]`.
-    pub(crate) fn with_listen(mut self, lines: &str) -> Self {
-        self.listen.push_str(lines);
-        self.listen.push('\n');
-        self
-    }
-
-    /// Has apps and previews answer below `domain`, in place of `localhost`.
-    pub(crate) fn with_domain(mut self, domain: &str) -> Self {
-        domain.clone_into(&mut self.domain);
-        self
-    }
-
-    /// Has previews answer below another domain than apps.
-    pub(crate) fn with_preview_domain(mut self, domain: &str) -> Self {
-        self.preview_domain = Some(domain.to_owned());
-        self
-    }
-
-    /// Says all of `[tls]`, in place of `mode = "self-signed"`.
-    pub(crate) fn with_tls(mut self, lines: &str) -> Self {
-        lines.clone_into(&mut self.tls);
-        self
-    }
-
-    /// Says all of the access log, in place of `[log]` with `access = "off"`.
-    pub(crate) fn with_log(mut self, table: &str) -> Self {
-        self.log = format!("{table}\n");
-        self
-    }
-
-    /// Pushes an app to `prod` as soon as the edge runs.
-    pub(crate) fn with_app(mut self, app: &str, files: Files<'_>) -> Self {
-        let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
-        self.apps.push((app.to_owned(), files));
-        self
-    }
-
-    /// Starts the edge; when this returns, it serves.
-    pub(crate) async fn start(self) -> RunningEdge {
-        let folder = tempfile::tempdir_in(&self.parent).unwrap();
-        // The users of environments pass it on their way to the folders of backends.
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-        let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
-        let preview_domain = self.preview_domain.as_ref().unwrap_or(&self.domain);
-        let (domain, listen, tls, log) = (&self.domain, &self.listen, &self.tls, &self.log);
-        let engine = match self.engine {
-            Engine::Devanture => "devanture",
-            Engine::Hyper => "hyper",
-        };
-        let mut text = format!(
-            "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
-            drain_timeout_ms = {}\n\
-            [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
-            [tls]\n{tls}{log}[limits]\n",
-            self.drain_timeout_ms
-        );
-        for (name, value) in &self.limits {
-            writeln!(text, "{name} = {value}").unwrap();
-        }
-        text.push_str(&self.toml);
-        let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
-        let edge = if self.in_a_process {
-            Process::configure(folder.path(), &text);
-            Box::pin(RunningEdge::as_a_process(folder, file, self.user, self.descriptors_max)).await
-        } else {
-            Box::pin(RunningEdge::over(folder, file)).await
-        };
-        for (app, files) in &self.apps {
-            let files: Vec<(&str, &[u8])> = files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
-            edge.push(app, &files).await;
-        }
-        edge
-    }
-}
 
 /// An edge that runs until this value is dropped.
 pub(crate) struct RunningEdge {
@@ -492,62 +318,6 @@ impl Drop for RunningEdge {
     }
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-pub(crate) struct Got {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
-/// Sends a request and reads its answer to the end.
-pub(crate) async fn got(request: RequestBuilder) -> Got {
-    try_got(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
-}
-
-/// Sends a request and reads its answer to the end, if one comes.
-pub(crate) async fn try_got(request: RequestBuilder) -> reqwest::Result<Got> {
-    let response = request.send().await?;
-    let (status, headers) = (response.status(), response.headers().clone());
-    Ok(Got { status, headers, body: response.bytes().await? })
-}
-
-impl Got {
-    /// The body as text.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// A header, or nothing.
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// The body as JSON; fails where the answer is no success.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
-        assert!(self.status.is_success(), "{}: {}", self.status, self.text());
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
-    }
-
-    /// The problem that the answer is; fails where it is none, or where status and code do not go together.
-    pub(crate) fn problem(&self) -> Problem {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{}: {}", self.status, self.text());
-        let problem: Problem = serde_json::from_slice(&self.body).unwrap();
-        assert_eq!((problem.status, problem.code.status()), (self.status.as_u16(), self.status.as_u16()));
-        problem
-    }
-
-    /// The code of the problem that the answer is.
-    pub(crate) fn code(&self) -> Code {
-        self.problem().code
-    }
-
-    /// What a success holds, or the problem.
-    pub(crate) fn into_result<T: DeserializeOwned>(self) -> Result<T, Box<Problem>> {
-        if self.status.is_success() { Ok(self.json()) } else { Err(Box::new(self.problem())) }
-    }
-}
-
 /// The manifest of files without any settings.
 pub(crate) fn manifest(files: Files<'_>) -> Manifest {
     let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
@@ -563,24 +333,4 @@ pub(crate) async fn eventually(what: &str, mut fact: impl AsyncFnMut() -> bool) 
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("this never came true: {what}");
-}
-
-struct Loopback;
-
-impl Resolve for Loopback {
-    fn resolve(&self, _: Name) -> Resolving {
-        let addresses: Addrs = Box::new(std::iter::once(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
-        Box::pin(async { Ok(addresses) })
-    }
-}
-
-fn client(ca: &Path) -> reqwest::Client {
-    let pem = std::fs::read(ca).unwrap();
-    reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()])
-        .dns_resolver(Arc::new(Loopback))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .unwrap()
 }

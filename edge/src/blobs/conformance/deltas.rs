@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use devanture_config::{Digest, Sha256};
 
-use super::{Harness, blob, is_corrupt, is_missing, put_blob, readers_until, sample};
+use super::variants::readers_until;
+use super::{Harness, blob, is_corrupt, is_missing, put_blob, sample};
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Form, Key, NewDelta, Quality};
 
 /// The dictionary of that number: deltas do not ask whether it is stored.
