@@ -1,12 +1,13 @@
 //! The description of the API is that of the API: every address, every method, every code, and the answers themselves.
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test that cannot go on should stop where it is"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::support::description::{DESCRIPTION, described};
 use crate::support::{Got, edge, got};
@@ -15,12 +16,11 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
 use devanture_config::{Manifest, api, deploy, hostnames, instances, keeping, settings, team, upkeep, upstreams, who};
+use devanture_edge::admin::{OPERATIONS, Operation};
 use http::{Method, StatusCode};
+use yaml_rust2::{Yaml, YamlLoader};
 
-/// The table in the room's own documentation.
-const TABLE: &str = include_str!("../src/admin/mod.rs");
-const ROUTES: &str = include_str!("../src/admin/route.rs");
-/// Addresses that need no token, which `route.rs` does not know.
+/// Addresses that need no token.
 const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
 /// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
@@ -39,29 +39,46 @@ fn concrete(path: &str) -> String {
         .replace("{deploy}", "0123")
 }
 
-/// The same, out of the table.
-fn documented() -> BTreeMap<String, BTreeSet<String>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in TABLE.lines().filter_map(|line| line.strip_prefix("//! | `")) {
-        let cells: Vec<&str> = line.split(" | ").collect();
-        let methods = || cells[1].split(", ").map(str::to_owned);
-        for address in cells[0].split('`').filter(|address| address.starts_with('/') || address.starts_with('…')) {
-            let address = address.split('?').next().unwrap();
-            let address = address.replace('…', "/v1/apps/{app}/environments/{env}");
-            found.entry(address).or_default().extend(methods());
+/// A row of the table of operations: path, method, id, parameters of the query.
+type Row = (String, String, String, BTreeSet<String>);
+
+/// The rows that the description has.
+fn rows_of_description() -> BTreeSet<Row> {
+    let documents = YamlLoader::load_from_str(DESCRIPTION).expect("it is YAML");
+    let description = &documents[0];
+    let in_query = |parameter: &Yaml| {
+        let parameter = match parameter["$ref"].as_str() {
+            Some(target) => &description["components"]["parameters"][target.rsplit('/').next().unwrap()],
+            None => parameter,
+        };
+        (parameter["in"].as_str() == Some("query")).then(|| parameter["name"].as_str().unwrap().to_owned())
+    };
+    let mut rows = BTreeSet::new();
+    for (path, item) in description["paths"].as_hash().unwrap() {
+        let (path, shared) = (path.as_str().unwrap(), &item["parameters"]);
+        for (method, operation) in item.as_hash().unwrap().iter().filter(|(key, _)| key.as_str() != Some("parameters"))
+        {
+            let parameters = [shared, &operation["parameters"]].into_iter().filter_map(Yaml::as_vec).flatten();
+            rows.insert((
+                path.to_owned(),
+                method.as_str().unwrap().to_uppercase(),
+                operation["operationId"].as_str().unwrap().to_owned(),
+                parameters.filter_map(in_query).collect(),
+            ));
         }
     }
-    found
+    rows
 }
 
 #[test]
-fn the_description_and_the_table_name_the_same_addresses_and_methods() {
-    assert_eq!(described(), documented());
-    let (_, variants) = ROUTES.split_once("enum Route {\n").unwrap();
-    let variants = variants.lines().take_while(|line| *line != "}").filter(|line| line.starts_with("    ")).count();
-    let operations: usize =
-        described().iter().filter(|(path, _)| !OPEN.contains(&path.as_str())).map(|(_, methods)| methods.len()).sum();
-    assert_eq!(operations, variants, "every route is an operation");
+fn the_description_and_the_table_have_the_same_operations() {
+    let row = |row: &Operation| {
+        let query = row.query.iter().map(|name| (*name).to_owned()).collect();
+        (row.path.to_owned(), row.method.to_string(), row.id.to_owned(), query)
+    };
+    let rows: BTreeSet<Row> = OPERATIONS.iter().map(row).collect();
+    assert_eq!(rows_of_description(), rows);
+    assert_eq!(rows.len(), OPERATIONS.len(), "no row stands there twice");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::limits::TABLE;
 use devanture_config::problem::{Code, Exit};
+use devanture_edge::admin::OPERATIONS;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -173,9 +174,10 @@ fn every_metric_is_in_the_table_of_the_documents() {
 
 #[test]
 fn every_address_of_the_api_is_in_the_documents() {
-    let source = read("edge/src/admin/mod.rs");
-    let rows = source.lines().filter_map(|line| line.strip_prefix("//! ").filter(|line| line.starts_with('|')));
-    let table: String = rows.map(|row| format!("{row}\n")).collect();
+    let mut table = "| method | address | scope |\n|---|---|---|\n".to_owned();
+    for operation in OPERATIONS {
+        writeln!(table, "| {} | `{}` | {} |", operation.method, operation.path, operation.needs()).unwrap();
+    }
     hold("docs/api.md", "addresses", &table);
 }
 

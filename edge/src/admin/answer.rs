@@ -8,7 +8,7 @@ use devanture_config::api::DeployEvent;
 use devanture_config::problem::{Code, Problem};
 use futures_util::stream;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
@@ -81,13 +81,6 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
         // RFC 9110 §11.6.1.
         Code::BadLogin | Code::BadToken | Code::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        // RFC 9110 §15.5.6.
-        Code::MethodNotAllowed => {
-            let allowed = problem.hint.as_deref().and_then(|hint| hint.strip_prefix("use "));
-            if let Some(allowed) = allowed.and_then(|allowed| HeaderValue::from_str(allowed).ok()) {
-                headers.insert(ALLOW, allowed);
-            }
         }
         Code::Busy => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));

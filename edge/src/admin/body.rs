@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
-use super::{Admin, bundle};
+use super::state::Admin;
 use crate::ledger::{Error, Page};
 use crate::publish::{check_object, unreadable};
 
@@ -211,7 +211,16 @@ pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
 
 /// A parameter of the query that is `true` or `false`, the default.
 pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Error> {
-    parameter(uri, name).map_or(Ok(false), |value| bundle::flag(name, &value))
+    parameter(uri, name).map_or(Ok(false), |value| flag_value(name, &value))
+}
+
+/// A boolean parameter.
+pub(super) fn flag_value(name: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "" | "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(Problem::new(Code::BadRequest, format!("`{name}` is true or false.")).into()),
+    }
 }
 
 /// Checks that the query holds these parameters alone, each once at most: a mistyped `dry_run` would change what was

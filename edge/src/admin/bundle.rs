@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::{Mutex, mpsc};
 
 use super::body::RequestBody;
-use super::{Admin, Body, answer, body};
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{Body, answer, body};
 use crate::ledger::{Actor, Error};
 use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 
@@ -97,10 +99,12 @@ impl Admin {
     }
 
     /// Tells where a deploy is.
-    pub(super) async fn deploy(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Read, app, None)?;
-        let status = self.publisher.deploy_status(app, deploy).await?;
-        actor.may(Scope::Read, app, Some(&status.environment))?;
+    pub(super) async fn deploy_status(&self, call: Call) -> Answer {
+        let Call { actor, path, .. } = call;
+        let app = path.app()?;
+        let deploy = path.deploy();
+        let status = self.publisher.deploy_status(&app, deploy).await?;
+        actor.may(Scope::Read, &app, Some(&status.environment))?;
         let mut response = answer::json(StatusCode::OK, &status);
         if matches!(status.state, DeployState::Begun | DeployState::Running) {
             // Not worth asking more often.
@@ -249,15 +253,15 @@ impl Wanted {
                     let expires = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
                     options.alias_expires = Some(expires);
                 }
-                "allow_refingerprint" => options.allow_refingerprint = flag(&name, &value)?,
-                "allow_warnings" => options.allow_warnings = flag(&name, &value)?,
-                "force" => options.force = flag(&name, &value)?,
+                "allow_refingerprint" => options.allow_refingerprint = body::flag_value(&name, &value)?,
+                "allow_warnings" => options.allow_warnings = body::flag_value(&name, &value)?,
+                "force" => options.force = body::flag_value(&name, &value)?,
                 "if_live" => {
                     check_if_live(&value)?;
                     options.if_live = Some(value);
                 }
-                "no_smoke" => options.no_smoke = flag(&name, &value)?,
-                "no_switch" => options.no_switch = flag(&name, &value)?,
+                "no_smoke" => options.no_smoke = body::flag_value(&name, &value)?,
+                "no_switch" => options.no_switch = body::flag_value(&name, &value)?,
                 "watch_s" => options.watch_s = Some(seconds(&name, &value)?),
                 _ => wanted.set_text(&name, value)?,
             }
@@ -312,15 +316,6 @@ impl Wanted {
 fn seconds(name: &str, value: &str) -> Result<u64, Error> {
     let wrong = |_reason| Problem::new(Code::BadRequest, format!("`{name}` is a number of seconds."));
     Ok(value.parse().map_err(wrong)?)
-}
-
-/// A boolean parameter.
-pub(super) fn flag(name: &str, value: &str) -> Result<bool, Error> {
-    match value {
-        "" | "1" | "true" => Ok(true),
-        "0" | "false" => Ok(false),
-        _ => Err(Problem::new(Code::BadRequest, format!("`{name}` is true or false.")).into()),
-    }
 }
 
 #[cfg(test)]

@@ -2,54 +2,35 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::Scope;
 use devanture_config::instances::{RestartRequest, ScaleRequest};
-use devanture_config::{AppName, PlaceName};
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 
-use super::body::RequestBody;
-use super::{Admin, Body, answer, body};
-use crate::ledger::{Actor, Error};
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
 
 impl Admin {
-    pub(super) async fn instances(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Read, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().instances(app, environment).await?))
+    pub(super) async fn instances(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().instances(&app, &environment).await?))
     }
 
-    pub(super) async fn scale(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(environment))?;
+    pub(super) async fn scale(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: ScaleRequest = self.json(request).await?;
-        let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
-        let (app, environment) = (app.clone(), environment.clone());
+        let publisher = Arc::clone(&self.publisher);
         let scale = async move { publisher.environments().scale(&actor, &app, &environment, &wanted, dry_run).await };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(scale).await?))
     }
 
-    pub(super) async fn restart(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(environment))?;
+    pub(super) async fn restart(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: RestartRequest = self.json_or_default(request).await?;
-        let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
-        let (app, environment) = (app.clone(), environment.clone());
+        let publisher = Arc::clone(&self.publisher);
         let restart = async move {
             publisher.environments().restart(&actor, &app, &environment, wanted.process.as_ref(), dry_run).await
         };

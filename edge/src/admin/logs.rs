@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::api::{LogLost, Scope};
+use devanture_config::api::LogLost;
 use devanture_config::logs::{
     InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE,
     SOURCE_REQUESTS,
@@ -16,15 +16,15 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, PlaceName, plain_text};
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde::Serialize;
 
-use super::body::RequestBody;
-use super::bundle::flag;
-use super::{Admin, Body, answer, body};
-use crate::ledger::{Actor, Error};
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{Body, answer, body};
+use crate::ledger::Error;
 use crate::runner::LastLines;
 use crate::telemetry::{LogReader, LogTold, LogWanted};
 use crate::{runner, telemetry};
@@ -127,16 +127,11 @@ enum Form {
 }
 
 impl Admin {
-    pub(super) async fn logs(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: &Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Read, app, Some(environment))?;
+    pub(super) async fn logs(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let Wanted { source, filter, lines, tail } = Wanted::of_query(request.uri().query().unwrap_or_default())?;
-        if !self.publisher.ledger().app_exists(app).await? {
+        if !self.publisher.ledger().app_exists(&app).await? {
             let detail = format!("There is no app {app}.");
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
         }
@@ -144,14 +139,14 @@ impl Admin {
         let Before { lines: before, reader, since_ms, gone } = match source {
             Source::Requests => {
                 let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
-                self.requests(app, wanted, lines, tail)?
+                self.requests(&app, wanted, lines, tail)?
             }
-            Source::Instances => self.said(app, environment, None, lines, tail).await?,
-            Source::Process(name) => self.said(app, environment, Some(&name), lines, tail).await?,
+            Source::Instances => self.said(&app, &environment, None, lines, tail).await?,
+            Source::Process(name) => self.said(&app, &environment, Some(&name), lines, tail).await?,
         };
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
         // A stream that goes on for as long as it is wanted ends with the token that opened it.
-        let (credentials, actor) = (Arc::clone(&self.credentials), actor.clone());
+        let credentials = Arc::clone(&self.credentials);
         let is_over =
             Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
         let mut response = streamed(form, before.into(), reader, is_over);
@@ -284,7 +279,7 @@ impl Wanted {
                 "path" => filter.path = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
                 "source" => wanted.source = Source::of(&value).map_err(bad)?,
                 "status" => filter.status = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
-                "tail" => wanted.tail = flag("tail", &value)?,
+                "tail" => wanted.tail = body::flag_value("tail", &value)?,
                 "version" => filter.version = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
                 // The address knows no other.
                 _ => {}

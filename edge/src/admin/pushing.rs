@@ -1,8 +1,8 @@
 //! Operations that write: pushes, switches.
 
+use devanture_config::AppName;
 use devanture_config::api::{DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Digest, PlaceName};
 use http::{Request, Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,20 @@ use tokio::sync::mpsc;
 
 use super::body::RequestBody;
 use super::bundle::{self, Wanted};
-use super::{Admin, Body, answer, body, precondition};
-use crate::ledger::{Actor, Error};
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{Body, answer, body, precondition};
+use crate::ledger::Error;
 use crate::publish::{CheckedPush, EventSink, Switching};
 
 impl Admin {
-    pub(super) async fn begin(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(environment))?;
+    pub(super) async fn deploy(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         match body::media_type(request.headers()).as_deref() {
-            Some(bundle::FORM) => return self.bundle(actor, app, environment, request).await,
+            Some(bundle::FORM) => return self.bundle(&actor, &app, &environment, request).await,
             Some(found) if bundle::ARCHIVES.contains(&found) => {
-                return self.bundle(actor, app, environment, request).await;
+                return self.bundle(&actor, &app, &environment, request).await;
             }
             Some("application/json") => {}
             found => {
@@ -41,8 +38,8 @@ impl Admin {
         }
         let (parts, incoming) = request.into_parts();
         let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
-        let push = self.manifest(app, wanted, incoming).await?;
-        let begun = self.publisher.begin(actor, app, environment, push).await?;
+        let push = self.manifest(&app, wanted, incoming).await?;
+        let begun = self.publisher.begin(&actor, &app, &environment, push).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))
     }
 
@@ -62,18 +59,14 @@ impl Admin {
         })?
     }
 
-    pub(super) async fn blob(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        digest: Digest,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, None)?;
+    pub(super) async fn put_blob(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let digest = path.digest()?;
         let Some(deploy) = body::parameter(request.uri(), "deploy") else {
             return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: a blob is sent for a push.").into());
         };
-        let mut receiving = self.publisher.receive(actor, app, &deploy, digest).await?;
+        let mut receiving = self.publisher.receive(&actor, &app, &deploy, digest).await?;
         let mut incoming = request.into_body();
         while let Some(bytes) = incoming.next().await? {
             receiving.write(bytes).await?;
@@ -83,15 +76,11 @@ impl Admin {
     }
 
     /// Streams the steps where the client wants events, and answers with the result else.
-    pub(super) async fn finish(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        deploy: &str,
-        request: &Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, None)?;
-        let push = self.publisher.take(actor, app, deploy)?;
+    pub(super) async fn finish(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let deploy = path.deploy();
+        let push = self.publisher.take(&actor, &app, deploy)?;
         if !body::accepts_events(request.headers()) {
             return Ok(answer::json(StatusCode::OK, &self.publisher.finish(push, None).await?));
         }
@@ -102,53 +91,44 @@ impl Admin {
         Ok(answer::events(events))
     }
 
-    pub(super) async fn switch(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(environment))?;
+    pub(super) async fn switch(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
         let (sink, events) = events(&request);
         let wanted: SwitchRequest = self.json(request).await?;
-        switched(self.publisher.switcher().switch(actor, app, environment, &wanted, &condition, sink).await?, events)
+        switched(self.publisher.switcher().switch(&actor, &app, &environment, &wanted, &condition, sink).await?, events)
             .await
     }
 
-    pub(super) async fn rollback(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(environment))?;
+    pub(super) async fn rollback(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
         let (sink, events) = events(&request);
         let wanted: RollbackRequest = self.json_or_default(request).await?;
         if wanted.with_settings {
             // To restore settings is to change them.
-            actor.may(Scope::Promote, app, Some(environment))?;
+            actor.may(Scope::Promote, &app, Some(&environment))?;
         }
-        switched(self.publisher.switcher().rollback(actor, app, environment, &wanted, &condition, sink).await?, events)
-            .await
+        switched(
+            self.publisher.switcher().rollback(&actor, &app, &environment, &wanted, &condition, sink).await?,
+            events,
+        )
+        .await
     }
 
-    pub(super) async fn promote(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Promote, app, Some(environment))?;
+    pub(super) async fn promote(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
         let (sink, events) = events(&request);
         let wanted: PromoteRequest = self.json(request).await?;
-        switched(self.publisher.switcher().promote(actor, app, environment, &wanted, &condition, sink).await?, events)
-            .await
+        switched(
+            self.publisher.switcher().promote(&actor, &app, &environment, &wanted, &condition, sink).await?,
+            events,
+        )
+        .await
     }
 }
 

@@ -2,43 +2,34 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{Scope, SettingsPatch};
+use devanture_config::api::SettingsPatch;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName, unique_keys};
+use devanture_config::unique_keys;
 use devanture_site::fields;
 use http::header::{ETAG, IF_MATCH};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::body::RequestBody;
-use super::{Admin, Body, answer, body};
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{Body, answer, body};
 use crate::environments::settings_etag;
-use crate::ledger::{Actor, Error};
+use crate::ledger::Error;
 
 /// The form of a change of settings.
 const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;
 
 impl Admin {
-    pub(super) async fn settings(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Read, app, Some(environment))?;
-        let list = self.publisher.environments().settings(app, environment).await?;
+    pub(super) async fn settings(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        let list = self.publisher.environments().settings(&app, &environment).await?;
         Ok(tagged(answer::json(StatusCode::OK, &list), list.revision))
     }
 
     /// A caller who may choose the live version may choose its settings; a push alone may not.
-    pub(super) async fn change_settings(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Promote, app, Some(environment))?;
+    pub(super) async fn change_settings(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
         let (parts, incoming) = request.into_parts();
         let bytes = body::json_bytes(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await?;
@@ -46,8 +37,7 @@ impl Admin {
         let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
         let if_match = if_match.map(|tags| tags.to_vec());
         // New instances are started with the settings, which may take longer than the client waits.
-        let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
-        let (app, environment) = (app.clone(), environment.clone());
+        let publisher = Arc::clone(&self.publisher);
         let change = async move {
             publisher
                 .environments()

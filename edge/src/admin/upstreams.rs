@@ -1,47 +1,55 @@
 //! Operations about pools of backends: who is a member, and members that come and go.
 
-use devanture_config::api::{MemberRequest, Scope};
+use devanture_config::api::MemberRequest;
+use devanture_config::site_toml::UpstreamUrl;
 use devanture_config::{AppName, PlaceName};
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 
-use super::body::RequestBody;
-use super::route::Member;
-use super::{Admin, Body, answer, body};
-use crate::ledger::{Actor, Error};
+use super::call::{Answer, Call, PathParameters};
+use super::state::Admin;
+use super::{answer, body};
+use crate::environments::MemberAt;
+use crate::ledger::Error;
 
-impl Admin {
-    pub(super) async fn upstreams(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Read, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().upstreams(app, environment).await?))
+/// A member of an upstream, as a path names it.
+struct Member {
+    app: AppName,
+    environment: PlaceName,
+    name: String,
+    address: UpstreamUrl,
+}
+
+impl Member {
+    fn of(path: &PathParameters) -> Result<Self, Error> {
+        let (app, environment) = path.place()?;
+        Ok(Self { app, environment, name: path.upstream()?, address: path.address()? })
     }
 
-    pub(super) async fn set_member(
-        &self,
-        actor: &Actor,
-        member: &Member,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, &member.app, Some(&member.environment))?;
+    fn at(&self) -> MemberAt<'_> {
+        MemberAt { app: &self.app, environment: &self.environment, name: &self.name, address: &self.address }
+    }
+}
+
+impl Admin {
+    pub(super) async fn upstreams(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().upstreams(&app, &environment).await?))
+    }
+
+    pub(super) async fn set_member(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let member = Member::of(&path)?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: MemberRequest = self.json_or_default(request).await?;
-        let report = self.publisher.environments().set_member(actor, member.at(), wanted.wish, dry_run).await?;
+        let report = self.publisher.environments().set_member(&actor, member.at(), wanted.wish, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
-    pub(super) async fn remove_member(
-        &self,
-        actor: &Actor,
-        member: &Member,
-        request: &Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, &member.app, Some(&member.environment))?;
+    pub(super) async fn remove_member(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let member = Member::of(&path)?;
         let dry_run = body::dry_run(request.uri())?;
-        let report = self.publisher.environments().remove_member(actor, member.at(), dry_run).await?;
+        let report = self.publisher.environments().remove_member(&actor, member.at(), dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 }

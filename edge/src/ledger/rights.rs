@@ -74,17 +74,25 @@ impl Actor {
         self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none()
     }
 
+    /// Checks that this actor has the scope in every app: what is the whole edge's.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn may_in_every_app(&self, scope: Scope) -> Result<(), Error> {
+        if self.scope >= scope && self.app.is_none() && self.environment.is_none() {
+            return Ok(());
+        }
+        let detail = format!("{} lacks the scope {scope} for every app.", self.shown());
+        let hint = format!("use a token without --app and --env: `devanture-edge token create --scope {scope} …`");
+        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
+    }
+
     /// Checks that this actor runs the edge.
     ///
     /// # Errors
     /// `forbidden`.
     pub fn must_be_admin(&self) -> Result<(), Error> {
-        if self.is_admin_of_all() {
-            return Ok(());
-        }
-        let detail = format!("{} lacks the scope admin for every app.", self.shown());
-        let hint = "use a token without --app and --env: `devanture-edge token create --scope admin …`";
-        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
+        self.may_in_every_app(Scope::Admin)
     }
 
     /// Checks that this actor may compare what is live in an environment with something else. A token of one

@@ -1,0 +1,122 @@
+//! Operations about who may do what: logins, tokens, accounts, the audit log.
+
+use std::net::IpAddr;
+
+use devanture_config::AppName;
+use devanture_config::api::{AccountRequest, LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
+use devanture_config::problem::{Code, Problem};
+use http::{Request, StatusCode, Uri};
+use serde::de::DeserializeOwned;
+
+use super::body::RequestBody;
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+use crate::access::TOKENS_PAGE;
+use crate::ledger::Error;
+
+/// Default number of entries of the audit log on a page.
+const AUDIT_PAGE: usize = 50;
+/// Most bytes of what somebody sends who has shown no token.
+const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
+
+impl Admin {
+    pub(super) async fn login(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        let wanted: LoginRequest = shown(request).await?;
+        Ok(answer::json(StatusCode::OK, &self.credentials.login(&wanted, from).await?))
+    }
+
+    pub(super) async fn refresh(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        let wanted: RefreshRequest = shown(request).await?;
+        Ok(answer::json(StatusCode::OK, &self.credentials.refresh(&wanted.refresh_token, from).await?))
+    }
+
+    pub(super) async fn logout(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        let wanted: RefreshRequest = shown(request).await?;
+        self.credentials.logout(&wanted.refresh_token, from).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn create_token(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let wanted: TokenRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::CREATED, &self.credentials.create(&actor, wanted).await?))
+    }
+
+    pub(super) async fn tokens(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", TOKENS_PAGE)?);
+        let after = body::parameter(request.uri(), "after");
+        let list = self.credentials.tokens(&actor, app.as_ref(), limit, after.as_deref()).await?;
+        Ok(answer::json(StatusCode::OK, &list))
+    }
+
+    pub(super) async fn revoke_token(&self, call: Call) -> Answer {
+        let Call { actor, path, .. } = call;
+        let id = path.id();
+        self.credentials.revoke(&actor, id).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn create_account(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let wanted: AccountRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::CREATED, &self.credentials.create_account(&actor, wanted).await?))
+    }
+
+    pub(super) async fn accounts(&self, call: Call) -> Answer {
+        let Call { actor, .. } = call;
+        Ok(answer::json(StatusCode::OK, &self.credentials.accounts(&actor).await?))
+    }
+
+    pub(super) async fn set_password(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let name = path.account()?;
+        let wanted: PasswordRequest = self.json(request).await?;
+        self.credentials.set_password(&actor, &name, &wanted.password).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn delete_account(&self, call: Call) -> Answer {
+        let Call { actor, path, .. } = call;
+        let name = path.account()?;
+        self.credentials.delete_account(&actor, &name).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn audit_log(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", AUDIT_PAGE)?);
+        let before = body::parameter(request.uri(), "before");
+        let log = self.publisher.ledger().audit().page(&actor, app.as_ref(), limit, before.as_deref()).await?;
+        Ok(answer::json(StatusCode::OK, &log))
+    }
+}
+
+/// The app that the query is about, where it names one.
+fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
+    let read = |text: String| {
+        text.parse().map_err(|error: <AppName as std::str::FromStr>::Err| {
+            Error::from(Problem::new(Code::BadRequest, format!("{error}.")))
+        })
+    };
+    body::parameter(uri, "app").map(read).transpose()
+}
+
+/// Reads the body of a request without a token. One that cannot be read proves no identity, and is 401; one of another
+/// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but
+/// not `application/json`.
+async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
+    let (parts, incoming) = request.into_parts();
+    let is_empty = incoming.is_empty();
+    let read = async {
+        body::only_parameters(&parts.uri, &[])?;
+        body::json(&parts.headers, incoming, OPEN_BODY_BYTES_MAX).await
+    };
+    read.await.map_err(|Error(problem)| match problem.code {
+        Code::UnsupportedType if !is_empty => Error(problem),
+        _ => Problem::new(Code::Unauthenticated, format!("This does not say who you are. {}", problem.detail))
+            .hint("/v1/openapi.yaml describes what is sent here")
+            .into(),
+    })
+}

@@ -1,0 +1,106 @@
+//! Operations of teams: aliases, locks, and what differs between versions.
+
+use devanture_config::PlaceName;
+use devanture_config::api::{AliasRequest, LockRequest};
+use devanture_config::problem::{Code, Problem};
+use http::StatusCode;
+
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body, precondition};
+use crate::ledger::Error;
+use crate::publish::DiffRequest;
+
+/// Default number of differing files on a page.
+const CHANGES: usize = 200;
+/// Default number of aliases on a page.
+const ALIASES: usize = 100;
+
+impl Admin {
+    pub(super) async fn aliases(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let page = body::page(request.uri(), "after", ALIASES)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().aliases(&actor, &app, &page).await?))
+    }
+
+    pub(super) async fn alias(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let name = path.alias()?;
+        let (revision, alias) = self.publisher.environments().alias(&actor, &app, &name).await?;
+        precondition::record(request.headers(), revision, &alias)
+    }
+
+    pub(super) async fn set_alias(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let name = path.alias()?;
+        let condition = precondition::condition(request.headers())?;
+        let wanted: AliasRequest = self.json(request).await?;
+        let (revision, alias) =
+            self.publisher.environments().set_alias(&actor, &app, &name, &wanted, &condition).await?;
+        precondition::record(&http::HeaderMap::new(), revision, &alias)
+    }
+
+    pub(super) async fn delete_alias(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let name = path.alias()?;
+        let condition = precondition::condition(request.headers())?;
+        self.publisher.environments().delete_alias(&actor, &app, &name, &condition).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn lock_of(&self, call: Call) -> Answer {
+        let Call { path, request, .. } = call;
+        let (app, environment) = path.place()?;
+        let Some((revision, lock)) = self.publisher.environments().locked(&app, &environment).await? else {
+            let detail = format!("{environment} of the app {app} is not locked.");
+            return Err(Problem::new(Code::NotFound, detail).into());
+        };
+        precondition::record(request.headers(), revision, &lock)
+    }
+
+    pub(super) async fn lock(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
+        let condition = precondition::condition(request.headers())?;
+        let wanted: LockRequest = self.json_or_default(request).await?;
+        let report = self.publisher.environments().lock(&actor, &app, &environment, wanted, &condition).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn unlock(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
+        let condition = precondition::condition(request.headers())?;
+        let report = self.publisher.environments().unlock(&actor, &app, &environment, &condition).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn diff(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let uri = request.uri();
+        let side = |name: &str| -> Result<String, Error> {
+            let text = body::parameter(uri, name).filter(|text| !text.is_empty());
+            text.ok_or_else(|| {
+                Problem::new(Code::BadRequest, format!("The query does not say `{name}`."))
+                    .hint("as in `?from=live&to=4f2a91`: `live`, an environment, an alias or a version's id")
+                    .into()
+            })
+        };
+        let environment = match body::parameter(uri, "env") {
+            Some(text) => text.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?,
+            // What the token is for, where it does not see `prod`.
+            None => match &actor.environment {
+                Some(own) if actor.may_compare(&app, &PlaceName::prod()).is_err() => own.clone(),
+                _ => PlaceName::prod(),
+            },
+        };
+        let wanted =
+            DiffRequest { from: side("from")?, to: side("to")?, environment, page: body::page(uri, "after", CHANGES)? };
+        Ok(answer::json(StatusCode::OK, &self.publisher.diff(&actor, &app, &wanted).await?))
+    }
+}

@@ -1,0 +1,64 @@
+//! Operations of maintenance: pauses, deletions, withdrawals.
+
+use devanture_config::api::{PauseRequest, WithdrawRequest};
+use devanture_config::problem::{Code, Problem};
+use http::StatusCode;
+
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+
+/// Default number of withdrawn paths on a page.
+const PAGE: usize = 1_000;
+
+impl Admin {
+    pub(super) async fn pause(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
+        let wanted: PauseRequest = self.json_or_default(request).await?;
+        let report = self.publisher.environments().pause(&actor, &app, &environment, wanted).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn resume(&self, call: Call) -> Answer {
+        let Call { actor, path, .. } = call;
+        let (app, environment) = path.place()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().resume(&actor, &app, &environment).await?))
+    }
+
+    pub(super) async fn delete_version(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let version = path.id();
+        let report = match body::flag(request.uri(), "purge")? {
+            true => self.publisher.retention().purge_version(&actor, &app, version).await?,
+            false => self.publisher.retention().delete_version(&actor, &app, version).await?,
+        };
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn withdraw(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let wanted: WithdrawRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().withdraw(&actor, &app, &wanted).await?))
+    }
+
+    pub(super) async fn restore(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let Some(path) = body::parameter(request.uri(), "path") else {
+            let problem = Problem::new(Code::BadRequest, "The query does not say which `path` is to answer again.");
+            return Err(problem.hint("add it, as in `?path=/files/prices.pdf`").into());
+        };
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().restore(&actor, &app, &path).await?))
+    }
+
+    pub(super) async fn withdrawn(&self, call: Call) -> Answer {
+        let Call { path, request, .. } = call;
+        let app = path.app()?;
+        // What was withdrawn is gone on the hostnames of every environment.
+        let page = body::page(request.uri(), "after", PAGE)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().withdrawn(&app, &page).await?))
+    }
+}

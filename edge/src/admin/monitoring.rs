@@ -1,0 +1,76 @@
+//! Operations for monitoring: health, metrics, and the description of the API.
+
+use std::net::IpAddr;
+
+use http::{Request, Response, StatusCode};
+
+use super::body::RequestBody;
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{Body, answer};
+use crate::live::DamagedPlace;
+
+/// The description of the API, served as it stands here.
+const OPENAPI: &str = include_str!("openapi.yaml");
+
+/// Environments with a damaged version that readiness names.
+const DAMAGED_PLACES_MAX: usize = 100;
+
+/// The prefix of a line of readiness about lost secrets.
+pub(crate) const SECRETS_LINE: &str = "secrets: ";
+
+/// A line of readiness about a damaged version.
+fn damage_line(damaged: &DamagedPlace) -> String {
+    let DamagedPlace { app, environment, version, files, error } = damaged;
+    let what = match (error, files.first()) {
+        (Some(_), Some(rules)) => format!("cannot be loaded: its rule file {rules} is damaged or missing"),
+        (Some(_), None) => "cannot be loaded".to_owned(),
+        (None, _) => format!("lacks {} of its files, which are damaged or missing", files.len()),
+    };
+    match version {
+        Some(version) => format!("damaged: version {} of {app} in {environment} {what}\n", version.short()),
+        None => format!("damaged: what is live of {app} in {environment} {what}\n"),
+    }
+}
+
+impl Admin {
+    pub(super) async fn live(&self, _: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
+        Ok(answer::text(StatusCode::OK, "live\n"))
+    }
+
+    pub(super) async fn ready(&self, _: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
+        Ok(self.readiness())
+    }
+
+    pub(super) async fn description(&self, _: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
+        Ok(answer::typed(StatusCode::OK, "application/yaml", OPENAPI.into()))
+    }
+
+    /// The metrics of the whole edge.
+    pub(super) async fn all_metrics(&self, _: Call) -> Answer {
+        let publisher = &self.publisher;
+        let of_publisher = [
+            publisher.memory_metrics(),
+            publisher.environments().upstream_metrics(),
+            publisher.environments().instance_metrics(),
+            publisher.environments().secret_metrics(),
+        ];
+        let text = self.metrics.render() + &of_publisher.concat();
+        Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()))
+    }
+
+    fn readiness(&self) -> Response<Body> {
+        if !self.health.is_ready() {
+            return answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n");
+        }
+        // Another edge could not serve more than this one does.
+        let mut text = match self.health.is_short_of_disk() {
+            true => "ready, but the disk is almost full: new files are refused\n".to_owned(),
+            false => "ready\n".to_owned(),
+        };
+        text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
+        let lost = self.publisher.environments().lost_secrets();
+        text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
+        answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
+    }
+}

@@ -1,0 +1,248 @@
+//! The operations of the API, one row each: method, path, its id in the description, the right that it needs, the
+//! parameters of its query, and its handler.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use devanture_config::api::Scope::{Admin as ToAdmin, Promote, Push, Read};
+use devanture_config::problem::{Code, Problem};
+use http::{Method, Request};
+
+use super::body::RequestBody;
+use super::call::{Answer, Call, PathParameters, Right};
+use super::state::Admin;
+use crate::ledger::Error;
+use Right::{Alias, App, Checked, Environment, EveryApp, EveryEnvironment};
+
+/// A handler in progress.
+type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// The code of an operation.
+#[derive(Clone, Copy)]
+pub(super) enum Handler {
+    /// For everybody: it needs no token, and what it is sent says who it is where that matters.
+    Open(for<'a> fn(&'a Admin, Request<RequestBody>, Option<IpAddr>) -> Running<'a>),
+    /// For actors with this right.
+    Authorized(Right, for<'a> fn(&'a Admin, Call) -> Running<'a>),
+}
+
+/// What a deletion of its app or environment means to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterDeletion {
+    /// It is refused with `deleted`.
+    Refused,
+    /// It is refused only if the app was deleted.
+    RefusedByApp,
+    /// It checks for itself: what was deleted can still be listed, restored or purged.
+    Own,
+}
+
+/// One operation of the API.
+pub struct Operation {
+    /// Its method; HEAD is answered wherever GET is.
+    pub method: Method,
+    /// Its path, with `{name}` for a parameter, as in the description.
+    pub path: &'static str,
+    /// Its `operationId` in the description.
+    pub id: &'static str,
+    /// The parameters that its query may have.
+    pub query: &'static [&'static str],
+    pub(super) after_deletion: AfterDeletion,
+    pub(super) handler: Handler,
+}
+
+impl Operation {
+    /// The scope that it needs, and where, in a few words.
+    #[must_use]
+    pub fn needs(&self) -> String {
+        match self.handler {
+            Handler::Open(_) => "none".to_owned(),
+            Handler::Authorized(right, _) => right.to_string(),
+        }
+    }
+}
+
+macro_rules! handler {
+    ([open] $run:ident) => {
+        Handler::Open(|admin, request, from| Box::pin(admin.$run(request, from)))
+    };
+    ([$($right:tt)+] $run:ident) => {
+        Handler::Authorized($($right)+, |admin, call| Box::pin(admin.$run(call)))
+    };
+}
+
+macro_rules! after_deletion {
+    () => {
+        AfterDeletion::Refused
+    };
+    ($deleted:ident) => {
+        AfterDeletion::$deleted
+    };
+}
+
+macro_rules! operations {
+    ($($method:ident $path:literal $id:literal $right:tt => $run:ident [$($query:literal),*] $($deleted:ident)?;)+) => {
+        /// Every operation of the API.
+        pub static OPERATIONS: &[Operation] = &[$(Operation {
+            method: Method::$method,
+            path: $path,
+            id: $id,
+            query: &[$($query),*],
+            after_deletion: after_deletion!($($deleted)?),
+            handler: handler!($right $run),
+        }),+];
+    };
+}
+
+operations! {
+    GET "/health/live" "live" [open] => live [];
+    GET "/health/ready" "ready" [open] => ready [];
+    GET "/v1/openapi.yaml" "description" [open] => description [];
+    POST "/v1/login" "login" [open] => login [];
+    POST "/v1/refresh" "refresh" [open] => refresh [];
+    POST "/v1/logout" "logout" [open] => logout [];
+
+    GET "/metrics" "metrics" [EveryApp(Read)] => all_metrics [];
+    POST "/v1/gc" "collect" [EveryApp(ToAdmin)] => collect ["dry_run", "force", "purge"];
+    GET "/v1/audit" "audit" [Checked("admin")] => audit_log ["app", "limit", "before"];
+    GET "/v1/tokens" "tokens" [Checked("admin")] => tokens ["app", "limit", "after"];
+    POST "/v1/tokens" "createToken" [Checked("admin")] => create_token [];
+    DELETE "/v1/tokens/{id}" "revokeToken" [Checked("admin, or the token itself")] => revoke_token [];
+    GET "/v1/accounts" "accounts" [EveryApp(ToAdmin)] => accounts [];
+    POST "/v1/accounts" "createAccount" [EveryApp(ToAdmin)] => create_account [];
+    DELETE "/v1/accounts/{account}" "deleteAccount" [EveryApp(ToAdmin)] => delete_account [];
+    PUT "/v1/accounts/{account}/password" "setPassword" [EveryApp(ToAdmin)] => set_password [];
+
+    DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)] => delete_app ["dry_run", "purge"] Own;
+    GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] Own;
+    POST "/v1/apps/{app}/undelete" "undelete" [Checked("admin, every environment; push, for a version")]
+        => undelete [] Own;
+    PUT "/v1/apps/{app}/blobs/{digest}" "putBlob" [App(Push)] => put_blob ["deploy"];
+    GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
+    POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];
+    GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
+    DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)] => delete_version ["purge"];
+    GET "/v1/apps/{app}/withdrawn" "withdrawn" [EveryEnvironment(Read)] => withdrawn ["limit", "after"];
+    POST "/v1/apps/{app}/withdrawn" "withdraw" [EveryEnvironment(Push)] => withdraw [];
+    DELETE "/v1/apps/{app}/withdrawn" "restore" [EveryEnvironment(Push)] => restore ["path"];
+    GET "/v1/apps/{app}/aliases" "aliases" [App(Read)] => aliases ["limit", "after"];
+    GET "/v1/apps/{app}/aliases/{name}" "alias" [Alias(Read)] => alias [];
+    PUT "/v1/apps/{app}/aliases/{name}" "setAlias" [Alias(Push)] => set_alias [];
+    DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)] => delete_alias [];
+
+    GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status [];
+    DELETE "/v1/apps/{app}/environments/{env}" "deleteEnvironment" [EveryEnvironment(ToAdmin)]
+        => delete_environment ["dry_run", "purge"] Own;
+    POST "/v1/apps/{app}/environments/{env}/deploys" "deploy" [Environment(Push)]
+        => deploy [
+            "no_switch", "no_smoke", "watch_s", "force", "if_live", "alias", "alias_expires", "allow_warnings",
+            "allow_refingerprint", "message", "commit", "branch", "ci", "url"
+        ];
+    GET "/v1/apps/{app}/environments/{env}/history" "history" [Environment(Read)]
+        => history ["limit", "before"] RefusedByApp;
+    GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
+        => logs ["tail", "lines", "source", "status", "path", "version", "method"];
+    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch [];
+    POST "/v1/apps/{app}/environments/{env}/rollback" "rollback" [Environment(Push)] => rollback [];
+    POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)] => promote [];
+    GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
+    PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock [];
+    DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock [];
+    POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause [];
+    POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume [];
+    GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];
+    PATCH "/v1/apps/{app}/environments/{env}/settings" "changeSettings" [Environment(Promote)]
+        => change_settings ["dry_run"];
+    GET "/v1/apps/{app}/environments/{env}/hostnames" "hostnames" [Environment(Read)]
+        => hostnames ["limit", "after"];
+    PUT "/v1/apps/{app}/environments/{env}/hostnames/{host}" "addHostname" [Environment(Push)]
+        => add_hostname ["dry_run"];
+    DELETE "/v1/apps/{app}/environments/{env}/hostnames/{host}" "removeHostname" [Environment(Push)]
+        => remove_hostname ["dry_run"];
+    GET "/v1/apps/{app}/environments/{env}/upstreams" "upstreams" [Environment(Read)] => upstreams [];
+    PUT "/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}" "setMember" [Environment(Push)]
+        => set_member ["dry_run"];
+    DELETE "/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}" "removeMember" [Environment(Push)]
+        => remove_member ["dry_run"];
+    GET "/v1/apps/{app}/environments/{env}/instances" "instances" [Environment(Read)] => instances [];
+    PATCH "/v1/apps/{app}/environments/{env}/instances" "scale" [Environment(Push)] => scale ["dry_run"];
+    POST "/v1/apps/{app}/environments/{env}/instances/restart" "restart" [Environment(Push)]
+        => restart ["dry_run"];
+}
+
+/// What a method and a path lead to.
+pub(super) enum Found {
+    Operation(&'static Operation, PathParameters),
+    /// The path takes these methods alone; whether one of them needs a token.
+    OtherMethods {
+        allowed: Vec<&'static Method>,
+        is_open: bool,
+    },
+    Nothing,
+}
+
+/// Finds the operation of a request.
+pub(super) fn find(method: &Method, path: &str) -> Found {
+    // What can be got can be asked about (RFC 9110 §9.1); the caller leaves the content out.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let mut others: Vec<&'static Operation> = Vec::new();
+    for operation in OPERATIONS {
+        let Some(parameters) = PathParameters::of(operation.path, path) else { continue };
+        if operation.method == method {
+            return Found::Operation(operation, parameters);
+        }
+        others.push(operation);
+    }
+    if others.is_empty() {
+        return Found::Nothing;
+    }
+    let is_open = others.iter().all(|operation| matches!(operation.handler, Handler::Open(_)));
+    Found::OtherMethods { allowed: others.into_iter().map(|operation| &operation.method).collect(), is_open }
+}
+
+/// The problem of an address that is none.
+pub(super) fn no_such_address() -> Error {
+    Problem::new(Code::NotFound, "The API has no such address.").hint("/v1/openapi.yaml describes it").into()
+}
+
+/// The value of `Allow` for these methods (RFC 9110 §10.2.1).
+pub(super) fn allow(methods: &[&Method]) -> String {
+    let names = methods.iter().flat_map(|method| match **method {
+        Method::GET => vec!["GET", "HEAD"],
+        _ => vec![method.as_str()],
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(method: &str, path: &str) -> String {
+        match find(&method.parse().unwrap(), path) {
+            Found::Operation(operation, _) => operation.id.to_owned(),
+            Found::OtherMethods { allowed, .. } => allow(&allowed),
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_method_and_a_path_lead_to_one_operation() {
+        let place = "/v1/apps/shop/environments/prod";
+        for (method, path, expected) in [
+            ("POST", format!("{place}/switch"), "switch"),
+            ("HEAD", format!("{place}/history"), "history"),
+            ("GET", "/metrics".to_owned(), "metrics"),
+            ("GET", format!("{place}/switch"), "POST"),
+            ("POST", format!("{place}/lock"), "GET, HEAD, PUT, DELETE"),
+            ("GET", format!("{place}/upstreams/api/members/xyz"), "PUT, DELETE"),
+            ("POST", format!("{place}/switch/"), "nothing"),
+            ("POST", format!("{place}/x"), "nothing"),
+            ("POST", "/".to_owned(), "nothing"),
+            ("POST", "/v1".to_owned(), "nothing"),
+            ("POST", "/v2/apps".to_owned(), "nothing"),
+        ] {
+            assert_eq!(outcome(method, &path), expected, "{method} {path}");
+        }
+    }
+}

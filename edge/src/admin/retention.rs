@@ -1,0 +1,68 @@
+//! Operations of retention: collections, deletions of apps and environments, and having them back.
+
+use devanture_config::api::{Scope, UndeleteRequest};
+use http::StatusCode;
+
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+use crate::retention::CollectOptions;
+
+impl Admin {
+    pub(super) async fn collect(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let options = CollectOptions {
+            dry_run: body::dry_run(request.uri())?,
+            force: body::flag(request.uri(), "force")?,
+            purge: body::flag(request.uri(), "purge")?,
+        };
+        if !options.dry_run {
+            tracing::info!(
+                who = actor.name,
+                force = options.force,
+                purge = options.purge,
+                "a collection was asked for"
+            );
+        }
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().collect(options).await?))
+    }
+
+    pub(super) async fn delete_app(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let dry_run = body::dry_run(request.uri())?;
+        let report = match body::flag(request.uri(), "purge")? {
+            true => self.publisher.retention().purge_place(&actor, &app, None, dry_run).await?,
+            false => self.publisher.retention().delete_app(&actor, &app, dry_run).await?,
+        };
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn delete_environment(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
+        let dry_run = body::dry_run(request.uri())?;
+        let report = match body::flag(request.uri(), "purge")? {
+            true => self.publisher.retention().purge_place(&actor, &app, Some(&environment), dry_run).await?,
+            false => self.publisher.retention().delete_environment(&actor, &app, &environment, dry_run).await?,
+        };
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn deleted(&self, call: Call) -> Answer {
+        let Call { actor, path, .. } = call;
+        let app = path.app()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().deleted_things(&actor, &app).await?))
+    }
+
+    pub(super) async fn undelete(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        actor.may_everywhere(Scope::Push, &app)?;
+        let wanted: UndeleteRequest = self.json_or_default(request).await?;
+        // An actor who may delete it may restore it.
+        let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
+        actor.may_everywhere(needed, &app)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().undelete(&actor, &app, &wanted).await?))
+    }
+}

@@ -1,0 +1,59 @@
+//! The state that the operations work on, and the health of the edge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::access::Credentials;
+use crate::blobs::FreeSpace;
+use crate::publish::Publisher;
+use crate::telemetry::Exposition;
+
+/// Whether the edge can serve, and whether it is about to end.
+#[derive(Debug, Default)]
+pub struct Health {
+    ready: AtomicBool,
+    /// The disk of the data folder; `None` where nobody looks at it.
+    disk: Option<Arc<FreeSpace>>,
+}
+
+impl Health {
+    /// The API of an edge with its data on a disk.
+    #[must_use]
+    pub fn on(disk: Arc<FreeSpace>) -> Self {
+        Self { ready: AtomicBool::default(), disk: Some(disk) }
+    }
+
+    /// Says whether new requests should come here.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_short_of_disk(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.is_short())
+    }
+}
+
+/// The API.
+pub struct Admin {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) metrics: Exposition,
+    pub(super) health: Arc<Health>,
+}
+
+impl Admin {
+    /// Puts the API together.
+    #[must_use]
+    pub fn new(
+        publisher: Arc<Publisher>,
+        credentials: Arc<Credentials>,
+        metrics: Exposition,
+        health: Arc<Health>,
+    ) -> Self {
+        Self { publisher, credentials, metrics, health }
+    }
+}
