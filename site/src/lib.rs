@@ -6,8 +6,8 @@
 //! variant, [`conditional`] decides whether the client has it already, and [`range`] which part of it is wanted. What a
 //! file's name says is in [`media`] and [`fingerprint`], what its bytes say about their encoding in [`charset`]; these
 //! three run when a version is loaded. Time comes in as seconds since the epoch. What the site itself says about its
-//! paths, beyond its files, is in [`rules`]. [`answers`] is the same order of questions for the command line, which has
-//! no stored version.
+//! paths, beyond its files, is in [`rules`]. [`decide`](mod@decide) is the order of these questions, for both programs;
+//! [`answers`] explains it to the command line, which has no loaded version.
 //!
 //! Values of header fields come in as bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a
 //! malformed part must not hide a well-formed one beside it. A field that came in several lines is put together by
@@ -18,6 +18,7 @@ pub mod cache;
 pub mod charset;
 pub mod conditional;
 pub mod date;
+pub mod decide;
 pub mod dictionary;
 pub mod fast_paths;
 pub mod fields;

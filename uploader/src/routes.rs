@@ -7,7 +7,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{HostRule, Origin, Route, RouteTimes, SERVER_UPSTREAM};
 use devanture_site::answers::{
-    BackendTo, Decided, End, Explanation, HOST, Note, OwnPath, Refused, Request, Shadowed, Site, Stands,
+    BackendTo, Decided, End, Explanation, HOST, ManifestSite, Note, OwnPath, Refused, Request, Shadowed, Stands,
 };
 use devanture_site::navigation::names_an_asset;
 use devanture_site::rules::headers::{Change, is_field_name, is_field_value};
@@ -49,7 +49,7 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
         let files = RuleFiles::read(&scan)?;
         let (rules, findings) = files.rules_in(&manifest, &project, &place);
-        let site = Site::new(&manifest, place.as_str(), rules, files.restricted(&manifest).as_ref());
+        let site = ManifestSite::new(&manifest, place.as_str(), rules, files.restricted(&manifest).as_ref());
         let explained = project.site.explain(Some(&place), guessed);
         let lines = explained.into_iter().filter_map(|one| match one.origin {
             Origin::File(at) => Some((one.key, at)),
@@ -142,7 +142,7 @@ type Told = (Value, Vec<String>);
 
 /// Tells about a site.
 struct Teller<'t> {
-    site: &'t Site<'t>,
+    site: &'t ManifestSite<'t>,
     /// Where the values of `devanture.toml` stand, by their keys.
     lines: HashMap<String, At>,
     www: &'t Path,

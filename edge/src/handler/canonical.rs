@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use devanture_site::target;
+use devanture_site::decide::canonical_location;
 use http::StatusCode;
-use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::decision::{Decision, Head, SmallAnswer};
 use crate::live::{Current, HostEntry, Live};
@@ -23,16 +22,6 @@ pub(super) fn redirect(
 }
 
 fn redirect_to(canonical: &str, head: &Head<'_>, live: &Live) -> Option<SmallAnswer> {
-    // A tunnel has no path, nor has the `*` of OPTIONS (RFC 9112 §3.2.3, §3.2.4).
-    if !head.path.starts_with('/') {
-        return None;
-    }
-    let mut location = live.domains().url(canonical);
-    // A `Location` is ASCII (RFC 3986 §2); what else was sent is kept in its encoded form.
-    location.push_str(&target::for_location(head.path));
-    if let Some(query) = head.query {
-        location.push('?');
-        location.extend(utf8_percent_encode(query, CONTROLS));
-    }
+    let location = canonical_location(live.domains().url(canonical), head.path, head.query)?;
     Some(SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location))
 }

@@ -1,17 +1,20 @@
 //! Pages of another origin that use an environment's backends, such as a front that its own server for development
 //! serves: the protocol of the Fetch Standard (section 3.2), for the origins that `cors` names and for nobody else.
 
+use std::sync::Arc;
+
 use devanture_site::cache;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, HeaderName, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::decision::{Decision, Head, SmallAnswer};
 use super::header_rules::HeaderRules;
 use crate::engine::Fields;
+use crate::live::Current;
 use crate::version::Version;
 
 /// For how long a browser need not ask again, in seconds: no longer than somebody waits who has changed the list.
@@ -33,12 +36,8 @@ pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValu
     version.cors.iter().find(|named| named.as_bytes() == origin).cloned()
 }
 
-/// Answers a preflight in the place of the backend that it would go to; `None` if something else was decided.
-pub(super) fn preflight(head: &Head<'_>, decision: &Decision) -> Option<Decision> {
-    let Decision::Proxy { current, custom_host, .. } = decision else { return None };
-    if *head.method != Method::OPTIONS {
-        return None;
-    }
+/// Answers a preflight in the place of the backend that it would go to.
+pub(super) fn preflight(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<Decision> {
     let method = HeaderValue::from_bytes(head.fields.get(&ACCESS_CONTROL_REQUEST_METHOD)?).ok()?;
     let origin = origin(head.fields, &current.version)?;
     let mut headers = HeaderMap::with_capacity(8);
@@ -55,7 +54,7 @@ pub(super) fn preflight(head: &Head<'_>, decision: &Decision) -> Option<Decision
     headers.insert(VARY, HeaderValue::from_static(PREFLIGHT_VARY));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
-    let (current, custom_host) = (Some(current.clone()), *custom_host);
+    let current = Some(Arc::clone(current));
     Some(SmallAnswer { status, headers, body, current, ruled, custom_host }.into())
 }
 

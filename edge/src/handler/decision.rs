@@ -5,6 +5,7 @@ use std::sync::Arc;
 use devanture_config::api::Pause;
 use devanture_config::site_toml::HostRule;
 use devanture_site::cache::{self, Kept};
+use devanture_site::decide::Backend;
 use devanture_site::method;
 use devanture_site::range::Span;
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
@@ -85,20 +86,11 @@ impl Decision {
 /// The backends of a request.
 pub struct ProxyTo {
     /// Whose they are.
-    pub number: RouteId,
+    pub number: Backend,
     /// The target, where a rule changes that of the request.
     pub path_and_query: Option<String>,
     /// The `Host` that the rewrite says, if it says one.
     pub host: Option<HostRule>,
-}
-
-/// A way to backends, by its number in the version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RouteId {
-    /// The upstream of a route.
-    Route(usize),
-    /// The pool that a rewrite names.
-    Upstream(usize),
 }
 
 /// A file, by reference.
@@ -221,13 +213,4 @@ pub(super) fn options(current: &Arc<Current>, custom_host: bool) -> Decision {
     let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
     let current = Some(Arc::clone(current));
     SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
-}
-
-/// A path with the request's query after it.
-pub(super) fn with_query(mut path: String, query: Option<&str>) -> String {
-    if let Some(query) = query {
-        path.push('?');
-        path.push_str(query);
-    }
-    path
 }

@@ -2,14 +2,17 @@
 
 use devanture_config::Sha256;
 use devanture_site::cache::Kept;
+use devanture_site::decide::access_to_file;
 use devanture_site::dictionary::{self, LinkFetch, Origin};
 use devanture_site::negotiate::{Acceptable, Coding};
+use devanture_site::rules::Access;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE, REFERER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use metrics::counter;
 
 use super::decision::Decision;
 use super::header_rules::HeaderRules;
+use super::live_site::LiveSite;
 use super::refused::Refused;
 use super::site_request::{CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE, SiteRequest};
 use crate::engine::Names;
@@ -175,16 +178,13 @@ impl SiteRequest<'_, '_> {
 
     /// The dictionary that the pages share. Once a path of the version was withdrawn it is gone: it may hold some of
     /// it.
-    pub(super) fn pages_dictionary(&self, sha256: Sha256) -> Decision {
-        if let Some(decision) = self.by_method() {
-            return decision;
-        }
+    pub(super) fn pages_dictionary(&self, site: &LiveSite<'_>, sha256: Sha256) -> Decision {
         let version = &self.current.version;
-        match version.pages {
-            Some((known, number)) if known == sha256 && !self.current.withdrawn.touches(version) => {
-                self.file(None, number, Kept::File)
-            }
-            _ => self.refuse(Refused::NotFound),
+        let known = version.pages.filter(|(known, _)| *known == sha256 && !self.current.withdrawn.touches(version));
+        let Some((_, number)) = known else { return self.refuse(Refused::NotFound) };
+        match access_to_file(site, self.head, self.path, number) {
+            Access::Refused => self.refuse(Refused::Unauthorised),
+            access => self.file(None, number, Kept::File, access),
         }
     }
 }

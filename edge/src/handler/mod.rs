@@ -15,6 +15,7 @@ mod dictionary;
 mod engine_service;
 mod error_page;
 mod header_rules;
+mod live_site;
 mod pause;
 mod refused;
 mod request_metrics;
@@ -28,7 +29,7 @@ mod well_known;
 
 pub use body::Body;
 pub use decide::decide;
-pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, RouteId, SmallAnswer};
+pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer};
 pub use engine_service::{Counted, EngineService};
 pub use header_rules::HeaderRules;
 pub use refused::Refused;
@@ -46,6 +47,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use devanture_config::net::AddressBlock;
 use devanture_site::cache::Kept;
+use devanture_site::decide::with_query;
 use devanture_site::target;
 use http::header::{AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
@@ -369,7 +371,7 @@ pub fn to_https(
     let Some(host) = found else { return respond::refused(Refused::UnknownHost) };
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
     let path = Some(request.uri().path()).filter(|path| path.starts_with('/')).unwrap_or("/");
-    let path = decision::with_query(target::for_location(path), request.uri().query());
+    let path = with_query(target::for_location(path), request.uri().query());
     let location = match https_port {
         443 => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),

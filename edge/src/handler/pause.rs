@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::api::Pause;
 use devanture_config::site_toml::RoutePath;
-use devanture_site::answers::OwnPath;
+use devanture_site::decide::OwnPath;
 use devanture_site::resolve;
 use devanture_site::target::{self, Target};
 use http::header::{CONTENT_SECURITY_POLICY, RETRY_AFTER};

@@ -1,5 +1,6 @@
 //! Why the edge itself answers with an error: the one table from reason to status and sentence.
 
+use devanture_site::decide;
 use devanture_site::target::TargetError;
 
 use crate::live::LoadError;
@@ -123,6 +124,18 @@ impl From<TargetError> for Refused {
             | TargetError::Encoding
             | TargetError::NotAPath
             | TargetError::Utf8 => Self::BadTarget,
+        }
+    }
+}
+
+impl From<decide::Refused> for Refused {
+    fn from(refused: decide::Refused) -> Self {
+        match refused {
+            decide::Refused::BadRewrite => Self::BadTarget,
+            decide::Refused::BadTarget(error) => error.into(),
+            decide::Refused::MethodNotAllowed => Self::MethodNotAllowed,
+            decide::Refused::MethodUnknown => Self::MethodUnknown,
+            decide::Refused::Unauthorised => Self::Unauthorised,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::decision::RouteId;
+use devanture_site::decide::Backend;
+
 use crate::live::Current;
 use crate::proxy::{CompiledRoute, Registry};
 
@@ -22,7 +23,7 @@ pub struct RouteTable {
 
 /// A loaded version, the revision of the settings that its own backend runs with, and the number of the way. The
 /// revision counts for that backend alone: a request sees one version, and one set of its settings (law 1).
-type Key = (u64, u64, RouteId);
+type Key = (u64, u64, Backend);
 
 struct Made {
     way: Rc<CompiledRoute>,
@@ -37,7 +38,7 @@ impl RouteTable {
     }
 
     /// The way of that number, if the version has one.
-    pub(super) fn way(&self, current: &Current, number: RouteId) -> Option<Rc<CompiledRoute>> {
+    pub(super) fn way(&self, current: &Current, number: Backend) -> Option<Rc<CompiledRoute>> {
         let version = &current.version;
         let settings = if version.managed.is_some() { current.settings.load().revision } else { 0 };
         let key = (version.serial, settings, number);
@@ -46,11 +47,11 @@ impl RouteTable {
             return Some(Rc::clone(&made.way));
         }
         let way = match number {
-            RouteId::Route(number) => {
+            Backend::Route(number) => {
                 let route = version.routes.get(number)?;
                 CompiledRoute::new(&route.said, self.registry.pool_of(version, route.upstream, settings)?)
             }
-            RouteId::Upstream(number) => {
+            Backend::Upstream(number) => {
                 // It may take as long as a route that leads to the same place.
                 let route = version.routes.iter().find(|route| route.upstream == number);
                 CompiledRoute::plain(self.registry.pool_of(version, number, settings)?, route.map(|route| &route.said))

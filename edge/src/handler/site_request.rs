@@ -1,27 +1,24 @@
-//! A request for something of a version that is no route's: access, then rules, then files, then what the site says of
-//! misses.
+//! A request for something of a version, once it is decided which file, backend or address answers: the representation,
+//! preconditions and ranges of a file, and the fields that rules change.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use devanture_config::site_toml::NotFound;
 use devanture_site::cache::Kept;
 use devanture_site::conditional::{self, Outcome, Preconditions, Validators};
-use devanture_site::method::Method;
-use devanture_site::negotiate::Coding;
+use devanture_site::decide::Backend;
+use devanture_site::negotiate::{self, Coding};
 use devanture_site::range::{self, RangeOutcome};
-use devanture_site::resolve::{self, Resolution};
-use devanture_site::rules::{Access, CompiledRules, Varies};
-use devanture_site::{navigation, negotiate, target};
-use http::header::{ACCEPT, AUTHORIZATION, HeaderName};
+use devanture_site::rules::{Access, Varies};
+use http::header::HeaderName;
 use http::{Method as HttpMethod, StatusCode};
 
-use super::decision::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
+use super::decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::engine::{Name, Names};
-use crate::live::{Current, Place};
-use crate::version::{Representation, ServedFile, Setting, Version};
+use crate::live::Current;
+use crate::version::{Representation, ServedFile, Version};
 
 static ACCEPT_ENCODING: Name = Name::of("accept-encoding");
 static IF_MATCH: Name = Name::of("if-match");
@@ -41,70 +38,13 @@ pub(super) struct SiteRequest<'a, 'r> {
     pub(super) head: &'a Head<'r>,
     pub(super) current: &'a Arc<Current>,
     pub(super) custom_host: bool,
-    pub(super) place: Option<&'a Place>,
     /// The path in its normal form, decoded.
     pub(super) path: &'a str,
-    /// The file that it leads to, where that is known.
-    pub(super) straight: Option<u32>,
     /// Dependencies of rules, whether or not they applied.
     pub(super) varies: Varies,
 }
 
-impl<'a, 'r> SiteRequest<'a, 'r> {
-    /// Asks for `path`, of which nothing more is known.
-    pub(super) fn new(
-        head: &'a Head<'r>,
-        current: &'a Arc<Current>,
-        place: Option<&'a Place>,
-        custom_host: bool,
-        path: &'a str,
-    ) -> Self {
-        Self { head, current, custom_host, place, path, straight: None, varies: Varies::default() }
-    }
-}
-
 impl SiteRequest<'_, '_> {
-    /// Decides: who may see it, what the rules say, which file it is.
-    pub(super) fn decide(mut self) -> Decision {
-        if self.access(self.path) == Access::Refused {
-            return self.refuse(Refused::Unauthorised);
-        }
-        if self.current.withdrawn.hides(&self.current.version, self.path) {
-            return self.by_method().unwrap_or_else(|| self.withdrawn());
-        }
-        if let Some(decision) = self.by_rule() {
-            return decision;
-        }
-        if let Some(decision) = self.by_method() {
-            return decision;
-        }
-        let version = &self.current.version;
-        let resolve = || resolve::resolve(&version.index, version.html_handling, self.path);
-        match self.straight.map_or_else(resolve, Resolution::File) {
-            Resolution::File(number) => self.file(None, number, Kept::File),
-            Resolution::Redirect(to) => {
-                let location = with_query(target::encode_path(&to), self.head.query);
-                self.redirect(StatusCode::TEMPORARY_REDIRECT, &location)
-            }
-            Resolution::Missing => self.missing(self.path),
-        }
-    }
-
-    /// The answer to a method that files do not have.
-    #[inline]
-    pub(super) fn by_method(&self) -> Option<Decision> {
-        if *self.head.method == HttpMethod::GET { None } else { self.by_other_method() }
-    }
-
-    fn by_other_method(&self) -> Option<Decision> {
-        match Method::of(self.head.method.as_str()) {
-            Method::Get | Method::Head => None,
-            Method::Options => Some(decision::options(self.current, self.custom_host)),
-            Method::NotAllowed => Some(self.refuse(Refused::MethodNotAllowed)),
-            Method::NotImplemented => Some(self.refuse(Refused::MethodUnknown)),
-        }
-    }
-
     /// A field as one value, however many lines it came in.
     #[inline]
     pub(super) fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
@@ -120,21 +60,22 @@ impl SiteRequest<'_, '_> {
         Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
     }
 
-    /// Sends the visitor to `location`.
-    pub(super) fn redirect(&self, status: StatusCode, location: &str) -> Decision {
-        let (current, ruled) = (Some(Arc::clone(self.current)), self.ruled_redirect());
-        let custom_host = self.custom_host;
+    /// Sends the visitor to `location`; rules may change the fields of that if it is the site's own doing.
+    pub(super) fn redirect(&self, status: u16, location: &str, is_by_site: bool) -> Decision {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
+        let ruled = if is_by_site { self.ruled_redirect() } else { HeaderRules::default() };
+        let (current, custom_host) = (Some(Arc::clone(self.current)), self.custom_host);
         SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) }.into()
     }
 
-    /// Whether the visitor may see what has this path.
-    #[inline]
-    pub(super) fn access(&self, path: &str) -> Access {
+    /// Sends the request to a backend; a rewrite of the number `rule` may say what that sees.
+    pub(super) fn proxy(&self, number: Backend, path_and_query: Option<String>, rule: Option<u32>) -> Decision {
         let rules = &self.current.version.rules;
-        if !rules.has_guards() {
-            return Access::Everybody;
-        }
-        rules.access(self.head.host, path, self.field(&AUTHORIZATION).as_deref())
+        let host = rule.and_then(|rule| rules.redirect_at(rule)?.host.clone());
+        // A route is the backend's, rules and all.
+        let ruled = rule.map_or_else(HeaderRules::default, |_| self.ruled_backend());
+        let to = ProxyTo { number, path_and_query, host };
+        Decision::Proxy { current: Arc::clone(self.current), to, ruled, custom_host: self.custom_host }
     }
 
     #[inline]
@@ -144,20 +85,11 @@ impl SiteRequest<'_, '_> {
         file.representations.get(number).map(|representation| (number, representation))
     }
 
-    /// A file that is there, in the version that is live or in `keeper`: negotiate, then preconditions, then ranges
-    /// (RFC 9110 §13.2.2).
-    pub(super) fn file(&self, keeper: Option<Arc<Version>>, number: u32, kept: Kept) -> Decision {
+    /// A file of the live version or of `keeper`: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
+    pub(super) fn file(&self, keeper: Option<Arc<Version>>, number: u32, kept: Kept, access: Access) -> Decision {
         let version = keeper.as_deref().unwrap_or(&self.current.version);
-        if self.current.withdrawn.hides_file(version, number) {
-            return self.not_found(self.path);
-        }
         let found = version.file(number).and_then(|file| Some((file, self.chosen(file)?)));
         let Some((file, (representation, chosen))) = found else { return self.refuse(Refused::Unavailable) };
-        // Several paths lead to one file, and some rule may keep only one of them from strangers.
-        let access = self.access_to(version, file);
-        if access == Access::Refused {
-            return self.refuse(Refused::Unauthorised);
-        }
         let ruled = self.ruled(access);
         let representation = self.by_dictionary(version, file, representation, &ruled);
         let plain = chosen;
@@ -210,55 +142,24 @@ impl SiteRequest<'_, '_> {
         matches!(self.part(representation), Ok((StatusCode::NOT_MODIFIED, _)))
     }
 
-    /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads
-    /// to the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version
-    /// kept it.
-    #[inline]
-    fn access_to(&self, version: &Version, file: &ServedFile) -> Access {
-        let live = &*self.current.version;
-        match live.rules.has_guards() || version.rules.has_guards() {
-            true => self.guarded_access_to(version, file),
-            false => Access::Everybody,
-        }
-    }
-
-    fn guarded_access_to(&self, version: &Version, file: &ServedFile) -> Access {
-        let live = &*self.current.version;
-        let kept = (!std::ptr::eq(live, version)).then_some(version);
-        let guarding = || std::iter::once(live).chain(kept).map(|version| &version.rules).filter(|r| r.has_guards());
-        let authorization = self.field(&AUTHORIZATION);
-        let mut paths = resolve::addresses(Coding::plain_path(&file.path).unwrap_or(&file.path));
-        paths.extend([self.path.to_owned(), format!("/{}", file.path)]);
-        let access = |rules: &CompiledRules, path| rules.access(self.head.host, path, authorization.as_deref());
-        let all = guarding().flat_map(|rules| paths.iter().map(move |path| access(rules, path)));
-        all.max().unwrap_or(Access::Everybody)
-    }
-
-    /// A page with a status of its own; it stands in for what was asked for.
-    pub(super) fn page(&self, number: u32, status: StatusCode) -> Decision {
-        let version = &self.current.version;
-        if self.current.withdrawn.hides_file(version, number) {
+    /// A page with a status of its own; it stands in for what was requested.
+    pub(super) fn page(&self, number: u32, status: u16, access: Access) -> Decision {
+        let chosen = self.current.version.file(number).and_then(|file| self.chosen(file));
+        let (Some((representation, _)), Ok(status)) = (chosen, StatusCode::from_u16(status)) else {
+            // A page that stands in with an error says what is wrong with the path.
             return self.refuse(Refused::NotFound);
-        }
-        let found = version.file(number).and_then(|file| Some((self.access_to(version, file), self.chosen(file)?)));
-        match found {
-            Some((Access::Refused, _)) => self.refuse(Refused::Unauthorised),
-            Some((access, (representation, _))) => Decision::File(FileAnswer {
-                keeper: None,
-                current: Arc::clone(self.current),
-                file: number,
-                representation,
-                status,
-                part: Part::Whole,
-                kept: Kept::StandIn,
-                ruled: self.ruled(access),
-                custom_host: self.custom_host,
-            }),
-            // A page that stands in with an error says what is wrong with the path; any other one is what was asked
-            // for.
-            None if status.is_success() => self.refuse(Refused::Unavailable),
-            None => self.refuse(Refused::NotFound),
-        }
+        };
+        Decision::File(FileAnswer {
+            keeper: None,
+            current: Arc::clone(self.current),
+            file: number,
+            representation,
+            status,
+            part: Part::Whole,
+            kept: Kept::StandIn,
+            ruled: self.ruled(access),
+            custom_host: self.custom_host,
+        })
     }
 
     fn preconditions(&self, validators: &Validators<'_>) -> Outcome {
@@ -293,67 +194,4 @@ impl SiteRequest<'_, '_> {
         }
         range::parse(range.as_deref(), size)
     }
-
-    /// A path that is no file: an asset of a version that was just replaced, else what the site says of misses.
-    pub(super) fn missing(&self, path: &str) -> Decision {
-        let version = &self.current.version;
-        if let Some(decision) = self.kept_asset(path) {
-            return decision;
-        }
-        match version.not_found {
-            NotFound::SinglePageApplication if self.may_have_shell() => match version.index.shell() {
-                Some(number) => self.file(None, number, Kept::StandIn),
-                None => self.refuse(Refused::NotFound),
-            },
-            _ => self.not_found(path),
-        }
-    }
-
-    /// The nearest page that says so, where the site has it say so.
-    pub(super) fn not_found(&self, path: &str) -> Decision {
-        let version = &self.current.version;
-        let page = match version.not_found {
-            NotFound::Page404 => resolve::not_found_page(&version.index, path),
-            NotFound::SinglePageApplication | NotFound::None => None,
-        };
-        match page {
-            Some(number) => self.page(number, StatusCode::NOT_FOUND),
-            None => self.refuse(Refused::NotFound),
-        }
-    }
-
-    /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
-    pub(super) fn kept_asset(&self, path: &str) -> Option<Decision> {
-        let (keeper, number) = kept_asset(self.place?, self.current, path)?;
-        metrics::counter!("devanture_kept_assets_total", "app" => keeper.app.to_string()).increment(1);
-        Some(self.file(Some(keeper), number, Kept::File))
-    }
-
-    /// A path that was withdrawn: only what was stored since may answer it, and neither a rule nor the page of an
-    /// application stands in.
-    fn withdrawn(&self) -> Decision {
-        self.kept_asset(self.path).unwrap_or_else(|| self.not_found(self.path))
-    }
-
-    /// Whether the page of an application may answer.
-    pub(super) fn may_have_shell(&self) -> bool {
-        let (mode, dest) = (self.field(&SEC_FETCH_MODE), self.field(&SEC_FETCH_DEST));
-        let accept = self.field(&ACCEPT);
-        navigation::may_have_shell(mode.as_deref(), dest.as_deref(), accept.as_deref(), self.path)
-    }
-}
-
-/// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
-fn kept_asset(place: &Place, current: &Current, path: &str) -> Option<(Arc<Version>, u32)> {
-    if place.setting == Setting::Preview {
-        return None;
-    }
-    let asset = |version: &Version| {
-        let number = version.index.exact(path)?;
-        let is_kept = version.file(number)?.fingerprinted && !current.withdrawn.hides_file(version, number);
-        is_kept.then_some(number)
-    };
-    let keeper = place.asset_fallback(&current.version, |version| asset(version).is_some())?;
-    let number = asset(&keeper)?;
-    Some((keeper, number))
 }

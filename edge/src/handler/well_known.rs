@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use devanture_site::answers::OwnPath;
 use devanture_site::cache;
 use devanture_site::conditional::{self, Comparison};
-use devanture_site::method::Method;
+use devanture_site::decide::OwnPath;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -16,10 +15,6 @@ use crate::live::Current;
 
 /// Answers what is asked for at one of them.
 pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
-    match Method::of(head.method.as_str()) {
-        Method::Get | Method::Head => {}
-        _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
-    }
     match own {
         OwnPath::Env => env(head, current, custom_host),
         OwnPath::Release => {

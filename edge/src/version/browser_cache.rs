@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
-use devanture_site::answers::OwnPath;
+use devanture_site::decide::OwnPath;
 use devanture_site::dictionary::Announced;
 use devanture_site::rules::Keeping;
 use devanture_site::{cache, fingerprint};

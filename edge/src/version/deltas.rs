@@ -9,7 +9,7 @@ use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
-use devanture_site::answers::OwnPath;
+use devanture_site::decide::OwnPath;
 use devanture_site::negotiate::Coding;
 use devanture_site::{dictionary, target};
 use http::HeaderValue;

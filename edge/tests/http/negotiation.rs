@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use devanture_config::manifest::FileEntry;
 use devanture_config::{Digest, Manifest};
-use devanture_site::answers::{End, Request, Site};
+use devanture_site::answers::{End, ManifestSite, Request};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{At, of_manifest};
 
@@ -43,7 +43,7 @@ impl Foreseen {
         let at = |_, _| At::whole("devanture.toml");
         let (rules, _) = of_manifest(&self.manifest, "prod", redirects, headers, 1000, "devanture.toml", &at);
         let restricted = RestrictedPaths::of(&self.manifest, redirects, headers, 1000);
-        let site = Site::new(&self.manifest, "prod", rules, restricted.as_ref());
+        let site = ManifestSite::new(&self.manifest, "prod", rules, restricted.as_ref());
         // `me:pass`
         let password = [("authorization".to_owned(), "Basic bWU6cGFzcw==".to_owned())];
         let url = site.address_of(&"x".parse().unwrap()).unwrap().join(path).unwrap();

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::OwnPath;
-use super::notes::Stage;
+use crate::decide::{OwnPath, Refused, Stage};
 use crate::fields;
-use crate::target::TargetError;
 
 /// A request, as far as its answer depends on it.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +21,8 @@ pub struct Request<'r> {
 }
 
 impl Request<'_> {
-    /// The values of one field, line by line.
-    pub(super) fn lines(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.headers.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
-    }
-
     pub(super) fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        fields::joined(self.lines(name).map(str::as_bytes))
+        fields::joined(self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_bytes()))
     }
 }
 
@@ -76,35 +69,6 @@ pub enum BackendTo {
     Route(usize),
     /// One of `[upstreams]`, by its origin.
     Origin(String),
-}
-
-/// Why a request is answered with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The path can be none.
-    BadTarget(TargetError),
-    /// A rule makes no path of it.
-    BadRewrite,
-    /// Files do not have this method.
-    MethodNotAllowed,
-    /// Nobody has this method, or none that is sent on.
-    MethodUnknown,
-    /// The site lets only some see this.
-    Unauthorised,
-}
-
-impl Refused {
-    /// The status.
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::BadTarget(TargetError::TooLong) => 414,
-            Self::BadTarget(_) | Self::BadRewrite => 400,
-            Self::MethodNotAllowed => 405,
-            Self::MethodUnknown => 501,
-            Self::Unauthorised => 401,
-        }
-    }
 }
 
 /// The decision, and the rule that led to it.

@@ -1,13 +1,17 @@
 //! Why a request is answered as it is, and which routes take what the bundle could answer.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
-use devanture_config::site_toml::{Declared, HostRule, NotFound, Route, RouteTo, Serving, Upstream, UpstreamUrl};
+use devanture_config::site_toml::{
+    Declared, HostRule, NotFound, Route, RouteTo, Serving, Upstream, UpstreamUrl, without_prefix,
+};
 
-use super::decide::{Asked, Who};
+use super::ManifestSite;
+use super::asked::{Asked, PATH_BYTES_MAX};
 use super::end::{BackendTo, Decided, End, Request};
-use super::notes::{Note, Notes, Stage};
-use super::{Site, normal};
+use super::notes::{Note, Notes};
+use crate::decide::{self, Backend, Outcome, Site as _, normal, with_query};
 use crate::resolve::{self, Resolution};
 use crate::rules::check::route_before;
 use crate::rules::{HeaderRule, Redirect};
@@ -34,53 +38,80 @@ pub struct Shadowed {
     pub rules: Vec<usize>,
 }
 
-impl Site<'_> {
+impl ManifestSite<'_> {
     /// Explains the answer to `request`.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
-        let mut notes = Notes::kept();
-        let asked = Asked { path: request.path, query: request.query, who: Who::Known(request) };
-        let mut decided = self.decide(&asked, &mut notes);
-        let fields = self.fields_of(request, &decided);
-        let mut notes = notes.in_order();
-        let is_backends = matches!(decided.end, End::Backend { .. });
-        let cors = self.origin(request).filter(|_| is_backends);
-        let is_preflight =
-            request.method == "OPTIONS" && request.lines("access-control-request-method").next().is_some();
-        if cors.is_some() && is_preflight {
-            decided.end = End::Preflight;
-            if let Some(last) = notes.last_mut() {
-                last.why.push_str(", and `cors` names the origin: the edge answers the preflight in its place");
+        let asked = Asked::known(request);
+        let mut notes = Notes::of(self, &asked);
+        let Outcome { end, path, .. } = match self.canonical_redirect(request) {
+            Some((location, canonical)) => {
+                notes.by_canonical_host(request.host, canonical);
+                decide::End::Redirect { status: 308, location, is_by_site: false }.into()
             }
-        }
-        Explanation { decided, notes, fields, cors }
-    }
-
-    /// The origin of a request, where it is one that `cors` names.
-    fn origin(&self, request: &Request<'_>) -> Option<String> {
-        let mut lines = request.lines("origin");
-        let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
-        self.serving.cors.iter().flatten().any(|named| named.as_str() == origin).then(|| origin.to_owned())
-    }
-
-    /// The rules that change the fields of an answer. A backend's answer and the edge's own have none of them.
-    fn fields_of(&self, request: &Request<'_>, decided: &Decided) -> Vec<usize> {
-        let is_of_site = match decided.end {
-            End::File { .. } | End::Nothing => true,
-            End::Redirect { .. } => {
-                let is_by_site = match decided.stage {
-                    Stage::Host | Stage::Routes => false,
-                    // That to the normal form is the edge's own.
-                    Stage::Spelling => decided.rule.is_some(),
-                    _ => true,
-                };
-                is_by_site && self.rules.redirects_have_fields
-            }
-            End::Backend { .. } | End::Methods | End::Own(_) | End::Preflight | End::Refused(_) => false,
+            None => decide::decide(self, &asked, &mut notes),
         };
-        let Some(path) = normal(request.path).filter(|_| is_of_site) else { return Vec::new() };
+        let fields = if self.has_fields(&end) { self.fields_of(request.host, &path) } else { Vec::new() };
+        let is_backends = matches!(end, decide::End::Backend { .. } | decide::End::Preflight);
+        let cors = request.field("origin").filter(|origin| is_backends && self.has_cors_origin(origin));
+        let cors = cors.map(|origin| String::from_utf8_lossy(&origin).into_owned());
+        let (stage, rule, notes) = notes.in_order();
+        let rule = rule.and_then(|rule| usize::try_from(rule).ok());
+        Explanation { decided: Decided { end: self.end_of(request, end), stage, rule }, notes, fields, cors }
+    }
+
+    /// Where a request for a hostname that is not the canonical one is sent, and that one.
+    fn canonical_redirect(&self, request: &Request<'_>) -> Option<(String, &str)> {
+        let canonical = self.canonical.as_deref().filter(|name| self.leads(request.host, name))?;
+        let location = decide::canonical_location(format!("https://{canonical}"), request.path, request.query)?;
+        Some((location, canonical))
+    }
+
+    /// The end as `routes` prints it: what a backend sees, and the names of things in the place of their numbers.
+    fn end_of(&self, request: &Request<'_>, end: decide::End<Infallible>) -> End {
+        match end {
+            decide::End::Asset { asset, .. } => match asset {},
+            decide::End::Backend { to, path_and_query } => {
+                let (path, query) = match &path_and_query {
+                    Some(target) => target.split_once('?').map_or((target.as_str(), None), |(p, q)| (p, Some(q))),
+                    None => (request.path, request.query),
+                };
+                let (to, path) = match to {
+                    Backend::Route(number) => {
+                        let route = self.routes.get(number).map(|(_, route)| route);
+                        (BackendTo::Route(number), route.map_or_else(|| path.to_owned(), |route| sent_on(route, path)))
+                    }
+                    Backend::Upstream(number) => {
+                        let origin = self.upstreams.get(number).cloned().unwrap_or_default();
+                        (BackendTo::Origin(origin), path.to_owned())
+                    }
+                };
+                End::Backend { to, path_and_query: with_query(path, query) }
+            }
+            decide::End::File { file, status, .. } => End::File { file, status },
+            decide::End::Methods => End::Methods,
+            decide::End::Nothing => End::Nothing,
+            decide::End::Own(own) => End::Own(own),
+            decide::End::Preflight => End::Preflight,
+            decide::End::Redirect { status, location, .. } => End::Redirect { status, location },
+            decide::End::Refused(refused) => End::Refused(refused),
+        }
+    }
+
+    /// Whether rules change the fields of an answer. A backend's answer and the edge's own have none of them.
+    fn has_fields(&self, end: &decide::End<Infallible>) -> bool {
+        match end {
+            decide::End::File { .. } | decide::End::Nothing => true,
+            // That to the normal form is the edge's own.
+            decide::End::Redirect { is_by_site, .. } => *is_by_site && self.rules.redirects_have_fields,
+            _ => false,
+        }
+    }
+
+    /// The rules that change the fields of the answer at `path`.
+    fn fields_of(&self, host: &str, path: &str) -> Vec<usize> {
         let rules = self.rules.headers.iter().enumerate();
-        rules.filter(|(_, rule)| rule.path.matches(request.host, &path).is_some()).map(|(number, _)| number).collect()
+        rules.filter(|(_, rule)| rule.path.matches(host, path).is_some()).map(|(number, _)| number).collect()
     }
 
     /// The routes, in the order in which they are asked, each with its place in the list as it is written, from 0.
@@ -153,7 +184,7 @@ impl Site<'_> {
         HostRule::of(route, &pool)
     }
 
-    /// Paths of the bundle that each route takes, in the order of [`Site::routes`].
+    /// Paths of the bundle that each route takes, in the order of [`ManifestSite::routes`].
     #[must_use]
     pub fn shadowed(&self) -> Vec<Shadowed> {
         let mut all = vec![Shadowed::default(); self.routes.len()];
@@ -211,7 +242,7 @@ struct Rewrites {
 }
 
 impl Rewrites {
-    fn of(site: &Site<'_>) -> Self {
+    fn of(site: &ManifestSite<'_>) -> Self {
         let mut found = Self::default();
         for rule in &site.rules.redirects {
             if rule.is_redirect() || rule.is_unknowable || rule.to.origin().is_some() {
@@ -219,7 +250,8 @@ impl Rewrites {
             }
             match rule.to.constant_path() {
                 Some(path) => {
-                    let path = normal(path).filter(|path| rule.status != 200 || site.route(path).is_none());
+                    let path =
+                        normal(path, PATH_BYTES_MAX).filter(|path| rule.status != 200 || site.route(path).is_none());
                     found.files.extend(path.and_then(|path| site.index.page_at(&path)));
                 }
                 None => {
@@ -234,6 +266,12 @@ impl Rewrites {
     fn may_reach(&self, number: u32) -> bool {
         self.any || self.files.contains(&number)
     }
+}
+
+/// The path that a route's backend sees.
+fn sent_on(route: &Route, path: &str) -> String {
+    let (prefix, _) = route.path.prefix();
+    if route.strip_prefix { without_prefix(path, prefix) } else { path.to_owned() }
 }
 
 /// Whether a file is given in place of others: a page for an error.

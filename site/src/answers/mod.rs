@@ -1,70 +1,40 @@
 //! Predicts the answers of a version to an address, as far as its bundle alone decides them.
 //!
-//! The edge decides the same in `handler`, with a request at hand; paths, pages and rules are read by one code for
-//! both. Where an answer depends on what is not known here, a backend or the visitor, that is what is said.
+//! [`decide`](crate::decide::decide) decides them, as it does for the edge; here are a manifest in the place of a loaded
+//! version, and the words that explain each step. Where an answer depends on what is not known here, a backend or the
+//! visitor, that is what is said.
 
-mod by_rule;
-mod decide;
+mod asked;
 mod end;
 mod explain;
 mod notes;
 
-pub use end::{BackendTo, Decided, End, Refused, Request};
+pub use end::{BackendTo, Decided, End, Request};
 pub use explain::{Explanation, Shadowed};
-pub use notes::{Note, Stage, Stands};
+pub use notes::{Note, Stands};
 
-use devanture_config::Sha256;
+pub use crate::decide::{OwnPath, Refused, Stage};
+
+use std::convert::Infallible;
+
 use devanture_config::manifest::Manifest;
 use devanture_config::names::{Canonical, HostPattern};
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving, UpstreamUrl, sort_routes};
 use url::Url;
 
+use crate::decide::{self, Outcome, decide};
 use crate::resolve::{self, PathIndex, Resolution};
 use crate::rules::restricted::{RestrictedPaths, served_plain_paths};
-use crate::rules::{At, Redirect, RuleSet};
+use crate::rules::{At, CompiledRules, RuleSet};
 use crate::target;
-use by_rule::normal;
-use decide::{Asked, Who};
-use notes::Notes;
+use asked::Asked;
+use notes::Differs;
 
 /// Stands for the host of the site, whichever it is.
 pub const HOST: &str = "site.invalid";
-/// Below it lie the edge's own paths; a site's files may lie there, too.
-const OWN_FOLDER: &str = "/.well-known/devanture/";
-/// Below that, the dictionaries of pages, by their SHA-256.
-const DICTIONARIES: &str = "dictionary/";
 /// Redirects that are followed; browsers give up after about as many.
 const REDIRECTS_MAX: usize = 20;
-
-/// A path of the edge's own: it is answered before routes, rules and files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnPath {
-    /// The settings that the environment shows to its front.
-    Env,
-    /// The version.
-    Release,
-    /// The compression dictionary of its pages that has this SHA-256.
-    Dictionary(Sha256),
-}
-
-impl OwnPath {
-    /// The one at `path`, as it was sent, if there is one.
-    #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
-        match path.strip_prefix(OWN_FOLDER)? {
-            "env.json" => Some(Self::Env),
-            "release.json" => Some(Self::Release),
-            other => Some(Self::Dictionary(other.strip_prefix(DICTIONARIES)?.parse().ok()?)),
-        }
-    }
-
-    /// Where the dictionary with this SHA-256 is.
-    #[must_use]
-    pub fn of_dictionary(sha256: Sha256) -> String {
-        format!("{OWN_FOLDER}{DICTIONARIES}{sha256}")
-    }
-}
 
 /// The request of a browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,9 +60,9 @@ pub enum Answer {
     Circle(Option<At>),
 }
 
-/// A version as it would answer in one environment.
+/// A version as it would answer in one environment, known by its manifest alone.
 #[derive(Debug)]
-pub struct Site<'m> {
+pub struct ManifestSite<'m> {
     manifest: &'m Manifest,
     paths: Vec<&'m BundlePath>,
     index: PathIndex,
@@ -101,6 +71,7 @@ pub struct Site<'m> {
     /// In the order in which they are asked, each with its place in the list as it is written.
     routes: Vec<(usize, Route)>,
     rules: RuleSet,
+    compiled: CompiledRules,
     upstreams: Vec<String>,
     hosts: Vec<String>,
     /// The hostname that the others lead to.
@@ -108,7 +79,7 @@ pub struct Site<'m> {
     serving: Serving,
 }
 
-impl<'m> Site<'m> {
+impl<'m> ManifestSite<'m> {
     /// Makes a version ready to be asked, as it would be in `table`, an environment's name or `preview`; `rules` are
     /// those that hold there, and `restricted` what the whole manifest and its files of rules keep from visitors.
     #[must_use]
@@ -141,6 +112,7 @@ impl<'m> Site<'m> {
             hosts,
             canonical,
             routes,
+            compiled: CompiledRules::new(rules.clone()),
             rules,
             serving,
         }
@@ -179,13 +151,15 @@ impl<'m> Site<'m> {
     /// Follows redirects from `url`, an address of the site itself, and returns what answers in the end.
     #[must_use]
     pub fn ask(&self, url: &Url, asking: Asking) -> Answer {
+        use decide::End;
         let mut url = url.clone();
         let mut led_by = None;
         for _ in 0..REDIRECTS_MAX {
-            let mut notes = Notes::default();
-            let asked = Asked { path: url.path(), query: url.query(), who: Who::Anybody(asking) };
-            let Decided { end, rule, .. } = self.decide(&asked, &mut notes);
-            led_by = rule.and_then(|rule| self.redirect(rule)).map(|rule| rule.at.clone()).or(led_by);
+            let mut trace = Differs::default();
+            let asked = Asked::by_anybody(url.path(), url.query(), asking);
+            let Outcome { end, .. } = decide(self, &asked, &mut trace);
+            let rule = trace.rule.and_then(|rule| self.redirect(usize::try_from(rule).ok()?));
+            led_by = rule.map(|rule| rule.at.clone()).or(led_by);
             match end {
                 End::Redirect { location, .. } => {
                     url = match url.join(&location) {
@@ -193,21 +167,16 @@ impl<'m> Site<'m> {
                         Ok(_) | Err(_) => return Answer::Elsewhere,
                     };
                 }
-                End::File { file, status: 200 } => return Answer::File(file),
-                End::Backend { .. } | End::Own(_) => return Answer::Elsewhere,
+                End::File { file, status: 200, .. } => return Answer::File(file),
+                End::Asset { .. } | End::Backend { .. } | End::Own(_) => return Answer::Elsewhere,
                 End::Refused(_) => return Answer::BadPath,
-                End::File { .. } | End::Nothing | End::Methods | End::Preflight if notes.may_differ => {
+                End::File { .. } | End::Nothing | End::Methods | End::Preflight if trace.may_differ => {
                     return Answer::Elsewhere;
                 }
                 End::File { .. } | End::Nothing | End::Methods | End::Preflight => return Answer::Nothing(led_by),
             }
         }
         Answer::Circle(led_by)
-    }
-
-    /// The number of the route that `path` belongs to, in the order in which they are asked.
-    fn route(&self, path: &str) -> Option<usize> {
-        self.routes.iter().position(|(_, route)| route.path.takes(path))
     }
 
     /// Whether a file is a page, by its declared type or else by its name.
@@ -232,117 +201,57 @@ pub fn is_page_name(path: &str) -> bool {
     ending.is_some_and(|ending| matches!(ending.as_str(), "htm" | "html" | "xht" | "xhtml"))
 }
 
-/// The host that a rule is for, as far as it is written out.
-fn host_of(rule: &Redirect) -> &str {
-    let text = rule.from.as_str();
-    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
-    rest.split('/').next().unwrap_or_default()
-}
+impl decide::Site for ManifestSite<'_> {
+    type Asset = Infallible;
 
-fn with_query(mut path: String, query: Option<&str>) -> String {
-    if let Some(query) = query {
-        path.push('?');
-        path.push_str(query);
+    fn index(&self) -> &PathIndex {
+        &self.index
     }
-    path
+
+    fn html_handling(&self) -> HtmlHandling {
+        self.html_handling
+    }
+
+    fn not_found(&self) -> NotFound {
+        self.not_found
+    }
+
+    fn rules(&self) -> &CompiledRules {
+        &self.compiled
+    }
+
+    fn has_routes(&self) -> bool {
+        !self.routes.is_empty()
+    }
+
+    fn route(&self, path: &str) -> Option<usize> {
+        self.routes.iter().position(|(_, route)| route.path.takes(path))
+    }
+
+    fn upstream(&self, origin: &str) -> Option<usize> {
+        self.upstreams.iter().position(|own| own == origin)
+    }
+
+    fn has_cors_origin(&self, origin: &[u8]) -> bool {
+        self.serving.cors.iter().flatten().any(|named| named.as_str().as_bytes() == origin)
+    }
+
+    fn leads(&self, host: &str, canonical: &str) -> bool {
+        host != canonical && self.canonical.as_deref() == Some(canonical) && self.hosts.iter().any(|own| own == host)
+    }
+
+    fn file_path(&self, file: u32) -> &str {
+        self.path(file).map_or("", BundlePath::as_str)
+    }
+
+    fn is_page(&self, file: u32) -> bool {
+        ManifestSite::is_page(self, file)
+    }
+
+    fn asset_parts<'a>(&'a self, asset: &'a Infallible) -> (&'a str, &'a CompiledRules) {
+        match *asset {}
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use devanture_config::digest::Digest;
-    use devanture_config::manifest::FileEntry;
-    use devanture_config::site_toml::SiteFile;
-
-    use super::*;
-    use crate::rules::of_manifest;
-
-    const FILES: [&str; 8] =
-        ["404.html", "a b.html", "about.html", "app.js", "docs/index.html", "index.html", "old.html", "\u{fc}.png"];
-
-    fn manifest(site: &str) -> Manifest {
-        let file = || FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
-        let mut manifest = Manifest::of_files(FILES.iter().map(|path| (path.parse().unwrap(), file())).collect());
-        let site = SiteFile::parse("devanture.toml", site).unwrap();
-        (manifest.base, manifest.env) = (site.base, site.env);
-        manifest
-    }
-
-    fn asked(site: &str, redirects: &str, address: &str, asking: Asking) -> String {
-        let manifest = manifest(site);
-        let (rules, _) =
-            of_manifest(&manifest, "prod", Some(redirects.as_bytes()), None, 100, "devanture.toml", &|_, _| {
-                At::whole("devanture.toml")
-            });
-        let site = Site::new(&manifest, "prod", rules, RestrictedPaths::of(&manifest, None, None, 100).as_ref());
-        let url = Url::parse(&format!("https://{HOST}/")).unwrap().join(address).unwrap();
-        match site.ask(&url, asking) {
-            Answer::File(number) => site.path(number).unwrap().to_string(),
-            Answer::Nothing(at) => at.map_or_else(|| "-".to_owned(), |at| format!("- by {}:{}", at.file, at.line)),
-            other => format!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_address_ends_where_the_edge_would_send_its_visitor() {
-        let site = "html_handling = \"auto-trailing-slash\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n\
-                    [env.prod]\nhostnames = [\"example.org\"]\n";
-        let rules = "/old /new 301!\n/moved /about\n/far https://other.example/\n/lost /nowhere\n\
-                     /round /circle\n/circle /round\n/de/* /about 302 Language=de\n/gone /404.html 410\n/q id=:id /:id\n";
-        for (address, expected) in [
-            ("/", "index.html"),
-            ("/about", "about.html"),
-            ("/about.html?x=1", "about.html"),
-            ("/docs", "docs/index.html"),
-            ("/docs/../app.js", "app.js"),
-            ("/a%20b", "a b.html"),
-            ("/u%CC%88.png", "\u{fc}.png"),
-            ("/nothing", "-"),
-            ("/api/x", "Elsewhere"),
-            ("/api", "Elsewhere"),
-            ("/old", "-"),
-            ("/moved", "about.html"),
-            ("/far", "Elsewhere"),
-            ("/lost", "- by _redirects:4"),
-            ("/de/x", "Elsewhere"),
-            ("/gone", "- by _redirects:8"),
-            ("/q?id=about", "about.html"),
-            ("/q", "-"),
-            ("/%00", "BadPath"),
-            ("https://example.org/about", "about.html"),
-            ("/.well-known/devanture/release.json", "Elsewhere"),
-        ] {
-            let expected = if address == "/old" { "- by _redirects:1" } else { expected };
-            assert_eq!(asked(site, rules, address, Asking::Navigation), expected, "{address}");
-        }
-        assert!(asked(site, rules, "/round", Asking::Navigation).starts_with("Circle"));
-    }
-
-    #[test]
-    fn the_page_of_an_application_answers_who_navigates() {
-        let spa = "not_found = \"single-page-application\"\n";
-        assert_eq!(asked(spa, "", "/cart", Asking::Navigation), "index.html");
-        assert_eq!(asked(spa, "", "/cart.png", Asking::Subresource), "-");
-        let by_rule = "/* /index.html 200\n";
-        assert_eq!(asked("", by_rule, "/cart", Asking::Navigation), "index.html");
-        assert_eq!(asked("", by_rule, "/cart.png", Asking::Subresource), "- by _redirects:1");
-        assert_eq!(asked("", by_rule, "/app.js", Asking::Subresource), "app.js");
-    }
-
-    #[test]
-    fn a_page_has_the_address_that_its_links_lead_on_from() {
-        for (handling, path, expected) in [
-            ("auto-trailing-slash", "about.html", "/about"),
-            ("auto-trailing-slash", "docs/index.html", "/docs/"),
-            ("force-trailing-slash", "about.html", "/about/"),
-            ("drop-trailing-slash", "docs/index.html", "/docs"),
-            ("as-is", "docs/index.html", "/docs/"),
-            ("as-is", "about.html", "/about.html"),
-            ("none", "docs/index.html", "/docs/index.html"),
-        ] {
-            let manifest = manifest(&format!("html_handling = \"{handling}\"\n"));
-            let site = Site::new(&manifest, "prod", RuleSet::default(), Some(&RestrictedPaths::default()));
-            let address = site.address_of(&path.parse().unwrap()).unwrap();
-            assert_eq!(address.path(), expected, "{handling} {path}");
-        }
-    }
-}
+mod tests;

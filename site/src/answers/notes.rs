@@ -1,56 +1,16 @@
 //! Notes taken while an answer is decided, which explain it.
 
-use serde::Serialize;
+use devanture_config::site_toml::{HtmlHandling, NotFound, RoutePath};
+use http::header::AUTHORIZATION;
 
-use crate::rules::At;
+use super::ManifestSite;
+use super::asked::Asked;
+use crate::decide::{Reason, Refused, Request as _, Stage, Step, Trace};
+use crate::rules::access::Users;
+use crate::rules::{At, HeaderRule, Redirect, Skip};
 
 /// Most notes that are kept of one stage.
 const STAGE_NOTES_MAX: usize = 20;
-
-/// The stages on the way to an answer, in this order; the first that has one gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// The canonical hostname.
-    Host,
-    /// A method that no path has.
-    Method,
-    /// The edge's own paths.
-    Own,
-    /// Routes, the longest first.
-    Routes,
-    /// The one normal form of a path.
-    Spelling,
-    /// Access.
-    Access,
-    /// Rules that go before files.
-    ForcedRules,
-    /// Files and pages.
-    Files,
-    /// Rules that apply where no file is.
-    Rules,
-    /// The last resort.
-    NotFound,
-}
-
-impl Stage {
-    /// In a few words.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Host => "hostname",
-            Self::Method => "method",
-            Self::Own => "own paths",
-            Self::Routes => "routes",
-            Self::Spelling => "spelling",
-            Self::Access => "access",
-            Self::ForcedRules => "forced rules",
-            Self::Files => "files",
-            Self::Rules => "rules",
-            Self::NotFound => "not found",
-        }
-    }
-}
 
 /// Where what is noted stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,50 +37,243 @@ pub struct Note {
     pub stands: Stands,
 }
 
-/// Collects notes, where somebody wants them.
+/// Notes whether an answer differs between visitors, and the rule that led to it.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
-    all: Option<Vec<Note>>,
-    /// Whether it may be otherwise for some visitors.
+pub(super) struct Differs {
+    /// Whether a rule depends on the visitor.
     pub(super) may_differ: bool,
+    /// The rule that gave the answer.
+    pub(super) rule: Option<u32>,
 }
 
-impl Notes {
-    /// Notes that are kept.
-    pub(super) fn kept() -> Self {
-        Self { all: Some(Vec::new()), may_differ: false }
+impl Trace for Differs {
+    const LISTENS: bool = true;
+
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::Rule(_, Skip::UnknownVisitor) => self.may_differ = true,
+            Step::Ended(_, rule, _) => self.rule = rule,
+            _ => {}
+        }
+    }
+}
+
+/// Takes notes of every step, in words.
+pub(super) struct Notes<'n> {
+    site: &'n ManifestSite<'n>,
+    asked: &'n Asked<'n>,
+    all: Vec<Note>,
+    ended: Option<(Stage, Option<u32>)>,
+}
+
+impl Trace for Notes<'_> {
+    const LISTENS: bool = true;
+
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::Ended(stage, rule, reason) => {
+                let (stands, why) = self.reason(stage, rule, reason);
+                self.end(stage, rule, stands, why);
+            }
+            Step::NoFile(path) => self.pass(Stage::Files, Stands::Nowhere, self.no_file(path)),
+            Step::NoRoutes => self.pass(Stage::Routes, Stands::Nowhere, "there are none".to_owned()),
+            Step::Normal => {
+                self.pass(Stage::Spelling, Stands::Nowhere, "it is written in its normal form".to_owned());
+            }
+            Step::NotOwn => self.pass(Stage::Own, Stands::Nowhere, "it is none of the edge's own".to_owned()),
+            Step::Open => self.pass(Stage::Access, Stands::Nowhere, "no rule restricts access to it".to_owned()),
+            Step::OtherRoutes { path, before } => self.other_routes(path, before),
+            Step::Preflight => {
+                if let Some(last) = self.all.iter_mut().rev().find(|note| note.answers) {
+                    last.why.push_str(", and `cors` names the origin: the edge answers the preflight in its place");
+                }
+            }
+            Step::Rule(number, skip) => self.skipped(number, skip),
+        }
+    }
+}
+
+impl<'n> Notes<'n> {
+    /// About this request.
+    pub(super) const fn of(site: &'n ManifestSite<'n>, asked: &'n Asked<'n>) -> Self {
+        Self { site, asked, all: Vec::new(), ended: None }
     }
 
-    /// Whether anybody wants them.
-    pub(super) const fn are_wanted(&self) -> bool {
-        self.all.is_some()
+    /// Notes that the canonical hostname gives the answer.
+    pub(super) fn by_canonical_host(&mut self, host: &str, canonical: &str) {
+        let why = format!("{host} leads to the canonical hostname, {canonical}");
+        self.end(Stage::Host, None, Stands::Key("hostnames".to_owned()), why);
+    }
+
+    /// The stage that gave the answer, with its rule, and all notes in the order of the stages; none of what would come
+    /// after the answer.
+    pub(super) fn in_order(self) -> (Stage, Option<u32>, Vec<Note>) {
+        let (last, rule) = self.ended.unwrap_or((Stage::NotFound, None));
+        let mut all = self.all;
+        all.retain(|note| note.stage <= last);
+        all.sort_by_key(|note| (note.stage, note.answers));
+        (last, rule, all)
     }
 
     /// Notes that something does not answer.
-    pub(super) fn passed(&mut self, stage: Stage, stands: Stands, why: impl FnOnce() -> String) {
-        let Some(all) = &mut self.all else { return };
-        let count = all.iter().filter(|note| note.stage == stage).count();
+    fn pass(&mut self, stage: Stage, stands: Stands, why: String) {
+        let count = self.all.iter().filter(|note| note.stage == stage).count();
         if count < STAGE_NOTES_MAX {
-            all.push(Note { stage, answers: false, why: why(), stands });
+            self.all.push(Note { stage, answers: false, why, stands });
         } else if count == STAGE_NOTES_MAX {
             let why = "and more that do not apply".to_owned();
-            all.push(Note { stage, answers: false, why, stands: Stands::Nowhere });
+            self.all.push(Note { stage, answers: false, why, stands: Stands::Nowhere });
         }
     }
 
     /// Notes what answers.
-    pub(super) fn ended(&mut self, stage: Stage, stands: Stands, why: impl FnOnce() -> String) {
-        if let Some(all) = &mut self.all {
-            all.push(Note { stage, answers: true, why: why(), stands });
+    fn end(&mut self, stage: Stage, rule: Option<u32>, stands: Stands, why: String) {
+        self.ended = Some((stage, rule));
+        self.all.push(Note { stage, answers: true, why, stands });
+    }
+
+    fn rule(&self, number: Option<u32>) -> Option<&'n Redirect> {
+        self.site.redirect(usize::try_from(number?).ok()?)
+    }
+
+    /// Where the answer stands, and why it is that one.
+    fn reason(&self, stage: Stage, rule: Option<u32>, reason: Reason<'_>) -> (Stands, String) {
+        let rule = self.rule(rule);
+        let by_rule = || rule.map_or(Stands::Nowhere, |rule| Stands::At(rule.at.clone()));
+        let applies = || rule.map_or_else(String::new, |rule| format!("{} is the first that applies", shown(rule)));
+        let key = |key: &str| Stands::Key(key.to_owned());
+        match reason {
+            Reason::File { file, status } => {
+                let own = self.site.path(file).map_or("", |path| path.as_str());
+                match (stage, rule) {
+                    (Stage::NotFound, _) if status == 404 => {
+                        (key("not_found"), format!("`{own}` is the nearest page that says so"))
+                    }
+                    (Stage::NotFound, _) => (key("not_found"), format!("`{own}` is the application's page")),
+                    (_, Some(_)) => (by_rule(), applies()),
+                    (_, None) => (Stands::Nowhere, format!("`{own}` has this path")),
+                }
+            }
+            Reason::HtmlHandling => {
+                let word = self.site.html_handling.word();
+                (key("html_handling"), format!("it is another spelling of a page's place: {word}"))
+            }
+            Reason::KeptOut(path) => match self.guard(path) {
+                Some(guard) => {
+                    let why = format!("`{}` is for those who have a name and a password", guard.path);
+                    (Stands::At(guard.at.clone()), why)
+                }
+                None => (Stands::Nowhere, refused(Refused::Unauthorised)),
+            },
+            Reason::Methods => (Stands::Nowhere, "files have GET, HEAD and OPTIONS".to_owned()),
+            Reason::Nothing => {
+                let why = match self.site.not_found {
+                    NotFound::Page404 => "no folder on the way up has a 404.html",
+                    NotFound::SinglePageApplication => "the application's page answers navigations alone",
+                    NotFound::None => "no page is to say so",
+                };
+                (key("not_found"), why.to_owned())
+            }
+            Reason::Own => (Stands::Nowhere, "the edge answers it for every version".to_owned()),
+            Reason::Refused(why) => (Stands::Nowhere, refused(why)),
+            Reason::Route(number) => (self.key_of_route(number), format!("`{}` takes it", self.route_path(number))),
+            Reason::RouteSpelling(number, to) => {
+                let path = self.route_path(number);
+                let why = format!("`{path}` takes it, and its backend gets normal paths alone: {to} is this one's");
+                (self.key_of_route(number), why)
+            }
+            Reason::Rule => (by_rule(), applies()),
+            Reason::Spelling { to, is_moved } => {
+                let why = match (rule, is_moved) {
+                    (Some(_), _) => {
+                        format!("its normal form is {to}, which a rule sends on: that is done at once")
+                    }
+                    (None, true) => format!("its normal form is {to}, another spelling of a page's place"),
+                    (None, false) => format!("its normal form is {to}"),
+                };
+                (by_rule(), why)
+            }
+            Reason::WholeServer => (Stands::Nowhere, "it asks about the server as a whole".to_owned()),
         }
     }
 
-    /// All of them in the order of the stages; none of what would come after the answer.
-    pub(super) fn in_order(self) -> Vec<Note> {
-        let mut all = self.all.unwrap_or_default();
-        let last = all.iter().find(|note| note.answers).map(|note| note.stage);
-        all.retain(|note| last.is_none_or(|last| note.stage <= last));
-        all.sort_by_key(|note| (note.stage, note.answers));
-        all
+    fn skipped(&mut self, number: u32, skip: Skip) {
+        let Some(rule) = self.rule(Some(number)) else { return };
+        let why = match skip {
+            Skip::File => "applies only where no file is",
+            Skip::LeadsHere => "leads to the very address that is asked for",
+            Skip::NoAddress => "would lead to what is no address",
+            Skip::NoPath => "leads to what is no path",
+            Skip::OtherHost => "is for another host",
+            // So are most.
+            Skip::OtherPath => return,
+            Skip::OtherQuery => "asks for another query",
+            Skip::OtherVisitor => "asks for another language or cookie",
+            Skip::PagesAlone => "answers pages alone",
+            Skip::Undeclared => "leads to what `[upstreams]` does not declare",
+            Skip::Unknowable => "asks for what the edge never knows",
+            Skip::UnknownVisitor => "depends on the visitor",
+        };
+        // A file goes before all rules that wait for it, and they come after it.
+        let stage = if skip == Skip::File { Stage::ForcedRules } else { Stage::of_rule(rule) };
+        self.pass(stage, Stands::At(rule.at.clone()), format!("{} {why}", shown(rule)));
+    }
+
+    /// Says of the routes before that of the number `before`, or of all, why they do not take `path`.
+    fn other_routes(&mut self, path: &str, before: Option<usize>) {
+        let folded = path.to_ascii_lowercase();
+        let site = self.site;
+        for (number, (_, route)) in site.routes.iter().enumerate().take(before.unwrap_or(usize::MAX)) {
+            let differs = route.path.as_str().to_ascii_lowercase().parse::<RoutePath>();
+            let why = match differs.is_ok_and(|path| path.takes(&folded)) {
+                true => format!("`{}` is written in another case", route.path),
+                false => format!("`{}` takes other paths", route.path),
+            };
+            self.pass(Stage::Routes, self.key_of_route(number), why);
+        }
+    }
+
+    fn key_of_route(&self, number: usize) -> Stands {
+        self.site.routes.get(number).map_or(Stands::Nowhere, |(index, _)| Stands::Key(format!("routes[{index}]")))
+    }
+
+    fn route_path(&self, number: usize) -> &str {
+        self.site.routes.get(number).map_or("", |(_, route)| route.path.as_str())
+    }
+
+    /// Why there is no file at `path`.
+    fn no_file(&self, path: &str) -> String {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        let mut paths = self.site.paths.iter();
+        match paths.find(|own| own.as_str() == name || own.as_str() == format!("{name}.html")) {
+            Some(own) if own.is_private() => format!("`{own}` is never served"),
+            Some(own) if self.site.html_handling == HtmlHandling::None => {
+                format!("only `/{own}` itself asks for that")
+            }
+            _ => "no file or page has this path".to_owned(),
+        }
+    }
+
+    /// The rule that keeps `path` from the sender of the request.
+    fn guard(&self, path: &str) -> Option<&'n HeaderRule> {
+        let (host, authorization) = (self.asked.host()?, self.asked.field(&AUTHORIZATION));
+        self.site.rules.headers.iter().filter(|rule| !rule.users.is_empty()).find(|rule| {
+            rule.path.matches(host, path).is_some() && !Users::new(&rule.users).hold(authorization.as_deref())
+        })
+    }
+}
+
+/// A rule as messages show it.
+fn shown(rule: &Redirect) -> String {
+    format!("`{} → {}`", rule.from, rule.to)
+}
+
+fn refused(why: Refused) -> String {
+    match why {
+        Refused::BadTarget(error) => error.to_string(),
+        Refused::BadRewrite => "the path that a rule makes of it is none that is sent on".to_owned(),
+        Refused::MethodNotAllowed => "this method is not taken here".to_owned(),
+        Refused::MethodUnknown => "this method is known to nobody, or never sent on".to_owned(),
+        Refused::Unauthorised => "it asks for a name and a password".to_owned(),
     }
 }

@@ -19,7 +19,7 @@ pub mod restricted;
 mod said;
 pub mod visitor;
 
-pub use compiled::{Access, CompiledRules, FieldChanges, Keeping, Matched, Varies, append_member};
+pub use compiled::{Access, CompiledRules, FieldChanges, Keeping, Matched, Skip, Varies, append_member};
 /// A single rule, as `devanture.toml` has it too, and so defined in `devanture-config`.
 pub use devanture_config::rules::{
     At, HEADERS_FILE, HeaderRule, Pattern, REDIRECTS_FILE, Redirect, RuleTable, headers, pattern, redirect, template,

@@ -7,9 +7,12 @@ use percent_encoding::percent_decode_str;
 use super::pattern::Captures;
 use super::redirect::{QueryRule, QueryValue};
 
+/// A parameter of a query, decoded: its name and its value.
+pub type Parameter<'q> = (Cow<'q, str>, Cow<'q, str>);
+
 /// The parameters of a query, decoded, in their order.
 #[must_use]
-pub fn parameters(query: Option<&str>) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+pub fn parameters(query: Option<&str>) -> Vec<Parameter<'_>> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (decoded(n), decoded(v))).collect()
 }
@@ -23,11 +26,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
 
 /// Whether the query holds exactly what `rules` name, in any order; what they capture is added.
 #[must_use]
-pub fn query_matches<'a>(
-    rules: &'a [QueryRule],
-    parameters: &'a [(Cow<'_, str>, Cow<'_, str>)],
-    captures: &mut Captures<'a>,
-) -> bool {
+pub fn query_matches<'a>(rules: &'a [QueryRule], parameters: &'a [Parameter<'_>], captures: &mut Captures<'a>) -> bool {
     if rules.is_empty() {
         return true;
     }

@@ -12,8 +12,8 @@ const TAGS_MAX: usize = 16;
 /// A visitor, as far as rules depend on one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Visitor<'v> {
-    /// The host, in lower case.
-    pub host: &'v str,
+    /// The host, in lower case; `None` for any visitor, of whom nothing else is known either.
+    pub host: Option<&'v str>,
     /// The query as it was sent.
     pub query: Option<&'v str>,
     /// `Accept-Language`.

@@ -12,7 +12,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::check::{BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, SHADOWED_FILE};
 use devanture_config::{Manifest, Mistake};
-use devanture_site::answers::Site;
+use devanture_site::answers::ManifestSite;
 use devanture_site::rules::RuleSet;
 use devanture_site::rules::restricted::RestrictedPaths;
 use percent_encoding::percent_decode_str;
@@ -105,7 +105,7 @@ pub(crate) fn look(
     allows_doubts: bool,
 ) -> Result<Looked, Failure> {
     let site = |(name, rules): (String, RuleSet)| {
-        let site = Site::new(manifest, &name, rules, restricted);
+        let site = ManifestSite::new(manifest, &name, rules, restricted);
         (name, site)
     };
     let places = Places::new(rules.into_iter().map(site).collect(), manifest.files.keys());

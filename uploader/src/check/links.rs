@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{BROKEN_LINK, MISSING_ASSET, MIXED_CONTENT};
-use devanture_site::answers::{Answer, Asking, Site};
+use devanture_site::answers::{Answer, Asking, ManifestSite};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -20,7 +20,7 @@ const PLACEHOLDERS: [&str; 4] = ["{{", "${", "<%", "{%"];
 /// The version in every environment that is looked at.
 pub(crate) struct Places<'m> {
     /// Each with its name; messages about the first leave its name out.
-    sites: Vec<(String, Site<'m>)>,
+    sites: Vec<(String, ManifestSite<'m>)>,
     by_letters: HashMap<String, &'m BundlePath>,
 }
 
@@ -53,13 +53,13 @@ impl Fragment {
 
 impl<'m> Places<'m> {
     /// Prepares a check of at least one environment.
-    pub(crate) fn new(sites: Vec<(String, Site<'m>)>, paths: impl Iterator<Item = &'m BundlePath>) -> Self {
+    pub(crate) fn new(sites: Vec<(String, ManifestSite<'m>)>, paths: impl Iterator<Item = &'m BundlePath>) -> Self {
         let public = paths.filter(|path| !path.is_private());
         Self { sites, by_letters: public.map(|path| (path.as_str().to_lowercase(), path)).collect() }
     }
 
     /// The first place.
-    pub(crate) fn first(&self) -> Option<&Site<'m>> {
+    pub(crate) fn first(&self) -> Option<&ManifestSite<'m>> {
         self.sites.first().map(|(_, site)| site)
     }
 
@@ -110,7 +110,7 @@ pub(crate) struct Looker<'p, 'm> {
 impl Looker<'_, '_> {
     /// The addresses that one file's own lead on from, in each place; `base` is what the page says of them.
     pub(crate) fn bases(&self, path: &BundlePath, base: Option<&str>) -> Vec<Option<Url>> {
-        let of = |site: &Site<'_>| {
+        let of = |site: &ManifestSite<'_>| {
             let own = site.address_of(path).ok()?;
             Some(base.and_then(|base| own.join(base.trim()).ok()).unwrap_or(own))
         };

@@ -7,7 +7,7 @@ use std::process::Command;
 use devanture_config::manifest::FileEntry;
 use devanture_config::site_toml::SiteFile;
 use devanture_config::{Digest, Manifest};
-use devanture_site::answers::{BackendTo, End, Request, Site};
+use devanture_site::answers::{BackendTo, End, ManifestSite, Request};
 use devanture_site::rules::{At, headers::Change, of_manifest, restricted::RestrictedPaths};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -132,13 +132,13 @@ impl Known {
         Self { manifest, site, redirects: file("_redirects"), headers: file("_headers") }
     }
 
-    fn site(&self) -> Site<'_> {
+    fn site(&self) -> ManifestSite<'_> {
         let lines = self.site.lines_in(None);
         let at = |table, index| -> At { lines.at(table, index) };
         let (redirects, headers) = (Some(&self.redirects[..]), Some(&self.headers[..]));
         let (rules, _) = of_manifest(&self.manifest, "prod", redirects, headers, 1000, "devanture.toml", &at);
         let restricted = RestrictedPaths::of(&self.manifest, redirects, headers, 1000);
-        Site::new(&self.manifest, "prod", rules, restricted.as_ref())
+        ManifestSite::new(&self.manifest, "prod", rules, restricted.as_ref())
     }
 }
 
@@ -178,7 +178,7 @@ struct Came {
 }
 
 /// Says where the edge does something else than was explained.
-fn differs(site: &Site<'_>, request: &Request<'_>, came: &Came) -> Option<String> {
+fn differs(site: &ManifestSite<'_>, request: &Request<'_>, came: &Came) -> Option<String> {
     let explained = site.explain(request);
     let is_head = request.method == "HEAD";
     let is_so = match &explained.decided.end {

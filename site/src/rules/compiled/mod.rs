@@ -13,8 +13,8 @@ use devanture_config::rules::{HeaderRule, Pattern, Redirect};
 
 use super::RuleSet;
 use super::access::Users;
-use super::query::{parameters, query_matches};
-use super::visitor::Visitor;
+use super::query::{Parameter, parameters, query_matches};
+use super::visitor::{Tastes, Visitor};
 use index::PatternIndex;
 
 /// Request properties that an answer depends on besides its path.
@@ -26,11 +26,40 @@ pub struct Varies {
     pub by_cookie: bool,
 }
 
+/// Why a redirect or rewrite is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// A file is there, which goes first.
+    File,
+    /// It leads to the very address that was requested.
+    LeadsHere,
+    /// What it captured makes no address.
+    NoAddress,
+    /// It leads to what is no path.
+    NoPath,
+    /// It is for another host.
+    OtherHost,
+    /// It is for another path.
+    OtherPath,
+    /// It is for another query.
+    OtherQuery,
+    /// It is for another language or cookie.
+    OtherVisitor,
+    /// It answers navigations, and this is none.
+    PagesAlone,
+    /// It leads to what the site does not declare.
+    Undeclared,
+    /// It depends on what no edge ever knows.
+    Unknowable,
+    /// It depends on a visitor of whom nothing is known: the outcome differs between visitors.
+    UnknownVisitor,
+}
+
 /// The redirect or rewrite that a request has, if it has one.
 #[derive(Debug, Default)]
 pub struct Matched<'r> {
-    /// The rule, with what it captured in its place.
-    pub rule: Option<(&'r Redirect, Filled)>,
+    /// The rule and its number, with what it captured in its place.
+    pub rule: Option<(u32, &'r Redirect, Filled)>,
     /// Its dependencies.
     pub varies: Varies,
 }
@@ -83,39 +112,56 @@ impl CompiledRules {
         !self.redirects.is_empty()
     }
 
-    /// The first redirect or rewrite that applies to `path`, which is normal and decoded.
+    /// The redirect or rewrite of that number.
     #[must_use]
-    pub fn redirect(&self, visitor: &Visitor<'_>, path: &str) -> Matched<'_> {
+    pub fn redirect_at(&self, number: u32) -> Option<&Redirect> {
+        at(&self.redirects, number)
+    }
+
+    /// The first redirect or rewrite that applies to `path`, which is normal and decoded.
+    ///
+    /// Where somebody listens to what is `skipped`, rules are looked at in their order, and else as they are found.
+    #[must_use]
+    pub fn redirect(
+        &self,
+        visitor: &Visitor<'_>,
+        path: &str,
+        skipped: Option<&mut dyn FnMut(u32, Skip)>,
+    ) -> Matched<'_> {
         let mut matched = Matched::default();
-        let mut first = u32::MAX;
-        let mut sent = None;
-        let mut tastes = None;
-        self.redirect_index.visit(path, &mut |number| {
-            if number >= first {
-                return;
+        let mut search = Search { visitor, path, explains: skipped.is_some(), parameters: None, tastes: None };
+        let Some(skipped) = skipped else {
+            self.redirect_index.visit(path, &mut |number| {
+                let _ = self.consider(number, &mut search, &mut matched);
+            });
+            return matched;
+        };
+        let mut numbers = Vec::new();
+        self.redirect_index.visit(path, &mut |number| numbers.push(number));
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            if let Some(skip) = self.consider(number, &mut search, &mut matched) {
+                skipped(number, skip);
             }
-            let Some(rule) = at(&self.redirects, number) else { return };
-            let Some(mut captures) = rule.from.matches(visitor.host, path) else { return };
-            if rule.is_unknowable {
-                return;
-            }
-            let parameters = match rule.query.is_empty() {
-                true => &[],
-                false => sent.get_or_insert_with(|| parameters(visitor.query)).as_slice(),
-            };
-            if !query_matches(&rule.query, parameters, &mut captures) {
-                return;
-            }
-            matched.varies.by_language |= !rule.languages.is_empty();
-            matched.varies.by_cookie |= !rule.cookies.is_empty();
-            let asked = (rule.languages.is_empty() && rule.cookies.is_empty())
-                || tastes.get_or_insert_with(|| visitor.tastes()).suit(&rule.languages, &rule.cookies);
-            if let (true, Some(filled)) = (asked, rule.to.fill(&captures)) {
-                first = number;
-                matched.rule = Some((rule, filled));
-            }
-        });
+        }
         matched
+    }
+
+    /// Takes the rule of that number for what matched, if it applies and goes before what did so far; else says why it
+    /// is passed over.
+    fn consider<'s>(&'s self, number: u32, search: &mut Search<'_, '_>, matched: &mut Matched<'s>) -> Option<Skip> {
+        if matched.rule.as_ref().is_some_and(|(first, _, _)| *first <= number) {
+            return None;
+        }
+        let rule = at(&self.redirects, number)?;
+        match search.applies(rule, &mut matched.varies) {
+            Ok(filled) => {
+                matched.rule = Some((number, rule, filled));
+                None
+            }
+            Err(skip) => Some(skip),
+        }
     }
 
     /// Changes by the rules to the head of the answer to `path`.
@@ -182,6 +228,56 @@ impl HeapBytes for FieldRule {
     fn heap_bytes(&self) -> usize {
         self.path.heap_bytes() + self.changes.heap_bytes() + self.users.heap_bytes()
     }
+}
+
+/// The search for the redirect or rewrite of one request, with what of the request was read for it.
+struct Search<'a, 'v> {
+    visitor: &'a Visitor<'v>,
+    path: &'a str,
+    explains: bool,
+    parameters: Option<Vec<Parameter<'v>>>,
+    tastes: Option<Tastes<'v>>,
+}
+
+impl Search<'_, '_> {
+    /// What `rule` captures, put into its target, if it applies.
+    fn applies(&mut self, rule: &Redirect, varies: &mut Varies) -> Result<Filled, Skip> {
+        let (visitor, path) = (self.visitor, self.path);
+        // For an unknown visitor: any host that the rule is for.
+        let host = visitor.host.unwrap_or_else(|| host_of(rule));
+        let Some(mut captures) = rule.from.matches(host, path) else {
+            // The path is looked at once more only to explain it.
+            let is_elsewhere = self.explains && rule.from.has_host() && rule.from.takes(path);
+            return Err(if is_elsewhere { Skip::OtherHost } else { Skip::OtherPath });
+        };
+        if rule.is_unknowable {
+            return Err(Skip::Unknowable);
+        }
+        let parameters = match rule.query.is_empty() {
+            true => &[],
+            false => self.parameters.get_or_insert_with(|| parameters(visitor.query)).as_slice(),
+        };
+        if !query_matches(&rule.query, parameters, &mut captures) {
+            return Err(Skip::OtherQuery);
+        }
+        varies.by_language |= !rule.languages.is_empty();
+        varies.by_cookie |= !rule.cookies.is_empty();
+        let has_tastes = !rule.languages.is_empty() || !rule.cookies.is_empty();
+        if visitor.host.is_none() && (has_tastes || rule.from.has_host()) {
+            return Err(Skip::UnknownVisitor);
+        }
+        if has_tastes && !self.tastes.get_or_insert_with(|| visitor.tastes()).suit(&rule.languages, &rule.cookies) {
+            return Err(Skip::OtherVisitor);
+        }
+        rule.to.fill(&captures).ok_or(Skip::NoAddress)
+    }
+}
+
+/// The host that a rule is for, as far as it is written out.
+fn host_of(rule: &Redirect) -> &str {
+    let text = rule.from.as_str();
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
 }
 
 /// Whether somebody may see a path.

@@ -1,0 +1,151 @@
+//! A live version and a request to it, as the crate `devanture-site` decides by them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use devanture_config::Hostname;
+use devanture_config::site_toml::{HtmlHandling, NotFound};
+use devanture_site::decide::{Request, Site};
+use devanture_site::resolve::PathIndex;
+use devanture_site::rules::CompiledRules;
+use http::{HeaderName, Method};
+
+use super::decision::Head;
+use crate::live::{Current, Place};
+use crate::version::{Setting, Version};
+
+/// A live version, in the place where it is live if it has one.
+#[derive(Clone, Copy)]
+pub(super) struct LiveSite<'a> {
+    pub(super) current: &'a Current,
+    pub(super) place: Option<&'a Place>,
+}
+
+/// A file of a version that was replaced, or is about to be live.
+pub(super) struct Asset {
+    pub(super) version: Arc<Version>,
+    pub(super) file: u32,
+}
+
+impl LiveSite<'_> {
+    fn version(&self) -> &Version {
+        &self.current.version
+    }
+}
+
+impl Site for LiveSite<'_> {
+    type Asset = Asset;
+
+    #[inline]
+    fn index(&self) -> &PathIndex {
+        &self.version().index
+    }
+
+    #[inline]
+    fn html_handling(&self) -> HtmlHandling {
+        self.version().html_handling
+    }
+
+    #[inline]
+    fn not_found(&self) -> NotFound {
+        self.version().not_found
+    }
+
+    #[inline]
+    fn rules(&self) -> &CompiledRules {
+        &self.version().rules
+    }
+
+    #[inline]
+    fn has_routes(&self) -> bool {
+        !self.version().routes.is_empty()
+    }
+
+    fn route(&self, path: &str) -> Option<usize> {
+        self.version().route(path)
+    }
+
+    fn upstream(&self, origin: &str) -> Option<usize> {
+        self.version().upstream(&origin.parse().ok()?)
+    }
+
+    fn has_cors_origin(&self, origin: &[u8]) -> bool {
+        self.version().cors.iter().any(|named| named.as_bytes() == origin)
+    }
+
+    fn leads(&self, host: &str, canonical: &str) -> bool {
+        let leads = |place: &Place| host.parse().is_ok_and(|name: Hostname| place.leads(name.as_str(), canonical));
+        self.place.is_some_and(leads)
+    }
+
+    fn file_path(&self, file: u32) -> &str {
+        self.version().file(file).map_or("", |file| &file.path)
+    }
+
+    fn is_page(&self, file: u32) -> bool {
+        self.version().file(file).is_some_and(|file| file.is_page)
+    }
+
+    #[inline]
+    fn fast_path(&self, path: &str) -> Option<u32> {
+        self.version().straight.file(path)
+    }
+
+    #[inline]
+    fn hides(&self, path: &str) -> bool {
+        self.current.withdrawn.hides(self.version(), path)
+    }
+
+    #[inline]
+    fn hides_file(&self, file: u32) -> bool {
+        self.current.withdrawn.hides_file(self.version(), file)
+    }
+
+    fn asset(&self, path: &str) -> Option<Asset> {
+        let place = self.place.filter(|place| place.setting != Setting::Preview)?;
+        let asset = |version: &Version| {
+            let number = version.index.exact(path)?;
+            let is_kept = version.file(number)?.fingerprinted && !self.current.withdrawn.hides_file(version, number);
+            is_kept.then_some(number)
+        };
+        let version = place.asset_fallback(&self.current.version, |version| asset(version).is_some())?;
+        let file = asset(&version)?;
+        Some(Asset { version, file })
+    }
+
+    fn asset_parts<'a>(&'a self, asset: &'a Asset) -> (&'a str, &'a CompiledRules) {
+        (asset.version.file(asset.file).map_or("", |file| &file.path), &asset.version.rules)
+    }
+}
+
+impl<'r> Request<'r> for Head<'r> {
+    #[inline]
+    fn method(&self) -> &Method {
+        self.method
+    }
+
+    #[inline]
+    fn path(&self) -> &'r str {
+        self.path
+    }
+
+    #[inline]
+    fn query(&self) -> Option<&'r str> {
+        self.query
+    }
+
+    #[inline]
+    fn host(&self) -> Option<&str> {
+        Some(self.host)
+    }
+
+    #[inline]
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.fields.joined(name)
+    }
+
+    #[inline]
+    fn path_bytes_max(&self) -> usize {
+        self.target_bytes_max
+    }
+}

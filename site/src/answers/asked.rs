@@ -1,0 +1,82 @@
+//! A request that is predicted: of a visitor of whom nothing is known, or of a known one.
+
+use std::borrow::Cow;
+
+use http::{HeaderName, Method};
+
+use super::Asking;
+use super::end::Request;
+use crate::decide;
+
+/// Longest path that is looked at; the edge's own limit is not known here.
+pub(super) const PATH_BYTES_MAX: usize = 65_536;
+
+/// Known properties of the sender of a request.
+#[derive(Clone, Copy)]
+enum Who<'q> {
+    /// Nothing: any visitor.
+    Anybody(Asking),
+    /// The sender of this request.
+    Known(&'q Request<'q>),
+}
+
+/// A request that is predicted.
+pub(super) struct Asked<'q> {
+    method: Method,
+    path: &'q str,
+    query: Option<&'q str>,
+    who: Who<'q>,
+}
+
+impl<'q> Asked<'q> {
+    /// Any visitor's.
+    pub(super) const fn by_anybody(path: &'q str, query: Option<&'q str>, asking: Asking) -> Self {
+        Self { method: Method::GET, path, query, who: Who::Anybody(asking) }
+    }
+
+    /// This one; a method that is no token is one that nobody knows.
+    pub(super) fn known(request: &'q Request<'q>) -> Self {
+        let method = Method::from_bytes(request.method.as_bytes()).or_else(|_| Method::from_bytes(b"UNKNOWN"));
+        let (path, query) = (request.path, request.query);
+        Self { method: method.unwrap_or_default(), path, query, who: Who::Known(request) }
+    }
+}
+
+impl<'q> decide::Request<'q> for Asked<'q> {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn path(&self) -> &'q str {
+        self.path
+    }
+
+    fn query(&self) -> Option<&'q str> {
+        self.query
+    }
+
+    fn host(&self) -> Option<&str> {
+        match self.who {
+            Who::Anybody(_) => None,
+            Who::Known(request) => Some(request.host),
+        }
+    }
+
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        match self.who {
+            Who::Anybody(_) => None,
+            Who::Known(request) => request.field(name.as_str()),
+        }
+    }
+
+    fn path_bytes_max(&self) -> usize {
+        PATH_BYTES_MAX
+    }
+
+    fn may_have_shell(&self, path: &str) -> bool {
+        match self.who {
+            Who::Anybody(asking) => asking == Asking::Navigation,
+            Who::Known(_) => decide::may_have_shell(self, path),
+        }
+    }
+}

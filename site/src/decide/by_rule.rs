@@ -1,0 +1,220 @@
+//! Applies redirects and rewrites to a request.
+
+use devanture_config::rules::pattern::Ending;
+use devanture_config::rules::redirect::Filled;
+use http::Method;
+use http::header::{ACCEPT_LANGUAGE, COOKIE};
+
+use super::outcome::{Backend, End, Refused};
+use super::trace::{Reason, Stage, Step, Trace};
+use super::{Found, Request, Site, Visit, with_query};
+use crate::cache::Kept;
+use crate::resolve::{self, Resolution};
+use crate::rules::{Redirect, Skip, Visitor};
+use crate::target::{self, Target};
+
+/// A rule that applies to a request.
+#[derive(Clone, Copy)]
+struct Applied<'a> {
+    number: u32,
+    rule: &'a Redirect,
+    filled: &'a Filled,
+    /// The path of the request, normal and decoded.
+    path: &'a str,
+}
+
+impl Applied<'_> {
+    /// The stage that the rule belongs to.
+    const fn stage(&self) -> Stage {
+        Stage::of_rule(self.rule)
+    }
+}
+
+impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
+    /// The result of the first rule that applies, if it comes before the files or there is no file.
+    #[inline]
+    pub(super) fn by_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
+        if self.site.rules().has_redirects() { self.by_first_rule(path, found, trace) } else { None }
+    }
+
+    fn by_first_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
+        let Self { site, request } = self;
+        let (accept_language, cookie) = (request.field(&ACCEPT_LANGUAGE), request.field(&COOKIE));
+        let visitor = Visitor {
+            host: request.host(),
+            query: request.query(),
+            accept_language: accept_language.as_deref(),
+            cookie: cookie.as_deref(),
+        };
+        let mut skipped = |number, skip| trace.step(Step::Rule(number, skip));
+        let skipped: Option<&mut dyn FnMut(u32, Skip)> = if T::LISTENS { Some(&mut skipped) } else { None };
+        let matched = site.rules().redirect(&visitor, path, skipped);
+        found.varies = matched.varies;
+        let (number, rule, filled) = matched.rule?;
+        if !rule.force {
+            if resolve::resolve(site.index(), site.html_handling(), path) != Resolution::Missing {
+                trace.step(Step::Rule(number, Skip::File));
+                return None;
+            }
+            trace.step(Step::NoFile(path));
+            // An asset of the version that a page was made with goes before a rule for every path (law 10).
+            if Self::has_files(request.method())
+                && let Some(end) = self.asset(path)
+            {
+                return Some(end);
+            }
+        }
+        self.apply(Applied { number, rule, filled: &filled, path }, found, trace)
+    }
+
+    fn apply<T: Trace>(self, applied: Applied<'_>, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
+        let Applied { number, rule, filled, .. } = applied;
+        let skip = |why, trace: &mut T| {
+            trace.step(Step::Rule(number, why));
+            None
+        };
+        if rule.is_redirect() {
+            let query = self.query_beside(rule);
+            if self.leads_here(applied, query) {
+                return skip(Skip::LeadsHere, trace);
+            }
+            return Some(self.sent_to(applied, rule.status, filled.location(query), found, trace));
+        }
+        if let Some(origin) = &filled.origin {
+            return match self.site.upstream(origin) {
+                Some(upstream) => Some(self.backend(applied, Backend::Upstream(upstream), found, trace)),
+                None => skip(Skip::Undeclared, trace),
+            };
+        }
+        let Some(to) = normal(&filled.path, self.request.path_bytes_max()) else { return skip(Skip::NoPath, trace) };
+        if rule.status == 200
+            && let Some(route) = self.site.route(&to)
+        {
+            return Some(self.backend(applied, Backend::Route(route), found, trace));
+        }
+        if let Some(end) = self.by_method(applied.stage(), Some(number), trace).or_else(|| self.kept_out(&to, trace)) {
+            return Some(end);
+        }
+        found.rule = Some(number);
+        Some(match rule.status {
+            200 => self.rewrite(applied, &to, found, trace),
+            status => self.page_by(applied, status, &to, found, trace),
+        })
+    }
+
+    /// The request's query, where the rule did not ask for it: what a rule asks for has been used.
+    fn query_beside(self, rule: &Redirect) -> Option<&'r str> {
+        self.request.query().filter(|_| rule.query.is_empty())
+    }
+
+    /// Whether a redirect leads to the very address that was requested.
+    fn leads_here(self, applied: Applied<'_>, query: Option<&str>) -> bool {
+        let Applied { filled, path, .. } = applied;
+        let host = filled.origin.as_deref().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        let is_here = |host: &str| {
+            let plain = host.strip_suffix(":443").unwrap_or(host);
+            let own = self.request.host();
+            own.is_some_and(|own| host.eq_ignore_ascii_case(own) || self.site.leads(plain, own))
+        };
+        filled.path == target::encode_path(path)
+            && host.is_none_or(is_here)
+            && filled.query.as_deref().or(query) == self.request.query()
+    }
+
+    fn sent_to<T: Trace>(
+        self,
+        applied: Applied<'_>,
+        status: u16,
+        location: String,
+        found: &mut Found,
+        trace: &mut T,
+    ) -> End<S::Asset> {
+        found.rule = Some(applied.number);
+        trace.step(Step::Ended(applied.stage(), found.rule, Reason::Rule));
+        End::Redirect { status, location, is_by_site: true }
+    }
+
+    /// A rewrite to a backend.
+    fn backend<T: Trace>(self, applied: Applied<'_>, to: Backend, found: &mut Found, trace: &mut T) -> End<S::Asset> {
+        let Applied { number, rule, filled, .. } = applied;
+        found.rule = Some(number);
+        let is_path = || {
+            let path = target::normalise_for_route(&filled.path, self.request.path_bytes_max());
+            matches!(path, Target::Normal(_))
+        };
+        let refused = if *self.request.method() == Method::TRACE {
+            Some(Refused::MethodUnknown)
+        } else if !is_path() {
+            // What was captured must lead nowhere but below the path that was written: dot segments mean something
+            // there.
+            Some(Refused::BadRewrite)
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            trace.step(Step::Ended(applied.stage(), found.rule, Reason::Refused(refused)));
+            return End::Refused(refused);
+        }
+        trace.step(Step::Ended(applied.stage(), found.rule, Reason::Rule));
+        let query = filled.query.as_deref().or_else(|| self.query_beside(rule));
+        End::Backend { to, path_and_query: Some(with_query(filled.path.clone(), query)) }
+    }
+
+    /// Answers with the file at `to` as if it were here.
+    fn rewrite<T: Trace>(self, applied: Applied<'_>, to: &str, found: &mut Found, trace: &mut T) -> End<S::Asset> {
+        let Applied { number, rule, filled, path } = applied;
+        let Self { site, request } = self;
+        if rule.follows_html_handling {
+            return match resolve::resolve(site.index(), site.html_handling(), to) {
+                Resolution::File(file) => self.file(path, (file, Kept::StandIn), (applied.stage(), found), trace),
+                Resolution::Redirect(to) => {
+                    let place = Filled { path: target::encode_path(&to), ..filled.clone() };
+                    self.sent_to(applied, 307, place.location(request.query()), found, trace)
+                }
+                Resolution::Missing => self.missing(path, to, found, trace),
+            };
+        }
+        match site.index().page_at(to) {
+            // A page for every path is no image and no script.
+            Some(file) if self.is_shell(rule, file) && !rule.force && !request.may_have_shell(path) => {
+                trace.step(Step::Rule(number, Skip::PagesAlone));
+                self.not_found(path, path, found, trace)
+            }
+            Some(file) => self.file(path, (file, Kept::StandIn), (applied.stage(), found), trace),
+            None => self.missing(path, to, found, trace),
+        }
+    }
+
+    /// The page at `to` with a status of the rule's own.
+    fn page_by<T: Trace>(
+        self,
+        applied: Applied<'_>,
+        status: u16,
+        to: &str,
+        found: &mut Found,
+        trace: &mut T,
+    ) -> End<S::Asset> {
+        match self.site.index().page_at(to) {
+            Some(file) => self.page(applied.path, (file, status), (applied.stage(), found), trace),
+            None => self.not_found(applied.path, to, found, trace),
+        }
+    }
+
+    /// Whether a rule gives every path the page of an application: one page for whatever lies below.
+    fn is_shell(self, rule: &Redirect, file: u32) -> bool {
+        let (_, ending) = rule.from.steps();
+        ending != Ending::Exact && rule.to.constant_path().is_some() && self.site.is_page(file)
+    }
+}
+
+/// The normal form of a rule's target, decoded.
+pub(crate) fn normal(path: &str, bytes_max: usize) -> Option<String> {
+    match target::normalise(path, bytes_max) {
+        Target::Normal(path) => Some(path.into_owned()),
+        Target::Redirect(to) => match target::normalise(&to, bytes_max) {
+            Target::Normal(path) => Some(path.into_owned()),
+            Target::Redirect(_) | Target::Refuse(_) => None,
+        },
+        Target::Refuse(_) => None,
+    }
+}

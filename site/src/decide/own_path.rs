@@ -1,0 +1,42 @@
+//! Paths of the edge's own below `/.well-known/devanture/`.
+
+use devanture_config::Sha256;
+
+/// Below it lie the edge's own paths; a site's files may lie there, too.
+const FOLDER: &str = "/.well-known/devanture/";
+/// Below that, the dictionaries of pages, by their SHA-256.
+const DICTIONARIES: &str = "dictionary/";
+
+/// A path of the edge's own: it is answered before routes, rules and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnPath {
+    /// The settings that the environment shows to its front.
+    Env,
+    /// The version.
+    Release,
+    /// The compression dictionary of its pages that has this SHA-256.
+    Dictionary(Sha256),
+}
+
+impl OwnPath {
+    /// The one at `path`, as it was sent, if there is one.
+    #[must_use]
+    #[inline]
+    pub fn of(path: &str) -> Option<Self> {
+        Self::below(path.strip_prefix(FOLDER)?)
+    }
+
+    fn below(rest: &str) -> Option<Self> {
+        match rest {
+            "env.json" => Some(Self::Env),
+            "release.json" => Some(Self::Release),
+            other => Some(Self::Dictionary(other.strip_prefix(DICTIONARIES)?.parse().ok()?)),
+        }
+    }
+
+    /// Where the dictionary with this SHA-256 is.
+    #[must_use]
+    pub fn of_dictionary(sha256: Sha256) -> String {
+        format!("{FOLDER}{DICTIONARIES}{sha256}")
+    }
+}
