@@ -12,9 +12,9 @@ use crate::client::{self, ANSWER_TIME_MAX, Link, Refusal};
 use crate::context::Context;
 use crate::credential::{Login, Pass};
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::{counted, time_text};
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{counted, time_text};
 use crate::settings::Source;
 
 /// Tokens that are asked for at once.

@@ -37,7 +37,7 @@ pub(crate) use routes::RoutesArgs;
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
 
-use crate::progress::Volume;
+use crate::output::progress::Volume;
 use crate::settings::Name;
 use retention::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 

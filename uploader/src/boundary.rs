@@ -15,7 +15,7 @@ use devanture_config::problem::Code;
 use devanture_site::rules::At;
 
 use crate::beneath::Folder;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// The folder of git in a work tree, often with a token of the CI system: never published.
 const GIT: &str = ".git";

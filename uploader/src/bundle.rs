@@ -11,7 +11,7 @@ use devanture_config::{Digest, Manifest};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use crate::beneath::FilePath;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 use crate::project::Project;
 use crate::scan::{FoundFile, Scan};
 

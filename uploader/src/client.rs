@@ -19,9 +19,9 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::credential::Pass;
-use crate::exit::Failure;
-use crate::progress::Progress;
-use crate::report::{counted, milliseconds};
+use crate::output::exit::Failure;
+use crate::output::progress::Progress;
+use crate::output::report::{counted, milliseconds};
 use crate::settings::{self, EdgeAccess};
 use crate::trust;
 

@@ -14,9 +14,9 @@ use crate::args::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 use crate::client::Edge;
 use crate::context::Context;
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::{Again, byte_text, counted};
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{Again, byte_text, counted};
 
 /// Most entries of a list that one answer of the edge holds.
 const PAGE_MAX: &str = "1000";

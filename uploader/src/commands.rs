@@ -6,11 +6,11 @@ use devanture_config::problem::Code;
 use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
 use crate::dry_run::{self, Foreseen};
-use crate::exit::{Failure, INTERRUPTED};
+use crate::output::exit::{Failure, INTERRUPTED};
+use crate::output::report::{self, Again};
+use crate::output::step_output::StepTeller;
 use crate::push::LAST_QUESTION_TIME_MAX;
-use crate::report::{self, Again};
 use crate::settings::Source;
-use crate::step_output::StepTeller;
 
 /// `switch`.
 ///

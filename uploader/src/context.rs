@@ -8,10 +8,10 @@ use devanture_config::{AppName, PlaceName};
 
 use crate::args::Common;
 use crate::client::{Edge, Link};
-use crate::exit::Failure;
-use crate::progress::{Progress, Style};
+use crate::output::exit::Failure;
+use crate::output::progress::{Progress, Style};
+use crate::output::report::{Again, Output};
 use crate::project::Project;
-use crate::report::{Again, Output};
 use crate::settings::{Name, Setting, Settings, Source, Sources};
 
 /// The context of every command.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::client::{self, Link, Refusal};
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 use crate::session_store::Store;
 use crate::settings::{Credential, EdgeAccess, LoginAccess};
 

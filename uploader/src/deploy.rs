@@ -21,8 +21,8 @@ use tokio::io::AsyncReadExt;
 
 use crate::bundle::Blob;
 use crate::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
-use crate::exit::Failure;
-use crate::progress::Sent;
+use crate::output::exit::Failure;
+use crate::output::progress::Sent;
 use crate::sse;
 
 /// Bytes of a file that are read and sent at once.

@@ -7,8 +7,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use serde::Serialize;
 
 use crate::client::Edge;
-use crate::exit::Failure;
-use crate::progress::Style;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
 
 /// The most deploys that the edge gives at once; what a place was before them is not looked at.
 const DEPLOYS_MAX: &str = "1000";

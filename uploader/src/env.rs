@@ -13,9 +13,9 @@ use crate::args::{EnvCommand, EnvSetArgs};
 use crate::context::Context;
 use crate::dotenv;
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::prompt;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::prompt;
 use crate::push::PREVIEW;
 
 /// Requests for a `--dry-run`.

@@ -5,8 +5,8 @@ use devanture_config::site_toml::{Explained, Origin, Rules};
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::exit::Failure;
-use crate::progress::Style;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
 
 /// Everything that holds in one environment.
 pub(crate) struct Explanation {

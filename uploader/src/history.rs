@@ -7,10 +7,10 @@ use devanture_config::problem::Code;
 use crate::args::HistoryArgs;
 use crate::client::Edge;
 use crate::context::Context;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::{Again, step_text, time_text};
-use crate::terminal::escaped;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{Again, step_text, time_text};
+use crate::output::terminal::escaped;
 
 /// Most deploys that one answer of the edge holds.
 const PAGE_MAX: u16 = 1_000;

@@ -5,8 +5,8 @@ use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest
 use crate::args::HostnamesCommand;
 use crate::context::Context;
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::progress::Style;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
 
 /// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];

@@ -14,8 +14,8 @@ use devanture_config::toml_text::quoted;
 use self::guess::{Backend, Guess};
 use crate::args::InitArgs;
 use crate::context::Context;
-use crate::exit::Failure;
 use crate::migrate;
+use crate::output::exit::Failure;
 
 /// Requirements of a first push besides the file.
 pub(crate) const SETTINGS_NEEDED: &str = "set DEVANTURE_URL and DEVANTURE_TOKEN, and DEVANTURE_CA for an edge with a \

@@ -10,11 +10,11 @@ use serde_json::json;
 use crate::args::{RestartArgs, ScaleArgs};
 use crate::context::Context;
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::{byte_text, counted, time_text};
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{byte_text, counted, time_text};
+use crate::output::terminal::escaped;
 use crate::retention::confirm;
-use crate::terminal::escaped;
 
 /// `instances`.
 ///

@@ -13,11 +13,11 @@ use reqwest::header::ACCEPT;
 use crate::args::{LogSource, LogsArgs};
 use crate::client::{self, Refusal};
 use crate::context::Context;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::{byte_text, time_text};
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{byte_text, time_text};
+use crate::output::terminal::{self, escaped};
 use crate::sse;
-use crate::terminal::{self, escaped};
 
 /// Longest silence of the edge, which sends a keep-alive every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -28,7 +28,6 @@ mod dev;
 mod dotenv;
 mod dry_run;
 mod env;
-mod exit;
 mod explain;
 mod git;
 mod hash;
@@ -39,13 +38,11 @@ mod instances;
 mod logs;
 mod maintenance;
 mod migrate;
-mod progress;
+mod output;
 mod project;
-mod prompt;
 mod push;
 #[cfg(test)]
 mod recipes_tests;
-mod report;
 mod retention;
 mod routes;
 mod rules;
@@ -53,9 +50,7 @@ mod scan;
 mod session_store;
 mod settings;
 mod sse;
-mod step_output;
 mod suggest;
-mod terminal;
 mod trust;
 mod upstreams;
 
@@ -71,10 +66,11 @@ use devanture_config::problem::Code;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
-use crate::exit::{Failure, INTERRUPTED};
-use crate::progress::Progress;
+use crate::output::exit::{self, Failure, INTERRUPTED};
+use crate::output::progress::{self, Progress};
+use crate::output::report::{self, Output};
+use crate::output::terminal;
 use crate::push::Push;
-use crate::report::Output;
 
 /// Most threads that speak with the network; encryption is all that they work on.
 const THREADS_MAX: usize = 4;
@@ -213,7 +209,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
 mod dev {
     use crate::args::DevArgs;
     use crate::context::Context;
-    use crate::exit::Failure;
+    use crate::output::exit::Failure;
 
     /// Refuses.
     pub(crate) async fn run(_context: &Context, _args: &DevArgs, _read: Result<(), Failure>) -> Result<(), Failure> {

@@ -9,8 +9,8 @@ use crate::args::{PauseArgs, ResumeArgs};
 use crate::client::Edge;
 use crate::context::Context;
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::report::Again;
+use crate::output::exit::Failure;
+use crate::output::report::Again;
 
 /// `pause`.
 ///

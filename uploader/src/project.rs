@@ -12,7 +12,7 @@ use devanture_config::site_toml::{self, OverlayText, SiteFile};
 use crate::args::InitArgs;
 use crate::boundary::{Boundary, Place};
 use crate::dotenv;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 use crate::scan::{Folders, Pages};
 use crate::settings::APP_VARIABLE;
 

@@ -19,14 +19,14 @@ use crate::client::{self, Edge, Refusal};
 use crate::collaboration;
 use crate::context::Context;
 use crate::deploy::BlobError;
-use crate::exit::Failure;
 use crate::git::{self, Said};
-use crate::progress::rate_text;
-use crate::report::{self, byte_text, milliseconds};
+use crate::output::exit::Failure;
+use crate::output::progress::rate_text;
+use crate::output::report::{self, byte_text, milliseconds};
+use crate::output::step_output::StepTeller;
 use crate::rules::{self, RuleFiles};
 use crate::scan::{Folders, Scan};
 use crate::settings;
-use crate::step_output::StepTeller;
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";

@@ -14,10 +14,10 @@ use crate::args::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 use crate::client::Edge;
 use crate::context::Context;
 use crate::dry_run;
-use crate::exit::Failure;
 use crate::maintenance;
-use crate::report::{byte_text, counted, time_text};
-use crate::terminal::escaped;
+use crate::output::exit::Failure;
+use crate::output::report::{byte_text, counted, time_text};
+use crate::output::terminal::escaped;
 
 /// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
 const TOLD_MAX: usize = 50;

@@ -19,9 +19,9 @@ use url::Url;
 use crate::args::RoutesArgs;
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::counted;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::counted;
 use crate::rules::RuleFiles;
 
 /// Characters that no program sends in a path unencoded.

@@ -22,9 +22,9 @@ use devanture_config::site_toml::{FILE_NAME, overlay_of};
 
 use crate::beneath::{FilePath, Folder};
 use crate::boundary::Place;
-use crate::exit::Failure;
 use crate::hash::{self, HashError, Hashed};
-use crate::report::{byte_text, counted};
+use crate::output::exit::Failure;
+use crate::output::report::{byte_text, counted};
 
 pub(crate) use folders::{Folders, Pages};
 pub(crate) use server::ServerScan;

@@ -14,7 +14,7 @@ use devanture_config::{AppName, PlaceName};
 use url::{Host, Url};
 
 use crate::dotenv;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// Where a setting comes from, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,7 @@ use devanture_config::problem::Code;
 use crate::args::Command;
 use crate::client::Edge;
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 use crate::settings::Source;
 
 /// Longest wait of a failure for its hint.

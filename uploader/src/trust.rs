@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// Most bytes of a file of certificates; the bundles of systems have a quarter of a megabyte.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -6,9 +6,9 @@ use devanture_config::site_toml::Protocol;
 use crate::args::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 use crate::context::Context;
 use crate::dry_run;
-use crate::exit::Failure;
-use crate::progress::Style;
-use crate::report::counted;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::counted;
 use crate::retention::confirm;
 
 /// Requests for a `--dry-run`.

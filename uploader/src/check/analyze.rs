@@ -22,7 +22,7 @@ use super::html::{self, Page};
 use super::links::{Fragment, Looker, Places};
 use super::names::{self, OfFile};
 use super::secrets;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 use crate::scan::{FoundFile, Scan};
 
 /// Largest file that is looked into.

@@ -11,9 +11,9 @@ use super::finding::{self, BUNDLE, CONFIG, Finding, RULES};
 use crate::args::CheckArgs;
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
+use crate::output::report::counted;
 use crate::project::Project;
-use crate::report::counted;
 use crate::rules::RuleFiles;
 use crate::scan::Reading;
 

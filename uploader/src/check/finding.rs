@@ -7,8 +7,8 @@ use devanture_config::mistake::Weight;
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 
-use crate::exit::Failure;
-use crate::report::counted;
+use crate::output::exit::Failure;
+use crate::output::report::counted;
 
 /// The code of what is wrong with `devanture.toml`.
 pub(crate) const CONFIG: &str = "config";

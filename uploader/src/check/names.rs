@@ -8,7 +8,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{CASE_COLLISION, FINGERPRINT_COLLISION, FOREIGN_FILE, LARGE_FILE, OVER_LIMIT};
 use devanture_site::fingerprint::is_fingerprinted;
 
-use crate::report::{byte_text, counted};
+use crate::output::report::{byte_text, counted};
 
 /// A finding about a file as a whole; no path where it is about all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

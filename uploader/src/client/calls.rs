@@ -17,7 +17,7 @@ use reqwest::header::CONTENT_TYPE;
 
 use super::instances::INSTANCES_TIME_MAX;
 use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// Longest time to send a manifest and get the list of missing blobs.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);

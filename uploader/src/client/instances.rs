@@ -9,7 +9,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// Longest time until instances are as they are wanted: each may take its `start_ms`, one after the other.
 pub(super) const INSTANCES_TIME_MAX: Duration = Duration::from_secs(3_600);

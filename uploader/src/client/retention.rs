@@ -10,7 +10,7 @@ use devanture_config::digest::IdPrefix;
 use reqwest::Method;
 
 use super::{ANSWER_TIME_MAX, Edge, Link, Refusal};
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// Longest time for a collection, which may wait for one that is under way.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(3_600);

@@ -20,7 +20,7 @@ use super::watch::{Watch, Watched};
 use super::{ConfigPath, Project};
 use crate::args::DevArgs;
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// The file beside `devanture.toml` with settings for the backend on this machine.
 const SETTINGS_FILE: &str = ".env.server";

@@ -23,8 +23,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use url::Url;
 
 use crate::client::{self, Link};
-use crate::exit::Failure;
-use crate::progress::Progress;
+use crate::output::exit::Failure;
+use crate::output::progress::Progress;
 use crate::settings::{Credential, EdgeAccess, Token};
 
 /// The program of the edge.

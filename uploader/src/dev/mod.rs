@@ -32,8 +32,8 @@ use self::round::{Begin, Ended, Rounds, routes_of};
 use self::watch::{Watch, Watched};
 use crate::args::DevArgs;
 use crate::context::Context;
-use crate::exit::Failure;
 use crate::init;
+use crate::output::exit::Failure;
 use crate::project::Project;
 
 /// The name of an app where neither a file nor a folder gives one.

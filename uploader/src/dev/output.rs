@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset};
 
 use super::round::Went;
-use crate::exit::Failure;
-use crate::progress::Progress;
-use crate::report::{Output, STILL_RUNNING, counted};
+use crate::output::exit::Failure;
+use crate::output::progress::Progress;
+use crate::output::report::{Output, STILL_RUNNING, counted};
 
 /// Left-out paths that are shown.
 const SHOWN_MAX: usize = 5;

@@ -11,8 +11,8 @@ use devanture_config::site_toml::MediaTypes;
 
 use super::inject;
 use crate::beneath::{FilePath, Folder};
-use crate::exit::Failure;
 use crate::hash::Hashed;
+use crate::output::exit::Failure;
 use crate::scan::{FoundFile, Scan};
 
 /// Largest page that gets the tag; a larger one is served as it is.

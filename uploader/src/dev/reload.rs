@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use url::form_urlencoded;
 
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// The path of the route: one that no site has.
 pub(super) const ROUTE_PATH: &str = "/.devanture-dev/*";

@@ -18,11 +18,11 @@ use crate::args::ApiRoute;
 use crate::bundle::{self, Bundle};
 use crate::client::{Edge, Refusal};
 use crate::deploy::BlobError;
-use crate::exit::Failure;
-use crate::progress::Progress;
+use crate::output::exit::Failure;
+use crate::output::progress::Progress;
+use crate::output::report::milliseconds;
 use crate::project::Project;
 use crate::push;
-use crate::report::milliseconds;
 use crate::rules::{self, RuleFiles};
 use crate::scan::{Folders, Scan};
 

@@ -25,10 +25,10 @@ use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use self::moved::{Kind, Moved, Note};
 use crate::args::{InitArgs, Provider};
 use crate::context::Context;
-use crate::exit::Failure;
 use crate::init::{self, guess};
+use crate::output::exit::Failure;
+use crate::output::report::counted;
 use crate::project::{self, Project, WWW, without_dot};
-use crate::report::counted;
 
 /// The folder around the provider's file.
 pub(crate) struct Around<'a> {

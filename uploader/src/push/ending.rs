@@ -9,8 +9,8 @@ use devanture_config::{Digest, PlaceName, VersionId};
 use super::{LAST_QUESTION_TIME_MAX, Live, Push};
 use crate::bundle::{Blob, Bundle};
 use crate::client::{self, Edge};
-use crate::exit::{Failure, INTERRUPTED};
-use crate::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
+use crate::output::exit::{Failure, INTERRUPTED};
+use crate::output::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);

@@ -7,7 +7,7 @@ use devanture_config::site_toml::FILE_NAME;
 
 use super::{Reading, Scan, server, walk_apart};
 use crate::boundary::Place;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// Whether a folder of pages has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use devanture_config::site_toml::FILE_NAME;
 
 use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
 use crate::boundary::Place;
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// The folder of git, which no program needs to run.
 const GIT: &str = ".git";

@@ -2,9 +2,9 @@
 
 use devanture_config::api::{Step, StepState};
 
-use crate::progress::{Progress, Working};
-use crate::report;
-use crate::terminal::escaped;
+use crate::output::progress::{Progress, Working};
+use crate::output::report;
+use crate::output::terminal::escaped;
 
 /// Tells steps, one after the other.
 pub(crate) struct StepTeller<'p> {

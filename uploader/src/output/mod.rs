@@ -1,0 +1,8 @@
+//! Output: reports and progress for a person or a program, failures, and text that is safe in a terminal.
+
+pub(crate) mod exit;
+pub(crate) mod progress;
+pub(crate) mod prompt;
+pub(crate) mod report;
+pub(crate) mod step_output;
+pub(crate) mod terminal;
