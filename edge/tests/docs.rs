@@ -369,7 +369,7 @@ fn every_command_in_a_document_exists() {
 #[test]
 fn every_variable_in_a_document_is_read() {
     // The command line reads some, instances are given others.
-    let settings = read("uploader/src/settings.rs")
+    let settings = read("uploader/src/project/settings/mod.rs")
         + &read("edge/src/runner/environment.rs")
         + &read("edge/src/spawner/processes.rs");
     for (path, document) in documents() {

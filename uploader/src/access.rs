@@ -15,7 +15,7 @@ use crate::dry_run;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{counted, time_text};
-use crate::settings::Source;
+use crate::project::settings::Source;
 
 /// Tokens that are asked for at once.
 const PAGE: &str = "1000";

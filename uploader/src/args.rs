@@ -38,7 +38,7 @@ pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
 
 use crate::output::progress::Volume;
-use crate::settings::Name;
+use crate::project::settings::Name;
 use retention::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 
 /// Default number of blobs that are uploaded in parallel.

@@ -10,9 +10,9 @@ use devanture_config::site_toml::{FromProcfile, Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
-use crate::beneath::FilePath;
 use crate::output::exit::Failure;
 use crate::project::Project;
+use crate::project::beneath::FilePath;
 use crate::scan::{FoundFile, Scan};
 
 /// Files whose meaning depends on whose they are.

@@ -22,7 +22,7 @@ use crate::credential::Pass;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::{counted, milliseconds};
-use crate::settings::{self, EdgeAccess};
+use crate::project::settings::{self, EdgeAccess};
 use crate::trust;
 
 /// Longest time until a connection stands.

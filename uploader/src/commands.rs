@@ -9,8 +9,8 @@ use crate::dry_run::{self, Foreseen};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::report::{self, Again};
 use crate::output::step_output::StepTeller;
+use crate::project::settings::Source;
 use crate::push::LAST_QUESTION_TIME_MAX;
-use crate::settings::Source;
 
 /// `switch`.
 ///

@@ -12,7 +12,7 @@ use crate::output::exit::Failure;
 use crate::output::progress::{Progress, Style};
 use crate::output::report::{Again, Output};
 use crate::project::Project;
-use crate::settings::{Name, Setting, Settings, Source, Sources};
+use crate::project::settings::{Name, Setting, Settings, Source, Sources};
 
 /// The context of every command.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 
 use crate::client::{self, Link, Refusal};
 use crate::output::exit::Failure;
+use crate::project::settings::{Credential, EdgeAccess, LoginAccess};
 use crate::session_store::Store;
-use crate::settings::{Credential, EdgeAccess, LoginAccess};
 
 /// Longest time for an exchange; a busy edge may let a password wait for its turn.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);

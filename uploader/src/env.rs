@@ -11,11 +11,11 @@ use devanture_config::settings::{
 
 use crate::args::{EnvCommand, EnvSetArgs};
 use crate::context::Context;
-use crate::dotenv;
 use crate::dry_run;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::prompt;
+use crate::project::dotenv;
 use crate::push::PREVIEW;
 
 /// Requests for a `--dry-run`.

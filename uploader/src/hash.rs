@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use devanture_config::Digest;
 
-use crate::beneath::FilePath;
+use crate::project::beneath::FilePath;
 
 /// Most reads of a file that changes.
 pub(crate) const READS_MAX: u32 = 5;

@@ -12,8 +12,6 @@
 mod access;
 mod archive;
 mod args;
-mod beneath;
-mod boundary;
 mod bundle;
 mod check;
 mod ci;
@@ -25,7 +23,6 @@ mod credential;
 mod deploy;
 #[cfg(unix)]
 mod dev;
-mod dotenv;
 mod dry_run;
 mod env;
 mod explain;
@@ -48,7 +45,6 @@ mod routes;
 mod rules;
 mod scan;
 mod session_store;
-mod settings;
 mod sse;
 mod suggest;
 mod trust;

@@ -13,7 +13,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::archive;
 use crate::args::PushArgs;
-use crate::boundary::Place;
 use crate::bundle::{self, Blob, Bundle};
 use crate::client::{self, Edge, Refusal};
 use crate::collaboration;
@@ -24,9 +23,10 @@ use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
 use crate::output::step_output::StepTeller;
+use crate::project::boundary::Place;
+use crate::project::settings;
 use crate::rules::{self, RuleFiles};
 use crate::scan::{Folders, Scan};
-use crate::settings;
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";

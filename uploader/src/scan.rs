@@ -20,11 +20,11 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{FILE_NAME, overlay_of};
 
-use crate::beneath::{FilePath, Folder};
-use crate::boundary::Place;
 use crate::hash::{self, HashError, Hashed};
 use crate::output::exit::Failure;
 use crate::output::report::{byte_text, counted};
+use crate::project::beneath::{FilePath, Folder};
+use crate::project::boundary::Place;
 
 pub(crate) use folders::{Folders, Pages};
 pub(crate) use server::ServerScan;

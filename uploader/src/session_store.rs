@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::credential::Session;
-use crate::dotenv;
-use crate::settings::{EdgeAccess, LoginAccess};
+use crate::project::dotenv;
+use crate::project::settings::{EdgeAccess, LoginAccess};
 
 /// Most bytes of such a file.
 const BYTES_MAX: u64 = 64 * 1024;

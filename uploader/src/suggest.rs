@@ -10,7 +10,7 @@ use crate::args::Command;
 use crate::client::Edge;
 use crate::context::Context;
 use crate::output::exit::Failure;
-use crate::settings::Source;
+use crate::project::settings::Source;
 
 /// Longest wait of a failure for its hint.
 const TIME_MAX: Duration = Duration::from_secs(5);

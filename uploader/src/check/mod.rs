@@ -32,17 +32,17 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 use self::analyze::Looked;
 use self::finding::{BUNDLE, Finding, RULES};
 use crate::args::{CheckArgs, Format};
-use crate::beneath::FilePath;
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::explain::{self, Explanation};
 use crate::output::exit::Failure;
 use crate::output::report::{byte_text, counted};
 use crate::project::Project;
+use crate::project::beneath::FilePath;
+use crate::project::settings::Source;
 use crate::push;
 use crate::rules::{self, RuleFiles};
 use crate::scan::{Folders, Reading, Scan};
-use crate::settings::Source;
 
 /// Files that are named where they were too large to be looked into.
 const NAMED_MAX: usize = 5;

@@ -10,9 +10,9 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::MediaTypes;
 
 use super::inject;
-use crate::beneath::{FilePath, Folder};
 use crate::hash::Hashed;
 use crate::output::exit::Failure;
+use crate::project::beneath::{FilePath, Folder};
 use crate::scan::{FoundFile, Scan};
 
 /// Largest page that gets the tag; a larger one is served as it is.

@@ -354,7 +354,7 @@ mod tests {
                 let hashed = crate::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
                 scan.files.insert(
                     name.parse().unwrap(),
-                    crate::scan::FoundFile { path: crate::beneath::FilePath::of(&path), hashed },
+                    crate::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
                 );
             }
             scan

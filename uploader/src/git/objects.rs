@@ -11,7 +11,7 @@ use aws_lc_rs::digest;
 use flate2::read::ZlibDecoder;
 
 use super::pack::Pack;
-use crate::beneath::Folder;
+use crate::project::beneath::Folder;
 
 /// Most bytes of an object that is read: a commit, or the tree of one folder.
 pub(super) const OBJECT_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use flate2::read::ZlibDecoder;
 
 use super::objects::{Id, Kind, OBJECT_BYTES_MAX, read_exactly};
-use crate::beneath::Folder;
+use crate::project::beneath::Folder;
 
 /// The magic number of an index of version 2.
 const MAGIC: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::changes::modified;
 use super::objects::{Id, Store};
-use crate::beneath::Folder;
+use crate::project::beneath::Folder;
 
 /// The name of a repository's folder in its work tree.
 pub(super) const GIT: &str = ".git";

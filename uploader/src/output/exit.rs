@@ -7,7 +7,7 @@ use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
 use serde::Serialize;
 
-use crate::output::terminal;
+use super::terminal;
 
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;

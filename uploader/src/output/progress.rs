@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::report::byte_text;
-use crate::output::terminal;
+use super::report::byte_text;
+use super::terminal;
 
 /// Interval of plain lines about the progress of an upload.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);

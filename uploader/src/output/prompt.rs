@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 
 use devanture_config::problem::Code;
 
-use crate::output::exit::Failure;
+use super::exit::Failure;
 
 /// Most bytes of a line.
 const LINE_BYTES_MAX: u64 = 64 * 1024;

@@ -13,9 +13,9 @@ use devanture_config::site_toml::RoutePath;
 pub(crate) use devanture_config::{counted, date_time as time_text};
 use serde::Serialize;
 
-use crate::output::exit::Failure;
-use crate::output::progress::Style;
-use crate::output::terminal;
+use super::exit::Failure;
+use super::progress::Style;
+use super::terminal;
 
 /// Damaged files that `status` names.
 const DAMAGED_FILES_SHOWN: usize = 3;

@@ -2,9 +2,9 @@
 
 use devanture_config::api::{Step, StepState};
 
-use crate::output::progress::{Progress, Working};
-use crate::output::report;
-use crate::output::terminal::escaped;
+use super::progress::{Progress, Working};
+use super::report;
+use super::terminal::escaped;
 
 /// Tells steps, one after the other.
 pub(crate) struct StepTeller<'p> {

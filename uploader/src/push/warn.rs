@@ -8,10 +8,10 @@ use devanture_config::site_toml::check::SECRET;
 use devanture_config::{Digest, PlaceName};
 
 use super::Push;
-use crate::beneath::FilePath;
 use crate::bundle::{Blob, Bundle};
 use crate::check;
 use crate::client::Edge;
+use crate::project::beneath::FilePath;
 use crate::suggest;
 
 impl Push<'_> {

@@ -6,8 +6,8 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
 use super::{Reading, Scan, server, walk_apart};
-use crate::boundary::Place;
 use crate::output::exit::Failure;
+use crate::project::boundary::Place;
 
 /// Whether a folder of pages has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
 use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
-use crate::boundary::Place;
 use crate::output::exit::Failure;
+use crate::project::boundary::Place;
 
 /// The folder of git, which no program needs to run.
 const GIT: &str = ".git";

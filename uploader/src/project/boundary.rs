@@ -14,7 +14,7 @@ use devanture_config::mistake::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
 use devanture_site::rules::At;
 
-use crate::beneath::Folder;
+use super::beneath::Folder;
 use crate::output::exit::Failure;
 
 /// The folder of git in a work tree, often with a token of the CI system: never published.

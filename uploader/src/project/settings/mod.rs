@@ -13,7 +13,7 @@ use devanture_config::site_toml::{self, SiteFile};
 use devanture_config::{AppName, PlaceName};
 use url::{Host, Url};
 
-use crate::dotenv;
+use super::dotenv;
 use crate::output::exit::Failure;
 
 /// Where a setting comes from, the strongest first.
@@ -451,5 +451,4 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "settings_tests.rs"]
 mod tests;

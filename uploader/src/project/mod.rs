@@ -1,5 +1,10 @@
 //! Where the command was called: `devanture.toml`, its overlays, a `Procfile` and `.env`, read from the disk.
 
+pub(crate) mod beneath;
+pub(crate) mod boundary;
+pub(crate) mod dotenv;
+pub(crate) mod settings;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +14,11 @@ use devanture_config::problem::Code;
 use devanture_config::procfile::PROCFILE;
 use devanture_config::site_toml::{self, OverlayText, SiteFile};
 
+use self::boundary::{Boundary, Place};
+use self::settings::APP_VARIABLE;
 use crate::args::InitArgs;
-use crate::boundary::{Boundary, Place};
-use crate::dotenv;
 use crate::output::exit::Failure;
 use crate::scan::{Folders, Pages};
-use crate::settings::APP_VARIABLE;
 
 /// Most bytes that a file of settings may have.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
