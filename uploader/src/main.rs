@@ -10,11 +10,9 @@
 //! `suggest` what may have been meant.
 
 mod access;
-mod archive;
 mod args;
 mod bundle;
 mod check;
-mod ci;
 mod client;
 mod collaboration;
 mod commands;
@@ -26,8 +24,6 @@ mod dev;
 mod dry_run;
 mod env;
 mod explain;
-mod git;
-mod hash;
 mod history;
 mod hostnames;
 mod init;
@@ -42,8 +38,6 @@ mod push;
 mod recipes_tests;
 mod retention;
 mod routes;
-mod rules;
-mod scan;
 mod session_store;
 mod sse;
 mod suggest;

@@ -11,22 +11,22 @@ use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::archive;
 use crate::args::PushArgs;
+use crate::bundle::archive;
+use crate::bundle::git::{self, Said};
+use crate::bundle::rules::{self, RuleFiles};
+use crate::bundle::scan::{Folders, Scan};
 use crate::bundle::{self, Blob, Bundle};
 use crate::client::{self, Edge, Refusal};
 use crate::collaboration;
 use crate::context::Context;
 use crate::deploy::BlobError;
-use crate::git::{self, Said};
 use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
 use crate::output::step_output::StepTeller;
 use crate::project::boundary::Place;
 use crate::project::settings;
-use crate::rules::{self, RuleFiles};
-use crate::scan::{Folders, Scan};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::args::RoutesArgs;
+use crate::bundle::rules::RuleFiles;
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::counted;
-use crate::rules::RuleFiles;
 
 /// Characters that no program sends in a path unencoded.
 const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');

@@ -22,8 +22,8 @@ use super::html::{self, Page};
 use super::links::{Fragment, Looker, Places};
 use super::names::{self, OfFile};
 use super::secrets;
+use crate::bundle::scan::{FoundFile, Scan};
 use crate::output::exit::Failure;
-use crate::scan::{FoundFile, Scan};
 
 /// Largest file that is looked into.
 pub(crate) const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;

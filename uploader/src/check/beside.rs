@@ -9,13 +9,13 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 
 use super::finding::{self, BUNDLE, CONFIG, Finding, RULES};
 use crate::args::CheckArgs;
+use crate::bundle::rules::RuleFiles;
+use crate::bundle::scan::Reading;
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::report::counted;
 use crate::project::Project;
-use crate::rules::RuleFiles;
-use crate::scan::Reading;
 
 /// Adds what is wrong with the files to a `failure` of the configuration, and returns both as findings, too. Another
 /// failure stays as it is.

@@ -32,6 +32,8 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 use self::analyze::Looked;
 use self::finding::{BUNDLE, Finding, RULES};
 use crate::args::{CheckArgs, Format};
+use crate::bundle::rules::{self, RuleFiles};
+use crate::bundle::scan::{Folders, Reading, Scan};
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::explain::{self, Explanation};
@@ -41,8 +43,6 @@ use crate::project::Project;
 use crate::project::beneath::FilePath;
 use crate::project::settings::Source;
 use crate::push;
-use crate::rules::{self, RuleFiles};
-use crate::scan::{Folders, Reading, Scan};
 
 /// Files that are named where they were too large to be looked into.
 const NAMED_MAX: usize = 5;

@@ -8,7 +8,7 @@ use devanture_config::site_toml::check::{CheckTable, SECRET};
 use super::analyze::FILE_BYTES_MAX;
 use super::finding::Finding;
 use super::secrets;
-use crate::scan::{FoundFile, ServerScan};
+use crate::bundle::scan::{FoundFile, ServerScan};
 
 /// The folder that packages of others stand in; what they bring is no secret of this app.
 const PACKAGES: &str = "node_modules";

@@ -10,10 +10,10 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::MediaTypes;
 
 use super::inject;
-use crate::hash::Hashed;
+use crate::bundle::hash::Hashed;
+use crate::bundle::scan::{FoundFile, Scan};
 use crate::output::exit::Failure;
 use crate::project::beneath::{FilePath, Folder};
-use crate::scan::{FoundFile, Scan};
 
 /// Largest page that gets the tag; a larger one is served as it is.
 const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -127,7 +127,7 @@ mod tests {
         let site = SiteFile::parse("devanture.toml", "[types]\n\".tpl\" = \"text/html; charset=utf-8\"\n").unwrap();
         let mut pages = Pages::new(copies.path()).unwrap();
         let mut look = || {
-            let mut scan = crate::scan::scan(www.path(), false).unwrap();
+            let mut scan = crate::bundle::scan::scan(www.path(), false).unwrap();
             let names = pages.put_into(&mut scan, &site.types).unwrap();
             let texts = scan.files.values().map(|file| std::fs::read_to_string(file.path.path()).unwrap());
             (names, texts.collect::<Vec<_>>())

@@ -15,6 +15,8 @@ use super::pages::Pages;
 use super::policy;
 use super::reload::{ROUTE_PATH, Reload};
 use crate::args::ApiRoute;
+use crate::bundle::rules::{self, RuleFiles};
+use crate::bundle::scan::{Folders, Scan};
 use crate::bundle::{self, Bundle};
 use crate::client::{Edge, Refusal};
 use crate::deploy::BlobError;
@@ -23,8 +25,6 @@ use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
 use crate::project::Project;
 use crate::push;
-use crate::rules::{self, RuleFiles};
-use crate::scan::{Folders, Scan};
 
 /// Blobs that are sent at once.
 const JOBS: usize = 8;
@@ -351,10 +351,10 @@ mod tests {
             let mut scan = Scan::default();
             for name in names {
                 let path = folder.path().join(name);
-                let hashed = crate::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
+                let hashed = crate::bundle::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
                 scan.files.insert(
                     name.parse().unwrap(),
-                    crate::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
+                    crate::bundle::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
                 );
             }
             scan

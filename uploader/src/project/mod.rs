@@ -17,8 +17,8 @@ use devanture_config::site_toml::{self, OverlayText, SiteFile};
 use self::boundary::{Boundary, Place};
 use self::settings::APP_VARIABLE;
 use crate::args::InitArgs;
+use crate::bundle::scan::{Folders, Pages};
 use crate::output::exit::Failure;
-use crate::scan::{Folders, Pages};
 
 /// Most bytes that a file of settings may have.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

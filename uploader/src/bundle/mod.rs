@@ -1,5 +1,12 @@
 //! The manifest of what a scan found and `devanture.toml` says.
 
+pub(crate) mod archive;
+pub(crate) mod ci;
+pub(crate) mod git;
+pub(crate) mod hash;
+pub(crate) mod rules;
+pub(crate) mod scan;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,10 +17,10 @@ use devanture_config::site_toml::{FromProcfile, Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
+use self::scan::{FoundFile, Scan};
 use crate::output::exit::Failure;
 use crate::project::Project;
 use crate::project::beneath::FilePath;
-use crate::scan::{FoundFile, Scan};
 
 /// Files whose meaning depends on whose they are.
 const RULE_FILES: [&str; 2] = [REDIRECTS_FILE, HEADERS_FILE];
@@ -147,7 +154,7 @@ mod tests {
         let site = SiteFile::parse("devanture.toml", site).unwrap();
         let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
         let www = folder.path().join("dist");
-        guess_rules(&crate::scan::scan(&www, false).unwrap(), &project, &www)
+        guess_rules(&crate::bundle::scan::scan(&www, false).unwrap(), &project, &www)
     }
 
     #[test]
@@ -192,7 +199,7 @@ mod tests {
     #[test]
     fn equal_bytes_are_one_blob_and_settings_belong_to_the_version() {
         let folder = folder(&[("a", "same"), ("b", "same"), ("c", "other")]);
-        let scan = crate::scan::scan(folder.path(), false).unwrap();
+        let scan = crate::bundle::scan::scan(folder.path(), false).unwrap();
         let plain = Bundle::of(&scan, &SiteFile::default(), None).unwrap();
         assert_eq!(plain.blobs.len(), 2);
         assert_eq!(plain.blobs[&Digest::of(b"same")].files, 2);

@@ -19,7 +19,7 @@ use devanture_config::api::Source;
 
 use self::objects::{Id, Kind};
 use self::repository::{Head, Repository};
-use crate::ci;
+use super::ci;
 
 /// Longest time that a push waits for what is known of the repository; in a huge work tree it may take long to find out
 /// what has changed.
@@ -102,5 +102,4 @@ fn commit_of(bytes: &[u8]) -> Option<(Id, String)> {
 }
 
 #[cfg(test)]
-#[path = "git/tests.rs"]
 mod tests;

@@ -20,7 +20,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{FILE_NAME, overlay_of};
 
-use crate::hash::{self, HashError, Hashed};
+use super::hash::{self, HashError, Hashed};
 use crate::output::exit::Failure;
 use crate::output::report::{byte_text, counted};
 use crate::project::beneath::{FilePath, Folder};

@@ -9,10 +9,10 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 
+use super::scan::Scan;
 use crate::output::exit::Failure;
 use crate::output::report::counted;
 use crate::project::Project;
-use crate::scan::Scan;
 
 /// The rule files of a folder.
 #[derive(Debug, Default)]
