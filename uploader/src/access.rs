@@ -8,10 +8,10 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::json;
 
 use crate::args::{AuditArgs, TokenCommand};
-use crate::client::{self, ANSWER_TIME_MAX, Link, Refusal};
 use crate::context::Context;
-use crate::credential::{Login, Pass};
 use crate::dry_run;
+use crate::edge::client::{self, ANSWER_TIME_MAX, Link, Refusal};
+use crate::edge::credential::{Login, Pass};
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{counted, time_text};

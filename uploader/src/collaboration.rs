@@ -11,9 +11,9 @@ use devanture_config::problem::Code;
 use serde_json::json;
 
 use crate::args::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
-use crate::client::Edge;
 use crate::context::Context;
 use crate::dry_run;
+use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{Again, byte_text, counted};

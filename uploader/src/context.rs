@@ -7,7 +7,7 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 
 use crate::args::Common;
-use crate::client::{Edge, Link};
+use crate::edge::client::{Edge, Link};
 use crate::output::exit::Failure;
 use crate::output::progress::{Progress, Style};
 use crate::output::report::{Again, Output};

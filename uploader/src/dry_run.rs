@@ -6,7 +6,7 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::Serialize;
 
-use crate::client::Edge;
+use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 

@@ -5,8 +5,8 @@ use devanture_config::api::{Deploy, DeployKind, History, Outcome};
 use devanture_config::problem::Code;
 
 use crate::args::HistoryArgs;
-use crate::client::Edge;
 use crate::context::Context;
+use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{Again, step_text, time_text};

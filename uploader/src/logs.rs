@@ -11,13 +11,13 @@ use reqwest::Method;
 use reqwest::header::ACCEPT;
 
 use crate::args::{LogSource, LogsArgs};
-use crate::client::{self, Refusal};
 use crate::context::Context;
+use crate::edge::client::{self, Refusal};
+use crate::edge::events;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{byte_text, time_text};
 use crate::output::terminal::{self, escaped};
-use crate::sse;
 
 /// Longest silence of the edge, which sends a keep-alive every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
         // First, as a stream that goes on has no end to say it at.
         note_gone_lines(context, missing);
     }
-    let mut parser = sse::Parser::default();
+    let mut parser = events::Parser::default();
     let mut has_told = false;
     loop {
         let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(|_elapsed| silent())?;
@@ -128,7 +128,7 @@ fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>))
 }
 
 /// Tells an event. Returns whether anybody still listens.
-fn tell(context: &Context, event: &sse::Event, is_of_instances: bool) -> Result<bool, Failure> {
+fn tell(context: &Context, event: &events::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
         "line" | "lost" if output.is_json => terminal::json(&event.data),

@@ -13,15 +13,13 @@ mod access;
 mod args;
 mod bundle;
 mod check;
-mod client;
 mod collaboration;
 mod commands;
 mod context;
-mod credential;
-mod deploy;
 #[cfg(unix)]
 mod dev;
 mod dry_run;
+mod edge;
 mod env;
 mod explain;
 mod history;
@@ -38,10 +36,7 @@ mod push;
 mod recipes_tests;
 mod retention;
 mod routes;
-mod session_store;
-mod sse;
 mod suggest;
-mod trust;
 mod upstreams;
 
 use std::collections::BTreeMap;

@@ -6,9 +6,9 @@ use devanture_config::site_toml::RoutePath;
 use serde_json::json;
 
 use crate::args::{PauseArgs, ResumeArgs};
-use crate::client::Edge;
 use crate::context::Context;
 use crate::dry_run;
+use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::output::report::Again;
 

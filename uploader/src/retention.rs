@@ -11,9 +11,9 @@ use devanture_config::{AppName, PlaceName};
 use serde_json::json;
 
 use crate::args::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
-use crate::client::Edge;
 use crate::context::Context;
 use crate::dry_run;
+use crate::edge::client::Edge;
 use crate::maintenance;
 use crate::output::exit::Failure;
 use crate::output::report::{byte_text, counted, time_text};

@@ -7,8 +7,8 @@ use devanture_config::nearest;
 use devanture_config::problem::Code;
 
 use crate::args::Command;
-use crate::client::Edge;
 use crate::context::Context;
+use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::project::settings::Source;
 

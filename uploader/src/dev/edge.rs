@@ -22,7 +22,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use url::Url;
 
-use crate::client::{self, Link};
+use crate::edge::client::{self, Link};
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::project::settings::{Credential, EdgeAccess, Token};

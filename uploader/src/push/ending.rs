@@ -8,7 +8,7 @@ use devanture_config::{Digest, PlaceName, VersionId};
 
 use super::{LAST_QUESTION_TIME_MAX, Live, Push};
 use crate::bundle::{Blob, Bundle};
-use crate::client::{self, Edge};
+use crate::edge::client::{self, Edge};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 

@@ -10,7 +10,7 @@ use devanture_config::{Digest, PlaceName};
 use super::Push;
 use crate::bundle::{Blob, Bundle};
 use crate::check;
-use crate::client::Edge;
+use crate::edge::client::Edge;
 use crate::project::beneath::FilePath;
 use crate::suggest;
 

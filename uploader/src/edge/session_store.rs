@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::credential::Session;
+use super::credential::Session;
 use crate::project::dotenv;
 use crate::project::settings::{EdgeAccess, LoginAccess};
 

@@ -18,12 +18,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::credential::Pass;
+use super::credential::Pass;
+use super::trust;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::{counted, milliseconds};
 use crate::project::settings::{self, EdgeAccess};
-use crate::trust;
 
 /// Longest time until a connection stands.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);

@@ -13,10 +13,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::client::{self, Link, Refusal};
+use super::client::{self, Link, Refusal};
+use super::session_store::Store;
 use crate::output::exit::Failure;
 use crate::project::settings::{Credential, EdgeAccess, LoginAccess};
-use crate::session_store::Store;
 
 /// Longest time for an exchange; a busy edge may let a password wait for its turn.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);

@@ -19,11 +19,11 @@ use serde::de::DeserializeOwned;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
+use super::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
+use super::events;
 use crate::bundle::Blob;
-use crate::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
-use crate::sse;
 
 /// Bytes of a file that are read and sent at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -145,7 +145,7 @@ impl Edge {
         if client::media_type(&response) != EVENT_STREAM {
             return self.read_json(response).await;
         }
-        let mut parser = sse::Parser::default();
+        let mut parser = events::Parser::default();
         loop {
             let chunk = within(SILENCE_MAX, response.chunk()).await.ok_or_else(silent)?;
             let chunk = chunk.map_err(|error| Refusal::Again(self.unreachable(&error), None))?;

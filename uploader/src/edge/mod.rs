@@ -1,0 +1,8 @@
+//! Speaks with an edge: requests and their answers, uploads, streams of events, and whom the client trusts.
+
+pub(crate) mod client;
+pub(crate) mod credential;
+pub(crate) mod deploy;
+pub(crate) mod events;
+pub(crate) mod session_store;
+pub(crate) mod trust;
