@@ -2,10 +2,10 @@
 
 #![no_main]
 
-#[path = "../../uploader/src/check/css.rs"]
+#[path = "../../uploader/src/commands/check/css.rs"]
 mod css;
 #[allow(dead_code, reason = "the command line uses more of it")]
-#[path = "../../uploader/src/check/html.rs"]
+#[path = "../../uploader/src/commands/check/html.rs"]
 mod html;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,43 +1,17 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
-//! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `boundary` holds the files of a project in their folder, and `beneath` opens them; `scan`, `hash` and `bundle` make
-//! a manifest of a folder; `client`, `deploy`, `credential`, `sse` and `trust` speak with the edge, and `session_store`
-//! keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `retention`, `logs`, `collaboration`,
-//! `maintenance`, `upstreams` and `access` are the commands, `dry_run` is their `--dry-run`, and `migrate` is `init
-//! --from`; `check` looks at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this
-//! machine; `progress`, `step_output` and `report` tell about them through `terminal`, `exit` is how they fail, and
-//! `suggest` what may have been meant.
+//! `args` reads what was typed, and `context` joins it with the `project`: `devanture.toml`, `.env`, and the settings
+//! that hold. `bundle` makes a manifest of a folder, `edge` speaks with an edge, and `output` prints for a person or a
+//! program. `commands` uses all of these, and none of them uses `commands`.
 
-mod access;
 mod args;
 mod bundle;
-mod check;
-mod collaboration;
 mod commands;
 mod context;
-#[cfg(unix)]
-mod dev;
-mod dry_run;
 mod edge;
-mod env;
-mod explain;
-mod history;
-mod hostnames;
-mod init;
-mod instances;
-mod logs;
-mod maintenance;
-mod migrate;
 mod output;
 mod project;
-mod push;
-#[cfg(test)]
-mod recipes_tests;
-mod retention;
-mod routes;
-mod suggest;
-mod upstreams;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -51,11 +25,10 @@ use devanture_config::problem::Code;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
-use crate::output::exit::{self, Failure, INTERRUPTED};
-use crate::output::progress::{self, Progress};
+use crate::output::exit::Failure;
+use crate::output::progress;
 use crate::output::report::{self, Output};
-use crate::output::terminal;
-use crate::push::Push;
+use crate::output::{failure, terminal};
 
 /// Most threads that speak with the network; encryption is all that they work on.
 const THREADS_MAX: usize = 4;
@@ -87,7 +60,7 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let ended = match &runtime {
-        Ok(runtime) => runtime.block_on(carry_out(&context, &cli.command, read)),
+        Ok(runtime) => runtime.block_on(commands::run(&context, &cli.command, read)),
         Err(error) => Err((Failure::new(Code::Internal, format!("No threads can be started: {error}.")), None)),
     };
     if let Ok(runtime) = runtime {
@@ -101,154 +74,9 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((failure, last)) => {
-            tell(&context.output, &context.progress, &failure, last.as_deref());
+            failure::print(&context.output, &context.progress, &failure, last.as_deref());
             ExitCode::from(failure.exit)
         }
-    }
-}
-
-/// Carries out a command until it ends or is interrupted; beside a failure stands what to say last.
-async fn carry_out(
-    context: &Context,
-    command: &Command,
-    read: Result<(), Failure>,
-) -> Result<(), (Failure, Option<String>)> {
-    if let Command::Push(args) = command {
-        let mut push = Push::new(context, args);
-        let ended = match read {
-            Ok(()) => Box::pin(interruptible(push.run())).await,
-            Err(failure) => Err(failure),
-        };
-        return match ended {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                let last = push.last_sentence(&failure).await;
-                Err((failure, Some(last)))
-            }
-        };
-    }
-    if let Command::Check(args) = command {
-        // It reports mistakes in `devanture.toml` in the requested form.
-        return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
-    }
-    if let Command::Dev(args) = command {
-        // It is over when somebody ends it, which is no failure.
-        return Box::pin(dev::run(context, args, read)).await.map_err(|failure| (failure, None));
-    }
-    // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
-    // apps is not one if no app is meant.
-    let read = match command {
-        Command::Init(_) => Ok(()),
-        _ if command.is_of_the_edge() && !context.project.site.apps.is_empty() => Ok(()),
-        _ => read,
-    };
-    let ended = match read {
-        Ok(()) => interruptible(answer(context, command)).await,
-        Err(failure) => Err(failure),
-    };
-    match ended {
-        Ok(()) => Ok(()),
-        Err(failure) => {
-            let last = commands::last_sentence(context, command, &failure).await;
-            Err((suggest::with_hint(context, command, failure).await, last))
-        }
-    }
-}
-
-async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
-    match command {
-        Command::Audit(args) => access::audit(context, args).await,
-        Command::Alias(command) => collaboration::alias(context, command).await,
-        Command::Delete(args) => retention::delete(context, args).await,
-        Command::Diff(args) => collaboration::diff(context, args).await,
-        Command::Env(command) => env::env(context, command).await,
-        Command::Gc(args) => retention::gc(context, args).await,
-        Command::History(args) => history::history(context, args).await,
-        Command::Hostnames(command) => hostnames::hostnames(context, command).await,
-        Command::Init(args) => init::init(context, args),
-        Command::Instances => instances::instances(context).await,
-        Command::Login => access::login(context).await,
-        Command::Logout => access::logout(context).await,
-        Command::Lock(args) => collaboration::lock(context, args).await,
-        Command::Logs(args) => logs::logs(context, args).await,
-        Command::Pause(args) => maintenance::pause(context, args).await,
-        Command::Promote(args) => commands::promote(context, args).await,
-        Command::Restart(args) => instances::restart(context, args).await,
-        Command::Resume(args) => maintenance::resume(context, args).await,
-        Command::Rollback(args) => commands::rollback(context, args).await,
-        Command::Routes(args) => routes::routes(context, args).await,
-        Command::Scale(args) => instances::scale(context, args).await,
-        Command::Status => commands::status(context).await,
-        Command::Token(command) => access::token(context, command).await,
-        Command::Unlock(args) => collaboration::unlock(context, args).await,
-        Command::Switch(args) => commands::switch(context, args).await,
-        Command::Upstreams(args) => upstreams::upstreams(context, args).await,
-        Command::Undelete(args) => retention::undelete(context, args).await,
-        // Carried out by the callers.
-        Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) => Ok(()),
-    }
-}
-
-/// The stand-in for `dev` without an edge.
-#[cfg(not(unix))]
-mod dev {
-    use crate::args::DevArgs;
-    use crate::context::Context;
-    use crate::output::exit::Failure;
-
-    /// Refuses.
-    pub(crate) async fn run(_context: &Context, _args: &DevArgs, _read: Result<(), Failure>) -> Result<(), Failure> {
-        let message = "`dev` runs an edge, and there is none for this system.";
-        Err(Failure::new(devanture_config::problem::Code::Usage, message).hint("use it within WSL"))
-    }
-}
-
-/// Carries out `work` until Ctrl-C or SIGTERM.
-async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::select! {
-        // Signals are handled before the work begins.
-        biased;
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted(INTERRUPTED)),
-        failure = terminated() => Err(failure),
-        ended = work => ended,
-    }
-}
-
-/// Waits for the signal by which CI ends a job.
-#[cfg(unix)]
-pub(crate) async fn terminated() -> Failure {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut signal) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    match signal.recv().await {
-        Some(()) => Failure::interrupted(exit::TERMINATED),
-        None => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() -> Failure {
-    std::future::pending().await
-}
-
-/// Tells a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
-fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
-    if output.is_json && !failure.is_told {
-        output.json(&failure.json());
-    }
-    let style = progress.style;
-    let mut lines = failure.lines();
-    if let Some(last) = lines.last_mut() {
-        *last = format!("{last}  {}", style.dim(&format!("[{}]", failure.code)));
-    }
-    if let Some(first) = lines.first_mut() {
-        *first = format!("{} {first}", style.bad("error:"));
-    }
-    lines.iter().for_each(|line| progress.line(line));
-    if let Some(hint) = &failure.hint {
-        progress.line(&format!("{} {hint}", style.good("hint:")));
-    }
-    if let Some(last) = last {
-        progress.line(last);
     }
 }
 

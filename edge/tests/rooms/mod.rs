@@ -461,7 +461,7 @@ fn the_command_line_starts_an_edge_in_one_place_alone() {
         let found = files.iter().filter(|file| fs::read_to_string(file).unwrap().contains(words));
         found.map(|file| file.strip_prefix(&root).unwrap()).collect()
     };
-    assert_eq!(with("\"devanture-edge\""), [Path::new("dev/edge.rs")]);
+    assert_eq!(with("\"devanture-edge\""), [Path::new("commands/dev/edge.rs")]);
     // It is a program beside it, and no part of it.
     assert!(with("devanture_edge").is_empty());
     let manifest = fs::read_to_string(root.join("../Cargo.toml")).unwrap();

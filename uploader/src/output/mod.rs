@@ -1,6 +1,7 @@
 //! Output: reports and progress for a person or a program, failures, and text that is safe in a terminal.
 
 pub(crate) mod exit;
+pub(crate) mod failure;
 pub(crate) mod progress;
 pub(crate) mod prompt;
 pub(crate) mod report;

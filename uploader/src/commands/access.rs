@@ -1,0 +1,254 @@
+//! `login`, `logout`, `token` and `audit`: who may do what, and who did.
+
+use devanture_config::api::{AuditEntry, AuditLog, TokenInfo, TokenList, TokenMade, TokenRequest};
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::json;
+
+use super::dry_run;
+use crate::args::{AuditArgs, TokenCommand};
+use crate::context::Context;
+use crate::edge::client::{self, ANSWER_TIME_MAX, Link, Refusal};
+use crate::edge::credential::{Login, Pass};
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{counted, time_text};
+use crate::project::settings::Source;
+
+/// Tokens that are asked for at once.
+const PAGE: &str = "1000";
+/// Widest column of what was changed; what is longer moves the rest of its line.
+const WHAT_WIDTH_MAX: usize = 40;
+
+impl Link {
+    async fn tokens(&self, app: Option<&AppName>) -> Result<TokenList, Failure> {
+        let mut all = TokenList::default();
+        loop {
+            let after = all.next.take();
+            let mut query = vec![("limit", PAGE)];
+            query.extend(app.map(|app| ("app", app.as_str())));
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let request = || self.request_at(Method::GET, &["tokens"], &query).timeout(ANSWER_TIME_MAX);
+            let page: TokenList = self.repeated(request).await?;
+            all.tokens.extend(page.tokens);
+            all.next = page.next;
+            if all.next.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn create_token(&self, wanted: &TokenRequest) -> Result<TokenMade, Failure> {
+        let request = self.request_at(Method::POST, &["tokens"], &[]).header(CONTENT_TYPE, "application/json");
+        let request = request.timeout(ANSWER_TIME_MAX).body(client::encoded(wanted)?);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    async fn revoke_token(&self, id: &str) -> Result<(), Failure> {
+        let request = self.request_at(Method::DELETE, &["tokens", id], &[]).timeout(ANSWER_TIME_MAX);
+        self.send(request).await.map(drop).map_err(Refusal::into_failure)
+    }
+}
+
+/// `login`.
+///
+/// # Errors
+/// As the edge says, or `usage` where the settings hold no login.
+pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
+    let link = context.link()?;
+    let (answer, is_kept) = login_of(&link)?.log_in_anew(&link).await?;
+    let value = json!({
+        "account": answer.account,
+        "app": answer.app,
+        "environment": answer.environment,
+        "scope": answer.scope,
+        "expires_in_s": answer.refresh_expires_in_s,
+        "kept": is_kept,
+    });
+    context.output.write(&value, || {
+        let place = place_text(answer.app.as_ref(), answer.environment.as_ref());
+        let days = counted(answer.refresh_expires_in_s / 86_400, "day");
+        let kept = match is_kept {
+            true => format!("The login is kept for at most {days}; `devanture logout` ends it."),
+            false => "There is no folder to keep the login in: each command logs in for itself.".to_owned(),
+        };
+        vec![format!("Logged in as {}, {} for {place}.", answer.account, answer.scope), kept]
+    });
+    Ok(())
+}
+
+/// `logout`.
+///
+/// # Errors
+/// As the edge says, or `usage` where the settings hold no login.
+pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
+    let link = context.link()?;
+    let was_there = login_of(&link)?.log_out(&link).await?;
+    context.output.write(&json!({ "logged_out": was_there }), || {
+        vec![match was_there {
+            true => "Logged out; nothing that came of that login is good any more.".to_owned(),
+            false => "No login was kept; nothing has changed.".to_owned(),
+        }]
+    });
+    Ok(())
+}
+
+fn login_of(link: &Link) -> Result<&Login, Failure> {
+    match link.pass() {
+        Pass::Login(login) => Ok(login),
+        Pass::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
+            .hint("set DEVANTURE_LOGIN to the name of an account and DEVANTURE_PASSWORD to its password, and no DEVANTURE_TOKEN")),
+    }
+}
+
+/// `token`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(), Failure> {
+    let link = context.link()?;
+    let style = context.output.style;
+    match command {
+        TokenCommand::List { all_apps } => {
+            let app = app_of(context, *all_apps)?;
+            let list = link.tokens(app.as_ref()).await?;
+            context.output.write(&list, || token_lines(style, &list));
+        }
+        TokenCommand::Create { name, scope, expires, all_apps, dry_run } => {
+            let environment = context.settings.environment()?;
+            let environment = (environment.source == Source::Flag).then_some(environment.value);
+            let wanted = TokenRequest {
+                name: name.clone(),
+                app: app_of(context, *all_apps)?,
+                environment,
+                scope: *scope,
+                expires_in_s: *expires,
+            };
+            if *dry_run {
+                let place = place_text(wanted.app.as_ref(), wanted.environment.as_ref());
+                tell_foreseen(context, &json!(wanted), &format!("make a token `{name}`, {scope} for {place}"));
+                return Ok(());
+            }
+            let made = link.create_token(&wanted).await?;
+            context.progress.note("the token is shown this once; `devanture token revoke` ends it");
+            context.output.write(&made, || vec![made.token.clone()]);
+        }
+        TokenCommand::Revoke { id, dry_run } => {
+            let id = public_id(id);
+            if *dry_run {
+                tell_foreseen(context, &json!({ "id": id }), &format!("revoke the token {id} at once"));
+                return Ok(());
+            }
+            link.revoke_token(id).await?;
+            context.output.write(&json!({ "revoked": id }), || vec![format!("The token {id} is revoked.")]);
+        }
+    }
+    Ok(())
+}
+
+/// `audit`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Failure> {
+    let link = context.link()?;
+    let app = app_of(context, args.all_apps)?;
+    let limit = args.limit.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    query.extend(app.as_ref().map(|app| ("app", app.as_str())));
+    query.extend(args.before.as_deref().map(|before| ("before", before)));
+    let request = || link.request_at(Method::GET, &["audit"], &query).timeout(ANSWER_TIME_MAX);
+    let log: AuditLog = link.repeated(request).await?;
+    context.output.write(&log, || audit_lines(context.output.style, &log));
+    Ok(())
+}
+
+/// The app that is meant; `None` if all of them are.
+fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName>, Failure> {
+    if all_apps { Ok(None) } else { Ok(Some(context.settings.app()?.value)) }
+}
+
+/// The public id of a token, also where the whole token was typed: the rest of it is not sent.
+fn public_id(typed: &str) -> &str {
+    typed.strip_prefix("dvt_").and_then(|rest| rest.split('_').next()).unwrap_or(typed)
+}
+
+fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
+    match (app, environment) {
+        (Some(app), Some(environment)) => format!("{environment} of {app}"),
+        (Some(app), None) => app.to_string(),
+        (None, _) => "every app".to_owned(),
+    }
+}
+
+fn tell_foreseen(context: &Context, wanted: &serde_json::Value, text: &str) {
+    let style = context.output.style;
+    let value = json!({ "dry_run": true, "wanted": wanted });
+    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), dry_run::nothing_changed(style)];
+    context.output.write(&value, lines);
+}
+
+fn token_lines(style: Style, list: &TokenList) -> Vec<String> {
+    if list.tokens.is_empty() {
+        return vec!["There is no token here.".to_owned()];
+    }
+    list.tokens.iter().map(|token| token_line(style, token)).collect()
+}
+
+fn token_line(style: Style, token: &TokenInfo) -> String {
+    let place = place_text(token.app.as_ref(), token.environment.as_ref());
+    let used = match (token.last_used_ms, &token.last_used_from) {
+        (Some(at_ms), Some(from)) => format!("used {} from {from}", time_text(at_ms)),
+        (Some(at_ms), None) => format!("used {}", time_text(at_ms)),
+        (None, _) => "never used".to_owned(),
+    };
+    let ends = token.expires_ms.map_or_else(|| "never ends".to_owned(), |at_ms| format!("ends {}", time_text(at_ms)));
+    format!(
+        "  {}  {:<7}  {place}  {}  {}",
+        token.id,
+        token.scope.to_string(),
+        token.name,
+        style.dim(&format!("{used} · {ends}"))
+    )
+}
+
+fn audit_lines(style: Style, log: &AuditLog) -> Vec<String> {
+    if log.entries.is_empty() {
+        return vec!["Nothing was changed here yet.".to_owned()];
+    }
+    let places: Vec<String> = log.entries.iter().map(audit_place).collect();
+    let width = |texts: &mut dyn Iterator<Item = usize>| texts.fold(0, usize::max);
+    let action_width = width(&mut log.entries.iter().map(|entry| entry.action.chars().count()));
+    let place_width = width(&mut places.iter().map(|place| place.chars().count()));
+    let what_width = width(&mut log.entries.iter().map(|entry| entry.what.chars().count())).min(WHAT_WIDTH_MAX);
+    let row = |(entry, place): (&AuditEntry, &String)| {
+        let who = style.dim(&format!("by {} from {}", entry.who, entry.from));
+        let (action, what) = (&entry.action, &entry.what);
+        let when = time_text(entry.at_ms);
+        format!("  {when}  {action:<action_width$}  {place:<place_width$}  {what:<what_width$}  {who}")
+    };
+    let mut lines: Vec<String> = log.entries.iter().zip(&places).map(row).collect();
+    lines.extend(log.next.as_ref().map(|next| style.dim(&format!("  more: devanture audit --before {next}"))));
+    lines
+}
+
+fn audit_place(entry: &AuditEntry) -> String {
+    match (&entry.app, &entry.environment) {
+        (Some(app), Some(environment)) => format!("{app}/{environment}"),
+        (Some(app), None) => app.to_string(),
+        (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_token_that_was_typed_whole_only_the_id_is_sent() {
+        assert_eq!(public_id("dvt_0123456789ab_secret"), "0123456789ab");
+        assert_eq!(public_id("0123456789ab"), "0123456789ab");
+    }
+}

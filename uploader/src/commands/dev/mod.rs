@@ -1,0 +1,237 @@
+//! `dev`: serves the folder on this machine as an edge would, and shows each change at once.
+//!
+//! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` reports changes. Each one makes
+//! a `round`: the folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`,
+//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it. `output` prints all this, and
+//! `policy` knows when a page cannot be notified.
+
+mod backend;
+mod edge;
+mod inject;
+mod output;
+mod pages;
+mod policy;
+mod reload;
+mod round;
+mod watch;
+
+use std::fs::DirBuilder;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use devanture_config::AppName;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::FILE_NAME;
+
+use self::backend::Backend;
+use self::edge::{LocalEdge, Wanted};
+use self::output::{Ready, Teller};
+use self::pages::Pages;
+use self::reload::Reload;
+use self::round::{Begin, Ended, Rounds, routes_of};
+use self::watch::{Watch, Watched};
+use super::init;
+use crate::args::DevArgs;
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::project::Project;
+use crate::signals;
+
+/// The name of an app where neither a file nor a folder gives one.
+const APP: &str = "site";
+/// How long a folder that looks half built is waited for when nothing happens in it any more, …
+const BUILD_TIME_MAX: Duration = Duration::from_secs(30);
+/// … and after how long that is said: most builds are over by then.
+const BUILD_TOLD_AFTER: Duration = Duration::from_secs(2);
+/// A file that cannot be read may be one that is written: so often is it tried again, …
+const TRIES_MAX: u32 = 5;
+/// … after so long.
+const TRY_AGAIN: Duration = Duration::from_millis(300);
+
+/// `dev`: exits with success after a signal.
+///
+/// # Errors
+/// What keeps it from serving; `bad_config` where `devanture.toml` has mistakes at the start, as the app's name is in
+/// it.
+pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Failure>) -> Result<(), Failure> {
+    read?;
+    let folders = context.project.folders(args.dir.as_deref())?;
+    let www = folders.www.path();
+    if www.is_file() {
+        return Err(Failure::new(Code::Usage, format!("{} is a file, and `dev` serves a folder.", www.display())));
+    }
+    let wanted = Wanted {
+        state_folder: context.settings.state_folder.clone(),
+        port: args.port,
+        has_log: context.progress.is_verbose(),
+    };
+    let told_to_end = async {
+        tokio::select! {
+            Ok(()) = tokio::signal::ctrl_c() => {}
+            _ = signals::terminated() => {}
+        }
+    };
+    let starting = LocalEdge::start(wanted);
+    tokio::pin!(told_to_end, starting);
+    let ((edge, mut process), is_over) = tokio::select! {
+        // Signals are handled from the first moment on.
+        biased;
+        // What has begun to start is ended, and not left half way.
+        () = &mut told_to_end => (starting.await?, true),
+        edge = &mut starting => (edge?, false),
+    };
+    let ended = tokio::select! {
+        biased;
+        () = &mut told_to_end, if !is_over => Ok(()),
+        failure = process.ended(), if !is_over => Err(failure),
+        ended = serve_all(context, args, &edge), if !is_over => ended,
+        else => Ok(()),
+    };
+    edge.end(process).await;
+    ended
+}
+
+/// Serves, with the backend of the bundle beside it, which ends with this.
+async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<(), Failure> {
+    let place = context.place()?;
+    let backend = Backend::of(context, args, &place, edge.folder())?;
+    let running = async {
+        match &backend {
+            Some(backend) => backend.run(context, args, &place).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = serve(context, args, edge, backend.as_ref()) => ended,
+        () = running => Ok(()),
+    }
+}
+
+/// Serves until something fails that no change of a file can fix. What is dropped with it, the streams of open pages
+/// among them, is gone before the edge ends.
+async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Option<&Backend>) -> Result<(), Failure> {
+    let app = app(context)?;
+    let place = context.place()?;
+    let copies = edge.folder().join("pages");
+    let made = DirBuilder::new().create(&copies).and_then(|()| Pages::new(&copies));
+    let pages =
+        made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", copies.display())))?;
+    let mut rounds = Rounds {
+        edge: edge.client(app.clone(), context.progress.clone())?,
+        place: place.clone(),
+        reload: Reload::start().await?,
+        pages,
+        api: args.api.clone(),
+        backend: backend.map(|backend| backend.url.clone()),
+        live: None,
+        progress: context.progress.clone(),
+    };
+    let mut teller = Teller::new(context.output, &context.progress);
+    let folders = context.project.folders(args.dir.as_deref())?;
+    let www = folders.www.path();
+    teller.ready(&Ready {
+        url: &edge.url(&app, &place)?,
+        www,
+        routes: &routes_of(&context.project.site, &place, &args.api, backend.map(|backend| &backend.url)),
+        authority: edge.authority(),
+    });
+    let config = ConfigPath::of(context);
+    let (mut watch, why) = Watch::begin(Watched::new(www, config.path()), args.poll);
+    if let Some(why) = why {
+        teller.note(&format!("the system does not report changes ({why}); the files are polled once a second"));
+    }
+    let (mut tries, mut half_built_since) = (0, None::<Instant>);
+    loop {
+        let is_patient = half_built_since.is_none_or(|since| since.elapsed() < BUILD_TIME_MAX);
+        let again = match round(&mut rounds, &config, args, &mut watch, is_patient).await {
+            Ok(Ended::Live(went)) => {
+                teller.live(&went);
+                None
+            }
+            Ok(Ended::Same) => None,
+            Ok(Ended::HalfBuilt) => {
+                let waited = half_built_since.get_or_insert_with(Instant::now).elapsed();
+                if waited < BUILD_TOLD_AFTER {
+                    Some(BUILD_TOLD_AFTER)
+                } else {
+                    teller.waiting(
+                        "Most of what was served is gone, as while a build runs. The rest of it is waited for.",
+                    );
+                    Some(BUILD_TIME_MAX.saturating_sub(waited))
+                }
+            }
+            Err(failure) if failure.is(Code::UnreadableFile) && tries < TRIES_MAX => {
+                tries += 1;
+                Some(TRY_AGAIN)
+            }
+            Err(failure) if failure.is(Code::MissingFolder) || failure.is(Code::EmptyBundle) => {
+                teller.waiting(&format!("{} It is waited for.", failure.message));
+                None
+            }
+            Err(failure) => {
+                teller.failed(&failure, rounds.live.is_some());
+                None
+            }
+        };
+        let has_settled = match again {
+            Some(time) => tokio::time::timeout(time, watch.settled()).await.is_ok(),
+            None => {
+                watch.settled().await;
+                tries = 0;
+                true
+            }
+        };
+        // Where nothing comes any more, it is meant as it is.
+        if has_settled {
+            half_built_since = None;
+        }
+    }
+}
+
+async fn round(
+    rounds: &mut Rounds,
+    config: &ConfigPath,
+    args: &DevArgs,
+    watch: &mut Watch,
+    is_patient: bool,
+) -> Result<Ended, Failure> {
+    let (mut project, read) = config.read();
+    read?;
+    project.choose(Some(rounds.edge.app().as_str()))?;
+    let folders = project.folders(args.dir.as_deref())?;
+    watch.turn_to(Watched::new(folders.www.path(), config.path()));
+    rounds.run(Begin { project, folders, is_patient }).await
+}
+
+/// The app: the given one, else one of the folder's name.
+fn app(context: &Context) -> Result<AppName, Failure> {
+    if let Some(said) = context.settings.app_if_said()? {
+        return Ok(said.value);
+    }
+    match init::app_of_folder(&context.project.folder) {
+        Some(app) => Ok(app),
+        None => APP.parse().map_err(|error| Failure::new(Code::Internal, format!("{error}."))),
+    }
+}
+
+/// Where `devanture.toml` is.
+struct ConfigPath {
+    file: PathBuf,
+    /// The folder of `--root`.
+    root: Option<PathBuf>,
+}
+
+impl ConfigPath {
+    fn of(context: &Context) -> Self {
+        Self { file: PathBuf::from(&context.project.file_name), root: context.project.root.clone() }
+    }
+
+    fn path(&self) -> &Path {
+        &self.file
+    }
+
+    /// Reads the project as it is now; a file that `--config` names must be there.
+    fn read(&self) -> (Project, Result<(), Failure>) {
+        Project::read((self.file != Path::new(FILE_NAME)).then_some(&self.file), self.root.as_deref())
+    }
+}

@@ -1,0 +1,147 @@
+//! Output of `dev`: for a person a line for each change on stdout and mistakes on stderr, else one JSON object a line.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use devanture_config::site_toml::Route;
+use serde_json::{Value, json};
+use time::{OffsetDateTime, UtcOffset};
+
+use super::round::Went;
+use crate::output::exit::Failure;
+use crate::output::failure;
+use crate::output::progress::Progress;
+use crate::output::report::{Output, STILL_RUNNING, counted};
+
+/// Left-out paths that are shown.
+const SHOWN_MAX: usize = 5;
+
+/// Says what happens.
+pub(super) struct Teller<'c> {
+    output: Output,
+    progress: &'c Progress,
+    /// The person's offset from UTC.
+    offset: UtcOffset,
+    /// The announced wait, if any.
+    waiting: Option<String>,
+    /// Notes about the version before, which are not repeated for each one.
+    said: BTreeSet<String>,
+}
+
+/// The first output of a run.
+pub(super) struct Ready<'r> {
+    /// Where the site is.
+    pub(super) url: &'r str,
+    /// The folder.
+    pub(super) www: &'r Path,
+    /// The routes of the site.
+    pub(super) routes: &'r [Route],
+    /// The authority's certificate.
+    pub(super) authority: &'r Path,
+}
+
+impl<'c> Teller<'c> {
+    pub(super) fn new(output: Output, progress: &'c Progress) -> Self {
+        // Where it cannot be known, it is UTC.
+        let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+        Self { output, progress, offset, waiting: None, said: BTreeSet::new() }
+    }
+
+    /// Says where the site is.
+    pub(super) fn ready(&self, ready: &Ready<'_>) {
+        let routes: Vec<Value> =
+            ready.routes.iter().map(|r| json!({ "path": r.path.as_str(), "to": r.to.to_string() })).collect();
+        let value = json!({
+            "event": "ready", "url": ready.url, "www": ready.www, "routes": routes, "ca": ready.authority,
+        });
+        let style = self.output.style;
+        self.output.write(&value, || {
+            let mut lines = vec![style.line("ready", &style.good(ready.url))];
+            lines.push(style.line("folder", &ready.www.display().to_string()));
+            lines.extend(ready.routes.iter().map(|r| style.line("route", &format!("{}  →  {}", r.path, r.to))));
+            let authority = ready.authority.display();
+            lines.push(style.line("trust", &format!("{authority}  once, and the browser warns no more")));
+            lines
+        });
+    }
+
+    /// Says that a version went live.
+    pub(super) fn live(&mut self, went: &Went) {
+        self.waiting = None;
+        self.notes(went);
+        let value = json!({
+            "event": "live",
+            "version": went.version,
+            "files": went.files,
+            "changed": went.changed.unwrap_or(went.files),
+            "ms": went.ms,
+        });
+        let what = match went.changed {
+            None => counted(went.files as u64, "file"),
+            Some(0) => "settings changed".to_owned(),
+            Some(changed) => format!("{} changed", counted(changed as u64, "file")),
+        };
+        let style = self.output.style;
+        let clock = self.clock();
+        self.output.write(&value, || vec![format!("{}  {what}, live in {} ms", style.dim(&clock), went.ms)]);
+    }
+
+    fn notes(&mut self, went: &Went) {
+        let mut said: BTreeSet<String> =
+            went.doubts.iter().map(|doubt| format!("a push refuses this: {doubt}")).collect();
+        if let Some(at) = &went.policy {
+            said.insert(format!("{at}: this Content-Security-Policy keeps pages from reloading by themselves"));
+        }
+        if !went.left_out.is_empty() {
+            let shown: Vec<&str> = went.left_out.iter().take(SHOWN_MAX).map(String::as_str).collect();
+            let more = went.left_out.len().saturating_sub(SHOWN_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            said.insert(format!("left out: {}{more}", shown.join(", ")));
+        }
+        said.extend(went.guess.clone());
+        for note in said.difference(&self.said) {
+            self.note(note);
+        }
+        self.said = said;
+    }
+
+    /// Says something that the person should know.
+    pub(super) fn note(&self, text: &str) {
+        if self.output.is_json {
+            self.output.json(&json!({ "event": "note", "text": text }));
+        }
+        self.progress.note(text);
+    }
+
+    /// Says, once, that there is nothing to serve yet, or that a build seems to be at work.
+    pub(super) fn waiting(&mut self, why: &str) {
+        if self.waiting.as_deref() == Some(why) {
+            return;
+        }
+        self.waiting = Some(why.to_owned());
+        let clock = self.clock();
+        let style = self.output.style;
+        let value = json!({ "event": "waiting", "text": why });
+        self.output.write(&value, || vec![format!("{}  {why}", style.dim(&clock))]);
+    }
+
+    /// Says why a change did not go live.
+    pub(super) fn failed(&mut self, failure: &Failure, is_something_live: bool) {
+        self.waiting = None;
+        if self.output.is_json {
+            let mut value = failure.json();
+            if let Some(members) = value.as_object_mut() {
+                members.insert("event".to_owned(), "failed".into());
+            }
+            self.output.json(&value);
+        }
+        let told = Failure { is_told: true, ..failure.clone() };
+        failure::print(&self.output, self.progress, &told, is_something_live.then_some(STILL_RUNNING));
+    }
+
+    /// The time of the day, as the person's clock shows it.
+    fn clock(&self) -> String {
+        let now = OffsetDateTime::now_utc().to_offset(self.offset);
+        format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())
+    }
+}

@@ -1,0 +1,368 @@
+//! One round: the folder as it is now becomes a version that is live, by the code that every push goes by; what `dev`
+//! adds is laid over what was read, and stands in no file of the project.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use devanture_config::api::{BeginDeploy, DeployOptions, Source};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{Route, RouteTo, SERVER_UPSTREAM, SiteFile, UpstreamUrl};
+use devanture_config::{Manifest, PlaceName, VersionId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::pages::Pages;
+use super::policy;
+use super::reload::{ROUTE_PATH, Reload};
+use crate::args::ApiRoute;
+use crate::bundle::rules::{self, RuleFiles};
+use crate::bundle::scan::{Folders, Scan};
+use crate::bundle::{self, Bundle};
+use crate::commands::push;
+use crate::edge::client::{Edge, Refusal};
+use crate::edge::deploy::BlobError;
+use crate::output::exit::Failure;
+use crate::output::progress::Progress;
+use crate::output::report::milliseconds;
+use crate::project::Project;
+
+/// Blobs that are sent at once.
+const JOBS: usize = 8;
+/// The folder is likely half built when it holds less than the first of so many parts of what it held.
+const PARTS: usize = 2;
+/// The page without which a site that had it is likely half built.
+const HOME: &str = "index.html";
+
+/// The hint about a fingerprinted name with other content.
+const REUSED_HINT: &str = "its name says that its content never changes, so browsers keep the old one, and a push refuses \
+                           it, too: let the build give it another name, or restart `devanture dev`";
+
+/// The context of rounds.
+pub(super) struct Rounds {
+    /// The edge of the run.
+    pub(super) edge: Edge,
+    /// The environment.
+    pub(super) place: PlaceName,
+    /// Tells open pages.
+    pub(super) reload: Reload,
+    /// Copies of pages.
+    pub(super) pages: Pages,
+    /// Backends of `--api`.
+    pub(super) api: Vec<ApiRoute>,
+    /// Where the backend of the bundle answers, if it does.
+    pub(super) backend: Option<UpstreamUrl>,
+    /// The manifest that is live.
+    pub(super) live: Option<Manifest>,
+    /// Progress of uploads.
+    pub(super) progress: Progress,
+}
+
+/// The input of a round.
+pub(super) struct Begin {
+    /// The settings of the working folder.
+    pub(super) project: Project,
+    /// The folders.
+    pub(super) folders: Folders,
+    /// Whether a folder that looks half built is left alone.
+    pub(super) is_patient: bool,
+}
+
+/// The outcome of a round.
+pub(super) enum Ended {
+    /// Another version is live.
+    Live(Went),
+    /// The same version is.
+    Same,
+    /// The folder looks as if a build were under way.
+    HalfBuilt,
+}
+
+/// A version that went live.
+pub(super) struct Went {
+    /// Its id.
+    pub(super) version: VersionId,
+    /// The number of its files.
+    pub(super) files: usize,
+    /// Number of changed, added and removed files; 0 for the first version.
+    pub(super) changed: Option<usize>,
+    /// Duration in milliseconds.
+    pub(super) ms: u64,
+    /// Warnings, for which a push would be refused.
+    pub(super) doubts: BTreeSet<String>,
+    /// Paths that were left out.
+    pub(super) left_out: Vec<String>,
+    /// Where a policy is set under which pages do not reload by themselves.
+    pub(super) policy: Option<String>,
+    /// Whose meaning the rule files have, where it was guessed.
+    pub(super) guess: Option<String>,
+}
+
+impl Rounds {
+    /// Makes live what is in the folder now.
+    ///
+    /// # Errors
+    /// Why it did not go live; what was live before still is.
+    pub(super) async fn run(&mut self, begin: Begin) -> Result<Ended, Failure> {
+        let begun = Instant::now();
+        let Begin { mut project, folders, is_patient } = begin;
+        let www = folders.www.path().to_owned();
+        lay_over(&mut project.site, &self.place, &self.api, (self.reload.address(), self.backend.as_ref()))?;
+        let mut scan = self.scan(folders).await?;
+        if is_patient && self.live.as_ref().is_some_and(|live| is_half_built(live, &scan)) {
+            return Ok(Ended::HalfBuilt);
+        }
+        let guessed = bundle::guess_rules(&scan, &project, &www);
+        let (rules, doubts) = {
+            let bundle = Bundle::of(&scan, &project.site, guessed)?;
+            let files = RuleFiles::read(&scan)?;
+            let doubts = rules::judge(files.findings(&bundle.manifest, &project, &self.place), Code::BadRules, true)?;
+            (files.rules_in(&bundle.manifest, &project, &self.place).0, doubts)
+        };
+        let tags = self.pages.put_into(&mut scan, &project.site.types)?;
+        let bundle = Bundle::of(&scan, &project.site, guessed)?;
+        if self.live.as_ref() == Some(&bundle.manifest) {
+            return Ok(Ended::Same);
+        }
+        let version = self.push(&bundle).await?;
+        let change = self.live.as_ref().map(|live| Change::between(live, &bundle.manifest));
+        self.reload.went_live(tags, change.as_ref().and_then(|change| change.styles.clone()));
+        let went = Went {
+            version,
+            files: bundle.manifest.files.len(),
+            changed: change.map(|change| change.files),
+            ms: milliseconds(begun.elapsed()),
+            doubts: doubts.iter().map(ToString::to_string).collect(),
+            left_out: scan.left_out,
+            policy: policy::forbidden_by(&rules),
+            guess: guessed.map(bundle::guess_note),
+        };
+        self.live = Some(bundle.manifest);
+        Ok(Ended::Live(went))
+    }
+
+    async fn scan(&self, folders: Folders) -> Result<Scan, Failure> {
+        let scan = tokio::task::spawn_blocking(move || folders.scan_pages(false)).await;
+        scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))?
+    }
+
+    async fn push(&self, bundle: &Bundle) -> Result<VersionId, Failure> {
+        let options = DeployOptions {
+            // Nobody else pushes here.
+            force: true,
+            // They are printed, and nothing stops for them.
+            allow_warnings: true,
+            // A check may ask a backend, which may be down: the front is served all the same.
+            no_smoke: true,
+            ..DeployOptions::default()
+        };
+        let begin = BeginDeploy { manifest: bundle.manifest.clone(), source: Source::default(), options };
+        let begun = self.edge.begin(&self.place, &begin).await?;
+        let missing = push::missing_blobs(bundle, &begun)?;
+        let (files, bytes) = missing.iter().fold((0, 0), |(f, b), (_, blob)| (f + blob.files, b + blob.bytes));
+        let sending = self.progress.sending("upload", files, bytes);
+        let (edge, deploy, sent) = (&self.edge, &begun.deploy, &sending.sent);
+        let puts = missing.iter().map(|(digest, blob)| async move {
+            edge.put_blob(deploy, *digest, blob, sent).await.map_err(|error| match error {
+                BlobError::Changed => {
+                    let message = format!("{} cannot be read: it has changed.", blob.path.path().display());
+                    Failure::new(Code::UnreadableFile, message)
+                }
+                BlobError::Failed(failure) => failure,
+            })?;
+            sent.add_files(blob.files);
+            Ok::<(), Failure>(())
+        });
+        stream::iter(puts).buffer_unordered(JOBS).try_collect::<()>().await?;
+        drop(sending);
+        match self.edge.finish(&begun.deploy, &mut |_| {}).await.map_err(Refusal::into_failure) {
+            Ok(report) => Ok(report.version),
+            // There is no flag for it here: the next run is independent of this one.
+            Err(failure) if failure.is(Code::FingerprintReused) => Err(failure.hint(REUSED_HINT)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// The difference of a manifest from the one before.
+struct Change {
+    /// Files that are others, came or went.
+    files: usize,
+    /// The paths of the stylesheets that have changed, where nothing else has.
+    styles: Option<Vec<String>>,
+}
+
+impl Change {
+    fn between(before: &Manifest, now: &Manifest) -> Self {
+        let gone = before.files.keys().filter(|path| !now.files.contains_key(*path)).count();
+        let other: BTreeMap<_, _> =
+            now.files.iter().filter(|(path, entry)| before.files.get(*path) != Some(entry)).collect();
+        let is_serving_alike =
+            (&before.base, &before.env, before.guessed_rules) == (&now.base, &now.env, now.guessed_rules);
+        let are_styles = !other.is_empty()
+            && gone == 0
+            && other.keys().all(|path| before.files.contains_key(*path) && path.as_str().ends_with(".css"));
+        let styles = (is_serving_alike && are_styles).then(|| other.keys().map(|path| format!("/{path}")).collect());
+        Self { files: gone + other.len(), styles }
+    }
+}
+
+/// Whether a build that empties the folder first seems to be at work: the home page is gone, or most files are.
+fn is_half_built(live: &Manifest, scan: &Scan) -> bool {
+    let is_without_home = live.files.contains_key(HOME) && !scan.files.contains_key(HOME);
+    is_without_home || scan.files.len().saturating_mul(PARTS) < live.files.len()
+}
+
+/// The routes that hold in `place`; those to the backend of the bundle lead to `backend`, or are left out without one.
+pub(super) fn routes_of(
+    site: &SiteFile,
+    place: &PlaceName,
+    api: &[ApiRoute],
+    backend: Option<&UpstreamUrl>,
+) -> Vec<Route> {
+    let over = site.env.get(place).cloned().unwrap_or_default();
+    let serving = site.base.clone().overlaid_by(&over);
+    let mut routes = match serving.server {
+        Some(_) => without_pool(serving.with_server_routes().routes.unwrap_or_default(), backend),
+        None => serving.routes.unwrap_or_default(),
+    };
+    for wanted in api {
+        let to = RouteTo::Address(wanted.to.clone());
+        match routes.iter_mut().find(|route| route.path == wanted.path) {
+            Some(own) => own.to = to,
+            None => routes.push(Route::new(wanted.path.clone(), to)),
+        }
+    }
+    routes
+}
+
+/// The routes, where those to the pool of the bundle's own instances lead to `backend`.
+fn without_pool(routes: Vec<Route>, backend: Option<&UpstreamUrl>) -> Vec<Route> {
+    let turned = routes.into_iter().filter_map(|mut route| {
+        if matches!(&route.to, RouteTo::Upstream(name) if name.as_str() == SERVER_UPSTREAM) {
+            route.to = RouteTo::Address(backend?.clone());
+        }
+        Some(route)
+    });
+    turned.collect()
+}
+
+/// Lays over what a site says what it is to say here: the routes of `--api`, and the one to `reload`. Hostnames are
+/// those of visitors, and would lead away from this machine. The edge of the run runs no instances.
+fn lay_over(
+    site: &mut SiteFile,
+    place: &PlaceName,
+    api: &[ApiRoute],
+    (reload, backend): (SocketAddr, Option<&UpstreamUrl>),
+) -> Result<(), Failure> {
+    let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
+    let mut routes = routes_of(site, place, api, backend);
+    let to: UpstreamUrl = format!("http://{reload}").parse().map_err(|error| bad(&error))?;
+    routes.push(Route::new(ROUTE_PATH.parse().map_err(|error| bad(&error))?, RouteTo::Address(to)));
+    site.env.retain(|name, _| name == place);
+    for table in site.env.values_mut().chain([&mut site.base]) {
+        (table.hostnames, table.canonical, table.routes, table.server) = (None, None, None, None);
+        table.upstreams.as_mut().map(|pools| pools.remove(SERVER_UPSTREAM));
+    }
+    site.base.routes = Some(routes);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use devanture_config::manifest::FileEntry;
+
+    fn manifest(files: &[(&str, &str)]) -> Manifest {
+        let entry = |text: &str| FileEntry { hash: Digest::of(text.as_bytes()), size: 1, media_type: None };
+        Manifest::of_files(files.iter().map(|(path, text)| (path.parse().unwrap(), entry(text))).collect())
+    }
+
+    #[test]
+    fn what_is_typed_goes_before_what_the_file_says_and_nothing_leads_away() {
+        let text = "[[routes]]\npath = \"/api/*\"\nto = \"http://a\"\ntimeout_ms = 5\n\
+                    [[routes]]\npath = \"/b\"\nto = \"http://b\"\n[env.prod]\nhostnames = [\"www.example.org\"]\n\
+                    [env.staging]\nhostnames = [\"x.example\"]\ncanonical = \"x.example\"\n\
+                    [[env.staging.routes]]\npath = \"/c\"\nto = \"http://c\"\n[env.other]\nnot_found = \"none\"\n";
+        let site = SiteFile::parse("devanture.toml", text).unwrap();
+        let api: Vec<ApiRoute> = vec!["http://127.0.0.1:1".parse().unwrap(), "/new=http://new".parse().unwrap()];
+        let routes = |place: &str| -> Vec<String> {
+            let mut site = site.clone();
+            lay_over(&mut site, &place.parse().unwrap(), &api, (([127, 0, 0, 1], 9).into(), None)).unwrap();
+            assert_eq!(site.env.len(), 1);
+            let merged = site.base.overlaid_by(site.env.values().next().unwrap());
+            assert_eq!((&merged.hostnames, &merged.canonical), (&None, &None));
+            merged.routes.unwrap().iter().map(|r| format!("{} {} {:?}", r.path, r.to, r.timeout_ms)).collect()
+        };
+        let own = "/.devanture-dev/* http://127.0.0.1:9 None";
+        assert_eq!(
+            routes("prod"),
+            ["/api/* http://127.0.0.1:1 Some(5)", "/b http://b None", "/new http://new None", own]
+        );
+        assert_eq!(
+            routes("staging"),
+            ["/c http://c None", "/api/* http://127.0.0.1:1 None", "/new http://new None", own]
+        );
+    }
+
+    #[test]
+    fn routes_to_the_backend_of_the_bundle_lead_to_where_it_answers_or_nowhere() {
+        let text = "[[routes]]\npath = \"/rpc/*\"\nto = \"server\"\n[server]\ncommand = [\"node\"]\n\
+                    routes = [\"/api/*\"]\n[upstreams.server]\nto = []\n[env.prod.server]\ninstances = 2\n";
+        let site = SiteFile::parse("devanture.toml", text).unwrap();
+        let routes = |backend: Option<&str>, api: &[&str]| -> Vec<String> {
+            let (mut site, backend) = (site.clone(), backend.map(|to| to.parse::<UpstreamUrl>().unwrap()));
+            let api: Vec<ApiRoute> = api.iter().map(|one| one.parse().unwrap()).collect();
+            let to = (([127, 0, 0, 1], 9).into(), backend.as_ref());
+            lay_over(&mut site, &PlaceName::prod(), &api, to).unwrap();
+            let merged = site.base.overlaid_by(site.env.values().next().unwrap());
+            assert!(merged.server.is_none() && merged.routes_to_nothing().next().is_none());
+            merged.routes.unwrap().iter().map(|r| format!("{} {}", r.path, r.to)).collect()
+        };
+        let own = "/.devanture-dev/* http://127.0.0.1:9";
+        assert_eq!(routes(None, &[]), [own]);
+        assert_eq!(routes(None, &["http://127.0.0.1:1"]), ["/api/* http://127.0.0.1:1", own]);
+        let to = "http://127.0.0.1:2";
+        assert_eq!(routes(Some(to), &[]), [&format!("/rpc/* {to}"), &format!("/api/* {to}"), own]);
+    }
+
+    #[test]
+    fn a_change_of_stylesheets_alone_is_told_from_others() {
+        let before = manifest(&[("a.css", "1"), ("b.css", "1"), ("index.html", "1")]);
+        let between = |files: &[(&str, &str)]| {
+            let change = Change::between(&before, &manifest(files));
+            (change.files, change.styles.map(|paths| paths.join(" ")))
+        };
+        let styles = |paths: &str| Some(paths.to_owned());
+        assert_eq!(between(&[("a.css", "2"), ("b.css", "2"), ("index.html", "1")]), (2, styles("/a.css /b.css")));
+        assert_eq!(between(&[("a.css", "2"), ("b.css", "1"), ("index.html", "2")]), (2, None));
+        assert_eq!(between(&[("a.css", "2"), ("index.html", "1")]), (2, None));
+        assert_eq!(between(&[("a.css", "1"), ("b.css", "1"), ("c.css", "1"), ("index.html", "1")]), (1, None));
+        let mut served = before.clone();
+        served.guessed_rules = Some(devanture_config::site_toml::Rules::Netlify);
+        let change = Change::between(&before, &served);
+        assert_eq!((change.files, change.styles), (0, None));
+    }
+
+    #[test]
+    fn a_folder_that_a_build_has_emptied_looks_half_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let scan = |names: &[&str]| {
+            let mut scan = Scan::default();
+            for name in names {
+                let path = folder.path().join(name);
+                let hashed = crate::bundle::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
+                scan.files.insert(
+                    name.parse().unwrap(),
+                    crate::bundle::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
+                );
+            }
+            scan
+        };
+        let live = manifest(&[("a.js", "1"), ("b.js", "1"), ("c.js", "1"), ("index.html", "1")]);
+        assert!(is_half_built(&live, &scan(&["a.js", "b.js", "c.js"])), "the home page is gone");
+        assert!(is_half_built(&live, &scan(&["index.html"])), "most is gone");
+        assert!(!is_half_built(&live, &scan(&["d.js", "index.html"])));
+        assert!(!is_half_built(&manifest(&[("a.js", "1")]), &scan(&["b.js"])));
+    }
+}

@@ -1,0 +1,179 @@
+//! `hostnames list`, `hostnames add`, `hostnames remove`.
+
+use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, HostnameStatus};
+
+use super::dry_run;
+use crate::args::HostnamesCommand;
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+
+/// Requests for a `--dry-run`.
+const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
+
+/// `hostnames`.
+///
+/// # Errors
+/// As the edge says; of a name that DNS must prove, with the record to create.
+pub(crate) async fn hostnames(context: &Context, command: &HostnamesCommand) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    let style = context.output.style;
+    match command {
+        HostnamesCommand::List => {
+            let list = edge.hostnames(&place).await?;
+            context.output.write(&list, || list_lines(style, &list));
+        }
+        HostnamesCommand::Add { name, canonical, dry_run } => {
+            let request = HostnameRequest { canonical: *canonical };
+            let query = if *dry_run { DRY_RUN } else { &[] };
+            let set = edge.add_hostname(&place, name, &request, query).await?;
+            context.output.write(&set, || set_lines(style, &set));
+        }
+        HostnamesCommand::Remove { name, dry_run } => {
+            let query = if *dry_run { DRY_RUN } else { &[] };
+            let removed = edge.remove_hostname(&place, name, query).await?;
+            context.output.write(&removed, || removed_lines(style, &removed));
+        }
+    }
+    Ok(())
+}
+
+/// The name in Unicode, with its other form where that is another.
+fn both_forms(host: &HostnameStatus) -> String {
+    if host.unicode == host.name.as_str() { host.unicode.clone() } else { format!("{} ({})", host.unicode, host.name) }
+}
+
+/// The answer to visitors of a name.
+fn effect(host: &HostnameStatus) -> String {
+    match &host.redirects_to {
+        Some(to) => format!("leads to {to}"),
+        None if host.canonical => "canonical".to_owned(),
+        None => "serves".to_owned(),
+    }
+}
+
+fn list_lines(style: Style, list: &HostnameList) -> Vec<String> {
+    if list.hostnames.is_empty() {
+        return vec![format!("{} has no hostname of its own in {}.", list.app, list.environment)];
+    }
+    let names: Vec<String> = list.hostnames.iter().map(both_forms).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let rows = list.hostnames.iter().zip(&names).map(|(host, name)| {
+        let listed = if host.listed { style.dim("  in devanture.toml") } else { String::new() };
+        format!("  {name:<width$}  {}{listed}", effect(host))
+    });
+    rows.collect()
+}
+
+fn set_lines(style: Style, set: &HostnameSet) -> Vec<String> {
+    let (name, place) = (both_forms(&set.hostname), &set.environment);
+    let text = match (&set.moved_from, set.changed) {
+        (Some(from), _) => format!("{name}: {} of {} → {place} of {}", from.environment, from.app, set.app),
+        (None, true) => format!("{name} is {place}'s; {}", effect(&set.hostname)),
+        (None, false) => format!("{name} is {place}'s already; nothing has changed"),
+    };
+    if set.dry_run {
+        return vec![style.line("would", &text), dry_run::nothing_changed(style)];
+    }
+    let mut lines = vec![style.line("added", &text)];
+    lines.extend(set.hostname.url.as_ref().map(|url| style.line("ready", &style.good(url))));
+    lines
+}
+
+fn removed_lines(style: Style, removed: &HostnameRemoved) -> Vec<String> {
+    let name = removed.removed.unicode();
+    let mut lines = match removed.dry_run {
+        true => vec![style.line("would", &format!("{name} would lead nowhere"))],
+        false => vec![style.line("removed", &format!("{name} leads nowhere now"))],
+    };
+    lines.extend(removed.hint.as_ref().map(|hint| style.line("note", hint)));
+    if removed.dry_run {
+        lines.push(dry_run::nothing_changed(style));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::hostnames::{HostnameOwner, HostnameSource};
+
+    fn plain() -> Style {
+        Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
+    }
+
+    fn status(name: &str, canonical: bool, to: Option<&str>) -> HostnameStatus {
+        let name: devanture_config::HostPattern = name.parse().unwrap();
+        HostnameStatus {
+            unicode: name.unicode(),
+            url: name.exact().map(|name| format!("https://{name}")),
+            name,
+            canonical,
+            redirects_to: to.map(|to| to.parse().unwrap()),
+            source: HostnameSource::Api,
+            listed: canonical,
+        }
+    }
+
+    #[test]
+    fn names_are_told_in_both_forms_with_what_becomes_of_their_visitors() {
+        let list = HostnameList {
+            app: "shop".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            canonical: Some("example.org".parse().unwrap()),
+            hostnames: vec![
+                status("*.example.org", false, None),
+                status("example.org", true, None),
+                status("bücher.example", false, Some("example.org")),
+            ],
+            next: None,
+        };
+        assert_eq!(
+            list_lines(plain(), &list),
+            [
+                "  *.example.org                           serves",
+                "  example.org                             canonical  in devanture.toml",
+                "  bücher.example (xn--bcher-kva.example)  leads to example.org",
+            ]
+        );
+        let none = HostnameList { hostnames: Vec::new(), ..list };
+        assert_eq!(list_lines(plain(), &none), ["shop has no hostname of its own in prod."]);
+    }
+
+    #[test]
+    fn a_change_is_told_and_a_dry_run_says_that_it_was_one() {
+        let set = HostnameSet {
+            dry_run: false,
+            app: "shop".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            changed: true,
+            moved_from: None,
+            hostname: status("example.org", true, None),
+        };
+        let expected = ["  added     example.org is prod's; canonical", "  ready     https://example.org"];
+        assert_eq!(set_lines(plain(), &set), expected);
+        let from = HostnameOwner { app: "other".parse().unwrap(), environment: "staging".parse().unwrap() };
+        let moved = HostnameSet { moved_from: Some(from), dry_run: true, ..set.clone() };
+        let expected =
+            ["  would     example.org: staging of other → prod of shop", "  note      --dry-run: nothing has changed"];
+        assert_eq!(set_lines(plain(), &moved), expected);
+        let same = HostnameSet { changed: false, ..set };
+        assert!(set_lines(plain(), &same)[0].ends_with("is prod's already; nothing has changed"));
+        let removed = HostnameRemoved {
+            dry_run: true,
+            app: "shop".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            removed: "bücher.example".parse().unwrap(),
+            canonical: None,
+            hint: Some("take it out".to_owned()),
+        };
+        let expected = [
+            "  would     bücher.example would lead nowhere",
+            "  note      take it out",
+            "  note      --dry-run: nothing has changed",
+        ];
+        assert_eq!(removed_lines(plain(), &removed), expected);
+        let done = removed_lines(plain(), &HostnameRemoved { dry_run: false, hint: None, ..removed });
+        assert_eq!(done, ["  removed   bücher.example leads nowhere now"]);
+    }
+}

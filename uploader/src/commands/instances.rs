@@ -1,0 +1,246 @@
+//! `instances`, `scale`, `restart`: the processes of a backend that the edge runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use devanture_config::instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{ProcessName, WEB};
+use serde_json::json;
+
+use super::dry_run;
+use super::retention::confirm;
+use crate::args::{RestartArgs, ScaleArgs};
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{byte_text, counted, time_text};
+use crate::output::terminal::escaped;
+
+/// `instances`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn instances(context: &Context) -> Result<(), Failure> {
+    let list = context.edge()?.instances(&context.place()?).await?;
+    context.output.write(&list, || table(context.output.style, &list));
+    Ok(())
+}
+
+/// `scale`: shows, where nothing is wanted.
+///
+/// # Errors
+/// As the edge says; `usage` where a process is named twice, or nothing would be left and nobody means it.
+pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Failure> {
+    let style = context.output.style;
+    let mut processes = BTreeMap::new();
+    for wanted in &args.wanted {
+        if processes.insert(wanted.process.clone(), wanted.count).is_some() {
+            return Err(Failure::new(Code::Usage, format!("`{}` is named twice.", wanted.process)));
+        }
+    }
+    let (edge, place) = (context.edge()?, context.place()?);
+    if processes.is_empty() {
+        let list = edge.instances(&place).await?;
+        context.output.write(&list, || scale_lines(&list));
+        return Ok(());
+    }
+    if !args.dry_run && processes.iter().any(|(name, count)| name.as_str() == WEB && *count == Some(0)) {
+        let what = format!("Without instances of {WEB}, requests to the backend of {place} get 503.");
+        let way_back = "`devanture scale web=default` starts them again";
+        confirm(WEB, &what, way_back, "--yes", args.yes, context.output.is_json).await?;
+    }
+    let wanted = ScaleRequest { processes };
+    // Without a permission to read, what was said before is not known.
+    let before = if args.dry_run { None } else { edge.instances(&place).await.ok() };
+    let _working = context.progress.working("scale", "until the new instances are healthy");
+    let list = edge.scale(&place, &wanted, args.dry_run).await?;
+    if args.dry_run {
+        let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
+        let text = wanted.processes.iter().map(|(name, count)| format!("{name}={}", count_text(*count)));
+        let text = format!("scale {place} to {}", text.collect::<Vec<_>>().join(" "));
+        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        return Ok(());
+    }
+    context.output.write(&list, || {
+        let mut lines = table(style, &list);
+        let again = context.again();
+        let said = |name| before.as_ref().and_then(|before| before.scale.get(name)).copied();
+        let undo = wanted.processes.keys().map(|name| format!("{name}={}", count_text(said(name))));
+        let undo = undo.collect::<Vec<_>>().join(" ");
+        lines.push(style.line("undo", &format!("devanture scale {undo}{}", again.0)));
+        lines
+    });
+    Ok(())
+}
+
+/// `restart`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(), Failure> {
+    let style = context.output.style;
+    let (edge, place) = (context.edge()?, context.place()?);
+    let wanted = RestartRequest { process: args.process.clone() };
+    let _working = context.progress.working("restart", "one instance after the other");
+    let list = edge.restart(&place, &wanted, args.dry_run).await?;
+    let of_process = args.process.as_ref().map_or_else(|| "instance".to_owned(), |name| format!("instance of {name}"));
+    if args.dry_run {
+        let of_it = |one: &&InstanceStatus| args.process.as_ref().is_none_or(|name| one.process == *name);
+        let running = list.instances.iter().filter(of_it).filter(|one| one.state != InstanceState::Warm).count();
+        let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
+        let text = format!("restart every {of_process} in {place}, {running} of them, one after the other");
+        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        return Ok(());
+    }
+    context.output.write(&list, || {
+        let told = style.line("restart", &format!("every {of_process} in {place} was restarted"));
+        std::iter::once(told).chain(table(style, &list)).collect()
+    });
+    Ok(())
+}
+
+fn count_text(count: Option<u64>) -> String {
+    count.map_or_else(|| "default".to_owned(), |count| count.to_string())
+}
+
+/// A line per process: how many there are, how many of them are healthy, and who says how many there are to be.
+fn scale_lines(list: &InstanceList) -> Vec<String> {
+    let current = || list.instances.iter().filter(|one| one.state != InstanceState::Warm);
+    let names: BTreeSet<&ProcessName> = current().map(|one| &one.process).chain(list.scale.keys()).collect();
+    if names.is_empty() {
+        return vec!["What is live has no backend that the edge runs.".to_owned()];
+    }
+    let line = |name: &ProcessName| {
+        let own: Vec<&InstanceStatus> = current().filter(|one| one.process == *name).collect();
+        let healthy = own.iter().filter(|one| one.state == InstanceState::Healthy).count();
+        let said = match list.scale.get(name) {
+            Some(count) => format!("{count} on each node, as `devanture scale` said"),
+            None => "as devanture.toml says".to_owned(),
+        };
+        format!("  {:<12}  {}, {healthy} healthy  {said}", name.as_str(), counted(own.len() as u64, "instance"))
+    };
+    names.into_iter().map(line).collect()
+}
+
+/// The memory of an instance, and how much it may have.
+fn memory_text(one: &InstanceStatus) -> String {
+    match (one.memory_bytes, one.memory_bytes_max) {
+        (Some(used), Some(max)) => format!("{} of {}", byte_text(used), byte_text(max)),
+        (Some(used), None) => byte_text(used),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// Instances as a table: each with its node, its state and since when, how often it was started again, its memory, and
+/// why it is so.
+fn table(style: Style, list: &InstanceList) -> Vec<String> {
+    if list.instances.is_empty() {
+        return vec!["The edge runs no instance here.".to_owned()];
+    }
+    let row = |one: &InstanceStatus| {
+        [
+            escaped(&one.name),
+            escaped(&one.node),
+            one.state.to_string(),
+            format!("since {}", time_text(one.since_ms)),
+            counted(one.restarts, "restart"),
+            memory_text(one),
+            one.version.short(),
+        ]
+    };
+    let rows: Vec<[String; 7]> = list.instances.iter().map(row).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |(one, row): (&InstanceStatus, &[String; 7])| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| {
+            // Padded before it is marked, as marks have a width of their own.
+            let padded = format!("{cell:<width$}");
+            match (*cell == row[2], one.state) {
+                (true, InstanceState::Healthy) => style.good(&padded),
+                (true, InstanceState::Unhealthy | InstanceState::CrashLoop) => style.bad(&padded),
+                _ => padded,
+            }
+        });
+        let detail = one.detail.as_deref().map(|detail| style.dim(&escaped(detail)));
+        let cells: Vec<String> = cells.chain(detail).collect();
+        format!("  {}", cells.join("  ").trim_end())
+    };
+    list.instances.iter().zip(&rows).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use devanture_config::site_toml::Kind;
+
+    fn plain() -> Style {
+        Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
+    }
+
+    fn one(name: &str, state: InstanceState, restarts: u64, detail: Option<&str>) -> InstanceStatus {
+        let process: ProcessName = name.split('.').next().unwrap().parse().unwrap();
+        InstanceStatus {
+            name: name.to_owned(),
+            node: "node-1".to_owned(),
+            kind: if process.as_str() == WEB { Kind::Web } else { Kind::Worker },
+            process,
+            state,
+            version: Digest::of(b"1"),
+            settings: 0,
+            pid: Some(1),
+            memory_bytes: (state == InstanceState::Healthy).then_some(84_200_000),
+            memory_bytes_max: Some(512 << 20),
+            processes: Some(1),
+            tmp_bytes: None,
+            restarts,
+            since_ms: 0,
+            detail: detail.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn instances_are_told_as_a_table() {
+        let instances = vec![
+            one("web.1", InstanceState::Healthy, 0, None),
+            one("mailer.1", InstanceState::CrashLoop, 12, Some("exited with code 1\u{7}")),
+        ];
+        let lines = table(plain(), &InstanceList { instances, scale: BTreeMap::new() });
+        let id = Digest::of(b"1").short();
+        assert_eq!(
+            lines,
+            [
+                format!(
+                    "  web.1     node-1  healthy     since 1970-01-01 00:00:00 UTC  0 restarts   84.2 MB of 536.8 MB  {id}"
+                ),
+                format!(
+                    "  mailer.1  node-1  crash-loop  since 1970-01-01 00:00:00 UTC  12 restarts  -                    {id}  \
+                     exited with code 1\\u{{7}}"
+                ),
+            ]
+        );
+        assert_eq!(table(plain(), &InstanceList::default()), ["The edge runs no instance here."]);
+    }
+
+    #[test]
+    fn how_many_there_are_is_told_with_who_said_so() {
+        let instances = vec![
+            one("web.1", InstanceState::Healthy, 0, None),
+            one("web.2", InstanceState::Starting, 0, None),
+            one("web.9", InstanceState::Warm, 0, None),
+        ];
+        let scale = [("web".parse().unwrap(), 2), ("mailer".parse().unwrap(), 0)].into();
+        assert_eq!(
+            scale_lines(&InstanceList { instances, scale }),
+            [
+                "  mailer        0 instances, 0 healthy  0 on each node, as `devanture scale` said",
+                "  web           2 instances, 1 healthy  2 on each node, as `devanture scale` said",
+            ]
+        );
+        assert_eq!(scale_lines(&InstanceList::default()).len(), 1);
+    }
+}

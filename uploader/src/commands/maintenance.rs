@@ -1,0 +1,146 @@
+//! The commands beside pushing: `pause`, `resume`, and `delete` of a path.
+
+use devanture_config::api::{PauseReport, PauseRequest, Status, WithdrawRequest};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::RoutePath;
+use serde_json::json;
+
+use super::dry_run;
+use crate::args::{PauseArgs, ResumeArgs};
+use crate::context::Context;
+use crate::edge::client::Edge;
+use crate::output::exit::Failure;
+use crate::output::report::Again;
+
+/// `pause`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if args.dry_run {
+        let status = edge.status(&place).await?;
+        if status.version.is_none() {
+            let message =
+                format!("Nothing is live in {place} of the app {}, so there is nothing to pause.", status.app);
+            return Err(Failure::new(Code::NotFound, message).hint("`devanture status` lists the environments"));
+        }
+        let text = match status.paused {
+            Some(_) => format!("change how {place} is paused"),
+            None => format!("pause {place}"),
+        };
+        tell_foreseen(context, &foreseen_of(&status, true), &text);
+        return Ok(());
+    }
+    let request =
+        PauseRequest { message: args.message.clone(), allow: args.allow.clone(), retry_after_s: args.retry_after };
+    let report = edge.pause(&place, &request).await?;
+    let again = context.again();
+    context.output.write(&report, || pause_lines(context, &report, &again));
+    Ok(())
+}
+
+/// `resume`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if args.dry_run {
+        let status = edge.status(&place).await?;
+        let is_paused = status.paused.is_some();
+        let text = match is_paused {
+            true => format!("end the pause of {place}"),
+            false => format!("nothing: {place} is not paused"),
+        };
+        tell_foreseen(context, &foreseen_of(&status, is_paused), &text);
+        return Ok(());
+    }
+    let report = edge.resume(&place).await?;
+    context.output.write(&report, || pause_lines(context, &report, &Again::default()));
+    Ok(())
+}
+
+/// `delete PATH`.
+pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+    if dry_run {
+        let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
+        let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "is_withdrawn": is_withdrawn });
+        let again = if is_withdrawn { " once more: it was withdrawn before" } else { "" };
+        tell_foreseen(context, &value, &format!("withdraw {path} from every version that is stored{again}"));
+        return Ok(());
+    }
+    let report = edge.withdraw(&WithdrawRequest { path: path.to_owned() }).await?;
+    if !report.answered {
+        context.progress.note(&format!(
+            "no version at hand answered {}: is it spelt as in an address? Older versions may have it",
+            report.path
+        ));
+    }
+    context.output.write(&report, || {
+        vec![
+            format!("{} is gone: no version that is stored answers it any more, on any hostname.", report.path),
+            "One that is stored later, and has it, does. What browsers have kept, they have.".to_owned(),
+            format!("undo  devanture delete {} --undo{}", report.path, context.again().0),
+        ]
+    });
+    Ok(())
+}
+
+/// `delete PATH --undo`.
+pub(crate) async fn restore(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+    if dry_run {
+        let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
+        if !is_withdrawn {
+            let message = format!("The path {path} of the app {} is not withdrawn.", edge.app());
+            return Err(Failure::new(Code::NotFound, message).hint("a page is withdrawn by one of its addresses"));
+        }
+        let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "would_restore": true });
+        tell_foreseen(context, &value, &format!("let {path} answer again in every version that has it"));
+        return Ok(());
+    }
+    let report = edge.restore(path).await?;
+    if !report.answers {
+        context.progress.note(&format!("no version at hand has {}; older versions may", report.path));
+    }
+    context.output.write(&report, || vec![format!("{} answers again in every version that has it.", report.path)]);
+    Ok(())
+}
+
+fn foreseen_of(status: &Status, would_change: bool) -> serde_json::Value {
+    json!({
+        "dry_run": true,
+        "app": status.app,
+        "environment": status.environment,
+        "paused": status.paused,
+        "would_change": would_change,
+    })
+}
+
+pub(crate) fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
+    let style = context.output.style;
+    let line = || vec![style.line("would", text), dry_run::nothing_changed(style)];
+    context.output.write(value, line);
+}
+
+fn pause_lines(context: &Context, report: &PauseReport, again: &Again) -> Vec<String> {
+    let style = context.output.style;
+    let line = |name: &str, text: String| style.line(name, &text);
+    let environment = &report.environment;
+    let Some(pause) = &report.paused else {
+        return vec![match report.changed {
+            true => line("resumed", format!("{environment} answers again")),
+            false => line("same", format!("{environment} was not paused; nothing has changed")),
+        }];
+    };
+    let mut lines = vec![match report.changed {
+        true => line("paused", format!("{environment} answers 503 until you resume it")),
+        false => line("same", format!("{environment} is paused like that already; nothing has changed")),
+    }];
+    let open: Vec<&str> = pause.allow.iter().map(RoutePath::as_str).collect();
+    if !open.is_empty() {
+        lines.push(line("open", open.join(", ")));
+    }
+    lines.push(line("undo", format!("devanture resume{}", again.0)));
+    lines
+}

@@ -1,0 +1,392 @@
+//! `devanture init --from PROVIDER`: what a site of another provider's is in a `devanture.toml`.
+//!
+//! `value` reads the provider's file; `netlify`, `cloudflare`, `vercel` and `firebase` say what it means here, and make
+//! a note of everything that is not the same; `syntax` and `source` are their patterns of paths; `moved` is what comes
+//! out, and `toml_out` writes it. All of these are text in and text out; files are read and written here alone.
+
+mod clean_urls;
+mod cloudflare;
+mod firebase;
+mod moved;
+mod netlify;
+mod source;
+mod syntax;
+mod toml_out;
+mod value;
+mod vercel;
+
+use std::path::{Path, PathBuf};
+
+use devanture_config::AppName;
+use devanture_config::mistake::Mistakes;
+use devanture_config::problem::Code;
+use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
+
+use self::moved::{Kind, Moved, Note};
+use super::init::{self, guess};
+use crate::args::{InitArgs, Provider};
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::output::report::counted;
+use crate::project::{self, Project, WWW, without_dot};
+
+/// The folder around the provider's file.
+pub(crate) struct Around<'a> {
+    /// Whether a path, from the folder of the file, is there.
+    pub(crate) has: &'a dyn Fn(&str) -> bool,
+    /// The folder to push where the file does not say one.
+    pub(crate) www: &'a str,
+    /// Whether the person said that folder, which then is it whatever the file says.
+    pub(crate) is_said: bool,
+}
+
+impl Around<'_> {
+    /// Whether the folder to push, `said` or else found, has a file of that name.
+    fn in_www(&self, said: Option<&str>, name: &str) -> bool {
+        (self.has)(&format!("{}/{name}", self.folder(said)))
+    }
+
+    fn is_built(&self, said: Option<&str>) -> bool {
+        (self.has)(self.folder(said))
+    }
+
+    fn folder<'f>(&'f self, said: Option<&'f str>) -> &'f str {
+        said.filter(|_| !self.is_said).unwrap_or(self.www)
+    }
+}
+
+/// A folder as `www` has it.
+fn folder(text: &str) -> String {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+/// Files of rules mean nothing to some providers, and something here.
+fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
+    for file in [REDIRECTS_FILE, HEADERS_FILE] {
+        if around.in_www(moved.www.as_deref(), file) {
+            let how = format!("{provider} served it as a file, and here its rules hold");
+            moved.differs(0, file, how, Some("take it out of the site's folder if they shall not"));
+        }
+    }
+}
+
+/// `init --from`.
+///
+/// # Errors
+/// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
+/// a `devanture.toml` already, or where it cannot be written.
+pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
+    context.project.check_www(args)?;
+    let folder = &context.project.folder;
+    let has = |path: &str| folder.join(path).exists();
+    let found = guess::pages(folder, guess::framework_of(folder)).map(|pages| pages.folder);
+    let www = args.www.as_deref();
+    let around = Around { has: &has, www: www.or(found.as_deref()).unwrap_or(WWW), is_said: www.is_some() };
+    let said_app = context.settings.app_if_said()?.map(|setting| setting.value);
+    let mut moved = read(&context.project, provider, said_app.as_ref(), &around)?;
+    let app = app(&mut moved, said_app, folder);
+    let www = args.www.clone().or_else(|| moved.www.clone()).or(found);
+    moved.notes.sort_by_key(|note| note.line);
+    let text = toml_out::site_file(&moved, provider.name(), &app, www.as_deref());
+    let path = Path::new(&context.project.file_name);
+    if args.dry_run {
+        let value = serde_json::json!({ "written": null, "text": text, "notes": moved.notes });
+        context.output.write(&value, || {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.extend(note_lines(&moved.notes));
+            lines
+        });
+        return Ok(());
+    }
+    init::write_new(path, &text)?;
+    let value = serde_json::json!({ "written": path, "app": app, "notes": moved.notes });
+    context.output.write(&value, || {
+        let rules = [
+            (moved.redirects.len(), "redirect"),
+            (moved.rewrites.len(), "rewrite"),
+            (moved.headers.len(), "rule of headers"),
+        ];
+        let counts: Vec<String> = rules.map(|(count, what)| count_of(count, what)).into();
+        let mut lines = vec![format!("Wrote {} for the app {app}: {}.", path.display(), counts.join(", "))];
+        lines.extend(note_lines(&moved.notes));
+        let needed = init::SETTINGS_NEEDED;
+        lines.push(format!("Next: `devanture check`; {needed}; then `devanture push --no-switch` for a preview."));
+        lines
+    });
+    Ok(())
+}
+
+fn count_of(count: usize, what: &str) -> String {
+    match what {
+        "rule of headers" if count != 1 => format!("{count} rules of headers"),
+        _ => counted(count as u64, what),
+    }
+}
+
+/// Reads the provider's file.
+///
+/// # Errors
+/// `usage` where the project has no file of the provider's, `bad_config` with the mistakes of the file.
+fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
+    let (folder, boundary) = (&project.folder, project.boundary()?);
+    let text = |file: &str| project::read_text(&folder.join(file), &boundary);
+    let of = |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| Failure::of_config(file, mistakes));
+    // A site may have these alone.
+    let has_rule_file = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|file| around.in_www(None, file));
+    match provider {
+        Provider::Cloudflare => {
+            for file in cloudflare::FILES {
+                if let Some(text) = text(file)? {
+                    return of(file, cloudflare::read(Some((file, &text)), around));
+                }
+            }
+            match has_rule_file() || cloudflare::has_functions(around) {
+                true => of("", cloudflare::read(None, around)),
+                false => Err(missing(folder, &cloudflare::FILES, around, true)),
+            }
+        }
+        Provider::Firebase => match text(firebase::FILE)? {
+            Some(text) => of(firebase::FILE, firebase::read(&text, app.map(AppName::as_str), around)),
+            None => Err(missing(folder, &[firebase::FILE], around, false)),
+        },
+        Provider::Netlify => match text(netlify::FILE)? {
+            None if !has_rule_file() => Err(missing(folder, &[netlify::FILE], around, true)),
+            text => of(netlify::FILE, netlify::read(text.as_deref(), around)),
+        },
+        Provider::Vercel => match text(vercel::FILE)? {
+            Some(text) => of(vercel::FILE, vercel::read(&text, around)),
+            None if (around.has)(vercel::PROGRAM) => {
+                let program = without_dot(folder.join(vercel::PROGRAM));
+                let message = format!("{} is a program, which is not run.", program.display());
+                Err(Failure::new(Code::Usage, message).hint(format!("write what it makes to {}", vercel::FILE)))
+            }
+            None => Err(missing(folder, &[vercel::FILE], around, false)),
+        },
+    }
+}
+
+/// Why nothing can be moved: none of `files` is in `folder`, nor a file of rules among the pages where that would do.
+fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bool) -> Failure {
+    let shown = |path: PathBuf| without_dot(path).display().to_string();
+    let mut names: Vec<String> = files.iter().map(|file| shown(folder.join(file))).collect();
+    if or_rule_files {
+        let www = folder.join(around.folder(None));
+        names.extend([REDIRECTS_FILE, HEADERS_FILE].map(|file| shown(www.join(file))));
+    }
+    let message = format!("There is no file {} to move from.", names.join(" or "));
+    Failure::new(Code::Usage, message).hint(
+        "run it in the folder of the site's project; `devanture init` writes a first devanture.toml without --from",
+    )
+}
+
+/// The app's name: that of a setting, else the provider's, else the folder's.
+fn app(moved: &mut Moved, said: Option<AppName>, folder: &Path) -> String {
+    let theirs = moved.app.clone();
+    let parsed = theirs.as_ref().and_then(|name| name.parse::<AppName>().ok());
+    if let (None, None, Some(name)) = (&said, &parsed, &theirs) {
+        let why = format!("`{name}` is not the name of an app");
+        moved.lost(0, "name", why, Some("1 to 40 of a-z, 0-9 and single hyphens"));
+    }
+    let app = said.or(parsed).or_else(|| init::app_of_folder(folder));
+    app.map_or_else(|| "site".to_owned(), |app| app.to_string())
+}
+
+/// The notes for a person, those that matter most first.
+fn note_lines(notes: &[Note]) -> Vec<String> {
+    let groups = [
+        (Kind::Lost, "Not carried over:"),
+        (Kind::Differs, "Carried over, and not quite the same:"),
+        (Kind::Stays, "Good to know:"),
+    ];
+    let mut lines = Vec::new();
+    for (kind, title) in groups {
+        let mut of_kind = notes.iter().filter(|note| note.kind == kind).peekable();
+        if of_kind.peek().is_some() {
+            lines.push(title.to_owned());
+            lines.extend(of_kind.map(|note| format!("  {note}")));
+        }
+    }
+    lines
+}
+
+/// Shared by the tests of all providers.
+#[cfg(test)]
+mod testing {
+    use super::moved::{Kind, Moved};
+    use super::{Around, toml_out};
+
+    /// Nothing lies around.
+    pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www", is_said: false };
+
+    /// Each rule on one line: `from -> to status force`.
+    pub(super) fn rules(moved: &Moved) -> Vec<String> {
+        let rules = moved.redirects.iter().chain(&moved.rewrites);
+        let lines = rules.map(|rule| {
+            let mut line = format!("{} -> {}", rule.from, rule.to);
+            line.extend(rule.status.map(|status| format!(" {status}")));
+            line.push_str(if rule.force { " force" } else { "" });
+            line.extend(rule.query.iter().map(|(name, value)| format!(" ?{name}={value}")));
+            line.extend(rule.languages.iter().map(|language| format!(" {language}")));
+            line.extend(rule.cookies.iter().map(|cookie| format!(" cookie:{cookie}")));
+            line
+        });
+        lines.collect()
+    }
+
+    /// Each rule of headers on one line: `for Name: value`.
+    pub(super) fn headers(moved: &Moved) -> Vec<String> {
+        let line = |rule: &super::moved::Headers| {
+            let fields: Vec<String> =
+                rule.set.iter().map(|(name, values)| format!(" {name}: {}", values.join(" | "))).collect();
+            format!("{}{}", rule.path, fields.join(";"))
+        };
+        moved.headers.iter().map(line).collect()
+    }
+
+    /// The notes of one kind, each with its line and setting.
+    pub(super) fn notes(moved: &Moved, kind: Kind) -> Vec<String> {
+        let of_kind = moved.notes.iter().filter(|note| note.kind == kind);
+        of_kind.map(|note| format!("{} {}: {}", note.line, note.setting, note.message)).collect()
+    }
+
+    /// Writes the file and checks that it is one.
+    #[track_caller]
+    pub(super) fn written(moved: &Moved) -> String {
+        let text = toml_out::site_file(moved, "them", "shop", moved.www.as_deref());
+        let parsed = devanture_config::site_toml::SiteFile::parse("devanture.toml", &text);
+        assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
+        text
+    }
+}
+
+/// Whatever a provider's file holds, what is written is a `devanture.toml`.
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::testing::{NOTHING, written};
+    use super::{firebase, netlify, vercel};
+
+    /// Texts as they stand in such files, and slips of them.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "/",
+            "a",
+            ":id",
+            "*",
+            ":splat",
+            "(.*)",
+            "https://",
+            "x.example",
+            "?",
+            "=",
+            "#",
+            "{",
+            "\"",
+            "\n",
+            "$1",
+            "%",
+            "\u{fc}",
+            "\\",
+            ":",
+            " ",
+            "!",
+            "**",
+            "[0-9]",
+            "http://:id.x.example",
+            "javascript:",
+            "\t",
+            "/index.html",
+        ]);
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        text().prop_map(|text| format!("/{text}"))
+    }
+
+    fn status() -> impl Strategy<Value = u16> {
+        prop::sample::select(vec![200, 301, 302, 308, 404, 410, 451, 418, 999, 0])
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        let names =
+            vec!["X-A", "x-a", "Set-Cookie", "Cache-Control", "Server", "", "a b", "\u{fc}", "Location", "Basic-Auth"];
+        prop::sample::select(names).prop_map(str::to_owned)
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
+        prop::collection::vec((field(), text()), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_of_netlifys_file_parses(
+            rules in prop::collection::vec((path(), text(), status(), any::<bool>(), text(), text()), 0..4),
+            headers in prop::collection::vec((path(), fields()), 0..4),
+        ) {
+            let redirects: Vec<Value> = rules
+                .into_iter()
+                .map(|(from, to, status, force, condition, query)| json!({
+                    "from": from, "to": to, "status": status, "force": force,
+                    "conditions": { "Language": [&condition], "Cookie": [condition] }, "query": { &query: query },
+                }))
+                .collect();
+            let headers: Vec<Value> = headers
+                .into_iter()
+                .map(|(path, fields)| {
+                    let values: serde_json::Map<String, Value> =
+                        fields.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+                    json!({ "for": path, "values": values })
+                })
+                .collect();
+            let text = toml::to_string(&json!({ "redirects": redirects, "headers": headers })).unwrap();
+            written(&netlify::read(Some(&text), &NOTHING).unwrap());
+        }
+
+        #[test]
+        fn what_is_written_of_vercels_file_parses(
+            rules in prop::collection::vec((path(), text(), status(), text()), 0..4),
+            headers in prop::collection::vec((path(), fields()), 0..4),
+        ) {
+            let rule = |(source, destination, status, value): (String, String, u16, String)| json!({
+                "source": source, "destination": destination, "statusCode": status,
+                "has": [{ "type": "query", "key": &value, "value": &value }, { "type": "query", "key": &value }],
+            });
+            let plain = |(source, destination, status, _): (String, String, u16, String)| json!({
+                "source": source, "destination": destination, "statusCode": status,
+            });
+            let header = |(source, fields): (String, Vec<(String, String)>)| {
+                let fields: Vec<Value> =
+                    fields.into_iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+                json!({ "source": source, "headers": fields })
+            };
+            let rewrites: Vec<Value> = rules.iter().cloned().map(plain).collect();
+            let redirects: Vec<Value> = rules.into_iter().map(rule).collect();
+            let headers: Vec<Value> = headers.into_iter().map(header).collect();
+            let text = json!({ "redirects": redirects, "rewrites": rewrites, "headers": headers }).to_string();
+            written(&vercel::read(&text, &NOTHING).unwrap());
+        }
+
+        #[test]
+        fn what_is_written_of_firebases_file_parses(
+            rules in prop::collection::vec((path(), text(), status()), 0..4),
+            headers in prop::collection::vec((path(), fields()), 0..4),
+        ) {
+            let redirects: Vec<Value> = rules
+                .into_iter()
+                .map(|(source, to, kind)| json!({ "source": source, "destination": to, "type": kind }))
+                .collect();
+            let header = |(source, fields): (String, Vec<(String, String)>)| {
+                let fields: Vec<Value> =
+                    fields.into_iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+                json!({ "source": source, "headers": fields })
+            };
+            let headers: Vec<Value> = headers.into_iter().map(header).collect();
+            let text = json!({ "hosting": { "redirects": redirects, "headers": headers } }).to_string();
+            written(&firebase::read(&text, None, &NOTHING).unwrap());
+        }
+    }
+}

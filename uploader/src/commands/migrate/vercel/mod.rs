@@ -1,0 +1,370 @@
+//! `vercel.json`: <https://vercel.com/docs/project-configuration>.
+
+use devanture_config::mistake::Mistakes;
+use devanture_config::site_toml::{HtmlHandling, NotFound};
+
+use super::clean_urls::{self, Way};
+use super::moved::{Headers, Moved, Rule, Said};
+use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
+use super::syntax::{path_to_regexp, takes_everything};
+use super::value::{Entry, Node, read_json};
+use super::{Around, folder};
+
+/// The name of the file.
+pub(crate) const FILE: &str = "vercel.json";
+/// A configuration that is a program.
+pub(crate) const PROGRAM: &str = "vercel.ts";
+const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
+const BUILD: &str = "build with your own tools, then `devanture push`";
+
+/// Reads the file.
+///
+/// # Errors
+/// The place where the file is no JSON.
+pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
+    let mut moved = Moved::new(FILE);
+    let root = read_json(FILE, text)?;
+    clean_urls::read(&mut moved, &root, html_handling);
+    for entry in root.entries() {
+        top(&mut moved, entry);
+    }
+    if (around.has)("api") {
+        moved.lost(0, "api/", "functions of the folder `api` do not run at the edge", Some(ROUTES));
+    }
+    super::unread_rule_files(&mut moved, "Vercel", around);
+    Ok(moved)
+}
+
+/// Maps `cleanUrls` and `trailingSlash`, with differences.
+pub(crate) const fn html_handling(clean_urls: bool, trailing_slash: Option<bool>) -> Way {
+    match (clean_urls, trailing_slash) {
+        (true, Some(false)) => (HtmlHandling::DropTrailingSlash, None),
+        (true, Some(true)) => (HtmlHandling::ForceTrailingSlash, None),
+        (true, None) => {
+            (HtmlHandling::DropTrailingSlash, Some("`/page/` answered there, and is redirected to `/page` here"))
+        }
+        (false, None) => (HtmlHandling::AsIs, Some("`/page` was a 404 there, and answers with `page.html` here")),
+        (false, Some(true)) => (
+            HtmlHandling::AutoTrailingSlash,
+            Some("`/page.html` answered there, and is redirected to `/page` here; folders are the same"),
+        ),
+        (false, Some(false)) => (
+            HtmlHandling::DropTrailingSlash,
+            Some("`/page.html` answered there, and is redirected to `/page` here; folders are the same"),
+        ),
+    }
+}
+
+fn top(moved: &mut Moved, entry: &Entry) {
+    let (line, node, key) = (entry.line, &entry.node, entry.key.as_str());
+    match key {
+        "$schema" | "version" | "cleanUrls" | "trailingSlash" => {}
+        "name" => moved.app = node.text().map(str::to_owned),
+        "outputDirectory" => moved.www = node.text().map(folder),
+        "redirects" => node.items().iter().for_each(|item| redirect(moved, item)),
+        "rewrites" => rewrites(moved, node),
+        "headers" => node.items().iter().for_each(|item| headers(moved, item)),
+        "routes" => routes(moved, node),
+        "functions" => moved.lost(line, key, "functions do not run at the edge", Some(ROUTES)),
+        "crons" => {
+            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"));
+        }
+        "buildCommand" | "installCommand" | "devCommand" | "framework" | "ignoreCommand" | "builds" | "build" => {
+            moved.lost(line, key, "nothing is built here", Some(BUILD));
+        }
+        "env" => moved.lost(line, key, "files know no variables", Some("set them where you build")),
+        "images" => moved.lost(line, key, "images are served as they are", Some("make the sizes when you build")),
+        "alias" => {
+            moved.lost(line, key, "hostnames belong to an environment", Some("hostnames = […] below [env.prod]"));
+        }
+        "regions" => moved.lost(line, key, "an edge is where you run it", None),
+        "git" | "github" => {
+            moved.lost(line, key, "nothing is deployed from a repository", Some("`devanture push` in your CI"));
+        }
+        _ => moved.lost(line, key, "it is about Vercel's service", None),
+    }
+}
+
+/// Conditions of a rule, as far as they are known here.
+#[derive(Default)]
+struct Conditions {
+    host: Option<String>,
+    query: Vec<(String, String)>,
+    cookies: Vec<String>,
+    captures: Vec<String>,
+}
+
+type Why = (String, Option<&'static str>);
+
+fn conditions(item: &Node) -> Result<Conditions, Why> {
+    if item.get("missing").is_some_and(|missing| !missing.items().is_empty()) {
+        return Err(("it has `missing`, and here no rule is for what is not there".to_owned(), None));
+    }
+    let mut conditions = Conditions::default();
+    for has in item.get("has").map(Node::items).unwrap_or_default() {
+        let (kind, key) = (has.text_of("type").unwrap_or_default(), has.text_of("key").unwrap_or_default().to_owned());
+        let value = has.text_of("value");
+        match (kind, value) {
+            ("host", Some(value)) => match literal(value) {
+                Some(host) if conditions.host.is_none() => conditions.host = Some(host),
+                _ => {
+                    return Err((
+                        format!("it is for hosts like `{value}`"),
+                        Some("from = \"https://HOST/…\", a rule for each host"),
+                    ));
+                }
+            },
+            ("query", None) => {
+                let name = capture(&mut conditions, &key);
+                conditions.query.push((key, name));
+            }
+            ("query", Some(value)) => match (group_name(value), literal(value)) {
+                (Some(name), _) => {
+                    let name = capture(&mut conditions, &name);
+                    conditions.query.push((key, name));
+                }
+                (None, Some(value)) => conditions.query.push((key, value)),
+                (None, None) => {
+                    return Err((
+                        format!("it is for values of `{key}` like `{value}`"),
+                        Some("query = { … } takes one value, or any"),
+                    ));
+                }
+            },
+            ("cookie", None) => conditions.cookies.push(key),
+            ("cookie", Some(_)) => {
+                return Err((
+                    format!("it is for one value of the cookie `{key}`"),
+                    Some("cookies = [\"NAME\"] asks whether it is there"),
+                ));
+            }
+            ("header", _) if key.eq_ignore_ascii_case("accept-language") => {
+                return Err(("it is for visitors by their Accept-Language".to_owned(), Some("languages = [\"de\"]")));
+            }
+            (kind, _) => return Err((format!("it has a condition on `{kind} {key}`"), None)),
+        }
+    }
+    if conditions.cookies.len() > 1 {
+        return Err(("it wants several cookies at once, and here one of them is enough".to_owned(), None));
+    }
+    Ok(conditions)
+}
+
+/// Notes a name that a query captures, and gives it as our rules write it.
+fn capture(conditions: &mut Conditions, name: &str) -> String {
+    conditions.captures.push(name.to_owned());
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    match name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        true => format!(":{name}"),
+        false => format!(":q{name}"),
+    }
+}
+
+/// The name of `(?<name>.*)`, and of its like that take anything.
+fn group_name(value: &str) -> Option<String> {
+    let (name, pattern) = value.strip_prefix("(?<")?.strip_suffix(')')?.split_once('>')?;
+    matches!(pattern, ".*" | ".+" | "[^/]+").then(|| name.to_owned())
+}
+
+/// The text that an expression without anything special stands for.
+fn literal(value: &str) -> Option<String> {
+    let value = value.strip_prefix('^').unwrap_or(value);
+    let value = value.strip_suffix('$').unwrap_or(value).replace("\\.", ".").replace("\\-", "-");
+    let is_plain =
+        !value.is_empty() && !value.contains(['\\', '(', ')', '[', ']', '*', '+', '?', '|', '{', '}', '^', '$']);
+    is_plain.then_some(value)
+}
+
+/// The rules that an item of `redirects` or `rewrites` becomes.
+fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why> {
+    let text = |key: &str| item.text_of(key).ok_or_else(|| (format!("`{key}` is missing"), None));
+    let (source, destination) = (text("source")?, text("destination")?);
+    let why = |refused: &dyn std::fmt::Display| (format!("`{source}`: {refused}"), Some(INSTEAD));
+    let conditions = conditions(item).map_err(|(why, instead)| (format!("`{source}`: {why}"), instead))?;
+    let ours = path_to_regexp(source).and_then(|items| for_redirects(&items)).map_err(|refused| why(&refused))?;
+    if !conditions.query.is_empty() {
+        let how = format!("`{source}` is for exactly these parameters here, and was for others beside them too");
+        moved.differs(item.line, setting, how, None);
+    }
+    let mut rules = Vec::new();
+    for mut one in ours {
+        add_query_captures(&mut one, &conditions);
+        let host = conditions.host.as_ref().map(|host| format!("https://{host}")).unwrap_or_default();
+        let to = one.fill(destination).map_err(|refused| why(&refused))?;
+        let rule = Rule {
+            line: item.line,
+            query: conditions.query.clone(),
+            cookies: conditions.cookies.clone(),
+            takes_folder: one.takes_folder,
+            ..Rule::default()
+        };
+        let folder = one.folder(&to);
+        for (from, to) in folder.into_iter().chain([(one.pattern, to)]) {
+            rules.push(Rule { from: format!("{host}{from}"), to, ..rule.clone() });
+        }
+    }
+    Ok(rules)
+}
+
+fn add_query_captures(one: &mut Ours, conditions: &Conditions) {
+    let captured = conditions.query.iter().map(|(_, value)| value).filter(|value| value.starts_with(':'));
+    for (name, value) in conditions.captures.iter().zip(captured) {
+        // What a condition captures goes before what the path does.
+        one.values.insert(0, (Capture { name: Some(name.clone()), number: 0 }, value.clone()));
+    }
+}
+
+fn redirect(moved: &mut Moved, item: &Node) {
+    let status = match (item.bool_of("permanent"), item.get("statusCode").and_then(Node::written)) {
+        (Some(true), _) | (None, None) => 308,
+        (Some(false), _) => 307,
+        (None, Some(status)) => status.parse().unwrap_or(308),
+    };
+    match rules(moved, item, "redirects") {
+        // Vercel's redirects go before files.
+        Ok(rules) => rules.into_iter().for_each(|rule| {
+            moved.redirect("redirects", Rule { status: Some(status), force: true, ..rule });
+        }),
+        Err((why, instead)) => moved.lost(item.line, "redirects", why, instead),
+    }
+}
+
+fn rewrites(moved: &mut Moved, node: &Node) {
+    let (mut items, mut fallback) = (Vec::from_iter(node.items()), Vec::new());
+    if let Some(phases) = ["beforeFiles", "afterFiles", "fallback"].iter().find_map(|phase| node.get(phase)) {
+        // The three lists are Next.js's own form.
+        moved.differs(
+            phases.line,
+            "rewrites",
+            "all rewrites go after files here",
+            Some("force = true goes before them"),
+        );
+        for phase in ["beforeFiles", "afterFiles"] {
+            items.extend(node.get(phase).map(Node::items).unwrap_or_default());
+        }
+        fallback.extend(node.get("fallback").map(Node::items).unwrap_or_default());
+    }
+    let mut shell: Option<(usize, Option<String>)> = None;
+    for item in items.into_iter().chain(fallback) {
+        if let Some((line, excluded)) = &shell
+            && !excluded.as_ref().is_some_and(|excluded| may_be_of(item, excluded))
+        {
+            moved.stays(
+                item.line,
+                "rewrites",
+                format!("it never applied: line {line} takes every path first"),
+                Some("leave it out"),
+            );
+            continue;
+        }
+        if let Some(excluded) = shell_of(moved, item) {
+            shell = Some((item.line, excluded));
+            continue;
+        }
+        match rules(moved, item, "rewrites") {
+            Ok(rules) => rules.into_iter().for_each(|rule| moved.rewrite("rewrites", rule)),
+            Err((why, instead)) => moved.lost(item.line, "rewrites", why, instead),
+        }
+    }
+}
+
+/// Whether a rule may be for some of the paths that an application's page leaves out, which `excluded` says as the
+/// inside of a lookahead. In doubt it may.
+fn may_be_of(item: &Node, excluded: &str) -> bool {
+    let source = item.text_of("source").unwrap_or_default();
+    let path = source.strip_prefix('/').unwrap_or(source);
+    let is_special =
+        |c: char| matches!(c, ':' | '(' | ')' | '[' | '\\' | '*' | '+' | '?' | '{' | '.' | '|' | '^' | '$');
+    let beginning = |text: &str| text.split(is_special).next().unwrap_or_default().to_owned();
+    let own = beginning(path);
+    let is_open = own.len() < path.len();
+    let begins_so = excluded.split('|').any(|other| is_open && beginning(other).starts_with(&own));
+    begins_so || regex::Regex::new(&format!("^(?:{excluded})")).map_or(true, |excluded| excluded.is_match(&own))
+}
+
+/// If a rewrite gives the application's page to every path, that is said in our way; beside it stands which paths it
+/// leaves out.
+fn shell_of(moved: &mut Moved, item: &Node) -> Option<Option<String>> {
+    let (source, destination) = (item.text_of("source")?, item.text_of("destination")?);
+    let is_conditional = item.first(&["has", "missing"]).is_some_and(|list| !list.items().is_empty());
+    if is_conditional || !matches!(destination, "/" | "/index.html" | "/index") {
+        return None;
+    }
+    let excluded = takes_everything(source)?;
+    shell(moved, item.line);
+    if let Some(excluded) = &excluded {
+        let how = format!(
+            "paths of `{excluded}` lead to the application too, unless they belong to a route or are no navigation"
+        );
+        moved.differs(item.line, "rewrites", how, Some("[[routes]] for a backend's paths"));
+    }
+    Some(excluded)
+}
+
+fn shell(moved: &mut Moved, line: usize) {
+    let because = format!("{FILE}:{line}: every path that is no file leads to /index.html. Here only navigations do.");
+    moved.not_found = Some(Said { word: NotFound::SinglePageApplication, because });
+}
+
+fn headers(moved: &mut Moved, item: &Node) {
+    let Some(source) = item.text_of("source") else {
+        return moved.lost(item.line, "headers", "`source` is missing", None);
+    };
+    if item.first(&["has", "missing"]).is_some_and(|list| !list.items().is_empty()) {
+        let why = format!("`{source}` has a condition, and fields are for everybody here");
+        return moved.lost(item.line, "headers", why, None);
+    }
+    let ours = match path_to_regexp(source).and_then(|items| for_headers(&items)) {
+        Ok(ours) => ours,
+        Err(refused) => return moved.lost(item.line, "headers", format!("`{source}`: {refused}"), Some(INSTEAD)),
+    };
+    for one in ours {
+        add_headers(moved, item, source, &one);
+    }
+}
+
+/// Adds the fields of an item for one of the patterns that its source became.
+pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &Ours) {
+    if one.is_wider {
+        let how = format!("`{source}` is `{}` here, whose star takes slashes too", one.pattern);
+        moved.differs(item.line, "headers", how, None);
+    }
+    let mut rule = Headers { line: item.line, path: one.pattern.clone(), ..Headers::default() };
+    for field in item.get("headers").map(Node::items).unwrap_or_default() {
+        let (Some(name), Some(value)) = (field.text_of("key"), field.get("value").and_then(Node::written)) else {
+            moved.lost(field.line, "headers", "a field has no `key` or no `value`", None);
+            continue;
+        };
+        let filled = if one.is_used_by(&value) { one.fill_value(&value).map_err(|r| r.to_string()) } else { Ok(value) };
+        match filled {
+            // The last of one name counts there, where several would stand here.
+            Ok(value) => {
+                rule.set.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+                rule.set.push((name.to_owned(), vec![value]));
+            }
+            Err(why) => moved.lost(field.line, "headers", format!("`{name}`: {why}"), None),
+        }
+    }
+    moved.fields("headers", rule);
+}
+
+/// `routes`, which came before all of the others: the usual way to an application's page is known, the rest is said.
+fn routes(moved: &mut Moved, node: &Node) {
+    for item in node.items() {
+        if item.text_of("handle") == Some("filesystem") {
+            continue;
+        }
+        let source = item.first(&["src", "source"]).and_then(Node::text).unwrap_or_default();
+        let destination = item.first(&["dest", "destination"]).and_then(Node::text).unwrap_or_default();
+        let is_everything = matches!(source, "/(.*)" | "/.*" | "(.*)" | ".*" | "^/(.*)$");
+        if is_everything && matches!(destination, "/" | "/index.html" | "index.html") {
+            shell(moved, item.line);
+            continue;
+        }
+        let instead = "write it as redirects, rewrites or headers of vercel.json, and move again";
+        moved.lost(item.line, "routes", format!("`{source}` is of the old form, which is not read"), Some(instead));
+    }
+}
+
+#[cfg(test)]
+mod tests;

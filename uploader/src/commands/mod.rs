@@ -1,0 +1,128 @@
+//! The commands: one file or folder for each, or for those about one thing.
+//!
+//! A command takes what `args` read and the context of the call, and prints by `output`. `dry_run` and `suggest` serve
+//! several of them.
+
+mod access;
+mod check;
+mod collaboration;
+#[cfg(unix)]
+mod dev;
+mod dry_run;
+mod env;
+mod history;
+mod hostnames;
+mod init;
+mod instances;
+mod logs;
+mod maintenance;
+mod migrate;
+mod push;
+mod retention;
+mod routes;
+mod status;
+mod suggest;
+mod switch;
+mod upstreams;
+
+use self::push::Push;
+use crate::args::Command;
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::signals::interruptible;
+
+/// Carries out a command until it ends or is interrupted; beside a failure stands what to say last.
+pub(crate) async fn run(
+    context: &Context,
+    command: &Command,
+    read: Result<(), Failure>,
+) -> Result<(), (Failure, Option<String>)> {
+    if let Command::Push(args) = command {
+        let mut push = Push::new(context, args);
+        let ended = match read {
+            Ok(()) => Box::pin(interruptible(push.run())).await,
+            Err(failure) => Err(failure),
+        };
+        return match ended {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let last = push.last_sentence(&failure).await;
+                Err((failure, Some(last)))
+            }
+        };
+    }
+    if let Command::Check(args) = command {
+        // It reports mistakes in `devanture.toml` in the requested form.
+        return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
+    }
+    if let Command::Dev(args) = command {
+        // It is over when somebody ends it, which is no failure.
+        return Box::pin(dev::run(context, args, read)).await.map_err(|failure| (failure, None));
+    }
+    // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
+    // apps is not one if no app is meant.
+    let read = match command {
+        Command::Init(_) => Ok(()),
+        _ if command.is_of_the_edge() && !context.project.site.apps.is_empty() => Ok(()),
+        _ => read,
+    };
+    let ended = match read {
+        Ok(()) => interruptible(answer(context, command)).await,
+        Err(failure) => Err(failure),
+    };
+    match ended {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let last = switch::last_sentence(context, command, &failure).await;
+            Err((suggest::with_hint(context, command, failure).await, last))
+        }
+    }
+}
+
+async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Audit(args) => access::audit(context, args).await,
+        Command::Alias(command) => collaboration::alias(context, command).await,
+        Command::Delete(args) => retention::delete(context, args).await,
+        Command::Diff(args) => collaboration::diff(context, args).await,
+        Command::Env(command) => env::env(context, command).await,
+        Command::Gc(args) => retention::gc(context, args).await,
+        Command::History(args) => history::history(context, args).await,
+        Command::Hostnames(command) => hostnames::hostnames(context, command).await,
+        Command::Init(args) => init::init(context, args),
+        Command::Instances => instances::instances(context).await,
+        Command::Login => access::login(context).await,
+        Command::Logout => access::logout(context).await,
+        Command::Lock(args) => collaboration::lock(context, args).await,
+        Command::Logs(args) => logs::logs(context, args).await,
+        Command::Pause(args) => maintenance::pause(context, args).await,
+        Command::Promote(args) => switch::promote(context, args).await,
+        Command::Restart(args) => instances::restart(context, args).await,
+        Command::Resume(args) => maintenance::resume(context, args).await,
+        Command::Rollback(args) => switch::rollback(context, args).await,
+        Command::Routes(args) => routes::routes(context, args).await,
+        Command::Scale(args) => instances::scale(context, args).await,
+        Command::Status => status::status(context).await,
+        Command::Token(command) => access::token(context, command).await,
+        Command::Unlock(args) => collaboration::unlock(context, args).await,
+        Command::Switch(args) => switch::switch(context, args).await,
+        Command::Upstreams(args) => upstreams::upstreams(context, args).await,
+        Command::Undelete(args) => retention::undelete(context, args).await,
+        // Carried out by the callers.
+        Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) => Ok(()),
+    }
+}
+
+/// The stand-in for `dev` without an edge.
+#[cfg(not(unix))]
+mod dev {
+    use crate::args::DevArgs;
+    use crate::context::Context;
+    use crate::output::exit::Failure;
+
+    /// Refuses.
+    pub(crate) async fn run(_context: &Context, _args: &DevArgs, _read: Result<(), Failure>) -> Result<(), Failure> {
+        let message = "`dev` runs an edge, and there is none for this system.";
+        Err(Failure::new(devanture_config::problem::Code::Usage, message).hint("use it within WSL"))
+    }
+}

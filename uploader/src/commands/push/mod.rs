@@ -1,0 +1,484 @@
+//! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
+
+mod ending;
+mod warn;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport, Source, Step, StepState};
+use devanture_config::problem::Code;
+use devanture_config::{Digest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::collaboration;
+use crate::args::PushArgs;
+use crate::bundle::archive;
+use crate::bundle::git::{self, Said};
+use crate::bundle::rules::{self, RuleFiles};
+use crate::bundle::scan::{Folders, Scan};
+use crate::bundle::{self, Blob, Bundle};
+use crate::context::Context;
+use crate::edge::client::{self, Edge, Refusal};
+use crate::edge::deploy::BlobError;
+use crate::output::exit::Failure;
+use crate::output::progress::rate_text;
+use crate::output::report::{self, byte_text, milliseconds};
+use crate::output::step_output::StepTeller;
+use crate::project::boundary::Place;
+use crate::project::settings;
+
+/// The place whose pushes are previews alone, where the history keeps pushes to aliases.
+pub(crate) const PREVIEW: &str = "preview";
+/// Most scans of a folder that changes while it is sent.
+const SCANS_MAX: u32 = 3;
+/// Longest request of a failed push for the live version, to end with the right sentence.
+pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Shortest upload whose rate is printed.
+const RATE_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// The note of a push that the edge has lost.
+const FORGOTTEN: &str = "the edge has lost the push, as by a restart; it begins again";
+
+/// The live version, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Live {
+    /// Nobody was asked yet.
+    Unknown,
+    /// The edge said it; it can have changed only while `finish` ran.
+    Known(Option<VersionId>),
+}
+
+/// One push.
+#[derive(Debug)]
+pub(crate) struct Push<'c> {
+    context: &'c Context,
+    args: &'c PushArgs,
+    live: Live,
+    /// The version that the edge is about to make live.
+    finishing: Option<VersionId>,
+    /// Whether an archive is with the edge, which alone knows what becomes of it.
+    is_archive_sent: bool,
+    /// Whether the push has begun to talk to the edge.
+    has_contacted: bool,
+    steps: Vec<Step>,
+}
+
+/// The outcome of an upload.
+enum Uploaded {
+    All,
+    /// A file was no longer what it was when it was scanned.
+    Changed(PathBuf),
+    /// The edge does not know the push any more, as after a restart.
+    Forgotten(Failure),
+}
+
+/// How the last request of a push ended.
+enum Finished {
+    Reported(Box<DeployReport>),
+    /// The edge does not know the push any more, as after a restart, and nothing went live since it began.
+    Forgotten(Failure),
+}
+
+impl<'c> Push<'c> {
+    /// Prepares the push; nothing happens yet.
+    pub(crate) fn new(context: &'c Context, args: &'c PushArgs) -> Self {
+        Self {
+            context,
+            args,
+            live: Live::Unknown,
+            finishing: None,
+            is_archive_sent: false,
+            has_contacted: false,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Pushes.
+    ///
+    /// # Errors
+    /// Why the version did not go live; [`Push::last_sentence`] then says what is.
+    pub(crate) async fn run(&mut self) -> Result<(), Failure> {
+        if self.args.no_switch && self.args.gate.watch.is_some() {
+            return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
+                .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
+        }
+        let folders = self.context.project.folders(self.args.dir.as_deref())?;
+        let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
+        if let (Some(_), Some(server)) = (archive_type, &folders.server) {
+            let message =
+                format!("An archive holds pages alone, and the backend in `{}` would stay.", server.path().display());
+            return Err(Failure::new(Code::Usage, message).hint("unpack it, and give the folder"));
+        }
+        if self.args.dry_run {
+            return self.dry_run(&folders, archive_type.is_some()).await;
+        }
+        let place = self.place()?;
+        // A slip in the folder's name comes before settings that are missing.
+        folders.check_there()?;
+        let edge = self.context.edge()?;
+        let report = match archive_type {
+            Some(media_type) => self.send_archive(&edge, &place, (&folders.www, media_type)).await?,
+            None => self.send_folder(&edge, &place, &folders).await?,
+        };
+        let was_live = self.live == Live::Known(Some(report.version));
+        let again = self.context.again();
+        if let Some(path) = report.withdrawn.first() {
+            let more = match report.withdrawn.len() {
+                1 => String::new(),
+                count => format!(" (and {} more)", count - 1),
+            };
+            self.context.progress.note(&format!(
+                "{path}{more} stays withdrawn: this version was stored before; `devanture delete {path} --undo{}` takes \
+                 it back",
+                again.0
+            ));
+        }
+        let no_switch = self.args.no_switch;
+        let style = self.context.output.style;
+        self.context.output.write(&report, || report::deploy_lines(style, &report, was_live, no_switch, &again));
+        Ok(())
+    }
+
+    async fn dry_run(&mut self, folders: &Folders, is_archive: bool) -> Result<(), Failure> {
+        if is_archive {
+            return Err(Failure::new(
+                Code::Usage,
+                "Only the edge unpacks archives, so --dry-run cannot tell this one's id.",
+            )
+            .hint("unpack it, and give the folder"));
+        }
+        let (scan, bundle) = self.scan(folders).await?;
+        let id = bundle.manifest.id();
+        let app = self.context.settings.app_if_said()?.map(|app| app.value);
+        let mut value = serde_json::json!({
+            "dry_run": true,
+            "app": app,
+            "environment": self.place()?,
+            "version": id,
+            "files": { "total": scan.count() },
+            "bytes": { "total": scan.total_bytes() },
+            "left_out": scan.left_out,
+        });
+        if let (Some(server), Some(members)) = (&scan.server, value.as_object_mut()) {
+            members.insert("server".to_owned(), server.json());
+        }
+        self.context.output.write(&value, || vec![id.to_string()]);
+        Ok(())
+    }
+
+    async fn send_folder(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        folders: &Folders,
+    ) -> Result<DeployReport, Failure> {
+        let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(folders));
+        let options = self.options(&source)?;
+        for scans in 1..=SCANS_MAX {
+            let (_, bundle) = scanned?;
+            let manifest = bundle.manifest.clone();
+            let begin = BeginDeploy { manifest, source: source.clone(), options: options.clone() };
+            let begun = self.begin(edge, place, &begin).await?;
+            if scans == 1 {
+                self.tell_new_place(edge, place, &begun).await;
+            }
+            let missing = missing_blobs(&bundle, &begun)?;
+            self.tell_diff(&bundle, &missing);
+            self.tell_secrets(&bundle, &missing).await;
+            match self.upload(edge, &begun, &missing).await? {
+                Uploaded::All => match self.finish(edge, place, &bundle, &begun, &missing).await? {
+                    Finished::Reported(report) => return Ok(*report),
+                    Finished::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
+                    Finished::Forgotten(_) => self.context.progress.note(FORGOTTEN),
+                },
+                Uploaded::Changed(_) if scans == SCANS_MAX => break,
+                Uploaded::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
+                Uploaded::Forgotten(_) => self.context.progress.note(FORGOTTEN),
+                Uploaded::Changed(path) => {
+                    self.context.progress.note(&format!("{} has changed; the folder is read again", path.display()));
+                }
+            }
+            self.steps.clear();
+            scanned = self.scan(folders).await;
+        }
+        let message = format!("The folder `{}` keeps changing while it is sent.", folders.www.path().display());
+        Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
+    }
+
+    /// Where the push goes: one to an alias goes where previews are, unless another environment is said.
+    fn place(&self) -> Result<PlaceName, Failure> {
+        let environment = self.context.settings.environment()?;
+        match (&self.args.alias, environment.source) {
+            (Some(_), settings::Source::Default) => Ok(PREVIEW.parse().unwrap_or(environment.value)),
+            _ => Ok(environment.value),
+        }
+    }
+
+    fn options(&self, source: &Source) -> Result<DeployOptions, Failure> {
+        let branch = source.branch.as_deref().unwrap_or_default();
+        let alias = match self.args.alias.as_deref() {
+            Some("") if branch.is_empty() => {
+                let message = "--alias was given no name, and neither git nor a CI system says which branch this is.";
+                return Err(Failure::new(Code::Usage, message).hint("--alias NAME, or --branch NAME beside --alias"));
+            }
+            Some("") => Some(collaboration::alias_name(self.context, branch)),
+            Some(name) => Some(collaboration::alias_name(self.context, name)),
+            None => None,
+        };
+        Ok(DeployOptions {
+            no_switch: self.args.no_switch,
+            force: self.args.force,
+            if_live: self.args.if_live.as_ref().map(ToString::to_string),
+            allow_warnings: self.args.allow_warnings,
+            allow_refingerprint: self.args.allow_refingerprint,
+            alias,
+            alias_expires: self.args.expires,
+            no_smoke: self.args.gate.no_smoke,
+            watch_s: self.args.gate.watch_s(),
+        })
+    }
+
+    /// Reads and hashes the folder, off the threads that speak with the network.
+    async fn scan(&mut self, folders: &Folders) -> Result<(Scan, Bundle), Failure> {
+        let begun = Instant::now();
+        let working = self.context.progress.working("scan", &folders.www.path().display().to_string());
+        let (wanted, strict) = (folders.clone(), self.args.strict);
+        let scan = tokio::task::spawn_blocking(move || wanted.scan(strict)).await;
+        let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
+        drop(working);
+        let guessed = bundle::guess_rules(&scan, &self.context.project, folders.www.path());
+        let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
+        self.done("scan", scan.text(), begun);
+        tell_notes(self.context, &scan, guessed);
+        let findings = RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.place()?);
+        let doubts = rules::judge(findings, Code::BadRules, self.args.allow_warnings)?;
+        doubts.iter().for_each(|doubt| self.context.progress.note(&doubt.to_string()));
+        Ok((scan, bundle))
+    }
+
+    async fn begin(&mut self, edge: &Edge, place: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
+        let _working = self.context.progress.working("diff", "asking what is missing");
+        self.has_contacted = true;
+        let begun = edge.begin(place, begin).await?;
+        self.live = Live::Known(begun.live);
+        if begun.version == begin.manifest.id() {
+            return Ok(begun);
+        }
+        let message = "The edge computes another id for the same content than this program.";
+        Err(Failure::new(Code::Internal, message).hint("use a `devanture` of the same version as the edge"))
+    }
+
+    fn tell_diff(&mut self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
+        let new: u64 = missing.iter().map(|(_, blob)| blob.files).sum();
+        let there = bundle.files().saturating_sub(new);
+        self.done("diff", format!("{new} new, {there} already there"), Instant::now());
+    }
+
+    async fn upload(
+        &mut self,
+        edge: &Edge,
+        begun: &DeployBegun,
+        missing: &[(Digest, &Blob)],
+    ) -> Result<Uploaded, Failure> {
+        let start = Instant::now();
+        if missing.is_empty() {
+            self.ended("upload", StepState::Skipped, "nothing to send".to_owned(), start);
+            return Ok(Uploaded::All);
+        }
+        let files = missing.iter().map(|(_, blob)| blob.files).sum();
+        let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
+        let sending = self.context.progress.sending("upload", files, bytes);
+        let (sent, context) = (&sending.sent, self.context);
+        let puts = missing.iter().map(|(digest, blob)| async move {
+            match edge.put_blob(&begun.deploy, *digest, blob, sent).await {
+                Ok(()) => {
+                    sent.add_files(blob.files);
+                    let text = format!("{}  {}", blob.path.path().display(), byte_text(blob.bytes));
+                    context.progress.detail("sent", &text);
+                    Ok(())
+                }
+                Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.path()))),
+                Err(BlobError::Failed(failure)) if failure.is(Code::NotFound) => Err(Ok(Uploaded::Forgotten(failure))),
+                Err(BlobError::Failed(failure)) => Err(Err(failure)),
+            }
+        });
+        // The first that fails ends the others: what has arrived by then need not be sent again.
+        let jobs = usize::from(self.args.jobs);
+        let ended: Result<(), _> = stream::iter(puts).buffer_unordered(jobs).try_collect().await;
+        drop(sending);
+        if let Err(early) = ended {
+            return early.map_err(resumable);
+        }
+        // What took no time has no rate.
+        let rate = match start.elapsed() {
+            time if time >= RATE_TIME_MIN => format!("  {}", rate_text(bytes, time)),
+            _ => String::new(),
+        };
+        self.done("upload", format!("{files}/{files}  {}{rate}", byte_text(bytes)), start);
+        Ok(Uploaded::All)
+    }
+
+    async fn finish(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        bundle: &Bundle,
+        begun: &DeployBegun,
+        missing: &[(Digest, &Blob)],
+    ) -> Result<Finished, Failure> {
+        self.finishing = Some(begun.version);
+        let mut teller = StepTeller::all(&self.context.progress);
+        let mut has_begun = false;
+        let mut on_step = |step: &Step| {
+            has_begun = true;
+            teller.tell(step);
+        };
+        let ended = edge.finish(&begun.deploy, &mut on_step).await;
+        let has_switched = teller.has_switched;
+        drop(teller);
+        let mut report = match ended {
+            Ok(report) => client::check_report(edge, report)?,
+            // Once a step was reported, something else is missing.
+            Err(Refusal::Final(failure)) if failure.is(Code::NotFound) && !has_begun => {
+                self.finishing = None;
+                return Ok(Finished::Forgotten(failure));
+            }
+            Err(Refusal::Final(failure)) => {
+                // Where it went live and was not undone, only the edge knows what is live.
+                if !has_switched || failure.is(Code::WatchFailed) {
+                    self.finishing = None;
+                }
+                return Err(failure);
+            }
+            Err(Refusal::Again(failure, _)) => {
+                match self.lost(edge, place, bundle, begun, missing, failure.clone()).await? {
+                    Some(report) => report,
+                    None => {
+                        self.finishing = None;
+                        return Ok(Finished::Forgotten(failure));
+                    }
+                }
+            }
+        };
+        self.finishing = None;
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.append(&mut report.steps);
+        report.steps = steps;
+        Ok(Finished::Reported(Box::new(report)))
+    }
+
+    async fn send_archive(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        archive: (&Place, &'static str),
+    ) -> Result<DeployReport, Failure> {
+        let begun = Instant::now();
+        let site = &self.context.project.site;
+        if !site.base.is_empty() || !site.env.is_empty() {
+            self.context.progress.note("an archive is sent as it is, without what devanture.toml says about serving");
+        }
+        self.has_contacted = true;
+        if let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
+            self.live = Live::Known(status.version);
+        }
+        let source = source(self.context, self.args).await;
+        let options = self.options(&source)?;
+        let (alias, expires) = (options.alias.map(String::from), options.alias_expires.map(String::from));
+        let flags = [
+            ("no_smoke", options.no_smoke),
+            ("no_switch", options.no_switch),
+            ("force", options.force),
+            ("allow_warnings", options.allow_warnings),
+            ("allow_refingerprint", options.allow_refingerprint),
+        ];
+        let mut query: Vec<(&str, &str)> =
+            flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
+        let watch_s = options.watch_s.map(|seconds| seconds.to_string());
+        let texts = [
+            ("if_live", &options.if_live),
+            ("watch_s", &watch_s),
+            ("alias", &alias),
+            ("alias_expires", &expires),
+            ("message", &source.message),
+            ("commit", &source.commit),
+            ("branch", &source.branch),
+            ("ci", &source.ci),
+            ("url", &source.url),
+        ];
+        query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
+        let file = archive.0.open_file()?;
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        let sending = self.context.progress.sending("upload", 1, bytes);
+        self.is_archive_sent = true;
+        let mut report = edge.push_archive(place, (file, bytes, archive.1), &query, &sending.sent).await?;
+        self.is_archive_sent = false;
+        drop(sending);
+        // The edge reports what it took of the upload, which is more precise.
+        if !report.steps.iter().any(|step| step.name == "upload") {
+            self.done("upload", byte_text(bytes), begun);
+        }
+        for step in &report.steps {
+            let style = self.context.progress.style;
+            self.context.progress.step(&step.name, &report::step_text(style, step));
+        }
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.append(&mut report.steps);
+        report.steps = steps;
+        Ok(report)
+    }
+
+    fn done(&mut self, name: &str, detail: String, begun: Instant) {
+        self.ended(name, StepState::Done, detail, begun);
+    }
+
+    fn ended(&mut self, name: &str, state: StepState, detail: String, begun: Instant) {
+        self.context.progress.step(name, &detail);
+        self.steps.push(Step { name: name.to_owned(), state, detail, ms: milliseconds(begun.elapsed()) });
+    }
+}
+
+/// Says how to go on after an upload that was cut off.
+fn resumable(failure: Failure) -> Failure {
+    if failure.exit != Failure::new(Code::Unreachable, "").exit {
+        return failure;
+    }
+    let before = failure.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
+    failure.hint(format!("{before}the same push again sends only what has not arrived"))
+}
+
+/// Where the bundle comes from, asked while the folder is read.
+async fn source(context: &Context, args: &PushArgs) -> Source {
+    let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
+    let said = Said { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
+    tokio::task::spawn_blocking(move || git::source(&folder, &environment, said)).await.unwrap_or_default()
+}
+
+/// The blobs that the edge asks for, and where they are.
+pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Result<Vec<(Digest, &'b Blob)>, Failure> {
+    let find = |digest: &Digest| {
+        let blob = bundle.blobs.get(digest).map(|blob| (*digest, blob));
+        blob.ok_or_else(|| {
+            Failure::new(Code::Internal, format!("The edge asks for {digest}, which the bundle does not hold."))
+        })
+    };
+    begun.missing.iter().map(find).collect()
+}
+
+/// Says what was left out and what was guessed.
+pub(crate) fn tell_notes(context: &Context, scan: &Scan, rules: Option<devanture_config::site_toml::Rules>) {
+    const SHOWN_MAX: usize = 5;
+    if !scan.left_out.is_empty() {
+        let shown: Vec<&str> = scan.left_out.iter().take(SHOWN_MAX).map(String::as_str).collect();
+        let more = match scan.left_out.len().saturating_sub(SHOWN_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        context.progress.note(&format!("left out: {}{more}", shown.join(", ")));
+    }
+    if let Some(rules) = rules {
+        context.progress.note(&bundle::guess_note(rules));
+    }
+    context.project.site.procfile.iter().for_each(|from| context.progress.note(&bundle::procfile_note(from)));
+}

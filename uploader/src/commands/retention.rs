@@ -1,0 +1,409 @@
+//! The commands about what is kept: `delete`, `undelete`, `gc`.
+
+use std::io::{self, IsTerminal, Write};
+
+use devanture_config::api::{
+    CollectReport, DeletedThing, PlaceDeleteReport, PurgeReport, UndeleteRequest, WhyCollected,
+};
+use devanture_config::digest::IdPrefix;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
+use serde_json::json;
+
+use super::dry_run;
+use super::maintenance;
+use crate::args::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
+use crate::context::Context;
+use crate::edge::client::Edge;
+use crate::output::exit::Failure;
+use crate::output::report::{byte_text, counted, time_text};
+use crate::output::terminal::escaped;
+
+/// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
+const TOLD_MAX: usize = 50;
+/// The flags by which a deletion is meant.
+const MEANT: &str = "--yes (or --now)";
+/// The flag by which a deletion of a place is meant: it can be restored, so that it has no `--now` of its own.
+const PLACE_MEANT: &str = "--yes";
+/// The sentence about a purge, in place of the command that restores.
+const NO_WAY_BACK: &str = "with --purge it cannot be restored";
+
+/// The thing to delete or restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    App(Option<AppName>),
+    Environment(PlaceName),
+    Path(String),
+    Version(IdPrefix),
+}
+
+impl Target {
+    fn of(kind: Undeletable, name: Option<&str>) -> Result<Self, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::new(Code::Usage, format!("{error}."));
+        let missing = |what: &str, example: &str| {
+            Failure::new(Code::Usage, format!("Which {what}?")).hint(format!("name it: `{what} {example}`"))
+        };
+        match (kind, name) {
+            (Undeletable::App, None) => Ok(Self::App(None)),
+            (Undeletable::App, Some(name)) => name.parse().map(|app| Self::App(Some(app))).map_err(|e| wrong(&e)),
+            (Undeletable::Environment, Some(name)) => name.parse().map(Self::Environment).map_err(|e| wrong(&e)),
+            (Undeletable::Environment, None) => Err(missing("environment", "staging")),
+            (Undeletable::Version, Some(id)) => id.parse().map(Self::Version).map_err(|e| wrong(&e)),
+            (Undeletable::Version, None) => Err(missing("version", "4f2a91")),
+        }
+    }
+
+    fn edge(&self, context: &Context) -> Result<Edge, Failure> {
+        match self {
+            Self::App(Some(app)) => context.edge_of(app.clone()),
+            Self::App(None) | Self::Environment(_) | Self::Path(_) | Self::Version(_) => context.edge(),
+        }
+    }
+}
+
+/// `delete`.
+///
+/// # Errors
+/// `usage` where the name is not typed and nobody says `--yes`, and as the edge says.
+pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), Failure> {
+    let target = match &args.what {
+        Deletable::Named(kind) => Target::of(*kind, args.name.as_deref())?,
+        Deletable::Path(_) | Deletable::Version(_) if args.name.is_some() => {
+            return Err(Failure::new(Code::Usage, "A path and an id are deleted one at a time."));
+        }
+        Deletable::Path(path) => Target::Path(path.clone()),
+        Deletable::Version(id) => Target::Version(id.clone()),
+    };
+    if args.undo {
+        return have_back(context, &target, args.dry_run).await;
+    }
+    let is_meant = args.yes || args.now;
+    if args.purge && matches!(target, Target::Path(_)) {
+        return Err(Failure::new(Code::Usage, "A path is withdrawn, and its file stays: there is nothing to purge.")
+            .hint("delete the versions that have it with --purge"));
+    }
+    let edge = target.edge(context)?;
+    match &target {
+        Target::App(_) => {
+            delete_place(context, &edge, None, args).await.map_err(|failure| match failure.is(Code::NotFound) {
+                // The edge's own hint is about the first push.
+                true => failure.hint("check how its name is spelt; nothing was deleted"),
+                false => failure,
+            })
+        }
+        Target::Environment(name) => delete_place(context, &edge, Some(name), args).await,
+        Target::Path(path) => {
+            if !args.dry_run {
+                let what = format!("`delete {path}` ends the path in every version that is stored, at once.");
+                let way_back = "`--undo` takes it back, and a push of the same content does not";
+                confirm(path, &what, way_back, MEANT, is_meant, context.output.is_json).await?;
+            }
+            maintenance::withdraw(context, &edge, path, args.dry_run).await
+        }
+        Target::Version(id) => {
+            if !args.dry_run {
+                let what = format!("`delete {id}` ends the version and its preview at once.");
+                let way_back = match args.purge {
+                    true => NO_WAY_BACK,
+                    false => "`devanture undelete version` restores it for a while",
+                };
+                confirm(id.as_str(), &what, way_back, MEANT, is_meant, context.output.is_json).await?;
+            }
+            delete_version(context, &edge, id, args).await
+        }
+    }
+}
+
+/// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it
+/// is meant.
+///
+/// `flags` are those by which it can be meant.
+pub(crate) async fn confirm(
+    name: &str,
+    what: &str,
+    way_back: &str,
+    flags: &str,
+    is_meant: bool,
+    is_json: bool,
+) -> Result<(), Failure> {
+    if is_meant {
+        return Ok(());
+    }
+    if is_json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let hint = format!("{way_back}: pass {flags} to mean it, or --dry-run to see what it would do");
+        return Err(Failure::new(Code::Usage, what).hint(hint));
+    }
+    let question = format!("{}\n({way_back}.)\nType {} to go on: ", escaped(what), escaped(name));
+    let typed = tokio::task::spawn_blocking(move || {
+        let mut typed = String::new();
+        // Released before a person types: an interruption is printed there.
+        io::stderr().write_all(question.as_bytes())?;
+        io::stdin().read_line(&mut typed).map(|_| typed)
+    });
+    let typed = typed.await.ok().and_then(Result::ok).unwrap_or_default();
+    if typed.trim() == name {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Usage, format!("That is not {name}; nothing has changed.")))
+}
+
+async fn delete_place(
+    context: &Context,
+    edge: &Edge,
+    environment: Option<&PlaceName>,
+    args: &DeleteArgs,
+) -> Result<(), Failure> {
+    let (dry_run, purge) = (args.dry_run, args.purge);
+    let yes = args.yes || args.now && purge;
+    if !dry_run {
+        let (name, kind) = match environment {
+            Some(environment) => (environment.as_str(), format!("environment {environment}")),
+            None => (edge.app().as_str(), "app".to_owned()),
+        };
+        // What is asked for on a terminal is known before it is asked.
+        let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
+            true => format!("`delete {kind}` ends it on every hostname, at once."),
+            false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true, purge).await?)),
+        };
+        let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };
+        confirm(name, &what, way_back, PLACE_MEANT, yes, context.output.is_json).await?;
+    }
+    let report = edge.delete_place(environment, dry_run, purge).await?;
+    let again = context.again().0;
+    context.output.write(&report, || {
+        let undo = match &report.environment {
+            Some(environment) => format!("devanture undelete environment {environment}{again}"),
+            None => format!("devanture undelete app {}", report.app),
+        };
+        if report.dry_run {
+            let style = context.output.style;
+            let would = format!("  {}  {}", style.dim("would   "), foreseen_text(&report));
+            return vec![would, dry_run::nothing_changed(style)];
+        }
+        let name = match &report.environment {
+            Some(environment) => format!("The environment {environment} of the app {}", report.app),
+            None => format!("The app {}", report.app),
+        };
+        if let Some(purged) = &report.purged {
+            return vec![format!("{name} is gone for good."), purged_line(purged)];
+        }
+        vec![
+            format!(
+                "{name} is gone: it answers nothing any more. Its names stay its own until {}.",
+                time_text(report.until_ms)
+            ),
+            format!("undo  {undo}"),
+        ]
+    });
+    Ok(())
+}
+
+fn foreseen_text(report: &PlaceDeleteReport) -> String {
+    let hostnames = match report.hostnames.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count as u64, "hostname")),
+    };
+    match &report.environment {
+        Some(environment) => format!("delete the environment {environment} of the app {}{hostnames}", report.app),
+        None => {
+            let environments = counted(report.environments.len() as u64, "environment");
+            let versions = counted(report.versions, "version");
+            format!("delete the app {}: {environments}, {versions}{hostnames}", report.app)
+        }
+    }
+}
+
+/// The result of a purge.
+fn purged_line(purged: &PurgeReport) -> String {
+    if let Some(version) = purged.unreadable.first() {
+        let short = version.short();
+        return format!(
+            "  no file is removed while the manifest of {short} is unreadable: push its bundle, or delete it"
+        );
+    }
+    if let Some(remains) = purged.remains.as_ref().filter(|remains| remains.files == 0) {
+        return format!("  what its backend kept remains: {}", remains.why);
+    }
+    if let Some(remains) = &purged.remains {
+        let files = counted(remains.files, "file");
+        let freed = byte_text(purged.bytes);
+        return format!("  freed {freed}; {} of {files} remain: {}", byte_text(remains.bytes), remains.why);
+    }
+    let files = counted(purged.files, "file");
+    format!("  freed {} of {files} that nothing else refers to", byte_text(purged.bytes))
+}
+
+async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &DeleteArgs) -> Result<(), Failure> {
+    if args.dry_run {
+        // Of an app, every environment tells all places.
+        let status = edge.status(&PlaceName::prod()).await?;
+        let version = dry_run::find(edge, &status, id).await?;
+        let users = status.places.iter().filter(|place| place.version == version);
+        let users: Vec<String> = users.map(|place| place.name.to_string()).collect();
+        if !users.is_empty() {
+            let message = format!("{} is what {} points at.", version.short(), users.join(", "));
+            return Err(Failure::new(Code::VersionInUse, message).hint(
+                "make another version live there (`devanture rollback`), or delete the alias, then delete this one",
+            ));
+        }
+        let value = json!({ "dry_run": true, "app": status.app, "version": version, "would_delete": true });
+        maintenance::tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
+        return Ok(());
+    }
+    let report = edge.delete_version(id, args.purge).await?;
+    let again = context.again().0;
+    context.output.write(&report, || {
+        let short = report.version.short();
+        if let Some(purged) = &report.purged {
+            return vec![format!("{short} is gone for good, and so is its preview."), purged_line(purged)];
+        }
+        vec![
+            format!("{short} is gone, and so is its preview. Its files go after {}.", time_text(report.until_ms)),
+            format!("undo  devanture undelete version {short}{again}"),
+        ]
+    });
+    Ok(())
+}
+
+/// `undelete`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn undelete(context: &Context, args: &UndeleteArgs) -> Result<(), Failure> {
+    if let Some(kind) = args.what {
+        return have_back(context, &Target::of(kind, args.name.as_deref())?, args.dry_run).await;
+    }
+    let things = context.edge()?.deleted().await?;
+    context.output.write(&things, || match things.is_empty() {
+        true => vec!["Nothing was deleted that could be restored.".to_owned()],
+        false => things.iter().map(thing_line).collect(),
+    });
+    Ok(())
+}
+
+fn thing_line(thing: &DeletedThing) -> String {
+    let name = match (&thing.environment, &thing.version) {
+        (Some(environment), _) => format!("environment {environment}"),
+        (None, Some(version)) => format!("version {}", version.short()),
+        (None, None) => format!("app {}", thing.app),
+    };
+    format!("{name:<32}  until {}  deleted {} by {}", time_text(thing.until_ms), time_text(thing.deleted_ms), thing.who)
+}
+
+async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<(), Failure> {
+    let edge = target.edge(context)?;
+    let request = match target {
+        Target::Path(path) => return maintenance::restore(context, &edge, path, dry_run).await,
+        Target::App(_) => UndeleteRequest::default(),
+        Target::Environment(name) => UndeleteRequest { environment: Some(name.clone()), version: None },
+        Target::Version(id) => UndeleteRequest { environment: None, version: Some(id.to_string()) },
+    };
+    if dry_run {
+        let things = edge.deleted().await?;
+        let is_meant = |thing: &&DeletedThing| match target {
+            Target::Environment(name) => thing.environment.as_ref() == Some(name),
+            Target::Version(id) => thing.version.is_some_and(|version| id.matches(&version)),
+            Target::App(_) | Target::Path(_) => thing.environment.is_none() && thing.version.is_none(),
+        };
+        let Some(thing) = things.iter().find(is_meant) else {
+            return Err(Failure::new(Code::NotFound, "It is not deleted, or its time is over.")
+                .hint("`devanture undelete` lists what can be restored"));
+        };
+        let value = json!({ "dry_run": true, "app": edge.app(), "would_undelete": thing });
+        maintenance::tell_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
+        return Ok(());
+    }
+    let report = edge.undelete(&request).await?;
+    context.output.write(&report, || {
+        let name = match (&report.environment, &report.version) {
+            (Some(environment), Some(version)) => {
+                format!("The environment {environment}, with {} live,", version.short())
+            }
+            (Some(environment), None) => format!("The environment {environment}"),
+            (None, Some(version)) => format!("The version {}", version.short()),
+            (None, None) => format!("The app {}", report.app),
+        };
+        vec![format!("{name} is there again, as it was.")]
+    });
+    Ok(())
+}
+
+/// `gc`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> {
+    let report = context.link()?.collect(args.dry_run, args.force, args.purge).await?;
+    let style = context.output.style;
+    context.output.write(&report, || {
+        let mut lines = collect_lines(&report);
+        if report.dry_run {
+            lines.push(dry_run::nothing_changed(style));
+        }
+        lines
+    });
+    Ok(())
+}
+
+fn collect_lines(report: &CollectReport) -> Vec<String> {
+    let mut lines: Vec<String> = report.apps.iter().map(|app| format!("  app          {app}")).collect();
+    let places = report.environments.iter();
+    lines.extend(places.map(|place| format!("  environment  {} of {}", place.environment, place.app)));
+    for version in report.versions.iter().take(TOLD_MAX) {
+        let why = match version.why {
+            WhyCollected::AppDeleted => "its app was deleted",
+            WhyCollected::Retention => "beyond what is kept",
+            WhyCollected::VersionDeleted => "it was deleted",
+        };
+        let (short, stored) = (version.version.short(), time_text(version.stored_ms));
+        lines.push(format!("  version      {short} of {}  stored {stored}  {why}", version.app));
+    }
+    if let Some(others) = report.versions.len().checked_sub(TOLD_MAX).filter(|others| *others > 0) {
+        lines.push(format!("  … and {}; --json has all", counted(others, "more version")));
+    }
+    for version in &report.unreadable {
+        lines.push(format!(
+            "  unreadable   the manifest of {}: until its bundle is pushed again, or it is deleted, no file goes",
+            version.short()
+        ));
+    }
+    if let Some(stopped) = &report.stopped {
+        lines.push(format!(
+            "  stopped      {} would go and only {} referred to: is this the right catalog? --force takes them",
+            counted(stopped.unreferenced, "file"),
+            if stopped.referenced == 1 { "1 is".to_owned() } else { format!("{} are", stopped.referenced) },
+        ));
+    }
+    let (collects, frees) = if report.dry_run { ("would collect", "would free") } else { ("collected", "freed") };
+    let (versions, files) = (counted(report.versions.len() as u64, "version"), counted(report.files, "file"));
+    lines.push(format!("  {collects} {} in {files}; {versions}", byte_text(report.bytes)));
+    if report.removed_files > 0 {
+        let removed = counted(report.removed_files, "file");
+        lines.push(format!("  {frees} {} of {removed} collected earlier", byte_text(report.removed_bytes)));
+    }
+    if report.more {
+        lines.push("  there is more, which the next collection takes".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_has_a_name() {
+        let of = |kind, name| Target::of(kind, name).map_err(|failure| failure.code);
+        assert_eq!(of(Undeletable::App, None), Ok(Target::App(None)));
+        assert_eq!(of(Undeletable::App, Some("shop")), Ok(Target::App(Some("shop".parse().unwrap()))));
+        assert_eq!(of(Undeletable::Environment, Some("staging")), Ok(Target::Environment("staging".parse().unwrap())));
+        for (kind, name) in [
+            (Undeletable::Environment, None),
+            (Undeletable::Version, None),
+            (Undeletable::Version, Some("xyz")),
+            (Undeletable::App, Some("a--b")),
+        ] {
+            assert_eq!(of(kind, name), Err("usage".to_owned()), "{kind:?} {name:?}");
+        }
+    }
+}

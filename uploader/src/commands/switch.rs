@@ -1,0 +1,130 @@
+//! `switch`, `rollback` and `promote`: a stored version goes live.
+
+use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
+use devanture_config::problem::Code;
+
+use super::dry_run::{self, Foreseen};
+use super::push::LAST_QUESTION_TIME_MAX;
+use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
+use crate::context::Context;
+use crate::output::exit::{Failure, INTERRUPTED};
+use crate::output::report::{self, Again};
+use crate::output::step_output::StepTeller;
+use crate::project::settings::Source;
+
+/// `switch`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
+    if args.dry_run {
+        let edge = context.edge()?;
+        tell_foreseen(context, &dry_run::switch(&edge, &context.place()?, &args.id, args.if_live.as_ref()).await?);
+        return Ok(());
+    }
+    let request = SwitchRequest {
+        version: args.id.to_string(),
+        if_live: args.if_live.as_ref().map(ToString::to_string),
+        allow_refingerprint: args.allow_refingerprint,
+        force: args.force,
+        no_smoke: args.gate.no_smoke,
+        watch_s: args.gate.watch_s(),
+    };
+    let mut teller = StepTeller::of_gate(&context.progress);
+    let report = context.edge()?.switch(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
+    drop(teller);
+    tell_switch(context, &report, &context.again());
+    Ok(())
+}
+
+/// `rollback`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
+    if args.dry_run {
+        let edge = context.edge()?;
+        tell_foreseen(
+            context,
+            &dry_run::rollback(&edge, &context.place()?, args.id.as_ref(), args.with_settings).await?,
+        );
+        return Ok(());
+    }
+    let request = RollbackRequest {
+        version: args.id.as_ref().map(ToString::to_string),
+        force: args.force,
+        with_settings: args.with_settings,
+        no_smoke: args.gate.no_smoke,
+        watch_s: args.gate.watch_s(),
+    };
+    let mut teller = StepTeller::of_gate(&context.progress);
+    let report = context.edge()?.rollback(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
+    drop(teller);
+    tell_switch(context, &report, &context.again());
+    Ok(())
+}
+
+/// `promote`.
+///
+/// # Errors
+/// As the edge says, or `usage` where both environments are one.
+pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(), Failure> {
+    let environment = context.settings.environment()?;
+    if environment.source == Source::Flag && environment.value != args.to {
+        return Err(Failure::new(Code::Usage, "`promote` takes --from and --to, and no other --env."));
+    }
+    if args.from == args.to {
+        return Err(Failure::new(Code::Usage, format!("--from and --to are both {}.", args.to)));
+    }
+    if args.dry_run {
+        tell_foreseen(context, &dry_run::promote(&context.edge()?, &args.from, &args.to).await?);
+        return Ok(());
+    }
+    let wanted = PromoteRequest {
+        from: args.from.clone(),
+        allow_refingerprint: args.allow_refingerprint,
+        force: args.force,
+        no_smoke: args.gate.no_smoke,
+        watch_s: args.gate.watch_s(),
+    };
+    let mut teller = StepTeller::of_gate(&context.progress);
+    let report = context.edge()?.promote(&args.to, &wanted, &mut |step| teller.tell(step)).await?;
+    drop(teller);
+    let again = Again(match args.to.is_prod() {
+        true => String::new(),
+        false => format!(" --env {}", args.to),
+    });
+    tell_switch(context, &report, &again);
+    Ok(())
+}
+
+fn tell_foreseen(context: &Context, foreseen: &Foreseen) {
+    context.output.write(foreseen, || foreseen.lines(context.output.style));
+}
+
+fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
+    context.output.write(report, || report::switch_lines(context.output.style, report, again));
+}
+
+/// The last line after `failure` of a command that makes a stored version live: which version is live now, where the
+/// checks before it or the watch after it were why, or where the edge was not heard to the end.
+pub(crate) async fn last_sentence(context: &Context, command: &Command, failure: &Failure) -> Option<String> {
+    let place = match command {
+        Command::Promote(args) if !args.dry_run => args.to.clone(),
+        Command::Rollback(args) if !args.dry_run => context.place().ok()?,
+        Command::Switch(args) if !args.dry_run => context.place().ok()?,
+        _ => return None,
+    };
+    let is_decided = failure.is(Code::SmokeFailed) || failure.is(Code::WatchFailed);
+    let is_open = failure.is(Code::Unreachable) || failure.exit >= INTERRUPTED;
+    if !is_decided && !is_open {
+        return None;
+    }
+    let status = context.edge().ok()?.status_within(&place, LAST_QUESTION_TIME_MAX).await;
+    Some(match status.map(|status| status.version) {
+        Ok(None) => report::NOTHING_LIVE.to_owned(),
+        Ok(Some(version)) if is_open => format!("{} is live in {place}.", version.short()),
+        Err(_) if is_open => report::NOT_KNOWN.to_owned(),
+        Ok(Some(_)) | Err(_) => report::STILL_RUNNING.to_owned(),
+    })
+}

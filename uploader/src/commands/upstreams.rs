@@ -1,0 +1,207 @@
+//! `upstreams list`, `upstreams add`, `upstreams drain`, `upstreams remove`.
+
+use devanture_config::api::{MemberReport, MemberWish, UpstreamReport, UpstreamsReport};
+use devanture_config::site_toml::Protocol;
+
+use super::dry_run;
+use super::retention::confirm;
+use crate::args::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::counted;
+
+/// Requests for a `--dry-run`.
+const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
+
+/// `upstreams`.
+///
+/// # Errors
+/// As the edge says; `usage` where the last member goes, and nobody means it.
+pub(crate) async fn upstreams(context: &Context, args: &UpstreamsArgs) -> Result<(), Failure> {
+    match &args.command {
+        None | Some(UpstreamsCommand::List) => {
+            let report = context.edge()?.upstreams(&context.place()?).await?;
+            context.output.write(&report, || all_lines(context.output.style, &report));
+            Ok(())
+        }
+        Some(UpstreamsCommand::Add(member)) => change(context, member, MemberWish::In, true).await,
+        Some(UpstreamsCommand::Drain(member)) => change(context, member, MemberWish::Drain, true).await,
+        Some(UpstreamsCommand::Remove { member, yes }) => change(context, member, MemberWish::Out, *yes).await,
+    }
+}
+
+async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant: bool) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    let (style, member) = (context.output.style, (&args.name, &args.address));
+    if !is_meant && !args.dry_run {
+        let foreseen = edge.wish_member(&place, member, wish, DRY_RUN).await?;
+        let list = edge.upstreams(&place).await?;
+        let before = list.upstreams.iter().find(|upstream| upstream.name == args.name.as_str());
+        if before.is_some_and(has_members) && !has_members(&foreseen) {
+            let what =
+                format!("{} is the last member of {} in {place}: its requests get 503.", args.address, args.name);
+            let way_back = "`devanture upstreams add` adds it again";
+            confirm(args.name.as_str(), &what, way_back, "--yes", false, context.output.is_json).await?;
+        }
+    }
+    let report = edge.wish_member(&place, member, wish, if args.dry_run { DRY_RUN } else { &[] }).await?;
+    context.output.write(&report, || {
+        let (word, text) = changed(args, wish, &report);
+        let mut lines = vec![style.line(if args.dry_run { "would" } else { word }, &text)];
+        lines.extend(lines_of(style, &report));
+        if args.dry_run {
+            lines.push(dry_run::nothing_changed(style));
+        }
+        lines
+    });
+    Ok(())
+}
+
+/// Whether somebody gets its requests, or would once they are well.
+fn has_members(report: &UpstreamReport) -> bool {
+    report.members.iter().any(|member| !matches!(member.wish, Some(MemberWish::Out | MemberWish::Drain)))
+}
+
+/// The result of a change: a word, and the rest.
+fn changed(args: &MemberArgs, wish: MemberWish, report: &UpstreamReport) -> (&'static str, String) {
+    let (name, address) = (&args.name, &args.address);
+    match wish {
+        MemberWish::In => ("added", format!("{address} is a member of {name}")),
+        MemberWish::Drain => {
+            let member = report.members.iter().find(|member| member.address == *address);
+            let requests = member.map_or(0, |member| member.backends.iter().map(|backend| backend.requests).sum());
+            ("drains", format!("{address} gets no new requests of {name}; {} under way", counted(requests, "request")))
+        }
+        MemberWish::Out => ("removed", format!("{address} is no member of {name}")),
+    }
+}
+
+fn all_lines(style: Style, report: &UpstreamsReport) -> Vec<String> {
+    if report.upstreams.is_empty() {
+        return vec!["What is live has no upstream.".to_owned()];
+    }
+    report.upstreams.iter().flat_map(|upstream| lines_of(style, upstream)).collect()
+}
+
+/// An upstream as a table: its members, and the backends of each with their states and requests.
+fn lines_of(style: Style, report: &UpstreamReport) -> Vec<String> {
+    let mut head = report.name.clone();
+    if report.protocol == Protocol::Http2 {
+        head.push_str("  HTTP/2");
+    }
+    if report.waiting > 0 {
+        head.push_str(&format!("  {} waiting", counted(report.waiting, "request")));
+    }
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    for member in &report.members {
+        let said = said(member);
+        let address = member.address.to_string();
+        if member.backends.is_empty() {
+            let state = if member.wish == Some(MemberWish::Out) { "out" } else { "no address yet" };
+            rows.push([address, "-".to_owned(), state.to_owned(), said]);
+            continue;
+        }
+        for (number, backend) in member.backends.iter().enumerate() {
+            let first = number == 0;
+            let state = format!("{}, {}", backend.state, counted(backend.requests, "request"));
+            let (address, said) = if first { (address.clone(), said.clone()) } else { Default::default() };
+            rows.push([address, backend.address.clone(), state, said]);
+        }
+    }
+    if rows.is_empty() {
+        return vec![format!("  {head}"), format!("    {}", style.dim("no member"))];
+    }
+    let width = |column: usize| rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max();
+    let (first, second, third) = (width(0).unwrap_or(0), width(1).unwrap_or(0), width(2).unwrap_or(0));
+    let row = |[address, backend, state, said]: &[String; 4]| {
+        let line = format!("    {address:<first$}  {backend:<second$}  {state:<third$}");
+        if said.is_empty() { line.trim_end().to_owned() } else { format!("{line}  {}", style.dim(said)) }
+    };
+    std::iter::once(format!("  {head}")).chain(rows.iter().map(row)).collect()
+}
+
+/// Where a member comes from, and who said otherwise.
+fn said(member: &MemberReport) -> String {
+    let who = member.who.as_deref().unwrap_or_default();
+    match (member.declared, member.wish) {
+        (true, None | Some(MemberWish::In)) => String::new(),
+        (false, None | Some(MemberWish::In)) => format!("added by {who}"),
+        (_, Some(MemberWish::Drain)) => format!("drained by {who}"),
+        (_, Some(MemberWish::Out)) => format!("removed by {who}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::api::Backend;
+
+    fn plain() -> Style {
+        Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
+    }
+
+    fn member(address: &str, declared: bool, wish: Option<MemberWish>, backends: &[(&str, u64, &str)]) -> MemberReport {
+        let backend = |(address, requests, state): &(&str, u64, &str)| Backend {
+            address: (*address).to_owned(),
+            requests: *requests,
+            state: (*state).to_owned(),
+        };
+        MemberReport {
+            address: address.parse().unwrap(),
+            backends: backends.iter().map(backend).collect(),
+            declared,
+            wish,
+            who: wish.map(|_| "ci".to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_a_table_of_members_and_their_backends() {
+        let report = UpstreamReport {
+            members: vec![
+                member("http://api.internal", true, None, &[("10.0.0.5:80", 3, "up"), ("10.0.0.6:80", 1, "unwell")]),
+                member("http://10.0.0.9:3000", true, Some(MemberWish::Out), &[]),
+                member("http://10.0.0.7:3000", false, Some(MemberWish::In), &[("10.0.0.7:3000", 0, "up")]),
+                member("http://10.0.0.8:3000", false, Some(MemberWish::Drain), &[("10.0.0.8:3000", 2, "draining")]),
+                member("http://later.internal", true, None, &[]),
+            ],
+            name: "api".to_owned(),
+            protocol: Protocol::Http2,
+            waiting: 1,
+        };
+        assert_eq!(
+            lines_of(plain(), &report),
+            [
+                "  api  HTTP/2  1 request waiting",
+                "    http://api.internal    10.0.0.5:80    up, 3 requests",
+                "                           10.0.0.6:80    unwell, 1 request",
+                "    http://10.0.0.9:3000   -              out                   removed by ci",
+                "    http://10.0.0.7:3000   10.0.0.7:3000  up, 0 requests        added by ci",
+                "    http://10.0.0.8:3000   10.0.0.8:3000  draining, 2 requests  drained by ci",
+                "    http://later.internal  -              no address yet",
+            ]
+        );
+        let args = MemberArgs {
+            name: "api".parse().unwrap(),
+            address: "http://10.0.0.8:3000".parse().unwrap(),
+            dry_run: false,
+        };
+        let (word, text) = changed(&args, MemberWish::Drain, &report);
+        assert_eq!(word, "drains");
+        assert_eq!(text, "http://10.0.0.8:3000 gets no new requests of api; 2 requests under way");
+        let none = UpstreamReport { members: Vec::new(), waiting: 0, protocol: Protocol::Http1, ..report };
+        assert_eq!(lines_of(plain(), &none), ["  api", "    no member"]);
+        assert_eq!(all_lines(plain(), &UpstreamsReport { upstreams: Vec::new() }), ["What is live has no upstream."]);
+    }
+
+    #[test]
+    fn the_last_member_is_the_last_that_gets_requests() {
+        let of = |members| UpstreamReport { members, name: "api".to_owned(), protocol: Protocol::Http1, waiting: 0 };
+        assert!(has_members(&of(vec![member("http://a", true, None, &[])])));
+        assert!(has_members(&of(vec![member("http://a", false, Some(MemberWish::In), &[])])));
+        for wish in [MemberWish::Out, MemberWish::Drain] {
+            assert!(!has_members(&of(vec![member("http://a", true, Some(wish), &[])])));
+        }
+    }
+}
