@@ -154,7 +154,7 @@ mod tests {
         let site = SiteFile::parse("devanture.toml", site).unwrap();
         let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
         let www = folder.path().join("dist");
-        guess_rules(&crate::bundle::scan::scan(&www, false).unwrap(), &project, &www)
+        guess_rules(&scan::scan(&www, false).unwrap(), &project, &www)
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn equal_bytes_are_one_blob_and_settings_belong_to_the_version() {
         let folder = folder(&[("a", "same"), ("b", "same"), ("c", "other")]);
-        let scan = crate::bundle::scan::scan(folder.path(), false).unwrap();
+        let scan = scan::scan(folder.path(), false).unwrap();
         let plain = Bundle::of(&scan, &SiteFile::default(), None).unwrap();
         assert_eq!(plain.blobs.len(), 2);
         assert_eq!(plain.blobs[&Digest::of(b"same")].files, 2);

@@ -10,13 +10,13 @@ use devanture_config::settings::{
 };
 
 use super::dry_run;
-use super::push::PREVIEW;
 use crate::args::{EnvCommand, EnvSetArgs};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::prompt;
 use crate::project::dotenv;
+use crate::project::settings::PREVIEW;
 
 /// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];

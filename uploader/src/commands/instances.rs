@@ -8,11 +8,11 @@ use devanture_config::site_toml::{ProcessName, WEB};
 use serde_json::json;
 
 use super::dry_run;
-use super::retention::confirm;
 use crate::args::{RestartArgs, ScaleArgs};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
+use crate::output::prompt::confirm;
 use crate::output::report::{byte_text, counted, time_text};
 use crate::output::terminal::escaped;
 

@@ -1,9 +1,10 @@
 //! The commands: one file or folder for each, or for those about one thing.
 //!
-//! A command takes what `args` read and the context of the call, and prints by `output`. `dry_run` and `suggest` serve
-//! several of them.
+//! A command takes what `args` read and the context of the call, and prints by `output`. `dry_run`,
+//! `bundle_notes` and `suggest` serve several of them.
 
 mod access;
+mod bundle_notes;
 mod check;
 mod collaboration;
 #[cfg(unix)]
@@ -89,7 +90,10 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Gc(args) => retention::gc(context, args).await,
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
-        Command::Init(args) => init::init(context, args),
+        Command::Init(args) => match args.from {
+            Some(provider) => migrate::init(context, args, provider),
+            None => init::init(context, args),
+        },
         Command::Instances => instances::instances(context).await,
         Command::Login => access::login(context).await,
         Command::Logout => access::logout(context).await,

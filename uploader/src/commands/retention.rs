@@ -1,6 +1,6 @@
 //! The commands about what is kept: `delete`, `undelete`, `gc`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use devanture_config::api::{
     CollectReport, DeletedThing, PlaceDeleteReport, PurgeReport, UndeleteRequest, WhyCollected,
@@ -16,8 +16,8 @@ use crate::args::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 use crate::context::Context;
 use crate::edge::client::Edge;
 use crate::output::exit::Failure;
+use crate::output::prompt::confirm;
 use crate::output::report::{byte_text, counted, time_text};
-use crate::output::terminal::escaped;
 
 /// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
 const TOLD_MAX: usize = 50;
@@ -112,39 +112,6 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
             delete_version(context, &edge, id, args).await
         }
     }
-}
-
-/// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it
-/// is meant.
-///
-/// `flags` are those by which it can be meant.
-pub(crate) async fn confirm(
-    name: &str,
-    what: &str,
-    way_back: &str,
-    flags: &str,
-    is_meant: bool,
-    is_json: bool,
-) -> Result<(), Failure> {
-    if is_meant {
-        return Ok(());
-    }
-    if is_json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let hint = format!("{way_back}: pass {flags} to mean it, or --dry-run to see what it would do");
-        return Err(Failure::new(Code::Usage, what).hint(hint));
-    }
-    let question = format!("{}\n({way_back}.)\nType {} to go on: ", escaped(what), escaped(name));
-    let typed = tokio::task::spawn_blocking(move || {
-        let mut typed = String::new();
-        // Released before a person types: an interruption is printed there.
-        io::stderr().write_all(question.as_bytes())?;
-        io::stdin().read_line(&mut typed).map(|_| typed)
-    });
-    let typed = typed.await.ok().and_then(Result::ok).unwrap_or_default();
-    if typed.trim() == name {
-        return Ok(());
-    }
-    Err(Failure::new(Code::Usage, format!("That is not {name}; nothing has changed.")))
 }
 
 async fn delete_place(

@@ -4,9 +4,9 @@ use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchReport, Switc
 use devanture_config::problem::Code;
 
 use super::dry_run::{self, Foreseen};
-use super::push::LAST_QUESTION_TIME_MAX;
 use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
+use crate::edge::client::LAST_QUESTION_TIME_MAX;
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::report::{self, Again};
 use crate::output::step_output::StepTeller;

@@ -4,11 +4,11 @@ use devanture_config::api::{MemberReport, MemberWish, UpstreamReport, UpstreamsR
 use devanture_config::site_toml::Protocol;
 
 use super::dry_run;
-use super::retention::confirm;
 use crate::args::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
+use crate::output::prompt::confirm;
 use crate::output::report::counted;
 
 /// Requests for a `--dry-run`.

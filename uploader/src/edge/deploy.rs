@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use devanture_config::Digest;
 use devanture_config::PlaceName;
-use devanture_config::api::{DeployReport, Step, SwitchReport};
+use devanture_config::api::{DeployBegun, DeployReport, Step, SwitchReport};
 use devanture_config::problem::Code;
 use futures_util::Stream;
 use futures_util::stream;
@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 
 use super::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
 use super::events;
-use crate::bundle::Blob;
+use crate::bundle::{Blob, Bundle};
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 
@@ -293,4 +293,14 @@ fn garbled(what: &dyn std::fmt::Display) -> Failure {
     let what: String = what.to_string().chars().take(200).collect();
     Failure::new(Code::Internal, format!("The edge sent an event that cannot be read: {what}."))
         .hint("is this `devanture` of the same version as the edge?")
+}
+/// The blobs that the edge asks for, and where they are.
+pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Result<Vec<(Digest, &'b Blob)>, Failure> {
+    let find = |digest: &Digest| {
+        let blob = bundle.blobs.get(digest).map(|blob| (*digest, blob));
+        blob.ok_or_else(|| {
+            Failure::new(Code::Internal, format!("The edge asks for {digest}, which the bundle does not hold."))
+        })
+    };
+    begun.missing.iter().map(find).collect()
 }

@@ -1,8 +1,12 @@
 //! Where the command was called: `devanture.toml`, its overlays, a `Procfile` and `.env`, read from the disk.
+//!
+//! `settings` joins them with the flags and the environment. `boundary` holds the files of a project in their folder,
+//! and `beneath` opens them.
 
 pub(crate) mod beneath;
 pub(crate) mod boundary;
 pub(crate) mod dotenv;
+pub(crate) mod folders;
 pub(crate) mod settings;
 
 use std::collections::BTreeMap;
@@ -15,9 +19,8 @@ use devanture_config::procfile::PROCFILE;
 use devanture_config::site_toml::{self, OverlayText, SiteFile};
 
 use self::boundary::{Boundary, Place};
+use self::folders::{Folders, Pages};
 use self::settings::APP_VARIABLE;
-use crate::args::InitArgs;
-use crate::bundle::scan::{Folders, Pages};
 use crate::output::exit::Failure;
 
 /// Most bytes that a file of settings may have.
@@ -188,8 +191,8 @@ impl Project {
     ///
     /// # Errors
     /// `bad_config` where it leads out.
-    pub(crate) fn check_www(&self, args: &InitArgs) -> Result<(), Failure> {
-        let Some(www) = &args.www else { return Ok(()) };
+    pub(crate) fn check_www(&self, www: Option<&str>) -> Result<(), Failure> {
+        let Some(www) = www else { return Ok(()) };
         Place::within(without_dot(self.folder.join(www)), self.boundary()?, None).check()
     }
 

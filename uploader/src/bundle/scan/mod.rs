@@ -26,7 +26,6 @@ use crate::output::report::{byte_text, counted};
 use crate::project::beneath::{FilePath, Folder};
 use crate::project::boundary::Place;
 
-pub(crate) use folders::{Folders, Pages};
 pub(crate) use server::ServerScan;
 
 /// Most files that are walked over; the edge's own limit may be lower.

@@ -4,8 +4,8 @@ use devanture_config::Manifest;
 use devanture_config::parts::{self, Parts};
 use devanture_config::problem::Code;
 
-use crate::commands::push::LAST_QUESTION_TIME_MAX;
 use crate::context::Context;
+use crate::edge::client::LAST_QUESTION_TIME_MAX;
 
 /// The sentence about them; `None` without an edge, where nothing is live, and where nothing would be lost.
 ///

@@ -7,7 +7,7 @@ use devanture_config::site_toml::check::OPEN_PREVIEW;
 use devanture_config::site_toml::{Explained, Origin, SiteFile};
 
 use super::finding::Finding;
-use crate::commands::push::PREVIEW;
+use crate::project::settings::PREVIEW;
 
 /// The doubts about rules that ask for a password in one of `places` and not in previews.
 pub(crate) fn open_in_previews(site: &SiteFile, places: &[PlaceName]) -> Vec<Finding> {

@@ -33,16 +33,17 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 use self::analyze::Looked;
 use self::explain::Explanation;
 use self::finding::{BUNDLE, Finding, RULES};
-use super::push;
+use super::bundle_notes;
 use crate::args::{CheckArgs, Format};
 use crate::bundle::rules::{self, RuleFiles};
-use crate::bundle::scan::{Folders, Reading, Scan};
+use crate::bundle::scan::{Reading, Scan};
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::report::{byte_text, counted};
 use crate::project::Project;
 use crate::project::beneath::FilePath;
+use crate::project::folders::Folders;
 use crate::project::settings::Source;
 
 /// Files that are named where they were too large to be looked into.
@@ -180,7 +181,7 @@ fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
 fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Result<(), Failure> {
     let of_bundle = examined.of_bundle.take();
     let Examined { www, scan, guessed, of_rules, looked, lost, .. } = &examined;
-    push::tell_notes(context, scan, *guessed);
+    bundle_notes::print(context, scan, *guessed);
     tell_rest(context, looked);
     let of_files = of_bundle.iter().flat_map(|failure| &failure.mistakes);
     let mut findings: Vec<Finding> = of_files.map(|mistake| Finding::of_mistake(mistake, BUNDLE, www)).collect();

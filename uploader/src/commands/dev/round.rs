@@ -16,15 +16,15 @@ use super::policy;
 use super::reload::{ROUTE_PATH, Reload};
 use crate::args::ApiRoute;
 use crate::bundle::rules::{self, RuleFiles};
-use crate::bundle::scan::{Folders, Scan};
+use crate::bundle::scan::Scan;
 use crate::bundle::{self, Bundle};
-use crate::commands::push;
 use crate::edge::client::{Edge, Refusal};
-use crate::edge::deploy::BlobError;
+use crate::edge::deploy::{BlobError, missing_blobs};
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
 use crate::project::Project;
+use crate::project::folders::Folders;
 
 /// Blobs that are sent at once.
 const JOBS: usize = 8;
@@ -157,7 +157,7 @@ impl Rounds {
         };
         let begin = BeginDeploy { manifest: bundle.manifest.clone(), source: Source::default(), options };
         let begun = self.edge.begin(&self.place, &begin).await?;
-        let missing = push::missing_blobs(bundle, &begun)?;
+        let missing = missing_blobs(bundle, &begun)?;
         let (files, bytes) = missing.iter().fold((0, 0), |(f, b), (_, blob)| (f + blob.files, b + blob.bytes));
         let sending = self.progress.sending("upload", files, bytes);
         let (edge, deploy, sent) = (&self.edge, &begun.deploy, &sending.sent);
@@ -351,10 +351,10 @@ mod tests {
             let mut scan = Scan::default();
             for name in names {
                 let path = folder.path().join(name);
-                let hashed = crate::bundle::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
+                let hashed = bundle::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
                 scan.files.insert(
                     name.parse().unwrap(),
-                    crate::bundle::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
+                    bundle::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
                 );
             }
             scan

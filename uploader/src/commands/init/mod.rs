@@ -12,7 +12,6 @@ use devanture_config::site_toml::{self, SERVER_DIR, SiteFile};
 use devanture_config::toml_text::quoted;
 
 use self::guess::{Backend, Guess};
-use super::migrate;
 use crate::args::InitArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
@@ -35,10 +34,7 @@ struct Guessed {
 /// # Errors
 /// `usage` where there is a file already, or where it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
-    if let Some(provider) = args.from {
-        return migrate::init(context, args, provider);
-    }
-    context.project.check_www(args)?;
+    context.project.check_www(args.www.as_deref())?;
     let path = Path::new(&context.project.file_name);
     let said = context.settings.app_if_said()?.map(|setting| setting.value);
     let app = said.clone().or_else(|| app_of_folder(&context.project.folder));

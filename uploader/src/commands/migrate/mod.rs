@@ -1,9 +1,11 @@
 //! `devanture init --from PROVIDER`: what a site of another provider's is in a `devanture.toml`.
 //!
-//! `value` reads the provider's file; `netlify`, `cloudflare`, `vercel` and `firebase` say what it means here, and make
-//! a note of everything that is not the same; `syntax` and `source` are their patterns of paths; `moved` is what comes
-//! out, and `toml_out` writes it. All of these are text in and text out; files are read and written here alone.
+//! `value` reads the provider's file, and `around` is the folder with it; `netlify`, `cloudflare`, `vercel` and
+//! `firebase` say what it means here, and make a note of everything that is not the same; `syntax` and `source` are
+//! their patterns of paths; `moved` is what comes out, and `toml_out` writes it. All of these are text in and text out;
+//! files are read and written here alone.
 
+mod around;
 mod clean_urls;
 mod cloudflare;
 mod firebase;
@@ -22,6 +24,7 @@ use devanture_config::mistake::Mistakes;
 use devanture_config::problem::Code;
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
+use self::around::Around;
 use self::moved::{Kind, Moved, Note};
 use super::init::{self, guess};
 use crate::args::{InitArgs, Provider};
@@ -30,54 +33,13 @@ use crate::output::exit::Failure;
 use crate::output::report::counted;
 use crate::project::{self, Project, WWW, without_dot};
 
-/// The folder around the provider's file.
-pub(crate) struct Around<'a> {
-    /// Whether a path, from the folder of the file, is there.
-    pub(crate) has: &'a dyn Fn(&str) -> bool,
-    /// The folder to push where the file does not say one.
-    pub(crate) www: &'a str,
-    /// Whether the person said that folder, which then is it whatever the file says.
-    pub(crate) is_said: bool,
-}
-
-impl Around<'_> {
-    /// Whether the folder to push, `said` or else found, has a file of that name.
-    fn in_www(&self, said: Option<&str>, name: &str) -> bool {
-        (self.has)(&format!("{}/{name}", self.folder(said)))
-    }
-
-    fn is_built(&self, said: Option<&str>) -> bool {
-        (self.has)(self.folder(said))
-    }
-
-    fn folder<'f>(&'f self, said: Option<&'f str>) -> &'f str {
-        said.filter(|_| !self.is_said).unwrap_or(self.www)
-    }
-}
-
-/// A folder as `www` has it.
-fn folder(text: &str) -> String {
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
-}
-
-/// Files of rules mean nothing to some providers, and something here.
-fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
-    for file in [REDIRECTS_FILE, HEADERS_FILE] {
-        if around.in_www(moved.www.as_deref(), file) {
-            let how = format!("{provider} served it as a file, and here its rules hold");
-            moved.differs(0, file, how, Some("take it out of the site's folder if they shall not"));
-        }
-    }
-}
-
 /// `init --from`.
 ///
 /// # Errors
 /// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
 /// a `devanture.toml` already, or where it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
-    context.project.check_www(args)?;
+    context.project.check_www(args.www.as_deref())?;
     let folder = &context.project.folder;
     let has = |path: &str| folder.join(path).exists();
     let found = guess::pages(folder, guess::framework_of(folder)).map(|pages| pages.folder);
@@ -213,8 +175,9 @@ fn note_lines(notes: &[Note]) -> Vec<String> {
 /// Shared by the tests of all providers.
 #[cfg(test)]
 mod testing {
+    use super::around::Around;
     use super::moved::{Kind, Moved};
-    use super::{Around, toml_out};
+    use super::toml_out;
 
     /// Nothing lies around.
     pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www", is_said: false };

@@ -6,9 +6,9 @@ use devanture_config::api::{ByteCounts, DeployBegun, DeployReport, DeployState, 
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 
-use super::{LAST_QUESTION_TIME_MAX, Live, Push};
+use super::{Live, Push};
 use crate::bundle::{Blob, Bundle};
-use crate::edge::client::{self, Edge};
+use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 

@@ -11,29 +11,26 @@ use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::collaboration;
+use super::{bundle_notes, collaboration};
 use crate::args::PushArgs;
 use crate::bundle::archive;
 use crate::bundle::git::{self, Said};
 use crate::bundle::rules::{self, RuleFiles};
-use crate::bundle::scan::{Folders, Scan};
+use crate::bundle::scan::Scan;
 use crate::bundle::{self, Blob, Bundle};
 use crate::context::Context;
-use crate::edge::client::{self, Edge, Refusal};
-use crate::edge::deploy::BlobError;
+use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX, Refusal};
+use crate::edge::deploy::{BlobError, missing_blobs};
 use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
 use crate::output::step_output::StepTeller;
 use crate::project::boundary::Place;
-use crate::project::settings;
+use crate::project::folders::Folders;
+use crate::project::settings::{self, PREVIEW};
 
-/// The place whose pushes are previews alone, where the history keeps pushes to aliases.
-pub(crate) const PREVIEW: &str = "preview";
 /// Most scans of a folder that changes while it is sent.
 const SCANS_MAX: u32 = 3;
-/// Longest request of a failed push for the live version, to end with the right sentence.
-pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Shortest upload whose rate is printed.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 
@@ -250,7 +247,7 @@ impl<'c> Push<'c> {
         let guessed = bundle::guess_rules(&scan, &self.context.project, folders.www.path());
         let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
         self.done("scan", scan.text(), begun);
-        tell_notes(self.context, &scan, guessed);
+        bundle_notes::print(self.context, &scan, guessed);
         let findings = RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.place()?);
         let doubts = rules::judge(findings, Code::BadRules, self.args.allow_warnings)?;
         doubts.iter().for_each(|doubt| self.context.progress.note(&doubt.to_string()));
@@ -453,32 +450,4 @@ async fn source(context: &Context, args: &PushArgs) -> Source {
     let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
     let said = Said { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
     tokio::task::spawn_blocking(move || git::source(&folder, &environment, said)).await.unwrap_or_default()
-}
-
-/// The blobs that the edge asks for, and where they are.
-pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Result<Vec<(Digest, &'b Blob)>, Failure> {
-    let find = |digest: &Digest| {
-        let blob = bundle.blobs.get(digest).map(|blob| (*digest, blob));
-        blob.ok_or_else(|| {
-            Failure::new(Code::Internal, format!("The edge asks for {digest}, which the bundle does not hold."))
-        })
-    };
-    begun.missing.iter().map(find).collect()
-}
-
-/// Says what was left out and what was guessed.
-pub(crate) fn tell_notes(context: &Context, scan: &Scan, rules: Option<devanture_config::site_toml::Rules>) {
-    const SHOWN_MAX: usize = 5;
-    if !scan.left_out.is_empty() {
-        let shown: Vec<&str> = scan.left_out.iter().take(SHOWN_MAX).map(String::as_str).collect();
-        let more = match scan.left_out.len().saturating_sub(SHOWN_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        context.progress.note(&format!("left out: {}{more}", shown.join(", ")));
-    }
-    if let Some(rules) = rules {
-        context.progress.note(&bundle::guess_note(rules));
-    }
-    context.project.site.procfile.iter().for_each(|from| context.progress.note(&bundle::procfile_note(from)));
 }

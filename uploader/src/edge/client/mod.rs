@@ -29,6 +29,8 @@ use crate::project::settings::{self, EdgeAccess};
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest request of a failed push for the live version, to end with the right sentence.
+pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Most attempts of a request that may be repeated.
 pub(crate) const QUESTIONS_MAX: u32 = 5;
 /// Most attempts to send a blob: the blobs that have arrived are worth some patience.

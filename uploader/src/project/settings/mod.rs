@@ -16,6 +16,9 @@ use url::{Host, Url};
 use super::dotenv;
 use crate::output::exit::Failure;
 
+/// The place whose pushes are previews alone, where the history keeps pushes to aliases.
+pub(crate) const PREVIEW: &str = "preview";
+
 /// Where a setting comes from, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {

@@ -6,9 +6,9 @@ use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
+use super::around::{Around, folder};
 use super::moved::{Moved, Said};
 use super::value::{Entry, Node, read_json, read_toml};
-use super::{Around, folder};
 
 /// The names of the file, in the order in which wrangler looks for them.
 pub(crate) const FILES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];

@@ -3,13 +3,13 @@
 use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
+use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
 use super::moved::{Moved, Rule, Said};
 use super::source::{INSTEAD, Item, Refused, for_headers, for_redirects, refused};
 use super::syntax::{glob, regex};
 use super::value::{Entry, Node, Value, read_json};
 use super::vercel::add_headers;
-use super::{Around, folder};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "firebase.json";
@@ -34,7 +34,7 @@ pub(crate) fn read(text: &str, wanted: Option<&str>, around: &Around<'_>) -> Res
     for entry in hosting.entries() {
         part(&mut moved, entry);
     }
-    super::unread_rule_files(&mut moved, "Firebase", around);
+    unread_rule_files(&mut moved, "Firebase", around);
     Ok(moved)
 }
 

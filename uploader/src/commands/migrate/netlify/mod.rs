@@ -6,9 +6,9 @@ use devanture_site::rules::check::takes_all_of;
 use devanture_site::rules::pattern::Segment;
 use devanture_site::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 
+use super::around::{Around, folder};
 use super::moved::{Headers, Moved, Rule, Said};
 use super::value::{Entry, Node, Value, read_toml};
-use super::{Around, folder};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "netlify.toml";

@@ -3,12 +3,12 @@
 use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
+use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
 use super::moved::{Headers, Moved, Rule, Said};
 use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
 use super::value::{Entry, Node, read_json};
-use super::{Around, folder};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "vercel.json";
@@ -31,7 +31,7 @@ pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
     if (around.has)("api") {
         moved.lost(0, "api/", "functions of the folder `api` do not run at the edge", Some(ROUTES));
     }
-    super::unread_rule_files(&mut moved, "Vercel", around);
+    unread_rule_files(&mut moved, "Vercel", around);
     Ok(moved)
 }
 

@@ -1,0 +1,46 @@
+//! The folder around a provider's file, and the folder to push.
+
+use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
+
+use super::moved::Moved;
+
+/// The folder around the provider's file.
+pub(crate) struct Around<'a> {
+    /// Whether a path, from the folder of the file, is there.
+    pub(crate) has: &'a dyn Fn(&str) -> bool,
+    /// The folder to push where the file does not say one.
+    pub(crate) www: &'a str,
+    /// Whether the person said that folder, which then is it whatever the file says.
+    pub(crate) is_said: bool,
+}
+
+impl Around<'_> {
+    /// Whether the folder to push, `said` or else found, has a file of that name.
+    pub(super) fn in_www(&self, said: Option<&str>, name: &str) -> bool {
+        (self.has)(&format!("{}/{name}", self.folder(said)))
+    }
+
+    pub(super) fn is_built(&self, said: Option<&str>) -> bool {
+        (self.has)(self.folder(said))
+    }
+
+    pub(super) fn folder<'f>(&'f self, said: Option<&'f str>) -> &'f str {
+        said.filter(|_| !self.is_said).unwrap_or(self.www)
+    }
+}
+
+/// A folder as `www` has it.
+pub(super) fn folder(text: &str) -> String {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+/// Files of rules mean nothing to some providers, and something here.
+pub(super) fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
+    for file in [REDIRECTS_FILE, HEADERS_FILE] {
+        if around.in_www(moved.www.as_deref(), file) {
+            let how = format!("{provider} served it as a file, and here its rules hold");
+            moved.differs(0, file, how, Some("take it out of the site's folder if they shall not"));
+        }
+    }
+}
