@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::logs::SOURCE_RELEASE;
+use crate::api::SOURCE_RELEASE;
 use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::site_toml::{PROCESSES_MAX, ProcessName, ProcessTable};
 

@@ -15,7 +15,7 @@ use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
-use devanture_config::{Manifest, api, deploy, hostnames, instances, keeping, settings, team, upkeep, upstreams, who};
+use devanture_config::{Manifest, api};
 use devanture_edge::admin::{OPERATIONS, Operation};
 use http::{Method, StatusCode};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -147,42 +147,42 @@ fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
 #[test]
 fn what_is_sent_has_the_members_that_are_read_and_no_others() {
     for (schema, read) in [
-        ("AccountRequest", read::<who::AccountRequest>()),
-        ("AliasRequest", read::<team::AliasRequest>()),
-        ("BeginDeploy", read::<deploy::BeginDeploy>()),
+        ("AccountRequest", read::<api::AccountRequest>()),
+        ("AliasRequest", read::<api::AliasRequest>()),
+        ("BeginDeploy", read::<api::BeginDeploy>()),
         ("CacheTable", read::<CacheTable>()),
-        ("DeployOptions", read::<deploy::DeployOptions>()),
+        ("DeployOptions", read::<api::DeployOptions>()),
         ("FieldRules", read::<FieldRules>()),
         ("FileEntry", read::<FileEntry>()),
         ("HeadersTable", read::<HeadersTable>()),
         ("HealthCheck", read::<HealthCheck>()),
-        ("HostnameRequest", read::<hostnames::HostnameRequest>()),
-        ("LockRequest", read::<team::LockRequest>()),
-        ("LoginRequest", read::<who::LoginRequest>()),
+        ("HostnameRequest", read::<api::HostnameRequest>()),
+        ("LockRequest", read::<api::LockRequest>()),
+        ("LoginRequest", read::<api::LoginRequest>()),
         ("Manifest", read::<Manifest>()),
-        ("MemberRequest", read::<upstreams::MemberRequest>()),
-        ("PasswordRequest", read::<who::PasswordRequest>()),
-        ("PauseRequest", read::<upkeep::PauseRequest>()),
+        ("MemberRequest", read::<api::MemberRequest>()),
+        ("PasswordRequest", read::<api::PasswordRequest>()),
+        ("PauseRequest", read::<api::PauseRequest>()),
         ("PromoteRequest", read::<api::PromoteRequest>()),
         ("RedirectTable", read::<RedirectTable>()),
-        ("RefreshRequest", read::<who::RefreshRequest>()),
-        ("RestartRequest", read::<instances::RestartRequest>()),
+        ("RefreshRequest", read::<api::RefreshRequest>()),
+        ("RestartRequest", read::<api::RestartRequest>()),
         ("RollbackRequest", read::<api::RollbackRequest>()),
         ("Route", read::<Route>()),
-        ("ScaleRequest", read::<instances::ScaleRequest>()),
+        ("ScaleRequest", read::<api::ScaleRequest>()),
         ("ServerFile", read::<ServerFile>()),
         ("ServerFolder", read::<ServerFolder>()),
         ("ServerTable", read::<ServerTable>()),
         ("Serving", read::<Serving>()),
-        ("SettingWanted", read::<settings::SettingWanted>()),
-        ("SettingsPatch", read::<settings::SettingsPatch>()),
+        ("SettingWanted", read::<api::SettingWanted>()),
+        ("SettingsPatch", read::<api::SettingsPatch>()),
         ("SmokeCheck", read::<SmokeCheck>()),
-        ("Source", read::<deploy::Source>()),
+        ("Source", read::<api::Source>()),
         ("SwitchRequest", read::<api::SwitchRequest>()),
         ("TokenRequest", read::<api::TokenRequest>()),
-        ("UndeleteRequest", read::<keeping::UndeleteRequest>()),
+        ("UndeleteRequest", read::<api::UndeleteRequest>()),
         ("Upstream", read::<Upstream>()),
-        ("WithdrawRequest", read::<upkeep::WithdrawRequest>()),
+        ("WithdrawRequest", read::<api::WithdrawRequest>()),
     ] {
         assert_eq!(members(schema), read, "{schema}");
     }

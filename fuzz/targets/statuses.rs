@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_config::logs::StatusFilter;
+use devanture_config::api::StatusFilter;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|value: &[u8]| {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::server::WEB;
-use crate::logs::SOURCES;
+use crate::api::SOURCES;
 use crate::text_form::text_form;
 
 /// Whether a process gets requests.

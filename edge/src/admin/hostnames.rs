@@ -1,6 +1,6 @@
 //! Operations about the hostnames of environments' own.
 
-use devanture_config::hostnames::HostnameRequest;
+use devanture_config::api::HostnameRequest;
 use http::StatusCode;
 
 use super::call::{Answer, Call};

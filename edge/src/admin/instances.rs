@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::instances::{RestartRequest, ScaleRequest};
+use devanture_config::api::{RestartRequest, ScaleRequest};
 use http::StatusCode;
 
 use super::call::{Answer, Call};

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::api::LogLost;
-use devanture_config::logs::{
-    InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE,
+use devanture_config::api::{
+    InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLost, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE,
     SOURCE_REQUESTS,
 };
 use devanture_config::problem::{Code, Problem};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use devanture_config::settings::SettingName;
+use devanture_config::api::SettingName;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use devanture_config::api::{InstanceList, ScaleRequest};
 use devanture_config::counted;
-use devanture_config::instances::{InstanceList, ScaleRequest};
 use devanture_config::manifest::Managed;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;

@@ -12,7 +12,7 @@ use http::header::{HeaderName, REFERER, USER_AGENT};
 use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
-use devanture_config::logs::LogLine;
+use devanture_config::api::LogLine;
 
 use super::authority::authority;
 use super::body::{Body, Error};

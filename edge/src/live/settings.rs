@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use devanture_config::AppName;
-use devanture_config::settings::SettingName;
+use devanture_config::api::SettingName;
 use http::HeaderValue;
 
 use super::Live;

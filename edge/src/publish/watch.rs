@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devanture_config::api::Source;
-use devanture_config::logs::LogFilter;
+use devanture_config::api::{LogFilter, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;

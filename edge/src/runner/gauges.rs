@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::instances::InstanceStatus;
+use devanture_config::api::InstanceStatus;
 use metrics::gauge;
 
 use super::Shared;

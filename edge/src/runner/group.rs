@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use devanture_config::VersionId;
-use devanture_config::instances::{InstanceState, InstanceStatus};
+use devanture_config::api::{InstanceState, InstanceStatus};
 use devanture_config::manifest::Managed;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::instances::InstanceState;
+use devanture_config::api::InstanceState;
 use devanture_config::site_toml::{ListenOn, Server};
 use metrics::{counter, histogram};
 use tokio::sync::mpsc;

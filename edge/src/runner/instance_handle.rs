@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use devanture_config::VersionId;
-use devanture_config::instances::{InstanceState, InstanceStatus};
+use devanture_config::api::{InstanceState, InstanceStatus};
 use devanture_config::site_toml::{Kind, Process};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;

@@ -37,8 +37,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use devanture_config::api::InstanceStatus;
 use devanture_config::edge_toml;
-use devanture_config::instances::InstanceStatus;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::Managed;
 use devanture_config::site_toml::ProcessName;

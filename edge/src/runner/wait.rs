@@ -48,7 +48,7 @@ impl Shared {
     /// Waits until `slots` are healthy, and reports each. What one may take is bounded by its own start, and all of
     /// them by [`Self::healthy_time`].
     pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
-        use devanture_config::instances::InstanceState::Healthy;
+        use devanture_config::api::InstanceState::Healthy;
         let mut changes = group.changes();
         let mut told: HashSet<u64> = HashSet::new();
         let node = &self.settings.node;

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use devanture_config::api::LogLine;
 use devanture_config::edge_toml::LogAddresses;
-use devanture_config::logs::LogLine;
 use devanture_config::plain_text;
 use metrics::counter;
 

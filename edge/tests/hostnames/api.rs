@@ -1,7 +1,6 @@
 //! Who may have which name, and what the API says of names: every row of `docs/hostnames.md`.
 
-use devanture_config::api::Scope;
-use devanture_config::hostnames::{HostnameSet, HostnameSource};
+use devanture_config::api::{HostnameSet, HostnameSource, Scope};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 
@@ -183,7 +182,7 @@ async fn a_dry_run_says_what_would_come_of_it_and_changes_nothing() {
     let set: HostnameSet = name_with(&edge, &token, ask, "{\"canonical\":true}").await.json();
     assert!(set.dry_run && set.changed && set.hostname.canonical);
     let ask = ("DELETE", "shop", "prod", "example.org?dry_run=true");
-    let removed: devanture_config::hostnames::HostnameRemoved = name_with(&edge, &token, ask, "").await.json();
+    let removed: devanture_config::api::HostnameRemoved = name_with(&edge, &token, ask, "").await.json();
     assert!(removed.dry_run && removed.hint.is_some() && removed.canonical.is_none());
     assert_eq!(names(&edge, "shop").await, ["=example.org"]);
     edge.stop().await;

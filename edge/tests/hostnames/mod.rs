@@ -19,8 +19,9 @@ mod redirect;
 use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 use bytes::Bytes;
 use devanture_config::Manifest;
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport};
-use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameSet};
+use devanture_config::api::{
+    BeginDeploy, DeployBegun, DeployOptions, DeployReport, HostnameList, HostnameRemoved, HostnameSet,
+};
 use devanture_config::problem::Problem;
 use devanture_config::site_toml::SiteFile;
 use http::Method;
@@ -120,7 +121,7 @@ async fn list(edge: &RunningEdge, app: &str, environment: &str) -> HostnameList 
 /// The names of `prod`, each with a word about it: `=` is canonical, `>` leads there, nothing serves.
 async fn names(edge: &RunningEdge, app: &str) -> Vec<String> {
     let list = list(edge, app, "prod").await;
-    let word = |host: &devanture_config::hostnames::HostnameStatus| match (host.canonical, &host.redirects_to) {
+    let word = |host: &devanture_config::api::HostnameStatus| match (host.canonical, &host.redirects_to) {
         (true, None) => format!("={}", host.name),
         (false, Some(to)) => {
             assert_eq!(Some(to), list.canonical.as_ref());

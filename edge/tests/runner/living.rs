@@ -1,6 +1,6 @@
 //! What an instance has, and what becomes of one that ends by itself.
 
-use devanture_config::instances::InstanceState;
+use devanture_config::api::InstanceState;
 use serde_json::json;
 
 use crate::runner::world::{World, eventually, is_root, is_there, limits, plain_but, run};

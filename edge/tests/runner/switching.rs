@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use devanture_config::instances::InstanceState;
+use devanture_config::api::InstanceState;
 use serde_json::json;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

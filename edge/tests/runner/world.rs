@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devanture_config::instances::{InstanceState, InstanceStatus};
+use devanture_config::api::{InstanceState, InstanceStatus};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::site_toml::SERVER_UPSTREAM;

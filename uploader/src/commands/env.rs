@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
+use devanture_config::api::{SettingName, SettingStatus, SettingWanted, SettingsList, SettingsPatch, SettingsReport};
 use devanture_config::problem::Code;
-use devanture_config::settings::{
-    SettingName, SettingStatus, SettingWanted, SettingsList, SettingsPatch, SettingsReport,
-};
 
 use super::dry_run;
 use crate::args::{EnvCommand, EnvSetArgs};

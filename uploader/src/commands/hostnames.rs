@@ -1,6 +1,6 @@
 //! `hostnames list`, `hostnames add`, `hostnames remove`.
 
-use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, HostnameStatus};
+use devanture_config::api::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, HostnameStatus};
 
 use super::dry_run;
 use crate::args::HostnamesCommand;
@@ -96,7 +96,7 @@ fn removed_lines(style: Style, removed: &HostnameRemoved) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devanture_config::hostnames::{HostnameOwner, HostnameSource};
+    use devanture_config::api::{HostnameOwner, HostnameSource};
 
     fn plain() -> Style {
         Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
+use devanture_config::api::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{ProcessName, WEB};
 use serde_json::json;

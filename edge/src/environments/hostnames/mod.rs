@@ -6,11 +6,10 @@
 mod claim;
 mod proof;
 
-use devanture_config::api::Scope;
-use devanture_config::counted;
-use devanture_config::hostnames::{
-    HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus,
+use devanture_config::api::{
+    HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus, Scope,
 };
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 

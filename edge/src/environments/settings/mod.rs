@@ -14,9 +14,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use devanture_config::api::{SettingStatus, SettingsDifference, SettingsList};
+use devanture_config::api::{SettingName, SettingStatus, SettingsDifference, SettingsList};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::settings::SettingName;
 use devanture_config::{AppName, PlaceName};
 
 pub(crate) use change::etag;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use devanture_config::api::{SettingWanted, SettingsPatch};
 use devanture_config::limits::Limits;
-use devanture_config::settings::{SettingWanted, SettingsPatch};
 
 use super::*;
 use crate::catalog::Change;

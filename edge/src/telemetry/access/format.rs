@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use devanture_config::logs::LogLine;
+use devanture_config::api::LogLine;
 use time::OffsetDateTime;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use devanture_config::logs::{LogFilter, LogLine};
+use devanture_config::api::{LogFilter, LogLine};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 /// Whose lines are wanted, and which of them.

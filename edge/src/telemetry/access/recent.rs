@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use devanture_config::logs::LogLine;
+use devanture_config::api::LogLine;
 
 use super::readers::LogWanted;
 

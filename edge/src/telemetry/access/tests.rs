@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use devanture_config::logs::LogFilter;
+use devanture_config::api::LogFilter;
 
 /// A file that can be full.
 #[derive(Clone, Default)]

@@ -1,7 +1,6 @@
 //! Lists in pages, records with tags, and requests that say what they expect.
 
-use devanture_config::api::{AliasList, History, PlaceStatus, SwitchReport, WithdrawnList};
-use devanture_config::hostnames::HostnameList;
+use devanture_config::api::{AliasList, History, HostnameList, PlaceStatus, SwitchReport, WithdrawnList};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, Diff, History, LockReport, LockRequest,
-    MemberRequest, MemberWish, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest,
-    Status, Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest,
-    WithdrawnList, WithdrawnPath,
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, Diff, History, HostnameList, HostnameRemoved,
+    HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, MemberWish, PauseReport, PauseRequest,
+    PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList, SettingsPatch, SettingsReport, Status,
+    Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest, WithdrawnList,
+    WithdrawnPath,
 };
-use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
-use devanture_config::settings::{SettingsList, SettingsPatch, SettingsReport};
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
 use reqwest::Method;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use devanture_config::PlaceName;
-use devanture_config::instances::{InstanceList, RestartRequest, ScaleRequest};
+use devanture_config::api::{InstanceList, RestartRequest, ScaleRequest};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;

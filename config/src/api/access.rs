@@ -1,16 +1,54 @@
-//! The messages of the HTTP API about who may do what: tokens, accounts, logins, the audit log.
+//! Access: scopes, tokens, accounts, logins, and the audit log.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::Scope;
 use crate::names::{AppName, PlaceName};
 use crate::text_form::text_form;
 
 /// Most characters of an account's name.
 pub const ACCOUNT_CHARACTERS_MAX: usize = 64;
+
+/// A scope of tokens; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// See.
+    Read,
+    /// Store versions, and make them live where the token applies.
+    Push,
+    /// Take a version from one environment to another.
+    Promote,
+    /// Everything, and making tokens.
+    Admin,
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "read" => Ok(Self::Read),
+            "push" => Ok(Self::Push),
+            "promote" => Ok(Self::Promote),
+            "admin" => Ok(Self::Admin),
+            _ => Err(format!("`{text}` is not a scope: read, push, promote or admin")),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Push => "push",
+            Self::Promote => "promote",
+            Self::Admin => "admin",
+        })
+    }
+}
 
 /// A password or a token on its way: never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +117,37 @@ impl fmt::Display for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// `POST /v1/tokens`: makes a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Its name in the history.
+    pub name: String,
+    /// For this app alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// Its scope.
+    pub scope: Scope,
+    /// Lifetime in seconds; unlimited by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
+}
+
+/// The answer to [`TokenRequest`]: the only time that the token is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// Its public id.
+    pub id: String,
+    /// The token.
+    pub token: String,
+    /// When it ends, where it does: at the latest when the one ends that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
 }
 
 /// A token, as it is listed: all but the token itself, which nobody has but its owner.

@@ -1,4 +1,4 @@
-//! Settings and secrets of an environment: their names, and the messages of the HTTP API about them.
+//! Settings and secrets of an environment: their names and their changes.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,9 +1,9 @@
-//! The messages of the HTTP API about upkeep: pausing an environment, deleting a version, withdrawing a path.
+//! Maintenance: pausing an environment, deleting a version, withdrawing a path.
 
 use serde::{Deserialize, Serialize};
 
+use super::retention::PurgeReport;
 use crate::digest::VersionId;
-use crate::keeping::PurgeReport;
 use crate::names::{AppName, PlaceName};
 use crate::site_toml::RoutePath;
 

@@ -1,4 +1,4 @@
-//! Instances in the API: the processes of backends that the edge runs, how they are, how many there are to be.
+//! Instances: the processes of backends that the edge runs, their states, and how many there are to be.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The messages of the HTTP API about hostnames of an environment's own, as both sides write and read them.
+//! Hostnames of an environment's own.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,4 @@
-//! The messages of the HTTP API about requests that were answered, one line of the access log and which are wanted, and
-//! about what instances of backends write.
+//! Logs: one line of the access log and which are wanted, and what instances of backends write.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The messages of the HTTP API for teams: locks, aliases, and what differs between two versions.
+//! Collaboration: locks, aliases, and what differs between two versions.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,6 @@ use crate::digest::VersionId;
 use crate::expiry::Expiry;
 use crate::names::{AppName, PlaceName};
 use crate::path::BundlePath;
-use crate::problem::Code;
 
 /// `PUT /v1/apps/{app}/environments/{env}/lock`: what is live stays; the body may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,15 +84,6 @@ pub struct PlaceStatus {
     /// For an alias that ends by itself: when, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
-}
-
-/// Why a deploy failed, as its record keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeployProblem {
-    /// The code of the problem.
-    pub code: Code,
-    /// The change, as a sentence.
-    pub detail: String,
 }
 
 /// `GET /v1/apps/{app}/diff?from=…&to=…`: what differs between two versions.

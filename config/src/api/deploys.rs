@@ -1,39 +1,17 @@
-//! The messages of the HTTP API for a push: how it begins, its steps, and how it ends.
+//! A push: how it begins, its steps, and how it ends.
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Outcome, SwitchReport};
+use super::collaboration::{Lock, PlaceStatus};
+use super::history::{Outcome, Source};
+use super::maintenance::Pause;
+use super::steps::{Step, Urls};
+use super::switching::SwitchReport;
 use crate::digest::{Digest, VersionId};
 use crate::expiry::Expiry;
 use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
-use crate::team::{Lock, PlaceStatus};
-use crate::upkeep::Pause;
-
-/// Where a bundle comes from, for the history.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Source {
-    /// The commit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
-    /// The branch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub branch: Option<String>,
-    /// The message of the person.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Whether the tree held changes that no commit has.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub dirty: bool,
-    /// The CI system that pushed it, such as `github`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ci: Option<String>,
-    /// Where that system shows the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-}
 
 /// `POST /v1/apps/{app}/environments/{env}/deploys` as `application/json`: begins a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,47 +120,6 @@ pub struct Returning {
     pub bytes: u64,
     /// Bytes for any other.
     pub plain_bytes: u64,
-}
-
-/// Where a version can be seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Urls {
-    /// The environment.
-    pub live: String,
-    /// The version alone.
-    pub preview: String,
-    /// The alias, where one was pushed to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-}
-
-/// The outcome of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StepState {
-    /// Under way.
-    Started,
-    /// Done.
-    Done,
-    /// Not needed.
-    Skipped,
-    /// It stopped the deploy.
-    Failed,
-}
-
-/// One step of a deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `release`, `smoke`, `switch`, `watch`.
-    pub name: String,
-    /// Its outcome.
-    pub state: StepState,
-    /// Details, such as `12 files, 31 variants`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub detail: String,
-    /// Duration in milliseconds.
-    #[serde(default)]
-    pub ms: u64,
 }
 
 /// The one line of `push --json`, and the last event of a deploy.

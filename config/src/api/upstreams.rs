@@ -1,4 +1,4 @@
-//! The API about pools of backends: who is a member, how each is, who is to be one.
+//! Pools of backends: their members, the state of each, and changes of them.
 
 use serde::{Deserialize, Serialize};
 

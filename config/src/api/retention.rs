@@ -1,5 +1,4 @@
-//! The messages of the HTTP API about what is kept: collections, deletions of apps, environments and versions, and how
-//! they are taken back.
+//! Retention: collections, deletions of apps, environments and versions, and how they are taken back.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,58 @@
+//! The messages of the HTTP API, as both sides write and read them.
+//!
+//! Each has its path here; the files are by subject.
+
+mod access;
+mod collaboration;
+mod deploys;
+mod history;
+mod hostnames;
+mod instances;
+mod logs;
+mod maintenance;
+mod retention;
+mod settings;
+mod status;
+mod steps;
+mod switching;
+mod upstreams;
+
+pub use access::{
+    ACCOUNT_CHARACTERS_MAX, AccountInfo, AccountList, AccountName, AccountRequest, AuditEntry, AuditLog,
+    BadAccountName, By, LoggedIn, LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList,
+    TokenMade, TokenRequest, lifetime_s,
+};
+pub use collaboration::{
+    AliasList, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock, LockReport,
+    LockRequest, PlaceStatus, ServingChange, VisitorLoad,
+};
+pub use deploys::{
+    BeginDeploy, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployReport, DeployState, DeployStatus,
+    FileCounts, IncomingDeploy, Returning,
+};
+pub use history::{Deploy, DeployKind, DeployProblem, History, Outcome, Source};
+pub use hostnames::{
+    HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus,
+};
+pub use instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
+pub(crate) use logs::SOURCES;
+pub use logs::{
+    BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine, LogLost, LogStream,
+    SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter,
+};
+pub use maintenance::{
+    DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,
+    WithdrawnPath,
+};
+pub use retention::{
+    CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
+    PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
+};
+pub use settings::{
+    BadSettingName, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch,
+    SettingsReport,
+};
+pub use status::{Damage, Status};
+pub use steps::{Step, StepState, Urls};
+pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
+pub use upstreams::{Backend, MemberReport, MemberRequest, MemberWish, UpstreamReport, UpstreamsReport};

@@ -1,0 +1,69 @@
+//! The status of an environment: what is live, and what there is to know of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::collaboration::{Lock, PlaceStatus};
+use super::maintenance::Pause;
+use super::settings::SettingName;
+use super::steps::Urls;
+use crate::digest::VersionId;
+use crate::names::{AppName, PlaceName};
+use crate::parts::Parts;
+
+/// `GET /v1/apps/{app}/environments/{env}`: what is live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The live version, if any.
+    pub version: Option<VersionId>,
+    /// The time since which it is, in milliseconds since 1970 UTC.
+    pub since_ms: Option<u64>,
+    /// The deploy that made it live.
+    pub deploy: Option<String>,
+    /// Where to look.
+    pub urls: Option<Urls>,
+    /// Hostnames of its own.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+    /// Every environment and alias of the app, with what it points to.
+    #[serde(default)]
+    pub places: Vec<PlaceStatus>,
+    /// Its pause, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// Its lock, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Lock>,
+    /// The damage of the live version, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<Damage>,
+    /// Secrets of the environment whose key is not at hand: no instance can start with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_secrets: Vec<SettingName>,
+    /// Whether there are more environments or aliases than `places` holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_places: bool,
+    /// Why the edge went back to this version by itself, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<String>,
+    /// The parts of the live version, if one is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+}
+
+/// Damage of a live version on the disk of the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The version that should be live, if the record that names it can be read.
+    pub version: Option<VersionId>,
+    /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again.
+    pub count: u64,
+    /// Paths of these files, a hundred at most; with `error`, the rule file that the version is not served without.
+    pub files: Vec<String>,
+    /// Why the version could not be loaded at all, if it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
