@@ -4,39 +4,25 @@
 //! so that a push from a laptop, from CI and by curl mean the same.
 
 pub mod api;
-mod counted;
-mod date;
-pub mod digest;
+mod digest;
 pub mod edge_toml;
-pub mod expiry;
 pub mod heap;
-pub mod leave_out;
 pub mod limits;
-pub mod lines;
 pub mod local_edge;
 pub mod manifest;
-pub mod mistake;
-pub mod names;
-pub mod net;
-pub mod parts;
+mod names;
+pub mod parsing;
 pub mod path;
-pub mod plain_text;
 pub mod problem;
-pub mod procfile;
-mod reader;
-pub mod retention;
 pub mod rules;
-pub mod sha256;
 pub mod site_toml;
-mod text_form;
-pub mod toml_text;
-pub mod unique_keys;
+pub mod text;
 
-pub use counted::counted;
-pub use date::date_time;
-pub use digest::{Digest, VersionId};
+pub use digest::{
+    BadDigest, BadIdPrefix, BadSha256, Digest, IdPrefix, PREFIX_CHARACTERS_MIN, SHORT_CHARACTERS, Sha256, VersionId,
+};
 pub use manifest::Manifest;
-pub use mistake::{Mistake, Mistakes};
-pub use names::{AppName, HostPattern, Hostname, PlaceName};
-pub use reader::nearest;
-pub use sha256::Sha256;
+pub use names::{
+    APP_CHARACTERS_MAX, AppName, BadName, Canonical, HOSTNAME_CHARACTERS_MAX, HostPattern, Hostname,
+    PLACE_CHARACTERS_MAX, PlaceName,
+};

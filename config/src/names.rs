@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// Longest app name, in characters; with `--` and a place it must still fit one DNS label (63, RFC 1035 §2.3.4).
 pub const APP_CHARACTERS_MAX: usize = 40;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::parsing::Mistake;
 
 /// The exit of the command line after a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_config::expiry::Expiry;
+use devanture_config::text::Expiry;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_config::procfile;
+use devanture_config::site_toml::procfile;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

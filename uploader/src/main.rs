@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
-use devanture_config::nearest;
+use devanture_config::parsing::nearest;
 use devanture_config::problem::Code;
 
 use crate::args::{Cli, Command};

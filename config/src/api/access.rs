@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, PlaceName};
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// Most characters of an account's name.
 pub const ACCOUNT_CHARACTERS_MAX: usize = 64;

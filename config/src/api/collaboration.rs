@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::VersionId;
-use crate::expiry::Expiry;
 use crate::names::{AppName, PlaceName};
 use crate::path::BundlePath;
+use crate::text::Expiry;
 
 /// `PUT /v1/apps/{app}/environments/{env}/lock`: what is live stays; the body may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,10 +8,10 @@ use super::maintenance::Pause;
 use super::steps::{Step, Urls};
 use super::switching::SwitchReport;
 use crate::digest::{Digest, VersionId};
-use crate::expiry::Expiry;
 use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
+use crate::text::Expiry;
 
 /// `POST /v1/apps/{app}/environments/{env}/deploys` as `application/json`: begins a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, PlaceName};
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// The name of a setting: `[A-Z][A-Z0-9_]*`, as variables of a process are named.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use super::maintenance::Pause;
 use super::settings::SettingName;
 use super::steps::Urls;
 use crate::digest::VersionId;
+use crate::manifest::parts::Parts;
 use crate::names::{AppName, PlaceName};
-use crate::parts::Parts;
 
 /// `GET /v1/apps/{app}/environments/{env}`: what is live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

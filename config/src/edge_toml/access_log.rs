@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// In which form a request is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `[names]`: names that no app may be given, since visitors or machines take what answers there for the operator's.
 
 use crate::names::AppName;
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what clients look
 /// up by themselves (mail, proxies, policies), and what the documents use for the edge.

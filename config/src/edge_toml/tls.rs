@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::required;
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// The directory of the authority that is asked where no other is named: Let's Encrypt.
 pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";

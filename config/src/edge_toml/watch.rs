@@ -1,6 +1,6 @@
 //! `[watch]`: when a switch that is watched is undone.
 
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// What counts as a rise of errors after a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

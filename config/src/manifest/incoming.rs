@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::files::Entries;
 use super::{BadManifest, FileEntry, Manifest, ServerFile, ServerFolder};
 use crate::names::PlaceName;
+use crate::parsing::unique_keys;
 use crate::site_toml::Rules;
-use crate::unique_keys;
 
 /// Bytes of memory that an entry of a manifest's files takes for each byte of its text, at most, with what a push notes
 /// of it.

@@ -8,7 +8,7 @@ use super::pattern::{Dialect, Pattern, is_name};
 use super::redirect::{BadTarget, QueryRule, QueryValue, Target};
 use super::template::Template;
 use super::{At, HeaderRule, Redirect, RuleTable};
-use crate::reader::nearest;
+use crate::parsing::reader::nearest;
 use crate::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 
 /// The statuses of `[[redirects]]`.

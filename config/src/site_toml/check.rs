@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::reader::{Table, nearest};
+use crate::parsing::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
 pub const CODES: [&str; 14] = [

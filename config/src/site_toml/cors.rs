@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::reader::Table;
-use crate::text_form::text_form;
+use crate::parsing::reader::Table;
+use crate::text::text_form;
 
 /// Most origins that one table may name.
 pub const CORS_ORIGINS_MAX: usize = 20;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Mistaken, is_token, shown};
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// Fields that a route may change in one head.
 const ROUTE_FIELDS_MAX: usize = 64;

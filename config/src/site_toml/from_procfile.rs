@@ -1,9 +1,9 @@
 //! A `Procfile` in the place of the commands that `[server]` does not say.
 
+use super::WEB;
+use super::procfile;
 use super::{Layer, RoutePath, RouteTo, SERVER_DIR, SERVER_UPSTREAM, ServerTable, Serving, SiteFile};
-use crate::mistake::Mistakes;
-use crate::procfile;
-use crate::site_toml::WEB;
+use crate::parsing::Mistakes;
 
 /// Where requests go that no file names a route for.
 const ROUTE: &str = "/api/*";

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{HtmlHandling, NotFound, Rules, Serving, SiteFile};
 use crate::names::PlaceName;
-use crate::reader::{Table, ValueLines};
+use crate::parsing::reader::{Table, ValueLines};
 use crate::rules::{At, RuleTable};
 
 /// Keys of which each entry counts by itself, as [`Serving::overlaid_by`] merges them.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::is_media_type;
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// `[types]`: media types by the path of a file, or by the ending of its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Overlays: `devanture.staging.toml` beside `devanture.toml` says what is different in `staging`.
 
 use super::{FindProcfile, Layer, SiteFile, serving};
-use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::names::{Canonical, PlaceName};
-use crate::reader::Reader;
+use crate::parsing::reader::Reader;
+use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that hold in every environment, and so belong in `devanture.toml`.
 const BASE_KEYS: [&str; 6] = ["app", "apps", "env", "types", "url", "www"];

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::server::WEB;
 use crate::api::SOURCES;
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// Whether a process gets requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

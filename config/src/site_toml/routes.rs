@@ -9,8 +9,8 @@ use super::Mistaken;
 use super::field_rules::{FieldRules, field_rules};
 use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
 use super::upstreams::{Upstream, is_host};
-use crate::reader::Table;
-use crate::text_form::text_form;
+use crate::parsing::reader::Table;
+use crate::text::text_form;
 
 /// Most routes that one table may hold.
 pub const ROUTES_MAX: usize = 1_000;

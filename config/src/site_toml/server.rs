@@ -9,8 +9,8 @@ use super::command::address_in;
 use super::process::{All, Instances, Kind, ListenOn, ProcessName};
 use super::routes::{ROUTES_MAX, Route, RoutePath, RouteTo};
 use super::upstream_url::UpstreamName;
+use crate::parsing::reader::Table;
 use crate::path::BundlePath;
-use crate::reader::Table;
 
 /// The name of the pool of a bundle's own instances: routes may lead to it as to one of `[upstreams]`, and a table
 /// `[upstreams.server]` without `to` says how it is used.

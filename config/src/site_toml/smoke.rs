@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Mistaken, is_token, shown};
-use crate::reader::Table;
+use crate::parsing::reader::Table;
 
 /// Most checks that one table may hold; the edge's own limit may be lower.
 pub const SMOKE_CHECKS_MAX: usize = 1_000;

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// Longest path of a socket, in bytes: `sockaddr_un` holds 107 and a zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Mistaken;
 use super::routes::HostRule;
 use super::upstream_url::{UpstreamName, UpstreamUrl};
-use crate::reader::Table;
-use crate::text_form::text_form;
+use crate::parsing::reader::Table;
+use crate::text::text_form;
 
 /// Most addresses that one pool may declare.
 pub const MEMBERS_MAX: usize = 256;

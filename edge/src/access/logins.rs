@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use devanture_config::Digest;
 use devanture_config::api::{AccountName, LoggedIn, LoginRequest, Secret};
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use metrics::counter;
 
 use super::accounts::of_account;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenRequest};
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 
 use super::{Credentials, is_hex, is_secret, random_hex};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::limits::Limits;
+use devanture_config::parsing::unique_keys;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::unique_keys;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt as _;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use devanture_config::AppName;
-use devanture_config::PlaceName;
 use devanture_config::api::{BeginDeploy, DeployEvent, DeployOptions, DeployState, Scope, Source};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, LOCATION};
 use http::request::Parts;

@@ -13,7 +13,8 @@ use devanture_config::api::{
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
-use devanture_config::{AppName, PlaceName, plain_text};
+use devanture_config::text::plain_text;
+use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, Response, StatusCode};
 use http_body::Frame;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use devanture_config::api::SettingsPatch;
+use devanture_config::parsing::unique_keys;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::unique_keys;
 use devanture_site::fields;
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderValue, Response, StatusCode};

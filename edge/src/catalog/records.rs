@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{Deploy, Scope, Source};
-use devanture_config::names::Canonical;
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Digest, HostPattern, PlaceName, Sha256, VersionId};
+use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -4,9 +4,8 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use devanture_config::api::{AliasList, AliasRequest, PlaceStatus, Scope};
-use devanture_config::counted;
-use devanture_config::expiry::Expiry;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::{Expiry, counted};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;

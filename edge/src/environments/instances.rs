@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use devanture_config::api::{InstanceList, ScaleRequest};
-use devanture_config::counted;
 use devanture_config::manifest::Managed;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
+use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::settings::{self, KeyFile};

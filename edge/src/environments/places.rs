@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use devanture_config::api::PlaceDeleteReport;
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, HostPattern, PlaceName};
 use tokio::sync::MutexGuard;
 

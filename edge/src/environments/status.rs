@@ -1,7 +1,7 @@
 //! The status of an environment: what is live in it, where it is served, and in which state it is.
 
 use devanture_config::api::{AliasList, Damage, PlaceStatus, Status, Urls};
-use devanture_config::parts::{self, Parts};
+use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;

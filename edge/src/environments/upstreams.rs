@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use devanture_config::api::{Backend, MemberReport, MemberWish, Scope, UpstreamReport, UpstreamsReport};
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
+use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::Mutex;
 

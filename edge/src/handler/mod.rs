@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use devanture_config::net::AddressBlock;
+use devanture_config::edge_toml::AddressBlock;
 use devanture_site::cache::Kept;
 use devanture_site::decide::with_query;
 use devanture_site::target;

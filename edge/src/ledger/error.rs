@@ -1,7 +1,7 @@
 //! The one table from what fails below to the problem that is answered.
 
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 
 use crate::live::LoadError;
 use crate::proxy::address::{Reason, Refusal};

@@ -1,8 +1,8 @@
 //! Problems about deleted things: what was deleted, and how long it can be restored.
 
-use devanture_config::date_time;
-use devanture_config::digest::IdPrefix;
+use devanture_config::IdPrefix;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::date_time;
 
 use super::Error;
 use crate::telemetry;

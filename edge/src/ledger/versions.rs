@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use devanture_config::api::{Deploy, Outcome};
-use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Manifest, VersionId, date_time};
+use devanture_config::text::date_time;
+use devanture_config::{AppName, IdPrefix, Manifest, VersionId};
 
 use super::gone::ambiguous;
 use super::{Error, Ledger};
@@ -20,7 +20,7 @@ impl Ledger {
     /// # Errors
     /// `not_found`, `version_collected`, `ambiguous_id` and `bad_request`.
     pub async fn resolve_version(&self, app: &AppName, typed: &str) -> Result<VersionId, Error> {
-        let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
+        let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::BadIdPrefix| {
             Problem::new(Code::BadRequest, error.to_string()).hint("`devanture history` lists the versions")
         })?;
         let below = format!("{}{prefix}", records::versions_prefix(app));

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use devanture_config::edge_toml::AddressBlock;
 use devanture_config::limits::Limits;
-use devanture_config::net::AddressBlock;
 use metrics::Gauge;
 use tokio::sync::Notify;
 

@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use devanture_config::digest::SHORT_CHARACTERS;
-use devanture_config::{AppName, HostPattern, Hostname, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, Hostname, PlaceName, SHORT_CHARACTERS, VersionId};
 
 /// Hostnames of other apps with the same parent domain, which cookies of browsers would cross.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use devanture_config::names::Canonical;
-use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
+use devanture_config::{AppName, Canonical, HostPattern, Hostname, PlaceName};
 
 use super::{HostEntry, Hosts, Live, Place};
 use crate::catalog::records::{HostnameRecord, ListedHostnames};

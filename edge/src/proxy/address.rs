@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use devanture_config::net::AddressBlock;
+use devanture_config::edge_toml::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
 
 /// Where a connection to a member goes.

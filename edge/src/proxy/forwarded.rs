@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use devanture_config::net::AddressBlock;
+use devanture_config::edge_toml::AddressBlock;
 use http::header::{self, HeaderName};
 
 use crate::engine::Fields;

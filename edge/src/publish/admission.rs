@@ -1,12 +1,11 @@
 //! Which bundles may be pushed where: every check that needs the manifest alone, for manifests and archives alike.
 
 use devanture_config::api::{DeployOptions, Source};
-use devanture_config::counted;
-use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
-use devanture_config::parts::{self, Parts};
+use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Manifest, PlaceName};
+use devanture_config::text::counted;
+use devanture_config::{AppName, BadIdPrefix, IdPrefix, Manifest, PlaceName};
 
 use super::publisher::Publisher;
 use crate::ledger::{Actor, Error};

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use devanture_config::api::{
     Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Scope, ServingChange, VisitorLoad,
 };
-use devanture_config::counted;
-use devanture_config::digest::IdPrefix;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{FILE_NAME, Serving};
-use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use devanture_config::text::counted;
+use devanture_config::{AppName, IdPrefix, Manifest, PlaceName, VersionId};
 use devanture_site::fingerprint;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;

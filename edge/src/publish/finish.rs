@@ -7,8 +7,8 @@ use std::time::Duration;
 use devanture_config::api::{
     ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope,
 };
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
 use metrics::counter;

@@ -61,7 +61,7 @@ pub struct Parts {
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
     /// What is kept, and for how long.
-    pub retention: devanture_config::retention::Retention,
+    pub retention: devanture_config::edge_toml::Retention,
     /// Checks a version before a switch.
     pub smoke: Arc<dyn Smoke>,
     /// Reports requests while a switch is watched, and to readers of logs.

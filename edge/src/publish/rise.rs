@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use devanture_config::counted;
 use devanture_config::edge_toml::Watch;
+use devanture_config::text::counted;
 
 use super::smoke::printable;
 use crate::telemetry::{Answers, LogReader, LogTold};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
+use devanture_config::{Manifest, PlaceName, VersionId};
 use devanture_site::rules;
 
 use super::switcher::Switcher;

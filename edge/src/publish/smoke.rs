@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use devanture_config::plain_text::is_plain;
 use devanture_config::site_toml::SmokeCheck;
+use devanture_config::text::plain_text::is_plain;
 
 use crate::live::{Current, Place};
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use devanture_config::api::{BeginDeploy, Deploy, DeployKind, LockRequest, Outcome, PauseRequest, Source};
+use devanture_config::edge_toml::Retention;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
-use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::intent::{Intent, Move, Passes, Preconditions};

@@ -12,7 +12,7 @@ mod withdraw;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use devanture_config::retention::Retention as Policy;
+use devanture_config::edge_toml::Retention as Policy;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;

@@ -1,9 +1,9 @@
 //! What was deleted: refused while it is, listed, and restored within its time.
 
 use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
-use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName, date_time};
+use devanture_config::text::date_time;
+use devanture_config::{AppName, IdPrefix, PlaceName};
 
 use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
@@ -149,9 +149,9 @@ impl Retention {
     }
 
     async fn undelete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
-        let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
-            Problem::new(Code::BadRequest, format!("{error}."))
-        })?;
+        let prefix: IdPrefix = typed
+            .parse()
+            .map_err(|error: devanture_config::BadIdPrefix| Problem::new(Code::BadRequest, format!("{error}.")))?;
         update(&gone::gone_prefix(app), || async {
             self.ledger.check_there(app, None).await?;
             let found =

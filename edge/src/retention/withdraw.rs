@@ -2,8 +2,8 @@
 //! back.
 
 use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath};
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest, VersionId};
 use devanture_site::target::{self, Target, TargetError};
 

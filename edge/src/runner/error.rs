@@ -1,7 +1,7 @@
 //! Errors of instances, each with what happened, to which instance, and why.
 
 use crate::catalog;
-use devanture_config::counted;
+use devanture_config::text::counted;
 
 /// Lines of an instance's log that go with an error.
 pub const ERROR_LINES_MAX: usize = 20;

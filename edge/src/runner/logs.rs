@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use devanture_config::counted;
 use devanture_config::limits::Limits;
+use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;

@@ -38,11 +38,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use devanture_config::api::InstanceStatus;
-use devanture_config::edge_toml;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::Managed;
 use devanture_config::site_toml::ProcessName;
-use devanture_config::{AppName, Digest, VersionId};
+use devanture_config::{AppName, Digest, VersionId, edge_toml};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

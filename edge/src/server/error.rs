@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use devanture_config::Mistakes;
+use devanture_config::parsing::Mistakes;
 
 use crate::{blobs, catalog, runner, tls};
 

@@ -25,9 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 use devanture_config::limits::Limits;
-use devanture_config::net::AddressBlock;
 use http::HeaderValue;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use tokio::runtime::Runtime;

@@ -4,8 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use devanture_config::edge_toml::EdgeFile;
-use devanture_config::net::AddressBlock;
+use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 use tokio::runtime::Runtime;
 
 use super::{StartError, Stores};

@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-use devanture_config::edge_toml::Engine;
-use devanture_config::net::AddressBlock;
+use devanture_config::edge_toml::{AddressBlock, Engine};
 
 use super::error::StartError;
 use super::{HandlerParts, Sockets, local};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use devanture_config::api::LogLine;
 use devanture_config::edge_toml::LogAddresses;
-use devanture_config::plain_text;
+use devanture_config::text::plain_text;
 use metrics::counter;
 
 pub use readers::{LogReader, LogTold, LogWanted, TooManyReaders, may_take_another};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use devanture_config::plain_text;
+use devanture_config::text::plain_text;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 

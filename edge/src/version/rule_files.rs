@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devanture_config::Manifest;
+use devanture_config::parsing::Mistake;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{FILE_NAME, Rules, Serving};
-use devanture_config::{Manifest, Mistake};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
 use devanture_site::rules::{CompiledRules, Keeping};

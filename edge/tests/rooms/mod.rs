@@ -434,7 +434,7 @@ fn numbers_of_things_are_put_into_words_by_one_function() {
         assert_eq!(
             lines.collect::<Vec<_>>(),
             Vec::<&str>::new(),
-            "{}: `devanture_config::counted` does it",
+            "{}: `devanture_config::text::counted` does it",
             file.display()
         );
     }

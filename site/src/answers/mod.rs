@@ -18,9 +18,9 @@ pub use crate::decide::{OwnPath, Refused, Stage};
 use std::convert::Infallible;
 
 use devanture_config::manifest::Manifest;
-use devanture_config::names::{Canonical, HostPattern};
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving, UpstreamUrl, sort_routes};
+use devanture_config::{Canonical, HostPattern};
 use url::Url;
 
 use crate::decide::{self, Outcome, decide};

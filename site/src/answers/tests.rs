@@ -1,6 +1,6 @@
 //! The answers of small sites to addresses, and that those who listen hear of the answer that others get.
 
-use devanture_config::digest::Digest;
+use devanture_config::Digest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::site_toml::SiteFile;
 

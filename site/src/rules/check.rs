@@ -10,8 +10,7 @@ mod loops;
 #[cfg(test)]
 mod tests;
 
-use devanture_config::mistake::Mistake;
-use devanture_config::nearest;
+use devanture_config::parsing::{Mistake, nearest};
 use devanture_config::site_toml::{Route, Serving};
 use percent_encoding::percent_decode_str;
 use unicode_normalization::UnicodeNormalization;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::Weight;
 
 use super::headers::{User, VALUE_BYTES_MAX, is_field_name, is_field_value, reserved, unremovable};
 use super::pattern::{BadPattern, Dialect, Pattern, next_name};

@@ -1,8 +1,8 @@
 //! The rules of a manifest: what the command line and the edge both ask, so that they find the same.
 
+use devanture_config::PlaceName;
 use devanture_config::manifest::Manifest;
-use devanture_config::mistake::Mistake;
-use devanture_config::names::PlaceName;
+use devanture_config::parsing::Mistake;
 use devanture_config::site_toml::HtmlHandling;
 
 use super::{At, RuleSet, RuleTable, Sources, check, read};
@@ -59,7 +59,7 @@ fn has_file(manifest: &Manifest, is_literal: bool, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use devanture_config::digest::Digest;
+    use devanture_config::Digest;
     use devanture_config::manifest::FileEntry;
 
     use super::*;

@@ -29,7 +29,7 @@ pub use visitor::Visitor;
 
 use std::collections::BTreeSet;
 
-use devanture_config::mistake::{Mistake, Weight};
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::site_toml::{Rules, Serving};
 
 /// Most bytes that are read of one of these files.

@@ -1,6 +1,6 @@
 //! Shared by the tests of both providers' files: findings in tables, and their comparison.
 
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::Weight;
 
 use super::Findings;
 

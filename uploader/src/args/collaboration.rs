@@ -2,8 +2,8 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use devanture_config::digest::IdPrefix;
-use devanture_config::expiry::Expiry;
+use devanture_config::IdPrefix;
+use devanture_config::text::Expiry;
 
 /// Flags of `diff`.
 #[derive(Debug, Args)]

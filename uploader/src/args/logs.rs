@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
+use devanture_config::IdPrefix;
 use devanture_config::api::{SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter};
-use devanture_config::digest::IdPrefix;
 use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath};
 
 /// Examples of `logs`.

@@ -20,10 +20,9 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use devanture_config::digest::IdPrefix;
-use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
-use devanture_config::{HostPattern, PlaceName};
+use devanture_config::text::Expiry;
+use devanture_config::{HostPattern, IdPrefix, PlaceName};
 
 pub(crate) use access::{AuditArgs, TokenCommand};
 pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};

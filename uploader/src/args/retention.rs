@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use devanture_config::digest::{BadIdPrefix, IdPrefix};
+use devanture_config::{BadIdPrefix, IdPrefix};
 
 pub(super) const DELETE_EXAMPLES: &str = "\
 Examples:

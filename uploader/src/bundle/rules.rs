@@ -3,9 +3,9 @@
 use std::io::Read;
 
 use devanture_config::limits::TABLE;
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::problem::Code;
-use devanture_config::{Manifest, Mistake, PlaceName};
+use devanture_config::{Manifest, PlaceName};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 

@@ -1,9 +1,8 @@
 //! Predicts the changes of a switch, a rollback, a promotion or an alias, by requests that change nothing.
 
 use devanture_config::api::{Deploy, DeployKind, History, Outcome, Status};
-use devanture_config::digest::IdPrefix;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, IdPrefix, PlaceName, VersionId};
 use serde::Serialize;
 
 use crate::edge::client::Edge;

@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use devanture_config::api::{InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogLine, LogLost, LogStream};
-use devanture_config::counted;
 use devanture_config::problem::Code;
+use devanture_config::text::counted;
 use reqwest::Method;
 use reqwest::header::ACCEPT;
 

@@ -5,9 +5,8 @@ use std::io::{self, IsTerminal};
 use devanture_config::api::{
     CollectReport, DeletedThing, PlaceDeleteReport, PurgeReport, UndeleteRequest, WhyCollected,
 };
-use devanture_config::digest::IdPrefix;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, IdPrefix, PlaceName};
 use serde_json::json;
 
 use super::dry_run;

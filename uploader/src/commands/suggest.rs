@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use devanture_config::PlaceName;
-use devanture_config::nearest;
+use devanture_config::parsing::nearest;
 use devanture_config::problem::Code;
 
 use crate::args::Command;

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use devanture_config::Digest;
-use devanture_config::PlaceName;
 use devanture_config::api::{DeployBegun, DeployReport, Step, SwitchReport};
 use devanture_config::problem::Code;
+use devanture_config::{Digest, PlaceName};
 use futures_util::Stream;
 use futures_util::stream;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use devanture_config::counted;
-use devanture_config::mistake::{Mistake, Mistakes};
+use devanture_config::parsing::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
+use devanture_config::text::counted;
 use serde::Serialize;
 
 use super::terminal;

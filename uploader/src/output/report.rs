@@ -10,7 +10,7 @@ use devanture_config::api::{
 };
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
-pub(crate) use devanture_config::{counted, date_time as time_text};
+pub(crate) use devanture_config::text::{counted, date_time as time_text};
 use serde::Serialize;
 
 use super::exit::Failure;

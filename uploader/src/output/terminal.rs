@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
 
-pub(crate) use devanture_config::plain_text::{escaped, json};
+pub(crate) use devanture_config::text::plain_text::{escaped, json};
 
 /// The start of an escape sequence.
 static MARK: LazyLock<String> = LazyLock::new(|| {
@@ -47,7 +47,7 @@ pub(crate) fn lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use devanture_config::plain_text::is_plain;
+    use devanture_config::text::plain_text::is_plain;
     use proptest::prelude::*;
 
     use super::*;

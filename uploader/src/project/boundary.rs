@@ -10,7 +10,7 @@ use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use devanture_config::mistake::{Mistake, Mistakes, Weight};
+use devanture_config::parsing::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
 use devanture_site::rules::At;
 

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use devanture_config::AppName;
-use devanture_config::mistake::{Mistake, Mistakes, Weight};
+use devanture_config::parsing::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
-use devanture_config::procfile::PROCFILE;
+use devanture_config::site_toml::procfile::PROCFILE;
 use devanture_config::site_toml::{self, OverlayText, SiteFile};
 
 use self::boundary::{Boundary, Place};

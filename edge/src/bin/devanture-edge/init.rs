@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use devanture_config::Hostname;
 use devanture_config::edge_toml::EdgeFile;
-use devanture_config::toml_text;
+use devanture_config::text::toml_text;
 use devanture_edge::blobs::durable;
 
 use crate::Failure;

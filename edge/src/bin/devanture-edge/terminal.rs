@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use devanture_config::api::Secret;
-use devanture_config::plain_text::escaped;
+use devanture_config::text::plain_text::escaped;
 use rand::seq::IndexedRandom as _;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 

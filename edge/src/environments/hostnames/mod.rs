@@ -9,8 +9,8 @@ mod proof;
 use devanture_config::api::{
     HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus, Scope,
 };
-use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 
 pub(crate) use claim::Claims;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{DeployKind, SettingName, SettingWanted, SettingsPatch, SettingsReport};
-use devanture_config::counted;
-use devanture_config::mistake::{Mistake, Weight};
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
 use devanture_site::conditional::{Comparison, matches_any};
 

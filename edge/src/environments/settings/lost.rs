@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use devanture_config::api::SettingName;
-use devanture_config::{AppName, PlaceName, counted};
+use devanture_config::text::counted;
+use devanture_config::{AppName, PlaceName};
 use metrics::gauge;
 use tokio::time::{MissedTickBehavior, interval};
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::counted;
 use devanture_config::manifest::FileEntry;
-use devanture_config::mistake::{Mistake, Weight};
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{FILE_NAME, OverlayText, Rules, SiteFile, overlay_of};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest};
 
 use super::store::Files;

@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use devanture_config::counted;
-use devanture_config::leave_out::is_left_out;
 use devanture_config::limits::Limits;
+use devanture_config::manifest::leave_out::is_left_out;
 use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 
 use super::{bomb, entries_max, shown, too_large, too_long};
 use crate::ledger::Error;

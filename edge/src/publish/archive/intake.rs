@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployOptions, DeployReport, Source};
-use devanture_config::counted;
 use devanture_config::manifest::FILES_MEMORY_FACTOR;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchReport, UndeleteRequest};
-use devanture_config::edge_toml::Watch;
+use devanture_config::edge_toml::{Retention, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
-use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use proptest::prelude::*;
 

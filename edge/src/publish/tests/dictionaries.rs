@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source};
-use devanture_config::edge_toml::{Compress, Watch};
+use devanture_config::edge_toml::{Compress, Retention, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
-use devanture_config::retention::Retention;
 use devanture_config::site_toml::SiteFile;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
 use tokio::sync::broadcast;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{DeleteReport, PlaceDeleteReport, PurgeRemains, PurgeReport};
-use devanture_config::digest::IdPrefix;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use devanture_config::{AppName, IdPrefix, Manifest, PlaceName, VersionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;

@@ -1,7 +1,7 @@
 //! What strangers write into logs, which people read in terminals.
 
 use devanture_config::api::{Scope, TokenRequest};
-use devanture_config::plain_text::is_plain;
+use devanture_config::text::plain_text::is_plain;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 

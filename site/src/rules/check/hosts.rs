@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use devanture_config::names::{Canonical, Hostname};
 use devanture_config::site_toml::Serving;
+use devanture_config::{Canonical, Hostname};
 use url::Url;
 
 use super::loops::filled;

@@ -1,6 +1,6 @@
 //! Tables of rules and of what is found in them.
 
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::Weight;
 
 use super::*;
 use crate::rules::At;

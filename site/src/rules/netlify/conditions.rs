@@ -1,6 +1,6 @@
 //! Conditions of Netlify's rules on the query of a request and on its visitor.
 
-use devanture_config::nearest;
+use devanture_config::parsing::nearest;
 use percent_encoding::percent_decode_str;
 
 use crate::rules::lines::{File, quoted};

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use devanture_config::leave_out::is_left_out;
-use devanture_config::mistake::{Mistake, Weight};
+use devanture_config::manifest::leave_out::is_left_out;
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{FILE_NAME, overlay_of};

@@ -1,7 +1,7 @@
 //! Parts of the live version that a push of the folder would remove, where the settings name an edge.
 
 use devanture_config::Manifest;
-use devanture_config::parts::{self, Parts};
+use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::problem::Code;
 
 use crate::context::Context;

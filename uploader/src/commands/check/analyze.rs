@@ -6,12 +6,11 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use devanture_config::lines::Lines;
-use devanture_config::mistake::Weight;
+use devanture_config::Manifest;
+use devanture_config::parsing::{Lines, Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::check::{BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, SHADOWED_FILE};
-use devanture_config::{Manifest, Mistake};
 use devanture_site::answers::ManifestSite;
 use devanture_site::rules::RuleSet;
 use devanture_site::rules::restricted::RestrictedPaths;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::problem::Code;
-use devanture_config::{Manifest, Mistake, PlaceName};
+use devanture_config::{Manifest, PlaceName};
 
 use super::finding::{self, BUNDLE, CONFIG, Finding, RULES};
 use crate::args::CheckArgs;

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use devanture_config::Mistake;
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 

@@ -22,13 +22,13 @@ mod server;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use devanture_config::mistake::Weight;
-use devanture_config::parts::LOST_HINT;
+use devanture_config::manifest::parts::LOST_HINT;
+use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::Rules;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
-use devanture_config::{Manifest, Mistake, PlaceName};
+use devanture_config::{Manifest, PlaceName};
 
 use self::analyze::Looked;
 use self::explain::Explanation;

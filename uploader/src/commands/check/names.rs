@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use devanture_config::limits::TABLE;
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::Weight;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{CASE_COLLISION, FINGERPRINT_COLLISION, FOREIGN_FILE, LARGE_FILE, OVER_LIMIT};
 use devanture_site::fingerprint::is_fingerprinted;

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use devanture_config::mistake::Weight;
+use devanture_config::parsing::Weight;
 use devanture_config::site_toml::check::{SECRET, SOURCE_MAP};
 use regex::bytes::Regex;
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use devanture_config::procfile::PROCFILE;
 use devanture_config::site_toml::SERVER_DIR;
+use devanture_config::site_toml::procfile::PROCFILE;
 use serde_json::Value;
 
 /// Folders that builds write, in the order of preference. `public` and `site` are often sources, and are last.

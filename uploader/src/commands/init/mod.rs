@@ -9,7 +9,7 @@ use std::path::Path;
 use devanture_config::AppName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SERVER_DIR, SiteFile};
-use devanture_config::toml_text::quoted;
+use devanture_config::text::toml_text::quoted;
 
 use self::guess::{Backend, Guess};
 use crate::args::InitArgs;
@@ -115,7 +115,7 @@ pub(crate) fn app_of_folder(folder: &Path) -> Option<AppName> {
     let folder = std::fs::canonicalize(folder).ok()?;
     let name = folder.file_name()?.to_str()?.to_lowercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    let slug: String = words.join("-").chars().take(devanture_config::names::APP_CHARACTERS_MAX).collect();
+    let slug: String = words.join("-").chars().take(devanture_config::APP_CHARACTERS_MAX).collect();
     slug.trim_end_matches('-').parse().ok()
 }
 

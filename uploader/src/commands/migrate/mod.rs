@@ -20,7 +20,7 @@ mod vercel;
 use std::path::{Path, PathBuf};
 
 use devanture_config::AppName;
-use devanture_config::mistake::Mistakes;
+use devanture_config::parsing::Mistakes;
 use devanture_config::problem::Code;
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 

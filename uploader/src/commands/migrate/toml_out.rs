@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use devanture_config::toml_text::{key, quoted};
+use devanture_config::text::toml_text::{key, quoted};
 
 use super::moved::{Headers, Moved, Rule};
 

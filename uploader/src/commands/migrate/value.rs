@@ -3,8 +3,7 @@
 //! `serde_json` forgets where a value stood and refuses comments and final commas, which `wrangler.jsonc` and
 //! `firebase.json` may have; so JSON is read by `jsonc-parser`.
 
-use devanture_config::lines::Lines;
-use devanture_config::mistake::{Mistake, Mistakes, Weight};
+use devanture_config::parsing::{Lines, Mistake, Mistakes, Weight};
 use jsonc_parser::{CollectOptions, ParseOptions, ast, common::Ranged, parse_to_ast};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use devanture_config::PlaceName;
 use devanture_config::api::{
     CollectReport, DeleteReport, DeletedThing, PlaceDeleteReport, UndeleteReport, UndeleteRequest,
 };
-use devanture_config::digest::IdPrefix;
+use devanture_config::{IdPrefix, PlaceName};
 use reqwest::Method;
 
 use super::{ANSWER_TIME_MAX, Edge, Link, Refusal};

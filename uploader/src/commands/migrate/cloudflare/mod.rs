@@ -2,7 +2,7 @@
 //! <https://developers.cloudflare.com/workers/wrangler/configuration/> and
 //! <https://developers.cloudflare.com/pages/functions/wrangler-configuration/>.
 
-use devanture_config::mistake::Mistakes;
+use devanture_config::parsing::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 

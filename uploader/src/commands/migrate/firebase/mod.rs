@@ -1,6 +1,6 @@
 //! `firebase.json`, its part `hosting`: <https://firebase.google.com/docs/hosting/full-config>.
 
-use devanture_config::mistake::Mistakes;
+use devanture_config::parsing::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};

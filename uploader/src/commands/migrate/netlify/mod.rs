@@ -1,6 +1,6 @@
 //! `netlify.toml`: <https://docs.netlify.com/configure-builds/file-based-configuration/>.
 
-use devanture_config::mistake::Mistakes;
+use devanture_config::parsing::Mistakes;
 use devanture_config::site_toml::{NotFound, Rules};
 use devanture_site::rules::check::takes_all_of;
 use devanture_site::rules::pattern::Segment;

@@ -1,6 +1,6 @@
 //! `vercel.json`: <https://vercel.com/docs/project-configuration>.
 
-use devanture_config::mistake::Mistakes;
+use devanture_config::parsing::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};

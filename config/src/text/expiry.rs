@@ -37,7 +37,7 @@ impl Expiry {
     /// The time that it means when it is evaluated at `now_ms`, in milliseconds since 1970 UTC.
     ///
     /// ```
-    /// use devanture_config::expiry::Expiry;
+    /// use devanture_config::text::Expiry;
     /// let expiry: Expiry = "14d".parse().unwrap();
     /// assert_eq!(expiry.at_ms(1_000), Some(1_000 + 14 * 86_400_000));
     /// ```

@@ -7,6 +7,8 @@
 mod canonical;
 mod files;
 mod incoming;
+pub mod leave_out;
+pub mod parts;
 mod server_folder;
 
 use std::collections::{BTreeMap, HashMap};

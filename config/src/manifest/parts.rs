@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counted;
-use crate::manifest::Manifest;
+use super::Manifest;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use crate::site_toml::ProcessName;
+use crate::text::counted;
 
 /// Routes that a message names.
 const NAMED_MAX: usize = 3;

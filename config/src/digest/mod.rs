@@ -1,11 +1,15 @@
-//! BLAKE3 digests as names: of blobs, and of versions.
+//! Digests as names: BLAKE3 for blobs and versions, SHA-256 for dictionaries.
+
+mod sha256;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text_form::text_form;
+use crate::text::text_form;
+
+pub use sha256::{BadSha256, Sha256};
 
 /// Hex characters of a version in hostnames and in the `devanture-version` header.
 pub const SHORT_CHARACTERS: usize = 12;

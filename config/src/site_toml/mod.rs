@@ -10,6 +10,7 @@ mod media_types;
 mod mistaken;
 mod overlays;
 mod process;
+pub mod procfile;
 mod routes;
 pub mod rules;
 mod server;
@@ -20,9 +21,9 @@ mod upstreams;
 
 use std::collections::BTreeMap;
 
-use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::names::{AppName, Canonical, PlaceName};
-use crate::reader::{Reader, Table};
+use crate::parsing::reader::{Reader, Table};
+use crate::parsing::{Mistake, Mistakes, Weight};
 use crate::rules::tables::{self, TableMistake};
 use crate::rules::{At, RuleTable};
 

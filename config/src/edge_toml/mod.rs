@@ -2,6 +2,8 @@
 
 mod access_log;
 mod names;
+mod net;
+mod retention;
 mod runner;
 mod tls;
 mod watch;
@@ -10,14 +12,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::limits::{Limits, TABLE};
-use crate::mistake::Mistakes;
 use crate::names::Hostname;
-use crate::net::{AddressBlock, DnsServer};
-use crate::reader::{Reader, Table};
-use crate::retention::Retention;
+use crate::parsing::Mistakes;
+use crate::parsing::reader::{Reader, Table};
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use names::{Names, RESERVED_NAMES};
+pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
+pub use retention::Retention;
 pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, Runner, Uids};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls, TlsProfile};
 pub use watch::Watch;

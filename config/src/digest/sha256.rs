@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// Says that a text is not 64 lower-case hex characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

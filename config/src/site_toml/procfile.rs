@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::{PROCESSES_MAX, ProcessName, ProcessTable};
 use crate::api::SOURCE_RELEASE;
-use crate::mistake::{Mistake, Mistakes, Weight};
-use crate::site_toml::{PROCESSES_MAX, ProcessName, ProcessTable};
+use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// The name of the file.
 pub const PROCFILE: &str = "Procfile";

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::lines::Lines;
-use crate::mistake::{Mistake, Mistakes, Weight};
+use super::Lines;
+use super::{Mistake, Mistakes, Weight};
 
 /// Collects the mistakes of one file while it is read.
 pub(crate) struct Reader<'t> {

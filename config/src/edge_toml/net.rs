@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text_form::text_form;
+use crate::text::text_form;
 
 /// A block of addresses such as `10.0.0.0/8`; a bare address is a block of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

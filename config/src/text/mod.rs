@@ -1,0 +1,13 @@
+//! Texts: numbers and moments as people read them, and texts of strangers made safe to show.
+
+mod counted;
+mod date;
+mod expiry;
+pub mod plain_text;
+mod text_form;
+pub mod toml_text;
+
+pub use counted::counted;
+pub use date::date_time;
+pub use expiry::{BadExpiry, Expiry};
+pub(crate) use text_form::text_form;
