@@ -93,13 +93,16 @@ pub struct Server {
     control: Runtime,
 }
 
-/// Checks what a file says as far as that can be done without starting: its certificates can be read and fit. Gives
-/// everything that is wrong.
+/// Checks what a file says as far as that can be done without starting: its certificates can be read and fit, and the
+/// data folder has not lost its catalog. Gives everything that is wrong.
 #[must_use]
 pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     let found = Certificates::check(&file.tls, base).err().unwrap_or_default();
     let tickets = file.ticket_keys.as_ref().and_then(|keys| Certificates::check_ticket_keys(&base.join(keys)).err());
-    found.into_iter().chain(tickets).map(StartError::from).collect()
+    // A folder that only the edge's own user may read is no mistake.
+    let lost = stores::check_not_lost(&data_dir(file, base)).err();
+    let lost = lost.filter(|error| matches!(error, StartError::CatalogMissing { .. }));
+    found.into_iter().chain(tickets).map(StartError::from).chain(lost).collect()
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::edge_toml::EdgeFile;
 
@@ -12,6 +13,11 @@ use crate::catalog::{self, Catalog};
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";
 
+/// Pauses between the tries to get a catalog that another process has …
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// … and how many of them: two seconds together.
+const LOCK_TRIES_MAX: u32 = 40;
+
 /// The stores of the embedded default: files for blobs, `redb` for records.
 pub(super) struct Stores {
     pub(super) blobs: Arc<dyn Blobs>,
@@ -19,10 +25,11 @@ pub(super) struct Stores {
 }
 
 impl Stores {
+    #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
     pub(super) fn open(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
         durable::make_folder(data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
-        let catalog = open_catalog(data_dir)?;
+        let catalog = patiently(|| open_catalog(data_dir), std::thread::sleep)?;
         Ok(Self { catalog, blobs: blobs::open_above(data_dir.to_owned(), Arc::clone(free_space))? })
     }
 }
@@ -35,12 +42,33 @@ pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
 
 /// Opens the catalog, or makes that of a new data folder.
 pub(super) fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
+    check_not_lost(data_dir)?;
     let path = data_dir.join(CATALOG_NAME);
+    catalog::open_with_reserve(&path).map_err(|error| not_opened(&path, error))
+}
+
+/// Checks that a folder with stored files has its catalog.
+///
+/// # Errors
+/// [`StartError::CatalogMissing`].
+pub(super) fn check_not_lost(data_dir: &Path) -> Result<(), StartError> {
     // Over an empty catalog nothing refers to the files that are there, and the collection would take them all.
-    if !path.exists() && blobs::holds_files(data_dir)? {
+    if !data_dir.join(CATALOG_NAME).exists() && blobs::holds_files(data_dir)? {
         return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() });
     }
-    catalog::open_with_reserve(&path).map_err(|error| not_opened(&path, error))
+    Ok(())
+}
+
+/// Opens, and tries again for a moment while another process has the catalog: one that was killed releases its lock a
+/// moment after it is gone.
+fn patiently<T>(mut open: impl FnMut() -> Result<T, StartError>, pause: impl Fn(Duration)) -> Result<T, StartError> {
+    for _ in 0..LOCK_TRIES_MAX {
+        match open() {
+            Err(StartError::Catalog(catalog::Error::Locked { .. })) => pause(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// Makes an empty catalog in a data folder that has lost its own. Returns false where there is one.
@@ -65,4 +93,39 @@ fn not_opened(path: &Path, error: catalog::Error) -> StartError {
 /// Processor cores of this machine.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A start right after `kill -9` found the lock of the process that was killed.
+    #[test]
+    fn a_lock_that_is_released_in_a_moment_is_waited_for_and_no_other() {
+        let waited = Cell::new(Duration::ZERO);
+        let pause = |time| waited.set(waited.get() + time);
+        let locked =
+            || Err(StartError::Catalog(catalog::Error::Locked { path: "catalog.redb".to_owned(), holder: None }));
+        let tries = Cell::new(0);
+        let opened = patiently(
+            || {
+                tries.set(tries.get() + 1);
+                if tries.get() < 4 { locked() } else { Ok("open") }
+            },
+            pause,
+        );
+        assert_eq!((opened.unwrap(), waited.get()), ("open", 3 * LOCK_PAUSE));
+
+        waited.set(Duration::ZERO);
+        let refused = patiently(locked, pause).map(|_open| ());
+        assert!(matches!(refused, Err(StartError::Catalog(catalog::Error::Locked { .. }))));
+        assert_eq!(waited.get(), Duration::from_secs(2));
+
+        waited.set(Duration::ZERO);
+        let missing = || Err::<(), _>(StartError::CatalogMissing { data_dir: "data".to_owned() });
+        assert!(matches!(patiently(missing, pause), Err(StartError::CatalogMissing { .. })));
+        assert_eq!(waited.get(), Duration::ZERO);
+    }
 }

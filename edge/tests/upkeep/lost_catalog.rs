@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use devanture_config::api::{CollectReport, CollectStopped};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::problem::{Code, Problem};
-use devanture_edge::server::{Server, StartError, adopt};
+use devanture_edge::server::{Server, StartError, adopt, check};
 use http::Method;
 
 use crate::support::{RunningEdge, Setup, edge, got, manifest};
@@ -60,10 +60,13 @@ async fn an_edge_without_its_catalog_does_not_start_until_an_empty_one_is_adopte
     assert!(matches!(error, StartError::CatalogMissing { .. }), "{error}");
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("devanture-edge adopt"), "{error}");
+    let [of_check] = &check(&file, folder.path())[..] else { panic!("the catalog is missing") };
+    assert_eq!((of_check.to_string(), of_check.exit_code()), (error.to_string(), 2), "a check says what a start says");
     assert!(!data_dir.join("catalog.redb").exists());
 
     assert!(adopt(&file, folder.path()).unwrap());
     assert!(!adopt(&file, folder.path()).unwrap(), "there is one now");
+    assert!(check(&file, folder.path()).is_empty());
     let edge = RunningEdge::over(folder, file).await;
     let report = collect(&edge, "").await;
     assert_eq!(report.stopped, Some(CollectStopped { referenced: 0, unreferenced: 3 }));
