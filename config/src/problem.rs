@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::parsing::Mistake;
 
+/// Most mistakes of files that a problem lists.
+pub const MISTAKES_MAX: usize = 200;
+
 /// The exit of the command line after a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -210,9 +213,19 @@ impl Problem {
         self
     }
 
-    /// Adds mistakes of files.
+    /// Adds mistakes of files: [`MISTAKES_MAX`] of them, and a last one that says how many more there are. The first
+    /// ones lead to the others.
     #[must_use]
-    pub fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
+    pub fn with_mistakes(mut self, mut mistakes: Vec<Mistake>) -> Self {
+        let more = mistakes.len().saturating_sub(MISTAKES_MAX);
+        mistakes.truncate(MISTAKES_MAX);
+        if let Some(last) = mistakes.last().filter(|_| more > 0) {
+            let message = match more {
+                1 => "1 more is not listed.".to_owned(),
+                _ => format!("{more} more are not listed."),
+            };
+            mistakes.push(Mistake { line: 0, message, hint: None, ..last.clone() });
+        }
         self.mistakes = mistakes;
         self
     }
@@ -221,6 +234,29 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mistake::Weight;
+
+    #[test]
+    fn mistakes_beyond_a_bound_are_counted_in_a_last_one() {
+        let listed = |count: usize| {
+            let mistake = |line| Mistake {
+                file: "devanture.toml".to_owned(),
+                line,
+                weight: Weight::Mistake,
+                message: "This is not right.".to_owned(),
+                hint: Some("put it right".to_owned()),
+            };
+            Problem::new(Code::BadConfig, "").with_mistakes((1..=count).map(mistake).collect()).mistakes
+        };
+        assert_eq!((listed(0).len(), listed(MISTAKES_MAX).len()), (0, MISTAKES_MAX));
+        for (count, last) in [(MISTAKES_MAX + 1, "1 more is not listed."), (500_000, "499800 more are not listed.")] {
+            let mistakes = listed(count);
+            assert_eq!(mistakes.len(), MISTAKES_MAX + 1);
+            assert_eq!(mistakes[MISTAKES_MAX - 1].line, MISTAKES_MAX);
+            let end = &mistakes[MISTAKES_MAX];
+            assert_eq!((end.message.as_str(), end.line, &end.hint), (last, 0, &None));
+        }
+    }
 
     #[test]
     fn codes_are_sorted_and_read_back() {

@@ -11,9 +11,6 @@ use super::switcher::Switcher;
 use crate::ledger::{Error, stored_manifest};
 use crate::version::RuleFiles;
 
-/// Most findings that an answer tells; the first ones lead to the others.
-const FINDINGS_MAX: usize = 200;
-
 /// What is let pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tolerance {
@@ -73,7 +70,6 @@ fn judge(mut findings: Vec<Mistake>, tolerance: Tolerance) -> Result<Vec<Mistake
     findings.sort_by_key(|finding| finding.weight == Weight::Doubt);
     let count = findings.len();
     let first = findings.first().map(ToString::to_string).unwrap_or_default();
-    findings.truncate(FINDINGS_MAX);
     let more = if count > 1 { format!(" ({} more)", count - 1) } else { String::new() };
     let problem = match has_mistakes {
         true => Problem::new(Code::BadRules, format!("The rules hold mistakes: {first}{more}."))

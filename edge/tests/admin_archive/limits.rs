@@ -1,6 +1,6 @@
 //! Archives beyond a limit: refused by the limit's name, or with `Retry-After`.
 
-use devanture_config::problem::Code;
+use devanture_config::problem::{Code, MISTAKES_MAX};
 use futures_util::stream;
 use http::{Method, StatusCode};
 
@@ -40,6 +40,33 @@ async fn every_limit_of_a_bundle_names_itself() {
         }
         edge.stop().await;
     }
+}
+
+#[tokio::test]
+async fn settings_of_an_archive_have_the_limits_of_a_manifests() {
+    let edge = edge().with_limit("manifest_settings_bytes_max", 1_024).with_app("shop", FIRST).start().await;
+    let long = format!("# {}\nhtml_handling = \"as-is\"\n", "x".repeat(600));
+    let files = |more: &[(&'static str, &'static str)]| {
+        let mut files = vec![("index.html", "hi".to_owned()), ("devanture.toml", long.clone())];
+        files.extend(more.iter().map(|(name, text)| (*name, (*text).to_owned())));
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        archive("zip", &files)
+    };
+    let overlay: &'static str = Box::leak(long.clone().into_boxed_str());
+    let problem = refused(&edge, "application/zip", files(&[("devanture.staging.toml", overlay)])).await;
+    assert_eq!(problem.code, Code::BadManifest, "{problem:?}");
+    assert!(problem.hint.as_deref().unwrap().contains("`manifest_settings_bytes_max`"), "{problem:?}");
+    assert_eq!(send(&edge, "", "application/zip", files(&[])).await.status, StatusCode::OK);
+    edge.stop().await;
+    // However many mistakes a file holds, the answer lists some, and says how many more there are.
+    let edge = crate::support::edge().with_app("shop", FIRST).start().await;
+    let many: String = (0..5_000).map(|number| format!("unknown-{number} = 1\n")).collect();
+    let many = archive("tar.gz", &[("index.html", b"hi"), ("devanture.toml", many.as_bytes())]);
+    let problem = refused(&edge, "application/gzip", many).await;
+    assert_eq!((problem.code, problem.mistakes.len()), (Code::BadConfig, MISTAKES_MAX + 1));
+    assert!(problem.detail.contains("5000 mistakes"), "{}", problem.detail);
+    assert_eq!(problem.mistakes[MISTAKES_MAX].message, "4800 more are not listed.");
+    edge.stop().await;
 }
 
 #[tokio::test]

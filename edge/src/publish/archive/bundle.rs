@@ -12,14 +12,12 @@ use devanture_config::{AppName, Manifest};
 
 use super::store::Files;
 use crate::blobs::{Blobs, Key};
-use crate::ledger::Error;
+use crate::ledger::{Error, lost};
 
 /// Longest `devanture.toml`, as the command line takes it.
 const SETTINGS_BYTES_MAX: u64 = 1024 * 1024;
-/// Most overlays beside it …
+/// Most overlays beside it.
 const OVERLAYS_MAX: usize = 100;
-/// … and their bytes together: all of them are held at once.
-const OVERLAY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The folder that is pushed where `devanture.toml` does not say which.
 const WWW: &str = "www";
 /// Files whose meaning depends on whose they are.
@@ -38,14 +36,22 @@ type Tree = BTreeMap<String, FileEntry>;
 ///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
 ///    the command line; else the root is.
 /// 3. `_redirects` and `_headers` have the meaning that the command line guesses by default.
-pub(super) async fn manifest(store: &dyn Blobs, app: &AppName, files: Files) -> Result<Manifest, Error> {
+///
+/// `reserve` takes memory for settings of so many bytes, before they are read.
+pub(super) async fn manifest(
+    store: &dyn Blobs,
+    app: &AppName,
+    files: Files,
+    settings_bytes_max: u64,
+    reserve: &mut (dyn FnMut(u64) -> Result<(), Error> + Send),
+) -> Result<Manifest, Error> {
     let mut tree: Tree = files.into_iter().map(|(path, file)| (path.into(), file)).collect();
     let wrapper = wrapper(&tree);
     if let Some(wrapper) = &wrapper {
         tree = below(&tree, wrapper);
     }
     let exists = tree.contains_key(FILE_NAME);
-    let mut site = site_file(store, &tree, wrapper.as_deref()).await?;
+    let mut site = site_file(store, &tree, wrapper.as_deref(), settings_bytes_max, reserve).await?;
     if !site.apps.is_empty() {
         let names: Vec<String> = site.apps.keys().map(ToString::to_string).collect();
         let missing = || of_config(FILE_NAME, 0, format!("[apps.*] has {}, and not {app}", names.join(", ")));
@@ -108,28 +114,47 @@ fn has_any(tree: &Tree, names: &[&str]) -> bool {
 }
 
 /// What `devanture.toml` and its overlays in the root say, as far as they are there.
-async fn site_file(store: &dyn Blobs, tree: &Tree, wrapper: Option<&str>) -> Result<SiteFile, Error> {
+async fn site_file(
+    store: &dyn Blobs,
+    tree: &Tree,
+    wrapper: Option<&str>,
+    settings_bytes_max: u64,
+    reserve: &mut (dyn FnMut(u64) -> Result<(), Error> + Send),
+) -> Result<SiteFile, Error> {
     let shown = |name: &str| wrapper.map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"));
-    let base = match tree.get(FILE_NAME) {
+    let base = tree.get(FILE_NAME);
+    let overlays = || tree.iter().filter_map(|(name, file)| Some((name, overlay_of(FILE_NAME, name)?, file)));
+    if let Some((name, ..)) = overlays().nth(OVERLAYS_MAX) {
+        return Err(of_config(&shown(name), 0, format!("{OVERLAYS_MAX} overlays are the most")).into());
+    }
+    let sizes = base.into_iter().chain(overlays().map(|(_, _, file)| file)).map(|file| file.size);
+    let bytes = sizes.fold(0, u64::saturating_add);
+    if bytes > settings_bytes_max {
+        let detail = format!("The settings in the archive have {bytes} bytes; {settings_bytes_max} are allowed.");
+        let hint = "`manifest_settings_bytes_max` in edge.toml is the limit";
+        return Err(Problem::new(Code::BadManifest, detail).hint(hint).into());
+    }
+    reserve(bytes)?;
+    let base = match base {
         Some(file) => Some(text(store, &shown(FILE_NAME), file).await?),
         None => None,
     };
-    let (mut overlays, mut bytes) = (Vec::new(), 0_u64);
-    for (name, file) in tree {
-        if let Some(place) = overlay_of(FILE_NAME, name) {
-            let name = shown(name);
-            bytes = bytes.saturating_add(file.size);
-            if overlays.len() >= OVERLAYS_MAX || bytes > OVERLAY_BYTES_MAX {
-                let most = format!("{OVERLAYS_MAX} overlays of together {OVERLAY_BYTES_MAX} bytes are the most");
-                return Err(of_config(&name, 0, most).into());
-            }
-            let text = text(store, &name, file).await?;
-            overlays.push((name, place, text));
-        }
+    let mut texts = Vec::new();
+    for (name, place, file) in overlays() {
+        let name = shown(name);
+        let text = text(store, &name, file).await?;
+        texts.push((name, place.to_owned(), text));
     }
+    let file = shown(FILE_NAME);
+    // A large file takes a while: not on a thread that others wait for.
+    let parsed = tokio::task::spawn_blocking(move || parse(&file, base.as_deref(), &texts));
+    parsed.await.map_err(|error| lost(&error))?
+}
+
+fn parse(file: &str, base: Option<&str>, overlays: &[(String, String, String)]) -> Result<SiteFile, Error> {
     let overlays: Vec<OverlayText<'_>> =
         overlays.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
-    SiteFile::parse_with(&shown(FILE_NAME), base.as_deref(), &overlays).map_err(|mistakes| {
+    SiteFile::parse_with(file, base, &overlays).map_err(|mistakes| {
         let count = mistakes.0.len();
         let file = mistakes.0.first().map_or_else(String::new, |mistake| mistake.file.clone());
         let what = if mistakes.0.iter().all(|m| m.file == file) { file } else { "The configuration".to_owned() };

@@ -17,6 +17,12 @@ const DEPTH_MAX: usize = 256;
 /// About what the manifest needs for a file beside its path: its hash, its size, and the JSON around them.
 const MANIFEST_ENTRY_BYTES: u64 = 110;
 
+/// About what the manifest needs for files of these paths.
+pub(super) fn manifest_bytes<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> u64 {
+    let of = |path: &BundlePath| MANIFEST_ENTRY_BYTES.saturating_add(path.as_str().len() as u64);
+    paths.into_iter().map(of).fold(0, u64::saturating_add)
+}
+
 /// What an entry says that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
@@ -137,8 +143,7 @@ impl<'l> Gate<'l> {
             let detail = format!("With `{path}` the bundle has more than {} bytes.", limits.bundle_bytes_max);
             return Err(too_large(detail, "bundle_bytes_max").into());
         }
-        self.manifest_bytes =
-            self.manifest_bytes.saturating_add(path.as_str().len() as u64).saturating_add(MANIFEST_ENTRY_BYTES);
+        self.manifest_bytes = self.manifest_bytes.saturating_add(manifest_bytes([&path]));
         if self.manifest_bytes > limits.manifest_bytes_max {
             let detail = format!("With `{path}` the manifest has more than {} bytes.", limits.manifest_bytes_max);
             return Err(too_large(detail, "manifest_bytes_max").into());

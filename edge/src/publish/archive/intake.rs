@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployOptions, DeployReport, Source};
-use devanture_config::manifest::FILES_MEMORY_FACTOR;
+use devanture_config::manifest::{FILES_MEMORY_FACTOR, SETTINGS_MEMORY_FACTOR};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
@@ -22,7 +22,7 @@ use super::feed::{Feed, feed};
 use super::store::{Files, unpack_into};
 use super::untar::untar;
 use super::unzip::{SpoolError, spool, unzip};
-use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, broken_off, bundle, damaged, too_large};
+use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, broken_off, bundle, damaged, gate, too_large};
 use crate::blobs::durable::Draft;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::telemetry;
@@ -269,9 +269,14 @@ impl Publisher {
                 unpack_into(Arc::clone(&self.blobs), unpack).await?
             }
         };
-        let manifest = bundle::manifest(&*self.blobs, &target.app, files).await?;
         let mut memory = self.uploads.manifest_memory.hold(&target.app);
-        self.grow(&mut memory, manifest.text_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
+        self.grow(
+            &mut memory,
+            gate::manifest_bytes(files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
+        )?;
+        let settings_bytes_max = self.ledger.limits.manifest_settings_bytes_max;
+        let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
+        let manifest = bundle::manifest(&*self.blobs, &target.app, files, settings_bytes_max, &mut reserve).await?;
         self.switcher.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
         let place = (&target.app, &target.environment);
