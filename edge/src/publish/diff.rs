@@ -51,16 +51,16 @@ impl Publisher {
             Some(after) => Some(after.parse::<BundlePath>().map_err(|_bad| wanted.page.bad_cursor())?),
             None => None,
         };
-        let from = match self.named(actor, app, &wanted.from, &wanted.environment).await? {
-            Named::Version(version) => Some(version),
-            // The first promotion to an environment is compared with it before anything was live there.
-            Named::OwnEnvironment | Named::NoAlias(_) => None,
-        };
-        let to = match self.named(actor, app, &wanted.to, &wanted.environment).await? {
-            Named::Version(version) => Some(version),
-            Named::OwnEnvironment => None,
-            Named::NoAlias(place) => return Err(nothing_live(app, &place)),
-        };
+        let from = self.named(actor, app, &wanted.from, &wanted.environment).await?;
+        let to = self.named(actor, app, &wanted.to, &wanted.environment).await?;
+        // The first promotion to an environment is compared with it before anything was live there, in both directions.
+        // Between two names of nothing there is nothing to compare, and nothing that could take over from what is live.
+        if let Named::NoAlias(place) = &to
+            && (wanted.from == LIVE || matches!(from, Named::NoAlias(_)))
+        {
+            return Err(nothing_live(app, place));
+        }
+        let (from, to) = (from.version(), to.version());
         let before = Arc::new(self.manifest_or_empty(from).await?);
         let now = Arc::new(self.manifest_or_empty(to).await?);
         let compared = Compared::of(&before, &now);
@@ -199,7 +199,19 @@ enum Named {
 
 fn nothing_live(app: &AppName, place: &PlaceName) -> Error {
     let detail = format!("Nothing is live in {place} of the app {app}, and it is no alias.");
-    Problem::new(Code::NotFound, detail).hint("`devanture status` lists environments and aliases").into()
+    Problem::new(Code::NotFound, detail)
+        .hint("`devanture status` lists environments and aliases; `live` is what is live in that of --env")
+        .into()
+}
+
+impl Named {
+    /// The version; `None` for a place where nothing is live.
+    fn version(self) -> Option<VersionId> {
+        match self {
+            Self::Version(version) => Some(version),
+            Self::OwnEnvironment | Self::NoAlias(_) => None,
+        }
+    }
 }
 
 /// The files of two manifests beside each other.

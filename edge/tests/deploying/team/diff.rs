@@ -115,9 +115,10 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
         ("to=live", Code::BadRequest),
         ("from=&to=live", Code::BadRequest),
         ("from=a/b&to=live", Code::BadRequest),
+        ("from=elsewhere&to=nowhere", Code::NotFound),
         ("from=live&to=nowhere", Code::NotFound),
         ("from=live&to=000000", Code::NotFound),
-        ("from=prod&to=nowhere&env=staging", Code::NotFound),
+        ("from=elsewhere&to=nowhere&env=staging", Code::NotFound),
         ("from=live&to=prod&env=no--name", Code::BadRequest),
         ("from=live&to=prod&after=..%2Fx", Code::BadRequest),
         ("from=live&to=prod&limit=x", Code::BadRequest),
@@ -147,7 +148,7 @@ async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
         assert_eq!((visitors.load, visitors.first_visit, visitors.keep), (amount(1, 4), amount(1, 4), amount(0, 0)));
         assert!(told.serving.iter().any(|change| change.key == "redirects and rewrites"), "{query}: {told:?}");
     }
-    for query in ["from=prod&to=staging&env=staging", "from=prod&to=live&env=staging"] {
+    for query in ["from=prod&to=staging&env=staging", "from=prod&to=live&env=staging", "from=prod&to=staging"] {
         let told = diff(&edge, query).await;
         assert_eq!((told.from.version, told.to.version), (Some(live), None), "{query}");
         assert_eq!(told.files.removed, amount(2, 9), "{query}");
