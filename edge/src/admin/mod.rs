@@ -95,6 +95,7 @@ impl Admin {
     async fn run(&self, operation: &Operation, call: Call) -> Answer {
         let Handler::Authorized(right, run) = operation.handler else { return Err(operations::no_such_address()) };
         body::only_parameters(call.uri(), operation.query)?;
+        precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
         run(self, call).await

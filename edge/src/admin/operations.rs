@@ -6,7 +6,8 @@ use std::pin::Pin;
 
 use devanture_config::api::Scope::{Admin as ToAdmin, Promote, Push, Read};
 use devanture_config::problem::{Code, Problem};
-use http::{Method, Request};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderName, Method, Request};
 
 use super::body::RequestBody;
 use super::call::{Answer, Call, PathParameters, Right};
@@ -48,6 +49,8 @@ pub struct Operation {
     /// The parameters that its query may have.
     pub query: &'static [&'static str],
     pub(super) after_deletion: AfterDeletion,
+    /// The fields of a condition that it evaluates; another change refuses them.
+    pub(super) conditions: &'static [HeaderName],
     pub(super) handler: Handler,
 }
 
@@ -80,8 +83,23 @@ macro_rules! after_deletion {
     };
 }
 
+macro_rules! conditions {
+    () => {
+        &[]
+    };
+    (IfMatch) => {
+        &[IF_MATCH]
+    };
+    (Both) => {
+        &[IF_MATCH, IF_NONE_MATCH]
+    };
+}
+
 macro_rules! operations {
-    ($($method:ident $path:literal $id:literal $right:tt => $run:ident [$($query:literal),*] $($deleted:ident)?;)+) => {
+    ($(
+        $method:ident $path:literal $id:literal $right:tt
+        => $run:ident [$($query:literal),*] $(deleted=$deleted:ident)? $(conditions=$conditions:ident)?;
+    )+) => {
         /// Every operation of the API.
         pub static OPERATIONS: &[Operation] = &[$(Operation {
             method: Method::$method,
@@ -89,6 +107,7 @@ macro_rules! operations {
             id: $id,
             query: &[$($query),*],
             after_deletion: after_deletion!($($deleted)?),
+            conditions: conditions!($($conditions)?),
             handler: handler!($right $run),
         }),+];
     };
@@ -113,10 +132,10 @@ operations! {
     DELETE "/v1/accounts/{account}" "deleteAccount" [EveryApp(ToAdmin)] => delete_account [];
     PUT "/v1/accounts/{account}/password" "setPassword" [EveryApp(ToAdmin)] => set_password [];
 
-    DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)] => delete_app ["dry_run", "purge"] Own;
-    GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] Own;
+    DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)] => delete_app ["dry_run", "purge"] deleted=Own;
+    GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] deleted=Own;
     POST "/v1/apps/{app}/undelete" "undelete" [Checked("admin, every environment; push, for a version")]
-        => undelete [] Own;
+        => undelete [] deleted=Own;
     PUT "/v1/apps/{app}/blobs/{digest}" "putBlob" [App(Push)] => put_blob ["deploy"];
     GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];
@@ -127,32 +146,32 @@ operations! {
     DELETE "/v1/apps/{app}/withdrawn" "restore" [EveryEnvironment(Push)] => restore ["path"];
     GET "/v1/apps/{app}/aliases" "aliases" [App(Read)] => aliases ["limit", "after"];
     GET "/v1/apps/{app}/aliases/{name}" "alias" [Alias(Read)] => alias [];
-    PUT "/v1/apps/{app}/aliases/{name}" "setAlias" [Alias(Push)] => set_alias [];
-    DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)] => delete_alias [];
+    PUT "/v1/apps/{app}/aliases/{name}" "setAlias" [Alias(Push)] => set_alias [] conditions=Both;
+    DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)] => delete_alias [] conditions=Both;
 
     GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status [];
     DELETE "/v1/apps/{app}/environments/{env}" "deleteEnvironment" [EveryEnvironment(ToAdmin)]
-        => delete_environment ["dry_run", "purge"] Own;
+        => delete_environment ["dry_run", "purge"] deleted=Own;
     POST "/v1/apps/{app}/environments/{env}/deploys" "deploy" [Environment(Push)]
         => deploy [
             "no_switch", "no_smoke", "watch_s", "force", "if_live", "alias", "alias_expires", "allow_warnings",
             "allow_refingerprint", "message", "commit", "branch", "ci", "url"
         ];
     GET "/v1/apps/{app}/environments/{env}/history" "history" [Environment(Read)]
-        => history ["limit", "before"] RefusedByApp;
+        => history ["limit", "before"] deleted=RefusedByApp;
     GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
         => logs ["tail", "lines", "source", "status", "path", "version", "method"];
-    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch [];
-    POST "/v1/apps/{app}/environments/{env}/rollback" "rollback" [Environment(Push)] => rollback [];
-    POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)] => promote [];
+    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch [] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/rollback" "rollback" [Environment(Push)] => rollback [] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)] => promote [] conditions=Both;
     GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
-    PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock [];
-    DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock [];
+    PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock [] conditions=Both;
+    DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock [] conditions=Both;
     POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause [];
     POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume [];
     GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];
     PATCH "/v1/apps/{app}/environments/{env}/settings" "changeSettings" [Environment(Promote)]
-        => change_settings ["dry_run"];
+        => change_settings ["dry_run"] conditions=IfMatch;
     GET "/v1/apps/{app}/environments/{env}/hostnames" "hostnames" [Environment(Read)]
         => hostnames ["limit", "after"];
     PUT "/v1/apps/{app}/environments/{env}/hostnames/{host}" "addHostname" [Environment(Push)]

@@ -5,7 +5,7 @@ use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use devanture_site::conditional::{Comparison, entity_tags, matches_any};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::{Body, answer};
@@ -23,6 +23,25 @@ const HASH_CHARACTERS: usize = 16;
 /// `bad_request` for fields that are none.
 pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Error> {
     Ok(Condition { matches: expected(headers, &IF_MATCH)?, differs: expected(headers, &IF_NONE_MATCH)? })
+}
+
+/// Refuses a condition where a change looks at none: made without a word, the change would be one that the client did
+/// not want.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) fn refuse_unknown(method: &Method, headers: &HeaderMap, takes: &[HeaderName]) -> Result<(), Error> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let unknown =
+        [IF_MATCH, IF_NONE_MATCH].into_iter().find(|name| headers.contains_key(name) && !takes.contains(name));
+    let Some(name) = unknown else { return Ok(()) };
+    let name = if name == IF_MATCH { "If-Match" } else { "If-None-Match" };
+    let detail = format!("This operation looks at no condition, and the request has one: `{name}`.");
+    Err(Problem::new(Code::BadRequest, detail)
+        .hint("leave it out; /v1/openapi.yaml says which operations take one")
+        .into())
 }
 
 /// Answers a request for one record with its tag; 304 where the client has it.

@@ -130,6 +130,33 @@ async fn a_record_has_a_tag_and_is_changed_only_as_it_is_expected() {
     edge.stop().await;
 }
 
+/// Made without a word, such a change would be one that the client did not want.
+#[tokio::test]
+async fn a_change_that_looks_at_no_condition_refuses_one() {
+    let edge = edge().with_app("shop", &[("index.html", b"one")]).start().await;
+    for (method, path) in [
+        (Method::POST, "environments/prod/deploys"),
+        (Method::POST, "environments/prod/pause"),
+        (Method::POST, "environments/prod/resume"),
+        (Method::PUT, "environments/prod/hostnames/www.example.org"),
+        (Method::DELETE, "environments/prod/hostnames/www.example.org"),
+        (Method::POST, "withdrawn"),
+        (Method::DELETE, "withdrawn?path=/index.html"),
+        (Method::DELETE, "environments/prod"),
+    ] {
+        for field in ["if-match", "if-none-match"] {
+            let answer = with(&edge, method.clone(), path, (field, "\"1\""), Some(json!({}))).await;
+            assert_eq!(answer.code(), Code::BadRequest, "{method} {path}, {field}");
+            assert!(answer.text().to_ascii_lowercase().contains(&format!("`{field}`")), "{}", answer.text());
+        }
+    }
+    let settings = Some(json!({ "set": { "A": { "value": "1" } } }));
+    let answer = with(&edge, Method::PATCH, "environments/prod/settings", ("if-none-match", "*"), settings).await;
+    assert_eq!(answer.code(), Code::BadRequest);
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn a_switch_is_made_only_from_what_was_looked_at() {
     let edge = edge().with_app("shop", &[("index.html", b"one")]).start().await;
