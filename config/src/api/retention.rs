@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::VersionId;
-use crate::names::{AppName, PlaceName};
+use crate::names::{AppName, HostPattern, PlaceName};
 
 /// Why a version goes in a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +174,9 @@ pub struct UndeleteReport {
     /// The version, where it is one, or the one that is live again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
+    /// Hostnames that it had, and that went elsewhere meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_hostnames: Vec<HostPattern>,
 }
 
 #[cfg(test)]

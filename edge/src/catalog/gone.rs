@@ -1,7 +1,7 @@
 //! The records of what is no longer there: versions that were deleted or collected, apps and environments that can
 //! still be restored.
 
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::records::{LivePointer, VersionRecord};
@@ -28,6 +28,9 @@ pub struct GoneVersion {
 /// `deleted/{app}`: that an app was deleted. Everything of it stays as it is, answers nothing and takes no change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedApp {
+    /// Its hostnames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<HostPattern>,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// Restorable until, in milliseconds since 1970 UTC.
@@ -39,6 +42,9 @@ pub struct DeletedApp {
 /// `deleted-environments/{app}/{env}`: that an environment was deleted. Its live pointer is here and nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedEnvironment {
+    /// Its hostnames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<HostPattern>,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// Restorable until, in milliseconds since 1970 UTC.

@@ -216,9 +216,10 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
         put(records::version_key(&app, &version), serde_json::to_vec(&stored).unwrap().into()),
     ];
     catalog.commit(Commit { checks: Vec::new(), changes: live }).await.unwrap();
-    let app_deleted = DeletedApp { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned() };
+    let app_deleted = DeletedApp { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned(), hostnames: Vec::new() };
     let app_deleted = (gone::deleted_app_key(&app), records::write(&app_deleted).unwrap());
-    let place_deleted = DeletedEnvironment { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned(), pointer };
+    let hostnames = Vec::new();
+    let place_deleted = DeletedEnvironment { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned(), pointer, hostnames };
     let place_deleted = (gone::deleted_environment_key(&app, &prod), records::write(&place_deleted).unwrap());
     for (is_app, (key, record)) in [(true, app_deleted), (false, place_deleted)] {
         catalog.commit(Commit { checks: Vec::new(), changes: vec![put(key.clone(), record)] }).await.unwrap();

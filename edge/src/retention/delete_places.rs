@@ -4,7 +4,7 @@
 //! is one record that has its live pointer; its hostnames stay its own.
 
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, HostPattern, PlaceName};
 
 use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
@@ -30,7 +30,8 @@ impl Retention {
                 return Ok(Some(report));
             }
             let at_ms = telemetry::now_ms();
-            let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone() };
+            let hostnames = hostnames_of(&report);
+            let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone(), hostnames };
             let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
             let deed = Deed::of(Action::DeleteApp).app(app);
@@ -69,7 +70,8 @@ impl Retention {
             let at_ms = telemetry::now_ms();
             let (entry_key, entry) =
                 self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
-            let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who: actor.name.clone(), pointer };
+            let (who, hostnames) = (actor.name.clone(), hostnames_of(&report));
+            let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who, pointer, hostnames };
             let checks = vec![
                 Check::Absent(key.clone()),
                 Check::At(live_key.clone(), revision),
@@ -123,4 +125,8 @@ impl Retention {
             purged: None,
         })
     }
+}
+
+fn hostnames_of(report: &PlaceDeleteReport) -> Vec<HostPattern> {
+    report.hostnames.iter().filter_map(|name| name.parse().ok()).collect()
 }

@@ -3,11 +3,12 @@
 use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
-use devanture_config::{AppName, IdPrefix, PlaceName};
+use devanture_config::{AppName, HostPattern, IdPrefix, PlaceName};
 
 use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
-use crate::catalog::{Change, Check, Commit, records};
+use crate::catalog::records::{self, HostnameRecord};
+use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, Deed, Error, ambiguous, update};
 use crate::telemetry;
 
@@ -57,7 +58,7 @@ impl Retention {
         Ok(things)
     }
 
-    /// Restores what was deleted, as it was.
+    /// Restores what was deleted, as it was; the report names the hostnames that went elsewhere meanwhile.
     ///
     /// # Errors
     /// `not_found` for what was not deleted or whose time is over; `version_collected`; `deleted` for something of an
@@ -89,12 +90,13 @@ impl Retention {
             let Some(record) = self.ledger.catalog.get(&key).await? else {
                 return Err(not_deleted(&format!("The app {app}")));
             };
-            let DeletedApp { until_ms, .. } = records::read(&key, &record)?;
+            let DeletedApp { until_ms, hostnames, .. } = records::read(&key, &record)?;
             in_time(&format!("The app {app}"), until_ms)?;
             let checks = vec![Check::At(key.clone(), record.revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
             if self.ledger.commit(actor, Deed::of(Action::Undelete).app(app), commit).await? {
-                return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: None }));
+                let lost_hostnames = self.hostnames_of_others((app, None), hostnames).await?;
+                return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: None, lost_hostnames }));
             }
             Ok(None)
         })
@@ -113,7 +115,7 @@ impl Retention {
             self.ledger.check_there(app, None).await?;
             let what = format!("The environment {environment} of the app {app}");
             let Some(record) = self.ledger.catalog.get(&key).await? else { return Err(not_deleted(&what)) };
-            let DeletedEnvironment { until_ms, pointer, .. } = records::read(&key, &record)?;
+            let DeletedEnvironment { until_ms, pointer, hostnames, .. } = records::read(&key, &record)?;
             in_time(&what, until_ms)?;
             let _lease = self.ledger.leases.version(pointer.version).await;
             let at_ms = telemetry::now_ms();
@@ -140,12 +142,33 @@ impl Retention {
             self.ledger.hold_version(&mut commit, app, &pointer.version, true).await?;
             let deed = Deed::of(Action::Undelete).place(app, environment);
             if self.ledger.commit(actor, deed, commit).await? {
+                let lost_hostnames = self.hostnames_of_others((app, Some(environment)), hostnames).await?;
                 let (environment, version) = (Some(environment.clone()), Some(pointer.version));
-                return Ok(Some(UndeleteReport { app: app.clone(), environment, version }));
+                return Ok(Some(UndeleteReport { app: app.clone(), environment, version, lost_hostnames }));
             }
             Ok(None)
         })
         .await
+    }
+
+    /// Those of `hostnames` that do not belong to what was restored any more.
+    async fn hostnames_of_others(
+        &self,
+        (app, environment): (&AppName, Option<&PlaceName>),
+        hostnames: Vec<HostPattern>,
+    ) -> Result<Vec<HostPattern>, Error> {
+        let mut lost = Vec::new();
+        for host in hostnames {
+            let key = records::hostname_key(&host);
+            let found = self.ledger.catalog.get(&key).await?;
+            let owner = found.as_ref().and_then(|found| records::hostname(&key, found));
+            let is_own =
+                |owner: HostnameRecord| owner.app == *app && environment.is_none_or(|name| owner.environment == *name);
+            if !owner.is_some_and(is_own) {
+                lost.push(host);
+            }
+        }
+        Ok(lost)
     }
 
     async fn undelete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
@@ -179,7 +202,12 @@ impl Retention {
             };
             let deed = Deed::of(Action::Undelete).app(app).what(version.short());
             if self.ledger.commit(actor, deed, commit).await? {
-                return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: Some(version) }));
+                return Ok(Some(UndeleteReport {
+                    app: app.clone(),
+                    environment: None,
+                    version: Some(version),
+                    lost_hostnames: Vec::new(),
+                }));
             }
             Ok(None)
         })

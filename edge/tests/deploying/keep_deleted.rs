@@ -30,6 +30,30 @@ async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<
 }
 
 #[tokio::test]
+async fn what_comes_back_names_the_hostnames_that_went_elsewhere_meanwhile() {
+    let edge = edge().with_app("other", &[("index.html", b"other")]).start().await;
+    edge.push("shop", &[("index.html", b"shop")]).await;
+    push_to(&edge, "shop", "staging", &[("index.html", b"next")]).await.unwrap();
+    let name = |app: &str, environment: &str, host: &str| format!("{app}/environments/{environment}/hostnames/{host}");
+    for (environment, host) in [("prod", "a.example.org"), ("prod", "b.example.org"), ("staging", "c.example.org")] {
+        api(&edge, Method::PUT, &name("shop", environment, host), Value::Null).await.json::<Value>();
+    }
+    delete(&edge, "shop/environments/staging").await.json::<PlaceDeleteReport>();
+    delete(&edge, "shop").await.json::<PlaceDeleteReport>();
+    api(&edge, Method::PUT, &name("other", "prod", "b.example.org"), Value::Null).await.json::<Value>();
+    let back: UndeleteReport = api(&edge, Method::POST, "shop/undelete", Value::Null).await.json();
+    assert_eq!(back.lost_hostnames, ["b.example.org".parse().unwrap()]);
+    assert_eq!(edge.get("a.example.org", "/").await.text(), "shop");
+    assert_eq!(edge.get("b.example.org", "/").await.text(), "other");
+
+    api(&edge, Method::PUT, &name("other", "prod", "c.example.org"), Value::Null).await.json::<Value>();
+    let wanted = json!({ "environment": "staging" });
+    let back: UndeleteReport = api(&edge, Method::POST, "shop/undelete", wanted).await.json();
+    assert_eq!(back.lost_hostnames, ["c.example.org".parse().unwrap()]);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn an_app_that_is_deleted_answers_nothing_and_comes_back_whole() {
     let edge = edge().with_app("other", &[("index.html", b"other")]).start().await;
     let one = edge.push("shop", &[("index.html", b"one")]).await;
@@ -51,6 +75,7 @@ async fn an_app_that_is_deleted_answers_nothing_and_comes_back_whole() {
     // It is as it was.
     let back: UndeleteReport = got(edge.ask(Method::POST, "/v1/apps/shop/undelete", &own)).await.json();
     assert_eq!((back.app.as_str(), back.environment, back.version), ("shop", None, None));
+    assert_eq!(back.lost_hostnames, []);
     for (host, text) in hosts.iter().zip(texts) {
         assert_eq!(edge.get(host, "/").await.text(), text, "{host}");
     }

@@ -289,7 +289,14 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
             (None, Some(version)) => format!("The version {}", version.short()),
             (None, None) => format!("The app {}", report.app),
         };
-        vec![format!("{name} is there again, as it was.")]
+        if report.lost_hostnames.is_empty() {
+            return vec![format!("{name} is there again, as it was.")];
+        }
+        let lost: Vec<String> = report.lost_hostnames.iter().map(ToString::to_string).collect();
+        vec![
+            format!("{name} is there again, but for hostnames that went elsewhere meanwhile: {}.", lost.join(", ")),
+            "An admin token for every app moves them back: devanture hostnames add NAME".to_owned(),
+        ]
     });
     Ok(())
 }

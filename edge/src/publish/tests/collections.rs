@@ -490,7 +490,7 @@ async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app
     keeping.abort();
     // What comes while the app is deleted is not written, so that its name tells the next one nothing.
     world.begin(&name(0), &[3].into()).await.unwrap();
-    let deleted = gone::DeletedApp { at_ms: 1, until_ms: 1, who: String::new() };
+    let deleted = gone::DeletedApp { at_ms: 1, until_ms: 1, who: String::new(), hostnames: Vec::new() };
     let changes = vec![catalog::Change::Put(gone::deleted_app_key(&name(0)), records::write(&deleted).unwrap())];
     world.catalog.commit(catalog::Commit { checks: Vec::new(), changes }).await.unwrap();
     world.publisher.uploads.write_sent().await;
