@@ -273,6 +273,7 @@ fn an_archive_is_sent_as_it_is() {
 
 fn report(previous: Option<Digest>) -> SwitchReport {
     SwitchReport {
+        dry_run: false,
         app: "shop".parse().unwrap(),
         environment: "staging".parse().unwrap(),
         version: Digest::of(b"new"),

@@ -31,13 +31,16 @@ pub struct Lock {
 /// The answer to `PUT` and `DELETE /v1/apps/{app}/environments/{env}/lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
     /// Its lock now, if any.
     pub locked: Option<Lock>,
-    /// Whether anything was changed.
+    /// Whether anything was changed, or would be.
     pub changed: bool,
 }
 

@@ -42,13 +42,16 @@ pub struct Pause {
 /// The answer to a pause and to `POST /v1/apps/{app}/environments/{env}/resume`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
     /// Its pause now, if any.
     pub paused: Option<Pause>,
-    /// Whether anything was changed.
+    /// Whether anything was changed, or would be.
     pub changed: bool,
 }
 

@@ -75,15 +75,18 @@ pub struct PromoteRequest {
 /// The answer to a switch, a rollback and a promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The live version.
+    /// The live version, or the one that would be.
     pub version: VersionId,
     /// The version that was live before.
     pub previous: Option<VersionId>,
-    /// Whether the live pointer was moved.
+    /// Whether the live pointer was moved, or would be.
     pub switched: bool,
     /// Where to look.
     pub urls: Urls,

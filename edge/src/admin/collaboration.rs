@@ -66,8 +66,10 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
+        let dry_run = body::dry_run(request.uri())?;
         let wanted: LockRequest = self.json_or_default(request).await?;
-        let report = self.publisher.environments().lock(&actor, &app, &environment, wanted, &condition).await?;
+        let report =
+            self.publisher.environments().lock(&actor, &app, &environment, wanted, &condition, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -75,7 +77,8 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
-        let report = self.publisher.environments().unlock(&actor, &app, &environment, &condition).await?;
+        let dry_run = body::dry_run(request.uri())?;
+        let report = self.publisher.environments().unlock(&actor, &app, &environment, &condition, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 

@@ -15,15 +15,18 @@ impl Admin {
     pub(super) async fn pause(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
+        let dry_run = body::dry_run(request.uri())?;
         let wanted: PauseRequest = self.json_or_default(request).await?;
-        let report = self.publisher.environments().pause(&actor, &app, &environment, wanted).await?;
+        let report = self.publisher.environments().pause(&actor, &app, &environment, wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn resume(&self, call: Call) -> Answer {
-        let Call { actor, path, .. } = call;
+        let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().resume(&actor, &app, &environment).await?))
+        let dry_run = body::dry_run(request.uri())?;
+        let report = self.publisher.environments().resume(&actor, &app, &environment, dry_run).await?;
+        Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn delete_version(&self, call: Call) -> Answer {

@@ -161,14 +161,16 @@ operations! {
         => history ["limit", "before"] deleted=RefusedByApp;
     GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
         => logs ["tail", "lines", "source", "status", "path", "version", "method"];
-    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch [] conditions=Both;
-    POST "/v1/apps/{app}/environments/{env}/rollback" "rollback" [Environment(Push)] => rollback [] conditions=Both;
-    POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)] => promote [] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch ["dry_run"] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/rollback" "rollback" [Environment(Push)]
+        => rollback ["dry_run"] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)]
+        => promote ["dry_run"] conditions=Both;
     GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
-    PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock [] conditions=Both;
-    DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock [] conditions=Both;
-    POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause [];
-    POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume [];
+    PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock ["dry_run"] conditions=Both;
+    DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock ["dry_run"] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause ["dry_run"];
+    POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume ["dry_run"];
     GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];
     PATCH "/v1/apps/{app}/environments/{env}/settings" "changeSettings" [Environment(Promote)]
         => change_settings ["dry_run"] conditions=IfMatch;

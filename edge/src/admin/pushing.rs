@@ -95,9 +95,11 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
+        let dry_run = body::dry_run(request.uri())?;
         let (sink, events) = events(&request);
         let wanted: SwitchRequest = self.json(request).await?;
-        switched(self.publisher.switcher().switch(&actor, &app, &environment, &wanted, &condition, sink).await?, events)
+        let how = (&condition, dry_run);
+        switched(self.publisher.switcher().switch(&actor, (&app, &environment), &wanted, how, sink).await?, events)
             .await
     }
 
@@ -105,30 +107,28 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
+        let dry_run = body::dry_run(request.uri())?;
         let (sink, events) = events(&request);
         let wanted: RollbackRequest = self.json_or_default(request).await?;
         if wanted.with_settings {
             // To restore settings is to change them.
             actor.may(Scope::Promote, &app, Some(&environment))?;
         }
-        switched(
-            self.publisher.switcher().rollback(&actor, &app, &environment, &wanted, &condition, sink).await?,
-            events,
-        )
-        .await
+        let how = (&condition, dry_run);
+        switched(self.publisher.switcher().rollback(&actor, (&app, &environment), &wanted, how, sink).await?, events)
+            .await
     }
 
     pub(super) async fn promote(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
+        let dry_run = body::dry_run(request.uri())?;
         let (sink, events) = events(&request);
         let wanted: PromoteRequest = self.json(request).await?;
-        switched(
-            self.publisher.switcher().promote(&actor, &app, &environment, &wanted, &condition, sink).await?,
-            events,
-        )
-        .await
+        let how = (&condition, dry_run);
+        switched(self.publisher.switcher().promote(&actor, (&app, &environment), &wanted, how, sink).await?, events)
+            .await
     }
 }
 

@@ -195,14 +195,23 @@ impl Environments {
         managed: Managed,
         settings: u64,
     ) -> Result<Wanted, Error> {
-        let key = records::version_key(app, &version);
+        let trusted = self.check_backend(app, &version).await?;
+        self.give_uid(app, environment.as_str()).await?;
+        let (app, place) = (app.clone(), environment.to_string());
+        Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
+    }
+
+    /// Whether the backend of a stored version may run here. Returns whether an admin of the whole edge pushed it.
+    ///
+    /// # Errors
+    /// `runner_off`, `runner_forbidden`.
+    pub(crate) async fn check_backend(&self, app: &AppName, version: &VersionId) -> Result<bool, Error> {
+        let key = records::version_key(app, version);
         let record = self.ledger.catalog.get(&key).await?;
         let record: Option<VersionRecord> = record.map(|record| records::read(&key, &record)).transpose()?;
         let trusted = record.is_some_and(|record| record.is_of_edge_admin());
         self.runner()?.check(trusted)?;
-        self.give_uid(app, environment.as_str()).await?;
-        let (app, place) = (app.clone(), environment.to_string());
-        Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
+        Ok(trusted)
     }
 
     /// Prepares what an environment is to run with settings that are not stored yet; `None` if what is live there

@@ -32,7 +32,8 @@ pub(crate) enum Gate {
 }
 
 impl Environments {
-    /// Locks an environment, or changes why it is locked.
+    /// Locks an environment, or changes why it is locked; with `dry_run` it only reports whether that would change
+    /// anything.
     ///
     /// # Errors
     /// `locked` where somebody else did, `bad_request` for a reason that is none, `nothing_live`,
@@ -44,6 +45,7 @@ impl Environments {
         environment: &PlaceName,
         wanted: LockRequest,
         condition: &Condition,
+        dry_run: bool,
     ) -> Result<LockReport, Error> {
         let reason = wanted.reason.filter(|reason| !reason.trim().is_empty());
         self.check_reason(reason.as_deref())?;
@@ -51,10 +53,11 @@ impl Environments {
         update(&key, || async {
             let before = self.locked(app, environment).await?;
             condition.check(before.as_ref().map(|(revision, _)| *revision))?;
+            let report = |locked, changed| report((app, environment), locked, changed, dry_run);
             if let Some((_, lock)) = &before {
                 actor.may_change(lock, environment)?;
                 if lock.reason == reason {
-                    return Ok(Some(report(app, environment, Some(lock.clone()), false)));
+                    return Ok(Some(report(Some(lock.clone()), false)));
                 }
             }
             let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
@@ -63,19 +66,22 @@ impl Environments {
                 kind: DeployKind::Lock,
                 action: Action::Lock,
                 key: &key,
-                before: before.map(|(revision, _)| revision),
+                before: before.as_ref().map(|(revision, _)| *revision),
                 change: Change::Put(key.clone(), records::write(&lock)?),
                 message: reason.as_deref(),
+                dry_run,
             };
             if self.change_marker(actor, (app, environment), marker).await? {
-                return Ok(Some(report(app, environment, Some(lock), true)));
+                let locked = if dry_run { before.map(|(_, lock)| lock) } else { Some(lock) };
+                return Ok(Some(report(locked, true)));
             }
             Ok(None)
         })
         .await
     }
 
-    /// Ends a lock; where there is none, nothing is changed.
+    /// Ends a lock; where there is none, nothing is changed. With `dry_run` it only reports whether that would change
+    /// anything.
     ///
     /// # Errors
     /// `locked` where somebody else locked it and the actor is no admin, `not_found` for an app that is not there,
@@ -86,13 +92,15 @@ impl Environments {
         app: &AppName,
         environment: &PlaceName,
         condition: &Condition,
+        dry_run: bool,
     ) -> Result<LockReport, Error> {
         self.ledger.must_exist(app).await?;
         let key = records::lock_key(app, environment);
         update(&key, || async {
             let before = self.locked(app, environment).await?;
             condition.check(before.as_ref().map(|(revision, _)| *revision))?;
-            let Some((revision, lock)) = before else { return Ok(Some(report(app, environment, None, false))) };
+            let report = |locked, changed| report((app, environment), locked, changed, dry_run);
+            let Some((revision, lock)) = before else { return Ok(Some(report(None, false))) };
             actor.may_change(&lock, environment)?;
             let marker = MarkerChange {
                 kind: DeployKind::Unlock,
@@ -101,9 +109,10 @@ impl Environments {
                 before: Some(revision),
                 change: Change::Delete(key.clone()),
                 message: None,
+                dry_run,
             };
             if self.change_marker(actor, (app, environment), marker).await? {
-                return Ok(Some(report(app, environment, None, true)));
+                return Ok(Some(report(dry_run.then_some(lock), true)));
             }
             Ok(None)
         })
@@ -183,6 +192,11 @@ fn refused(lock: &Lock, environment: &PlaceName) -> Error {
         .into()
 }
 
-fn report(app: &AppName, environment: &PlaceName, locked: Option<Lock>, changed: bool) -> LockReport {
-    LockReport { app: app.clone(), environment: environment.clone(), locked, changed }
+fn report(
+    (app, environment): (&AppName, &PlaceName),
+    locked: Option<Lock>,
+    changed: bool,
+    dry_run: bool,
+) -> LockReport {
+    LockReport { dry_run, app: app.clone(), environment: environment.clone(), locked, changed }
 }

@@ -19,10 +19,12 @@ pub(super) struct MarkerChange<'c> {
     pub(super) change: Change,
     /// The reason, where there is one.
     pub(super) message: Option<&'c str>,
+    /// Whether it is only checked that it can be made.
+    pub(super) dry_run: bool,
 }
 
 impl Environments {
-    /// Commits a change of a lock or a pause. Returns false if another commit won the race.
+    /// Commits a change of a lock or a pause; a dry run ends before that. Returns false if another commit won the race.
     ///
     /// # Errors
     /// `not_found` for an app that is not there, `nothing_live` where nothing is live.
@@ -32,10 +34,13 @@ impl Environments {
         (app, environment): (&AppName, &PlaceName),
         marker: MarkerChange<'_>,
     ) -> Result<bool, Error> {
-        let MarkerChange { kind, action, key, before, change, message } = marker;
+        let MarkerChange { kind, action, key, before, change, message, dry_run } = marker;
         self.ledger.must_exist(app).await?;
         let live = self.ledger.live_pointer(app, environment).await?;
         let (_, pointer) = live.ok_or_else(|| nothing_live(app, environment))?;
+        if dry_run {
+            return Ok(true);
+        }
         let at_ms = telemetry::now_ms();
         let note = message.map(str::to_owned);
         let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, note).await?;

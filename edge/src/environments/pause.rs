@@ -16,7 +16,8 @@ const RETRY_AFTER_S: u64 = 60;
 const RETRY_AFTER_S_MAX: u64 = 604_800;
 
 impl Environments {
-    /// Pauses an environment, or changes how it is paused.
+    /// Pauses an environment, or changes how it is paused; with `dry_run` it only reports whether that would change
+    /// anything.
     ///
     /// # Errors
     /// `bad_request` for what a pause cannot be, `nothing_live` where nothing is live.
@@ -26,11 +27,13 @@ impl Environments {
         app: &AppName,
         environment: &PlaceName,
         wanted: PauseRequest,
+        dry_run: bool,
     ) -> Result<PauseReport, Error> {
         self.check_pause(&wanted)?;
         let key = records::paused_key(app, environment);
         update(&key, || async {
             let before = self.paused(app, environment).await?;
+            let report = |paused, changed| report((app, environment), paused, changed, dry_run);
             let pause = Pause {
                 since_ms: before.as_ref().map_or_else(telemetry::now_ms, |(_, pause)| pause.since_ms),
                 who: actor.name.clone(),
@@ -39,35 +42,44 @@ impl Environments {
                 retry_after_s: wanted.retry_after_s.unwrap_or(RETRY_AFTER_S),
             };
             if before.as_ref().is_some_and(|(_, before)| Pause { who: pause.who.clone(), ..before.clone() } == pause) {
-                return Ok(Some(report(app, environment, before.map(|(_, pause)| pause), false)));
+                return Ok(Some(report(before.map(|(_, pause)| pause), false)));
             }
             let marker = MarkerChange {
                 kind: DeployKind::Pause,
                 action: Action::Pause,
                 key: &key,
-                before: before.map(|(revision, _)| revision),
+                before: before.as_ref().map(|(revision, _)| *revision),
                 change: Change::Put(key.clone(), records::write(&pause)?),
                 message: None,
+                dry_run,
             };
             if self.change_marker(actor, (app, environment), marker).await? {
-                return Ok(Some(report(app, environment, Some(pause), true)));
+                let paused = if dry_run { before.map(|(_, pause)| pause) } else { Some(pause) };
+                return Ok(Some(report(paused, true)));
             }
             Ok(None)
         })
         .await
     }
 
-    /// Ends a pause; where there is none, nothing is changed.
+    /// Ends a pause; where there is none, nothing is changed. With `dry_run` it only reports whether that would change
+    /// anything.
     ///
     /// # Errors
     /// `not_found` for an app that is not there.
-    pub async fn resume(&self, actor: &Actor, app: &AppName, environment: &PlaceName) -> Result<PauseReport, Error> {
+    pub async fn resume(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        dry_run: bool,
+    ) -> Result<PauseReport, Error> {
         self.ledger.must_exist(app).await?;
         let key = records::paused_key(app, environment);
         update(&key, || async {
-            let Some((revision, _)) = self.paused(app, environment).await? else {
-                return Ok(Some(report(app, environment, None, false)));
-            };
+            let before = self.paused(app, environment).await?;
+            let report = |paused, changed| report((app, environment), paused, changed, dry_run);
+            let Some((revision, pause)) = before else { return Ok(Some(report(None, false))) };
             let marker = MarkerChange {
                 kind: DeployKind::Resume,
                 action: Action::Resume,
@@ -75,9 +87,10 @@ impl Environments {
                 before: Some(revision),
                 change: Change::Delete(key.clone()),
                 message: None,
+                dry_run,
             };
             if self.change_marker(actor, (app, environment), marker).await? {
-                return Ok(Some(report(app, environment, None, true)));
+                return Ok(Some(report(dry_run.then_some(pause), true)));
             }
             Ok(None)
         })
@@ -127,6 +140,11 @@ impl Environments {
     }
 }
 
-fn report(app: &AppName, environment: &PlaceName, paused: Option<Pause>, changed: bool) -> PauseReport {
-    PauseReport { app: app.clone(), environment: environment.clone(), paused, changed }
+fn report(
+    (app, environment): (&AppName, &PlaceName),
+    paused: Option<Pause>,
+    changed: bool,
+    dry_run: bool,
+) -> PauseReport {
+    PauseReport { dry_run, app: app.clone(), environment: environment.clone(), paused, changed }
 }

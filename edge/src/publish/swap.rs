@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use devanture_config::VersionId;
 use devanture_config::api::{Deploy, Lock, Outcome, Step, StepState};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{HostPattern, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
@@ -27,6 +27,7 @@ pub(super) struct Running<'r> {
 }
 
 /// What a switch did.
+#[derive(Default)]
 pub(crate) struct Moved {
     pub(crate) previous: Option<VersionId>,
     /// The pointer that was replaced, where one was.
@@ -35,6 +36,14 @@ pub(crate) struct Moved {
     pub(crate) switched: bool,
     /// The lock that kept a push from going live.
     pub(crate) locked: Option<Lock>,
+    /// Hostnames that became the environment's.
+    pub(crate) hostnames: Vec<HostPattern>,
+}
+
+/// What a switch would do.
+pub(super) struct Foreseen {
+    pub(super) previous: Option<VersionId>,
+    pub(super) switches: bool,
 }
 
 impl Switcher {
@@ -52,16 +61,9 @@ impl Switcher {
         }
         // From here on no collection takes it.
         let _lease = self.ledger.leases.version(intent.version).await;
-        self.ledger.must_be_stored(intent.app, &intent.version).await?;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
-        if !intent.passes.fingerprints {
-            self.check_fingerprints(intent).await?;
-        }
-        if intent.movement.has_unchecked_rules() {
-            self.check_stored_rules(intent.version, intent.environment).await?;
-            self.check_stored_reach(intent.app, intent.version, intent.environment).await?;
-        }
+        self.check_stored(intent).await?;
         let mut backend = self.backend_of(intent).await?;
         if let Some(wanted) = &backend {
             self.release(intent, wanted, steps).await?;
@@ -91,6 +93,56 @@ impl Switcher {
         Ok(moved)
     }
 
+    /// Whether [`Switcher::make_live`] would be refused, and else what it would do; nothing is changed, started or
+    /// tried. Of `prepare` only the hostnames are looked at, and neither `release` nor `smoke` is run.
+    pub(super) async fn foresee(&self, intent: &Intent<'_>) -> Result<Foreseen, Error> {
+        // Only a push is held back by a lock without a refusal.
+        self.held_back(intent, &mut Steps::new(None)).await?;
+        let _lease = self.ledger.leases.version(intent.version).await;
+        self.check_stored(intent).await?;
+        if self.environments.managed_in(intent.environment, intent.version).await?.is_some() {
+            self.environments.check_backend(intent.app, &intent.version).await?;
+        }
+        let claims = self.claims(intent).await?;
+        let (live, is_same) = self.replaced(intent).await?;
+        let previous = live.filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
+        if !is_same {
+            let place = (intent.app, intent.environment);
+            drop(self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?);
+            let mut never_made = Commit::default();
+            if let Some(revision) = intent.settings {
+                self.environments.hold_settings(intent.app, intent.environment, revision, &mut never_made).await?;
+            }
+            self.environments.claim_hostnames(intent.actor, place, &claims, &mut never_made).await?;
+        }
+        Ok(Foreseen { previous, switches: !is_same })
+    }
+
+    /// Checks of the stored version that a switch does not pass.
+    async fn check_stored(&self, intent: &Intent<'_>) -> Result<(), Error> {
+        self.ledger.must_be_stored(intent.app, &intent.version).await?;
+        if !intent.passes.fingerprints {
+            self.check_fingerprints(intent).await?;
+        }
+        if intent.movement.has_unchecked_rules() {
+            self.check_stored_rules(intent.version, intent.environment).await?;
+            self.check_stored_reach(intent.app, intent.version, intent.environment).await?;
+        }
+        Ok(())
+    }
+
+    /// The live pointer, which the intent may replace, and whether it is as wanted already.
+    async fn replaced(&self, intent: &Intent<'_>) -> Result<(Option<(Revision, LivePointer)>, bool), Error> {
+        self.ledger.check_place(intent.app, intent.environment).await?;
+        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
+        intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
+        self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
+        let is_same = live.as_ref().is_some_and(|(_, pointer)| {
+            pointer.version == intent.version && intent.settings.is_none_or(|settings| settings == pointer.settings)
+        });
+        Ok((live, is_same))
+    }
+
     /// What a push comes to where the environment is locked; `None` if it may go on.
     ///
     /// # Errors
@@ -110,7 +162,7 @@ impl Switcher {
         steps.skip("prepare", "not wanted");
         steps.skip("switch", &locked_by(&lock, intent.environment));
         let deploy = Some(intent.deploy.to_owned());
-        Ok(Some(Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }))
+        Ok(Some(Moved { previous, deploy, locked: Some(lock), ..Moved::default() }))
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
@@ -156,20 +208,14 @@ impl Switcher {
         let mut attempts = Attempts::default();
         loop {
             attempts.begin(&key)?;
-            self.ledger.check_place(intent.app, intent.environment).await?;
-            let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
-            intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
-            self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
-            if let Some((revision, pointer)) = &live
-                && pointer.version == intent.version
-                && intent.settings.is_none_or(|settings| settings == pointer.settings)
-            {
-                if !self.stay_live(intent, claims, &key, *revision, pointer).await? {
+            let (live, is_same) = self.replaced(intent).await?;
+            if let Some((revision, pointer)) = live.as_ref().filter(|_| is_same) {
+                let Some(hostnames) = self.stay_live(intent, claims, &key, *revision, pointer).await? else {
                     continue;
-                }
+                };
+                let detail = already_live(&intent.version, &hostnames);
                 let (previous, deploy) = (Some(pointer.version), Some(pointer.deploy.clone()));
-                let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
-                return Ok((moved, format!("{} is live already", intent.version.short())));
+                return Ok((Moved { previous, deploy, hostnames, ..Moved::default() }, detail));
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
             if !intent.passes.fingerprints && revision != checked_at {
@@ -188,19 +234,16 @@ impl Switcher {
             }
             let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone()).filter(LivePointer::is_known);
             let previous = before_pointer.as_ref().map(|pointer| pointer.version);
-            let gate = match self
-                .environments
-                .gate(intent.actor, (intent.app, intent.environment), intent.passage())
-                .await?
-            {
-                Gate::Open(check) => check,
-                // It was locked since the push looked.
-                Gate::Shut(lock) => {
-                    let detail = locked_by(&lock, intent.environment);
-                    let deploy = Some(intent.deploy.to_owned());
-                    return Ok((Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }, detail));
-                }
-            };
+            let gate =
+                match self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await? {
+                    Gate::Open(check) => check,
+                    // It was locked since the push looked.
+                    Gate::Shut(lock) => {
+                        let detail = locked_by(&lock, intent.environment);
+                        let deploy = Some(intent.deploy.to_owned());
+                        return Ok((Moved { previous, deploy, locked: Some(lock), ..Moved::default() }, detail));
+                    }
+                };
             let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
             let detail = format!("{}: {from} → {}", intent.environment, intent.version.short());
             let mut steps = before.clone();
@@ -208,7 +251,7 @@ impl Switcher {
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
             let _making =
                 self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
-            let mut commit = self.compose(intent, claims, &key, live, steps).await?;
+            let (mut commit, hostnames) = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
             let deed = intent.deed().what(&detail);
             if self.ledger.commit(intent.actor, deed, commit).await? {
@@ -216,7 +259,7 @@ impl Switcher {
                     "environment" => intent.environment.to_string())
                 .increment(1);
                 let deploy = Some(intent.deploy.to_owned());
-                let moved = Moved { previous, before: before_pointer, deploy, switched: true, locked: None };
+                let moved = Moved { previous, before: before_pointer, deploy, switched: true, hostnames, locked: None };
                 return Ok((moved, detail));
             }
         }
@@ -225,7 +268,7 @@ impl Switcher {
     /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
     /// to change is still the newest one, which an older one does not take over from; and a version that could not be
     /// loaded, as after a stored file was damaged, is served from now on. A push takes the names again that it lists
-    /// and that were taken from the environment. Returns whether nobody else was quicker.
+    /// and that were taken from the environment, and these are returned; `None` where somebody else was quicker.
     async fn stay_live(
         &self,
         intent: &Intent<'_>,
@@ -233,31 +276,33 @@ impl Switcher {
         key: &str,
         revision: u64,
         pointer: &LivePointer,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Vec<HostPattern>>, Error> {
         let served = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.current());
         let is_whole = |version: &Version| version.id == pointer.version && version.damaged.is_empty();
         let is_served = served.is_some_and(|current| is_whole(&current.version));
         let is_newer = intent.movement.is_push() && intent.begun > pointer.begun;
         if is_served && !is_newer {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
         let begun = if is_newer { intent.begun } else { pointer.begun };
         let mut commit = Commit {
             checks: vec![Check::At(key.to_owned(), revision)],
             changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
         };
+        let mut hostnames = Vec::new();
         // Of a locked environment the hostnames stay as well.
         if intent.movement.is_push()
             && let Gate::Open(check) =
                 self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
         {
             commit.checks.push(check);
-            self.environments
+            hostnames = self
+                .environments
                 .claim_hostnames(intent.actor, (intent.app, intent.environment), claims, &mut commit)
                 .await?;
         }
-        let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
-        self.ledger.commit(intent.actor, deed, commit).await
+        let deed = intent.deed().what(already_live(&intent.version, &hostnames));
+        Ok(self.ledger.commit(intent.actor, deed, commit).await?.then_some(hostnames))
     }
 
     /// Whether the intent may take over from what is live now.
@@ -290,7 +335,8 @@ impl Switcher {
         Ok(())
     }
 
-    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment.
+    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment. Beside
+    /// it stand those of them that are new there.
     async fn compose(
         &self,
         intent: &Intent<'_>,
@@ -298,7 +344,7 @@ impl Switcher {
         key: &str,
         live: Option<(u64, LivePointer)>,
         steps: Vec<Step>,
-    ) -> Result<Commit, Error> {
+    ) -> Result<(Commit, Vec<HostPattern>), Error> {
         let entry_key = self.ledger.next_entry(intent.app, intent.environment).await?;
         let position = match &intent.movement {
             Move::Rollback { position: Some(position) } => position.clone(),
@@ -354,9 +400,17 @@ impl Switcher {
         let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
         commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
-        self.environments.claim_hostnames(intent.actor, (intent.app, intent.environment), claims, &mut commit).await?;
+        let place = (intent.app, intent.environment);
+        let hostnames = self.environments.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
-        Ok(commit)
+        Ok((commit, hostnames))
     }
+}
+
+/// What a push of the live version came to.
+fn already_live(version: &VersionId, hostnames: &[HostPattern]) -> String {
+    let taken: Vec<String> = hostnames.iter().map(ToString::to_string).collect();
+    let taken = if taken.is_empty() { String::new() } else { format!("; new hostnames: {}", taken.join(", ")) };
+    format!("{} is live already{taken}", version.short())
 }

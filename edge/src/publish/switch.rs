@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::intent::{Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
-use super::swap::Moved;
+use super::swap::{Foreseen, Moved};
 use super::switcher::Switcher;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings;
@@ -30,14 +30,16 @@ struct Moving {
     settings: Option<u64>,
     /// For a rollback: how the settings differ from those that the version was live with.
     difference: Option<SettingsDifference>,
+    /// Only say what would change.
+    dry_run: bool,
 }
 
 /// A switch that is under way: it runs to its end, also when nobody waits for it.
 pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
 
 impl Switcher {
-    /// Begins to make a stored version live. Nothing changes where it is live already. The last event on `sink` is the
-    /// report or the problem.
+    /// Begins to make a stored version live. Nothing changes where it is live already, nor with `dry_run`, which refuses
+    /// what the switch would refuse before it prepares anything. The last event on `sink` is the report or the problem.
     ///
     /// # Errors
     /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `locked`, `precondition_failed`,
@@ -45,10 +47,9 @@ impl Switcher {
     pub(crate) async fn switch(
         self: &Arc<Self>,
         actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
+        (app, environment): (&AppName, &PlaceName),
         wanted: &SwitchRequest,
-        condition: &Condition,
+        (condition, dry_run): (&Condition, bool),
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
@@ -66,6 +67,7 @@ impl Switcher {
             watch_s: wanted.watch_s,
             settings: None,
             difference: None,
+            dry_run,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
@@ -80,10 +82,9 @@ impl Switcher {
     pub(crate) async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
+        (app, environment): (&AppName, &PlaceName),
         request: &RollbackRequest,
-        condition: &Condition,
+        (condition, dry_run): (&Condition, bool),
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(request.watch_s)?;
@@ -127,6 +128,7 @@ impl Switcher {
             watch_s: request.watch_s,
             settings: was.filter(|_| with_settings),
             difference,
+            dry_run,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
@@ -138,10 +140,9 @@ impl Switcher {
     pub(crate) async fn promote(
         self: &Arc<Self>,
         actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
+        (app, environment): (&AppName, &PlaceName),
         wanted: &PromoteRequest,
-        condition: &Condition,
+        (condition, dry_run): (&Condition, bool),
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
@@ -163,6 +164,7 @@ impl Switcher {
             watch_s: wanted.watch_s,
             settings: None,
             difference: None,
+            dry_run,
         };
         Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
     }
@@ -229,9 +231,16 @@ impl Switcher {
             passes: moving.passes,
             settings: moving.settings,
         };
-        let moved = self.make_live_watched(&intent, moving.watch_s, steps).await?;
+        let moved = match moving.dry_run {
+            true => {
+                let Foreseen { previous, switches } = self.foresee(&intent).await?;
+                Moved { previous, switched: switches, ..Moved::default() }
+            }
+            false => self.make_live_watched(&intent, moving.watch_s, steps).await?,
+        };
         let paused = self.pause_of(app, environment, &moved).await;
         Ok(SwitchReport {
+            dry_run: moving.dry_run,
             paused,
             app: app.clone(),
             environment: environment.clone(),

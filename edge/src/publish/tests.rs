@@ -235,9 +235,16 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
         let mut results = vec![
             (
                 "lock",
-                publisher.environments.lock(&actor, &app, &prod, LockRequest::default(), &condition).await.map(drop),
+                publisher
+                    .environments
+                    .lock(&actor, &app, &prod, LockRequest::default(), &condition, false)
+                    .await
+                    .map(drop),
             ),
-            ("pause", publisher.environments.pause(&actor, &app, &prod, PauseRequest::default()).await.map(drop)),
+            (
+                "pause",
+                publisher.environments.pause(&actor, &app, &prod, PauseRequest::default(), false).await.map(drop),
+            ),
             (
                 "settings",
                 publisher.environments.change_settings(&actor, &app, &prod, &settings, None, false).await.map(drop),

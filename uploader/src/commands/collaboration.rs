@@ -7,10 +7,10 @@ use devanture_config::api::{
     AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, LockReport, LockRequest, PlaceStatus, ServingChange,
     VisitorLoad,
 };
-use devanture_config::problem::Code;
+use reqwest::Method;
 use serde_json::json;
 
-use super::dry_run;
+use super::{dry_run, maintenance};
 use crate::args::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 use crate::context::Context;
 use crate::edge::client::Edge;
@@ -134,21 +134,18 @@ fn now_ms() -> u64 {
 /// As the edge says.
 pub(crate) async fn lock(context: &Context, args: &LockArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
+    let request = LockRequest { reason: args.reason.clone() };
     if args.dry_run {
-        let status = edge.status(&place).await?;
-        if status.version.is_none() {
-            let message = format!("Nothing is live in {place} of the app {}, so there is nothing to lock.", status.app);
-            return Err(Failure::new(Code::NothingLive, message).hint("`devanture status` lists the environments"));
-        }
-        let text = match &status.locked {
-            Some(lock) => format!("change why {place} is locked, if {} may", lock.who),
-            None => format!("lock {place}"),
+        let report: LockReport = edge.foresee(Method::PUT, &["environments", place.as_str(), "lock"], &request).await?;
+        let text = match (&report.locked, report.changed) {
+            (_, false) => format!("nothing: {place} is locked like that already"),
+            (Some(_), true) => format!("change why {place} is locked"),
+            (None, true) => format!("lock {place}"),
         };
-        let value = json!({ "dry_run": true, "app": status.app, "environment": place, "locked": status.locked });
-        tell_foreseen(context, &value, &text);
+        tell_foreseen(context, &report, &text);
         return Ok(());
     }
-    let report = edge.lock(&place, &LockRequest { reason: args.reason.clone() }).await?;
+    let report = edge.lock(&place, &request).await?;
     tell_lock(context, &report, &context.again());
     Ok(())
 }
@@ -160,13 +157,13 @@ pub(crate) async fn lock(context: &Context, args: &LockArgs) -> Result<(), Failu
 pub(crate) async fn unlock(context: &Context, args: &UnlockArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     if args.dry_run {
-        let status = edge.status(&place).await?;
-        let text = match &status.locked {
+        let segments = ["environments", place.as_str(), "lock"];
+        let report: LockReport = edge.foresee(Method::DELETE, &segments, &json!({})).await?;
+        let text = match &report.locked {
             Some(lock) => format!("end the lock of {place}, which {} made", lock.who),
             None => format!("nothing: {place} is not locked"),
         };
-        let value = json!({ "dry_run": true, "app": status.app, "environment": place, "locked": status.locked });
-        tell_foreseen(context, &value, &text);
+        tell_foreseen(context, &report, &text);
         return Ok(());
     }
     let report = edge.unlock(&place).await?;
@@ -174,17 +171,22 @@ pub(crate) async fn unlock(context: &Context, args: &UnlockArgs) -> Result<(), F
     Ok(())
 }
 
-fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
-    let style = context.output.style;
-    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), dry_run::nothing_changed(style)];
-    context.output.write(value, lines);
+fn tell_foreseen(context: &Context, report: &LockReport, text: &str) {
+    let value = json!({
+        "dry_run": true,
+        "app": report.app,
+        "environment": report.environment,
+        "locked": report.locked,
+        "would_change": report.changed,
+    });
+    maintenance::tell_foreseen(context, &value, text);
 }
 
 fn tell_lock(context: &Context, report: &LockReport, again: &Again) {
     let style = context.output.style;
     let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
     let environment = &report.environment;
-    context.output.write(report, || match (&report.locked, report.changed) {
+    context.output.report(report, || match (&report.locked, report.changed) {
         (Some(_), changed) => vec![
             match changed {
                 true => line("locked", format!("{environment} keeps what is live; pushes only make previews")),

@@ -1,8 +1,9 @@
 //! The commands beside pushing: `pause`, `resume`, and `delete` of a path.
 
-use devanture_config::api::{PauseReport, PauseRequest, Status, WithdrawRequest};
+use devanture_config::api::{PauseReport, PauseRequest, WithdrawRequest};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
+use reqwest::Method;
 use serde_json::json;
 
 use super::dry_run;
@@ -18,22 +19,19 @@ use crate::output::report::Again;
 /// As the edge says.
 pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
-    if args.dry_run {
-        let status = edge.status(&place).await?;
-        if status.version.is_none() {
-            let message =
-                format!("Nothing is live in {place} of the app {}, so there is nothing to pause.", status.app);
-            return Err(Failure::new(Code::NotFound, message).hint("`devanture status` lists the environments"));
-        }
-        let text = match status.paused {
-            Some(_) => format!("change how {place} is paused"),
-            None => format!("pause {place}"),
-        };
-        tell_foreseen(context, &foreseen_of(&status, true), &text);
-        return Ok(());
-    }
     let request =
         PauseRequest { message: args.message.clone(), allow: args.allow.clone(), retry_after_s: args.retry_after };
+    if args.dry_run {
+        let report: PauseReport =
+            edge.foresee(Method::POST, &["environments", place.as_str(), "pause"], &request).await?;
+        let text = match (&report.paused, report.changed) {
+            (_, false) => format!("nothing: {place} is paused like that already"),
+            (Some(_), true) => format!("change how {place} is paused"),
+            (None, true) => format!("pause {place}"),
+        };
+        tell_foreseen(context, &foreseen_of(&report), &text);
+        return Ok(());
+    }
     let report = edge.pause(&place, &request).await?;
     let again = context.again();
     context.output.write(&report, || pause_lines(context, &report, &again));
@@ -47,13 +45,13 @@ pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Fai
 pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     if args.dry_run {
-        let status = edge.status(&place).await?;
-        let is_paused = status.paused.is_some();
-        let text = match is_paused {
+        let segments = ["environments", place.as_str(), "resume"];
+        let report: PauseReport = edge.foresee(Method::POST, &segments, &json!({})).await?;
+        let text = match report.changed {
             true => format!("end the pause of {place}"),
             false => format!("nothing: {place} is not paused"),
         };
-        tell_foreseen(context, &foreseen_of(&status, is_paused), &text);
+        tell_foreseen(context, &foreseen_of(&report), &text);
         return Ok(());
     }
     let report = edge.resume(&place).await?;
@@ -107,13 +105,13 @@ pub(crate) async fn restore(context: &Context, edge: &Edge, path: &str, dry_run:
     Ok(())
 }
 
-fn foreseen_of(status: &Status, would_change: bool) -> serde_json::Value {
+fn foreseen_of(report: &PauseReport) -> serde_json::Value {
     json!({
         "dry_run": true,
-        "app": status.app,
-        "environment": status.environment,
-        "paused": status.paused,
-        "would_change": would_change,
+        "app": report.app,
+        "environment": report.environment,
+        "paused": report.paused,
+        "would_change": report.changed,
     })
 }
 

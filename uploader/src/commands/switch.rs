@@ -1,9 +1,12 @@
 //! `switch`, `rollback` and `promote`: a stored version goes live.
 
+use devanture_config::PlaceName;
 use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 use devanture_config::problem::Code;
+use reqwest::Method;
+use serde::Serialize;
 
-use super::dry_run::{self, Foreseen};
+use super::dry_run::Foreseen;
 use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
 use crate::edge::client::LAST_QUESTION_TIME_MAX;
@@ -17,11 +20,6 @@ use crate::project::settings::Source;
 /// # Errors
 /// As the edge says.
 pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
-    if args.dry_run {
-        let edge = context.edge()?;
-        tell_foreseen(context, &dry_run::switch(&edge, &context.place()?, &args.id, args.if_live.as_ref()).await?);
-        return Ok(());
-    }
     let request = SwitchRequest {
         version: args.id.to_string(),
         if_live: args.if_live.as_ref().map(ToString::to_string),
@@ -30,6 +28,9 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
     };
+    if args.dry_run {
+        return foresee(context, &context.place()?, "switch", &request).await;
+    }
     let mut teller = StepTeller::of_gate(&context.progress);
     let report = context.edge()?.switch(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
     drop(teller);
@@ -42,14 +43,6 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
 /// # Errors
 /// As the edge says.
 pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
-    if args.dry_run {
-        let edge = context.edge()?;
-        tell_foreseen(
-            context,
-            &dry_run::rollback(&edge, &context.place()?, args.id.as_ref(), args.with_settings).await?,
-        );
-        return Ok(());
-    }
     let request = RollbackRequest {
         version: args.id.as_ref().map(ToString::to_string),
         force: args.force,
@@ -57,6 +50,9 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
     };
+    if args.dry_run {
+        return foresee(context, &context.place()?, "rollback", &request).await;
+    }
     let mut teller = StepTeller::of_gate(&context.progress);
     let report = context.edge()?.rollback(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
     drop(teller);
@@ -76,10 +72,6 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     if args.from == args.to {
         return Err(Failure::new(Code::Usage, format!("--from and --to are both {}.", args.to)));
     }
-    if args.dry_run {
-        tell_foreseen(context, &dry_run::promote(&context.edge()?, &args.from, &args.to).await?);
-        return Ok(());
-    }
     let wanted = PromoteRequest {
         from: args.from.clone(),
         allow_refingerprint: args.allow_refingerprint,
@@ -87,6 +79,9 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
     };
+    if args.dry_run {
+        return foresee(context, &args.to, "promote", &wanted).await;
+    }
     let mut teller = StepTeller::of_gate(&context.progress);
     let report = context.edge()?.promote(&args.to, &wanted, &mut |step| teller.tell(step)).await?;
     drop(teller);
@@ -98,8 +93,18 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     Ok(())
 }
 
-fn tell_foreseen(context: &Context, foreseen: &Foreseen) {
-    context.output.write(foreseen, || foreseen.lines(context.output.style));
+/// Prints what a switch, a rollback or a promotion would change, as the edge says.
+async fn foresee(
+    context: &Context,
+    place: &PlaceName,
+    operation: &str,
+    request: &impl Serialize,
+) -> Result<(), Failure> {
+    let segments = ["environments", place.as_str(), operation];
+    let report: SwitchReport = context.edge()?.foresee(Method::POST, &segments, request).await?;
+    let foreseen = Foreseen::from(report);
+    context.output.write(&foreseen, || foreseen.lines(context.output.style));
+    Ok(())
 }
 
 fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {

@@ -91,3 +91,51 @@ fn a_dry_run_of_an_alias_changes_no_alias() {
     assert_eq!((&deleted["version"], deleted["previous"].as_str()), (&Value::Null, Some(ids[0].as_str())));
     assert_eq!(edge.json("shop", &["alias", "list"])[0]["version"].as_str(), Some(ids[0].as_str()));
 }
+
+/// Rights and locks are the edge's to decide, for a prediction as for the change.
+#[test]
+fn a_dry_run_is_refused_by_rights_and_locks_as_the_command_is() {
+    let mut edge = edge().start();
+    let ids = pushed(&edge, &["one", "two"]);
+    let www = tempfile::tempdir().unwrap();
+    std::fs::write(www.path().join("index.html"), "three").unwrap();
+    let staging = edge.json("shop", &["push", "--env", "staging", www.path().to_str().unwrap()]);
+    let token = |more: &[&str]| edge.new_token(&[&["--name", "ci", "--app", "shop"], more].concat());
+    let reader = token(&["--scope", "read"]);
+    let of_staging = token(&["--scope", "promote", "--env", "staging"]);
+    let of_prod = token(&["--scope", "promote", "--env", "prod"]);
+    let switch = ["switch", ids[0].as_str()];
+    let promote = ["promote", "--from", "staging", "--to", "prod"];
+    let commands: [&[&str]; 7] = [&switch, &["rollback"], &promote, &["lock"], &["unlock"], &["pause"], &["resume"]];
+    let admin = edge.token.clone();
+    for (token, code) in [(&reader, "forbidden"), (&of_staging, "forbidden")] {
+        edge.token.clone_from(token);
+        for arguments in commands {
+            let arguments = [arguments, &["--json"]].concat();
+            let (foreseen, done) = (edge.run("shop", &with_dry_run(&arguments)), edge.run("shop", &arguments));
+            assert_eq!((foreseen.problem().as_str(), foreseen.code), (code, Some(4)), "{arguments:?}");
+            assert_eq!((done.problem(), done.code), (foreseen.problem(), foreseen.code), "{arguments:?}");
+        }
+    }
+    // It may take what is live in any environment into its own, though it reads no other.
+    edge.token.clone_from(&of_prod);
+    let foreseen = edge.json("shop", &with_dry_run(&promote));
+    assert_eq!((&foreseen["version"], &foreseen["would_switch"]), (&staging["version"], &Value::Bool(true)));
+    // Of a lock that somebody else made.
+    edge.token.clone_from(&admin);
+    edge.json("shop", &["lock", "--reason", "Sale"]);
+    let paused = edge.json("shop", &["pause", "--dry-run"]);
+    assert_eq!((&paused["would_change"], &paused["paused"]), (&Value::Bool(true), &Value::Null));
+    edge.token.clone_from(&of_prod);
+    for arguments in [&switch[..], &["rollback"], &promote, &["unlock"], &["lock", "--reason", "mine"]] {
+        let arguments = [arguments, &["--json"]].concat();
+        let (foreseen, done) = (edge.run("shop", &with_dry_run(&arguments)), edge.run("shop", &arguments));
+        assert_eq!((foreseen.problem().as_str(), foreseen.code), ("locked", done.code), "{arguments:?}");
+        assert_eq!(done.problem(), "locked", "{arguments:?}");
+    }
+    edge.token.clone_from(&admin);
+    assert_eq!(edge.json("shop", &["switch", &ids[0], "--force", "--dry-run"])["would_switch"], true);
+    assert_eq!(edge.json("shop", &["unlock", "--dry-run"])["would_change"], true);
+    assert_eq!(edge.json("shop", &["status"])["locked"]["reason"], "Sale");
+    assert_eq!(live(&edge), ids[1].as_str());
+}

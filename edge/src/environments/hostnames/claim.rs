@@ -97,23 +97,24 @@ impl Environments {
         Ok(Claims { listed, granted, is_rollback })
     }
 
-    /// Adds what makes the listed hostnames those of this environment. Names that an earlier version listed stay.
+    /// Adds what makes the listed hostnames those of this environment, and returns those that it did not have. Names that
+    /// an earlier version listed stay.
     pub(crate) async fn claim_hostnames(
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         claims: &Claims,
         commit: &mut Commit,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<HostPattern>, Error> {
         // Going back is never held up by a name that somebody else has by now.
         let is_rollback = claims.is_rollback;
         let own = self.own_hostnames(app, environment).await?;
-        let mut added = 0_usize;
+        let mut added = Vec::new();
         for host in claims.listed.hostnames.iter().collect::<BTreeSet<_>>() {
             let key = records::hostname_key(host);
             match self.ledger.catalog.get(&key).await? {
-                None if is_rollback && own.names.len().saturating_add(added) >= self.hostnames_max() => {}
-                None if is_rollback && self.check_hostnames_of_app(app, own.of_app, added + 1).is_err() => {}
+                None if is_rollback && own.names.len().saturating_add(added.len()) >= self.hostnames_max() => {}
+                None if is_rollback && self.check_hostnames_of_app(app, own.of_app, added.len() + 1).is_err() => {}
                 None if claims.granted.contains(host) => {
                     let record = HostnameRecord {
                         app: app.clone(),
@@ -125,7 +126,7 @@ impl Environments {
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));
-                    added += 1;
+                    added.push(host.clone());
                 }
                 None if is_rollback => {}
                 // It was taken from the environment since it was looked at: that is to be looked at again.
@@ -140,11 +141,12 @@ impl Environments {
                 }
             }
         }
-        if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
+        if !added.is_empty() && own.names.len().saturating_add(added.len()) > self.hostnames_max() {
             return Err(full(environment, self.hostnames_max()).into());
         }
-        self.check_hostnames_of_app(app, own.of_app, added)?;
-        note_listed(&own, &claims.listed, added, commit)
+        self.check_hostnames_of_app(app, own.of_app, added.len())?;
+        note_listed(&own, &claims.listed, added.len(), commit)?;
+        Ok(added)
     }
 
     /// Sorts those of `hosts` that the environment does not have yet; `is_vouched` says that an admin of the app said

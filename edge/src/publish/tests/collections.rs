@@ -116,7 +116,7 @@ impl World {
     async fn switch(&self, app: &AppName, version: VersionId) -> Result<SwitchReport, Error> {
         let wanted = serde_json::from_value(serde_json::json!({"version": version})).unwrap();
         let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
-        self.publisher.switcher.switch(&actor, app, &prod, &wanted, &condition, None).await?.await.unwrap()
+        self.publisher.switcher.switch(&actor, (app, &prod), &wanted, (&condition, false), None).await?.await.unwrap()
     }
 
     async fn begin(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<String, Error> {

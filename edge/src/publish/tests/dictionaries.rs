@@ -151,8 +151,12 @@ impl World {
     async fn rollback(&self) -> VersionId {
         let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
         let request = serde_json::from_str("{}").unwrap();
-        let switching =
-            self.publisher.switcher.rollback(&actor, &shop(), &prod, &request, &condition, None).await.unwrap();
+        let switching = self
+            .publisher
+            .switcher
+            .rollback(&actor, (&shop(), &prod), &request, (&condition, false), None)
+            .await
+            .unwrap();
         switching.await.unwrap().unwrap().version
     }
 

@@ -162,6 +162,26 @@ impl Edge {
         self.repeated(|| self.request(Method::GET, segments, query).timeout(ANSWER_TIME_MAX)).await
     }
 
+    /// Has the edge say what a change would come to, with the refusals that the change would get.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn foresee<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        segments: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = bytes::Bytes::from(encoded(body)?);
+        self.repeated(|| {
+            self.request(method.clone(), segments, &[("dry_run", "true")])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
     /// Sends a write that must not be repeated: whether the first one was done cannot be known.
     async fn post<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         let body = encoded(body)?;
