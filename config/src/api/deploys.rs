@@ -9,7 +9,7 @@ use super::steps::{Step, Urls};
 use super::switching::SwitchReport;
 use crate::digest::{Digest, VersionId};
 use crate::manifest::{BadManifest, IncomingManifest, Manifest};
-use crate::names::{AppName, PlaceName};
+use crate::names::{AppName, HostPattern, PlaceName};
 use crate::problem::Problem;
 use crate::text::Expiry;
 
@@ -160,6 +160,9 @@ pub struct DeployReport {
     /// How the environment is paused, where it is: visitors do not get the version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// Hostnames that became the environment's by this push.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<HostPattern>,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.

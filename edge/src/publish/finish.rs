@@ -142,7 +142,7 @@ impl Publisher {
             }
             let previous = self.ledger.live_version_id(&push.app, &push.environment).await?;
             let deploy = Some(push.id.clone());
-            let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
+            let moved = Moved { previous, deploy, ..Moved::default() };
             return Ok(self.report(push, steps, moved, withdrawn, None));
         }
         let log = steps.lines().to_vec();
@@ -196,7 +196,7 @@ impl Publisher {
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
         let deploy = Some(push.id.clone());
-        let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
+        let moved = Moved { previous, deploy, ..Moved::default() };
         Ok(self.report(push, steps, moved, withdrawn, Some(aliased.status)))
     }
 
@@ -232,6 +232,7 @@ impl Publisher {
             locked: moved.locked,
             returning: None,
             paused: None,
+            hostnames: moved.hostnames,
         }
     }
 

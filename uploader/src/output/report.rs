@@ -115,12 +115,19 @@ pub(crate) fn deploy_lines(
         return lines;
     }
     if was_live && !report.switched {
-        let what = match report.files.new {
-            0 => "nothing was sent, nothing has changed".to_owned(),
+        let what = match (report.files.new, report.bytes.sent) {
+            (0, _) if !report.hostnames.is_empty() => "its hostnames change".to_owned(),
+            (0, 0) => "nothing was sent, nothing has changed".to_owned(),
+            // An archive comes whole.
+            (0, _) => "nothing has changed".to_owned(),
             // The edge had lost files of the version, or the manifest that says that they are this app's.
-            sent => format!("what the edge had lost of it is restored ({} sent again)", counted(sent, "file")),
+            (sent, _) => format!("what the edge had lost of it is restored ({} sent again)", counted(sent, "file")),
         };
         lines.push(line("same", format!("{id} is live in {} already; {what}", report.environment)));
+    }
+    if !report.hostnames.is_empty() {
+        let names: Vec<String> = report.hostnames.iter().map(ToString::to_string).collect();
+        lines.push(line("new", format!("{} of {}", names.join(", "), report.environment)));
     }
     if no_switch && !was_live {
         lines.push(line("stored", format!("preview {}", style.good(&report.urls.preview))));
@@ -351,6 +358,7 @@ mod tests {
             alias: None,
             locked: None,
             returning: None,
+            hostnames: Vec::new(),
             paused: None,
         }
     }
@@ -405,9 +413,16 @@ mod tests {
         let stored = DeployReport { switched: false, ..report() };
         let lines = deploy_lines(plain(), &stored, false, true, &Again::default());
         assert_eq!(lines[1], format!("  next      devanture switch {}", report().version.short()));
-        let stored = DeployReport { files: FileCounts { new: 0, ..stored.files }, ..stored };
+        let archive = DeployReport { files: FileCounts { new: 0, ..stored.files }, ..stored };
+        let same = deploy_lines(plain(), &archive, true, false, &Again::default());
+        assert!(same[0].ends_with("is live in prod already; nothing has changed"), "{same:?}");
+        let stored = DeployReport { bytes: ByteCounts { sent: 0, ..archive.bytes }, ..archive };
         let same = deploy_lines(plain(), &stored, true, false, &Again::default());
         assert!(same[0].contains("is live in prod already; nothing was sent, nothing has changed"), "{same:?}");
+        let named = DeployReport { hostnames: vec!["www.example.org".parse().unwrap()], ..stored.clone() };
+        let named = deploy_lines(plain(), &named, true, false, &Again::default());
+        assert!(named[0].ends_with("is live in prod already; its hostnames change"), "{named:?}");
+        assert_eq!(named[1], "  new       www.example.org of prod");
         let lost = DeployReport { files: FileCounts { new: 2, ..stored.files }, ..stored };
         let healed = deploy_lines(plain(), &lost, true, false, &Again::default());
         assert!(

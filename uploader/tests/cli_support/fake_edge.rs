@@ -259,6 +259,7 @@ fn finish(state: &mut State) -> Reply {
         alias: None,
         locked: None,
         returning: None,
+        hostnames: Vec::new(),
         paused: None,
     };
     if switched {

@@ -24,6 +24,38 @@ fn pushed(table: &str) -> Edge {
     edge
 }
 
+#[test]
+fn a_push_of_what_is_live_tells_the_hostnames_that_it_takes_again() {
+    let (_dns, table) = silent_dns();
+    let edge = edge().with_table(&table).with_limit("dns_time_ms_max", 100).start();
+    let www = tempfile::tempdir().unwrap();
+    std::fs::write(www.path().join("index.html"), "home").unwrap();
+    let toml = "app = \"shop\"\nwww = \".\"\n[env.prod]\nhostnames = [\"example.org\", \"www.example.org\"]\n";
+    std::fs::write(www.path().join("devanture.toml"), toml).unwrap();
+    let push = |more: &[&str]| {
+        let ran = Ran::of(edge.command(www.path(), "shop", &[&["push"], more].concat()).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran
+    };
+    assert_eq!(push(&["--json"]).json()["hostnames"], serde_json::json!(["example.org", "www.example.org"]));
+    assert!(push(&["--json"]).json().get("hostnames").is_none());
+    for is_json in [true, false] {
+        edge.json("shop", &["hostnames", "remove", "www.example.org"]);
+        if is_json {
+            let report = push(&["--json"]).json();
+            assert_eq!((&report["switched"], &report["hostnames"][0]), (&false.into(), &"www.example.org".into()));
+        } else {
+            let told = push(&[]).stdout;
+            assert!(told.contains("its hostnames change") && told.contains("www.example.org of prod"), "{told}");
+            assert!(!told.contains("nothing has changed"), "{told}");
+        }
+        let audit = edge.json("shop", &["audit"]);
+        let what = audit["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "push").unwrap();
+        assert!(what["what"].as_str().unwrap().ends_with("is live already; new hostnames: www.example.org"), "{what}");
+    }
+    assert!(push(&[]).stdout.contains("nothing was sent, nothing has changed"));
+}
+
 /// Where a visitor is sent, or what is served.
 async fn visit(edge: &Edge, host: &str) -> String {
     let answer = edge.client(true).get(edge.url(host, "/")).send().await.unwrap();

@@ -66,6 +66,7 @@ impl Push<'_> {
                     locked: None,
                     returning: None,
                     paused: status.paused,
+                    hostnames: Vec::new(),
                 }));
             }
             // A push that took over meanwhile is newer than this one.
