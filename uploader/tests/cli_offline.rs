@@ -153,6 +153,28 @@ fn a_dollar_sign_in_dotenv_brings_in_nothing() {
 }
 
 #[test]
+fn lines_of_settings_that_cannot_be_read_are_named_all_at_once() {
+    let project = Project::site(&dead_url());
+    let text = "DEVANTURE_ENV=staging\nDEVANTURE_APP: hush\n\n# said\nhush hush\n";
+    project.file(".env", text);
+    for command in ["push", "check", "status"] {
+        let ran = project.run(&[command, "--json"]);
+        let error = ran.failed("bad_config", 2);
+        let lines: Vec<_> = error["mistakes"].as_array().unwrap().iter().map(|m| (&m["file"], &m["line"])).collect();
+        assert_eq!(lines, [(&".env".into(), &2.into()), (&".env".into(), &5.into())], "{ran:#?}");
+        assert!(ran.stderr.contains(".env:2: ") && !format!("{ran:?}").contains("hush"), "{ran:#?}");
+    }
+    let project = Project::site(&dead_url());
+    project.file("production.env", text);
+    let ran = project.run(&["env", "set", "--from", "production.env", "--json"]);
+    assert_eq!(ran.failed("bad_config", 2)["mistakes"].as_array().unwrap().len(), 2);
+    assert!(ran.stderr.contains("production.env:5: ") && !format!("{ran:?}").contains("hush"), "{ran:#?}");
+    project.file(".env.shop", "not a setting\n");
+    let error = project.run(&["status", "--app", "shop", "--json"]).failed("bad_config", 2);
+    assert_eq!(error["mistakes"][0]["file"], ".env.shop");
+}
+
+#[test]
 fn an_explanation_names_the_source_of_each_setting() {
     let project = Project::site("https://edge.example.org:8444");
     project.file(".env", "DEVANTURE_ENV=staging\n");

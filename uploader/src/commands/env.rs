@@ -28,7 +28,7 @@ const SHOWN_CHARACTERS_MAX: usize = 60;
 /// `env`.
 ///
 /// # Errors
-/// As the edge says, or `usage` where a value cannot be read.
+/// As the edge says, `usage` where a value cannot be read, or `bad_config` for lines of a file that cannot.
 pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), Failure> {
     let style = context.output.style;
     let (patch, dry_run) = match command {
@@ -158,11 +158,12 @@ fn from_file(path: &Path, stdin: &mut Stdin) -> Result<BTreeMap<String, String>,
             .map_err(|error| Failure::new(Code::Usage, format!("{shown} cannot be read: {error}.")))?;
         text_of(file, &shown)?
     };
-    let values = dotenv::parse(&text);
-    if values.is_empty() {
+    let parsed = dotenv::parse(&text);
+    parsed.check(if shown == STDIN { "stdin" } else { &shown })?;
+    if parsed.values.is_empty() {
         return Err(Failure::new(Code::Usage, format!("{shown} sets nothing.")).hint("a line is NAME=value"));
     }
-    Ok(values)
+    Ok(parsed.values)
 }
 
 /// A name that is none may be a value that was typed in its place, and is not repeated.

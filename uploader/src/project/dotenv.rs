@@ -7,6 +7,9 @@
 use std::collections::BTreeMap;
 
 use devanture_config::AppName;
+use devanture_config::mistake::{Mistake, Mistakes, Weight};
+
+use crate::exit::Failure;
 
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = ".env";
@@ -16,29 +19,71 @@ pub(crate) fn file_name_of(app: &AppName) -> String {
     format!("{FILE_NAME}.{app}")
 }
 
-/// Reads `text`; of a name that stands twice the last value counts, and lines that are not assignments are passed over.
+/// The content of a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    /// What it sets.
+    pub(crate) values: BTreeMap<String, String>,
+    /// The numbers of the lines that cannot be read, from 1.
+    unread: Vec<usize>,
+}
+
+impl Parsed {
+    /// Refuses lines that cannot be read, all of them at once. What stands there may be a secret, and is not repeated.
+    ///
+    /// # Errors
+    /// `bad_config`.
+    pub(crate) fn check(&self, file: &str) -> Result<(), Failure> {
+        if self.unread.is_empty() {
+            return Ok(());
+        }
+        let mistake = |line: &usize| Mistake {
+            file: file.to_owned(),
+            line: *line,
+            weight: Weight::Mistake,
+            message: "This is no `NAME=value`.".to_owned(),
+            hint: Some("a comment begins with #; only one of them may follow a closing quote".to_owned()),
+        };
+        Err(Failure::of_config(file, Mistakes(self.unread.iter().map(mistake).collect())))
+    }
+}
+
+/// Reads `text`; of a name that stands twice the last value counts.
 ///
-/// A line is `NAME=value` or `export NAME=value`. A value is bare, up to ` #` or the line's end; or in single quotes,
-/// taken as it is; or in double quotes, with `\n`, `\r`, `\t`, `\"`, `\\` and `\$`. Quoted values may span lines.
-pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
-    let mut values = BTreeMap::new();
+/// A line is `NAME=value` or `export NAME=value`, empty, or a comment that begins with `#`. A value is bare, up to ` #`
+/// or the line's end; or in single quotes, taken as it is; or in double quotes, with `\n`, `\r`, `\t`, `\"`, `\\` and
+/// `\$`. Quoted values may span lines, and only a comment may follow them.
+pub(crate) fn parse(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     while !rest.is_empty() {
         let line_end = rest.find('\n').map_or(rest.len(), |at| at + 1);
         let (line, after_line) = rest.split_at(line_end);
         rest = after_line;
-        let Some((name, before_value)) = name_of(line) else { continue };
-        let value_at = text.len() - after_line.len() - line.len() + before_value;
+        let line_at = text.len() - after_line.len() - line.len();
+        let number = || text.get(..line_at).unwrap_or_default().matches('\n').count() + 1;
+        let Some((name, before_value)) = name_of(line) else {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                parsed.unread.push(number());
+            }
+            continue;
+        };
+        let value_at = line_at + before_value;
         let value = text.get(value_at..).unwrap_or_default();
         let (value, consumed) = value_of(value);
-        values.insert(name.to_owned(), value);
+        parsed.values.insert(name.to_owned(), value);
         // A quoted value may have gone on beyond its first line.
         let after_value = text.get(value_at + consumed..).unwrap_or_default();
+        let left = after_value.lines().next().unwrap_or_default().trim_start();
+        if !left.is_empty() && !left.starts_with('#') {
+            parsed.unread.push(number());
+        }
         if after_value.len() < rest.len() {
             rest = after_value.find('\n').and_then(|at| after_value.get(at + 1..)).unwrap_or_default();
         }
     }
-    values
+    parsed
 }
 
 /// The name that `line` sets, and where in the line its value begins.
@@ -50,7 +95,7 @@ fn name_of(line: &str) -> Option<(&str, usize)> {
         _ => name,
     };
     let begins_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let goes_on_well = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    let goes_on_well = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     (begins_well && goes_on_well).then_some((name, before.len() + 1))
 }
 
@@ -112,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn one(text: &str) -> Option<String> {
-        parse(text).remove("A")
+        parse(text).values.remove("A")
     }
 
     #[test]
@@ -147,8 +192,20 @@ mod tests {
 
     #[test]
     fn what_stands_inside_of_quotes_sets_nothing() {
-        let values = parse("KEY=\"-----BEGIN\nA=stolen\n-----END\"\nB=2\n");
+        let values = parse("KEY=\"-----BEGIN\nA=stolen\n-----END\"\nB=2\n").values;
         assert_eq!(values.keys().collect::<Vec<_>>(), ["B", "KEY"]);
+    }
+
+    #[test]
+    fn every_line_that_cannot_be_read_is_named_by_its_number_alone() {
+        let text = "# said\n\nA=1\r\nhush hush\n  # said\nexport B\nKEY=\"a\nb\" c\nD='e' # said\n=f\n1G=2\nH=i j\n";
+        let parsed = parse(text);
+        assert_eq!(parsed.unread, [4, 6, 7, 10, 11]);
+        let failure = parsed.check(".env").unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.message.as_str()), ("bad_config", ".env has 5 mistakes."));
+        assert_eq!(failure.mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), parsed.unread);
+        assert!(!failure.to_string().contains("hush"), "{failure}");
+        assert_eq!(parse("A=b\n").check(".env"), Ok(()));
     }
 
     fn quoted(value: &str) -> String {
@@ -160,19 +217,19 @@ mod tests {
         #[test]
         fn reading_undoes_writing(values in proptest::collection::btree_map("[A-Z_][A-Z0-9_]{0,6}", ".{0,20}|[\"\\\\\\n$# ']{0,8}", 0..6)) {
             let text: String = values.iter().map(|(name, value)| format!("{name}={} # said\n", quoted(value))).collect();
-            prop_assert_eq!(parse(&text), values);
+            prop_assert_eq!(parse(&text), Parsed { values, unread: Vec::new() });
         }
 
         #[test]
         fn any_text_is_read_and_names_nothing_that_it_does_not_hold(text in "[A=\"'\\\\# \n$é]{0,60}") {
-            for name in parse(&text).keys() {
+            for name in parse(&text).values.keys() {
                 prop_assert!(text.contains(name.as_str()));
             }
         }
 
         #[test]
         fn a_plain_line_before_any_text_is_read(text in "[A=\"'\\\\# \n$é]{0,60}") {
-            let values = parse(&format!("FIRST=1\n{text}"));
+            let values = parse(&format!("FIRST=1\n{text}")).values;
             prop_assert_eq!(values.get("FIRST").map(String::as_str), Some("1"));
         }
     }

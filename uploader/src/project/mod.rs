@@ -64,8 +64,16 @@ impl Project {
         let (root, file_name) = (root.map(Path::to_owned), without_dot(path.to_owned()).display().to_string());
         let mut project = Self { folder, root, file_name, ..Self::default() };
         let site = project.read_site(path, config.is_some());
-        let dotenv = project.read_own(dotenv::FILE_NAME).map(|read| project.dotenv = read);
-        (project, site.and(dotenv))
+        let dotenv = project.read_own(dotenv::FILE_NAME).and_then(|read| {
+            let checked = read.check(dotenv::FILE_NAME);
+            project.dotenv = read.values;
+            checked
+        });
+        let read = match (site, dotenv) {
+            (Err(site), Err(dotenv)) => Err(site.and(dotenv)),
+            (site, dotenv) => site.and(dotenv),
+        };
+        (project, read)
     }
 
     /// Turns to the app that is meant, where there are several: `said` is what a flag or the environment says, then
@@ -78,7 +86,10 @@ impl Project {
         let chosen = self.choose_site(said.as_deref());
         let app = said.and_then(|said| said.parse::<AppName>().ok()).or_else(|| self.site.app.clone());
         if let Some(app) = app {
-            self.app_dotenv = self.read_own(&dotenv::file_name_of(&app))?;
+            let name = dotenv::file_name_of(&app);
+            let read = self.read_own(&name)?;
+            read.check(&name)?;
+            self.app_dotenv = read.values;
         }
         chosen
     }
@@ -169,11 +180,13 @@ impl Project {
     /// `bad_config` where it cannot be read.
     #[cfg(unix)]
     pub(crate) fn settings_of_server(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
-        read_dotenv(&self.folder.join(name), &self.boundary()?)
+        let read = read_dotenv(&self.folder.join(name), &self.boundary()?)?;
+        read.check(name)?;
+        Ok(read.values)
     }
 
     /// Settings of a file of the working folder.
-    fn read_own(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+    fn read_own(&self, name: &str) -> Result<dotenv::Parsed, Failure> {
         // The working folder need not be that of `devanture.toml`, nor lie within --root.
         let boundary = Boundary::new(Path::new(""), self.root.as_deref());
         read_dotenv(Path::new(name), &boundary.or_else(|_| Boundary::new(Path::new(""), None))?)
@@ -284,9 +297,10 @@ impl Project {
 }
 
 /// The content of a file of settings; empty if it does not exist.
-fn read_dotenv(path: &Path, boundary: &Boundary) -> Result<BTreeMap<String, String>, Failure> {
+fn read_dotenv(path: &Path, boundary: &Boundary) -> Result<dotenv::Parsed, Failure> {
     // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
     let bytes = if path.is_file() { boundary.read(path, FILE_BYTES_MAX)? } else { None };
+    let bytes = bytes.filter(|bytes| !bytes.contains(&0));
     Ok(bytes.map(|bytes| dotenv::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default())
 }
 
