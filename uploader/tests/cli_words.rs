@@ -305,6 +305,19 @@ fn what_could_not_be_written_is_a_failure() {
 }
 
 #[test]
+fn a_purge_of_an_app_or_an_environment_wants_yes() {
+    let edge = FakeEdge::start();
+    let project = Project::site(&edge.url());
+    for target in [&["delete", "app"][..], &["delete", "environment", "staging"]] {
+        for flags in [&["--purge"][..], &["--now"], &["--now", "--purge"]] {
+            let error = project.run(&[target, flags, &["--json"]].concat()).failed("usage", 2);
+            assert!(error["hint"].as_str().unwrap().contains("pass --yes to mean it"), "{error}");
+        }
+    }
+    assert_eq!(edge.seen(), [""; 0], "nothing was sent");
+}
+
+#[test]
 fn an_interruption_at_a_question_ends_the_program() {
     let foreseen = serde_json::json!({
         "dry_run": true, "app": "shop", "until_ms": 0, "environments": ["prod"], "hostnames": [], "versions": 1,

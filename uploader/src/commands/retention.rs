@@ -120,7 +120,7 @@ async fn delete_place(
     args: &DeleteArgs,
 ) -> Result<(), Failure> {
     let (dry_run, purge) = (args.dry_run, args.purge);
-    let yes = args.yes || args.now && purge;
+    let yes = args.yes;
     if !dry_run {
         let (name, kind) = match environment {
             Some(environment) => (environment.as_str(), format!("environment {environment}")),
