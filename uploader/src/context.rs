@@ -9,7 +9,7 @@ use devanture_config::{AppName, PlaceName};
 use crate::args::Common;
 use crate::edge::client::{Edge, Link};
 use crate::output::exit::Failure;
-use crate::output::progress::{Progress, Style};
+use crate::output::progress::{Progress, Style, Volume};
 use crate::output::report::{Again, Output};
 use crate::project::Project;
 use crate::project::settings::{Name, Setting, Settings, Source, Sources};
@@ -49,8 +49,9 @@ impl Context {
             site_file_name: &project.file_name,
         });
         let style = Style::of(&environment, io::stdout().is_terminal());
-        let output = Output { is_json: common.telling.json, style };
-        let progress = Progress::new(&environment, common.telling.volume());
+        let volume = common.telling.volume();
+        let output = Output { is_json: common.telling.json, is_quiet: volume == Volume::Quiet, style };
+        let progress = Progress::new(&environment, volume);
         if common.telling.explain {
             settings.explained().iter().for_each(|line| progress.line(line));
         }

@@ -48,7 +48,7 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     if let Command::Completions { shell } = &cli.command {
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "devanture", &mut script);
-        let output = Output { is_json: false, style: progress::Style::of(&environment, false) };
+        let output = Output { is_json: false, is_quiet: false, style: progress::Style::of(&environment, false) };
         output.script(String::from_utf8_lossy(&script).trim_end());
         return ExitCode::SUCCESS;
     }
@@ -97,8 +97,11 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     let suggested = negated_flag(error, arguments).or(suggested);
     let hint = suggested.map_or_else(|| "devanture --help".to_owned(), |meant| format!("did you mean `{meant}`?"));
     let failure = Failure::new(Code::Usage, first_paragraph(error)).hint(hint);
-    let output =
-        Output { is_json: arguments.iter().any(|a| a == "--json"), style: progress::Style::of(environment, false) };
+    let output = Output {
+        is_json: arguments.iter().any(|a| a == "--json"),
+        is_quiet: false,
+        style: progress::Style::of(environment, false),
+    };
     if output.is_json {
         output.json(&failure.json());
     }

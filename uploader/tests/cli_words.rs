@@ -100,6 +100,18 @@ fn a_terminal_that_is_dumb_and_one_that_is_to_be_quiet_get_no_bar() {
 }
 
 #[test]
+fn a_quiet_command_tells_nothing_of_what_went_well_and_all_of_what_was_wanted() {
+    let edge = FakeEdge::start();
+    let project = Project::site(&edge.url());
+    let id = project.run(&["push", "--dry-run", "-q"]).stdout;
+    assert_eq!(id.trim_end().len(), 64);
+    let pushed = project.run(&["push", "-q"]);
+    assert_eq!((pushed.code, pushed.stdout.as_str(), pushed.stderr.as_str()), (Some(0), "", ""));
+    assert!(project.run(&["push", "-q", "--json"]).stdout.contains("\"switched\":false"));
+    assert!(project.run(&["status", "-q"]).stdout.contains("prod"));
+}
+
+#[test]
 fn ci_gets_plain_lines() {
     let edge = slow_edge();
     let ran = large_site(&edge).variable("CI", "true").run(&["push"]);

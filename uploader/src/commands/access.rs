@@ -67,7 +67,7 @@ pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
         "expires_in_s": answer.refresh_expires_in_s,
         "kept": is_kept,
     });
-    context.output.write(&value, || {
+    context.output.report(&value, || {
         let place = place_text(answer.app.as_ref(), answer.environment.as_ref());
         let days = counted(answer.refresh_expires_in_s / 86_400, "day");
         let kept = match is_kept {
@@ -86,7 +86,7 @@ pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
 pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
     let link = context.link()?;
     let was_there = login_of(&link)?.log_out(&link).await?;
-    context.output.write(&json!({ "logged_out": was_there }), || {
+    context.output.report(&json!({ "logged_out": was_there }), || {
         vec![match was_there {
             true => "Logged out; nothing that came of that login is good any more.".to_owned(),
             false => "No login was kept; nothing has changed.".to_owned(),
@@ -142,7 +142,7 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
                 return Ok(());
             }
             link.revoke_token(id).await?;
-            context.output.write(&json!({ "revoked": id }), || vec![format!("The token {id} is revoked.")]);
+            context.output.report(&json!({ "revoked": id }), || vec![format!("The token {id} is revoked.")]);
         }
     }
     Ok(())

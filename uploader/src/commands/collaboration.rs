@@ -40,7 +40,7 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
         AliasCommand::Set { name, id, expires, dry_run: false } => {
             let place = alias_name(context, name);
             let set = edge.set_alias(&place, &AliasRequest { version: id.to_string(), expires: *expires }).await?;
-            context.output.write(&set, || alias_lines(std::slice::from_ref(&set), now_ms()));
+            context.output.report(&set, || alias_lines(std::slice::from_ref(&set), now_ms()));
         }
         AliasCommand::List => {
             let aliases = all_aliases(&edge).await?;
@@ -55,7 +55,7 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
             let value = json!({ "app": edge.app(), "deleted": place });
             context
                 .output
-                .write(&value, || vec![format!("The alias {place} is gone; the version that it named stays.")]);
+                .report(&value, || vec![format!("The alias {place} is gone; the version that it named stays.")]);
         }
     }
     Ok(())

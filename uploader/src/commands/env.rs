@@ -55,7 +55,7 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
     };
     let query = if dry_run { DRY_RUN } else { &[] };
     let report = context.edge()?.change_settings(&context.place()?, &patch, query).await?;
-    context.output.write(&report, || report_lines(style, &report, &patch.unset));
+    context.output.of_change(dry_run).report(&report, || report_lines(style, &report, &patch.unset));
     Ok(())
 }
 

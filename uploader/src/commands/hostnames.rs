@@ -27,12 +27,12 @@ pub(crate) async fn hostnames(context: &Context, command: &HostnamesCommand) -> 
             let request = HostnameRequest { canonical: *canonical };
             let query = if *dry_run { DRY_RUN } else { &[] };
             let set = edge.add_hostname(&place, name, &request, query).await?;
-            context.output.write(&set, || set_lines(style, &set));
+            context.output.of_change(*dry_run).report(&set, || set_lines(style, &set));
         }
         HostnamesCommand::Remove { name, dry_run } => {
             let query = if *dry_run { DRY_RUN } else { &[] };
             let removed = edge.remove_hostname(&place, name, query).await?;
-            context.output.write(&removed, || removed_lines(style, &removed));
+            context.output.of_change(*dry_run).report(&removed, || removed_lines(style, &removed));
         }
     }
     Ok(())

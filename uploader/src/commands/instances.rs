@@ -61,7 +61,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
         return Ok(());
     }
-    context.output.write(&list, || {
+    context.output.report(&list, || {
         let mut lines = table(style, &list);
         let again = context.again();
         let said = |name| before.as_ref().and_then(|before| before.scale.get(name)).copied();
@@ -92,7 +92,7 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
         return Ok(());
     }
-    context.output.write(&list, || {
+    context.output.report(&list, || {
         let told = style.line("restart", &format!("every {of_process} in {place} was restarted"));
         std::iter::once(told).chain(table(style, &list)).collect()
     });

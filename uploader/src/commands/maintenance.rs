@@ -34,7 +34,7 @@ pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Fai
     }
     let report = edge.pause(&place, &request).await?;
     let again = context.again();
-    context.output.write(&report, || pause_lines(context, &report, &again));
+    context.output.report(&report, || pause_lines(context, &report, &again));
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), F
         return Ok(());
     }
     let report = edge.resume(&place).await?;
-    context.output.write(&report, || pause_lines(context, &report, &Again::default()));
+    context.output.report(&report, || pause_lines(context, &report, &Again::default()));
     Ok(())
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run
             report.path
         ));
     }
-    context.output.write(&report, || {
+    context.output.report(&report, || {
         vec![
             format!("{} is gone: no version that is stored answers it any more, on any hostname.", report.path),
             "One that is stored later, and has it, does. What browsers have kept, they have.".to_owned(),
@@ -101,7 +101,7 @@ pub(crate) async fn restore(context: &Context, edge: &Edge, path: &str, dry_run:
     if !report.answers {
         context.progress.note(&format!("no version at hand has {}; older versions may", report.path));
     }
-    context.output.write(&report, || vec![format!("{} answers again in every version that has it.", report.path)]);
+    context.output.report(&report, || vec![format!("{} answers again in every version that has it.", report.path)]);
     Ok(())
 }
 

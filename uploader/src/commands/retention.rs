@@ -136,7 +136,7 @@ async fn delete_place(
     }
     let report = edge.delete_place(environment, dry_run, purge).await?;
     let again = context.again().0;
-    context.output.write(&report, || {
+    context.output.of_change(dry_run).report(&report, || {
         let undo = match &report.environment {
             Some(environment) => format!("devanture undelete environment {environment}{again}"),
             None => format!("devanture undelete app {}", report.app),
@@ -218,7 +218,7 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
     }
     let report = edge.delete_version(id, args.purge).await?;
     let again = context.again().0;
-    context.output.write(&report, || {
+    context.output.report(&report, || {
         let short = report.version.short();
         if let Some(purged) = &report.purged {
             return vec![format!("{short} is gone for good, and so is its preview."), purged_line(purged)];
@@ -280,7 +280,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
         return Ok(());
     }
     let report = edge.undelete(&request).await?;
-    context.output.write(&report, || {
+    context.output.report(&report, || {
         let name = match (&report.environment, &report.version) {
             (Some(environment), Some(version)) => {
                 format!("The environment {environment}, with {} live,", version.short())
@@ -308,7 +308,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> {
     let report = context.link()?.collect(args.dry_run, args.force, args.purge).await?;
     let style = context.output.style;
-    context.output.write(&report, || {
+    context.output.of_change(report.dry_run).report(&report, || {
         let mut lines = collect_lines(&report);
         if report.dry_run {
             lines.push(dry_run::nothing_changed(style));

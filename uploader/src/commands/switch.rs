@@ -108,7 +108,7 @@ async fn foresee(
 }
 
 fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
-    context.output.write(report, || report::switch_lines(context.output.style, report, again));
+    context.output.report(report, || report::switch_lines(context.output.style, report, again));
 }
 
 /// The last line after `failure` of a command that makes a stored version live: which version is live now, where the

@@ -46,7 +46,7 @@ async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant
         }
     }
     let report = edge.wish_member(&place, member, wish, if args.dry_run { DRY_RUN } else { &[] }).await?;
-    context.output.write(&report, || {
+    context.output.of_change(args.dry_run).report(&report, || {
         let (word, text) = changed(args, wish, &report);
         let mut lines = vec![style.line(if args.dry_run { "would" } else { word }, &text)];
         lines.extend(lines_of(style, &report));

@@ -36,6 +36,8 @@ pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status
 pub(crate) struct Output {
     /// Whether JSON is wanted.
     pub(crate) is_json: bool,
+    /// Whether only errors are printed.
+    pub(crate) is_quiet: bool,
     /// The style of text on stdout.
     pub(crate) style: Style,
 }
@@ -47,6 +49,18 @@ impl Output {
             true => self.json(value),
             false => self.lines(&lines()),
         }
+    }
+
+    /// Writes what came of a change: as [`Output::write`], unless only errors are printed, and no JSON is wanted.
+    pub(crate) fn report(self, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
+        if self.is_json || !self.is_quiet {
+            self.write(value, lines);
+        }
+    }
+
+    /// The same output, but not quiet for a prediction, which is all that was wanted.
+    pub(crate) fn of_change(self, is_dry_run: bool) -> Self {
+        Self { is_quiet: self.is_quiet && !is_dry_run, ..self }
     }
 
     /// Writes `value` as one line of JSON.

@@ -53,7 +53,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     }
     write_new(path, &text)?;
     let value = serde_json::json!({ "file": path, "app": app, "guessed": guessed });
-    context.output.write(&value, || {
+    context.output.report(&value, || {
         let mut lines = vec![format!("Wrote {} for the app {app}.", path.display())];
         lines.extend(guessed.iter().map(line));
         lines.push(format!("Next: {SETTINGS_NEEDED}, then `devanture push`."));

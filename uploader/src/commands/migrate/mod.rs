@@ -63,7 +63,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
     }
     init::write_new(path, &text)?;
     let value = serde_json::json!({ "written": path, "app": app, "notes": moved.notes });
-    context.output.write(&value, || {
+    context.output.report(&value, || {
         let rules = [
             (moved.redirects.len(), "redirect"),
             (moved.rewrites.len(), "rewrite"),

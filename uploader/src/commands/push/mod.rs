@@ -133,7 +133,7 @@ impl<'c> Push<'c> {
         }
         let no_switch = self.args.no_switch;
         let style = self.context.output.style;
-        self.context.output.write(&report, || report::deploy_lines(style, &report, was_live, no_switch, &again));
+        self.context.output.report(&report, || report::deploy_lines(style, &report, was_live, no_switch, &again));
         Ok(())
     }
 
