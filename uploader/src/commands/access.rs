@@ -69,7 +69,7 @@ pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
     });
     context.output.report(&value, || {
         let place = place_text(answer.app.as_ref(), answer.environment.as_ref());
-        let days = counted(answer.refresh_expires_in_s / 86_400, "day");
+        let days = counted(answer.refresh_expires_in_s.div_ceil(86_400), "day");
         let kept = match is_kept {
             true => format!("The login is kept for at most {days}; `devanture logout` ends it."),
             false => "There is no folder to keep the login in: each command logs in for itself.".to_owned(),

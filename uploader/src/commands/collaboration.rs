@@ -98,7 +98,7 @@ pub(crate) fn alias_lines(aliases: &[PlaceStatus], now_ms: u64) -> Vec<String> {
     let age_width = width(&age);
     let line = |alias: &PlaceStatus| {
         let ends = match alias.expires_ms {
-            Some(at_ms) => format!("ends in {}", span_text(at_ms.saturating_sub(now_ms))),
+            Some(at_ms) => format!("ends in {}", left_text(at_ms.saturating_sub(now_ms))),
             None => "lasts".to_owned(),
         };
         format!(
@@ -118,6 +118,17 @@ fn span_text(ms: u64) -> String {
     for (unit, length) in [("d", 86_400), ("h", 3_600), ("min", 60)] {
         if seconds >= length {
             return format!("{} {unit}", seconds / length);
+        }
+    }
+    format!("{seconds} s")
+}
+
+/// A span of time that is left, rounded in its largest unit: of 14 days there are 14 d left a moment later.
+fn left_text(ms: u64) -> String {
+    let seconds = ms.div_ceil(1_000);
+    for (unit, length) in [("d", 86_400), ("h", 3_600), ("min", 60)] {
+        if seconds >= length {
+            return format!("{} {unit}", (seconds + length / 2) / length);
         }
     }
     format!("{seconds} s")
@@ -354,6 +365,23 @@ mod tests {
                 format!("  alias     feature-x  {id}  https://feature-x--shop.localhost  100 d ago  ends in 2 h"),
             ]
         );
+    }
+
+    #[test]
+    fn what_was_granted_a_moment_ago_is_left_in_full() {
+        const DAY: u64 = 86_400_000;
+        for (ms, text) in [
+            (14 * DAY - 1, "14 d"),
+            (14 * DAY - 5_000, "14 d"),
+            (DAY - 1, "1 d"),
+            (13 * DAY + DAY / 4, "13 d"),
+            (7_200_000 - 900, "2 h"),
+            (89_000, "1 min"),
+            (999, "1 s"),
+            (0, "0 s"),
+        ] {
+            assert_eq!(left_text(ms), text, "{ms}");
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ async fn a_branch_has_a_preview_of_its_own_until_it_ends() {
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!(listed[0]["version"], three["version"]);
     let told = repository.run(&edge, &[], &["alias", "list"]).stdout;
-    assert!(told.contains(" s ago") && told.contains("ends in 13 d"), "{told}");
+    assert!(told.contains(" s ago") && told.contains("ends in 14 d"), "{told}");
     // A branch is needed, or a name.
     let nameless = repository.run(&edge, &[], &["push", "--alias", "--json"]);
     assert_eq!((nameless.problem().as_str(), nameless.code), ("usage", Some(2)));

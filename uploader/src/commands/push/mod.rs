@@ -441,8 +441,9 @@ fn resumable(failure: Failure) -> Failure {
     if failure.exit != Failure::new(Code::Unreachable, "").exit {
         return failure;
     }
-    let before = failure.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
-    failure.hint(format!("{before}the same push again sends only what has not arrived"))
+    // The other hint may be a question, whose mark ends the line.
+    let then = failure.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+    failure.hint(format!("the same push again sends only what has not arrived{then}"))
 }
 
 /// Where the bundle comes from, asked while the folder is read.

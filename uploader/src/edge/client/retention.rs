@@ -11,8 +11,9 @@ use reqwest::Method;
 use super::{ANSWER_TIME_MAX, Edge, Link, Refusal};
 use crate::output::exit::Failure;
 
-/// Longest time for a collection, which may wait for one that is under way.
-const COLLECT_TIME_MAX: Duration = Duration::from_secs(3_600);
+/// Longest time for a collection, which may wait for one that is under way, and a purge for instances: for
+/// `purge_wait_ms_max` of the edge, an hour at most.
+const COLLECT_TIME_MAX: Duration = Duration::from_secs(2 * 3_600);
 
 /// The flags of a query that are set.
 fn set(flags: &[(&'static str, bool)]) -> Vec<(&'static str, &'static str)> {
@@ -76,5 +77,19 @@ impl Link {
         let query = set(&[("dry_run", dry_run), ("force", force), ("purge", purge)]);
         let request = self.request_at(Method::POST, &["gc"], &query).timeout(COLLECT_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::limits::TABLE;
+
+    use super::*;
+
+    #[test]
+    fn a_purge_is_waited_for_longer_than_the_edge_may_wait_for_instances() {
+        let limit = TABLE.iter().find(|limit| limit.name == "purge_wait_ms_max").unwrap();
+        assert!(time_max(true) > Duration::from_millis(limit.range.1));
+        assert_eq!(time_max(false), ANSWER_TIME_MAX);
     }
 }
