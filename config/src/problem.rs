@@ -234,7 +234,7 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mistake::Weight;
+    use crate::parsing::Weight;
 
     #[test]
     fn mistakes_beyond_a_bound_are_counted_in_a_last_one() {

@@ -443,3 +443,38 @@ fn an_address_without_https_is_said() {
     let error = Project::site(&url).run(&["status", "--json"]).failed("unreachable", 3);
     assert!(error["hint"].as_str().unwrap().contains("speaks https"), "{error}");
 }
+
+/// A tar of files with one line each.
+fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn what_an_archive_leaves_out_and_its_secrets_are_told_as_of_a_folder() {
+    let edge = FakeEdge::start_with(|request, _| (request.method == "POST").then(|| Reply::problem(Code::DiskFull)));
+    let project = Project::site(&edge.url());
+    let token = format!("ghp_{}", "Ab3dE5gH7jK9".repeat(3));
+    let files = [("index.html", "hi"), (".env", "A=b"), ("keys/id_rsa", "x"), ("app.js", token.as_str())];
+    write(&project.path("site.tar"), &tar_of(&files));
+    let ran = project.run(&["push", "site.tar"]);
+    assert!(ran.stderr.contains("left out: .env, keys/id_rsa"), "{ran:#?}");
+    assert!(ran.stderr.contains("warning") && ran.stderr.contains("app.js holds a token of GitHub"), "{ran:#?}");
+    let before = edge.seen().len();
+    let ran = project.run(&["push", "site.tar", "--strict", "--json"]);
+    let error = ran.failed("bad_bundle", 2);
+    let refused: Vec<_> = error["mistakes"].as_array().unwrap().iter().map(|m| m["file"].as_str().unwrap()).collect();
+    assert_eq!(refused, ["site.tar/.env", "site.tar/keys/id_rsa"], "{error}");
+    assert!(edge.seen()[before..].iter().all(|line| line.starts_with("GET")), "nothing was sent: {:?}", edge.seen());
+    // Whether something is left out of what cannot be read is not known.
+    write(&project.path("broken.tar"), b"no tar");
+    project.run(&["push", "broken.tar", "--strict", "--json"]).failed("unreadable_file", 2);
+    write(&project.path("fine.tar"), &tar_of(&files[..1]));
+    project.run(&["push", "fine.tar", "--strict", "--json"]).failed("disk_full", 1);
+}

@@ -9,8 +9,8 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{Digest, Manifest};
 
-use crate::cli_support::Project;
-use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
+use crate::cli_support::fake_edge::{FakeEdge, Reply, event, urls};
+use crate::cli_support::{Project, write};
 
 const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
@@ -98,4 +98,38 @@ fn a_forgotten_push_takes_over_from_nothing_newer() {
     let ran = Project::site(&edge.url()).run(&["push", "--json"]);
     ran.failed("unreachable", 3);
     assert_eq!(edge.state.lock().unwrap().begun.len(), 1, "{ran:#?}");
+}
+
+/// What the edge had of an archive is gone with its memory; the file is still there.
+#[test]
+fn an_archive_that_the_edge_has_lost_is_sent_again() {
+    for (times, flags, posts) in [(1, &[][..], 2), (usize::MAX, &[], 3), (1, &["--if-live", "abcdef"], 1)] {
+        let tries = AtomicUsize::new(0);
+        let edge = FakeEdge::start_with(move |request, _| {
+            (request.method == "POST").then(|| {
+                if tries.fetch_add(1, Ordering::Relaxed) < times {
+                    return Reply::Cut;
+                }
+                let report = serde_json::json!({
+                    "app": "shop", "environment": "prod", "version": Digest::of(b""), "previous": null, "urls": urls(),
+                    "files": { "total": 1, "new": 1 }, "bytes": { "total": 1, "sent": 1 }, "deploy": "d1",
+                    "switched": true, "steps": [],
+                });
+                Reply::json(200, &report)
+            })
+        });
+        let project = Project::site(&edge.url());
+        write(&project.path("site.zip"), b"PK not really");
+        let ran = project.run(&[&["push", "site.zip", "--json"], flags].concat());
+        assert_eq!(ran.stderr.contains("it begins again"), posts > 1, "{ran:#?}");
+        if posts == 2 {
+            assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+        } else {
+            ran.failed("unreachable", 3);
+        }
+        let state = edge.state.lock().unwrap();
+        let sent: Vec<_> = state.requests.iter().filter(|request| request.method == "POST").collect();
+        assert_eq!(sent.len(), posts, "{ran:#?}");
+        assert!(sent.iter().all(|request| request.body == b"PK not really"));
+    }
 }

@@ -171,14 +171,15 @@ impl Edge {
     /// Sends an archive of so many bytes as it is, and waits until the edge has unpacked it and made it live.
     ///
     /// # Errors
-    /// As the edge says, `unreadable_file` or `unreachable`.
+    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end: then
+    /// the archive may have gone live.
     pub(crate) async fn push_archive(
         &self,
         environment: &PlaceName,
         archive: (std::fs::File, u64, &'static str),
         query: &[(&str, &str)],
         sent: &Arc<Sent>,
-    ) -> Result<DeployReport, Failure> {
+    ) -> Result<DeployReport, Refusal> {
         let (file, bytes, media_type) = archive;
         let out = Arc::new(AtomicU64::new(0));
         let body = read_all(File::from_std(file), Arc::clone(&out), Arc::clone(sent));
@@ -188,9 +189,9 @@ impl Edge {
             .header(CONTENT_LENGTH, bytes)
             .header(ACCEPT, "application/json, application/problem+json")
             .body(reqwest::Body::wrap_stream(body));
-        let response = self.send_watched(request, &out, ARCHIVE_TIME_MAX).await.map_err(Refusal::into_failure)?;
-        let report = self.read_json(response).await.map_err(Refusal::into_failure)?;
-        client::check_report(self, report)
+        let response = self.send_watched(request, &out, ARCHIVE_TIME_MAX).await?;
+        let report = self.read_json(response).await?;
+        client::check_report(self, report).map_err(Refusal::Final)
     }
 
     /// Sends a request, and gives up when `out` has not grown for `rest_max`.

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use devanture_config::AppName;
-use devanture_config::mistake::{Mistake, Mistakes, Weight};
+use devanture_config::parsing::{Mistake, Mistakes, Weight};
 
-use crate::exit::Failure;
+use crate::output::exit::Failure;
 
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = ".env";

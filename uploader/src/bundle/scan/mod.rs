@@ -33,6 +33,10 @@ const FILES_MAX: usize = 10_000_000;
 /// Most folders below one another.
 const DEPTH_MAX: usize = 256;
 
+/// Why a path that is left out is refused where `--strict` wants that, and what to do.
+const NOT_PUBLISHED: &str = "it is not published";
+const NOT_PUBLISHED_HINT: &str = "remove it, or push without --strict, which leaves it out";
+
 /// A file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundFile {
@@ -297,7 +301,7 @@ impl Walk {
 
     fn refuse_left_out(&mut self) {
         for path in self.left_out.clone() {
-            self.refuse(&path, "it is not published", Some("remove it, or push without --strict, which leaves it out"));
+            self.refuse(&path, NOT_PUBLISHED, Some(NOT_PUBLISHED_HINT));
         }
     }
 
@@ -340,18 +344,34 @@ impl Walk {
     /// Everything that was wrong, if anything was.
     fn finish(&mut self) -> Option<Failure> {
         let mistakes = std::mem::take(&mut self.mistakes);
-        let count = match mistakes.len() {
-            0 => return None,
-            1 => "something".to_owned(),
-            count => format!("{count} things"),
-        };
-        let (code, what) = match self.has_refused {
-            true => (Code::BadBundle, "cannot be published"),
-            false => (Code::UnreadableFile, "cannot be read"),
-        };
-        let message = format!("The folder `{}` holds {count} that {what}.", self.shown);
-        Some(Failure::new(code, message).with_mistakes(mistakes))
+        failure_of(&format!("The folder `{}`", self.shown), mistakes, self.has_refused)
     }
+}
+
+/// The failure of a bundle of which something is refused, or cannot be read.
+fn failure_of(bundle: &str, mistakes: Vec<Mistake>, has_refused: bool) -> Option<Failure> {
+    let count = match mistakes.len() {
+        0 => return None,
+        1 => "something".to_owned(),
+        count => format!("{count} things"),
+    };
+    let (code, what) = match has_refused {
+        true => (Code::BadBundle, "cannot be published"),
+        false => (Code::UnreadableFile, "cannot be read"),
+    };
+    Some(Failure::new(code, format!("{bundle} holds {count} that {what}.")).with_mistakes(mistakes))
+}
+
+/// The failure of an archive that holds paths which are left out, where that is refused; `None` without such paths.
+pub(crate) fn refuse_left_out_of_archive(shown: &str, left_out: &[String]) -> Option<Failure> {
+    let mistake = |path: &String| Mistake {
+        file: format!("{shown}/{path}"),
+        line: 0,
+        weight: Weight::Mistake,
+        message: NOT_PUBLISHED.to_owned(),
+        hint: Some(NOT_PUBLISHED_HINT.to_owned()),
+    };
+    failure_of(&format!("The archive `{shown}`"), left_out.iter().map(mistake).collect(), true)
 }
 
 fn prefix(relative: &str) -> String {

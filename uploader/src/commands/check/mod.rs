@@ -30,6 +30,7 @@ use devanture_config::site_toml::Rules;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
 use devanture_config::{Manifest, PlaceName};
 
+pub(crate) use self::analyze::FILE_BYTES_MAX;
 use self::analyze::Looked;
 use self::explain::Explanation;
 use self::finding::{BUNDLE, Finding, RULES};
@@ -277,7 +278,7 @@ fn tell_rest(context: &Context, looked: &Looked) {
     if let Some(more) = looked.too_large.len().checked_sub(1) {
         let named: Vec<&str> = looked.too_large.iter().take(NAMED_MAX).map(String::as_str).collect();
         let and = if more >= NAMED_MAX { format!(" and {} more", more + 1 - NAMED_MAX) } else { String::new() };
-        let most = byte_text(analyze::FILE_BYTES_MAX);
+        let most = byte_text(FILE_BYTES_MAX);
         context.progress.note(&format!("not looked into, since larger than {most}: {}{and}", named.join(", ")));
     }
     if looked.has_unknown_fragments {
@@ -353,26 +354,53 @@ pub(crate) fn secrets_among<'f>(
     files: impl Iterator<Item = (&'f BundlePath, &'f FilePath, u64)>,
     table: &CheckTable,
 ) -> Option<String> {
-    let mut first = None;
-    let mut count = 0_u64;
+    let mut found = SecretFiles::new(table);
     for (path, real, bytes) in files {
-        if bytes > analyze::FILE_BYTES_MAX || table.ignores(SECRET, path.as_str(), None) {
+        if !found.is_looked_at(path.as_str(), bytes) {
             continue;
         }
         // What cannot be read will be said by who sends it.
         let mut read = Vec::new();
-        if real.open().and_then(|file| file.take(analyze::FILE_BYTES_MAX).read_to_end(&mut read)).is_err() {
-            continue;
-        }
-        let found = secrets::scan(path.as_str(), &read);
-        if let Some(secret) = found.into_iter().find(|s| s.code == SECRET && s.weight == Weight::Mistake) {
-            count += 1;
-            first.get_or_insert_with(|| format!("{path} holds {}", secret.what));
+        if real.open().and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut read)).is_ok() {
+            found.look(path.as_str(), &read);
         }
     }
-    let and = match count.checked_sub(1)? {
-        0 => String::new(),
-        more => format!(", and {} hold{} such", counted(more, "more file"), if more == 1 { "s" } else { "" }),
-    };
-    Some(format!("{}{and}: `devanture check` lists what nobody should read", first?))
+    found.line()
+}
+
+/// Files with secrets among those that are about to be sent, one file after the other.
+pub(crate) struct SecretFiles<'t> {
+    table: &'t CheckTable,
+    first: Option<String>,
+    count: u64,
+}
+
+impl<'t> SecretFiles<'t> {
+    /// No file yet; what `table` ignores is passed over.
+    pub(crate) fn new(table: &'t CheckTable) -> Self {
+        Self { table, first: None, count: 0 }
+    }
+
+    /// Whether secrets are looked for in a file of so many bytes.
+    pub(crate) fn is_looked_at(&self, path: &str, bytes: u64) -> bool {
+        bytes <= FILE_BYTES_MAX && !self.table.ignores(SECRET, path, None)
+    }
+
+    /// Looks at a file.
+    pub(crate) fn look(&mut self, path: &str, bytes: &[u8]) {
+        let found = secrets::scan(path, bytes);
+        if let Some(secret) = found.into_iter().find(|s| s.code == SECRET && s.weight == Weight::Mistake) {
+            self.count += 1;
+            self.first.get_or_insert_with(|| format!("{path} holds {}", secret.what));
+        }
+    }
+
+    /// The line about them; `None` if there are none.
+    pub(crate) fn line(self) -> Option<String> {
+        let and = match self.count.checked_sub(1)? {
+            0 => String::new(),
+            more => format!(", and {} hold{} such", counted(more, "more file"), if more == 1 { "s" } else { "" }),
+        };
+        Some(format!("{}{and}: `devanture check` lists what nobody should read", self.first?))
+    }
 }

@@ -15,7 +15,7 @@ use crate::output::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
 /// Most requests for the live version when the edge was lost at the end of a push.
-const LAST_QUESTIONS_MAX: u32 = 3;
+pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
 
 impl Push<'_> {
     /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the edge
@@ -174,9 +174,13 @@ impl Push<'_> {
 
     /// The live version, if the edge can be reached and answers soon.
     async fn ask_what_is_live(&self) -> Option<Option<VersionId>> {
-        let place = self.context.place().ok()?;
-        let edge = self.context.edge().ok()?;
-        match edge.status_within(&place, LAST_QUESTION_TIME_MAX).await {
+        let (edge, place) = (self.context.edge().ok()?, self.context.place().ok()?);
+        self.live_in(&edge, &place).await
+    }
+
+    /// The same, of an environment.
+    pub(super) async fn live_in(&self, edge: &Edge, place: &PlaceName) -> Option<Option<VersionId>> {
+        match edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
             Ok(status) => Some(status.version),
             // Neither the app nor the environment is there before the first push.
             Err(failure) if failure.is(Code::NotFound) => Some(None),

@@ -1,7 +1,9 @@
 //! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
 
+mod archive_contents;
 mod ending;
 mod warn;
+mod whole_archive;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,13 +21,12 @@ use crate::bundle::rules::{self, RuleFiles};
 use crate::bundle::scan::Scan;
 use crate::bundle::{self, Blob, Bundle};
 use crate::context::Context;
-use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX, Refusal};
+use crate::edge::client::{self, Edge, Refusal};
 use crate::edge::deploy::{BlobError, missing_blobs};
 use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
 use crate::output::step_output::StepTeller;
-use crate::project::boundary::Place;
 use crate::project::folders::Folders;
 use crate::project::settings::{self, PREVIEW};
 
@@ -363,67 +364,6 @@ impl<'c> Push<'c> {
         steps.append(&mut report.steps);
         report.steps = steps;
         Ok(Finished::Reported(Box::new(report)))
-    }
-
-    async fn send_archive(
-        &mut self,
-        edge: &Edge,
-        place: &PlaceName,
-        archive: (&Place, &'static str),
-    ) -> Result<DeployReport, Failure> {
-        let begun = Instant::now();
-        let site = &self.context.project.site;
-        if !site.base.is_empty() || !site.env.is_empty() {
-            self.context.progress.note("an archive is sent as it is, without what devanture.toml says about serving");
-        }
-        self.has_contacted = true;
-        if let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
-            self.live = Live::Known(status.version);
-        }
-        let source = source(self.context, self.args).await;
-        let options = self.options(&source)?;
-        let (alias, expires) = (options.alias.map(String::from), options.alias_expires.map(String::from));
-        let flags = [
-            ("no_smoke", options.no_smoke),
-            ("no_switch", options.no_switch),
-            ("force", options.force),
-            ("allow_warnings", options.allow_warnings),
-            ("allow_refingerprint", options.allow_refingerprint),
-        ];
-        let mut query: Vec<(&str, &str)> =
-            flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
-        let watch_s = options.watch_s.map(|seconds| seconds.to_string());
-        let texts = [
-            ("if_live", &options.if_live),
-            ("watch_s", &watch_s),
-            ("alias", &alias),
-            ("alias_expires", &expires),
-            ("message", &source.message),
-            ("commit", &source.commit),
-            ("branch", &source.branch),
-            ("ci", &source.ci),
-            ("url", &source.url),
-        ];
-        query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
-        let file = archive.0.open_file()?;
-        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-        let sending = self.context.progress.sending("upload", 1, bytes);
-        self.is_archive_sent = true;
-        let mut report = edge.push_archive(place, (file, bytes, archive.1), &query, &sending.sent).await?;
-        self.is_archive_sent = false;
-        drop(sending);
-        // The edge reports what it took of the upload, which is more precise.
-        if !report.steps.iter().any(|step| step.name == "upload") {
-            self.done("upload", byte_text(bytes), begun);
-        }
-        for step in &report.steps {
-            let style = self.context.progress.style;
-            self.context.progress.step(&step.name, &report::step_text(style, step));
-        }
-        let mut steps = std::mem::take(&mut self.steps);
-        steps.append(&mut report.steps);
-        report.steps = steps;
-        Ok(report)
     }
 
     fn done(&mut self, name: &str, detail: String, begun: Instant) {
