@@ -16,7 +16,7 @@ use crate::target;
 
 impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     /// The file or page at `path`, which is `file` where that is known.
-    #[inline]
+    #[inline(always)]
     pub(super) fn by_file<T: Trace>(
         self,
         path: &str,
@@ -41,7 +41,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     }
 
     /// A file, if the visitor may see it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn file<T: Trace>(
         self,
         path: &str,
@@ -69,7 +69,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         self.seen(path, (file, status, Kept::StandIn), (stage, found), trace)
     }
 
-    #[inline]
+    #[inline(always)]
     fn seen<T: Trace>(
         self,
         path: &str,

@@ -40,14 +40,12 @@ use crate::target::{self, Target};
 #[inline]
 pub fn decide<'r, S: Site, R: Request<'r>, T: Trace>(site: &S, request: &R, trace: &mut T) -> Outcome<'r, S::Asset> {
     let visit = Visit { site, request };
-    // Only OPTIONS can be a preflight; all else is decided where it is wanted, and not moved.
-    if *request.method() != HttpMethod::OPTIONS {
-        return visit.decide(trace);
-    }
-    let outcome = visit.decide(trace);
-    if matches!(outcome.end, End::Backend { .. }) && visit.is_preflight() {
+    // One call, which the compiler then puts here, and an outcome that is never moved.
+    let mut outcome = visit.decide(trace);
+    let is_options = *request.method() == HttpMethod::OPTIONS;
+    if is_options && matches!(outcome.end, End::Backend { .. }) && visit.is_preflight() {
         trace.step(Step::Preflight);
-        return Outcome { end: End::Preflight, ..outcome };
+        outcome.end = End::Preflight;
     }
     outcome
 }
@@ -91,7 +89,7 @@ impl<S, R> Copy for Visit<'_, S, R> {}
 
 impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     /// Decides by what the path is: one of the edge's own, then a route's, then a file's.
-    #[inline]
+    #[inline(always)]
     fn decide<T: Trace>(self, trace: &mut T) -> Outcome<'r, S::Asset> {
         let Self { site, request } = self;
         let path = request.path();
@@ -113,14 +111,18 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         if let Some(end) = self.by_route(trace) {
             return end.into();
         }
-        if let Some(file) = site.fast_path(path).filter(|_| path.len() <= request.path_bytes_max()) {
-            return self.at(Cow::Borrowed(path), Some(file), trace);
-        }
-        match target::normalise(path, request.path_bytes_max()) {
-            Target::Normal(path) => self.at(path, None, trace),
-            Target::Redirect(to) => self.moved(to, trace),
-            Target::Refuse(error) => self.refuse(Stage::Spelling, Refused::BadTarget(error), trace).into(),
-        }
+        let file = site.fast_path(path).filter(|_| path.len() <= request.path_bytes_max());
+        let path = match file {
+            Some(_) => Cow::Borrowed(path),
+            None => match target::normalise(path, request.path_bytes_max()) {
+                Target::Normal(path) => path,
+                Target::Redirect(to) => return self.moved(to, trace),
+                Target::Refuse(error) => {
+                    return self.refuse(Stage::Spelling, Refused::BadTarget(error), trace).into();
+                }
+            },
+        };
+        self.at(path, file, trace)
     }
 
     /// One of the edge's own paths. What a site keeps from strangers, it keeps here too.
@@ -211,14 +213,14 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
 
     /// The outcome for `path`, which is normal, decoded and no route's; `file` is what it leads to, where that is
     /// known.
-    #[inline]
+    #[inline(always)]
     fn at<T: Trace>(self, path: Cow<'r, str>, file: Option<u32>, trace: &mut T) -> Outcome<'r, S::Asset> {
         let mut found = Found::default();
         let end = self.end_at(&path, file, &mut found, trace);
         Outcome { end, path, varies: found.varies, rule: found.rule }
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_at<T: Trace>(self, path: &str, file: Option<u32>, found: &mut Found, trace: &mut T) -> End<S::Asset> {
         let site = self.site;
         trace.step(Step::Normal);
