@@ -20,6 +20,7 @@ use devanture_config::problem::{Code, Problem};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+const STILL_RUNNING: &str = "The previous version is still running.";
 const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
 /// A terminal: what is written to the second is read from the first.
