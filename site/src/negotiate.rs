@@ -133,7 +133,7 @@ impl Acceptable {
         }
         let [identity, gzip, zstd, br, dcb, dcz] = said;
         Self {
-            // §12.5.3, rule 2: without a word about it, identity is acceptable.
+            // §12.5.3, rule 2: where the field does not name it, identity is acceptable.
             identity: identity.or(others).unwrap_or(UNSAID),
             gzip: gzip.or(others).unwrap_or(0),
             zstd: zstd.or(others).unwrap_or(0),

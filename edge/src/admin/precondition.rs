@@ -25,8 +25,8 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Error> {
     Ok(Condition { matches: expected(headers, &IF_MATCH)?, differs: expected(headers, &IF_NONE_MATCH)? })
 }
 
-/// Refuses a condition where a change looks at none: made without a word, the change would be one that the client did
-/// not want.
+/// Refuses preconditions of an operation that evaluates none: ignored, they would let through a change that the client
+/// has made conditional.
 ///
 /// # Errors
 /// `bad_request`.
@@ -38,7 +38,7 @@ pub(super) fn refuse_unknown(method: &Method, headers: &HeaderMap, takes: &[Head
         [IF_MATCH, IF_NONE_MATCH].into_iter().find(|name| headers.contains_key(name) && !takes.contains(name));
     let Some(name) = unknown else { return Ok(()) };
     let name = if name == IF_MATCH { "If-Match" } else { "If-None-Match" };
-    let detail = format!("This operation looks at no condition, and the request has one: `{name}`.");
+    let detail = format!("This operation evaluates no precondition, and the request has one: `{name}`.");
     Err(Problem::new(Code::BadRequest, detail)
         .hint("leave it out; /v1/openapi.yaml says which operations take one")
         .into())

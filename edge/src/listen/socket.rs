@@ -43,7 +43,7 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpLi
     // Accepted sockets inherit what follows, which saves three system calls per connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-    // A peer that vanished without a word while a response is open (an event stream, an upgraded connection) is found
+    // A peer that vanished silently while a response is open (an event stream, an upgraded connection) is found
     // by TCP itself, at no cost here and for both protocols.
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_TRIES);

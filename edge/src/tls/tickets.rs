@@ -2,7 +2,7 @@
 //!
 //! Each line of the file is a secret that no ticket is ever sealed with: the key of each period of [`PERIOD_S`] is
 //! derived from it, and the one before is still good. So a secret that stays the same for a year still has tickets
-//! whose key changes, and all nodes agree about it without a word to each other.
+//! whose key changes, and all nodes agree about it without talking to each other.
 //!
 //! A ticket is the key's name (16 bytes), a nonce (12), and the session by AES-256-GCM, with the name as what is
 //! authenticated too (RFC 5077 §4 leaves the form to the server).

@@ -233,7 +233,7 @@ impl Encoder {
         true
     }
 
-    /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as
+    /// Writes a field that was made for one answer, without indexing. What may be a secret is marked as
     /// never to be kept (RFC 7541 §7.1.3). `name` is in lower case, and both are sound as a field.
     pub fn field(&mut self, name: &str, value: &[u8], block: &mut Vec<u8>) {
         if let Some(number) = static_table::number_of_whole(name.as_bytes(), value) {

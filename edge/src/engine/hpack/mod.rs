@@ -32,7 +32,7 @@ pub const fn entry_size(name_bytes: usize, value_bytes: usize) -> usize {
     name_bytes + value_bytes + 32
 }
 
-/// A field, written without a word to the table (RFC 7541 §6.2.2); the name by its number where the static table has
+/// A literal field without indexing (RFC 7541 §6.2.2); the name by its number where the static table has
 /// it.
 #[must_use]
 pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {

@@ -39,7 +39,7 @@ const TURNS_MAX: usize = 8;
 pub(crate) enum End {
     /// All was sent: the connection is to be ended, and the socket closed.
     Close,
-    /// The peer is gone, made a mistake of TLS, or an answer broke off: the socket is to be closed without a word.
+    /// The peer is gone, made a mistake of TLS, or an answer broke off: the socket is closed, and nothing more is sent.
     Lost,
     /// A limit was over.
     Limit,

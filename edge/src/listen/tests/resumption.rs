@@ -98,7 +98,7 @@ fn keys_in_a_file_are_read_again_and_stay_where_the_file_is_not_good() {
         std::fs::remove_file(&keys).unwrap();
         assert!(matches!(certificates.reload().unwrap_err(), Error::Read { .. }));
         assert_eq!(kind().await, HandshakeKind::Resumed);
-        // Once it is good again, it counts without a word; the group may read it.
+        // Once it is good again, it counts without a reload by hand; the group may read it.
         let watch = spawn_local(certificates.clone().watch_files());
         write(&keys, &"ef".repeat(32), 0o640);
         let end = Instant::now() + PATIENCE;
