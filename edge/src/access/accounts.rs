@@ -7,7 +7,7 @@ use super::{Credentials, random_hex};
 use crate::catalog::records;
 use crate::catalog::who::{self, AccountRecord, LoginRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, Deed, Error, unless_conflict, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, unless_conflict, update};
 use crate::telemetry;
 
 /// Random bytes of an account's id.
@@ -50,8 +50,8 @@ impl Credentials {
             checks: vec![Check::Absent(key.clone())],
             changes: vec![Change::Put(key.clone(), records::write(&record)?)],
         };
-        let deed = of_account(Action::CreateAccount, &record).what(format!("{}, {}", request.name, record.scope));
-        match self.audit.commit(actor, deed, commit).await {
+        let event = of_account(Action::CreateAccount, &record).what(format!("{}, {}", request.name, record.scope));
+        match self.audit.commit(actor, event, commit).await {
             Ok(_) => self.account_info(request.name, record).await,
             Err(catalog::Error::Conflict { key: taken }) if taken == key => Err(there_already(&request.name)),
             Err(error) => Err(error.into()),
@@ -89,9 +89,9 @@ impl Credentials {
             account.password_ms = telemetry::now_ms();
             let mut changes = self.end_logins(&account).await?;
             changes.push(Change::Put(key.clone(), records::write(&account)?));
-            let deed = of_account(Action::SetPassword, &account).what(name);
+            let event = of_account(Action::SetPassword, &account).what(name);
             let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
-            if unless_conflict(self.audit.commit(actor, deed, commit).await)?.is_some() {
+            if unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some() {
                 return Ok(Some(()));
             }
             Ok(None)
@@ -110,9 +110,9 @@ impl Credentials {
             let (revision, account) = self.account(name).await?.ok_or_else(|| missing(name))?;
             let mut changes = self.end_logins(&account).await?;
             changes.push(Change::Delete(key.clone()));
-            let deed = of_account(Action::DeleteAccount, &account).what(name);
+            let event = of_account(Action::DeleteAccount, &account).what(name);
             let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
-            if unless_conflict(self.audit.commit(actor, deed, commit).await)?.is_some() {
+            if unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some() {
                 return Ok(Some(()));
             }
             Ok(None)
@@ -173,12 +173,12 @@ fn must_run_accounts(actor: &Actor) -> Result<(), Error> {
         .into())
 }
 
-/// A deed that concerns an account: the app's, where it is for one.
-pub(super) fn of_account(action: Action, account: &AccountRecord) -> Deed {
+/// A event that concerns an account: the app's, where it is for one.
+pub(super) fn of_account(action: Action, account: &AccountRecord) -> AuditEvent {
     match (&account.app, &account.environment) {
-        (Some(app), Some(environment)) => Deed::of(action).place(app, environment),
-        (Some(app), None) => Deed::of(action).app(app),
-        (None, _) => Deed::of(action),
+        (Some(app), Some(environment)) => AuditEvent::of(action).place(app, environment),
+        (Some(app), None) => AuditEvent::of(action).app(app),
+        (None, _) => AuditEvent::of(action),
     }
 }
 

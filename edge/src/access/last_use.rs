@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Credentials;
 use crate::catalog::who::{self, UsedRecord};
 use crate::catalog::{self, Change, Check, Commit, records};
-use crate::ledger::{Error, Own, commit_own, from_text};
+use crate::ledger::{Error, SystemWrite, commit_system, from_text};
 use crate::telemetry;
 
 /// Time for which the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.
@@ -138,7 +138,7 @@ impl Credentials {
         if commit.changes.is_empty() {
             return Ok(true);
         }
-        match commit_own(&*self.catalog, Own::LastUse, commit).await {
+        match commit_system(&*self.catalog, SystemWrite::LastUse, commit).await {
             Ok(_) => Ok(true),
             Err(catalog::Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),

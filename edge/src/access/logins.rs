@@ -22,7 +22,9 @@ use super::passwords::Verified;
 use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::who::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, Credential, Deed, Error, Own, commit_own, from_text, unless_conflict, update};
+use crate::ledger::{
+    Action, Actor, AuditEvent, Credential, Error, SystemWrite, commit_system, from_text, unless_conflict, update,
+};
 use crate::telemetry;
 
 /// The prefix of access tokens.
@@ -117,8 +119,8 @@ impl Credentials {
                 commit.changes.push(Change::Put(account_key, records::write(&account)?));
             }
             let actor = actor_of(&id, &login, &account, from);
-            let deed = of_account(Action::Login, &account);
-            if unless_conflict(self.audit.commit(&actor, deed, commit).await)?.is_some() {
+            let event = of_account(Action::Login, &account);
+            if unless_conflict(self.audit.commit(&actor, event, commit).await)?.is_some() {
                 count("ok");
                 return Ok(Some(answer(&id, &family, pair, &login, &account)));
             }
@@ -202,7 +204,7 @@ impl Credentials {
                 changes: vec![Change::Put(key, records::write(&login)?)],
             };
             // Where somebody else refreshed at the same moment, this one is now the token before.
-            if unless_conflict(commit_own(&*self.catalog, Own::Refresh, commit).await)?.is_some() {
+            if unless_conflict(commit_system(&*self.catalog, SystemWrite::Refresh, commit).await)?.is_some() {
                 return Ok(Some(answer(id, family, pair, &login, &found.account)));
             }
             Ok(None)
@@ -233,9 +235,9 @@ impl Credentials {
     /// Ends a login one of whose old refresh tokens was presented. Returns whether nobody else changed it first.
     async fn end_stolen(&self, id: &str, found: &InForce, from: Option<IpAddr>) -> Result<bool, Error> {
         let actor = actor_of(id, &found.login, &found.account, from);
-        let deed = of_account(Action::ReuseRefreshToken, &found.account)
+        let event = of_account(Action::ReuseRefreshToken, &found.account)
             .what("an old refresh token was presented; all tokens of its login are revoked");
-        let ended = self.end_login(&actor, deed, id, found.revision).await?;
+        let ended = self.end_login(&actor, event, id, found.revision).await?;
         if ended {
             counter!("devanture_refresh_tokens_reused_total").increment(1);
         }
@@ -260,10 +262,10 @@ impl Credentials {
         .await
     }
 
-    async fn end_login(&self, actor: &Actor, deed: Deed, id: &str, revision: Revision) -> Result<bool, Error> {
+    async fn end_login(&self, actor: &Actor, event: AuditEvent, id: &str, revision: Revision) -> Result<bool, Error> {
         let key = who::login_key(id);
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
-        let is_ended = unless_conflict(self.audit.commit(actor, deed, commit).await)?.is_some();
+        let is_ended = unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some();
         if is_ended {
             self.used.forget(id);
         }

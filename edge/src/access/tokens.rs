@@ -10,7 +10,7 @@ use devanture_config::{AppName, Digest};
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenRecord};
 use crate::catalog::{Change, Check, Commit, Revision, who};
-use crate::ledger::{Action, Actor, Credential, Deed, Error};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error};
 use crate::telemetry;
 
 /// The prefix of tokens, by which scanners for secrets find them.
@@ -46,11 +46,11 @@ impl Credentials {
         let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
         let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
-        let mut deed = Deed::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
-        deed = match (&request.app, &request.environment) {
-            (Some(app), Some(environment)) => deed.place(app, environment),
-            (Some(app), None) => deed.app(app),
-            (None, _) => deed,
+        let mut event = AuditEvent::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
+        event = match (&request.app, &request.environment) {
+            (Some(app), Some(environment)) => event.place(app, environment),
+            (Some(app), None) => event.app(app),
+            (None, _) => event,
         };
         let record = TokenRecord {
             hash: Digest::of(secret.as_bytes()),
@@ -68,7 +68,7 @@ impl Credentials {
             changes.extend([Change::Delete(records::token_key(old)), Change::Delete(who::used_key(old))]);
         }
         let commit = Commit { checks: vec![Check::Absent(key)], changes };
-        self.audit.commit(actor, deed, commit).await?;
+        self.audit.commit(actor, event, commit).await?;
         expired.iter().for_each(|old| self.used.forget(old));
         Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
     }
@@ -202,16 +202,16 @@ impl Credentials {
             // A caller who sees one app only learns nothing of tokens beyond it.
             .map_err(|error| if actor.app.is_some() && token.app != actor.app { missing().into() } else { error })?;
         }
-        let mut deed = Deed::of(Action::RevokeToken).what(format!("{id} {}", token.name));
+        let mut event = AuditEvent::of(Action::RevokeToken).what(format!("{id} {}", token.name));
         if let Some(app) = &token.app {
-            deed = deed.app(app);
+            event = event.app(app);
         }
         let key = records::token_key(id);
         let commit = Commit {
             checks: vec![Check::At(key.clone(), revision)],
             changes: vec![Change::Delete(key), Change::Delete(who::used_key(id))],
         };
-        self.audit.commit(actor, deed, commit).await?;
+        self.audit.commit(actor, event, commit).await?;
         self.used.forget(id);
         Ok(())
     }

@@ -26,7 +26,7 @@ use super::state::Admin;
 use super::{Body, answer, body};
 use crate::ledger::Error;
 use crate::runner::LastLines;
-use crate::telemetry::{LogReader, LogTold, LogWanted};
+use crate::telemetry::{LogEvent, LogReader, LogWanted};
 use crate::{runner, telemetry};
 
 /// Longest silence of a stream.
@@ -67,21 +67,21 @@ enum Reader {
 }
 
 /// An item of a reader: a line as JSON, or how many were left out.
-enum Told {
+enum ReadItem {
     Line(String),
     Lost(u64),
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Told> {
+    async fn next(&mut self) -> Option<ReadItem> {
         Some(match self {
             Self::Requests(reader) => match reader.next().await? {
-                LogTold::Line(line) => Told::Line(json(&*line)),
-                LogTold::Lost(lost) => Told::Lost(lost),
+                LogEvent::Line(line) => ReadItem::Line(json(&*line)),
+                LogEvent::Lost(lost) => ReadItem::Lost(lost),
             },
             Self::Instances(reader, node) => match reader.next().await? {
-                runner::LogTold::Line(line) => Told::Line(json(&instance_line(&line, node))),
-                runner::LogTold::Lost(lost) => Told::Lost(lost),
+                runner::OutputEvent::Line(line) => ReadItem::Line(json(&instance_line(&line, node))),
+                runner::OutputEvent::Lost(lost) => ReadItem::Lost(lost),
             },
         })
     }
@@ -215,8 +215,8 @@ fn streamed(
             Some(line) => form.line(&line),
             None => match tokio::time::timeout(REST_MAX, reader.as_mut()?.next()).await {
                 Ok(told) => match told? {
-                    Told::Line(line) => form.line(&line),
-                    Told::Lost(lost) => form.lost(LogLost { lost }),
+                    ReadItem::Line(line) => form.line(&line),
+                    ReadItem::Lost(lost) => form.lost(LogLost { lost }),
                 },
                 Err(_elapsed) => form.silence(),
             },

@@ -11,7 +11,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::Environments;
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{Change, Check, Commit, Record, Revision, gone};
-use crate::ledger::{Action, Actor, Condition, Deed, Error, Own, Page, update};
+use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, update};
 use crate::telemetry;
 
 /// The environment of pushes that are previews alone: their history, and the settings of what they run.
@@ -149,8 +149,8 @@ impl Environments {
                 self.hold_no_hostnames(app, name, &mut commit).await?;
                 self.hold_no_settings(app, name, &mut commit).await?;
             }
-            let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
-            if let Some(revision) = self.ledger.commit_unseen(wanted.actor, deed, commit).await? {
+            let event = AuditEvent::of(Action::SetAlias).place(app, name).what(version.short());
+            if let Some(revision) = self.ledger.commit_unseen(wanted.actor, event, commit).await? {
                 self.ledger.live.wait_for(revision).await;
                 tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
                 return Ok(Some(Aliased { status: self.alias_status(app, name, &record), previous, revision }));
@@ -275,9 +275,9 @@ impl Environments {
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
         match wanted {
             Some((actor, app, name)) => {
-                self.ledger.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await
+                self.ledger.commit(actor, AuditEvent::of(Action::DeleteAlias).place(app, name), commit).await
             }
-            None => Ok(self.ledger.commit_own(Own::ExpiredAlias, commit).await?.is_some()),
+            None => Ok(self.ledger.commit_system(SystemWrite::ExpiredAlias, commit).await?.is_some()),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
 use crate::catalog::{Catalog, Change, Check, Commit};
-use crate::ledger::{Action, Actor, Deed, Error, stored_manifest, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
 use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
 
 /// What runs backends, where anything does.
@@ -335,8 +335,8 @@ impl Environments {
         };
         let commit = Commit { checks: vec![check], changes: vec![change] };
         let said: Vec<String> = scale.processes.iter().map(|(name, count)| format!("{name}={count}")).collect();
-        let deed = Deed::of(Action::Scale).place(app, environment).what(said.join(" "));
-        self.ledger.commit(actor, deed, commit).await
+        let event = AuditEvent::of(Action::Scale).place(app, environment).what(said.join(" "));
+        self.ledger.commit(actor, event, commit).await
     }
 
     /// Undoes the change, unless somebody has made another one since.
@@ -377,8 +377,8 @@ impl Environments {
         }
         if !dry_run {
             let what = process.map_or("all", ProcessName::as_str);
-            let deed = Deed::of(Action::Restart).place(app, environment).what(what);
-            self.ledger.commit(actor, deed, Commit::default()).await?;
+            let event = AuditEvent::of(Action::Restart).place(app, environment).what(what);
+            self.ledger.commit(actor, event, Commit::default()).await?;
             self.runner()?.restart(app, environment.as_str(), process, &|_line| {}).await?;
         }
         self.instances(app, environment).await

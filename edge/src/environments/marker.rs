@@ -5,7 +5,7 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, Deed, Error, nothing_live};
+use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live};
 use crate::telemetry;
 
 /// A change of a lock or a pause.
@@ -48,8 +48,8 @@ impl Environments {
             checks: vec![Check::of(key, before), Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
-        let deed = Deed::of(action).place(app, environment).what(message.unwrap_or_default());
-        let is_made = self.ledger.commit(actor, deed, commit).await?;
+        let event = AuditEvent::of(action).place(app, environment).what(message.unwrap_or_default());
+        let is_made = self.ledger.commit(actor, event, commit).await?;
         if is_made {
             tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "marker changed");
         }

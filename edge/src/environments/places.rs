@@ -15,7 +15,7 @@ use super::Environments;
 use super::reserved::why_reserved;
 use crate::catalog::records::{self, AppRecord, HostnameRecord};
 use crate::catalog::{Change, Check, Commit, belongs, gone, settings};
-use crate::ledger::{Action, Actor, Attempts, Deed, Error};
+use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error};
 use crate::telemetry;
 
 /// Records that go in one commit.
@@ -217,8 +217,9 @@ impl Environments {
                 commit.checks.push(Check::At(key.clone(), record.revision));
                 commit.changes.push(Change::Delete(key));
             }
-            let deed = Deed::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
-            if !self.ledger.commit(actor, deed, commit).await? {
+            let event =
+                AuditEvent::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
+            if !self.ledger.commit(actor, event, commit).await? {
                 attempts.begin(&key)?;
             }
         }

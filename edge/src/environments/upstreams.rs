@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::{Environments, REMEMBERED_MAX};
 use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, Attempts, Deed, Error, nothing_live};
+use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, nothing_live};
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey, Registry};
 use crate::telemetry;
@@ -161,9 +161,10 @@ impl Environments {
                 true => Change::Delete(key),
                 false => Change::Put(key.clone(), records::write(&after)?),
             });
-            let deed = Deed::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
+            let event =
+                AuditEvent::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
             let commit = Commit { checks, changes };
-            let committed = self.ledger.commit_unseen(actor, deed, commit).await?;
+            let committed = self.ledger.commit_unseen(actor, event, commit).await?;
             drop(one);
             if let Some(revision) = committed {
                 self.members.registry.wait_for(revision).await;

@@ -13,7 +13,7 @@ use crate::catalog::instances::{
     uid_key, uid_pair_key,
 };
 use crate::catalog::{self, Catalog, Change, Check, Commit, gone, records};
-use crate::ledger::{Error, Own, commit_own, unless_conflict, update};
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
 use crate::runner::Runner;
 use crate::telemetry;
 
@@ -60,7 +60,7 @@ impl Environments {
             checks: vec![Check::At(key.clone(), record.revision)],
             changes: vec![Change::Delete(key), Change::Put(free_uid_key(number), records::write(&free)?)],
         };
-        match commit_own(&*self.ledger.catalog, Own::Uid, commit).await {
+        match commit_system(&*self.ledger.catalog, SystemWrite::Uid, commit).await {
             Ok(_) | Err(catalog::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -100,7 +100,7 @@ async fn give(
         };
         let record = UidRecord { number, pair: pair.map(|pair| pair.pair) };
         commit.changes.push(Change::Put(key.clone(), records::write(&record)?));
-        let committed = unless_conflict(commit_own(catalog, Own::Uid, commit).await)?;
+        let committed = unless_conflict(commit_system(catalog, SystemWrite::Uid, commit).await)?;
         Ok(committed.map(|_revision| Given::Number(number)))
     })
     .await
@@ -178,7 +178,7 @@ pub async fn give_user_ids_apart(catalog: &dyn Catalog) -> Result<(), catalog::E
             checks: vec![Check::At(key.clone(), record.revision)],
             changes: vec![Change::Delete(uid_pair_key(&app))],
         };
-        commit_own(catalog, Own::Uid, commit).await?;
+        commit_system(catalog, SystemWrite::Uid, commit).await?;
     }
     Ok(())
 }

@@ -18,10 +18,10 @@ const CDN_CACHE_CONTROLS: [&str; 5] = [
 
 /// Changes by the site's rules to the head of one answer. Without any, nothing is allocated.
 #[derive(Debug, Default)]
-pub struct HeaderRules(Option<Box<Said>>);
+pub struct HeaderRules(Option<Box<RuledFields>>);
 
 #[derive(Debug)]
-struct Said {
+struct RuledFields {
     changes: FieldChanges,
     varies: Varies,
     /// Whether only some may see it.
@@ -32,7 +32,7 @@ impl HeaderRules {
     fn new(changes: FieldChanges, varies: Varies, is_private: bool) -> Self {
         match changes.is_empty() && varies == Varies::default() && !is_private {
             true => Self(None),
-            false => Self(Some(Box::new(Said { changes, varies, is_private }))),
+            false => Self(Some(Box::new(RuledFields { changes, varies, is_private }))),
         }
     }
 

@@ -148,10 +148,11 @@ impl Handler {
             decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
-        let came = Came { from: Some(&from), authority: &authority, host: &host, told: measurement.told(), interim };
+        let came =
+            Came { from: Some(&from), authority: &authority, host: &host, outcome: measurement.outcome(), interim };
         let version = request.version();
         let mut response = self.carry_out(request, decision, &came).await;
-        let fault = measurement.told().error();
+        let fault = measurement.outcome().error();
         let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
             // RFC 9112 §9.6: hyper will close, and the client must know.
@@ -279,7 +280,7 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BodyError>,
     {
-        let Came { from, authority, told, .. } = *came;
+        let Came { from, authority, outcome, .. } = *came;
         let version = &current.version;
         let ids = Ids::of(request.headers(), from.is_some_and(|from| from.is_trusted));
         if let Some(path_and_query) = to.path_and_query {
@@ -290,7 +291,7 @@ impl Handler {
         }
         let Some(way) = self.ways.way(current, to.number) else { return respond::refused(Refused::Unavailable) };
         let way = to.host.map_or_else(|| Rc::clone(&way), |host| Rc::new(way.with_host(host)));
-        told.begin(&ids, &way.pool);
+        outcome.begin(&ids, &way.pool);
         // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
         let is_told_ahead = request.version() == HttpVersion::HTTP_11;
         let passing = came.interim.filter(|_| is_told_ahead).map(Interim::open);
@@ -304,14 +305,14 @@ impl Handler {
         };
         let mut response = match self.backends.forward(&way, request, &arrival).await {
             Ok(response) => {
-                told.answered(response.body().member());
+                outcome.answered(response.body().member());
                 response.map(Body::proxied)
             }
             Err(error) => {
                 let reason = error.reason();
                 let upstream = &way.pool.key.name;
                 tracing::info!(app = %version.app, upstream, %error, reason, "a backend did not answer");
-                told.fail(reason);
+                outcome.fail(reason);
                 error_page::of_route(Refused::from(&error), reason, current, asker)
             }
         };
@@ -330,7 +331,7 @@ struct Came<'r> {
     /// The name in the authority.
     host: &'r str,
     /// Where to note what becomes known of it.
-    told: &'r RequestOutcome,
+    outcome: &'r RequestOutcome,
     /// Passes interim answers on, where they can be.
     interim: Option<&'r Arc<Interim>>,
 }

@@ -66,7 +66,7 @@ pub(super) struct Measurement {
     answerer: Answerer,
     /// Apart, since it may be off.
     log: Option<Box<(AccessLog, Box<LogLine>)>>,
-    told: RequestOutcome,
+    outcome: RequestOutcome,
     /// Bytes of the answer's body that were sent.
     bytes: u64,
     stage: Stage,
@@ -102,7 +102,7 @@ impl Measurement {
             began,
             answerer: Answerer::Nothing,
             log,
-            told: RequestOutcome::default(),
+            outcome: RequestOutcome::default(),
             bytes: 0,
             stage: Stage::SiteRequest,
             paused: false,
@@ -111,8 +111,8 @@ impl Measurement {
     }
 
     /// Where to note what becomes known of the request.
-    pub(super) fn told(&self) -> &RequestOutcome {
-        &self.told
+    pub(super) fn outcome(&self) -> &RequestOutcome {
+        &self.outcome
     }
 
     /// Notes what was decided, and goes with what answers from now on.
@@ -163,7 +163,7 @@ impl Measurement {
             if !self.paused {
                 version.tally.count(status);
             }
-            if let (true, Some(reason)) = (self.told.is_proxied(), self.told.error()) {
+            if let (true, Some(reason)) = (self.outcome.is_proxied(), self.outcome.error()) {
                 let app = version.app.to_string();
                 metrics::counter!("devanture_upstream_errors_total", "app" => app, "reason" => reason).increment(1);
             }
@@ -173,10 +173,10 @@ impl Measurement {
         record.status = status.as_u16();
         record.bytes = bytes;
         record.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        record.proxied = self.told.is_proxied();
-        record.request_id = self.told.request_id();
-        record.upstream = self.told.upstream();
-        record.error = self.told.error().map(str::to_owned);
+        record.proxied = self.outcome.is_proxied();
+        record.request_id = self.outcome.request_id();
+        record.upstream = self.outcome.upstream();
+        record.error = self.outcome.error().map(str::to_owned);
         if let Some(version) = self.answerer.version() {
             record.app = Some(version.app.to_string());
             record.environment = Some(version.place.clone());
@@ -207,7 +207,7 @@ impl Drop for Measurement {
         match self.stage {
             Stage::Over => return,
             Stage::Answered { is_whole, .. } if is_whole || self.is_head => {}
-            Stage::SiteRequest | Stage::Answered { .. } => self.told.fail(CLIENT_IS_GONE),
+            Stage::SiteRequest | Stage::Answered { .. } => self.outcome.fail(CLIENT_IS_GONE),
         }
         self.end(Instant::now);
     }
@@ -245,7 +245,7 @@ impl ResponseBody for Measured {
         let polled = Pin::new(&mut self.body).poll_some(bytes_max, context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.measurement.sent(frame.data_ref().map_or(0, Bytes::len)),
-            Poll::Ready(Some(Err(error))) => self.measurement.told.break_off(error),
+            Poll::Ready(Some(Err(error))) => self.measurement.outcome.break_off(error),
             Poll::Ready(None) => self.measurement.complete(Instant::now()),
             Poll::Pending => {}
         }

@@ -40,8 +40,8 @@ impl Handler {
             decide::decide_in(&self.head(&head_of(&request), &host), &current, place.as_deref(), custom_host);
         // Never this machine's own: a backend may trust that, and what it answers is shown to the one who deploys.
         let from = from.map(Chain::direct);
-        let told = RequestOutcome::default();
-        let came = Came { from: from.as_ref(), authority: &authority, host: &host, told: &told, interim: None };
+        let outcome = RequestOutcome::default();
+        let came = Came { from: from.as_ref(), authority: &authority, host: &host, outcome: &outcome, interim: None };
         let response = self.carry_out(request, decision, &came).await;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();

@@ -3,7 +3,7 @@
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
 
-use super::{Actor, Error, Ledger, Own, commit_own};
+use super::{Actor, Error, Ledger, SystemWrite, commit_system};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, gone};
@@ -21,7 +21,7 @@ impl Ledger {
             checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
-        commit_own(&*self.catalog, Own::History, commit).await?;
+        commit_system(&*self.catalog, SystemWrite::History, commit).await?;
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Ledger {
                 }
             }
             if !old.is_empty() {
-                self.commit_own(Own::Collection, Commit { checks: Vec::new(), changes: old }).await?;
+                self.commit_system(SystemWrite::Collection, Commit { checks: Vec::new(), changes: old }).await?;
             }
         }
     }

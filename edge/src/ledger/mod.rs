@@ -1,7 +1,7 @@
 //! The records behind every change: who acts, what is there, and the only commits to the catalog.
 //!
 //! Changes by an actor are committed by [`Ledger::commit`] together with an entry of the audit log ([`Audit`]); what
-//! the edge writes for itself, by [`commit_own`], and [`Own`] lists all of it. A change reads its records, decides, and
+//! the edge writes for itself, by [`commit_system`], and [`SystemWrite`] lists all of it. A change reads its records, decides, and
 //! commits with checks that they are still what it read; [`update`] begins it again where another one was quicker. A
 //! test holds that nothing above this room commits in another way.
 
@@ -34,7 +34,7 @@ use crate::live::Live;
 
 pub(crate) use actor::from_text;
 pub use actor::{Actor, Credential};
-pub(crate) use audit::Deed;
+pub(crate) use audit::AuditEvent;
 pub use audit::{Action, Audit};
 pub use condition::{Condition, Expected};
 pub use error::Error;
@@ -45,7 +45,7 @@ pub use page::{PAGE_MAX, Page};
 pub(crate) use places::nothing_live;
 pub(crate) use rollback::Earlier;
 pub(crate) use shares::{Share, Shares};
-pub(crate) use system_write::{Own, commit_own, unless_conflict};
+pub(crate) use system_write::{SystemWrite, commit_system, unless_conflict};
 pub(crate) use update::{Attempts, update};
 pub(crate) use versions::stored_manifest;
 pub(crate) use windows::{Windows, ms_since};
@@ -85,8 +85,8 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::commit_unseen`].
-    pub(crate) async fn commit(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
-        let revision = self.commit_unseen(actor, deed, commit).await?;
+    pub(crate) async fn commit(&self, actor: &Actor, event: AuditEvent, commit: Commit) -> Result<bool, Error> {
+        let revision = self.commit_unseen(actor, event, commit).await?;
         if let Some(revision) = revision {
             self.live.wait_for(revision).await;
         }
@@ -100,11 +100,11 @@ impl Ledger {
     pub(crate) async fn commit_unseen(
         &self,
         actor: &Actor,
-        deed: Deed,
+        event: AuditEvent,
         commit: Commit,
     ) -> Result<Option<Revision>, Error> {
-        let (app, environment) = (deed.needed_app().cloned(), deed.needed_environment().cloned());
-        let revision = unless_conflict(self.audit.commit(actor, deed, commit).await)?;
+        let (app, environment) = (event.needed_app().cloned(), event.needed_environment().cloned());
+        let revision = unless_conflict(self.audit.commit(actor, event, commit).await)?;
         if let (None, Some(app)) = (revision, &app) {
             self.check_there(app, environment.as_ref()).await?;
         }
@@ -115,8 +115,8 @@ impl Ledger {
     ///
     /// # Errors
     /// Those of the catalog.
-    pub(crate) async fn commit_own(&self, why: Own, commit: Commit) -> Result<Option<Revision>, Error> {
-        let revision = unless_conflict(commit_own(&*self.catalog, why, commit).await)?;
+    pub(crate) async fn commit_system(&self, why: SystemWrite, commit: Commit) -> Result<Option<Revision>, Error> {
+        let revision = unless_conflict(commit_system(&*self.catalog, why, commit).await)?;
         if let Some(revision) = revision {
             self.live.wait_for(revision).await;
         }

@@ -1,10 +1,10 @@
-//! Commits of the edge for itself, without an entry of the audit log: [`Own`] lists all of them.
+//! Commits of the edge for itself, without an entry of the audit log: [`SystemWrite`] lists all of them.
 
 use crate::catalog::{self, Catalog, Commit, Revision};
 
 /// Writes of the edge for itself, without an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Own {
+pub(crate) enum SystemWrite {
     /// The end of what was deleted or is beyond what is kept: the log tells what it took.
     Collection,
     /// The dictionaries of a version: they follow from what was pushed, and their version has an entry.
@@ -26,7 +26,7 @@ pub(crate) enum Own {
     Sent,
 }
 
-impl Own {
+impl SystemWrite {
     /// As [`Action::may_use_reserve`].
     const fn may_use_reserve(self) -> bool {
         matches!(self, Self::Collection | Self::ExpiredAlias | Self::Refresh)
@@ -37,7 +37,11 @@ impl Own {
 ///
 /// # Errors
 /// As [`Catalog::commit`].
-pub(crate) async fn commit_own(catalog: &dyn Catalog, why: Own, commit: Commit) -> Result<Revision, catalog::Error> {
+pub(crate) async fn commit_system(
+    catalog: &dyn Catalog,
+    why: SystemWrite,
+    commit: Commit,
+) -> Result<Revision, catalog::Error> {
     tracing::trace!(?why, "a commit of the edge's own");
     if why.may_use_reserve() { catalog.commit_reserved(commit).await } else { catalog.commit(commit).await }
 }

@@ -134,7 +134,7 @@ impl Watch {
         let after = |since: Option<Instant>, limit: Duration| since.map(|since| since + limit);
         // While it drains, a connection without a request only has its last bytes to send.
         let finish = match (self.finish_since, self.idle_since, self.blocked_since) {
-            (Some(told), Some(idle), None) => Some(told.max(idle)),
+            (Some(reported), Some(idle), None) => Some(reported.max(idle)),
             _ => None,
         };
         let unfinished = |since: Option<Instant>| if self.finish_since.is_none() { since } else { None };

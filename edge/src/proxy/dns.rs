@@ -14,7 +14,7 @@ const TRIES: usize = 2;
 
 /// The DNS answer for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum DnsAnswer {
     /// It has these addresses, for so long.
     Addresses(Vec<IpAddr>, Duration),
     /// There is no such name, or it has no address.
@@ -55,10 +55,10 @@ impl Names {
     }
 
     /// The addresses of a name, A and AAAA.
-    pub(crate) async fn ask(&self, name: &str) -> Said {
+    pub(crate) async fn ask(&self, name: &str) -> DnsAnswer {
         let resolver = match &self.resolver {
             Ok(resolver) => resolver,
-            Err(error) => return Said::Failed(format!("DNS cannot be asked: {error}")),
+            Err(error) => return DnsAnswer::Failed(format!("DNS cannot be asked: {error}")),
         };
         match resolver.lookup_ip(name).await {
             Ok(found) => {
@@ -66,10 +66,10 @@ impl Names {
                 let mut addresses: Vec<IpAddr> = found.iter().collect();
                 addresses.sort_unstable();
                 addresses.dedup();
-                if addresses.is_empty() { Said::Nothing } else { Said::Addresses(addresses, left) }
+                if addresses.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Addresses(addresses, left) }
             }
-            Err(error) if error.is_no_records_found() || error.is_nx_domain() => Said::Nothing,
-            Err(error) => Said::Failed(format!("DNS gives no answer: {error}")),
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => DnsAnswer::Nothing,
+            Err(error) => DnsAnswer::Failed(format!("DNS gives no answer: {error}")),
         }
     }
 }

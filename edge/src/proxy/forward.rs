@@ -284,7 +284,7 @@ impl Client {
                 // Nothing has reached the backend.
                 Err(error) => {
                     let may_repeat = error.is_backends() && request.is_whole();
-                    return Err(told(&permit, Failure { error, may_repeat, is_stale: false }));
+                    return Err(noted(&permit, Failure { error, may_repeat, is_stale: false }));
                 }
             };
             if !is_new {
@@ -293,7 +293,7 @@ impl Client {
             match self.send(connection, &permit, request, passing, way).await {
                 Ok((connection, progress, response)) => return Ok(answered(connection, permit, progress, response)),
                 Err(Failure { may_repeat: true, is_stale: true, .. }) if left > 0 && !is_new => left -= 1,
-                Err(failure) => return Err(told(&permit, failure)),
+                Err(failure) => return Err(noted(&permit, failure)),
             }
             add(&counters.retried, 1);
             // On a connection of HTTP/2 that somebody else made, the same may happen once more.
@@ -429,7 +429,7 @@ fn answered(connection: Connection, permit: Permit, progress: Rc<Progress>, resp
 }
 
 /// Tells the pool of a failure that is the member's.
-fn told(permit: &Permit, failure: Failure) -> Failure {
+fn noted(permit: &Permit, failure: Failure) -> Failure {
     if failure.error.is_backends() {
         permit.lease.failed();
     }

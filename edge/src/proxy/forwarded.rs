@@ -34,7 +34,7 @@ pub struct Chain {
 }
 
 /// One hop, as a field tells it.
-struct Told {
+struct Hop {
     address: IpAddr,
     scheme: Option<&'static str>,
 }
@@ -86,15 +86,15 @@ impl Chain {
 
 /// Follows the hops, the nearest first, to the client; `None` without any.
 fn read(
-    told: impl Iterator<Item = Result<Told, Malformed>>,
+    hops: impl Iterator<Item = Result<Hop, Malformed>>,
     peer: IpAddr,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<Read>, Malformed> {
     // The nearest hop stands first here.
     let mut passed = vec![peer];
     let mut farthest = None;
-    for hop in told {
-        let Told { address, scheme } = hop?;
+    for hop in hops {
+        let Hop { address, scheme } = hop?;
         if !is_trusted(address) {
             passed.reverse();
             return Ok(Some(Read { client: address, proxies: passed, scheme }));
@@ -114,29 +114,29 @@ fn read(
 }
 
 /// The hops of `X-Forwarded-For`, the nearest first.
-fn by_list(fields: Fields<'_>) -> impl Iterator<Item = Result<Told, Malformed>> {
+fn by_list(fields: Fields<'_>) -> impl Iterator<Item = Result<Hop, Malformed>> {
     let lines = fields.get_all(&FORWARDED_FOR).rev();
     let words = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
     words.map(<[u8]>::trim_ascii).filter(|word| !word.is_empty()).map(|word| {
         // Written by programs of many kinds: an IPv6 address comes with and without brackets, and with a port or none.
         let bare = || str::from_utf8(word).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
         let address = node(word).or_else(bare).ok_or(Malformed)?;
-        Ok(Told { address: address.to_canonical(), scheme: None })
+        Ok(Hop { address: address.to_canonical(), scheme: None })
     })
 }
 
 /// The hops of `Forwarded`, the nearest first. A line is read as a whole, since quotes are only known from its left; so
 /// one that a client left open spoils what was written after it, and lends it no other meaning.
-fn by_forwarded(fields: Fields<'_>) -> impl Iterator<Item = Result<Told, Malformed>> {
+fn by_forwarded(fields: Fields<'_>) -> impl Iterator<Item = Result<Hop, Malformed>> {
     fields.get_all(&FORWARDED).rev().flat_map(|line| match elements(line) {
-        Some(elements) => elements.into_iter().rev().map(|told| told.ok_or(Malformed)).collect(),
+        Some(elements) => elements.into_iter().rev().map(|hops| hops.ok_or(Malformed)).collect(),
         None => vec![Err(Malformed)],
     })
 }
 
 /// The elements of a line of `Forwarded`; nothing for one that names no address, and for a line that breaks the grammar
 /// of RFC 7239, section 4. Empty elements are no elements (RFC 9110, section 5.6.1).
-fn elements(line: &[u8]) -> Option<Vec<Option<Told>>> {
+fn elements(line: &[u8]) -> Option<Vec<Option<Hop>>> {
     let mut rest = line;
     let mut elements = Vec::new();
     let (mut address, mut scheme, mut is_empty) = (None, None, true);
@@ -163,7 +163,7 @@ fn elements(line: &[u8]) -> Option<Vec<Option<Told>>> {
             Some((b',', _)) | None => {
                 if !std::mem::replace(&mut is_empty, true) {
                     let address: Option<IpAddr> = address.take().flatten();
-                    elements.push(address.map(|address| Told { address: address.to_canonical(), scheme }));
+                    elements.push(address.map(|address| Hop { address: address.to_canonical(), scheme }));
                 }
                 scheme = None;
                 match rest.split_first() {

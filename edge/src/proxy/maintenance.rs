@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
-use super::dns::{Names, Said};
+use super::dns::{DnsAnswer, Names};
 use super::health;
 use super::membership::{self, Known};
 use super::pool::Pool;
@@ -60,7 +60,7 @@ struct Answer {
     address: UpstreamUrl,
     name: String,
     port: u16,
-    said: Said,
+    said: DnsAnswer,
 }
 
 /// Looks after one pool for as long as anybody has it.
@@ -125,7 +125,7 @@ impl Remembered {
         let has_some = self.known.addresses.get(&address).is_some_and(|known| !known.is_empty());
         let (app, upstream) = (&pool.key.app, &pool.key.name);
         let wait = match said {
-            Said::Addresses(found, ttl) => {
+            DnsAnswer::Addresses(found, ttl) => {
                 let found: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
                 if self.known.addresses.get(&address) != Some(&found) {
                     tracing::info!(%app, upstream, name, addresses = ?found, "a backend's name has other addresses");
@@ -135,7 +135,7 @@ impl Remembered {
                 self.known.addresses.insert(address.clone(), found);
                 ttl.clamp(times.least, times.most)
             }
-            Said::Nothing => {
+            DnsAnswer::Nothing => {
                 let since = *self.nothing_since.entry(address.clone()).or_insert(now);
                 if !has_some || now.duration_since(since) >= times.hold {
                     tracing::warn!(%app, upstream, name, "a backend's name has no address");
@@ -144,7 +144,7 @@ impl Remembered {
                 }
                 times.least
             }
-            Said::Failed(why) => {
+            DnsAnswer::Failed(why) => {
                 tracing::warn!(%app, upstream, name, why, kept = has_some, "a backend's name cannot be asked about");
                 if !has_some {
                     self.known.failed.insert(address.clone(), format!("{name}: {why}"));

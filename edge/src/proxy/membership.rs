@@ -107,7 +107,7 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
     let names = || wanted.iter().filter(|one| name_of(&one.address).is_some());
     let is_asked = |one: &Wanted| known.addresses.contains_key(&one.address) || known.failed.contains_key(&one.address);
     let resolved = match names().all(is_asked) {
-        true => Resolved::Said(names().find_map(|one| known.failed.get(&one.address).cloned())),
+        true => Resolved::DnsAnswer(names().find_map(|one| known.failed.get(&one.address).cloned())),
         false => Resolved::Not,
     };
     pool.set_members(members, resolved);
@@ -151,7 +151,7 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
             member.set_draining(one.is_draining);
             members.push(member);
         }
-        let resolved = if now.state == RunState::Starting { Resolved::Not } else { Resolved::Said(None) };
+        let resolved = if now.state == RunState::Starting { Resolved::Not } else { Resolved::DnsAnswer(None) };
         pool.set_members(members, resolved);
     });
 }

@@ -26,7 +26,7 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
 use crate::encode;
 use crate::environments::{PREVIEW, locked_by};
-use crate::ledger::{Action, Actor, Condition, Deed, Error};
+use crate::ledger::{Action, Actor, AuditEvent, Condition, Error};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.
@@ -384,9 +384,9 @@ impl Publisher {
                     self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }
             }
-            let deed = Deed::of(Action::StoreVersion).app(&push.app).what(push.version.short());
+            let event = AuditEvent::of(Action::StoreVersion).app(&push.app).what(push.version.short());
             // Where another push of the same content, or the app's first, was quicker: look again.
-            if self.ledger.commit(&push.actor, deed, commit).await? {
+            if self.ledger.commit(&push.actor, event, commit).await? {
                 return Ok(is_new);
             }
         }

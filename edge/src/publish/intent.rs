@@ -4,7 +4,7 @@ use devanture_config::api::{DeployKind, Source};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use crate::environments::Passage;
-use crate::ledger::{Action, Actor, Condition, Deed};
+use crate::ledger::{Action, Actor, AuditEvent, Condition};
 
 /// How a version becomes live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Intent<'_> {
     }
 
     /// Its entry of the audit log.
-    pub(crate) fn deed(&self) -> Deed {
-        Deed::of(self.movement.action()).place(self.app, self.environment)
+    pub(crate) fn event(&self) -> AuditEvent {
+        AuditEvent::of(self.movement.action()).place(self.app, self.environment)
     }
 }

@@ -45,6 +45,6 @@ pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};
 pub(crate) use incoming::{check_object, unreadable};
 pub use publisher::{Parts, Publisher};
-pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
+pub use smoke::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;

@@ -7,7 +7,7 @@ use devanture_config::edge_toml::Watch;
 use devanture_config::text::counted;
 
 use super::smoke::printable;
-use crate::telemetry::{Answers, LogReader, LogTold};
+use crate::telemetry::{Answers, LogEvent, LogReader};
 
 /// Paths of bad answers that are counted apart.
 const PATHS_MAX: usize = 1_000;
@@ -92,14 +92,14 @@ impl BadPaths {
         let Some(lines) = reader else { return tokio::time::sleep_until(until).await };
         loop {
             match tokio::time::timeout_at(until, lines.next()).await {
-                Ok(Some(LogTold::Line(line))) => {
+                Ok(Some(LogEvent::Line(line))) => {
                     let path = printable(line.target.split('?').next().unwrap_or_default(), PATH_CHARACTERS);
                     let path = format!("{path} {}", line.status);
                     if self.0.len() < PATHS_MAX || self.0.contains_key(&path) {
                         *self.0.entry(path).or_default() += 1;
                     }
                 }
-                Ok(Some(LogTold::Lost(_))) => {}
+                Ok(Some(LogEvent::Lost(_))) => {}
                 Ok(None) => {
                     *reader = None;
                     return tokio::time::sleep_until(until).await;

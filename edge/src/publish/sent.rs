@@ -17,7 +17,7 @@ use super::uploads::Uploads;
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use crate::catalog::{self, Change, Check, Commit, gone, records};
-use crate::ledger::{Error, Own, commit_own};
+use crate::ledger::{Error, SystemWrite, commit_system};
 
 /// Blobs of a push that are written down at once.
 const BLOBS_AT_ONCE: usize = 64;
@@ -135,7 +135,7 @@ impl Uploads {
             }
         }
         if !commit.changes.is_empty() {
-            match commit_own(&*self.ledger.catalog, Own::Sent, commit).await {
+            match commit_system(&*self.ledger.catalog, SystemWrite::Sent, commit).await {
                 Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -175,7 +175,7 @@ impl Uploads {
             let ended = page.iter().filter(|(key, record)| is_held(key, record));
             let changes: Vec<Change> = ended.map(|(key, _)| Change::Delete(key.clone())).collect();
             if !changes.is_empty() {
-                commit_own(&*self.ledger.catalog, Own::Sent, Commit { checks: Vec::new(), changes }).await?;
+                commit_system(&*self.ledger.catalog, SystemWrite::Sent, Commit { checks: Vec::new(), changes }).await?;
             }
         }
     }

@@ -55,12 +55,12 @@ impl SmokeAnswer {
 }
 
 /// An answer that is being waited for.
-pub type Asked = Pin<Box<dyn Future<Output = Result<SmokeAnswer, Unanswered>> + Send>>;
+pub type PendingAnswer = Pin<Box<dyn Future<Output = Result<SmokeAnswer, Unanswered>> + Send>>;
 
 /// Asks versions that are not live yet, by the code that answers visitors: what that is, this room does not know.
 pub trait Smoke: Send + Sync {
     /// Asks; dropping the answer takes the question back.
-    fn ask(&self, question: SmokeQuestion) -> Asked;
+    fn ask(&self, question: SmokeQuestion) -> PendingAnswer;
 }
 
 /// Whether an answer is what the check expects.

@@ -253,8 +253,8 @@ impl Switcher {
                 self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
             let (mut commit, hostnames) = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
-            let deed = intent.deed().what(&detail);
-            if self.ledger.commit(intent.actor, deed, commit).await? {
+            let event = intent.event().what(&detail);
+            if self.ledger.commit(intent.actor, event, commit).await? {
                 counter!("devanture_switches_total", "app" => intent.app.to_string(),
                     "environment" => intent.environment.to_string())
                 .increment(1);
@@ -301,8 +301,8 @@ impl Switcher {
                 .claim_hostnames(intent.actor, (intent.app, intent.environment), claims, &mut commit)
                 .await?;
         }
-        let deed = intent.deed().what(already_live(&intent.version, &hostnames));
-        Ok(self.ledger.commit(intent.actor, deed, commit).await?.then_some(hostnames))
+        let event = intent.event().what(already_live(&intent.version, &hostnames));
+        Ok(self.ledger.commit(intent.actor, event, commit).await?.then_some(hostnames))
     }
 
     /// Whether the intent may take over from what is live now.

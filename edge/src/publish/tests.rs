@@ -14,7 +14,7 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::intent::{Intent, Move, Passes, Preconditions};
 use super::swap::Running;
-use super::{Asked, CheckedPush, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use super::{CheckedPush, Parts, PendingAnswer, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
@@ -32,7 +32,7 @@ use devanture_config::limits::Limits;
 pub(super) struct Nobody;
 
 impl Smoke for Nobody {
-    fn ask(&self, _question: SmokeQuestion) -> Asked {
+    fn ask(&self, _question: SmokeQuestion) -> PendingAnswer {
         Box::pin(async { Err(Unanswered("nobody is there".to_owned())) })
     }
 }

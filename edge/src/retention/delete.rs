@@ -9,7 +9,7 @@ use super::Retention;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{Change, Check, Commit, pointer};
-use crate::ledger::{Action, Actor, Deed, Error, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::telemetry;
 
 impl Retention {
@@ -45,8 +45,8 @@ impl Retention {
             // What of it serves as dictionaries is found out again where it comes back.
             let dictionaries = Change::Delete(records::dictionaries_key(app, &version));
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), dictionaries, keep] };
-            let deed = Deed::of(Action::DeleteVersion).app(app).what(version.short());
-            if self.ledger.commit(actor, deed, commit).await? {
+            let event = AuditEvent::of(Action::DeleteVersion).app(app).what(version.short());
+            if self.ledger.commit(actor, event, commit).await? {
                 tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");
                 return Ok(Some(DeleteReport { app: app.clone(), version, until_ms, purged: None }));
             }

@@ -10,7 +10,7 @@ use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records;
 use crate::catalog::{Change, Check, Commit};
-use crate::ledger::{Action, Actor, Deed, Error, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::telemetry;
 
 impl Retention {
@@ -34,8 +34,8 @@ impl Retention {
             let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone(), hostnames };
             let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
-            let deed = Deed::of(Action::DeleteApp).app(app);
-            if self.ledger.commit(actor, deed, Commit { checks, changes }).await? {
+            let event = AuditEvent::of(Action::DeleteApp).app(app);
+            if self.ledger.commit(actor, event, Commit { checks, changes }).await? {
                 self.uploads.end_of(app, None);
                 tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
                 return Ok(Some(report));
@@ -83,8 +83,8 @@ impl Retention {
                 Change::Delete(live_key.clone()),
                 Change::Put(entry_key, records::write(&entry)?),
             ];
-            let deed = Deed::of(Action::DeleteEnvironment).place(app, environment);
-            if self.ledger.commit(actor, deed, Commit { checks, changes }).await? {
+            let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment);
+            if self.ledger.commit(actor, event, Commit { checks, changes }).await? {
                 self.uploads.end_of(app, Some(environment));
                 tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
                 return Ok(Some(report));

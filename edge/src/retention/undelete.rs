@@ -9,7 +9,7 @@ use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, HostnameRecord};
 use crate::catalog::{Change, Check, Commit};
-use crate::ledger::{Action, Actor, Deed, Error, ambiguous, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, ambiguous, update};
 use crate::telemetry;
 
 impl Retention {
@@ -94,7 +94,7 @@ impl Retention {
             in_time(&format!("The app {app}"), until_ms)?;
             let checks = vec![Check::At(key.clone(), record.revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
-            if self.ledger.commit(actor, Deed::of(Action::Undelete).app(app), commit).await? {
+            if self.ledger.commit(actor, AuditEvent::of(Action::Undelete).app(app), commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, None), hostnames).await?;
                 return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: None, lost_hostnames }));
             }
@@ -140,8 +140,8 @@ impl Retention {
                 commit.changes.push(Change::Put(paused_key, paused.value));
             }
             self.ledger.hold_version(&mut commit, app, &pointer.version, true).await?;
-            let deed = Deed::of(Action::Undelete).place(app, environment);
-            if self.ledger.commit(actor, deed, commit).await? {
+            let event = AuditEvent::of(Action::Undelete).place(app, environment);
+            if self.ledger.commit(actor, event, commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, Some(environment)), hostnames).await?;
                 let (environment, version) = (Some(environment.clone()), Some(pointer.version));
                 return Ok(Some(UndeleteReport { app: app.clone(), environment, version, lost_hostnames }));
@@ -200,8 +200,8 @@ impl Retention {
                 ],
                 changes: vec![Change::Delete(key), Change::Put(version_key, records::write(&stored)?)],
             };
-            let deed = Deed::of(Action::Undelete).app(app).what(version.short());
-            if self.ledger.commit(actor, deed, commit).await? {
+            let event = AuditEvent::of(Action::Undelete).app(app).what(version.short());
+            if self.ledger.commit(actor, event, commit).await? {
                 return Ok(Some(UndeleteReport {
                     app: app.clone(),
                     environment: None,

@@ -11,7 +11,7 @@ use super::Retention;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, Deed, Error, Page, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, Page, update};
 use crate::telemetry;
 
 impl Retention {
@@ -45,8 +45,8 @@ impl Retention {
                     .hint("raise `withdrawn_paths_max`; a path ends when every version that has it is gone for good")
                     .into());
             }
-            let deed = Deed::of(Action::Withdraw).app(app).what(&path);
-            if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
+            let event = AuditEvent::of(Action::Withdraw).app(app).what(&path);
+            if self.write_withdrawn((actor, event), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
                 return Ok(Some(WithdrawReport { app: app.clone(), path: path.clone(), at_ms, answered }));
             }
@@ -73,8 +73,8 @@ impl Retention {
                 .hint("a page is withdrawn by one of its addresses: GET /v1/apps/{app}/withdrawn lists them")
                 .into());
             };
-            let deed = Deed::of(Action::Restore).app(app).what(&path);
-            if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
+            let event = AuditEvent::of(Action::Restore).app(app).what(&path);
+            if self.write_withdrawn((actor, event), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a withdrawal was taken back");
                 let answers = self.ledger.live.answers(app, &path);
                 return Ok(Some(RestoreReport { app: app.clone(), path: path.clone(), at_ms, answers }));
@@ -87,14 +87,14 @@ impl Retention {
     /// Writes what is withdrawn. Returns whether nobody else was quicker.
     async fn write_withdrawn(
         &self,
-        (actor, deed): (&Actor, Deed),
+        (actor, event): (&Actor, AuditEvent),
         key: &str,
         revision: Option<Revision>,
         record: &WithdrawnRecord,
     ) -> Result<bool, Error> {
         let check = Check::of(key.to_owned(), revision);
         let changes = vec![Change::Put(key.to_owned(), records::write(record)?)];
-        self.ledger.commit(actor, deed, Commit { checks: vec![check], changes }).await
+        self.ledger.commit(actor, event, Commit { checks: vec![check], changes }).await
     }
 
     /// The withdrawn paths that a stored version has, and no longer answers.

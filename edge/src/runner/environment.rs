@@ -12,7 +12,7 @@ use crate::proxy::address::Endpoint;
 const PREFIX: &str = "DEVANTURE_";
 
 /// Variables that the edge sets for an instance.
-pub(super) struct Told<'t> {
+pub(super) struct EdgeVariables<'t> {
     pub(super) app: &'t str,
     pub(super) place: &'t str,
     pub(super) version: &'t VersionId,
@@ -31,26 +31,26 @@ pub(super) struct Told<'t> {
 
 /// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR` or `LANG`, and nothing else that
 /// the edge says.
-pub(super) fn variables(settings: &BTreeMap<String, String>, told: &Told<'_>) -> BTreeMap<String, String> {
+pub(super) fn variables(settings: &BTreeMap<String, String>, edge: &EdgeVariables<'_>) -> BTreeMap<String, String> {
     let text = |path: &Path| path.display().to_string();
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     let mut say = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
-    say("PATH", told.path.to_owned());
-    say("HOME", text(told.temporary));
-    say("TMPDIR", text(told.temporary));
+    say("PATH", edge.path.to_owned());
+    say("HOME", text(edge.temporary));
+    say("TMPDIR", text(edge.temporary));
     say("LANG", "C.UTF-8".to_owned());
     for (name, value) in settings.iter().filter(|(name, _)| !name.starts_with(PREFIX)) {
         say(name, value.clone());
     }
-    say("DEVANTURE_APP", told.app.to_owned());
-    say("DEVANTURE_ENVIRONMENT", told.place.to_owned());
-    say("DEVANTURE_VERSION", told.version.to_string());
-    say("DEVANTURE_INSTANCE", told.instance.to_owned());
-    say("DEVANTURE_NODE", told.node.to_owned());
-    if let Some(data) = told.data {
+    say("DEVANTURE_APP", edge.app.to_owned());
+    say("DEVANTURE_ENVIRONMENT", edge.place.to_owned());
+    say("DEVANTURE_VERSION", edge.version.to_string());
+    say("DEVANTURE_INSTANCE", edge.instance.to_owned());
+    say("DEVANTURE_NODE", edge.node.to_owned());
+    if let Some(data) = edge.data {
         say("DEVANTURE_DATA", text(data));
     }
-    match told.listen {
+    match edge.listen {
         Some(Endpoint::Tcp(address)) => {
             all.remove("SOCKET");
             all.insert("PORT".to_owned(), address.port().to_string());
@@ -83,7 +83,7 @@ mod tests {
         let settings = given.map(|name| (name.to_owned(), "mine".to_owned())).into();
         let listen = Endpoint::Tcp("127.0.0.1:4000".parse().unwrap());
         let version = VersionId::of(b"");
-        let told = Told {
+        let edge = EdgeVariables {
             app: "shop",
             place: "prod",
             version: &version,
@@ -94,20 +94,20 @@ mod tests {
             path: "/bin",
             temporary: Path::new("/tmp/shop"),
         };
-        let all = variables(&settings, &told);
+        let all = variables(&settings, &edge);
         let of = |name: &str| all.get(name).map(String::as_str);
         assert_eq!((of("PORT"), of("SOCKET"), of("DEVANTURE_APP")), (Some("4000"), None, Some("shop")));
         assert_eq!((of("DEVANTURE_TOKEN"), of("GAME_PASSWORD"), of("PATH")), (None, Some("mine"), Some("mine")));
         assert_eq!((of("DEVANTURE_VERSION").map(str::len), of("DEVANTURE_DATA")), (Some(64), None));
         assert_eq!((of("HOME"), of("LANG")), (Some("/tmp/shop"), Some("C.UTF-8")));
         let socket = Endpoint::Socket("/run/s".into());
-        let all = variables(&settings, &Told { listen: Some(&socket), ..told });
+        let all = variables(&settings, &EdgeVariables { listen: Some(&socket), ..edge });
         assert_eq!((all.get("PORT"), all.get("SOCKET").map(String::as_str)), (None, Some("/run/s")));
         // A command names the place that its instance listens at, and no setting.
         let words = ["serve", "$PORT", "--bind=${SOCKET}", "$HOME"].map(str::to_owned);
-        let told = |listen: Option<&Endpoint>| command(&words, listen).join(" ");
-        assert_eq!(told(Some(&Endpoint::Tcp("127.0.0.1:4000".parse().unwrap()))), "serve 4000 --bind=${SOCKET} $HOME");
-        assert_eq!(told(Some(&socket)), "serve $PORT --bind=/run/s $HOME");
-        assert_eq!(told(None), words.join(" "));
+        let edge = |listen: Option<&Endpoint>| command(&words, listen).join(" ");
+        assert_eq!(edge(Some(&Endpoint::Tcp("127.0.0.1:4000".parse().unwrap()))), "serve 4000 --bind=${SOCKET} $HOME");
+        assert_eq!(edge(Some(&socket)), "serve $PORT --bind=/run/s $HOME");
+        assert_eq!(edge(None), words.join(" "));
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::group::Group;
-use super::supervise::{Asked, SWITCH_GRACE};
+use super::supervise::{GroupRequest, SWITCH_GRACE};
 use super::{Shared, ms};
 use crate::catalog::instances::SCALE_PREFIX;
 use crate::catalog::{Change, Committed, gone, records};
@@ -235,9 +235,9 @@ impl Shared {
     }
 }
 
-fn asked_of(id: RunId, origin: &RunOrigin, settings_place: String) -> Asked {
+fn asked_of(id: RunId, origin: &RunOrigin, settings_place: String) -> GroupRequest {
     let RunOrigin { version, managed, trusted, .. } = origin;
-    Asked { id, version: *version, managed: Arc::clone(managed), trusted: *trusted, settings_place }
+    GroupRequest { id, version: *version, managed: Arc::clone(managed), trusted: *trusted, settings_place }
 }
 
 /// Longest time until a switch by the holder of a group is known here.

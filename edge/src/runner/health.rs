@@ -330,10 +330,10 @@ mod tests {
     #[tokio::test]
     async fn an_instance_is_asked_again_and_again() {
         let endpoint = answering(b"HTTP/1.1 200 OK\r\n\r\n").await;
-        let (tell, mut told) = mpsc::channel(1);
+        let (tell, mut reported) = mpsc::channel(1);
         let asking = tokio::spawn(question(Some(endpoint), Some("/")).ask_on(tell));
         for _ in 0..3 {
-            assert_eq!(told.recv().await, Some(Ok(())));
+            assert_eq!(reported.recv().await, Some(Ok(())));
         }
         asking.abort();
     }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
-use super::environment::{self, Told};
+use super::environment::{self, EdgeVariables};
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::health::{Answer, Question};
@@ -236,7 +236,7 @@ impl<'l> Life<'l> {
     }
 
     async fn launch(&self, place: &Place) -> Result<Running, String> {
-        let told = Told {
+        let edge = EdgeVariables {
             app: self.group.id.app.as_str(),
             place: &self.group.id.place,
             version: &self.group.version,
@@ -251,7 +251,7 @@ impl<'l> Life<'l> {
             id: format!("{}/{}/{}#{}", self.group.id.app, self.group.id.place, self.slot.name, self.slot.serial),
             command: environment::command(&self.slot.process.command, place.endpoint.as_ref()),
             folder: self.set_up.code.path.clone(),
-            environment: environment::variables(&self.set_up.variables, &told),
+            environment: environment::variables(&self.set_up.variables, &edge),
             uid: self.set_up.user.uid(),
             limits: self.shared.instance_limits(self.server),
             temporary: Some(place.temporary.clone()),

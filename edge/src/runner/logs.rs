@@ -280,7 +280,7 @@ impl PlaceLog {
     }
 
     /// Whether somebody writes or reads along, or not all is written: two that write to the same files would disturb
-    /// each other. Asked under the lock of all places.
+    /// each other. GroupRequest under the lock of all places.
     fn is_needed(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1 || self.live.receiver_count() > 0 || self.writing.load(Ordering::Relaxed) > 0
     }
@@ -387,7 +387,7 @@ fn is_name_of(name: &str, instance: Option<&str>) -> bool {
 
 /// An item that a reader receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTold {
+pub enum OutputEvent {
     /// A line.
     Line(Arc<Line>),
     /// So many lines of the place were left out: they came faster than they were taken.
@@ -402,12 +402,12 @@ pub struct LogReader {
 
 impl LogReader {
     /// The next item; `None` when the log has ended.
-    pub async fn next(&mut self) -> Option<LogTold> {
+    pub async fn next(&mut self) -> Option<OutputEvent> {
         loop {
             return match self.lines.recv().await {
                 Ok(line) if !is_of(&line, self.instance.as_deref()) => continue,
-                Ok(line) => Some(LogTold::Line(line)),
-                Err(RecvError::Lagged(lost)) => Some(LogTold::Lost(lost)),
+                Ok(line) => Some(OutputEvent::Line(line)),
+                Err(RecvError::Lagged(lost)) => Some(OutputEvent::Lost(lost)),
                 Err(RecvError::Closed) => None,
             };
         }

@@ -29,7 +29,7 @@ mod users;
 mod wait;
 
 pub use error::{ERROR_LINES_MAX, Error};
-pub use logs::{Gone, LastLines, Line, LineStream, LogReader, LogTold, Logs, TooManyReaders};
+pub use logs::{Gone, LastLines, Line, LineStream, LogReader, Logs, OutputEvent, TooManyReaders};
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ use self::group::Group;
 use self::holds::Holds;
 use self::persist::Persisted;
 use self::ports::Ports;
-use self::supervise::Asked;
+use self::supervise::GroupRequest;
 use self::users::{Ids, Source, Users};
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
@@ -289,7 +289,7 @@ impl Runner {
     /// The first instance that is none; then, where nothing else needs them, all of them end.
     pub async fn prepare(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Held, Error> {
         let shared = &self.0;
-        let asked = Asked {
+        let asked = GroupRequest {
             id: wanted.run(),
             version: wanted.version,
             managed: Arc::clone(&wanted.managed),

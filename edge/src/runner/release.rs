@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::environment::{self, Told};
+use super::environment::{self, EdgeVariables};
 use super::error::{ERROR_LINES_MAX, Error};
 use super::logs::{Line, LineStream, Splitter};
 use super::{Shared, Tell, Wanted, ms};
@@ -32,7 +32,7 @@ impl Shared {
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let set_up = self.set_up(&id, &wanted.version, server, &self.settings_place(wanted)).await?;
         let temporary = Self::temporary(&set_up.temporary);
-        let told = Told {
+        let edge = EdgeVariables {
             app: wanted.app.as_str(),
             place: &wanted.place,
             version: &wanted.version,
@@ -47,7 +47,7 @@ impl Shared {
             id: format!("{}/{}/{NAME}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
             command,
             folder: set_up.code.path.clone(),
-            environment: environment::variables(&set_up.variables, &told),
+            environment: environment::variables(&set_up.variables, &edge),
             uid: set_up.user.uid(),
             limits: self.instance_limits(server),
             temporary: Some(temporary.clone()),

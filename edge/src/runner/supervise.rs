@@ -26,7 +26,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// The reason that a group runs.
-pub(super) struct Asked {
+pub(super) struct GroupRequest {
     pub(super) id: RunId,
     pub(super) version: VersionId,
     pub(super) managed: Arc<devanture_config::manifest::Managed>,
@@ -37,7 +37,11 @@ pub(super) struct Asked {
 
 impl Shared {
     /// The group that is asked for, begun where there is none; `rely` is noted before anybody could end it.
-    pub(super) fn group(self: &Arc<Self>, asked: Asked, rely: impl FnOnce(&mut Inner)) -> Result<Arc<Group>, Error> {
+    pub(super) fn group(
+        self: &Arc<Self>,
+        asked: GroupRequest,
+        rely: impl FnOnce(&mut Inner),
+    ) -> Result<Arc<Group>, Error> {
         self.check(asked.trusted)?;
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stop.is_cancelled() {
@@ -52,7 +56,7 @@ impl Shared {
                 return Ok(Arc::clone(group));
             }
         }
-        let Asked { id, version, managed, settings_place, .. } = asked;
+        let GroupRequest { id, version, managed, settings_place, .. } = asked;
         let group = Arc::new(Group::new(id, version, managed, settings_place));
         rely(&mut group.inner());
         groups.push(Arc::clone(&group));

@@ -50,7 +50,7 @@ impl Shared {
     pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
         use devanture_config::api::InstanceState::Healthy;
         let mut changes = group.changes();
-        let mut told: HashSet<u64> = HashSet::new();
+        let mut reported: HashSet<u64> = HashSet::new();
         let node = &self.settings.node;
         let mut is_first = true;
         let time = self.healthy_time(&group.managed.server);
@@ -64,10 +64,10 @@ impl Shared {
                 };
                 match (state, took) {
                     (Healthy, _) if is_first => {
-                        told.insert(slot.serial);
+                        reported.insert(slot.serial);
                         tell(&format!("{node}/{} runs already", slot.name));
                     }
-                    (Healthy, Some(took)) if told.insert(slot.serial) => {
+                    (Healthy, Some(took)) if reported.insert(slot.serial) => {
                         tell(&format!("{node}/{} healthy in {took} ms", slot.name));
                     }
                     (Healthy, _) => {}
@@ -83,16 +83,16 @@ impl Shared {
                                 Error::Unwanted { instance }
                             });
                         }
-                        told.remove(&slot.serial);
+                        reported.remove(&slot.serial);
                     }
                 }
             }
-            if told.len() >= slots.len() {
+            if reported.len() >= slots.len() {
                 return Ok(());
             }
             is_first = false;
             if timeout_at(until, changes.changed()).await.is_err() {
-                let Some(slot) = slots.iter().find(|slot| !told.contains(&slot.serial)) else { return Ok(()) };
+                let Some(slot) = slots.iter().find(|slot| !reported.contains(&slot.serial)) else { return Ok(()) };
                 let reason = slot.seen().detail.clone().unwrap_or_else(|| "it did not stay healthy".to_owned());
                 let after_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 return Err(Error::NotHealthy { instance: slot.name.clone(), after_ms, reason, lines: slot.lines() });

@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{HandlerParts, StartError};
-use crate::publish::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
+use crate::publish::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 
@@ -65,7 +65,7 @@ impl Asker {
 }
 
 impl Smoke for Asker {
-    fn ask(&self, question: SmokeQuestion) -> Asked {
+    fn ask(&self, question: SmokeQuestion) -> PendingAnswer {
         let (reply, answer) = oneshot::channel();
         let sent = self.questions.send((question, reply));
         Box::pin(async move {

@@ -16,7 +16,7 @@ use super::measure::{Measured, MeasuredFolder};
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table, kill_leftovers, may_be_ours, owner_of};
 use super::session::Session;
 use super::user::{UserTask, users_of};
-use super::wire::{Frame, Order, Start, Told};
+use super::wire::{Event, Frame, Order, Start};
 use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
 /// Delay before a spawner that cannot be started is tried again: at first, and at most.
@@ -206,7 +206,7 @@ impl Keeper {
                             credit(session, key, count);
                         }
                     }
-                    Some(Frame::Message(told)) => self.hear(session, told),
+                    Some(Frame::Message(event)) => self.hear(session, event),
                 },
             }
         }
@@ -265,9 +265,9 @@ impl Keeper {
         self.slots.insert(key, Slot { happens, usage, asked: Some((reply, receiver)), pid: None });
     }
 
-    fn hear(&mut self, session: &Session, told: Told) {
-        match told {
-            Told::Started { key, pid } => {
+    fn hear(&mut self, session: &Session, event: Event) {
+        match event {
+            Event::Started { key, pid } => {
                 let Some(slot) = self.slots.get_mut(&key) else { return };
                 slot.pid = Some(pid);
                 let Some((reply, happens)) = slot.asked.take() else { return };
@@ -277,32 +277,32 @@ impl Keeper {
                     session.say(&Order::Kill { key }).ok();
                 }
             }
-            Told::Refused { key, reason } => {
+            Event::Refused { key, reason } => {
                 if let Some((reply, _)) = self.slots.remove(&key).and_then(|slot| slot.asked) {
                     reply.send(Err(SpawnError::Refused(reason))).ok();
                 }
             }
-            Told::Done { key, error } => {
+            Event::Done { key, error } => {
                 if let Some(reply) = self.tasks.remove(&key) {
                     reply.send(error.map_or(Ok(()), |error| Err(SpawnError::Refused(error)))).ok();
                 }
             }
-            Told::Exited { key, exit } => {
+            Event::Exited { key, exit } => {
                 if let Some(slot) = self.slots.remove(&key) {
                     slot.happens.send(Happened::Exited(exit)).ok();
                 }
             }
-            Told::Used { key, usage } => {
+            Event::Used { key, usage } => {
                 if let Some(slot) = self.slots.get(&key) {
                     slot.usage.send_replace(usage);
                 }
             }
-            Told::Measured { request, measured } => {
+            Event::Measured { request, measured } => {
                 if let Some(reply) = self.measures.remove(&request) {
                     reply.send(Ok(measured)).ok();
                 }
             }
-            Told::Ready { .. } | Told::Unready { .. } => {}
+            Event::Ready { .. } | Event::Unready { .. } => {}
         }
     }
 

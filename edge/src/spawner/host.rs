@@ -33,7 +33,7 @@ use super::cgroup::Groups;
 use super::ending::marker_of;
 use super::instance::Instance;
 use super::processes::{BETWEEN_PASSES, Identity, Owner, Process, Shares, Table, may_be_ours, shares};
-use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
+use super::wire::{self, Event, Frame, Order, PROTOCOL, Start};
 
 /// Interval of measurements of instances.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -93,7 +93,7 @@ struct Out {
 }
 
 impl Out {
-    fn tell(&self, told: &Told) {
+    fn tell(&self, told: &Event) {
         // Where the edge is gone, so is everything soon.
         if let Ok(frame) = wire::message(told) {
             self.first.send(frame).ok();
@@ -140,7 +140,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     };
     let claim = match begin(&settings.users, &edge_id, folder, left).await {
         Ok(claim) => claim,
-        Err(reason) => return to.write_all(&wire::message(&Told::Unready { reason })?).await,
+        Err(reason) => return to.write_all(&wire::message(&Event::Unready { reason })?).await,
     };
     let uids = claim.as_ref().map(|claim| claim.range.clone());
     let groups = Groups::open(&settings.cgroup, &edge_id);
@@ -153,7 +153,12 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     let no_folders = super::instance::probe_private_folders(&edge_id).await.err();
     let has_private_folders = no_folders.is_none();
     let claimed = uids.as_ref().map(|uids| (*uids.start(), *uids.end()));
-    out.tell(&Told::Ready { protocol: PROTOCOL, no_groups: groups.as_ref().err().cloned(), no_folders, uids: claimed });
+    out.tell(&Event::Ready {
+        protocol: PROTOCOL,
+        no_groups: groups.as_ref().err().cloned(),
+        no_folders,
+        uids: claimed,
+    });
     spawn_local(write(to, first_out, then_out));
     let mut orders = orders(from);
     let host = Rc::new(Host {
@@ -229,7 +234,7 @@ impl Host {
             Order::Launch(start) => {
                 let key = start.key;
                 if let Err(reason) = self.launch(*start) {
-                    self.out.tell(&Told::Refused { key, reason });
+                    self.out.tell(&Event::Refused { key, reason });
                 }
             }
             Order::Terminate { key } => self.with(key, Instance::terminate),
@@ -244,14 +249,14 @@ impl Host {
                 let host = Rc::clone(self);
                 spawn_local(async move {
                     let error = host.end_user(uid).await.err();
-                    host.out.tell(&Told::Done { key, error });
+                    host.out.tell(&Event::Done { key, error });
                 });
             }
             Order::Task { key, uid, task } => {
                 let host = Rc::clone(self);
                 spawn_local(async move {
                     let error = host.perform(uid, task).await.err();
-                    host.out.tell(&Told::Done { key, error });
+                    host.out.tell(&Event::Done { key, error });
                 });
             }
             // It was reported already.
@@ -279,7 +284,7 @@ impl Host {
         let key = start.key;
         self.users.borrow_mut().extend(start.uid.filter(|uid| *uid != geteuid().as_raw()));
         let started = |main: Pid| {
-            self.out.tell(&Told::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
+            self.out.tell(&Event::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
         };
         let means = (self.groups.as_ref(), self.has_private_folders);
         let instance = Instance::start(start, &self.edge_id, means, started, &self.out.then)?;
@@ -316,7 +321,7 @@ impl Host {
         };
         self.instances.borrow_mut().remove(&instance.key);
         waitpid(Some(instance.main), WaitOptions::NOHANG).ok();
-        if let Ok(frame) = wire::message(&Told::Exited { key: instance.key, exit }) {
+        if let Ok(frame) = wire::message(&Event::Exited { key: instance.key, exit }) {
             self.out.then.send(frame).await.ok();
         }
     }

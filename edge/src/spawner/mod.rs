@@ -47,7 +47,7 @@ pub use exec::exec_instance;
 pub use host::{HostSettings, host};
 pub use measure::{Measured, MeasuredFolder};
 pub use ports::listener_uid;
-pub use privileged_socket::{AUTO, DoorSettings, open_door};
+pub use privileged_socket::{AUTO, SocketSettings, open_door};
 pub use processes::kill_leftovers;
 pub(crate) use user::has_ipc_objects;
 pub use user::user_task;

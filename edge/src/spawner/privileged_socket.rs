@@ -34,7 +34,7 @@ const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
 /// Settings of a listening spawner.
 #[derive(Debug, Clone)]
-pub struct DoorSettings {
+pub struct SocketSettings {
     /// Where the socket is made.
     pub listen: PathBuf,
     /// The user that an edge runs as: its name, or its number.
@@ -49,7 +49,7 @@ pub struct DoorSettings {
 ///
 /// # Errors
 /// Where the user is unknown, the range of users holds root, or the socket cannot be made.
-pub fn open_door(settings: &DoorSettings) -> io::Result<()> {
+pub fn open_door(settings: &SocketSettings) -> io::Result<()> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let user =
@@ -69,7 +69,7 @@ pub fn open_door(settings: &DoorSettings) -> io::Result<()> {
     })
 }
 
-async fn serve(settings: &DoorSettings, user: u32, listener: &UnixListener) -> Infallible {
+async fn serve(settings: &SocketSettings, user: u32, listener: &UnixListener) -> Infallible {
     let mut connections = JoinSet::new();
     let mut spawners = HashSet::new();
     loop {
@@ -109,7 +109,7 @@ async fn serve(settings: &DoorSettings, user: u32, listener: &UnixListener) -> I
 }
 
 /// A spawner that serves one connection.
-fn spawner_for(settings: &DoorSettings, socket: UnixStream) -> io::Result<Child> {
+fn spawner_for(settings: &SocketSettings, socket: UnixStream) -> io::Result<Child> {
     let mut command = Command::new(OWN_PROGRAM);
     let uids =
         settings.uids.as_ref().map_or_else(|| AUTO.to_owned(), |uids| format!("{}-{}", uids.start(), uids.end()));

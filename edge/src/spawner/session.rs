@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::wire::{self, Frame, Order, PROTOCOL, Told};
+use super::wire::{self, Event, Frame, Order, PROTOCOL};
 use super::{Means, SpawnError, SpawnerSettings};
 
 /// Longest time until a spawner is ready; it kills what an earlier run has left before.
@@ -29,7 +29,7 @@ pub(super) struct Session {
     child: Option<Child>,
     /// The users that the spawner has claimed.
     pub(super) uids: Option<RangeInclusive<u32>>,
-    pub(super) frames: mpsc::Receiver<Frame<Told>>,
+    pub(super) frames: mpsc::Receiver<Frame<Event>>,
     pub(super) out: mpsc::UnboundedSender<Vec<u8>>,
 }
 
@@ -68,14 +68,14 @@ impl Session {
         let (edge_id, folder) = (settings.edge_id.clone(), settings.folder.display().to_string());
         session.say(&Order::Begin { protocol: PROTOCOL, edge_id, folder, left }).ok();
         match timeout(READY_WAIT, session.frames.recv()).await {
-            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, no_groups, no_folders, uids }))) => {
+            Ok(Some(Frame::Message(Event::Ready { protocol: PROTOCOL, no_groups, no_folders, uids }))) => {
                 log_means(settings, no_groups.as_deref(), no_folders.as_deref());
                 let control_groups = no_groups.is_none() && settings.cgroup != ControlGroups::Off;
                 means.send_replace(Means { control_groups, private_folders: no_folders.is_none() });
                 session.uids = uids.map(|(first, last)| first..=last);
                 Ok(session)
             }
-            Ok(Some(Frame::Message(Told::Unready { reason }))) => Err(SpawnError::Start(io::Error::other(reason))),
+            Ok(Some(Frame::Message(Event::Unready { reason }))) => Err(SpawnError::Start(io::Error::other(reason))),
             Ok(Some(_)) => Err(SpawnError::Protocol),
             Ok(None) => Err(SpawnError::Start(io::ErrorKind::BrokenPipe.into())),
             Err(_) => Err(SpawnError::Start(io::ErrorKind::TimedOut.into())),

@@ -70,7 +70,7 @@ pub(super) struct Start {
 /// From the spawner to the edge.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Told {
+pub(super) enum Event {
     /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none; `uids`
     /// are the first and the last of the users that the spawner has claimed for the edge, where it does that.
     Ready {
@@ -218,18 +218,18 @@ mod tests {
 
     #[tokio::test]
     async fn messages_and_output_come_as_they_were_sent() {
-        let mut sent = message(&Told::Started { key: 7, pid: 42 }).unwrap();
+        let mut sent = message(&Event::Started { key: 7, pid: 42 }).unwrap();
         let mut filling = Filling::new(u64::MAX - 1, Stream::Stderr);
         filling.room()[..3].copy_from_slice(b"a\0\xff");
         sent.extend(filling.filled(3).unwrap());
         let mut from = sent.as_slice();
-        let first = read::<Told>(&mut from).await.unwrap().unwrap();
-        assert!(matches!(first, Frame::Message(Told::Started { key: 7, pid: 42 })));
-        let Frame::Output { key, stream, bytes } = read::<Told>(&mut from).await.unwrap().unwrap() else {
+        let first = read::<Event>(&mut from).await.unwrap().unwrap();
+        assert!(matches!(first, Frame::Message(Event::Started { key: 7, pid: 42 })));
+        let Frame::Output { key, stream, bytes } = read::<Event>(&mut from).await.unwrap().unwrap() else {
             panic!("it is output");
         };
         assert_eq!((key, stream, bytes.as_ref()), (u64::MAX - 1, Stream::Stderr, b"a\0\xff".as_slice()));
-        assert!(read::<Told>(&mut from).await.unwrap().is_none());
+        assert!(read::<Event>(&mut from).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -244,13 +244,13 @@ mod tests {
             &[0, 0, 0, 9, 1, b'{'],
         ] {
             let mut from = sent;
-            assert!(read::<Told>(&mut from).await.is_err(), "{sent:?}");
+            assert!(read::<Event>(&mut from).await.is_err(), "{sent:?}");
         }
     }
 
     #[test]
     fn a_message_beyond_the_bound_is_not_sent() {
-        let long = Told::Refused { key: 1, reason: "x".repeat(FRAME_BYTES_MAX) };
+        let long = Event::Refused { key: 1, reason: "x".repeat(FRAME_BYTES_MAX) };
         assert!(message(&long).is_err());
     }
 }

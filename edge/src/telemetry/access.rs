@@ -18,7 +18,7 @@ use devanture_config::edge_toml::LogAddresses;
 use devanture_config::text::plain_text;
 use metrics::counter;
 
-pub use readers::{LogReader, LogTold, LogWanted, TooManyReaders, may_take_another};
+pub use readers::{LogEvent, LogReader, LogWanted, TooManyReaders, may_take_another};
 use readers::{Readers, ReadersMax};
 use recent::Kept;
 

@@ -8,7 +8,7 @@ mod series;
 mod tally;
 
 pub use access::{
-    AccessLog, LineForm, LogOutput, LogReader, LogSettings, LogTold, LogWanted, OpenLog, TooManyReaders,
+    AccessLog, LineForm, LogEvent, LogOutput, LogReader, LogSettings, LogWanted, OpenLog, TooManyReaders,
     may_take_another,
 };
 pub use metrics::{Exposition, INSTANCE_START, describe};

@@ -67,7 +67,7 @@ impl FileDictionaries {
 
 /// Fields about dictionaries in the heads of one version.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct DictionaryFields {
     /// `Use-As-Dictionary` of files that browsers keep by themselves.
     used: HashMap<String, HeaderValue>,
     /// `Link` of pages.
@@ -79,7 +79,7 @@ pub(super) struct Said {
     offered: Option<HeaderValue>,
 }
 
-impl Said {
+impl DictionaryFields {
     /// Works it out from what the record says, and what rules have browsers keep of it. Nobody is sent to fetch what
     /// one of `routes` leads elsewhere.
     pub(super) fn new(

@@ -17,7 +17,7 @@ use http::header::CONTENT_TYPE;
 
 use super::content_type::media_type;
 use super::damage;
-use super::deltas::Said;
+use super::deltas::DictionaryFields;
 use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
@@ -65,7 +65,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
             with all of them: no file is announced as a dictionary by itself");
     }
     let (upstreams, routes) = backends(serving);
-    let said = Said::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
+    let said = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
     let (header, fields) = (text_value(&request.id.short()), FieldPool::new(&charge));
     let (request, manifest) = (&request, &*manifest);
     let (memory, header_of, pool) = (&memory, &header, &fields);

@@ -9,7 +9,7 @@ use devanture_config::{AppName, Digest, Manifest, VersionId};
 use devanture_site::negotiate::Coding;
 use http::HeaderValue;
 
-use super::deltas::Said;
+use super::deltas::DictionaryFields;
 use super::head::FieldPool;
 use super::{AppMemory, Claim, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
@@ -91,7 +91,7 @@ pub(super) struct Loader<'l> {
     pub(super) manifest: &'l Manifest,
     pub(super) header: &'l HeaderValue,
     pub(super) fields: &'l FieldPool,
-    pub(super) said: &'l Said,
+    pub(super) said: &'l DictionaryFields,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.

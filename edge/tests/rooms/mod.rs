@@ -365,25 +365,25 @@ fn law_5_only_ledger_commits_to_the_catalog() {
     assert!(ledger.any(|source| source.code.contains("catalog.commit(")), "the call is looked for by a wrong name");
 }
 
-/// What the edge commits for itself, by the file that does it; everything else is somebody's deed.
-const OWN_COMMITS: [(&str, &str); 11] = [
-    ("access/last_use.rs", "Own::LastUse"),
-    ("access/logins.rs", "Own::Refresh"),
-    ("encode/dictionaries/record.rs", "Own::Dictionaries"),
-    ("ledger/history.rs", "Own::Collection"),
-    ("ledger/history.rs", "Own::History"),
-    ("environments/aliases.rs", "Own::ExpiredAlias"),
-    ("publish/sent.rs", "Own::Sent"),
-    ("retention/collect/ending.rs", "Own::Collection"),
-    ("retention/collect/retire.rs", "Own::Collection"),
-    ("environments/hostnames/proof.rs", "Own::ProofSecret"),
-    ("environments/user_ids.rs", "Own::Uid"),
+/// What the edge commits for itself, by the file that does it; everything else is somebody's event.
+const SYSTEM_COMMITS: [(&str, &str); 11] = [
+    ("access/last_use.rs", "SystemWrite::LastUse"),
+    ("access/logins.rs", "SystemWrite::Refresh"),
+    ("encode/dictionaries/record.rs", "SystemWrite::Dictionaries"),
+    ("ledger/history.rs", "SystemWrite::Collection"),
+    ("ledger/history.rs", "SystemWrite::History"),
+    ("environments/aliases.rs", "SystemWrite::ExpiredAlias"),
+    ("publish/sent.rs", "SystemWrite::Sent"),
+    ("retention/collect/ending.rs", "SystemWrite::Collection"),
+    ("retention/collect/retire.rs", "SystemWrite::Collection"),
+    ("environments/hostnames/proof.rs", "SystemWrite::ProofSecret"),
+    ("environments/user_ids.rs", "SystemWrite::Uid"),
 ];
 
 #[test]
 fn no_commit_is_without_its_entry_of_the_audit_log() {
     let sources = sources();
-    let mut own = BTreeSet::new();
+    let mut found = BTreeSet::new();
     for source in sources.iter().filter(|source| composes_commits(source)) {
         let code: String = source.code.chars().filter(|c| !c.is_whitespace()).collect();
         for call in [".commit(", ".commit_unseen("] {
@@ -393,15 +393,18 @@ fn no_commit_is_without_its_entry_of_the_audit_log() {
                 assert!(named.contains("actor") || is_the_way, "{}: {named} has no entry", source.path);
             }
         }
-        for (at, call) in code.match_indices("commit_own(") {
+        for (at, call) in code.match_indices("commit_system(") {
             let arguments = code[at + call.len()..].split(',').take(2);
-            own.extend(
-                arguments.filter(|why| why.starts_with("Own::")).map(|why| (source.path.clone(), why.to_owned())),
+            found.extend(
+                arguments
+                    .filter(|why| why.starts_with("SystemWrite::"))
+                    .map(|why| (source.path.clone(), why.to_owned())),
             );
         }
     }
-    let expected: BTreeSet<_> = OWN_COMMITS.iter().map(|(path, why)| ((*path).to_owned(), (*why).to_owned())).collect();
-    assert_eq!(own, expected, "what the edge writes for itself is listed here");
+    let expected: BTreeSet<_> =
+        SYSTEM_COMMITS.iter().map(|(path, why)| ((*path).to_owned(), (*why).to_owned())).collect();
+    assert_eq!(found, expected, "what the edge writes for itself is listed here");
 }
 
 #[test]

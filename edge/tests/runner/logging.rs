@@ -1,7 +1,7 @@
 //! What instances write.
 
 use devanture_config::limits::Limits;
-use devanture_edge::runner::{LineStream, LogTold};
+use devanture_edge::runner::{LineStream, OutputEvent};
 use serde_json::json;
 
 use crate::runner::world::{World, eventually, limits, plain_but, run};
@@ -16,7 +16,7 @@ fn a_reader_hears_every_instance_by_its_name() {
         world.switch(&version).await;
         let mut heard = Vec::new();
         while heard.len() < 2 {
-            let Some(LogTold::Line(line)) = reader.next().await else { panic!("a line comes") };
+            let Some(OutputEvent::Line(line)) = reader.next().await else { panic!("a line comes") };
             assert_eq!(line.stream, LineStream::Stdout);
             assert_eq!(line.text, format!("begins {}", line.instance));
             heard.push(line.instance.clone());

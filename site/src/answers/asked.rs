@@ -21,14 +21,14 @@ enum Who<'q> {
 }
 
 /// A request that is predicted.
-pub(super) struct Asked<'q> {
+pub(super) struct PredictedRequest<'q> {
     method: Method,
     path: &'q str,
     query: Option<&'q str>,
     who: Who<'q>,
 }
 
-impl<'q> Asked<'q> {
+impl<'q> PredictedRequest<'q> {
     /// Any visitor's.
     pub(super) const fn by_anybody(path: &'q str, query: Option<&'q str>, asking: Asking) -> Self {
         Self { method: Method::GET, path, query, who: Who::Anybody(asking) }
@@ -42,7 +42,7 @@ impl<'q> Asked<'q> {
     }
 }
 
-impl<'q> decide::Request<'q> for Asked<'q> {
+impl<'q> decide::Request<'q> for PredictedRequest<'q> {
     fn method(&self) -> &Method {
         &self.method
     }

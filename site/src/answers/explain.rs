@@ -8,7 +8,7 @@ use devanture_config::site_toml::{
 };
 
 use super::ManifestSite;
-use super::asked::{Asked, PATH_BYTES_MAX};
+use super::asked::{PATH_BYTES_MAX, PredictedRequest};
 use super::end::{BackendTo, Decided, End, Request};
 use super::notes::{Note, Notes};
 use crate::decide::{self, Backend, Outcome, Site as _, normal, with_query};
@@ -42,7 +42,7 @@ impl ManifestSite<'_> {
     /// Explains the answer to `request`.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
-        let asked = Asked::known(request);
+        let asked = PredictedRequest::known(request);
         let mut notes = Notes::of(self, &asked);
         let Outcome { end, path, .. } = match self.canonical_redirect(request) {
             Some((location, canonical)) => {

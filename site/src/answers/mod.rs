@@ -28,7 +28,7 @@ use crate::resolve::{self, PathIndex, Resolution};
 use crate::rules::restricted::{RestrictedPaths, served_plain_paths};
 use crate::rules::{At, CompiledRules, RuleSet};
 use crate::target;
-use asked::Asked;
+use asked::PredictedRequest;
 use notes::Differs;
 
 /// Stands for the host of the site, whichever it is.
@@ -156,7 +156,7 @@ impl<'m> ManifestSite<'m> {
         let mut led_by = None;
         for _ in 0..REDIRECTS_MAX {
             let mut trace = Differs::default();
-            let asked = Asked::by_anybody(url.path(), url.query(), asking);
+            let asked = PredictedRequest::by_anybody(url.path(), url.query(), asking);
             let Outcome { end, .. } = decide(self, &asked, &mut trace);
             let rule = trace.rule.and_then(|rule| self.redirect(usize::try_from(rule).ok()?));
             led_by = rule.map(|rule| rule.at.clone()).or(led_by);

@@ -4,7 +4,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, RoutePath};
 use http::header::AUTHORIZATION;
 
 use super::ManifestSite;
-use super::asked::Asked;
+use super::asked::PredictedRequest;
 use crate::decide::{Reason, Refused, Request as _, Stage, Step, Trace};
 use crate::rules::access::Users;
 use crate::rules::{At, HeaderRule, Redirect, Skip};
@@ -61,7 +61,7 @@ impl Trace for Differs {
 /// Takes notes of every step, in words.
 pub(super) struct Notes<'n> {
     site: &'n ManifestSite<'n>,
-    asked: &'n Asked<'n>,
+    asked: &'n PredictedRequest<'n>,
     all: Vec<Note>,
     ended: Option<(Stage, Option<u32>)>,
 }
@@ -95,7 +95,7 @@ impl Trace for Notes<'_> {
 
 impl<'n> Notes<'n> {
     /// About this request.
-    pub(super) const fn of(site: &'n ManifestSite<'n>, asked: &'n Asked<'n>) -> Self {
+    pub(super) const fn of(site: &'n ManifestSite<'n>, asked: &'n PredictedRequest<'n>) -> Self {
         Self { site, asked, all: Vec::new(), ended: None }
     }
 

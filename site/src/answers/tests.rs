@@ -162,7 +162,7 @@ proptest! {
         let site = ManifestSite::new(&manifest, "prod", rules, Some(&RestrictedPaths::default()));
         let headers: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let request = Request { method, path: &path, query, host, headers: &headers };
-        let asked = Asked::known(&request);
+        let asked = PredictedRequest::known(&request);
         let unheard = decide(&site, &asked, &mut decide::Untraced);
         let heard = decide(&site, &asked, &mut Deaf);
         prop_assert!(unheard.end == heard.end && unheard.path == heard.path, "{:?}\n{:?}", unheard, heard);

@@ -15,13 +15,13 @@ use super::matching::{Pattern, exact_pattern};
 #[derive(Debug, Clone, Default)]
 pub struct Announced<'f> {
     /// By what their patterns begin with.
-    told: HashMap<&'f str, Vec<Told<'f>>>,
+    told: HashMap<&'f str, Vec<AnnouncedFile<'f>>>,
     /// Files that are announced for their own path alone.
     exact: BTreeSet<&'f str>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Told<'f> {
+struct AnnouncedFile<'f> {
     pattern: Pattern<'f>,
     /// The length of the pattern as it is sent, which browsers go by.
     length: usize,
@@ -66,7 +66,7 @@ impl<'f> Announced<'f> {
     fn of(files: impl IntoIterator<Item = (Pattern<'f>, Sized<'f>)>) -> Self {
         let mut announced = Self::default();
         for (pattern, file) in files {
-            let told = Told { pattern, length: pattern.text().len(), file };
+            let told = AnnouncedFile { pattern, length: pattern.text().len(), file };
             announced.told.entry(pattern.before).or_default().push(told);
         }
         announced
@@ -87,7 +87,7 @@ impl<'f> Announced<'f> {
     }
 
     fn told(&self) -> impl Iterator<Item = (&'f str, Pattern<'f>)> {
-        self.told.values().flatten().map(|Told { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
+        self.told.values().flatten().map(|AnnouncedFile { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
     }
 
     /// The path of the file that a browser comes with that asks for `path` and has all of them: the one with the
@@ -104,7 +104,7 @@ impl<'f> Announced<'f> {
         }
     }
 
-    fn taking<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Told<'f>> + 'a {
+    fn taking<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a AnnouncedFile<'f>> + 'a {
         let beginnings = (0..=path.len()).filter_map(|end| path.get(..end));
         let told = beginnings.filter_map(|before| self.told.get(before)).flatten();
         told.filter(|told| told.pattern.takes(path))

@@ -9,14 +9,14 @@ pub mod access;
 pub mod check;
 mod cloudflare;
 mod compiled;
+#[cfg(test)]
+mod expected;
 mod lines;
 mod manifest;
 mod netlify;
 mod of_tables;
 pub mod query;
 pub mod restricted;
-#[cfg(test)]
-mod said;
 pub mod visitor;
 
 pub use compiled::{Access, CompiledRules, FieldChanges, Keeping, Matched, Skip, Varies, append_member};

@@ -138,7 +138,7 @@ fn question(args: &RoutesArgs) -> Result<(Option<Question>, Option<PathBuf>), Fa
 }
 
 /// The result, as JSON and for a person.
-type Told = (Value, Vec<String>);
+type Printed = (Value, Vec<String>);
 
 /// Tells about a site.
 struct Teller<'t> {
@@ -151,7 +151,7 @@ struct Teller<'t> {
 }
 
 impl Teller<'_> {
-    fn answer(&self, question: &Question) -> Told {
+    fn answer(&self, question: &Question) -> Printed {
         let Question { method, path, query, headers, .. } = question;
         let host = question.host.as_deref().or_else(|| self.site.host()).unwrap_or(HOST);
         let request = Request { method, path, query: query.as_deref(), host, headers };
@@ -375,7 +375,7 @@ impl Teller<'_> {
         lines
     }
 
-    fn list(&self) -> Told {
+    fn list(&self) -> Printed {
         let shadowed = self.site.shadowed();
         let routes: Vec<(&(usize, Route), &Shadowed)> = self.site.routes().iter().zip(&shadowed).collect();
         let value = json!({

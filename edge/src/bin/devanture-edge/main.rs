@@ -15,7 +15,9 @@ use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_config::{AppName, PlaceName};
 use devanture_edge::server::{self, Local, LocalError, Server, StartError};
-use devanture_edge::spawner::{AUTO, DoorSettings, HostSettings, HostUsers, exec_instance, host, open_door, user_task};
+use devanture_edge::spawner::{
+    AUTO, HostSettings, HostUsers, SocketSettings, exec_instance, host, open_door, user_task,
+};
 use devanture_edge::telemetry;
 use terminal::{PasswordArgs, print_line, say};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -243,7 +245,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
 fn spawner(arguments: SpawnerArgs) -> std::io::Result<()> {
     match arguments {
         SpawnerArgs { listen: Some(listen), user: Some(user), uids: Some(HostUsers::Claimed(uids)), cgroup } => {
-            open_door(&DoorSettings { listen, user, uids, cgroup })
+            open_door(&SocketSettings { listen, user, uids, cgroup })
         }
         SpawnerArgs { uids, cgroup, .. } => host(HostSettings { cgroup, users: uids.unwrap_or_default() }),
     }

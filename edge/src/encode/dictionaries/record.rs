@@ -10,7 +10,7 @@ use super::maker::Dictionaries;
 use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
-use crate::ledger::{Error, Own, commit_own, unless_conflict, update};
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
 
 /// Places whose dictionaries are kept at hand.
 const PLACES_MAX: usize = 256;
@@ -117,7 +117,7 @@ impl Dictionaries {
                 checks: vec![check, Check::At(version_key, stored.revision)],
                 changes: vec![Change::Put(key.clone(), records::write(&record)?)],
             };
-            if unless_conflict(commit_own(&*self.catalog, Own::Dictionaries, commit).await)?.is_some() {
+            if unless_conflict(commit_system(&*self.catalog, SystemWrite::Dictionaries, commit).await)?.is_some() {
                 // Browsers name nothing else: what is made with it may change at any time.
                 if is_named_anew {
                     self.writes.fetch_add(1, Ordering::AcqRel);

@@ -166,16 +166,16 @@ impl<O: Outcome> Stream<O> {
             }
             Rest::Bytes(bytes) => {
                 let step = put_data(self.id, &mut self.window, bytes, None, sending);
-                self.told(sending.sent, step)
+                self.count_sent(sending.sent, step)
             }
             Rest::Stream(piece, body) => {
                 let step = put_data(self.id, &mut self.window, piece, Some((&*body, is_whole)), sending);
-                self.told(sending.sent, step)
+                self.count_sent(sending.sent, step)
             }
         }
     }
 
-    fn told(&mut self, sent: usize, step: Step) -> Step {
+    fn count_sent(&mut self, sent: usize, step: Step) -> Step {
         if let Some(outcome) = &mut self.outcome
             && sent > 0
         {

@@ -19,7 +19,7 @@ pub(crate) use proof::Prover;
 use super::Environments;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
 use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision, gone};
-use crate::ledger::{Action, Actor, Attempts, Deed, Error, Page, update};
+use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Page, update};
 use crate::live;
 use crate::telemetry;
 
@@ -164,8 +164,8 @@ impl Environments {
             }
             own.names.retain(|(name, ..)| name != host);
             own.names.push((host.clone(), record.clone(), 0));
-            let deed = Deed::of(Action::AddHostname).place(app, environment).what(host);
-            if changed && !dry_run && !self.ledger.commit(actor, deed, commit).await? {
+            let event = AuditEvent::of(Action::AddHostname).place(app, environment).what(host);
+            if changed && !dry_run && !self.ledger.commit(actor, event, commit).await? {
                 continue;
             }
             let moved_from = before.filter(|_| !is_own);
@@ -202,8 +202,8 @@ impl Environments {
             };
             let checks = vec![Check::At(key.clone(), *revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
-            let deed = Deed::of(Action::RemoveHostname).place(app, environment).what(host);
-            if !dry_run && !self.ledger.commit(actor, deed, commit).await? {
+            let event = AuditEvent::of(Action::RemoveHostname).place(app, environment).what(host);
+            if !dry_run && !self.ledger.commit(actor, event, commit).await? {
                 return Ok(None);
             }
             own.names.retain(|(name, ..)| name != host);

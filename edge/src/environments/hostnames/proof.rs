@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::catalog::records::{self, ProofSecret};
 use crate::catalog::{self, Catalog, Change, Check, Commit};
-use crate::ledger::{Error, Own, commit_own};
+use crate::ledger::{Error, SystemWrite, commit_system};
 
 /// The label before a name, under which its proof is.
 const LABEL: &str = "_devanture";
@@ -185,7 +185,7 @@ impl Prover {
                 checks: vec![Check::Absent(key.to_owned())],
                 changes: vec![Change::Put(key.to_owned(), made)],
             };
-            match commit_own(&*self.catalog, Own::ProofSecret, commit).await {
+            match commit_system(&*self.catalog, SystemWrite::ProofSecret, commit).await {
                 // Read back above, also where another one was quicker.
                 Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

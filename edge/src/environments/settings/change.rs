@@ -15,7 +15,7 @@ use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::Environments;
-use crate::ledger::{Action, Actor, Attempts, Deed, Error};
+use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error};
 use crate::telemetry;
 
 /// Characters of what the history says of a change.
@@ -307,12 +307,12 @@ impl Environments {
         }
         self.add_app(app, actor, record.at_ms, &mut commit).await?;
         self.prune_settings(app, environment, &mut commit).await?;
-        let deed = Deed::of(Action::Settings).place(app, environment).what(message(changes));
+        let event = AuditEvent::of(Action::Settings).place(app, environment).what(message(changes));
         // Of an environment that nothing is live in, nobody sees anything.
         if is_live || environment.as_str() == "preview" {
-            return self.ledger.commit(actor, deed, commit).await;
+            return self.ledger.commit(actor, event, commit).await;
         }
-        Ok(self.ledger.commit_unseen(actor, deed, commit).await?.is_some())
+        Ok(self.ledger.commit_unseen(actor, event, commit).await?.is_some())
     }
 }
 

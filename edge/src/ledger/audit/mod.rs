@@ -1,6 +1,6 @@
 //! The audit log: what an actor causes is committed together with the entry that says who did what.
 
-mod deed;
+mod event;
 mod kept;
 mod pages;
 #[cfg(test)]
@@ -19,8 +19,8 @@ use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, rec
 use crate::telemetry;
 use kept::{Kept, REMOVED_MAX};
 
-pub use deed::Action;
-pub(crate) use deed::Deed;
+pub use event::Action;
+pub(crate) use event::AuditEvent;
 
 /// The audit log.
 #[derive(Clone)]
@@ -48,34 +48,39 @@ impl Audit {
     ///
     /// # Errors
     /// As [`Catalog::commit`], and [`catalog::Error::TooOften`]; nothing was changed then.
-    pub(crate) async fn commit(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
-        let writer = writer_of(actor).filter(|_| !deed.action.is_always_let());
+    pub(crate) async fn commit(
+        &self,
+        actor: &Actor,
+        event: AuditEvent,
+        commit: Commit,
+    ) -> Result<Revision, catalog::Error> {
+        let writer = writer_of(actor).filter(|_| !event.action.is_always_let());
         if let Some(writer) = &writer {
             self.0.writes.begin(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
         }
-        let done = self.commit_entry(actor, deed, commit).await;
+        let done = self.commit_entry(actor, event, commit).await;
         if let (Err(_), Some(writer)) = (&done, &writer) {
             self.0.writes.take_back(writer);
         }
         done
     }
 
-    async fn commit_entry(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
+    async fn commit_entry(&self, actor: &Actor, event: AuditEvent, commit: Commit) -> Result<Revision, catalog::Error> {
         let kept = self.kept().await?;
         loop {
             let old = self.too_old().await?;
-            let begun = kept.begin(deed.app.as_ref());
-            let entry = deed.entry(actor, begun.number);
+            let begun = kept.begin(event.app.as_ref());
+            let entry = event.entry(actor, begun.number);
             let key = who::audit_key(begun.number);
             let mut with_entry = commit.clone();
             // After the caller's, so that of two checks that fail the caller hears of its own.
-            with_entry.checks.extend(deed.checks());
+            with_entry.checks.extend(event.checks());
             with_entry.checks.push(Check::Absent(key.clone()));
             let surplus = begun.surplus.iter().map(|(_, number)| who::audit_key(*number));
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
             with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
-            let committed = match deed.action.may_use_reserve() {
+            let committed = match event.action.may_use_reserve() {
                 true => self.0.catalog.commit_reserved(with_entry).await,
                 false => self.0.catalog.commit(with_entry).await,
             };

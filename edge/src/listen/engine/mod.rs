@@ -23,7 +23,7 @@ pub(crate) use self::machine::Machine;
 use self::machine::Step;
 pub(crate) use self::rewind::Rewind;
 use self::thread::PerThread;
-use self::tls_io::Came;
+use self::tls_io::ReadOutcome;
 use super::answer::Activity;
 use super::limits::Times;
 use super::response_memory::{self, STALL_MIN};
@@ -217,8 +217,8 @@ impl<M: Machine> Drive<M> {
             let receive = &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn);
             match tls_io::poll_read(io, session, input, cx, receive) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(Came::Bytes)) => came = true,
-                Poll::Ready(Ok(Came::End)) => self.has_ended = true,
+                Poll::Ready(Ok(ReadOutcome::Bytes)) => came = true,
+                Poll::Ready(Ok(ReadOutcome::End)) => self.has_ended = true,
                 Poll::Ready(Err(error)) => {
                     // An alert may say what was wrong; the peer may be gone as well.
                     drop(tls_io::poll_write(io, session, cx));

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum ReadOutcome {
     /// Bytes of the socket, of which the session may have made plaintext.
     Bytes,
     /// The peer sends no more.
@@ -27,25 +27,25 @@ pub(super) fn poll_read<T: AsyncRead + Unpin>(
     input: &mut [u8],
     cx: &mut Context<'_>,
     receive: &mut impl FnMut(&[u8]),
-) -> Poll<io::Result<Came>> {
+) -> Poll<io::Result<ReadOutcome>> {
     let mut buffer = ReadBuf::new(input);
     ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
     let mut records = buffer.filled();
     if records.is_empty() {
-        return Poll::Ready(Ok(Came::End));
+        return Poll::Ready(Ok(ReadOutcome::End));
     }
     while !records.is_empty() {
         // Nothing is taken after a `close_notify`.
         if session.read_tls(&mut records)? == 0 {
-            return Poll::Ready(Ok(Came::End));
+            return Poll::Ready(Ok(ReadOutcome::End));
         }
         let state = session.process_new_packets().map_err(mistaken)?;
         give(session, receive);
         if state.peer_has_closed() {
-            return Poll::Ready(Ok(Came::End));
+            return Poll::Ready(Ok(ReadOutcome::End));
         }
     }
-    Poll::Ready(Ok(Came::Bytes))
+    Poll::Ready(Ok(ReadOutcome::Bytes))
 }
 
 /// The error of records that are not of this session.

@@ -70,7 +70,7 @@ pub(crate) enum Resolved {
     #[default]
     Not,
     /// They were, and this was said where one had no address.
-    Said(Option<String>),
+    DnsAnswer(Option<String>),
 }
 
 /// The right to send one request to a member, given back when it is dropped.
@@ -324,7 +324,7 @@ impl Pool {
     /// Why there is nobody.
     fn nobody(&self) -> Error {
         match (&**self.resolved.load(), self.members.load().is_empty()) {
-            (Resolved::Said(Some(why)), true) => Error::NoAddress(why.clone()),
+            (Resolved::DnsAnswer(Some(why)), true) => Error::NoAddress(why.clone()),
             (_, true) if self.run.is_some() => Error::NoMember("none of its instances runs"),
             (_, true) => Error::NoMember("it has no members"),
             (_, false) => Error::NoMember("none of its backends is well"),

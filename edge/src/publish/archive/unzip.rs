@@ -215,11 +215,11 @@ fn unreadable(error: &io::Error) -> Refusal {
 
 fn wrong(error: &ZipError, path: Option<&BundlePath>) -> Refusal {
     let place = path.map_or_else(String::new, |path| format!(" at `{path}`"));
-    let told = |why: &str| format!("The zip is damaged, cut off or of an unknown kind{place}: {why}.");
+    let reported = |why: &str| format!("The zip is damaged, cut off or of an unknown kind{place}: {why}.");
     match error {
-        ZipError::Io(error) => broken(error, told(&error.to_string())),
-        ZipError::InvalidArchive(why) => damaged(told(&shown(why.as_bytes()))),
-        other => bad(told(&other.to_string())),
+        ZipError::Io(error) => broken(error, reported(&error.to_string())),
+        ZipError::InvalidArchive(why) => damaged(reported(&shown(why.as_bytes()))),
+        other => bad(reported(&other.to_string())),
     }
     .into()
 }

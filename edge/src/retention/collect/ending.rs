@@ -9,7 +9,7 @@ use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, who};
-use crate::ledger::{Error, Own};
+use crate::ledger::{Error, SystemWrite};
 use crate::retention::Retention;
 
 /// Records that go in one commit.
@@ -174,6 +174,6 @@ impl Retention {
 
     /// Makes a commit of the collection, and waits until requests see it; `None` if somebody else was first.
     pub(super) async fn collected(&self, commit: Commit) -> Result<Option<Revision>, Error> {
-        self.ledger.commit_own(Own::Collection, commit).await
+        self.ledger.commit_system(SystemWrite::Collection, commit).await
     }
 }

@@ -16,7 +16,7 @@ use super::Pass;
 use crate::blobs::Key;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::{self, Change, Check, Commit, records};
-use crate::ledger::{Action, Actor, Deed, Error, lost, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
 use crate::retention::Retention;
 use crate::telemetry;
 
@@ -69,9 +69,9 @@ impl Retention {
             },
             Err(error) => return Err(error),
         };
-        let deed = Deed::of(Action::DeleteVersion).app(app).what(report.version.short());
+        let event = AuditEvent::of(Action::DeleteVersion).app(app).what(report.version.short());
         let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
-        report.until_ms = self.expire(actor, deed, gone::gone_key(app, &report.version), end).await?;
+        report.until_ms = self.expire(actor, event, gone::gone_key(app, &report.version), end).await?;
         report.purged = Some(self.purge(Purge::Version(app.clone(), report.version)).await?);
         Ok(report)
     }
@@ -103,15 +103,15 @@ impl Retention {
         let purge = match environment {
             Some(environment) => {
                 let key = gone::deleted_environment_key(app, environment);
-                let deed = Deed::of(Action::DeleteEnvironment).place(app, environment);
+                let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment);
                 let end = |deleted: &mut DeletedEnvironment, now_ms| deleted.until_ms = now_ms;
-                report.until_ms = self.expire(actor, deed, key, end).await?;
+                report.until_ms = self.expire(actor, event, key, end).await?;
                 Purge::Environment(app.clone(), environment.clone())
             }
             None => {
                 let end = |deleted: &mut DeletedApp, now_ms| deleted.until_ms = now_ms;
-                let deed = Deed::of(Action::DeleteApp).app(app);
-                report.until_ms = self.expire(actor, deed, gone::deleted_app_key(app), end).await?;
+                let event = AuditEvent::of(Action::DeleteApp).app(app);
+                report.until_ms = self.expire(actor, event, gone::deleted_app_key(app), end).await?;
                 Purge::App(app.clone())
             }
         };
@@ -132,7 +132,7 @@ impl Retention {
     async fn expire<T: DeserializeOwned + Serialize>(
         &self,
         actor: &Actor,
-        deed: Deed,
+        event: AuditEvent,
         key: String,
         end: impl Fn(&mut T, u64),
     ) -> Result<u64, Error> {
@@ -143,7 +143,7 @@ impl Retention {
             end(&mut ended, now_ms);
             let checks = vec![Check::At(key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&ended)?)];
-            if self.ledger.commit(actor, deed.clone(), Commit { checks, changes }).await? {
+            if self.ledger.commit(actor, event.clone(), Commit { checks, changes }).await? {
                 return Ok(Some(now_ms));
             }
             Ok(None)

@@ -12,7 +12,7 @@ use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
-use crate::ledger::{Error, Own, commit_own, unless_conflict};
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
 use crate::retention::Retention;
 
 /// Versions that lose their records in one commit.
@@ -113,7 +113,7 @@ impl Retention {
         if free.is_empty() {
             return Ok(true);
         }
-        let committed = commit_own(&*self.ledger.catalog, Own::Collection, commit).await;
+        let committed = commit_system(&*self.ledger.catalog, SystemWrite::Collection, commit).await;
         let Some(revision) = unless_conflict(committed)? else { return Ok(false) };
         drop(closed);
         self.ledger.live.wait_for(revision).await;

@@ -40,7 +40,7 @@ async fn a_reader_gets_the_last_lines_and_then_each_one_that_comes() {
     assert_eq!(texts(&before), ["4"]);
     log.add(line("web.10", "no")).await;
     log.add(line("web.1", "yes")).await;
-    let Some(LogTold::Line(told)) = reader.next().await else { panic!("a line comes") };
+    let Some(OutputEvent::Line(told)) = reader.next().await else { panic!("a line comes") };
     assert_eq!(told.text, "yes");
 }
 
@@ -54,8 +54,8 @@ async fn a_reader_that_is_too_slow_is_told_how_much_it_lost() {
     for number in 0..26 {
         log.add(line("web.1", &number.to_string())).await;
     }
-    assert_eq!(reader.next().await, Some(LogTold::Lost(10)));
-    let Some(LogTold::Line(told)) = reader.next().await else { panic!("a line comes") };
+    assert_eq!(reader.next().await, Some(OutputEvent::Lost(10)));
+    let Some(OutputEvent::Line(told)) = reader.next().await else { panic!("a line comes") };
     assert_eq!(told.text, "10");
 }
 

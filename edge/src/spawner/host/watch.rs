@@ -12,7 +12,7 @@ use crate::spawner::instance::Instance;
 use crate::spawner::measure::{Count, MeasuredFolder};
 use crate::spawner::processes::{Process, Shares, Table};
 use crate::spawner::usage::{self, Devices, Files, Machine};
-use crate::spawner::wire::Told;
+use crate::spawner::wire::Event;
 use crate::spawner::{Exit, InstanceLimits, Usage};
 
 /// Interval of checks whether the memory of the machine runs out.
@@ -195,7 +195,7 @@ impl Host {
         let usage = usage();
         instance.reported.set(Some((Instant::now(), usage)));
         if last.is_none_or(|(_, before)| before != usage) {
-            self.out.tell(&Told::Used { key: instance.key, usage });
+            self.out.tell(&Event::Used { key: instance.key, usage });
         }
     }
 
@@ -229,7 +229,7 @@ impl Host {
                 measured
             });
             if let Ok(measured) = work.await {
-                host.out.tell(&Told::Measured { request, measured });
+                host.out.tell(&Event::Measured { request, measured });
             }
         });
     }

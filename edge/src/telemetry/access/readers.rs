@@ -167,7 +167,7 @@ impl List {
 
 /// An item that a reader receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTold {
+pub enum LogEvent {
     /// A line.
     Line(Arc<LogLine>),
     /// So many lines were left out: they came faster than they were taken.
@@ -183,10 +183,10 @@ pub struct LogReader {
 
 impl LogReader {
     /// The next item; `None` when the edge ends.
-    pub async fn next(&mut self) -> Option<LogTold> {
+    pub async fn next(&mut self) -> Option<LogEvent> {
         match self.known.lost.swap(0, Ordering::Relaxed) {
-            0 => self.receiver.recv().await.map(LogTold::Line),
-            lost => Some(LogTold::Lost(lost)),
+            0 => self.receiver.recv().await.map(LogEvent::Line),
+            lost => Some(LogEvent::Lost(lost)),
         }
     }
 }

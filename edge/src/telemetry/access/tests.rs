@@ -110,7 +110,7 @@ async fn a_reader_gets_its_apps_lines_and_is_told_what_it_lost() {
     for _ in 0..4 {
         told.push(reader.next().await.unwrap());
     }
-    assert_eq!(told[0], LogTold::Lost(6));
+    assert_eq!(told[0], LogEvent::Lost(6));
     let targets: Vec<String> = told[1..].iter().map(|told| format!("{told:?}")).collect();
     assert!(targets.iter().enumerate().all(|(n, text)| text.contains(&format!("\"/{n}\""))), "{targets:?}");
     log.end_readers();
@@ -171,7 +171,7 @@ async fn what_was_forgotten_is_remembered_and_told_to_nobody_also_where_it_comes
     }
     log.flush(LONG);
     log.forget("a", Some("staging"));
-    assert!(matches!(reader.next().await, Some(LogTold::Line(_))));
+    assert!(matches!(reader.next().await, Some(LogEvent::Line(_))));
     assert_eq!(reader.next().await, None);
     let count = |wanted: &LogWanted| log.remembered(wanted, 9).len();
     assert_eq!((count(&staging), count(&wanted("a"))), (0, 1));
@@ -183,7 +183,7 @@ async fn what_was_forgotten_is_remembered_and_told_to_nobody_also_where_it_comes
     assert_eq!(count(&staging), 1);
     log.forget("a", None);
     assert_eq!((count(&staging), count(&wanted("a"))), (0, 0));
-    assert!(matches!(other.next().await, Some(LogTold::Line(_))));
+    assert!(matches!(other.next().await, Some(LogEvent::Line(_))));
     assert_eq!(other.next().await, None);
 }
 

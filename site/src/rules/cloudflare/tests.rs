@@ -3,8 +3,8 @@
 use devanture_config::site_toml::HtmlHandling;
 use proptest::prelude::*;
 
+use crate::rules::expected::{assert_findings, hint};
 use crate::rules::headers::Change;
-use crate::rules::said::{assert_said, hint};
 use crate::rules::{Findings, HeaderRule, Redirect};
 
 fn redirects(text: &str) -> (Vec<String>, Findings) {
@@ -78,7 +78,7 @@ fn redirects_are_read_as_cloudflares_documentation_writes_them() {
     ] {
         let (found, findings) = redirects(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, &[]);
+        assert_findings(text, &findings, &[]);
     }
 }
 
@@ -103,7 +103,7 @@ fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
         let text = format!("# first\n{line}\n/x /y");
         let (found, findings) = redirects(&text);
         assert_eq!(found, ["3 /x > /y 302"], "{line}");
-        assert_said(&text, &findings, &[(2, 'm', said)]);
+        assert_findings(&text, &findings, &[(2, 'm', said)]);
     }
 }
 
@@ -138,7 +138,7 @@ fn redirects_that_cloudflare_drops_or_cuts_are_doubts() {
     ] {
         let (found, findings) = redirects(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, said);
+        assert_findings(text, &findings, said);
     }
 }
 
@@ -149,7 +149,7 @@ fn a_folder_may_lead_to_its_page_where_no_page_is_redirected() {
     for html_handling in [HtmlHandling::None, HtmlHandling::AsIs] {
         let (found, findings) = redirects_with(text, Some(html_handling));
         assert_eq!(found, ["3 / > /index.html 302"]);
-        assert_said(
+        assert_findings(
             text,
             &findings,
             &[(1, 'd', "would lead to itself"), (2, 'd', "would lead to itself"), (4, 'd', "line 3 has the path")],
@@ -180,7 +180,7 @@ fn no_more_rules_are_taken_than_cloudflare_takes() {
     let bad = "/a/* /b 418\n".repeat(100);
     assert!(redirects(&format!("{bad}/c/* /d")).0.is_empty());
     let long = format!("/a /{}", "b".repeat(2_000));
-    assert_said(&long, &redirects(&long).1, &[(1, 'd', "2000 characters")]);
+    assert_findings(&long, &redirects(&long).1, &[(1, 'd', "2000 characters")]);
     assert!(redirects(&format!("# {long}")).1.0.is_empty());
 }
 
@@ -240,7 +240,7 @@ fn headers_are_read_as_cloudflares_documentation_writes_them() {
     ] {
         let (found, findings) = headers(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, &[]);
+        assert_findings(text, &findings, &[]);
     }
 }
 
@@ -287,7 +287,7 @@ fn headers_that_cannot_be_read_or_are_dropped_are_said() {
     ] {
         let (found, findings) = headers(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, said);
+        assert_findings(text, &findings, said);
         assert!(!findings.0.iter().any(|finding| finding.to_string().contains("secret")), "{text}");
     }
 }
@@ -298,11 +298,11 @@ fn no_more_blocks_are_taken_than_cloudflare_takes() {
     let text = (0..150).map(|n| format!("/a/{n}\nx-index: {n}\n")).collect::<String>();
     let (found, findings) = headers(&text);
     assert_eq!((found.len(), found[100].as_str()), (101, "201 /a/100; x-index: 100"));
-    assert_said("many", &findings, &[(203, 'd', "all below are dropped")]);
+    assert_findings("many", &findings, &[(203, 'd', "all below are dropped")]);
     let text = format!("/b\n  Name: Value\n  {}: c", "a".repeat(2_000));
     let (found, findings) = headers(&text);
     assert_eq!(found, ["1 /b; name: Value"]);
-    assert_said("long", &findings, &[(3, 'd', "2000 characters")]);
+    assert_findings("long", &findings, &[(3, 'd', "2000 characters")]);
 }
 
 proptest! {

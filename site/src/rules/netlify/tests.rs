@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
+use crate::rules::expected::{assert_findings, hint};
 use crate::rules::headers::Change;
 use crate::rules::redirect::QueryValue;
-use crate::rules::said::{assert_said, hint};
 use crate::rules::{Findings, HeaderRule, Redirect};
 
 fn redirects(text: &str) -> (Vec<String>, Findings) {
@@ -92,7 +92,7 @@ fn redirects_are_read_as_netlifys_documentation_writes_them() {
     ] {
         let (found, findings) = redirects(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, &[]);
+        assert_findings(text, &findings, &[]);
     }
 }
 
@@ -121,13 +121,13 @@ fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
         let text = format!("# first\n{line}\n/x /y");
         let (found, findings) = redirects(&text);
         assert_eq!(found, ["3 /x > /y 301"], "{line}");
-        assert_said(&text, &findings, &[(2, 'm', said)]);
+        assert_findings(&text, &findings, &[(2, 'm', said)]);
     }
     let (found, findings) = redirects(&format!("/{} /b\n/x /y", "a".repeat(super::LINE_BYTES_MAX)));
     assert_eq!(found, ["2 /x > /y 301"]);
-    assert_said("long", &findings, &[(1, 'm', "8192 bytes are the most")]);
+    assert_findings("long", &findings, &[(1, 'm', "8192 bytes are the most")]);
     let text = format!("/a {} /b", "a=b ".repeat(101));
-    assert_said(&text, &redirects(&text).1, &[(1, 'm', "100 parameters")]);
+    assert_findings(&text, &redirects(&text).1, &[(1, 'm', "100 parameters")]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn redirects_that_netlify_takes_but_that_have_no_effect_are_doubts() {
     ] {
         let (found, findings) = redirects(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, said);
+        assert_findings(text, &findings, said);
     }
 }
 
@@ -197,7 +197,7 @@ fn of_the_same_rule_twice_the_last_one_stays() {
     let (found, findings) = redirects(text);
     let rules = ["2 /a > /c 301", "3 /a > /b 301", "4 /x k=1 > /y 301", "5 /a > /b 301", "6 /x k=2 > /y 301"];
     assert_eq!(found, rules);
-    assert_said(text, &findings, &[(1, 'd', "line 3 says the same")]);
+    assert_findings(text, &findings, &[(1, 'd', "line 3 says the same")]);
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn headers_are_read_as_netlifys_documentation_writes_them() {
     ] {
         let (found, findings) = headers(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, &[]);
+        assert_findings(text, &findings, &[]);
     }
 }
 
@@ -298,14 +298,14 @@ fn headers_that_cannot_be_read_or_have_no_effect_are_said() {
     ] {
         let (found, findings) = headers(text);
         assert_eq!(found, rules, "{text}");
-        assert_said(text, &findings, said);
+        assert_findings(text, &findings, said);
         assert!(!findings.0.iter().any(|finding| finding.to_string().contains("secret")), "{text}");
     }
     let text = format!("/a\n{}", "  b: c\n".repeat(5_000));
     let (_, findings) = headers(&text);
     assert!(findings.0.iter().all(|finding| finding.message.contains("8192 bytes")), "{text}");
     let text = format!("/a\n{}", (0..600).map(|n| format!("  b{n}: c\n")).collect::<String>());
-    assert_said("many", &headers(&text).1, &[(502, 'm', "500 lines are the most")]);
+    assert_findings("many", &headers(&text).1, &[(502, 'm', "500 lines are the most")]);
 }
 
 proptest! {

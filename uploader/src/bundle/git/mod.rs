@@ -31,7 +31,7 @@ const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
 
 /// The origin of a bundle by the person's flags; it overrides all else.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Said {
+pub(crate) struct SourceFlags {
     /// `--commit`.
     pub(crate) commit: Option<String>,
     /// `--branch`.
@@ -41,7 +41,7 @@ pub(crate) struct Said {
 }
 
 /// Reads the repository of `folder`, and from the environment what the CI system says.
-pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said: Said) -> Source {
+pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said: SourceFlags) -> Source {
     let ceilings = environment.get(CEILINGS).map(|list| std::env::split_paths(list).collect()).unwrap_or_default();
     complete(within(TIME_MAX, folder.to_owned(), ceilings), ci::source(environment), said)
 }
@@ -63,7 +63,7 @@ fn within(time: Duration, folder: PathBuf, ceilings: Vec<PathBuf>) -> Source {
 /// Puts together what the person, the CI system and `git` say. A head that is on a branch is a person's: `git` knows it
 /// best. A detached one is what CI systems check out, and may be a commit that nobody wrote: they know where it is
 /// from.
-fn complete(found: Source, ci: Source, said: Said) -> Source {
+fn complete(found: Source, ci: Source, said: SourceFlags) -> Source {
     let shortened = |text: String| text.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
     let is_detached = found.branch.is_none();
     let pick = |git: Option<String>, ci: Option<String>| if is_detached { ci.or(git) } else { git.or(ci) };

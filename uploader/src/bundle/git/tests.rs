@@ -85,7 +85,7 @@ fn a_folder_without_a_repository_asks_the_ci_system() {
     let folder = tempfile::tempdir().unwrap();
     let environment = [("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", ""), ("GITHUB_REF_NAME", "main")];
     let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    let said = Said { message: Some("said\nso".to_owned()), ..Said::default() };
+    let said = SourceFlags { message: Some("said\nso".to_owned()), ..SourceFlags::default() };
     let source = source(folder.path(), &environment, said);
     assert_eq!(source.commit.as_deref(), Some("abc"));
     assert_eq!(source.branch.as_deref(), Some("main"));
@@ -103,7 +103,7 @@ fn the_person_counts_more_than_ci_and_ci_more_than_a_detached_head() {
     };
     let ci =
         || Source { ci: Some("github".to_owned()), url: Some("https://run".to_owned()), ..source("c", Some("pr")) };
-    let said = |commit: Option<&str>, branch: Option<&str>| Said {
+    let said = |commit: Option<&str>, branch: Option<&str>| SourceFlags {
         commit: commit.map(str::to_owned),
         branch: branch.map(str::to_owned),
         message: None,
@@ -120,7 +120,7 @@ fn the_person_counts_more_than_ci_and_ci_more_than_a_detached_head() {
         let [commit, branch, message] = [found.commit, found.branch, found.message].map(Option::unwrap_or_default);
         assert_eq!((commit.as_str(), branch.as_str(), message.as_str()), expected);
     }
-    assert_eq!(complete(Source::default(), ci(), Said::default()).url.as_deref(), Some("https://run"));
+    assert_eq!(complete(Source::default(), ci(), SourceFlags::default()).url.as_deref(), Some("https://run"));
 }
 
 #[test]
@@ -133,13 +133,13 @@ fn a_repository_knows_its_commit_branch_and_changes() {
     };
     run(&["init", "-q", "-b", "feature-x"]);
     run(&["commit", "-q", "--allow-empty", "-m", "The subject", "-m", "The body"]);
-    let clean = source(folder.path(), &BTreeMap::new(), Said::default());
+    let clean = source(folder.path(), &BTreeMap::new(), SourceFlags::default());
     assert_eq!(clean.commit.as_ref().map(String::len), Some(40));
     assert_eq!(clean.branch.as_deref(), Some("feature-x"));
     assert_eq!(clean.message.as_deref(), Some("The subject"));
     assert!(!clean.dirty);
     std::fs::OpenOptions::new().create_new(true).write(true).open(folder.path().join("new")).unwrap();
-    assert!(source(folder.path(), &BTreeMap::new(), Said::default()).dirty);
+    assert!(source(folder.path(), &BTreeMap::new(), SourceFlags::default()).dirty);
 }
 
 #[test]

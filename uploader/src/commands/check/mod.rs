@@ -218,7 +218,7 @@ fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Resu
         None => {
             allowed.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
             let explained = explain::explained(context, *guessed)?;
-            tell_success(context, args, &examined, &Told { findings: &findings, doubts, explained });
+            tell_success(context, args, &examined, &Notes { findings: &findings, doubts, explained });
             Ok(())
         }
     }
@@ -299,14 +299,14 @@ fn annotate(context: &Context, findings: &[Finding]) {
 }
 
 /// Notes printed beside the findings.
-struct Told<'t> {
+struct Notes<'t> {
     findings: &'t [Finding],
     doubts: usize,
     explained: Option<Explanation>,
 }
 
-fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: &Told<'_>) {
-    let Told { findings, doubts, explained } = told;
+fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: &Notes<'_>) {
+    let Notes { findings, doubts, explained } = told;
     let Examined { www, scan, manifest, guessed, of_rules, looked, .. } = examined;
     let project = &context.project;
     if !project.exists {

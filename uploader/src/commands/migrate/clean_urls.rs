@@ -2,7 +2,7 @@
 
 use devanture_config::site_toml::HtmlHandling;
 
-use super::moved::{Moved, Said};
+use super::moved::{Justified, Moved};
 use super::value::Node;
 
 /// A way of handling pages, and what differs from the provider's.
@@ -19,5 +19,5 @@ pub(crate) fn read(moved: &mut Moved, node: &Node, way: fn(bool, Option<bool>) -
     }
     let said = trailing_slash.map_or_else(|| "not set".to_owned(), |value| value.to_string());
     let because = format!("{}: cleanUrls is {clean_urls}, trailingSlash is {said}.", moved.file);
-    moved.html_handling = Some(Said { word, because });
+    moved.html_handling = Some(Justified { word, because });
 }

@@ -110,7 +110,7 @@ pub(crate) struct Headers {
 
 /// A word of `devanture.toml` and the reason why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Said<T> {
+pub(crate) struct Justified<T> {
     pub(crate) word: T,
     pub(crate) because: String,
 }
@@ -122,8 +122,8 @@ pub(crate) struct Moved {
     pub(crate) file: String,
     pub(crate) app: Option<String>,
     pub(crate) www: Option<String>,
-    pub(crate) html_handling: Option<Said<HtmlHandling>>,
-    pub(crate) not_found: Option<Said<NotFound>>,
+    pub(crate) html_handling: Option<Justified<HtmlHandling>>,
+    pub(crate) not_found: Option<Justified<NotFound>>,
     pub(crate) rules: Option<Rules>,
     /// Name and origin.
     pub(crate) upstreams: Vec<(String, String)>,

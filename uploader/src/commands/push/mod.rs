@@ -16,7 +16,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{bundle_notes, collaboration};
 use crate::args::PushArgs;
 use crate::bundle::archive;
-use crate::bundle::git::{self, Said};
+use crate::bundle::git::{self, SourceFlags};
 use crate::bundle::rules::{self, RuleFiles};
 use crate::bundle::scan::Scan;
 use crate::bundle::{self, Blob, Bundle};
@@ -389,6 +389,6 @@ fn resumable(failure: Failure) -> Failure {
 /// Where the bundle comes from, asked while the folder is read.
 async fn source(context: &Context, args: &PushArgs) -> Source {
     let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
-    let said = Said { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
+    let said = SourceFlags { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
     tokio::task::spawn_blocking(move || git::source(&folder, &environment, said)).await.unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use super::around::{Around, folder};
-use super::moved::{Moved, Said};
+use super::moved::{Justified, Moved};
 use super::value::{Entry, Node, read_json, read_toml};
 
 /// The names of the file, in the order in which wrangler looks for them.
@@ -74,7 +74,7 @@ fn pages(moved: &mut Moved, around: &Around<'_>) {
         let because =
             "Pages: there is no 404.html, so that missing paths lead to /index.html. Here only navigations do."
                 .to_owned();
-        moved.not_found = Some(Said { word: NotFound::SinglePageApplication, because });
+        moved.not_found = Some(Justified { word: NotFound::SinglePageApplication, because });
     }
 }
 
@@ -144,8 +144,8 @@ fn top(moved: &mut Moved, entry: &Entry) {
     }
 }
 
-fn said<T>(moved: &Moved, line: usize, word: T) -> Said<T> {
-    Said { word, because: format!("{}:{line}", moved.file) }
+fn said<T>(moved: &Moved, line: usize, word: T) -> Justified<T> {
+    Justified { word, because: format!("{}:{line}", moved.file) }
 }
 
 fn assets(moved: &mut Moved, assets: &Node) {
@@ -155,7 +155,7 @@ fn assets(moved: &mut Moved, assets: &Node) {
     }
     // Without a word a missing path is a plain 404 at Workers.
     let because = "Workers' own: a missing path is a plain 404.".to_owned();
-    moved.not_found = Some(Said { word: NotFound::None, because });
+    moved.not_found = Some(Justified { word: NotFound::None, because });
     for entry in assets.entries() {
         let setting = format!("assets.{}", entry.key);
         let written = entry.node.text().unwrap_or_default();

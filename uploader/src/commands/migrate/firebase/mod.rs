@@ -5,7 +5,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
-use super::moved::{Moved, Rule, Said};
+use super::moved::{Justified, Moved, Rule};
 use super::source::{INSTEAD, Item, Refused, for_headers, for_redirects, refused};
 use super::syntax::{glob, regex};
 use super::value::{Entry, Node, Value, read_json};
@@ -194,7 +194,7 @@ fn rewrites(moved: &mut Moved, node: &Node) {
                 "{FILE}:{}: every path that is no file leads to /index.html. Here only navigations do.",
                 item.line
             );
-            moved.not_found = Some(Said { word: NotFound::SinglePageApplication, because });
+            moved.not_found = Some(Justified { word: NotFound::SinglePageApplication, because });
             continue;
         }
         match rules(item, destination) {

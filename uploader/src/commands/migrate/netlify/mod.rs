@@ -7,7 +7,7 @@ use devanture_site::rules::pattern::Segment;
 use devanture_site::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 
 use super::around::{Around, folder};
-use super::moved::{Headers, Moved, Rule, Said};
+use super::moved::{Headers, Justified, Moved, Rule};
 use super::value::{Entry, Node, Value, read_toml};
 
 /// The name of the file.
@@ -245,7 +245,7 @@ impl Before {
         if is_rewrite && is_shell {
             let because =
                 format!("{FILE}:{line}: every path that is no file leads to /index.html. Here only navigations do.");
-            moved.not_found = Some(Said { word: NotFound::SinglePageApplication, because });
+            moved.not_found = Some(Justified { word: NotFound::SinglePageApplication, because });
         } else if is_rewrite {
             moved.rewrite("redirects", rule);
         } else {

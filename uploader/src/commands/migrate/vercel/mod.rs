@@ -5,7 +5,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
-use super::moved::{Headers, Moved, Rule, Said};
+use super::moved::{Headers, Justified, Moved, Rule};
 use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
 use super::value::{Entry, Node, read_json};
@@ -303,7 +303,7 @@ fn shell_of(moved: &mut Moved, item: &Node) -> Option<Option<String>> {
 
 fn shell(moved: &mut Moved, line: usize) {
     let because = format!("{FILE}:{line}: every path that is no file leads to /index.html. Here only navigations do.");
-    moved.not_found = Some(Said { word: NotFound::SinglePageApplication, because });
+    moved.not_found = Some(Justified { word: NotFound::SinglePageApplication, because });
 }
 
 fn headers(moved: &mut Moved, item: &Node) {

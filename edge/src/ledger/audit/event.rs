@@ -140,15 +140,15 @@ impl Action {
 
 /// An action of an actor, as recorded in the audit log.
 #[derive(Debug, Clone)]
-pub(crate) struct Deed {
+pub(crate) struct AuditEvent {
     pub(super) action: Action,
     pub(super) app: Option<AppName>,
     environment: Option<PlaceName>,
     what: String,
 }
 
-impl Deed {
-    /// Something that concerns no app, or that [`Deed::app`] or [`Deed::place`] says more of.
+impl AuditEvent {
+    /// Something that concerns no app, or that [`AuditEvent::app`] or [`AuditEvent::place`] says more of.
     pub(crate) fn of(action: Action) -> Self {
         Self { action, app: None, environment: None, what: String::new() }
     }

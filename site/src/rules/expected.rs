@@ -5,10 +5,10 @@ use devanture_config::parsing::Weight;
 use super::Findings;
 
 /// An expected finding: its line number, `m` for a mistake or `d` for a doubt, and a part of the message.
-pub(super) type Said<'s> = (usize, char, &'s str);
+pub(super) type ExpectedFinding<'s> = (usize, char, &'s str);
 
 /// Fails unless exactly these findings are there.
-pub(super) fn assert_said(text: &str, findings: &Findings, expected: &[Said<'_>]) {
+pub(super) fn assert_findings(text: &str, findings: &Findings, expected: &[ExpectedFinding<'_>]) {
     let said = findings.0.iter().map(|finding| (finding.line, finding.weight, finding.message.as_str()));
     let said: Vec<_> = said.collect();
     let matches = said.len() == expected.len()
