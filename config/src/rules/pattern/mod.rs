@@ -435,5 +435,4 @@ pub fn next_name(text: &str) -> Option<(usize, &str)> {
 }
 
 #[cfg(test)]
-#[path = "pattern_tests.rs"]
 mod tests;
