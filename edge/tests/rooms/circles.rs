@@ -1,11 +1,11 @@
-//! Holds files of a room apart that import from each other: a circle of them can only be read as a whole.
+//! Holds files apart that import from each other: a circle of them can only be read as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ROOMS, Source, is_word, sources};
 
 /// Files that may import from each other in a circle.
-const CIRCLE_FILES_MAX: usize = 3;
+pub(super) const CIRCLE_FILES_MAX: usize = 3;
 
 /// Re-exports that an import is followed through: one may lead back to itself.
 const HOPS_MAX: usize = 8;
@@ -16,8 +16,8 @@ const LARGER: [(&str, usize); 4] = [("engine", 4), ("proxy", 10), ("runner", 10)
 /// A path through modules, such as `["crate", "live", "Live"]`.
 type Words = Vec<String>;
 
-/// The modules of the edge, by their path from the root of the crate.
-struct Modules {
+/// The modules of a crate, by their path from the root of the crate.
+pub(super) struct Modules {
     by_path: BTreeMap<Words, Module>,
 }
 
@@ -30,7 +30,7 @@ struct Module {
 }
 
 impl Modules {
-    fn of(sources: &[Source]) -> Self {
+    pub(super) fn of(sources: &[Source]) -> Self {
         let modules = sources.iter().map(|source| (module_path(&source.path), Module::of(source)));
         Self { by_path: modules.collect() }
     }
@@ -67,13 +67,12 @@ impl Modules {
         self.by_path.get(&at).map(|module| module.file.as_str())
     }
 
-    /// Which files of its own room each file imports from.
-    fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
-        let room = |file: &str| file.split(['/', '.']).next().map(str::to_owned);
+    /// Which files each file imports from.
+    pub(super) fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let edges = self.by_path.iter().map(|(path, module)| {
             let own = module.file.as_str();
             let used = module.imports.iter().filter_map(|import| self.file_of(path, import));
-            (own, used.filter(|used| *used != own && room(used) == room(own)).collect())
+            (own, used.filter(|used| *used != own).collect())
         });
         edges.collect()
     }
@@ -164,7 +163,7 @@ fn paths_in(code: &str) -> Vec<Words> {
 }
 
 /// Sets of at least two files each of which reaches all others.
-fn circles<'f>(edges: &BTreeMap<&'f str, BTreeSet<&'f str>>) -> Vec<BTreeSet<&'f str>> {
+pub(super) fn circles<'f>(edges: &BTreeMap<&'f str, BTreeSet<&'f str>>) -> Vec<BTreeSet<&'f str>> {
     let reached_from = |file: &'f str| {
         let (mut reached, mut next) = (BTreeSet::new(), vec![file]);
         while let Some(file) = next.pop() {
@@ -218,7 +217,7 @@ fn circles_are_found_through_re_exports_groups_and_paths_in_code() {
         source("live/two.rs", "use super::three;\nuse super::One;"),
         source("live/three.rs", "fn three() -> crate::live::four::Four { todo() }"),
         source("live/four.rs", "use crate::blobs::Blobs;"),
-        source("blobs/mod.rs", "use crate::live::one;"),
+        source("blobs/mod.rs", "use crate::engine::head;"),
     ]);
     let edges = modules.edges();
     let of = |file: &str| edges[file].iter().copied().collect::<Vec<_>>();
@@ -226,6 +225,7 @@ fn circles_are_found_through_re_exports_groups_and_paths_in_code() {
     assert_eq!(of("live/one.rs"), ["live/two.rs"]);
     assert_eq!(of("live/two.rs"), ["live/one.rs", "live/three.rs"]);
     assert_eq!(of("live/three.rs"), ["live/four.rs"]);
-    assert_eq!(of("live/four.rs"), Vec::<&str>::new(), "another room's files are no part of a circle");
+    assert_eq!(of("live/four.rs"), ["blobs/mod.rs"]);
+    assert_eq!(of("blobs/mod.rs"), Vec::<&str>::new(), "there is no such file");
     assert_eq!(circles(&edges), [BTreeSet::from(["live/one.rs", "live/two.rs"])]);
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod circles;
+mod crates;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,0 +1,68 @@
+//! Holds the folders of the command line apart, the imports of `config` in order, and the modules of both in one
+//! style.
+
+use std::path::{Path, PathBuf};
+
+use super::circles::{CIRCLE_FILES_MAX, Modules, circles};
+use super::{Source, files_below, source_folder, sources_below};
+
+/// The folders and files of `uploader/src`, lowest first; one may use those before it.
+const COMMAND_LINE: [&str; 8] = ["output", "project", "bundle", "edge", "args", "context", "signals", "commands"];
+
+/// The largest circle of imports that `config` still has. No number grows.
+const LARGEST_OF_CONFIG: usize = 17;
+
+fn folder_of(name: &str) -> PathBuf {
+    source_folder().join("../..").join(name).join("src")
+}
+
+fn command_line() -> Vec<Source> {
+    let mut sources = sources_below(&folder_of("uploader"));
+    sources.retain(|source| source.path != "main.rs");
+    assert!(sources.len() > 80, "the sources are not where they are looked for");
+    sources
+}
+
+#[test]
+fn a_folder_of_the_command_line_uses_only_those_before_it() {
+    let position = |name: &str| COMMAND_LINE.iter().position(|folder| *folder == name);
+    let mut wrong = Vec::new();
+    for source in command_line() {
+        let own = position(source.room()).unwrap_or_else(|| panic!("{} is in no folder", source.path));
+        for used in source.uses() {
+            if position(&used).is_none_or(|other| other > own) {
+                wrong.push(format!("{} uses `{used}`", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_large_circle_of_imports_is_in_the_other_crates() {
+    let largest = |sources: &[Source]| {
+        let modules = Modules::of(sources);
+        let edges = modules.edges();
+        let largest = circles(&edges).into_iter().max_by_key(std::collections::BTreeSet::len);
+        largest.map(|files| files.into_iter().map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    let found = largest(&command_line());
+    assert!(found.len() <= CIRCLE_FILES_MAX, "{found:?}");
+    let found = largest(&sources_below(&folder_of("config")));
+    assert_eq!(found.len(), LARGEST_OF_CONFIG, "change the number if it is lower: {found:?}");
+}
+
+#[test]
+fn a_module_with_files_of_its_own_is_a_folder_and_its_tests_are_in_it() {
+    let mut files = Vec::new();
+    for name in ["config", "uploader"] {
+        files_below(&folder_of(name), &mut files);
+    }
+    assert!(files.len() > 150, "{}", files.len());
+    let is_wrong = |file: &&PathBuf| {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        stem.ends_with("_tests") || file.with_extension("").is_dir()
+    };
+    let wrong: Vec<&Path> = files.iter().filter(is_wrong).map(PathBuf::as_path).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
