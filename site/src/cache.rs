@@ -92,7 +92,7 @@ pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
             _ => {}
         }
     }
-    // Without a word, a cache guesses (RFC 9111 §4.2.2).
+    // Without a freshness lifetime a cache guesses one (RFC 9111 §4.2.2).
     longest.is_some_and(|longest| longest <= seconds_max)
 }
 

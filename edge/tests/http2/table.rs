@@ -34,7 +34,7 @@ pub(crate) const ENHANCE_YOUR_CALM: Code = Code(11);
 pub(crate) enum Outcome {
     /// The whole answer came, with this status.
     Answer(u16),
-    /// The edge closed without a word of why.
+    /// The edge closed without a GOAWAY.
     Closed,
     /// The connection ended with an error, and was closed.
     GoAway(Code),

@@ -97,7 +97,7 @@ impl<'a> Ask<'a> {
         let mut stream = connect(edge, self.host, "http/1.1").await;
         stream.write_all(&head).await.unwrap();
         let mut read = Vec::new();
-        // Some servers end a TLS connection without a word; what matters is that the answer is whole.
+        // Some servers end a TLS connection without a close_notify; what matters is that the answer is whole.
         drop(stream.read_to_end(&mut read).await);
         let (mut answer, rest) =
             Answer::parse(&read, self.method == "HEAD").unwrap_or_else(|| panic!("{self:?}: {read:?}"));

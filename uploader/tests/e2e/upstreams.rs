@@ -67,7 +67,7 @@ async fn members_come_and_go_without_a_push_or_a_restart() {
     assert_eq!(who(&edge).await, (200, "two".to_owned()));
     told(&["upstreams", "remove", "api", &two, "--dry-run"]);
     told(&["upstreams", "remove", "api", &two, "--yes"]);
-    // What is none can be removed without a word.
+    // What is not a member is removed without a confirmation.
     told(&["upstreams", "remove", "api", &two]);
     assert_eq!(who(&edge).await.0, 503);
     let unknown = edge.run("shop", &["upstreams", "add", "web", &two]);

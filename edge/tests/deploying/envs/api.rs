@@ -165,7 +165,7 @@ async fn a_change_that_was_made_for_another_revision_is_refused() {
     }
     let done = at_once.join_all().await.iter().filter(|answer| answer.status == StatusCode::OK).count();
     assert_eq!((done, settings(&edge, "prod").await.revision), (1, 4));
-    // Without a word about it none is lost.
+    // Without a condition none is lost.
     let mut at_once = tokio::task::JoinSet::new();
     for number in 0..8 {
         let body = json!({ "set": { format!("N{number}"): { "value": "1" } } });

@@ -130,7 +130,7 @@ async fn a_record_has_a_tag_and_is_changed_only_as_it_is_expected() {
     edge.stop().await;
 }
 
-/// Made without a word, such a change would be one that the client did not want.
+/// Made silently, such a change would be one that the client did not want.
 #[tokio::test]
 async fn a_change_that_looks_at_no_condition_refuses_one() {
     let edge = edge().with_app("shop", &[("index.html", b"one")]).start().await;

@@ -153,7 +153,7 @@ fn assets(moved: &mut Moved, assets: &Node) {
         // An older form.
         moved.www = Some(folder(directory));
     }
-    // Without a word a missing path is a plain 404 at Workers.
+    // By default a missing path is a plain 404 at Workers.
     let because = "Workers' own: a missing path is a plain 404.".to_owned();
     moved.not_found = Some(Justified { word: NotFound::None, because });
     for entry in assets.entries() {
