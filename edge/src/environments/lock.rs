@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
 use super::marker::MarkerChange;
-use crate::catalog::{Change, Check, Revision, records};
+use crate::catalog::{Check, Revision, records};
 use crate::ledger::{Action, Actor, Condition, Error, update};
 use crate::telemetry;
 
@@ -62,16 +62,10 @@ impl Environments {
             }
             let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
             let lock = Lock { since_ms, who: actor.name.clone(), reason: reason.clone() };
-            let marker = MarkerChange {
-                kind: DeployKind::Lock,
-                action: Action::Lock,
-                key: &key,
-                before: before.as_ref().map(|(revision, _)| *revision),
-                change: Change::Put(key.clone(), records::write(&lock)?),
-                message: reason.as_deref(),
-                dry_run,
-            };
-            if self.change_marker(actor, (app, environment), marker).await? {
+            let before_at = before.as_ref().map(|(revision, _)| *revision);
+            let marker = MarkerChange::write((DeployKind::Lock, Action::Lock), &key, before_at, &lock)?;
+            let marker = marker.because(reason.as_deref());
+            if self.change_marker(actor, (app, environment), marker, dry_run).await? {
                 let locked = if dry_run { before.map(|(_, lock)| lock) } else { Some(lock) };
                 return Ok(Some(report(locked, true)));
             }
@@ -102,16 +96,8 @@ impl Environments {
             let report = |locked, changed| report((app, environment), locked, changed, dry_run);
             let Some((revision, lock)) = before else { return Ok(Some(report(None, false))) };
             actor.may_change(&lock, environment)?;
-            let marker = MarkerChange {
-                kind: DeployKind::Unlock,
-                action: Action::Unlock,
-                key: &key,
-                before: Some(revision),
-                change: Change::Delete(key.clone()),
-                message: None,
-                dry_run,
-            };
-            if self.change_marker(actor, (app, environment), marker).await? {
+            let marker = MarkerChange::remove((DeployKind::Unlock, Action::Unlock), &key, revision);
+            if self.change_marker(actor, (app, environment), marker, dry_run).await? {
                 return Ok(Some(report(dry_run.then_some(lock), true)));
             }
             Ok(None)

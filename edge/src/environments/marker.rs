@@ -2,6 +2,7 @@
 
 use devanture_config::api::DeployKind;
 use devanture_config::{AppName, PlaceName};
+use serde::Serialize;
 
 use super::Environments;
 use crate::catalog::{Change, Check, Commit, Revision, records};
@@ -9,18 +10,39 @@ use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live};
 use crate::telemetry;
 
 /// A change of a lock or a pause.
-pub(super) struct MarkerChange<'c> {
-    pub(super) kind: DeployKind,
-    pub(super) action: Action,
-    /// The key of its record.
-    pub(super) key: &'c str,
+pub(super) struct MarkerChange {
+    kind: DeployKind,
+    action: Action,
+    key: String,
     /// The revision of the record that it replaces or removes.
-    pub(super) before: Option<Revision>,
-    pub(super) change: Change,
+    before: Option<Revision>,
+    change: Change,
     /// The reason, where there is one.
-    pub(super) message: Option<&'c str>,
-    /// Whether it is only checked that it can be made.
-    pub(super) dry_run: bool,
+    message: Option<String>,
+}
+
+impl MarkerChange {
+    /// The record is written, in place of that at `before`.
+    pub(super) fn write<T: Serialize>(
+        (kind, action): (DeployKind, Action),
+        key: &str,
+        before: Option<Revision>,
+        record: &T,
+    ) -> Result<Self, Error> {
+        let change = Change::Put(key.to_owned(), records::write(record)?);
+        Ok(Self { kind, action, key: key.to_owned(), before, change, message: None })
+    }
+
+    /// The record at `before` is removed.
+    pub(super) fn remove((kind, action): (DeployKind, Action), key: &str, before: Revision) -> Self {
+        let change = Change::Delete(key.to_owned());
+        Self { kind, action, key: key.to_owned(), before: Some(before), change, message: None }
+    }
+
+    /// The same, with a reason for the history and the audit log.
+    pub(super) fn because(self, message: Option<&str>) -> Self {
+        Self { message: message.map(str::to_owned), ..self }
+    }
 }
 
 impl Environments {
@@ -32,9 +54,10 @@ impl Environments {
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        marker: MarkerChange<'_>,
+        marker: MarkerChange,
+        dry_run: bool,
     ) -> Result<bool, Error> {
-        let MarkerChange { kind, action, key, before, change, message, dry_run } = marker;
+        let MarkerChange { kind, action, key, before, change, message } = marker;
         self.ledger.must_exist(app).await?;
         let live = self.ledger.live_pointer(app, environment).await?;
         let (_, pointer) = live.ok_or_else(|| nothing_live(app, environment))?;
@@ -42,13 +65,13 @@ impl Environments {
             return Ok(true);
         }
         let at_ms = telemetry::now_ms();
-        let note = message.map(str::to_owned);
-        let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, note).await?;
+        let what = message.clone().unwrap_or_default();
+        let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, message).await?;
         let commit = Commit {
-            checks: vec![Check::of(key, before), Check::Absent(entry_key.clone())],
+            checks: vec![Check::of(&key, before), Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
-        let event = AuditEvent::of(action).place(app, environment).what(message.unwrap_or_default());
+        let event = AuditEvent::of(action).place(app, environment).what(what);
         let is_made = self.ledger.commit(actor, event, commit).await?;
         if is_made {
             tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "marker changed");

@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
 use super::marker::MarkerChange;
-use crate::catalog::{Change, Revision, records};
+use crate::catalog::{Revision, records};
 use crate::ledger::{Action, Actor, Error, update};
 use crate::telemetry;
 
@@ -44,16 +44,9 @@ impl Environments {
             if before.as_ref().is_some_and(|(_, before)| Pause { who: pause.who.clone(), ..before.clone() } == pause) {
                 return Ok(Some(report(before.map(|(_, pause)| pause), false)));
             }
-            let marker = MarkerChange {
-                kind: DeployKind::Pause,
-                action: Action::Pause,
-                key: &key,
-                before: before.as_ref().map(|(revision, _)| *revision),
-                change: Change::Put(key.clone(), records::write(&pause)?),
-                message: None,
-                dry_run,
-            };
-            if self.change_marker(actor, (app, environment), marker).await? {
+            let before_at = before.as_ref().map(|(revision, _)| *revision);
+            let marker = MarkerChange::write((DeployKind::Pause, Action::Pause), &key, before_at, &pause)?;
+            if self.change_marker(actor, (app, environment), marker, dry_run).await? {
                 let paused = if dry_run { before.map(|(_, pause)| pause) } else { Some(pause) };
                 return Ok(Some(report(paused, true)));
             }
@@ -80,16 +73,8 @@ impl Environments {
             let before = self.paused(app, environment).await?;
             let report = |paused, changed| report((app, environment), paused, changed, dry_run);
             let Some((revision, pause)) = before else { return Ok(Some(report(None, false))) };
-            let marker = MarkerChange {
-                kind: DeployKind::Resume,
-                action: Action::Resume,
-                key: &key,
-                before: Some(revision),
-                change: Change::Delete(key.clone()),
-                message: None,
-                dry_run,
-            };
-            if self.change_marker(actor, (app, environment), marker).await? {
+            let marker = MarkerChange::remove((DeployKind::Resume, Action::Resume), &key, revision);
+            if self.change_marker(actor, (app, environment), marker, dry_run).await? {
                 return Ok(Some(report(dry_run.then_some(pause), true)));
             }
             Ok(None)
