@@ -138,7 +138,7 @@ limits! {
     /// Files of one version that serve as dictionaries; of more, the largest ones.
     dictionary_files_max = 2_000 in 0 ..= 100_000,
     /// Deltas of one app that are made in a minute because browsers came with dictionaries that there were none for.
-    delta_wishes_per_minute_max = 60 in 0 ..= 100_000,
+    on_demand_deltas_per_minute_max = 60 in 0 ..= 100_000,
     /// Deltas of one app that are read from the disk as they are sent, of all its loaded versions together: each keeps a file open.
     app_open_deltas_max = 4_096 in 0 ..= 1_000_000,
     /// Settings and secrets of one environment.

@@ -280,8 +280,8 @@ mod tests {
     fn the_last_lines_of_an_instance_are_there_only_where_there_are_some() {
         let plain = Problem::new(Code::ReleaseFailed, "It ended with 1.");
         assert!(!serde_json::to_string(&plain).unwrap().contains("lines"));
-        let told = plain.with_lines(vec!["Error: no database".to_owned()]);
-        let json = serde_json::to_string(&told).unwrap();
+        let listed = plain.with_lines(vec!["Error: no database".to_owned()]);
+        let json = serde_json::to_string(&listed).unwrap();
         assert_eq!(serde_json::from_str::<Problem>(&json).unwrap().lines, ["Error: no database"]);
     }
 }

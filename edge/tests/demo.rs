@@ -41,16 +41,16 @@ fn demo(folder: &Path, programs: &Path, example: &[&str]) -> String {
     // Settings of another edge do not count, nor are they printed.
     command.env("DEVANTURE_URL", "https://192.0.2.1").env("DEVANTURE_TOKEN", "of-another-edge");
     let output = command.output().unwrap();
-    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{told}\n{errors}", output.status);
-    told.into_owned()
+    let (reported, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{reported}\n{errors}", output.status);
+    reported.into_owned()
 }
 
-fn urls(told: &str) -> Vec<&str> {
+fn urls(reported: &str) -> Vec<&str> {
     let names = ["live", "spring", "summer"];
     let line =
-        |name: &str| told.lines().find_map(|line| line.trim_start().strip_prefix(name)?.split_whitespace().next());
-    names.iter().map(|name| line(name).unwrap_or_else(|| panic!("no {name}: {told}"))).collect()
+        |name: &str| reported.lines().find_map(|line| line.trim_start().strip_prefix(name)?.split_whitespace().next());
+    names.iter().map(|name| line(name).unwrap_or_else(|| panic!("no {name}: {reported}"))).collect()
 }
 
 fn mode(path: &Path) -> u32 {

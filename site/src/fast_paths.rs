@@ -79,14 +79,14 @@ mod tests {
         #[test]
         fn what_is_found_by_one_look_is_what_is_found_by_thinking(
             paths in proptest::collection::btree_set("([ab]/){0,2}(a|b|index|404)(\\.html|\\.js|)", 0..8),
-            asked in "(/|//|/\\./|)(([ab]|index|404|%61|\u{fc})(\\.html|\\.js|/|)){0,3}",
+            generated in "(/|//|/\\./|)(([ab]|index|404|%61|\u{fc})(\\.html|\\.js|/|)){0,3}",
         ) {
             let paths: Vec<BundlePath> = paths.iter().map(|path| path.parse().unwrap()).collect();
             let index = PathIndex::new(&paths);
             for handling in WAYS {
                 let straight = FastPaths::new(&paths, &index, handling);
                 let own = paths.iter().flat_map(|path| addresses(path.as_str()));
-                for path in own.chain([asked.clone()]) {
+                for path in own.chain([generated.clone()]) {
                     // A path that names no file takes more to decide.
                     let file = straight.file(&path);
                     prop_assert!(file.is_none() || file == thought(&index, handling, &path), "{:?} {}", handling, path);

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_somebody_said_keeps_its_parameters() {
+    fn a_type_that_somebody_set_keeps_its_parameters() {
         assert_eq!(with_charset("text/x-own", true), "text/x-own; charset=utf-8");
         assert_eq!(with_charset("text/plain; Charset=latin1", true), "text/plain; Charset=latin1");
         assert_eq!(with_charset("text/plain;format=flowed", true), "text/plain;format=flowed; charset=utf-8");

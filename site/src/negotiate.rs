@@ -118,20 +118,20 @@ impl Acceptable {
     }
 
     fn read(accept_encoding: Option<&[u8]>) -> Self {
-        let mut said = [None; Coding::NAMED.len()];
+        let mut weights = [None; Coding::NAMED.len()];
         let mut others = None;
         for member in members(accept_encoding.unwrap_or_default()) {
             let Some((name, weight)) = parse_member(member) else { continue };
             let place = if name == b"*" {
                 Some(&mut others)
             } else {
-                Coding::named(name).and_then(|coding| said.get_mut(coding as usize))
+                Coding::named(name).and_then(|coding| weights.get_mut(coding as usize))
             };
             if let Some(place) = place {
                 *place = Some(place.map_or(weight, |before: Weight| before.min(weight)));
             }
         }
-        let [identity, gzip, zstd, br, dcb, dcz] = said;
+        let [identity, gzip, zstd, br, dcb, dcz] = weights;
         Self {
             // §12.5.3, rule 2: where the field does not name it, identity is acceptable.
             identity: identity.or(others).unwrap_or(UNSAID),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_is_sent_where_its_name_is_said_and_it_is_liked_as_much() {
+    fn a_delta_is_sent_where_it_is_accepted_and_liked_as_much() {
         const DELTAS: [(Coding, u64); 2] = [(Coding::Dcb, 20), (Coding::Dcz, 30)];
         #[rustfmt::skip]
         let cases = [

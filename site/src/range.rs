@@ -339,7 +339,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_that_was_asked_for_goes_out_once(set in sets(), length in 0..50_u64) {
+        fn every_byte_that_was_requested_goes_out_once(set in sets(), length in 0..50_u64) {
             let wanted = |byte: u64| set["bytes=".len()..].split(',').any(|spec| match spec.split_once('-').unwrap() {
                 ("", count) => byte >= length.saturating_sub(count.parse().unwrap()),
                 (start, "") => byte >= start.parse().unwrap(),

@@ -312,10 +312,10 @@ fn every_way_finds_a_page_at_one_of_its_addresses_alone() {
         HtmlHandling::ForceTrailingSlash,
         HtmlHandling::None,
     ] {
-        for asked in paths.iter().flat_map(|path| addresses(path.as_str())) {
-            let Some(number) = ends_at(&index, handling, &asked) else { continue };
+        for sent in paths.iter().flat_map(|path| addresses(path.as_str())) {
+            let Some(number) = ends_at(&index, handling, &sent) else { continue };
             let path = paths[usize::try_from(number).unwrap()].as_str();
-            assert!(addresses(path).contains(&asked), "{handling:?}: {asked} ends at {path}");
+            assert!(addresses(path).contains(&sent), "{handling:?}: {sent} ends at {path}");
         }
     }
 }

@@ -49,13 +49,13 @@ impl Context {
             site_file_name: &project.file_name,
         });
         let style = Style::of(&environment, io::stdout().is_terminal());
-        let volume = common.telling.volume();
-        let output = Output { is_json: common.telling.json, is_quiet: volume == Volume::Quiet, style };
+        let volume = common.output.volume();
+        let output = Output { is_json: common.output.json, is_quiet: volume == Volume::Quiet, style };
         let progress = Progress::new(&environment, volume);
-        if common.telling.explain {
+        if common.output.explain {
             settings.explained().iter().for_each(|line| progress.line(line));
         }
-        let is_explaining = common.telling.explain;
+        let is_explaining = common.output.explain;
         (Self { environment, is_explaining, output, progress, project, settings }, read)
     }
 
@@ -72,10 +72,10 @@ impl Context {
     /// # Errors
     /// As [`Context::edge`], and `usage` where the settings name another app.
     pub(crate) fn edge_of(&self, app: AppName) -> Result<Edge, Failure> {
-        match self.settings.app_if_said()? {
-            Some(said) if said.value != app => {
-                let message = format!("The settings name the app {}, and the command {app}.", said.value);
-                Err(Failure::new(Code::Usage, message).hint(match said.source {
+        match self.settings.explicit_app()? {
+            Some(setting) if setting.value != app => {
+                let message = format!("The settings name the app {}, and the command {app}.", setting.value);
+                Err(Failure::new(Code::Usage, message).hint(match setting.source {
                     Source::Flag => "leave --app out, or name the same app".to_owned(),
                     _ => format!("add `--app {app}` if that one is meant"),
                 }))
@@ -102,7 +102,7 @@ impl Context {
 
     /// The flags that a person has to give again to mean the same app and environment.
     pub(crate) fn again(&self) -> Again {
-        let app = self.settings.app_if_said().ok().flatten();
+        let app = self.settings.explicit_app().ok().flatten();
         let app = app.filter(|s| s.source == Source::Flag).map(|s| format!(" --app {}", s.value));
         let env = self.settings.environment().ok();
         let env = env.filter(|s: &Setting<_>| s.source == Source::Flag).map(|s| format!(" --env {}", s.value));

@@ -55,7 +55,7 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     // Fails only where a provider is there already, which is as good.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let mut cli = cli;
-    cli.common.telling.json |= cli.command.wants_json();
+    cli.common.output.json |= cli.command.wants_json();
     let (context, read) = Context::new(&cli.common, environment);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();

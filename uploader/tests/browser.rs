@@ -85,8 +85,8 @@ async fn what_goes_wrong_in_a_page_is_reported() {
     let address = serve(PAGES);
     let page = browser.open(&format!("http://{address}/broken")).await;
     let report = page.report().await;
-    let said = |words: &str| report.console_errors.iter().any(|error| error.contains(words));
-    assert!(said("first 1") && said("Error: second") && said("404"), "{report:?}");
+    let has_error = |words: &str| report.console_errors.iter().any(|error| error.contains(words));
+    assert!(has_error("first 1") && has_error("Error: second") && has_error("404"), "{report:?}");
     assert_eq!(report.failed_requests, [format!("404 http://{address}/missing.js")]);
 
     page.go(&format!("http://{address}/")).await;

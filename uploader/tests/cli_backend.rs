@@ -84,7 +84,7 @@ fn the_backend_alone_is_pushed_where_nobody_names_pages() {
 }
 
 #[test]
-fn what_cannot_go_along_is_said_before_anything_is_sent() {
+fn what_cannot_go_along_is_reported_before_anything_is_sent() {
     let edge = FakeEdge::start();
     let project = project(&edge.url());
     symlink("../../secret", project.path("dist/server/out")).unwrap();
@@ -177,9 +177,9 @@ fn every_instance_is_a_line_and_a_failure_ends_with_its_last_lines() {
     });
     let project = project(&edge.url());
     let ran = project.run(&["push"]);
-    let told: Vec<&str> = ran.stderr.lines().skip(3).collect();
+    let output: Vec<&str> = ran.stderr.lines().skip(3).collect();
     assert_eq!(
-        told,
+        output,
         [
             "  prepare   node-1/web.1 started",
             "  prepare   node-1/web.1 healthy in 412 ms",
@@ -222,7 +222,7 @@ fn list() -> InstanceList {
 }
 
 #[test]
-fn instances_are_listed_scaled_and_started_anew() {
+fn instances_are_listed_scaled_and_restarted() {
     let edge =
         FakeEdge::start_with(|request, _| request.target.contains("/instances").then(|| Reply::json(200, &list())));
     let project = project(&edge.url());

@@ -16,12 +16,12 @@ fn site(toml: &str, files: &[(&str, &str)]) -> Project {
 /// What was found, as `code file:line:column`.
 fn found(ran: &Ran) -> Vec<String> {
     let json = ran.json();
-    let told = |finding: &Value| {
+    let summary = |finding: &Value| {
         let mark = if finding["severity"] == "doubt" { "?" } else { "" };
         let text = |key: &str| finding[key].as_str().unwrap().to_owned();
         format!("{}{mark} {}:{}:{}", text("code"), text("file"), finding["line"], finding["column"])
     };
-    json["findings"].as_array().unwrap().iter().map(told).collect()
+    json["findings"].as_array().unwrap().iter().map(summary).collect()
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn names_and_sizes_are_looked_at() {
 }
 
 #[test]
-fn what_is_named_is_left_unsaid_and_is_no_part_of_the_version() {
+fn what_is_named_is_not_warned_of_and_is_no_part_of_the_version() {
     let files = [("index.html", "<a href=/legacy/x>a</a><a href=/other>b</a>")];
     let plain = site("", &files);
     let ignoring = site("[check]\nignore = [\"broken-link:/legacy/*\"]\n", &files);
@@ -188,7 +188,7 @@ fn the_format_json_is_that_of_the_flag() {
 }
 
 #[test]
-fn what_is_too_large_to_be_looked_into_is_said() {
+fn what_is_too_large_to_be_looked_into_is_reported() {
     let project = site("", &[("index.html", "hi")]);
     project.file("dist/data.json", &"a".repeat(17_000_000));
     let ran = project.run(&["check"]);

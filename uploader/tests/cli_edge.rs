@@ -15,7 +15,7 @@ const STILL_RUNNING: &str = "The previous version is still running.";
 const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
 #[test]
-fn a_push_sends_what_is_missing_and_tells_its_steps() {
+fn a_push_sends_what_is_missing_and_reports_its_steps() {
     let edge = FakeEdge::start();
     let project = Project::site(&edge.url());
     project.file("dist/copy.html", "<h1>Hi</h1>");
@@ -129,7 +129,7 @@ fn codes_decide_the_exit_and_codes_of_tomorrow_are_passed_on() {
 }
 
 #[test]
-fn what_is_not_an_edge_is_said() {
+fn what_is_not_an_edge_is_reported() {
     for reply in [
         Reply::Whole(200, "text/html", b"<h1>Hello</h1>".to_vec()),
         Reply::Whole(404, "text/html", b"<h1>No</h1>".to_vec()),
@@ -428,7 +428,7 @@ fn a_ca_of_ones_own_is_trusted_where_it_is_named() {
 }
 
 #[test]
-fn an_address_without_https_is_said() {
+fn an_address_without_https_is_reported() {
     // What an edge's TLS answers to plain HTTP is no HTTP.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -457,7 +457,7 @@ fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn what_an_archive_leaves_out_and_its_secrets_are_told_as_of_a_folder() {
+fn what_an_archive_leaves_out_and_its_secrets_are_reported_as_of_a_folder() {
     let edge = FakeEdge::start_with(|request, _| (request.method == "POST").then(|| Reply::problem(Code::DiskFull)));
     let project = Project::site(&edge.url());
     let token = format!("ghp_{}", "Ab3dE5gH7jK9".repeat(3));

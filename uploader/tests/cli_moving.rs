@@ -270,7 +270,7 @@ fn a_site_of_firebase_moves() {
 }
 
 #[test]
-fn what_was_lost_is_told_line_by_line_with_what_to_write_instead() {
+fn what_was_lost_is_reported_line_by_line_with_what_to_write_instead() {
     let project = site("netlify.toml", NETLIFY);
     let ran = project.run(&["init", "--from", "netlify", "--app", "shop"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -307,7 +307,7 @@ fn a_folder_of_ones_own_counts_before_the_providers() {
 }
 
 #[test]
-fn mistakes_of_a_providers_file_are_told_with_their_lines() {
+fn mistakes_of_a_providers_file_are_reported_with_their_lines() {
     for (provider, file, text, line) in [
         ("netlify", "netlify.toml", "[build]\npublish = \n", 2),
         ("cloudflare", "wrangler.jsonc", "{\n  // a word\n  \"name\" \"x\"\n}\n", 3),
@@ -363,7 +363,7 @@ fn without_a_file_of_the_provider_nothing_is_written() {
 }
 
 #[test]
-fn a_folder_that_is_said_is_where_rule_files_are_looked_for() {
+fn a_folder_that_is_named_is_where_rule_files_are_looked_for() {
     let files = [
         ("netlify.toml", "[build]\npublish = \"dist\"\n"),
         ("dist/index.html", "hi"),
@@ -376,8 +376,8 @@ fn a_folder_that_is_said_is_where_rule_files_are_looked_for() {
             json["notes"].as_array().unwrap().iter().map(|note| note["setting"].as_str().unwrap().to_owned()).collect();
         (settings, json["text"].as_str().unwrap().contains("www = \"other\""))
     };
-    let (said, is_other) = notes(&["init", "other", "--from", "netlify", "--dry-run", "--json"]);
-    assert!(said.contains(&"_redirects".to_owned()) && is_other, "{said:?}");
-    let (unsaid, is_other) = notes(&["init", "--from", "netlify", "--dry-run", "--json"]);
-    assert!(!unsaid.contains(&"_redirects".to_owned()) && !is_other, "{unsaid:?}");
+    let (chosen, is_other) = notes(&["init", "other", "--from", "netlify", "--dry-run", "--json"]);
+    assert!(chosen.contains(&"_redirects".to_owned()) && is_other, "{chosen:?}");
+    let (default, is_other) = notes(&["init", "--from", "netlify", "--dry-run", "--json"]);
+    assert!(!default.contains(&"_redirects".to_owned()) && !is_other, "{default:?}");
 }

@@ -15,7 +15,7 @@ fn dead_url() -> String {
 }
 
 #[test]
-fn a_missing_folder_is_said() {
+fn a_missing_folder_is_reported() {
     let project = Project::site(&dead_url());
     let ran = project.run(&["push", "not-there", "--json"]);
     let error = ran.failed("missing_folder", 2);
@@ -51,7 +51,7 @@ fn an_app_that_the_settings_do_not_name_is_deleted_by_its_flag_too() {
 }
 
 #[test]
-fn paths_are_told_without_leading_dots() {
+fn paths_are_reported_without_leading_dots() {
     let project = Project::new(&[("dist/index.html", "hi"), ("devanture.toml", "app = \"shop\"\n")]);
     let config = ["--config", "././devanture.toml"];
     let checked = project.run(&[&["check", "././dist", "--json", "--explain"], &config[..]].concat()).json();
@@ -67,7 +67,7 @@ fn paths_are_told_without_leading_dots() {
 }
 
 #[test]
-fn an_empty_folder_is_said() {
+fn an_empty_folder_is_reported() {
     let project = Project::site(&dead_url());
     std::fs::create_dir(project.path("empty")).unwrap();
     project.run(&["push", "empty", "--json"]).failed("empty_bundle", 2);
@@ -77,7 +77,7 @@ fn an_empty_folder_is_said() {
 
 #[cfg(unix)]
 #[test]
-fn an_unreadable_file_is_said() {
+fn an_unreadable_file_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let project = Project::site(&dead_url());
     let path = project.path("dist/index.html");
@@ -91,7 +91,7 @@ fn an_unreadable_file_is_said() {
 }
 
 #[test]
-fn every_mistake_of_devanture_toml_is_said_at_once_with_its_line() {
+fn every_mistake_of_devanture_toml_is_reported_at_once_with_its_line() {
     let project = Project::site(&dead_url());
     project.file("devanture.toml", "app = \"Shop\"\nwwww = \"dist\"\nhtml_handling = \"auto\"\n");
     for command in ["push", "check", "status"] {
@@ -107,7 +107,7 @@ fn every_mistake_of_devanture_toml_is_said_at_once_with_its_line() {
 }
 
 #[test]
-fn an_unreachable_edge_is_said() {
+fn an_unreachable_edge_is_reported() {
     let project = Project::site(&dead_url());
     let ran = project.run(&["push", "--json"]);
     let error = ran.failed("unreachable", 3);
@@ -210,7 +210,7 @@ fn the_id_of_equal_folders_is_equal_and_needs_no_edge() {
 }
 
 #[test]
-fn what_is_left_out_is_said_and_does_not_change_the_id() {
+fn what_is_left_out_is_reported_and_does_not_change_the_id() {
     let plain = Project::new(&[("www/index.html", "hi")]);
     let littered = Project::new(&[("www/index.html", "hi"), ("www/.env", "SECRET=1"), ("www/.git/config", "")]);
     let ran = littered.run(&["push", "--dry-run"]);
@@ -243,7 +243,7 @@ fn private_keys_and_credentials_are_left_out_by_their_names() {
 }
 
 #[test]
-fn guessed_rules_are_a_part_of_the_version_and_said() {
+fn guessed_rules_are_a_part_of_the_version_and_reported() {
     let project = Project::new(&[("www/_redirects", "/a /b\n")]);
     let netlify = project.run(&["push", "--dry-run"]);
     assert!(netlify.stderr.contains("Netlify's"), "{netlify:#?}");
@@ -274,7 +274,7 @@ fn with_redirects(redirects: &str) -> Project {
 }
 
 #[test]
-fn mistakes_in_rules_are_said_with_their_lines_before_anything_is_sent() {
+fn mistakes_in_rules_are_reported_with_their_lines_before_anything_is_sent() {
     let project =
         with_redirects("# moved\n/old  javascript:alert(1)\n/a /b\n/a /c\n/x/* https://other.example/:splat 200\n");
     let checked = project.run(&["check", "--json"]).failed("bad_rules", 1);
@@ -437,7 +437,7 @@ fn a_command_that_cannot_be_read_says_what_was_meant_and_nothing_of_what_is_live
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_before_settings_that_are_missing() {
+fn a_folder_that_is_not_there_is_reported_before_settings_that_are_missing() {
     let project = Project::new(&[("devanture.toml", "app = \"shop\"\n")]);
     let error = project.run(&["push", "nodir", "--json"]).failed("missing_folder", 2);
     assert!(error["message"].as_str().unwrap().contains("nodir"), "{error}");

@@ -20,7 +20,7 @@ fn project(toml: &str, files: &[(&str, &str)]) -> Project {
 }
 
 #[track_caller]
-fn said(project: &Project, arguments: &[&str]) -> Value {
+fn explained(project: &Project, arguments: &[&str]) -> Value {
     let ran = project.run(&[&["routes", "--json"], arguments].concat());
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     ran.json()
@@ -40,7 +40,7 @@ fn the_longest_route_answers_wherever_it_stands() {
         ("/apix", "/*", 4, "/apix"),
         ("/", "/*", 4, "/"),
     ] {
-        let json = said(&project, &[path]);
+        let json = explained(&project, &[path]);
         let answer = &json["answer"];
         assert_eq!(
             (&answer["kind"], &answer["by"], &answer["route"]),
@@ -53,13 +53,13 @@ fn the_longest_route_answers_wherever_it_stands() {
         let answers: Vec<bool> = way.iter().map(|note| note["answers"].as_bool().unwrap()).collect();
         assert!(answers.split_last().is_some_and(|(last, before)| *last && !before.contains(&true)), "{json}");
     }
-    let pool = said(&project, &["/api/v2/x"]);
+    let pool = explained(&project, &["/api/v2/x"]);
     let pool = &pool["answer"];
     assert_eq!((&pool["upstream"], &pool["to"], &pool["strip_prefix"]), (&json!("pool"), &json!("pool"), &json!(true)));
     assert_eq!(pool["members"], json!(["http://10.0.0.5:3000", "http://10.0.0.6:3000"]));
     let times = json!({ "connect_ms": 3000, "first_byte_ms": 3000, "idle_ms": 3000, "total_ms": null });
     assert_eq!(pool["timeouts"], times);
-    let plain = said(&project, &["/api/x"]);
+    let plain = explained(&project, &["/api/x"]);
     assert_eq!((&plain["answer"]["host"], &plain["answer"]["upstream"]), (&json!("target"), &Value::Null));
     assert_eq!(plain["answer"]["timeouts"]["connect_ms"], 10_000);
 }
@@ -68,17 +68,17 @@ fn the_longest_route_answers_wherever_it_stands() {
 fn a_page_of_an_origin_that_is_named_may_use_a_backend() {
     let toml = TOML.replacen('\n', "\ncors = [\"http://localhost:5173\"]\n", 1);
     let project = project(&toml, &[]);
-    let asked = |method: &str, origin: &str| {
+    let requests = |method: &str, origin: &str| {
         let origin = format!("Origin: {origin}");
         let preflight = "Access-Control-Request-Method: POST";
-        said(&project, &["/api/x", "--method", method, "--header", &origin, "--header", preflight])
+        explained(&project, &["/api/x", "--method", method, "--header", &origin, "--header", preflight])
     };
-    let ours = asked("OPTIONS", "http://localhost:5173");
+    let ours = requests("OPTIONS", "http://localhost:5173");
     assert_eq!((&ours["answer"]["kind"], &ours["answer"]["status"]), (&json!("preflight"), &json!(204)), "{ours}");
     assert_eq!((&ours["cors"], &ours["answer"]["by"]), (&json!("http://localhost:5173"), &json!("routes")));
-    let post = asked("POST", "http://localhost:5173");
+    let post = requests("POST", "http://localhost:5173");
     assert_eq!((&post["cors"], &post["answer"]["kind"]), (&json!("http://localhost:5173"), &json!("backend")));
-    let others = asked("OPTIONS", "http://localhost:1");
+    let others = requests("OPTIONS", "http://localhost:1");
     assert_eq!((&others["cors"], &others["answer"]["kind"]), (&Value::Null, &json!("backend")));
 }
 
@@ -87,7 +87,7 @@ fn an_overlay_and_a_table_of_an_environment_say_otherwise() {
     let toml = "app = \"shop\"\nwww = \"dist\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n[env.next]\nroutes = []\n";
     let project = project(toml, &[("404.html", "none")]);
     project.file("devanture.staging.toml", "\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:2\"\n");
-    let answer = |env: &str| said(&project, &["/api/x", "--env", env])["answer"].clone();
+    let answer = |env: &str| explained(&project, &["/api/x", "--env", env])["answer"].clone();
     assert_eq!((&answer("prod")["to"], &answer("prod")["line"]), (&json!("http://127.0.0.1:1"), &json!(3)));
     let staging = answer("staging");
     assert_eq!((&staging["to"], &staging["file"]), (&json!("http://127.0.0.1:2"), &json!("devanture.staging.toml")));
@@ -109,7 +109,7 @@ fn what_a_visitor_sends_decides() {
         [("_redirects", rules), ("_headers", headers), ("new.html", "n"), ("beta.html", "b"), ("private/a.html", "p")];
     let project = project(toml, &files);
     let end = |arguments: &[&str]| {
-        let answer = &said(&project, arguments)["answer"];
+        let answer = &explained(&project, arguments)["answer"];
         let what = ["answered_with", "location"].into_iter().find_map(|key| answer[key].as_str()).unwrap_or("-");
         format!("{} {what} by {}", answer["status"], answer["by"].as_str().unwrap())
     };
@@ -132,7 +132,7 @@ fn what_a_visitor_sends_decides() {
     ] {
         assert_eq!(end(arguments), expected, "{arguments:?}");
     }
-    let json = said(&project, &["/new"]);
+    let json = explained(&project, &["/new"]);
     let fields = json!([{ "for": "/new*", "changes": ["x-new: yes"], "file": "dist/_headers", "line": 3 }]);
     assert_eq!(json["headers"], fields);
     let secret = project.run(&["routes", "/private/a", "--header", "Authorization: Basic YW5uOnNlY3JldA=="]);
@@ -159,15 +159,15 @@ fn what_routes_take_from_the_site_is_named() {
         ("_redirects", "/api/old /new 301\n/p /api/page 404\n/new /index.html 200\n"),
     ];
     let project = project(toml, &files);
-    let json = said(&project, &[]);
+    let json = explained(&project, &[]);
     let routes = json["routes"].as_array().unwrap();
     let shadows: Vec<(&str, &Value)> =
         routes.iter().map(|r| (r["path"].as_str().unwrap(), &r["shadows"]["files"])).collect();
     assert_eq!(shadows, [("/about", &json!(["about.html"])), ("/api/*", &json!(["api/file.js"]))]);
     let rule = json!([{ "from": "/api/old", "to": "/new", "file": "dist/_redirects", "line": 1 }]);
     assert_eq!(routes[1]["shadows"]["rules"], rule);
-    let told = project.run(&["routes"]).stdout;
-    assert!(told.contains("no visitor gets api/file.js") && told.contains("dist/_redirects:1"), "{told}");
+    let output = project.run(&["routes"]).stdout;
+    assert!(output.contains("no visitor gets api/file.js") && output.contains("dist/_redirects:1"), "{output}");
     // A check reports it, too, and the finding can be silenced.
     let codes = |project: &Project| {
         let json = project.run(&["check", "--json", "--allow-warnings"]).json();
@@ -185,11 +185,11 @@ fn a_folder_or_an_address_may_be_named_and_what_is_neither_is_refused() {
     let project = project(TOML, &[]);
     project.file("other/x.js", "x");
     project.file("plain.toml", "app = \"shop\"\n");
-    let file = said(&project, &["--config", "plain.toml", "/x.js", "other"]);
+    let file = explained(&project, &["--config", "plain.toml", "/x.js", "other"]);
     assert_eq!(file["answer"]["answered_with"], "x.js");
-    assert_eq!(said(&project, &["--config", "plain.toml", "other"])["routes"], json!([]));
-    assert_eq!(said(&project, &["https://shop.example/api/x?y#z"])["answer"]["asked_for"], "/api/x?y");
-    assert_eq!(said(&project, &["https://shop.example/api/x"])["host"], "shop.example");
+    assert_eq!(explained(&project, &["--config", "plain.toml", "other"])["routes"], json!([]));
+    assert_eq!(explained(&project, &["https://shop.example/api/x?y#z"])["answer"]["asked_for"], "/api/x?y");
+    assert_eq!(explained(&project, &["https://shop.example/api/x"])["host"], "shop.example");
     for arguments in [
         &["x", "other"][..],
         &["/x", "--header", "none"],
@@ -206,9 +206,9 @@ fn a_folder_or_an_address_may_be_named_and_what_is_neither_is_refused() {
 fn a_listed_hostname_leads_to_the_canonical_one() {
     let toml = "app = \"shop\"\nwww = \"dist\"\n[env.prod]\nhostnames = [\"www.example.org\", \"example.org\"]\n";
     let project = project(toml, &[]);
-    let at = |host: &str| said(&project, &["/?x=1", "--header", &format!("Host: {host}")])["answer"].clone();
+    let at = |host: &str| explained(&project, &["/?x=1", "--header", &format!("Host: {host}")])["answer"].clone();
     assert_eq!(at("example.org:443")["location"], "https://www.example.org/?x=1");
     assert_eq!((&at("example.org")["status"], &at("example.org")["by"]), (&json!(308), &json!("host")));
     assert_eq!(at("www.example.org")["answered_with"], "index.html");
-    assert_eq!(said(&project, &["/"])["host"], "www.example.org");
+    assert_eq!(explained(&project, &["/"])["host"], "www.example.org");
 }

@@ -100,7 +100,7 @@ fn a_terminal_that_is_dumb_and_one_that_is_to_be_quiet_get_no_bar() {
 }
 
 #[test]
-fn a_quiet_command_tells_nothing_of_what_went_well_and_all_of_what_was_wanted() {
+fn a_quiet_command_prints_nothing_of_what_went_well_and_all_of_what_was_wanted() {
     let edge = FakeEdge::start();
     let project = Project::site(&edge.url());
     let id = project.run(&["push", "--dry-run", "-q"]).stdout;
@@ -219,7 +219,7 @@ fn a_push_whose_output_nobody_reads_goes_on() {
 }
 
 #[test]
-fn a_slip_of_an_environment_is_told_what_was_meant() {
+fn a_slip_of_an_environment_gets_a_suggestion() {
     let edge = FakeEdge::start_with(|request, _| {
         let status = serde_json::json!({
             "app": "shop", "environment": "prod", "version": null, "since_ms": null, "deploy": null, "urls": null,
@@ -284,7 +284,7 @@ fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
 }
 
 #[test]
-fn what_cannot_be_known_is_not_said_to_be_so() {
+fn what_cannot_be_known_is_not_reported_to_be_so() {
     // The archive is with the edge when it is lost, and nobody answers from then on.
     let is_lost = std::sync::atomic::AtomicBool::new(false);
     let edge = FakeEdge::start_with(move |request, _| {
@@ -350,7 +350,7 @@ fn an_interruption_at_a_question_ends_the_program() {
 }
 
 #[test]
-fn a_slip_of_a_command_is_told_what_was_meant() {
+fn a_slip_of_a_command_gets_a_suggestion() {
     let edge = FakeEdge::start();
     let project = Project::site(&edge.url());
     for (arguments, meant) in
@@ -358,8 +358,8 @@ fn a_slip_of_a_command_is_told_what_was_meant() {
     {
         let ran = project.run(&arguments);
         assert_eq!(ran.code, Some(2), "{ran:#?}");
-        let told = ran.stderr.clone() + &ran.stdout;
-        assert!(told.contains(meant), "{arguments:?}: {ran:#?}");
+        let output = ran.stderr.clone() + &ran.stdout;
+        assert!(output.contains(meant), "{arguments:?}: {ran:#?}");
         if arguments[1] == "--json" {
             assert_eq!(ran.failed("usage", 2)["hint"], format!("did you mean `{meant}`?"));
         }
@@ -403,7 +403,7 @@ fn no_frame_of_a_step_stays_on_the_screen() {
 }
 
 #[test]
-fn a_value_is_asked_for_on_a_terminal_and_not_shown() {
+fn a_value_is_requested_on_a_terminal_and_not_shown() {
     let edge = FakeEdge::start_with(|request, _| {
         request.target.contains("/settings").then(|| Reply::problem(Code::Forbidden))
     });

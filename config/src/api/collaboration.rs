@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn requests_take_no_unknown_member() {
         assert_eq!(serde_json::from_str::<LockRequest>("{}").unwrap(), LockRequest::default());
-        let said = r#"{"version":"4f2a91","expires":"14d"}"#;
-        let request: AliasRequest = serde_json::from_str(said).unwrap();
+        let text = r#"{"version":"4f2a91","expires":"14d"}"#;
+        let request: AliasRequest = serde_json::from_str(text).unwrap();
         assert_eq!(request.expires, Some(Expiry::In(1_209_600)));
         for bad in [r#"{"version":"4f2a91","expires":"soon"}"#, r#"{"version":"4f2a91","ends":"14d"}"#, "{}"] {
             serde_json::from_str::<AliasRequest>(bad).unwrap_err();

@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn a_pause_needs_no_word_and_takes_no_unknown_one() {
         assert_eq!(serde_json::from_str::<PauseRequest>("{}").unwrap(), PauseRequest::default());
-        let said = r#"{"message":"Back at ten.","allow":["/status","/api/*"],"retry_after_s":5}"#;
-        let request: PauseRequest = serde_json::from_str(said).unwrap();
-        assert_eq!(serde_json::to_string(&request).unwrap(), said);
+        let text = r#"{"message":"Back at ten.","allow":["/status","/api/*"],"retry_after_s":5}"#;
+        let request: PauseRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
         for bad in [r#"{"allow":["status"]}"#, r#"{"allow":["/a/../b"]}"#, r#"{"reason":"x"}"#] {
             serde_json::from_str::<PauseRequest>(bad).unwrap_err();
         }

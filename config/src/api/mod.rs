@@ -55,4 +55,4 @@ pub use settings::{
 pub use status::{Damage, Status};
 pub use steps::{Step, StepState, Urls};
 pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
-pub use upstreams::{Backend, MemberReport, MemberRequest, MemberWish, UpstreamReport, UpstreamsReport};
+pub use upstreams::{Backend, DesiredState, MemberReport, MemberRequest, UpstreamReport, UpstreamsReport};

@@ -7,7 +7,7 @@ use crate::site_toml::{Protocol, UpstreamUrl};
 /// The state that the API sets for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum MemberWish {
+pub enum DesiredState {
     /// It gets requests.
     #[default]
     In,
@@ -23,7 +23,7 @@ pub enum MemberWish {
 pub struct MemberRequest {
     /// Whether it gets new requests, `in`, or only ends those under way, `drain`.
     #[serde(default)]
-    pub wish: MemberWish,
+    pub desired: DesiredState,
 }
 
 /// A backend behind an address: of a name there may be several.
@@ -48,7 +48,7 @@ pub struct MemberReport {
     pub declared: bool,
     /// Its state set by the API, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wish: Option<MemberWish>,
+    pub desired: Option<DesiredState>,
     /// The token that set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,

@@ -348,7 +348,7 @@ mode = "self-signed"
     }
 
     #[test]
-    fn hyper_alone_serves_where_that_is_said() {
+    fn hyper_alone_serves_where_it_is_set() {
         let text = LEAST.replace("[listen]", "[listen]\nengine = \"hyper\"");
         assert_eq!(EdgeFile::parse("edge.toml", &text).unwrap().listen.engine, Engine::Hyper);
     }
@@ -362,7 +362,7 @@ mode = "self-signed"
     }
 
     #[test]
-    fn what_is_not_toml_is_not_said_to_be_missing_too() {
+    fn what_is_not_toml_is_not_reported_to_be_missing_too() {
         let found = mistakes(&LEAST.replace("domain = \"localhost\"\n", "domain = localhost\n"));
         assert!(found.iter().all(|m| m.contains("this is not TOML")), "{found:#?}");
     }

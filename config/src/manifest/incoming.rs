@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_twice_is_refused_and_the_path_is_told() {
+    fn what_is_named_twice_is_refused_and_the_path_is_reported() {
         let file = |size| format!("{{\"hash\":\"{}\",\"size\":{size}}}", Digest::of(b""));
         let (files, other) = (format!("\"a\":{},\"b\":{0},\"b\":{}", file(0), file(1)), file(2));
         let server = |files: &str, links: &str| format!("\"server\":{{\"files\":{{{files}}},\"links\":{{{links}}}}}");
@@ -150,12 +150,12 @@ mod tests {
             assert_eq!(refused, BadManifest::Twice(path.parse().unwrap()));
             assert_eq!(refused.to_string(), format!("`{path}` is named twice"));
         }
-        for (rest, said) in [
+        for (rest, expected) in [
             ("\"env\":{\"staging\":{},\"staging\":{}}", "`env`: `staging` is named twice"),
             ("\"base\":{\"upstreams\":{\"api\":{},\"api\":{}}}", "`base`: "),
         ] {
             let refused = incoming(&format!("{{\"files\":{{}},\"format\":1,{rest}}}")).read(1_000).unwrap_err();
-            assert!(matches!(refused, BadManifest::Json(_)) && refused.to_string().contains(said), "{refused}");
+            assert!(matches!(refused, BadManifest::Json(_)) && refused.to_string().contains(expected), "{refused}");
         }
     }
 

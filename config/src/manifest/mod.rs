@@ -331,9 +331,9 @@ impl Manifest {
     #[must_use]
     pub fn managed_in(&self, serving: &Serving) -> Option<Managed> {
         let (folder, table) = (self.server.as_ref()?, serving.server.as_ref()?);
-        let mut said = table.clone();
-        said.routes = None;
-        let value = serde_json::json!({ "folder": folder, "said": said });
+        let mut declared = table.clone();
+        declared.routes = None;
+        let value = serde_json::json!({ "folder": folder, "said": declared });
         Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server: table.resolved() })
     }
 

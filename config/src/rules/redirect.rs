@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_told_apart() {
+    fn what_is_no_target_is_distinguished() {
         let bad = |text: &str| Target::parse(text, &[]).unwrap_err();
         assert!(matches!(bad("javascript:alert(1)"), BadTarget::ForeignScheme(_)));
         assert!(matches!(bad("ftp://x/"), BadTarget::ForeignScheme(_)));

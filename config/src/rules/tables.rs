@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_told_with_a_hint() {
+    fn what_is_no_time_is_reported_with_a_hint() {
         for (text, hint) in [
             ("", "\"30s\""),
             ("1 h", "\"30s\""),

@@ -95,7 +95,7 @@ mod tests {
         {
             assert_eq!(text.parse::<CorsOrigin>().unwrap().as_str(), text);
         }
-        for (text, told) in [
+        for (text, expected) in [
             ("http://localhost:5173/", "write `http://localhost:5173`"),
             ("https://App.Example.org", "write `https://app.example.org`"),
             ("https://app.example.org:443", "write `https://app.example.org`"),
@@ -109,7 +109,7 @@ mod tests {
             ("", "`http` or `https`"),
         ] {
             let error = text.parse::<CorsOrigin>().unwrap_err().to_string();
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 

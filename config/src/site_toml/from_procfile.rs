@@ -78,14 +78,14 @@ impl SiteFile {
         server.processes = Some(read.processes);
         server.release = server.release.or(read.release);
         server.routes = server.routes.or_else(|| Some(vec![route.clone()?]));
-        let said = ServerTable {
+        let of_procfile = ServerTable {
             processes: server.processes.clone(),
             release: server.release.clone(),
             routes: route.clone().map(|route| vec![route]),
             ..ServerTable::default()
         };
         // It is weaker than what `devanture.toml` says.
-        let serving = Serving { server: Some(said), ..Serving::default() };
+        let serving = Serving { server: Some(of_procfile), ..Serving::default() };
         self.layers.insert(0, Layer::of_whole(&file, serving));
         self.base.server = Some(server);
         self.procfile = Some(FromProcfile { file, route });

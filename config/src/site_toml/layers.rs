@@ -151,11 +151,11 @@ impl SiteFile {
     pub fn explain(&self, env: Option<&PlaceName>, guessed: Option<Rules>) -> Vec<Explained> {
         let mut found: BTreeMap<String, BTreeMap<String, Explained>> = BTreeMap::new();
         for layer in self.layers.iter().filter(|layer| layer.applies_in(env)) {
-            let said = match serde_json::to_value(&layer.serving) {
-                Ok(Value::Object(said)) => said,
+            let declared = match serde_json::to_value(&layer.serving) {
+                Ok(Value::Object(declared)) => declared,
                 _ => Map::new(),
             };
-            for (key, value) in said {
+            for (key, value) in declared {
                 let entries = explained(layer, &key, value);
                 let known = found.entry(key.clone()).or_default();
                 if !MERGED.contains(&key.as_str()) {
@@ -189,10 +189,10 @@ impl SiteFile {
         let text = |key: &str, value: Option<String>| {
             Some(Explained { key: key.to_owned(), value: value?.into(), origin: Origin::File(base.key(key)) })
         };
-        let said = [text("app", self.app.as_ref().map(ToString::to_string)), text("url", self.url.clone())];
-        let mut all: Vec<Explained> = said.into_iter().flatten().collect();
+        let declared = [text("app", self.app.as_ref().map(ToString::to_string)), text("url", self.url.clone())];
+        let mut all: Vec<Explained> = declared.into_iter().flatten().collect();
         all.extend(text("www", self.www.clone()));
-        all.extend(self.types.said().map(|(name, media_type)| Explained {
+        all.extend(self.types.declared().map(|(name, media_type)| Explained {
             key: format!("types.\"{name}\""),
             value: media_type.into(),
             origin: Origin::File(base.entry("types", &name)),
@@ -224,8 +224,8 @@ fn explained(layer: &Layer, key: &str, value: Value) -> BTreeMap<String, Explain
 }
 
 /// The default.
-fn defaults(said: &[Explained], guessed: Option<Rules>) -> Vec<Explained> {
-    let value_of = |key: &str| said.iter().find(|one| one.key == key).map(|one| &one.value);
+fn defaults(declared: &[Explained], guessed: Option<Rules>) -> Vec<Explained> {
+    let value_of = |key: &str| declared.iter().find(|one| one.key == key).map(|one| &one.value);
     let mut all = Vec::new();
     let mut add = |key: &str, value: Value, origin: Origin| all.push(Explained { key: key.to_owned(), value, origin });
     let rules = value_of("rules").cloned();
@@ -341,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_explained_is_what_is_served_and_stands_where_it_is_said_to(
+        fn what_is_explained_is_what_is_served_and_stands_where_it_is_reported(
             base in (chosen(9), chosen(9)),
             env in (chosen(9), chosen(9)),
             overlay in (chosen(9), chosen(9)),

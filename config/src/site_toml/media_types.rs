@@ -27,7 +27,7 @@ impl MediaTypes {
     }
 
     /// The entry: an ending or a path, as it is written, and its type.
-    pub(super) fn said(&self) -> impl Iterator<Item = (String, &str)> {
+    pub(super) fn declared(&self) -> impl Iterator<Item = (String, &str)> {
         let endings = self.by_ending.iter().map(|(ending, media_type)| (ending.clone(), media_type.as_str()));
         endings.chain(self.by_path.iter().map(|(path, media_type)| (format!("/{path}"), media_type.as_str())))
     }

@@ -316,7 +316,7 @@ fn redirect_tables(tables: &[Table<'_, '_>], kind: RuleTable) -> Vec<RedirectTab
         };
         match tables::redirect(&rule, kind, At::default()) {
             Ok(_) => rules.push(rule),
-            Err(mistakes) => tell(table, mistakes),
+            Err(mistakes) => report_all(table, mistakes),
         }
     }
     rules
@@ -336,7 +336,7 @@ fn headers_tables(tables: &[Table<'_, '_>]) -> Vec<HeadersTable> {
         let rule = HeadersTable { basic_auth, force: force.unwrap_or_default(), path, remove, set };
         match tables::headers(&rule, At::default()) {
             Ok(_) => rules.push(rule),
-            Err(mistakes) => tell(table, mistakes),
+            Err(mistakes) => report_all(table, mistakes),
         }
     }
     rules
@@ -376,7 +376,7 @@ fn need(table: &Table<'_, '_>, keys: &[&str], hint: &str) {
     }
 }
 
-fn tell(table: &Table<'_, '_>, mistakes: Vec<TableMistake>) {
+fn report_all(table: &Table<'_, '_>, mistakes: Vec<TableMistake>) {
     for TableMistake { key, message, hint } in mistakes {
         table.mistake(key, format!("`{}`: {message}", table.full(key)), hint.as_deref());
     }
@@ -439,7 +439,7 @@ hostnames = ["Staging.example.org"]
     }
 
     #[test]
-    fn a_type_is_said_for_a_path_or_an_ending() {
+    fn a_type_is_set_for_a_path_or_an_ending() {
         let text = "[types]\n\".XYZ\" = \"chemical/x-xyz\"\n\".d.ts\" = \"text/x-types\"\n\
             \".ts\" = \"application/typescript\"\n\"/LICENSE\" = \"text/plain; charset=utf-8\"\n";
         let types = SiteFile::parse("devanture.toml", text).unwrap().types;

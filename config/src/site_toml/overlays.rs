@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_of_all_files_are_told_with_their_file_and_line() {
+    fn all_mistakes_of_all_files_are_reported_with_their_file_and_line() {
         let overlay = "app = \"other\"\nnot_fuond = \"none\"\n[env.staging]\n[[routes]]\npath = \"/a\"\n";
         let found = read(Some("not_found = 1\n"), &[("staging", overlay), ("Prod.local", "")]).unwrap_err();
         let begins: Vec<&str> = found.iter().map(|text| text.split(": ").next().unwrap()).collect();

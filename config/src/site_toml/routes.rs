@@ -104,13 +104,14 @@ impl RouteTimes {
     /// Those of `route`, or the defaults if there is none.
     #[must_use]
     pub fn of(route: Option<&Route>) -> Self {
-        let said = |time: fn(&Route) -> Option<u64>| route.and_then(time);
-        let both = said(|route| route.timeout_ms).unwrap_or(ROUTE_TIMEOUT_MS);
+        let declared = |time: fn(&Route) -> Option<u64>| route.and_then(time);
+        let both = declared(|route| route.timeout_ms).unwrap_or(ROUTE_TIMEOUT_MS);
         Self {
-            connect_ms: said(|route| route.connect_timeout_ms).unwrap_or_else(|| ROUTE_CONNECT_TIMEOUT_MS.min(both)),
-            first_byte_ms: said(|route| route.first_byte_timeout_ms).unwrap_or(both),
-            idle_ms: said(|route| route.idle_timeout_ms).unwrap_or(both),
-            total_ms: said(|route| route.total_timeout_ms),
+            connect_ms: declared(|route| route.connect_timeout_ms)
+                .unwrap_or_else(|| ROUTE_CONNECT_TIMEOUT_MS.min(both)),
+            first_byte_ms: declared(|route| route.first_byte_timeout_ms).unwrap_or(both),
+            idle_ms: declared(|route| route.idle_timeout_ms).unwrap_or(both),
+            total_ms: declared(|route| route.total_timeout_ms),
         }
     }
 }
@@ -215,8 +216,8 @@ impl HostRule {
     /// `None` for a rewrite, which names the address that visitors see the content of.
     #[must_use]
     pub fn of(route: Option<&Route>, pool: &Upstream) -> Self {
-        let said = route.and_then(|route| route.host.as_ref()).or(pool.host.as_ref());
-        said.cloned().unwrap_or_else(|| match route {
+        let declared = route.and_then(|route| route.host.as_ref()).or(pool.host.as_ref());
+        declared.cloned().unwrap_or_else(|| match route {
             // A server elsewhere finds its site, and its certificate, by its own name; one of this site knows the
             // visitor's.
             Some(_) if !pool.to.iter().any(UpstreamUrl::is_public_name) => Self::Keep,

@@ -179,9 +179,9 @@ impl Serving {
     pub fn mistaken_server(&self) -> Option<Mistaken> {
         let incomplete = self.server.as_ref()?.incomplete();
         incomplete.or_else(|| {
-            let said = self.upstreams.as_ref()?.get(SERVER_UPSTREAM)?;
+            let declared = self.upstreams.as_ref()?.get(SERVER_UPSTREAM)?;
             let message = "is the pool of [server]: its members are the instances, and `to` stays empty".to_owned();
-            (!said.to().is_empty()).then_some(Mistaken { key: "upstreams", message })
+            (!declared.to().is_empty()).then_some(Mistaken { key: "upstreams", message })
         })
     }
 

@@ -98,7 +98,7 @@ impl Credentials {
         (from, attempt): (Option<IpAddr>, Attempt),
     ) -> Result<LoggedIn, Error> {
         self.attempts.succeeded(&attempt);
-        let anew = match verified.is_outdated {
+        let rehashed = match verified.is_outdated {
             true => Some(self.passwords.keep_again(&request.password).await?),
             false => None,
         };
@@ -114,8 +114,8 @@ impl Credentials {
                 changes: self.surplus_logins(&account).await?,
             };
             commit.changes.push(Change::Put(who::login_key(&id), records::write(&login)?));
-            if let Some(anew) = &anew {
-                account.password.clone_from(anew);
+            if let Some(rehashed) = &rehashed {
+                account.password.clone_from(rehashed);
                 commit.changes.push(Change::Put(account_key, records::write(&account)?));
             }
             let actor = actor_of(&id, &login, &account, from);
@@ -322,7 +322,7 @@ impl Credentials {
 
     fn limited(&self, login: &str, from: Option<IpAddr>, wait: Duration) -> Error {
         count("limited");
-        self.tell_refusal(login, from, "too many attempts");
+        self.log_refusal(login, from, "too many attempts");
         let seconds = wait.as_millis().div_ceil(1_000);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX).max(1);
         Problem::new(
@@ -336,23 +336,23 @@ impl Credentials {
 
     fn refused(&self, login: &str, from: Option<IpAddr>) -> Error {
         count("refused");
-        self.tell_refusal(login, from, "wrong");
+        self.log_refusal(login, from, "wrong");
         Problem::new(Code::BadLogin, "The login or the password is wrong.")
             .hint("the operator of the edge can set another: `devanture-edge account password --name NAME`")
             .into()
     }
 
-    fn tell_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {
+    fn log_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {
         // What is typed for a login may be a password: only what could be an account's name is logged.
         let login = login.parse::<AccountName>().map_or_else(|_| "(no name)".to_owned(), String::from);
-        if self.told.take() {
+        if self.log_quota.take() {
             tracing::warn!(target: "audit", login, from = from_text(from), why, "a login was refused");
         }
     }
 
     fn bad_refresh(&self, from: Option<IpAddr>) -> Error {
         counter!("devanture_tokens_refused_total").increment(1);
-        if self.told.take() {
+        if self.log_quota.take() {
             tracing::warn!(target: "audit", from = from_text(from), "a refresh token was refused");
         }
         bad_token().into()

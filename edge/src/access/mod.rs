@@ -38,7 +38,7 @@ pub struct Credentials {
     attempts: Attempts,
     used: LastUse,
     /// Keeps a client that sends bad tokens all day from filling the log.
-    told: Quota,
+    log_quota: Quota,
 }
 
 impl Credentials {
@@ -52,7 +52,7 @@ impl Credentials {
             passwords: Passwords::new(limits),
             attempts: Attempts::new(limits),
             used: LastUse::default(),
-            told: Quota::of_the_log(),
+            log_quota: Quota::of_the_log(),
             limits: limits.clone(),
         }
     }
@@ -71,7 +71,7 @@ impl Credentials {
         };
         found.ok_or_else(|| {
             counter!("devanture_tokens_refused_total").increment(1);
-            if self.told.take() {
+            if self.log_quota.take() {
                 tracing::warn!(target: "audit", from = from_text(from), "a token was refused");
             }
             bad_token().into()

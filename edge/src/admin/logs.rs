@@ -141,8 +141,8 @@ impl Admin {
                 let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
                 self.requests(&app, wanted, lines, tail)?
             }
-            Source::Instances => self.said(&app, &environment, None, lines, tail).await?,
-            Source::Process(name) => self.said(&app, &environment, Some(&name), lines, tail).await?,
+            Source::Instances => self.instance_lines(&app, &environment, None, lines, tail).await?,
+            Source::Process(name) => self.instance_lines(&app, &environment, Some(&name), lines, tail).await?,
         };
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
         // A stream that goes on for as long as it is wanted ends with the token that opened it.
@@ -172,7 +172,7 @@ impl Admin {
     }
 
     /// The output of instances, in the same manner.
-    async fn said(
+    async fn instance_lines(
         &self,
         app: &AppName,
         environment: &PlaceName,
@@ -214,7 +214,7 @@ fn streamed(
         let text = match before.pop_front() {
             Some(line) => form.line(&line),
             None => match tokio::time::timeout(REST_MAX, reader.as_mut()?.next()).await {
-                Ok(told) => match told? {
+                Ok(received) => match received? {
                     ReadItem::Line(line) => form.line(&line),
                     ReadItem::Lost(lost) => form.lost(LogLost { lost }),
                 },

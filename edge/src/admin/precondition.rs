@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_a_record_is_told_so() {
+    fn a_client_that_has_a_record_learns_it() {
         let ask = |value: &'static str| {
             let response = record(&headers(&[(IF_NONE_MATCH, value)]), 12, &"x").unwrap();
             (response.status().as_u16(), response.headers()[ETAG].to_str().unwrap().to_owned())

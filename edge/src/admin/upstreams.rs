@@ -41,7 +41,7 @@ impl Admin {
         let member = Member::of(&path)?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: MemberRequest = self.json_or_default(request).await?;
-        let report = self.publisher.environments().set_member(&actor, member.at(), wanted.wish, dry_run).await?;
+        let report = self.publisher.environments().set_member(&actor, member.at(), wanted.desired, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 

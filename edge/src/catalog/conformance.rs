@@ -29,7 +29,7 @@ macro_rules! conformance {
             pages_go_both_ways_and_miss_nothing,
             odd_pages_are_empty_or_whole,
             a_scan_reads_each_record_once_whatever_its_pages,
-            watchers_are_told_each_commit_in_order_and_no_refused_one,
+            watchers_see_each_commit_in_order_and_no_refused_one,
             revisions_rise_also_after_a_restart,
             law_5_concurrent_increments_lose_nothing,
             of_two_who_create_one_wins,
@@ -144,8 +144,8 @@ pub(super) async fn changes_of_a_commit_happen_together_and_in_their_order(harne
     let changes = [put("a", "1"), put("b", "1"), delete("a"), put("c", "1"), put("c", "2")];
     let revision = commit(&*catalog, &[], &changes).await.unwrap();
     let listed = catalog.list("", None, false, 10).await.unwrap();
-    let told: Vec<_> = listed.iter().map(|(key, record)| (key.as_str(), &*record.value, record.revision)).collect();
-    assert_eq!(told, [("b", b"1".as_slice(), revision), ("c", b"2", revision)]);
+    let found: Vec<_> = listed.iter().map(|(key, record)| (key.as_str(), &*record.value, record.revision)).collect();
+    assert_eq!(found, [("b", b"1".as_slice(), revision), ("c", b"2", revision)]);
 }
 
 pub(super) async fn a_listing_is_in_the_order_of_bytes_and_stays_in_its_prefix(harness: impl Harness) {
@@ -241,7 +241,7 @@ async fn scanned(mut scan: Scan<'_>) -> Vec<String> {
     found
 }
 
-pub(super) async fn watchers_are_told_each_commit_in_order_and_no_refused_one(harness: impl Harness) {
+pub(super) async fn watchers_see_each_commit_in_order_and_no_refused_one(harness: impl Harness) {
     let catalog = harness.catalog();
     commit(&*catalog, &[], &[put("before", "")]).await.unwrap();
     let (mut one, mut two) = (catalog.watch(), catalog.watch());
@@ -260,7 +260,7 @@ pub(super) async fn watchers_are_told_each_commit_in_order_and_no_refused_one(ha
         task.await.unwrap();
     }
     let mut last = 0;
-    let mut told = BTreeSet::new();
+    let mut found = BTreeSet::new();
     for _ in 0..20 {
         let committed = one.try_recv().unwrap();
         assert_eq!(two.try_recv().unwrap(), committed);
@@ -269,9 +269,9 @@ pub(super) async fn watchers_are_told_each_commit_in_order_and_no_refused_one(ha
         let [Change::Put(key, _)] = &*committed.changes else { panic!("{committed:?}") };
         // A commit that a watcher has seen can be read.
         assert_eq!(catalog.get(key).await.unwrap().unwrap().revision, committed.revision);
-        told.insert(key.clone());
+        found.insert(key.clone());
     }
-    assert_eq!(told.len(), 20);
+    assert_eq!(found.len(), 20);
     assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::api::MemberWish;
+use devanture_config::api::DesiredState;
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub struct MembersRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberEntry {
     /// The requested state.
-    pub wish: MemberWish,
+    pub desired: DesiredState,
     /// Whether an `admin` token set it: the address may be loopback or private.
     #[serde(default)]
     pub trusted: bool,

@@ -304,8 +304,10 @@ impl Environments {
             if after.processes.len() > REMEMBERED_MAX {
                 after.processes.retain(|name, _| known.contains_key(name));
             }
-            let count = |name: &ProcessName, said: u64| after.processes.get(name).copied().unwrap_or(said);
-            self.check_instances(known.iter().fold(0, |sum, (name, said)| sum.saturating_add(count(name, *said))))?;
+            let count = |name: &ProcessName, declared: u64| after.processes.get(name).copied().unwrap_or(declared);
+            self.check_instances(
+                known.iter().fold(0, |sum, (name, declared)| sum.saturating_add(count(name, *declared))),
+            )?;
             if dry_run || after == before {
                 return Ok(Some(InstanceList { scale: after.processes, ..self.instances(app, environment).await? }));
             }
@@ -334,8 +336,8 @@ impl Environments {
             false => Change::Put(key, records::write(scale)?),
         };
         let commit = Commit { checks: vec![check], changes: vec![change] };
-        let said: Vec<String> = scale.processes.iter().map(|(name, count)| format!("{name}={count}")).collect();
-        let event = AuditEvent::of(Action::Scale).place(app, environment).what(said.join(" "));
+        let declared: Vec<String> = scale.processes.iter().map(|(name, count)| format!("{name}={count}")).collect();
+        let event = AuditEvent::of(Action::Scale).place(app, environment).what(declared.join(" "));
         self.ledger.commit(actor, event, commit).await
     }
 
@@ -344,11 +346,11 @@ impl Environments {
         &self,
         actor: &Actor,
         place: (&AppName, &PlaceName),
-        wished: &ScaleRecord,
+        wanted: &ScaleRecord,
         before: &ScaleRecord,
     ) -> Result<(), Error> {
         let (now, check) = self.scale_of(place.0, place.1).await?;
-        if now == *wished && self.commit_scale(actor, place, before, check).await? {
+        if now == *wanted && self.commit_scale(actor, place, before, check).await? {
             self.runner()?.rescale(place.0, place.1.as_str(), &|_line| {}).await?;
         }
         Ok(())

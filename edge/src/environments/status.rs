@@ -127,7 +127,7 @@ impl Environments {
         let managed = version.managed.iter().flat_map(|managed| &managed.server.processes);
         Some(Parts {
             pages: u64::try_from(pages).unwrap_or(u64::MAX),
-            routes: version.routes.iter().map(|route| route.said.path.to_string()).collect(),
+            routes: version.routes.iter().map(|route| route.declared.path.to_string()).collect(),
             processes: managed.map(|process| process.name.clone()).collect(),
             smoke: u64::try_from(version.smoke.len()).unwrap_or(u64::MAX),
         })

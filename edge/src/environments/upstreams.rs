@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{Backend, MemberReport, MemberWish, Scope, UpstreamReport, UpstreamsReport};
+use devanture_config::api::{Backend, DesiredState, MemberReport, Scope, UpstreamReport, UpstreamsReport};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::text::counted;
@@ -51,11 +51,11 @@ impl Members {
 
 /// The next entry of one member.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum NextEntry {
     /// Nothing: what the version declares is all.
     Nothing,
     /// This, and whether it may be loopback or private.
-    Wish(MemberWish, bool),
+    Desired(DesiredState, bool),
 }
 
 impl Environments {
@@ -70,7 +70,7 @@ impl Environments {
         let numbers = 0..version.upstreams.len();
         let pools = numbers.filter_map(|number| self.members.registry.pool_of(version, number, settings));
         let mut upstreams: Vec<UpstreamReport> =
-            pools.map(|pool| self.pool_report(&pool, self.members.registry.wish(&pool).as_deref())).collect();
+            pools.map(|pool| self.pool_report(&pool, self.members.registry.members_of(&pool).as_deref())).collect();
         upstreams.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(UpstreamsReport { upstreams })
     }
@@ -85,14 +85,14 @@ impl Environments {
         &self,
         actor: &Actor,
         at: MemberAt<'_>,
-        wish: MemberWish,
+        desired: DesiredState,
         dry_run: bool,
     ) -> Result<UpstreamReport, Error> {
-        if wish == MemberWish::Out {
+        if desired == DesiredState::Out {
             let detail = "A member is taken out by DELETE.";
-            return Err(Problem::new(Code::BadRequest, detail).hint("`wish` is `in` or `drain`").into());
+            return Err(Problem::new(Code::BadRequest, detail).hint("`desired` is `in` or `drain`").into());
         }
-        self.change_member(actor, at, wish, dry_run).await
+        self.change_member(actor, at, desired, dry_run).await
     }
 
     /// Takes a member out: one that was added is forgotten, one that the version declares is none from now on. What is
@@ -101,14 +101,14 @@ impl Environments {
     /// # Errors
     /// `upstream_unknown`, `too_many`, `nothing_live`.
     pub async fn remove_member(&self, actor: &Actor, at: MemberAt<'_>, dry_run: bool) -> Result<UpstreamReport, Error> {
-        self.change_member(actor, at, MemberWish::Out, dry_run).await
+        self.change_member(actor, at, DesiredState::Out, dry_run).await
     }
 
     async fn change_member(
         &self,
         actor: &Actor,
         at: MemberAt<'_>,
-        wish: MemberWish,
+        desired: DesiredState,
         dry_run: bool,
     ) -> Result<UpstreamReport, Error> {
         self.ledger.must_exist(at.app).await?;
@@ -118,23 +118,23 @@ impl Environments {
             attempts.begin(at.name)?;
             let (live, version) = self.live_version(at.app, at.environment).await?;
             let (name, pool) = self.named_pool(&version, at.name)?;
-            let is_declared = pool.key.said.to.contains(at.address);
+            let is_declared = pool.key.declared.to.contains(at.address);
             let one = self.members.changing.lock().await;
             let key = members_key(at.app, at.environment, &name);
             let found = self.ledger.catalog.get(&key).await?;
             let before: MembersRecord =
                 found.as_ref().map(|found| records::read(&key, found)).transpose()?.unwrap_or_default();
             let entry = before.members.get(at.address);
-            let said = said_next(entry, is_declared, wish, actor.scope == Scope::Admin)
+            let next = next_entry(entry, is_declared, desired, actor.scope == Scope::Admin)
                 .ok_or_else(|| no_member(at.name, at.address))?;
-            if said == Said::of(entry) {
+            if next == NextEntry::of(entry) {
                 drop(one);
                 if let Some(found) = found.filter(|_| !dry_run) {
                     self.members.registry.wait_for(found.revision).await;
                 }
                 return Ok(self.pool_report(&pool, Some(&before)));
             }
-            if let Said::Wish(MemberWish::In, trusted) = said
+            if let NextEntry::Desired(DesiredState::In, trusted) = next
                 && allowed_as != Some(trusted)
             {
                 // Asked without the lock: nobody else waits for the DNS of this one.
@@ -144,7 +144,7 @@ impl Environments {
                 allowed_as = Some(trusted);
                 continue;
             }
-            let after = self.with(&before, at.address, &said, actor)?;
+            let after = self.with(&before, at.address, &next, actor)?;
             if dry_run {
                 return Ok(self.pool_report(&pool, Some(&after)));
             }
@@ -162,14 +162,14 @@ impl Environments {
                 false => Change::Put(key.clone(), records::write(&after)?),
             });
             let event =
-                AuditEvent::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
+                AuditEvent::of(action(desired)).place(at.app, at.environment).what(format!("{name} {}", at.address));
             let commit = Commit { checks, changes };
             let committed = self.ledger.commit_unseen(actor, event, commit).await?;
             drop(one);
             if let Some(revision) = committed {
                 self.members.registry.wait_for(revision).await;
-                tracing::info!(app = %at.app, environment = %at.environment, upstream = %name, member = %at.address, who = actor.name, ?wish, "members of an upstream");
-                return Ok(self.pool_report(&pool, self.members.registry.wish(&pool).as_deref()));
+                tracing::info!(app = %at.app, environment = %at.environment, upstream = %name, member = %at.address, who = actor.name, ?desired, "members of an upstream");
+                return Ok(self.pool_report(&pool, self.members.registry.members_of(&pool).as_deref()));
             }
         }
     }
@@ -199,14 +199,14 @@ impl Environments {
         &self,
         before: &MembersRecord,
         address: &UpstreamUrl,
-        said: &Said,
+        next: &NextEntry,
         actor: &Actor,
     ) -> Result<MembersRecord, Error> {
         let mut after = before.clone();
-        match *said {
-            Said::Nothing => drop(after.members.remove(address)),
-            Said::Wish(wish, trusted) => {
-                let entry = MemberEntry { wish, trusted, who: actor.name.clone(), at_ms: telemetry::now_ms() };
+        match *next {
+            NextEntry::Nothing => drop(after.members.remove(address)),
+            NextEntry::Desired(desired, trusted) => {
+                let entry = MemberEntry { desired, trusted, who: actor.name.clone(), at_ms: telemetry::now_ms() };
                 after.members.insert(address.clone(), entry);
             }
         }
@@ -258,8 +258,8 @@ impl Environments {
         self.members.registry.metrics()
     }
 
-    fn pool_report(&self, pool: &Pool, wishes: Option<&MembersRecord>) -> UpstreamReport {
-        let declared = &pool.key.said.to;
+    fn pool_report(&self, pool: &Pool, record: Option<&MembersRecord>) -> UpstreamReport {
+        let declared = &pool.key.declared.to;
         let members = pool.members();
         // Requests that came to an earlier version, which said otherwise about the pool, are under way all the same.
         let mut others = self.members.registry.of_place(&pool.key.app, &pool.key.place);
@@ -277,60 +277,65 @@ impl Environments {
             state: member.state().word().to_owned(),
         };
         let of = |address: &UpstreamUrl| {
-            let entry = wishes.and_then(|record| record.members.get(address));
+            let entry = record.and_then(|record| record.members.get(address));
             MemberReport {
                 address: address.clone(),
                 backends: members.iter().filter(|member| member.declared == *address).map(backend).collect(),
                 declared: declared.contains(address),
-                wish: entry.map(|entry| entry.wish),
+                desired: entry.map(|entry| entry.desired),
                 who: entry.map(|entry| entry.who.clone()),
             }
         };
         // What an earlier version declared, and somebody took out, is no member of this one.
         let is_added = |(address, entry): &(&UpstreamUrl, &MemberEntry)| {
-            !declared.contains(address) && entry.wish != MemberWish::Out
+            !declared.contains(address) && entry.desired != DesiredState::Out
         };
-        let added = wishes.iter().flat_map(|record| &record.members).filter(is_added).map(|(address, _)| address);
+        let added = record.iter().flat_map(|record| &record.members).filter(is_added).map(|(address, _)| address);
         // Those of an instance's pool are the instances.
         let run = members.iter().filter(|_| pool.key.run.is_some()).map(|member| &member.declared);
         UpstreamReport {
             members: declared.iter().chain(added).chain(run).map(of).collect(),
             name: pool.key.name.clone(),
-            protocol: pool.key.said.protocol.unwrap_or_default(),
+            protocol: pool.key.declared.protocol.unwrap_or_default(),
             waiting: u64::try_from(pool.waiting()).unwrap_or(u64::MAX),
         }
     }
 }
 
-impl Said {
+impl NextEntry {
     fn of(entry: Option<&MemberEntry>) -> Self {
-        entry.map_or(Self::Nothing, |entry| Self::Wish(entry.wish, entry.trusted))
+        entry.map_or(Self::Nothing, |entry| Self::Desired(entry.desired, entry.trusted))
     }
 }
 
 /// The next entry of a member whose state is changed; `None` if it is not a member. What an
 /// admin let in may be drained, and let in again, by a token that may push.
-fn said_next(entry: Option<&MemberEntry>, is_declared: bool, wish: MemberWish, is_admin: bool) -> Option<Said> {
+fn next_entry(
+    entry: Option<&MemberEntry>,
+    is_declared: bool,
+    desired: DesiredState,
+    is_admin: bool,
+) -> Option<NextEntry> {
     let is_trusted = entry.is_some_and(|entry| entry.trusted);
-    let is_out = entry.is_some_and(|entry| entry.wish == MemberWish::Out);
-    match wish {
-        MemberWish::In if is_declared => Some(Said::Nothing),
-        MemberWish::In => Some(Said::Wish(MemberWish::In, is_trusted || is_admin)),
-        MemberWish::Drain if is_declared || entry.is_some() && !is_out => {
-            Some(Said::Wish(MemberWish::Drain, is_trusted))
+    let is_out = entry.is_some_and(|entry| entry.desired == DesiredState::Out);
+    match desired {
+        DesiredState::In if is_declared => Some(NextEntry::Nothing),
+        DesiredState::In => Some(NextEntry::Desired(DesiredState::In, is_trusted || is_admin)),
+        DesiredState::Drain if is_declared || entry.is_some() && !is_out => {
+            Some(NextEntry::Desired(DesiredState::Drain, is_trusted))
         }
-        MemberWish::Drain => None,
+        DesiredState::Drain => None,
         // Also of an address that an earlier version declared, to which a rollback may go.
-        MemberWish::Out if is_declared || is_out => Some(Said::Wish(MemberWish::Out, false)),
-        MemberWish::Out => Some(Said::Nothing),
+        DesiredState::Out if is_declared || is_out => Some(NextEntry::Desired(DesiredState::Out, false)),
+        DesiredState::Out => Some(NextEntry::Nothing),
     }
 }
 
-const fn action(wish: MemberWish) -> Action {
-    match wish {
-        MemberWish::In => Action::AddMember,
-        MemberWish::Drain => Action::DrainMember,
-        MemberWish::Out => Action::RemoveMember,
+const fn action(desired: DesiredState) -> Action {
+    match desired {
+        DesiredState::In => Action::AddMember,
+        DesiredState::Drain => Action::DrainMember,
+        DesiredState::Out => Action::RemoveMember,
     }
 }
 
@@ -356,30 +361,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_a_member_depends_on_what_was_said_and_declared() {
-        use MemberWish::{Drain, In, Out};
-        let entry = |wish, trusted| MemberEntry { wish, trusted, who: "ci".to_owned(), at_ms: 1 };
-        let said = |before: Option<(MemberWish, bool)>, is_declared, wish, is_admin| {
-            let before = before.map(|(wish, trusted)| entry(wish, trusted));
-            said_next(before.as_ref(), is_declared, wish, is_admin)
+    fn the_entry_of_a_member_depends_on_what_was_set_and_declared() {
+        use DesiredState::{Drain, In, Out};
+        let entry = |desired, trusted| MemberEntry { desired, trusted, who: "ci".to_owned(), at_ms: 1 };
+        let next = |before: Option<(DesiredState, bool)>, is_declared, desired, is_admin| {
+            let before = before.map(|(desired, trusted)| entry(desired, trusted));
+            next_entry(before.as_ref(), is_declared, desired, is_admin)
         };
-        let wish = |wish, trusted| Some(Said::Wish(wish, trusted));
+        let desired = |desired, trusted| Some(NextEntry::Desired(desired, trusted));
         // One that is declared is a member unless somebody says otherwise, and is trusted as its version is.
-        assert_eq!(said(None, true, In, true), Some(Said::Nothing));
-        assert_eq!(said(Some((Out, false)), true, In, true), Some(Said::Nothing));
-        assert_eq!(said(None, true, Drain, true), wish(Drain, false));
-        assert_eq!(said(Some((Drain, false)), true, Out, true), wish(Out, false));
+        assert_eq!(next(None, true, In, true), Some(NextEntry::Nothing));
+        assert_eq!(next(Some((Out, false)), true, In, true), Some(NextEntry::Nothing));
+        assert_eq!(next(None, true, Drain, true), desired(Drain, false));
+        assert_eq!(next(Some((Drain, false)), true, Out, true), desired(Out, false));
         // One that is not is there by what is said, and forgotten when it goes.
-        assert_eq!((said(None, false, In, false), said(None, false, In, true)), (wish(In, false), wish(In, true)));
-        assert_eq!(said(Some((In, true)), false, Drain, false), wish(Drain, true));
-        assert_eq!(said(Some((Drain, true)), false, In, false), wish(In, true));
-        assert_eq!(said(Some((In, false)), false, In, true), wish(In, true));
-        assert_eq!(said(Some((Drain, true)), false, Out, false), Some(Said::Nothing));
-        assert_eq!((said(None, false, Out, false), said(None, false, Drain, true)), (Some(Said::Nothing), None));
+        assert_eq!(
+            (next(None, false, In, false), next(None, false, In, true)),
+            (desired(In, false), desired(In, true))
+        );
+        assert_eq!(next(Some((In, true)), false, Drain, false), desired(Drain, true));
+        assert_eq!(next(Some((Drain, true)), false, In, false), desired(In, true));
+        assert_eq!(next(Some((In, false)), false, In, true), desired(In, true));
+        assert_eq!(next(Some((Drain, true)), false, Out, false), Some(NextEntry::Nothing));
+        assert_eq!((next(None, false, Out, false), next(None, false, Drain, true)), (Some(NextEntry::Nothing), None));
         // What a version before this one declared stays out, for when it is gone back to.
         assert_eq!(
-            (said(Some((Out, false)), false, Out, true), said(Some((Out, false)), false, Drain, true)),
-            (wish(Out, false), None)
+            (next(Some((Out, false)), false, Out, true), next(Some((Out, false)), false, Drain, true)),
+            (desired(Out, false), None)
         );
     }
 }

@@ -109,13 +109,13 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         allow(&mut headers, HeaderValue::from_static("http://localhost:5173"));
-        let said = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
-        assert_eq!(said("access-control-allow-origin"), ["http://localhost:5173"]);
-        assert_eq!(said("access-control-allow-credentials"), ["true"]);
-        assert_eq!(said("access-control-max-age"), Vec::<&str>::new());
-        let mut exposed: Vec<&str> = said("access-control-expose-headers")[0].split(", ").collect();
+        let values = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(values("access-control-allow-origin"), ["http://localhost:5173"]);
+        assert_eq!(values("access-control-allow-credentials"), ["true"]);
+        assert_eq!(values("access-control-max-age"), Vec::<&str>::new());
+        let mut exposed: Vec<&str> = values("access-control-expose-headers")[0].split(", ").collect();
         exposed.sort_unstable();
         assert_eq!(exposed, ["vary", "x-total"]);
-        assert_eq!(said("vary"), ["accept, ORIGIN"]);
+        assert_eq!(values("vary"), ["accept, ORIGIN"]);
     }
 }

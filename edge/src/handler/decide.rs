@@ -97,21 +97,21 @@ fn decide_at(
 pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     let site = LiveSite { current, place };
     let Outcome { end, path, varies, rule } = devanture_site::decide::decide(&site, head, &mut Untraced);
-    let asked = SiteRequest { head, current, custom_host, path: &path, varies };
+    let site_request = SiteRequest { head, current, custom_host, path: &path, varies };
     match end {
-        End::File { file, status: 200, kept, access } => asked.file(None, file, kept, access),
-        End::File { file, status, access, .. } => asked.page(file, status, access),
+        End::File { file, status: 200, kept, access } => site_request.file(None, file, kept, access),
+        End::File { file, status, access, .. } => site_request.page(file, status, access),
         End::Asset { asset: Asset { version, file }, access } => {
             metrics::counter!("devanture_kept_assets_total", "app" => version.app.to_string()).increment(1);
-            asked.file(Some(version), file, Kept::File, access)
+            site_request.file(Some(version), file, Kept::File, access)
         }
-        End::Backend { to, path_and_query } => asked.proxy(to, path_and_query, rule),
+        End::Backend { to, path_and_query } => site_request.proxy(to, path_and_query, rule),
         End::Methods => options(current, custom_host),
-        End::Nothing => asked.refuse(Refused::NotFound),
-        End::Own(OwnPath::Dictionary(sha256)) => asked.pages_dictionary(&site, sha256),
+        End::Nothing => site_request.refuse(Refused::NotFound),
+        End::Own(OwnPath::Dictionary(sha256)) => site_request.pages_dictionary(&site, sha256),
         End::Own(own @ (OwnPath::Env | OwnPath::Release)) => well_known::answer(own, head, current, custom_host),
         End::Preflight => cors::preflight(head, current, custom_host).unwrap_or_else(|| options(current, custom_host)),
-        End::Redirect { status, location, is_by_site } => asked.redirect(status, &location, is_by_site),
-        End::Refused(refused) => asked.refuse(refused.into()),
+        End::Redirect { status, location, is_by_site } => site_request.redirect(status, &location, is_by_site),
+        End::Refused(refused) => site_request.refuse(refused.into()),
     }
 }

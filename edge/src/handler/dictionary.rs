@@ -147,7 +147,7 @@ impl SiteRequest<'_, '_> {
         let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
         if sizes().next().is_none() {
             // The code that makes deltas looks up whether there is such a dictionary: here nobody learns it.
-            version.wish(dictionaries.blob, sha256);
+            version.report_miss(dictionaries.blob, sha256);
             return Err(NoDelta::NotMade);
         }
         let place = acceptable.delta_instead((plain.coding, plain.size), sizes()).ok_or(NoDelta::NotPreferred)?;

@@ -31,12 +31,12 @@ pub struct EngineService {
     handler: Rc<Handler>,
     peer: IpAddr,
     covers: Rc<dyn Fn(&str) -> bool>,
-    asked: Cell<Option<Box<LastAsked>>>,
+    last_request: Cell<Option<Box<LastRequest>>>,
 }
 
 /// Whom the last request was for, which the next one mostly is for too.
 #[derive(Default)]
-struct LastAsked {
+struct LastRequest {
     host: LastHost,
     /// Look-ups for its host, for the requests of one batch.
     seen: Seen,
@@ -46,7 +46,7 @@ impl EngineService {
     /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good
     /// for a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
-        Self { handler, peer, covers: Rc::new(covers), asked: Cell::default() }
+        Self { handler, peer, covers: Rc::new(covers), last_request: Cell::default() }
     }
 
     /// `Strict-Transport-Security`, where the answer is to have it.
@@ -119,8 +119,8 @@ impl Service for EngineService {
     type Outcome = Counted;
 
     fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
-        let mut asked = self.asked.take().unwrap_or_default();
-        let LastAsked { host, seen } = &mut *asked;
+        let mut last_request = self.last_request.take().unwrap_or_default();
+        let LastRequest { host, seen } = &mut *last_request;
         let put = match host.find(request) {
             Ok(found) => {
                 if found == SameHost::No {
@@ -132,14 +132,14 @@ impl Service for EngineService {
             }
             Err(refused) => Some(put(self.refused(request, now, refused))),
         };
-        self.asked.set(Some(asked));
+        self.last_request.set(Some(last_request));
         put
     }
 
     fn end_of_batch(&self) {
-        if let Some(mut asked) = self.asked.take() {
-            asked.seen = Seen::Nothing;
-            self.asked.set(Some(asked));
+        if let Some(mut last_request) = self.last_request.take() {
+            last_request.seen = Seen::Nothing;
+            self.last_request.set(Some(last_request));
         }
     }
 

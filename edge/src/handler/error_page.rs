@@ -28,7 +28,7 @@ use crate::version::Version;
 const SERVER_ERROR_PAGE: &str = "5xx.html";
 
 /// Request properties that the answer to an error depends on, kept where the request itself is consumed.
-pub(super) struct Asker {
+pub(super) struct ErrorContext {
     wants_page: bool,
     acceptable: Acceptable,
     /// The visitor, where the site keeps anything from strangers.
@@ -41,7 +41,7 @@ struct Visitor {
     authorization: Option<Vec<u8>>,
 }
 
-impl Asker {
+impl ErrorContext {
     /// Reads it from a request's fields; `current` is what the answer will be about.
     pub(super) fn of(fields: Fields<'_>, host: &str, current: Option<&Current>) -> Self {
         let field = |name: HeaderName| fields.joined(&name);
@@ -64,18 +64,18 @@ impl Asker {
 }
 
 /// The answer to what is refused, traced to the version that it is about.
-pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Response<Body> {
+pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext) -> Response<Body> {
     let (refused, pause) = (refusal.refused, refusal.paused.as_deref());
     let mut response = match (pause, refusal.current.as_deref()) {
-        (Some(pause), current) => paused(pause, current, &asker()),
+        (Some(pause), current) => paused(pause, current, &context()),
         // The visitor matters only where there may be a page.
         (None, Some(current)) if may_have_page(refused) => {
-            let asker = asker();
-            let page = if asker.wants_page { page(refused, current, &asker) } else { None };
+            let context = context();
+            let page = if context.wants_page { page(refused, current, &context) } else { None };
             page.unwrap_or_else(|| respond::refused(refused))
         }
         (None, _) => match preview_fault(refused) {
-            Some(code) if !asker().wants_page => problem(refused, code, refused.row().1),
+            Some(code) if !context().wants_page => problem(refused, code, refused.row().1),
             _ => respond::refused(refused),
         },
     };
@@ -109,10 +109,10 @@ fn finish(refusal: &Refusal, response: &mut Response<Body>) {
 }
 
 /// The answer for a backend that gave none; `code` is one of [`super::FAULTS`].
-pub(super) fn of_route(refused: Refused, code: &str, current: &Current, asker: &Asker) -> Response<Body> {
+pub(super) fn of_route(refused: Refused, code: &str, current: &Current, context: &ErrorContext) -> Response<Body> {
     let (status, sentence) = refused.row();
-    let answer = match asker.wants_page {
-        true => page(refused, current, asker),
+    let answer = match context.wants_page {
+        true => page(refused, current, context),
         // A client of an API reads JSON, also when the edge answers.
         false if status >= 500 => Some(problem(refused, code, sentence)),
         false => None,
@@ -121,9 +121,11 @@ pub(super) fn of_route(refused: Refused, code: &str, current: &Current, asker: &
 }
 
 /// The answer of a paused environment.
-fn paused(pause: &Pause, current: Option<&Current>, asker: &Asker) -> Response<Body> {
-    let mut response = match asker.wants_page {
-        true => current.and_then(|current| page(Refused::Paused, current, asker)).unwrap_or_else(|| pause::page(pause)),
+fn paused(pause: &Pause, current: Option<&Current>, context: &ErrorContext) -> Response<Body> {
+    let mut response = match context.wants_page {
+        true => {
+            current.and_then(|current| page(Refused::Paused, current, context)).unwrap_or_else(|| pause::page(pause))
+        }
         false => problem(Refused::Paused, "paused", pause::sentence(pause)),
     };
     pause::add_fields(pause, response.headers_mut());
@@ -146,7 +148,7 @@ const fn may_have_page(refused: Refused) -> bool {
 }
 
 /// The site's own page for an error, where it has one that this visitor may see.
-fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<Body>> {
+fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<Response<Body>> {
     if !may_have_page(refused) {
         return None;
     }
@@ -154,11 +156,11 @@ fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<B
     let version = &current.version;
     let named = |name: &str| {
         let number = version.index.exact(name).filter(|number| !current.withdrawn.hides_file(version, *number))?;
-        version.file(number).filter(|_| asker.may_see(version, name))
+        version.file(number).filter(|_| context.may_see(version, name))
     };
     let file = named(&format!("{status}.html"));
     let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;
-    let chosen = file.representations.get(asker.acceptable.choose(&file.available))?;
+    let chosen = file.representations.get(context.acceptable.choose(&file.available))?;
     let mut headers = chosen.head.error();
     // The page must not outlive why it is sent.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));

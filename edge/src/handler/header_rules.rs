@@ -43,7 +43,7 @@ impl HeaderRules {
 
     /// Whether only some may see what is answered.
     pub(super) fn is_private(&self) -> bool {
-        self.0.as_ref().is_some_and(|said| said.is_private)
+        self.0.as_ref().is_some_and(|ruled| ruled.is_private)
     }
 
     /// The `Access-Control-Allow-Origin` of the answer.
@@ -53,14 +53,14 @@ impl HeaderRules {
 
     /// Carries out what is said, over the fields that the answer has without it.
     pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
-        let Some(said) = &self.0 else {
+        let Some(ruled) = &self.0 else {
             if kept == Kept::StandIn {
                 shorten(headers, kept);
             }
             return;
         };
         let offered = headers.get(LINK).cloned();
-        said.changes.apply(headers);
+        ruled.changes.apply(headers);
         if let (Some(offered), Some(link)) = (offered, headers.get(LINK))
             && offered != *link
         {
@@ -74,16 +74,16 @@ impl HeaderRules {
             // RFC 9110 §15.4.5: what describes the content stays with the content.
             headers.remove(CONTENT_TYPE);
         }
-        if !said.changes.cache_is_forced() || kept == Kept::StandIn {
+        if !ruled.changes.cache_is_forced() || kept == Kept::StandIn {
             shorten(headers, kept);
         }
-        if said.varies.by_language {
+        if ruled.varies.by_language {
             // The language may also be said by a cookie.
             append_member(headers, &VARY, &HeaderValue::from_static("accept-language, cookie"));
-        } else if said.varies.by_cookie {
+        } else if ruled.varies.by_cookie {
             append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
         }
-        if said.is_private {
+        if ruled.is_private {
             make_private(headers);
         }
     }

@@ -60,7 +60,7 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
-use error_page::Asker;
+use error_page::ErrorContext;
 use request_metrics::Measurement;
 use request_outcome::RequestOutcome;
 
@@ -124,10 +124,10 @@ impl Handler {
         B::Error: Into<BodyError>,
     {
         let began = Instant::now();
-        let asked = head_of(&request);
-        let from = Chain::of(asked.fields, peer, &self.trusted_proxies);
-        let mut measurement = Measurement::begin(began, &asked, &self.access_log, || from.client);
-        let (authority, host, mut decision) = match self.decided(&asked, covers) {
+        let request_head = head_of(&request);
+        let from = Chain::of(request_head.fields, peer, &self.trusted_proxies);
+        let mut measurement = Measurement::begin(began, &request_head, &self.access_log, || from.client);
+        let (authority, host, mut decision) = match self.decided(&request_head, covers) {
             Ok(Decided { authority, host, decision }) => (authority.to_owned(), host.into_owned(), decision),
             Err(refused) => {
                 let response = respond::refused(refused);
@@ -136,7 +136,7 @@ impl Handler {
         };
         if let Decision::Load(preview) = &decision {
             decision = match self.loader.preview(&self.live, preview).await {
-                Ok(current) => decide::decide_in(&self.head(&asked, &host), &current, None, false),
+                Ok(current) => decide::decide_in(&self.head(&request_head, &host), &current, None, false),
                 Err(error) => Decision::Refuse(Refused::from(&*error).into()),
             };
         }
@@ -167,17 +167,21 @@ impl Handler {
     }
 
     /// Finds out who is asked, and decides.
-    fn decided<'r>(&self, asked: &RequestHead<'r>, covers: impl Fn(&str) -> bool) -> Result<Decided<'r>, Refused> {
-        let authority = authority(asked)?;
+    fn decided<'r>(
+        &self,
+        request_head: &RequestHead<'r>,
+        covers: impl Fn(&str) -> bool,
+    ) -> Result<Decided<'r>, Refused> {
+        let authority = authority(request_head)?;
         let host = hostname(authority);
-        let decision = self.decided_for(asked, &host, covers, decide);
+        let decision = self.decided_for(request_head, &host, covers, decide);
         Ok(Decided { authority, host, decision })
     }
 
     /// Refuses a request for a `host` that its connection is not for; what else becomes of it, `decide` says.
     fn decided_for(
         &self,
-        asked: &RequestHead<'_>,
+        request_head: &RequestHead<'_>,
         host: &str,
         covers: impl Fn(&str) -> bool,
         decide: impl FnOnce(&Head<'_>, &Live) -> Decision,
@@ -186,18 +190,18 @@ impl Handler {
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
-            false => decide(&self.head(asked, host), &self.live),
+            false => decide(&self.head(request_head, host), &self.live),
         }
     }
 
     /// Request fields that the decision reads, for `host`.
-    fn head<'h>(&self, asked: &RequestHead<'h>, host: &'h str) -> Head<'h> {
+    fn head<'h>(&self, request_head: &RequestHead<'h>, host: &'h str) -> Head<'h> {
         Head {
-            method: asked.method,
-            path: asked.path,
-            query: asked.query,
+            method: request_head.method,
+            path: request_head.path,
+            query: request_head.query,
             host,
-            fields: asked.fields,
+            fields: request_head.fields,
             now_s: || telemetry::since_epoch().as_secs(),
             target_bytes_max: self.target_bytes_max,
         }
@@ -218,9 +222,9 @@ impl Handler {
             request.headers_mut().remove(AUTHORIZATION);
         }
         let fields = Fields::Map(request.headers());
-        let asker = Asker::of(fields, came.host, Some(&current));
+        let error_context = ErrorContext::of(fields, came.host, Some(&current));
         let origin = cors::origin(fields, &current.version);
-        let mut response = self.forward(request, came, &current, to, &asker).await;
+        let mut response = self.forward(request, came, &current, to, &error_context).await;
         let status = response.status();
         ruled.apply(response.headers_mut(), Kept::File, status);
         respond::trace(response.headers_mut(), &current.version);
@@ -238,7 +242,7 @@ impl Handler {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(*answer),
             Decision::Refuse(refusal) => {
-                error_page::refusal(&refusal, || Asker::of(fields, host, refusal.current.as_deref()))
+                error_page::refusal(&refusal, || ErrorContext::of(fields, host, refusal.current.as_deref()))
             }
             // Both are waited for before, with what they need at hand.
             Decision::Load(_) | Decision::Proxy { .. } => respond::refused(Refused::Unavailable),
@@ -274,7 +278,7 @@ impl Handler {
         came: &Came<'_>,
         current: &Arc<Current>,
         to: ProxyTo,
-        asker: &Asker,
+        error_context: &ErrorContext,
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + 'static,
@@ -293,8 +297,8 @@ impl Handler {
         let way = to.host.map_or_else(|| Rc::clone(&way), |host| Rc::new(way.with_host(host)));
         outcome.begin(&ids, &way.pool);
         // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
-        let is_told_ahead = request.version() == HttpVersion::HTTP_11;
-        let passing = came.interim.filter(|_| is_told_ahead).map(Interim::open);
+        let takes_interim = request.version() == HttpVersion::HTTP_11;
+        let passing = came.interim.filter(|_| takes_interim).map(Interim::open);
         let arrival = Arrival {
             host: authority,
             ids: &ids,
@@ -313,7 +317,7 @@ impl Handler {
                 let upstream = &way.pool.key.name;
                 tracing::info!(app = %version.app, upstream, %error, reason, "a backend did not answer");
                 outcome.fail(reason);
-                error_page::of_route(Refused::from(&error), reason, current, asker)
+                error_page::of_route(Refused::from(&error), reason, current, error_context)
             }
         };
         // What a person can quote is what the edge's log and the backend's have, whatever the backend calls it.

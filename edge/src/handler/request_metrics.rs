@@ -286,8 +286,8 @@ fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
         status: 0,
         bytes: 0,
         us: 0,
-        referer: said(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
-        user_agent: said(request.fields, &USER_AGENT),
+        referer: field_text(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
+        user_agent: field_text(request.fields, &USER_AGENT),
         app: None,
         environment: None,
         version: None,
@@ -299,7 +299,7 @@ fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
 }
 
 /// A field as a text, whatever its bytes are.
-fn said(fields: Fields<'_>, name: &HeaderName) -> Option<String> {
+fn field_text(fields: Fields<'_>, name: &HeaderName) -> Option<String> {
     fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 

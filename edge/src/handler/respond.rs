@@ -192,8 +192,9 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
 /// RFC 9110 §14.6: the parts carry the ranges, the whole only says that there are parts.
 fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span], headers: &mut HeaderMap) -> Body {
     let boundary = range::boundary(chosen.head.etag().as_str());
-    let said = headers.get(CONTENT_TYPE).unwrap_or(&file.media_type).clone();
-    let parts = Multipart { boundary: &boundary, content_type: said.to_str().unwrap_or_default(), length: chosen.size };
+    let media_type = headers.get(CONTENT_TYPE).unwrap_or(&file.media_type).clone();
+    let parts =
+        Multipart { boundary: &boundary, content_type: media_type.to_str().unwrap_or_default(), length: chosen.size };
     insert_text(headers, CONTENT_TYPE, &parts.media_type());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(parts.body_bytes(spans)));
     Body::parts(&chosen.bytes, &parts, spans)

@@ -49,12 +49,15 @@ impl RouteTable {
         let way = match number {
             Backend::Route(number) => {
                 let route = version.routes.get(number)?;
-                CompiledRoute::new(&route.said, self.registry.pool_of(version, route.upstream, settings)?)
+                CompiledRoute::new(&route.declared, self.registry.pool_of(version, route.upstream, settings)?)
             }
             Backend::Upstream(number) => {
                 // It may take as long as a route that leads to the same place.
                 let route = version.routes.iter().find(|route| route.upstream == number);
-                CompiledRoute::plain(self.registry.pool_of(version, number, settings)?, route.map(|route| &route.said))
+                CompiledRoute::plain(
+                    self.registry.pool_of(version, number, settings)?,
+                    route.map(|route| &route.declared),
+                )
             }
         };
         let way = Rc::new(way);

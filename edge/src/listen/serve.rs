@@ -132,12 +132,12 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
         open: gauge!("devanture_connections_open", "listener" => name),
         number: 0,
     };
-    let mut asked = pin!(asked(drain));
+    let mut drain_deadline = pin!(drain_deadline(drain));
     let mut refusals = 0_u64;
     let deadline = loop {
         let accepted = tokio::select! {
             biased;
-            deadline = &mut asked => break deadline,
+            deadline = &mut drain_deadline => break deadline,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -145,7 +145,7 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
                 refusals = 0;
                 let deadline = tokio::select! {
                     biased;
-                    deadline = &mut asked => Some(deadline),
+                    deadline = &mut drain_deadline => Some(deadline),
                     () = server.handshakes.room() => None,
                 };
                 server.take(stream, address);
@@ -239,7 +239,7 @@ impl<S: Answers> Server<S> {
     }
 }
 
-async fn asked(mut drain: Drain) -> Instant {
+async fn drain_deadline(mut drain: Drain) -> Instant {
     let deadline = drain.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
     deadline.unwrap_or_else(Instant::now)
 }

@@ -110,7 +110,7 @@ struct Parts {
     rules_max: usize,
     with_dictionaries: bool,
     dictionary_seconds: u64,
-    wishes: DictionaryMisses,
+    misses: DictionaryMisses,
     tallies: Tallies,
     /// Where versions are loaded; by default, on the caller's runtime.
     runtime: Option<Handle>,
@@ -130,7 +130,7 @@ impl Loader {
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             with_dictionaries: true,
             dictionary_seconds: DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY),
-            wishes: DictionaryMisses::off(),
+            misses: DictionaryMisses::off(),
             tallies: Tallies::default(),
             runtime: None,
             contents: Arc::default(),
@@ -152,10 +152,10 @@ impl Loader {
     /// Has what browsers are to keep as dictionaries kept for `days`, and reports what dictionaries visitors lack
     /// deltas for.
     #[must_use]
-    pub fn with_dictionaries(self, days: u64, wishes: DictionaryMisses) -> Self {
+    pub fn with_dictionaries(self, days: u64, misses: DictionaryMisses) -> Self {
         self.with(|parts| {
             parts.dictionary_seconds = days.saturating_mul(SECONDS_OF_DAY);
-            parts.wishes = wishes;
+            parts.misses = misses;
         })
     }
 
@@ -256,7 +256,7 @@ impl Loader {
         let served = Served {
             place: load.place.clone(),
             source: record.source,
-            wishes: self.0.wishes.clone(),
+            misses: self.0.misses.clone(),
             dictionaries: of_visitors.unwrap_or_default().into_iter().collect(),
             tally: self.0.tallies.of(app.as_str(), &load.place),
             claim: load.claim,

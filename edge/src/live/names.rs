@@ -160,7 +160,7 @@ mod tests {
             ["",        "",     "*",        "-"],
             ["",        "",     "",         "-"],
         ];
-        for [listed, said, own, expected] in cases {
+        for [listed, by_api, own, expected] in cases {
             let record = |index: usize, word: &str| {
                 let record = HostnameRecord {
                     app: "shop".parse().unwrap(),
@@ -175,7 +175,7 @@ mod tests {
             let records: Vec<_> = own.split_whitespace().enumerate().map(|(index, word)| record(index, word)).collect();
             let listed = ListedHostnames {
                 hostnames: listed.split_whitespace().map(host).collect(),
-                canonical: match said {
+                canonical: match by_api {
                     "" => None,
                     "none" => Some(Canonical::None),
                     word => host(word).exact().map(Canonical::Name),

@@ -190,9 +190,9 @@ impl Loader {
         if is_first {
             drop(self.spawn(self.clone().work(live.clone(), app.clone())));
         }
-        let told = waiting.outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let outcome = waiting.outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         // The worker is gone only if the edge shuts down.
-        told.unwrap_or_else(|| Err(Arc::new(LoadError::Busy { app: app.clone() })))
+        outcome.unwrap_or_else(|| Err(Arc::new(LoadError::Busy { app: app.clone() })))
     }
 
     /// Loads the queued previews of an app until there are none.

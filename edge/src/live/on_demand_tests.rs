@@ -75,7 +75,7 @@ async fn two_apps_share_no_content() {
 }
 
 #[tokio::test]
-async fn what_is_outdated_is_loaded_anew_once_for_all_places() {
+async fn what_is_outdated_is_loaded_again_once_for_all_places() {
     let world = World::new(&Limits::default()).await;
     let id = world.store("shop", "hi", 10, json!({})).await;
     world.point("shop", "prod", id).await;

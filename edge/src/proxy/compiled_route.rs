@@ -82,7 +82,7 @@ impl CompiledRoute {
         let (prefix, _) = route.path.prefix();
         Self {
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
-            host: HostRule::of(Some(route), &pool.key.said),
+            host: HostRule::of(Some(route), &pool.key.declared),
             strip: route.strip_prefix.then(|| prefix.into()),
             request: FieldChanges::of(route.request_headers.as_ref()),
             response: FieldChanges::of(route.response_headers.as_ref()),
@@ -96,7 +96,7 @@ impl CompiledRoute {
     pub fn plain(pool: Arc<Pool>, route: Option<&Route>) -> Self {
         Self {
             body_bytes_max: u64::MAX,
-            host: HostRule::of(None, &pool.key.said),
+            host: HostRule::of(None, &pool.key.declared),
             strip: None,
             request: FieldChanges::default(),
             response: FieldChanges::default(),

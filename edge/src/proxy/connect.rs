@@ -44,7 +44,7 @@ pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
 /// After how long a silent connection is asked whether its other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// The longest that a backend's own word about idle connections is believed.
-const IDLE_AGE_SAID_MAX: Duration = Duration::from_secs(60);
+const IDLE_AGE_ANNOUNCED_MAX: Duration = Duration::from_secs(60);
 
 /// A connection to a member. One of HTTP/1.1 that is dropped before its exchange has ended is closed, which is how a
 /// request is cancelled; over HTTP/2, its stream is reset.
@@ -216,8 +216,8 @@ impl Connection {
     }
 
     /// Takes a backend at its word about how long it keeps an idle connection, less a second for the way.
-    pub(crate) fn keep_for(&mut self, said_s: u64) {
-        self.idle_age_max = Duration::from_secs(said_s.saturating_sub(1)).min(IDLE_AGE_SAID_MAX);
+    pub(crate) fn keep_for(&mut self, idle_s: u64) {
+        self.idle_age_max = Duration::from_secs(idle_s.saturating_sub(1)).min(IDLE_AGE_ANNOUNCED_MAX);
     }
 
     /// Sends a request, and waits for the head of its answer.

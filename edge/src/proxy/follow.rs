@@ -59,11 +59,11 @@ impl Following {
         let mut revision = 0;
         let mut upstreams = Scan::new(&*self.catalog, UPSTREAMS_PREFIX);
         while let Some((key, record)) = upstreams.next().await? {
-            self.wished(&key, Some(&record));
+            self.set_members(&key, Some(&record));
             known.extend(names_of(&key));
             revision = record.revision.max(revision);
         }
-        self.registry.forget_wishes_but(&known);
+        self.registry.forget_members_but(&known);
         for (app, name) in self.live.environments() {
             self.hold(&app, &name);
         }
@@ -80,7 +80,7 @@ impl Following {
             };
             if key.starts_with(UPSTREAMS_PREFIX) {
                 let record = value.map(|value| Record { value: Arc::clone(value), revision: committed.revision });
-                self.wished(key, record.as_ref());
+                self.set_members(key, record.as_ref());
             } else if let Some((app, name)) = key.strip_prefix(LIVE_PREFIX).and_then(|names| names.split_once('/')) {
                 switched.extend(app.parse::<AppName>().ok().zip(name.parse::<PlaceName>().ok()));
             }
@@ -94,10 +94,10 @@ impl Following {
         }
     }
 
-    fn wished(&self, key: &str, record: Option<&Record>) {
+    fn set_members(&self, key: &str, record: Option<&Record>) {
         let Some((app, place, name)) = names_of(key) else { return };
         match record.map(|record| records::read::<MembersRecord>(key, record)).transpose() {
-            Ok(record) => self.registry.wished(&app, &place, &name, record),
+            Ok(record) => self.registry.set_members(&app, &place, &name, record),
             Err(error) => tracing::error!(key, %error, "the members of an upstream cannot be read: they stay"),
         }
     }

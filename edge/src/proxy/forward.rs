@@ -154,14 +154,14 @@ impl Client {
         }
         let deadline = way.times.total.map(|total| Instant::now() + total);
         let protocols = headers::upgrade(request.headers(), request.version());
-        let asked = protocols.map(|protocols| (hyper::upgrade::on(&mut request), protocols));
-        let outgoing = self.outgoing(way, request, arrival, asked.as_ref().map(|(_, protocols)| protocols))?;
-        let exchange = Box::pin(self.exchange(way, outgoing, arrival.passing, asked.is_some()));
+        let upgrade = protocols.map(|protocols| (hyper::upgrade::on(&mut request), protocols));
+        let outgoing = self.outgoing(way, request, arrival, upgrade.as_ref().map(|(_, protocols)| protocols))?;
+        let exchange = Box::pin(self.exchange(way, outgoing, arrival.passing, upgrade.is_some()));
         let sent = match deadline {
             Some(deadline) => timeout_at(deadline, exchange).await.unwrap_or(Err(Error::Timeout(Phase::Total)))?,
             None => exchange.await?,
         };
-        self.answer(way, sent, asked, deadline)
+        self.answer(way, sent, upgrade, deadline)
     }
 
     /// The request for the backend: its target, a rebuilt head, and one length or coding.
@@ -183,7 +183,7 @@ impl Client {
         }
         let target = parts.uri.path_and_query().ok_or(Error::BadRequest("its target is no path"))?;
         check_target(target)?;
-        let said_length = parts.headers.contains_key(header::CONTENT_LENGTH);
+        let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
         let mut dropped = headers::listed(&parts.headers);
         dropped.extend(way.request.names().cloned());
         let mut headers = headers::request(parts.headers, parts.version, arrival, protocols)?;
@@ -202,7 +202,7 @@ impl Client {
         let length = body.size_hint().exact();
         match length {
             // Some backends require `content-length: 0` where a body is usual.
-            Some(0) if !said_length && !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {}
+            Some(0) if !has_length && !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {}
             Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
             None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
         }
@@ -381,13 +381,13 @@ impl Client {
         &self,
         way: &CompiledRoute,
         sent: Sent,
-        asked: Option<(OnUpgrade, HeaderValue)>,
+        upgrade: Option<(OnUpgrade, HeaderValue)>,
         deadline: Option<Instant>,
     ) -> Result<Response<ProxyBody>, Error> {
         let Sent { mut connection, permit, progress, mut response } = sent;
         *response.version_mut() = Version::HTTP_11;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some((client, protocols)) = asked else { return Err(Error::unfit("it switches protocols unasked")) };
+            let Some((client, protocols)) = upgrade else { return Err(Error::unfit("it switches protocols unasked")) };
             if !headers::switches_to(response.headers(), &protocols) {
                 return Err(Error::unfit("it switches to a protocol that was not asked for"));
             }
@@ -412,8 +412,8 @@ impl Client {
         if !headers::is_plainly_coded(response.headers()) {
             return Err(Error::unfit("its transfer coding is not chunked alone"));
         }
-        if let Some(said_s) = headers::keep_alive_s(response.headers()) {
-            connection.keep_for(said_s);
+        if let Some(idle_s) = headers::keep_alive_s(response.headers()) {
+            connection.keep_for(idle_s);
         }
         let mut dropped = headers::answer(response.headers_mut(), false);
         way.response.apply(response.headers_mut());

@@ -147,10 +147,10 @@ pub(crate) fn upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderVal
 }
 
 /// Whether an answer switches to one of the protocols that were asked for.
-pub(crate) fn switches_to(headers: &HeaderMap, asked: &HeaderValue) -> bool {
-    let asked = asked.to_str().unwrap_or_default();
+pub(crate) fn switches_to(headers: &HeaderMap, offered: &HeaderValue) -> bool {
+    let offered = offered.to_str().unwrap_or_default();
     let mut answered = words(headers, &header::UPGRADE).peekable();
-    answered.peek().is_some() && answered.all(|one| asked.split(", ").any(|other| other.eq_ignore_ascii_case(one)))
+    answered.peek().is_some() && answered.all(|one| offered.split(", ").any(|other| other.eq_ignore_ascii_case(one)))
 }
 
 /// Whether the message's coding, if it has one, is `chunked` alone: what else there is would be taken off by nobody.

@@ -34,7 +34,7 @@ impl Drop for Question {
 
 /// Sees to it that every member of `pool` is asked, if the pool says how.
 pub(super) fn watch(pool: &Arc<Pool>, checked: &Checked) {
-    let Some(check) = &pool.key.said.health else { return };
+    let Some(check) = &pool.key.declared.health else { return };
     let members = pool.members();
     let mut checked = checked.borrow_mut();
     checked.retain(|id, _| members.iter().any(|member| member.id == *id));

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_well_formed_is_made_anew() {
+    fn what_is_not_well_formed_is_made_again() {
         for id in ["", "a b", "a,b", "é", "a\"", &"x".repeat(129)] {
             let (made, ..) = ids(&[("x-request-id", id)], true);
             assert!(is_hex(&made, 32), "{id}: {made}");

@@ -48,7 +48,7 @@ pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes) {
 struct Remembered {
     known: Known,
     /// Those that are being asked about.
-    asked: HashSet<UpstreamUrl>,
+    in_flight: HashSet<UpstreamUrl>,
     /// When each is to be asked about again.
     due: HashMap<UpstreamUrl, Instant>,
     /// The time since which DNS has no address.
@@ -60,7 +60,7 @@ struct Answer {
     address: UpstreamUrl,
     name: String,
     port: u16,
-    said: DnsAnswer,
+    declared: DnsAnswer,
 }
 
 /// Looks after one pool for as long as anybody has it.
@@ -71,14 +71,14 @@ async fn keep(pool: Weak<Pool>, registry: Registry, names: Rc<Names>, times: Dns
     let mut asking = FuturesUnordered::new();
     loop {
         let Some(strong) = pool.upgrade() else { return };
-        let record = registry.wish(&strong);
-        let wanted = membership::wanted(&strong.key.said, strong.key.trusted, record.as_deref());
+        let record = registry.members_of(&strong);
+        let wanted = membership::wanted(&strong.key.declared, strong.key.trusted, record.as_deref());
         let named = wanted.iter().filter_map(|one| Some((one.address.clone(), membership::name_of(&one.address)?)));
         for (address, (name, port)) in remembered.take_due(&named.collect::<Vec<_>>()) {
             let names = Rc::clone(&names);
-            asking.push(async move { Answer { said: names.ask(&name).await, address, name, port } });
+            asking.push(async move { Answer { declared: names.ask(&name).await, address, name, port } });
         }
-        membership::update(&strong, &|| registry.wish(&strong), &remembered.known);
+        membership::update(&strong, &|| registry.members_of(&strong), &remembered.known);
         health::watch(&strong, &checked);
         let next = remembered.due.values().min().copied();
         let next = next.unwrap_or_else(|| Instant::now() + LOOK_INTERVAL).min(Instant::now() + LOOK_INTERVAL);
@@ -109,7 +109,7 @@ impl Remembered {
         let now = Instant::now();
         let is_due = |address: &UpstreamUrl| self.due.get(address).is_none_or(|due| *due <= now);
         let mut due: Vec<_> = named.iter().filter(|(address, _)| is_due(address)).cloned().collect();
-        due.retain(|(address, _)| self.asked.insert(address.clone()));
+        due.retain(|(address, _)| self.in_flight.insert(address.clone()));
         for (address, _) in &due {
             self.due.remove(address);
         }
@@ -119,12 +119,12 @@ impl Remembered {
     /// Takes over what DNS said. What fails changes nothing, and that there is nothing is believed only after a while:
     /// a backend outlives most troubles of its DNS.
     fn take(&mut self, pool: &Pool, answer: Answer, times: DnsTimes) {
-        let Answer { address, name, port, said } = answer;
-        self.asked.remove(&address);
+        let Answer { address, name, port, declared } = answer;
+        self.in_flight.remove(&address);
         let now = Instant::now();
         let has_some = self.known.addresses.get(&address).is_some_and(|known| !known.is_empty());
         let (app, upstream) = (&pool.key.app, &pool.key.name);
-        let wait = match said {
+        let wait = match declared {
             DnsAnswer::Addresses(found, ttl) => {
                 let found: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
                 if self.known.addresses.get(&address) != Some(&found) {

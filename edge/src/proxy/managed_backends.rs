@@ -147,8 +147,8 @@ impl Asks {
     pub(super) async fn next(&self) -> (RunId, RunOrigin) {
         loop {
             let came = self.came.notified();
-            if let Some(asked) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-                return asked;
+            if let Some(run) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                return run;
             }
             came.await;
         }

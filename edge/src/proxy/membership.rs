@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use devanture_config::api::MemberWish;
+use devanture_config::api::DesiredState;
 use devanture_config::site_toml::{Upstream, UpstreamUrl};
 
 use super::address::{Endpoint, Host, host_and_port};
@@ -32,18 +32,18 @@ pub(crate) struct Wanted {
 }
 
 /// The addresses of a pool: those that are declared, by somebody `trusted` or not, then those that were added.
-pub(crate) fn wanted(said: &Upstream, trusted: bool, record: Option<&MembersRecord>) -> Vec<Wanted> {
-    let wish = |address: &UpstreamUrl| record.and_then(|record| record.members.get(address));
+pub(crate) fn wanted(declared: &Upstream, trusted: bool, record: Option<&MembersRecord>) -> Vec<Wanted> {
+    let desired = |address: &UpstreamUrl| record.and_then(|record| record.members.get(address));
     let of = |address: &UpstreamUrl| {
-        let entry = wish(address);
-        let is_draining = entry.is_some_and(|entry| entry.wish == MemberWish::Drain);
-        let trusted = trusted && said.to.contains(address) || entry.is_some_and(|entry| entry.trusted);
+        let entry = desired(address);
+        let is_draining = entry.is_some_and(|entry| entry.desired == DesiredState::Drain);
+        let trusted = trusted && declared.to.contains(address) || entry.is_some_and(|entry| entry.trusted);
         Wanted { address: address.clone(), is_draining, trusted }
     };
-    let is_in = |address: &&UpstreamUrl| wish(address).is_none_or(|entry| entry.wish != MemberWish::Out);
-    let declared = said.to.iter().filter(is_in).map(of);
+    let is_in = |address: &&UpstreamUrl| desired(address).is_none_or(|entry| entry.desired != DesiredState::Out);
+    let kept = declared.to.iter().filter(is_in).map(of);
     let added = record.iter().flat_map(|record| record.members.keys());
-    declared.chain(added.filter(|address| !said.to.contains(address)).filter(is_in).map(of)).collect()
+    kept.chain(added.filter(|address| !declared.to.contains(address)).filter(is_in).map(of)).collect()
 }
 
 /// The name that an address has to be asked about, and its port.
@@ -69,22 +69,22 @@ fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
 }
 
 /// Reads the members of a pool set by the API.
-type Wishes<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
+type Members<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
 
 /// Gives a pool the members that it is to have; those that it has stay the same ones.
-pub(crate) fn update(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
+pub(crate) fn update(pool: &Pool, members: Members<'_>, known: &Known) {
     // Who runs its instances says who they are, see `follow_run`.
     if pool.run.is_some() {
         return;
     }
-    pool.one_at_a_time(|| follow(pool, wishes, known));
+    pool.one_at_a_time(|| follow(pool, members, known));
 }
 
-fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
-    let wanted = wanted(&pool.key.said, pool.key.trusted, wishes().as_deref());
+fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
+    let wanted = wanted(&pool.key.declared, pool.key.trusted, members().as_deref());
     let before = pool.members();
     // One that joins others is asked first whether it is well; the first ones have nobody to stand in for them.
-    let is_well = before.is_empty() || pool.key.said.health.is_none();
+    let is_well = before.is_empty() || pool.key.declared.health.is_none();
     let mut members: Vec<Arc<Member>> = Vec::with_capacity(wanted.len());
     for one in &wanted {
         for endpoint in endpoints(&one.address, known) {
@@ -94,7 +94,7 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
             let old = before.iter().find(|old| old.endpoint == endpoint && old.declared == one.address);
             // A member that is no longer trusted starts afresh, without the connections that were made while it was.
             let member = old.filter(|old| one.trusted || !old.is_trusted()).cloned().unwrap_or_else(|| {
-                let server_name = pool.key.said.server_name.as_deref();
+                let server_name = pool.key.declared.server_name.as_deref();
                 Arc::new(Member::new(one.address.clone(), endpoint, server_name, is_well, one.trusted))
             });
             if one.trusted {
@@ -105,8 +105,8 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
         }
     }
     let names = || wanted.iter().filter(|one| name_of(&one.address).is_some());
-    let is_asked = |one: &Wanted| known.addresses.contains_key(&one.address) || known.failed.contains_key(&one.address);
-    let resolved = match names().all(is_asked) {
+    let is_known = |one: &Wanted| known.addresses.contains_key(&one.address) || known.failed.contains_key(&one.address);
+    let resolved = match names().all(is_known) {
         true => Resolved::DnsAnswer(names().find_map(|one| known.failed.get(&one.address).cloned())),
         false => Resolved::Not,
     };
@@ -114,7 +114,7 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
 }
 
 /// Follows what the API sets for members whose addresses are known; names wait for their resolution.
-pub(crate) fn update_wishes(pool: &Pool, wishes: Wishes<'_>) {
+pub(crate) fn update_members(pool: &Pool, members: Members<'_>) {
     if pool.run.is_some() {
         return;
     }
@@ -125,7 +125,7 @@ pub(crate) fn update_wishes(pool: &Pool, wishes: Wishes<'_>) {
                 known.addresses.entry(member.declared.clone()).or_default().push(*address);
             }
         }
-        follow(pool, wishes, &known);
+        follow(pool, members, &known);
     });
 }
 
@@ -161,38 +161,38 @@ mod tests {
     use super::*;
     use crate::catalog::upstreams::MemberEntry;
 
-    fn record(wishes: &[(&str, MemberWish)]) -> MembersRecord {
-        let entry = |wish| MemberEntry { wish, trusted: false, who: "ci".to_owned(), at_ms: 1 };
-        MembersRecord { members: wishes.iter().map(|(to, wish)| (to.parse().unwrap(), entry(*wish))).collect() }
+    fn record(members: &[(&str, DesiredState)]) -> MembersRecord {
+        let entry = |desired| MemberEntry { desired, trusted: false, who: "ci".to_owned(), at_ms: 1 };
+        MembersRecord { members: members.iter().map(|(to, desired)| (to.parse().unwrap(), entry(*desired))).collect() }
     }
 
-    fn said(to: &[&str]) -> Upstream {
+    fn declared(to: &[&str]) -> Upstream {
         Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..Upstream::default() }
     }
 
     #[test]
-    fn what_the_api_wishes_counts_before_what_is_declared() {
-        let of = |to: &[&str], wishes: &[(&str, MemberWish)]| -> Vec<(String, bool)> {
-            let found = wanted(&said(to), true, Some(&record(wishes)));
+    fn what_the_api_sets_counts_before_what_is_declared() {
+        let of = |to: &[&str], members: &[(&str, DesiredState)]| -> Vec<(String, bool)> {
+            let found = wanted(&declared(to), true, Some(&record(members)));
             found.into_iter().map(|one| (one.address.to_string(), one.is_draining)).collect()
         };
         let is = |address: &str, draining| (address.to_owned(), draining);
         assert_eq!(of(&["http://a", "http://b"], &[]), [is("http://a", false), is("http://b", false)]);
-        assert_eq!(of(&["http://a", "http://b"], &[("http://a", MemberWish::Out)]), [is("http://b", false)]);
-        assert_eq!(of(&["http://a"], &[("http://a", MemberWish::Drain)]), [is("http://a", true)]);
+        assert_eq!(of(&["http://a", "http://b"], &[("http://a", DesiredState::Out)]), [is("http://b", false)]);
+        assert_eq!(of(&["http://a"], &[("http://a", DesiredState::Drain)]), [is("http://a", true)]);
         assert_eq!(
-            of(&["http://b"], &[("http://a", MemberWish::In), ("http://c", MemberWish::Drain)]),
+            of(&["http://b"], &[("http://a", DesiredState::In), ("http://c", DesiredState::Drain)]),
             [is("http://b", false), is("http://a", false), is("http://c", true)]
         );
-        assert_eq!(of(&[], &[("http://a", MemberWish::Out)]), []);
+        assert_eq!(of(&[], &[("http://a", DesiredState::Out)]), []);
     }
 
     #[test]
-    fn what_is_added_is_as_trusted_as_whoever_added_it() {
+    fn what_is_added_is_as_trusted_as_the_one_who_added_it() {
         let trusted = |by_admin: bool, added_by_admin: bool| -> Vec<bool> {
-            let mut record = record(&[("http://a", MemberWish::Drain), ("http://b", MemberWish::In)]);
+            let mut record = record(&[("http://a", DesiredState::Drain), ("http://b", DesiredState::In)]);
             record.members.get_mut(&"http://b".parse().unwrap()).unwrap().trusted = added_by_admin;
-            wanted(&said(&["http://a"]), by_admin, Some(&record)).iter().map(|one| one.trusted).collect()
+            wanted(&declared(&["http://a"]), by_admin, Some(&record)).iter().map(|one| one.trusted).collect()
         };
         assert_eq!(trusted(true, false), [true, false]);
         assert_eq!(trusted(false, true), [false, true]);

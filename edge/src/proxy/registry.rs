@@ -32,7 +32,7 @@ pub struct RegistrySettings {
 }
 
 /// Members set by the API for the pools of one environment, by their names.
-type Wishes = BTreeMap<String, Arc<MembersRecord>>;
+type MembersByUpstream = BTreeMap<String, Arc<MembersRecord>>;
 /// An app, and an environment or alias of it, or `preview`.
 type PlaceKey = (AppName, String);
 
@@ -45,7 +45,7 @@ struct Shared {
     pools: Mutex<HashMap<PoolKey, Weak<Pool>>>,
     /// Pools of what is live, which are looked after also while nobody asks.
     held: Mutex<HashMap<PlaceKey, Vec<Arc<Pool>>>>,
-    wishes: RwLock<HashMap<PlaceKey, Wishes>>,
+    members: RwLock<HashMap<PlaceKey, MembersByUpstream>>,
     born: mpsc::UnboundedSender<Weak<Pool>>,
     births: Mutex<Option<mpsc::UnboundedReceiver<Weak<Pool>>>>,
     runs: Runs,
@@ -65,7 +65,7 @@ impl PoolKey {
             place: version.place.clone(),
             name: served.name.clone(),
             trusted: version.trusted,
-            said: served.said.clone(),
+            declared: served.declared.clone(),
             run: managed.map(|managed| RunKey { digest: managed.digest, settings }),
         })
     }
@@ -80,7 +80,7 @@ impl Registry {
             settings,
             pools: Mutex::default(),
             held: Mutex::default(),
-            wishes: RwLock::default(),
+            members: RwLock::default(),
             born,
             births: Mutex::new(Some(births)),
             runs: Runs::default(),
@@ -110,7 +110,7 @@ impl Registry {
         pools.retain(|_, pool| pool.strong_count() > 0);
         let RegistrySettings { policy, tls, requests_max } = &self.0.settings;
         let policy = Policy { trusted: key.trusted, ..policy.clone() };
-        let made = tls::of_pool(&key.said, tls);
+        let made = tls::of_pool(&key.declared, tls);
         if let Err(error) = &made {
             tracing::error!(app = %key.app, upstream = key.name, error, "the https members of an upstream cannot be used");
         }
@@ -120,7 +120,7 @@ impl Registry {
         });
         let pool = Arc::new(Pool::new(key.clone(), policy, made, *requests_max, run));
         // Addresses are members at once; names are resolved by maintenance.
-        membership::update(&pool, &|| self.wish(&pool), &Known::default());
+        membership::update(&pool, &|| self.members_of(&pool), &Known::default());
         self.follow_run(&pool);
         pools.insert(key.clone(), Arc::downgrade(&pool));
         drop(pools);
@@ -134,40 +134,40 @@ impl Registry {
     }
 
     /// Members of a pool set by the API.
-    pub(crate) fn wish(&self, pool: &Pool) -> Option<Arc<MembersRecord>> {
-        let wishes = self.0.wishes.read().unwrap_or_else(PoisonError::into_inner);
-        wishes.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
+    pub(crate) fn members_of(&self, pool: &Pool) -> Option<Arc<MembersRecord>> {
+        let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
     }
 
     /// Takes over the members of a pool set by the API; without a `record` there are none.
-    pub(crate) fn wished(&self, app: &AppName, place: &str, name: &str, record: Option<MembersRecord>) {
+    pub(crate) fn set_members(&self, app: &AppName, place: &str, name: &str, record: Option<MembersRecord>) {
         {
-            let mut wishes = self.0.wishes.write().unwrap_or_else(PoisonError::into_inner);
-            let of_place = wishes.entry((app.clone(), place.to_owned())).or_default();
+            let mut members = self.0.members.write().unwrap_or_else(PoisonError::into_inner);
+            let of_place = members.entry((app.clone(), place.to_owned())).or_default();
             match record {
                 Some(record) => drop(of_place.insert(name.to_owned(), Arc::new(record))),
                 None => drop(of_place.remove(name)),
             }
-            wishes.retain(|_, of_place| !of_place.is_empty());
+            members.retain(|_, of_place| !of_place.is_empty());
         }
         for pool in self.of_place(app, place).iter().filter(|pool| pool.key.name == name) {
             pool.changed.notify_one();
             // So that the API's answer is true: what is no name changes at once.
-            membership::update_wishes(pool, &|| self.wish(pool));
+            membership::update_members(pool, &|| self.members_of(pool));
         }
     }
 
     /// Forgets every setting but those of `known`.
-    pub(crate) fn forget_wishes_but(&self, known: &[(AppName, String, String)]) {
+    pub(crate) fn forget_members_but(&self, known: &[(AppName, String, String)]) {
         let all: Vec<(AppName, String, String)> = {
-            let wishes = self.0.wishes.read().unwrap_or_else(PoisonError::into_inner);
-            let named = |((app, place), names): (&PlaceKey, &Wishes)| {
+            let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
+            let named = |((app, place), names): (&PlaceKey, &MembersByUpstream)| {
                 names.keys().map(|name| (app.clone(), place.clone(), name.clone())).collect::<Vec<_>>()
             };
-            wishes.iter().flat_map(named).collect()
+            members.iter().flat_map(named).collect()
         };
-        for (app, place, name) in all.iter().filter(|wish| !known.contains(wish)) {
-            self.wished(app, place, name, None);
+        for (app, place, name) in all.iter().filter(|one| !known.contains(one)) {
+            self.set_members(app, place, name, None);
         }
     }
 

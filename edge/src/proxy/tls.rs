@@ -53,12 +53,12 @@ pub struct PoolTls {
 ///
 /// # Errors
 /// Why its own certificates cannot be used, as a sentence.
-pub fn of_pool(said: &Upstream, platform: &Arc<ClientConfig>) -> Result<PoolTls, String> {
-    let http1 = match &said.ca {
+pub fn of_pool(declared: &Upstream, platform: &Arc<ClientConfig>) -> Result<PoolTls, String> {
+    let http1 = match &declared.ca {
         Some(pem) => own(pem)?,
         None => Arc::clone(platform),
     };
-    let usual = match said.protocol.unwrap_or_default() {
+    let usual = match declared.protocol.unwrap_or_default() {
         Protocol::Http1 => Arc::clone(&http1),
         Protocol::Http2 => {
             let mut config = ClientConfig::clone(&http1);
@@ -73,8 +73,8 @@ pub fn of_pool(said: &Upstream, platform: &Arc<ClientConfig>) -> Result<PoolTls,
 ///
 /// # Errors
 /// Why its certificates cannot be used, as a sentence.
-pub fn check(said: &Upstream) -> Result<(), String> {
-    said.ca.as_deref().map_or(Ok(()), |pem| own(pem).map(drop))
+pub fn check(declared: &Upstream) -> Result<(), String> {
+    declared.ca.as_deref().map_or(Ok(()), |pem| own(pem).map(drop))
 }
 
 fn own(pem: &str) -> Result<Arc<ClientConfig>, String> {

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frames_routes_or_authenticates_a_message_is_not_said_after_it() {
+    fn what_frames_routes_or_authenticates_a_message_is_no_trailer() {
         #[rustfmt::skip]
         let unfit = [
             // RFC 9110 §6.5.1: framing, routing, authentication, modifiers, control data, content.

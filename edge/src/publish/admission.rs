@@ -180,8 +180,8 @@ pub fn check_source(source: &Source) -> Result<(), Error> {
             return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
         }
         // It stands in colleagues' terminals, and in one line of a log.
-        let is_told = |c: char| !c.is_control() || (name == "message" && matches!(c, '\n' | '\t'));
-        if text.as_ref().is_some_and(|text| !text.chars().all(is_told)) {
+        let is_printable = |c: char| !c.is_control() || (name == "message" && matches!(c, '\n' | '\t'));
+        if text.as_ref().is_some_and(|text| !text.chars().all(is_printable)) {
             let detail = format!("The {name} of the push holds a control character.");
             return Err(Problem::new(Code::BadRequest, detail).hint("leave it out").into());
         }

@@ -45,9 +45,9 @@ impl Switcher {
             return Ok(());
         }
         drop(self.claims(intent).await?);
-        let (runner, teller) = (self.environments.runner()?, steps.teller("release"));
+        let (runner, reporter) = (self.environments.runner()?, steps.reporter("release"));
         let run = async {
-            runner.release(wanted, &|line| teller.tell(line)).await?;
+            runner.release(wanted, &|line| reporter.report(line)).await?;
             Ok(((), command.join(" ")))
         };
         steps.run("release", run).await
@@ -57,10 +57,10 @@ impl Switcher {
     pub(super) async fn prepare_instances(
         &self,
         wanted: Option<&Wanted>,
-        tell: &(dyn Fn(&str) + Send + Sync),
+        report: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Option<Held>, Error> {
         match wanted {
-            Some(wanted) => Ok(Some(self.environments.runner()?.prepare(wanted, tell).await?)),
+            Some(wanted) => Ok(Some(self.environments.runner()?.prepare(wanted, report).await?)),
             None => Ok(None),
         }
     }

@@ -162,7 +162,7 @@ impl Publisher {
         now: Arc<Manifest>,
         environment: &PlaceName,
     ) -> Result<Vec<ServingChange>, Error> {
-        let mut changes = said_changes(&before, &now);
+        let mut changes = serving_changes(&before, &now);
         let files = (RuleFiles::read(&*self.blobs, &before).await?, RuleFiles::read(&*self.blobs, &now).await?);
         let (environment, rules_max) =
             (environment.clone(), usize::try_from(self.ledger.limits.rules_max).unwrap_or(usize::MAX));
@@ -253,7 +253,7 @@ impl Compared {
 }
 
 /// What `devanture.toml` says otherwise, table by table and key by key.
-fn said_changes(before: &Manifest, now: &Manifest) -> Vec<ServingChange> {
+fn serving_changes(before: &Manifest, now: &Manifest) -> Vec<ServingChange> {
     let mut changes = Vec::new();
     add_changes(&mut changes, FILE_NAME, Some(&before.base), Some(&now.base));
     let tables: BTreeSet<&PlaceName> = before.env.keys().chain(now.env.keys()).collect();
@@ -317,13 +317,13 @@ mod tests {
         let expected =
             FileChanges { added: amount(1, 4), changed: amount(2, 5), removed: amount(1, 3), same: amount(1, 1) };
         assert_eq!(compared.files, expected);
-        let told: Vec<(&str, ChangeKind, bool)> = compared
+        let reported: Vec<(&str, ChangeKind, bool)> = compared
             .changes
             .iter()
             .map(|change| (change.path.as_str(), change.change, change.refingerprinted))
             .collect();
         assert_eq!(
-            told,
+            reported,
             [
                 ("app-4f2a91bc.js", ChangeKind::Changed, true),
                 ("b.html", ChangeKind::Changed, false),
@@ -334,18 +334,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_about_serving_is_compared_key_by_key() {
+    fn settings_of_serving_are_compared_key_by_key() {
         let mut before = manifest(&[("a", "a")]);
         let mut now = before.clone();
-        assert!(said_changes(&before, &now).is_empty());
+        assert!(serving_changes(&before, &now).is_empty());
         before.base.html_handling = Some(HtmlHandling::AsIs);
         now.base.html_handling = Some(HtmlHandling::None);
         now.base.hostnames = Some(vec!["a.example".parse().unwrap()]);
         before.env.insert("staging".parse().unwrap(), Serving { hostnames: Some(Vec::new()), ..Serving::default() });
-        let told: Vec<_> = said_changes(&before, &now).into_iter().map(|c| (c.place, c.key, c.before, c.now)).collect();
+        let reported: Vec<_> =
+            serving_changes(&before, &now).into_iter().map(|c| (c.place, c.key, c.before, c.now)).collect();
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            told,
+            reported,
             [
                 ("devanture.toml".to_owned(), "hostnames".to_owned(), None, some("1 entry")),
                 ("devanture.toml".to_owned(), "html_handling".to_owned(), some("as-is"), some("none")),

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_told_in_counts_and_paths() {
+    fn what_was_seen_is_reported_in_counts_and_paths() {
         let rise = rise(&Watch::default(), answers(200, 1, 0), answers(40, 20, 0)).unwrap();
         assert_eq!(rise.to_string(), "404 rose from 0.5 % (1 of 200 requests) to 50.0 % (20 of 40)");
         let mut paths = BadPaths::default();

@@ -10,7 +10,7 @@ use metrics::counter;
 
 use super::intent::Intent;
 use super::smoke::{SHOWN_CHARACTERS, SmokeQuestion, judge, printable};
-use super::steps::{Steps, Teller};
+use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
 use crate::ledger::Error;
 use crate::live::Current;
@@ -52,15 +52,15 @@ impl Switcher {
             steps.skip("smoke", "left out, as `no_smoke` says");
             return Ok(());
         }
-        let teller = steps.teller("smoke");
-        steps.run("smoke", async { self.ask_all(intent, version, &teller).await }).await
+        let reporter = steps.reporter("smoke");
+        steps.run("smoke", async { self.ask_all(intent, version, &reporter).await }).await
     }
 
     async fn ask_all(
         &self,
         intent: &Intent<'_>,
         version: &Arc<Version>,
-        teller: &Teller,
+        reporter: &StepReporter,
     ) -> Result<((), String), Error> {
         let (host, custom_host) = self.environments.visitors_host(intent.app, intent.environment);
         let url = self.ledger.live.domains().url(&host);
@@ -96,9 +96,9 @@ impl Switcher {
                 "environment" => intent.environment.to_string(), "outcome" => word)
             .increment(1);
             match outcome {
-                Ok(status) => teller.tell(&format!("{path}  {status} ({ms} ms)")),
+                Ok(status) => reporter.report(&format!("{path}  {status} ({ms} ms)")),
                 Err(why) => {
-                    teller.tell(&format!("{path}  {why}"));
+                    reporter.report(&format!("{path}  {why}"));
                     failures.push(format!("`{path}`: {why}"));
                 }
             }

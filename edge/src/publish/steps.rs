@@ -29,29 +29,29 @@ pub(crate) struct Steps {
     watched: Option<Watched>,
 }
 
-/// Tells how a step goes while it runs.
-pub(crate) struct Teller {
+/// Reports how a step goes while it runs.
+pub(crate) struct StepReporter {
     name: &'static str,
     sink: Option<EventSink>,
     watched: Option<Watched>,
     begun: Instant,
-    told: AtomicU64,
+    reported: AtomicU64,
 }
 
-impl Teller {
-    /// Tells a line; of a step that says very much the first ones alone, and where the others are.
-    pub(crate) fn tell(&self, detail: &str) {
-        match self.told.fetch_add(1, Ordering::Relaxed) {
-            before if before < DETAIL_LINES_MAX => self.tell_one(detail),
+impl StepReporter {
+    /// Reports a line; of a step that says very much the first ones alone, and where the others are.
+    pub(crate) fn report(&self, detail: &str) {
+        match self.reported.fetch_add(1, Ordering::Relaxed) {
+            before if before < DETAIL_LINES_MAX => self.report_line(detail),
             DETAIL_LINES_MAX if self.name == "release" => {
-                self.tell_one("… and more: `devanture logs --source release`");
+                self.report_line("… and more: `devanture logs --source release`");
             }
-            DETAIL_LINES_MAX => self.tell_one("… and more"),
+            DETAIL_LINES_MAX => self.report_line("… and more"),
             _ => {}
         }
     }
 
-    fn tell_one(&self, detail: &str) {
+    fn report_line(&self, detail: &str) {
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (name, detail) = (self.name.to_owned(), detail.to_owned());
         let step = Step { name, state: StepState::Started, detail, ms };
@@ -74,7 +74,7 @@ impl Steps {
         Self { watched: Some(watched), ..Self::new(sink) }
     }
 
-    fn tell(&self, step: &Step) {
+    fn report(&self, step: &Step) {
         if let Some(watched) = &self.watched {
             watched.step(step);
         }
@@ -101,7 +101,7 @@ impl Steps {
         work: impl Future<Output = Result<(T, String), Error>>,
     ) -> Result<T, Error> {
         let mut step = Step { name: name.to_owned(), state: StepState::Started, detail: String::new(), ms: 0 };
-        self.tell(&step);
+        self.report(&step);
         let result = work.await;
         step.ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let result = match result {
@@ -116,25 +116,25 @@ impl Steps {
                 Err(error)
             }
         };
-        self.tell(&step);
+        self.report(&step);
         self.list.push(step);
         result
     }
 
     /// Tells, beside the steps, how a step goes that is under way.
-    pub(crate) fn teller(&self, name: &'static str) -> Teller {
-        Teller {
+    pub(crate) fn reporter(&self, name: &'static str) -> StepReporter {
+        StepReporter {
             name,
             sink: self.sink.clone(),
             watched: self.watched.clone(),
             begun: Instant::now(),
-            told: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         let step = Step { name: name.to_owned(), state: StepState::Skipped, detail: why.to_owned(), ms: 0 };
-        self.tell(&step);
+        self.report(&step);
         self.list.push(step);
     }
 

@@ -68,12 +68,12 @@ impl Switcher {
         if let Some(wanted) = &backend {
             self.release(intent, wanted, steps).await?;
         }
-        let teller = steps.teller("prepare");
+        let reporter = steps.reporter("prepare");
         let prepare = async {
             // DNS may have to be asked, so before anything is held ready for the switch.
             let claims = self.claims(intent).await?;
             let (prepared, detail) = self.prepare(intent).await?;
-            let instances = self.prepare_instances(backend.as_ref(), &|line| teller.tell(line)).await?;
+            let instances = self.prepare_instances(backend.as_ref(), &|line| reporter.report(line)).await?;
             Ok(((prepared, claims, instances), detail))
         };
         let (prepared, claims, mut instances) = steps.run("prepare", prepare).await?;

@@ -14,7 +14,7 @@ use metrics::counter;
 
 use super::intent::{Intent, Move, Passes, Preconditions, Undone};
 use super::rise::{BadPaths, Rise, requests, rise, summary};
-use super::steps::{Steps, Teller};
+use super::steps::{StepReporter, Steps};
 use super::swap::Moved;
 use super::switcher::Switcher;
 use crate::catalog::records::LivePointer;
@@ -24,7 +24,7 @@ use crate::telemetry::{Answers, LogWanted};
 /// How often the answers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Interval of progress reports.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// A place among the switches that are watched at once, and for how long.
 pub(crate) struct Watching {
@@ -109,8 +109,8 @@ impl Switcher {
         let Some(watching) = watching else { return Ok(moved) };
         match &moved.before {
             Some(replaced) if moved.switched => {
-                let teller = steps.teller("watch");
-                let watch = async { self.watch(intent, &watching, replaced, &teller).await };
+                let reporter = steps.reporter("watch");
+                let watch = async { self.watch(intent, &watching, replaced, &reporter).await };
                 steps.run("watch", watch.boxed()).await?;
             }
             _ if !moved.switched => steps.skip("watch", "nothing was switched"),
@@ -124,7 +124,7 @@ impl Switcher {
         intent: &Intent<'_>,
         watching: &Watching,
         replaced: &LivePointer,
-        teller: &Teller,
+        reporter: &StepReporter,
     ) -> Result<((), String), Error> {
         let began = Instant::now();
         // What it would go back to is there until its end.
@@ -134,7 +134,7 @@ impl Switcher {
         let span = Duration::from_secs(self.watcher.settings.before_s);
         let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
         let mut paths = BadPaths::default();
-        let ended = self.look(intent, watching, before, teller, &mut paths).await?;
+        let ended = self.look(intent, watching, before, reporter, &mut paths).await?;
         let (outcome, result) = match ended {
             Ended::Well(after) if after.requests < self.watcher.settings.requests_min => {
                 ("passed", Ok(((), format!("{}: too few to tell", requests(after)))))
@@ -160,7 +160,7 @@ impl Switcher {
         intent: &Intent<'_>,
         watching: &Watching,
         before: Answers,
-        teller: &Teller,
+        reporter: &StepReporter,
         paths: &mut BadPaths,
     ) -> Result<Ended, Error> {
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
@@ -171,7 +171,7 @@ impl Switcher {
         // Without a reader only the paths are missing.
         let mut reader = self.watcher.access_log.read_along(wanted).ok();
         let until = tokio::time::Instant::now() + watching.span;
-        let mut told_at = Instant::now();
+        let mut reported_at = Instant::now();
         loop {
             let next = (tokio::time::Instant::now() + LOOK_EVERY).min(until);
             paths.read_until(&mut reader, next).await;
@@ -193,10 +193,10 @@ impl Switcher {
             if tokio::time::Instant::now() >= until {
                 return Ok(Ended::Well(after));
             }
-            if told_at.elapsed() >= TELL_EVERY {
-                told_at = Instant::now();
+            if reported_at.elapsed() >= REPORT_EVERY {
+                reported_at = Instant::now();
                 let left = until.saturating_duration_since(tokio::time::Instant::now()).as_secs();
-                teller.tell(&format!("{}, {left} s to go", summary(before, after)));
+                reporter.report(&format!("{}, {left} s to go", summary(before, after)));
             }
         }
     }

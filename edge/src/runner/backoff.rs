@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_most_and_begin_anew_after_a_minute_of_health() {
+    fn waits_double_up_to_the_most_and_begin_again_after_a_minute_of_health() {
         let s = Duration::from_secs;
         let mut backoff = Backoff::new(s(1), s(5));
         let waits: Vec<Duration> = (0..5).map(|_| backoff.ended(None)).collect();

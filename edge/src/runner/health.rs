@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_else_listens_in_the_place_of_an_instance_is_told_each_time() {
+    async fn any_other_listener_in_the_place_of_an_instance_is_reported_each_time() {
         let own = rustix::process::geteuid().as_raw();
         let folder = tempfile::tempdir().unwrap();
         let (real, link) = (folder.path().join("real"), folder.path().join("s"));

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_no_app_can_come_to_is_told() {
+    fn a_folder_that_no_app_can_come_to_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let closed = folder.path().join("closed");
         durable::make_folder(&closed).unwrap();

@@ -19,7 +19,7 @@ pub(super) struct Made {
     pub(super) loader: Loader,
     /// `None` if dictionaries are off.
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
-    pub(super) wished: mpsc::Receiver<DictionaryMiss>,
+    pub(super) reported_misses: mpsc::Receiver<DictionaryMiss>,
 }
 
 impl Made {
@@ -28,12 +28,12 @@ impl Made {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
         let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &file.limits);
         let loader = loader.on_runtime(control.handle().clone());
-        let (wishes, wished) = DictionaryMisses::channel(file.limits.delta_wishes_per_minute_max);
+        let (misses, reported_misses) = DictionaryMisses::channel(file.limits.on_demand_deltas_per_minute_max);
         let loader = match file.compress.dictionaries {
-            true => loader.with_dictionaries(file.compress.dictionary_days, wishes),
+            true => loader.with_dictionaries(file.compress.dictionary_days, misses),
             false => loader.without_dictionaries(),
         };
-        Self { loader, dictionaries: Dictionaries::new(blobs, catalog, &file.compress, &file.limits), wished }
+        Self { loader, dictionaries: Dictionaries::new(blobs, catalog, &file.compress, &file.limits), reported_misses }
     }
 }
 
@@ -53,11 +53,11 @@ pub(super) fn start(
     stores: &Stores,
     remade: broadcast::Sender<VersionId>,
     dictionaries: Option<Arc<Dictionaries>>,
-    wished: mpsc::Receiver<DictionaryMiss>,
+    reported_misses: mpsc::Receiver<DictionaryMiss>,
 ) -> Result<Background, StartError> {
     let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
     let _inside = control.enter();
-    let dictionaries = dictionaries.map(|dictionaries| (dictionaries, wished));
+    let dictionaries = dictionaries.map(|dictionaries| (dictionaries, reported_misses));
     let blobs = Arc::clone(&stores.blobs);
     let catalog = Arc::clone(&stores.catalog);
     let best = file.compress.background;

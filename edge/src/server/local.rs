@@ -96,7 +96,7 @@ pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// The edge, or the catalog, refused.
-    #[error("{}", told(.0))]
+    #[error("{}", detail(.0))]
     Refused(#[from] Error),
     /// Neither the edge nor the catalog can be used.
     #[error(transparent)]
@@ -107,7 +107,7 @@ pub enum LocalError {
 }
 
 /// A problem with what to do about it.
-fn told(Error(problem): &Error) -> String {
+fn detail(Error(problem): &Error) -> String {
     match &problem.hint {
         Some(hint) => format!("{problem}\nhint: {hint}"),
         None => problem.to_string(),

@@ -78,7 +78,7 @@ pub struct Addresses {
 pub struct Server {
     access_log: AccessLog,
     addresses: Addresses,
-    asker: Arc<smoke::Asker>,
+    prober: Arc<smoke::Prober>,
     certificates: Certificates,
     credentials: Arc<Credentials>,
     drain: watch::Sender<Option<Instant>>,
@@ -121,7 +121,7 @@ impl Server {
         let certificates = open_certificates(file, base, &data_dir, &live)?;
 
         let remade = crate::encode::remade_channel();
-        let Made { loader, dictionaries, wished } = Made::of(file, &stores, &control);
+        let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before what was live is live again.
         let sockets = Sockets::bind(file)?;
@@ -134,7 +134,7 @@ impl Server {
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
         background::start_scrub(file, &control, &stores);
-        let background = background::start(file, &control, &stores, remade, dictionaries.clone(), wished)?;
+        let background = background::start(file, &control, &stores, remade, dictionaries.clone(), reported_misses)?;
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let stop = CancellationToken::new();
@@ -149,7 +149,7 @@ impl Server {
             stop: stop.clone(),
         };
         let access_log = handler.access_log.clone();
-        let asker = Arc::new(smoke::Asker::start(handler.clone())?);
+        let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let keys = Arc::new(KeyFile::new(file.secrets_key_file().map(|path| base.join(path))));
         let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
         let running = runner::start((file, base), &control, &stores, &live, &registry, &settings_of)?;
@@ -168,7 +168,7 @@ impl Server {
             data_dir: data_dir.clone(),
             compress_threads: cores(),
             retention: file.retention.clone(),
-            smoke: Arc::clone(&asker) as Arc<dyn Smoke>,
+            smoke: Arc::clone(&prober) as Arc<dyn Smoke>,
             access_log: access_log.clone(),
             watch: file.watch,
         }));
@@ -186,7 +186,7 @@ impl Server {
         Ok(Self {
             access_log,
             addresses,
-            asker,
+            prober,
             certificates,
             credentials,
             drain,
@@ -239,7 +239,7 @@ impl Server {
         // Otherwise a live reader would hold up the end for as long as it may take.
         self.access_log.end_readers();
         let cut = self.threads.join();
-        self.asker.end();
+        self.prober.end();
         if let Some(runner) = &self.runner {
             self.control.block_on(runner.end(self.drain_timeout));
         }

@@ -16,21 +16,21 @@ use crate::publish::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswere
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 
 /// Asks on a thread of its own.
-pub(super) struct Asker {
+pub(super) struct Prober {
     questions: mpsc::UnboundedSender<(SmokeQuestion, Reply)>,
     stop: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Asker {
+impl Prober {
     pub(super) fn start(parts: HandlerParts) -> Result<Self, StartError> {
-        let (questions, mut asked) = mpsc::unbounded_channel::<(SmokeQuestion, Reply)>();
+        let (questions, mut incoming) = mpsc::unbounded_channel::<(SmokeQuestion, Reply)>();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let work = async move || {
             let handler = Rc::new(parts.handler());
-            while let Some((question, mut reply)) = asked.recv().await {
+            while let Some((question, mut reply)) = incoming.recv().await {
                 let handler = Rc::clone(&handler);
                 tokio::task::spawn_local(async move {
                     tokio::select! {
@@ -64,7 +64,7 @@ impl Asker {
     }
 }
 
-impl Smoke for Asker {
+impl Smoke for Prober {
     fn ask(&self, question: SmokeQuestion) -> PendingAnswer {
         let (reply, answer) = oneshot::channel();
         let sent = self.questions.send((question, reply));

@@ -18,12 +18,12 @@ use crate::proxy::address::Policy;
 use crate::proxy::{DnsTimes, Following, Names, Registry, RegistrySettings, keep_pools, tls};
 
 /// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself.
-pub(super) fn policy(said: &Upstreams, own: Arc<[SocketAddr]>, own_socket: PathBuf) -> Policy {
+pub(super) fn policy(declared: &Upstreams, own: Arc<[SocketAddr]>, own_socket: PathBuf) -> Policy {
     Policy {
-        allow: said.allow.clone().into(),
+        allow: declared.allow.clone().into(),
         own,
         own_sockets: [own_socket].into(),
-        sockets: said.sockets.clone().into(),
+        sockets: declared.sockets.clone().into(),
         trusted: false,
     }
 }

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_from_what_may_not_run() {
+    fn what_is_missing_is_distinguished_from_what_may_not_run() {
         let folder = tempfile::tempdir().unwrap();
         let there = folder.path().to_owned();
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_of_memory_are_told_from_disks() {
+    fn devices_of_memory_are_distinguished_from_disks() {
         let mounts = "\
 24 1 254:0 / / rw - ext4 /dev/vda rw
 25 1 0:22 / /dev/shm rw shared:4 - tmpfs tmpfs rw

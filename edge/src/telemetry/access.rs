@@ -279,7 +279,7 @@ impl Writer {
         if kept.is_forgotten(&line) {
             return;
         }
-        self.shared.readers.tell(&line);
+        self.shared.readers.send(&line);
         if self.shared.written {
             kept.keep(line);
         }

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_that_instances_take_to_start_is_told_in_buckets() {
+    fn the_time_that_instances_take_to_start_is_reported_in_buckets() {
         let recorder = with_buckets().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             for seconds in [0.3, 100.0] {

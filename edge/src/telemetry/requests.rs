@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_and_nothing_told_twice_while_threads_count_and_others_gather() {
+    fn nothing_is_lost_and_nothing_reported_twice_while_threads_count_and_others_gather() {
         const THREADS: u64 = 20;
         const EACH: u64 = 5_000;
         let recorder = recorder();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_dropped_has_told_everything_and_the_next_one_counts_on() {
+    fn a_version_that_is_dropped_has_reported_everything_and_the_next_one_counts_on() {
         let _one_at_a_time = FORGETTING.lock().unwrap();
         let recorder = recorder();
         for version in ["one", "two"] {

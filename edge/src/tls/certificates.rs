@@ -83,8 +83,8 @@ impl Certificates {
                 let files = open_files(named, base_dir)?;
                 // Each listener has tickets of its own: a session begun on one is never resumed on the other.
                 let listener = || {
-                    let asked = Arc::clone(&files);
-                    let covers = move |sni: &str, host: &str| asked.covers(sni, host);
+                    let held = Arc::clone(&files);
+                    let covers = move |sni: &str, host: &str| held.covers(sni, host);
                     ServerTls::new(Arc::<Files>::clone(&files), Arc::new(|_| true), Arc::new(covers))
                 };
                 Ok(Self { visitors: listener()?, admin: listener()?, source: Source::Files(files), tickets: None })

@@ -353,8 +353,8 @@ mod tests {
             (format!("{key}\n").repeat(SECRETS_MAX + 1), "it holds 17 keys"),
         ];
         for (text, message) in wrong {
-            let said = Secrets::parse(&text).unwrap_err();
-            assert!(said.starts_with(message), "{said}");
+            let error = Secrets::parse(&text).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
         }
     }
 }

@@ -41,8 +41,8 @@ pub(super) fn with_decoded(request: &LoadRequest) -> Arc<Manifest> {
     let mut manifest = Manifest::clone(&request.manifest);
     for (plain, file) in &request.decoded {
         // A type that is said for the compressed file is that of what it holds.
-        let said = names(request, plain).find_map(|name| request.manifest.files.get(&name)?.media_type.clone());
-        let entry = FileEntry { hash: file.hash, size: file.size, media_type: said };
+        let media_type = names(request, plain).find_map(|name| request.manifest.files.get(&name)?.media_type.clone());
+        let entry = FileEntry { hash: file.hash, size: file.size, media_type };
         manifest.files.entry(plain.clone()).or_insert(entry);
     }
     Arc::new(manifest)

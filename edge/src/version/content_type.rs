@@ -22,7 +22,7 @@ pub(super) async fn media_type(path: &BundlePath, entry: &FileEntry, body: &Sour
 /// The media type of a file, whose text is UTF-8 or not.
 pub(super) fn media_type_of(path: &BundlePath, entry: &FileEntry, is_utf8: bool) -> HeaderValue {
     text_value(&match &entry.media_type {
-        Some(said) => media::with_charset(said, is_utf8),
+        Some(declared) => media::with_charset(declared, is_utf8),
         None => media::content_type(path.as_str(), is_utf8),
     })
 }

@@ -91,7 +91,7 @@ impl DictionaryFields {
     ) -> Self {
         let Some(record) = record else { return Self::default() };
         let (linked, pages) = if seconds == 0 { (&[][..], None) } else { (kept.linked(), kept.pages()) };
-        let is_routed = |path: &BundlePath| routes.iter().any(|route| route.said.path.takes(&format!("/{path}")));
+        let is_routed = |path: &BundlePath| routes.iter().any(|route| route.declared.path.takes(&format!("/{path}")));
         let sha256 = |path: &BundlePath| record.files.get(&manifest.files.get(path)?.hash);
         let files = linked.iter().filter(|path| !is_routed(path) && sha256(path).is_some());
         // It is answered before any route.
@@ -204,7 +204,7 @@ impl Loader<'_> {
     /// The same bytes with the fields of a dictionary, as pages offer them.
     fn offered_as(&self, used: &str, heads: &HeadFields<'_>, of: &[Representation]) -> Vec<Representation> {
         let used = HeaderValue::try_from(used).ok();
-        let heads = HeadFields { used: used.as_ref(), offered: self.said.offered.as_ref(), ..*heads };
+        let heads = HeadFields { used: used.as_ref(), offered: self.dictionary_fields.offered.as_ref(), ..*heads };
         of.iter().map(|representation| heads.again(representation)).collect()
     }
 
@@ -291,7 +291,7 @@ impl Loader<'_> {
             choice: loaded.len() > 1,
             may_have_deltas: true,
             used: used.as_ref(),
-            kept: self.said.kept.as_ref(),
+            kept: self.dictionary_fields.kept.as_ref(),
             offered: None,
             link: None,
             version: self,

@@ -39,9 +39,9 @@ pub struct DictionaryMiss {
 
 /// Reports misses without waiting. Cheap to clone, one for each thread.
 #[derive(Clone, Default)]
-pub struct DictionaryMisses(Option<Arc<Telling>>);
+pub struct DictionaryMisses(Option<Arc<Reporting>>);
 
-struct Telling {
+struct Reporting {
     sender: mpsc::Sender<DictionaryMiss>,
     hasher: RandomState,
     /// The last miss of each slot: of a hash of it what the minute leaves, and the minute.
@@ -52,9 +52,9 @@ struct Telling {
     of_app_max: u64,
 }
 
-impl Telling {
+impl Reporting {
     /// Whether an app may tell one more in this minute. Two threads at once may count one for both.
-    fn may_tell(&self, app: &AppName, minute: u64) -> bool {
+    fn may_report(&self, app: &AppName, minute: u64) -> bool {
         if self.sender.max_capacity().saturating_sub(self.sender.capacity()) < BUSY {
             return self.of_app_max > 0;
         }
@@ -85,25 +85,25 @@ impl DictionaryMisses {
         let remembered = std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect();
         let counted = std::iter::repeat_with(AtomicU64::default).take(COUNTED).collect();
         let hasher = RandomState::new();
-        (Self(Some(Arc::new(Telling { sender, hasher, remembered, counted, of_app_max }))), receiver)
+        (Self(Some(Arc::new(Reporting { sender, hasher, remembered, counted, of_app_max }))), receiver)
     }
 
     /// Reports a miss, unless it was reported within this minute or too many wait.
-    pub fn tell(&self, wish: DictionaryMiss) {
-        self.tell_at(wish, telemetry::now_ms());
+    pub fn report(&self, miss: DictionaryMiss) {
+        self.report_at(miss, telemetry::now_ms());
     }
 
-    fn tell_at(&self, wish: DictionaryMiss, now_ms: u64) {
-        let Some(telling) = &self.0 else { return };
-        let hash = telling.hasher.hash_one(&wish);
+    fn report_at(&self, miss: DictionaryMiss, now_ms: u64) {
+        let Some(reporting) = &self.0 else { return };
+        let hash = reporting.hasher.hash_one(&miss);
         let place = usize::try_from(hash % REMEMBERED as u64).unwrap_or(0);
-        let Some(place) = telling.remembered.get(place) else { return };
-        let told = (hash & !MINUTE_BITS) | ((now_ms / MINUTE_MS) & MINUTE_BITS);
-        if place.load(Ordering::Relaxed) != told
-            && telling.may_tell(&wish.app, now_ms / MINUTE_MS)
-            && telling.sender.try_send(wish).is_ok()
+        let Some(place) = reporting.remembered.get(place) else { return };
+        let received = (hash & !MINUTE_BITS) | ((now_ms / MINUTE_MS) & MINUTE_BITS);
+        if place.load(Ordering::Relaxed) != received
+            && reporting.may_report(&miss.app, now_ms / MINUTE_MS)
+            && reporting.sender.try_send(miss).is_ok()
         {
-            place.store(told, Ordering::Relaxed);
+            place.store(received, Ordering::Relaxed);
         }
     }
 }
@@ -112,61 +112,61 @@ impl DictionaryMisses {
 mod tests {
     use super::*;
 
-    fn wish(number: u8) -> DictionaryMiss {
+    fn miss(number: u8) -> DictionaryMiss {
         let (blob, sha256) = (Digest::of(b""), Sha256::from([number; 32]));
         let environment = Some(PlaceName::prod());
         DictionaryMiss { app: "shop".parse().unwrap(), environment, version: VersionId::of(b""), blob, sha256 }
     }
 
     #[test]
-    fn a_wish_is_told_once_a_minute() {
-        let (wishes, mut told) = DictionaryMisses::channel(60);
+    fn a_miss_is_reported_once_a_minute() {
+        let (misses, mut received) = DictionaryMisses::channel(60);
         for now_ms in [0, 1, 59_999, 60_000, 60_001] {
-            wishes.tell_at(wish(1), now_ms);
+            misses.report_at(miss(1), now_ms);
         }
-        assert_eq!((told.try_recv().unwrap(), told.try_recv().unwrap()), (wish(1), wish(1)));
-        assert!(told.try_recv().is_err());
+        assert_eq!((received.try_recv().unwrap(), received.try_recv().unwrap()), (miss(1), miss(1)));
+        assert!(received.try_recv().is_err());
     }
 
     #[test]
-    fn one_app_leaves_room_for_the_wishes_of_others() {
-        let (wishes, told) = DictionaryMisses::channel(100);
+    fn one_app_leaves_room_for_the_misses_of_others() {
+        let (misses, received) = DictionaryMisses::channel(100);
         for number in 0..=255 {
-            wishes.tell_at(wish(number), 0);
+            misses.report_at(miss(number), 0);
         }
-        assert_eq!(told.len(), BUSY + 100);
-        wishes.tell_at(wish(255), 60_000);
-        assert_eq!(told.len(), BUSY + 101);
+        assert_eq!(received.len(), BUSY + 100);
+        misses.report_at(miss(255), 60_000);
+        assert_eq!(received.len(), BUSY + 101);
         // Of several others, since one may share its place.
         for number in 0..8 {
-            wishes.tell_at(DictionaryMiss { app: format!("other-{number}").parse().unwrap(), ..wish(0) }, 60_000);
+            misses.report_at(DictionaryMiss { app: format!("other-{number}").parse().unwrap(), ..miss(0) }, 60_000);
         }
-        assert!(told.len() > BUSY + 101);
+        assert!(received.len() > BUSY + 101);
     }
 
     #[test]
     fn what_nobody_waits_behind_costs_an_app_nothing_of_its_share() {
-        let (wishes, mut told) = DictionaryMisses::channel(1);
+        let (misses, mut received) = DictionaryMisses::channel(1);
         for number in 0..=255 {
-            wishes.tell_at(wish(number), 0);
-            assert_eq!(told.try_recv().unwrap(), wish(number));
+            misses.report_at(miss(number), 0);
+            assert_eq!(received.try_recv().unwrap(), miss(number));
         }
-        let (wishes, told) = DictionaryMisses::channel(0);
-        wishes.tell_at(wish(1), 0);
-        assert_eq!(told.len(), 0);
+        let (misses, received) = DictionaryMisses::channel(0);
+        misses.report_at(miss(1), 0);
+        assert_eq!(received.len(), 0);
     }
 
     #[test]
-    fn more_wishes_than_may_wait_are_left_out_and_nobody_waits() {
-        let (wishes, told) = DictionaryMisses::channel(60);
+    fn more_misses_than_may_wait_are_left_out_and_nobody_waits() {
+        let (misses, received) = DictionaryMisses::channel(60);
         for minute in 0..8 {
             for number in 0..=255 {
-                wishes.tell_at(wish(number), minute * MINUTE_MS);
+                misses.report_at(miss(number), minute * MINUTE_MS);
             }
         }
-        assert_eq!(told.len(), WAITING_MAX);
-        drop(told);
-        wishes.tell(wish(1));
-        DictionaryMisses::off().tell(wish(1));
+        assert_eq!(received.len(), WAITING_MAX);
+        drop(received);
+        misses.report(miss(1));
+        DictionaryMisses::off().report(miss(1));
     }
 }

@@ -65,11 +65,19 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
             with all of them: no file is announced as a dictionary by itself");
     }
     let (upstreams, routes) = backends(serving);
-    let said = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
+    let dictionary_fields = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
     let (header, fields) = (text_value(&request.id.short()), FieldPool::new(&charge));
     let (request, manifest) = (&request, &*manifest);
     let (memory, header_of, pool) = (&memory, &header, &fields);
-    let loader = Loader { blobs, memory, request, manifest, header: header_of, fields: pool, said: &said };
+    let loader = Loader {
+        blobs,
+        memory,
+        request,
+        manifest,
+        header: header_of,
+        fields: pool,
+        dictionary_fields: &dictionary_fields,
+    };
     let (files, pages) = loader.files(&charge).await?;
     charge.grow(bytes(fields.heap_bytes()))?;
     let damaged = damage::damaged(manifest, &files);
@@ -116,25 +124,25 @@ fn backends_bytes(serving: &Serving) -> usize {
 fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
     let declared = serving.upstreams.iter().flatten();
     let mut upstreams: Vec<ServedUpstream> =
-        declared.map(|(name, declared)| ServedUpstream { name: name.clone(), said: declared.pool() }).collect();
+        declared.map(|(name, declared)| ServedUpstream { name: name.clone(), declared: declared.pool() }).collect();
     if serving.server.is_some() && upstreams.iter().all(|upstream| upstream.name != SERVER_UPSTREAM) {
-        upstreams.push(ServedUpstream { name: SERVER_UPSTREAM.to_owned(), said: Upstream::default() });
+        upstreams.push(ServedUpstream { name: SERVER_UPSTREAM.to_owned(), declared: Upstream::default() });
     }
     let mut routes: Vec<ServedRoute> = Vec::new();
-    for said in serving.routes.iter().flatten() {
-        let name = said.to.to_string();
-        let upstream = match (upstreams.iter().position(|upstream| upstream.name == name), &said.to) {
+    for declared in serving.routes.iter().flatten() {
+        let name = declared.to.to_string();
+        let upstream = match (upstreams.iter().position(|upstream| upstream.name == name), &declared.to) {
             (Some(number), _) => number,
             (None, RouteTo::Address(to)) => {
-                upstreams.push(ServedUpstream { name, said: Upstream::from(to.clone()) });
+                upstreams.push(ServedUpstream { name, declared: Upstream::from(to.clone()) });
                 upstreams.len() - 1
             }
             // No manifest has such a route.
             (None, RouteTo::Upstream(_)) => continue,
         };
-        routes.push(ServedRoute { said: said.clone(), upstream });
+        routes.push(ServedRoute { declared: declared.clone(), upstream });
     }
-    sort_routes(&mut routes, |route| &route.said.path);
+    sort_routes(&mut routes, |route| &route.declared.path);
     (upstreams, routes)
 }
 
@@ -202,10 +210,10 @@ impl Loader<'_> {
             fingerprinted,
             choice,
             may_have_deltas: self.may_have_deltas(entry.size, &media_type),
-            used: self.said.used(path),
+            used: self.dictionary_fields.used(path),
             kept: None,
             offered: None,
-            link: self.said.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
+            link: self.dictionary_fields.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
             version: self,
         };
         let mut representations: Vec<Representation> =

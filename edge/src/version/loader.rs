@@ -91,7 +91,7 @@ pub(super) struct Loader<'l> {
     pub(super) manifest: &'l Manifest,
     pub(super) header: &'l HeaderValue,
     pub(super) fields: &'l FieldPool,
-    pub(super) said: &'l DictionaryFields,
+    pub(super) dictionary_fields: &'l DictionaryFields,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.

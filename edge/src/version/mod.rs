@@ -92,13 +92,13 @@ pub struct ServedUpstream {
     /// Its name below `[upstreams]`, or the address that routes lead to.
     pub name: String,
     /// Its settings.
-    pub said: Upstream,
+    pub declared: Upstream,
 }
 
 /// A path that goes to a backend.
 pub struct ServedRoute {
     /// Its settings.
-    pub said: Route,
+    pub declared: Route,
     /// The number of its pool.
     pub upstream: usize,
 }
@@ -125,7 +125,7 @@ pub struct Version {
     /// The counts of the place that it was loaded for, of whichever version answers there.
     pub tally: Arc<Tally>,
     /// The deltas that its visitors lack.
-    wishes: DictionaryMisses,
+    misses: DictionaryMisses,
     /// The dictionaries that its visitors may have, in order.
     dictionaries: Box<[Digest]>,
     content: Arc<Content>,
@@ -199,12 +199,12 @@ impl Version {
     }
 
     /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
-    pub(crate) fn wish(&self, blob: Digest, sha256: Sha256) {
+    pub(crate) fn report_miss(&self, blob: Digest, sha256: Sha256) {
         let environment = match self.setting {
             Setting::Environment => self.place.parse().ok(),
             Setting::Preview => None,
         };
-        self.wishes.tell(DictionaryMiss { app: self.app.clone(), environment, version: self.id, blob, sha256 });
+        self.misses.report(DictionaryMiss { app: self.app.clone(), environment, version: self.id, blob, sha256 });
     }
 
     /// The numbers of a file's representations that were made with a dictionary, if visitors of this place may have it.
@@ -246,13 +246,13 @@ impl Content {
     /// The number of the pool with a member at `to`, if the environment has one there.
     #[must_use]
     pub fn upstream(&self, to: &UpstreamUrl) -> Option<usize> {
-        self.upstreams.iter().position(|upstream| upstream.said.to.contains(to))
+        self.upstreams.iter().position(|upstream| upstream.declared.to.contains(to))
     }
 
     /// The number of the route that `path` belongs to: as `site::target::normalise_for_route` gives it, decoded but for
     /// encoded slashes, so that neither an encoded letter avoids a route nor `%2f` makes a segment of its own (law 9).
     #[must_use]
     pub fn route(&self, path: &str) -> Option<usize> {
-        self.routes.iter().position(|route| route.said.path.takes(path))
+        self.routes.iter().position(|route| route.declared.path.takes(path))
     }
 }

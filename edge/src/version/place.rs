@@ -23,7 +23,7 @@ pub struct Served {
     /// Where its bundle came from.
     pub source: Source,
     /// Receives the deltas that visitors lack.
-    pub wishes: DictionaryMisses,
+    pub misses: DictionaryMisses,
     /// The dictionaries that its visitors may have, in order.
     pub dictionaries: Box<[Digest]>,
     /// The counts of the place.
@@ -38,14 +38,14 @@ impl Version {
     /// # Errors
     /// [`OverMemory`].
     pub fn new(content: Arc<Content>, served: Served) -> Result<Self, OverMemory> {
-        let Served { place, source, wishes, dictionaries, tally, claim } = served;
+        let Served { place, source, misses, dictionaries, tally, claim } = served;
         let release = release(&content, &place, &source);
         let charge = content.charge.app().charge(claim);
         let bytes = release.len().saturating_add(size_of_val::<[Digest]>(&dictionaries));
         charge.grow(PLACE_BYTES.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))?;
         let metrics = RequestMetrics::new(content.app.as_str(), &place, &content.id.short());
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { serial, place, release, metrics, tally, wishes, dictionaries, content, _charge: charge })
+        Ok(Self { serial, place, release, metrics, tally, misses, dictionaries, content, _charge: charge })
     }
 }
 

@@ -84,7 +84,7 @@ async fn a_zip_that_claims_too_much_is_not_unpacked() {
 }
 
 #[tokio::test]
-async fn archives_beyond_the_limit_are_told_to_come_again() {
+async fn archives_beyond_the_limit_are_refused_for_a_while() {
     let edge = edge().with_limit("pushes_max", 1).start().await;
     let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
     let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });

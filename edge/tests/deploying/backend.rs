@@ -11,7 +11,7 @@ pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     status: Arc<AtomicU16>,
     silent: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
@@ -23,7 +23,7 @@ impl Backend {
             address: listener.local_addr().unwrap(),
             status: Arc::new(AtomicU16::new(200)),
             silent: Arc::default(),
-            asked: Arc::default(),
+            requests: Arc::default(),
             heads: Arc::default(),
         };
         let this = backend.clone();
@@ -50,7 +50,7 @@ impl Backend {
                     break;
                 }
             }
-            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.requests.fetch_add(1, Ordering::Relaxed);
             self.heads.lock().unwrap().push(head.to_ascii_lowercase());
             if self.silent.load(Ordering::Relaxed) {
                 // Until the other side gives up.
@@ -81,8 +81,8 @@ impl Backend {
     }
 
     /// How many requests came.
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// The heads that came, in lower case.

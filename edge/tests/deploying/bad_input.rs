@@ -30,7 +30,7 @@ fn with_files(files: impl Iterator<Item = (String, Value)>) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_or_says_what_nobody_asked_for_is_told_apart() {
+async fn a_body_that_is_no_json_or_says_what_nobody_requested_is_distinguished() {
     let edge = edge().with_app("shop", FIRST).start().await;
     let manifest = with_files([("a".to_owned(), json!({"hash": "0".repeat(64), "size": 1}))].into_iter());
     let deep = format!("{{\"manifest\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
@@ -102,7 +102,7 @@ async fn a_manifest_that_lies_about_a_hash_or_a_size_is_found_out() {
 }
 
 #[tokio::test]
-async fn what_a_token_may_not_is_told_apart_from_what_is_not_there() {
+async fn what_a_token_may_not_do_differs_from_what_is_not_there() {
     let edge = edge().with_app("shop", FIRST).with_app("other", &[("index.html", b"other")]).start().await;
     let ask = async |token: &str, method: Method, path: &str, body: Value| {
         got(edge.ask(method, path, token).json(&body)).await

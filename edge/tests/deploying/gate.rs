@@ -46,7 +46,7 @@ const HEALTH: &str = "[[smoke]]\npath = \"/\"\ncontains = \"Shop\"\n[[smoke]]\np
     contains = \"deep\"\nheaders = { content-type = \"application/json\" }\n";
 
 #[tokio::test]
-async fn a_version_that_answers_as_its_checks_say_goes_live_after_they_were_told() {
+async fn a_version_that_answers_as_its_checks_say_goes_live_after_they_were_listed() {
     let (edge, backend) = (edge().start().await, Backend::start());
     let toml = format!("{HEALTH}[[smoke]]\npath = \"/gone\"\nstatus = 404\n{}", routed(backend.address));
     let report = push_prod(&edge, &toml, &[("index.html", b"<h1>Shop</h1>")]).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_version_that_answers_as_its_checks_say_goes_live_after_they_were_told
     assert!(heads[0].contains(&host) && heads[0].contains("x-forwarded-proto: https"), "{heads:?}");
     // The same content again changes nothing, and nothing is asked for it.
     push_prod(&edge, &toml, &[("index.html", b"<h1>Shop</h1>")]).await.unwrap();
-    assert_eq!(backend.asked(), 1);
+    assert_eq!(backend.requests(), 1);
     edge.stop().await;
 }
 
@@ -88,7 +88,7 @@ async fn the_first_version_is_asked_with_the_settings_that_it_will_have() {
 }
 
 #[tokio::test]
-async fn a_backend_is_told_who_deploys_and_never_that_the_edges_machine_asks() {
+async fn a_backend_learns_who_deploys_and_never_that_the_edges_machine_asks() {
     let (edge, backend) = (edge().start().await, Backend::start());
     let toml = format!("{HEALTH}{}", routed(backend.address));
     let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
@@ -205,9 +205,9 @@ async fn going_back_to_what_was_live_is_not_held_up_and_going_elsewhere_is() {
     let refused = post(&edge, "prod/rollback", json!({"version": never.version})).await;
     assert_eq!(refused.code(), Code::SmokeFailed);
     assert_eq!(post(&edge, "prod/switch", json!({"version": first.version})).await.code(), Code::SmokeFailed);
-    let asked = backend.asked();
+    let request = backend.requests();
     assert_eq!(post(&edge, "prod/rollback", json!({})).await.status, StatusCode::OK);
-    assert_eq!((edge.live("shop").await, backend.asked()), (Some(first.version), asked));
+    assert_eq!((edge.live("shop").await, backend.requests()), (Some(first.version), request));
     edge.stop().await;
 }
 
@@ -234,7 +234,7 @@ async fn an_applications_page_does_not_stand_in_for_a_script_that_is_missing() {
 }
 
 #[tokio::test]
-async fn checks_beyond_a_limit_and_those_that_cannot_be_asked_are_refused_at_once() {
+async fn checks_beyond_a_limit_and_those_that_cannot_be_sent_are_refused_at_once() {
     let edge = edge().with_limit("smoke_checks_max", 1).with_limit("watch_s_max", 60).start().await;
     let files: Files<'_> = &[("index.html", b"Shop")];
     let problem = push_prod(&edge, HEALTH, files).await.unwrap_err();

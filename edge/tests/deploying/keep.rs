@@ -210,7 +210,7 @@ async fn what_a_client_left_that_is_gone_is_collected() {
 
 /// Also where the version that it is from goes in the meantime.
 #[tokio::test]
-async fn a_push_keeps_what_it_was_told_is_there() {
+async fn a_push_keeps_what_it_was_reported_to_be_there() {
     let edge = keeping(1).start().await;
     edge.push("shop", &[("index.html", b"one"), ("kept.txt", b"kept")]).await;
     let files: Files<'_> = &[("index.html", b"four"), ("kept.txt", b"kept")];
@@ -234,7 +234,7 @@ async fn a_push_keeps_what_it_was_told_is_there() {
 
 /// What another app still has is on the disk; an app that had it before must send it like any other.
 #[tokio::test]
-async fn law_11_an_app_whose_file_was_collected_is_not_told_that_another_has_it() {
+async fn law_11_an_app_whose_file_was_collected_does_not_learn_that_another_has_it() {
     let edge = keeping(1).start().await;
     edge.push("other", &[("index.html", b"shared")]).await;
     for text in [&b"shared"[..], b"two", b"three"] {

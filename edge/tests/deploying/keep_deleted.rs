@@ -151,10 +151,10 @@ async fn an_app_whose_time_is_over_is_gone_with_all_that_it_had() {
 
 /// What shows whether somebody still has a say: by the token of a login, and by logging in.
 async fn says_of(edge: &RunningEdge, access_token: &str, name: &str) -> (Code, Code) {
-    let asked = got(edge.ask(Method::GET, "/v1/apps/shop/environments/staging", access_token)).await;
+    let by_token = got(edge.ask(Method::GET, "/v1/apps/shop/environments/staging", access_token)).await;
     let url = format!("https://localhost:{}/v1/login", edge.admin().port());
     let request = json!({ "login": name, "password": "correct horse battery" });
-    (asked.code(), got(edge.client().post(url).json(&request)).await.code())
+    (by_token.code(), got(edge.client().post(url).json(&request)).await.code())
 }
 
 #[tokio::test]
@@ -194,10 +194,10 @@ async fn the_accounts_of_an_app_or_an_environment_end_with_it() {
     assert_eq!(accounts().await, ["carol"]);
     // Its new owner learns nothing of earlier ones.
     let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
-    let told: Value = got(edge.ask(Method::GET, "/v1/audit?limit=1000", &owner)).await.json();
+    let reported: Value = got(edge.ask(Method::GET, "/v1/audit?limit=1000", &owner)).await.json();
     let actions: Vec<&str> =
-        told["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
-    assert!(actions.contains(&"push") && !actions.contains(&"delete_app"), "{told}");
+        reported["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert!(actions.contains(&"push") && !actions.contains(&"delete_app"), "{reported}");
     assert_eq!(says_of(&edge, &tokens[0], "ada").await, (Code::BadToken, Code::BadLogin));
     assert_eq!(got(edge.ask(Method::GET, "/v1/apps/other/aliases", &tokens[2])).await.code(), Code::NotFound);
     edge.stop().await;

@@ -77,7 +77,7 @@ async fn requests_are_shown_as_they_are_answered_and_filtered() {
 }
 
 #[tokio::test]
-async fn events_are_sent_to_whoever_takes_them() {
+async fn events_are_sent_to_clients_that_take_them() {
     let edge = edge().with_log("[access_log]\nto = \"access.log\"\n").with_app("shop", SITE).start().await;
     edge.get("shop.localhost", "/a").await;
     // A line is written after its answer.
@@ -138,7 +138,7 @@ async fn nothing_is_remembered_of_requests_that_are_not_logged() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_told_how_many_lines_it_lost() {
+async fn a_slow_reader_learns_how_many_lines_it_lost() {
     const REQUESTS: usize = 3_000;
     let edge = edge().with_limit("log_reader_lines_max", 4).with_app("shop", SITE).start().await;
     let ca = reqwest::Certificate::from_pem(&std::fs::read(edge.ca()).unwrap()).unwrap();
@@ -154,8 +154,8 @@ async fn a_slow_reader_is_told_how_many_lines_it_lost() {
     let mut tail = Tail { response, text: String::new() };
     let (mut lines, mut lost) = (0, 0);
     while lines + lost < REQUESTS as u64 {
-        let told = tail.next().await.unwrap();
-        match told["lost"].as_u64() {
+        let reported = tail.next().await.unwrap();
+        match reported["lost"].as_u64() {
             Some(more) => lost += more,
             None => lines += 1,
         }

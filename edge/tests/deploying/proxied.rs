@@ -82,9 +82,9 @@ fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
 async fn ask_as_a_proxy(edge: &RunningEdge) -> Got {
-    let asked = edge.visit(Method::GET, "shop.localhost", "/api/x").header("x-forwarded-for", "6.6.6.6, 203.0.113.9");
-    let asked = asked.header("x-forwarded-proto", "http").header("x-request-id", "from-outside");
-    got(asked.header("traceparent", TRACE).header("tracestate", "vendor=1")).await
+    let request = edge.visit(Method::GET, "shop.localhost", "/api/x").header("x-forwarded-for", "6.6.6.6, 203.0.113.9");
+    let request = request.header("x-forwarded-proto", "http").header("x-request-id", "from-outside");
+    got(request.header("traceparent", TRACE).header("tracestate", "vendor=1")).await
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
     let edge = edge().with_log(LOG).start().await;
     route_for(&edge, silent.address, 60_000).await;
     let asking = tokio::spawn(edge.visit(Method::GET, "shop.localhost", "/api/x").send());
-    eventually("the backend is asked", async || silent.asked() == 1).await;
+    eventually("the backend is asked", async || silent.requests() == 1).await;
     asking.abort();
     let line = last_line(&edge, 1).await;
     assert_eq!((line.status, line.error.as_deref(), line.proxied), (499, Some("client-gone"), true));
@@ -224,8 +224,8 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
 const DEV: &str = "http://localhost:5173";
 
 async fn ask_from(edge: &RunningEdge, method: Method, path: &str, origin: &str, more: &[(&str, &str)]) -> Got {
-    let asked = edge.visit(method, "shop.localhost", path).header("origin", origin);
-    got(more.iter().fold(asked, |asked, (name, value)| asked.header(*name, *value))).await
+    let request = edge.visit(method, "shop.localhost", path).header("origin", origin);
+    got(more.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
 }
 
 const PREFLIGHT: &[(&str, &str)] =
@@ -242,7 +242,7 @@ fn of_cors(answer: &Got) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_is_told_anything() {
+async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_learns_anything() {
     let backend = Backend::start();
     let edge = edge().start().await;
     let routed = format!(
@@ -254,7 +254,7 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_is_told_any
     push(&edge, "prod", &toml, DeployOptions::default(), &[("index.html", b"hi")]).await.unwrap();
 
     let preflight = ask_from(&edge, Method::OPTIONS, "/api/x", DEV, PREFLIGHT).await;
-    assert_eq!((preflight.status, backend.asked()), (StatusCode::NO_CONTENT, 0));
+    assert_eq!((preflight.status, backend.requests()), (StatusCode::NO_CONTENT, 0));
     assert_eq!(
         of_cors(&preflight),
         [
@@ -273,9 +273,9 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_is_told_any
         assert!(answer.headers.get_all("vary").iter().any(|value| value == "Origin"), "{answer:?}");
     };
     // Another method is no preflight, whatever it says.
-    for (asked, more) in [(1, &[][..]), (2, PREFLIGHT)] {
+    for (request, more) in [(1, &[][..]), (2, PREFLIGHT)] {
         let answer = ask_from(&edge, Method::GET, "/api/x", DEV, more).await;
-        assert_eq!((answer.status, backend.asked()), (StatusCode::OK, asked));
+        assert_eq!((answer.status, backend.requests()), (StatusCode::OK, request));
         allowed(&answer);
     }
     let failed = ask_from(&edge, Method::GET, "/down/x", DEV, &[]).await;
@@ -285,9 +285,9 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_is_told_any
 
     // A stranger's preflight is the backend's, and so is an OPTIONS that is none.
     for (origin, more) in [("http://localhost:5174", PREFLIGHT), ("null", PREFLIGHT), (DEV, &[])] {
-        let before = backend.asked();
+        let before = backend.requests();
         let answer = ask_from(&edge, Method::OPTIONS, "/api/x", origin, more).await;
-        assert_eq!((answer.status, backend.asked()), (StatusCode::OK, before + 1), "{origin}");
+        assert_eq!((answer.status, backend.requests()), (StatusCode::OK, before + 1), "{origin}");
         assert_eq!(of_cors(&answer).is_empty(), origin != DEV, "{origin}");
     }
     // Files are no backend's.
@@ -296,9 +296,9 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_is_told_any
 
     // By default nothing changes.
     push(&edge, "prod", &routed, DeployOptions::default(), &[("index.html", b"hi")]).await.unwrap();
-    let before = backend.asked();
+    let before = backend.requests();
     let answer = ask_from(&edge, Method::OPTIONS, "/api/x", DEV, PREFLIGHT).await;
-    assert_eq!((backend.asked(), of_cors(&answer)), (before + 1, vec![]));
+    assert_eq!((backend.requests(), of_cors(&answer)), (before + 1, vec![]));
     edge.stop().await;
 }
 

@@ -239,7 +239,7 @@ async fn what_a_watch_may_go_back_to_is_not_deleted_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_switch_that_cannot_be_undone_is_told_as_what_the_watch_saw() {
+async fn a_switch_that_cannot_be_undone_is_reported_as_what_the_watch_saw() {
     let edge = edge().with_limit("grace_versions_max", 0).with_app("shop", OLD).start().await;
     let before = edge.live("shop").await.unwrap();
     visit(&edge, "/shoes", 50).await;

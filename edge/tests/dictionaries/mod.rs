@@ -13,7 +13,7 @@ mod site;
 
 use std::path::Path;
 
-use crate::lane::ask::{self, Asked, Got};
+use crate::lane::ask::{self, Got, TestRequest};
 use devanture_config::Digest;
 use devanture_edge::blobs::DeltaForm;
 use http::{Method, StatusCode};
@@ -28,19 +28,19 @@ const CODINGS: &str = "gzip, deflate, br, zstd, dcb, dcz";
 const VARY: &str = "accept-encoding, available-dictionary";
 
 /// Asks in both ways, which answer alike.
-async fn answer(site: &Site, asked: &Asked<'_>) -> Got {
-    let by_lane = ask::by_lane(&site.served.handler, asked).await.expect("it needs no waiting");
-    assert_eq!(by_lane, ask::by_handle(&site.served.handler, asked).await, "{asked:?}");
+async fn answer(site: &Site, request: &TestRequest<'_>) -> Got {
+    let by_lane = ask::by_lane(&site.served.handler, request).await.expect("it needs no waiting");
+    assert_eq!(by_lane, ask::by_handle(&site.served.handler, request).await, "{request:?}");
     by_lane
 }
 
-fn get(path: &str) -> Asked<'_> {
-    Asked::new("shop.localhost", path)
+fn get(path: &str) -> TestRequest<'_> {
+    TestRequest::new("shop.localhost", path)
 }
 
 /// The fetch of a dictionary that pages offer.
-fn link_fetch(path: &str) -> Asked<'_> {
-    site::LINK_FETCH.into_iter().fold(get(path), |asked, (name, value)| asked.with(name, value))
+fn link_fetch(path: &str) -> TestRequest<'_> {
+    site::LINK_FETCH.into_iter().fold(get(path), |request, (name, value)| request.with(name, value))
 }
 
 fn field<'g>(got: &'g Got, name: &str) -> Option<&'g str> {
@@ -64,8 +64,8 @@ async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
     let (path, old) = (app(), available(OLD_APP));
     for (codings, form) in [(CODINGS, DeltaForm::Dcb), ("br, dcz", DeltaForm::Dcz), ("dcb;q=0.5, dcz", DeltaForm::Dcz)]
     {
-        let asked = get(&path).with("accept-encoding", codings).with("available-dictionary", &old);
-        let got = answer(&site, &asked).await;
+        let request = get(&path).with("accept-encoding", codings).with("available-dictionary", &old);
+        let got = answer(&site, &request).await;
         let expected = delta(form, OLD_APP, if form == DeltaForm::Dcb { 60 } else { 80 });
         assert_eq!((got.status, &got.body), (StatusCode::OK, &expected));
         let etag = format!("\"{}\"", &Digest::of(&expected).to_string()[..32]);
@@ -80,9 +80,9 @@ async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
         ] {
             assert_eq!(field(&got, name), Some(value), "{name}");
         }
-        let head = answer(&site, &asked.clone().method(Method::HEAD)).await;
+        let head = answer(&site, &request.clone().method(Method::HEAD)).await;
         assert_eq!((head.status, &head.fields, head.body), (StatusCode::OK, &got.fields, vec![]));
-        let same = answer(&site, &asked.with("if-none-match", &etag)).await;
+        let same = answer(&site, &request.with("if-none-match", &etag)).await;
         assert_eq!(
             (same.status, field(&same, "etag"), field(&same, "vary")),
             (StatusCode::NOT_MODIFIED, Some(etag.as_str()), Some(VARY))
@@ -91,21 +91,21 @@ async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
 }
 
 #[tokio::test]
-async fn whoever_has_the_file_plainly_is_told_that_it_is_the_same() {
+async fn a_client_that_has_the_plain_file_learns_that_it_is_the_same() {
     let mut site = site("", |_| ()).await;
     let (library, old) = (plain(&site, "/lib.js").await, available(OLD_LIB));
     let etag = field(&library, "etag").unwrap();
-    let asked = |etag| get("/lib.js").with("accept-encoding", CODINGS).with("if-none-match", etag);
+    let request = |etag| get("/lib.js").with("accept-encoding", CODINGS).with("if-none-match", etag);
     let unknown = available(77);
-    let with = |dictionary| asked(etag).with("available-dictionary", dictionary);
-    for asked in [asked(etag), with(&old), with(&unknown)] {
-        let same = answer(&site, &asked).await;
-        assert_eq!((same.status, field(&same, "etag")), (StatusCode::NOT_MODIFIED, Some(etag)), "{asked:?}");
+    let with = |dictionary| request(etag).with("available-dictionary", dictionary);
+    for request in [request(etag), with(&old), with(&unknown)] {
+        let same = answer(&site, &request).await;
+        assert_eq!((same.status, field(&same, "etag")), (StatusCode::NOT_MODIFIED, Some(etag)), "{request:?}");
         assert_eq!(field(&same, "vary"), Some(VARY));
     }
-    let other = answer(&site, &asked("\"other\"").with("available-dictionary", &old)).await;
+    let other = answer(&site, &request("\"other\"").with("available-dictionary", &old)).await;
     assert_eq!((other.status, field(&other, "content-encoding")), (StatusCode::OK, Some("dcb")));
-    assert!(site.wished.try_recv().is_err(), "nobody lacks a delta");
+    assert!(site.misses.try_recv().is_err(), "nobody lacks a delta");
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn what_a_rule_has_browsers_keep_is_no_dictionary_where_a_rewrite_answers_
 }
 
 #[tokio::test]
-async fn whoever_asks_otherwise_gets_the_plain_answer() {
+async fn any_other_client_gets_the_plain_answer() {
     let site = site("", |_| ()).await;
     let (path, old) = (app(), available(OLD_APP));
     let expected = plain(&site, &path).await;
@@ -143,8 +143,8 @@ async fn whoever_asks_otherwise_gets_the_plain_answer() {
         if bad == old.replace('=', "") {
             continue;
         }
-        let asked = get(&path).with("accept-encoding", CODINGS).with("available-dictionary", bad);
-        assert_eq!(answer(&site, &asked).await, expected, "{bad}");
+        let request = get(&path).with("accept-encoding", CODINGS).with("available-dictionary", bad);
+        assert_eq!(answer(&site, &request).await, expected, "{bad}");
     }
     let twice = get(&path).with("available-dictionary", &old).with("available-dictionary", &old);
     assert_eq!(answer(&site, &twice.with("accept-encoding", CODINGS)).await, expected);
@@ -153,8 +153,8 @@ async fn whoever_asks_otherwise_gets_the_plain_answer() {
         assert_eq!(answer(&site, &with_old().with("accept-encoding", codings)).await, expected, "{codings}");
     }
     for codings in [None, Some("identity"), Some("*;q=0")] {
-        let asked = codings.map_or_else(with_old, |codings| with_old().with("accept-encoding", codings));
-        let got = answer(&site, &asked).await;
+        let request = codings.map_or_else(with_old, |codings| with_old().with("accept-encoding", codings));
+        let got = answer(&site, &request).await;
         assert_eq!((field(&got, "content-encoding"), got.body.len()), (None, 4_000), "{codings:?}");
     }
     let with_old = || with_old().with("accept-encoding", CODINGS);
@@ -171,19 +171,19 @@ async fn a_page_of_another_origin_gets_a_delta_only_of_what_it_may_read() {
     for (headers, allowed) in [("", false), (cors, true)] {
         let site = site(headers, |_| ()).await;
         let (path, old) = (app(), available(OLD_APP));
-        let asked = || get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
-        let cross = |mode| asked().with("sec-fetch-site", "cross-site").with("sec-fetch-mode", mode);
+        let request = || get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
+        let cross = |mode| request().with("sec-fetch-site", "cross-site").with("sec-fetch-mode", mode);
         let coding = |got: &Got| field(got, "content-encoding").unwrap().to_owned();
         let by_cors = |origin| cross("cors").with("origin", origin);
-        for (asked, may) in [
-            (asked().with("sec-fetch-site", "same-origin").with("sec-fetch-mode", "no-cors"), true),
+        for (request, may) in [
+            (request().with("sec-fetch-site", "same-origin").with("sec-fetch-mode", "no-cors"), true),
             (cross("navigate"), true),
             (cross("no-cors"), false),
             (by_cors("https://other.example"), allowed),
             (by_cors("https://third.example"), false),
         ] {
             let expected = if may { "dcb" } else { "br" };
-            assert_eq!(coding(&answer(&site, &asked).await), expected, "{asked:?}");
+            assert_eq!(coding(&answer(&site, &request).await), expected, "{request:?}");
         }
     }
 }
@@ -192,9 +192,9 @@ async fn a_page_of_another_origin_gets_a_delta_only_of_what_it_may_read() {
 async fn what_only_some_may_see_is_no_dictionary_and_no_delta() {
     let site = site("/secret/*\n  Basic-Auth: me:pass\n", |_| ()).await;
     let old = available(OLD_APP);
-    let asked = get("/secret/app.3f2a91bc.js").with("accept-encoding", CODINGS).with("available-dictionary", &old);
-    assert_eq!(answer(&site, &asked).await.status, StatusCode::UNAUTHORIZED);
-    let got = answer(&site, &asked.with("authorization", "Basic bWU6cGFzcw==")).await;
+    let request = get("/secret/app.3f2a91bc.js").with("accept-encoding", CODINGS).with("available-dictionary", &old);
+    assert_eq!(answer(&site, &request).await.status, StatusCode::UNAUTHORIZED);
+    let got = answer(&site, &request.with("authorization", "Basic bWU6cGFzcw==")).await;
     assert_eq!((got.status, field(&got, "content-encoding")), (StatusCode::OK, Some("br")));
     assert_eq!(field(&got, "use-as-dictionary"), None);
 }
@@ -213,8 +213,8 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
         let site = site(&format!("/*\n  {rule}\n  Vary: x-mine\n"), |_| ()).await;
         for (path, old) in [(app(), OLD_APP), (site::LIBRARY.to_owned(), OLD_LIB), (site::pages_path(), OLD_PAGE)] {
             let old = available(old);
-            let asked = link_fetch(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
-            let got = answer(&site, &asked).await;
+            let request = link_fetch(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
+            let got = answer(&site, &request).await;
             // By itself only what the next release may find.
             let is_too_short = path == app() && rule.ends_with("max-age=60");
             assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one && !is_too_short, "{rule} {path}");
@@ -235,9 +235,9 @@ async fn what_a_rule_has_browsers_keep_is_a_dictionary_for_its_own_path_and_is_n
         ("X-Other: 1", None),
     ] {
         let site = site(&format!("/lib.js\n  {rule}\n"), |_| ()).await;
-        let asked = get("/lib.js").with("accept-encoding", CODINGS);
-        for asked in [asked.clone(), asked.with("available-dictionary", &available(OLD_LIB))] {
-            let got = answer(&site, &asked).await;
+        let request = get("/lib.js").with("accept-encoding", CODINGS);
+        for request in [request.clone(), request.with("available-dictionary", &available(OLD_LIB))] {
+            let got = answer(&site, &request).await;
             assert_eq!(field(&got, "use-as-dictionary"), used.as_deref(), "{rule}");
         }
         let page = answer(&site, &get("/")).await;
@@ -311,11 +311,11 @@ async fn pages_offer_dictionaries_and_are_answered_by_them() {
         site::pages_path()
     );
     let old = available(OLD_PAGE);
-    let asked = get("/").with("accept-encoding", CODINGS).with("available-dictionary", &old);
-    let page = answer(&site, &asked).await;
+    let request = get("/").with("accept-encoding", CODINGS).with("available-dictionary", &old);
+    let page = answer(&site, &request).await;
     assert_eq!((field(&page, "link"), field(&page, "content-encoding")), (Some(offered.as_str()), Some("dcz")));
     assert_eq!((field(&page, "vary"), field(&page, "use-as-dictionary")), (Some(VARY), None));
-    let same = answer(&site, &asked.with("if-none-match", field(&page, "etag").unwrap())).await;
+    let same = answer(&site, &request.with("if-none-match", field(&page, "etag").unwrap())).await;
     assert_eq!((same.status, field(&same, "link")), (StatusCode::NOT_MODIFIED, Some(offered.as_str())));
     let missing = get("/missing").with("accept-encoding", CODINGS).with("available-dictionary", &old);
     let missing = answer(&site, &missing).await;
@@ -349,20 +349,20 @@ async fn a_file_that_pages_offer_becomes_a_dictionary_at_its_own_address() {
     let site = site("", |_| ()).await;
     let (old, used) = (available(OLD_LIB), site::used("/lib.js", NEW_LIB));
     let script = || get("/lib.js").with("sec-fetch-dest", "script").with("sec-fetch-mode", "no-cors");
-    for (asked, is_fetch) in [
+    for (request, is_fetch) in [
         (link_fetch("/lib.js"), true),
         (link_fetch("/lib.js?x"), false),
         (link_fetch("/lib.js").with("referer", "https://shop.localhost/"), false),
         (script(), false),
         (get("/lib.js"), false),
     ] {
-        let asked = asked.with("accept-encoding", CODINGS);
-        for (asked, coding) in [(asked.clone(), "br"), (asked.with("available-dictionary", &old), "dcb")] {
-            let got = answer(&site, &asked).await;
-            assert_eq!((got.status, field(&got, "content-encoding")), (StatusCode::OK, Some(coding)), "{asked:?}");
+        let request = request.with("accept-encoding", CODINGS);
+        for (request, coding) in [(request.clone(), "br"), (request.with("available-dictionary", &old), "dcb")] {
+            let got = answer(&site, &request).await;
+            assert_eq!((got.status, field(&got, "content-encoding")), (StatusCode::OK, Some(coding)), "{request:?}");
             let etag = field(&got, "etag").unwrap().to_owned();
-            let same = answer(&site, &asked.clone().with("if-none-match", &etag)).await;
-            assert_eq!((same.status, same.body.len()), (StatusCode::NOT_MODIFIED, 0), "{asked:?}");
+            let same = answer(&site, &request.clone().with("if-none-match", &etag)).await;
+            assert_eq!((same.status, same.body.len()), (StatusCode::NOT_MODIFIED, 0), "{request:?}");
             // Also a 304 makes one of what the browser has; every other use of the file is revalidated as before.
             for got in [&got, &same] {
                 let expected = match is_fetch {
@@ -370,7 +370,7 @@ async fn a_file_that_pages_offer_becomes_a_dictionary_at_its_own_address() {
                     false => ("public, max-age=0, must-revalidate", VARY, None),
                 };
                 let [cache, vary] = ["cache-control", "vary"].map(|name| field(got, name).unwrap());
-                assert_eq!((cache, vary, field(got, "use-as-dictionary")), expected, "{asked:?}");
+                assert_eq!((cache, vary, field(got, "use-as-dictionary")), expected, "{request:?}");
                 assert_eq!(field(got, "etag"), Some(etag.as_str()));
             }
         }
@@ -395,24 +395,24 @@ async fn a_browser_that_was_sent_a_script_is_not_sent_it_again_as_a_dictionary()
 }
 
 #[tokio::test]
-async fn a_dictionary_that_nothing_was_made_with_is_wished_for_once() {
+async fn a_dictionary_that_nothing_was_made_with_is_reported_once() {
     let mut site = site("", |_| ()).await;
     let (path, unknown) = (app(), available(77));
     for _ in 0..3 {
         answer(&site, &get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &unknown)).await;
     }
-    let wish = site.wished.try_recv().unwrap();
-    assert_eq!((wish.app.as_str(), wish.blob), ("shop", Digest::of(&site::text('a', 4_000))));
-    assert_eq!(wish.sha256.as_bytes(), &[77; 32]);
-    assert!(site.wished.try_recv().is_err());
+    let miss = site.misses.try_recv().unwrap();
+    assert_eq!((miss.app.as_str(), miss.blob), ("shop", Digest::of(&site::text('a', 4_000))));
+    assert_eq!(miss.sha256.as_bytes(), &[77; 32]);
+    assert!(site.misses.try_recv().is_err());
     // A client that could not be answered with one causes none.
-    for asked in [
+    for request in [
         get(&path).with("accept-encoding", "br").with("available-dictionary", &available(78)),
         get("/small.js").with("accept-encoding", CODINGS).with("available-dictionary", &available(78)),
         get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &available(OLD_APP)),
     ] {
-        answer(&site, &asked).await;
-        assert!(site.wished.try_recv().is_err(), "{asked:?}");
+        answer(&site, &request).await;
+        assert!(site.misses.try_recv().is_err(), "{request:?}");
     }
 }
 
@@ -437,9 +437,9 @@ fn spoil(folder: &Path) -> usize {
 async fn a_delta_with_a_flipped_bit_is_left_out_and_the_version_is_served() {
     let site = site("", |stores| assert!(spoil(stores.folder()) > 1)).await;
     let (path, old) = (app(), available(OLD_APP));
-    let asked = || get(&path).with("available-dictionary", &old);
-    let got = answer(&site, &asked().with("accept-encoding", CODINGS)).await;
+    let request = || get(&path).with("available-dictionary", &old);
+    let got = answer(&site, &request().with("accept-encoding", CODINGS)).await;
     assert_eq!(field(&got, "content-encoding"), Some("dcz"), "that one is sound");
-    let got = answer(&site, &asked().with("accept-encoding", "br, dcb")).await;
+    let got = answer(&site, &request().with("accept-encoding", "br, dcb")).await;
     assert_eq!(got, plain(&site, &path).await);
 }

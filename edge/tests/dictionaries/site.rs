@@ -84,7 +84,7 @@ fn new(form: DeltaForm, number: u8, length: usize) -> NewDelta {
 
 pub(crate) struct Site {
     pub(crate) served: InProcess,
-    pub(crate) wished: mpsc::Receiver<DictionaryMiss>,
+    pub(crate) misses: mpsc::Receiver<DictionaryMiss>,
 }
 
 /// The site, after `spoil` had its way with what is stored.
@@ -127,7 +127,7 @@ pub(crate) async fn serving(headers: &str, serving: serde_json::Value, spoil: im
     });
     stores.put(records::dictionaries_key(&"shop".parse().unwrap(), &id), record).await;
     spoil(&stores);
-    let (wishes, wished) = DictionaryMisses::channel(60);
-    let served = stores.handler_with(AccessLog::unread(), |loader| loader.with_dictionaries(30, wishes)).await;
-    Site { served, wished }
+    let (sender, misses) = DictionaryMisses::channel(60);
+    let served = stores.handler_with(AccessLog::unread(), |loader| loader.with_dictionaries(30, sender)).await;
+    Site { served, misses }
 }

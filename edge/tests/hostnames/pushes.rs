@@ -105,7 +105,7 @@ async fn names_that_an_admin_gives_are_refused_in_every_table() {
 }
 
 #[tokio::test]
-async fn what_an_admin_pushed_takes_its_names_whoever_switches() {
+async fn what_an_admin_pushed_takes_its_names_with_any_switch() {
     let dns = Dns::start().await;
     let edge = edge().with_toml(&dns.toml()).start().await;
     push(&edge, "shop", SITE, "").await;

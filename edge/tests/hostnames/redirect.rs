@@ -169,8 +169,8 @@ async fn which_name_is_canonical_changes_at_once_and_without_a_restart() {
     push(&edge, "shop", &[("index.html", b"two")], two).await;
     assert_eq!(names(&edge, "shop").await, [">example.com", "=example.org", ">www.example.org"]);
     let token = edge.admin_token().to_owned();
-    let unsaid = super::name_with(&edge, &token, ("PUT", "shop", "prod", "example.org"), "{\"canonical\":false}").await;
-    assert_eq!(unsaid.status, StatusCode::OK);
+    let unset = super::name_with(&edge, &token, ("PUT", "shop", "prod", "example.org"), "{\"canonical\":false}").await;
+    assert_eq!(unset.status, StatusCode::OK);
     assert_eq!(leads_to("example.org").await, at("www.example.org"));
     let none = format!("{two}canonical = \"none\"\n");
     push(&edge, "shop", &[("index.html", b"three")], &none).await;

@@ -10,7 +10,7 @@ use crate::wire::{PROTOCOLS, ask};
 
 on_each_engine! {
     every_answer_has_a_date_and_none_names_the_software
-    what_may_be_kept_is_said_by_the_name_alone
+    what_may_be_kept_is_seen_by_the_name_alone
     last_modified_is_the_switch_and_a_rollback_moves_it_forward
     every_answer_of_a_version_can_be_traced_to_it
 }
@@ -65,7 +65,7 @@ async fn every_answer_has_a_date_and_none_names_the_software() {
     edge.stop().await;
 }
 
-async fn what_may_be_kept_is_said_by_the_name_alone() {
+async fn what_may_be_kept_is_seen_by_the_name_alone() {
     let edge = shop().await;
     let (immutable, revalidate) = ("public, max-age=31536000, immutable", "public, max-age=0, must-revalidate");
     #[rustfmt::skip]

@@ -8,7 +8,7 @@ on_each_engine! {
     one_range_is_that_part
     a_part_has_the_fields_of_the_whole
     ranges_are_those_of_the_encoding_that_was_chosen
-    several_ranges_are_parts_in_the_order_that_was_asked_for
+    several_ranges_are_parts_in_the_order_that_was_requested
     an_abusive_set_gets_no_more_than_the_whole
     if_range_is_a_tag_or_a_date
     only_get_has_ranges_and_only_of_a_file
@@ -130,7 +130,7 @@ fn parts(answer: &Answer) -> Vec<(String, Vec<u8>)> {
     between.map(part).collect()
 }
 
-async fn several_ranges_are_parts_in_the_order_that_was_asked_for() {
+async fn several_ranges_are_parts_in_the_order_that_was_requested() {
     let edge = shop().await;
     #[rustfmt::skip]
     let cases: &[(&str, &[(&str, &str)])] = &[

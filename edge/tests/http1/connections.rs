@@ -13,7 +13,7 @@ on_each_engine! {
     what_follows_a_close_or_a_fault_is_not_answered
     an_expectation_is_met_by_an_answer
     an_upgrade_that_nobody_wants_is_ignored
-    a_client_that_closes_its_side_gets_what_it_asked_for
+    a_client_that_closes_its_side_gets_what_it_requested
 }
 
 const GET: &str = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
@@ -135,7 +135,7 @@ async fn an_upgrade_that_nobody_wants_is_ignored() {
     edge.stop().await;
 }
 
-async fn a_client_that_closes_its_side_gets_what_it_asked_for() {
+async fn a_client_that_closes_its_side_gets_what_it_requested() {
     let edge = shop().await;
     let mut stream = TcpStream::connect(edge.http().unwrap()).await.unwrap();
     write(&mut stream, b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").await;

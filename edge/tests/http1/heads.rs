@@ -9,7 +9,7 @@ on_each_engine! {
     a_field_is_a_name_a_colon_and_a_value
     a_request_names_one_host
     plain_http_leads_to_https_and_is_as_strict
-    a_head_that_is_too_large_or_a_target_that_is_too_long_is_told_so
+    a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it
     a_head_may_come_byte_by_byte
 }
 
@@ -122,7 +122,7 @@ async fn plain_http_leads_to_https_and_is_as_strict() {
     edge.stop().await;
 }
 
-async fn a_head_that_is_too_large_or_a_target_that_is_too_long_is_told_so() {
+async fn a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it() {
     let edge = shop().await;
     let field = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX: {}\r\n\r\n", "a".repeat(bytes));
     let fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: shop.localhost\r\n{}\r\n", "X: y\r\n".repeat(count));

@@ -125,8 +125,8 @@ async fn every_reader_finds_the_same_requests_in_what_comes_out_of_http_2() {
         let usual = [(":method", "POST"), (":scheme", "https"), (":authority", HOST), (":path", "/api/outer")];
         let mut block = Vec::new();
         for (name, value) in usual {
-            let said = fields.iter().find(|(said, _)| *said == name);
-            block.extend(field(name, said.map_or(value, |(_, value)| value)));
+            let text = fields.iter().find(|(text, _)| *text == name);
+            block.extend(field(name, text.map_or(value, |(_, value)| value)));
         }
         for (name, value) in fields.iter().filter(|(name, _)| !name.starts_with(':')) {
             block.extend(field(name, value));

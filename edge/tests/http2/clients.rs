@@ -93,8 +93,8 @@ async fn curl_gets_heads_and_ranges_and_uploads_some_megabytes_over_both_protoco
         let common = ["--silent", "--show-error", protocol, "--cacert", ca.to_str().unwrap(), "--resolve", &resolve];
         let curl = async |arguments: &[&str]| run("curl", &[&common, arguments].concat()).await;
         let Some(output) = curl(&["--data-binary", &body, &echo]).await else { return };
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.stdout == sent, "{protocol}: {} bytes, {told}", output.stdout.len());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.stdout == sent, "{protocol}: {} bytes, {stderr}", output.stdout.len());
         // A body of no length that is known before, and one that waits to be asked for.
         for more in ["Transfer-Encoding: chunked", "Expect: 100-continue"] {
             let output = curl(&["--header", more, "--upload-file", upload.to_str().unwrap(), &echo]).await.unwrap();
@@ -141,8 +141,8 @@ async fn h2load_has_every_request_answered() {
         assert!(line.contains(&format!("{requests} succeeded, 0 failed, 0 errored, 0 timeout")), "{text}");
         assert!(text.contains(&format!("status codes: {requests} 2xx, 0 3xx, 0 4xx, 0 5xx")), "{text}");
         let protocol = if more.contains(&"--h1") { "http/1.1" } else { "h2" };
-        let said = format!("Application protocol: {protocol}");
-        assert!(text.lines().any(|line| line.starts_with(&said)), "{text}");
+        let text = format!("Application protocol: {protocol}");
+        assert!(text.lines().any(|line| line.starts_with(&text)), "{text}");
     }
 }
 
@@ -180,9 +180,9 @@ async fn the_h2_crate_has_every_request_answered_through_small_windows() {
                 _ => assert!(got == sent, "{} bytes", got.len()),
             }
         };
-        let asked = futures_util::stream::iter(0..requests).map(ask).buffer_unordered(32).collect::<Vec<()>>();
+        let answers = futures_util::stream::iter(0..requests).map(ask).buffer_unordered(32).collect::<Vec<()>>();
         assert_eq!(
-            tokio::time::timeout(crate::http2::wire::PATIENCE * 6, asked).await.expect("all answers").len(),
+            tokio::time::timeout(crate::http2::wire::PATIENCE * 6, answers).await.expect("all answers").len(),
             requests
         );
         driver.abort();

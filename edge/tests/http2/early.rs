@@ -63,10 +63,10 @@ async fn uploads(edge: &RunningEdge, host: &str, path: &str, file: &Path, status
     for way in ways {
         let stdin = Stdio::from(File::open(file).unwrap());
         let output = run_with("curl", &[&common, way, &written].concat(), stdin).await?;
-        let (text, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (text, reported) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let expected = format!("2 {status} ");
         let is_answered = text.starts_with(&expected) && !text.ends_with(" 0") && output.status.success();
-        assert!(is_answered, "{path} {way:?}: {status} expected, not {text}; {told}");
+        assert!(is_answered, "{path} {way:?}: {status} expected, not {text}; {reported}");
     }
     Some(())
 }

@@ -118,8 +118,8 @@ async fn a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory() {
 async fn stuck_http2(world: &World, path: &str, streams: u32) -> Conn {
     let mut c = world.connect_slowly(HOST, b"h2").await;
     c.send(&windows()).await;
-    let asked = (0..streams).fold(Script::default(), |s, number| s.raw(asking(number * 2 + 1, path, None).bytes));
-    c.send(&asked).await;
+    let script = (0..streams).fold(Script::default(), |s, number| s.raw(asking(number * 2 + 1, path, None).bytes));
+    c.send(&script).await;
     loop {
         let frame = c.next().await.expect("a head");
         if frame.kind == kind::HEADERS && frame.flags & flag::END_STREAM == 0 {

@@ -41,7 +41,7 @@ const UPLOAD_BYTES: usize = 64 << 20;
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     /// A request has come, to this path.
-    Asked(String),
+    TestRequest(String),
     /// Bytes of a body, which is chunked.
     Came(Vec<u8>),
     /// The edge closed the connection, after the backend wrote so many bytes.
@@ -56,14 +56,14 @@ struct Proxied {
 
 impl Proxied {
     async fn start(setup: Setup) -> Self {
-        let (tell, events) = unbounded_channel();
+        let (sender, events) = unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let tell = tell.clone();
+                let sender = sender.clone();
                 // What nobody listens to any more is not sent.
-                tokio::spawn(async move { Box::pin(backend(stream, |event| drop(tell.send(event)))).await });
+                tokio::spawn(async move { Box::pin(backend(stream, |event| drop(sender.send(event)))).await });
             }
         });
         let world = World::with(setup).await;
@@ -81,11 +81,11 @@ impl Proxied {
     }
 
     #[track_caller]
-    fn asked(&mut self, path: &'static str) -> impl Future<Output = ()> {
+    fn request(&mut self, path: &'static str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
             let event = timeout(PATIENCE, self.events.recv()).await.unwrap_or_else(|_| panic!("not asked, {place}"));
-            assert_eq!(event, Some(Event::Asked(path.to_owned())), "{place}");
+            assert_eq!(event, Some(Event::TestRequest(path.to_owned())), "{place}");
         }
     }
 
@@ -124,14 +124,14 @@ fn request_of(method: &str, path: &str) -> Vec<u8> {
 }
 
 /// One request of HTTP/1.1, however long it takes.
-async fn backend(mut stream: TcpStream, tell: impl Fn(Event)) {
+async fn backend(mut stream: TcpStream, sender: impl Fn(Event)) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
         head.push(byte);
     }
     let path = String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned();
-    tell(Event::Asked(path.clone()));
+    sender(Event::TestRequest(path.clone()));
     let mut written = 0;
     match path.as_str() {
         // Reads nothing, and says nothing.
@@ -150,14 +150,14 @@ async fn backend(mut stream: TcpStream, tell: impl Fn(Event)) {
             stream.write_all(answer("transfer-encoding: chunked").as_bytes()).await.unwrap();
             let mut bytes = [0; 65_536];
             while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-                tell(Event::Came(bytes[..count].to_vec()));
+                sender(Event::Came(bytes[..count].to_vec()));
                 stream.write_all(&bytes[..count]).await.ok();
             }
         }
         // Answers before it has read anything, with trailers, and reads on.
         "/api/early" => {
-            let said = answer("transfer-encoding: chunked\r\ntrailer: x-sum");
-            stream.write_all(format!("{said}5\r\nearly\r\n0\r\nx-sum: 5\r\n\r\n").as_bytes()).await.unwrap();
+            let text = answer("transfer-encoding: chunked\r\ntrailer: x-sum");
+            stream.write_all(format!("{text}5\r\nearly\r\n0\r\nx-sum: 5\r\n\r\n").as_bytes()).await.unwrap();
         }
         // Breaks off.
         "/api/half" => {
@@ -181,7 +181,7 @@ async fn backend(mut stream: TcpStream, tell: impl Fn(Event)) {
     }
     // What is still to come is not of interest, but its end is.
     while matches!(stream.read(&mut [0; 65_536]).await, Ok(1..)) {}
-    tell(Event::Closed(written));
+    sender(Event::Closed(written));
 }
 
 fn answer(field: &str) -> String {
@@ -229,7 +229,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     let mut c = proxied.connect().await;
     // Before the answer, within it, and within the request's body.
     c.send(&whole(1, "/api/wait")).await;
-    proxied.asked("/api/wait").await;
+    proxied.request("/api/wait").await;
     c.send(&Script::default().reset(1, 8)).await;
     proxied.closed().await;
 
@@ -241,7 +241,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     assert!(proxied.closed().await < ENDLESS_BYTES);
 
     c.send(&begun(5, "POST", "/api/wait").data(5, 0, "begun")).await;
-    proxied.asked("/api/wait").await;
+    proxied.request("/api/wait").await;
     c.send(&Script::default().reset(5, 8)).await;
     proxied.closed().await;
 
@@ -249,7 +249,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     c.send(&whole(7, "/")).await;
     assert_eq!(c.answer(7).await.body, b"beside the backend");
     c.send(&whole(9, "/api/wait")).await;
-    proxied.asked("/api/wait").await;
+    proxied.request("/api/wait").await;
     drop(c);
     proxied.closed().await;
 }
@@ -284,7 +284,7 @@ async fn what_one_side_says_is_heard_before_the_other_goes_on() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
     c.send(&begun(1, "POST", "/api/echo")).await;
-    proxied.asked("/api/echo").await;
+    proxied.request("/api/echo").await;
     assert_eq!(of_stream(&mut c, 1).await.status(), 200);
     for number in 0..20 {
         let piece = format!("piece {number:02}").into_bytes();
@@ -325,14 +325,14 @@ async fn trailers_come_and_go() {
     // The backend had them, and gave them back.
     assert!(trailers.ends_stream());
     assert_eq!((body, trailers.field("x-checksum")), (b"body".to_vec(), Some("17")));
-    proxied.asked("/api/echo").await;
+    proxied.request("/api/echo").await;
 }
 
 async fn an_answer_that_comes_before_the_end_of_its_request_is_whole() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
     c.send(&begun(1, "POST", "/api/early").data(1, 0, "some")).await;
-    proxied.asked("/api/early").await;
+    proxied.request("/api/early").await;
     let (mut body, mut sum) = (Vec::new(), None);
     loop {
         let frame = of_stream(&mut c, 1).await;
@@ -378,7 +378,7 @@ async fn a_client_that_reads_nothing_holds_its_backend_back_and_costs_no_memory(
         assert!(grown < GROWTH_MAX, "HTTP/2 {http2}: {grown} bytes");
         drop(connections);
         for _ in 0..CONNECTIONS {
-            let Some(Event::Asked(_)) = proxied.events.recv().await else { panic!("it was asked first") };
+            let Some(Event::TestRequest(_)) = proxied.events.recv().await else { panic!("it was asked first") };
         }
         for _ in 0..CONNECTIONS {
             // What the systems of three hosts hold, which is one here, and no more.

@@ -225,8 +225,8 @@ pub(crate) fn cases_of_devanture() -> Vec<Case> {
             "6.8",
             "after its last request, a connection is told to go, and what was asked before is answered",
             talking!(|c, _w| {
-                let asked = (0..REQUESTS_MAX + 5).fold(Script::default(), |s, number| s.get(number * 2 + 1));
-                c.send(&asked).await;
+                let script = (0..REQUESTS_MAX + 5).fold(Script::default(), |s, number| s.get(number * 2 + 1));
+                c.send(&script).await;
                 let (mut answered, mut last) = (Vec::new(), None);
                 while let Some(frame) = c.next().await {
                     match frame.kind {
@@ -252,8 +252,8 @@ pub(crate) fn cases_of_devanture() -> Vec<Case> {
             "after its last request, a connection of HTTP/1.1 is closed, and says so",
             talking!(|_c, w| {
                 let mut c = w.connect_as("shop.localhost", &[b"http/1.1"], rustls::DEFAULT_VERSIONS).await.unwrap();
-                let asked = "GET / HTTP/1.1\r\nhost: shop.localhost\r\n\r\n".repeat(REQUESTS_MAX as usize + 5);
-                let text = c.text_for(&asked).await;
+                let script = "GET / HTTP/1.1\r\nhost: shop.localhost\r\n\r\n".repeat(REQUESTS_MAX as usize + 5);
+                let text = c.text_for(&script).await;
                 let answers = text.matches("HTTP/1.1 200 OK").count();
                 let closes = text.to_ascii_lowercase().matches("\r\nconnection: close\r\n").count();
                 assert_eq!((answers, closes), (REQUESTS_MAX as usize, 1), "{text}");

@@ -202,16 +202,17 @@ impl Case {
             }
             Err(_) => return Err(format!("{name}\n    it hangs; came: {:#?}", seen.lock().unwrap())),
         };
-        let told = || format!("came: {came:?}\n    frames: {:#?}", seen.lock().unwrap());
+        let seen_text = || format!("came: {came:?}\n    frames: {:#?}", seen.lock().unwrap());
         match deviation {
             None if allowed.contains(&came) => Ok(()),
-            None => Err(format!("{name}\n    allowed: {allowed:?}\n    {}", told())),
-            Some(_) if allowed.contains(&came) => {
-                Err(format!("{name}\n    this is as it should be now: the mark of a deviation can go\n    {}", told()))
-            }
+            None => Err(format!("{name}\n    allowed: {allowed:?}\n    {}", seen_text())),
+            Some(_) if allowed.contains(&came) => Err(format!(
+                "{name}\n    this is as it should be now: the mark of a deviation can go\n    {}",
+                seen_text()
+            )),
             Some(Deviation { does, .. }) if does.contains(&came) => Ok(()),
             Some(Deviation { does, why }) => {
-                Err(format!("{name}\n    a new deviation; the known one is {does:?}, {why}\n    {}", told()))
+                Err(format!("{name}\n    a new deviation; the known one is {does:?}, {why}\n    {}", seen_text()))
             }
         }
     }

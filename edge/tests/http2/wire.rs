@@ -195,7 +195,7 @@ impl Frame {
         self.field(":status").expect("a status").parse().unwrap()
     }
 
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let Self { kind, flags, stream, payload, fields } = self;
         match *kind {
             kind::HEADERS => format!("HEADERS {stream} flags {flags} {fields:?}"),
@@ -351,7 +351,7 @@ impl Conn {
             frame.fields = self.decoder.decode(&block);
             check_fields(&frame.fields);
         }
-        self.saw(frame.told());
+        self.saw(frame.text());
         Some(frame)
     }
 

@@ -19,7 +19,7 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// A request without a body, over HTTP/2.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct TestRequest<'a> {
     method: Method,
     authority: &'a str,
     target: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct Asked<'a> {
     covered: bool,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> TestRequest<'a> {
     /// A GET.
     pub(crate) fn new(authority: &'a str, target: &'a str) -> Self {
         Self { method: Method::GET, authority, target, fields: vec![("user-agent", "test")], covered: true }
@@ -57,34 +57,34 @@ pub(crate) struct Got {
 }
 
 /// Asks the handler as the library does; the body of an answer to HEAD is left unread, as there.
-pub(crate) async fn by_handle(handler: &Handler, asked: &Asked<'_>) -> Got {
-    let (is_head, covered) = (asked.method == Method::HEAD, asked.covered);
-    let response = handler.handle(request(asked, Empty::<Bytes>::new()), PEER, None, |_| covered).await;
+pub(crate) async fn by_handle(handler: &Handler, request: &TestRequest<'_>) -> Got {
+    let (is_head, covered) = (request.method == Method::HEAD, request.covered);
+    let response = handler.handle(built(request, Empty::<Bytes>::new()), PEER, None, |_| covered).await;
     let (parts, body) = response.into_parts();
     let body = if is_head { Vec::new() } else { read(Box::pin(body)).await };
     Got { status: parts.status, fields: of_map(&parts.headers), body }
 }
 
 /// Asks for an answer at once.
-pub(crate) fn ask(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Answer<Counted>> {
-    ask_on(&lane(handler, asked), asked)
+pub(crate) fn ask(handler: &Rc<Handler>, request: &TestRequest<'_>) -> Option<Answer<Counted>> {
+    ask_on(&lane(handler, request), request)
 }
 
 /// The same on a connection that may have been used before.
-pub(crate) fn ask_on(lane: &EngineService, asked: &Asked<'_>) -> Option<Answer<Counted>> {
+pub(crate) fn ask_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<Answer<Counted>> {
     let mut lines = Lines::default();
-    for (name, value) in &asked.fields {
+    for (name, value) in &request.fields {
         lines.push(name.as_bytes(), value.as_bytes());
     }
-    let (path, query) = match asked.target.split_once('?') {
+    let (path, query) = match request.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
-        None => (asked.target, None),
+        None => (request.target, None),
     };
     let head = RequestHead {
         version: Version::HTTP_2,
-        method: &asked.method,
+        method: &request.method,
         scheme: Some("https"),
-        authority: Some(asked.authority),
+        authority: Some(request.authority),
         path,
         query,
         fields: Fields::Lines(&lines),
@@ -93,13 +93,13 @@ pub(crate) fn ask_on(lane: &EngineService, asked: &Asked<'_>) -> Option<Answer<C
 }
 
 /// Asks for an answer at once, and takes all of it as the engine does.
-pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Got> {
-    by_lane_on(&lane(handler, asked), asked).await
+pub(crate) async fn by_lane(handler: &Rc<Handler>, request: &TestRequest<'_>) -> Option<Got> {
+    by_lane_on(&lane(handler, request), request).await
 }
 
 /// The same on a connection that may have been used before.
-pub(crate) async fn by_lane_on(lane: &EngineService, asked: &Asked<'_>) -> Option<Got> {
-    let Answer { status, head, body, mut outcome } = ask_on(lane, asked)?;
+pub(crate) async fn by_lane_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<Got> {
+    let Answer { status, head, body, mut outcome } = ask_on(lane, request)?;
     let fields = match head {
         AnswerHead::Map(map) => of_map(&map),
         AnswerHead::Prepared(head, more) => {
@@ -117,31 +117,31 @@ pub(crate) async fn by_lane_on(lane: &EngineService, asked: &Asked<'_>) -> Optio
 }
 
 /// Asks for an answer in a while.
-pub(crate) async fn begun(handler: &Rc<Handler>, asked: &Asked<'_>) -> Got {
-    let (parts, body) = handler.handle(request(asked, Empty::<Bytes>::new()), PEER, None, |_| true).await.into_parts();
+pub(crate) async fn begun(handler: &Rc<Handler>, request: &TestRequest<'_>) -> Got {
+    let (parts, body) = handler.handle(built(request, Empty::<Bytes>::new()), PEER, None, |_| true).await.into_parts();
     Got { status: parts.status, fields: of_map(&parts.headers), body: read(Box::pin(body)).await }
 }
 
 /// A connection.
-pub(crate) fn lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> EngineService {
-    let covered = asked.covered;
+pub(crate) fn lane(handler: &Rc<Handler>, request: &TestRequest<'_>) -> EngineService {
+    let covered = request.covered;
     EngineService::new(Rc::clone(handler), PEER, move |_| covered)
 }
 
-fn request<B>(asked: &Asked<'_>, body: B) -> Request<B> {
-    let target = match asked.target {
+fn built<B>(request: &TestRequest<'_>, body: B) -> Request<B> {
+    let target = match request.target {
         // Of the library, the `*` has no authority beside it.
         "*" => "*".to_owned(),
-        path => format!("https://{}{path}", asked.authority),
+        path => format!("https://{}{path}", request.authority),
     };
-    let mut request = Request::builder().version(Version::HTTP_2).method(asked.method.clone()).uri(target);
-    if asked.target == "*" {
-        request = request.header("host", asked.authority);
+    let mut built = Request::builder().version(Version::HTTP_2).method(request.method.clone()).uri(target);
+    if request.target == "*" {
+        built = built.header("host", request.authority);
     }
-    for (name, value) in &asked.fields {
-        request = request.header(*name, *value);
+    for (name, value) in &request.fields {
+        built = built.header(*name, *value);
     }
-    request.body(body).unwrap()
+    built.body(body).unwrap()
 }
 
 async fn read<E: Into<BodyError>>(body: Pin<Box<dyn Body<Data = Bytes, Error = E> + '_>>) -> Vec<u8> {

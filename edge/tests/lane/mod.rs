@@ -14,7 +14,7 @@ mod together;
 
 use std::sync::Arc;
 
-use ask::{Asked, ask};
+use ask::{TestRequest, ask};
 use devanture_config::PlaceName;
 use devanture_edge::engine::{Answer, AnswerBody, AnswerHead, Fields, Lines};
 use devanture_edge::handler::Counted;
@@ -27,8 +27,8 @@ const NAVIGATION: (&str, &str) = ("accept", "text/html,application/xhtml+xml;q=0
 
 /// Every request of the table with the status that it is answered with.
 #[rustfmt::skip]
-fn cases() -> Vec<(u16, Asked<'static>)> {
-    let get = |target| Asked::new("shop.localhost", target);
+fn cases() -> Vec<(u16, TestRequest<'static>)> {
+    let get = |target| TestRequest::new("shop.localhost", target);
     vec![
         (200, get("/")),
         (200, get("/").with("accept-encoding", "gzip, br")),
@@ -71,41 +71,41 @@ fn cases() -> Vec<(u16, Asked<'static>)> {
         (200, get("/.well-known/devanture/env.json")),
         (304, get("/.well-known/devanture/env.json").with("if-none-match", "*")),
         (412, get("/.well-known/devanture/env.json").with("if-match", "\"other\"")),
-        (200, Asked::new("Shop.Localhost:8443", "/")),
-        (404, Asked::new("nobody.localhost", "/")),
-        (404, Asked::new("nobody.example", "/")),
-        (400, Asked::new("u@shop.localhost", "/")),
+        (200, TestRequest::new("Shop.Localhost:8443", "/")),
+        (404, TestRequest::new("nobody.localhost", "/")),
+        (404, TestRequest::new("nobody.example", "/")),
+        (400, TestRequest::new("u@shop.localhost", "/")),
         (400, get("/").with("host", "other.localhost")),
         (200, get("/").with("host", "shop.localhost:443")),
         // Strangers trust the certificates of apps' own names alone.
-        (200, Asked::new("www.shop.example", "/")),
-        (304, Asked::new("www.shop.example", "/ten.txt").with("if-none-match", "*")),
-        (404, Asked::new("www.shop.example", "/missing")),
-        (206, Asked::new("www.shop.example", "/ten.txt").with("range", "bytes=2-4")),
-        (308, Asked::new("shop.example", "/ten.txt?x")),
+        (200, TestRequest::new("www.shop.example", "/")),
+        (304, TestRequest::new("www.shop.example", "/ten.txt").with("if-none-match", "*")),
+        (404, TestRequest::new("www.shop.example", "/missing")),
+        (206, TestRequest::new("www.shop.example", "/ten.txt").with("range", "bytes=2-4")),
+        (308, TestRequest::new("shop.example", "/ten.txt?x")),
         // An application of one page.
-        (200, Asked::new("spa.localhost", "/deep/link").with(NAVIGATION.0, NAVIGATION.1)),
-        (304, Asked::new("spa.localhost", "/deep/link").with(NAVIGATION.0, NAVIGATION.1).with("if-none-match", "*")),
-        (404, Asked::new("spa.localhost", "/missing.js").with("sec-fetch-dest", "script")),
+        (200, TestRequest::new("spa.localhost", "/deep/link").with(NAVIGATION.0, NAVIGATION.1)),
+        (304, TestRequest::new("spa.localhost", "/deep/link").with(NAVIGATION.0, NAVIGATION.1).with("if-none-match", "*")),
+        (404, TestRequest::new("spa.localhost", "/missing.js").with("sec-fetch-dest", "script")),
         // A site with a page for what is missing, and rules.
-        (404, Asked::new("ruled.localhost", "/missing")),
-        (404, Asked::new("ruled.localhost", "/missing").with("accept-encoding", "br").method(Method::HEAD)),
-        (200, Asked::new("ruled.localhost", "/special/page")),
-        (301, Asked::new("ruled.localhost", "/old?q=1")),
-        (200, Asked::new("ruled.localhost", "/rewritten")),
-        (302, Asked::new("ruled.localhost", "/country").with("accept-language", "de")),
-        (401, Asked::new("ruled.localhost", "/secret/page")),
-        (200, Asked::new("ruled.localhost", "/secret/page").with("authorization", "Basic bWU6cGFzcw==")),
-        (410, Asked::new("ruled.localhost", "/gone")),
+        (404, TestRequest::new("ruled.localhost", "/missing")),
+        (404, TestRequest::new("ruled.localhost", "/missing").with("accept-encoding", "br").method(Method::HEAD)),
+        (200, TestRequest::new("ruled.localhost", "/special/page")),
+        (301, TestRequest::new("ruled.localhost", "/old?q=1")),
+        (200, TestRequest::new("ruled.localhost", "/rewritten")),
+        (302, TestRequest::new("ruled.localhost", "/country").with("accept-language", "de")),
+        (401, TestRequest::new("ruled.localhost", "/secret/page")),
+        (200, TestRequest::new("ruled.localhost", "/secret/page").with("authorization", "Basic bWU6cGFzcw==")),
+        (410, TestRequest::new("ruled.localhost", "/gone")),
         // A version that was withdrawn in part, and a site that is paused.
-        (404, Asked::new("withdrawn.localhost", "/doc.txt")),
-        (200, Asked::new("withdrawn.localhost", "/")),
-        (503, Asked::new("paused.localhost", "/")),
-        (503, Asked::new("paused.localhost", "/").with(NAVIGATION.0, NAVIGATION.1)),
-        (200, Asked::new("paused.localhost", "/open/page")),
+        (404, TestRequest::new("withdrawn.localhost", "/doc.txt")),
+        (200, TestRequest::new("withdrawn.localhost", "/")),
+        (503, TestRequest::new("paused.localhost", "/")),
+        (503, TestRequest::new("paused.localhost", "/").with(NAVIGATION.0, NAVIGATION.1)),
+        (200, TestRequest::new("paused.localhost", "/open/page")),
         // Nothing is live there.
-        (503, Asked::new("broken.localhost", "/")),
-        (421, Asked::new("spa.localhost", "/").misdirected()),
+        (503, TestRequest::new("broken.localhost", "/")),
+        (421, TestRequest::new("spa.localhost", "/").misdirected()),
     ]
 }
 
@@ -113,17 +113,17 @@ fn cases() -> Vec<(u16, Asked<'static>)> {
 async fn the_engine_is_given_what_the_library_is_given() {
     let site = site::site().await;
     let mut wrong = Vec::new();
-    for (status, asked) in cases() {
-        let handled = ask::by_handle(&site.handler, &asked).await;
+    for (status, request) in cases() {
+        let handled = ask::by_handle(&site.handler, &request).await;
         if handled.status.as_u16() != status {
-            wrong.push(format!("{} in place of {status}: {asked:?}", handled.status));
+            wrong.push(format!("{} in place of {status}: {request:?}", handled.status));
         }
         // Those that come together share what was seen for the second of them.
-        let lane = ask::lane(&site.handler, &asked);
+        let lane = ask::lane(&site.handler, &request);
         for _ in 0..3 {
-            let answered = ask::by_lane_on(&lane, &asked).await;
+            let answered = ask::by_lane_on(&lane, &request).await;
             if answered.as_ref() != Some(&handled) {
-                wrong.push(format!("{asked:?}:\n  {answered:?}\n  in place of\n  {handled:?}"));
+                wrong.push(format!("{request:?}:\n  {answered:?}\n  in place of\n  {handled:?}"));
             }
         }
     }
@@ -154,12 +154,12 @@ fn any_request_is_answered_alike_in_both_ways() {
     let fields = prop::sample::subsequence(&FIELDS[..], 0..5);
     let any = (prop::sample::select(&HOSTS[..]), prop::sample::select(&TARGETS[..]), fields, 0..12_usize);
     let both = |(host, target, fields, method): (_, _, Vec<(_, _)>, usize)| {
-        let mut asked = Asked::new(host, target).method(methods.get(method).unwrap_or(&Method::GET).clone());
+        let mut request = TestRequest::new(host, target).method(methods.get(method).unwrap_or(&Method::GET).clone());
         for (name, value) in fields {
-            asked = asked.with(name, value);
+            request = request.with(name, value);
         }
-        let handled = runtime.block_on(ask::by_handle(&site.handler, &asked));
-        let answered = runtime.block_on(ask::by_lane(&site.handler, &asked));
+        let handled = runtime.block_on(ask::by_handle(&site.handler, &request));
+        let answered = runtime.block_on(ask::by_lane(&site.handler, &request));
         prop_assert_eq!(answered, Some(handled));
         Ok(())
     };
@@ -172,16 +172,16 @@ fn any_request_is_answered_alike_in_both_ways() {
 async fn a_preview_is_loaded_in_a_while_and_then_answered_at_once() {
     let site = site::site().await;
     let host = format!("{}--shop.localhost", site.preview.short());
-    let asked = Asked::new(&host, "/ten.txt");
-    assert!(ask::by_lane(&site.handler, &asked).await.is_none());
-    let begun = ask::begun(&site.handler, &asked).await;
+    let request = TestRequest::new(&host, "/ten.txt");
+    assert!(ask::by_lane(&site.handler, &request).await.is_none());
+    let begun = ask::begun(&site.handler, &request).await;
     assert_eq!(begun.status, StatusCode::OK);
     assert!(begun.fields.iter().any(|(name, value)| name == "x-robots-tag" && value == "noindex"));
-    for asked in [&asked, &Asked::new(&host, "/missing"), &asked.clone().with("if-none-match", "*")] {
-        let handled = ask::by_handle(&site.handler, asked).await;
-        let lane = ask::lane(&site.handler, asked);
+    for request in [&request, &TestRequest::new(&host, "/missing"), &request.clone().with("if-none-match", "*")] {
+        let handled = ask::by_handle(&site.handler, request).await;
+        let lane = ask::lane(&site.handler, request);
         for _ in 0..3 {
-            assert_eq!(ask::by_lane_on(&lane, asked).await.as_ref(), Some(&handled), "{asked:?}");
+            assert_eq!(ask::by_lane_on(&lane, request).await.as_ref(), Some(&handled), "{request:?}");
         }
     }
 }
@@ -190,22 +190,22 @@ async fn a_preview_is_loaded_in_a_while_and_then_answered_at_once() {
 #[tokio::test]
 async fn the_log_says_the_same_of_both() {
     let (site, lines) = site::site_with_log().await;
-    for (_, asked) in cases() {
-        ask::by_handle(&site.handler, &asked).await;
-        ask::by_lane(&site.handler, &asked).await.unwrap();
+    for (_, request) in cases() {
+        ask::by_handle(&site.handler, &request).await;
+        ask::by_lane(&site.handler, &request).await.unwrap();
         let lines = lines(&site.handler);
-        assert_eq!(lines.len(), 2, "{asked:?}");
-        assert_eq!(lines[0], lines[1], "{asked:?}");
+        assert_eq!(lines.len(), 2, "{request:?}");
+        assert_eq!(lines[0], lines[1], "{request:?}");
     }
 }
 
 /// As the library's: what was sent, and that the client did not stay.
 #[tokio::test]
-async fn a_client_that_goes_away_within_its_answer_is_told() {
+async fn a_client_that_goes_away_within_its_answer_is_reported() {
     let (site, lines) = site::site_with_log().await;
     for target in ["/ten.txt", "/large.bin"] {
-        let asked = Asked::new("shop.localhost", target);
-        let answer = ask(&site.handler, &asked).unwrap();
+        let request = TestRequest::new("shop.localhost", target);
+        let answer = ask(&site.handler, &request).unwrap();
         drop(answer);
         let line = lines(&site.handler).remove(0);
         assert_eq!((&line["status"], &line["bytes"], &line["error"]), (&200.into(), &0.into(), &"client-gone".into()));
@@ -220,7 +220,8 @@ async fn law_1_an_answer_keeps_its_version_to_its_last_byte() {
         let current = site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap().current().unwrap();
         let version = Arc::downgrade(&current.version);
         drop(current);
-        let Answer { body, outcome, head, .. } = ask(&site.handler, &Asked::new("shop.localhost", target)).unwrap();
+        let Answer { body, outcome, head, .. } =
+            ask(&site.handler, &TestRequest::new("shop.localhost", target)).unwrap();
         drop((site, head));
         assert!(version.upgrade().is_some(), "{target}");
         drop((body, outcome));
@@ -232,8 +233,8 @@ async fn law_1_an_answer_keeps_its_version_to_its_last_byte() {
 #[tokio::test]
 async fn what_is_plain_is_sent_as_it_was_prepared() {
     let site = site::site().await;
-    let is_prepared = |asked: &Asked<'_>| {
-        let Answer { head, .. }: Answer<Counted> = ask(&site.handler, asked).unwrap();
+    let is_prepared = |request: &TestRequest<'_>| {
+        let Answer { head, .. }: Answer<Counted> = ask(&site.handler, request).unwrap();
         matches!(head, AnswerHead::Prepared(..))
     };
     for (host, target) in [
@@ -243,19 +244,20 @@ async fn what_is_plain_is_sent_as_it_was_prepared() {
         ("www.shop.example", "/ten.txt"),
         ("paged.localhost", "/missing"),
     ] {
-        assert!(is_prepared(&Asked::new(host, target)), "{host} {target}");
+        assert!(is_prepared(&TestRequest::new(host, target)), "{host} {target}");
     }
-    assert!(is_prepared(&Asked::new("shop.localhost", "/ten.txt").with("if-none-match", "*")));
-    assert!(is_prepared(&Asked::new("spa.localhost", "/deep").with(NAVIGATION.0, NAVIGATION.1)));
-    assert!(!is_prepared(&Asked::new("shop.localhost", "/ten.txt").with("range", "bytes=0-1")));
-    assert!(!is_prepared(&Asked::new("ruled.localhost", "/special/page")));
+    assert!(is_prepared(&TestRequest::new("shop.localhost", "/ten.txt").with("if-none-match", "*")));
+    assert!(is_prepared(&TestRequest::new("spa.localhost", "/deep").with(NAVIGATION.0, NAVIGATION.1)));
+    assert!(!is_prepared(&TestRequest::new("shop.localhost", "/ten.txt").with("range", "bytes=0-1")));
+    assert!(!is_prepared(&TestRequest::new("ruled.localhost", "/special/page")));
 }
 
 /// A range of a file in memory is a part of it, and no copy.
 #[tokio::test]
 async fn a_range_of_what_is_in_memory_is_at_hand() {
     let site = site::site().await;
-    let answer = ask(&site.handler, &Asked::new("shop.localhost", "/ten.txt").with("range", "bytes=2-4")).unwrap();
+    let answer =
+        ask(&site.handler, &TestRequest::new("shop.localhost", "/ten.txt").with("range", "bytes=2-4")).unwrap();
     let AnswerBody::Bytes(bytes) = answer.body else { panic!("not at hand") };
     assert_eq!(bytes, "234");
 }
@@ -265,7 +267,7 @@ proptest! {
     #[test]
     fn fields_are_the_same_in_either_form(
         fields in prop::collection::vec((0..4_usize, "[a-z0-9 ]{0,5}"), 0..8),
-        asked in 0..5_usize,
+        request in 0..5_usize,
     ) {
         let names = ["accept", "accepts", "range", "if-match", "cookie"].map(HeaderName::from_static);
         let (mut map, mut lines) = (HeaderMap::new(), Lines::default());
@@ -274,7 +276,7 @@ proptest! {
             lines.push(names[*name].as_str().as_bytes(), value.as_bytes());
         }
         let (of_map, of_lines) = (Fields::from(&map), Fields::from(&lines));
-        let name = &names[asked];
+        let name = &names[request];
         prop_assert_eq!(of_map.get(name), of_lines.get(name));
         prop_assert_eq!(of_map.contains(name), of_lines.contains(name));
         prop_assert!(of_map.get_all(name).eq(of_lines.get_all(name)));

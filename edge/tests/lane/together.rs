@@ -11,10 +11,10 @@ use devanture_edge::version::Version;
 use serde_json::json;
 
 use crate::in_process::{InProcess, Stores};
-use crate::lane::ask::{Asked, ask_on, lane};
+use crate::lane::ask::{TestRequest, ask_on, lane};
 
-fn got(lane: &EngineService, asked: &Asked<'_>) -> Vec<u8> {
-    let AnswerBody::Bytes(bytes) = ask_on(lane, asked).unwrap().body else { panic!("not at hand") };
+fn got(lane: &EngineService, request: &TestRequest<'_>) -> Vec<u8> {
+    let AnswerBody::Bytes(bytes) = ask_on(lane, request).unwrap().body else { panic!("not at hand") };
     bytes.to_vec()
 }
 
@@ -22,7 +22,7 @@ fn got(lane: &EngineService, asked: &Asked<'_>) -> Vec<u8> {
 struct Shop {
     site: InProcess,
     after: VersionId,
-    page: Asked<'static>,
+    page: TestRequest<'static>,
     lane: EngineService,
 }
 
@@ -31,7 +31,7 @@ async fn shop() -> Shop {
     stores.push("shop", &[("a.txt", b"before")], json!({})).await;
     let after = stores.store("shop", &[("a.txt", b"after")], json!({})).await;
     let site = stores.handler(AccessLog::unread()).await;
-    let page = Asked::new("shop.localhost", "/a.txt");
+    let page = TestRequest::new("shop.localhost", "/a.txt");
     let lane = lane(&site.handler, &page);
     Shop { site, after, page, lane }
 }
@@ -82,14 +82,14 @@ async fn law_10_an_asset_of_what_became_live_meanwhile_answers_requests_that_cam
     stores.push("shop", &[("a.txt", b"before"), (&old[1..], b"old")], json!({})).await;
     let after = stores.store("shop", &[("a.txt", b"after"), (&new[1..], b"new")], json!({})).await;
     let site = stores.handler(AccessLog::unread()).await;
-    let page = Asked::new("shop.localhost", "/a.txt");
+    let page = TestRequest::new("shop.localhost", "/a.txt");
     let lane = lane(&site.handler, &page);
     assert_eq!(got(&lane, &page), b"before");
     assert_eq!(got(&lane, &page), b"before");
     site.switch("shop", after).await;
     for _ in 0..2 {
-        assert_eq!(got(&lane, &Asked::new("shop.localhost", new)), b"new");
-        assert_eq!(got(&lane, &Asked::new("shop.localhost", old)), b"old");
+        assert_eq!(got(&lane, &TestRequest::new("shop.localhost", new)), b"new");
+        assert_eq!(got(&lane, &TestRequest::new("shop.localhost", old)), b"old");
         lane.end_of_batch();
     }
     assert_eq!(got(&lane, &page), b"after");
@@ -101,16 +101,16 @@ async fn requests_that_come_together_may_be_for_several_hosts() {
     stores.push("shop", &[("a.txt", b"shop")], json!({})).await;
     stores.push("other", &[("a.txt", b"other")], json!({})).await;
     let site = stores.handler(AccessLog::unread()).await;
-    let asked = ["shop.localhost", "other.localhost"].map(|host| Asked::new(host, "/a.txt"));
-    let nobody = Asked::new("nobody.localhost", "/a.txt");
-    let unsound = Asked::new("u@shop.localhost", "/a.txt");
+    let request = ["shop.localhost", "other.localhost"].map(|host| TestRequest::new(host, "/a.txt"));
+    let nobody = TestRequest::new("nobody.localhost", "/a.txt");
+    let unsound = TestRequest::new("u@shop.localhost", "/a.txt");
     let lane = lane(&site.handler, &nobody);
     for _ in 0..3 {
-        assert_eq!(got(&lane, &asked[0]), b"shop");
-        assert_eq!(got(&lane, &asked[1]), b"other");
-        assert_eq!(got(&lane, &asked[1]), b"other");
+        assert_eq!(got(&lane, &request[0]), b"shop");
+        assert_eq!(got(&lane, &request[1]), b"other");
+        assert_eq!(got(&lane, &request[1]), b"other");
         assert_eq!(ask_on(&lane, &nobody).unwrap().status.as_u16(), 404);
-        assert_eq!(got(&lane, &asked[0]), b"shop");
+        assert_eq!(got(&lane, &request[0]), b"shop");
         assert_eq!(ask_on(&lane, &unsound).unwrap().status.as_u16(), 400);
     }
 }

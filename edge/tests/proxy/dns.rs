@@ -106,11 +106,11 @@ fn traffic_follows_the_addresses_without_a_failed_request() {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
         let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
         let front = &front(&dns, backends.port, Setup::default()).await;
-        let (done, asked) = (&Cell::new(false), &Cell::new(0));
+        let (done, request) = (&Cell::new(false), &Cell::new(0));
         let load = |method: &'static str| async move {
             while !done.get() {
                 assert_eq!(front.method(method, "/").await.0, 200, "{method}");
-                asked.set(asked.get() + 1);
+                request.set(request.get() + 1);
             }
         };
         let changes = async {
@@ -118,8 +118,8 @@ fn traffic_follows_the_addresses_without_a_failed_request() {
                 dns.set(Mood::at(addresses));
                 let expected: Vec<String> = addresses.iter().map(|one| format!("{one}:{}", backends.port)).collect();
                 eventually("the members are those", || members(front) == expected).await;
-                let before = asked.get();
-                eventually("requests go on", || asked.get() >= before + 8).await;
+                let before = request.get();
+                eventually("requests go on", || request.get() >= before + 8).await;
             }
             done.set(true);
         };
@@ -221,7 +221,7 @@ fn a_name_without_an_address_is_a_502_until_dns_says_otherwise() {
 }
 
 #[test]
-fn a_name_of_which_nothing_is_said_holds_up_no_other() {
+fn a_name_without_an_answer_holds_up_no_other() {
     run(async {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
         let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
@@ -257,8 +257,8 @@ fn a_name_that_is_rebound_gains_a_stranger_nothing() {
             "fd12::1",
         ] {
             let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
-            let said = json!({"eject_after": 0});
-            let stranger = Setup { trusted: false, allow: vec!["127.0.0.1/32"], said, ..Setup::default() };
+            let declared = json!({"eject_after": 0});
+            let stranger = Setup { trusted: false, allow: vec!["127.0.0.1/32"], declared, ..Setup::default() };
             let front = front(&dns, backends.port, stranger).await;
             assert_eq!(front.get("/").await, (200, "127.0.0.1".to_owned()));
             dns.set(Mood::at(&[rebound]));

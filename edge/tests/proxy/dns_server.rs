@@ -50,8 +50,8 @@ struct Moody(Arc<Mutex<State>>);
 #[async_trait::async_trait]
 impl RequestHandler for Moody {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
-        let asked = request.request_info().unwrap().query;
-        if asked.name().to_string().starts_with("mute") {
+        let question = request.request_info().unwrap().query;
+        if question.name().to_string().starts_with("mute") {
             std::future::pending::<()>().await;
         }
         let mood = loop {
@@ -66,13 +66,14 @@ impl RequestHandler for Moody {
         let builder = MessageResponseBuilder::from_message_request(request);
         let sent = match mood {
             Mood::Answers(addresses) => {
-                let of = |address: IpAddr| match (address, asked.query_type()) {
+                let of = |address: IpAddr| match (address, question.query_type()) {
                     (IpAddr::V4(four), RecordType::A) => Some(RData::A(A(four))),
                     (IpAddr::V6(six), RecordType::AAAA) => Some(RData::AAAA(AAAA(six))),
                     _ => None,
                 };
                 let data = addresses.into_iter().filter_map(of);
-                let records: Vec<Record> = data.map(|data| Record::from_rdata(asked.name().into(), 0, data)).collect();
+                let records: Vec<Record> =
+                    data.map(|data| Record::from_rdata(question.name().into(), 0, data)).collect();
                 let metadata = Metadata::response_from_request(&request.metadata);
                 response.send_response(builder.build(metadata, &records, [], [], [])).await
             }

@@ -296,7 +296,7 @@ fn a_dead_kept_alive_connection_is_tried_again_where_that_is_safe() {
 }
 
 #[test]
-fn a_bad_answer_on_a_kept_alive_connection_is_not_asked_for_again() {
+fn a_bad_answer_on_a_kept_alive_connection_is_not_requested_again() {
     run(async {
         let backend = bare_backend(|mut stream, _| async move {
             for answer in [OK, b"nonsense\r\n\r\n"] {
@@ -332,7 +332,7 @@ fn a_backend_that_closes_its_idle_connections_costs_no_request() {
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_close_the_connection() {
+fn bytes_that_nobody_requested_close_the_connection() {
     run(async {
         let surplus = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
         let (backend, _) = recording(surplus).await;
@@ -353,7 +353,7 @@ fn a_limit_of_requests_to_one_upstream_is_a_503() {
         .await;
         let front = Front::start(
             &format!("http://{backend}"),
-            Setup { in_use_max: 2, said: serde_json::json!({"queue_max": 0}), ..Setup::default() },
+            Setup { in_use_max: 2, declared: serde_json::json!({"queue_max": 0}), ..Setup::default() },
         )
         .await;
         let mut waiting = Vec::new();

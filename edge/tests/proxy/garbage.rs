@@ -27,8 +27,8 @@ async fn flood(begin: &'static str, again: String) -> (SocketAddr, Rc<Cell<usize
     let address = bare_backend(move |mut stream, _| {
         let (written, is_cut, again) = (Rc::clone(&counted), Rc::clone(&noted), Rc::clone(&again));
         async move {
-            while let Some(asked) = receive(&mut stream).await {
-                if asked.line().contains("/well") {
+            while let Some(request) = receive(&mut stream).await {
+                if request.line().contains("/well") {
                     stream.write_all(OK).await.unwrap();
                     continue;
                 }
@@ -98,8 +98,8 @@ fn what_stands_between_the_pieces_of_a_body_is_cut_off() {
 fn the_size_of_a_piece_may_not_take_longer_than_the_idle_time() {
     run(async {
         let backend = bare_backend(|mut stream, _| async move {
-            while let Some(asked) = receive(&mut stream).await {
-                if asked.line().contains("/well") {
+            while let Some(request) = receive(&mut stream).await {
+                if request.line().contains("/well") {
                     stream.write_all(OK).await.unwrap();
                     continue;
                 }
@@ -125,8 +125,8 @@ fn interim_answers_without_end_are_a_504_and_hold_up_nobody() {
     run(async {
         for interim in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"] {
             let flooding = bare_backend(move |mut stream, _| async move {
-                while let Some(asked) = receive(&mut stream).await {
-                    if asked.line().contains("/well") {
+                while let Some(request) = receive(&mut stream).await {
+                    if request.line().contains("/well") {
                         stream.write_all(OK).await.unwrap();
                         continue;
                     }
@@ -155,8 +155,8 @@ fn interim_answers_without_end_are_a_504_and_hold_up_nobody() {
 fn a_head_that_comes_byte_by_byte_may_take_as_long_as_the_first_byte() {
     run(async {
         let backend = bare_backend(|mut stream, _| async move {
-            while let Some(asked) = receive(&mut stream).await {
-                let pause = Duration::from_millis(if asked.line().contains("/slow") { 200 } else { 2 });
+            while let Some(request) = receive(&mut stream).await {
+                let pause = Duration::from_millis(if request.line().contains("/slow") { 200 } else { 2 });
                 for byte in OK {
                     if stream.write_all(&[*byte]).await.is_err() {
                         return;
@@ -188,8 +188,8 @@ fn a_body_where_none_may_be_is_not_the_next_answer() {
         ] {
             for is_late in [false, true] {
                 let backend = bare_backend(move |mut stream, _| async move {
-                    while let Some(asked) = receive(&mut stream).await {
-                        if asked.line().contains("/well") {
+                    while let Some(request) = receive(&mut stream).await {
+                        if request.line().contains("/well") {
                             stream.write_all(OK).await.unwrap();
                             continue;
                         }
@@ -302,9 +302,9 @@ fn an_answer_that_comes_before_its_request_answers_none() {
 fn a_body_that_follows_the_answer_to_a_head_is_nobodys_answer() {
     run(async {
         let backend = bare_backend(|mut stream, _| async move {
-            while let Some(asked) = receive(&mut stream).await {
+            while let Some(request) = receive(&mut stream).await {
                 let evil = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
-                if asked.line().starts_with("HEAD") {
+                if request.line().starts_with("HEAD") {
                     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", evil.len());
                     stream.write_all(head.as_bytes()).await.unwrap();
                     stream.write_all(evil).await.ok();

@@ -26,10 +26,10 @@ use crate::proxy::support::{Front, LocalExec, Setup, bare_backend, eventually, r
 use crate::proxy::websocket;
 
 /// A front whose pool speaks HTTP/2.
-pub(crate) fn http2(said: serde_json::Value) -> Setup {
-    let mut said = said;
-    said["protocol"] = "http2".into();
-    Setup { said, ..Setup::default() }
+pub(crate) fn http2(declared: serde_json::Value) -> Setup {
+    let mut declared = declared;
+    declared["protocol"] = "http2".into();
+    Setup { declared, ..Setup::default() }
 }
 
 async fn front_to(backend: SocketAddr) -> Front {
@@ -75,12 +75,12 @@ fn many_requests_share_one_connection() {
         })
         .await;
         let front = &front_to(backend).await;
-        let asked = join_all((0..60).map(|number| async move { front.get(&format!("/{number}")).await }));
+        let request = join_all((0..60).map(|number| async move { front.get(&format!("/{number}")).await }));
         let opened = async {
             eventually("all are there at once", || arrived.get() == 60).await;
             end_of_batch.add_permits(60);
         };
-        let (answers, ()) = tokio::join!(asked, opened);
+        let (answers, ()) = tokio::join!(request, opened);
         for (number, answer) in answers.into_iter().enumerate() {
             assert_eq!(answer, (200, format!("http://shop.example/{number}")));
         }
@@ -136,14 +136,14 @@ fn a_stream_that_was_refused_goes_out_again_whatever_its_method() {
                 let notes = Rc::clone(&notes);
                 async move {
                     let mut wire = Wire::accept(stream).await.unwrap();
-                    while let Some(asked) = wire.request().await {
+                    while let Some(request) = wire.request().await {
                         // RFC 9113 §8.7: nothing was done for it.
-                        if number == 0 && asked.stream > 1 {
-                            wire.reset(asked.stream, 7).await;
+                        if number == 0 && request.stream > 1 {
+                            wire.reset(request.stream, 7).await;
                             continue;
                         }
-                        notes.borrow_mut().push(String::from_utf8(asked.body).unwrap());
-                        wire.answer(asked.stream, b"ok").await;
+                        notes.borrow_mut().push(String::from_utf8(request.body).unwrap());
+                        wire.answer(request.stream, b"ok").await;
                     }
                 }
             })
@@ -168,11 +168,11 @@ fn what_a_goaway_leaves_undone_goes_out_again_and_what_it_allows_is_answered() {
                 async move {
                     let mut wire = Wire::accept(stream).await.unwrap();
                     let mut streams = Vec::new();
-                    while let Some(asked) = wire.request().await {
-                        streams.push(asked.stream);
+                    while let Some(request) = wire.request().await {
+                        streams.push(request.stream);
                         if number > 0 {
-                            notes.borrow_mut().push((number, asked.stream));
-                            wire.answer(asked.stream, b"ok").await;
+                            notes.borrow_mut().push((number, request.stream));
+                            wire.answer(request.stream, b"ok").await;
                         } else if streams.len() == 6 {
                             // The first three are answered, the others were not even looked at.
                             wire.goaway(streams[2], 0).await;
@@ -206,17 +206,17 @@ fn no_request_is_lost_while_connections_come_and_go() {
             async move {
                 let mut wire = Wire::accept(stream).await.unwrap();
                 let mut answered = 0;
-                while let Some(asked) = wire.request().await {
+                while let Some(request) = wire.request().await {
                     answered += 1;
                     if answered > 5 {
                         // What comes from here on is never answered.
                         continue;
                     }
                     if answered == 5 {
-                        wire.goaway(asked.stream, 0).await;
+                        wire.goaway(request.stream, 0).await;
                     }
                     seen.set(seen.get() + 1);
-                    wire.answer(asked.stream, &asked.body).await;
+                    wire.answer(request.stream, &request.body).await;
                 }
             }
         })
@@ -243,8 +243,8 @@ fn a_backend_that_takes_no_requests_at_all_is_asked_once_for_each() {
                 async move {
                     let Some(mut wire) = Wire::accept(stream).await else { return };
                     // It closes at once, or refuses whatever comes.
-                    while refuses && let Some(asked) = wire.request().await {
-                        wire.reset(asked.stream, 7).await;
+                    while refuses && let Some(request) = wire.request().await {
+                        wire.reset(request.stream, 7).await;
                     }
                 }
             })
@@ -264,16 +264,16 @@ fn a_stream_that_is_reset_within_its_answer_is_a_broken_answer_and_the_others_go
         let backend = bare_backend(|stream, _| async move {
             let mut wire = Wire::accept(stream).await.unwrap();
             let mut broken = None;
-            while let Some(asked) = wire.request().await {
+            while let Some(request) = wire.request().await {
                 match broken {
                     None => {
-                        wire.head(asked.stream, false).await;
-                        wire.frame(Kind::DATA, 0, asked.stream, b"half").await;
-                        broken = Some(asked.stream);
+                        wire.head(request.stream, false).await;
+                        wire.frame(Kind::DATA, 0, request.stream, b"half").await;
+                        broken = Some(request.stream);
                     }
                     Some(stream) => {
                         wire.reset(stream, 2).await;
-                        wire.answer(asked.stream, b"whole").await;
+                        wire.answer(request.stream, b"whole").await;
                     }
                 }
             }
@@ -340,11 +340,11 @@ fn a_connection_on_which_nobody_answers_any_more_is_left() {
     run(async {
         let backend = bare_backend(|stream, number| async move {
             let mut wire = Wire::accept(stream).await.unwrap();
-            let mut asked = 0;
+            let mut count = 0;
             while let Some(request) = wire.request().await {
-                asked += 1;
+                count += 1;
                 // As after a firewall has forgotten the connection: it stands, and nothing comes back.
-                if number > 0 || asked == 1 {
+                if number > 0 || count == 1 {
                     wire.answer(request.stream, b"ok").await;
                 }
             }
@@ -369,8 +369,8 @@ fn a_websocket_goes_over_http_1_beside_requests_over_http_2() {
             while stream.peek(&mut first).await.unwrap() < first.len() {}
             if CLIENT_PREFACE.starts_with(&first) {
                 let mut wire = Wire::accept(stream).await.unwrap();
-                while let Some(asked) = wire.request().await {
-                    wire.answer(asked.stream, b"over HTTP/2").await;
+                while let Some(request) = wire.request().await {
+                    wire.answer(request.stream, b"over HTTP/2").await;
                 }
             } else {
                 websocket::echo_on(stream).await;
@@ -422,19 +422,19 @@ async fn secure(alpn: &[u8]) -> (SocketAddr, String) {
 fn http_2_over_tls_is_negotiated_with_the_pools_own_authority_and_name() {
     run(async {
         let (backend, ca) = secure(b"h2").await;
-        let front = async |backend: SocketAddr, said: serde_json::Value| {
-            Front::start(&format!("https://{backend}"), http2(said)).await
+        let front = async |backend: SocketAddr, declared: serde_json::Value| {
+            Front::start(&format!("https://{backend}"), http2(declared)).await
         };
         let right = front(backend, json!({"ca": ca, "server_name": "api.internal"})).await;
         assert_eq!(right.get("/").await, (200, "HTTP/2.0 Some(\"api.internal\") https".to_owned()));
-        for said in [
+        for declared in [
             json!({"ca": ca, "server_name": "other.internal"}),
             json!({"ca": ca}),
             json!({"server_name": "api.internal"}),
             json!({"ca": secure(b"h2").await.1, "server_name": "api.internal"}),
         ] {
-            let wrong = front(backend, said.clone()).await;
-            assert_eq!(wrong.get("/").await.0, 502, "{said}");
+            let wrong = front(backend, declared.clone()).await;
+            assert_eq!(wrong.get("/").await.0, 502, "{declared}");
             assert!(wrong.outcomes.borrow()[0].starts_with("Tls("), "{:?}", wrong.outcomes.borrow());
         }
         let (backend, ca) = secure(b"http/1.1").await;

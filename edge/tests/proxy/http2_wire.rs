@@ -32,7 +32,7 @@ pub(crate) struct Frame {
 }
 
 /// A request whose body has ended; what its head says stays packed.
-pub(crate) struct Asked {
+pub(crate) struct TestRequest {
     pub(crate) stream: u32,
     pub(crate) body: Vec<u8>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Asked {
 /// A connection.
 pub(crate) struct Wire {
     stream: TcpStream,
-    bodies: Vec<Asked>,
+    bodies: Vec<TestRequest>,
 }
 
 impl Wire {
@@ -74,20 +74,20 @@ impl Wire {
     }
 
     /// The next request, as soon as all of it is there.
-    pub(crate) async fn request(&mut self) -> Option<Asked> {
+    pub(crate) async fn request(&mut self) -> Option<TestRequest> {
         loop {
             let frame = self.next().await?;
             match frame.kind {
-                Kind::HEADERS => self.bodies.push(Asked { stream: frame.stream, body: Vec::new() }),
+                Kind::HEADERS => self.bodies.push(TestRequest { stream: frame.stream, body: Vec::new() }),
                 Kind::DATA => {
-                    let asked = self.bodies.iter_mut().find(|asked| asked.stream == frame.stream);
-                    asked.unwrap().body.extend(&frame.payload);
+                    let request = self.bodies.iter_mut().find(|request| request.stream == frame.stream);
+                    request.unwrap().body.extend(&frame.payload);
                 }
-                Kind::RST_STREAM => self.bodies.retain(|asked| asked.stream != frame.stream),
+                Kind::RST_STREAM => self.bodies.retain(|request| request.stream != frame.stream),
                 _ => {}
             }
             let is_last = matches!(frame.kind, Kind::HEADERS | Kind::DATA) && frame.flags & END_STREAM != 0;
-            if is_last && let Some(at) = self.bodies.iter().position(|asked| asked.stream == frame.stream) {
+            if is_last && let Some(at) = self.bodies.iter().position(|request| request.stream == frame.stream) {
                 return Some(self.bodies.remove(at));
             }
         }

@@ -71,8 +71,8 @@ impl Drop for Process {
     }
 }
 
-async fn front(backends: &[SocketAddr], said: serde_json::Value) -> Front {
-    front_with(backends, Setup { said, ..Setup::default() }).await
+async fn front(backends: &[SocketAddr], declared: serde_json::Value) -> Front {
+    front_with(backends, Setup { declared, ..Setup::default() }).await
 }
 
 async fn front_with(backends: &[SocketAddr], setup: Setup) -> Front {
@@ -127,21 +127,21 @@ fn a_killed_backend_costs_no_request_and_one_that_is_back_gets_its_share() {
         let front = &front(&addresses, json!({"eject_ms": 300})).await;
         until_answered_by(front, "one").await;
         until_answered_by(front, "two").await;
-        let (done, asked) = (&Cell::new(false), &Cell::new(0));
+        let (done, request) = (&Cell::new(false), &Cell::new(0));
         let load = || async move {
             while !done.get() {
                 let (status, text) = front.get("/").await;
                 assert_eq!(status, 200, "{text}");
-                asked.set(asked.get() + 1);
+                request.set(request.get() + 1);
             }
         };
         let faults = async {
             for _ in 0..3 {
-                let before = asked.get();
-                eventually("requests go on", || asked.get() >= before + 50).await;
+                let before = request.get();
+                eventually("requests go on", || request.get() >= before + 50).await;
                 two.borrow_mut().kill();
-                let before = asked.get();
-                eventually("requests go on without it", || asked.get() >= before + 50).await;
+                let before = request.get();
+                eventually("requests go on without it", || request.get() >= before + 50).await;
                 two.borrow_mut().start_again();
                 until_answered_by(front, "two").await;
             }
@@ -188,8 +188,8 @@ fn a_post_that_reached_nobody_goes_to_another_and_one_that_reached_somebody_goes
 fn a_hung_backend_is_a_504_then_left_out_and_back_by_itself() {
     run(async {
         let (one, two) = (Process::start("one"), Process::start("two"));
-        let said = json!({"eject_after": 2, "eject_ms": 300});
-        let setup = Setup { said, route: json!({"first_byte_timeout_ms": 300}), ..Setup::default() };
+        let declared = json!({"eject_after": 2, "eject_ms": 300});
+        let setup = Setup { declared, route: json!({"first_byte_timeout_ms": 300}), ..Setup::default() };
         let front = front_with(&[one.address, two.address], setup).await;
         until_answered_by(&front, "two").await;
         // It takes connections as the system does it, and never answers.
@@ -270,8 +270,8 @@ fn a_member_that_says_that_it_is_not_well_gets_nothing_until_it_is() {
             let address = bare_backend(move |mut stream, _| {
                 let well = Rc::clone(&well);
                 async move {
-                    while let Some(asked) = receive(&mut stream).await {
-                        let is_fine = asked.line() != "GET /health HTTP/1.1" || well.get();
+                    while let Some(request) = receive(&mut stream).await {
+                        let is_fine = request.line() != "GET /health HTTP/1.1" || well.get();
                         let status = if is_fine { "200 OK" } else { "503 Unavailable" };
                         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 1\r\n\r\n{number}");
                         if stream.write_all(answer.as_bytes()).await.is_err() {
@@ -332,8 +332,8 @@ fn two_hundred_clients_with_two_places_are_all_answered() {
     run(async {
         let backends = [slow().await, slow().await];
         let addresses = backends.each_ref().map(|(address, _)| *address);
-        let said = json!({"connections_max": 1, "queue_max": 256, "queue_ms": 30_000});
-        let front = &front(&addresses, said).await;
+        let declared = json!({"connections_max": 1, "queue_max": 256, "queue_ms": 30_000});
+        let front = &front(&addresses, declared).await;
         let clients = (0..200).map(|number| async move {
             let (status, text) = front.method(if number % 2 == 0 { "GET" } else { "POST" }, "/").await;
             assert_eq!(status, 200, "{text}");

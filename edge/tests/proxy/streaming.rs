@@ -215,7 +215,7 @@ fn an_upload_arrives_piece_by_piece_and_its_time_is_not_the_answers() {
 }
 
 #[test]
-fn a_client_that_rests_within_its_upload_is_told_so() {
+fn a_client_that_rests_within_its_upload_learns_it() {
     run(async {
         let backend = backend(|request: Request<Incoming>| async move {
             drop(request.into_body().collect().await);
@@ -232,8 +232,8 @@ fn a_client_that_rests_within_its_upload_is_told_so() {
 
 /// A backend that tells when its connection is closed; `answer` is what it sends at first.
 async fn closing_backend(answer: &'static [u8]) -> (std::net::SocketAddr, Rc<Cell<u32>>, Rc<Cell<u32>>) {
-    let (asked, closed): (Rc<Cell<u32>>, Rc<Cell<u32>>) = Default::default();
-    let (asks, closes) = (Rc::clone(&asked), Rc::clone(&closed));
+    let (polled, closed): (Rc<Cell<u32>>, Rc<Cell<u32>>) = Default::default();
+    let (asks, closes) = (Rc::clone(&polled), Rc::clone(&closed));
     let address = bare_backend(move |mut stream, _| {
         let (asks, closes) = (Rc::clone(&asks), Rc::clone(&closes));
         async move {
@@ -245,14 +245,14 @@ async fn closing_backend(answer: &'static [u8]) -> (std::net::SocketAddr, Rc<Cel
         }
     })
     .await;
-    (address, asked, closed)
+    (address, polled, closed)
 }
 
 #[test]
 fn a_client_that_goes_away_cancels_the_request() {
     run(async {
         for http2 in [false, true] {
-            let (backend, asked, closed) = closing_backend(b"").await;
+            let (backend, polled, closed) = closing_backend(b"").await;
             let front = Front::start(&format!("http://{backend}"), Setup { http2, ..Setup::default() }).await;
             let waiting = request("GET").body(Empty::<Bytes>::new()).unwrap();
             let call: std::pin::Pin<Box<dyn Future<Output = ()>>> = if http2 {
@@ -263,7 +263,7 @@ fn a_client_that_goes_away_cancels_the_request() {
                 Box::pin(async move { drop(sender.send_request(waiting).await) })
             };
             let call = tokio::task::spawn_local(call);
-            eventually("the backend was asked", || asked.get() == 1).await;
+            eventually("the backend was asked", || polled.get() == 1).await;
             call.abort();
             eventually("the backend's connection is closed", || closed.get() == 1).await;
             eventually("it is noted", || *front.outcomes.borrow() == ["went away"]).await;

@@ -68,7 +68,7 @@ pub(crate) struct Setup {
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) trusted: bool,
     /// Keys of the pool beside its first address.
-    pub(crate) said: serde_json::Value,
+    pub(crate) declared: serde_json::Value,
     /// Keys of the route beside `path` and `to`.
     pub(crate) route: serde_json::Value,
     pub(crate) dns: Vec<SocketAddr>,
@@ -91,7 +91,7 @@ impl Default for Setup {
             timeout_ms: 20_000,
             tls: tls::trusting([]).unwrap(),
             trusted: true,
-            said: serde_json::json!({}),
+            declared: serde_json::json!({}),
             route: serde_json::json!({}),
             dns: Vec::new(),
             dns_hold: Duration::from_millis(100),
@@ -142,10 +142,10 @@ pub(crate) fn registry(setup: &Setup) -> Registry {
 
 /// A way to a pool whose addresses are `to`, parted by spaces.
 pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> CompiledRoute {
-    let mut said = setup.said.clone();
-    said["to"] = to.split(' ').filter(|to| !to.is_empty()).collect();
-    let said: devanture_config::site_toml::Upstream = serde_json::from_value(said).unwrap();
-    assert!(said.mistakes().is_empty(), "{:?}", said.mistakes());
+    let mut declared = setup.declared.clone();
+    declared["to"] = to.split(' ').filter(|to| !to.is_empty()).collect();
+    let declared: devanture_config::site_toml::Upstream = serde_json::from_value(declared).unwrap();
+    assert!(declared.mistakes().is_empty(), "{:?}", declared.mistakes());
     let mut route = setup.route.clone();
     for (key, value) in [("path", "/*".into()), ("to", "pool".into()), ("timeout_ms", setup.timeout_ms.into())] {
         let value: serde_json::Value = value;
@@ -155,7 +155,7 @@ pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> CompiledRoute
     assert!(route.mistakes().is_empty(), "{:?}", route.mistakes());
     let app = "shop".parse().unwrap();
     let key =
-        PoolKey { app, place: "prod".to_owned(), name: "pool".to_owned(), trusted: setup.trusted, said, run: None };
+        PoolKey { app, place: "prod".to_owned(), name: "pool".to_owned(), trusted: setup.trusted, declared, run: None };
     CompiledRoute::new(&route, registry.pool(&key))
 }
 

@@ -473,7 +473,7 @@ fn the_command_line_starts_an_edge_in_one_place_alone() {
 }
 
 #[test]
-fn code_is_told_from_comments_texts_and_tests() {
+fn code_is_distinguished_from_comments_texts_and_tests() {
     let text = r##"
 use crate::proxy; // crate::listen
 /* crate::admin /* crate::server */ */

@@ -61,7 +61,7 @@ async fn no_spelling_of_a_page_leads_around_its_guard() {
 }
 
 #[tokio::test]
-async fn what_the_edge_tells_of_a_guarded_site_is_guarded_too() {
+async fn what_the_edge_reports_about_a_guarded_site_is_guarded_too() {
     let edge = site(&["index.html"]).with_headers(&["/*", "  Basic-Auth: u:p"]).start().await;
     let known = format!("authorization: Basic {}", STANDARD.encode("u:p"));
     for path in ["/.well-known/devanture/release.json", "/.well-known/devanture/env.json"] {

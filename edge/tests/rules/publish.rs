@@ -19,7 +19,7 @@ async fn a_push_with_mistakes_does_not_go_live() {
 }
 
 #[tokio::test]
-async fn doubts_are_let_pass_when_asked() {
+async fn doubts_are_let_pass_on_request() {
     let edge = edge().start().await;
     let doubtful = || site(&["index.html"]).with_redirects(&["/a /b 301 Country=fr", "/a /c"]);
     let problem = doubtful().strictly().try_push(&edge).await.unwrap_err();

@@ -83,19 +83,19 @@ impl Site {
 /// split by ` | `.
 pub(crate) async fn holds(edge: &RunningEdge, rows: &[(&str, &str)]) {
     let mut wrong = Vec::new();
-    for (asked, expected) in rows {
-        let got = ask(edge, asked).await;
+    for (request, expected) in rows {
+        let got = ask(edge, request).await;
         let found = differences(&got, expected);
         if !found.is_empty() {
-            wrong.push(format!("{asked}\n   wanted {expected}\n   but {}", found.join(", ")));
+            wrong.push(format!("{request}\n   wanted {expected}\n   but {}", found.join(", ")));
         }
     }
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
 /// One request: `PATH`, or `METHOD PATH`, then fields.
-pub(crate) async fn ask(edge: &RunningEdge, asked: &str) -> Got {
-    let mut parts = asked.split(" | ");
+pub(crate) async fn ask(edge: &RunningEdge, request: &str) -> Got {
+    let mut parts = request.split(" | ");
     let line = parts.next().unwrap();
     let (method, path) = line.split_once(' ').unwrap_or(("GET", line));
     let mut request = edge.visit(method.parse::<Method>().unwrap(), "shop.localhost", path);

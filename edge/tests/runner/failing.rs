@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::runner::world::{World, eventually, limits, plain, plain_but, run};
 
 /// Prepares a backend of one command beside one that is live; gives what is wrong with it.
-async fn failed(world: &World, command: &[&str], said: serde_json::Value) -> Error {
-    let mut server = plain_but(said);
+async fn failed(world: &World, command: &[&str], declared: serde_json::Value) -> Error {
+    let mut server = plain_but(declared);
     server["command"] = json!(command);
     server["instances"] = json!(1);
     let files = [("plain.sh", "#!/bin/sh\nexit 0\n", false), ("run.sh", "#!/bin/sh\necho no >&2\nexit 7\n", true)];
@@ -16,7 +16,7 @@ async fn failed(world: &World, command: &[&str], said: serde_json::Value) -> Err
 }
 
 #[test]
-fn a_backend_that_does_not_start_is_told_why_and_what_was_live_goes_on() {
+fn why_a_backend_does_not_start_is_reported_and_what_was_live_goes_on() {
     run(async {
         let world = World::start(limits()).await;
         let good = world.version("1", "one", &plain()).await;
@@ -82,25 +82,25 @@ fn more_instances_than_may_be_are_refused() {
 }
 
 #[test]
-fn a_release_runs_once_with_the_same_variables_and_its_failure_is_told() {
+fn a_release_runs_once_with_the_same_variables_and_its_failure_is_reported() {
     run(async {
         let world = World::start(limits()).await;
         world.set("prod", 0, "GAME_PASSWORD", "sesame");
-        let told: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
-        let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let reported: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
+        let report = |line: &str| reported.lock().unwrap().push(line.to_owned());
         let release = |command: &str| plain_but(json!({ "release": ["sh", "-c", command] }));
         let good = release("echo $GAME_PASSWORD $DEVANTURE_APP >> data/releases; echo migrated");
         let good = world.version("1", "one", &good).await;
-        let took = world.runner.release(&world.wanted(&good, 0), &tell).await.unwrap();
+        let took = world.runner.release(&world.wanted(&good, 0), &report).await.unwrap();
         assert!(took.is_some());
-        assert_eq!(*told.lock().unwrap(), ["migrated"]);
+        assert_eq!(*reported.lock().unwrap(), ["migrated"]);
         assert_eq!(std::fs::read_to_string(world.path("run/data/shop/prod/releases")).unwrap(), "sesame shop\n");
         let bad = world.version("1", "one", &release("echo gone wrong >&2; exit 4")).await;
-        let error = world.runner.release(&world.wanted(&bad, 0), &tell).await.unwrap_err();
+        let error = world.runner.release(&world.wanted(&bad, 0), &report).await.unwrap_err();
         assert_eq!(error.to_string(), "the command `release` exited with code 4");
         assert_eq!(error.lines(), ["gone wrong"]);
         let none = world.version("1", "one", &plain()).await;
-        assert_eq!(world.runner.release(&world.wanted(&none, 0), &tell).await.unwrap(), None);
+        assert_eq!(world.runner.release(&world.wanted(&none, 0), &report).await.unwrap(), None);
         world.end().await;
     });
 }

@@ -12,10 +12,10 @@ fn instances_are_prepared_and_have_what_they_are_to_have() {
         world.set("prod", 0, "GAME_PASSWORD", "sesame");
         world.set("prod", 0, "PORT", "1");
         let version = world.version("1", "one", &plain_but(json!({ "instances": 3 }))).await;
-        let (held, told) = world.prepare(&version).await.unwrap();
-        let mut names: Vec<&str> = told.iter().map(|line| line.split(" healthy in ").next().unwrap()).collect();
+        let (held, reported) = world.prepare(&version).await.unwrap();
+        let mut names: Vec<&str> = reported.iter().map(|line| line.split(" healthy in ").next().unwrap()).collect();
         names.sort_unstable();
-        assert_eq!(names, ["node-1/web.1", "node-1/web.2", "node-1/web.3"], "{told:?}");
+        assert_eq!(names, ["node-1/web.1", "node-1/web.2", "node-1/web.3"], "{reported:?}");
         world.point(&version, 0).await;
         drop(held);
         // Without users of their own, the apps of strangers would be the edge itself.
@@ -74,7 +74,7 @@ fn a_request_waits_for_the_only_instance_where_it_is_started_again() {
 }
 
 #[test]
-fn an_instance_that_answers_no_more_gets_no_requests_and_is_started_anew() {
+fn an_instance_that_answers_no_more_gets_no_requests_and_is_restarted() {
     run(async {
         for path in ["/close", "/sick"] {
             let world = World::start(limits()).await;
@@ -129,8 +129,8 @@ fn one_that_ignores_sigterm_is_killed() {
     run(async {
         let world = World::start(limits()).await;
         let deaf = json!({ "deaf": { "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"] } });
-        let said = plain_but(json!({ "processes": deaf, "stop_ms": 200 }));
-        let version = world.version("1", "one", &said).await;
+        let declared = plain_but(json!({ "processes": deaf, "stop_ms": 200 }));
+        let version = world.version("1", "one", &declared).await;
         world.switch(&version).await;
         // Looked at by `end`: nothing is left.
         world.end().await;

@@ -39,8 +39,8 @@ fn a_preview_starts_at_its_first_request_and_ends_when_nobody_asks() {
 fn no_more_previews_run_than_may() {
     run(async {
         let world = World::start(Limits { previews_running_max: 1, ..limits() }).await;
-        let said = plain_but(json!({ "instances": 1 }));
-        let (one, two) = (world.version("1", "one", &said).await, world.version("1", "two", &said).await);
+        let declared = plain_but(json!({ "instances": 1 }));
+        let (one, two) = (world.version("1", "one", &declared).await, world.version("1", "two", &declared).await);
         for version in [&one, &two, &one] {
             assert_eq!(world.ask("/", Some(&version.id)).await.0, 200);
             eventually("the other one has ended", || {

@@ -58,9 +58,9 @@ impl Load {
 fn switches_under_load_lose_no_request() {
     run(async {
         let world = World::start(limits()).await;
-        let said = plain_but(json!({ "warm_ms": 0 }));
+        let declared = plain_but(json!({ "warm_ms": 0 }));
         let versions: Vec<Version> =
-            vec![world.version("1", "one", &said).await, world.version("2", "two", &said).await];
+            vec![world.version("1", "one", &declared).await, world.version("2", "two", &declared).await];
         world.switch(&versions[0]).await;
         let load = Load::start(&world);
         for version in versions.iter().cycle().skip(1).take(SWITCHES) {
@@ -81,8 +81,8 @@ fn a_front_alone_leaves_the_backend_running() {
         assert_ne!(one.id, two.id);
         world.switch(&one).await;
         let before = world.pids();
-        let (held, told) = world.prepare(&two).await.unwrap();
-        assert_eq!(told, ["node-1/web.1 runs already", "node-1/web.2 runs already"]);
+        let (held, reported) = world.prepare(&two).await.unwrap();
+        assert_eq!(reported, ["node-1/web.1 runs already", "node-1/web.2 runs already"]);
         world.point(&two, 0).await;
         drop(held);
         assert_eq!(world.get("/").await.0, 200);
@@ -106,8 +106,8 @@ fn a_rollback_finds_the_backend_warm_and_only_the_last_one_is() {
             world.instances().iter().any(|one| one.state == InstanceState::Warm && one.pid == first.first().copied())
         })
         .await;
-        let (held, told) = world.prepare(&versions[0]).await.unwrap();
-        assert_eq!(told, ["node-1/web.1 runs already"]);
+        let (held, reported) = world.prepare(&versions[0]).await.unwrap();
+        assert_eq!(reported, ["node-1/web.1 runs already"]);
         world.point(&versions[0], 0).await;
         drop(held);
         eventually("it is live again", || world.pids() == first).await;
@@ -126,8 +126,8 @@ fn a_rollback_finds_the_backend_warm_and_only_the_last_one_is() {
 fn what_is_under_way_ends_before_its_instance_does() {
     run(async {
         let world = World::start(limits()).await;
-        let said = plain_but(json!({ "instances": 1, "warm_ms": 0 }));
-        let (one, two) = (world.version("1", "one", &said).await, world.version("1", "two", &said).await);
+        let declared = plain_but(json!({ "instances": 1, "warm_ms": 0 }));
+        let (one, two) = (world.version("1", "one", &declared).await, world.version("1", "two", &declared).await);
         world.switch(&one).await;
         let old = world.pids();
         let front = world.front;
@@ -153,8 +153,8 @@ fn what_is_under_way_ends_before_its_instance_does() {
 fn what_is_upgraded_gets_its_time() {
     run(async {
         let world = World::start(limits()).await;
-        let said = plain_but(json!({ "instances": 1, "warm_ms": 0, "drain_ms": 60_000 }));
-        let (one, two) = (world.version("1", "one", &said).await, world.version("1", "two", &said).await);
+        let declared = plain_but(json!({ "instances": 1, "warm_ms": 0, "drain_ms": 60_000 }));
+        let (one, two) = (world.version("1", "one", &declared).await, world.version("1", "two", &declared).await);
         world.switch(&one).await;
         let old = world.pids();
         let mut stream = TcpStream::connect(world.front).await.unwrap();
@@ -206,8 +206,8 @@ fn settings_switch_with_the_pointer() {
         let version = world.version("1", "one", &plain()).await;
         world.switch(&version).await;
         assert!(world.json("/env").await.get("COLOUR").is_none());
-        let tell = |_: &str| {};
-        let held = world.runner.prepare(&world.wanted(&version, 1), &tell).await.unwrap();
+        let report = |_: &str| {};
+        let held = world.runner.prepare(&world.wanted(&version, 1), &report).await.unwrap();
         assert!(world.json("/env").await.get("COLOUR").is_none());
         world.point(&version, 1).await;
         assert_eq!(world.json("/env").await["COLOUR"], "red");
@@ -223,15 +223,15 @@ fn scaling_and_restarting_under_load_lose_no_request() {
         let version = world.version("1", "one", &plain()).await;
         world.switch(&version).await;
         let load = Load::start(&world);
-        let tell = |_: &str| {};
+        let report = |_: &str| {};
         world.scale("web", 4).await;
-        world.runner.rescale(&world.app, "prod", &tell).await.unwrap();
+        world.runner.rescale(&world.app, "prod", &report).await.unwrap();
         assert_eq!(world.pids().len(), 4);
         world.scale("web", 1).await;
-        world.runner.rescale(&world.app, "prod", &tell).await.unwrap();
+        world.runner.rescale(&world.app, "prod", &report).await.unwrap();
         eventually("one is left", || world.instances().len() == 1).await;
         let before = world.pids();
-        world.runner.restart(&world.app, "prod", None, &tell).await.unwrap();
+        world.runner.restart(&world.app, "prod", None, &report).await.unwrap();
         eventually("it is another one", || world.instances().len() == 1 && world.pids() != before).await;
         assert!(load.end().await > 10);
         world.end().await;

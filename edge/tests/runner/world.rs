@@ -141,9 +141,9 @@ pub(crate) fn plain() -> serde_json::Value {
 }
 
 /// The same with more said.
-pub(crate) fn plain_but(said: serde_json::Value) -> serde_json::Value {
+pub(crate) fn plain_but(declared: serde_json::Value) -> serde_json::Value {
     let mut all = plain();
-    all.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+    all.as_object_mut().unwrap().extend(declared.as_object().unwrap().clone());
     all
 }
 
@@ -257,10 +257,10 @@ impl World {
 
     /// Prepares a version; returns the steps that were reported.
     pub(crate) async fn prepare(&self, version: &Version) -> Result<(Held, Vec<String>), Error> {
-        let told: Mutex<Vec<String>> = Mutex::default();
-        let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
-        let held = self.runner.prepare(&self.wanted(version, 0), &tell).await?;
-        Ok((held, told.into_inner().unwrap()))
+        let reported: Mutex<Vec<String>> = Mutex::default();
+        let report = |line: &str| reported.lock().unwrap().push(line.to_owned());
+        let held = self.runner.prepare(&self.wanted(version, 0), &report).await?;
+        Ok((held, reported.into_inner().unwrap()))
     }
 
     /// Makes a version live, as it is.

@@ -53,7 +53,7 @@ async fn files_that_were_left_open_in_the_edge_are_in_no_instance() {
 }
 
 #[tokio::test]
-async fn how_it_ended_is_told_as_it_was() {
+async fn how_it_ended_is_reported_as_it_was() {
     let world = World::start().await;
     assert_eq!(world.run(world.shell("exit 0")).await.exit, Exit::Code(0));
     let ran = world.run(world.shell("echo out; echo err >&2; exit 7")).await;
@@ -82,7 +82,7 @@ async fn a_command_is_found_in_its_own_path_and_folder() {
 }
 
 #[tokio::test]
-async fn a_command_that_cannot_begin_is_told_from_one_that_fails() {
+async fn a_command_that_cannot_begin_is_distinguished_from_one_that_fails() {
     let world = World::start().await;
     script(&world.path("plain"), "#!/bin/sh\n", 0o644);
     script(&world.path("lost"), "#!/nowhere/interpreter\n", 0o755);
@@ -153,7 +153,7 @@ async fn nothing_of_an_app_reaches_the_program_that_is_still_root() {
 }
 
 #[tokio::test]
-async fn who_listens_on_a_port_is_told() {
+async fn who_listens_on_a_port_is_reported() {
     let world = World::start().await;
     let mut launch = world.command(&[
         "node",

@@ -172,24 +172,24 @@ async fn a_door_outlasts_an_edge_that_it_cannot_let_in() {
     let few = Rlimit { current: Some(1), maximum: getrlimit(Resource::Nofile).maximum };
     let before = prlimit(pid, Resource::Nofile, few).unwrap();
     let _edge = UnixStream::connect(door.socket()).unwrap();
-    let told = door.process.stderr.take().unwrap();
-    let told = tokio::task::spawn_blocking(move || {
-        let mut told = BufReader::new(told);
+    let stderr = door.process.stderr.take().unwrap();
+    let stderr = tokio::task::spawn_blocking(move || {
+        let mut stderr = BufReader::new(stderr);
         let mut line = String::new();
         while !line.contains("could not be let in") {
             line.clear();
-            assert!(told.read_line(&mut line).unwrap() > 0, "it ended");
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended");
         }
-        told
+        stderr
     });
-    let told = told.await.unwrap();
+    let stderr = stderr.await.unwrap();
     prlimit(pid, Resource::Nofile, before).unwrap();
     let world = World::of(door.settings()).await;
     let mut launch = world.shell("echo in");
     launch.uid = Some(user());
     assert_eq!(world.run(launch).await.stdout, "in\n");
     world.spawner.end().await;
-    drop(told);
+    drop(stderr);
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn another_user_is_turned_away() {
 }
 
 #[test]
-fn a_door_needs_to_be_told_for_whom_it_is() {
+fn a_door_needs_the_user_that_it_is_for() {
     let fails = |arguments: &[&str]| {
         let mut command = Command::new(program());
         command.arg("spawner").args(arguments).stdin(Stdio::null()).stderr(Stdio::null());

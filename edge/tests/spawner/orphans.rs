@@ -99,7 +99,7 @@ async fn what_outlived_edge_and_spawner_is_killed_by_the_next_start() {
 }
 
 #[tokio::test]
-async fn the_death_of_the_spawner_is_told_and_leaves_nothing_and_another_one_starts() {
+async fn the_death_of_the_spawner_is_reported_and_leaves_nothing_and_another_one_starts() {
     let world = World::start().await;
     let mut running = world.launch(world.shell(FAMILY)).await.unwrap();
     line(&mut running).await;

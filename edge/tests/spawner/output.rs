@@ -75,7 +75,7 @@ async fn who_is_not_read_can_be_killed() {
 }
 
 #[tokio::test]
-async fn the_last_lines_come_before_the_end_and_streams_are_told_apart() {
+async fn the_last_lines_come_before_the_end_and_streams_are_distinguished() {
     let world = World::start().await;
     let mut running = world.launch(world.shell("head -c 200000 /dev/zero; echo last >&2; exit 1")).await.unwrap();
     let (mut zeros, mut last) = (0, Vec::new());

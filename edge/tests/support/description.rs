@@ -29,9 +29,9 @@ pub(crate) fn operations() -> Vec<(String, String, String)> {
             if is_operation {
                 found.push((path.clone(), method, String::new()));
             }
-        } else if let Some((_, _, said)) = found.last_mut().filter(|_| is_operation) {
-            said.push_str(line);
-            said.push('\n');
+        } else if let Some((_, _, description)) = found.last_mut().filter(|_| is_operation) {
+            description.push_str(line);
+            description.push('\n');
         }
     }
     found

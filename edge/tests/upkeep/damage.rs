@@ -58,8 +58,8 @@ async fn a_damaged_or_missing_file_costs_its_own_path_alone_until_it_is_back() {
     std::fs::write(blob(&edge, b"other"), b"OTHER").unwrap();
     let edge = edge.restart().await;
     assert_eq!(codes(&edge, ["/", "/photo.png", "/other.png"]).await, [200, 503, 503]);
-    let said = format!("damaged: version {} of shop in prod lacks 2 of its files", version.short());
-    assert!(readiness(&edge).await.contains(&said), "{}", readiness(&edge).await);
+    let expected = format!("damaged: version {} of shop in prod lacks 2 of its files", version.short());
+    assert!(readiness(&edge).await.contains(&expected), "{}", readiness(&edge).await);
     let damaged = status(&edge).await.damaged.unwrap();
     assert_eq!((damaged.version, damaged.count), (Some(version), 2));
     assert_eq!(damaged.files, ["other.png", "photo.png"]);
@@ -127,8 +127,8 @@ async fn a_version_that_cannot_be_loaded_is_reported_and_tried_again() {
     std::fs::rename(&manifest, &aside).unwrap();
     let edge = edge.restart().await;
     assert_eq!(codes(&edge, ["/"]).await, [503]);
-    let said = format!("damaged: version {} of shop in prod cannot be loaded", version.short());
-    assert!(readiness(&edge).await.contains(&said), "{}", readiness(&edge).await);
+    let expected = format!("damaged: version {} of shop in prod cannot be loaded", version.short());
+    assert!(readiness(&edge).await.contains(&expected), "{}", readiness(&edge).await);
     assert!(status(&edge).await.damaged.unwrap().error.is_some());
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.contains(r#"devanture_unloaded_versions{app="shop",environment="prod"} 1"#), "{metrics}");

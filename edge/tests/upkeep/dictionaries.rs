@@ -68,7 +68,7 @@ async fn a_push_leaves_deltas_for_visitors_of_the_version_before_and_a_rollback_
 }
 
 #[tokio::test]
-async fn where_dictionaries_are_off_no_delta_is_made_and_nothing_is_told_of_any() {
+async fn where_dictionaries_are_off_no_delta_is_made_and_nothing_is_reported_of_any() {
     let edge = edge().with_toml("[compress]\ndictionaries = false").start().await;
     edge.push("shop", &[("app-3f2a91bc.js", &script(1))]).await;
     let second = edge.push("shop", &[("app-77c01d2e.js", &script(2))]).await;

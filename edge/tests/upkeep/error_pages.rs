@@ -38,7 +38,7 @@ fn is_problem(answer: &Answer, status: u16, code: &str, detail: &str) {
 }
 
 #[tokio::test]
-async fn a_backend_that_fails_is_told_to_people_by_the_sites_page_and_to_programs_by_a_problem() {
+async fn a_backend_that_fails_is_reported_to_people_by_the_sites_page_and_to_programs_by_a_problem() {
     let edge = edge().start().await;
     let page = long("down");
     let files: &[(&str, &[u8])] = &[("index.html", b"home"), ("502.html", &page), ("5xx.html", b"other")];
@@ -70,8 +70,8 @@ async fn a_backend_that_fails_is_told_to_people_by_the_sites_page_and_to_program
         is_problem(&answer, 502, "connect", "The service behind this address did not answer.");
         assert_eq!(answer.header("devanture-version"), short);
         for dest in ["script", "style", "image"] {
-            let asked = ask("/api/x.js").with("Sec-Fetch-Mode", "no-cors").with("Sec-Fetch-Dest", dest);
-            assert_eq!(asked.send(&edge, protocol).await.header("content-type"), "application/problem+json");
+            let request = ask("/api/x.js").with("Sec-Fetch-Mode", "no-cors").with("Sec-Fetch-Dest", dest);
+            assert_eq!(request.send(&edge, protocol).await.header("content-type"), "application/problem+json");
         }
         // The front has nothing to do with it.
         assert_eq!(navigate("/").send(&edge, protocol).await.text(), "home");
@@ -145,8 +145,8 @@ async fn an_error_of_the_backends_own_is_the_backends() {
     let edge = edge().start().await;
     push_served(&edge, routed(port), &[("index.html", b"home"), ("503.html", b"the site's")]).await;
     for protocol in PROTOCOLS {
-        for asked in [navigate("/api/x"), fetch("/api/x")] {
-            let answer = asked.send(&edge, protocol).await;
+        for request in [navigate("/api/x"), fetch("/api/x")] {
+            let answer = request.send(&edge, protocol).await;
             assert_eq!((answer.status, answer.text().as_str()), (503, "mine"));
             assert_eq!((answer.header("retry-after").as_str(), answer.header("cache-control").as_str()), ("7", ""));
         }
@@ -205,8 +205,8 @@ async fn a_page_that_is_kept_from_strangers_is_shown_to_none_of_them() {
     // So it is where the edge itself refuses, as while the site is paused.
     push_served(&edge, serving, &[("_headers", guards), ("index.html", b"home"), ("5xx.html", b"secret")]).await;
     assert_eq!(api(&edge, Method::POST, "environments/prod/pause", json!({})).await.status, 200);
-    for (asked, shown) in [(navigate("/"), false), (navigate("/").with("Authorization", "Basic dTpw"), true)] {
-        let answer = asked.send(&edge, PROTOCOLS[0]).await;
+    for (request, shown) in [(navigate("/"), false), (navigate("/").with("Authorization", "Basic dTpw"), true)] {
+        let answer = request.send(&edge, PROTOCOLS[0]).await;
         assert_eq!((answer.status, answer.text() == "secret"), (503, shown));
     }
     edge.stop().await;

@@ -12,7 +12,7 @@ fn init(folder: &Path, flags: &[&str]) -> Output {
     Command::new(program).arg("init").args(flags).current_dir(folder).output().unwrap()
 }
 
-fn said(bytes: &[u8]) -> &str {
+fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
@@ -23,19 +23,19 @@ async fn a_first_configuration_starts_an_edge_and_is_never_written_over() {
     let path = ["--config", "etc/edge.toml"];
     let flags = [&any_port[..], &path].concat();
     let done = init(folder.path(), &flags);
-    assert!(done.status.success(), "{}", said(&done.stderr));
-    let next = said(&done.stdout);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let next = text(&done.stdout);
     assert!(next.starts_with("Wrote etc/edge.toml"), "{next}");
     assert!(next.contains("devanture-edge check --config etc/edge.toml"), "{next}");
     assert!(next.contains("DEVANTURE_CA=etc/data/tls/ca.pem"), "{next}");
 
-    let text = std::fs::read_to_string(folder.path().join("etc/edge.toml")).unwrap();
+    let written = std::fs::read_to_string(folder.path().join("etc/edge.toml")).unwrap();
     let again = init(folder.path(), &flags);
     assert_eq!(again.status.code(), Some(2));
-    assert_eq!(said(&again.stderr), "etc/edge.toml exists; nothing was changed\n");
-    assert_eq!(std::fs::read_to_string(folder.path().join("etc/edge.toml")).unwrap(), text);
+    assert_eq!(text(&again.stderr), "etc/edge.toml exists; nothing was changed\n");
+    assert_eq!(std::fs::read_to_string(folder.path().join("etc/edge.toml")).unwrap(), written);
 
-    let edge = RunningEdge::over(folder, EdgeFile::parse("edge.toml", &text).unwrap()).await;
+    let edge = RunningEdge::over(folder, EdgeFile::parse("edge.toml", &written).unwrap()).await;
     edge.push("shop", &[("index.html", b"hi")]).await;
     assert_eq!(edge.get("shop.localhost", "/").await.body, "hi");
     edge.stop().await;
@@ -54,8 +54,8 @@ fn a_mistake_writes_nothing() {
         (&["--domain", "localhost", "--admin", "127.0.0.1:8443"], "same socket"),
     ] {
         let done = init(folder.path(), flags);
-        let said = said(&done.stderr);
-        assert!(done.status.code() == Some(2) && said.contains(message), "{said}");
+        let text = text(&done.stderr);
+        assert!(done.status.code() == Some(2) && text.contains(message), "{text}");
         assert!(!folder.path().join("edge.toml").exists());
     }
 }

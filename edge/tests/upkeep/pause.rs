@@ -85,7 +85,7 @@ async fn while_paused_only_what_was_left_open_answers() {
 async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
     use HtmlHandling::{AsIs, AutoTrailingSlash, DropTrailingSlash, ForceTrailingSlash};
     /// What is asked for, the status, and the body or the place.
-    type Asked = &'static [(&'static str, u16, &'static str)];
+    type TestRequest = &'static [(&'static str, u16, &'static str)];
     let edge = edge().start().await;
     let files: &[(&str, &[u8])] = &[
         ("index.html", b"home"),
@@ -97,7 +97,7 @@ async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
         ("api/index.html", b"shadowed"),
     ];
     #[rustfmt::skip]
-    let cases: &[(HtmlHandling, &[&str], Asked)] = &[
+    let cases: &[(HtmlHandling, &[&str], TestRequest)] = &[
         (AutoTrailingSlash,  &["/status"],            &[("/status", 307, "/status/"), ("/status/", 200, "fine"),
             ("/status/index.html", 307, "/status/"), ("/status/more", 503, ""), ("/about", 503, ""), ("/", 503, "")]),
         (AutoTrailingSlash,  &["/about/"],            &[("/about/", 307, "/about"), ("/about", 200, "about"), ("/abou", 503, "")]),
@@ -114,11 +114,11 @@ async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
         // Neither what is a backend's, nor what nothing answers.
         (AutoTrailingSlash,  &["/api.html", "/none"], &[("/api", 503, ""), ("/api/", 503, ""), ("/none/", 503, ""), ("/none", 404, "")]),
     ];
-    for (handling, open, asked) in cases {
+    for (handling, open, request) in cases {
         let serving = Serving { html_handling: Some(*handling), ..routed(closed_port()) };
         push_served(&edge, serving, files).await;
         pause(&edge, json!({ "allow": open })).await;
-        for (target, status, expected) in *asked {
+        for (target, status, expected) in *request {
             let answer = ask(target).send(&edge, PROTOCOLS[0]).await;
             assert_eq!(answer.status, *status, "{handling:?} {open:?} {target}");
             match status {

@@ -41,8 +41,8 @@ async fn law_10_a_withdrawn_path_is_gone_on_every_hostname() {
     assert_eq!((report.path.as_str(), report.answered), ("/salaries.pdf", true));
     for protocol in PROTOCOLS {
         for host in hosts {
-            let asked = ask("/salaries.pdf").host(host).with("If-None-Match", &*tag).with("Range", "bytes=0-1");
-            let answer = asked.send(&edge, protocol).await;
+            let request = ask("/salaries.pdf").host(host).with("If-None-Match", &*tag).with("Range", "bytes=0-1");
+            let answer = request.send(&edge, protocol).await;
             assert_eq!((answer.status, answer.text().as_str()), (404, "gone"), "{host}");
             assert!(!answer.header("cache-control").contains("immutable"));
             assert_eq!(ask("/docs/").host(host).send(&edge, protocol).await.text(), "docs", "{host}");
@@ -120,8 +120,8 @@ async fn a_withdrawal_is_taken_back_by_name_and_not_by_a_push_of_the_same() {
         assert_eq!(api(&edge, Method::DELETE, bad, Value::Null).await.code(), Code::BadRequest, "{bad}");
     }
     let token = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
-    let asked = edge.ask(Method::DELETE, "/v1/apps/shop/withdrawn?path=/prices.pdf", &token);
-    assert_eq!(got(asked).await.code(), Code::Forbidden);
+    let request = edge.ask(Method::DELETE, "/v1/apps/shop/withdrawn?path=/prices.pdf", &token);
+    assert_eq!(got(request).await.code(), Code::Forbidden);
     // A later one starts again.
     withdraw(&edge, "/prices.pdf").await;
     let edge = edge.restart().await;

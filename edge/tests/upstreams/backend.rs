@@ -22,10 +22,10 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let go = Arc::new(watch::Sender::new(false));
-        let told = Arc::clone(&go);
+        let started = Arc::clone(&go);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, name, told.subscribe()));
+                tokio::spawn(serve(stream, name, started.subscribe()));
             }
         });
         Self { address, go }

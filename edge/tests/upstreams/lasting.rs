@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{RunningEdge, edge, got};
 use crate::upstreams::backend::Backend;
-use crate::upstreams::{SITE, api, listed, names, push, put, put_with, remove, told, who, who_of};
+use crate::upstreams::{SITE, api, listed, listed_members, names, push, put, put_with, remove, who, who_of};
 use crate::wire;
 
 async fn done(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Value {
@@ -14,21 +14,21 @@ async fn done(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Va
 }
 
 #[tokio::test]
-async fn what_is_said_of_members_outlasts_a_restart_and_every_switch() {
+async fn states_of_members_outlast_a_restart_and_every_switch() {
     let (one, two, three) = (Backend::start("one").await, Backend::start("two").await, Backend::start("three").await);
     let edge = edge().start().await;
     push(&edge, "prod", &api(&[&one], ""), SITE).await;
     put(&edge, &two.url(), "in").await;
     remove(&edge, &one.url()).await;
-    let expected = told(&listed(&edge, "prod").await);
+    let expected = listed_members(&listed(&edge, "prod").await);
     assert_eq!(expected[0], (one.url(), vec![], json!("out")));
     let edge = edge.restart().await;
-    assert_eq!((told(&listed(&edge, "prod").await), who(&edge).await), (expected.clone(), names(&["two"])));
+    assert_eq!((listed_members(&listed(&edge, "prod").await), who(&edge).await), (expected.clone(), names(&["two"])));
     // A version that says otherwise of the upstream, and declares one more.
     push(&edge, "prod", &api(&[&one, &three], "retries = 1\n"), &[("index.html", b"other")]).await;
     assert_eq!(who(&edge).await, names(&["two", "three"]));
     done(&edge, Method::POST, "/v1/apps/shop/environments/prod/rollback", json!({})).await;
-    assert_eq!((told(&listed(&edge, "prod").await), who(&edge).await), (expected, names(&["two"])));
+    assert_eq!((listed_members(&listed(&edge, "prod").await), who(&edge).await), (expected, names(&["two"])));
     // Each environment has members of its own, whatever goes from one to the other.
     push(&edge, "staging", &api(&[&three], ""), &[("index.html", b"staged")]).await;
     assert_eq!(who_of(&edge, "staging--shop.localhost").await, names(&["three"]));
@@ -90,13 +90,13 @@ async fn upstreams_that_are_no_longer_named_do_not_pile_up() {
         let listed = got(edge.api(Method::GET, crate::upstreams::UPSTREAMS)).await.json::<Value>();
         let name = format!("api-{name}");
         let found = listed["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == name.as_str());
-        found.unwrap()["members"][0]["wish"].clone()
+        found.unwrap()["members"][0]["desired"].clone()
     };
     let drain = async |names: std::ops::Range<usize>| {
         push(&edge, "prod", &toml(names.clone()), SITE).await;
         for number in names {
             let path = crate::upstreams::member(&format!("api-{number}"), &one.url());
-            done(&edge, Method::PUT, &path, json!({ "wish": "drain" })).await;
+            done(&edge, Method::PUT, &path, json!({ "desired": "drain" })).await;
         }
     };
     // A hundred are remembered, also while another version is live.

@@ -49,13 +49,13 @@ fn member(name: &str, address: &str) -> String {
     format!("{UPSTREAMS}/{}/members/{}", name.replace('/', "%2F"), address.replace('/', "%2F"))
 }
 
-/// Requests the state `wish` of a member of `api`, with a token.
-async fn put_with(edge: &RunningEdge, token: &str, address: &str, wish: &str) -> Got {
-    got(edge.ask(Method::PUT, &member("api", address), token).json(&json!({ "wish": wish }))).await
+/// Requests the state `desired` of a member of `api`, with a token.
+async fn put_with(edge: &RunningEdge, token: &str, address: &str, desired: &str) -> Got {
+    got(edge.ask(Method::PUT, &member("api", address), token).json(&json!({ "desired": desired }))).await
 }
 
-async fn put(edge: &RunningEdge, address: &str, wish: &str) -> UpstreamReport {
-    put_with(edge, edge.admin_token(), address, wish).await.json()
+async fn put(edge: &RunningEdge, address: &str, desired: &str) -> UpstreamReport {
+    put_with(edge, edge.admin_token(), address, desired).await.json()
 }
 
 async fn remove_with(edge: &RunningEdge, token: &str, address: &str) -> Got {
@@ -74,10 +74,10 @@ async fn listed(edge: &RunningEdge, environment: &str) -> UpstreamReport {
 }
 
 /// Members as in the report: address, states, and the requested state.
-fn told(report: &UpstreamReport) -> Vec<(String, Vec<String>, Value)> {
+fn listed_members(report: &UpstreamReport) -> Vec<(String, Vec<String>, Value)> {
     let of = |backends: &[devanture_config::api::Backend]| backends.iter().map(|one| one.state.clone()).collect();
     let members = report.members.iter();
-    members.map(|one| (one.address.to_string(), of(&one.backends), json!(one.wish))).collect()
+    members.map(|one| (one.address.to_string(), of(&one.backends), json!(one.desired))).collect()
 }
 
 /// Requests that are under way to a member.

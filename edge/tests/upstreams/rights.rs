@@ -38,7 +38,7 @@ async fn who_may_change_the_members_of_an_upstream() {
 
 /// Law 11.
 #[tokio::test]
-async fn a_member_is_where_whoever_adds_it_may_reach() {
+async fn a_member_is_where_the_one_who_adds_it_may_reach() {
     let one = Backend::start("one").await;
     let edge = edge().start().await;
     // The version is an admin's, so that what it declares may be anywhere on this machine.
@@ -58,8 +58,8 @@ async fn a_member_is_where_whoever_adds_it_may_reach() {
     put(&edge, &one.url(), "in").await;
     assert_eq!(who(&edge).await, names(&["one"]));
     // What an admin let in may be drained and let in again by a script, and has to be let in again once it is out.
-    for (wish, expected) in [("drain", StatusCode::OK), ("in", StatusCode::OK)] {
-        assert_eq!(put_with(&edge, &pusher, &one.url(), wish).await.status, expected);
+    for (desired, expected) in [("drain", StatusCode::OK), ("in", StatusCode::OK)] {
+        assert_eq!(put_with(&edge, &pusher, &one.url(), desired).await.status, expected);
     }
     assert_eq!(who(&edge).await, names(&["one"]));
     remove(&edge, &one.url()).await;

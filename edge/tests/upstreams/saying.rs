@@ -9,7 +9,7 @@ use http::Method;
 
 use crate::support::{RunningEdge, edge, got};
 use crate::upstreams::backend::Backend;
-use crate::upstreams::{SITE, api, listed, member, push, put, put_with, remove, remove_with, told};
+use crate::upstreams::{SITE, api, listed, listed_members, member, push, put, put_with, remove, remove_with};
 
 /// What the audit log says of members, oldest first: what was done, to what, by whom.
 async fn audit(edge: &RunningEdge) -> Vec<(String, String, String)> {
@@ -55,7 +55,7 @@ async fn each_change_is_in_the_audit_log_and_what_changes_nothing_is_not() {
     let edge = edge().start().await;
     push(&edge, "prod", &api(&[&one], ""), SITE).await;
     let added = "http://127.0.0.1:1";
-    let is_same = |one: &UpstreamReport, other: &UpstreamReport| told(one) == told(other);
+    let is_same = |one: &UpstreamReport, other: &UpstreamReport| listed_members(one) == listed_members(other);
     let before = listed(&edge, "prod").await;
     let dry = |method: Method| edge.api(method, &format!("{}?dry_run=true", member("api", added)));
     let foreseen: UpstreamReport = got(dry(Method::PUT)).await.json();

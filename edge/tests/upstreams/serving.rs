@@ -10,7 +10,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{RunningEdge, edge, eventually, got};
 use crate::upstreams::backend::Backend;
-use crate::upstreams::{SITE, api, listed, names, push, put, remove, requests, told, who};
+use crate::upstreams::{SITE, api, listed, listed_members, names, push, put, remove, requests, who};
 use crate::wire;
 
 type Socket = WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
@@ -35,7 +35,7 @@ async fn a_member_that_is_added_gets_requests_when_the_answer_has_come() {
     let (one, two) = (Backend::start("one").await, Backend::start("two").await);
     for round in 0..5 {
         let report = put(&edge, &one.url(), "in").await;
-        assert_eq!(told(&report), [(one.url(), vec!["up".to_owned()], "in".into())], "round {round}");
+        assert_eq!(listed_members(&report), [(one.url(), vec!["up".to_owned()], "in".into())], "round {round}");
         assert_eq!(edge.get(wire::HOST, "/api/who").await.text(), "one");
         remove(&edge, &one.url()).await;
         assert_eq!(edge.get(wire::HOST, "/api/who").await.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -57,7 +57,7 @@ async fn a_member_that_drains_gets_nothing_new_and_ends_what_is_under_way() {
     echoes(&mut open, "before").await;
     put(&edge, &two.url(), "in").await;
     let report = put(&edge, &one.url(), "drain").await;
-    assert_eq!((told(&report)[0].1[0].as_str(), requests(&report, &one.url())), ("draining", 2));
+    assert_eq!((listed_members(&report)[0].1[0].as_str(), requests(&report, &one.url())), ("draining", 2));
     assert_eq!(who(&edge).await, names(&["two"]));
     // A version with other settings of the upstream has another pool; requests in flight are reported all the same.
     push(&edge, "prod", &api(&[&one], "retries = 1\n"), SITE).await;
@@ -89,7 +89,7 @@ async fn what_is_under_way_to_a_member_that_is_removed_ends_well() {
     let mut open = socket(&edge).await;
     put(&edge, &two.url(), "in").await;
     let report = remove(&edge, &one.url()).await;
-    assert_eq!(told(&report), [(two.url(), vec!["up".to_owned()], "in".into())]);
+    assert_eq!(listed_members(&report), [(two.url(), vec!["up".to_owned()], "in".into())]);
     assert_eq!(who(&edge).await, names(&["two"]));
     echoes(&mut open, "still there").await;
     one.goes_on();
@@ -105,15 +105,15 @@ async fn members_that_come_and_go_all_the_time_cost_no_request() {
     let (one, two, three) = (Backend::start("one").await, Backend::start("two").await, Backend::start("three").await);
     let edge = Arc::new(edge().start().await);
     push(&edge, "prod", &api(&[&one], ""), SITE).await;
-    let (is_over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (is_over, request) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let (edge, is_over, asked) = (Arc::clone(&edge), Arc::clone(&is_over), Arc::clone(&asked));
+            let (edge, is_over, request) = (Arc::clone(&edge), Arc::clone(&is_over), Arc::clone(&request));
             tokio::spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
                     let answer = edge.get(wire::HOST, "/api/who").await;
                     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    request.fetch_add(1, Ordering::Relaxed);
                 }
             })
         })
@@ -132,13 +132,16 @@ async fn members_that_come_and_go_all_the_time_cost_no_request() {
     for client in clients {
         client.await.unwrap();
     }
-    assert!(asked.load(Ordering::Relaxed) > 0);
-    assert_eq!(told(&listed(&edge, "prod").await), [(one.url(), vec!["up".to_owned()], serde_json::Value::Null)]);
+    assert!(request.load(Ordering::Relaxed) > 0);
+    assert_eq!(
+        listed_members(&listed(&edge, "prod").await),
+        [(one.url(), vec!["up".to_owned()], serde_json::Value::Null)]
+    );
     Arc::into_inner(edge).unwrap().stop().await;
 }
 
 #[tokio::test]
-async fn the_metrics_tell_of_pools_that_are_there_and_of_no_other() {
+async fn the_metrics_list_pools_that_are_there_and_no_other() {
     let (one, two) = (Backend::start("one").await, Backend::start("two").await);
     let edge = edge().start().await;
     push(&edge, "prod", &api(&[&one], ""), SITE).await;

@@ -8,9 +8,9 @@ use devanture_config::site_toml::{
 };
 
 use super::ManifestSite;
-use super::asked::{PATH_BYTES_MAX, PredictedRequest};
 use super::end::{BackendTo, Decided, End, Request};
 use super::notes::{Note, Notes};
+use super::predicted::{PATH_BYTES_MAX, PredictedRequest};
 use crate::decide::{self, Backend, Outcome, Site as _, normal, with_query};
 use crate::resolve::{self, Resolution};
 use crate::rules::check::route_before;
@@ -42,14 +42,14 @@ impl ManifestSite<'_> {
     /// Explains the answer to `request`.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
-        let asked = PredictedRequest::known(request);
-        let mut notes = Notes::of(self, &asked);
+        let predicted = PredictedRequest::known(request);
+        let mut notes = Notes::of(self, &predicted);
         let Outcome { end, path, .. } = match self.canonical_redirect(request) {
             Some((location, canonical)) => {
                 notes.by_canonical_host(request.host, canonical);
                 decide::End::Redirect { status: 308, location, is_by_site: false }.into()
             }
-            None => decide::decide(self, &asked, &mut notes),
+            None => decide::decide(self, &predicted, &mut notes),
         };
         let fields = if self.has_fields(&end) { self.fields_of(request.host, &path) } else { Vec::new() };
         let is_backends = matches!(end, decide::End::Backend { .. } | decide::End::Preflight);

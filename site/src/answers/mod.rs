@@ -4,10 +4,10 @@
 //! version, and the words that explain each step. Where an answer depends on what is not known here, a backend or the
 //! visitor, that is what is said.
 
-mod asked;
 mod end;
 mod explain;
 mod notes;
+mod predicted;
 
 pub use end::{BackendTo, Decided, End, Request};
 pub use explain::{Explanation, Shadowed};
@@ -28,8 +28,8 @@ use crate::resolve::{self, PathIndex, Resolution};
 use crate::rules::restricted::{RestrictedPaths, served_plain_paths};
 use crate::rules::{At, CompiledRules, RuleSet};
 use crate::target;
-use asked::PredictedRequest;
 use notes::Differs;
+use predicted::PredictedRequest;
 
 /// Stands for the host of the site, whichever it is.
 pub const HOST: &str = "site.invalid";
@@ -156,8 +156,8 @@ impl<'m> ManifestSite<'m> {
         let mut led_by = None;
         for _ in 0..REDIRECTS_MAX {
             let mut trace = Differs::default();
-            let asked = PredictedRequest::by_anybody(url.path(), url.query(), asking);
-            let Outcome { end, .. } = decide(self, &asked, &mut trace);
+            let predicted = PredictedRequest::by_anybody(url.path(), url.query(), asking);
+            let Outcome { end, .. } = decide(self, &predicted, &mut trace);
             let rule = trace.rule.and_then(|rule| self.redirect(usize::try_from(rule).ok()?));
             led_by = rule.map(|rule| rule.at.clone()).or(led_by);
             match end {

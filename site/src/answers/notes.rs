@@ -4,7 +4,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, RoutePath};
 use http::header::AUTHORIZATION;
 
 use super::ManifestSite;
-use super::asked::PredictedRequest;
+use super::predicted::PredictedRequest;
 use crate::decide::{Reason, Refused, Request as _, Stage, Step, Trace};
 use crate::rules::access::Users;
 use crate::rules::{At, HeaderRule, Redirect, Skip};
@@ -61,7 +61,7 @@ impl Trace for Differs {
 /// Takes notes of every step, in words.
 pub(super) struct Notes<'n> {
     site: &'n ManifestSite<'n>,
-    asked: &'n PredictedRequest<'n>,
+    predicted: &'n PredictedRequest<'n>,
     all: Vec<Note>,
     ended: Option<(Stage, Option<u32>)>,
 }
@@ -95,8 +95,8 @@ impl Trace for Notes<'_> {
 
 impl<'n> Notes<'n> {
     /// About this request.
-    pub(super) const fn of(site: &'n ManifestSite<'n>, asked: &'n PredictedRequest<'n>) -> Self {
-        Self { site, asked, all: Vec::new(), ended: None }
+    pub(super) const fn of(site: &'n ManifestSite<'n>, predicted: &'n PredictedRequest<'n>) -> Self {
+        Self { site, predicted, all: Vec::new(), ended: None }
     }
 
     /// Notes that the canonical hostname gives the answer.
@@ -256,7 +256,7 @@ impl<'n> Notes<'n> {
 
     /// The rule that keeps `path` from the sender of the request.
     fn guard(&self, path: &str) -> Option<&'n HeaderRule> {
-        let (host, authorization) = (self.asked.host()?, self.asked.field(&AUTHORIZATION));
+        let (host, authorization) = (self.predicted.host()?, self.predicted.field(&AUTHORIZATION));
         self.site.rules.headers.iter().filter(|rule| !rule.users.is_empty()).find(|rule| {
             rule.path.matches(host, path).is_some() && !Users::new(&rule.users).hold(authorization.as_deref())
         })

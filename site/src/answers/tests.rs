@@ -20,7 +20,7 @@ fn manifest(site: &str) -> Manifest {
     manifest
 }
 
-fn asked(site: &str, redirects: &str, address: &str, asking: Asking) -> String {
+fn predicted(site: &str, redirects: &str, address: &str, asking: Asking) -> String {
     let manifest = manifest(site);
     let (rules, _) =
         of_manifest(&manifest, "prod", Some(redirects.as_bytes()), None, 100, "devanture.toml", &|_, _| {
@@ -65,20 +65,20 @@ fn an_address_ends_where_the_edge_would_send_its_visitor() {
         ("/.well-known/devanture/release.json", "Elsewhere"),
     ] {
         let expected = if address == "/old" { "- by _redirects:1" } else { expected };
-        assert_eq!(asked(site, rules, address, Asking::Navigation), expected, "{address}");
+        assert_eq!(predicted(site, rules, address, Asking::Navigation), expected, "{address}");
     }
-    assert!(asked(site, rules, "/round", Asking::Navigation).starts_with("Circle"));
+    assert!(predicted(site, rules, "/round", Asking::Navigation).starts_with("Circle"));
 }
 
 #[test]
 fn the_page_of_an_application_answers_who_navigates() {
     let spa = "not_found = \"single-page-application\"\n";
-    assert_eq!(asked(spa, "", "/cart", Asking::Navigation), "index.html");
-    assert_eq!(asked(spa, "", "/cart.png", Asking::Subresource), "-");
+    assert_eq!(predicted(spa, "", "/cart", Asking::Navigation), "index.html");
+    assert_eq!(predicted(spa, "", "/cart.png", Asking::Subresource), "-");
     let by_rule = "/* /index.html 200\n";
-    assert_eq!(asked("", by_rule, "/cart", Asking::Navigation), "index.html");
-    assert_eq!(asked("", by_rule, "/cart.png", Asking::Subresource), "- by _redirects:1");
-    assert_eq!(asked("", by_rule, "/app.js", Asking::Subresource), "app.js");
+    assert_eq!(predicted("", by_rule, "/cart", Asking::Navigation), "index.html");
+    assert_eq!(predicted("", by_rule, "/cart.png", Asking::Subresource), "- by _redirects:1");
+    assert_eq!(predicted("", by_rule, "/app.js", Asking::Subresource), "app.js");
 }
 
 #[test]
@@ -130,7 +130,7 @@ impl decide::Trace for Deaf {
 
 proptest! {
     #[test]
-    fn an_answer_is_the_same_whoever_listens(
+    fn an_answer_is_the_same_for_every_listener(
         rules in proptest::sample::subsequence(REDIRECTS.to_vec(), 0..REDIRECTS.len()).prop_shuffle(),
         path in "(/(about|docs|a|b|c|d|e|f|g|h|i|api|api2|private|app\\.js|%61|x|\\.\\.|)){1,4}/?",
         method in proptest::sample::select(vec!["GET", "HEAD", "POST", "OPTIONS", "TRACE", "BREW"]),
@@ -162,9 +162,9 @@ proptest! {
         let site = ManifestSite::new(&manifest, "prod", rules, Some(&RestrictedPaths::default()));
         let headers: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let request = Request { method, path: &path, query, host, headers: &headers };
-        let asked = PredictedRequest::known(&request);
-        let unheard = decide(&site, &asked, &mut decide::Untraced);
-        let heard = decide(&site, &asked, &mut Deaf);
+        let predicted = PredictedRequest::known(&request);
+        let unheard = decide(&site, &predicted, &mut decide::Untraced);
+        let heard = decide(&site, &predicted, &mut Deaf);
         prop_assert!(unheard.end == heard.end && unheard.path == heard.path, "{:?}\n{:?}", unheard, heard);
         prop_assert_eq!(unheard.rule, heard.rule);
         // Every explanation ends with the one note that answers.

@@ -15,7 +15,7 @@ use super::matching::{Pattern, exact_pattern};
 #[derive(Debug, Clone, Default)]
 pub struct Announced<'f> {
     /// By what their patterns begin with.
-    told: HashMap<&'f str, Vec<AnnouncedFile<'f>>>,
+    by_prefix: HashMap<&'f str, Vec<AnnouncedFile<'f>>>,
     /// Files that are announced for their own path alone.
     exact: BTreeSet<&'f str>,
 }
@@ -51,23 +51,23 @@ impl<'f> Announced<'f> {
             let length = broad.text().len();
             // One whose successor would find another's longer pattern needs its own: `index-legacy-*` beside `index-*`.
             let needs_own = |(_, Reverse(path)): &Sized<'f>| {
-                own.taking(path).any(|told| told.length > length && Some(told.pattern) != Pattern::own(path))
+                own.taking(path).any(|entry| entry.length > length && Some(entry.pattern) != Pattern::own(path))
             };
             let stands_in = scripts.iter().rev().find(|file| !needs_own(file)).or_else(|| scripts.last());
             broadest.extend(stands_in.map(|file| (broad, *file)));
         }
         let stand_ins: BTreeSet<Sized<'f>> = broadest.values().copied().collect();
-        let own = own.told.into_values().flatten();
-        let own = own.filter(|told| !broadest.contains_key(&told.pattern) && !stand_ins.contains(&told.file));
-        let own: Vec<_> = own.map(|told| (told.pattern, told.file)).collect();
+        let own = own.by_prefix.into_values().flatten();
+        let own = own.filter(|entry| !broadest.contains_key(&entry.pattern) && !stand_ins.contains(&entry.file));
+        let own: Vec<_> = own.map(|entry| (entry.pattern, entry.file)).collect();
         Self::of(own.into_iter().chain(broadest))
     }
 
     fn of(files: impl IntoIterator<Item = (Pattern<'f>, Sized<'f>)>) -> Self {
         let mut announced = Self::default();
         for (pattern, file) in files {
-            let told = AnnouncedFile { pattern, length: pattern.text().len(), file };
-            announced.told.entry(pattern.before).or_default().push(told);
+            let entry = AnnouncedFile { pattern, length: pattern.text().len(), file };
+            announced.by_prefix.entry(pattern.before).or_default().push(entry);
         }
         announced
     }
@@ -83,18 +83,21 @@ impl<'f> Announced<'f> {
     /// The paths of the files that are announced, each with its pattern as it is sent.
     pub fn patterns(&self) -> impl Iterator<Item = (&'f str, String)> {
         let exact = self.exact.iter().map(|path| (*path, exact_pattern(path)));
-        self.told().map(|(path, pattern)| (path, pattern.text())).chain(exact)
+        self.entries().map(|(path, pattern)| (path, pattern.text())).chain(exact)
     }
 
-    fn told(&self) -> impl Iterator<Item = (&'f str, Pattern<'f>)> {
-        self.told.values().flatten().map(|AnnouncedFile { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
+    fn entries(&self) -> impl Iterator<Item = (&'f str, Pattern<'f>)> {
+        self.by_prefix
+            .values()
+            .flatten()
+            .map(|AnnouncedFile { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
     }
 
     /// The path of the file that a browser comes with that asks for `path` and has all of them: the one with the
     /// longest pattern (RFC 9842 §2.2.3).
     #[must_use]
     pub fn preferred(&self, path: &str) -> Option<&'f str> {
-        let longest = self.taking(path).map(|told| (told.length, told.file)).max();
+        let longest = self.taking(path).map(|entry| (entry.length, entry.file)).max();
         let exact = self.exact.get(path).map(|path| (exact_pattern(path).len(), *path));
         match (longest, exact) {
             (Some((length, (_, Reverse(path)))), Some((exact, _))) if length > exact => Some(path),
@@ -106,8 +109,8 @@ impl<'f> Announced<'f> {
 
     fn taking<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a AnnouncedFile<'f>> + 'a {
         let beginnings = (0..=path.len()).filter_map(|end| path.get(..end));
-        let told = beginnings.filter_map(|before| self.told.get(before)).flatten();
-        told.filter(|told| told.pattern.takes(path))
+        let entries = beginnings.filter_map(|before| self.by_prefix.get(before)).flatten();
+        entries.filter(|entry| entry.pattern.takes(path))
     }
 }
 
@@ -121,11 +124,11 @@ mod tests {
 
     use super::*;
 
-    fn told(files: &[(&'static str, u64)]) -> Vec<(&'static str, String)> {
+    fn announced(files: &[(&'static str, u64)]) -> Vec<(&'static str, String)> {
         let announced = Announced::new(files.iter().copied());
-        let mut told: Vec<_> = announced.patterns().collect();
-        told.sort();
-        told
+        let mut entries: Vec<_> = announced.patterns().collect();
+        entries.sort();
+        entries
     }
 
     #[test]
@@ -142,7 +145,7 @@ mod tests {
             ("a/app-77c01d2e.css", "/a/app-*.css"),
             ("a/chunk-77c01d2e.js", "/a/chunk-*.js"),
         ];
-        assert_eq!(told(&files), expected.map(|(path, pattern)| (path, pattern.to_owned())));
+        assert_eq!(announced(&files), expected.map(|(path, pattern)| (path, pattern.to_owned())));
         let announced = Announced::new(files).with_exact(["a/lib.js"]);
         for (path, expected) in [
             ("a/chunk-8d41f0aa.js", Some("a/chunk-77c01d2e.js")),
@@ -166,7 +169,7 @@ mod tests {
             ("_next/static/chunks/framework-3f2a91bc4d5e6f70.js", 50_000),
         ];
         let largest = ("_next/static/chunks/framework-3f2a91bc4d5e6f70.js", format!("/{chunks}*.js"));
-        assert_eq!(told(&files), [largest]);
+        assert_eq!(announced(&files), [largest]);
     }
 
     #[test]
@@ -186,12 +189,12 @@ mod tests {
             path in "([ab]/){0,2}(app|x|x-app)?[-.]?[0-9a-f]{8}(\\.min)?\\.(js|css)",
         ) {
             let announced = Announced::new(files.iter().map(|(path, size)| (path.as_str(), *size)));
-            let told: Vec<(&str, Pattern<'_>)> = announced.told().collect();
-            let paths: BTreeSet<&str> = told.iter().map(|(path, _)| *path).collect();
-            let patterns: BTreeSet<Pattern<'_>> = told.iter().map(|(_, pattern)| *pattern).collect();
-            prop_assert_eq!((paths.len(), patterns.len()), (told.len(), told.len()));
-            prop_assert!(told.iter().all(|(path, pattern)| pattern.takes(path)));
-            let taking = || told.iter().filter(|(_, pattern)| pattern.takes(&path));
+            let entries: Vec<(&str, Pattern<'_>)> = announced.entries().collect();
+            let paths: BTreeSet<&str> = entries.iter().map(|(path, _)| *path).collect();
+            let patterns: BTreeSet<Pattern<'_>> = entries.iter().map(|(_, pattern)| *pattern).collect();
+            prop_assert_eq!((paths.len(), patterns.len()), (entries.len(), entries.len()));
+            prop_assert!(entries.iter().all(|(path, pattern)| pattern.takes(path)));
+            let taking = || entries.iter().filter(|(_, pattern)| pattern.takes(&path));
             let longest = taking().map(|(_, pattern)| pattern.text().len()).max();
             let preferred = announced.preferred(&path);
             prop_assert_eq!(preferred.is_some(), longest.is_some());

@@ -103,8 +103,8 @@ pub fn kept_seconds(cache_control: &[u8]) -> u64 {
         match name.as_slice() {
             b"no-store" | b"no-cache" | b"private" => return 0,
             b"max-age" => {
-                let said = seconds(argument).unwrap_or(0);
-                if kept.replace(said).is_some_and(|before| before != said) {
+                let kept_s = seconds(argument).unwrap_or(0);
+                if kept.replace(kept_s).is_some_and(|before| before != kept_s) {
                     return 0;
                 }
             }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fetch_of_a_dictionary_is_told_from_that_of_a_script() {
+    fn the_fetch_of_a_dictionary_is_distinguished_from_that_of_a_script() {
         let link = LinkFetch {
             dest: Some(b"empty"),
             mode: Some(b"cors"),
@@ -177,9 +177,9 @@ mod tests {
             (Some("Same-Origin"), Some("no-cors"),     None, None,                          false),
         ];
         for (site, mode, origin, allowed, expected) in cases {
-            let asked = [site, mode, origin].map(|field| field.map(str::as_bytes));
-            let [site, mode, origin] = asked;
-            assert_eq!(Origin { site, mode, origin }.may_have_delta(|| allowed), expected, "{asked:?} {allowed:?}");
+            let fields = [site, mode, origin].map(|field| field.map(str::as_bytes));
+            let [site, mode, origin] = fields;
+            assert_eq!(Origin { site, mode, origin }.may_have_delta(|| allowed), expected, "{fields:?} {allowed:?}");
         }
     }
 

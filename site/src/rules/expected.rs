@@ -9,14 +9,14 @@ pub(super) type ExpectedFinding<'s> = (usize, char, &'s str);
 
 /// Fails unless exactly these findings are there.
 pub(super) fn assert_findings(text: &str, findings: &Findings, expected: &[ExpectedFinding<'_>]) {
-    let said = findings.0.iter().map(|finding| (finding.line, finding.weight, finding.message.as_str()));
-    let said: Vec<_> = said.collect();
-    let matches = said.len() == expected.len()
-        && said.iter().zip(expected).all(|((line, weight, message), (wanted, letter, part))| {
+    let found = findings.0.iter().map(|finding| (finding.line, finding.weight, finding.message.as_str()));
+    let found: Vec<_> = found.collect();
+    let matches = found.len() == expected.len()
+        && found.iter().zip(expected).all(|((line, weight, message), (wanted, letter, part))| {
             let weighs = if *letter == 'm' { Weight::Mistake } else { Weight::Doubt };
             line == wanted && *weight == weighs && message.contains(part)
         });
-    assert!(matches, "{text}\nsaid {said:#?}\nexpected {expected:#?}");
+    assert!(matches, "{text}\nsaid {found:#?}\nexpected {expected:#?}");
 }
 
 /// The hint of the first finding.

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_findings_are_said() {
+    fn only_so_many_findings_are_reported() {
         let mut findings = Findings::default();
         let mut file = File::new("_headers", &mut findings);
         for line in 1..3_000 {

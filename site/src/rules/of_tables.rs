@@ -18,7 +18,7 @@ pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Fin
             let at = at(kind, index);
             match redirect(table, kind, at.clone()) {
                 Ok(rule) => rules.redirects.push(rule),
-                Err(mistakes) => tell(findings, &at, name(kind), mistakes),
+                Err(mistakes) => report(findings, &at, name(kind), mistakes),
             }
         }
     }
@@ -29,7 +29,7 @@ pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Fin
         let at = at(RuleTable::Headers, index);
         match headers(table, at.clone()) {
             Ok(rule) => rules.headers.push(rule),
-            Err(mistakes) => tell(findings, &at, name(RuleTable::Headers), mistakes),
+            Err(mistakes) => report(findings, &at, name(RuleTable::Headers), mistakes),
         }
     }
     for (index, (path, table)) in serving.cache.iter().flatten().enumerate() {
@@ -39,12 +39,12 @@ pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Fin
         let at = at(RuleTable::Cache, index);
         match cache(path, table, at.clone()) {
             Ok(rule) => rules.headers.push(rule),
-            Err(mistakes) => tell(findings, &at, name(RuleTable::Cache), mistakes),
+            Err(mistakes) => report(findings, &at, name(RuleTable::Cache), mistakes),
         }
     }
 }
 
-fn tell(findings: &mut Findings, at: &At, table: &str, mistakes: Vec<TableMistake>) {
+fn report(findings: &mut Findings, at: &At, table: &str, mistakes: Vec<TableMistake>) {
     for mistake in mistakes {
         findings.mistake(at, format!("`{table}.{}`: {}", mistake.key, mistake.message), mistake.hint.as_deref());
     }

@@ -69,7 +69,7 @@ impl RestrictedPaths {
     }
 
     /// Whether something that takes the path `name` does not take the path `other`, in some environment.
-    fn tells_apart(&self, name: &str, other: &str) -> bool {
+    fn distinguishes(&self, name: &str, other: &str) -> bool {
         let of_routes = || self.routes.iter().any(|route| route.takes(name) && !route.takes(other));
         of_routes() || self.patterns.iter().any(|pattern| pattern.takes(name) && !pattern.takes(other))
     }
@@ -104,7 +104,7 @@ pub fn unserved_plain_paths(
     names: impl IntoIterator<Item = (BundlePath, BundlePath)>,
 ) -> BTreeSet<BundlePath> {
     let is_apart = |name: &BundlePath, plain: &BundlePath| {
-        restricted.is_none_or(|restricted| restricted.tells_apart(&format!("/{name}"), &format!("/{plain}")))
+        restricted.is_none_or(|restricted| restricted.distinguishes(&format!("/{name}"), &format!("/{plain}")))
     };
     names.into_iter().filter(|(name, plain)| is_apart(name, plain)).map(|(_, plain)| plain).collect()
 }

@@ -38,15 +38,15 @@ impl<'v> Visitor<'v> {
         // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
         let pairs = self.cookie.unwrap_or_default().split(|&byte| byte == b';' || byte == b',').map(trimmed);
         let pairs = pairs.filter_map(|pair| pair.iter().position(|&b| b == b'=').map(|at| pair.split_at(at)));
-        let (mut cookies, mut said) = (HashSet::new(), None);
+        let (mut cookies, mut chosen) = (HashSet::new(), None);
         for (name, value) in pairs {
-            if name == LANGUAGE_COOKIE && said.is_none() {
-                said = value.get(1..);
+            if name == LANGUAGE_COOKIE && chosen.is_none() {
+                chosen = value.get(1..);
             }
             cookies.insert(name);
         }
-        let languages = match said {
-            Some(said) => vec![said],
+        let languages = match chosen {
+            Some(chosen) => vec![chosen],
             None => best(self.accept_language.unwrap_or_default()),
         };
         Tastes { languages, cookies }

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_is_for_the_api_or_for_the_path_that_is_said() {
+    fn a_backend_is_for_the_api_or_for_the_path_that_is_named() {
         let read = |text: &str| text.parse::<ApiRoute>().map(|r| (r.path.to_string(), r.to.to_string()));
         let pair = |path: &str, to: &str| Ok((path.to_owned(), to.to_owned()));
         assert_eq!(read("http://127.0.0.1:3000"), pair("/api/*", "http://127.0.0.1:3000"));

@@ -95,14 +95,14 @@ pub(crate) struct Common {
     pub(crate) root: Option<PathBuf>,
     /// Output options.
     #[command(flatten)]
-    pub(crate) telling: Telling,
+    pub(crate) output: OutputFlags,
 }
 
 /// Output options of every command.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub(crate) struct Telling {
+pub(crate) struct OutputFlags {
     /// Print one line of JSON on stdout, also on failure
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -117,7 +117,7 @@ pub(crate) struct Telling {
     pub(crate) explain: bool,
 }
 
-impl Telling {
+impl OutputFlags {
     /// The volume of output.
     pub(crate) const fn volume(self) -> Volume {
         match (self.quiet, self.verbose) {

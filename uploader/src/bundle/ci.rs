@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     /// Parses variables, written as lines `NAME=value`: system, commit, branch, message, address.
-    fn said(variables: &str) -> [String; 5] {
+    fn fields(variables: &str) -> [String; 5] {
         let lines = variables.lines().filter_map(|line| line.trim().split_once('='));
         let source = source(&lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
         assert!(!source.dirty);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn github_actions_tells_branch_pull_request_and_tag() {
+    fn github_actions_reports_branch_pull_request_and_tag() {
         const RUN: &str = "GITHUB_ACTIONS=true\nGITHUB_SHA=abc\nGITHUB_SERVER_URL=https://github.com\n\
             GITHUB_REPOSITORY=me/shop\nGITHUB_RUN_ID=7\n";
         let url = "https://github.com/me/shop/actions/runs/7";
@@ -133,13 +133,13 @@ mod tests {
             ("GITHUB_REF_TYPE=branch\nGITHUB_REF_NAME=12/merge\nGITHUB_HEAD_REF=feature/x", "feature/x"),
             ("GITHUB_REF_TYPE=tag\nGITHUB_REF_NAME=v1.2", ""),
         ] {
-            assert_eq!(said(&format!("{RUN}{more}")), ["github", "abc", branch, "", url], "{more}");
+            assert_eq!(fields(&format!("{RUN}{more}")), ["github", "abc", branch, "", url], "{more}");
         }
-        assert_eq!(said("GITHUB_SHA=abc\nGITHUB_REF_NAME=main"), ["github", "abc", "main", "", ""]);
+        assert_eq!(fields("GITHUB_SHA=abc\nGITHUB_REF_NAME=main"), ["github", "abc", "main", "", ""]);
     }
 
     #[test]
-    fn gitlab_tells_branch_merge_request_and_tag() {
+    fn gitlab_reports_branch_merge_request_and_tag() {
         const RUN: &str = "GITLAB_CI=true\nCI_COMMIT_SHA=abc\nCI_COMMIT_TITLE=New checkout\n\
             CI_COMMIT_MESSAGE=New checkout and more\nCI_JOB_URL=https://gitlab.com/j/1\nCI_PIPELINE_URL=https://no\n";
         let rest = |commit: &str, branch: &str| {
@@ -156,12 +156,12 @@ mod tests {
             ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME=feature/x\nCI_MERGE_REQUEST_SOURCE_BRANCH_SHA=", "abc", "feature/x"),
             ("CI_COMMIT_TAG=v1\nCI_COMMIT_REF_NAME=v1", "abc", ""),
         ] {
-            assert_eq!(said(&format!("{RUN}{more}")), rest(commit, branch), "{more}");
+            assert_eq!(fields(&format!("{RUN}{more}")), rest(commit, branch), "{more}");
         }
     }
 
     #[test]
-    fn circleci_jenkins_and_others_tell_theirs() {
+    fn circleci_jenkins_and_others_report_theirs() {
         for (variables, expected) in [
             (
                 "CIRCLECI=true\nCIRCLE_SHA1=abc\nCIRCLE_BRANCH=feature/x\nCIRCLE_BUILD_URL=https://circleci.com/1",
@@ -187,7 +187,7 @@ mod tests {
             ("GIT_COMMIT=abc\nCI=true\nHOME=/x", ["", "", "", "", ""]),
             ("GITHUB_SHA=\nCIRCLECI=", ["", "", "", "", ""]),
         ] {
-            assert_eq!(said(variables), expected, "{variables}");
+            assert_eq!(fields(variables), expected, "{variables}");
         }
     }
 }

@@ -213,8 +213,8 @@ mod tests {
         // A type that is said goes with the file.
         let typed = SiteFile::parse("devanture.toml", "[types]\n\"/a\" = \"text/x-own\"\n").unwrap();
         let typed = Bundle::of(&scan, &typed, None).unwrap().manifest;
-        let said: Vec<_> = typed.files.values().map(|file| file.media_type.as_deref()).collect();
-        assert_eq!(said, [Some("text/x-own"), None, None]);
+        let types: Vec<_> = typed.files.values().map(|file| file.media_type.as_deref()).collect();
+        assert_eq!(types, [Some("text/x-own"), None, None]);
         // Which app it is and where its folder lies are not a part of the version.
         let renamed = SiteFile::parse("devanture.toml", "app = \"y\"\nwww = \"z\"\n").unwrap();
         assert_eq!(Bundle::of(&scan, &renamed, None).unwrap().manifest.id(), plain.manifest.id());

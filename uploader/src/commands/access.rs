@@ -58,7 +58,7 @@ impl Link {
 /// As the edge says, or `usage` where the settings hold no login.
 pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
     let link = context.link()?;
-    let (answer, is_kept) = login_of(&link)?.log_in_anew(&link).await?;
+    let (answer, is_kept) = login_of(&link)?.log_in_again(&link).await?;
     let value = json!({
         "account": answer.account,
         "app": answer.app,
@@ -128,7 +128,7 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
             };
             if *dry_run {
                 let place = place_text(wanted.app.as_ref(), wanted.environment.as_ref());
-                tell_foreseen(context, &json!(wanted), &format!("make a token `{name}`, {scope} for {place}"));
+                print_foreseen(context, &json!(wanted), &format!("make a token `{name}`, {scope} for {place}"));
                 return Ok(());
             }
             let made = link.create_token(&wanted).await?;
@@ -138,7 +138,7 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
         TokenCommand::Revoke { id, dry_run } => {
             let id = public_id(id);
             if *dry_run {
-                tell_foreseen(context, &json!({ "id": id }), &format!("revoke the token {id} at once"));
+                print_foreseen(context, &json!({ "id": id }), &format!("revoke the token {id} at once"));
                 return Ok(());
             }
             link.revoke_token(id).await?;
@@ -183,7 +183,7 @@ fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String 
     }
 }
 
-fn tell_foreseen(context: &Context, wanted: &serde_json::Value, text: &str) {
+fn print_foreseen(context: &Context, wanted: &serde_json::Value, text: &str) {
     let style = context.output.style;
     let value = json!({ "dry_run": true, "wanted": wanted });
     let lines = || vec![format!("  {}  {text}", style.dim("would   ")), dry_run::nothing_changed(style)];

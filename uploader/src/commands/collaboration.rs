@@ -153,11 +153,11 @@ pub(crate) async fn lock(context: &Context, args: &LockArgs) -> Result<(), Failu
             (Some(_), true) => format!("change why {place} is locked"),
             (None, true) => format!("lock {place}"),
         };
-        tell_foreseen(context, &report, &text);
+        print_foreseen(context, &report, &text);
         return Ok(());
     }
     let report = edge.lock(&place, &request).await?;
-    tell_lock(context, &report, &context.again());
+    print_lock(context, &report, &context.again());
     Ok(())
 }
 
@@ -174,15 +174,15 @@ pub(crate) async fn unlock(context: &Context, args: &UnlockArgs) -> Result<(), F
             Some(lock) => format!("end the lock of {place}, which {} made", lock.who),
             None => format!("nothing: {place} is not locked"),
         };
-        tell_foreseen(context, &report, &text);
+        print_foreseen(context, &report, &text);
         return Ok(());
     }
     let report = edge.unlock(&place).await?;
-    tell_lock(context, &report, &Again::default());
+    print_lock(context, &report, &Again::default());
     Ok(())
 }
 
-fn tell_foreseen(context: &Context, report: &LockReport, text: &str) {
+fn print_foreseen(context: &Context, report: &LockReport, text: &str) {
     let value = json!({
         "dry_run": true,
         "app": report.app,
@@ -190,10 +190,10 @@ fn tell_foreseen(context: &Context, report: &LockReport, text: &str) {
         "locked": report.locked,
         "would_change": report.changed,
     });
-    maintenance::tell_foreseen(context, &value, text);
+    maintenance::print_foreseen(context, &value, text);
 }
 
-fn tell_lock(context: &Context, report: &LockReport, again: &Again) {
+fn print_lock(context: &Context, report: &LockReport, again: &Again) {
     let style = context.output.style;
     let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
     let environment = &report.environment;
@@ -264,10 +264,10 @@ fn diff_lines(style: Style, diff: &Diff) -> Vec<String> {
     }
     let width = diff.changes.iter().map(|change| change.path.as_str().chars().count()).max().unwrap_or(0).min(72);
     lines.extend(diff.changes.iter().map(|change| change_line(style, change, width)));
-    let told = u64::try_from(diff.changes.len()).unwrap_or(u64::MAX);
+    let shown = u64::try_from(diff.changes.len()).unwrap_or(u64::MAX);
     let in_all = [files.added, files.changed, files.removed].iter().map(|amount| amount.files).sum::<u64>();
     if diff.next.is_some() {
-        lines.push(style.dim(&format!("  … and {} more: --all tells them", in_all.saturating_sub(told))));
+        lines.push(style.dim(&format!("  … and {} more: --all tells them", in_all.saturating_sub(shown))));
     }
     let amount = |amount: Amount| format!("{}, {}", counted(amount.files, "file"), byte_text(amount.bytes));
     for (name, changed) in
@@ -327,8 +327,8 @@ fn change_line(style: Style, change: &FileChange, width: usize) -> String {
 }
 
 fn serving_text(change: &ServingChange) -> String {
-    let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "not said".to_owned());
-    format!("{}, {}: {} → {}", change.place, change.key, said(&change.before), said(&change.now))
+    let text_of = |text: &Option<String>| text.clone().unwrap_or_else(|| "not said".to_owned());
+    format!("{}, {}: {} → {}", change.place, change.key, text_of(&change.before), text_of(&change.now))
 }
 
 #[cfg(test)]
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_told_file_by_file_and_in_sums() {
+    fn a_difference_is_reported_file_by_file_and_in_sums() {
         let change = |path: &str, change, bytes_before, bytes| FileChange {
             path: path.parse().unwrap(),
             change,

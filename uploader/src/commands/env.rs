@@ -374,8 +374,8 @@ mod tests {
         assert!(report_lines(plain(), &idle, &[])[1].ends_with("will hold once something is live there"));
         let previews = SettingsReport { environment: PREVIEW.parse().unwrap(), ..idle.clone() };
         assert!(report_lines(plain(), &previews, &[])[1].ends_with("of preview holds now, in previews"));
-        let asked = SettingsReport { dry_run: true, ..report.clone() };
-        assert_eq!(report_lines(plain(), &asked, &[])[2], "  would     make revision 2 of prod");
+        let predicted = SettingsReport { dry_run: true, ..report.clone() };
+        assert_eq!(report_lines(plain(), &predicted, &[])[2], "  would     make revision 2 of prod");
         let same = SettingsReport { changed: false, unset: Vec::new(), ..report };
         assert!(report_lines(plain(), &same, &[])[0].ends_with("nothing has changed"));
         let mistyped = report_lines(plain(), &same, &["NOPE".to_owned()]);

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn one_deploy_is_told_whole() {
+    fn one_deploy_is_reported_whole() {
         let source = Source {
             ci: Some("github".to_owned()),
             url: Some("https://run".to_owned()),

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_in_both_forms_with_what_becomes_of_their_visitors() {
+    fn names_are_reported_in_both_forms_with_what_becomes_of_their_visitors() {
         let list = HostnameList {
             app: "shop".parse().unwrap(),
             environment: "prod".parse().unwrap(),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_and_a_dry_run_says_that_it_was_one() {
+    fn a_change_is_reported_and_a_dry_run_says_that_it_was_one() {
         let set = HostnameSet {
             dry_run: false,
             app: "shop".parse().unwrap(),

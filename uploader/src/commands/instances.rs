@@ -64,8 +64,8 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
     context.output.report(&list, || {
         let mut lines = table(style, &list);
         let again = context.again();
-        let said = |name| before.as_ref().and_then(|before| before.scale.get(name)).copied();
-        let undo = wanted.processes.keys().map(|name| format!("{name}={}", count_text(said(name))));
+        let declared = |name| before.as_ref().and_then(|before| before.scale.get(name)).copied();
+        let undo = wanted.processes.keys().map(|name| format!("{name}={}", count_text(declared(name))));
         let undo = undo.collect::<Vec<_>>().join(" ");
         lines.push(style.line("undo", &format!("devanture scale {undo}{}", again.0)));
         lines
@@ -93,8 +93,8 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         return Ok(());
     }
     context.output.report(&list, || {
-        let told = style.line("restart", &format!("every {of_process} in {place} was restarted"));
-        std::iter::once(told).chain(table(style, &list)).collect()
+        let headline = style.line("restart", &format!("every {of_process} in {place} was restarted"));
+        std::iter::once(headline).chain(table(style, &list)).collect()
     });
     Ok(())
 }
@@ -113,11 +113,11 @@ fn scale_lines(list: &InstanceList) -> Vec<String> {
     let line = |name: &ProcessName| {
         let own: Vec<&InstanceStatus> = current().filter(|one| one.process == *name).collect();
         let healthy = own.iter().filter(|one| one.state == InstanceState::Healthy).count();
-        let said = match list.scale.get(name) {
+        let declared = match list.scale.get(name) {
             Some(count) => format!("{count} on each node, as `devanture scale` said"),
             None => "as devanture.toml says".to_owned(),
         };
-        format!("  {:<12}  {}, {healthy} healthy  {said}", name.as_str(), counted(own.len() as u64, "instance"))
+        format!("  {:<12}  {}, {healthy} healthy  {declared}", name.as_str(), counted(own.len() as u64, "instance"))
     };
     names.into_iter().map(line).collect()
 }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_are_told_as_a_table() {
+    fn instances_are_reported_as_a_table() {
         let instances = vec![
             one("web.1", InstanceState::Healthy, 0, None),
             one("mailer.1", InstanceState::CrashLoop, 12, Some("exited with code 1\u{7}")),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_there_are_is_told_with_who_said_so() {
+    fn how_many_there_are_is_listed_with_who_set_it() {
         let instances = vec![
             one("web.1", InstanceState::Healthy, 0, None),
             one("web.2", InstanceState::Starting, 0, None),

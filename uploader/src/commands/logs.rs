@@ -78,19 +78,19 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
         note_gone_lines(context, missing);
     }
     let mut parser = events::Parser::default();
-    let mut has_told = false;
+    let mut has_printed = false;
     loop {
         let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(|_elapsed| silent())?;
         let Some(chunk) = chunk.map_err(|error| edge.unreachable(&error))? else { break };
         for event in parser.take(&chunk).map_err(|error| garbled(&error))? {
-            has_told = true;
-            if !tell(context, &event, is_of_instances)? {
+            has_printed = true;
+            if !print(context, &event, is_of_instances)? {
                 // The reader has gone, such as `head`.
                 return Ok(());
             }
         }
     }
-    note_what_is_missing(context, is_of_instances, has_told, missing.0);
+    note_what_is_missing(context, is_of_instances, has_printed, missing.0);
     match args.tail {
         true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be restarting")),
         false => Ok(()),
@@ -98,14 +98,14 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
 }
 
 /// Says why there are no lines, or no more.
-fn note_what_is_missing(context: &Context, is_of_instances: bool, has_told: bool, missing: Option<u64>) {
+fn note_what_is_missing(context: &Context, is_of_instances: bool, has_printed: bool, missing: Option<u64>) {
     if let Some(since) = missing.filter(|_| !is_of_instances) {
         let note = format!(
             "the edge holds requests of this app since {} only: older ones made room (log_kept_bytes_max)",
             time_text(since)
         );
         context.progress.note(&note);
-    } else if !has_told {
+    } else if !has_printed {
         context.progress.note(match is_of_instances {
             true => "no line of such an instance is kept: none runs, or none wrote; --tail shows what comes",
             false => "no such request is remembered: nobody came, or the edge does not log; --tail shows who comes",
@@ -127,7 +127,7 @@ fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>))
 }
 
 /// Tells an event. Returns whether anybody still listens.
-fn tell(context: &Context, event: &events::Event, is_of_instances: bool) -> Result<bool, Failure> {
+fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
         "line" | "lost" if output.is_json => terminal::json(&event.data),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_what_was_asked_and_answered() {
+    fn a_line_shows_the_request_and_its_answer() {
         let data = r#"{"at_ms":0,"client":"203.0.113.0","protocol":"h2","host":"h","method":"GET","target":"/a?b",
             "status":200,"bytes":1200,"us":3400,"version":"4f2a91bc03de","proxied":true,
             "error":"closed"}"#;

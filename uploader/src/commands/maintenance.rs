@@ -29,7 +29,7 @@ pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Fai
             (Some(_), true) => format!("change how {place} is paused"),
             (None, true) => format!("pause {place}"),
         };
-        tell_foreseen(context, &foreseen_of(&report), &text);
+        print_foreseen(context, &foreseen_of(&report), &text);
         return Ok(());
     }
     let report = edge.pause(&place, &request).await?;
@@ -51,7 +51,7 @@ pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), F
             true => format!("end the pause of {place}"),
             false => format!("nothing: {place} is not paused"),
         };
-        tell_foreseen(context, &foreseen_of(&report), &text);
+        print_foreseen(context, &foreseen_of(&report), &text);
         return Ok(());
     }
     let report = edge.resume(&place).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run
         let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
         let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "is_withdrawn": is_withdrawn });
         let again = if is_withdrawn { " once more: it was withdrawn before" } else { "" };
-        tell_foreseen(context, &value, &format!("withdraw {path} from every version that is stored{again}"));
+        print_foreseen(context, &value, &format!("withdraw {path} from every version that is stored{again}"));
         return Ok(());
     }
     let report = edge.withdraw(&WithdrawRequest { path: path.to_owned() }).await?;
@@ -94,7 +94,7 @@ pub(crate) async fn restore(context: &Context, edge: &Edge, path: &str, dry_run:
             return Err(Failure::new(Code::NotFound, message).hint("a page is withdrawn by one of its addresses"));
         }
         let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "would_restore": true });
-        tell_foreseen(context, &value, &format!("let {path} answer again in every version that has it"));
+        print_foreseen(context, &value, &format!("let {path} answer again in every version that has it"));
         return Ok(());
     }
     let report = edge.restore(path).await?;
@@ -115,7 +115,7 @@ fn foreseen_of(report: &PauseReport) -> serde_json::Value {
     })
 }
 
-pub(crate) fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
+pub(crate) fn print_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
     let style = context.output.style;
     let line = || vec![style.line("would", text), dry_run::nothing_changed(style)];
     context.output.write(value, line);

@@ -213,7 +213,7 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
             ));
         }
         let value = json!({ "dry_run": true, "app": status.app, "version": version, "would_delete": true });
-        maintenance::tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
+        maintenance::print_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
         return Ok(());
     }
     let report = edge.delete_version(id, args.purge).await?;
@@ -276,7 +276,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
                 .hint("`devanture undelete` lists what can be restored"));
         };
         let value = json!({ "dry_run": true, "app": edge.app(), "would_undelete": thing });
-        maintenance::tell_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
+        maintenance::print_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
         return Ok(());
     }
     let report = edge.undelete(&request).await?;

@@ -55,10 +55,10 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
             Origin::File(at) => Some((one.key, at)),
             Origin::Default | Origin::Guessed => None,
         });
-        let teller = Teller { site: &site, lines: lines.collect(), www: &www, place: place.as_str(), style };
+        let printer = RoutePrinter { site: &site, lines: lines.collect(), www: &www, place: place.as_str(), style };
         let told = match &question {
-            Some(question) => teller.answer(question),
-            None => teller.list(),
+            Some(question) => printer.answer(question),
+            None => printer.list(),
         };
         Ok::<_, Failure>((told, guessed, findings.len()))
     });
@@ -141,7 +141,7 @@ fn question(args: &RoutesArgs) -> Result<(Option<Question>, Option<PathBuf>), Fa
 type Printed = (Value, Vec<String>);
 
 /// Tells about a site.
-struct Teller<'t> {
+struct RoutePrinter<'t> {
     site: &'t ManifestSite<'t>,
     /// Where the values of `devanture.toml` stand, by their keys.
     lines: HashMap<String, At>,
@@ -150,7 +150,7 @@ struct Teller<'t> {
     style: Style,
 }
 
-impl Teller<'_> {
+impl RoutePrinter<'_> {
     fn answer(&self, question: &Question) -> Printed {
         let Question { method, path, query, headers, .. } = question;
         let host = question.host.as_deref().or_else(|| self.site.host()).unwrap_or(HOST);

@@ -35,7 +35,12 @@ pub(crate) async fn with_hint(context: &Context, command: &Command, failure: Fai
     let typed: Option<PlaceName> = match command {
         Command::Promote(args) => Some(args.from.clone()),
         // A name that nobody typed is no slip.
-        _ => context.settings.environment().ok().filter(|said| said.source != Source::Default).map(|said| said.value),
+        _ => context
+            .settings
+            .environment()
+            .ok()
+            .filter(|environment| environment.source != Source::Default)
+            .map(|environment| environment.value),
     };
     let (Some(typed), Ok(edge)) = (typed, context.edge()) else { return failure };
     match place(&edge, &typed).await {

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::edge::client::LAST_QUESTION_TIME_MAX;
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::report::{self, Again};
-use crate::output::step_output::StepTeller;
+use crate::output::step_output::StepOutput;
 use crate::project::settings::Source;
 
 /// `switch`.
@@ -31,10 +31,10 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
     if args.dry_run {
         return foresee(context, &context.place()?, "switch", &request).await;
     }
-    let mut teller = StepTeller::of_gate(&context.progress);
-    let report = context.edge()?.switch(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
-    drop(teller);
-    tell_switch(context, &report, &context.again());
+    let mut step_output = StepOutput::of_gate(&context.progress);
+    let report = context.edge()?.switch(&context.place()?, &request, &mut |step| step_output.print(step)).await?;
+    drop(step_output);
+    print_switch(context, &report, &context.again());
     Ok(())
 }
 
@@ -53,10 +53,10 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
     if args.dry_run {
         return foresee(context, &context.place()?, "rollback", &request).await;
     }
-    let mut teller = StepTeller::of_gate(&context.progress);
-    let report = context.edge()?.rollback(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
-    drop(teller);
-    tell_switch(context, &report, &context.again());
+    let mut step_output = StepOutput::of_gate(&context.progress);
+    let report = context.edge()?.rollback(&context.place()?, &request, &mut |step| step_output.print(step)).await?;
+    drop(step_output);
+    print_switch(context, &report, &context.again());
     Ok(())
 }
 
@@ -82,14 +82,14 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     if args.dry_run {
         return foresee(context, &args.to, "promote", &wanted).await;
     }
-    let mut teller = StepTeller::of_gate(&context.progress);
-    let report = context.edge()?.promote(&args.to, &wanted, &mut |step| teller.tell(step)).await?;
-    drop(teller);
+    let mut step_output = StepOutput::of_gate(&context.progress);
+    let report = context.edge()?.promote(&args.to, &wanted, &mut |step| step_output.print(step)).await?;
+    drop(step_output);
     let again = Again(match args.to.is_prod() {
         true => String::new(),
         false => format!(" --env {}", args.to),
     });
-    tell_switch(context, &report, &again);
+    print_switch(context, &report, &again);
     Ok(())
 }
 
@@ -107,7 +107,7 @@ async fn foresee(
     Ok(())
 }
 
-fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
+fn print_switch(context: &Context, report: &SwitchReport, again: &Again) {
     context.output.report(report, || report::switch_lines(context.output.style, report, again));
 }
 

@@ -1,6 +1,6 @@
 //! `upstreams list`, `upstreams add`, `upstreams drain`, `upstreams remove`.
 
-use devanture_config::api::{MemberReport, MemberWish, UpstreamReport, UpstreamsReport};
+use devanture_config::api::{DesiredState, MemberReport, UpstreamReport, UpstreamsReport};
 use devanture_config::site_toml::Protocol;
 
 use super::dry_run;
@@ -25,17 +25,17 @@ pub(crate) async fn upstreams(context: &Context, args: &UpstreamsArgs) -> Result
             context.output.write(&report, || all_lines(context.output.style, &report));
             Ok(())
         }
-        Some(UpstreamsCommand::Add(member)) => change(context, member, MemberWish::In, true).await,
-        Some(UpstreamsCommand::Drain(member)) => change(context, member, MemberWish::Drain, true).await,
-        Some(UpstreamsCommand::Remove { member, yes }) => change(context, member, MemberWish::Out, *yes).await,
+        Some(UpstreamsCommand::Add(member)) => change(context, member, DesiredState::In, true).await,
+        Some(UpstreamsCommand::Drain(member)) => change(context, member, DesiredState::Drain, true).await,
+        Some(UpstreamsCommand::Remove { member, yes }) => change(context, member, DesiredState::Out, *yes).await,
     }
 }
 
-async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant: bool) -> Result<(), Failure> {
+async fn change(context: &Context, args: &MemberArgs, desired: DesiredState, is_meant: bool) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let (style, member) = (context.output.style, (&args.name, &args.address));
     if !is_meant && !args.dry_run {
-        let foreseen = edge.wish_member(&place, member, wish, DRY_RUN).await?;
+        let foreseen = edge.set_member(&place, member, desired, DRY_RUN).await?;
         let list = edge.upstreams(&place).await?;
         let before = list.upstreams.iter().find(|upstream| upstream.name == args.name.as_str());
         if before.is_some_and(has_members) && !has_members(&foreseen) {
@@ -45,9 +45,9 @@ async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant
             confirm(args.name.as_str(), &what, way_back, "--yes", false, context.output.is_json).await?;
         }
     }
-    let report = edge.wish_member(&place, member, wish, if args.dry_run { DRY_RUN } else { &[] }).await?;
+    let report = edge.set_member(&place, member, desired, if args.dry_run { DRY_RUN } else { &[] }).await?;
     context.output.of_change(args.dry_run).report(&report, || {
-        let (word, text) = changed(args, wish, &report);
+        let (word, text) = changed(args, desired, &report);
         let mut lines = vec![style.line(if args.dry_run { "would" } else { word }, &text)];
         lines.extend(lines_of(style, &report));
         if args.dry_run {
@@ -60,20 +60,20 @@ async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant
 
 /// Whether somebody gets its requests, or would once they are well.
 fn has_members(report: &UpstreamReport) -> bool {
-    report.members.iter().any(|member| !matches!(member.wish, Some(MemberWish::Out | MemberWish::Drain)))
+    report.members.iter().any(|member| !matches!(member.desired, Some(DesiredState::Out | DesiredState::Drain)))
 }
 
 /// The result of a change: a word, and the rest.
-fn changed(args: &MemberArgs, wish: MemberWish, report: &UpstreamReport) -> (&'static str, String) {
+fn changed(args: &MemberArgs, desired: DesiredState, report: &UpstreamReport) -> (&'static str, String) {
     let (name, address) = (&args.name, &args.address);
-    match wish {
-        MemberWish::In => ("added", format!("{address} is a member of {name}")),
-        MemberWish::Drain => {
+    match desired {
+        DesiredState::In => ("added", format!("{address} is a member of {name}")),
+        DesiredState::Drain => {
             let member = report.members.iter().find(|member| member.address == *address);
             let requests = member.map_or(0, |member| member.backends.iter().map(|backend| backend.requests).sum());
             ("drains", format!("{address} gets no new requests of {name}; {} under way", counted(requests, "request")))
         }
-        MemberWish::Out => ("removed", format!("{address} is no member of {name}")),
+        DesiredState::Out => ("removed", format!("{address} is no member of {name}")),
     }
 }
 
@@ -95,18 +95,18 @@ fn lines_of(style: Style, report: &UpstreamReport) -> Vec<String> {
     }
     let mut rows: Vec<[String; 4]> = Vec::new();
     for member in &report.members {
-        let said = said(member);
+        let origin = origin(member);
         let address = member.address.to_string();
         if member.backends.is_empty() {
-            let state = if member.wish == Some(MemberWish::Out) { "out" } else { "no address yet" };
-            rows.push([address, "-".to_owned(), state.to_owned(), said]);
+            let state = if member.desired == Some(DesiredState::Out) { "out" } else { "no address yet" };
+            rows.push([address, "-".to_owned(), state.to_owned(), origin]);
             continue;
         }
         for (number, backend) in member.backends.iter().enumerate() {
             let first = number == 0;
             let state = format!("{}, {}", backend.state, counted(backend.requests, "request"));
-            let (address, said) = if first { (address.clone(), said.clone()) } else { Default::default() };
-            rows.push([address, backend.address.clone(), state, said]);
+            let (address, origin) = if first { (address.clone(), origin.clone()) } else { Default::default() };
+            rows.push([address, backend.address.clone(), state, origin]);
         }
     }
     if rows.is_empty() {
@@ -114,21 +114,21 @@ fn lines_of(style: Style, report: &UpstreamReport) -> Vec<String> {
     }
     let width = |column: usize| rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max();
     let (first, second, third) = (width(0).unwrap_or(0), width(1).unwrap_or(0), width(2).unwrap_or(0));
-    let row = |[address, backend, state, said]: &[String; 4]| {
+    let row = |[address, backend, state, origin]: &[String; 4]| {
         let line = format!("    {address:<first$}  {backend:<second$}  {state:<third$}");
-        if said.is_empty() { line.trim_end().to_owned() } else { format!("{line}  {}", style.dim(said)) }
+        if origin.is_empty() { line.trim_end().to_owned() } else { format!("{line}  {}", style.dim(origin)) }
     };
     std::iter::once(format!("  {head}")).chain(rows.iter().map(row)).collect()
 }
 
 /// Where a member comes from, and who said otherwise.
-fn said(member: &MemberReport) -> String {
+fn origin(member: &MemberReport) -> String {
     let who = member.who.as_deref().unwrap_or_default();
-    match (member.declared, member.wish) {
-        (true, None | Some(MemberWish::In)) => String::new(),
-        (false, None | Some(MemberWish::In)) => format!("added by {who}"),
-        (_, Some(MemberWish::Drain)) => format!("drained by {who}"),
-        (_, Some(MemberWish::Out)) => format!("removed by {who}"),
+    match (member.declared, member.desired) {
+        (true, None | Some(DesiredState::In)) => String::new(),
+        (false, None | Some(DesiredState::In)) => format!("added by {who}"),
+        (_, Some(DesiredState::Drain)) => format!("drained by {who}"),
+        (_, Some(DesiredState::Out)) => format!("removed by {who}"),
     }
 }
 
@@ -141,7 +141,12 @@ mod tests {
         Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
     }
 
-    fn member(address: &str, declared: bool, wish: Option<MemberWish>, backends: &[(&str, u64, &str)]) -> MemberReport {
+    fn member(
+        address: &str,
+        declared: bool,
+        desired: Option<DesiredState>,
+        backends: &[(&str, u64, &str)],
+    ) -> MemberReport {
         let backend = |(address, requests, state): &(&str, u64, &str)| Backend {
             address: (*address).to_owned(),
             requests: *requests,
@@ -151,8 +156,8 @@ mod tests {
             address: address.parse().unwrap(),
             backends: backends.iter().map(backend).collect(),
             declared,
-            wish,
-            who: wish.map(|_| "ci".to_owned()),
+            desired,
+            who: desired.map(|_| "ci".to_owned()),
         }
     }
 
@@ -161,9 +166,9 @@ mod tests {
         let report = UpstreamReport {
             members: vec![
                 member("http://api.internal", true, None, &[("10.0.0.5:80", 3, "up"), ("10.0.0.6:80", 1, "unwell")]),
-                member("http://10.0.0.9:3000", true, Some(MemberWish::Out), &[]),
-                member("http://10.0.0.7:3000", false, Some(MemberWish::In), &[("10.0.0.7:3000", 0, "up")]),
-                member("http://10.0.0.8:3000", false, Some(MemberWish::Drain), &[("10.0.0.8:3000", 2, "draining")]),
+                member("http://10.0.0.9:3000", true, Some(DesiredState::Out), &[]),
+                member("http://10.0.0.7:3000", false, Some(DesiredState::In), &[("10.0.0.7:3000", 0, "up")]),
+                member("http://10.0.0.8:3000", false, Some(DesiredState::Drain), &[("10.0.0.8:3000", 2, "draining")]),
                 member("http://later.internal", true, None, &[]),
             ],
             name: "api".to_owned(),
@@ -187,7 +192,7 @@ mod tests {
             address: "http://10.0.0.8:3000".parse().unwrap(),
             dry_run: false,
         };
-        let (word, text) = changed(&args, MemberWish::Drain, &report);
+        let (word, text) = changed(&args, DesiredState::Drain, &report);
         assert_eq!(word, "drains");
         assert_eq!(text, "http://10.0.0.8:3000 gets no new requests of api; 2 requests under way");
         let none = UpstreamReport { members: Vec::new(), waiting: 0, protocol: Protocol::Http1, ..report };
@@ -199,9 +204,9 @@ mod tests {
     fn the_last_member_is_the_last_that_gets_requests() {
         let of = |members| UpstreamReport { members, name: "api".to_owned(), protocol: Protocol::Http1, waiting: 0 };
         assert!(has_members(&of(vec![member("http://a", true, None, &[])])));
-        assert!(has_members(&of(vec![member("http://a", false, Some(MemberWish::In), &[])])));
-        for wish in [MemberWish::Out, MemberWish::Drain] {
-            assert!(!has_members(&of(vec![member("http://a", true, Some(wish), &[])])));
+        assert!(has_members(&of(vec![member("http://a", false, Some(DesiredState::In), &[])])));
+        for desired in [DesiredState::Out, DesiredState::Drain] {
+            assert!(!has_members(&of(vec![member("http://a", true, Some(desired), &[])])));
         }
     }
 }

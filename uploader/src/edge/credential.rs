@@ -53,12 +53,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn of(answer: &LoggedIn, asked_s: u64) -> Self {
+    fn of(answer: &LoggedIn, requested_s: u64) -> Self {
         Self {
             access_token: answer.access_token.clone(),
-            access_expires_s: asked_s.saturating_add(answer.expires_in_s),
+            access_expires_s: requested_s.saturating_add(answer.expires_in_s),
             refresh_token: answer.refresh_token.clone(),
-            refresh_expires_s: asked_s.saturating_add(answer.refresh_expires_in_s),
+            refresh_expires_s: requested_s.saturating_add(answer.refresh_expires_in_s),
         }
     }
 
@@ -152,7 +152,7 @@ impl Login {
     ///
     /// # Errors
     /// As [`Pass::show`].
-    pub(crate) async fn log_in_anew(&self, link: &Link) -> Result<(LoggedIn, bool), Failure> {
+    pub(crate) async fn log_in_again(&self, link: &Link) -> Result<(LoggedIn, bool), Failure> {
         let _alone = match &self.store {
             Some(store) => store.lock().await,
             None => None,
@@ -194,7 +194,7 @@ impl Login {
             .hint("set DEVANTURE_PASSWORD; `devanture login` keeps what it is exchanged for"));
         };
         let wanted = LoginRequest { login: self.name.clone(), password: password.clone() };
-        let asked_s = now_s();
+        let requested_s = now_s();
         let attempt = async || match exchange(link, "login", &wanted).await {
             // Each further try would be one attempt more.
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
@@ -202,7 +202,7 @@ impl Login {
         };
         let answer = client::repeat(client::QUESTIONS_MAX, attempt).await?;
         let answer: LoggedIn = link.decoded(&answer)?;
-        Ok((Session::of(&answer, asked_s), answer))
+        Ok((Session::of(&answer, requested_s), answer))
     }
 }
 
@@ -212,10 +212,10 @@ async fn refresh(link: &Link, session: &Session) -> Result<Option<Session>, Fail
         return Ok(None);
     }
     let wanted = session.refresh_request();
-    let asked_s = now_s();
+    let requested_s = now_s();
     // An answer that was lost is asked for again with the same token, which the edge allows for a moment.
     match client::repeat(client::QUESTIONS_MAX, async || exchange(link, "refresh", &wanted).await).await {
-        Ok(answer) => Ok(Some(Session::of(&link.decoded(&answer)?, asked_s))),
+        Ok(answer) => Ok(Some(Session::of(&link.decoded(&answer)?, requested_s))),
         Err(failure) if is_over(&failure) => Ok(None),
         Err(failure) => Err(failure),
     }

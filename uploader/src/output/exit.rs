@@ -29,7 +29,7 @@ pub(crate) struct Failure {
     /// The last lines of the log of the instance that is the reason.
     pub(crate) lines: Box<[String]>,
     /// Whether the line of `--json` has been written already.
-    pub(crate) is_told: bool,
+    pub(crate) is_printed: bool,
     /// The exit code.
     pub(crate) exit: u8,
 }
@@ -43,7 +43,7 @@ impl Failure {
             hint: None,
             mistakes: Box::default(),
             lines: Box::default(),
-            is_told: false,
+            is_printed: false,
             exit: number(code.exit()),
         }
     }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_of_an_instance_are_told_below_the_reason_and_speak_to_no_terminal() {
+    fn the_last_lines_of_an_instance_are_printed_below_the_reason_and_speak_to_no_terminal() {
         let problem = Problem::new(Code::ReleaseFailed, "It ended with 1.");
         let failure = Failure::from(problem.with_lines(vec!["Error: \u{1b}[2Jno".to_owned(), "at x".to_owned()]));
         assert_eq!(failure.to_string(), "It ended with 1.\n    | Error: \\u{1b}[2Jno\n    | at x");

@@ -161,7 +161,7 @@ impl Progress {
             files_done: AtomicU64::new(0),
             bytes_done: AtomicI64::new(0),
         };
-        sent.tell();
+        sent.update();
         Sending { progress: self, sent: Arc::new(sent) }
     }
 
@@ -239,24 +239,24 @@ impl Sent {
     /// So many files have arrived.
     pub(crate) fn add_files(&self, files: u64) {
         self.files_done.fetch_add(files, Ordering::Relaxed);
-        self.tell();
+        self.update();
     }
 
     /// Adds sent bytes; negative if an attempt failed and they will be sent again.
     pub(crate) fn add_bytes(&self, bytes: i64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
-        self.tell();
+        self.update();
     }
 
-    fn tell(&self) {
+    fn update(&self) {
         let files = self.files_done.load(Ordering::Relaxed);
         let bytes = u64::try_from(self.bytes_done.load(Ordering::Relaxed)).unwrap_or(0);
         let text = format!("{files}/{}  {} of {}", self.files_total, byte_text(bytes), byte_text(self.bytes_total));
         self.bar.set_position(bytes);
-        if let Some(told) = &self.plain {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.elapsed() >= PLAIN_EVERY {
-                *told = Instant::now();
+        if let Some(last_line) = &self.plain {
+            let mut last_line = last_line.lock().unwrap_or_else(PoisonError::into_inner);
+            if last_line.elapsed() >= PLAIN_EVERY {
+                *last_line = Instant::now();
                 // A closed output is ignored.
                 let rate = rate_text(bytes, self.begun.elapsed());
                 writeln!(io::stderr().lock(), "  {:<8}  {text}  {rate}", self.name).ok();

@@ -51,8 +51,8 @@ pub(crate) async fn hidden_line(question: &str) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::new(Code::Usage, format!("The terminal cannot be read: {error}."));
     // Held here and not by the thread that reads: Ctrl-C drops this future, and leaves the thread waiting.
     let hidden = Hidden::new().map_err(failed)?;
-    let asked = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
-    asked.map_err(failed)?;
+    let written = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
+    written.map_err(failed)?;
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).map(|_bytes| line)

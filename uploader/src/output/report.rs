@@ -166,8 +166,8 @@ fn still_paused_text(pause: &Pause, again: &Again) -> String {
 /// What visitors of the version before load again; empty if they load as much as any other.
 fn returning_text(returning: &Returning) -> Option<String> {
     let Returning { bytes, plain_bytes } = *returning;
-    let told = format!("returning visitors: {} instead of {}", byte_text(bytes), byte_text(plain_bytes));
-    (bytes < plain_bytes).then_some(told)
+    let text = format!("returning visitors: {} instead of {}", byte_text(bytes), byte_text(plain_bytes));
+    (bytes < plain_bytes).then_some(text)
 }
 
 fn lock_text(lock: &Lock) -> String {
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_told_as_disks_count_them() {
+    fn bytes_are_reported_as_disks_count_them() {
         for (bytes, text) in [
             (0, "0 B"),
             (999, "999 B"),
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_utc() {
+    fn times_are_reported_in_utc() {
         assert_eq!(time_text(0), "1970-01-01 00:00:00 UTC");
         assert_eq!(time_text(u64::MAX), format!("{} ms", u64::MAX));
     }

@@ -7,7 +7,7 @@ use super::report;
 use super::terminal::escaped;
 
 /// Tells steps, one after the other.
-pub(crate) struct StepTeller<'p> {
+pub(crate) struct StepOutput<'p> {
     progress: &'p Progress,
     working: Option<Working<'p>>,
     /// The steps to print; `None` is all of them.
@@ -16,7 +16,7 @@ pub(crate) struct StepTeller<'p> {
     pub(crate) has_switched: bool,
 }
 
-impl<'p> StepTeller<'p> {
+impl<'p> StepOutput<'p> {
     /// Tells every step.
     pub(crate) fn all(progress: &'p Progress) -> Self {
         let working = Some(progress.working("finish", "waiting for the edge"));
@@ -30,7 +30,7 @@ impl<'p> StepTeller<'p> {
     }
 
     /// Tells one.
-    pub(crate) fn tell(&mut self, step: &Step) {
+    pub(crate) fn print(&mut self, step: &Step) {
         self.has_switched |= step.name == "switch" && step.state == StepState::Done;
         if self.only.is_some_and(|only| !only.contains(&step.name.as_str())) {
             return;

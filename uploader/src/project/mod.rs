@@ -76,15 +76,16 @@ impl Project {
         (project, read)
     }
 
-    /// Turns to the app that is meant, where there are several: `said` is what a flag or the environment says, then
+    /// Turns to the app that is meant, where there are several: `chosen_app` is what a flag or the environment says, then
     /// comes `.env`. Reads what the file of that app's own says beside `.env`.
     ///
     /// # Errors
     /// `usage` where the file has several apps and none of them is said; `bad_config` where `.env.APP` cannot be read.
-    pub(crate) fn choose(&mut self, said: Option<&str>) -> Result<(), Failure> {
-        let said = said.or_else(|| self.dotenv.get(APP_VARIABLE).map(String::as_str)).map(str::to_owned);
-        let chosen = self.choose_site(said.as_deref());
-        let app = said.and_then(|said| said.parse::<AppName>().ok()).or_else(|| self.site.app.clone());
+    pub(crate) fn choose(&mut self, chosen_app: Option<&str>) -> Result<(), Failure> {
+        let chosen_app = chosen_app.or_else(|| self.dotenv.get(APP_VARIABLE).map(String::as_str)).map(str::to_owned);
+        let chosen = self.choose_site(chosen_app.as_deref());
+        let app =
+            chosen_app.and_then(|chosen_app| chosen_app.parse::<AppName>().ok()).or_else(|| self.site.app.clone());
         if let Some(app) = app {
             let name = dotenv::file_name_of(&app);
             let read = self.read_own(&name)?;
@@ -94,7 +95,7 @@ impl Project {
         chosen
     }
 
-    fn choose_site(&mut self, said: Option<&str>) -> Result<(), Failure> {
+    fn choose_site(&mut self, chosen_app: Option<&str>) -> Result<(), Failure> {
         if self.site.apps.is_empty() {
             return Ok(());
         }
@@ -104,10 +105,10 @@ impl Project {
         let list = names.join(", ");
         let of_them = format!("{} has the apps {list}", self.file_name);
         let hint = format!("give --app with one of them, such as --app {}", names.first().copied().unwrap_or_default());
-        let chosen = match said {
+        let chosen = match chosen_app {
             // Whether it is a name is checked where one is needed.
-            Some(said) => apps.keys().find(|name| name.as_str() == said).cloned().ok_or_else(|| {
-                Failure::new(Code::Usage, format!("There is no app `{}` here: {of_them}.", said.escape_debug()))
+            Some(chosen_app) => apps.keys().find(|name| name.as_str() == chosen_app).cloned().ok_or_else(|| {
+                Failure::new(Code::Usage, format!("There is no app `{}` here: {of_them}.", chosen_app.escape_debug()))
             }),
             None if apps.len() == 1 => apps.keys().next().cloned().ok_or_else(|| Failure::new(Code::Usage, "")),
             None => Err(Failure::new(Code::Usage, format!("Which app is meant is not said: {of_them}."))),
@@ -366,25 +367,25 @@ mod tests {
         folder
     }
 
-    fn read(files: &[(&str, &str)], said: Option<&str>) -> (Project, Result<(), Failure>) {
+    fn read(files: &[(&str, &str)], chosen_app: Option<&str>) -> (Project, Result<(), Failure>) {
         let folder = folder(files);
         let (mut project, read) = Project::read(Some(&folder.path().join("devanture.toml")), None);
-        let chosen = read.and_then(|()| project.choose(said));
+        let chosen = read.and_then(|()| project.choose(chosen_app));
         (project, chosen)
     }
 
     const APPS: &str = "[apps.shop]\nwww = \"shop\"\n[apps.notifier.server]\ndir = \"n\"\ncommand = [\"a\"]\n";
 
     #[test]
-    fn of_several_apps_the_one_that_is_said_is_meant() {
+    fn of_several_apps_the_named_one_is_meant() {
         let file = [("devanture.toml", APPS)];
         let (project, chosen) = read(&file, Some("notifier"));
         chosen.unwrap();
         assert_eq!(project.site.app.as_ref().unwrap().as_str(), "notifier");
         let folders = project.folders(None).unwrap();
         assert!(folders.pages == Pages::None && folders.server.unwrap().path().ends_with("n"));
-        for said in [None, Some("other")] {
-            let failure = read(&file, said).1.unwrap_err();
+        for chosen_app in [None, Some("other")] {
+            let failure = read(&file, chosen_app).1.unwrap_err();
             assert!(failure.is(Code::Usage) && failure.message.contains("notifier, shop"), "{failure}");
         }
         let (project, chosen) = read(&[("devanture.toml", "[apps.shop]\nwww = \"shop\"\n")], None);

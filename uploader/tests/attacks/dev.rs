@@ -54,8 +54,8 @@ fn ports_of_one(pid: u32) -> Vec<u16> {
 fn backend() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&asked);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, seen) = (stream.unwrap(), Arc::clone(&seen));
@@ -72,7 +72,7 @@ fn backend() -> (u16, Arc<Mutex<Vec<String>>>) {
             });
         }
     });
-    (port, asked)
+    (port, requests)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn a_page_whose_name_leads_to_this_machine_reads_nothing_of_dev() {
     let profile = tempfile::tempdir().unwrap();
     let flags = ["--host-resolver-rules=MAP evil.test 127.0.0.1,MAP *.evil.test 127.0.0.1"];
     let Some(browser) = Browser::start_with(Trusted::Everybody, &flags, profile.path()).await else { return };
-    let (port, asked) = backend();
+    let (port, requests) = backend();
     let project = Project::new(&[("www/index.html", SECRET), ("www/style.css", SECRET)]);
     let toml = format!("app = \"shop\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:{port}\"\n");
     project.file("devanture.toml", &toml);
@@ -100,7 +100,7 @@ async fn a_page_whose_name_leads_to_this_machine_reads_nothing_of_dev() {
     let page = browser.open(&site).await;
     assert_eq!(page.evaluate("fetch('/api/x').then(answer => answer.text())").await, SECRET);
     page.close().await;
-    asked.lock().unwrap().clear();
+    requests.lock().unwrap().clear();
 
     let ports = ports_of(dev.0.id());
     assert!(ports.len() >= 3 && ports.contains(&site_port.parse().unwrap()), "{ports:?}");
@@ -123,5 +123,5 @@ async fn a_page_whose_name_leads_to_this_machine_reads_nothing_of_dev() {
             page.close().await;
         }
     }
-    assert_eq!(*asked.lock().unwrap(), [""; 0], "the API was reached");
+    assert_eq!(*requests.lock().unwrap(), [""; 0], "the API was reached");
 }

@@ -77,14 +77,14 @@ fn ends(mut command: Command) -> Ran {
 fn refused(project: &Project, edge: &FakeEdge) -> Value {
     let commands: [&[&str]; 5] =
         [&["push"], &["push", "--dry-run"], &["check"], &["routes", "/"], &["dev", "--port", "0"]];
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     for arguments in commands {
         let ran = ends(command(project, &[arguments, &["--json"]].concat()));
         assert!(!ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET), "{arguments:?}: {ran:#?}");
-        said.push(ran.failed("bad_config", 2));
+        lines.push(ran.failed("bad_config", 2));
     }
     nothing_sent(edge);
-    said.swap_remove(0)
+    lines.swap_remove(0)
 }
 
 #[track_caller]
@@ -158,7 +158,7 @@ fn what_git_keeps_is_no_folder_to_push() {
 }
 
 #[test]
-fn several_apps_are_held_to_the_same_folder_and_both_folders_are_told_at_once() {
+fn several_apps_are_held_to_the_same_folder_and_both_folders_are_reported_at_once() {
     let edge = FakeEdge::start();
     let toml = "[apps.shop]\nwww = \"../secret\"\n[apps.shop.server]\ncommand = [\"a\"]\ndir = \"../secret\"\n";
     let error = refused(&project(&edge, &[("site/devanture.toml", toml)]), &edge);

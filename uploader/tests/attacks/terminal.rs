@@ -37,7 +37,7 @@ fn is_plain(character: char) -> bool {
 /// Runs a command as in CI and as on a terminal with colours, and checks that it writes plain lines, of which none is the
 /// stranger's. Gives what it wrote in CI.
 #[track_caller]
-fn tells_plainly(project: &Project, arguments: &[&str]) -> Ran {
+fn prints_plainly(project: &Project, arguments: &[&str]) -> Ran {
     let ran = project.run(arguments);
     for text in [&ran.stdout, &ran.stderr] {
         let bad: Vec<char> = text.chars().filter(|c| *c != '\n' && !is_plain(*c)).collect();
@@ -79,10 +79,13 @@ fn names_of_files_are_shown_and_not_obeyed() {
     let broken = std::ffi::OsStr::from_bytes(b"caf\xe9\x1b[2J");
     drop(std::fs::File::create_new(project.path("dist").join(broken)).unwrap());
     for command in ["check", "push"] {
-        let ran = tells_plainly(&project, &[command]);
+        let ran = prints_plainly(&project, &[command]);
         assert!(ran.code == Some(2) && ran.stderr.contains("\\u{1b}[2J\\u{d}\\u{a}error: forged"), "{ran:#?}");
-        let said = json(&project, &[command]);
-        assert!(said["error"]["mistakes"][0]["file"].as_str().unwrap().contains(&file_name), "the exact value: {said}");
+        let output = json(&project, &[command]);
+        assert!(
+            output["error"]["mistakes"][0]["file"].as_str().unwrap().contains(&file_name),
+            "the exact value: {output}"
+        );
     }
     let project = Project::site(&edge.url());
     project.file(&format!("dist/.env{file_name}"), "x");
@@ -91,7 +94,7 @@ fn names_of_files_are_shown_and_not_obeyed() {
     for arguments in
         [&["push", "--verbose"][..], &["check"], &["push", "--dry-run"], &["routes"], &["check", "--format", "github"]]
     {
-        tells_plainly(&project, arguments);
+        prints_plainly(&project, arguments);
     }
     let plan = json(&project, &["push", "--dry-run"]);
     assert_eq!(plan["left_out"][0], format!(".env{file_name}"));
@@ -117,7 +120,7 @@ fn keys_values_and_rules_are_shown_and_not_obeyed() {
         let project = Project::site(&edge.url());
         project.file("devanture.toml", &text);
         for arguments in [&["check"][..], &["check", "--explain"], &["push"], &["status", "--explain"], &["routes"]] {
-            tells_plainly(&project, arguments);
+            prints_plainly(&project, arguments);
         }
         json(&project, &["check", "--explain"]);
     }
@@ -128,15 +131,15 @@ fn keys_values_and_rules_are_shown_and_not_obeyed() {
     for arguments in
         [&["check"][..], &["push"], &["routes"], &["routes", "/c\u{202e}"], &["check", "--format", "github"]]
     {
-        tells_plainly(&project, arguments);
+        prints_plainly(&project, arguments);
     }
     // What `.env` says, and what was typed.
     let project = Project::new(&[("devanture.toml", "www = \"dist\"\n"), ("dist/index.html", "x")]);
     project.file(".env", &format!("DEVANTURE_URL={rule}\nDEVANTURE_APP={rule}\nDEVANTURE_ENV={rule}\n"));
     for arguments in [&["status", "--explain"][..], &["push"], &["push", "--env", EVIL], &["push", EVIL], &[EVIL]] {
-        tells_plainly(&project, arguments);
+        prints_plainly(&project, arguments);
     }
-    tells_plainly(&project, &["delete", "app", EVIL]);
+    prints_plainly(&project, &["delete", "app", EVIL]);
 }
 
 #[test]
@@ -149,9 +152,9 @@ fn what_an_edge_says_is_shown_and_not_obeyed() {
     });
     let project = Project::site(&edge.url());
     for arguments in [&["push"][..], &["status"], &["history"], &["logs"], &["env", "list"], &["instances"]] {
-        let ran = tells_plainly(&project, arguments);
+        let ran = prints_plainly(&project, arguments);
         assert!(ran.code == Some(1) && ran.stderr.contains("error: \\u{1b}[2J"), "{arguments:?}: {ran:#?}");
-        let said = json(&project, arguments);
-        assert!(said["error"]["message"].as_str().unwrap().starts_with(EVIL), "the exact value: {said}");
+        let output = json(&project, arguments);
+        assert!(output["error"]["message"].as_str().unwrap().starts_with(EVIL), "the exact value: {output}");
     }
 }

@@ -40,8 +40,8 @@ pub(super) fn echo() -> SocketAddr {
                     let path = head[0].split(' ').nth(1).unwrap();
                     let last = path.split('?').next().unwrap().rsplit('/').next().unwrap();
                     let status: u16 = last.parse().unwrap_or(200);
-                    let said = serde_json::json!({"head": head, "body": String::from_utf8_lossy(&body)}).to_string();
-                    write!(writer, "HTTP/1.1 {status} X\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{said}", said.len()).unwrap();
+                    let answer = serde_json::json!({"head": head, "body": String::from_utf8_lossy(&body)}).to_string();
+                    write!(writer, "HTTP/1.1 {status} X\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).unwrap();
                 }
             });
         }
@@ -95,14 +95,15 @@ async fn law_9_a_proxied_path_is_the_backends_alone() {
             let cookies: Vec<_> = answer.headers().get_all("set-cookie").iter().collect();
             assert_eq!(cookies, ["a=1", "b=2"]);
             assert!(!answer.headers().contains_key("cache-control") && !answer.headers().contains_key("etag"));
-            let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-            let head: Vec<&str> = said["head"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+            let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            let head: Vec<&str> =
+                answer["head"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
             assert_eq!(head[0], format!("{method} {path}?q=%2F&r=a+b HTTP/1.1"));
             let has = |line: &str| head.iter().any(|l| l.eq_ignore_ascii_case(line));
             assert!(has(&format!("host: shop.localhost:{}", edge.https().port())), "{head:#?}");
             assert!(has("x-forwarded-proto: https") && has("x-forwarded-for: 127.0.0.1"), "{head:#?}");
             assert!(!head.iter().any(|line| line.contains("6.6.6.6")), "{head:#?}");
-            assert_eq!(said["body"], if method == "GET" { "" } else { "body" });
+            assert_eq!(answer["body"], if method == "GET" { "" } else { "body" });
         }
         // Beside the route, navigations get the shell and everything else does not.
         let page =
@@ -114,7 +115,7 @@ async fn law_9_a_proxied_path_is_the_backends_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_of_a_backend_are_told_apart() {
+async fn faults_of_a_backend_are_distinguished() {
     let edge = edge().start();
     let folder = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

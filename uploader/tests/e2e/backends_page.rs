@@ -40,8 +40,8 @@ fn answer<S: std::io::Read + std::io::Write + Send + 'static>(stream: S, name: S
                     break;
                 }
             }
-            let said = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
-            if stream.get_mut().write_all(said.as_bytes()).is_err() {
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+            if stream.get_mut().write_all(text.as_bytes()).is_err() {
                 return;
             }
         }
@@ -233,8 +233,8 @@ async fn on_a_machine_a_backend_is_released_without_a_failed_request() {
     let (client, mut count) = (edge.client(true), 0);
     let url = edge.url("shop.localhost", "/api/who");
     while !released.is_finished() {
-        let asked = [client.get(&url), client.post(&url).body("order")];
-        for answered in futures_util::future::join_all(asked.into_iter().map(reqwest::RequestBuilder::send)).await {
+        let requests = [client.get(&url), client.post(&url).body("order")];
+        for answered in futures_util::future::join_all(requests.into_iter().map(reqwest::RequestBuilder::send)).await {
             let response = answered.unwrap();
             assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
             names.insert(response.text().await.unwrap());

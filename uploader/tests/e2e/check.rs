@@ -96,7 +96,7 @@ fn pages() -> Vec<(&'static str, String)> {
 }
 
 /// The links of the first page that `check` calls broken, by their lines.
-fn said_broken(edge: &Edge, folder: &Path) -> BTreeMap<u64, String> {
+fn reported_broken(edge: &Edge, folder: &Path) -> BTreeMap<u64, String> {
     let arguments = ["check", "--json", "--allow-warnings"];
     let ran = Ran::of(edge.command(folder, "shop", &arguments).output().unwrap());
     let json = ran.json();
@@ -158,14 +158,14 @@ async fn a_check_says_of_every_link_what_the_edge_answers() {
             "app = \"shop\"\nhtml_handling = \"{handling}\"\nnot_found = \"{not_found}\"\nrules = \"{meaning}\"\n{route}"
         );
         write(folder.path(), &[("www/_redirects", rules), ("devanture.toml", toml)]);
-        let said = said_broken(&edge, folder.path());
+        let printed = reported_broken(&edge, folder.path());
         let arguments = ["push", "--json", "--allow-warnings"];
         let pushed = Ran::of(edge.command(folder.path(), "shop", &arguments).output().unwrap());
         assert_eq!(pushed.code, Some(0), "{pushed:#?}");
-        let asked = PATHS.iter().map(|path| (path, false)).chain(ASSETS.iter().map(|path| (path, true)));
-        for (line, (path, is_asset)) in (2_u64..).zip(asked) {
+        let requests = PATHS.iter().map(|path| (path, false)).chain(ASSETS.iter().map(|path| (path, true)));
+        for (line, (path, is_asset)) in (2_u64..).zip(requests) {
             let (is_broken, way) = is_broken(&edge, &client, path, is_asset).await;
-            let message = said.get(&line);
+            let message = printed.get(&line);
             let place = format!("{handling} {not_found} {meaning} {path}: {way}, and check says {message:?}");
             assert_eq!(is_broken, message.is_some(), "{place}");
             *(if is_broken { &mut broken } else { &mut fine }) += 1;

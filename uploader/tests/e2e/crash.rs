@@ -220,8 +220,8 @@ fn a_second_edge_over_the_same_data_names_the_first_and_exits_with_2() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(2));
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains("another process has") && said.contains("process "), "{said}");
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert!(stderr.contains("another process has") && stderr.contains("process "), "{stderr}");
     if !Path::new("/proc").is_dir() {
         leave_out("the process' number cannot be told without /proc");
     }

@@ -89,9 +89,9 @@ async fn every_line_of_the_page_about_the_api_does_what_it_says() {
     bash.args(["-c", &script]).current_dir(folder.path()).env("DEVANTURE_TOKEN", &edge.token);
     bash.env("DEVANTURE_URL", format!("https://localhost:{}", edge.admin().port()));
     let ran = tokio::task::spawn_blocking(move || Ran::of(bash.output().unwrap())).await.unwrap();
-    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
+    let printed = std::fs::read_to_string(folder.path().join("said")).unwrap();
     let answers: Vec<&str> =
-        said.lines().filter(|line| line.starts_with("ANSWER ") || line.starts_with("NOTHING")).collect();
+        printed.lines().filter(|line| line.starts_with("ANSWER ") || line.starts_with("NOTHING")).collect();
     let calls = script
         .lines()
         .filter(|line| {
@@ -101,12 +101,12 @@ async fn every_line_of_the_page_about_the_api_does_what_it_says() {
                 || line.starts_with("tag=")
         })
         .count();
-    assert_eq!(answers.len(), calls, "{said}\n{ran:#?}");
+    assert_eq!(answers.len(), calls, "{printed}\n{ran:#?}");
     for answer in answers {
-        let [_, status, _, url] = answer.split(' ').collect::<Vec<_>>()[..] else { panic!("{answer}\n{said}") };
+        let [_, status, _, url] = answer.split(' ').collect::<Vec<_>>()[..] else { panic!("{answer}\n{printed}") };
         let is_expected =
             status.starts_with('2') || REFUSALS.iter().any(|(code, part)| *code == status && url.ends_with(part));
-        assert!(is_expected, "{answer}\n{said}");
+        assert!(is_expected, "{answer}\n{printed}");
     }
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     // What is said last is still so: the app is there again, and serves.

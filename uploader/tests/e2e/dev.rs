@@ -183,7 +183,7 @@ async fn a_page_that_is_open_shows_each_change_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_finds_a_run_that_was_started_anew() {
+async fn a_page_finds_a_run_that_was_restarted() {
     let Some(browser) = Browser::start().await else { return };
     let project = Project::new();
     let dev = project.dev(&[]);
@@ -199,9 +199,9 @@ async fn a_page_finds_a_run_that_was_started_anew() {
 
     // Another run cannot have the same port, and says so.
     let ran = project.command(&["--port", &port]).output().unwrap();
-    let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!((ran.status.code(), told["error"]["code"].as_str()), (Some(2), Some("usage")), "{told}");
-    assert!(told["error"]["hint"].as_str().unwrap().contains("--port"), "{told}");
+    let output: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((ran.status.code(), output["error"]["code"].as_str()), (Some(2), Some("usage")), "{output}");
+    assert!(output["error"]["hint"].as_str().unwrap().contains("--port"), "{output}");
     assert_eq!(dev.end("-INT"), Some(0));
     let left = std::fs::read_dir(project.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_str().unwrap().starts_with("devanture-dev-")).collect();
@@ -209,7 +209,7 @@ async fn a_page_finds_a_run_that_was_started_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistake_is_told_with_its_line_and_what_was_live_stays() {
+async fn a_mistake_is_reported_with_its_line_and_what_was_live_stays() {
     let project = Project::new();
     let dev = project.dev(&[]);
     dev.wait_for("live");
@@ -278,8 +278,8 @@ async fn an_api_is_a_backends_alone_and_its_end_is_not_the_fronts() {
     dev.wait_for("live");
     let answer = dev.get("/api/x/201").await;
     assert_eq!(answer.status(), 201);
-    let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    assert!(said["head"][0].as_str().unwrap().starts_with("GET /api/x/201"), "{said}");
+    let printed: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert!(printed["head"][0].as_str().unwrap().starts_with("GET /api/x/201"), "{printed}");
 
     let request = client_of(&dev.ca, false)
         .get(format!("{}/socket", dev.url))
@@ -319,7 +319,7 @@ async fn what_dev_adds_is_in_nothing_that_is_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_is_waited_for_and_files_are_looked_at_where_nobody_tells() {
+async fn a_folder_is_waited_for_and_files_are_polled_where_nothing_notifies() {
     let project = Project::new();
     let www = project.path().join("www");
     let aside = project.path().join("aside");
@@ -455,8 +455,8 @@ fn dev_ends_with_a_failure_where_its_edge_does_not_live() {
     let edge = &children_of(dev.child.id())[0];
     assert!(Command::new("kill").args(["-KILL", edge]).status().unwrap().success());
     assert_eq!(dev.child.wait().unwrap().code(), Some(1));
-    let told = dev.events.iter().find(|event| event["error"].is_object()).unwrap();
-    assert!(told["error"]["message"].as_str().unwrap().contains("ended by itself"), "{told}");
+    let output = dev.events.iter().find(|event| event["error"].is_object()).unwrap();
+    assert!(output["error"]["message"].as_str().unwrap().contains("ended by itself"), "{output}");
 }
 
 #[test]
@@ -477,8 +477,8 @@ fn dev_needs_the_program_of_the_edge_and_takes_it_from_path() {
         command.args(["dev", "--json", "--port", "0"]).current_dir(project.path()).env_clear();
         command.env("PATH", path).env("XDG_STATE_HOME", project.0.path().join("state")).env("TMPDIR", project.0.path());
         let ran = command.stdin(Stdio::null()).output().unwrap();
-        let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
-        let error = told["error"].clone();
+        let output: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let error = output["error"].clone();
         let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
         (ran.status.code(), text("code"), text("message"), text("hint"))
     };

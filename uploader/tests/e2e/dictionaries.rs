@@ -62,20 +62,20 @@ async fn browser_of(edge: &Edge, flags: &[&str], profile: &Path) -> Option<Brows
 async fn spki_of(edge: &Edge) -> String {
     let client = edge.client_with(|builder| builder.tls_info(true));
     let answer = client.get(edge.url(HOST, "/")).send().await.unwrap();
-    let told = answer.extensions().get::<reqwest::tls::TlsInfo>().unwrap();
-    let (_, certificate) = x509_parser::parse_x509_certificate(told.peer_certificate().unwrap()).unwrap();
+    let reported = answer.extensions().get::<reqwest::tls::TlsInfo>().unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(reported.peer_certificate().unwrap()).unwrap();
     BASE64_STANDARD.encode(digest(&SHA256, certificate.public_key().raw))
 }
 
 async fn loaded(page: &Page) -> BTreeMap<String, Loaded> {
-    let told = page.evaluate(LOADED).await;
+    let reported = page.evaluate(LOADED).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let loaded = |file: &Value| Loaded {
         coding: text(&file["coding"]),
         bytes: file["bytes"].as_u64().unwrap(),
         sha256: text(&file["sha256"]),
     };
-    told.as_object().unwrap().iter().map(|(path, file)| (path.clone(), loaded(file))).collect()
+    reported.as_object().unwrap().iter().map(|(path, file)| (path.clone(), loaded(file))).collect()
 }
 
 /// Checks that the page has the very files of the folder.

@@ -90,8 +90,8 @@ async fn what_was_tested_in_staging_is_promoted_with_its_digest_and_each_environ
     ] {
         assert_eq!(from(key), Some((&value, expected)), "{key}: {values:#?}");
     }
-    let told = run(&edge, folder.path(), &["check", "--env", "prod", "--explain"]);
-    let line = told.stdout.lines().find(|line| line.contains("html_handling")).unwrap();
+    let output = run(&edge, folder.path(), &["check", "--env", "prod", "--explain"]);
+    let line = output.stdout.lines().find(|line| line.contains("html_handling")).unwrap();
     assert_eq!(
         line.split_whitespace().collect::<Vec<_>>(),
         ["html_handling", "=", "\"auto-trailing-slash\"", "default"]
@@ -132,7 +132,7 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
     let folder = project();
     json_of(&edge, folder.path(), &["push"]);
     let secret = "correct-horse-battery-staple";
-    let mut said = Vec::new();
+    let mut warnings = Vec::new();
     for (arguments, text) in [
         (&["env", "set", "API_KEY", "--secret"][..], format!("{secret}\n")),
         (&["env", "set", "API_KEY=-", "--json"], secret.to_owned()),
@@ -141,12 +141,15 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
     ] {
         let ran = fed(&edge, folder.path(), arguments, &text);
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:#?}");
-        said.push(ran.stdout + &ran.stderr);
+        warnings.push(ran.stdout + &ran.stderr);
     }
-    assert!(said[0].contains("revision  1 of prod holds now"), "{said:?}");
-    assert!(said[1].contains("\"changed\":true,\"revision\":2"), "no answer tells that it is the same: {said:?}");
-    assert!(said[2].contains("--dry-run: nothing has changed"), "{said:?}");
-    assert!(said[3].contains("will hold once something is live there"), "{said:?}");
+    assert!(warnings[0].contains("revision  1 of prod holds now"), "{warnings:?}");
+    assert!(
+        warnings[1].contains("\"changed\":true,\"revision\":2"),
+        "no answer tells that it is the same: {warnings:?}"
+    );
+    assert!(warnings[2].contains("--dry-run: nothing has changed"), "{warnings:?}");
+    assert!(warnings[3].contains("will hold once something is live there"), "{warnings:?}");
     let set = run(&edge, folder.path(), &["env", "set", "API_URL=https://api.example.org", "LEVEL=info", "--public"]);
     assert_eq!(set.code, Some(0), "{set:#?}");
     assert_eq!(shown(&edge, "shop.localhost").await, json!({ "API_URL": "https://api.example.org", "LEVEL": "info" }));
@@ -170,21 +173,21 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
     ] {
         let ran = run(&edge, folder.path(), arguments);
         assert!(matches!(ran.code, Some(1 | 2)), "{arguments:?}: {ran:#?}");
-        said.push(ran.stdout + &ran.stderr);
+        warnings.push(ran.stdout + &ran.stderr);
     }
     for environment in ["prod", "staging", "preview"] {
         for operation in ["", "/history", "/settings", "/hostnames"] {
             let path = format!("/v1/apps/shop/environments/{environment}{operation}");
-            said.push(edge.api("GET", &path, None).await.1.to_string());
+            warnings.push(edge.api("GET", &path, None).await.1.to_string());
         }
     }
     for path in ["/v1/apps/shop/aliases", "/metrics"] {
-        said.push(edge.api("GET", path, None).await.1.to_string());
+        warnings.push(edge.api("GET", path, None).await.1.to_string());
     }
     let staging = shown(&edge, "staging--shop.localhost").await;
     assert_eq!(staging, json!({}));
-    said.extend([list.stdout, staging.to_string(), shown(&edge, "shop.localhost").await.to_string(), edge.log()]);
-    for text in &said {
+    warnings.extend([list.stdout, staging.to_string(), shown(&edge, "shop.localhost").await.to_string(), edge.log()]);
+    for text in &warnings {
         assert!(!text.contains(secret), "{text}");
     }
     for (path, bytes) in data(&edge) {
@@ -199,7 +202,7 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_says_how_the_settings_differ_and_restores_them_when_it_is_told_to() {
+async fn a_rollback_says_how_the_settings_differ_and_restores_them_on_request() {
     let edge = edge().start();
     let folder = project();
     let page = folder.path().join("dist/index.html");
@@ -315,8 +318,8 @@ async fn secrets_without_their_key_are_seen_wherever_an_operator_looks() {
     assert_eq!(json_of(&edge, folder.path(), &["status"])["lost_secrets"], json!(["API_KEY"]));
     let metrics = edge.api("GET", "/metrics", None).await.1.to_string();
     assert!(metrics.contains("devanture_lost_secrets{") && metrics.contains("environment"), "{metrics}");
-    let (code, told) = check();
-    assert!(code == Some(0) && told.contains(sentence), "{told}");
+    let (code, output) = check();
+    assert!(code == Some(0) && output.contains(sentence), "{output}");
 
     // It heals by itself.
     std::fs::rename(&aside, &key).unwrap();

@@ -23,7 +23,7 @@ fn with_dry_run<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_dry_run_tells_what_the_command_then_does() {
+fn a_dry_run_reports_what_the_command_then_does() {
     let edge = edge().start();
     let ids = pushed(&edge, &["one", "two", "three", "four"]);
     let staging = ["push", "--env", "staging"];

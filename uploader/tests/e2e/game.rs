@@ -97,7 +97,7 @@ fn healthy(progress: &str) -> BTreeSet<String> {
     // With --json the address is in the line on the standard output alone.
     let is_ready = |line: &&str| ["ready", "switch"].iter().any(|name| line.trim_start().starts_with(name));
     let ready = lines.iter().position(is_ready).unwrap_or_else(|| panic!("not ready: {progress}"));
-    let told = lines.iter().take(ready).filter_map(|line| {
+    let output = lines.iter().take(ready).filter_map(|line| {
         let (before, after) = line.split_once(" healthy in ")?;
         let (ms, _) = after.split_once(" ms")?;
         assert!(ms.parse::<u64>().is_ok(), "{line}");
@@ -105,7 +105,7 @@ fn healthy(progress: &str) -> BTreeSet<String> {
         assert!(!node.is_empty(), "{line}");
         Some(instance.to_owned())
     });
-    told.collect()
+    output.collect()
 }
 
 fn three() -> BTreeSet<String> {
@@ -176,21 +176,21 @@ impl Load {
 async fn until(stop: Arc<AtomicBool>, client: reqwest::Client, url: String) -> Seen {
     let mut seen = Seen::default();
     while !stop.load(Ordering::Relaxed) {
-        let asked = [
+        let requests = [
             ("getGame", json!([]), 200),
             ("isFinished", json!([]), 200),
             ("getWinner", json!([]), 200),
             ("gameAction", json!(["Jafar", "place", [4]]), 409),
             ("about", json!([]), 200),
         ];
-        for (function, arguments, expected) in asked {
+        for (function, arguments, expected) in requests {
             seen.calls += 1;
             match call(&client, &url, function, &arguments).await {
                 Ok((status, body)) if status == expected => {
-                    let said = |name: &str| body["result"][name].as_str().map(str::to_owned);
+                    let found = |name: &str| body["result"][name].as_str().map(str::to_owned);
                     if function == "about" {
-                        seen.versions.extend(said("version"));
-                        seen.instances.extend(said("instance"));
+                        seen.versions.extend(found("version"));
+                        seen.instances.extend(found("instance"));
                     }
                 }
                 Ok((status, body)) => seen.failed.push(format!("{function}: {status} {body}")),
@@ -221,8 +221,8 @@ async fn click(page: &Page, cell: usize, mark: usize) {
 }
 
 async fn text(page: &Page, selector: &str) -> String {
-    let said = page.evaluate(&format!("document.querySelector('{selector}').textContent")).await;
-    said.as_str().unwrap().to_owned()
+    let found = page.evaluate(&format!("document.querySelector('{selector}').textContent")).await;
+    found.as_str().unwrap().to_owned()
 }
 
 /// Nothing went wrong in the page but connections that were cut by a release, which it has made again by itself.
@@ -235,8 +235,8 @@ async fn is_well(page: &Page) {
 }
 
 /// Whether an instance's own word for its release is that version, in full or short.
-fn is_version(said: &str, version: &Value) -> bool {
-    said.len() >= 12 && version.as_str().unwrap().starts_with(said)
+fn is_version(found: &str, version: &Value) -> bool {
+    found.len() >= 12 && version.as_str().unwrap().starts_with(found)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,7 +283,7 @@ async fn a_game_is_played_to_its_winner_while_front_and_backend_are_released() {
     assert_eq!(seen.instances, three());
     for report in [&first, &second] {
         let version = &report["version"];
-        assert!(seen.versions.iter().any(|said| is_version(said, version)), "{version}: {:?}", seen.versions);
+        assert!(seen.versions.iter().any(|found| is_version(found, version)), "{version}: {:?}", seen.versions);
     }
     let late = call(&edge.client(true), &edge.url(HOST, "/"), "gameAction", &json!([ALADDIN, "place", [8]])).await;
     assert_eq!(late.unwrap().1["message"], "this game is over, as the second release says");
@@ -349,8 +349,8 @@ async fn an_environment_has_its_own_instances_and_its_own_game() {
     result(call(&client, &live, "gameAction", &json!([GEORGES, "place", [4]])).await);
 
     let toml = project.path().join("devanture.toml");
-    let said = std::fs::read_to_string(&toml).unwrap();
-    std::fs::write(&toml, said + "\n[env.staging.server]\ninstances = 1\n").unwrap();
+    let found = std::fs::read_to_string(&toml).unwrap();
+    std::fs::write(&toml, found + "\n[env.staging.server]\ninstances = 1\n").unwrap();
     let (_, progress) = project.push(&["--env", "staging"]);
     assert_eq!(healthy(&progress), BTreeSet::from(["web.1".to_owned()]), "{progress}");
 

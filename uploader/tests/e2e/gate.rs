@@ -118,7 +118,7 @@ async fn a_check_that_fails_keeps_the_old_version_and_says_what_it_found() {
 }
 
 #[test]
-fn mistakes_of_checks_are_told_with_their_lines_before_anything_is_sent() {
+fn mistakes_of_checks_are_reported_with_their_lines_before_anything_is_sent() {
     let (edge, folder) = (edge().start(), tempfile::tempdir().unwrap());
     site(folder.path(), "x", "127.0.0.1:1".parse().unwrap());
     let toml = folder.path().join("devanture.toml");
@@ -191,9 +191,9 @@ impl Tail {
         let mut command = edge.command(folder, "shop", &[&["logs", "--tail"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (lines, stdout) = (Arc::<Mutex<Vec<String>>>::default(), BufReader::new(child.stdout.take().unwrap()));
-        let told = Arc::clone(&lines);
+        let received = Arc::clone(&lines);
         std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).for_each(|line| told.lock().unwrap().push(line));
+            stdout.lines().map_while(Result::ok).for_each(|line| received.lock().unwrap().push(line));
         });
         Self { child, lines }
     }

@@ -25,7 +25,7 @@ fn pushed(table: &str) -> Edge {
 }
 
 #[test]
-fn a_push_of_what_is_live_tells_the_hostnames_that_it_takes_again() {
+fn a_push_of_what_is_live_reports_the_hostnames_that_it_takes_again() {
     let (_dns, table) = silent_dns();
     let edge = edge().with_table(&table).with_limit("dns_time_ms_max", 100).start();
     let www = tempfile::tempdir().unwrap();
@@ -45,9 +45,9 @@ fn a_push_of_what_is_live_tells_the_hostnames_that_it_takes_again() {
             let report = push(&["--json"]).json();
             assert_eq!((&report["switched"], &report["hostnames"][0]), (&false.into(), &"www.example.org".into()));
         } else {
-            let told = push(&[]).stdout;
-            assert!(told.contains("its hostnames change") && told.contains("www.example.org of prod"), "{told}");
-            assert!(!told.contains("nothing has changed"), "{told}");
+            let output = push(&[]).stdout;
+            assert!(output.contains("its hostnames change") && output.contains("www.example.org of prod"), "{output}");
+            assert!(!output.contains("nothing has changed"), "{output}");
         }
         let audit = edge.json("shop", &["audit"]);
         let what = audit["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "push").unwrap();

@@ -145,13 +145,13 @@ async fn an_alias_is_no_environment_however_one_comes_to_it() {
 async fn what_another_app_has_stored_does_not_show_in_a_report() {
     let edge = edge().start();
     let page = "<p>the same words in two apps</p>".repeat(100);
-    let said = async |app: &str| {
+    let answer_of = async |app: &str| {
         let report = push(&edge, app, &page, DeployOptions::default()).await;
         let steps = report["steps"].as_array().unwrap().clone();
         let details: Vec<Value> = steps.iter().map(|step| step["detail"].clone()).collect();
         (report["files"].clone(), report["bytes"].clone(), details[..2].to_vec())
     };
-    assert_eq!(said("first").await, said("second").await);
+    assert_eq!(answer_of("first").await, answer_of("second").await);
 }
 
 /// Every answer of a version can be traced to it, and is counted as its own.

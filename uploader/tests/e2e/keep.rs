@@ -51,12 +51,13 @@ async fn old_versions_are_collected_and_the_command_says_which() {
     let foreseen = edge.json("shop", &["gc", "--dry-run"]);
     assert_eq!((&foreseen["dry_run"], &foreseen["versions"][0]["version"]), (&json!(true), &json!(one)));
     assert_eq!((&foreseen["versions"][0]["why"], &foreseen["bytes"]), (&json!("retention"), &json!(3)));
-    let told = edge.run("shop", &["gc", "--dry-run"]).stdout;
+    let output = edge.run("shop", &["gc", "--dry-run"]).stdout;
     assert!(
-        told.contains(&format!("{} of shop", &one[..12])) && told.contains("would collect 3 B in 1 file; 1 version"),
-        "{told}"
+        output.contains(&format!("{} of shop", &one[..12]))
+            && output.contains("would collect 3 B in 1 file; 1 version"),
+        "{output}"
     );
-    assert!(told.contains("--dry-run: nothing has changed"), "{told}");
+    assert!(output.contains("--dry-run: nothing has changed"), "{output}");
     let done = edge.json("shop", &["gc"]);
     assert_eq!(
         (&done["dry_run"], &done["versions"], &done["bytes"]),
@@ -108,8 +109,8 @@ async fn an_environment_and_an_app_are_deleted_and_had_back() {
     assert!(is_gone(&visit(&edge, "staging--shop.localhost").await));
     assert_eq!(visit(&edge, "shop.localhost").await, Some((200, "prod".to_owned())));
     assert_eq!(edge.run("shop", &["status", "--env", "staging", "--json"]).problem(), "deleted");
-    let told = edge.run("shop", &["undelete"]).stdout;
-    assert!(told.starts_with("environment staging ") && told.contains("by test"), "{told}");
+    let output = edge.run("shop", &["undelete"]).stdout;
+    assert!(output.starts_with("environment staging ") && output.contains("by test"), "{output}");
     assert_eq!(edge.json("shop", &["undelete", "environment", "staging", "--dry-run"])["dry_run"], true);
     assert!(is_gone(&visit(&edge, "staging--shop.localhost").await));
     assert_eq!(edge.json("shop", &["undelete", "environment", "staging"])["environment"], "staging");
@@ -150,8 +151,8 @@ async fn a_version_is_deleted_by_its_id_or_by_word_and_had_back() {
         assert_eq!(gone["version"], one.as_str());
         assert!(gone["until_ms"].as_u64().is_some());
         assert!(is_gone(&visit(&edge, &preview).await), "{delete:?}");
-        let told = edge.run("shop", &["switch", &one, "--json"]).json();
-        assert!(told["error"]["hint"].as_str().unwrap().contains("devanture undelete version"), "{told}");
+        let output = edge.run("shop", &["switch", &one, "--json"]).json();
+        assert!(output["error"]["hint"].as_str().unwrap().contains("devanture undelete version"), "{output}");
         assert_eq!(edge.json("shop", undelete)["version"], one.as_str());
         assert_eq!(visit(&edge, &preview).await, Some((200, "one".to_owned())), "{undelete:?}");
     }

@@ -174,10 +174,10 @@ async fn instances_are_scaled_and_restarted_without_a_failed_request() {
     let four = scaled(&["scale", "web=4"], 4).await;
     assert!(two.is_subset(&four));
     assert_eq!(everybody(&edge, "game.localhost").await.len(), 4);
-    let anew = scaled(&["restart", "web"], 4).await;
-    assert!(anew.is_disjoint(&four), "{anew:?} {four:?}");
+    let again = scaled(&["restart", "web"], 4).await;
+    assert!(again.is_disjoint(&four), "{again:?} {four:?}");
     let one = scaled(&["scale", "web=1"], 1).await;
-    assert!(one.is_subset(&anew));
+    assert!(one.is_subset(&again));
     // What was said stays through a push, until it is taken back.
     project.backend("two");
     project.push(&edge);
@@ -318,7 +318,7 @@ async fn a_release_runs_once_before_the_switch_and_its_failure_stops_the_deploy(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_changes_of_settings_at_once_leave_instances_with_what_is_said() {
+async fn two_changes_of_settings_at_once_leave_instances_with_what_is_set() {
     let edge = edge().with_runner().start();
     let project = Project::new("game", "one", "");
     project.push(&edge);
@@ -332,10 +332,10 @@ async fn two_changes_of_settings_at_once_leave_instances_with_what_is_said() {
         for (status, answer) in futures_util::future::join_all(changes).await {
             assert_eq!(status, 200, "{answer}");
         }
-        let (_, said) = edge.api("GET", "/v1/apps/game/environments/prod/settings", None).await;
+        let (_, body) = edge.api("GET", "/v1/apps/game/environments/prod/settings", None).await;
         let answer = edge.client(true).get(edge.url("game.localhost", "/api/environment")).send().await.unwrap();
         let runs: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-        assert_eq!(said["settings"][0]["value"], runs["WINNER"], "{said}");
+        assert_eq!(body["settings"][0]["value"], runs["WINNER"], "{body}");
     }
 }
 

@@ -12,7 +12,7 @@ async fn front_is_served(edge: &Edge) {
 }
 
 /// What an instance answers, or the status.
-async fn asked(edge: &Edge, path: &str) -> Result<String, u16> {
+async fn answer(edge: &Edge, path: &str) -> Result<String, u16> {
     let answer = edge.client(true).get(edge.url("game.localhost", path)).send().await.unwrap();
     match answer.status().as_u16() {
         200 => Ok(answer.text().await.unwrap()),
@@ -22,7 +22,7 @@ async fn asked(edge: &Edge, path: &str) -> Result<String, u16> {
 
 /// The first word of what `/api/who` says.
 async fn named(edge: &Edge) -> String {
-    asked(edge, "/api/who").await.unwrap().split(' ').next().unwrap().to_owned()
+    answer(edge, "/api/who").await.unwrap().split(' ').next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +99,7 @@ async fn an_instance_that_ends_is_there_again_and_the_others_answer_meanwhile() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_closes_its_port_but_lives_is_started_anew() {
+async fn one_that_closes_its_port_but_lives_is_restarted() {
     let edge = edge()
         .with_runner()
         .with_limit("instance_health_ms", 100)
@@ -110,7 +110,7 @@ async fn one_that_closes_its_port_but_lives_is_started_anew() {
     project.backend_that("one", "server.listen(Number(process.env.PORT), '127.0.0.1'); setInterval(() => {}, 1000);");
     project.push(&edge);
     let before = healthy(&edge, "game", 2).await;
-    asked(&edge, "/api/close").await.unwrap();
+    answer(&edge, "/api/close").await.unwrap();
     let after = eventually("two that answer", async || {
         let now = healthy(&edge, "game", 2).await;
         (now != before).then_some(now)
@@ -177,7 +177,7 @@ async fn a_hog_of_memory_and_a_bomb_of_processes_end_alone() {
     project.push(&edge);
     for (path, reason) in [("/api/hog", "memory"), ("/api/bomb", "processes")] {
         let pid = *healthy(&edge, "game", 1).await.first().unwrap();
-        asked(&edge, path).await.unwrap();
+        answer(&edge, path).await.unwrap();
         eventually(&format!("the end after {path}"), async || (!is_alive(pid)).then_some(())).await;
         eventually("its reason", async || {
             let ran = project.run(&edge, &["logs", "--source", "instances"]);
@@ -218,10 +218,10 @@ async fn one_that_writes_without_end_fills_neither_memory_nor_the_disk() {
     );
     project.push(&edge);
     let before = edge.resident_bytes();
-    asked(&edge, "/api/flood").await.unwrap();
+    answer(&edge, "/api/flood").await.unwrap();
     eventually("the end of what it writes", async || {
         front_is_served(&edge).await;
-        let left: i64 = asked(&edge, "/api/left").await.unwrap().parse().unwrap();
+        let left: i64 = answer(&edge, "/api/left").await.unwrap().parse().unwrap();
         (left <= (1 << 30) - (256 << 20)).then_some(())
     })
     .await;

@@ -29,10 +29,10 @@ fn run(edge: &Edge, folder: &Path, arguments: &[&str]) -> Ran {
 fn moved(from: &str, files: &[(&str, &str)]) -> (Edge, Ran) {
     let edge = edge().start();
     let folder = project(files);
-    let said = run(&edge, folder.path(), &["init", "--from", from, "--json"]);
+    let output = run(&edge, folder.path(), &["init", "--from", from, "--json"]);
     run(&edge, folder.path(), &["check"]);
     run(&edge, folder.path(), &["push", "--json"]);
-    (edge, said)
+    (edge, output)
 }
 
 /// Rows of what is asked, and the status, then the `Location` of a redirect or the body of anything else.
@@ -63,8 +63,8 @@ async fn a_site_of_netlify_answers_as_it_did() {
     let rules = "/first/* /from-the-file/:splat 302\n/page /about.html 200\n";
     let headers = "/app.js\n  Cache-Control: public, max-age=60\n";
     let files = [("netlify.toml", toml), ("dist/_redirects", rules), ("dist/_headers", headers)];
-    let (edge, said) = moved("netlify", &files);
-    let notes = said.json()["notes"].clone();
+    let (edge, output) = moved("netlify", &files);
+    let notes = output.json()["notes"].clone();
     let is_lost = |note: &serde_json::Value| note["kind"] == "lost" && note["setting"] == "functions";
     assert!(notes.as_array().unwrap().iter().any(is_lost), "{notes}");
     holds(

@@ -137,7 +137,7 @@ impl Machine {
         }
         let bin = self.folder.path().join("bin");
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let mut told = String::new();
+        let mut output = String::new();
         for script in &job.scripts {
             let mut command = Command::new("bash");
             command.args(shell).args(["-c", script]).current_dir(work.path()).env_clear();
@@ -150,9 +150,9 @@ impl Machine {
             command.env("PATH", &path).env("BIN", &bin).env("SENT", self.sent());
             let ran = Ran::of(command.output().unwrap());
             assert_eq!(ran.code, Some(0), "{script}\n{}\n{}", ran.stdout, ran.stderr);
-            told.push_str(&ran.stdout);
+            output.push_str(&ran.stdout);
         }
-        told
+        output
     }
 
     async fn visit(&self, host: &str) -> String {
@@ -171,9 +171,9 @@ impl Machine {
             assert!(sent.contains("Preview: https://feature-cards--shop.localhost"), "{sent}");
             self.run(shell, staging);
             assert_eq!(self.visit("staging--shop.localhost").await, text);
-            let told = self.run(shell, prod);
-            let is_added = told.contains("nothing (prod) → ") && told.contains("  + index.html");
-            assert_eq!((is_added, told.contains("  ~ index.html")), (round == 0, round == 1), "{told}");
+            let output = self.run(shell, prod);
+            let is_added = output.contains("nothing (prod) → ") && output.contains("  + index.html");
+            assert_eq!((is_added, output.contains("  ~ index.html")), (round == 0, round == 1), "{output}");
             assert_eq!(self.visit("shop.localhost").await, text);
         }
     }

@@ -180,8 +180,8 @@ fn every_mistake_of_the_configuration_in_one_report() {
         (ran.status.code(), String::from_utf8(ran.stderr).unwrap())
     };
     for arguments in [&["check", "--config", "edge.toml"][..], &["--config", "edge.toml"]] {
-        let (code, said) = run(arguments);
-        assert_eq!(code, Some(2), "{said}");
+        let (code, printed) = run(arguments);
+        assert_eq!(code, Some(2), "{printed}");
         for line in [
             "edge.toml:1:",
             "edge.toml:2:",
@@ -190,7 +190,7 @@ fn every_mistake_of_the_configuration_in_one_report() {
             "`listen.admin` is missing",
             "`tls` is missing",
         ] {
-            assert!(said.contains(line), "{line}\n{said}");
+            assert!(printed.contains(line), "{line}\n{printed}");
         }
     }
     assert_eq!(run(&["check", "--config", "none.toml"]).0, Some(2));

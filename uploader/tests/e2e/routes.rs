@@ -219,11 +219,11 @@ fn differs(site: &ManifestSite<'_>, request: &Request<'_>, came: &Came) -> Optio
 async fn ask(edge: &Edge, client: &reqwest::Client, request: &Request<'_>) -> Came {
     let query = request.query.map_or_else(String::new, |query| format!("?{query}"));
     let method = Method::from_bytes(request.method.as_bytes()).unwrap();
-    let mut asked = client.request(method, edge.url(HOST, &format!("{}{query}", request.path)));
+    let mut requests = client.request(method, edge.url(HOST, &format!("{}{query}", request.path)));
     for (name, value) in request.headers {
-        asked = asked.header(name, value);
+        requests = requests.header(name, value);
     }
-    let answer = asked.send().await.unwrap();
+    let answer = requests.send().await.unwrap();
     let fields = answer.headers().keys().map(ToString::to_string).filter(|name| name.starts_with("x-rule-"));
     let is_readable = answer.headers().contains_key("access-control-allow-origin");
     let location = answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
@@ -382,7 +382,7 @@ async fn routes_says_of_every_path_what_the_edge_answers() {
 fn rudely(edge: &Edge, path: &str) -> Came {
     let resolve = format!("{HOST}:{}:127.0.0.1", edge.https().port());
     let ca = edge.ca();
-    let asked = Command::new("curl")
+    let requests = Command::new("curl")
         .args(["-sS", "-i", "--http1.1", "--path-as-is", "--max-time", "20", "--resolve", &resolve, "-H"])
         .arg(format!("accept: {PAGE}"))
         .arg("--cacert")
@@ -390,8 +390,8 @@ fn rudely(edge: &Edge, path: &str) -> Came {
         .arg(edge.url(HOST, path))
         .output()
         .unwrap();
-    assert!(asked.status.success(), "{asked:?}");
-    let text = String::from_utf8(asked.stdout).unwrap();
+    assert!(requests.status.success(), "{requests:?}");
+    let text = String::from_utf8(requests.stdout).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let lines = || head.lines().filter_map(|line| line.split_once(": "));
     Came {
@@ -416,20 +416,20 @@ async fn the_command_says_what_the_edge_answers() {
         let accept = format!("Accept: {PAGE}");
         let ran = run(&["routes", "--json", "--header", &accept, "--header", "Host: shop.localhost", text]);
         assert_eq!(ran.code, Some(0), "{ran:#?}");
-        let said = &ran.json()["answer"];
+        let printed = &ran.json()["answer"];
         let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
         let headers = [("accept".to_owned(), PAGE.to_owned())];
         let came = ask(&edge, &client, &Request { method: "GET", path, query, host: HOST, headers: &headers }).await;
-        let place = format!("{text}: {said}, and {came:?} came");
-        match said["kind"].as_str().unwrap() {
+        let place = format!("{text}: {printed}, and {came:?} came");
+        match printed["kind"].as_str().unwrap() {
             "backend" => {
-                assert!(came.body.contains(&format!("GET {} ", said["asked_for"].as_str().unwrap())), "{place}");
+                assert!(came.body.contains(&format!("GET {} ", printed["asked_for"].as_str().unwrap())), "{place}");
             }
-            _ => assert_eq!(said["status"], came.status, "{place}"),
+            _ => assert_eq!(printed["status"], came.status, "{place}"),
         }
-        if let Some(file) = said["answered_with"].as_str() {
+        if let Some(file) = printed["answered_with"].as_str() {
             assert_eq!(came.body, format!("this is {file}"), "{place}");
         }
-        assert_eq!(said["location"].as_str(), came.location.as_deref(), "{place}");
+        assert_eq!(printed["location"].as_str(), came.location.as_deref(), "{place}");
     }
 }

@@ -109,8 +109,8 @@ async fn a_branch_has_a_preview_of_its_own_until_it_ends() {
     let listed = repository.json(&edge, &[], &["alias", "list"]);
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!(listed[0]["version"], three["version"]);
-    let told = repository.run(&edge, &[], &["alias", "list"]).stdout;
-    assert!(told.contains(" s ago") && told.contains("ends in 14 d"), "{told}");
+    let output = repository.run(&edge, &[], &["alias", "list"]).stdout;
+    assert!(output.contains(" s ago") && output.contains("ends in 14 d"), "{output}");
     // A branch is needed, or a name.
     let nameless = repository.run(&edge, &[], &["push", "--alias", "--json"]);
     assert_eq!((nameless.problem().as_str(), nameless.code), ("usage", Some(2)));
@@ -130,7 +130,7 @@ async fn a_branch_has_a_preview_of_its_own_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_history_tells_who_pushed_what_from_where() {
+async fn the_history_shows_who_pushed_what_from_where() {
     let (edge, repository) = (edge().start(), Repository::new());
     repository.commit("First");
     repository.json(&edge, &[], &["push"]);
@@ -160,14 +160,20 @@ async fn the_history_tells_who_pushed_what_from_where() {
     let first = &history["deploys"][1]["source"];
     assert_eq!((&first["branch"], &first["message"], first.get("dirty")), (&json!("main"), &json!("First"), None));
     let staging = repository.json(&edge, &[], &["history", "--env", "staging"]);
-    let said = &staging["deploys"][0]["source"];
-    assert_eq!((&said["commit"], &said["branch"], &said["message"]), (&json!("abc123"), &json!("b"), &json!("Said")));
+    let printed = &staging["deploys"][0]["source"];
+    assert_eq!(
+        (&printed["commit"], &printed["branch"], &printed["message"]),
+        (&json!("abc123"), &json!("b"), &json!("Said"))
+    );
     // For a person: columns, and one deploy whole. Not a terminal, so nothing is coloured.
-    let told = repository.run(&edge, &[], &["history"]).stdout;
-    let lines: Vec<&str> = told.lines().collect();
+    let output = repository.run(&edge, &[], &["history"]).stdout;
+    let lines: Vec<&str> = output.lines().collect();
     let column = |line: &str, text: &str| line.find(text).map(|at| line[..at].chars().count());
-    assert!(column(lines[0], "Second").is_some() && column(lines[0], "Second") == column(lines[1], "First"), "{told}");
-    assert!(lines[0].contains("11111111*") && !told.contains('\u{1b}'), "{told}");
+    assert!(
+        column(lines[0], "Second").is_some() && column(lines[0], "Second") == column(lines[1], "First"),
+        "{output}"
+    );
+    assert!(lines[0].contains("11111111*") && !output.contains('\u{1b}'), "{output}");
     let version = pushed["version"].as_str().unwrap();
     for id in [&version[..8], newest["id"].as_str().unwrap()] {
         let whole = repository.run(&edge, &[], &["history", id]).stdout;
@@ -221,9 +227,9 @@ async fn a_locked_environment_takes_pushes_and_keeps_what_is_live() {
     assert_eq!(same.stdout, "  same      prod was not locked; nothing has changed\n");
     assert_eq!(repository.json(&edge, &[], &["switch", version])["switched"], true);
     assert_eq!(visit(&edge, "shop.localhost").await, (200, "three".to_owned()));
-    let told = repository.run(&edge, &[], &["history"]).stdout;
-    assert!(told.contains("  lock      done") && told.contains("  unlock    done"), "{told}");
-    assert!(told.contains("Sale until Monday"), "{told}");
+    let output = repository.run(&edge, &[], &["history"]).stdout;
+    assert!(output.contains("  lock      done") && output.contains("  unlock    done"), "{output}");
+    assert!(output.contains("Sale until Monday"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,9 +254,9 @@ async fn what_was_tested_is_promoted_after_a_look_at_the_difference() {
     assert_eq!((&diff["from"]["named"], &diff["to"]["version"]), (&json!("live"), &json!(version)));
     assert_eq!(diff["files"]["added"], json!({ "files": 1, "bytes": 8 }));
     assert_eq!(diff["visitors"]["load"], json!({ "files": 2, "bytes": 22 }));
-    let told = repository.run(&edge, &[], &["diff", "tested"]).stdout;
+    let output = repository.run(&edge, &[], &["diff", "tested"]).stdout;
     for expected in ["  + about.html  8 B", "  ~ index.html  3 B → 14 B", "returning ones load 22 B"] {
-        assert!(told.contains(expected), "{expected}: {told}");
+        assert!(output.contains(expected), "{expected}: {output}");
     }
     repository.json(&edge, &[], &["switch", &version, "--env", "staging"]);
     let before = edge.log().len();

@@ -35,8 +35,8 @@ async fn a_site_is_paused_and_resumed() {
     assert_eq!((page.status().as_u16(), page.headers()["retry-after"].to_str().unwrap()), (503, "9"));
     assert!(page.text().await.unwrap().contains("<p>Back at ten.</p>"));
     assert_eq!(visit(&edge, "shop.localhost", "/status").await, (200, "fine".to_owned()));
-    let told = edge.run("shop", &["status"]);
-    assert!(told.stdout.contains("Back at ten.") && told.stdout.contains("/status, /api/*"), "{told:#?}");
+    let output = edge.run("shop", &["status"]);
+    assert!(output.stdout.contains("Back at ten.") && output.stdout.contains("/status, /api/*"), "{output:#?}");
     assert_eq!(edge.json("shop", &["status"])["paused"]["retry_after_s"], 9);
     push(&edge, &[("index.html", "new")]);
     assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 503);
@@ -46,8 +46,8 @@ async fn a_site_is_paused_and_resumed() {
     assert_eq!((resumed.code, resumed.stdout.as_str()), (Some(0), "  resumed   prod answers again\n"));
     assert_eq!(visit(&edge, "shop.localhost", "/").await, (200, "new".to_owned()));
     assert_eq!(edge.json("shop", &["resume"])["changed"], false);
-    let told = edge.run("shop", &["history"]).stdout;
-    assert!(told.contains("  pause     done") && told.contains("  resume    done"), "{told}");
+    let output = edge.run("shop", &["history"]).stdout;
+    assert!(output.contains("  pause     done") && output.contains("  resume    done"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

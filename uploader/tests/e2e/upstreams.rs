@@ -41,23 +41,23 @@ async fn members_come_and_go_without_a_push_or_a_restart() {
     std::fs::write(www.path().join("devanture.toml"), toml).unwrap();
     let ran = Ran::of(edge.command(www.path(), "shop", &["push"]).output().unwrap());
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    let told = |arguments: &[&str]| {
+    let output = |arguments: &[&str]| {
         let ran = edge.run("shop", arguments);
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         ran.stdout
     };
     let backend_of = |url: &str| url.trim_start_matches("http://").to_owned();
     let pad = |text: &str| format!("{text:<0$}", one.len().max(two.len()));
-    assert_eq!(told(&["upstreams"]), format!("  api\n    {one}  {}  up, 0 requests\n", backend_of(&one)));
-    let foreseen = told(&["upstreams", "add", "api", &two, "--dry-run"]);
+    assert_eq!(output(&["upstreams"]), format!("  api\n    {one}  {}  up, 0 requests\n", backend_of(&one)));
+    let foreseen = output(&["upstreams", "add", "api", &two, "--dry-run"]);
     assert!(foreseen.contains("would") && foreseen.contains("nothing has changed"), "{foreseen}");
     assert_eq!(edge.json("shop", &["upstreams", "list"])["upstreams"][0]["members"].as_array().unwrap().len(), 1);
 
-    assert!(told(&["upstreams", "add", "api", &two]).contains(&format!("{two} is a member of api")));
-    assert!(told(&["upstreams", "drain", "api", &one]).contains("0 requests under way"));
+    assert!(output(&["upstreams", "add", "api", &two]).contains(&format!("{two} is a member of api")));
+    assert!(output(&["upstreams", "drain", "api", &one]).contains("0 requests under way"));
     assert_eq!(who(&edge).await, (200, "two".to_owned()));
-    assert!(told(&["upstreams", "remove", "api", &one]).contains(&format!("{one} is no member of api")));
-    let list = told(&["upstreams", "list"]);
+    assert!(output(&["upstreams", "remove", "api", &one]).contains(&format!("{one} is no member of api")));
+    let list = output(&["upstreams", "list"]);
     assert!(list.contains(&pad(&one)) && list.contains("out") && list.contains("removed by"), "{list}");
 
     // The last one goes only where somebody means it, and nobody can be asked here.
@@ -65,10 +65,10 @@ async fn members_come_and_go_without_a_push_or_a_restart() {
     assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert!(refused.stderr.contains("is the last member of api in prod") && refused.stderr.contains("--yes"));
     assert_eq!(who(&edge).await, (200, "two".to_owned()));
-    told(&["upstreams", "remove", "api", &two, "--dry-run"]);
-    told(&["upstreams", "remove", "api", &two, "--yes"]);
+    output(&["upstreams", "remove", "api", &two, "--dry-run"]);
+    output(&["upstreams", "remove", "api", &two, "--yes"]);
     // What is not a member is removed without a confirmation.
-    told(&["upstreams", "remove", "api", &two]);
+    output(&["upstreams", "remove", "api", &two]);
     assert_eq!(who(&edge).await.0, 503);
     let unknown = edge.run("shop", &["upstreams", "add", "web", &two]);
     assert!(unknown.code == Some(1) && unknown.stderr.contains("names no upstream `web`"), "{unknown:#?}");

@@ -316,7 +316,7 @@ async fn a_password_of_the_person_is_not_sent_where_the_project_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_made_listed_and_revoked_and_each_change_is_told() {
+async fn tokens_are_made_listed_and_revoked_and_each_change_is_reported() {
     let mut edge = quick().start();
     let site = tempfile::tempdir().unwrap();
     std::fs::write(site.path().join("index.html"), "hello").unwrap();
@@ -355,8 +355,8 @@ async fn tokens_are_made_listed_and_revoked_and_each_change_is_told() {
     assert_eq!(post_status(&edge, &other).await, 401);
 
     let log = edge.json("shop", &["audit", "--all-apps", "-n", "100"]);
-    let told: Vec<_> = log["entries"].as_array().unwrap().iter().rev().collect();
-    let told: Vec<(&str, &str, &str, &str)> = told
+    let entries: Vec<_> = log["entries"].as_array().unwrap().iter().rev().collect();
+    let entries: Vec<(&str, &str, &str, &str)> = entries
         .iter()
         .map(|entry| {
             let text = |name: &str| entry[name].as_str().unwrap();
@@ -364,7 +364,7 @@ async fn tokens_are_made_listed_and_revoked_and_each_change_is_told() {
         })
         .collect();
     assert_eq!(
-        told,
+        entries,
         [
             ("create_token", "local", "local", "local"),
             ("create_token", "test", "token", "127.0.0.1"),
@@ -395,7 +395,7 @@ async fn no_password_and_no_token_is_in_a_log_or_in_the_data_folder() {
     create_account(&edge, "ada", "admin");
     let ada = Person::with_dotenv(&edge, "ada", PASSWORD);
     let mut secrets = vec![PASSWORD.to_owned(), edge.token.clone()];
-    let mut said = String::new();
+    let mut screen = String::new();
     for arguments in
         [&["push"][..], &["status"], &["token", "list", "--all-apps"], &["audit", "--explain"], &["logout"]]
     {
@@ -405,8 +405,8 @@ async fn no_password_and_no_token_is_in_a_log_or_in_the_data_folder() {
         }
         let ran = ada.run(&edge, arguments);
         assert_eq!(ran.code, Some(0), "{ran:#?}");
-        said.push_str(&ran.stdout);
-        said.push_str(&ran.stderr);
+        screen.push_str(&ran.stdout);
+        screen.push_str(&ran.stderr);
     }
     // Somebody types the password where the login belongs, and a token that is wrong at its end.
     post(&edge, "login", json!({ "login": PASSWORD, "password": "x" })).await;
@@ -420,6 +420,6 @@ async fn no_password_and_no_token_is_in_a_log_or_in_the_data_folder() {
     assert!(holds(&data, "accounts/ada"));
     for secret in &secrets {
         let secret = secret.rsplit('_').next().unwrap();
-        assert!(!log.contains(secret) && !said.contains(secret) && !holds(&data, secret), "{secret}");
+        assert!(!log.contains(secret) && !screen.contains(secret) && !holds(&data, secret), "{secret}");
     }
 }

@@ -36,9 +36,13 @@ async fn the_front_outlives_its_backends_and_finds_them_again() {
     api.server.kill();
     page.wait_for("globalThis.endedBy === 1006").await;
     for path in ["/api/session", "/data/echo"] {
-        let told = page.evaluate(&ask(path)).await;
-        assert_eq!((&told[0], &told[1]), (&json!(502), &json!("application/problem+json")), "{told}");
-        assert_eq!(told[2]["status"], 502, "{told}");
+        let answered_as = page.evaluate(&ask(path)).await;
+        assert_eq!(
+            (&answered_as[0], &answered_as[1]),
+            (&json!(502), &json!("application/problem+json")),
+            "{answered_as}"
+        );
+        assert_eq!(answered_as[2]["status"], 502, "{answered_as}");
     }
     page.go(&edge.url(HOST, "/admin/")).await;
     let report = page.report().await;

@@ -82,8 +82,8 @@ async fn a_site_knows_its_public_address_and_its_sessions_hold() {
             [("csrftoken", &["Secure", "SameSite=Lax"][..]), ("sessionid", &["Secure", "SameSite=Lax", "HttpOnly"])]
         {
             let cookie = set.iter().find(|set| set.starts_with(name)).unwrap();
-            let said: Vec<_> = cookie.split("; ").collect();
-            assert!(attributes.iter().all(|attribute| said.contains(attribute)), "{cookie}");
+            let text: Vec<_> = cookie.split("; ").collect();
+            assert!(attributes.iter().all(|attribute| text.contains(attribute)), "{cookie}");
         }
         assert_eq!(visitor.json("/api/session").await["user"], "keeper");
 
@@ -205,8 +205,8 @@ async fn what_the_site_answers_is_passed_on_as_it_is() {
 
     let (status, answered, body) = ask("GET", "/api/cookies", &[("cookie", "a=1; b=\"2\"; c=")]).await;
     assert_eq!((status, answered.get_all("set-cookie").iter().count()), (200, 3));
-    let told: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(told["cookies"], serde_json::json!({"a": "1", "b": "2", "c": ""}));
+    let answered_as: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answered_as["cookies"], serde_json::json!({"a": "1", "b": "2", "c": ""}));
 
     let (_, plain, body) = ask("GET", "/api/catalogue", &[]).await;
     assert!(!plain.contains_key("content-encoding"));

@@ -72,8 +72,8 @@ async fn a_keeper_logs_in_adds_products_and_logs_out() {
     choose_file(&page, 3_000_001).await;
     fill_in(&page, &[("name", "Fern <b>✓</b>"), ("price", "12.50")], "[name=_save]").await;
     page.wait_for("document.querySelector('.messagelist .success')").await;
-    let said = page.report().await.text;
-    assert!(said.contains("The product “Fern <b>✓</b>” was added successfully."), "{said}");
+    let text = page.report().await.text;
+    assert!(text.contains("The product “Fern <b>✓</b>” was added successfully."), "{text}");
     is_sound(&edge, &page).await;
 
     page.go(&edge.url(HOST, "/")).await;
@@ -136,9 +136,9 @@ async fn a_reader_turns_pages_hears_events_and_talks() {
     let talked: Vec<_> = talked.as_str().unwrap().split('|').collect();
     let origin = edge.url(HOST, "");
     let (_, authority) = origin.split_once("//").unwrap();
-    let told: serde_json::Value = serde_json::from_str(talked[1]).unwrap();
+    let answered_as: serde_json::Value = serde_json::from_str(talked[1]).unwrap();
     let url = format!("wss://{authority}/data/socket");
-    assert_eq!(told, json!({"visit": "first one", "url": url, "host": authority, "origin": origin}));
+    assert_eq!(answered_as, json!({"visit": "first one", "url": url, "host": authority, "origin": origin}));
     let rest = ["hello ✓", "300000 characters", "bytes: 0,255,1", "closed: 4001 as you wish"];
     assert_eq!((talked[0], &talked[2..]), ("protocol: echo.v1", &rest[..]));
     is_sound(&edge, &page).await;

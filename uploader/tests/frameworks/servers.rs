@@ -159,9 +159,9 @@ impl Process {
         std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
         let mut process = Self { child, worker: None };
         let mut seen = Vec::new();
-        let address = said(&lines, &mut seen, "http://");
+        let address = text(&lines, &mut seen, "http://");
         if program[0] == "gunicorn" {
-            process.worker = Some(said(&lines, &mut seen, "Booting worker with pid: ").parse().unwrap());
+            process.worker = Some(text(&lines, &mut seen, "Booting worker with pid: ").parse().unwrap());
         }
         (process, address.parse().unwrap())
     }
@@ -183,7 +183,7 @@ impl Drop for Process {
 }
 
 /// The word after `words` in what the server says next.
-fn said(lines: &Receiver<String>, seen: &mut Vec<String>, words: &str) -> String {
+fn text(lines: &Receiver<String>, seen: &mut Vec<String>, words: &str) -> String {
     loop {
         let line = lines.recv_timeout(START_TIME_MAX).unwrap_or_else(|error| panic!("{error}: {seen:#?}"));
         seen.push(line.clone());

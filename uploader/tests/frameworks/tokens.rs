@@ -29,14 +29,14 @@ fn bearer(token: &str) -> HeaderMap {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_asked_for_and_refused_by_the_api_itself() {
+async fn tokens_are_requested_and_refused_by_the_api_itself() {
     let Some((edge, api)) = start() else { return };
     let backend = api.server.address();
     let basic = HeaderMap::from_iter([(AUTHORIZATION, "Basic eDp5".parse().unwrap())]);
     for fields in [HeaderMap::new(), bearer("wrong"), basic] {
         let (status, answered, body) = is_the_backends_own(&edge, backend, "GET", "/data/plants", &fields).await;
-        let asked = r#"Bearer realm="plants", error="invalid_token", error_description="No such token""#;
-        assert_eq!((status, answered["www-authenticate"].to_str().unwrap()), (401, asked));
+        let challenge = r#"Bearer realm="plants", error="invalid_token", error_description="No such token""#;
+        assert_eq!((status, answered["www-authenticate"].to_str().unwrap()), (401, challenge));
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body, json!({"detail": {"problem": "a token is needed"}}));
     }
@@ -62,8 +62,8 @@ async fn tokens_are_asked_for_and_refused_by_the_api_itself() {
         ("HEAD", "/data/plants/2", &reader, 405),
         ("GET", "/data/openapi.json", &HeaderMap::new(), 200),
     ] {
-        let (told, answered, body) = is_the_backends_own(&edge, backend, method, path, fields).await;
-        assert_eq!(told, status, "{method} {path}");
+        let (answered_as, answered, body) = is_the_backends_own(&edge, backend, method, path, fields).await;
+        assert_eq!(answered_as, status, "{method} {path}");
         assert_eq!(answered.contains_key("allow"), status == 405, "{method} {path}");
         assert_eq!(answered.contains_key("etag"), status == 304, "{method} {path}");
         assert_eq!(body.is_empty(), status == 304 || method == "HEAD", "{method} {path}");
@@ -119,10 +119,10 @@ async fn pages_and_filters_are_right_as_seen_from_outside() {
         ] {
             let sent = format!("/data/echo{path}");
             let whole = if query.is_empty() { sent.clone() } else { format!("{sent}?{query}") };
-            let told = visitor.json(&whole).await;
-            assert_eq!((&told["path"], &told["query"]), (&json!(sent), &json!(query)), "{told}");
-            assert_eq!((&told["pairs"], &told["client"]), (&pairs, &json!("127.0.0.1")), "{told}");
-            assert!(told["url"].as_str().unwrap().starts_with(&format!("{origin}/data/echo")), "{told}");
+            let answered_as = visitor.json(&whole).await;
+            assert_eq!((&answered_as["path"], &answered_as["query"]), (&json!(sent), &json!(query)), "{answered_as}");
+            assert_eq!((&answered_as["pairs"], &answered_as["client"]), (&pairs, &json!("127.0.0.1")), "{answered_as}");
+            assert!(answered_as["url"].as_str().unwrap().starts_with(&format!("{origin}/data/echo")), "{answered_as}");
         }
     }
 }
@@ -130,15 +130,15 @@ async fn pages_and_filters_are_right_as_seen_from_outside() {
 // The API answers before it has read the body, and wants no more of it. Over HTTP/1.1 the edge closed the connection
 // under what was still on its way, and the reset overtook the answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_upload_that_is_refused_at_its_start_is_told_so() {
+async fn a_long_upload_that_is_refused_at_its_start_learns_it() {
     let Some((edge, api)) = start() else { return };
-    let told = r#"{"detail":{"problem":"this token only reads"}}"#;
+    let answered_as = r#"{"detail":{"problem":"this token only reads"}}"#;
     let mut visitor = Visitor::new(&edge, true);
     for _ in 0..REFUSED_UPLOADS {
         let request = visitor.request("PUT", "/data/files/refused").bearer_auth(&api.reader);
         let request = request.header("content-length", FILE_BYTES).body(streamed(noise(FILE_BYTES)));
         let answer = visitor.send(request).await;
-        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (403, told));
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (403, answered_as));
     }
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -146,7 +146,7 @@ async fn a_long_upload_that_is_refused_at_its_start_is_told_so() {
         file.write_all(&chunk).unwrap();
     }
     for _ in 0..REFUSED_UPLOADS {
-        let asked = Command::new("curl")
+        let challenge = Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "60", "--http1.1", "--header", "expect:", "--cacert"])
             .arg(edge.ca())
             .args(["--write-out", " %{http_code} %{size_upload}"])
@@ -154,11 +154,11 @@ async fn a_long_upload_that_is_refused_at_its_start_is_told_so() {
             .arg(file.path())
             .arg(edge.url(HOST, "/data/files/refused"))
             .output();
-        let Ok(asked) = asked else { return leave_out("curl is not installed") };
-        assert!(asked.status.success(), "{asked:?}");
-        let said = String::from_utf8(asked.stdout).unwrap();
-        let (body, sent) = said.split_once(" 403 ").unwrap_or_else(|| panic!("{said}"));
-        assert_eq!(body, told);
+        let Ok(challenge) = challenge else { return leave_out("curl is not installed") };
+        assert!(challenge.status.success(), "{challenge:?}");
+        let text = String::from_utf8(challenge.stdout).unwrap();
+        let (body, sent) = text.split_once(" 403 ").unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(body, answered_as);
         assert!(sent.parse::<u64>().unwrap() < FILE_BYTES, "the whole file was sent");
     }
 }
@@ -172,7 +172,7 @@ async fn plants_are_made_changed_and_deleted() {
         let plant = |name: &str, height: i32| json!({"name": name, "family": "Rosaceae+", "height_cm": height});
         let name = format!("briar {number}");
         let path = format!("/data/plants/{number}");
-        for (method, path, body, status, told) in [
+        for (method, path, body, status, answered_as) in [
             ("POST", "/data/plants", plant(&name, 80), 201, &["id", "briar"][..]),
             ("POST", "/data/plants", plant(&name, 80), 409, &["there is a briar"]),
             ("POST", "/data/plants", plant(&name, -1), 422, &["height_cm", "greater_than_equal"]),
@@ -192,7 +192,10 @@ async fn plants_are_made_changed_and_deleted() {
             let place = answer.headers().get("location").map(|place| place.to_str().unwrap().to_owned());
             assert_eq!(place, (status == 201).then(|| format!("{origin}/data/plants/{number}")));
             let text = answer.text().await.unwrap();
-            assert!(told.iter().all(|words| text.contains(words)) && text.is_empty() == told.is_empty(), "{text}");
+            assert!(
+                answered_as.iter().all(|words| text.contains(words)) && text.is_empty() == answered_as.is_empty(),
+                "{text}"
+            );
         }
     }
 }

@@ -232,7 +232,7 @@ impl Page {
     /// Goes to a URL in this page, with its cache as it is, and waits until that is loaded and quiet. The report starts
     /// again.
     pub(crate) async fn go(&self, url: &str) {
-        self.watched.state.lock().unwrap().start_anew();
+        self.watched.state.lock().unwrap().start_again();
         // A page that cannot be reached has its error in the report.
         self.call("Page.navigate", json!({ "url": url })).await;
         self.settle().await;
@@ -240,7 +240,7 @@ impl Page {
 
     /// Loads the page again as a visitor does with the browser's button.
     pub(crate) async fn reload(&self) {
-        self.watched.state.lock().unwrap().start_anew();
+        self.watched.state.lock().unwrap().start_again();
         self.call("Page.reload", json!({})).await;
         self.settle().await;
     }
@@ -315,8 +315,8 @@ impl Page {
         for _ in 0..LEFT_PAGES_MAX {
             match self.try_evaluate(&expression).await {
                 Err(message) if message.contains(LEFT) => {}
-                told => {
-                    told.unwrap_or_else(|message| panic!("{expression}: {message}"));
+                event => {
+                    event.unwrap_or_else(|message| panic!("{expression}: {message}"));
                     return;
                 }
             }

@@ -82,7 +82,7 @@ fn netlifys_headers_take_stars_anywhere_without_regard_to_case() {
 }
 
 #[test]
-fn what_is_no_pattern_is_told_apart() {
+fn what_is_no_pattern_is_distinguished() {
     let bad = |text: &str| Pattern::parse(text, Dialect::Netlify).unwrap_err();
     assert!(matches!(bad("a"), BadPattern::NotAPath(_)));
     assert!(matches!(bad("/%zz"), BadPattern::Encoding(_)));

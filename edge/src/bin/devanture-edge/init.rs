@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_asked_for_by_name() {
+    fn files_are_requested_by_name() {
         let (made, questions) = by_answers(&["example.app", "files", "", "/etc/key.pem"]);
         assert_eq!(questions.len(), 4);
         let Certificates::Files { certificate, key } = fine(made).certificates else { panic!("other certificates") };

@@ -390,7 +390,7 @@ fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         "admin": addresses.admin.to_string(),
     });
     print_line(&ready.to_string());
-    runtime.block_on(signals.until_told_to_end(&server, path));
+    runtime.block_on(signals.until_shutdown(&server, path));
     tracing::info!("draining");
     let cut = server.drain();
     tracing::info!(cut, "ended");
@@ -413,7 +413,7 @@ impl Signals {
         })
     }
 
-    async fn until_told_to_end(mut self, server: &Server, path: &Path) {
+    async fn until_shutdown(mut self, server: &Server, path: &Path) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,

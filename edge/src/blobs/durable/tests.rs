@@ -65,7 +65,7 @@ fn a_living_draft_is_not_taken_for_an_abandoned_one() {
 }
 
 #[test]
-fn the_mode_is_the_one_that_was_asked_for() {
+fn the_mode_is_the_one_that_was_requested() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     for wanted in [0o600, 0o644] {

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn no_index_tells_of_more_dictionaries_than_a_blob_has() {
+    fn no_index_lists_more_dictionaries_than_a_blob_has() {
         let line = |form: DeltaForm, dictionary: usize| DeltaInfo {
             form,
             dictionary: Digest::of(&dictionary.to_le_bytes()),

@@ -157,8 +157,8 @@ fn the_examples_of_the_docs_are_what_the_code_writes() {
     let manifest = devanture_config::Manifest::parse(example.as_bytes()).unwrap();
     assert_eq!(manifest.canonical(), example.as_bytes());
     assert_eq!(manifest.files.values().next().unwrap().hash, Digest::of(b"hello\n"));
-    for said in [manifest.id().to_string(), Digest::of(b"").to_string(), "devanture 1".to_owned()] {
-        assert!(docs.contains(&format!("`{said}`")), "{said}");
+    for expected in [manifest.id().to_string(), Digest::of(b"").to_string(), "devanture 1".to_owned()] {
+        assert!(docs.contains(&format!("`{expected}`")), "{expected}");
     }
 }
 
@@ -358,7 +358,7 @@ async fn nothing_new_is_uploaded_below_the_floor_of_free_space() {
 }
 
 #[tokio::test]
-async fn law_3_a_really_full_disk_is_told_and_what_was_there_is_read() {
+async fn law_3_a_really_full_disk_is_reported_and_what_was_there_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(folder.path()).stderr(Stdio::null());

@@ -82,7 +82,7 @@ fn a_second_opening_names_the_first_process() {
 }
 
 #[test]
-fn a_file_that_is_locked_by_a_tool_is_told_too() {
+fn a_file_that_is_locked_by_a_tool_is_reported_too() {
     let folder = tempfile::tempdir().unwrap();
     drop(CatalogFile::open(&path_in(&folder)).unwrap());
     let tool = redb::Database::open(path_in(&folder)).unwrap();
@@ -374,9 +374,9 @@ async fn a_caller_that_goes_away_leaves_no_half_commit_and_no_lost_turn() {
         task.abort();
     }
     let last = catalog.commit(number(100)).await.unwrap();
-    let told: Vec<_> = std::iter::from_fn(|| watch.try_recv().ok()).collect();
-    assert_eq!(told.last().unwrap().revision, last);
-    assert_eq!(catalog.list("n/", None, false, 100).await.unwrap().len(), told.len());
+    let committed: Vec<_> = std::iter::from_fn(|| watch.try_recv().ok()).collect();
+    assert_eq!(committed.last().unwrap().revision, last);
+    assert_eq!(catalog.list("n/", None, false, 100).await.unwrap().len(), committed.len());
 }
 
 const CHILD: &str = "DEVANTURE_TEST_COMMITS_IN";

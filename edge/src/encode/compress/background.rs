@@ -78,15 +78,15 @@ impl Background {
         let (sender, mut versions) = mpsc::channel(VERSIONS_MAX);
         let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
         let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
-        let (dictionaries, wishes) = dictionaries.unzip();
-        if let (Some(dictionaries), Some(wishes)) = (&dictionaries, wishes) {
-            let improve = move |wish: DictionaryMiss| {
-                if improving.try_send(wish).is_err() {
+        let (dictionaries, misses) = dictionaries.unzip();
+        if let (Some(dictionaries), Some(misses)) = (&dictionaries, misses) {
+            let improve = move |miss: DictionaryMiss| {
+                if improving.try_send(miss).is_err() {
                     tracing::debug!("a requested delta stays at the quick level");
                 }
             };
             // Apart from the versions: a browser comes again soon, and a version's turn may take long.
-            tokio::spawn(Arc::clone(dictionaries).fulfil(wishes, Arc::clone(&pool), remade.clone(), improve));
+            tokio::spawn(Arc::clone(dictionaries).fulfil(misses, Arc::clone(&pool), remade.clone(), improve));
         }
         let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
         tokio::spawn(async move {
@@ -97,7 +97,7 @@ impl Background {
                     Some(WentLive { app, environment, version }) = versions.recv() => {
                         remaker.live(&app, &environment, version).await;
                     }
-                    Some(wish) = improvable.recv() => remaker.wish(&wish).await,
+                    Some(miss) = improvable.recv() => remaker.miss(&miss).await,
                     else => break,
                 }
             }
@@ -131,13 +131,13 @@ impl Remaker {
             Ok(0) => {}
             Ok(variants) => {
                 tracing::info!(app = %app, version = %version, variants, "missing variants were made again");
-                self.tell(version);
+                self.announce(version);
             }
             Err(error) => tracing::warn!(app = %app, version = %version, %error, "missing variants were not made"),
         }
         if let Some(dictionaries) = &self.dictionaries {
             match dictionaries.after_switch(app, environment, version, &self.pool).await {
-                Ok(true) => self.tell(version),
+                Ok(true) => self.announce(version),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not made"),
             }
@@ -149,7 +149,7 @@ impl Remaker {
             Ok(0) => {}
             Ok(variants) => {
                 tracing::info!(version = %version, variants, "variants were remade at the best level");
-                self.tell(version);
+                self.announce(version);
             }
             Err(error) => tracing::warn!(version = %version, %error, "variants were not remade; the first ones stay"),
         }
@@ -158,7 +158,7 @@ impl Remaker {
             Ok(0) => {}
             Ok(deltas) => {
                 tracing::info!(app = %app, version = %version, deltas, "deltas were remade at the best level");
-                self.tell(version);
+                self.announce(version);
             }
             Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not remade"),
         }
@@ -191,16 +191,16 @@ impl Remaker {
         Ok(live.is_some_and(|(_, pointer)| pointer.version == version))
     }
 
-    async fn wish(&self, wish: &DictionaryMiss) {
+    async fn miss(&self, miss: &DictionaryMiss) {
         let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.best) else { return };
-        match dictionaries.improve_wish(wish, &self.pool).await {
-            Ok(true) => self.tell(wish.version),
+        match dictionaries.improve_delta(miss, &self.pool).await {
+            Ok(true) => self.announce(miss.version),
             Ok(false) => {}
-            Err(error) => tracing::warn!(app = %wish.app, %error, "a requested delta was not remade"),
+            Err(error) => tracing::warn!(app = %miss.app, %error, "a requested delta was not remade"),
         }
     }
 
-    fn tell(&self, version: VersionId) {
+    fn announce(&self, version: VersionId) {
         // Nobody listens while the edge ends.
         self.remade.send(version).ok();
     }
@@ -300,7 +300,7 @@ mod tests {
         let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
         catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
         let remade = broadcast::Sender::new(8);
-        let mut told = remade.subscribe();
+        let mut announced = remade.subscribe();
         let parts = BackgroundParts {
             blobs,
             catalog,
@@ -316,7 +316,7 @@ mod tests {
         }
         // The pass ends when nobody puts anything any more, and tells nobody of anything else.
         drop(background);
-        assert_eq!(told.recv().await.unwrap(), live);
-        assert!(told.recv().await.is_err());
+        assert_eq!(announced.recv().await.unwrap(), live);
+        assert!(announced.recv().await.is_err());
     }
 }

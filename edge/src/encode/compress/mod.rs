@@ -124,8 +124,8 @@ pub(crate) fn best(bytes: &bytes::Bytes) -> Vec<(Form, Quality, bytes::Bytes)> {
 }
 
 /// Whether a file's kind compresses at all; media that does not is never tried.
-pub(crate) fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
-    let derived = said.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
+pub(crate) fn worth_trying(path: &BundlePath, declared: Option<&str>, size: u64) -> bool {
+    let derived = declared.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
     let is_encoded = Form::ALL.into_iter().any(|form| path.as_str().ends_with(&format!(".{}", form.suffix())));
     size >= FILE_BYTES_MIN && !is_encoded && media::is_compressible(&derived)
 }

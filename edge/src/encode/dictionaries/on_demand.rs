@@ -64,35 +64,35 @@ impl Dictionaries {
     /// and `improve` of every delta that may be better.
     pub(crate) async fn fulfil(
         self: Arc<Self>,
-        mut wishes: mpsc::Receiver<DictionaryMiss>,
+        mut misses: mpsc::Receiver<DictionaryMiss>,
         pool: Arc<Pool>,
         remade: broadcast::Sender<VersionId>,
         improve: impl Fn(DictionaryMiss) + Send,
     ) {
-        let mut budget = Budget::new(self.limits.delta_wishes_per_minute_max);
-        while let Some(first) = wishes.recv().await {
+        let mut budget = Budget::new(self.limits.on_demand_deltas_per_minute_max);
+        while let Some(first) = misses.recv().await {
             tokio::time::sleep(TOGETHER).await;
             let mut together = vec![first];
             while together.len() < TOGETHER_MAX
-                && let Ok(wish) = wishes.try_recv()
+                && let Ok(miss) = misses.try_recv()
             {
-                together.push(wish);
+                together.push(miss);
             }
             let mut got: BTreeMap<VersionId, Vec<DictionaryMiss>> = BTreeMap::new();
-            for wish in together {
-                if !budget.is_left(&wish.app) {
+            for miss in together {
+                if !budget.is_left(&miss.app) {
                     continue;
                 }
-                match self.fulfil_one(&wish, &pool, &mut |app| budget.take(app)).await {
-                    Ok(true) => got.entry(wish.version).or_default().push(wish),
+                match self.fulfil_one(&miss, &pool, &mut |app| budget.take(app)).await {
+                    Ok(true) => got.entry(miss.version).or_default().push(miss),
                     Ok(false) => {}
-                    Err(error) => tracing::warn!(app = %wish.app, %error, "a requested delta was not made"),
+                    Err(error) => tracing::warn!(app = %miss.app, %error, "a requested delta was not made"),
                 }
             }
-            for (version, wishes) in got {
+            for (version, misses) in got {
                 // Nobody listens while the edge ends.
                 remade.send(version).ok();
-                wishes.into_iter().for_each(&improve);
+                misses.into_iter().for_each(&improve);
             }
         }
     }
@@ -101,11 +101,11 @@ impl Dictionaries {
     /// whether there is one now that there was not before.
     pub(crate) async fn fulfil_one(
         &self,
-        wish: &DictionaryMiss,
+        miss: &DictionaryMiss,
         pool: &Pool,
         may: &mut (dyn FnMut(&AppName) -> bool + Send),
     ) -> Result<bool, Error> {
-        let DictionaryMiss { app, environment, version, blob, sha256 } = wish;
+        let DictionaryMiss { app, environment, version, blob, sha256 } = miss;
         let of_place = self.by_sha256(app, environment.as_ref(), version).await?;
         let Some(dictionary) = of_place.get(sha256).copied() else { return Ok(false) };
         if self.was_tried(*blob, dictionary) {
@@ -157,10 +157,10 @@ impl Dictionaries {
     }
 
     /// Makes a requested delta again at the best level. Returns whether it got better.
-    pub(crate) async fn improve_wish(&self, wish: &DictionaryMiss, pool: &Pool) -> Result<bool, Error> {
-        let of_place = self.by_sha256(&wish.app, wish.environment.as_ref(), &wish.version).await?;
-        let Some(dictionary) = of_place.get(&wish.sha256).copied() else { return Ok(false) };
-        Ok(self.improve_file(wish.blob, &BTreeSet::from([dictionary]), pool, None).await? > 0)
+    pub(crate) async fn improve_delta(&self, miss: &DictionaryMiss, pool: &Pool) -> Result<bool, Error> {
+        let of_place = self.by_sha256(&miss.app, miss.environment.as_ref(), &miss.version).await?;
+        let Some(dictionary) = of_place.get(&miss.sha256).copied() else { return Ok(false) };
+        Ok(self.improve_file(miss.blob, &BTreeSet::from([dictionary]), pool, None).await? > 0)
     }
 }
 

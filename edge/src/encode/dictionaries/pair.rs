@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_with_one_name_the_one_is_taken_that_browsers_were_told_of() {
+    fn of_several_with_one_name_the_one_is_taken_that_browsers_know() {
         let before = Bundle::of(&[
             ("a/chunk-3f2a91bc.js", 5_000),
             ("a/chunk-77c01d2e.js", 9_000),

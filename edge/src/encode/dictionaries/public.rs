@@ -62,9 +62,9 @@ impl Closed {
         deadline: Option<Instant>,
     ) -> Option<Self> {
         let Some(kept) = kept else { return Some(Self::All) };
-        let is_asked = |entry: &FileEntry| only.is_none_or(|only| entry.hash == only);
+        let is_wanted = |entry: &FileEntry| only.is_none_or(|only| entry.hash == only);
         let files: Vec<&BundlePath> =
-            manifest.files.iter().filter(|(_, entry)| is_asked(entry)).map(|(path, _)| path).collect();
+            manifest.files.iter().filter(|(_, entry)| is_wanted(entry)).map(|(path, _)| path).collect();
         if files.len().saturating_mul(kept.count()) > COMPARED_MAX {
             return Some(Self::All);
         }
@@ -127,7 +127,7 @@ impl<'m> Public<'m> {
 pub(super) fn is_page(path: &BundlePath, entry: &FileEntry) -> bool {
     let media_type = entry.media_type.as_deref();
     match media_type {
-        Some(said) => cache::is_page(path.as_str(), said.as_bytes()),
+        Some(declared) => cache::is_page(path.as_str(), declared.as_bytes()),
         None => cache::is_page(path.as_str(), media::content_type(path.as_str(), true).as_bytes()),
     }
 }

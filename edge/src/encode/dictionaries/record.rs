@@ -109,7 +109,7 @@ impl Dictionaries {
             let found: Option<DictionariesRecord> = found.and_then(|record| records::read(&key, &record).ok());
             let record = joined(found.as_ref());
             let names = |record: &DictionariesRecord| (record.files.clone(), record.pages);
-            let is_named_anew = found.as_ref().map(names) != Some(names(&record));
+            let is_renamed = found.as_ref().map(names) != Some(names(&record));
             if found.as_ref() == Some(&record) {
                 return Ok(Some(false));
             }
@@ -119,7 +119,7 @@ impl Dictionaries {
             };
             if unless_conflict(commit_system(&*self.catalog, SystemWrite::Dictionaries, commit).await)?.is_some() {
                 // Browsers name nothing else: what is made with it may change at any time.
-                if is_named_anew {
+                if is_renamed {
                     self.writes.fetch_add(1, Ordering::AcqRel);
                     let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
                     by_place.retain(|key, _| key.app() != app);

@@ -149,7 +149,7 @@ fn a_block_that_ends_within_a_field_is_refused() {
 }
 
 #[test]
-fn sizes_are_said_before_all_fields_and_no_more_than_twice() {
+fn sizes_come_before_all_fields_and_no_more_than_twice() {
     // §4.2 and §6.3.
     let mut decoder = Decoder::new(4_096);
     assert_eq!(decode(&mut decoder, b"\x20\x3f\xe1\x1f\x82"), Ok(pairs(&[(":method", "GET")])));
@@ -370,7 +370,7 @@ fn a_field_that_takes_more_than_half_of_the_table_is_passed_by() {
 }
 
 #[test]
-fn the_peer_is_told_the_smallest_and_the_last_size_of_its_table() {
+fn the_peer_learns_the_smallest_and_the_last_size_of_its_table() {
     // §4.2.
     let told = |sizes: &[u32]| {
         let mut encoder = Encoder::new();

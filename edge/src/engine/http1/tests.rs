@@ -278,7 +278,7 @@ fn an_answer_to_head_has_no_body() {
 }
 
 #[test]
-fn a_body_that_is_shorter_than_was_said_ends_the_connection() {
+fn a_body_that_is_shorter_than_announced_ends_the_connection() {
     for path in ["/short/1500", "/broken/1500"] {
         let done = serve(&limits(), &[(get(path) + &get("/bytes/1")).as_bytes()], &[]);
         assert_eq!((done.state, done.sent), (State::Over, vec![(1500, false)]), "{path}");
@@ -286,7 +286,7 @@ fn a_body_that_is_shorter_than_was_said_ends_the_connection() {
 }
 
 #[test]
-fn a_body_of_another_length_than_was_said_ends_the_connection() {
+fn a_body_of_another_length_than_announced_ends_the_connection() {
     for lengths in ["6600/2200/b", "6600/2200", "10/b", "10", "0/1/b", "0/1", "5/5/1", "5/5/1/b", "6/5/0"] {
         let done = serve(&limits(), &[(get(&format!("/other/{lengths}")) + &get("/bytes/1")).as_bytes()], &[]);
         assert_eq!((done.state, done.requests), (State::Over, 1), "{lengths}");
@@ -409,7 +409,7 @@ proptest! {
 
     /// The next answer begins where the announced bytes end, or there is none.
     #[test]
-    fn a_body_has_the_length_that_was_said_or_the_connection_ends(
+    fn a_body_has_the_announced_length_or_the_connection_ends(
         announced in 0..60_usize,
         parts in prop::collection::vec(0..30_usize, 0..4),
         is_exact: bool,

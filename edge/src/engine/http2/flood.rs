@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_takes_answers_may_update_windows_as_often_as_it_likes() {
+    fn a_client_that_takes_answers_may_update_windows_as_often_as_it_likes() {
         let (mut floods, now) = (floods(), Instant::now());
         for _ in 0..10_000 {
             floods.sent(16_375);

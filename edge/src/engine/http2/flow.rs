@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_is_as_large_as_it_was_told_and_can_be_negative() {
+    fn a_window_is_as_large_as_it_was_announced_and_can_be_negative() {
         let mut window = SendWindow::new(1_000);
         window.spend(1_000);
         assert_eq!(window.available(), 0);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_told_of_the_window_when_half_of_it_was_taken() {
+    fn a_window_is_updated_when_half_of_it_was_taken() {
         let mut window = ReceiveWindow::new(100_000);
         assert_eq!(window.beyond_default(), 34_465);
         window.receive(60_000).unwrap();

@@ -20,7 +20,7 @@ pub(super) enum Drain {
     /// It goes on.
     No,
     /// It is to end.
-    Asked,
+    TestRequest,
     /// The first GOAWAY was sent. What the peer sends before it has read it is still taken.
     Announced(Instant),
     /// The GOAWAY with the last stream that is taken was sent.
@@ -44,12 +44,12 @@ impl Drain {
 impl<S: Service> Connection<S> {
     pub(super) fn begin_drain(&mut self) {
         if self.drain == Drain::No {
-            self.drain = Drain::Asked;
+            self.drain = Drain::TestRequest;
         }
     }
 
     pub(super) fn advance_drain(&mut self, now: Instant) {
-        if self.drain == Drain::Asked {
+        if self.drain == Drain::TestRequest {
             frame::write_goaway(&mut self.control, STREAM_MAX, Code::None);
             frame::write(&mut self.control, kind::PING, 0, 0, &PING);
             self.drain = Drain::Announced(now);

@@ -297,9 +297,9 @@ impl Environments {
             None => commit.checks.push(Check::Absent(live_key)),
             Some((before, pointer)) => {
                 let pointer = LivePointer { settings: revision, ..pointer };
-                let (kind, said) = (DeployKind::Settings, Some(message(changes)));
+                let (kind, note) = (DeployKind::Settings, Some(message(changes)));
                 let (entry_key, entry) =
-                    self.ledger.note(actor, (app, environment), kind, &pointer, record.at_ms, said).await?;
+                    self.ledger.note(actor, (app, environment), kind, &pointer, record.at_ms, note).await?;
                 commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
                 commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
                 commit.changes.push(Change::Put(live_key, records::write(&pointer)?));

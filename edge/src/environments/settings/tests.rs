@@ -158,7 +158,7 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
 }
 
 #[tokio::test]
-async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_anew() {
+async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_again() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path()).await;
     assert_eq!(world.change("A=1 KEY!=hush").await, Ok(1));
@@ -182,7 +182,7 @@ async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_
 }
 
 #[tokio::test]
-async fn a_name_keeps_its_kind_until_another_is_said() {
+async fn a_name_keeps_its_kind_until_another_is_set() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path()).await;
     world.change("A=1 KEY!=hush C?=3").await.unwrap();

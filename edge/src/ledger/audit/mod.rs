@@ -88,7 +88,7 @@ impl Audit {
                 Ok(revision) => {
                     begun.done();
                     kept.forget(&old);
-                    tell(&entry);
+                    log(&entry);
                     return Ok(revision);
                 }
                 // Somebody else writes to the same catalog: go on after their last one.
@@ -138,7 +138,7 @@ fn number_of(key: &str) -> Option<u64> {
 }
 
 /// One line of the edge's own log, so that the audit log can be kept elsewhere, too.
-fn tell(entry: &AuditEntry) {
+fn log(entry: &AuditEntry) {
     let (app, environment) =
         (entry.app.as_ref().map(AppName::as_str), entry.environment.as_ref().map(PlaceName::as_str));
     tracing::info!(

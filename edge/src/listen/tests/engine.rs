@@ -102,7 +102,7 @@ fn records_that_are_none_are_answered_with_an_alert() {
 }
 
 #[test]
-fn the_last_request_of_a_connection_is_told_so() {
+fn the_last_request_of_a_connection_learns_it() {
     local(async || {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits { requests_per_connection_max: 3, ..Limits::default() };

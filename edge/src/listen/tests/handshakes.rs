@@ -53,15 +53,15 @@ fn a_connected_visitor_is_served_between_the_steps_of_many_handshakes() {
     local(async || {
         let folder = tempfile::tempdir().unwrap();
         // It is asked as often in every handshake, once the first message is read.
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
+        let lookups = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&lookups);
         let knows = Arc::new(move |_: &str| count.fetch_add(1, Ordering::Relaxed) < usize::MAX);
         let certificates =
             Certificates::open(&Tls::SelfSigned, folder.path(), folder.path(), knows, Arc::new(|_| None)).unwrap();
         let running = Running::start(Some(certificates.server_config()), &Limits::default());
         let config = Arc::new(trusting(folder.path(), &["http/1.1"]));
         let mut visitor = http1_over(connect(running.address, &config, "shop.localhost").await.unwrap()).await;
-        let per_handshake = asked.swap(0, Ordering::Relaxed);
+        let per_handshake = lookups.swap(0, Ordering::Relaxed);
 
         let hello = client_hello(&config);
         let flood: Vec<_> = (0..400).map(|_| open(running.address, HERE)).collect();
@@ -71,7 +71,7 @@ fn a_connected_visitor_is_served_between_the_steps_of_many_handshakes() {
         let (mut before, mut most) = (0, 0);
         while before < flood.len() {
             assert_eq!(text(visitor.send_request(get("/")).await.unwrap()).await, "hello");
-            let begun = asked.load(Ordering::Relaxed) / per_handshake;
+            let begun = lookups.load(Ordering::Relaxed) / per_handshake;
             most = most.max(begun - before);
             before = begun;
         }

@@ -61,7 +61,7 @@ fn an_idle_connection_is_closed_after_the_limit_for_that() {
 }
 
 #[test]
-fn an_idle_http2_connection_is_told_to_go_and_one_with_a_request_is_not() {
+fn an_idle_http2_connection_is_closed_and_one_with_a_request_is_not() {
     local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();

@@ -63,9 +63,9 @@ impl Running {
     fn start(tls: Option<ServerTls>, limits: &Limits) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = listener.local_addr().unwrap();
-        let (drain, asked) = watch::channel(None);
+        let (drain, drain_requested) = watch::channel(None);
         let limits = ConnectionLimits::new(limits);
-        let settings = Settings { name: "test", tls, limits: limits.clone(), drain: asked };
+        let settings = Settings { name: "test", tls, limits: limits.clone(), drain: drain_requested };
         let (gate, peers) = (Rc::new(Semaphore::new(0)), Rc::new(RefCell::new(Vec::new())));
         let service = {
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));

@@ -34,10 +34,10 @@ fn a_session_is_resumed_on_every_thread() {
     let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
     let listeners = bind_all("127.0.0.1:0".parse().unwrap(), THREADS).unwrap();
     let address = listeners[0].local_addr().unwrap();
-    let (drain, asked) = watch::channel(None);
+    let (drain, drain_requested) = watch::channel(None);
     let serving = listeners.into_iter().enumerate().map(|(number, listener)| {
         let limits = ConnectionLimits::new(&Limits::default());
-        let settings = Settings { name: "test", tls: Some(tls.clone()), limits, drain: asked.clone() };
+        let settings = Settings { name: "test", tls: Some(tls.clone()), limits, drain: drain_requested.clone() };
         let answer = move |_, _| async move { Response::new(full(number.to_string())) };
         std::thread::spawn(move || once(async { serve(listener, settings, answer).await.map(drop) }))
     });

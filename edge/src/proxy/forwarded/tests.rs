@@ -24,7 +24,7 @@ fn chain(lines: &[(&str, &str)]) -> Chain {
 }
 
 /// The client, and the proxies after it.
-fn asked(lines: &[(&str, &str)]) -> (String, Vec<String>) {
+fn sent_on(lines: &[(&str, &str)]) -> (String, Vec<String>) {
     let chain = chain(lines);
     assert!(chain.is_trusted);
     (chain.client.to_string(), chain.proxies.iter().map(ToString::to_string).collect())
@@ -51,10 +51,10 @@ fn the_first_address_from_the_right_that_is_not_trusted_is_the_client() {
         ("", PROXY, &[]),
     ] {
         let expected = (client.to_owned(), proxies.iter().map(|proxy| (*proxy).to_owned()).collect());
-        assert_eq!(asked(&[("x-forwarded-for", list)]), expected, "{list}");
+        assert_eq!(sent_on(&[("x-forwarded-for", list)]), expected, "{list}");
     }
     let lines = [("x-forwarded-for", "é"), ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.0.0.2")];
-    assert_eq!(asked(&lines).0, "203.0.113.9");
+    assert_eq!(sent_on(&lines).0, "203.0.113.9");
 }
 
 #[test]
@@ -79,15 +79,15 @@ fn forwarded_is_read_by_its_grammar() {
         ("for=\"\"", PROXY),
         ("203.0.113.9", PROXY),
     ] {
-        assert_eq!(asked(&[("forwarded", line)]).0, client, "{line}");
+        assert_eq!(sent_on(&[("forwarded", line)]).0, client, "{line}");
     }
     let lines = [("forwarded", "for=\""), ("forwarded", "for=203.0.113.9")];
-    assert_eq!(asked(&lines).0, "203.0.113.9", "a line of the client's own spoils no other");
+    assert_eq!(sent_on(&lines).0, "203.0.113.9", "a line of the client's own spoils no other");
 }
 
 #[test]
 fn two_fields_that_name_different_clients_name_none() {
-    let both = |list, forwarded| asked(&[("x-forwarded-for", list), ("forwarded", forwarded)]).0;
+    let both = |list, forwarded| sent_on(&[("x-forwarded-for", list), ("forwarded", forwarded)]).0;
     assert_eq!(both("203.0.113.9", "for=203.0.113.9"), "203.0.113.9");
     assert_eq!(both("6.6.6.6, 203.0.113.9", "for=203.0.113.9, for=10.0.0.2"), "203.0.113.9");
     assert_eq!(both("203.0.113.9", "for=6.6.6.6"), PROXY);
@@ -122,8 +122,8 @@ fn nobody_is_believed_who_is_not_trusted() {
 #[test]
 fn a_chain_without_an_end_is_not_believed() {
     let long = |count: usize| format!("203.0.113.9{}", ", 10.0.0.2".repeat(count));
-    assert_eq!(asked(&[("x-forwarded-for", &long(PROXIES_MAX - 1))]).1.len(), PROXIES_MAX);
-    assert_eq!(asked(&[("x-forwarded-for", &long(PROXIES_MAX))]).0, PROXY);
+    assert_eq!(sent_on(&[("x-forwarded-for", &long(PROXIES_MAX - 1))]).1.len(), PROXIES_MAX);
+    assert_eq!(sent_on(&[("x-forwarded-for", &long(PROXIES_MAX))]).0, PROXY);
 }
 
 fn written(address: IpAddr, port: Option<u16>) -> String {

@@ -183,7 +183,7 @@ fn via_is_appended_and_ends_a_circle() {
 }
 
 #[test]
-fn an_upgrade_is_asked_for_in_both_fields_and_never_to_http() {
+fn an_upgrade_is_requested_in_both_fields_and_never_to_http() {
     let asked =
         |lines: &[(&str, &str)], version| upgrade(&map(lines), version).map(|value| value.to_str().unwrap().to_owned());
     let websocket = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_another_length_than_was_said_is_broken_off() {
+    fn a_body_of_another_length_than_announced_is_broken_off() {
         let (mut output, mut framing) = (Output::default(), Framing::Known(2));
         output.frame(&mut framing, Frame::data(Bytes::from_static(b"a"))).unwrap();
         assert!(matches!(output.end(framing), Err(Fault::Request)));

@@ -34,7 +34,7 @@ pub struct PoolKey {
     /// Whether an `admin` token deployed the version: its members may be loopback and private addresses.
     pub trusted: bool,
     /// Its settings.
-    pub said: site_toml::Upstream,
+    pub declared: site_toml::Upstream,
     /// The run of its members, if it is the pool of a version's own backend.
     pub run: Option<RunKey>,
 }
@@ -95,15 +95,15 @@ impl Lease {
     /// Notes that the member failed, and takes it out for a while where that is once too often and somebody else is
     /// fit.
     pub(crate) fn failed(&self) {
-        let said = &self.pool.key.said;
-        let after = u32::try_from(said.eject_after.unwrap_or(site_toml::EJECT_AFTER)).unwrap_or(u32::MAX);
+        let declared = &self.pool.key.declared;
+        let after = u32::try_from(declared.eject_after.unwrap_or(site_toml::EJECT_AFTER)).unwrap_or(u32::MAX);
         if !self.member.failed(after) {
             return;
         }
         if !self.pool.has_other(Some(self.member.id)) {
             return;
         }
-        let for_ms = self.member.eject(said.eject_ms.unwrap_or(site_toml::EJECT_MS), after);
+        let for_ms = self.member.eject(declared.eject_ms.unwrap_or(site_toml::EJECT_MS), after);
         let PoolKey { app, place, name, .. } = &self.pool.key;
         tracing::warn!(%app, environment = place, upstream = name, member = %self.member.endpoint, for_ms, "a backend failed too often in a row, and gets no requests for a while");
     }
@@ -127,9 +127,9 @@ impl Pool {
         connections_max: u64,
         run: Option<PoolRun>,
     ) -> Self {
-        let max = key.said.connections_max.map_or(connections_max, |said| said.min(connections_max));
+        let max = key.declared.connections_max.map_or(connections_max, |declared| declared.min(connections_max));
         Self {
-            budget: Budget::new(key.said.retry_percent.unwrap_or(site_toml::RETRY_PERCENT)),
+            budget: Budget::new(key.declared.retry_percent.unwrap_or(site_toml::RETRY_PERCENT)),
             key,
             policy,
             tls,
@@ -158,12 +158,12 @@ impl Pool {
 
     /// The protocol of its members.
     pub(crate) fn protocol(&self) -> Protocol {
-        self.key.said.protocol.unwrap_or_default()
+        self.key.declared.protocol.unwrap_or_default()
     }
 
     /// Most retries of a request.
     pub(crate) fn retries(&self) -> u64 {
-        self.key.said.retries.unwrap_or(site_toml::RETRIES)
+        self.key.declared.retries.unwrap_or(site_toml::RETRIES)
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -239,13 +239,13 @@ impl Pool {
     }
 
     async fn wait(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
-        let queue_max = self.key.said.queue_max.unwrap_or(site_toml::QUEUE_MAX);
+        let queue_max = self.key.declared.queue_max.unwrap_or(site_toml::QUEUE_MAX);
         let place = Waiting::new(self);
         let is_full = u64::try_from(place.before).unwrap_or(u64::MAX) >= queue_max;
         if is_full && (self.run.is_some() || **self.resolved.load() != Resolved::Not) {
             return Err(Error::Unavailable("too many requests wait for it"));
         }
-        let queue_ms = self.key.said.queue_ms.unwrap_or(site_toml::QUEUE_MS);
+        let queue_ms = self.key.declared.queue_ms.unwrap_or(site_toml::QUEUE_MS);
         let until = Instant::now() + Duration::from_millis(queue_ms);
         loop {
             let freed = self.freed.notified();

@@ -1,6 +1,6 @@
 //! Pools without a network: who gets a request, who waits, who is out for a while.
 
-use devanture_config::api::MemberWish;
+use devanture_config::api::DesiredState;
 
 use super::super::managed_backends::{RunId, RunMember, RunNow, RunState};
 use super::super::membership::{self, Known};
@@ -9,12 +9,12 @@ use super::super::tls;
 use super::*;
 use crate::catalog::upstreams::{MemberEntry, MembersRecord};
 
-fn pool(to: &[&str], said: site_toml::Upstream) -> Arc<Pool> {
+fn pool(to: &[&str], declared: site_toml::Upstream) -> Arc<Pool> {
     let settings =
         RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1_000_000 };
-    let said = site_toml::Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..said };
+    let declared = site_toml::Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..declared };
     let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "api".to_owned());
-    Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, said, run: None })
+    Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, declared, run: None })
 }
 
 async fn lease(pool: &Arc<Pool>) -> Result<Lease, Error> {
@@ -69,9 +69,9 @@ async fn who_failed_a_request_is_not_asked_again_while_there_is_another() {
 
 #[tokio::test]
 async fn a_member_that_fails_is_out_for_a_while_but_never_the_last_one() {
-    let said =
+    let declared =
         site_toml::Upstream { eject_after: Some(2), eject_ms: Some(3_600_000), ..site_toml::Upstream::default() };
-    let pool = pool(&THREE[..2], said);
+    let pool = pool(&THREE[..2], declared);
     let failing = |number: usize| {
         for _ in 0..2 {
             let member = Arc::clone(&pool.members()[number]);
@@ -93,13 +93,13 @@ async fn a_member_that_fails_is_out_for_a_while_but_never_the_last_one() {
 
 #[tokio::test(start_paused = true)]
 async fn who_finds_all_busy_waits_in_a_queue_that_ends() {
-    let said = site_toml::Upstream {
+    let declared = site_toml::Upstream {
         connections_max: Some(1),
         queue_max: Some(2),
         queue_ms: Some(1_000),
         ..site_toml::Upstream::default()
     };
-    let pool = pool(&THREE[..1], said);
+    let pool = pool(&THREE[..1], declared);
     let first = lease(&pool).await.unwrap();
     let waiter = |pool: &Arc<Pool>| {
         let pool = Arc::clone(pool);
@@ -121,13 +121,13 @@ async fn who_finds_all_busy_waits_in_a_queue_that_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_requests_pass_through_one_place_and_none_is_forgotten() {
-    let said = site_toml::Upstream {
+    let declared = site_toml::Upstream {
         connections_max: Some(1),
         queue_max: Some(1_000),
         queue_ms: Some(60_000),
         ..site_toml::Upstream::default()
     };
-    let pool = pool(&THREE[..1], said);
+    let pool = pool(&THREE[..1], declared);
     let tasks: Vec<_> = (0..100)
         .map(|_| {
             let pool = Arc::clone(&pool);
@@ -190,7 +190,7 @@ async fn a_member_that_stays_is_the_same_one_and_one_that_joins_is_asked_first()
 async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_longer_does_not() {
     let pool = pool(&[], site_toml::Upstream::default());
     let update = |trusted| {
-        let entry = MemberEntry { wish: MemberWish::In, trusted, who: "ci".to_owned(), at_ms: 1 };
+        let entry = MemberEntry { desired: DesiredState::In, trusted, who: "ci".to_owned(), at_ms: 1 };
         let record = MembersRecord { members: [("http://127.0.0.1:1".parse().unwrap(), entry)].into() };
         let record = Arc::new(record);
         membership::update(&pool, &|| Some(Arc::clone(&record)), &Known::default());
@@ -205,31 +205,37 @@ async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_long
 }
 
 #[test]
-fn a_wish_that_is_followed_is_never_taken_back_by_who_read_an_older_one() {
+fn a_state_that_is_followed_is_never_taken_back_by_a_reader_of_an_older_one() {
     let settings = RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1 };
     let registry = Registry::new(settings);
-    let said = site_toml::Upstream { to: vec![THREE[0].parse().unwrap()], ..site_toml::Upstream::default() };
+    let declared = site_toml::Upstream { to: vec![THREE[0].parse().unwrap()], ..site_toml::Upstream::default() };
     let (app, place, name): (AppName, _, _) = ("shop".parse().unwrap(), "prod", "api");
-    let key =
-        PoolKey { app: app.clone(), place: place.to_owned(), name: name.to_owned(), trusted: true, said, run: None };
+    let key = PoolKey {
+        app: app.clone(),
+        place: place.to_owned(),
+        name: name.to_owned(),
+        trusted: true,
+        declared,
+        run: None,
+    };
     let pool = registry.pool(&key);
     let is_over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         // As the thread does that looks after names.
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                membership::update(&pool, &|| registry.wish(&pool), &Known::default());
+                membership::update(&pool, &|| registry.members_of(&pool), &Known::default());
             }
         });
         for number in 0..5_000_u64 {
-            let wish = if number % 2 == 0 { MemberWish::Drain } else { MemberWish::Out };
-            let entry = MemberEntry { wish, trusted: false, who: "ci".to_owned(), at_ms: number };
+            let desired = if number % 2 == 0 { DesiredState::Drain } else { DesiredState::Out };
+            let entry = MemberEntry { desired, trusted: false, who: "ci".to_owned(), at_ms: number };
             let record = MembersRecord { members: [(THREE[0].parse().unwrap(), entry)].into() };
-            registry.wished(&app, place, name, Some(record));
+            registry.set_members(&app, place, name, Some(record));
             for _ in 0..20 {
                 let states: Vec<MemberState> = pool.members().iter().map(|member| member.state()).collect();
-                let expected = if wish == MemberWish::Drain { vec![MemberState::Draining] } else { Vec::new() };
-                assert_eq!(states, expected, "wish {number}");
+                let expected = if desired == DesiredState::Drain { vec![MemberState::Draining] } else { Vec::new() };
+                assert_eq!(states, expected, "step {number}");
             }
         }
         is_over.store(true, Ordering::Relaxed);
@@ -253,9 +259,9 @@ fn run_pool() -> (Registry, Arc<Pool>, RunId) {
     let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "server".to_owned());
     let run = RunKey { digest: devanture_config::Digest::of(b"1"), settings: 7 };
     let id = RunId { app, place, key: run };
-    let said = site_toml::Upstream { queue_max: Some(1), ..site_toml::Upstream::default() };
+    let declared = site_toml::Upstream { queue_max: Some(1), ..site_toml::Upstream::default() };
     let (app, place) = (id.app.clone(), id.place.clone());
-    let pool = registry.pool(&PoolKey { app, place, name, trusted: false, said, run: Some(run) });
+    let pool = registry.pool(&PoolKey { app, place, name, trusted: false, declared, run: Some(run) });
     (registry, pool, id)
 }
 
@@ -320,10 +326,10 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
 async fn nobody_but_the_edge_names_its_instances() {
     let (registry, pool, id) = run_pool();
     registry.run(&id, Some(running(&[(1, false)])));
-    let entry = MemberEntry { wish: MemberWish::In, trusted: true, who: "ci".to_owned(), at_ms: 1 };
+    let entry = MemberEntry { desired: DesiredState::In, trusted: true, who: "ci".to_owned(), at_ms: 1 };
     let record = MembersRecord { members: [("http://127.0.0.1:9".parse().unwrap(), entry)].into() };
-    registry.wished(&id.app, "prod", "server", Some(record));
-    membership::update(&pool, &|| registry.wish(&pool), &Known::default());
+    registry.set_members(&id.app, "prod", "server", Some(record));
+    membership::update(&pool, &|| registry.members_of(&pool), &Known::default());
     let members: Vec<String> = pool.members().iter().map(|member| member.endpoint.to_string()).collect();
     assert_eq!(members, ["127.0.0.1:1"]);
 }

@@ -23,10 +23,10 @@ async fn whatever_breaks_a_request_off_is_the_clients_fault_and_slowness_has_a_w
         (io::Error::from(io::ErrorKind::ConnectionReset).into(), Upload::BrokenOff),
     ] {
         let error: BoxError = error;
-        let said = error.to_string();
+        let text = error.to_string();
         let mut body = Original::new(Breaks(Some(error)), 10, false, Vec::new()).body();
         let progress = body.progress();
         assert!(body.frame().await.is_some_and(|frame| frame.is_err()));
-        assert_eq!(progress.upload(), upload, "{said}");
+        assert_eq!(progress.upload(), upload, "{text}");
     }
 }

@@ -98,10 +98,10 @@ fn wrapper(tree: &Tree) -> Option<String> {
 
 /// The folder that `devanture.toml` means, where the archive has it.
 fn www(site: &SiteFile, tree: &Tree) -> Option<String> {
-    let said = site.www.as_deref();
-    let folder = said.unwrap_or(WWW).trim_start_matches("./").trim_end_matches('/');
+    let declared = site.www.as_deref();
+    let folder = declared.unwrap_or(WWW).trim_start_matches("./").trim_end_matches('/');
     let is_there = tree.keys().any(|path| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
-    (is_there && (said.is_some() || !tree.contains_key("index.html"))).then(|| folder.to_owned())
+    (is_there && (declared.is_some() || !tree.contains_key("index.html"))).then(|| folder.to_owned())
 }
 
 fn below(tree: &Tree, folder: &str) -> Tree {

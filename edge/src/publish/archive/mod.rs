@@ -74,7 +74,7 @@ fn is_tar(head: &[u8]) -> bool {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
     let (before, rest) = block.split_at(148);
     let found = sum(before) + sum(rest.get(8..).unwrap_or_default()) + 8 * 32;
-    header.cksum().is_ok_and(|said| said == found)
+    header.cksum().is_ok_and(|declared| declared == found)
 }
 
 /// Why unpacking ended early.

@@ -104,7 +104,7 @@ fn unpack_entry<R: Read>(
 ) -> Result<(), Refusal> {
     let name = announced.name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
     let size = entry.header().entry_size().map_err(|error| damaged(slot, &error, Some(&name)))?;
-    if announced.size.is_some_and(|said| said != size) {
+    if announced.size.is_some_and(|declared| declared != size) {
         // Readers that believe the one or the other see different archives.
         return Err(super::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
     }

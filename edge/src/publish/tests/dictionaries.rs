@@ -90,7 +90,7 @@ fn of_prod(record: &DictionariesRecord) -> BTreeSet<Digest> {
 }
 
 /// The dictionary miss of a visitor of `prod`.
-fn wish(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryMiss {
+fn miss_of(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryMiss {
     DictionaryMiss { app: shop(), environment: Some(PlaceName::prod()), version, blob, sha256 }
 }
 
@@ -333,8 +333,8 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
     assert_eq!(world.deltas(&three, &one).await, []);
     let fulfilled = async |dictionary: &[u8], may: bool| {
         let (blob, sha256) = (Digest::of(&three), delta::sha256(dictionary));
-        let wished = wish(third.version, blob, sha256);
-        world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| may).await.unwrap()
+        let miss = miss_of(third.version, blob, sha256);
+        world.dictionaries.fulfil_one(&miss, &world.pool, &mut |_| may).await.unwrap()
     };
     // What the app never had, be it stored for another one or not, and what is there already, is no work.
     assert!(!fulfilled(&others, true).await);
@@ -350,8 +350,8 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
     assert!(!fulfilled(&one, true).await);
     // A second file with the same dictionary is reported, too.
     let (blob, sha256) = (Digest::of(&four), delta::sha256(&one));
-    let wished = wish(third.version, blob, sha256);
-    assert!(world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| true).await.unwrap());
+    let miss = miss_of(third.version, blob, sha256);
+    assert!(world.dictionaries.fulfil_one(&miss, &world.pool, &mut |_| true).await.unwrap());
 }
 
 #[tokio::test]

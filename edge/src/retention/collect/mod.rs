@@ -193,7 +193,7 @@ impl Retention {
             let lost: HashSet<AppName> = going.into_iter().map(|(app, _)| app).collect();
             let grace_ms = if is_for_good { 0 } else { self.ledger.limits.grace_ms_max };
             self.uploads.refresh(&lost, began_ms.saturating_sub(grace_ms)).await?;
-            tell(&report);
+            record(&report);
         }
         Ok(report)
     }
@@ -210,7 +210,7 @@ impl Retention {
     }
 }
 
-fn tell(report: &CollectReport) {
+fn record(report: &CollectReport) {
     let versions = u64::try_from(report.versions.len()).unwrap_or(u64::MAX);
     counter!("devanture_collected_versions_total").increment(versions);
     counter!("devanture_collected_files_total").increment(report.files);

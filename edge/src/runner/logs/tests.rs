@@ -40,12 +40,12 @@ async fn a_reader_gets_the_last_lines_and_then_each_one_that_comes() {
     assert_eq!(texts(&before), ["4"]);
     log.add(line("web.10", "no")).await;
     log.add(line("web.1", "yes")).await;
-    let Some(OutputEvent::Line(told)) = reader.next().await else { panic!("a line comes") };
-    assert_eq!(told.text, "yes");
+    let Some(OutputEvent::Line(line)) = reader.next().await else { panic!("a line comes") };
+    assert_eq!(line.text, "yes");
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_slow_is_told_how_much_it_lost() {
+async fn a_reader_that_is_too_slow_learns_how_much_it_lost() {
     let folder = tempfile::tempdir().unwrap();
     let logs = logs(folder.path(), 1 << 20, 2);
     let app: AppName = "shop".parse().unwrap();
@@ -55,8 +55,8 @@ async fn a_reader_that_is_too_slow_is_told_how_much_it_lost() {
         log.add(line("web.1", &number.to_string())).await;
     }
     assert_eq!(reader.next().await, Some(OutputEvent::Lost(10)));
-    let Some(OutputEvent::Line(told)) = reader.next().await else { panic!("a line comes") };
-    assert_eq!(told.text, "10");
+    let Some(OutputEvent::Line(line)) = reader.next().await else { panic!("a line comes") };
+    assert_eq!(line.text, "10");
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn what_is_remembered_is_bounded() {
 }
 
 #[tokio::test]
-async fn whoever_reads_what_nobody_wrote_leaves_nothing_behind() {
+async fn a_reader_of_what_nobody_wrote_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let logs = logs(folder.path(), 1 << 20, 2);
     let app: AppName = "shop".parse().unwrap();
@@ -120,7 +120,7 @@ async fn whoever_reads_what_nobody_wrote_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn lines_that_made_room_are_counted_where_they_were_asked_for() {
+async fn lines_that_made_room_are_counted_where_they_were_requested() {
     let folder = tempfile::tempdir().unwrap();
     let logs = logs(folder.path(), 64 << 20, 2);
     let app: AppName = "shop".parse().unwrap();

@@ -125,7 +125,7 @@ impl Readers {
     }
 
     /// Hands a line to those who want it; never waits.
-    pub(super) fn tell(&self, line: &Arc<LogLine>) {
+    pub(super) fn send(&self, line: &Arc<LogLine>) {
         for entry in self.list.entries.load().iter().filter(|entry| entry.known.wanted.takes(line)) {
             if entry.sender.try_send(Arc::clone(line)).is_err() {
                 entry.known.lost.fetch_add(1, Ordering::Relaxed);

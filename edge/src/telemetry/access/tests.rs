@@ -98,7 +98,7 @@ fn nobody_wants_a_line_where_none_is_written_and_nobody_reads() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_its_apps_lines_and_is_told_what_it_lost() {
+async fn a_reader_gets_its_apps_lines_and_learns_what_it_lost() {
     let log = AccessLog::new(settings(), None);
     let (_, mut reader) = log.read(wanted("shop"), 9).unwrap();
     for number in 0..10 {
@@ -106,12 +106,12 @@ async fn a_reader_gets_its_apps_lines_and_is_told_what_it_lost() {
         log.write(line("other", "/x", 200));
     }
     log.flush(LONG);
-    let mut told = vec![reader.next().await.unwrap()];
+    let mut events = vec![reader.next().await.unwrap()];
     for _ in 0..4 {
-        told.push(reader.next().await.unwrap());
+        events.push(reader.next().await.unwrap());
     }
-    assert_eq!(told[0], LogEvent::Lost(6));
-    let targets: Vec<String> = told[1..].iter().map(|told| format!("{told:?}")).collect();
+    assert_eq!(events[0], LogEvent::Lost(6));
+    let targets: Vec<String> = events[1..].iter().map(|events| format!("{events:?}")).collect();
     assert!(targets.iter().enumerate().all(|(n, text)| text.contains(&format!("\"/{n}\""))), "{targets:?}");
     log.end_readers();
     assert_eq!(reader.next().await, None);
@@ -158,7 +158,7 @@ fn the_last_lines_of_each_app_are_remembered_within_their_bounds() {
 }
 
 #[tokio::test]
-async fn what_was_forgotten_is_remembered_and_told_to_nobody_also_where_it_comes_late() {
+async fn what_was_forgotten_is_remembered_and_shown_to_nobody_also_where_it_comes_late() {
     let log = Paper::default().log(settings());
     let at = |app: &str, environment: &str, target: &str, at_ms: u64| {
         Box::new(LogLine { at_ms, environment: Some(environment.to_owned()), ..*line(app, target, 200) })

@@ -121,9 +121,9 @@ impl Challenges {
     /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless there is such a
     /// challenge.
     pub(crate) fn http_answer(&self, host: &str, path: &str) -> Option<String> {
-        let asked = path.strip_prefix(HTTP_PREFIX)?;
+        let requested = path.strip_prefix(HTTP_PREFIX)?;
         match &**self.proofs.0.load().get(host)? {
-            Proof::Http { token, key_authorization } if token == asked => Some(key_authorization.clone()),
+            Proof::Http { token, key_authorization } if token == requested => Some(key_authorization.clone()),
             Proof::Http { .. } | Proof::TlsAlpn(_) => None,
         }
     }

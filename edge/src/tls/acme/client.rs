@@ -43,10 +43,10 @@ pub(crate) struct Https {
 
 /// The authority is asked too often, or is busy (RFC 8555 §6.6).
 #[derive(Debug, thiserror::Error)]
-#[error("the authority wants to be left alone for {} s: {said}", wait_ms / 1_000)]
-pub(crate) struct LeftAlone {
+#[error("the authority wants to be left alone for {} s: {detail}", wait_ms / 1_000)]
+pub(crate) struct RetryLater {
     pub(crate) wait_ms: u64,
-    said: String,
+    detail: String,
 }
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
@@ -104,8 +104,8 @@ impl HttpClient for Https {
             let sent = timeout(REQUEST_MAX, client.send(Request::from_parts(parts, body))).await;
             let late = || io::Error::new(io::ErrorKind::TimedOut, "the authority did not answer in time").into();
             let mut response = sent.unwrap_or_else(|_elapsed| Err(late())).map_err(Error::Other)?;
-            if let Some(wish) = left_alone(response.status(), response.headers(), response.body()) {
-                return Err(Error::Other(Box::new(wish)));
+            if let Some(retry_later) = retry_later(response.status(), response.headers(), response.body()) {
+                return Err(Error::Other(Box::new(retry_later)));
             }
             check_directory(response.body()).map_err(Error::Other)?;
             bound_wait(response.headers_mut());
@@ -142,23 +142,23 @@ fn bound_wait(headers: &mut HeaderMap) {
 }
 
 /// Whether the authority wants to be left alone; the library does not hand `Retry-After` of a refusal on.
-fn left_alone(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<LeftAlone> {
+fn retry_later(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<RetryLater> {
     if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let asked_ms = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
+    let retry_after_ms = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
         text.trim().parse::<u64>().map(|seconds| seconds.saturating_mul(1_000)).ok().or_else(|| {
             let until = httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
             Some(u64::try_from(until.as_millis()).ok()?.saturating_sub(telemetry::now_ms()))
         })
     });
     let wait_ms = match status {
-        StatusCode::TOO_MANY_REQUESTS => asked_ms.unwrap_or(LIMITED_WAIT_MS),
-        _ => asked_ms.unwrap_or_default(),
+        StatusCode::TOO_MANY_REQUESTS => retry_after_ms.unwrap_or(LIMITED_WAIT_MS),
+        _ => retry_after_ms.unwrap_or_default(),
     };
     let problem = serde_json::from_slice::<instant_acme::Problem>(body).ok();
-    let said = problem.and_then(|problem| problem.detail).unwrap_or_else(|| status.to_string());
-    Some(LeftAlone { wait_ms, said })
+    let detail = problem.and_then(|problem| problem.detail).unwrap_or_else(|| status.to_string());
+    Some(RetryLater { wait_ms, detail })
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
     type Case<'c> = (u16, Option<&'c str>, Option<std::ops::RangeInclusive<u64>>);
 
     #[test]
-    fn a_wish_to_be_left_alone_is_kept() {
+    fn a_retry_after_is_kept() {
         let in_an_hour = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3_600));
         #[rustfmt::skip]
         let cases: &[Case<'_>] = &[
@@ -188,12 +188,12 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.extend(value.map(|value| (RETRY_AFTER, HeaderValue::from_str(value).unwrap())));
             let body = br#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many"}"#;
-            let found = left_alone(StatusCode::from_u16(*status).unwrap(), &headers, body);
+            let found = retry_later(StatusCode::from_u16(*status).unwrap(), &headers, body);
             match (found, expected) {
                 (None, None) => {}
                 (Some(found), Some(range)) => {
                     assert!(range.contains(&found.wait_ms), "{status} {value:?}: {}", found.wait_ms);
-                    assert_eq!(found.said, "too many");
+                    assert_eq!(found.detail, "too many");
                 }
                 (found, expected) => panic!("{status} {value:?}: {found:?}, not {expected:?}"),
             }

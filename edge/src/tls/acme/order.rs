@@ -36,15 +36,15 @@ pub(crate) struct OrderRequest<'w> {
 pub(crate) async fn obtain(
     account: &Account,
     challenges: &Challenges,
-    wish: OrderRequest<'_>,
+    request: OrderRequest<'_>,
 ) -> Result<String, Failure> {
-    let identifiers = [Identifier::Dns(wish.name.to_owned())];
+    let identifiers = [Identifier::Dns(request.name.to_owned())];
     let mut new = NewOrder::new(&identifiers);
-    if let Some(replaces) = wish.replaces {
+    if let Some(replaces) = request.replaces {
         new = new.replaces(replaces);
     }
     let mut order = account.new_order(&new).await?;
-    let shown = prove(&mut order, challenges, wish.name, &wish.ways).await?;
+    let shown = prove(&mut order, challenges, request.name, &request.ways).await?;
     let ready = order.poll_ready(&POLLING).await;
     drop(shown);
     match ready {
@@ -55,7 +55,7 @@ pub(crate) async fn obtain(
     }
     // A key of its own for each certificate: one that leaks is of use for its time alone.
     let key = KeyPair::generate().map_err(Error::from)?;
-    let mut params = CertificateParams::new(vec![wish.name.to_owned()]).map_err(Error::from)?;
+    let mut params = CertificateParams::new(vec![request.name.to_owned()]).map_err(Error::from)?;
     params.distinguished_name = DistinguishedName::new();
     let request = params.serialize_request(&key).map_err(Error::from)?;
     order.finalize_csr(request.der()).await?;
@@ -122,8 +122,8 @@ async fn unproven(order: &mut Order, otherwise: &str) -> Failure {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let Ok(state) = authorization.refresh().await else { continue };
-        let said = state.challenges.iter().find_map(|c| Some((&c.r#type, c.error.as_ref()?)));
-        if let Some((kind, problem)) = said {
+        let failed = state.challenges.iter().find_map(|c| Some((&c.r#type, c.error.as_ref()?)));
+        if let Some((kind, problem)) = failed {
             return Failure::unproven(format!("{kind:?}: {problem}"));
         }
     }

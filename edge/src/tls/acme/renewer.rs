@@ -152,8 +152,8 @@ impl Keeper {
         let first = self.books.way(&name) % ways.len().max(1);
         ways.rotate_left(first);
         // An authority that answers about suggestions knows `replaces`; should it not like it, it is not said again.
-        let said = self.window(&name).is_some() && self.books.failures(&name) == 0;
-        let replaces = held.get(name.as_str()).filter(|_| said).and_then(|held| identifier(held));
+        let is_replacement = self.window(&name).is_some() && self.books.failures(&name) == 0;
+        let replaces = held.get(name.as_str()).filter(|_| is_replacement).and_then(|held| identifier(held));
         let (acme, serves) = (Arc::clone(&self.acme), Arc::clone(&self.served.serves));
         info!(name, way = ?ways.first(), renewal = held.contains_key(name.as_str()), "a certificate is ordered");
         let subject = Subject::Order(name.clone());
@@ -172,8 +172,8 @@ impl Keeper {
             return;
         }
         let mut names = wanted.iter().map(|wanted| &wanted.name);
-        let is_to_be_asked = |name: &String| self.suggestions.get(name).is_none_or(|known| known.next_ms <= now_ms);
-        let next = names.find_map(|name| Some((name, held.get(name.as_str()).filter(|_| is_to_be_asked(name))?)));
+        let is_due = |name: &String| self.suggestions.get(name).is_none_or(|known| known.next_ms <= now_ms);
+        let next = names.find_map(|name| Some((name, held.get(name.as_str()).filter(|_| is_due(name))?)));
         let Some((name, held)) = next else { return };
         let (acme, held) = (Arc::clone(&self.acme), Arc::clone(held));
         let subject = Subject::Suggestion(name.clone());
@@ -331,8 +331,8 @@ pub(super) async fn order(
     if !serves(name) {
         return Err(Failure::dropped());
     }
-    let wish = OrderRequest { name, ways, replaces };
-    let pem = obtain(&account, &acme.challenges, wish).await.map_err(|failure| failure.about(name))?;
+    let request = OrderRequest { name, ways, replaces };
+    let pem = obtain(&account, &acme.challenges, request).await.map_err(|failure| failure.about(name))?;
     let (store, owned) = (Arc::clone(&acme.store), name.to_owned());
     let replaced = acme.held.load().get(name).map(|held| held.life);
     let kept = tokio::task::spawn_blocking(move || {
@@ -345,7 +345,7 @@ pub(super) async fn order(
 
 /// Asks when the authority would renew a certificate. What it said before holds until it says something else.
 async fn suggestion(acme: &Acme, held: &Held, known: Option<Window>) -> Suggestion {
-    let asked = async {
+    let answers = async {
         let identifier = identifier(held)?;
         let account = acme.accounts.account().await.ok()?;
         let (info, wait) = account.renewal_info(&identifier).await.inspect_err(|error| debug!(%error)).ok()?;
@@ -354,7 +354,7 @@ async fn suggestion(acme: &Acme, held: &Held, known: Option<Window>) -> Suggesti
         Some((window, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     };
     let now_ms = telemetry::now_ms();
-    match asked.await {
+    match answers.await {
         Some((window, wait_ms)) => {
             let wait_ms = wait_ms.clamp(*SUGGESTION_MS.start(), *SUGGESTION_MS.end());
             Suggestion { window: Some(window), next_ms: now_ms.saturating_add(wait_ms) }

@@ -99,10 +99,10 @@ impl Rest {
         now_ms < self.since_ms || now_ms - self.since_ms >= self.wait_ms
     }
 
-    fn failed(&mut self, now_ms: u64, least_ms: u64, most_ms: u64, asked_ms: u64) {
+    fn failed(&mut self, now_ms: u64, least_ms: u64, most_ms: u64, retry_after_ms: u64) {
         self.failures = self.failures.saturating_add(1);
         self.since_ms = now_ms;
-        self.wait_ms = backed_off_ms(self.failures, least_ms, most_ms).max(asked_ms.min(WAIT_MS_MAX));
+        self.wait_ms = backed_off_ms(self.failures, least_ms, most_ms).max(retry_after_ms.min(WAIT_MS_MAX));
     }
 }
 
@@ -178,13 +178,13 @@ pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool)
 pub(crate) enum Ended {
     /// A certificate of that life is there.
     Issued { life: Life },
-    /// Not for this name. `asked_ms` is how long the authority wants to be left alone about it; `unproven`, that it did
+    /// Not for this name. `retry_after_ms` is how long the authority wants to be left alone about it; `unproven`, that it did
     /// not find the proof, so that another way may do better.
-    Failed { asked_ms: u64, unproven: bool },
+    Failed { retry_after_ms: u64, unproven: bool },
     /// The authority wants no more orders from this account, or from anybody, for so long.
-    Limited { asked_ms: u64 },
+    Limited { retry_after_ms: u64 },
     /// The authority could not be asked at all, so that it is nothing about the name.
-    Unanswered { asked_ms: u64 },
+    Unanswered { retry_after_ms: u64 },
     /// It was given up before anything was asked.
     Dropped,
 }
@@ -314,29 +314,29 @@ impl Books {
                 self.authority = Rest::default();
                 self.names.entry(name.to_owned()).or_default().issued(life, now_ms);
             }
-            Ended::Failed { asked_ms, unproven } => {
+            Ended::Failed { retry_after_ms, unproven } => {
                 self.authority = Rest::default();
                 let note = self.names.entry(name.to_owned()).or_default();
-                note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, asked_ms);
+                note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, retry_after_ms);
                 note.way = note.way.wrapping_add(usize::from(unproven));
             }
-            Ended::Limited { asked_ms } => {
+            Ended::Limited { retry_after_ms } => {
                 // The name comes after others for a while, in case it was about the name after all; for that reason
                 // too the rest is short, and one order then asks again.
                 let note = self.names.entry(name.to_owned()).or_default();
                 note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, 0);
-                self.rest_authority(rules, asked_ms.min(AUTHORITY_RETRY_MS_MAX), now_ms);
+                self.rest_authority(rules, retry_after_ms.min(AUTHORITY_RETRY_MS_MAX), now_ms);
             }
-            Ended::Unanswered { asked_ms } => self.rest_authority(rules, asked_ms, now_ms),
+            Ended::Unanswered { retry_after_ms } => self.rest_authority(rules, retry_after_ms, now_ms),
             Ended::Dropped => {}
         }
     }
 
-    fn rest_authority(&mut self, rules: &Rules, asked_ms: u64, now_ms: u64) {
+    fn rest_authority(&mut self, rules: &Rules, retry_after_ms: u64, now_ms: u64) {
         let most_ms = rules.retry_ms_max.min(AUTHORITY_RETRY_MS_MAX.max(rules.retry_ms_min));
         // Orders that were begun together fail together: that is one failure.
         if self.authority.is_over(now_ms) {
-            self.authority.failed(now_ms, rules.retry_ms_min, most_ms, asked_ms);
+            self.authority.failed(now_ms, rules.retry_ms_min, most_ms, retry_after_ms);
         }
     }
 

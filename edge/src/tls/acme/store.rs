@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn books_that_cannot_be_read_are_begun_anew() {
+    fn books_that_cannot_be_read_are_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(folder.path(), DIRECTORY, provider()).unwrap();
         write(&store.folder.join(BOOKS_FILE), "{");

@@ -28,7 +28,7 @@ type Answers = fn(&str) -> Response<Full<Bytes>>;
 struct World {
     folder: tempfile::TempDir,
     acme: Acme,
-    asked: Arc<Mutex<Vec<String>>>,
+    requested: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -37,8 +37,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = TlsAcceptor::from(identity(folder.path()));
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&asked);
+        let requested = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&requested);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
@@ -69,7 +69,7 @@ impl World {
             external_account: None,
         };
         let acme = Acme::open(&settings, folder.path(), &folder.path().join("acme"), provider()).unwrap();
-        Self { folder, acme, asked }
+        Self { folder, acme, requested }
     }
 
     /// Has an account already, of an earlier start.
@@ -82,8 +82,8 @@ impl World {
         self
     }
 
-    fn asked(&self, path: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(path)).count()
+    fn requested(&self, path: &str) -> usize {
+        self.requested.lock().unwrap().iter().filter(|requested| requested.starts_with(path)).count()
     }
 }
 
@@ -132,7 +132,7 @@ async fn an_authority_that_wants_no_more_accounts_is_left_alone_as_a_whole() {
     })
     .await;
     let failure = world.acme.accounts.account().await.err().unwrap();
-    assert_eq!(failure.ended, Ended::Unanswered { asked_ms: 7_200_000 });
+    assert_eq!(failure.ended, Ended::Unanswered { retry_after_ms: 7_200_000 });
     assert_eq!(failure.outcome, "rate_limited");
     assert!(failure.reason.contains("7200 s: too many"), "{}", failure.reason);
     assert!(world.acme.store.account().unwrap().is_none());
@@ -147,9 +147,12 @@ async fn an_authority_that_wants_no_more_orders_for_a_name_is_left_alone_about_i
     .await
     .with_account();
     let account = world.acme.accounts.account().await.unwrap();
-    let wish = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
-    let failure = order::obtain(&account, &world.acme.challenges, wish).await.unwrap_err();
-    assert_eq!((failure.ended, failure.outcome), (Ended::Failed { asked_ms: 60_000, unproven: false }, "rate_limited"));
+    let request = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
+    let failure = order::obtain(&account, &world.acme.challenges, request).await.unwrap_err();
+    assert_eq!(
+        (failure.ended, failure.outcome),
+        (Ended::Failed { retry_after_ms: 60_000, unproven: false }, "rate_limited")
+    );
 }
 
 #[tokio::test]
@@ -164,8 +167,8 @@ async fn an_account_that_the_authority_does_not_know_is_given_up() {
     .await
     .with_account();
     let account = world.acme.accounts.account().await.unwrap();
-    let wish = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
-    let failure = order::obtain(&account, &world.acme.challenges, wish).await.unwrap_err();
+    let request = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
+    let failure = order::obtain(&account, &world.acme.challenges, request).await.unwrap_err();
     assert!(world.acme.store.account().unwrap().is_some());
     world.acme.accounts.close(&failure.source.unwrap());
     assert!(world.acme.store.account().unwrap().is_none());
@@ -189,12 +192,12 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     let held = world.acme.store.keep_certificate(NAME, &issued(NAME)).unwrap();
     assert!(!held.life.is_due(held.spread, None, crate::telemetry::now_ms()));
     world.acme.hold(NAME, &Arc::new(held));
-    let World { acme, asked, folder } = world;
+    let World { acme, requested, folder } = world;
     let served =
         Served { names: Box::new(|| vec![("shop".parse().unwrap(), NAME.to_owned())]), serves: Arc::new(|_| true) };
     let keeper = Keeper::new(Arc::new(acme), served, &Limits::default());
     let task = tokio::spawn(keeper.keep());
-    let world = || asked.lock().unwrap().iter().filter(|path| *path == "/order").count();
+    let world = || requested.lock().unwrap().iter().filter(|path| *path == "/order").count();
     for _ in 0..1_000 {
         if world() > 0 {
             break;
@@ -212,6 +215,6 @@ async fn nothing_is_ordered_for_a_name_that_is_not_served_any_more() {
     let world = World::start(|other| panic!("{other}")).await.with_account();
     let failure = renewer::order(&world.acme, "a.example", vec![ChallengeKind::Http], None, &|_| false).await;
     assert_eq!(failure.unwrap_err().ended, Ended::Dropped);
-    assert_eq!((world.asked("/dir"), world.asked("/order")), (1, 0));
+    assert_eq!((world.requested("/dir"), world.requested("/order")), (1, 0));
     assert!(world.folder.path().exists());
 }

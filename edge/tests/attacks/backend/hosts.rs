@@ -51,7 +51,7 @@ async fn a_rewrite_to_another_origin_sends_the_host_of_its_target() {
     let edge = edge().start().await;
     let (url, own) = (backend.url(), format!("127.0.0.1:{}", backend.port));
     let visitors = format!("{HOST}:{}", edge.https().port());
-    for (said, expected) in [
+    for (setting, hosts) in [
         ("", [&own, &visitors]),
         ("host = \"keep\"", [&visitors, &visitors]),
         ("host = \"target\"", [&own, &own]),
@@ -59,11 +59,11 @@ async fn a_rewrite_to_another_origin_sends_the_host_of_its_target() {
     ] {
         let toml = format!(
             "[[rewrites]]\nfrom = \"/rewritten\"\nto = \"{url}/a\"\n[[routes]]\npath = \"/routed\"\nto = \"x\"\n\
-             [upstreams.x]\nto = \"{url}\"\n{said}"
+             [upstreams.x]\nto = \"{url}\"\n{setting}"
         );
         push(&edge, "shop", &[("index.html", b"home")], &toml).await;
-        for (path, expected) in ["/rewritten", "/routed"].into_iter().zip(expected) {
-            assert_eq!(edge.get(HOST, path).await.text(), *expected, "{said} {path}");
+        for (path, expected) in ["/rewritten", "/routed"].into_iter().zip(hosts) {
+            assert_eq!(edge.get(HOST, path).await.text(), *expected, "{setting} {path}");
         }
     }
     edge.stop().await;

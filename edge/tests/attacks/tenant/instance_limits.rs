@@ -111,8 +111,8 @@ async fn all_previews_of_an_app_keep_as_much_as_one_environment() {
     .await;
     for host in &hosts {
         eventually("none answers", async || {
-            let asked = got(edge.visit(Method::POST, host, "/api/evaluate").body("1")).await;
-            asked.status.is_server_error()
+            let request = got(edge.visit(Method::POST, host, "/api/evaluate").body("1")).await;
+            request.status.is_server_error()
         })
         .await;
     }

@@ -118,7 +118,7 @@ async fn a_manifest_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_mistake_in_a_long_manifest_is_told_while_it_comes() {
+async fn a_mistake_in_a_long_manifest_is_reported_while_it_comes() {
     let edge = edge().start().await;
     let end = Arc::new(Semaphore::new(0));
     let wrong = files(MANIFEST_BYTES / 8).replacen("\"size\":0", "\"size\":-1", 20);
@@ -183,7 +183,7 @@ async fn what_is_named_twice_is_refused_with_its_name() {
     let set = "{\"set\":{\"A\":{\"value\":\"1\"},\"A\":{\"value\":\"2\"}}}";
     let scale = "{\"processes\":{\"web\":1,\"web\":2}}";
     let token = "{\"name\":\"a\",\"scope\":\"read\",\"scope\":\"admin\"}";
-    for (method, path, body, said) in [
+    for (method, path, body, expected) in [
         (Method::PATCH, "apps/shop/environments/prod/settings", set, "stands twice"),
         (Method::PATCH, "apps/shop/environments/prod/instances", scale, "`web` is named twice"),
         (Method::POST, "tokens", token, "`scope`"),
@@ -191,7 +191,7 @@ async fn what_is_named_twice_is_refused_with_its_name() {
         let request = edge.api(method, &format!("/v1/{path}")).header("content-type", "application/json");
         let refused = got(request.body(body)).await;
         assert_eq!(refused.code(), Code::BadRequest, "{path}: {}", refused.text());
-        assert!(refused.text().contains(said), "{path}: {}", refused.text());
+        assert!(refused.text().contains(expected), "{path}: {}", refused.text());
     }
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "hi");
     edge.stop().await;

@@ -89,7 +89,7 @@ async fn answers(edge: &RunningEdge, token: &str, to: &str) -> String {
     }
     let address = utf8_percent_encode(to, NON_ALPHANUMERIC);
     let path = format!("/v1/apps/shop/environments/prod/upstreams/api/members/{address}");
-    let member = edge.ask(Method::PUT, &path, token).json(&json!({ "wish": "in" }));
+    let member = edge.ask(Method::PUT, &path, token).json(&json!({ "desired": "in" }));
     codes.push(got(member).await);
     let code = |answer: &crate::support::Got| match answer.status.is_success() {
         true => "taken".to_owned(),

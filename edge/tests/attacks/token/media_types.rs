@@ -58,8 +58,8 @@ async fn every_operation_that_takes_json_takes_nothing_else() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
     let token = edge.token(Scope::Admin).await;
     let mut count = 0;
-    for (path, method, said) in operations() {
-        let takes_json = said.contains("requestBody:") && said.contains("          application/json:");
+    for (path, method, expected) in operations() {
+        let takes_json = expected.contains("requestBody:") && expected.contains("          application/json:");
         if !takes_json || ["/v1/login", "/v1/refresh", "/v1/logout"].contains(&path.as_str()) {
             continue;
         }

@@ -16,8 +16,8 @@ use crate::support::{RunningEdge, Setup, edge, eventually, got, manifest, on_eac
 use crate::wire::{HOST, PATIENCE, connect};
 
 on_each_engine! {
-    files_asked_for_with_tiny_windows_are_not_held
-    answers_of_backends_asked_for_with_tiny_windows_are_not_held
+    files_requested_with_tiny_windows_are_not_held
+    answers_of_backends_requested_with_tiny_windows_are_not_held
     the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing
     over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing
 }
@@ -165,11 +165,11 @@ async fn bounded(path: &str) {
     drop(clients);
 }
 
-async fn files_asked_for_with_tiny_windows_are_not_held() {
+async fn files_requested_with_tiny_windows_are_not_held() {
     bounded("/file.bin").await;
 }
 
-async fn answers_of_backends_asked_for_with_tiny_windows_are_not_held() {
+async fn answers_of_backends_requested_with_tiny_windows_are_not_held() {
     bounded("/api/file").await;
 }
 

@@ -62,7 +62,7 @@ async fn values_are_seen_and_changed_by_whom_they_are_for_and_no_secret_by_anybo
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once_and_nothing_is_written() {
+async fn all_that_is_wrong_is_reported_at_once_and_nothing_is_written() {
     let edge = edge()
         .with_limit("setting_name_bytes_max", 20)
         .with_limit("setting_value_bytes_max", 30)
@@ -178,14 +178,14 @@ async fn a_change_that_was_made_for_another_revision_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_asked_or_changes_nothing_writes_nothing_and_what_does_is_in_the_history() {
+async fn dry_runs_and_what_changes_nothing_write_nothing_and_what_does_is_in_the_history() {
     let edge = started().await;
     let body = json!({ "set": { "A": { "value": "1", "public": true }, "KEY": { "value": "hush", "secret": true } } });
     for query in ["?dry_run", "?dry_run=true"] {
-        let asked = got(edge.api(Method::PATCH, &format!("{}{query}", settings_path("prod"))).json(&body)).await;
-        assert_eq!(asked.header("etag"), "\"0\"");
-        let asked: devanture_config::api::SettingsReport = asked.json();
-        assert_eq!((asked.dry_run, asked.changed, asked.revision), (true, true, 1));
+        let predicted = got(edge.api(Method::PATCH, &format!("{}{query}", settings_path("prod"))).json(&body)).await;
+        assert_eq!(predicted.header("etag"), "\"0\"");
+        let predicted: devanture_config::api::SettingsReport = predicted.json();
+        assert_eq!((predicted.dry_run, predicted.changed, predicted.revision), (true, true, 1));
     }
     assert!(!edge.data_dir().with_file_name("data.key").exists(), "no key is made for a question");
     assert_eq!((settings(&edge, "prod").await.revision, shown(&edge, "shop.localhost").await), (0, json!({})));

@@ -81,7 +81,7 @@ async fn a_rollback_keeps_the_settings_says_how_they_differ_and_restores_them_wh
 }
 
 #[tokio::test]
-async fn settings_that_are_no_longer_kept_are_said_to_be_and_nothing_is_half_done() {
+async fn settings_that_are_no_longer_kept_are_reported_and_nothing_is_half_done() {
     let edge = edge().with_limit("settings_revisions_max", 2).start().await;
     let one = push(&edge, "prod", "one").await;
     publish(&edge, "prod", "A", "1").await;

@@ -32,8 +32,8 @@ async fn a_push_to_an_alias_moves_it_and_leaves_what_is_live() {
     let same = push_alias(&edge, "feature-x", "two").await;
     assert_eq!(same.previous, Some(two.version));
     let entries = history(&edge, "preview").await.deploys;
-    let told: Vec<_> = entries.iter().map(|d| (d.version, d.outcome, d.alias.as_ref().unwrap().as_str())).collect();
-    assert_eq!(told, [(two.version, Outcome::Stored, "feature-x"), (one.version, Outcome::Stored, "feature-x")]);
+    let reported: Vec<_> = entries.iter().map(|d| (d.version, d.outcome, d.alias.as_ref().unwrap().as_str())).collect();
+    assert_eq!(reported, [(two.version, Outcome::Stored, "feature-x"), (one.version, Outcome::Stored, "feature-x")]);
     assert!(entries[0].steps.iter().any(|step| step.name == "alias"), "{entries:?}");
     // No environment comes of it.
     assert!(status(&edge, "preview").await.version.is_none());

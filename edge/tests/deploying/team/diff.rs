@@ -26,7 +26,7 @@ fn amount(files: u64, bytes: u64) -> Amount {
 }
 
 #[tokio::test]
-async fn files_bytes_and_what_visitors_load_again_are_told() {
+async fn files_bytes_and_what_visitors_load_again_are_reported() {
     let edge = edge().start().await;
     let script = b"const shop = \"the same words again and again\";\n".repeat(400);
     let before: Files<'_> = &[
@@ -50,14 +50,14 @@ async fn files_bytes_and_what_visitors_load_again_are_told() {
         ..Serving::default()
     };
     let two = push(&edge, serving, DeployOptions { no_switch: true, ..DeployOptions::default() }, now).await;
-    let told = diff(&edge, &format!("from=live&to={}", two.version.short())).await;
-    assert_eq!((told.from.version, told.to.version), (Some(one.version), Some(two.version)));
+    let reported = diff(&edge, &format!("from=live&to={}", two.version.short())).await;
+    assert_eq!((reported.from.version, reported.to.version), (Some(one.version), Some(two.version)));
     let size = script.len() as u64;
-    assert_eq!(told.files.added, amount(1, size));
-    assert_eq!(told.files.changed, amount(2, 16 + 20));
-    assert_eq!(told.files.removed, amount(1, 6));
-    assert_eq!(told.files.same, amount(2, 8 + size));
-    let changes: Vec<_> = told.changes.iter().map(|change| (change.path.as_str(), change.change)).collect();
+    assert_eq!(reported.files.added, amount(1, size));
+    assert_eq!(reported.files.changed, amount(2, 16 + 20));
+    assert_eq!(reported.files.removed, amount(1, 6));
+    assert_eq!(reported.files.same, amount(2, 8 + size));
+    let changes: Vec<_> = reported.changes.iter().map(|change| (change.path.as_str(), change.change)).collect();
     assert_eq!(
         changes,
         [
@@ -73,7 +73,7 @@ async fn files_bytes_and_what_visitors_load_again_are_told() {
     assert_eq!(travelling.header("content-encoding"), "br");
     let travelled = travelling.body.len() as u64;
     assert!(travelled < size);
-    let visitors = told.visitors;
+    let visitors = reported.visitors;
     assert_eq!(visitors.load, amount(2, travelled + 16), "the new script and the page");
     assert_eq!(visitors.revalidate, amount(1, 8), "about.html is asked about");
     assert_eq!(visitors.keep, amount(1, travelled), "a fingerprinted script is not");
@@ -85,7 +85,7 @@ async fn files_bytes_and_what_visitors_load_again_are_told() {
         now: Some(now.to_owned()),
     };
     assert_eq!(
-        told.serving,
+        reported.serving,
         [
             change("devanture.toml", "html_handling", None, "as-is"),
             change("devanture.toml", "routes", None, "1 entry"),
@@ -106,9 +106,9 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
         (format!("from={live}&to={}", aliased.short()), live, aliased),
         ("from=prod&to=live".to_owned(), live, live),
     ] {
-        let told = diff(&edge, &query).await;
-        assert_eq!((told.from.version, told.to.version), (Some(from), Some(to)), "{query}");
-        assert_eq!(told.changes.is_empty(), from == to, "{query}");
+        let reported = diff(&edge, &query).await;
+        assert_eq!((reported.from.version, reported.to.version), (Some(from), Some(to)), "{query}");
+        assert_eq!(reported.changes.is_empty(), from == to, "{query}");
     }
     for (query, code) in [
         ("from=live", Code::BadRequest),
@@ -140,21 +140,21 @@ async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
     let edge = edge().with_app("shop", &[("index.html", b"live"), ("_redirects", b"/a /\n")]).start().await;
     let live = edge.live("shop").await.unwrap();
     for query in ["from=live&to=prod&env=staging", "from=staging&to=prod", "from=never-pushed&to=live"] {
-        let told = diff(&edge, query).await;
-        assert_eq!((told.from.version, told.to.version), (None, Some(live)), "{query}");
-        assert_eq!(told.files.added, amount(2, 9), "{query}");
-        assert!(told.changes.iter().all(|change| change.change == ChangeKind::Added), "{query}");
-        let visitors = told.visitors;
+        let reported = diff(&edge, query).await;
+        assert_eq!((reported.from.version, reported.to.version), (None, Some(live)), "{query}");
+        assert_eq!(reported.files.added, amount(2, 9), "{query}");
+        assert!(reported.changes.iter().all(|change| change.change == ChangeKind::Added), "{query}");
+        let visitors = reported.visitors;
         assert_eq!((visitors.load, visitors.first_visit, visitors.keep), (amount(1, 4), amount(1, 4), amount(0, 0)));
-        assert!(told.serving.iter().any(|change| change.key == "redirects and rewrites"), "{query}: {told:?}");
+        assert!(reported.serving.iter().any(|change| change.key == "redirects and rewrites"), "{query}: {reported:?}");
     }
     for query in ["from=prod&to=staging&env=staging", "from=prod&to=live&env=staging", "from=prod&to=staging"] {
-        let told = diff(&edge, query).await;
-        assert_eq!((told.from.version, told.to.version), (Some(live), None), "{query}");
-        assert_eq!(told.files.removed, amount(2, 9), "{query}");
+        let reported = diff(&edge, query).await;
+        assert_eq!((reported.from.version, reported.to.version), (Some(live), None), "{query}");
+        assert_eq!(reported.files.removed, amount(2, 9), "{query}");
     }
-    let told = diff(&edge, "from=staging&to=live&env=staging").await;
-    assert_eq!((told.from.version, told.to.version, told.changes.len()), (None, None, 0));
+    let reported = diff(&edge, "from=staging&to=live&env=staging").await;
+    assert_eq!((reported.from.version, reported.to.version, reported.changes.len()), (None, None, 0));
     // What a token does not see is no emptier for it.
     let staging = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
     let answer = call_as(&edge, &staging, Method::GET, "diff?from=other&to=staging", None).await;
@@ -163,7 +163,7 @@ async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
 }
 
 #[tokio::test]
-async fn a_long_difference_comes_in_pages_and_a_reused_name_is_told() {
+async fn a_long_difference_comes_in_pages_and_a_reused_name_is_reported() {
     let edge = edge().with_app("shop", &[("app-4f2a91bc.js", b"one")]).start().await;
     let names: Vec<String> = (0..25).map(|number| format!("page-{number:02}.html")).collect();
     let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();

@@ -31,8 +31,8 @@ async fn a_push_to_a_locked_environment_is_stored_and_goes_live_when_it_is_switc
     // What is live already is no change; a push of it is none either.
     let same = push(&edge, "prod", DeployOptions::default(), &[("index.html", b"live")]).await.unwrap();
     assert!(same.locked.is_none() && !same.switched);
-    let told = status(&edge, "prod").await;
-    assert_eq!(told.locked.unwrap().reason.as_deref(), Some("Sale until Monday"));
+    let reported = status(&edge, "prod").await;
+    assert_eq!(reported.locked.unwrap().reason.as_deref(), Some("Sale until Monday"));
     let unlocked: LockReport = call(&edge, Method::DELETE, LOCK, None).await.json();
     assert!(unlocked.changed && unlocked.locked.is_none());
     assert!(!call(&edge, Method::DELETE, LOCK, None).await.json::<LockReport>().changed);
@@ -134,8 +134,8 @@ async fn a_lock_needs_something_that_is_live_and_a_reason_that_is_one() {
         assert_eq!(put(LOCK, bad).await.code(), Code::BadRequest, "{bad:?}");
     }
     assert_eq!(put(LOCK, "äöüßé").await.status, StatusCode::OK);
-    let told = call(&edge, Method::GET, LOCK, None).await;
-    assert_eq!(told.json::<Lock>().reason.as_deref(), Some("äöüßé"));
+    let reported = call(&edge, Method::GET, LOCK, None).await;
+    assert_eq!(reported.json::<Lock>().reason.as_deref(), Some("äöüßé"));
     let edge = edge.restart().await;
     assert_eq!(status(&edge, "prod").await.locked.unwrap().reason.as_deref(), Some("äöüßé"));
     let reader = edge.token(Scope::Read).await;

@@ -106,7 +106,7 @@ async fn a_refresh_gives_the_next_pair_and_an_old_token_ends_the_login() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_can_be_asked_for_again_and_the_lost_one_is_good_no_more() {
+async fn an_answer_that_was_lost_can_be_requested_again_and_the_lost_one_is_good_no_more() {
     let edge = quick().with_limit("refresh_grace_ms_max", 60_000).start().await;
     account(&edge, "ada", "read").await;
     let first = login(&edge, "ada").await;
@@ -263,7 +263,7 @@ async fn attempts_count_for_a_window_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_flood_of_logins_is_told_to_come_again_and_starves_nobody() {
+async fn a_flood_of_logins_is_refused_for_a_while_and_starves_nobody() {
     let edge = edge()
         .with_limit("argon2_memory_kib", 65_536)
         .with_limit("argon2_at_once_max", 1)
@@ -342,7 +342,7 @@ async fn logins_outlive_a_restart() {
 }
 
 #[tokio::test]
-async fn a_password_is_kept_anew_at_the_login_after_the_parameters_were_raised() {
+async fn a_password_is_hashed_again_at_the_login_after_the_parameters_were_raised() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
     let credentials = |passes: u64| {
@@ -365,9 +365,9 @@ async fn a_password_is_kept_anew_at_the_login_after_the_parameters_were_raised()
     let request = LoginRequest { login: "ada".to_owned(), password: Secret::new(PASSWORD) };
     let raised = credentials(2);
     let first = raised.login(&request, None).await.unwrap();
-    let anew = kept().await;
-    assert!(anew.contains("m=7168,t=2,p=1"), "{anew}");
+    let again = kept().await;
+    assert!(again.contains("m=7168,t=2,p=1"), "{again}");
     raised.recognise(first.access_token.expose(), None).await.unwrap();
     raised.login(&request, None).await.unwrap();
-    assert_eq!(kept().await, anew, "once is enough");
+    assert_eq!(kept().await, again, "once is enough");
 }

@@ -52,7 +52,7 @@ pub(super) fn find(
             continue;
         }
         let first = circle.rules.first().and_then(|at| rules.get(*at)).unwrap_or(rule);
-        tell(first, &circle, findings);
+        report(first, &circle, findings);
         known.extend(circle.rules);
     }
 }
@@ -76,7 +76,7 @@ fn own_host(rule: &Redirect, findings: &mut Findings) {
     }
 }
 
-fn tell(rule: &Redirect, circle: &Circle, findings: &mut Findings) {
+fn report(rule: &Redirect, circle: &Circle, findings: &mut Findings) {
     let shortened = |path: &String| match path.chars().count() > SHOWN_CHARACTERS_MAX {
         true => format!("{}…", path.chars().take(SHOWN_CHARACTERS_MAX).collect::<String>()),
         false => path.clone(),

@@ -58,7 +58,7 @@ fn hold(file: &str, text: &str, expected: &[(usize, Weight, &str)]) {
 }
 
 #[test]
-fn a_circle_is_found_and_told_by_its_way() {
+fn a_circle_is_found_and_reported_by_its_way() {
     use Weight::{Doubt, Mistake};
     for (text, words) in [
         ("/a /b; /b /a", "/a → /b → /a"),
@@ -80,7 +80,7 @@ fn a_circle_is_found_and_told_by_its_way() {
 }
 
 #[test]
-fn what_leads_on_for_ever_is_a_doubt_and_told_once() {
+fn what_leads_on_for_ever_is_a_doubt_and_reported_once() {
     use Weight::Doubt;
     hold("devanture.toml", "/* /en/:splat", &[(1, Doubt, "/some-page → /en/some-page → /en/en/some-page")]);
     hold("_redirects", "/old /new; /* /en/:splat", &[(2, Doubt, "for ever")]);

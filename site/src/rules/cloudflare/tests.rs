@@ -85,7 +85,7 @@ fn redirects_are_read_as_cloudflares_documentation_writes_them() {
 #[test]
 fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
     // cloudflare/workers-sdk, packages/workers-shared, utils/tests/parseRedirects.invalid.test.ts.
-    for (line, said) in [
+    for (line, expected) in [
         ("/c", "this line has 1"),
         ("/c # d", "this line has 1"),
         ("/d /e 302 !important", "this line has 4"),
@@ -103,14 +103,14 @@ fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
         let text = format!("# first\n{line}\n/x /y");
         let (found, findings) = redirects(&text);
         assert_eq!(found, ["3 /x > /y 302"], "{line}");
-        assert_findings(&text, &findings, &[(2, 'm', said)]);
+        assert_findings(&text, &findings, &[(2, 'm', expected)]);
     }
 }
 
 #[test]
 fn redirects_that_cloudflare_drops_or_cuts_are_doubts() {
     // The same tests, and what packages/asset-worker makes of rules when it answers.
-    for (text, rules, said) in [
+    for (text, rules, expected) in [
         ("https://yeah.com https://nah.com", &[][..], &[(1, 'd', "for a host")][..]),
         ("http://yeah.com/x /y", &[], &[(1, 'd', "for a host")]),
         ("/c?this=rejected /d 301", &["1 /c > /d 301"], &[(1, 'd', "holds for every `/c`")]),
@@ -138,7 +138,7 @@ fn redirects_that_cloudflare_drops_or_cuts_are_doubts() {
     ] {
         let (found, findings) = redirects(text);
         assert_eq!(found, rules, "{text}");
-        assert_findings(text, &findings, said);
+        assert_findings(text, &findings, expected);
     }
 }
 
@@ -245,9 +245,9 @@ fn headers_are_read_as_cloudflares_documentation_writes_them() {
 }
 
 #[test]
-fn headers_that_cannot_be_read_or_are_dropped_are_said() {
+fn headers_that_cannot_be_read_or_are_dropped_are_reported() {
     // cloudflare/workers-sdk, packages/workers-shared, utils/tests/parseHeaders.invalid.test.ts.
-    for (text, rules, said) in [
+    for (text, rules, expected) in [
         ("c\nA: *", &[][..], &[(1, 'm', "before any path"), (2, 'm', "before any path")][..]),
         (
             "/b\n  I'm invalid!\n  !x-type\n  But: I'm okay!\n  ! Type: json",
@@ -287,7 +287,7 @@ fn headers_that_cannot_be_read_or_are_dropped_are_said() {
     ] {
         let (found, findings) = headers(text);
         assert_eq!(found, rules, "{text}");
-        assert_findings(text, &findings, said);
+        assert_findings(text, &findings, expected);
         assert!(!findings.0.iter().any(|finding| finding.to_string().contains("secret")), "{text}");
     }
 }
@@ -325,8 +325,8 @@ proptest! {
         comment in "( #[ a-z]{0,8})?",
         space in "[ \t]{1,4}",
     ) {
-        let said = status.map_or_else(String::new, |status| format!("{space}{status}"));
-        let (found, findings) = redirects(&format!("{from}{space}{to}{said}{comment}"));
+        let expected = status.map_or_else(String::new, |status| format!("{space}{status}"));
+        let (found, findings) = redirects(&format!("{from}{space}{to}{expected}{comment}"));
         prop_assert_eq!(found, [format!("1 {from} > {to} {}", status.unwrap_or(302))]);
         prop_assert!(findings.0.is_empty(), "{:?}", findings);
     }

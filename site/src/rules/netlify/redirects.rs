@@ -241,7 +241,7 @@ fn path(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Pattern> 
         Some((_, rest)) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
         None => ("", from),
     };
-    let said = parts.status.map_or_else(String::new, |status| format!(" {status}"));
+    let status = parts.status.map_or_else(String::new, |status| format!(" {status}"));
     if path.starts_with("/.netlify") {
         let message = format!("{} is reserved: a rule cannot be for what begins with /.netlify", quoted(from));
         file.mistake(line, message, None);
@@ -250,7 +250,7 @@ fn path(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Pattern> 
     if !is_url(from) && !path.starts_with('/') {
         let hint = match from.ends_with(':') {
             true => Some("fields of answers are written in _headers".to_owned()),
-            false => write(&format!("/{from} {}{said}", parts.to)),
+            false => write(&format!("/{from} {}{status}", parts.to)),
         };
         file.doubt(line, format!("{} matches no path, since every path begins with /", quoted(from)), hint.as_deref());
         return None;
@@ -259,7 +259,7 @@ fn path(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Pattern> 
         let (path, query) = (path.get(..at)?, path.get(at + 1..)?);
         let parameters = if from.contains('#') { String::new() } else { format!(" {}", query.replace('&', " ")) };
         let message = format!("{} matches no path: what follows `?` or `#` is no part of one", quoted(from));
-        file.doubt(line, message, write(&format!("{path}{parameters} {}{said}", parts.to)).as_deref());
+        file.doubt(line, message, write(&format!("{path}{parameters} {}{status}", parts.to)).as_deref());
         return None;
     }
     let folder = path.strip_suffix("/*").unwrap_or(path);

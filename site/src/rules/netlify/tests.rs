@@ -99,7 +99,7 @@ fn redirects_are_read_as_netlifys_documentation_writes_them() {
 #[test]
 fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
     // netlify/build, packages/redirect-parser, tests/line-parser.test.ts: "Validate syntax errors".
-    for (line, said) in [
+    for (line, expected) in [
         ("/a", "does not say where to"),
         ("/a #b", "does not say where to"),
         ("/a/* 301", "status `301` and does not say where to"),
@@ -121,7 +121,7 @@ fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
         let text = format!("# first\n{line}\n/x /y");
         let (found, findings) = redirects(&text);
         assert_eq!(found, ["3 /x > /y 301"], "{line}");
-        assert_findings(&text, &findings, &[(2, 'm', said)]);
+        assert_findings(&text, &findings, &[(2, 'm', expected)]);
     }
     let (found, findings) = redirects(&format!("/{} /b\n/x /y", "a".repeat(super::LINE_BYTES_MAX)));
     assert_eq!(found, ["2 /x > /y 301"]);
@@ -133,7 +133,7 @@ fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
 #[test]
 fn redirects_that_netlify_takes_but_that_have_no_effect_are_doubts() {
     // Netlify's parser, hosting forum answers 2552, 10084, 13433, 48523, and docs.netlify.com, "Redirect options".
-    for (text, rules, said) in [
+    for (text, rules, expected) in [
         ("/a /b 301 Country=us,ca", &["1 /a > /b 301 never"][..], &[(1, 'd', "country")][..]),
         ("/a /b 301 country=us language=en", &["1 /a > /b 301 Language=en never"], &[(1, 'd', "country")]),
         ("/admin/* 200! Role=admin", &["1 /admin/* > /admin/:splat 200! never"], &[(1, 'd', "roles")]),
@@ -186,7 +186,7 @@ fn redirects_that_netlify_takes_but_that_have_no_effect_are_doubts() {
     ] {
         let (found, findings) = redirects(text);
         assert_eq!(found, rules, "{text}");
-        assert_findings(text, &findings, said);
+        assert_findings(text, &findings, expected);
     }
 }
 
@@ -271,9 +271,9 @@ fn headers_are_read_as_netlifys_documentation_writes_them() {
 }
 
 #[test]
-fn headers_that_cannot_be_read_or_have_no_effect_are_said() {
+fn headers_that_cannot_be_read_or_have_no_effect_are_reported() {
     // The same documents: "Validate syntax errors", and the list of names that cannot be set.
-    for (text, rules, said) in [
+    for (text, rules, expected) in [
         ("/a\n  : one\n  b: c", &["1 /a; b: c"][..], &[(2, 'm', "name of the field")][..]),
         ("/a\n  test:\n  b: c", &["1 /a; b: c"], &[(2, 'm', "value of `test`")]),
         ("test: one\n/a\n  b: c", &["2 /a; b: c"], &[(1, 'm', "before any path")]),
@@ -298,7 +298,7 @@ fn headers_that_cannot_be_read_or_have_no_effect_are_said() {
     ] {
         let (found, findings) = headers(text);
         assert_eq!(found, rules, "{text}");
-        assert_findings(text, &findings, said);
+        assert_findings(text, &findings, expected);
         assert!(!findings.0.iter().any(|finding| finding.to_string().contains("secret")), "{text}");
     }
     let text = format!("/a\n{}", "  b: c\n".repeat(5_000));

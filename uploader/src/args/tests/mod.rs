@@ -79,7 +79,7 @@ fn completions_have_every_command_and_flag() {
 }
 
 #[test]
-fn a_slip_of_a_command_or_flag_is_told_what_was_meant() {
+fn a_slip_of_a_command_or_flag_gets_a_suggestion() {
     for (line, meant) in [
         ("devanture psuh", "push"),
         ("devanture rolback", "rollback"),
@@ -87,8 +87,8 @@ fn a_slip_of_a_command_or_flag_is_told_what_was_meant() {
         ("devanture alias lst", "list"),
         ("devanture check --format gihub", "github"),
     ] {
-        let told = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
-        assert!(told.contains(&format!("'{meant}'")), "{line}: {told}");
+        let message = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+        assert!(message.contains(&format!("'{meant}'")), "{line}: {message}");
     }
 }
 

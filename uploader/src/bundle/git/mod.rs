@@ -41,9 +41,9 @@ pub(crate) struct SourceFlags {
 }
 
 /// Reads the repository of `folder`, and from the environment what the CI system says.
-pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said: SourceFlags) -> Source {
+pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, flags: SourceFlags) -> Source {
     let ceilings = environment.get(CEILINGS).map(|list| std::env::split_paths(list).collect()).unwrap_or_default();
-    complete(within(TIME_MAX, folder.to_owned(), ceilings), ci::source(environment), said)
+    complete(within(TIME_MAX, folder.to_owned(), ceilings), ci::source(environment), flags)
 }
 
 /// The state of the repository, found within `time`.
@@ -63,14 +63,14 @@ fn within(time: Duration, folder: PathBuf, ceilings: Vec<PathBuf>) -> Source {
 /// Puts together what the person, the CI system and `git` say. A head that is on a branch is a person's: `git` knows it
 /// best. A detached one is what CI systems check out, and may be a commit that nobody wrote: they know where it is
 /// from.
-fn complete(found: Source, ci: Source, said: SourceFlags) -> Source {
+fn complete(found: Source, ci: Source, flags: SourceFlags) -> Source {
     let shortened = |text: String| text.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
     let is_detached = found.branch.is_none();
     let pick = |git: Option<String>, ci: Option<String>| if is_detached { ci.or(git) } else { git.or(ci) };
     Source {
-        commit: said.commit.or_else(|| pick(found.commit, ci.commit)).map(shortened),
-        branch: said.branch.or_else(|| pick(found.branch, ci.branch)).map(shortened),
-        message: said.message.or_else(|| pick(found.message, ci.message)).map(shortened),
+        commit: flags.commit.or_else(|| pick(found.commit, ci.commit)).map(shortened),
+        branch: flags.branch.or_else(|| pick(found.branch, ci.branch)).map(shortened),
+        message: flags.message.or_else(|| pick(found.message, ci.message)).map(shortened),
         dirty: found.dirty,
         ci: ci.ci,
         url: ci.url.map(shortened),
@@ -78,17 +78,17 @@ fn complete(found: Source, ci: Source, said: SourceFlags) -> Source {
 }
 
 /// Reads the repository of `folder`, and tells what is known as soon as it is.
-fn read(folder: &Path, ceilings: &[PathBuf], deadline: Instant, tell: impl Fn(Source)) -> Option<()> {
+fn read(folder: &Path, ceilings: &[PathBuf], deadline: Instant, report: impl Fn(Source)) -> Option<()> {
     let repository = Repository::discover(folder, ceilings)?;
     let Head { commit, branch } = repository.head()?;
     let mut source = Source { commit: Some(commit.to_string()), branch, ..Source::default() };
-    tell(source.clone());
+    report(source.clone());
     let objects = repository.objects()?;
     let (tree, message) = commit_of(&objects.read(commit, Kind::Commit)?)?;
     source.message = Some(message).filter(|message| !message.is_empty());
-    tell(source.clone());
+    report(source.clone());
     source.dirty = changes::exist(&repository, &objects, tree, deadline)?;
-    tell(source);
+    report(source);
     Some(())
 }
 

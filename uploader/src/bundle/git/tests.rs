@@ -85,8 +85,8 @@ fn a_folder_without_a_repository_asks_the_ci_system() {
     let folder = tempfile::tempdir().unwrap();
     let environment = [("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", ""), ("GITHUB_REF_NAME", "main")];
     let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    let said = SourceFlags { message: Some("said\nso".to_owned()), ..SourceFlags::default() };
-    let source = source(folder.path(), &environment, said);
+    let flags = SourceFlags { message: Some("said\nso".to_owned()), ..SourceFlags::default() };
+    let source = source(folder.path(), &environment, flags);
     assert_eq!(source.commit.as_deref(), Some("abc"));
     assert_eq!(source.branch.as_deref(), Some("main"));
     assert_eq!(source.message.as_deref(), Some("saidso"));
@@ -103,20 +103,20 @@ fn the_person_counts_more_than_ci_and_ci_more_than_a_detached_head() {
     };
     let ci =
         || Source { ci: Some("github".to_owned()), url: Some("https://run".to_owned()), ..source("c", Some("pr")) };
-    let said = |commit: Option<&str>, branch: Option<&str>| SourceFlags {
+    let flags = |commit: Option<&str>, branch: Option<&str>| SourceFlags {
         commit: commit.map(str::to_owned),
         branch: branch.map(str::to_owned),
         message: None,
     };
-    for (git, ci, said, expected) in [
-        (source("g", Some("main")), ci(), said(None, None), ("g", "main", "of g")),
-        (source("g", None), ci(), said(None, None), ("c", "pr", "of c")),
-        (source("g", None), Source::default(), said(None, None), ("g", "", "of g")),
-        (Source::default(), ci(), said(None, None), ("c", "pr", "of c")),
-        (source("g", Some("main")), ci(), said(Some("s"), Some("b")), ("s", "b", "of g")),
-        (source("g", None), Source { message: None, ..ci() }, said(None, None), ("c", "pr", "of g")),
+    for (git, ci, flags, expected) in [
+        (source("g", Some("main")), ci(), flags(None, None), ("g", "main", "of g")),
+        (source("g", None), ci(), flags(None, None), ("c", "pr", "of c")),
+        (source("g", None), Source::default(), flags(None, None), ("g", "", "of g")),
+        (Source::default(), ci(), flags(None, None), ("c", "pr", "of c")),
+        (source("g", Some("main")), ci(), flags(Some("s"), Some("b")), ("s", "b", "of g")),
+        (source("g", None), Source { message: None, ..ci() }, flags(None, None), ("c", "pr", "of g")),
     ] {
-        let found = complete(git, ci, said);
+        let found = complete(git, ci, flags);
         let [commit, branch, message] = [found.commit, found.branch, found.message].map(Option::unwrap_or_default);
         assert_eq!((commit.as_str(), branch.as_str(), message.as_str()), expected);
     }

@@ -120,16 +120,16 @@ pub(crate) fn sorted(mut failure: Failure) -> Failure {
 /// A line for each, for a person; of many places with one fault, such as a link of every page, the first ones.
 pub(crate) fn lines(findings: &[Finding]) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut told: std::collections::HashMap<(&str, bool, &str), usize> = std::collections::HashMap::new();
+    let mut counts: std::collections::HashMap<(&str, bool, &str), usize> = std::collections::HashMap::new();
     for finding in findings {
         let about = finding.target.as_deref().unwrap_or(&finding.message);
-        let count = told.entry((finding.code, finding.is_doubt, about)).or_default();
+        let count = counts.entry((finding.code, finding.is_doubt, about)).or_default();
         *count += 1;
         if *count <= PLACES_MAX {
             lines.push(finding.text());
         }
     }
-    let mut more: Vec<_> = told.into_iter().filter(|(_, count)| *count > PLACES_MAX).collect();
+    let mut more: Vec<_> = counts.into_iter().filter(|(_, count)| *count > PLACES_MAX).collect();
     more.sort_unstable();
     lines.extend(more.into_iter().map(|((code, _, about), count)| {
         let rest = count - PLACES_MAX;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_told_with_its_place() {
+    fn a_finding_is_reported_with_its_place() {
         let texts = lines(&[finding(3, 7, false), finding(3, 0, true), finding(0, 0, true)]);
         assert_eq!(texts[0], "dist/a,b.html:3:7: broken-link: nothing answers /100%\nx (fix it)");
         assert!(texts[1].starts_with("dist/a,b.html:3: doubt: broken-link: "));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn one_fault_in_many_places_is_told_a_few_times() {
+    fn one_fault_in_many_places_is_listed_a_few_times() {
         let many: Vec<Finding> = (1..=20).map(|line| finding(line, 1, false)).collect();
         let texts = lines(&many);
         assert_eq!(texts.len(), PLACES_MAX + 1);
@@ -185,9 +185,10 @@ mod tests {
     #[test]
     fn annotations_are_escaped_as_the_runner_does_it() {
         let workspace = Path::new("/clone");
-        let told = annotations(&[finding(3, 7, false), finding(0, 0, true)], Path::new("/clone/web"), Some(workspace));
+        let counts =
+            annotations(&[finding(3, 7, false), finding(0, 0, true)], Path::new("/clone/web"), Some(workspace));
         assert_eq!(
-            told,
+            counts,
             [
                 "::error file=web/dist/a%2Cb.html,line=3,col=7,title=devanture check%3A broken-link\
                  ::nothing answers /100%25%0Ax (fix it)",

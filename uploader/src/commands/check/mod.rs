@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
             if args.format == Format::Github {
                 annotate(context, &findings);
             }
-            Err(told(context, failure, &findings))
+            Err(reported(context, failure, &findings))
         }
     }
 }
@@ -156,7 +156,7 @@ impl Task {
 }
 
 async fn examine(context: &Context, args: &CheckArgs, folders: Folders) -> Result<Examined, Failure> {
-    context.settings.app_if_said()?;
+    context.settings.explicit_app()?;
     let _working = context.progress.working("check", &folders.www.path().display().to_string());
     let (project, places) = (context.project.clone(), places(context)?);
     let (is_strict, allows_doubts) = (args.strict, args.allow_warnings);
@@ -168,10 +168,10 @@ async fn examine(context: &Context, args: &CheckArgs, folders: Folders) -> Resul
 
 /// The environments to check: the one of the settings; by default `prod` and every one that `devanture.toml` names.
 fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
-    let said = context.settings.environment()?;
-    let is_said = said.source != Source::Default;
-    let mut places = vec![said.value];
-    if !is_said {
+    let environment = context.settings.environment()?;
+    let is_explicit = environment.source != Source::Default;
+    let mut places = vec![environment.value];
+    if !is_explicit {
         let named = context.project.site.env.keys().filter(|name| !name.is_prod());
         places.extend(named.cloned());
     }
@@ -183,7 +183,7 @@ fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Resu
     let of_bundle = examined.of_bundle.take();
     let Examined { www, scan, guessed, of_rules, looked, lost, .. } = &examined;
     bundle_notes::print(context, scan, *guessed);
-    tell_rest(context, looked);
+    print_rest(context, looked);
     let of_files = of_bundle.iter().flat_map(|failure| &failure.mistakes);
     let mut findings: Vec<Finding> = of_files.map(|mistake| Finding::of_mistake(mistake, BUNDLE, www)).collect();
     findings.extend(of_rules.iter().map(|mistake| Finding::of_mistake(mistake, RULES, www)));
@@ -214,11 +214,11 @@ fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Resu
         Some(failure) if is_mixed && args.format == Format::Text && !context.output.is_json => {
             Err(failure.with_mistakes(Vec::new()))
         }
-        Some(failure) => Err(told(context, failure, &findings)),
+        Some(failure) => Err(reported(context, failure, &findings)),
         None => {
             allowed.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
             let explained = explain::explained(context, *guessed)?;
-            tell_success(context, args, &examined, &Notes { findings: &findings, doubts, explained });
+            print_success(context, args, &examined, &Notes { findings: &findings, doubts, explained });
             Ok(())
         }
     }
@@ -257,7 +257,7 @@ fn judge(
 }
 
 /// Writes the line of `--json` for a failure, which has more in it than other commands' has.
-fn told(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
+fn reported(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
     if !context.output.is_json {
         return failure;
     }
@@ -266,7 +266,7 @@ fn told(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
         members.insert("findings".to_owned(), serde_json::json!(findings));
     }
     context.output.json(&value);
-    Failure { is_told: true, ..failure }
+    Failure { is_printed: true, ..failure }
 }
 
 fn count(number: usize, thing: &str) -> String {
@@ -274,7 +274,7 @@ fn count(number: usize, thing: &str) -> String {
 }
 
 /// Says what was not looked at.
-fn tell_rest(context: &Context, looked: &Looked) {
+fn print_rest(context: &Context, looked: &Looked) {
     if let Some(more) = looked.too_large.len().checked_sub(1) {
         let named: Vec<&str> = looked.too_large.iter().take(NAMED_MAX).map(String::as_str).collect();
         let and = if more >= NAMED_MAX { format!(" and {} more", more + 1 - NAMED_MAX) } else { String::new() };
@@ -305,8 +305,8 @@ struct Notes<'t> {
     explained: Option<Explanation>,
 }
 
-fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: &Notes<'_>) {
-    let Notes { findings, doubts, explained } = told;
+fn print_success(context: &Context, args: &CheckArgs, examined: &Examined, reported: &Notes<'_>) {
+    let Notes { findings, doubts, explained } = reported;
     let Examined { www, scan, manifest, guessed, of_rules, looked, .. } = examined;
     let project = &context.project;
     if !project.exists {

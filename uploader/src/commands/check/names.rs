@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_in_case_alone_are_told() {
+    fn names_that_differ_in_case_alone_are_reported() {
         let paths = [
             "A.html",
             "a.html",
@@ -157,20 +157,20 @@ mod tests {
         let found = collisions(paths.iter(), false);
         assert!(found.iter().all(|found| found.weight == Weight::Mistake));
         assert!(collisions(paths.iter(), true).iter().all(|found| found.weight == Weight::Doubt));
-        let told: Vec<_> = found.iter().map(|f| (f.path.as_ref().unwrap().as_str(), f.code)).collect();
+        let found: Vec<_> = found.iter().map(|f| (f.path.as_ref().unwrap().as_str(), f.code)).collect();
         let expected = [
             ("a.html", CASE_COLLISION),
             ("assets/index-bkkq58AG.js", FINGERPRINT_COLLISION),
             ("\u{fc}.js", CASE_COLLISION),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn settings_of_other_servers_are_named() {
         let paths = [".htaccess", ".nojekyll", "CNAME", "a/.htaccess", "a/cname", "docs/vercel.json", "web.config"];
         let paths: Vec<BundlePath> = paths.into_iter().map(path).collect();
-        let told: Vec<String> = foreign(paths.iter())
+        let found: Vec<String> = foreign(paths.iter())
             .into_iter()
             .map(|found| format!("{}: {}", found.path.unwrap(), found.message))
             .collect();
@@ -181,16 +181,16 @@ mod tests {
             "a/.htaccess: it is for Apache, and says nothing here; no visitor gets it",
             "web.config: it is for IIS, and says nothing here; every visitor can read it",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 
     #[test]
-    fn what_is_over_a_limit_is_told() {
+    fn what_is_over_a_limit_is_reported() {
         let (small, long) = (path("a"), path(&"b".repeat(300)));
         let files = [(&small, 3_000_000_000_u64), (&long, 10)];
-        let told: Vec<_> = over_limits(files.into_iter(), None).into_iter().map(|f| (f.code, f.message)).collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].1.contains("file_bytes_max") && told[1].1.contains("segment_bytes_max"), "{told:?}");
+        let found: Vec<_> = over_limits(files.into_iter(), None).into_iter().map(|f| (f.code, f.message)).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].1.contains("file_bytes_max") && found[1].1.contains("segment_bytes_max"), "{found:?}");
         let own = over_limits([(&small, 11), (&long, 10)].into_iter(), Some(10));
         assert_eq!(own.iter().map(|f| (f.code, f.weight)).collect::<Vec<_>>()[0], (LARGE_FILE, Weight::Mistake));
         let whole = over_limits((0..3).map(|_| (&small, 2_000_000_000)), None);

@@ -8,9 +8,9 @@ use super::finding::Finding;
 /// The doubts about what holds for `prod`.
 pub(crate) fn local(site: &SiteFile) -> Vec<Finding> {
     let place = "prod".parse().ok();
-    let said = site.explain(place.as_ref(), None).into_iter().filter(|one| one.key == "cors");
+    let explained = site.explain(place.as_ref(), None).into_iter().filter(|one| one.key == "cors");
     let mut findings = Vec::new();
-    for one in said {
+    for one in explained {
         let (file, line) = match one.origin {
             Origin::File(at) => (at.file.to_string(), at.line),
             Origin::Default | Origin::Guessed => (String::new(), 0),

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_found_and_never_told_whole() {
+    fn every_form_is_found_and_never_reported_whole() {
         let upper: String = "ABCDEFGHIJKLMNOP".to_owned();
         let service = URL_SAFE_NO_PAD.encode(r#"{"role":"service_role","iss":"x"}"#);
         let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
@@ -262,8 +262,8 @@ mod tests {
         ] {
             let text = format!("const k = \"{secret}\";\n");
             assert_eq!(found("a.js", &text), [(11, SECRET, weight)], "{secret}");
-            let told = &scan("a.js", text.as_bytes())[0].what;
-            assert!(!told.contains(&secret[12..]), "{told}");
+            let shown = &scan("a.js", text.as_bytes())[0].what;
+            assert!(!shown.contains(&secret[12..]), "{shown}");
             // A part of something longer is none.
             if !secret.starts_with('-') && !secret.starts_with("hooks") {
                 assert_eq!(found("a.js", &format!("x{secret}")), [], "{secret}");
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_settings_and_repositories_are_told_under_any_name() {
+    fn files_of_settings_and_repositories_are_reported_under_any_name() {
         let secret = "# x\nexport DB_PASSWORD=\"x\"\nA=1\n";
         assert_eq!(found("prod.env", secret), [(0, SECRET, Weight::Mistake)]);
         assert_eq!(found("a/env.production", "MODE=x\n"), [(0, SECRET, Weight::Doubt)]);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_in_a_map_are_told() {
+    fn sources_in_a_map_are_reported() {
         let map = |sources: &str| format!("{{\"version\":3,\"sourcesContent\":{sources},\"mappings\":\"\"}}");
         assert_eq!(found("a.js.map", &map("[null, \"let a\"]")), [(13, SOURCE_MAP, Weight::Doubt)]);
         assert_eq!(found("a.js.map", &map("[]")), []);

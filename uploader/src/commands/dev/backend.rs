@@ -14,7 +14,7 @@ use devanture_config::site_toml::{ListenOn, Process, RouteTo, Server, UpstreamUr
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
-use super::output::Teller;
+use super::output::DevOutput;
 use super::round::routes_of;
 use super::watch::{Watch, Watched};
 use super::{ConfigPath, Project};
@@ -72,7 +72,7 @@ impl Backend {
     /// Runs it until this is dropped, which ends it.
     pub(super) async fn run(&self, context: &Context, args: &DevArgs, place: &PlaceName) {
         let config = ConfigPath::of(context);
-        let mut teller = Teller::new(context.output, &context.progress);
+        let mut teller = DevOutput::new(context.output, &context.progress);
         let mut watch: Option<Watch> = None;
         loop {
             let started = self.start(context, &config, place);

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_runs_that_are_over_are_told_from_others() {
+    fn folders_of_runs_that_are_over_are_distinguished_from_others() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().metadata().unwrap().uid();
         let lock = lock_file(&folder.path().join(RUN_LOCK)).unwrap();

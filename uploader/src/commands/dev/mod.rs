@@ -25,7 +25,7 @@ use devanture_config::site_toml::FILE_NAME;
 
 use self::backend::Backend;
 use self::edge::{LocalEdge, Wanted};
-use self::output::{Ready, Teller};
+use self::output::{DevOutput, Ready};
 use self::pages::Pages;
 use self::reload::Reload;
 use self::round::{Begin, Ended, Rounds, routes_of};
@@ -65,24 +65,24 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
         port: args.port,
         has_log: context.progress.is_verbose(),
     };
-    let told_to_end = async {
+    let shutdown = async {
         tokio::select! {
             Ok(()) = tokio::signal::ctrl_c() => {}
             _ = signals::terminated() => {}
         }
     };
     let starting = LocalEdge::start(wanted);
-    tokio::pin!(told_to_end, starting);
+    tokio::pin!(shutdown, starting);
     let ((edge, mut process), is_over) = tokio::select! {
         // Signals are handled from the first moment on.
         biased;
         // What has begun to start is ended, and not left half way.
-        () = &mut told_to_end => (starting.await?, true),
+        () = &mut shutdown => (starting.await?, true),
         edge = &mut starting => (edge?, false),
     };
     let ended = tokio::select! {
         biased;
-        () = &mut told_to_end, if !is_over => Ok(()),
+        () = &mut shutdown, if !is_over => Ok(()),
         failure = process.ended(), if !is_over => Err(failure),
         ended = serve_all(context, args, &edge), if !is_over => ended,
         else => Ok(()),
@@ -126,7 +126,7 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Opt
         live: None,
         progress: context.progress.clone(),
     };
-    let mut teller = Teller::new(context.output, &context.progress);
+    let mut teller = DevOutput::new(context.output, &context.progress);
     let folders = context.project.folders(args.dir.as_deref())?;
     let www = folders.www.path();
     teller.ready(&Ready {
@@ -205,8 +205,8 @@ async fn round(
 
 /// The app: the given one, else one of the folder's name.
 fn app(context: &Context) -> Result<AppName, Failure> {
-    if let Some(said) = context.settings.app_if_said()? {
-        return Ok(said.value);
+    if let Some(app) = context.settings.explicit_app()? {
+        return Ok(app.value);
     }
     match init::app_of_folder(&context.project.folder) {
         Some(app) => Ok(app),

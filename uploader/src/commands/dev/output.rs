@@ -17,7 +17,7 @@ use crate::output::report::{Output, STILL_RUNNING, counted};
 const SHOWN_MAX: usize = 5;
 
 /// Says what happens.
-pub(super) struct Teller<'c> {
+pub(super) struct DevOutput<'c> {
     output: Output,
     progress: &'c Progress,
     /// The person's offset from UTC.
@@ -25,7 +25,7 @@ pub(super) struct Teller<'c> {
     /// The announced wait, if any.
     waiting: Option<String>,
     /// Notes about the version before, which are not repeated for each one.
-    said: BTreeSet<String>,
+    notes: BTreeSet<String>,
 }
 
 /// The first output of a run.
@@ -40,11 +40,11 @@ pub(super) struct Ready<'r> {
     pub(super) authority: &'r Path,
 }
 
-impl<'c> Teller<'c> {
+impl<'c> DevOutput<'c> {
     pub(super) fn new(output: Output, progress: &'c Progress) -> Self {
         // Where it cannot be known, it is UTC.
         let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
-        Self { output, progress, offset, waiting: None, said: BTreeSet::new() }
+        Self { output, progress, offset, waiting: None, notes: BTreeSet::new() }
     }
 
     /// Says where the site is.
@@ -87,22 +87,22 @@ impl<'c> Teller<'c> {
     }
 
     fn notes(&mut self, went: &Went) {
-        let mut said: BTreeSet<String> =
+        let mut notes: BTreeSet<String> =
             went.doubts.iter().map(|doubt| format!("a push refuses this: {doubt}")).collect();
         if let Some(at) = &went.policy {
-            said.insert(format!("{at}: this Content-Security-Policy keeps pages from reloading by themselves"));
+            notes.insert(format!("{at}: this Content-Security-Policy keeps pages from reloading by themselves"));
         }
         if !went.left_out.is_empty() {
             let shown: Vec<&str> = went.left_out.iter().take(SHOWN_MAX).map(String::as_str).collect();
             let more = went.left_out.len().saturating_sub(SHOWN_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            said.insert(format!("left out: {}{more}", shown.join(", ")));
+            notes.insert(format!("left out: {}{more}", shown.join(", ")));
         }
-        said.extend(went.guess.clone());
-        for note in said.difference(&self.said) {
+        notes.extend(went.guess.clone());
+        for note in notes.difference(&self.notes) {
             self.note(note);
         }
-        self.said = said;
+        self.notes = notes;
     }
 
     /// Says something that the person should know.
@@ -135,8 +135,8 @@ impl<'c> Teller<'c> {
             }
             self.output.json(&value);
         }
-        let told = Failure { is_told: true, ..failure.clone() };
-        failure::print(&self.output, self.progress, &told, is_something_live.then_some(STILL_RUNNING));
+        let printed = Failure { is_printed: true, ..failure.clone() };
+        failure::print(&self.output, self.progress, &printed, is_something_live.then_some(STILL_RUNNING));
     }
 
     /// The time of the day, as the person's clock shows it.

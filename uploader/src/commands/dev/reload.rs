@@ -215,7 +215,7 @@ impl Page {
     }
 
     /// Its event when `live` went live.
-    fn told(&mut self, live: &Live) -> String {
+    fn event_text(&mut self, live: &Live) -> String {
         match &live.styles {
             Some(paths) if live.before == self.stamp => {
                 self.stamp.clone_from(&live.stamp);
@@ -231,7 +231,7 @@ impl Page {
         let first = stream::once(async move { Ok(Frame::data(Bytes::from(greeting))) });
         let events = stream::unfold((self, live), |(mut page, mut live)| async move {
             let text = match tokio::time::timeout(KEEP_ALIVE_EVERY, live.changed()).await {
-                Ok(Ok(())) => page.told(&live.borrow_and_update()),
+                Ok(Ok(())) => page.event_text(&live.borrow_and_update()),
                 // `dev` ends.
                 Ok(Err(_)) => return None,
                 Err(_) => ":\n\n".to_owned(),
@@ -279,11 +279,11 @@ mod tests {
     fn stylesheets_are_put_in_place_only_where_no_change_was_missed() {
         let styles = live(Some(&["/a \"b\".css"]));
         let mut one = page("p", "r-1");
-        let told = one.told(&styles);
-        assert_eq!(told, "event: styles\ndata: {\"paths\":[\"/a \\\"b\\\".css\"],\"stamp\":\"r-2\"}\n\n");
+        let event_text = one.event_text(&styles);
+        assert_eq!(event_text, "event: styles\ndata: {\"paths\":[\"/a \\\"b\\\".css\"],\"stamp\":\"r-2\"}\n\n");
         assert_eq!(one.stamp, "r-2");
-        assert_eq!(page("p", "r-0").told(&styles), "event: reload\ndata: r-2\n\n");
-        assert_eq!(page("p", "r-1").told(&live(None)), "event: reload\ndata: r-2\n\n");
+        assert_eq!(page("p", "r-0").event_text(&styles), "event: reload\ndata: r-2\n\n");
+        assert_eq!(page("p", "r-1").event_text(&live(None)), "event: reload\ndata: r-2\n\n");
     }
 
     #[test]

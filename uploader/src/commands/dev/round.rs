@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_stylesheets_alone_is_told_from_others() {
+    fn a_change_of_stylesheets_alone_is_distinguished_from_others() {
         let before = manifest(&[("a.css", "1"), ("b.css", "1"), ("index.html", "1")]);
         let between = |files: &[(&str, &str)]| {
             let change = Change::between(&before, &manifest(files));

@@ -134,7 +134,7 @@ pub(super) struct Watch {
     identity: Option<Identity>,
     /// Whether it has gone since.
     has_ended: Arc<AtomicBool>,
-    told: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
     changed: watch::Receiver<u64>,
     means: Means,
 }
@@ -153,10 +153,10 @@ enum Means {
 impl Watch {
     /// Begins to watch. Beside it stands why the system does not tell, where it does not.
     pub(super) fn begin(watched: Watched, polls: bool) -> (Self, Option<String>) {
-        let (told, changed) = watch::channel(0);
+        let (changes, changed) = watch::channel(0);
         let identity = watched.identity();
         let has_ended = Arc::default();
-        let mut watch = Self { watched, identity, has_ended, told, changed, means: Means::Looking(0) };
+        let mut watch = Self { watched, identity, has_ended, changes, changed, means: Means::Looking(0) };
         if polls {
             watch.look();
             return (watch, None);
@@ -184,14 +184,14 @@ impl Watch {
     }
 
     fn watcher(&self) -> notify::Result<RecommendedWatcher> {
-        let (watched, told, has_ended) = (self.watched.clone(), self.told.clone(), Arc::clone(&self.has_ended));
+        let (watched, changes, has_ended) = (self.watched.clone(), self.changes.clone(), Arc::clone(&self.has_ended));
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.as_ref().is_ok_and(|event| watched.is_end(event)) {
                 has_ended.store(true, Ordering::Relaxed);
             }
             // An unknown change may be anything.
             if event.map_or(true, |event| is_change(&event, &watched)) {
-                told.send_modify(|count| *count += 1);
+                changes.send_modify(|count| *count += 1);
             }
         })?;
         let Watched { www, project, .. } = &self.watched;
@@ -209,11 +209,11 @@ impl Watch {
         if watched.www != self.watched.www {
             self.watched = watched;
             self.identity = self.watched.identity();
-            self.begin_anew();
+            self.start_again();
         }
     }
 
-    fn begin_anew(&mut self) {
+    fn start_again(&mut self) {
         self.watched.real = [real(&self.watched.www), real(&self.watched.project)];
         match self.means {
             // Where it fails later, the files are polled; the note is printed once, at the start.
@@ -276,7 +276,7 @@ impl Watch {
             return false;
         }
         self.identity = identity;
-        self.begin_anew();
+        self.start_again();
         true
     }
 }

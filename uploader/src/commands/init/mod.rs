@@ -36,12 +36,12 @@ struct Guessed {
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     context.project.check_www(args.www.as_deref())?;
     let path = Path::new(&context.project.file_name);
-    let said = context.settings.app_if_said()?.map(|setting| setting.value);
-    let app = said.clone().or_else(|| app_of_folder(&context.project.folder));
+    let chosen = context.settings.explicit_app()?.map(|setting| setting.value);
+    let app = chosen.clone().or_else(|| app_of_folder(&context.project.folder));
     let app = app.map_or_else(|| "site".to_owned(), |app| app.to_string());
     let guess = guess::guess(&context.project.folder, args.www.as_deref());
     let mut guessed = guessed(&guess, args.www.is_some());
-    if said.is_none() {
+    if chosen.is_none() {
         let because = "the name of this folder; --app says another".to_owned();
         guessed.insert(0, Guessed { key: "app", value: Some(app.clone()), because });
     }
@@ -68,12 +68,12 @@ fn line(guessed: &Guessed) -> String {
 }
 
 /// Guesses, for a person to check.
-fn guessed(guess: &Guess, is_www_said: bool) -> Vec<Guessed> {
+fn guessed(guess: &Guess, is_www_chosen: bool) -> Vec<Guessed> {
     let mut found = Vec::new();
     let mut add = |key, value, because: &str| found.push(Guessed { key, value, because: because.to_owned() });
     match &guess.pages {
         Some(pages) => add("www", Some(pages.folder.clone()), &pages.because),
-        None if is_www_said => {}
+        None if is_www_chosen => {}
         None if guess.backend.is_some() => add("www", None, "only the backend would be pushed; say where pages are"),
         None => add("www", None, "say which folder your build writes, in the file"),
     }
@@ -120,8 +120,8 @@ pub(crate) fn app_of_folder(folder: &Path) -> Option<AppName> {
 }
 
 /// The output of `init`.
-fn site_file_text(app: &str, said: Option<&str>, guess: &Guess) -> String {
-    let www = match said.or_else(|| guess.pages.as_ref().map(|pages| pages.folder.as_str())) {
+fn site_file_text(app: &str, chosen: Option<&str>, guess: &Guess) -> String {
+    let www = match chosen.or_else(|| guess.pages.as_ref().map(|pages| pages.folder.as_str())) {
         Some(www) => format!("www = {:<33} # what your build writes, relative to this file", quoted(www)),
         None => format!("# {:<37} # the folder that your build writes, relative to this file", "www = \"dist\""),
     };
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_written_and_said() {
+    fn what_was_found_is_written_and_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut file =
             OpenOptions::new().write(true).create_new(true).open(folder.path().join("package.json")).unwrap();

@@ -11,21 +11,21 @@ pub(crate) struct Around<'a> {
     /// The folder to push where the file does not say one.
     pub(crate) www: &'a str,
     /// Whether the person said that folder, which then is it whatever the file says.
-    pub(crate) is_said: bool,
+    pub(crate) is_explicit: bool,
 }
 
 impl Around<'_> {
-    /// Whether the folder to push, `said` or else found, has a file of that name.
-    pub(super) fn in_www(&self, said: Option<&str>, name: &str) -> bool {
-        (self.has)(&format!("{}/{name}", self.folder(said)))
+    /// Whether the folder to push, `named` or else found, has a file of that name.
+    pub(super) fn in_www(&self, named: Option<&str>, name: &str) -> bool {
+        (self.has)(&format!("{}/{name}", self.folder(named)))
     }
 
-    pub(super) fn is_built(&self, said: Option<&str>) -> bool {
-        (self.has)(self.folder(said))
+    pub(super) fn is_built(&self, named: Option<&str>) -> bool {
+        (self.has)(self.folder(named))
     }
 
-    pub(super) fn folder<'f>(&'f self, said: Option<&'f str>) -> &'f str {
-        said.filter(|_| !self.is_said).unwrap_or(self.www)
+    pub(super) fn folder<'f>(&'f self, named: Option<&'f str>) -> &'f str {
+        named.filter(|_| !self.is_explicit).unwrap_or(self.www)
     }
 }
 

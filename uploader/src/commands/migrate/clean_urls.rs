@@ -17,7 +17,7 @@ pub(crate) fn read(moved: &mut Moved, node: &Node, way: fn(bool, Option<bool>) -
     if let Some(difference) = difference {
         moved.differs(line, "cleanUrls, trailingSlash", difference, None);
     }
-    let said = trailing_slash.map_or_else(|| "not set".to_owned(), |value| value.to_string());
-    let because = format!("{}: cleanUrls is {clean_urls}, trailingSlash is {said}.", moved.file);
+    let value = trailing_slash.map_or_else(|| "not set".to_owned(), |value| value.to_string());
+    let because = format!("{}: cleanUrls is {clean_urls}, trailingSlash is {value}.", moved.file);
     moved.html_handling = Some(Justified { word, because });
 }

@@ -44,10 +44,10 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
     let has = |path: &str| folder.join(path).exists();
     let found = guess::pages(folder, guess::framework_of(folder)).map(|pages| pages.folder);
     let www = args.www.as_deref();
-    let around = Around { has: &has, www: www.or(found.as_deref()).unwrap_or(WWW), is_said: www.is_some() };
-    let said_app = context.settings.app_if_said()?.map(|setting| setting.value);
-    let mut moved = read(&context.project, provider, said_app.as_ref(), &around)?;
-    let app = app(&mut moved, said_app, folder);
+    let around = Around { has: &has, www: www.or(found.as_deref()).unwrap_or(WWW), is_explicit: www.is_some() };
+    let chosen_app = context.settings.explicit_app()?.map(|setting| setting.value);
+    let mut moved = read(&context.project, provider, chosen_app.as_ref(), &around)?;
+    let app = app(&mut moved, chosen_app, folder);
     let www = args.www.clone().or_else(|| moved.www.clone()).or(found);
     moved.notes.sort_by_key(|note| note.line);
     let text = toml_out::site_file(&moved, provider.name(), &app, www.as_deref());
@@ -143,14 +143,14 @@ fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bo
 }
 
 /// The app's name: that of a setting, else the provider's, else the folder's.
-fn app(moved: &mut Moved, said: Option<AppName>, folder: &Path) -> String {
+fn app(moved: &mut Moved, chosen: Option<AppName>, folder: &Path) -> String {
     let theirs = moved.app.clone();
     let parsed = theirs.as_ref().and_then(|name| name.parse::<AppName>().ok());
-    if let (None, None, Some(name)) = (&said, &parsed, &theirs) {
+    if let (None, None, Some(name)) = (&chosen, &parsed, &theirs) {
         let why = format!("`{name}` is not the name of an app");
         moved.lost(0, "name", why, Some("1 to 40 of a-z, 0-9 and single hyphens"));
     }
-    let app = said.or(parsed).or_else(|| init::app_of_folder(folder));
+    let app = chosen.or(parsed).or_else(|| init::app_of_folder(folder));
     app.map_or_else(|| "site".to_owned(), |app| app.to_string())
 }
 
@@ -180,7 +180,7 @@ mod testing {
     use super::toml_out;
 
     /// Nothing lies around.
-    pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www", is_said: false };
+    pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www", is_explicit: false };
 
     /// Each rule on one line: `from -> to status force`.
     pub(super) fn rules(moved: &Moved) -> Vec<String> {

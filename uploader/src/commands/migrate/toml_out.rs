@@ -19,13 +19,13 @@ pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: Option<&s
         comment(&mut text, "Whose meaning _redirects and _headers have.");
         line(&mut text, "rules", &quoted(rules.word()));
     }
-    if let Some(said) = &moved.html_handling {
-        comment(&mut text, &said.because);
-        line(&mut text, "html_handling", &quoted(said.word.word()));
+    if let Some(justified) = &moved.html_handling {
+        comment(&mut text, &justified.because);
+        line(&mut text, "html_handling", &quoted(justified.word.word()));
     }
-    if let Some(said) = &moved.not_found {
-        comment(&mut text, &said.because);
-        line(&mut text, "not_found", &quoted(said.word.word()));
+    if let Some(justified) = &moved.not_found {
+        comment(&mut text, &justified.because);
+        line(&mut text, "not_found", &quoted(justified.word.word()));
     }
     if !moved.upstreams.is_empty() {
         comment(&mut text, "Sites that rewrites may lead to; no other answers below this one.");

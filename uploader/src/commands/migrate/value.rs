@@ -120,11 +120,11 @@ pub(crate) fn read_toml(file: &str, text: &str) -> Result<Node, Mistakes> {
     if errors.is_empty() {
         return Ok(Node { line: 1, value: of_table(document.get_ref(), &lines) });
     }
-    let told = errors.iter().map(|error| {
+    let mistakes = errors.iter().map(|error| {
         let line = error.span().map_or(0, |span| lines.line(span.start));
         mistake(file, line, format!("this is not TOML: {}", error.message().trim()))
     });
-    Err(Mistakes(told.collect()))
+    Err(Mistakes(mistakes.collect()))
 }
 
 fn of_table(table: &DeTable<'_>, lines: &Lines) -> Value {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_with_its_line() {
+    fn what_cannot_be_read_is_reported_with_its_line() {
         let line = |read: Result<Node, Mistakes>| read.unwrap_err().0.first().map(|m| (m.line, m.message.clone()));
         let (at, message) = line(read_json("x.json", "{\n  \"a\": tru\n}")).unwrap();
         assert!(at == 2 && message.starts_with("this is not JSON"), "{at} {message}");

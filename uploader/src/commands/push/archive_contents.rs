@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_archive_tells_what_is_left_out_and_what_holds_a_secret() {
+    fn every_kind_of_archive_reports_what_is_left_out_and_what_holds_a_secret() {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(&tar()).unwrap();
         for (media_type, bytes) in [

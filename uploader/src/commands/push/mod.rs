@@ -26,7 +26,7 @@ use crate::edge::deploy::{BlobError, missing_blobs};
 use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
-use crate::output::step_output::StepTeller;
+use crate::output::step_output::StepOutput;
 use crate::project::folders::Folders;
 use crate::project::settings::{self, PREVIEW};
 
@@ -148,7 +148,7 @@ impl<'c> Push<'c> {
         }
         let (scan, bundle) = self.scan(folders).await?;
         let id = bundle.manifest.id();
-        let app = self.context.settings.app_if_said()?.map(|app| app.value);
+        let app = self.context.settings.explicit_app()?.map(|app| app.value);
         let mut value = serde_json::json!({
             "dry_run": true,
             "app": app,
@@ -179,11 +179,11 @@ impl<'c> Push<'c> {
             let begin = BeginDeploy { manifest, source: source.clone(), options: options.clone() };
             let begun = self.begin(edge, place, &begin).await?;
             if scans == 1 {
-                self.tell_new_place(edge, place, &begun).await;
+                self.print_new_place(edge, place, &begun).await;
             }
             let missing = missing_blobs(&bundle, &begun)?;
-            self.tell_diff(&bundle, &missing);
-            self.tell_secrets(&bundle, &missing).await;
+            self.print_diff(&bundle, &missing);
+            self.print_secrets(&bundle, &missing).await;
             match self.upload(edge, &begun, &missing).await? {
                 Uploaded::All => match self.finish(edge, place, &bundle, &begun, &missing).await? {
                     Finished::Reported(report) => return Ok(*report),
@@ -267,7 +267,7 @@ impl<'c> Push<'c> {
         Err(Failure::new(Code::Internal, message).hint("use a `devanture` of the same version as the edge"))
     }
 
-    fn tell_diff(&mut self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
+    fn print_diff(&mut self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
         let new: u64 = missing.iter().map(|(_, blob)| blob.files).sum();
         let there = bundle.files().saturating_sub(new);
         self.done("diff", format!("{new} new, {there} already there"), Instant::now());
@@ -326,15 +326,15 @@ impl<'c> Push<'c> {
         missing: &[(Digest, &Blob)],
     ) -> Result<Finished, Failure> {
         self.finishing = Some(begun.version);
-        let mut teller = StepTeller::all(&self.context.progress);
+        let mut step_output = StepOutput::all(&self.context.progress);
         let mut has_begun = false;
         let mut on_step = |step: &Step| {
             has_begun = true;
-            teller.tell(step);
+            step_output.print(step);
         };
         let ended = edge.finish(&begun.deploy, &mut on_step).await;
-        let has_switched = teller.has_switched;
-        drop(teller);
+        let has_switched = step_output.has_switched;
+        drop(step_output);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
             // Once a step was reported, something else is missing.
@@ -389,6 +389,6 @@ fn resumable(failure: Failure) -> Failure {
 /// Where the bundle comes from, asked while the folder is read.
 async fn source(context: &Context, args: &PushArgs) -> Source {
     let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
-    let said = SourceFlags { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
-    tokio::task::spawn_blocking(move || git::source(&folder, &environment, said)).await.unwrap_or_default()
+    let flags = SourceFlags { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
+    tokio::task::spawn_blocking(move || git::source(&folder, &environment, flags)).await.unwrap_or_default()
 }

@@ -16,7 +16,7 @@ use crate::project::beneath::FilePath;
 
 impl Push<'_> {
     /// Says that the environment is a new one, where its name may be a slip of another's.
-    pub(super) async fn tell_new_place(&self, edge: &Edge, place: &PlaceName, begun: &DeployBegun) {
+    pub(super) async fn print_new_place(&self, edge: &Edge, place: &PlaceName, begun: &DeployBegun) {
         if begun.live.is_some() || place.is_prod() {
             return;
         }
@@ -26,7 +26,7 @@ impl Push<'_> {
     }
 
     /// Warns of secrets in what is about to be sent: the push goes on, since its author may know better.
-    pub(super) async fn tell_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
+    pub(super) async fn print_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
         let blobs: BTreeMap<Digest, (FilePath, u64)> =
             missing.iter().map(|(digest, blob)| (*digest, (blob.path.clone(), blob.bytes))).collect();
         let files: Vec<(BundlePath, Digest)> =

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, Diff, History, HostnameList, HostnameRemoved,
-    HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, MemberWish, PauseReport, PauseRequest,
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, DesiredState, Diff, History, HostnameList,
+    HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, PauseReport, PauseRequest,
     PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList, SettingsPatch, SettingsReport, Status,
     Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest, WithdrawnList,
     WithdrawnPath,
@@ -234,19 +234,19 @@ impl Edge {
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn wish_member(
+    pub(crate) async fn set_member(
         &self,
         env: &PlaceName,
         (name, address): (&UpstreamName, &UpstreamUrl),
-        wish: MemberWish,
+        desired: DesiredState,
         query: &[(&str, &str)],
     ) -> Result<UpstreamReport, Failure> {
         let address = address.to_string();
         let segments = ["environments", env.as_str(), "upstreams", name.as_str(), "members", &address];
-        if wish == MemberWish::Out {
+        if desired == DesiredState::Out {
             return self.repeated(|| self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX)).await;
         }
-        let body = bytes::Bytes::from(encoded(&MemberRequest { wish })?);
+        let body = bytes::Bytes::from(encoded(&MemberRequest { desired })?);
         self.repeated(|| {
             self.request(Method::PUT, &segments, query)
                 .header(CONTENT_TYPE, "application/json")

@@ -309,11 +309,11 @@ impl Link {
 
     /// The failure of an answer that is not of an edge's own making.
     fn not_a_problem(&self, status: StatusCode) -> Failure {
-        let said = format!("{} answered {status}, and it is not an edge that did", self.address());
+        let message = format!("{} answered {status}, and it is not an edge that did", self.address());
         match status {
-            StatusCode::UNAUTHORIZED => Failure::new(Code::Unauthenticated, format!("{said}.")),
-            StatusCode::FORBIDDEN => Failure::new(Code::Forbidden, format!("{said}.")),
-            _ => Failure::new(Code::Unreachable, format!("{said}.")),
+            StatusCode::UNAUTHORIZED => Failure::new(Code::Unauthenticated, format!("{message}.")),
+            StatusCode::FORBIDDEN => Failure::new(Code::Forbidden, format!("{message}.")),
+            _ => Failure::new(Code::Unreachable, format!("{message}.")),
         }
         .hint("DEVANTURE_URL must be the address of the edge's admin listener, `admin` in its edge.toml")
     }

@@ -224,7 +224,7 @@ impl Settings {
         let state_folder = state_folder(sources.environment);
         let site_file_name = sources.site_file_name.to_owned();
         let mut settings = Self { texts, site_file_name, app_dotenv_name: String::new(), state_folder };
-        let app = settings.app_if_said().ok().flatten();
+        let app = settings.explicit_app().ok().flatten();
         settings.app_dotenv_name = app.map(|app| dotenv::file_name_of(&app.value)).unwrap_or_default();
         settings
     }
@@ -253,7 +253,7 @@ impl Settings {
     }
 
     /// The app, where somebody said one that is a name.
-    pub(crate) fn app_if_said(&self) -> Result<Option<Setting<AppName>>, Failure> {
+    pub(crate) fn explicit_app(&self) -> Result<Option<Setting<AppName>>, Failure> {
         self.parsed(Name::App)
     }
 
@@ -262,8 +262,8 @@ impl Settings {
     /// # Errors
     /// `usage` where it is no name.
     pub(crate) fn environment(&self) -> Result<Setting<PlaceName>, Failure> {
-        let said = self.parsed(Name::Env)?;
-        Ok(said.unwrap_or_else(|| Setting { value: PlaceName::prod(), source: Source::Default }))
+        let setting = self.parsed(Name::Env)?;
+        Ok(setting.unwrap_or_else(|| Setting { value: PlaceName::prod(), source: Source::Default }))
     }
 
     fn parsed<T>(&self, name: Name) -> Result<Option<Setting<T>>, Failure>

@@ -157,7 +157,7 @@ fn a_login_is_kept_where_the_state_of_programs_is() {
 }
 
 #[test]
-fn what_is_missing_is_said() {
+fn what_is_missing_is_reported() {
     let failure = |settings: Settings| settings.edge_access().unwrap_err();
     assert_eq!(failure(settings(&[], &[TOKEN], &[], "")).code, "usage");
     let without_token = failure(settings(&[], &[URL, ("DEVANTURE_TOKEN", "")], &[], ""));

@@ -48,53 +48,53 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn start_anew(&mut self) {
+    pub(super) fn start_again(&mut self) {
         let stubs = std::mem::take(&mut self.stubs);
         *self = Self { stubs, ..Self::default() };
     }
 
     pub(super) fn take(&mut self, event: &Event) {
-        let said = &event.parameters;
-        let request = said["requestId"].as_str().unwrap_or_default().to_owned();
+        let parameters = &event.parameters;
+        let request = parameters["requestId"].as_str().unwrap_or_default().to_owned();
         match event.method.as_str() {
             "Page.loadEventFired" => self.is_loaded = true,
             "Network.requestWillBeSent" => {
-                if said.get("redirectResponse").is_some() {
-                    self.answered(&said["redirectResponse"]);
+                if parameters.get("redirectResponse").is_some() {
+                    self.answered(&parameters["redirectResponse"]);
                 }
-                self.urls.insert(request.clone(), text(&said["request"]["url"]));
+                self.urls.insert(request.clone(), text(&parameters["request"]["url"]));
                 // A stream of events is under way for as long as its page is there.
-                if said["type"] != "EventSource" {
+                if parameters["type"] != "EventSource" {
                     self.under_way.insert(request);
                 }
             }
             "Network.requestWillBeSentExtraInfo" => {
                 let name_of = |name: &String| name.eq_ignore_ascii_case("available-dictionary");
-                if said["headers"].as_object().is_some_and(|headers| headers.keys().any(name_of)) {
+                if parameters["headers"].as_object().is_some_and(|headers| headers.keys().any(name_of)) {
                     self.announcing.insert(request);
                 }
             }
-            "Network.responseReceived" => self.answered(&said["response"]),
+            "Network.responseReceived" => self.answered(&parameters["response"]),
             "Network.loadingFinished" => {
                 self.under_way.remove(&request);
             }
             "Network.loadingFailed" => {
                 self.under_way.remove(&request);
                 // The page itself gave these up: it went on to another address or aborted its own fetch.
-                if said["canceled"] != json!(true) {
+                if parameters["canceled"] != json!(true) {
                     let url = self.urls.get(&request).cloned().unwrap_or_default();
-                    self.report.failed_requests.push(format!("{} {url}", text(&said["errorText"])));
+                    self.report.failed_requests.push(format!("{} {url}", text(&parameters["errorText"])));
                 }
             }
-            "Runtime.consoleAPICalled" if said["type"] == "error" || said["type"] == "assert" => {
-                let words: Vec<String> = said["args"].as_array().unwrap().iter().map(argument_text).collect();
+            "Runtime.consoleAPICalled" if parameters["type"] == "error" || parameters["type"] == "assert" => {
+                let words: Vec<String> = parameters["args"].as_array().unwrap().iter().map(argument_text).collect();
                 self.report.console_errors.push(words.join(" "));
             }
             "Runtime.exceptionThrown" => {
-                self.report.console_errors.push(exception_text(&said["exceptionDetails"]));
+                self.report.console_errors.push(exception_text(&parameters["exceptionDetails"]));
             }
-            "Log.entryAdded" if said["entry"]["level"] == "error" => {
-                let entry = &said["entry"];
+            "Log.entryAdded" if parameters["entry"]["level"] == "error" => {
+                let entry = &parameters["entry"];
                 self.report.console_errors.push(format!("{} ({})", text(&entry["text"]), text(&entry["url"])));
             }
             _ => {}

@@ -100,7 +100,7 @@ fn an_index_of_deltas_that_cannot_be_read_says_nothing_and_is_replaced() {
 }
 
 #[test]
-fn a_listing_removes_deltas_whose_blob_is_gone_also_those_that_no_index_tells_of() {
+fn a_listing_removes_deltas_whose_blob_is_gone_also_those_that_no_index_lists() {
     let data = tempfile::tempdir().unwrap();
     let folder = Folder::open(data.path().to_path_buf()).unwrap();
     let made = |number| [delta(DeltaForm::Dcz, number, Quality::Quick, &sample(2, 5))];

@@ -176,20 +176,20 @@ fn the_zstd_of_others_decodes_a_dcz() {
 /// that are not compressed, and then what the delta says, is an ordinary one: all distances are the same. It says two
 /// zeros last, since to a client that has a dictionary nothing stands before the first byte of the file.
 #[test]
-fn the_brotli_of_others_decodes_a_dcb_that_is_told_its_dictionary() {
+fn the_brotli_of_others_decodes_a_dcb_with_its_dictionary() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = ([&script(1)[..], &[0, 0]].concat(), script(2));
     for quality in QUALITIES {
         let delta = made(&new, &old, DeltaForm::Dcb, quality);
-        write(folder.path(), "told.br", &told(&delta[36..], &old));
+        write(folder.path(), "told.br", &with_dictionary(&delta[36..], &old));
         let mut brotli = Command::new("brotli");
         let Some(decoded) = run(brotli.current_dir(folder.path()).args(["-d", "-c", "told.br"])) else { return };
         assert!(decoded == [&old[..], &new].concat(), "{quality:?}");
     }
 }
 
-/// `stream` with `dictionary` said before it (RFC 7932 §9.1 and §9.2).
-fn told(stream: &[u8], dictionary: &[u8]) -> Vec<u8> {
+/// `stream` with `dictionary` before it (RFC 7932 §9.1 and §9.2).
+fn with_dictionary(stream: &[u8], dictionary: &[u8]) -> Vec<u8> {
     let bits = |bytes: &[u8]| -> Vec<bool> {
         bytes.iter().flat_map(|byte| (0..8).map(move |at| byte >> at & 1 == 1)).collect()
     };
@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_names_another_dictionary_or_gives_no_more_than_was_asked_for(
+    fn a_flipped_bit_names_another_dictionary_or_gives_no_more_than_was_requested(
         (file, dictionary) in texts(),
         at in any::<proptest::sample::Index>(),
         bit in 0..8_u8,

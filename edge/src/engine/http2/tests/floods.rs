@@ -133,7 +133,7 @@ fn clients_in_earnest_are_never_taken_for_a_flood() {
 }
 
 #[test]
-fn whoever_takes_what_is_awaited_may_take_as_much_back() {
+fn a_client_that_takes_what_is_awaited_may_take_as_much_back() {
     let mut rig = Rig::new();
     for number in 0..1_000 {
         let (taken, back) = (odd(number * 2), odd(number * 2 + 1));

@@ -59,7 +59,7 @@ fn a_small_window_is_given_back_as_its_bytes_are_discarded() {
 }
 
 #[test]
-fn a_client_that_does_not_stop_in_time_is_told_to() {
+fn a_client_that_does_not_stop_in_time_is_closed() {
     let mut rig = refused();
     assert_eq!(rig.conn.deadline(), Some(rig.now + Duration::from_secs(2)));
     rig.pass(Duration::from_millis(1_999));
@@ -73,7 +73,7 @@ fn a_client_that_does_not_stop_in_time_is_told_to() {
 }
 
 #[test]
-fn a_client_that_sends_too_much_is_told_to_stop() {
+fn a_client_that_sends_too_much_is_reset() {
     let mut rig = refused();
     for _ in 0..29 {
         rig.send(part(1));

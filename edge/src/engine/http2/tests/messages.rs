@@ -205,7 +205,7 @@ fn an_answer_has_its_prepared_fields_and_the_date() {
 }
 
 #[test]
-fn an_answer_to_head_has_no_body_whoever_answers() {
+fn an_answer_to_head_has_no_body_of_any_origin() {
     let mut rig = Rig::new();
     for (stream, path) in [(1, "/"), (3, "/big"), (5, "/nowhere"), (7, "/stream")] {
         rig.send(headers(stream, true, &whole("HEAD", path)));

@@ -14,7 +14,7 @@ fn odd(number: usize) -> u32 {
 
 /// A request and its expected outcome.
 #[derive(Debug, Clone)]
-enum Asked {
+enum TestRequest {
     /// So many bytes, by the fast lane.
     Bytes(usize),
     /// A body that is polled.
@@ -25,16 +25,16 @@ enum Asked {
     Echo(Vec<usize>),
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = TestRequest> {
     prop_oneof![
-        4 => prop_oneof![0_usize..2_000, 10_000_usize..70_000, Just(16_375_usize), Just(16_376_usize)].prop_map(Asked::Bytes),
-        1 => Just(Asked::Stream),
-        1 => Just(Asked::Slow),
-        2 => vec(0_usize..9_000, 0..6).prop_map(Asked::Echo),
+        4 => prop_oneof![0_usize..2_000, 10_000_usize..70_000, Just(16_375_usize), Just(16_376_usize)].prop_map(TestRequest::Bytes),
+        1 => Just(TestRequest::Stream),
+        1 => Just(TestRequest::Slow),
+        2 => vec(0_usize..9_000, 0..6).prop_map(TestRequest::Echo),
     ]
 }
 
-impl Asked {
+impl TestRequest {
     fn frames(&self, stream: u32) -> Vec<Vec<u8>> {
         match self {
             Self::Bytes(size) => vec![get(stream, &format!("/bytes/{size}"))],
@@ -85,7 +85,7 @@ proptest! {
         }
         for (number, asked) in requests.iter().enumerate() {
             let came = rig.came(odd(number));
-            let status = if matches!(asked, Asked::Slow) { 404 } else { 200 };
+            let status = if matches!(asked, TestRequest::Slow) { 404 } else { 200 };
             prop_assert_eq!((came.status, came.ends, came.reset), (Some(status), 1, None), "{:?}", asked);
             prop_assert_eq!(came.body, asked.body(), "{:?}", asked);
         }
@@ -108,7 +108,7 @@ proptest! {
 /// What a client does.
 #[derive(Debug, Clone)]
 enum Step {
-    Ask(Asked),
+    Ask(TestRequest),
     /// Opens the window of one of the last streams.
     Open(usize, u32),
     OpenAll(u32),
@@ -229,21 +229,21 @@ impl Model {
         }
     }
 
-    fn ask(&mut self, asked: &Asked) {
+    fn ask(&mut self, asked: &TestRequest) {
         if self.last.is_some() || self.rig.conn.in_flight() >= 128 {
             return;
         }
         let stream = self.known.keys().next_back().map_or(1, |last| last + 2);
         self.rig.receive(&asked.frames(stream)[0]);
         let uploads = match asked {
-            Asked::Echo(parts) => parts.iter().copied().collect(),
+            TestRequest::Echo(parts) => parts.iter().copied().collect(),
             _ => VecDeque::new(),
         };
         let known = Known {
             window: self.initial,
             upload_window: 100_000,
             uploads,
-            ends_upload: matches!(asked, Asked::Echo(_)),
+            ends_upload: matches!(asked, TestRequest::Echo(_)),
             dropped: false,
             body: asked.body(),
         };

@@ -48,7 +48,7 @@ fn a_stream_that_may_send_again_is_not_too_slow() {
 }
 
 #[test]
-fn bodies_are_not_asked_for_what_there_is_no_window_for() {
+fn no_more_of_a_body_is_read_than_there_is_a_window_for() {
     for (initial, spent) in [(0, 0), (1 << 20, 65_535)] {
         let mut rig = Rig::with(&Limits { streams: 200, ..limits() });
         rig.send([settings(&[(4, initial)]), get(1, "/big")].concat());
@@ -66,7 +66,7 @@ fn bodies_are_not_asked_for_what_there_is_no_window_for() {
 }
 
 #[test]
-fn the_end_of_a_body_is_asked_for_without_a_window() {
+fn the_end_of_a_body_is_requested_without_a_window() {
     let mut rig = Rig::new();
     rig.send([settings(&[(4, 20_003)]), get(1, "/stream")].concat());
     assert_eq!((got(&rig, 1), rig.came(1).ends), (20_003, 1));

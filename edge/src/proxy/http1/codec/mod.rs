@@ -182,7 +182,7 @@ impl Head {
             }
             (Some(_), _) => return Err(Fault::Malformed("its transfer coding is not chunked alone")),
         }
-        Ok(self.said_length()?.map_or(Length::UntilClose, Length::Known))
+        Ok(self.announced_length()?.map_or(Length::UntilClose, Length::Known))
     }
 
     /// Says the length once, and only where it means something: later readers may be stricter.
@@ -190,16 +190,16 @@ impl Head {
     /// # Errors
     /// It is not a length, or several.
     pub fn normalise(&mut self, length: Length) -> Result<(), Fault> {
-        let said = match length {
+        let announced = match length {
             // RFC 9110 §8.6: in the answer to HEAD and in a 304 it is that of what is not sent; in a 204 it has no
             // place.
             Length::Known(0) if self.status == StatusCode::NO_CONTENT => None,
-            Length::Known(_) | Length::UntilClose => self.said_length()?,
+            Length::Known(_) | Length::UntilClose => self.announced_length()?,
             // Void beside a coding.
             Length::Chunked => None,
         };
-        match said {
-            Some(said) => drop(self.fields.insert(header::CONTENT_LENGTH, said.into())),
+        match announced {
+            Some(announced) => drop(self.fields.insert(header::CONTENT_LENGTH, announced.into())),
             None => drop(self.fields.remove(header::CONTENT_LENGTH)),
         }
         Ok(())
@@ -209,13 +209,13 @@ impl Head {
     #[must_use]
     pub fn may_lie(&self, method: &Method) -> bool {
         let is_empty = self.status == StatusCode::NO_CONTENT;
-        let says_body =
-            self.fields.contains_key(header::TRANSFER_ENCODING) || self.said_length().is_ok_and(|said| said > Some(0));
+        let says_body = self.fields.contains_key(header::TRANSFER_ENCODING)
+            || self.announced_length().is_ok_and(|announced| announced > Some(0));
         *method == Method::HEAD || is_empty && says_body
     }
 
     /// Its length fields.
-    fn said_length(&self) -> Result<Option<u64>, Fault> {
+    fn announced_length(&self) -> Result<Option<u64>, Fault> {
         let mut known = None;
         for line in self.fields.get_all(header::CONTENT_LENGTH) {
             // The same length twice says one thing.

@@ -40,7 +40,7 @@ async fn a_file_that_is_gone_leaves_the_others_theirs() {
 }
 
 #[tokio::test]
-async fn what_another_app_has_made_of_a_shared_file_refuses_nobody_a_wish() {
+async fn what_another_app_has_made_of_a_shared_file_refuses_nobody_a_delta() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Compress { dictionary_versions: 1, ..Compress::default() };
     let world = world(folder.path(), settings, patient()).await;
@@ -59,8 +59,8 @@ async fn what_another_app_has_made_of_a_shared_file_refuses_nobody_a_wish() {
     world.blobs.put_deltas(Digest::of(&three), (0..14).map(foreign).collect()).await.unwrap();
     assert!(world.blobs.deltas(Digest::of(&three)).await.unwrap().len() > 12);
     let (blob, sha256) = (Digest::of(&three), delta::sha256(&one));
-    let wished = wish(third.version, blob, sha256);
-    assert!(world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| true).await.unwrap());
+    let miss = miss_of(third.version, blob, sha256);
+    assert!(world.dictionaries.fulfil_one(&miss, &world.pool, &mut |_| true).await.unwrap());
     assert_eq!(world.deltas(&three, &one).await, QUICK);
 }
 

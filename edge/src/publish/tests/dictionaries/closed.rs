@@ -17,7 +17,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Whether the secret is in something that serves as a dictionary after a push of these files, and behind its switch.
-async fn is_told(site: &str, redirects: &str) -> bool {
+async fn is_announced(site: &str, redirects: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), Compress::default(), patient()).await;
     let files = [files(), vec![("_redirects", redirects.as_bytes().to_vec())]].concat();
@@ -25,34 +25,34 @@ async fn is_told(site: &str, redirects: &str) -> bool {
     let before = world.record(&shop(), &pushed.version).await.unwrap();
     world.dictionaries.after_switch(&shop(), &PlaceName::prod(), pushed.version, &world.pool).await.unwrap();
     let behind = world.record(&shop(), &pushed.version).await.unwrap();
-    let mut is_told = false;
+    let mut is_announced = false;
     for record in [before, behind] {
         assert!(record.pages_of.len() >= 5, "what everyone may read serves: {:?}", record.pages_of);
         for blob in record.files.into_keys().chain(record.pages.map(|pages| pages.blob)) {
             let bytes = world.blobs.get(Key::Blob(blob)).await.unwrap();
-            is_told |= bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
+            is_announced |= bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
         }
     }
-    is_told
+    is_announced
 }
 
 #[tokio::test]
 async fn what_everyone_may_read_is_in_dictionaries() {
-    assert!(is_told("", "/drafts/* /nowhere 404\n").await);
+    assert!(is_announced("", "/drafts/* /nowhere 404\n").await);
 }
 
 #[tokio::test]
 async fn what_a_forced_rule_hides_is_in_no_dictionary() {
-    assert!(!is_told("", "/drafts/* /nowhere 404!\n").await);
+    assert!(!is_announced("", "/drafts/* /nowhere 404!\n").await);
 }
 
 #[tokio::test]
 async fn what_a_route_hides_is_in_no_dictionary() {
-    assert!(!is_told("[[routes]]\npath = \"/drafts/*\"\nto = \"http://127.0.0.1:1\"\n", "").await);
+    assert!(!is_announced("[[routes]]\npath = \"/drafts/*\"\nto = \"http://127.0.0.1:1\"\n", "").await);
 }
 
 #[tokio::test]
 async fn what_is_hidden_in_one_environment_alone_is_in_no_dictionary() {
     let table = "[[env.staging.redirects]]\nfrom = \"/drafts/*\"\nto = \"/\"\nforce = true\n";
-    assert!(!is_told(table, "").await);
+    assert!(!is_announced(table, "").await);
 }

@@ -28,7 +28,7 @@ fn sent(version: &Version, path: &str, with: Option<&[u8]>) -> u64 {
 }
 
 #[tokio::test]
-async fn deltas_are_made_with_what_browsers_were_told_to_keep_and_the_report_promises_no_others() {
+async fn deltas_are_made_with_what_browsers_keep_and_the_report_promises_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), Compress::default(), patient()).await;
     let long = |release| [script(1, release), script(2, release), script(3, release)].concat();

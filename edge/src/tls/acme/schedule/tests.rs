@@ -177,10 +177,10 @@ fn a_certificate_that_just_came_is_not_renewed_whatever_the_clock_says() {
 fn an_account_that_orders_too_much_rests_as_a_whole_and_not_for_long() {
     let (mut books, rules) = (Books::default(), rules());
     assert_eq!(begin(&mut books, &["a:1"], &rules, 0), ["1"]);
-    books.end("1", Ended::Limited { asked_ms: 60_000 }, &rules, 0);
+    books.end("1", Ended::Limited { retry_after_ms: 60_000 }, &rules, 0);
     assert_eq!(begin(&mut books, &["a:1", "b:2"], &rules, 59_999), [""; 0]);
     assert_eq!(begin(&mut books, &["a:1", "b:2"], &rules, 60_000), ["2"], "another name asks whether it is over");
-    books.end("2", Ended::Limited { asked_ms: u64::MAX }, &rules, 60_000);
+    books.end("2", Ended::Limited { retry_after_ms: u64::MAX }, &rules, 60_000);
     assert!(books.authority_rests(60_000 + HOUR_MS - 1) && !books.authority_rests(60_000 + HOUR_MS));
 }
 
@@ -191,7 +191,7 @@ fn a_name_that_failed_rests_longer_each_time_and_tries_another_way() {
     for (failures, wait_ms) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 4_000)] {
         assert_eq!(begin(&mut books, &["a"], &rules, now_ms), ["a"]);
         assert_eq!(books.way("a"), failures as usize - 1);
-        books.end("a", Ended::Failed { asked_ms: 0, unproven: true }, &rules, now_ms);
+        books.end("a", Ended::Failed { retry_after_ms: 0, unproven: true }, &rules, now_ms);
         assert_eq!(books.failures("a"), failures);
         assert_eq!(begin(&mut books, &["a"], &rules, now_ms + wait_ms - 1), [""; 0]);
         now_ms += wait_ms;
@@ -214,10 +214,10 @@ fn a_name_that_failed_rests_longer_each_time_and_tries_another_way() {
 fn the_authority_is_left_alone_as_long_as_it_asks_for() {
     let (mut books, rules) = (Books::default(), rules());
     assert_eq!(begin(&mut books, &["a"], &rules, 0), ["a"]);
-    books.end("a", Ended::Failed { asked_ms: 60_000, unproven: false }, &rules, 0);
+    books.end("a", Ended::Failed { retry_after_ms: 60_000, unproven: false }, &rules, 0);
     assert_eq!(begin(&mut books, &["a"], &rules, 59_999), [""; 0]);
     assert_eq!(begin(&mut books, &["a"], &rules, 60_000), ["a"]);
-    books.end("a", Ended::Failed { asked_ms: u64::MAX, unproven: false }, &rules, 60_000);
+    books.end("a", Ended::Failed { retry_after_ms: u64::MAX, unproven: false }, &rules, 60_000);
     assert_eq!((books.names["a"].rest.wait_ms, books.way("a")), (WAIT_MS_MAX, 0), "the way is not at fault");
     // A clock that was wrong does not keep a name waiting for years.
     assert_eq!(begin(&mut books, &["a"], &rules, 1), ["a"]);
@@ -227,13 +227,13 @@ fn the_authority_is_left_alone_as_long_as_it_asks_for() {
 fn an_authority_that_is_down_is_tried_by_one_order_and_is_no_names_fault() {
     let (mut books, rules) = (Books::default(), rules());
     assert_eq!(begin(&mut books, &["a", "b", "c"], &rules, 0), ["a", "b"]);
-    books.end("a", Ended::Unanswered { asked_ms: 0 }, &rules, 10);
-    books.end("b", Ended::Unanswered { asked_ms: 0 }, &rules, 10);
+    books.end("a", Ended::Unanswered { retry_after_ms: 0 }, &rules, 10);
+    books.end("b", Ended::Unanswered { retry_after_ms: 0 }, &rules, 10);
     assert_eq!(books.failures("a"), 0);
     assert_eq!(begin(&mut books, &["a", "b", "c"], &rules, 1_009), [""; 0]);
     assert_eq!(begin(&mut books, &["a", "b", "c"], &rules, 1_010), ["a"]);
     assert_eq!(begin(&mut books, &["a", "b", "c"], &rules, 1_011), [""; 0]);
-    books.end("a", Ended::Unanswered { asked_ms: 5_000 }, &rules, 1_012);
+    books.end("a", Ended::Unanswered { retry_after_ms: 5_000 }, &rules, 1_012);
     assert_eq!(begin(&mut books, &["a", "b", "c"], &rules, 6_011), [""; 0]);
     assert_eq!(begin(&mut books, &["a", "b", "c"], &rules, 6_012), ["a"]);
     books.end("a", issued(), &rules, 6_013);

@@ -27,7 +27,7 @@ async fn routed(setup: Setup) -> (RunningEdge, Backend) {
 }
 
 /// Sends these lines; returns the `X-Forwarded-For` of the backend.
-async fn told(edge: &RunningEdge, backend: &Backend, lines: &str) -> String {
+async fn forwarded(edge: &RunningEdge, backend: &Backend, lines: &str) -> String {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     write(&mut stream, format!("GET /api/x HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n").as_bytes()).await;
     let (answers, _) = read_answers(&mut stream, &[false]).await;
@@ -70,7 +70,7 @@ async fn nobody_but_a_trusted_proxy_says_who_asks() {
         "X_Forwarded_For: 6.6.6.6\r\nx-forwarded_for: 6.6.6.6\r\n",
         "Connection: x-forwarded-for\r\nX-Forwarded-For: 6.6.6.6\r\n",
     ] {
-        assert_eq!(told(&edge, &backend, lines).await, "127.0.0.1", "{lines}");
+        assert_eq!(forwarded(&edge, &backend, lines).await, "127.0.0.1", "{lines}");
     }
     assert_eq!(logged(&edge, 9).await, "127.0.0.1");
     edge.stop().await;
@@ -112,12 +112,12 @@ async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
         ("X-Forwarded-For: 203.0.113.9\r\nForwarded: for=6.6.6.6\r\n", "127.0.0.1"),
     ];
     for (lines, expected) in &cases {
-        assert_eq!(told(&edge, &backend, lines).await, *expected, "{lines}");
+        assert_eq!(forwarded(&edge, &backend, lines).await, *expected, "{lines}");
     }
     // More proxies than anybody has.
     let many = format!("X-Forwarded-For: 6.6.6.6{}\r\n", ", 10.1.1.1".repeat(40));
-    assert_eq!(told(&edge, &backend, &many).await, "127.0.0.1");
-    told(&edge, &backend, "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n").await;
+    assert_eq!(forwarded(&edge, &backend, &many).await, "127.0.0.1");
+    forwarded(&edge, &backend, "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n").await;
     assert_eq!(logged(&edge, cases.len() + 2).await, "203.0.113.9");
     edge.stop().await;
 }
@@ -125,8 +125,8 @@ async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
 /// Tries a password that is wrong, as a client that says of itself what `forwarded` says.
 async fn try_login(edge: &RunningEdge, forwarded: &str) -> StatusCode {
     let url = format!("https://localhost:{}/v1/login", edge.admin().port());
-    let asked = edge.client().post(url).header("x-forwarded-for", forwarded);
-    got(asked.json(&json!({ "login": "nobody", "password": "not this one" }))).await.status
+    let request = edge.client().post(url).header("x-forwarded-for", forwarded);
+    got(request.json(&json!({ "login": "nobody", "password": "not this one" }))).await.status
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
             if let Some(bucket) = node.text_of("bucket") {
                 moved.www = Some(folder(bucket));
             }
-            moved.not_found = Some(said(moved, line, NotFound::Page404));
+            moved.not_found = Some(justified(moved, line, NotFound::Page404));
         }
         "main" => moved.lost(line, key, "a Worker does not run at the edge", Some(ROUTES)),
         "route" | "routes" | "custom_domain" => {
@@ -144,7 +144,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
     }
 }
 
-fn said<T>(moved: &Moved, line: usize, word: T) -> Justified<T> {
+fn justified<T>(moved: &Moved, line: usize, word: T) -> Justified<T> {
     Justified { word, because: format!("{}:{line}", moved.file) }
 }
 
@@ -162,18 +162,18 @@ fn assets(moved: &mut Moved, assets: &Node) {
         match entry.key.as_str() {
             "directory" => moved.www = entry.node.text().map(folder),
             "html_handling" => match HTML_HANDLING.iter().find(|word| word.word() == written) {
-                Some(word) => moved.html_handling = Some(said(moved, entry.line, *word)),
+                Some(word) => moved.html_handling = Some(justified(moved, entry.line, *word)),
                 None => moved.lost(entry.line, &setting, format!("`{written}` is no way of Cloudflare's"), None),
             },
             "not_found_handling" => match NOT_FOUND.iter().find(|word| word.word() == written) {
-                Some(word) => moved.not_found = Some(said(moved, entry.line, *word)),
+                Some(word) => moved.not_found = Some(justified(moved, entry.line, *word)),
                 None => moved.lost(entry.line, &setting, format!("`{written}` is no way of Cloudflare's"), None),
             },
             "run_worker_first" => moved.lost(entry.line, &setting, "a Worker does not run at the edge", Some(ROUTES)),
             _ => moved.lost(entry.line, &setting, "it is for a Worker, which does not run at the edge", None),
         }
     }
-    if moved.not_found.as_ref().is_some_and(|said| said.word == NotFound::SinglePageApplication) {
+    if moved.not_found.as_ref().is_some_and(|justified| justified.word == NotFound::SinglePageApplication) {
         let how = "a missing script, style, image or fetch is a 404 here; navigations alone get /index.html";
         moved.differs(assets.line, "assets.not_found_handling", how, None);
     }

@@ -50,21 +50,21 @@ fn wranglers_json_may_have_comments() {
 #[test]
 fn pages_without_a_404_page_are_a_single_page_application() {
     let text = "pages_build_output_dir = \"./dist\"\n";
-    for (files, not_found, told) in [
+    for (files, not_found, reported) in [
         (&["dist", "dist/404.html"][..], None, 0),
         (&["dist"], Some(NotFound::SinglePageApplication), 0),
         (&[], None, 1),
     ] {
-        let around = Around { has: &|path| files.contains(&path), www: "www", is_said: false };
+        let around = Around { has: &|path| files.contains(&path), www: "www", is_explicit: false };
         let moved = read(Some(("wrangler.toml", text)), &around).unwrap();
-        assert_eq!(moved.not_found.as_ref().map(|said| said.word), not_found, "{files:?}");
-        assert_eq!(notes(&moved, Kind::Stays).len(), told, "{:?}", moved.notes);
+        assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), not_found, "{files:?}");
+        assert_eq!(notes(&moved, Kind::Stays).len(), reported, "{:?}", moved.notes);
         written(&moved);
     }
     let around = Around {
         has: &|path| ["www", "www/404.html", "functions", "www/_headers"].contains(&path),
         www: "www",
-        is_said: false,
+        is_explicit: false,
     };
     let moved = read(None, &around).unwrap();
     let settings: Vec<&str> = moved.notes.iter().map(|note| note.setting.as_str()).collect();
@@ -72,7 +72,7 @@ fn pages_without_a_404_page_are_a_single_page_application() {
 }
 
 #[test]
-fn everything_else_of_wranglers_file_is_said_with_its_line() {
+fn everything_else_of_wranglers_file_is_reported_with_its_line() {
     let text = "name = \"shop\"\nmain = \"src/index.ts\"\ncompatibility_date = \"2026-01-01\"\nroutes = []\n\
         [assets]\ndirectory = \"dist\"\nbinding = \"ASSETS\"\nrun_worker_first = true\nhtml_handling = \"odd\"\n\
         [[kv_namespaces]]\nbinding = \"KV\"\n[triggers]\ncrons = []\n[vars]\nA = 1\n[build]\n[env.staging]\nname = \"x\"\n";
@@ -101,5 +101,5 @@ fn everything_else_of_wranglers_file_is_said_with_its_line() {
 fn workers_sites_name_their_folder() {
     let moved = moved("wrangler.toml", "[site]\nbucket = \"./public\"\n");
     assert_eq!(moved.www.as_deref(), Some("public"));
-    assert_eq!(moved.not_found.as_ref().map(|said| said.word), Some(NotFound::Page404));
+    assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::Page404));
 }

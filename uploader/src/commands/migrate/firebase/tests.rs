@@ -82,7 +82,7 @@ fn too_many_alternatives_are_refused() {
 }
 
 #[test]
-fn rewrites_of_firebase_go_after_files_and_what_runs_elsewhere_is_said() {
+fn rewrites_of_firebase_go_after_files_and_what_runs_elsewhere_is_reported() {
     let text = r#"{ "hosting": { "rewrites": [
         { "source": "/newest", "destination": "/index.html" },
         { "source": "/api/**", "function": { "functionId": "helloWorld", "region": "us-central1" } },
@@ -94,7 +94,7 @@ fn rewrites_of_firebase_go_after_files_and_what_runs_elsewhere_is_said() {
     ] } }"#;
     let moved = read(text, None, &NOTHING).unwrap();
     assert_eq!(rule_lines(&moved), ["/newest -> /index.html"]);
-    assert_eq!(moved.not_found.as_ref().map(|said| said.word), Some(NotFound::SinglePageApplication));
+    assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::SinglePageApplication));
     let lost: Vec<String> = moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(ToString::to_string).collect();
     assert_eq!(
         lost,
@@ -148,7 +148,7 @@ fn clean_urls_and_trailing_slash_of_firebase_have_a_way_each() {
         (false, Some(false), DropTrailingSlash, false),
     ] {
         let moved = moved(&serde_json::json!({ "cleanUrls": clean_urls, "trailingSlash": trailing_slash }));
-        assert_eq!(moved.html_handling.as_ref().map(|said| said.word), Some(expected));
+        assert_eq!(moved.html_handling.as_ref().map(|justified| justified.word), Some(expected));
         assert_eq!(notes(&moved, Kind::Differs).is_empty(), is_exact);
         written(&moved);
     }
@@ -175,7 +175,7 @@ fn one_of_several_sites_is_chosen_by_name() {
 }
 
 #[test]
-fn everything_else_of_firebase_json_is_said_with_its_line() {
+fn everything_else_of_firebase_json_is_reported_with_its_line() {
     let text = "{\n// a comment\n\"firestore\": {},\n\"hosting\": {\n\"public\": \"dist\",\n\
         \"ignore\": [\"firebase.json\", \"**/.*\", \"**/node_modules/**\",\n\"**/*.map\"],\n\"i18n\": {\"root\": \"/x\"},\n\
         \"appAssociation\": \"AUTO\",\n\"predeploy\": [],\n\"source\": \".\",\n},\n}";

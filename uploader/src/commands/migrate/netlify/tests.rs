@@ -75,7 +75,7 @@ fn a_rewrite_to_a_url_is_one_to_an_upstream() {
 }
 
 #[test]
-fn what_netlify_alone_can_do_is_said_with_its_line() {
+fn what_netlify_alone_can_do_is_reported_with_its_line() {
     for (keys, line, setting, why, instead) in [
         (
             "to = '/b'\nfrom = '/a'\nconditions = {Country = ['US']}",
@@ -133,7 +133,7 @@ fn what_netlify_alone_can_do_is_said_with_its_line() {
 }
 
 #[test]
-fn everything_else_of_netlify_toml_is_said_with_its_line() {
+fn everything_else_of_netlify_toml_is_reported_with_its_line() {
     let moved = moved(
         "[build]\n  base = 'site/'\n  publish = './dist/'\n  command = 'npm run build'\n  functions = 'functions'\n\
          [build.environment]\n  NODE_VERSION = '22'\n[build.processing.html]\n  pretty_urls = true\n\
@@ -166,7 +166,7 @@ fn a_rewrite_of_everything_to_the_page_is_a_single_page_application() {
     let text =
         "[[redirects]]\nfrom = '/*'\nto = '/index.html'\nstatus = 200\n[[redirects]]\nfrom = '/late'\nto = '/x'\n";
     let moved = moved(text);
-    assert_eq!(moved.not_found.as_ref().map(|said| said.word), Some(NotFound::SinglePageApplication));
+    assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::SinglePageApplication));
     assert!(rules(&moved).is_empty());
     assert_eq!(notes(&moved, Kind::Stays), ["5 redirects: `/late` never applied: line 1 takes its paths first"]);
     assert!(written(&moved).contains("not_found = \"single-page-application\""));
@@ -175,15 +175,15 @@ fn a_rewrite_of_everything_to_the_page_is_a_single_page_application() {
 }
 
 #[test]
-fn a_redirect_after_a_rewrite_of_its_paths_is_said() {
+fn a_redirect_after_a_rewrite_of_its_paths_is_reported() {
     let order = |first: &str, second: &str| {
         let text = format!(
             "[[redirects]]\nfrom = '{first}'\nto = '/x'\nstatus = 200\n[[redirects]]\nfrom = '{second}'\nto = '/y'\n"
         );
         notes(&moved(&text), Kind::Differs)
     };
-    let said = "5 redirects: `/*` goes before the rewrite of line 1 here, which came first";
-    assert_eq!(order("/app/*", "/*"), [said]);
+    let justified = "5 redirects: `/*` goes before the rewrite of line 1 here, which came first";
+    assert_eq!(order("/app/*", "/*"), [justified]);
     assert_eq!(order("/:a/b", "/a/:b").len(), 1);
     assert!(order("/app/*", "/other/*").is_empty());
     assert!(order("/app", "/app/x").is_empty());
@@ -228,7 +228,7 @@ fn headers_of_netlify_toml_are_the_same_here() {
 
 #[test]
 fn rule_files_stay_where_they_are() {
-    let around = Around { has: &|path| path == "dist/_redirects", www: "dist", is_said: false };
+    let around = Around { has: &|path| path == "dist/_redirects", www: "dist", is_explicit: false };
     let moved = read(None, &around).unwrap();
     let settings: Vec<&str> = moved.notes.iter().map(|note| note.setting.as_str()).collect();
     assert_eq!(settings, ["file", "_redirects"]);

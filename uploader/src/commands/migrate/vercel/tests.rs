@@ -66,15 +66,15 @@ fn sources_of_vercel_become_patterns_of_ours() {
 }
 
 #[test]
-fn a_folder_that_only_its_insides_were_redirected_of_is_said_and_keeps_its_own_rule() {
+fn a_folder_that_only_its_insides_were_redirected_of_is_reported_and_keeps_its_own_rule() {
     let rules = serde_json::json!([
         { "source": "/blog/(.*)", "destination": "/news/$1" },
         { "source": "/blog", "destination": "/all" },
     ]);
     let moved = moved(&serde_json::json!({ "redirects": rules }).to_string());
     assert_eq!(rule_lines(&moved), ["/blog -> /all 308 force", "/blog/* -> /news/:splat 308 force"]);
-    let said = notes(&moved, Kind::Differs);
-    assert!(said.iter().any(|note| note.contains("`/blog/*` takes `/blog` too here")), "{said:?}");
+    let justified = notes(&moved, Kind::Differs);
+    assert!(justified.iter().any(|note| note.contains("`/blog/*` takes `/blog` too here")), "{justified:?}");
 }
 
 #[test]
@@ -155,15 +155,15 @@ fn vercels_ways_to_an_applications_page_are_a_single_page_application() {
             let late = serde_json::json!({ "source": "/late", "destination": "/x" });
             let moved = moved(&serde_json::json!({ "rewrites": [item, late] }).to_string());
             assert_eq!(
-                moved.not_found.as_ref().map(|said| said.word),
+                moved.not_found.as_ref().map(|justified| justified.word),
                 Some(NotFound::SinglePageApplication),
                 "{source}"
             );
             assert!(moved.rewrites.is_empty());
             assert_eq!(notes(&moved, Kind::Stays).len(), 1, "{:?}", moved.notes);
             let excludes = source.contains("(?!");
-            let told = notes(&moved, Kind::Differs).iter().filter(|note| note.contains("rewrites")).count();
-            assert_eq!(told, usize::from(excludes), "{source}");
+            let reported = notes(&moved, Kind::Differs).iter().filter(|note| note.contains("rewrites")).count();
+            assert_eq!(reported, usize::from(excludes), "{source}");
         }
     }
     // What the page leaves out is still there for those that follow.
@@ -185,7 +185,7 @@ fn vercels_ways_to_an_applications_page_are_a_single_page_application() {
     let routes =
         r#"{"routes":[{"handle":"filesystem"},{"src":"/api","dest":"/x"},{"src":"/(.*)","dest":"/index.html"}]}"#;
     let moved = moved(routes);
-    assert_eq!(moved.not_found.as_ref().map(|said| said.word), Some(NotFound::SinglePageApplication));
+    assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::SinglePageApplication));
     assert_eq!(notes(&moved, Kind::Lost).len(), 1);
 }
 
@@ -245,14 +245,14 @@ fn clean_urls_and_trailing_slash_of_vercel_have_a_way_each() {
     ] {
         let text = serde_json::json!({ "cleanUrls": clean_urls, "trailingSlash": trailing_slash }).to_string();
         let moved = moved(&text);
-        assert_eq!(moved.html_handling.as_ref().map(|said| said.word), Some(expected), "{text}");
+        assert_eq!(moved.html_handling.as_ref().map(|justified| justified.word), Some(expected), "{text}");
         assert_eq!(notes(&moved, Kind::Differs).is_empty(), is_exact, "{text}");
         written(&moved);
     }
 }
 
 #[test]
-fn everything_else_of_vercel_json_is_said_with_its_line() {
+fn everything_else_of_vercel_json_is_reported_with_its_line() {
     let text = "{\n\"$schema\": \"x\", \"version\": 2,\n\"name\": \"shop\",\n\"outputDirectory\": \"./build/client/\",\n\
         \"buildCommand\": \"x\",\n\"framework\": null,\n\"functions\": {},\n\"crons\": [],\n\"regions\": [],\n\
         \"images\": {},\n\"env\": {},\n\"git\": {},\n\"fluid\": true\n}";
@@ -262,7 +262,7 @@ fn everything_else_of_vercel_json_is_said_with_its_line() {
         moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
     let expected = ["buildCommand", "framework", "functions", "crons", "regions", "images", "env", "git", "fluid"];
     assert_eq!(lost, (5..).zip(expected).collect::<Vec<_>>());
-    let around = Around { has: &|path| ["api", "www/_headers"].contains(&path), www: "www", is_said: false };
-    let told: Vec<String> = read("{}", &around).unwrap().notes.into_iter().map(|note| note.setting).collect();
-    assert_eq!(told, ["cleanUrls, trailingSlash", "api/", "_headers"]);
+    let around = Around { has: &|path| ["api", "www/_headers"].contains(&path), www: "www", is_explicit: false };
+    let reported: Vec<String> = read("{}", &around).unwrap().notes.into_iter().map(|note| note.setting).collect();
+    assert_eq!(reported, ["cleanUrls, trailingSlash", "api/", "_headers"]);
 }
