@@ -1,9 +1,8 @@
 //! Bytes to frames, and frames to what they change (RFC 9113 §4 to §6).
 
-use std::time::Instant;
-
 use super::super::inbound::{Broken, Filler};
 use super::super::{Service, Turn};
+use super::field_block::FieldBlock;
 use super::flood::Flooded;
 use super::flow::Exceeded;
 use super::frame::{
@@ -19,24 +18,6 @@ const UPLOAD_WINDOW_MIN: u32 = 1_024;
 
 /// Bytes of DATA for a stream that is not taken any more, below which they are counted as if they were none.
 const LATE_BYTES_MIN: usize = 512;
-
-/// A field block whose end has not come (§4.3).
-#[derive(Debug)]
-pub(super) struct Block {
-    /// When its first frame came.
-    pub(super) since: Instant,
-    stream: u32,
-    ends_stream: bool,
-    bytes: Vec<u8>,
-    frames: usize,
-}
-
-impl Block {
-    #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + size_of::<Self>()
-    }
-}
 
 /// The state of a stream for an incoming frame (§5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,7 +262,7 @@ impl<S: Service> Connection<S> {
             return self.field_block(head.stream, ends_stream, fragment, turn);
         }
         let bytes = fragment.to_vec();
-        self.block = Some(Box::new(Block { since: turn.now, stream: head.stream, ends_stream, bytes, frames: 1 }));
+        self.block = Some(Box::new(FieldBlock { since: turn.now, stream: head.stream, ends_stream, bytes, frames: 1 }));
         self.check_by(turn.now + self.limits.header);
         Ok(())
     }

@@ -7,20 +7,17 @@
 
 use std::time::Instant;
 
-use super::super::Service;
-use super::Connection;
-use super::flow::{Exceeded, ReceiveWindow};
-use super::frame::{Code, Fault, write_window};
+use super::flow::ReceiveWindow;
 
 /// A stream whose response is complete, and whose request is not.
 #[derive(Debug)]
-struct Linger {
-    id: u32,
+pub(super) struct Linger {
+    pub(super) id: u32,
     /// Its response was more than an answer at hand.
-    is_begun: bool,
-    window: ReceiveWindow,
-    discarded: u64,
-    until: Instant,
+    pub(super) is_begun: bool,
+    pub(super) window: ReceiveWindow,
+    pub(super) discarded: u64,
+    pub(super) until: Instant,
 }
 
 /// All of them of one connection. Rare, so that a connection without one holds no more than a word for them.
@@ -50,7 +47,7 @@ impl Lingering {
     }
 
     /// Bytes that all of them have sent since their responses.
-    fn discarded(&self) -> u64 {
+    pub(super) fn discarded(&self) -> u64 {
         self.0.as_ref().map_or(0, |several| several.discarded)
     }
 
@@ -62,7 +59,7 @@ impl Lingering {
         self.0.as_ref().is_some_and(|several| several.find(id).is_ok())
     }
 
-    fn add(&mut self, linger: Linger) {
+    pub(super) fn add(&mut self, linger: Linger) {
         let several = self.0.get_or_insert_default();
         if let Err(index) = several.find(linger.id) {
             several.list.insert(index, linger);
@@ -80,12 +77,23 @@ impl Lingering {
         Some(linger.is_begun)
     }
 
+    /// Counts bytes that a stream has sent since its response, in its own sum and in that of all, which is returned
+    /// with the stream's window.
+    pub(super) fn count(&mut self, id: u32, length: usize) -> Option<(u64, &mut ReceiveWindow)> {
+        let Several { list, discarded } = self.0.as_deref_mut()?;
+        let index = list.binary_search_by_key(&id, |linger| linger.id).ok()?;
+        let linger = list.get_mut(index)?;
+        let count = u64::try_from(length).unwrap_or(u64::MAX);
+        (linger.discarded, *discarded) = (linger.discarded.saturating_add(count), discarded.saturating_add(count));
+        Some((*discarded, &mut linger.window))
+    }
+
     /// When the first of them is over.
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.iter().map(|linger| linger.until).min()
     }
 
-    fn over(&self, now: Instant) -> Vec<u32> {
+    pub(super) fn over(&self, now: Instant) -> Vec<u32> {
         self.iter().filter(|linger| linger.until <= now).map(|linger| linger.id).collect()
     }
 
@@ -98,57 +106,5 @@ impl Lingering {
 impl Several {
     fn find(&self, id: u32) -> Result<usize, usize> {
         self.list.binary_search_by_key(&id, |linger| linger.id)
-    }
-}
-
-impl<S: Service> Connection<S> {
-    /// Receives what is still to come of a request whose response was put to its last byte.
-    pub(super) fn linger(&mut self, id: u32, mut window: ReceiveWindow, is_begun: bool, now: Instant) {
-        if self.limits.linger.is_zero() || self.lingering.discarded() >= self.limits.linger_bytes {
-            return self.reset(id, Code::None);
-        }
-        // Nothing of it waits for a reader any more.
-        if let Some(increment) = window.give_all_back() {
-            write_window(&mut self.control, id, increment);
-        }
-        let until = now + self.limits.linger;
-        self.lingering.add(Linger { id, is_begun, window, discarded: 0, until });
-        self.check_by(until);
-    }
-
-    /// Discards DATA of such a stream.
-    pub(super) fn discard_data(&mut self, id: u32, length: usize, ends: bool) -> Result<(), Fault> {
-        let Some(several) = &mut self.lingering.0 else { return Ok(()) };
-        let Ok(index) = several.find(id) else { return Ok(()) };
-        let Several { list, discarded } = &mut **several;
-        let Some(linger) = list.get_mut(index) else { return Ok(()) };
-        linger.window.receive(length).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
-        if ends {
-            self.lingering.remove(id);
-            return Ok(());
-        }
-        let count = u64::try_from(length).unwrap_or(u64::MAX);
-        (linger.discarded, *discarded) = (linger.discarded.saturating_add(count), discarded.saturating_add(count));
-        if *discarded >= self.limits.linger_bytes {
-            self.end_linger(id);
-        } else if let Some(increment) = linger.window.give_back(length) {
-            write_window(&mut self.control, id, increment);
-        }
-        Ok(())
-    }
-
-    /// Asks the client to stop sending (§8.1).
-    fn end_linger(&mut self, id: u32) {
-        if self.lingering.remove(id).is_some() {
-            self.reset(id, Code::None);
-        }
-    }
-
-    /// Ends those that have had their time; gives when the next one will have.
-    pub(super) fn check_lingering(&mut self, now: Instant) -> Option<Instant> {
-        for id in self.lingering.over(now) {
-            self.end_linger(id);
-        }
-        self.lingering.deadline()
     }
 }

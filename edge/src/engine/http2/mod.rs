@@ -6,16 +6,19 @@
 //! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows; `flood`: budgets of what costs a peer nothing;
 //! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `dispatch`: a head to an
 //!   answer, or a stream;
-//! * `head`: a block of fields to a request (§8);
+//! * `field_block`: a block of fields whose end has not come; `head`: a whole one to a request (§8);
 //! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;
-//! * `linger`: requests that are not whole when their answers are;
+//! * `linger`: requests that are not whole when their answers are; `discard`: what still comes of them;
 //! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
-//! * `time`: the drain, and what is too slow.
+//! * `drain`: how far the end of the connection is; `time`: its steps, and what is too slow.
 
 mod control;
+mod discard;
 mod dispatch;
+mod drain;
+mod field_block;
 mod flood;
 mod flow;
 mod frame;
@@ -39,17 +42,17 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
 
+use self::drain::Drain;
+use self::field_block::FieldBlock;
 use self::flood::Floods;
 use self::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT};
 use self::frame::kind;
 pub(super) use self::head::LastRead;
-use self::input::Block;
 use self::linger::Lingering;
 use self::ready::ReadyQueue;
 use self::recent::Recent;
 use self::settings::PeerSettings;
 use self::streams::Streams;
-use self::time::Drain;
 pub(super) use self::turn::DATA_BYTES_MAX;
 use super::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
 use super::limits::Limits;
@@ -69,7 +72,7 @@ pub struct Connection<S: Service> {
     /// When the last one began.
     partial_since: Option<Instant>,
     /// The begin of a field block whose end has not come.
-    block: Option<Box<Block>>,
+    block: Option<Box<FieldBlock>>,
     decoder: Decoder,
     encoder: Encoder,
     /// Frames that are due, before all others.

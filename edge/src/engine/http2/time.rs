@@ -1,55 +1,27 @@
 //! The end of a connection in two steps (RFC 9113 §6.8), and streams whose peer is too slow.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::Service;
 use super::super::inbound::Broken;
+use super::drain::Drain;
 use super::frame::{self, Code, kind};
 use super::{Connection, Phase};
 
 /// The most that a stream's number can be.
 const STREAM_MAX: u32 = (1 << 31) - 1;
-/// Longest time for the answer to the PING that follows the first GOAWAY.
-const ANNOUNCED_MAX: Duration = Duration::from_secs(1);
 /// By these bytes the answer to that PING is known.
 const PING: [u8; 8] = *b"draining";
-
-/// The state of a connection's drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Drain {
-    /// It goes on.
-    No,
-    /// It is to end.
-    TestRequest,
-    /// The first GOAWAY was sent. What the peer sends before it has read it is still taken.
-    Announced(Instant),
-    /// The GOAWAY with the last stream that is taken was sent.
-    Last(u32),
-}
-
-impl Drain {
-    pub(super) fn deadline(self) -> Option<Instant> {
-        match self {
-            Self::Announced(since) => Some(since + ANNOUNCED_MAX),
-            _ => None,
-        }
-    }
-
-    /// Whether a stream of this number is not taken any more.
-    pub(super) const fn passes_over(self, id: u32) -> bool {
-        matches!(self, Self::Last(last) if id > last)
-    }
-}
 
 impl<S: Service> Connection<S> {
     pub(super) fn begin_drain(&mut self) {
         if self.drain == Drain::No {
-            self.drain = Drain::TestRequest;
+            self.drain = Drain::Requested;
         }
     }
 
     pub(super) fn advance_drain(&mut self, now: Instant) {
-        if self.drain == Drain::TestRequest {
+        if self.drain == Drain::Requested {
             frame::write_goaway(&mut self.control, STREAM_MAX, Code::None);
             frame::write(&mut self.control, kind::PING, 0, 0, &PING);
             self.drain = Drain::Announced(now);
