@@ -9,7 +9,8 @@ use rustix::process::geteuid;
 use tokio::time::{Instant, sleep};
 
 use super::claims::{self, Claim, ClaimError, Claimant, Wanted};
-use super::processes::{kill_leftovers, may_be_ours};
+use super::leftovers::kill_leftovers;
+use super::process_users::may_be_ours;
 use super::user::end_users;
 
 /// Longest time until the spawner of an earlier run of the same edge ends.

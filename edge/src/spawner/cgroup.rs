@@ -17,7 +17,6 @@ use devanture_config::edge_toml::ControlGroups;
 use tokio::time::{Instant, sleep};
 
 use super::InstanceLimits;
-use super::exec::tasks_max;
 use super::kernel_files::write;
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Process};
 
@@ -279,7 +278,7 @@ fn settings(limits: &InstanceLimits, has_cpu: bool) -> Vec<(&'static str, String
         ("memory.swap.max", "0".to_owned()),
         // Half an instance serves nobody, and what it wrote to a tmpfs goes only with its last process.
         ("memory.oom.group", "1".to_owned()),
-        ("pids.max", tasks_max(limits).to_string()),
+        ("pids.max", limits.tasks_max().to_string()),
     ];
     if has_cpu && limits.cpu_percent > 0 {
         let quota = limits.cpu_percent.saturating_mul(CPU_PERIOD_US / 100);

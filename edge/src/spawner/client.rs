@@ -11,11 +11,13 @@ use rustix::process::{Pid, WaitOptions, geteuid, getpid, set_child_subreaper, wa
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::ending::reap;
+use super::children::reap;
+use super::leftovers::kill_leftovers;
 use super::measure::{Measured, MeasuredFolder};
-use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table, kill_leftovers, may_be_ours, owner_of};
+use super::process_users::{may_be_ours, owner_of, users_of};
+use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table};
 use super::session::Session;
-use super::user::{UserTask, users_of};
+use super::user_task::UserTask;
 use super::wire::{Event, Frame, Order, Start};
 use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 

@@ -30,11 +30,6 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Address space of a process beyond the memory of its instance: stacks of threads and what a runtime sets aside,
 /// which are counted though they are never touched. The bound is a second line behind the watch of the instance.
 const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
-/// The kernel counts threads, of all instances of a user together: the bound is far above what is meant, and a second
-/// line too.
-pub(super) const TASKS_PER_PROCESS: u64 = 32;
-/// The least of that bound.
-pub(super) const TASKS_MIN: u64 = 1_024;
 /// `oom_score_adj` of instances, of 1,000: the kernel kills them before other processes.
 const KILLED_FIRST: &str = "500";
 
@@ -130,7 +125,7 @@ fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
     limit(Resource::Nofile, spec.limits.open_files).map_err(step("the limit of open files cannot be set"))?;
     if is_other {
         // Of its user, whose other processes are all of the same app.
-        let tasks = tasks_max(&spec.limits).min(spec.limits.app_tasks);
+        let tasks = spec.limits.tasks_max().min(spec.limits.app_tasks);
         limit(Resource::Nproc, tasks).map_err(step("the limit of processes cannot be set"))?;
     }
     if !spec.has_cgroup {
@@ -144,12 +139,6 @@ fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
         mkdir(folder, Mode::RWXU).map_err(step("the folder for temporary files cannot be made"))?;
     }
     std::env::set_current_dir(&spec.folder).map_err(|error| ("the working folder cannot be entered", error))
-}
-
-/// Most tasks, threads among them, before the kernel refuses another one.
-pub(super) const fn tasks_max(limits: &InstanceLimits) -> u64 {
-    let tasks = limits.processes.saturating_mul(TASKS_PER_PROCESS);
-    if tasks < TASKS_MIN { TASKS_MIN } else { tasks }
 }
 
 /// Sets a limit for good, or leaves a lower one that is there for good.
@@ -228,13 +217,5 @@ mod tests {
         assert_eq!(why("run", &there.join("no"), &missing), Exit::Missing("run".to_owned()));
         assert!(matches!(why("run", &there, &missing), Exit::CannotStart(_)));
         assert!(matches!(why("run", &there.join("no"), &denied), Exit::CannotStart(_)));
-    }
-
-    #[test]
-    fn the_bound_of_tasks_is_far_above_that_of_processes() {
-        let limits = |processes| InstanceLimits { processes, ..InstanceLimits::default() };
-        assert_eq!(tasks_max(&limits(1)), TASKS_MIN);
-        assert_eq!(tasks_max(&limits(100)), 3_200);
-        assert_eq!(tasks_max(&limits(u64::MAX)), u64::MAX);
     }
 }

@@ -30,9 +30,10 @@ use self::watch::{TICK, Turns};
 use super::Exit;
 use super::begin::{HostUsers, begin};
 use super::cgroup::Groups;
-use super::ending::marker_of;
 use super::instance::Instance;
-use super::processes::{BETWEEN_PASSES, Identity, Owner, Process, Shares, Table, may_be_ours, shares};
+use super::process_users::may_be_ours;
+use super::processes::{BETWEEN_PASSES, Identity, Owner, Process, Shares, Table, shares};
+use super::tag::marker_of;
 use super::wire::{self, Event, Frame, Order, PROTOCOL, Start};
 
 /// Interval of measurements of instances.

@@ -19,17 +19,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::{Group, Groups};
-use super::ending::Tag;
 use super::exec::{Spec, Task, TemporaryFolders};
+use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::private_folders::PrivateFolders;
 use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
+use super::tag::Tag;
 use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
 use super::{Exit, InstanceLimits, Stream, Usage};
 
-/// This very program, even where its file was replaced meanwhile.
-pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
-/// Its name.
-pub(super) const OWN_NAME: &str = "devanture-edge";
 /// Most bytes of what `exec-instance` says of a failure.
 const STATUS_BYTES_MAX: u64 = 64 * 1024;
 

@@ -18,11 +18,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use super::ending::{own_children, reap};
+use super::children::{own_children, reap};
 use super::host::close_inherited;
-use super::instance::{OWN_NAME, OWN_PROGRAM};
+use super::own_program::{OWN_NAME, OWN_PROGRAM};
+use super::process_users::users_of;
 use super::processes::{BETWEEN_PASSES, Table};
-use super::user::{end_users, users_of};
+use super::user::end_users;
 use crate::blobs::durable;
 
 /// In place of a range of users: each edge gets one that is free.

@@ -6,9 +6,7 @@ use std::hash::BuildHasher;
 use std::io::Read as _;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
-
-use super::user::users_of;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The variable that says which edge a process belongs to.
 pub(super) const EDGE_MARKER: &str = "DEVANTURE_EDGE_ID";
@@ -117,7 +115,7 @@ impl Table {
     }
 
     /// `pid` and what it comes from.
-    fn with_ancestors(&self, pid: i32) -> HashSet<i32> {
+    pub(super) fn with_ancestors(&self, pid: i32) -> HashSet<i32> {
         let mut found = HashSet::new();
         let mut at = pid;
         while at > 0 && found.insert(at) {
@@ -188,59 +186,6 @@ pub(super) fn shares<'t>(
         }
     }
     Shares { of, strays }
-}
-
-/// Kills every process that carries the marker of the edge `edge_id`, and what comes from it; own ancestors are spared.
-/// Only processes of users of whom `is_allowed` says so are looked at: anybody can give a process any marker.
-/// Returns the ids of those that were killed; waits until they are gone, ten seconds at most.
-pub async fn kill_leftovers(edge_id: &str, is_allowed: impl Fn(u32) -> bool + Clone + Send + 'static) -> HashSet<u32> {
-    let mut killed = HashSet::new();
-    let until = tokio::time::Instant::now() + KILL_WAIT;
-    loop {
-        let (edge_id, is_allowed) = (edge_id.to_owned(), is_allowed.clone());
-        let pass = tokio::task::spawn_blocking(move || kill_marked(&edge_id, is_allowed)).await;
-        let found = pass.unwrap_or_default();
-        if found.is_empty() || tokio::time::Instant::now() > until {
-            return killed;
-        }
-        killed.extend(found);
-        tokio::time::sleep(BETWEEN_PASSES).await;
-    }
-}
-
-/// One pass: the ids of those that were found alive, all of which were sent SIGKILL.
-fn kill_marked(edge_id: &str, is_allowed: impl Fn(u32) -> bool) -> HashSet<u32> {
-    let table = Table::read();
-    let spared = table.with_ancestors(getpid().as_raw_nonzero().get());
-    let mut found = HashSet::new();
-    let mut kill = |process: &Process| {
-        if !process.is_dead && !spared.contains(&process.pid) {
-            process.kill();
-            found.extend(u32::try_from(process.pid));
-        }
-    };
-    for process in table.all().filter(|process| !process.is_dead && !spared.contains(&process.pid)) {
-        let is_marked = || variable_of(process.pid, EDGE_MARKER).is_some_and(|id| id == edge_id);
-        if owner_of(process.pid).is_some_and(&is_allowed) && is_marked() {
-            kill(process);
-            table.descendants(process.pid).into_iter().for_each(&mut kill);
-        }
-    }
-    found
-}
-
-/// The user that a process runs as.
-pub(super) fn owner_of(pid: i32) -> Option<u32> {
-    let ([_real, effective, ..], _) = users_of(pid)?;
-    Some(effective)
-}
-
-/// The first id of users that are no part of the system.
-pub(super) const FIRST_USER: u32 = 1_000;
-
-/// Whether a process of the user `uid` can have been started by an edge that runs as the user `own`.
-pub(super) const fn may_be_ours(uid: u32, own: u32) -> bool {
-    uid == own || own == 0 && uid >= FIRST_USER
 }
 
 #[cfg(test)]

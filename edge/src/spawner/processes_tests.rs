@@ -1,6 +1,7 @@
 //! Tests of what is read of `/proc`, and of whose a process is.
 
 use super::*;
+use rustix::process::getpid;
 
 fn process(pid: i32, parent: i32, group: i32) -> Process {
     Process { pid, parent, group, session: group, is_dead: false, started: 1, resident_pages: 1, threads: 1 }
@@ -49,7 +50,6 @@ fn a_process_finds_itself_and_its_variables() {
     assert!(table.with_ancestors(own).contains(&parent));
     assert_eq!(variable_of(own, "PATH"), std::env::var("PATH").ok());
     assert_eq!(variable_of(own, "PAT"), None);
-    assert_eq!(owner_of(own), Some(rustix::process::geteuid().as_raw()));
 }
 
 #[test]

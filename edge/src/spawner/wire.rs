@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::measure::{Measured, MeasuredFolder};
-use super::user::UserTask;
+use super::user_task::UserTask;
 use super::{Exit, InstanceLimits, Stream, Temporary, Usage};
 
 /// Most bytes of a frame after its length. What one program can be started with is below that on every Linux.

@@ -7,7 +7,6 @@ use tokio::task::spawn_local;
 use tokio::time::{Duration, Instant};
 
 use super::{Host, LOOK_EVERY};
-use crate::spawner::exec::tasks_max;
 use crate::spawner::instance::Instance;
 use crate::spawner::measure::{Count, MeasuredFolder};
 use crate::spawner::processes::{Process, Shares, Table};
@@ -237,7 +236,7 @@ impl Host {
 
 /// Whether an instance has more processes, or far more threads, than it may.
 fn has_too_many(limits: &InstanceLimits, members: &[&Process]) -> bool {
-    u64::try_from(members.len()).unwrap_or(u64::MAX) > limits.processes || tasks_of(members) > tasks_max(limits)
+    u64::try_from(members.len()).unwrap_or(u64::MAX) > limits.processes || tasks_of(members) > limits.tasks_max()
 }
 
 /// The threads of processes, each of which has one at least.

@@ -1,0 +1,238 @@
+//! The edge's handles of the spawner and of the instances that it started.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::client::{self, Launched, SpawnerCommand};
+use super::error::SpawnError;
+use super::event::{Exit, Happened, Usage};
+use super::launch::Launch;
+use super::measure::{Measured, MeasuredFolder};
+use super::settings::{Means, SpawnerSettings};
+use super::user_task::UserTask;
+use super::wire;
+
+/// A handle of the spawner. When the last one is gone, with every [`Running`] and [`Signaller`], all instances end.
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    wishes: mpsc::UnboundedSender<SpawnerCommand>,
+    means: watch::Receiver<Means>,
+    uids: Option<RangeInclusive<u32>>,
+}
+
+impl Spawner {
+    /// Starts the spawner, which kills what an earlier run of the same edge has left. It is restarted whenever it
+    /// dies. Makes the calling process a subreaper, and must be called in a tokio runtime that lives as long as it.
+    ///
+    /// # Errors
+    /// [`SpawnError::Start`], [`SpawnError::Protocol`].
+    pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
+        let (wishes, receiver) = mpsc::unbounded_channel();
+        let (means, uids) = client::start(settings, receiver).await?;
+        Ok(Self { wishes, means, uids })
+    }
+
+    /// The current means to enforce limits.
+    #[must_use]
+    pub fn means(&self) -> Means {
+        *self.means.borrow()
+    }
+
+    /// The users that the spawner has claimed for this edge; `None` where it is no service of its own.
+    #[must_use]
+    pub fn uids(&self) -> Option<&RangeInclusive<u32>> {
+        self.uids.as_ref()
+    }
+
+    /// Starts an instance. [`Running::next`] reports whether its command can be executed.
+    ///
+    /// # Errors
+    /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
+    pub async fn launch(&self, launch: Launch) -> Result<Running, SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        let wish = SpawnerCommand::Launch { launch: Box::new(launch), reply };
+        self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
+        let signaller = Signaller { key: launched.key, wishes: self.wishes.clone() };
+        let Launched { pid, happens, usage, .. } = launched;
+        Ok(Running { pid, happens, usage, signaller, taken: 0, has_exited: false })
+    }
+
+    /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any
+    /// more.
+    ///
+    /// # Errors
+    /// [`SpawnError::Gone`], [`SpawnError::Order`].
+    pub async fn measure(
+        &self,
+        folders: Vec<MeasuredFolder>,
+        instances: &[Monitor],
+        files_max: u64,
+    ) -> Result<Measured, SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        let keys = instances.iter().map(|instance| instance.key).collect();
+        let wish = SpawnerCommand::Measure { folders, keys, files_max, reply };
+        self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        answer.await.map_err(|_gone| SpawnError::Gone)?
+    }
+
+    /// Ends every process of a user, whatever it does to escape, and waits until none is left. No instance of the user
+    /// may run: it would be ended too.
+    ///
+    /// # Errors
+    /// [`SpawnError::Refused`] where some do not end; [`SpawnError::Gone`].
+    pub async fn end_user(&self, uid: u32) -> Result<(), SpawnError> {
+        self.done(|reply| SpawnerCommand::EndUser { uid, reply }).await
+    }
+
+    /// Makes a folder that belongs to a user, as that user, and that nobody else enters.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`].
+    pub async fn make_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::MakeFolder(path), reply }).await
+    }
+
+    /// Removes, as a user, a folder of its own.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`].
+    pub async fn remove_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::RemoveFolder(path), reply }).await
+    }
+
+    /// Removes, as a user, what is in its own folders.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`].
+    pub async fn empty_folders(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::EmptyFolders(folders), reply }).await
+    }
+
+    /// Removes, as a user, what it has in folders that everybody may write to.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`], also where something is left.
+    pub async fn leave_shared(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
+        self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::LeaveShared(folders), reply }).await
+    }
+
+    async fn done(
+        &self,
+        wish: impl FnOnce(oneshot::Sender<Result<(), SpawnError>>) -> SpawnerCommand,
+    ) -> Result<(), SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        self.wishes.send(wish(reply)).map_err(|_gone| SpawnError::Gone)?;
+        answer.await.map_err(|_gone| SpawnError::Gone)?
+    }
+
+    /// Kills all that is left, and waits until the spawner is gone. Nothing can be launched any more.
+    pub async fn end(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.wishes.send(SpawnerCommand::End { reply }).is_ok() {
+            answer.await.ok();
+        }
+    }
+}
+
+/// Tells what an instance uses, for as long as it runs.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    key: u64,
+    usage: watch::Receiver<Usage>,
+}
+
+impl Monitor {
+    /// Its usage about a second ago.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        *self.usage.borrow()
+    }
+}
+
+/// An instance that was started. When it is dropped, the instance is killed: nobody would learn what becomes of it.
+#[derive(Debug)]
+pub struct Running {
+    /// The main process.
+    pub pid: u32,
+    happens: mpsc::UnboundedReceiver<Happened>,
+    usage: watch::Receiver<Usage>,
+    signaller: Signaller,
+    /// Output that was taken since the last report to the spawner.
+    taken: usize,
+    has_exited: bool,
+}
+
+impl Running {
+    /// The next event; `None` after [`Happened::Exited`]. Where output is not taken, the instance waits in its
+    /// next write. May be dropped before it is ready.
+    pub async fn next(&mut self) -> Option<Happened> {
+        let happened = self.happens.recv().await;
+        match &happened {
+            Some(Happened::Output { bytes, .. }) => {
+                self.taken += bytes.len();
+                if self.taken >= wire::WINDOW_BYTES / 4 {
+                    let bytes = std::mem::take(&mut self.taken);
+                    self.signaller.wish(|key| SpawnerCommand::Credit { key, bytes });
+                }
+                happened
+            }
+            Some(Happened::Exited(_)) => {
+                self.has_exited = true;
+                happened
+            }
+            // The keeper is gone with its runtime, and all instances with it.
+            None if !self.has_exited => {
+                self.has_exited = true;
+                Some(Happened::Exited(Exit::Lost))
+            }
+            None => None,
+        }
+    }
+
+    /// A handle that tells what the instance uses.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor { key: self.signaller.key, usage: self.usage.clone() }
+    }
+
+    /// A handle to signal the instance with.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        self.signaller.clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_exited {
+            self.signaller.wish(|key| SpawnerCommand::Abandon { key });
+        }
+    }
+}
+
+/// Sends signals to an instance; does nothing if it has exited.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    key: u64,
+    wishes: mpsc::UnboundedSender<SpawnerCommand>,
+}
+
+impl Signaller {
+    /// SIGTERM to the process group of the instance.
+    pub fn terminate(&self) {
+        self.wish(|key| SpawnerCommand::Terminate { key });
+    }
+
+    /// SIGKILL to every process of the instance.
+    pub fn kill(&self) {
+        self.wish(|key| SpawnerCommand::Kill { key });
+    }
+
+    fn wish(&self, wish: impl FnOnce(u64) -> SpawnerCommand) {
+        // Where nobody listens any more, the instance is gone.
+        self.wishes.send(wish(self.key)).ok();
+    }
+}

@@ -1,0 +1,73 @@
+//! The tag by which a process is known as one of an instance, wherever it went.
+
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::processes::{INSTANCE_MARKER, variable_of};
+
+/// The lowest tag, which no limit in use reaches.
+const TAG_FIRST: u64 = 1 << 40;
+
+/// The permanent mark of one instance's processes: the hard limit of file locks, which Linux has not looked at since
+/// 2.4.25. A process inherits it, in a user namespace too, and can lower it but not raise it, so that what an ended
+/// instance left cannot pass for a younger one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag(u64);
+
+impl Tag {
+    /// One that is higher than all before it; `None` where the spawner itself has a lower limit.
+    pub(super) fn next() -> Option<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(TAG_FIRST);
+        let tag = NEXT.fetch_add(1, Ordering::Relaxed);
+        let is_possible = getrlimit(Resource::Locks).maximum.is_none_or(|maximum| maximum >= tag);
+        is_possible.then_some(Self(tag))
+    }
+
+    /// The limit that carries it.
+    pub(super) const fn limit(self) -> u64 {
+        self.0
+    }
+
+    /// As the marker of an instance.
+    pub(super) fn marker(self) -> String {
+        format!("tag {}", self.0)
+    }
+
+    fn of(pid: i32) -> Option<Self> {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+        hard_limit(&limits, "Max file locks").filter(|limit| *limit >= TAG_FIRST).map(Self)
+    }
+}
+
+/// The hard limit in a table of `/proc/PID/limits`; `None` where there is none.
+fn hard_limit(table: &str, name: &str) -> Option<u64> {
+    let values = table.lines().find_map(|line| line.strip_prefix(name))?;
+    values.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The mark of an instance's process: its tag, or a variable where no tag could be given.
+pub(super) fn marker_of(pid: i32) -> Option<String> {
+    Tag::of(pid).map(Tag::marker).or_else(|| variable_of(pid, INSTANCE_MARKER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getpid;
+
+    #[test]
+    fn a_tag_is_read_from_the_limits_of_a_process() {
+        let table = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max open files            1024                 4096                 files     \n\
+            Max file locks            7                    1099511627777        locks     \n\
+            Max pending signals       unlimited            unlimited            signals   \n";
+        assert_eq!(hard_limit(table, "Max file locks"), Some(TAG_FIRST + 1));
+        assert_eq!((hard_limit(table, "Max pending signals"), hard_limit(table, "Max none")), (None, None));
+        let own = getpid().as_raw_nonzero().get();
+        assert_eq!(Tag::of(own), None, "nobody gave this process one");
+        let (one, two) = (Tag::next().unwrap(), Tag::next().unwrap());
+        assert!(one.limit() >= TAG_FIRST && two.limit() > one.limit() && one.marker() != two.marker());
+    }
+}
