@@ -6,10 +6,10 @@ use std::time::Duration;
 use devanture_config::AppName;
 use tokio::time::{Instant, sleep};
 
-use super::Shared;
 use super::error::Error;
 use super::group::{Fate, Group, Inner};
 use super::instance_handle::Slot;
+use super::shared::Shared;
 use super::supervise::LOOK;
 
 /// Longest wait for the capacity of ending instances.

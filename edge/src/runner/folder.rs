@@ -13,9 +13,8 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use self::owners::PlaceUser;
-use super::Error;
-use super::follow::PREVIEW;
+use super::error::Error;
+use super::place_user::{PREVIEW, PlaceUser};
 use super::users::Users;
 use crate::blobs::durable::{self, Owner};
 use crate::blobs::{Blobs, Key, ReadAt};

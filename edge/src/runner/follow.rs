@@ -11,25 +11,18 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::group::Group;
-use super::supervise::{GroupRequest, SWITCH_GRACE};
-use super::{Shared, ms};
+use super::place_user::PREVIEW;
+use super::request::{GroupRequest, run_of};
+use super::shared::{Shared, ms};
 use crate::catalog::instances::SCALE_PREFIX;
 use crate::catalog::{Change, Committed, gone, records};
-use crate::live::Current;
-use crate::proxy::{RunId, RunKey, RunOrigin};
+use crate::proxy::{RunId, RunOrigin};
 use crate::version::Setting;
 
 /// The key prefix of live pointers.
 const LIVE_PREFIX: &str = "live/";
-/// Whose settings previews have.
-pub(super) const PREVIEW: &str = "preview";
-
-/// The run of something that is live, where it has a backend.
-pub(super) fn run_of(current: &Current) -> Option<RunId> {
-    let version = &current.version;
-    let key = RunKey { digest: version.managed.as_ref()?.digest, settings: current.settings.load().revision };
-    Some(RunId { app: version.app.clone(), place: version.place.clone(), key })
-}
+/// Longest time that a request from before a switch needs to choose its instance.
+const SWITCH_GRACE: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Runs what is live in every environment, and nothing else.
@@ -110,7 +103,7 @@ impl Shared {
         if let (Some(id), Some(current)) = (&wanted, &current)
             && let Some(origin) = RunOrigin::of(&current.version)
         {
-            let asked = asked_of(id.clone(), &origin, id.place.clone());
+            let asked = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
             let mut was_warm = false;
             let begun = self.group(asked, |inner| {
                 was_warm = inner.reasons.is_warm();
@@ -179,7 +172,7 @@ impl Shared {
             return;
         }
         let idle = ms(self.limits.preview_idle_ms_max);
-        let asked = asked_of(id.clone(), origin, PREVIEW.to_owned());
+        let asked = GroupRequest::from_origin(id.clone(), origin, PREVIEW.to_owned());
         let begun = self.group(asked, |inner| inner.reasons.idle_until = Some(Instant::now() + idle));
         if let Err(error) = begun {
             tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of a preview does not run");
@@ -234,11 +227,3 @@ impl Shared {
         self.groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }
-
-fn asked_of(id: RunId, origin: &RunOrigin, settings_place: String) -> GroupRequest {
-    let RunOrigin { version, managed, trusted, .. } = origin;
-    GroupRequest { id, version: *version, managed: Arc::clone(managed), trusted: *trusted, settings_place }
-}
-
-/// Longest time until a switch by the holder of a group is known here.
-pub(super) const HELD_LINGERS: Duration = Duration::from_secs(2);

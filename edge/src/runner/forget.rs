@@ -6,9 +6,11 @@ use std::sync::Arc;
 use devanture_config::{AppName, PlaceName};
 use tokio::time::Instant;
 
-use super::folder::owners::PlaceUser;
+use super::error::Error;
+use super::handle::Runner;
+use super::place_user::PlaceUser;
+use super::shared::Shared;
 use super::users::Users;
-use super::{Error, Runner, Shared};
 use crate::spawner::has_ipc_objects;
 
 /// Folders in which any process may leave files.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use devanture_config::api::InstanceStatus;
 use metrics::gauge;
 
-use super::Shared;
 use super::group::Group;
+use super::shared::Shared;
 use crate::telemetry::Exposition;
 
 /// Usage of the instances of one name; while one is replaced, there are two.

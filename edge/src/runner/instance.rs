@@ -20,7 +20,7 @@ use super::group::{Group, SetUp};
 use super::health::{Answer, Question};
 use super::instance_handle::Slot;
 use super::logs::{Line, LineStream, PlaceLog, Splitter};
-use super::{Shared, ms};
+use super::shared::{Shared, ms};
 use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
 use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};

@@ -3,17 +3,18 @@
 //! not available on every file system.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
 use devanture_config::site_toml::Server;
 use tokio::time::{Instant, sleep};
 
-use super::Shared;
 use super::error::Error;
-use super::follow::PREVIEW;
 use super::group::Group;
+use super::persisted::{Found, Place};
+use super::place_user::PREVIEW;
+use super::shared::Shared;
 use crate::spawner::{Measured, MeasuredFolder, Monitor};
 
 /// The shortest and the longest pause between two measurements.
@@ -21,36 +22,11 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// A pause is so many times as long as the measurement before.
 const PAUSE_FACTOR: u32 = 4;
 
-/// Whose folders count together: those of an environment, or of all previews of an app.
-type Place = (AppName, String);
-
-/// The last measurement.
-#[derive(Default)]
-pub(super) struct Persisted(Mutex<BTreeMap<Place, Found>>);
-
-#[derive(Clone, Copy)]
-struct Found {
-    measured: Measured,
-    is_too_much: bool,
-}
-
 /// An environment that is to be measured.
 #[derive(Default)]
 struct Subject {
     groups: Vec<Arc<Group>>,
     monitors: Vec<Monitor>,
-}
-
-impl Persisted {
-    fn places(&self) -> MutexGuard<'_, BTreeMap<Place, Found>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes of each place, and whether they are too much.
-    pub(super) fn all(&self) -> Vec<(Place, u64, bool)> {
-        let places = self.places();
-        places.iter().map(|(place, found)| (place.clone(), found.measured.bytes, found.is_too_much)).collect()
-    }
 }
 
 impl Shared {

@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use super::environment::{self, EdgeVariables};
 use super::error::{ERROR_LINES_MAX, Error};
 use super::logs::{Line, LineStream, Splitter};
-use super::{Shared, Tell, Wanted, ms};
+use super::request::Wanted;
+use super::shared::{Shared, Tell, ms};
 use crate::spawner::{Exit, Happened, Launch, Running, Stream};
 use crate::telemetry;
 

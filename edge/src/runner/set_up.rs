@@ -5,10 +5,10 @@ use std::path::Path;
 use devanture_config::site_toml::Server;
 use devanture_config::{Manifest, VersionId};
 
-use super::Shared;
 use super::error::Error;
 use super::folder::{self, Layout, Own};
 use super::group::SetUp;
+use super::shared::Shared;
 use crate::blobs::Key;
 use crate::proxy::RunId;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::site_toml::{Kind, Process, ProcessName, Server};
-use devanture_config::{AppName, VersionId};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
@@ -13,27 +13,16 @@ use super::error::Error;
 use super::group::{self, Fate, Group, Inner, SetUp};
 use super::instance;
 use super::instance_handle::Slot;
-use super::{Shared, Tell, ms};
+use super::request::{GroupRequest, run_of};
+use super::shared::{Shared, Tell, ms};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records;
 use crate::proxy::{RunId, RunNow, RunState};
 
-/// Longest time that a request from before a switch needs to choose its instance.
-pub(super) const SWITCH_GRACE: Duration = Duration::from_secs(1);
 /// Between two looks at whether a preview is idle, or requests wait.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// Time for which requests to a failed backend are refused before it is started again.
 const REFUSED: Duration = Duration::from_secs(1);
-
-/// The reason that a group runs.
-pub(super) struct GroupRequest {
-    pub(super) id: RunId,
-    pub(super) version: VersionId,
-    pub(super) managed: Arc<devanture_config::manifest::Managed>,
-    pub(super) trusted: bool,
-    /// Whose settings it gets.
-    pub(super) settings_place: String,
-}
 
 impl Shared {
     /// The group that is asked for, begun where there is none; `rely` is noted before anybody could end it.
@@ -173,7 +162,7 @@ impl Shared {
         let Ok(name) = id.place.parse() else { return false };
         let place = self.live.place(&id.app, &name);
         let place = place.filter(|place| place.setting == crate::version::Setting::Environment);
-        place.and_then(|place| place.current()).and_then(|current| super::follow::run_of(&current)).as_ref() == Some(id)
+        place.and_then(|place| place.current()).and_then(|current| run_of(&current)).as_ref() == Some(id)
     }
 
     /// Ends all instances of a group; what waits for one of them goes first.

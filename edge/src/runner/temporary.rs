@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Shared;
 use super::error::Error;
+use super::shared::Shared;
 use super::users::Users;
 use crate::blobs::durable;
 use crate::spawner::Temporary;

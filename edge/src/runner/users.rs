@@ -10,9 +10,8 @@ use devanture_config::AppName;
 use devanture_config::edge_toml::{self, Uids};
 use serde::{Deserialize, Serialize};
 
-use super::Error;
-use super::folder::owners::PlaceUser;
-use super::follow::PREVIEW;
+use super::error::Error;
+use super::place_user::{PREVIEW, PlaceUser};
 use crate::blobs::durable;
 use crate::catalog::instances::{UIDS_PREFIX, UidRecord, uid_key};
 use crate::catalog::{Catalog, records};

@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::error::Error;
 use super::group::Group;
 use super::instance_handle::Slot;
-use super::{Shared, Tell, ms};
+use super::shared::{Shared, Tell, ms};
 
 impl Shared {
     /// Waits until the instances of a group are set up and started.

@@ -5,23 +5,10 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use devanture_config::AppName;
-
 use super::{OF_PREVIEWS, PASSED, blocking, entries, name_of};
 use crate::blobs::durable::{self, Owner};
 use crate::runner::Error;
-use crate::runner::follow::PREVIEW;
-
-/// The user of an environment, or of the previews of an app.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::runner) struct PlaceUser {
-    pub(in crate::runner) app: AppName,
-    /// The environment, or `preview`.
-    pub(in crate::runner) place: String,
-    pub(in crate::runner) uid: u32,
-    /// Those that they ran as before.
-    pub(in crate::runner) earlier: Vec<u32>,
-}
+use crate::runner::place_user::{PREVIEW, PlaceUser};
 
 /// Gives the folders of each place to its user, where they belong to one that it had before. Nothing may run.
 ///

@@ -1,0 +1,310 @@
+//! The runner as the rooms above use it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use devanture_config::api::InstanceStatus;
+use devanture_config::limits::Limits;
+use devanture_config::site_toml::ProcessName;
+use devanture_config::{AppName, Digest, edge_toml};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use super::folder::{Folders, owners};
+use super::group::Group;
+use super::holds::Holds;
+use super::logs::Logs;
+use super::persisted::Persisted;
+use super::ports::Ports;
+use super::request::{GroupRequest, Wanted};
+use super::shared::{Shared, Tell};
+use super::users::{Ids, Source, Users};
+use super::variables::Variables;
+use crate::blobs::Blobs;
+use crate::catalog::Catalog;
+use crate::live::Live;
+use crate::proxy::Registry;
+use crate::spawner::claims::Claimant;
+use crate::spawner::{Spawner, SpawnerSettings};
+
+/// Between two looks at whether everything has ended.
+const END_LOOK: Duration = Duration::from_millis(20);
+/// Longest time until a switch by the holder of a group is known here.
+const HELD_LINGERS: Duration = Duration::from_secs(2);
+
+/// The parts of a [`Runner`].
+pub struct Parts {
+    /// `[runner]` of `edge.toml`.
+    pub settings: edge_toml::Runner,
+    /// The limits.
+    pub limits: Limits,
+    /// The data folder, which remembers the user ids of the edge.
+    pub data_dir: PathBuf,
+    /// Where everything of the runner lies, absolute: `EdgeFile::runner_folder`.
+    pub folder: PathBuf,
+    /// This very program, `devanture-edge`.
+    pub program: PathBuf,
+    /// Where the files of backends are.
+    pub blobs: Arc<dyn Blobs>,
+    /// Instance counts, and the user of an app.
+    pub catalog: Arc<dyn Catalog>,
+    /// The live versions.
+    pub live: Live,
+    /// The pools that instances are members of.
+    pub registry: Registry,
+    /// Settings and secrets.
+    pub variables: Arc<dyn Variables>,
+}
+
+/// Instances that run for as long as this lives, so that a switch finds them. Dropped without a switch, they end.
+#[must_use = "the instances run for as long as this lives"]
+pub struct Held {
+    group: Arc<Group>,
+    /// Whether they may be live by now.
+    is_ready: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        {
+            let mut inner = self.group.inner();
+            inner.reasons.held = inner.reasons.held.saturating_sub(1);
+            if self.is_ready {
+                inner.reasons.lingers_until = Some(Instant::now() + HELD_LINGERS);
+            }
+        }
+        self.group.tell();
+    }
+}
+
+/// Runs backends. Cheap to clone.
+#[derive(Clone)]
+pub struct Runner(pub(super) Arc<Shared>);
+
+impl Runner {
+    /// Starts the spawner, removes what an earlier run left, and begins to run what is live. Everything runs on the
+    /// runtime that this is called on.
+    ///
+    /// # Errors
+    /// [`Error::Off`], [`Error::Spawn`], [`Error::Folder`], [`Error::User`].
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
+        let Parts { settings, limits, data_dir, folder, program, blobs, catalog, live, registry, variables } = parts;
+        if !settings.enabled {
+            return Err(Error::Off);
+        }
+        // No two edges have one folder.
+        let edge_id = Digest::of(folder.as_os_str().as_encoded_bytes()).short();
+        let claimant = Claimant { edge: edge_id.clone(), folder: folder.clone() };
+        let is_root = rustix::process::geteuid().is_root();
+        let source = Source::new(&settings, is_root)?;
+        let given = match source {
+            Source::Itself => Some(Ids::claim(&data_dir, &claimant, settings.uids.as_ref()).await?),
+            Source::Nowhere | Source::Spawner => None,
+        };
+        let spawner = SpawnerSettings {
+            program,
+            socket: settings.spawner.clone(),
+            cgroup: settings.cgroup.clone(),
+            edge_id,
+            folder: folder.clone(),
+            uids: given.iter().map(|ids| ids.range().clone()).collect(),
+        };
+        let spawner = Spawner::start(spawner).await.map_err(|error| Error::Spawn(error.to_string()))?;
+        let users = match (given, spawner.uids()) {
+            (Some(ids), _) => Users::Given(ids),
+            (None, Some(range)) => {
+                let ids = Ids::lent(&data_dir, range, settings.uids.as_ref())?;
+                if is_root { Users::Given(ids) } else { Users::Lent(ids) }
+            }
+            (None, None) => Users::Same,
+        };
+        let (root, of_folders, from) = (folder.clone(), users.clone(), Arc::clone(&blobs));
+        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from)).await;
+        let folders =
+            opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
+        // What an earlier run of the edge left was ended by the spawner.
+        if matches!(users, Users::Given(_)) {
+            // A record that cannot be read costs the backends of its environment, and not the whole edge.
+            let settled = match users.all(&*catalog).await {
+                Ok(all) => owners::settle(&folder, all).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = settled {
+                tracing::error!(%error, "a folder that stays belongs to another user than its environment");
+            }
+        }
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            holds: Holds::new(spawner.clone(), stop.clone()),
+            persisted: Persisted::default(),
+            logs: Logs::new(folder.join("logs"), &limits),
+            settings,
+            limits,
+            users,
+            folders,
+            spawner,
+            blobs,
+            catalog,
+            live,
+            registry,
+            variables,
+            ports: Ports::default(),
+            temporary_folders: tokio::sync::Mutex::default(),
+            groups: Mutex::default(),
+            publishing: Mutex::default(),
+            runtime: Handle::current(),
+            stop,
+        });
+        // The watch begins before what is live is looked at: nothing that is committed in between is missed.
+        let watch = shared.catalog.watch();
+        shared.registry.hear_asks(true);
+        shared.reconcile_all();
+        tokio::spawn(Arc::clone(&shared).follow(watch));
+        tokio::spawn(Arc::clone(&shared).watch_persisted());
+        let tidied = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // What is live has its code by then, or keeps what it finds.
+            for group in tidied.all_groups() {
+                tidied.wait_begun(&group).await.ok();
+            }
+            tidied.folders.tidy_all().await;
+        });
+        Ok(Self(shared))
+    }
+
+    /// Whether backends of such a bundle may run here.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] where environments have no user ids of their own and no admin of every app pushed it.
+    pub fn check(&self, trusted: bool) -> Result<(), Error> {
+        self.0.check(trusted)
+    }
+
+    /// Number of user ids for environments and previews of all apps together.
+    #[must_use]
+    pub fn user_ids(&self) -> u32 {
+        self.0.users.count()
+    }
+
+    /// Has all instances run and waits until they are healthy; at once where they are already. `tell` hears of each.
+    ///
+    /// # Errors
+    /// The first instance that is none; then, where nothing else needs them, all of them end.
+    pub async fn prepare(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Held, Error> {
+        let shared = &self.0;
+        let asked = GroupRequest {
+            id: wanted.run(),
+            version: wanted.version,
+            managed: Arc::clone(&wanted.managed),
+            trusted: wanted.trusted,
+            settings_place: shared.settings_place(wanted),
+        };
+        let group = shared.group(asked, |inner| {
+            inner.reasons.held += 1;
+            inner.failed = None;
+        })?;
+        let mut held = Held { group: Arc::clone(&group), is_ready: false };
+        for slot in group.wanted_slots() {
+            slot.begin_anew();
+        }
+        shared.wait_begun(&group).await?;
+        // Those that were warm may be fewer than are needed by now.
+        shared.adjust(&group).await?;
+        shared.wait_healthy(&group, &group.wanted_slots(), tell).await?;
+        held.is_ready = true;
+        Ok(held)
+    }
+
+    /// Runs the command `release` once, if there is one; `tell` hears its lines. Returns how long it took, in
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::ReleaseFailed`], and what keeps it from being started.
+    pub async fn release(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Option<u128>, Error> {
+        self.0.run_release(wanted, tell).await
+    }
+
+    /// Every instance of a place, by process and number.
+    #[must_use]
+    pub fn instances(&self, app: &AppName, place: &str) -> Vec<InstanceStatus> {
+        let groups = self.0.all_groups();
+        let here = groups.iter().filter(|group| group.id.app == *app && group.id.place == place);
+        let mut found: Vec<InstanceStatus> = here.flat_map(|group| self.0.statuses(group)).collect();
+        let number =
+            |status: &InstanceStatus| status.name.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+        found.sort_by(|a, b| (&a.process, number(a), a.since_ms).cmp(&(&b.process, number(b), b.since_ms)));
+        found
+    }
+
+    /// Follows the instance counts of the API, and returns when new ones are healthy.
+    ///
+    /// # Errors
+    /// [`Error::NothingRuns`], [`Error::TooMany`], the first new instance that is not healthy.
+    pub async fn rescale(&self, app: &AppName, place: &str, tell: Tell<'_>) -> Result<(), Error> {
+        for group in self.0.running(app, place)? {
+            self.0.wait_begun(&group).await?;
+            // The follower of the catalog may have started them already.
+            self.0.adjust(&group).await?;
+            self.0.wait_healthy(&group, &group.wanted_slots(), tell).await?;
+        }
+        Ok(())
+    }
+
+    /// Restarts every instance of a process, or of all: one after the other, each only replaced when the new one is
+    /// healthy.
+    ///
+    /// # Errors
+    /// [`Error::NothingRuns`]; the first new instance that is not healthy: the one before it stays.
+    pub async fn restart(
+        &self,
+        app: &AppName,
+        place: &str,
+        process: Option<&ProcessName>,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
+        for group in self.0.running(app, place)? {
+            self.0.wait_begun(&group).await?;
+            let slots = group.wanted_slots();
+            for slot in slots.iter().filter(|slot| process.is_none_or(|process| slot.process.name == *process)) {
+                self.0.replace(&group, slot, tell).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all instances of `web` that run in a place have failed since the call, and says how the last one
+    /// did; returns nothing once this backend is no longer live there.
+    pub async fn failure(&self, app: &AppName, place: &str, digest: Digest) -> Option<String> {
+        let group = self.0.groups_of(app, place).into_iter().find(|group| group.id.key.digest == digest)?;
+        group.failure().await
+    }
+
+    /// The output of instances.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        &self.0.logs
+    }
+
+    /// Instances and how they are, as metrics of now.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.0.metrics()
+    }
+
+    /// Ends all instances: by SIGTERM at once, since the caller has waited for requests in flight; then by SIGKILL,
+    /// after what their backends say, and after `within` whatever they say.
+    pub async fn end(&self, within: Duration) {
+        self.0.stop.cancel();
+        self.0.registry.hear_asks(false);
+        let until = Instant::now() + within;
+        while !self.0.all_groups().is_empty() && Instant::now() < until {
+            sleep(END_LOOK).await;
+        }
+        self.0.logs.end().await;
+        self.0.spawner.end().await;
+        self.0.users.release();
+    }
+}

@@ -1,0 +1,97 @@
+//! What all parts of a runner share: its settings, the rooms below it, and its groups.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use devanture_config::api::InstanceStatus;
+use devanture_config::limits::Limits;
+use devanture_config::{AppName, edge_toml};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use super::folder::Folders;
+use super::group::Group;
+use super::holds::Holds;
+use super::logs::Logs;
+use super::persisted::Persisted;
+use super::place_user::PREVIEW;
+use super::ports::Ports;
+use super::request::Wanted;
+use super::users::Users;
+use super::variables::Variables;
+use crate::blobs::Blobs;
+use crate::catalog::Catalog;
+use crate::live::Live;
+use crate::proxy::Registry;
+use crate::spawner::Spawner;
+use crate::version::Setting;
+
+/// Receives every step that a person may want to see, as a line of text.
+pub type Tell<'t> = &'t (dyn Fn(&str) + Send + Sync);
+
+/// What all parts of a runner share.
+pub(super) struct Shared {
+    pub(super) settings: edge_toml::Runner,
+    pub(super) limits: Limits,
+    pub(super) users: Users,
+    pub(super) folders: Folders,
+    pub(super) holds: Arc<Holds>,
+    pub(super) persisted: Persisted,
+    pub(super) spawner: Spawner,
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) live: Live,
+    pub(super) registry: Registry,
+    pub(super) variables: Arc<dyn Variables>,
+    pub(super) logs: Logs,
+    pub(super) ports: Ports,
+    /// Folders for temporary files of environments that this run has used.
+    pub(super) temporary_folders: tokio::sync::Mutex<HashSet<PathBuf>>,
+    /// All groups; of the same run, one that ends comes before the one that takes its place.
+    pub(super) groups: Mutex<Vec<Arc<Group>>>,
+    /// Held while pools get their members, so that the last update is the newest.
+    pub(super) publishing: Mutex<()>,
+    /// Where everything runs that outlives the call that began it: a caller may be on a thread that ends before.
+    pub(super) runtime: Handle,
+    /// Notifies the end of the edge.
+    pub(super) stop: CancellationToken,
+}
+
+impl Shared {
+    pub(super) fn check(&self, trusted: bool) -> Result<(), Error> {
+        if trusted || self.users.are_there() { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// Whose settings a backend has: those of its environment, or of `preview` where its place is none.
+    pub(super) fn settings_place(&self, wanted: &Wanted) -> String {
+        let place = wanted.place.parse().ok().and_then(|name| self.live.place(&wanted.app, &name));
+        match place.is_some_and(|place| place.setting == Setting::Preview) {
+            true => PREVIEW.to_owned(),
+            false => wanted.place.clone(),
+        }
+    }
+
+    /// Reports of the instances of a group.
+    pub(super) fn statuses(&self, group: &Group) -> Vec<InstanceStatus> {
+        let limits = self.instance_limits(&group.managed.server);
+        group.statuses(&self.settings.node, limits.memory_bytes)
+    }
+
+    /// The groups of a place that do not only stay for a rollback.
+    pub(super) fn running(&self, app: &AppName, place: &str) -> Result<Vec<Arc<Group>>, Error> {
+        let mut groups = self.groups_of(app, place);
+        groups.retain(|group| !group.inner().reasons.is_warm());
+        match groups.is_empty() {
+            true => Err(Error::NothingRuns { app: app.to_string(), place: place.to_owned() }),
+            false => Ok(groups),
+        }
+    }
+}
+
+/// A duration of so many milliseconds.
+pub(super) const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
