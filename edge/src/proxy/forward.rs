@@ -15,17 +15,19 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::compiled_route::CompiledRoute;
-use super::connect::{Connection, connect};
+use super::connect::connect;
+use super::connection::{Answer, Connection};
 use super::error::{BadAnswer, Error, Phase};
 use super::headers::{self, Arrival};
 use super::http1::Fault;
 use super::idle_pool::{IDLE_AGE_ONCE_MAX, Kept};
 use super::interim::Passing;
 use super::outgoing::Outgoing;
-use super::pool::{Lease, Member, Pool};
+use super::permit::Permit;
+use super::pool::{Member, Pool};
 use super::progress::{Progress, Upload};
 use super::request_body::{MALFORMED, Original};
-use super::response_body::{Answer, Exchange, ProxyBody};
+use super::response_body::{Exchange, ProxyBody};
 use super::stats::{Counters, Counts, add};
 use super::upgrade::{self, Tunnel};
 
@@ -54,25 +56,6 @@ struct Inner {
     counters: Rc<Counters>,
     kept: Rc<Kept>,
     stop: CancellationToken,
-}
-
-/// The right to use a member, and its count on this thread.
-pub(crate) struct Permit {
-    pub(crate) lease: Lease,
-    counters: Rc<Counters>,
-}
-
-impl Permit {
-    fn new(lease: Lease, counters: &Rc<Counters>) -> Self {
-        counters.in_use.set(counters.in_use.get() + 1);
-        Self { lease, counters: Rc::clone(counters) }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.counters.in_use.set(self.counters.in_use.get().saturating_sub(1));
-    }
 }
 
 /// A request that was not answered.

@@ -9,12 +9,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::connect::{Connection, Sender, Shared2};
+use super::connection::{Connection, Sender, Shared2};
 use super::pool::Member;
 
-/// Default idle time of a connection: below the defaults of servers (Node, uvicorn
-/// and Apache keep 5 s), so that it is this side that closes.
-pub(crate) const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 /// Longest idle time of a connection for a request that could not be sent a second time.
 pub(crate) const IDLE_AGE_ONCE_MAX: Duration = Duration::from_secs(1);
 /// Idle time of a connection of HTTP/2 without a stream: its end is announced by a frame, so nothing is lost by it.

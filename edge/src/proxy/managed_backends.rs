@@ -10,7 +10,7 @@ use devanture_config::{AppName, Digest, VersionId};
 use tokio::sync::Notify;
 
 use super::address::Endpoint;
-use super::pool::now_ms;
+use super::clock::now_ms;
 use crate::version::{Setting, Version};
 
 /// Most runs that were asked for and not taken yet; a request beyond asks again when it comes again.

@@ -2,7 +2,7 @@
 //!
 //! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
 //! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or
-//! make one (`idle_pool`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for
+//! make one (`idle_pool`, `connect`, `connection`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for
 //! the answer's head, and hand back its body as a stream (`response_body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
@@ -13,8 +13,10 @@
 //! does not know members.
 
 pub mod address;
+mod clock;
 mod compiled_route;
 mod connect;
+mod connection;
 mod copy_bidirectional;
 mod dns;
 mod error;
@@ -32,6 +34,7 @@ mod maintenance;
 mod managed_backends;
 mod membership;
 mod outgoing;
+mod permit;
 mod pool;
 mod progress;
 mod registry;

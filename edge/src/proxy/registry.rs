@@ -12,9 +12,10 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::address::{Endpoint, Policy};
+use super::clock::now_ms;
 use super::managed_backends::{PoolRun, RunId, RunKey, RunNow, RunOrigin, Runs};
 use super::membership::{self, Known};
-use super::pool::{Pool, PoolKey, now_ms};
+use super::pool::{Pool, PoolKey};
 use super::tls;
 use crate::catalog::Revision;
 use crate::catalog::upstreams::MembersRecord;

@@ -9,14 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::connect::{Connection, STREAM_WINDOW_BYTES};
+use super::connection::{Answer, Connection, STREAM_WINDOW_BYTES};
 use super::error::{BadAnswer, Error, Phase};
-use super::forward::Permit;
-use super::http1::codec::Decoder;
 use super::idle_pool::Kept;
+use super::permit::Permit;
 use super::pool::Member;
 use super::progress::{Progress, Upload};
 use super::request_body::MALFORMED;
@@ -50,14 +48,6 @@ impl Exchange {
             }
         }));
     }
-}
-
-/// The reader of an answer's body.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// From the exchange's own connection.
-    Http1(Decoder),
-    Http2(Incoming),
 }
 
 /// The body of a backend's answer; dropped before its end, it closes the connection to the backend.

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::copy_bidirectional::Join;
-use super::forward::Permit;
 use super::http1::Early;
+use super::permit::Permit;
 use super::stats::{Counters, add};
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
 

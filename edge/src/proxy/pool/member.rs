@@ -1,16 +1,16 @@
 //! One member of a pool: an address, and what is known of it by all threads together.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use devanture_config::site_toml::UpstreamUrl;
 use rustls_pki_types::ServerName;
 
 use crate::proxy::address::Endpoint;
-use crate::proxy::connect::HTTP2_STREAMS_MAX;
+use crate::proxy::clock::now_ms;
 
+/// Streams on one connection, which is what servers commonly allow; then there is a second one.
+pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
 /// Most doublings of a member's time out.
 const EJECTIONS_DOUBLED_MAX: u32 = 5;
 
@@ -70,14 +70,6 @@ impl MemberState {
             Self::Unwell => "unwell",
         }
     }
-}
-
-/// Milliseconds on a clock that never goes back.
-pub(crate) fn now_ms() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let since = START.get_or_init(Instant::now).elapsed();
-    // Never 0, which stands for no time at all.
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 impl Member {

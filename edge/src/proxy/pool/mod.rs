@@ -3,7 +3,7 @@
 mod budget;
 mod member;
 
-pub(crate) use member::now_ms;
+pub(crate) use member::HTTP2_STREAMS_MAX;
 pub use member::{Member, MemberState};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
