@@ -222,7 +222,8 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
         "config/src/edge_toml/watch.rs",
     ];
     let site = [
-        "config/src/site_toml/mod.rs",
+        "config/src/site_toml/site_file.rs",
+        "config/src/site_toml/serving_table.rs",
         "config/src/site_toml/check.rs",
         "config/src/site_toml/field_rules.rs",
         "config/src/site_toml/media_types.rs",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mistaken, is_token, shown};
+use super::mistaken::{Mistaken, is_token, shown};
 use crate::parsing::reader::Table;
 
 /// Fields that a route may change in one head.

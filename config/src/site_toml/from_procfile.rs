@@ -1,25 +1,17 @@
 //! A `Procfile` in the place of the commands that `[server]` does not say.
 
-use super::WEB;
-use super::procfile;
-use super::{Layer, RoutePath, RouteTo, SERVER_DIR, SERVER_UPSTREAM, ServerTable, Serving, SiteFile};
+use super::layer::Layer;
+use super::process::WEB;
+use super::procfile::{self, FindProcfile, FromProcfile};
+use super::route_path::RoutePath;
+use super::routes::RouteTo;
+use super::server::{SERVER_DIR, SERVER_UPSTREAM, ServerTable};
+use super::serving::Serving;
+use super::site_file::SiteFile;
 use crate::parsing::Mistakes;
 
 /// Where requests go that no file names a route for.
 const ROUTE: &str = "/api/*";
-
-/// A `Procfile` that was read in the place of commands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FromProcfile {
-    /// Its name as the person knows it.
-    pub file: String,
-    /// The path that leads to the backend as nobody says another.
-    pub route: Option<RoutePath>,
-}
-
-/// Finds a `Procfile` for a folder of a backend, relative to `devanture.toml`: its name as the person knows it, and what
-/// it holds.
-pub type FindProcfile<'f> = dyn FnMut(&str) -> Option<(String, String)> + 'f;
 
 impl SiteFile {
     /// The folder of the backend, relative to the file, where one is said or its usual place.

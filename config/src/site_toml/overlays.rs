@@ -1,6 +1,9 @@
 //! Overlays: `devanture.staging.toml` beside `devanture.toml` says what is different in `staging`.
 
-use super::{FindProcfile, Layer, SiteFile, serving};
+use super::layer::Layer;
+use super::procfile::FindProcfile;
+use super::serving_table::serving;
+use super::site_file::SiteFile;
 use crate::names::{Canonical, PlaceName};
 use crate::parsing::reader::Reader;
 use crate::parsing::{Mistake, Mistakes, Weight};
@@ -17,19 +20,6 @@ pub struct OverlayText<'t> {
     pub place: &'t str,
     /// Its content.
     pub text: &'t str,
-}
-
-/// The environment whose overlay the file `name` is by its name, where `site_file` is that of `devanture.toml`.
-///
-/// ```
-/// use devanture_config::site_toml::overlay_of;
-/// assert_eq!(overlay_of("devanture.toml", "devanture.staging.toml"), Some("staging"));
-/// assert_eq!(overlay_of("devanture.toml", "devanture.toml"), None);
-/// ```
-#[must_use]
-pub fn overlay_of<'n>(site_file: &str, name: &'n str) -> Option<&'n str> {
-    let stem = site_file.strip_suffix(".toml")?;
-    name.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(".toml").filter(|place| !place.contains('/'))
 }
 
 impl SiteFile {
@@ -139,7 +129,7 @@ fn layer(overlay: &OverlayText<'_>, site: Option<&SiteFile>) -> Result<Layer, Mi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site_toml::NotFound;
+    use crate::site_toml::{NotFound, overlay_of};
 
     const BASE: &str = "app = \"shop\"\n[cache]\n\"/a\" = \"1h\"\n[env.staging]\nnot_found = \"none\"\n\
         hostnames = [\"a.example.org\"]\n[env.staging.cache]\n\"/b\" = \"1h\"\n";

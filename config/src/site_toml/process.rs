@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::server::WEB;
 use crate::api::SOURCES;
 use crate::text::text_form;
+
+/// The process whose instances get requests.
+pub const WEB: &str = "web";
 
 /// Whether a process gets requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{PROCESSES_MAX, ProcessName, ProcessTable};
+use super::process::ProcessName;
+use super::route_path::RoutePath;
+use super::server::{PROCESSES_MAX, ProcessTable};
 use crate::api::SOURCE_RELEASE;
 use crate::parsing::{Mistake, Mistakes, Weight};
 
@@ -17,6 +19,19 @@ pub struct Procfile {
     /// The command that runs once before a switch.
     pub release: Option<Vec<String>>,
 }
+
+/// A `Procfile` that was read in the place of commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromProcfile {
+    /// Its name as the person knows it.
+    pub file: String,
+    /// The path that leads to the backend as nobody says another.
+    pub route: Option<RoutePath>,
+}
+
+/// Finds a `Procfile` for a folder of a backend, relative to `devanture.toml`: its name as the person knows it, and what
+/// it holds.
+pub type FindProcfile<'f> = dyn FnMut(&str) -> Option<(String, String)> + 'f;
 
 /// Reads `text`; `file` is the name that mistakes are reported under. Every command is a shell's, which it replaces
 /// where it is a single one.

@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mistaken;
 use super::field_rules::{FieldRules, field_rules};
+use super::host_rule::HostRule;
+use super::mistaken::Mistaken;
+use super::route_path::RoutePath;
 use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
-use super::upstreams::{Upstream, is_host};
+use super::upstreams::Upstream;
 use crate::parsing::reader::Table;
 use crate::text::text_form;
 
@@ -21,71 +23,6 @@ pub const ROUTE_TIMEOUT_MS: u64 = 60_000;
 /// Longest time for a connection and its TLS handshake where a route says nothing, in milliseconds: with more than one
 /// member, waiting longer for one that is dead helps nobody.
 pub const ROUTE_CONNECT_TIMEOUT_MS: u64 = 10_000;
-
-/// The path of a route: `/api/*` for everything below and `/api` itself, or one path alone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RoutePath(String);
-
-/// Says why a text is not the path of a route.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not the path of a route: it begins with /, holds no empty, . or .. segment, and * only as its last segment"
-)]
-pub struct BadRoutePath(pub String);
-
-impl RoutePath {
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The part before `/*`, and whether there is such an ending.
-    #[must_use]
-    pub fn prefix(&self) -> (&str, bool) {
-        match self.0.strip_suffix("/*") {
-            Some(prefix) => (prefix, true),
-            None => (&self.0, false),
-        }
-    }
-
-    /// Whether `path` belongs to the route, by whole segments; it is normal, and decoded but for encoded slashes.
-    #[must_use]
-    pub fn takes(&self, path: &str) -> bool {
-        match self.prefix() {
-            (prefix, true) => path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            (exact, false) => path == exact,
-        }
-    }
-}
-
-impl FromStr for RoutePath {
-    type Err = BadRoutePath;
-
-    fn from_str(text: &str) -> Result<Self, BadRoutePath> {
-        let bad = || BadRoutePath(text.chars().take(200).collect());
-        let rest = text.strip_prefix('/').ok_or_else(bad)?;
-        let segments: Vec<&str> = rest.split('/').collect();
-        let count = segments.len();
-        let fine = segments.iter().enumerate().all(|(index, segment)| match *segment {
-            "*" => index + 1 == count,
-            // `/` alone is a path too, and so is `/api/` with its final slash.
-            "" => index + 1 == count,
-            "." | ".." => false,
-            s => !s.contains(['*', '?', '#', '\\', '%']) && !s.chars().any(|c| c.is_control() || c.is_whitespace()),
-        });
-        if fine { Ok(Self(text.to_owned())) } else { Err(bad()) }
-    }
-}
-
-impl fmt::Display for RoutePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-text_form!(RoutePath, BadRoutePath);
 
 /// The timeouts of a route in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -178,39 +115,6 @@ impl fmt::Display for RouteTo {
 
 text_form!(RouteTo, BadRouteTo);
 
-/// The `Host` for a backend.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum HostRule {
-    /// The one that the client asked for.
-    Keep,
-    /// The backend's own, as its address says it.
-    Target,
-    /// This one.
-    Name(String),
-}
-
-/// Says why a text names no host.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither \"keep\" nor \"target\" nor a host")]
-pub struct BadHostRule(pub String);
-
-impl FromStr for HostRule {
-    type Err = BadHostRule;
-
-    fn from_str(text: &str) -> Result<Self, BadHostRule> {
-        match text {
-            "keep" => Ok(Self::Keep),
-            // `upstream` is the earlier word.
-            "target" | "upstream" => Ok(Self::Target),
-            name if is_host(name) => Ok(Self::Name(name.to_owned())),
-            _ => Err(BadHostRule(text.chars().take(80).collect())),
-        }
-    }
-}
-
-text_form!(HostRule, BadHostRule);
-
 impl HostRule {
     /// The rule for requests to `pool`: what the route says, else what the pool says, else the default. `route` is
     /// `None` for a rewrite, which names the address that visitors see the content of.
@@ -222,16 +126,6 @@ impl HostRule {
             // visitor's.
             Some(_) if !pool.to.iter().any(UpstreamUrl::is_public_name) => Self::Keep,
             _ => Self::Target,
-        })
-    }
-}
-
-impl fmt::Display for HostRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Keep => "keep",
-            Self::Target => "target",
-            Self::Name(name) => name,
         })
     }
 }

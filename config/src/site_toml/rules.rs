@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::HostRule;
+use super::host_rule::HostRule;
 
 /// One of `[[redirects]]` or `[[rewrites]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

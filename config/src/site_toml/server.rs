@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mistaken;
 use super::command::address_in;
-use super::process::{All, Instances, Kind, ListenOn, ProcessName};
-use super::routes::{ROUTES_MAX, Route, RoutePath, RouteTo};
+use super::mistaken::Mistaken;
+use super::process::{All, Instances, Kind, ListenOn, ProcessName, WEB};
+use super::route_path::RoutePath;
+use super::routes::{ROUTES_MAX, Route, RouteTo};
 use super::upstream_url::UpstreamName;
 use crate::parsing::reader::Table;
 use crate::path::BundlePath;
@@ -15,8 +16,6 @@ use crate::path::BundlePath;
 /// The name of the pool of a bundle's own instances: routes may lead to it as to one of `[upstreams]`, and a table
 /// `[upstreams.server]` without `to` says how it is used.
 pub const SERVER_UPSTREAM: &str = "server";
-/// The process whose instances get requests.
-pub const WEB: &str = "web";
 /// Default folder.
 pub const SERVER_DIR: &str = "dist/server";
 /// Default time until an instance must be healthy, in milliseconds.

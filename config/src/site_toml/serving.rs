@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mistaken;
 use super::cors::CorsOrigin;
+use super::mistaken::Mistaken;
 use super::routes::{Route, RouteTo};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
 use super::server::{SERVER_UPSTREAM, ServerTable};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mistaken, is_token, shown};
+use super::mistaken::{Mistaken, is_token, shown};
 use crate::parsing::reader::Table;
 
 /// Most checks that one table may hold; the edge's own limit may be lower.

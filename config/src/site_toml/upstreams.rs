@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mistaken;
-use super::routes::HostRule;
+use super::host_rule::{HostRule, is_host};
+use super::mistaken::Mistaken;
 use super::upstream_url::{UpstreamName, UpstreamUrl};
 use crate::parsing::reader::Table;
 use crate::text::text_form;
@@ -283,12 +283,6 @@ impl HealthCheck {
             }
         }
     }
-}
-
-/// Whether a text can be the name or the address of a host, perhaps with a port.
-pub(super) fn is_host(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    (1..=260).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 /// Reads `[upstreams]`.

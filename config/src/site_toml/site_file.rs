@@ -1,0 +1,300 @@
+//! The whole file, as it is read.
+
+use std::collections::BTreeMap;
+
+use super::check::CheckTable;
+use super::file_name::FILE_NAME;
+use super::layer::{Layer, Origin};
+use super::media_types::MediaTypes;
+use super::mistaken::Mistaken;
+use super::procfile::FromProcfile;
+use super::server::{self, SERVER_UPSTREAM};
+use super::serving::Serving;
+use super::serving_table::serving;
+use crate::names::{AppName, PlaceName};
+use crate::parsing::reader::{Reader, Table};
+use crate::parsing::{Mistake, Mistakes, Weight};
+
+/// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
+const KEYS_OF_AN_APP: [&str; 18] = [
+    "app",
+    "cache",
+    "check",
+    "cors",
+    "env",
+    "headers",
+    "html_handling",
+    "not_found",
+    "public_source",
+    "redirects",
+    "rewrites",
+    "routes",
+    "rules",
+    "server",
+    "smoke",
+    "types",
+    "upstreams",
+    "www",
+];
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SiteFile {
+    /// The app.
+    pub app: Option<AppName>,
+    /// The folder to push, relative to the file.
+    pub www: Option<String>,
+    /// The folder of the backend, relative to the file.
+    pub server_dir: Option<String>,
+    /// The `Procfile` that says its commands, where it does.
+    pub procfile: Option<FromProcfile>,
+    /// `[apps.*]`: the apps of a repository that has more than one, each as if it had a file of its own.
+    pub apps: BTreeMap<AppName, Self>,
+    /// The address of the edge's admin listener.
+    pub url: Option<String>,
+    /// Settings of every environment.
+    pub base: Serving,
+    /// Settings of one environment: its table, under its overlay.
+    pub env: BTreeMap<PlaceName, Serving>,
+    /// Media types of files whose names do not say them; part of the version, so for every environment alike.
+    pub types: MediaTypes,
+    /// Findings that `check` ignores; not a part of the version.
+    pub check: CheckTable,
+    /// Every table of it that says something about serving, a weaker one before a stronger, and where its values stand.
+    pub layers: Vec<Layer>,
+}
+
+impl SiteFile {
+    /// Reads `text`; `file` is the name that mistakes are reported under.
+    ///
+    /// # Errors
+    /// All mistakes of the file.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
+        Self::read(file, text)?.with_its_routes()
+    }
+
+    /// As [`SiteFile::parse`], but for what only all files together can tell.
+    pub(super) fn read(file: &str, text: &str) -> Result<Self, Mistakes> {
+        let reader = Reader::new(file, text);
+        let document = reader.document();
+        let root = reader.table(document.get_ref(), 0..0, "");
+        let mut site = Self::of_table(file, &root);
+        for (name, table) in root.named_tables("apps") {
+            match name.parse::<AppName>() {
+                Ok(app) => {
+                    let mut one = Self::of_table(file, &table);
+                    for key in ["app", "apps", "url"] {
+                        table.misplaced(
+                            key,
+                            format!("`{}` is said by the name of the table, or above it", table.full(key)),
+                            "leave it out",
+                        );
+                    }
+                    table.finish();
+                    one.url.clone_from(&site.url);
+                    one.app = Some(app.clone());
+                    site.apps.insert(app, one);
+                }
+                Err(error) => root.mistake("apps", error.to_string(), None),
+            }
+        }
+        if !site.apps.is_empty() {
+            for key in KEYS_OF_AN_APP {
+                root.misplaced(key, format!("`{key}` is said by each of [apps.*]"), "move it below [apps.NAME]");
+            }
+        }
+        root.finish();
+        drop(root);
+        drop(document);
+        reader.finish(Some(site))
+    }
+
+    /// The settings of an app in one table: the root, or one of `[apps.*]`. The caller finishes the table.
+    fn of_table(file: &str, root: &Table<'_, '_>) -> Self {
+        let app = root.parsed("app");
+        let www = root.string("www");
+        let url = root.string("url");
+        let base = serving(root);
+        let mut layers = vec![Layer::new(file, None, base.clone(), root)];
+        root.finish_serving_hostnames();
+        let mut env = BTreeMap::new();
+        for (name, table) in root.named_tables("env") {
+            let place = match name.parse::<PlaceName>() {
+                Ok(place) => Some(place),
+                Err(error) => {
+                    root.mistake("env", error.to_string(), None);
+                    None
+                }
+            };
+            let over = serving(&table);
+            table.finish_canonical(&over);
+            table.finish();
+            if let Some(place) = place {
+                layers.push(Layer::new(file, Some(place.clone()), over.clone(), &table));
+                env.insert(place, over);
+            }
+        }
+        let types = MediaTypes::read(root);
+        let check = CheckTable::read(root);
+        let server_dir = root.table("server").and_then(|table| server::dir(&table));
+        Self { app, www, server_dir, procfile: None, apps: BTreeMap::new(), url, base, env, types, check, layers }
+    }
+}
+
+impl SiteFile {
+    /// Where `[server]` stands.
+    fn server_at(&self) -> (String, usize) {
+        let layer = self.layers.iter().find(|layer| layer.serving.server.is_some());
+        layer.map_or_else(|| (FILE_NAME.to_owned(), 0), |layer| layer.place_of("server"))
+    }
+
+    /// Itself, where every route that names a pool finds it in each environment, and a backend says all that it needs.
+    pub(super) fn with_its_routes(mut self) -> Result<Self, Mistakes> {
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        for place in std::iter::once(None).chain(self.env.keys().map(Some)) {
+            if !self.apps.is_empty() {
+                break;
+            }
+            let over = place.and_then(|place| self.env.get(place));
+            let serving = over.map_or_else(|| self.base.clone(), |over| self.base.clone().overlaid_by(over));
+            let mistaken = serving.mistaken_server();
+            let mut lost = serving.routes_to_nothing().peekable();
+            if lost.peek().is_none() && mistaken.is_none() {
+                continue;
+            }
+            let explained = self.explain(place, None);
+            if let Some(Mistaken { key, message }) = mistaken {
+                let full =
+                    if key == "upstreams" { format!("upstreams.{SERVER_UPSTREAM}") } else { format!("server.{key}") };
+                let at = explained.iter().find(|one| one.key == full).map(|one| &one.origin);
+                let (file, line) = match at {
+                    Some(Origin::File(at)) => (at.file.to_string(), at.line),
+                    _ => self.server_at(),
+                };
+                let message = format!("`{full}` {message}");
+                let mistake = Mistake { file, line, weight: Weight::Mistake, message, hint: None };
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
+            for (number, route) in lost {
+                let key = format!("routes[{number}]");
+                let at = explained.iter().find(|one| one.key == key).map(|one| &one.origin);
+                let (file, line) = match at {
+                    Some(Origin::File(at)) => (at.file.to_string(), at.line),
+                    _ => (FILE_NAME.to_owned(), 0),
+                };
+                let message =
+                    format!("the route {} leads to `{}`, which is not below [upstreams]", route.path, route.to);
+                let hint = format!("write below [upstreams]: {} = \"http://127.0.0.1:3000\"", route.to);
+                let mistake = Mistake { file, line, weight: Weight::Mistake, message, hint: Some(hint) };
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
+        }
+        let mut apps = BTreeMap::new();
+        for (name, app) in std::mem::take(&mut self.apps) {
+            match app.with_its_routes() {
+                Ok(app) => drop(apps.insert(name, app)),
+                Err(found) => mistakes.extend(found.0),
+            }
+        }
+        self.apps = apps;
+        if mistakes.is_empty() { Ok(self) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site_toml::{HtmlHandling, NotFound};
+
+    const SAMPLE: &str = r#"
+app = "shop"
+www = "dist"
+html_handling = "auto-trailing-slash"
+not_found = "404-page"
+rules = "netlify"
+[[routes]]
+path = "/api/*"
+to = "http://127.0.0.1:3000"
+[env.staging]
+not_found = "none"
+hostnames = ["Staging.example.org"]
+"#;
+
+    #[test]
+    fn the_sample_of_the_contract_is_read() {
+        let file = SiteFile::parse("devanture.toml", SAMPLE).unwrap();
+        assert_eq!(file.app.unwrap().as_str(), "shop");
+        assert_eq!(file.base.routes.as_ref().unwrap()[0].path.prefix(), ("/api", true));
+        let staging = file.base.overlaid_by(&file.env[&"staging".parse().unwrap()]);
+        assert_eq!(staging.not_found, Some(NotFound::None));
+        assert_eq!(staging.html_handling, Some(HtmlHandling::AutoTrailingSlash));
+        assert_eq!(staging.hostnames.unwrap()[0].as_str(), "staging.example.org");
+    }
+
+    #[test]
+    fn a_canonical_is_one_of_the_hostnames() {
+        let read = |lines: &str| SiteFile::parse("devanture.toml", &format!("[env.prod]\n{lines}"));
+        let hosts = "hostnames = [\"example.org\", \"WWW.example.org\", \"*.example.org\", \"bücher.example\"]\n";
+        for fine in ["www.Example.org", "none", "bücher.example", "xn--bcher-kva.example"] {
+            let file = read(&format!("{hosts}canonical = \"{fine}\"\n")).unwrap();
+            assert_eq!(file.env.values().next().unwrap().canonical, fine.parse().ok(), "{fine}");
+        }
+        for bad in ["a.example.org", "*.example.org", ""] {
+            assert_eq!(read(&format!("{hosts}canonical = \"{bad}\"\n")).unwrap_err().0[0].line, 3, "{bad}");
+        }
+        // Names that were added by hand are not in the file.
+        assert!(read("canonical = \"a.example.org\"\n").is_ok());
+        assert!(SiteFile::parse("devanture.toml", "canonical = \"none\"\n").is_err());
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_with_their_lines() {
+        let text = "app = \"Shop\"\nhtml_handling = \"auto-trailing-slsh\"\nnot_fuond = \"none\"\nwww = 3\n[[routes]]\npath = \"api\"\n[env.beef]\n";
+        let mistakes = SiteFile::parse("devanture.toml", text).unwrap_err().0;
+        let found: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let lines: Vec<usize> = mistakes.iter().map(|m| m.line).collect();
+        assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7], "{found:#?}");
+        assert!(found[1].contains("did you mean \"auto-trailing-slash\"?"), "{}", found[1]);
+        assert!(found[2].contains("did you mean `not_found`?"), "{}", found[2]);
+    }
+
+    #[test]
+    fn a_type_is_set_for_a_path_or_an_ending() {
+        let text = "[types]\n\".XYZ\" = \"chemical/x-xyz\"\n\".d.ts\" = \"text/x-types\"\n\
+            \".ts\" = \"application/typescript\"\n\"/LICENSE\" = \"text/plain; charset=utf-8\"\n";
+        let types = SiteFile::parse("devanture.toml", text).unwrap().types;
+        for (path, expected) in [
+            ("a/water.xyz", Some("chemical/x-xyz")),
+            ("a/WATER.Xyz", Some("chemical/x-xyz")),
+            ("a.ts", Some("application/typescript")),
+            ("a.d.ts", Some("text/x-types")),
+            ("a.b.ts", Some("application/typescript")),
+            ("LICENSE", Some("text/plain; charset=utf-8")),
+            ("a/LICENSE", None),
+            ("a.ts/b", None),
+            ("ts", None),
+        ] {
+            assert_eq!(types.of(path), expected, "{path}");
+        }
+        for bad in [
+            "xyz = \"a/b\"",
+            "\".x\" = \"text\"",
+            "\".x\" = \"a/b\\n\"",
+            "\".x\" = 1",
+            "\"a/b\" = \"a/b\"",
+            "\".\" = \"a/b\"",
+        ] {
+            assert!(SiteFile::parse("devanture.toml", &format!("[types]\n{bad}\n")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_toml_is_a_mistake_with_a_line() {
+        let mistakes = SiteFile::parse("devanture.toml", "app = \"shop\"\nwww = \n").unwrap_err().0;
+        assert_eq!(mistakes[0].line, 2, "{mistakes:?}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads the rules of all sources into one set, within its bounds.
+
+use std::collections::BTreeSet;
+
+use devanture_config::parsing::Mistake;
+use devanture_config::rules::headers::Change;
+use devanture_config::rules::{At, HEADERS_FILE, Pattern, REDIRECTS_FILE};
+use devanture_config::site_toml::Rules;
+
+use super::findings::Findings;
+use super::rule_set::{EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
+use super::sources::{FILE_BYTES_MAX, Sources};
+use super::{cloudflare, netlify, of_tables};
+
+/// Reads the rules. What cannot be read is left out of them, and said.
+#[must_use]
+pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
+    let mut findings = Findings::default();
+    let mut rules = RuleSet::default();
+    if sources.meaning == Rules::Cloudflare {
+        rules.redirects_have_fields = true;
+    }
+    if let Some(text) = text_of(sources.redirects, REDIRECTS_FILE, &mut findings) {
+        rules.redirects = match sources.meaning {
+            Rules::Cloudflare => cloudflare::redirects(text, sources.serving.html_handling, &mut findings),
+            Rules::Netlify => netlify::redirects(text, sources.rules_max, &mut findings),
+        };
+    }
+    if let Some(text) = text_of(sources.headers, HEADERS_FILE, &mut findings) {
+        rules.headers = match sources.meaning {
+            Rules::Cloudflare => cloudflare::headers(text, &mut findings),
+            Rules::Netlify => netlify::headers(text, sources.rules_max, &mut findings),
+        };
+    }
+    // Rules of files go before those of tables, as at Netlify.
+    of_tables::add(sources, &mut rules, &mut findings);
+    let count = rules.redirects.len() + rules.headers.len();
+    if count > sources.rules_max {
+        let at = At { file: sources.site_file.into(), line: 0 };
+        let message = format!("there are more than {} rules", sources.rules_max);
+        findings.mistake(&at, message, Some("put several into one with * or :name, or ask for a higher `rules_max`"));
+        rules.redirects.truncate(sources.rules_max);
+        rules.headers.truncate(sources.rules_max.saturating_sub(rules.redirects.len()));
+    }
+    limit_expressions(&mut rules, &mut findings);
+    limit_field_names(&mut rules, &mut findings);
+    (rules, findings.0)
+}
+
+/// Leaves out patterns that take parts of segments beyond [`EXPRESSIONS_MAX`]: each may be asked for every path.
+fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut count = 0;
+    let mut has_room = |pattern: &Pattern, at: &At| {
+        count += usize::from(pattern.is_expression());
+        if count > EXPRESSIONS_MAX && pattern.is_expression() {
+            let message = format!(
+                "`{pattern}` is one too many: {EXPRESSIONS_MAX} paths in which `*` or `:name` is a part of a segment are the most"
+            );
+            findings.mistake(at, message, Some("let `*` be the last segment, and `:name` a whole one"));
+            return false;
+        }
+        true
+    };
+    rules.redirects.retain(|rule| has_room(&rule.from, &rule.at));
+    rules.headers.retain(|rule| has_room(&rule.path, &rule.at));
+}
+
+/// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one answer may get them
+/// all.
+fn limit_field_names(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    rules.headers.retain(|rule| {
+        let own = rule.changes.iter().map(|change| match change {
+            Change::Remove(name) | Change::Set { name, .. } => name.clone(),
+        });
+        names.extend(own);
+        let has_room = names.len() <= FIELD_NAMES_MAX;
+        if !has_room {
+            let message = format!("there are too many different fields in all rules: {FIELD_NAMES_MAX} are the most");
+            findings.mistake(&rule.at, message, None);
+        }
+        has_room
+    });
+}
+
+/// The text of a file of rules; one that is none is a mistake.
+fn text_of<'t>(bytes: Option<&'t [u8]>, file: &str, findings: &mut Findings) -> Option<&'t str> {
+    let bytes = bytes?;
+    let at = |line| At { file: file.into(), line };
+    if bytes.len() > FILE_BYTES_MAX {
+        findings.mistake(&at(0), format!("the file has more than {FILE_BYTES_MAX} bytes"), None);
+        return None;
+    }
+    match std::str::from_utf8(bytes) {
+        // A byte order mark is no part of the first rule.
+        Ok(text) => Some(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let line = bytes.iter().take(error.valid_up_to()).filter(|b| **b == b'\n').count() + 1;
+            findings.mistake(&at(line), "this is not UTF-8", None);
+            None
+        }
+    }
+}
