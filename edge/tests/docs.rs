@@ -372,7 +372,7 @@ fn every_variable_in_a_document_is_read() {
     // The command line reads some, instances are given others.
     let settings = read("uploader/src/project/settings/mod.rs")
         + &read("edge/src/runner/environment.rs")
-        + &read("edge/src/spawner/processes.rs");
+        + &read("edge/src/spawner/processes/mod.rs");
     for (path, document) in documents() {
         for (at, _) in document.match_indices("DEVANTURE_") {
             let name: String = document[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();

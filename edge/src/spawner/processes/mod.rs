@@ -189,5 +189,4 @@ pub(super) fn shares<'t>(
 }
 
 #[cfg(test)]
-#[path = "processes_tests.rs"]
 mod tests;

@@ -360,5 +360,4 @@ fn length(bytes: &Bytes) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "memory_tests.rs"]
 mod tests;

@@ -151,7 +151,7 @@ async fn the_layout_is_the_one_that_is_written_down() {
 
 #[test]
 fn the_examples_of_the_docs_are_what_the_code_writes() {
-    let docs = include_str!("../../../../docs/storage.md");
+    let docs = include_str!("../../../../../docs/storage.md");
     let (_, rest) = docs.split_once("```json\n").unwrap();
     let (example, _) = rest.split_once('\n').unwrap();
     let manifest = devanture_config::Manifest::parse(example.as_bytes()).unwrap();

@@ -277,5 +277,4 @@ fn is_word(word: &[u8], usual_length: bool) -> bool {
 }
 
 #[cfg(test)]
-#[path = "fingerprint_tests.rs"]
 mod tests;

@@ -355,5 +355,4 @@ fn drop_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
 mod tests;

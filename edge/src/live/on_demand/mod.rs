@@ -327,5 +327,4 @@ impl Live {
 }
 
 #[cfg(test)]
-#[path = "on_demand_tests.rs"]
 mod tests;
