@@ -7,10 +7,10 @@
 //! window; attempts that are refused do not count, so that nobody can prolong that.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use devanture_config::limits::Limits;
+use parking_lot::Mutex;
 
 use crate::ledger::{Windows, ms_since};
 
@@ -86,7 +86,7 @@ impl Attempts {
     fn begin_at(&self, login: &str, from: Option<IpAddr>, now_ms: u64) -> Result<Attempt, u64> {
         let login: Login = *blake3::hash(login.to_ascii_lowercase().as_bytes()).as_bytes();
         let network = Network::of(from);
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.tables.lock();
         let is_known = tables.known.wait_ms(&(login, network), now_ms).is_some();
         let account = (login, is_known.then_some(network));
         let waits = [tables.by_account.wait_ms(&account, now_ms), tables.by_address.wait_ms(&network, now_ms)];
@@ -101,7 +101,7 @@ impl Attempts {
     /// The password was right: the account's attempts from there are forgotten, those of the address are not.
     pub(super) fn succeeded(&self, attempt: &Attempt) {
         let now_ms = ms_since(self.began);
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.tables.lock();
         tables.by_account.clear(&attempt.account);
         let known = (attempt.account.0, attempt.network);
         tables.known.clear(&known);
@@ -110,7 +110,7 @@ impl Attempts {
 
     /// The password was not looked at.
     pub(super) fn take_back(&self, attempt: &Attempt) {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.tables.lock();
         tables.by_account.take_back(&attempt.account);
         tables.by_address.take_back(&attempt.network);
     }
@@ -131,7 +131,7 @@ impl Quota {
     /// Whether it may be done once more.
     pub(super) fn take(&self) -> bool {
         let now_ms = ms_since(self.began);
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         let may = window.wait_ms(&(), now_ms).is_none();
         if may {
             window.add(&(), now_ms);

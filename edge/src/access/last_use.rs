@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::Credentials;
 use crate::catalog::who::{self, UsedRecord};
@@ -34,14 +35,14 @@ pub(super) struct LastUse {
 impl LastUse {
     /// A token was used now.
     pub(super) fn note(&self, id: &str, from: Option<IpAddr>) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock();
         tokens.insert(id.to_owned(), (telemetry::now_ms(), from));
     }
 
     /// The access token of a login's pair was used, so shortly after it replaced another that this counts.
     pub(super) fn note_pair(&self, login: &str, generation: u64) {
         let now_ms = telemetry::now_ms();
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pairs = self.pairs.lock();
         if pairs.len() >= PAIRS_BEFORE_LOOK {
             pairs.retain(|_, (_, used_ms)| now_ms.saturating_sub(*used_ms) < PAIR_MS_MAX);
         }
@@ -51,28 +52,28 @@ impl LastUse {
 
     /// Whether the access token of this pair of a login, or of a later one, was used.
     pub(super) fn is_pair_used(&self, login: &str, generation: u64) -> bool {
-        let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = self.pairs.lock();
         pairs.get(login).is_some_and(|(latest, _)| *latest >= generation)
     }
 
     /// A token or a login was removed.
     pub(super) fn forget(&self, id: &str) {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.tokens.lock().remove(id);
+        self.pairs.lock().remove(id);
     }
 
     fn unwritten(&self, id: &str) -> Option<UsedRecord> {
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.tokens.lock();
         tokens.get(id).map(|(at_ms, from)| UsedRecord { at_ms: *at_ms, from: from_text(*from) })
     }
 
     fn all(&self) -> HashMap<String, (u64, Option<IpAddr>)> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tokens.lock().clone()
     }
 
     /// Marks entries as written, unless they were used since.
     fn written(&self, id: &str, written_ms: u64) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock();
         if tokens.get(id).is_some_and(|(at_ms, _)| *at_ms <= written_ms) {
             tokens.remove(id);
         }

@@ -4,12 +4,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 
 /// Parts shorter than this are put together, so that a body in tiny frames takes no more memory than its bytes.
 const PART_BYTES_MIN: usize = 2_048;
@@ -77,10 +78,6 @@ pub(super) struct Tended {
     pub(super) is_abandoned: bool,
 }
 
-fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
-    pipe.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Inbound {
     /// A body without a byte.
     #[must_use]
@@ -143,7 +140,7 @@ impl Pipe {
 impl Filler {
     fn with<R>(&self, change: impl FnOnce(&mut Pipe) -> R) -> R {
         let (result, reader) = {
-            let mut pipe = lock(&self.pipe);
+            let mut pipe = self.pipe.lock();
             let result = change(&mut pipe);
             let has_more = !pipe.is_empty() || pipe.end.is_some();
             (result, if has_more { pipe.reader.take() } else { None })
@@ -169,7 +166,7 @@ impl Filler {
 
     /// Bytes that the head says are still to come.
     pub(super) fn expected(&self) -> Option<u64> {
-        lock(&self.pipe).expected
+        self.pipe.lock().expected
     }
 
     /// The body is whole.
@@ -194,21 +191,21 @@ impl Filler {
 
     /// The stream is over: what is left is for the reader alone. Returns the bytes that are not yet reported as read.
     pub(super) fn detach(&self) -> usize {
-        let mut pipe = lock(&self.pipe);
+        let mut pipe = self.pipe.lock();
         pipe.connection = None;
         std::mem::take(&mut pipe.read) + pipe.unread
     }
 
     /// Actions of the reader since the last call.
     pub(super) fn tend(&self) -> Tended {
-        let mut pipe = lock(&self.pipe);
+        let mut pipe = self.pipe.lock();
         let is_awaited = pipe.reader.is_some() && pipe.is_empty() && pipe.end.is_none();
         Tended { read: std::mem::take(&mut pipe.read), is_awaited, is_abandoned: pipe.abandoned }
     }
 
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        let pipe = lock(&self.pipe);
+        let pipe = self.pipe.lock();
         let parts: usize = pipe.parts.iter().map(Bytes::len).sum();
         parts + pipe.tail.capacity() + pipe.parts.capacity() * size_of::<Bytes>() + size_of::<Pipe>()
     }
@@ -227,7 +224,7 @@ impl Body for Inbound {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(pipe) = &self.pipe else { return Poll::Ready(None) };
-        let mut pipe = lock(pipe);
+        let mut pipe = pipe.lock();
         if let Some(part) = pipe.pop() {
             // At the end of the body what is left of it is worth a word, too: nobody will ask again, and it was taken
             // from the window of the connection.
@@ -251,14 +248,14 @@ impl Body for Inbound {
 
     fn is_end_stream(&self) -> bool {
         self.pipe.as_ref().is_none_or(|pipe| {
-            let pipe = lock(pipe);
+            let pipe = pipe.lock();
             pipe.is_empty() && pipe.trailers.is_none() && pipe.end == Some(Ok(()))
         })
     }
 
     fn size_hint(&self) -> SizeHint {
         let Some(pipe) = &self.pipe else { return SizeHint::with_exact(0) };
-        let pipe = lock(pipe);
+        let pipe = pipe.lock();
         let unread = pipe.unread as u64;
         match (pipe.end, pipe.expected) {
             // One that broke off has no size: nobody may take it for an empty one.
@@ -278,7 +275,7 @@ impl Body for Inbound {
 impl Drop for Inbound {
     fn drop(&mut self) {
         let Some(pipe) = &self.pipe else { return };
-        let mut pipe = lock(pipe);
+        let mut pipe = pipe.lock();
         pipe.abandoned = true;
         pipe.reader = None;
         pipe.clear();

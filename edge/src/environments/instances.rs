@@ -1,7 +1,7 @@
 //! The instances of environments: how many there are, starting them with settings, restarts.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use devanture_config::api::{InstanceList, ScaleRequest};
@@ -10,6 +10,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName, VersionId};
+use parking_lot::Mutex;
 
 use super::settings::{self, KeyFile};
 use super::{Environments, REMEMBERED_MAX};
@@ -43,7 +44,7 @@ pub(crate) type Turn = Arc<tokio::sync::Mutex<u64>>;
 
 impl Placing {
     pub(crate) fn of(&self, app: &AppName, environment: &PlaceName) -> Turn {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         // Those that nobody has in hand and that started nothing are made again as they are needed.
         all.retain(|_, place| Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|highest| *highest > 0));
         Arc::clone(all.entry((app.clone(), environment.clone())).or_default())
@@ -68,7 +69,7 @@ pub(crate) struct ComingSettings<'s> {
 
 impl Drop for ComingSettings<'_> {
     fn drop(&mut self) {
-        self.of.coming.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.of.coming.lock().remove(&self.key);
     }
 }
 
@@ -87,7 +88,7 @@ impl SettingsOf {
         values: BTreeMap<String, String>,
     ) -> ComingSettings<'_> {
         let key = (app.clone(), environment.clone(), revision);
-        self.coming.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), values);
+        self.coming.lock().insert(key.clone(), values);
         ComingSettings { of: self, key }
     }
 }
@@ -97,7 +98,7 @@ impl Variables for SettingsOf {
     async fn of(&self, app: &AppName, place: &str, revision: u64) -> Result<BTreeMap<String, String>, String> {
         let place: PlaceName = place.parse().map_err(|error| format!("{error}"))?;
         let key = (app.clone(), place, revision);
-        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let coming = self.coming.lock().get(&key).cloned();
         if let Some(coming) = coming {
             return Ok(coming);
         }

@@ -309,7 +309,8 @@ impl ResponseBody for Body {
 mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
-    use std::sync::Mutex;
+
+    use parking_lot::Mutex;
 
     struct Stored(Vec<u8>);
 
@@ -371,7 +372,7 @@ mod tests {
 
     impl ReadAt for Patchy {
         fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
-            self.waited.lock().unwrap().push((offset, len));
+            self.waited.lock().push((offset, len));
             self.whole.read_at(offset, len)
         }
 
@@ -393,7 +394,7 @@ mod tests {
         let span = (PIECE_BYTES, 4 * PIECE_BYTES + 9);
         let [piece, last] = [span.0, span.1].map(|place| usize::try_from(place).unwrap());
         assert_eq!(collected(Body::span(&source, span)).await, bytes[piece..=last]);
-        assert_eq!(*file.waited.lock().unwrap(), [(PIECE_BYTES, piece), (3 * PIECE_BYTES, piece)]);
+        assert_eq!(*file.waited.lock(), [(PIECE_BYTES, piece), (3 * PIECE_BYTES, piece)]);
     }
 
     #[tokio::test]

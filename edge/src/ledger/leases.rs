@@ -6,9 +6,10 @@
 //! somebody looks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::{AppName, Manifest, VersionId};
+use parking_lot::Mutex;
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::blobs::Key;
@@ -56,13 +57,9 @@ pub(crate) struct Closed<'l> {
 }
 
 impl Leases {
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn take(self: &Arc<Self>, what: What) -> Lease {
         let _gate = self.gate.read().await;
-        let mut held = self.held();
+        let mut held = self.held.lock();
         for key in keys(&what) {
             *held.keys.entry(key).or_default() += 1;
         }
@@ -90,14 +87,14 @@ impl Leases {
 
     /// Whether an app may go back to a version by itself.
     pub(crate) fn may_go_back(&self, app: &AppName, version: &VersionId) -> bool {
-        self.held().back.contains_key(&(app.clone(), *version))
+        self.held.lock().back.contains_key(&(app.clone(), *version))
     }
 
     /// Holds every file that is put from the second `now_s` since 1970 on.
     pub(crate) async fn arriving(self: &Arc<Self>, now_s: u64) -> Lease {
         let number = {
             let _gate = self.gate.read().await;
-            let mut held = self.held();
+            let mut held = self.held.lock();
             let number = held.next;
             held.next = number.saturating_add(1);
             held.arriving.insert(number, now_s);
@@ -115,18 +112,18 @@ impl Leases {
 impl Closed<'_> {
     /// Whether somebody relies on `key`.
     pub(crate) fn holds(&self, key: Key) -> bool {
-        self.leases.held().keys.contains_key(&key)
+        self.leases.held.lock().keys.contains_key(&key)
     }
 
     /// The second since 1970 from which on everything that was put is held, where there is one.
     pub(crate) fn held_since_s(&self) -> Option<u64> {
-        self.leases.held().arriving.values().min().copied()
+        self.leases.held.lock().arriving.values().min().copied()
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut held = self.leases.held();
+        let mut held = self.leases.held.lock();
         if let What::Arriving(number) = self.what {
             held.arriving.remove(&number);
         }
@@ -191,7 +188,7 @@ mod tests {
         assert_eq!(held().await, [false, false, false]);
         assert!(leases.closed().await.holds(Key::Manifest(two.id())));
         drop(version);
-        assert!(leases.held().keys.is_empty());
+        assert!(leases.held.lock().keys.is_empty());
     }
 
     #[tokio::test]

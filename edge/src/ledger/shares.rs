@@ -2,9 +2,10 @@
 //! (law 11).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::AppName;
+use parking_lot::Mutex;
 
 /// All the places of one kind.
 pub(crate) struct Shares {
@@ -31,14 +32,10 @@ impl Shares {
         Arc::new(Self { count_max, held: Mutex::default() })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A place for `app`. Its first one is any that is free; it gets another only while more are free than it has, so
     /// that however much it asks for, others find some.
     pub(crate) fn take(self: &Arc<Self>, app: &AppName) -> Option<Share> {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         let own = held.by_app.get(app).copied().unwrap_or(0);
         let free = self.count_max.saturating_sub(held.count);
         if free <= own {
@@ -52,7 +49,7 @@ impl Shares {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut held = self.shares.held();
+        let mut held = self.shares.held.lock();
         held.count = held.count.saturating_sub(1);
         if let Some(own) = held.by_app.get_mut(&self.app) {
             *own = own.saturating_sub(1);
@@ -82,7 +79,7 @@ mod tests {
         drop(others);
         drop(greedy);
         assert_eq!(take_all("fifth").len(), 4);
-        assert!(shares.held().by_app.is_empty());
+        assert!(shares.held.lock().by_app.is_empty());
         let (one, none) = (Shares::new(1), Shares::new(0));
         let app = "shop".parse().unwrap();
         let first = one.take(&app);

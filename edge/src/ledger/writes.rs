@@ -1,9 +1,9 @@
 //! Rate limit of changes for each credential, so that none of them fills the history and the disk.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use devanture_config::limits::Limits;
+use parking_lot::Mutex;
 
 use super::windows::{Windows, ms_since};
 
@@ -31,7 +31,7 @@ impl Writes {
     /// Milliseconds to wait, if there were too many.
     pub(super) fn begin(&self, writer: &String) -> Result<(), u64> {
         let now_ms = ms_since(self.began);
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.windows.lock();
         match windows.wait_ms(writer, now_ms) {
             Some(wait_ms) => Err(wait_ms),
             None => {
@@ -43,6 +43,6 @@ impl Writes {
 
     /// The change was not made.
     pub(super) fn take_back(&self, writer: &String) {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner).take_back(writer);
+        self.windows.lock().take_back(writer);
     }
 }

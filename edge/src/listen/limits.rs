@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use devanture_config::edge_toml::AddressBlock;
 use devanture_config::limits::Limits;
 use metrics::Gauge;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::handshakes::{Client, HandshakeLimits};
@@ -245,7 +246,7 @@ impl ConnectionLimits {
         let is_limited = counts.per_address_max > 0 && !self.is_exempt(address);
         let address = is_limited.then(|| counted_as(address));
         if let Some(address) = address {
-            let mut by_address = counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut by_address = counts.by_address.lock();
             let held = by_address.entry(address).or_insert(0);
             if *held >= counts.per_address_max {
                 counts.open.fetch_sub(1, Ordering::Relaxed);
@@ -262,7 +263,7 @@ impl ConnectionLimits {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(address) = self.address {
-            let mut by_address = self.counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut by_address = self.counts.by_address.lock();
             if let Some(held) = by_address.get_mut(&address) {
                 *held -= 1;
                 if *held == 0 {
@@ -322,7 +323,7 @@ mod tests {
         assert_eq!(limits.admit("192.0.2.1".parse().unwrap(), &gauge, &tally).unwrap_err(), Refused::Address);
         assert_eq!(limits.open(), 2);
         drop((held, mapped));
-        assert!(limits.counts.by_address.lock().unwrap().is_empty());
+        assert!(limits.counts.by_address.lock().is_empty());
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Drop for RequestBody<B> {
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::sync::Mutex;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -91,7 +92,7 @@ mod tests {
         type Error = Infallible;
 
         fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            let part = self.0.lock().unwrap().pop_front();
+            let part = self.0.lock().pop_front();
             part.map_or(Poll::Pending, |part| Poll::Ready(Some(Ok(Frame::data(part)))))
         }
     }
@@ -103,7 +104,7 @@ mod tests {
         while Arc::strong_count(&parts) > 1 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let left = parts.lock().unwrap();
+        let left = parts.lock();
         left.len()
     }
 

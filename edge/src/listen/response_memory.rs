@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// A client that has taken nothing for so long is slow.
@@ -67,10 +68,6 @@ pub(crate) struct Held {
     claim: Option<Arc<Claim>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ResponseMemory {
     pub(crate) fn new(bytes_max: usize, address_bytes_max: usize) -> Self {
         Self {
@@ -98,7 +95,7 @@ impl ResponseMemory {
     }
 
     fn claim(&self, address: Option<IpAddr>) -> Arc<Claim> {
-        let mut claims = lock(&self.claims);
+        let mut claims = self.claims.lock();
         let address = address.map(|address| {
             let known = claims.by_address.get(&address).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
@@ -122,7 +119,7 @@ impl ResponseMemory {
     }
 
     fn leave(&self, id: u64, address: Option<IpAddr>) {
-        let mut claims = lock(&self.claims);
+        let mut claims = self.claims.lock();
         let Some(claim) = claims.all.remove(&id) else { return };
         drop(claim);
         if let Some(address) = address
@@ -145,7 +142,7 @@ impl ResponseMemory {
     fn look(&self, now: Instant) {
         let mut excess = excess(self.held_bytes(), self.bytes_max);
         let slow_ms = self.ms(now).saturating_sub(u64::try_from(STALL_MIN.as_millis()).unwrap_or(NEVER_MS));
-        let claims = lock(&self.claims);
+        let claims = self.claims.lock();
         let stalled = claims.all.values().map(|claim| (claim.stalled_ms.load(Ordering::Relaxed), claim));
         let mut slow: Vec<(u64, &Arc<Claim>)> = stalled.filter(|(since_ms, _)| *since_ms <= slow_ms).collect();
         slow.sort_unstable_by_key(|(since_ms, _)| *since_ms);
@@ -164,7 +161,7 @@ impl ResponseMemory {
                 *of_address = of_address.saturating_sub(held);
             }
             claim.is_called.store(true, Ordering::Relaxed);
-            if let Some(waker) = lock(&claim.waker).take() {
+            if let Some(waker) = claim.waker.lock().take() {
                 waker.wake();
             }
         }
@@ -229,7 +226,7 @@ impl Held {
         let stalled = if bytes > 0 { stalled() } else { None };
         claim.stalled_ms.store(stalled.map_or(NEVER_MS, |since| memory.ms(since)), Ordering::Relaxed);
         if stalled.is_some() {
-            let mut known = lock(&claim.waker);
+            let mut known = claim.waker.lock();
             if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 *known = Some(waker.clone());
             }
@@ -303,7 +300,7 @@ mod tests {
         assert_eq!(called(&memory, &held), [true, false, true, false, false], "who takes bytes loses nothing");
         drop(held);
         assert_eq!(memory.held_bytes(), 0);
-        assert!(lock(&memory.claims).all.is_empty() && lock(&memory.claims).by_address.is_empty());
+        assert!(memory.claims.lock().all.is_empty() && memory.claims.lock().by_address.is_empty());
     }
 
     #[tokio::test]

@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -116,7 +117,7 @@ impl IoActivity {
     /// The default of `bytes_max` is more than the systems of both ends hold for one connection (on Linux up to 4 and
     /// 6 MiB): all that may be on its way when a client in the midst of an upload sees its answer.
     pub(crate) async fn linger(&self, (time_max, bytes_max): (Duration, u64)) {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let left = self.left.lock().take();
         let Some(mut stream) = left else { return };
         let read = async {
             if stream.shutdown().await.is_err() {
@@ -228,7 +229,7 @@ impl AsyncWrite for SocketIo {
 impl Drop for SocketIo {
     fn drop(&mut self) {
         if !self.pulse.ended.load(Ordering::Relaxed) {
-            *self.pulse.left.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
+            *self.pulse.left.lock() = self.stream.take();
         }
     }
 }

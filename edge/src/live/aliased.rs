@@ -1,7 +1,6 @@
 //! Aliases: pointers whose versions are loaded at their first request.
 
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use devanture_config::VersionId;
 
@@ -18,12 +17,12 @@ pub(super) struct Aliased {
 impl Place {
     /// The target, if the place is an alias.
     pub(super) fn aliased(&self) -> Option<Arc<Aliased>> {
-        self.aliased.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.aliased.lock().clone()
     }
 
     /// Moves the alias, and unloads what it showed before. Only the follower calls this.
     pub(super) fn point_alias(&self, next: Aliased) {
-        let mut aliased = self.aliased.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut aliased = self.aliased.lock();
         if aliased.as_deref() != Some(&next) {
             *aliased = Some(Arc::new(next));
             self.unload();
@@ -32,7 +31,7 @@ impl Place {
 
     /// Shows what was loaded for the alias; false if the alias was moved since.
     pub(super) fn show_alias(&self, pointed: &Arc<Aliased>, current: &Arc<Current>) -> bool {
-        let aliased = self.aliased.lock().unwrap_or_else(PoisonError::into_inner);
+        let aliased = self.aliased.lock();
         let is_still = aliased.as_ref().is_some_and(|now| Arc::ptr_eq(now, pointed));
         if is_still {
             self.current.store(Some(Arc::clone(current)));
@@ -42,7 +41,7 @@ impl Place {
 
     /// Unloads the alias if `which` matches; the next request loads it again.
     pub(super) fn hide_alias(&self, which: impl Fn(&Arc<Current>) -> bool) {
-        let _pointed = self.aliased.lock().unwrap_or_else(PoisonError::into_inner);
+        let _pointed = self.aliased.lock();
         if self.current.load().as_ref().is_some_and(which) {
             self.unload();
         }

@@ -1,10 +1,11 @@
 //! The table of loaded contents: places of one version with the same merged settings share one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use devanture_config::site_toml::Serving;
 use devanture_config::{AppName, Digest, Manifest, VersionId};
+use parking_lot::Mutex;
 
 use crate::version::{Content, Setting};
 
@@ -76,8 +77,8 @@ impl Contents {
         self.lock().retain(|(_, other), _| other != id);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(AppName, VersionId), OfVersion>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<(AppName, VersionId), OfVersion>> {
+        self.0.lock()
     }
 }
 

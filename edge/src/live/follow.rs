@@ -1,12 +1,13 @@
 //! Follows the catalog: what `publish` committed becomes what requests see. The only writer of [`Live`].
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -61,7 +62,7 @@ impl Follower {
         let mut sweep = tokio::time::interval(interval);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let stale = std::mem::take(&mut *self.stale.lock().unwrap_or_else(PoisonError::into_inner));
+            let stale = std::mem::take(&mut *self.stale.lock());
             stale.into_iter().for_each(|id| reloads.want(id));
             tokio::select! {
                 committed = self.watch.recv() => match committed {
@@ -270,7 +271,7 @@ impl Follower {
                 // It was replaced before, and comes back: what is made of files while it is not live tells nobody of
                 // it.
                 if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
-                    self.stale.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
+                    self.stale.lock().push(*id);
                 }
                 Ok(version)
             }

@@ -1,7 +1,7 @@
 //! Drops versions that were deleted: no hostname and no grace period answers from them any more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::{AppName, VersionId};
 
@@ -19,11 +19,7 @@ impl Place {
 impl Live {
     /// Drops a version of `app`, wherever it is at hand and not live.
     pub(super) fn forget_version(&self, app: &AppName, id: &VersionId) {
-        self.0
-            .preparing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|version| version.app != *app || version.id != *id);
+        self.0.preparing.lock().retain(|version| version.app != *app || version.id != *id);
         for place in self.0.hosts.load().places.values().filter(|place| place.app == *app) {
             place.forget(id);
         }
@@ -44,7 +40,7 @@ impl Follower {
     pub(super) fn version_stored(&self, key: &str, stored: bool) {
         let Some((app, id)) = version_of(key) else { return };
         {
-            let mut ids = self.live.0.ids.write().unwrap_or_else(PoisonError::into_inner);
+            let mut ids = self.live.0.ids.write();
             let ids = ids.entry(app.clone()).or_default();
             if stored {
                 ids.insert(id.short(), id);
@@ -69,7 +65,7 @@ impl Follower {
             ids.entry(app.clone()).or_default().insert(id.short(), *id);
         }
         let before = {
-            let mut known = self.live.0.ids.write().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.live.0.ids.write();
             std::mem::replace(&mut *known, ids)
         };
         for (app, ids) in before {

@@ -39,8 +39,8 @@ pub use withdrawn::Withdrawn;
 pub use crate::version::{DictionaryMiss, DictionaryMisses};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -48,6 +48,7 @@ use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
 use http::header::LAST_MODIFIED;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::catalog::Revision;
@@ -379,7 +380,7 @@ impl Live {
         if self.0.hosts.load().deleted.contains(&app) {
             return None;
         }
-        let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
+        let ids = self.0.ids.read();
         let id = *ids.get(&app)?.get(short)?;
         Some(PreviewKey { app, id })
     }

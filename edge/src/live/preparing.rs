@@ -1,6 +1,6 @@
 //! Versions that were loaded to become live: the switch finds them loaded, and their assets answer already (law 10).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::{AppName, VersionId};
 
@@ -27,7 +27,7 @@ impl Preparing {
 impl Drop for Preparing {
     fn drop(&mut self) {
         {
-            let mut preparing = self.live.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut preparing = self.live.0.preparing.lock();
             if let Some(index) = preparing.iter().position(|other| Arc::ptr_eq(other, &self.version)) {
                 preparing.swap_remove(index);
             }
@@ -40,7 +40,7 @@ impl Live {
     /// Keeps a version at hand that is to become live: the switch finds it loaded, and its fingerprinted assets answer
     /// already (law 10).
     pub fn begin_preparing(&self, version: &Arc<Version>) -> Preparing {
-        self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(version));
+        self.0.preparing.lock().push(Arc::clone(version));
         self.show_preparing(version);
         Preparing { live: self.clone(), version: Arc::clone(version) }
     }
@@ -49,13 +49,13 @@ impl Live {
     fn show_preparing(&self, version: &Version) {
         let Ok(name) = version.place.parse() else { return };
         let Some(place) = self.place(&version.app, &name) else { return };
-        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let preparing = self.0.preparing.lock();
         let here = preparing.iter().filter(|other| other.app == version.app && other.place == version.place);
         place.preparing.change(|_| here.cloned().collect());
     }
 
     pub(super) fn prepared(&self, place: &Place, id: &VersionId) -> Option<Arc<Version>> {
-        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let preparing = self.0.preparing.lock();
         let here = |v: &&Arc<Version>| {
             v.id == *id && v.app == place.app && v.place == place.name.as_str() && v.setting == place.setting
         };
@@ -67,7 +67,7 @@ impl Live {
     #[must_use]
     pub fn is_held(&self, app: &AppName, id: &VersionId) -> bool {
         let is_preparing = |version: &Arc<Version>| version.app == *app && version.id == *id;
-        if self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_preparing) {
+        if self.0.preparing.lock().iter().any(is_preparing) {
             return true;
         }
         let now_ms = telemetry::now_ms();

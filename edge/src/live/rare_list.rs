@@ -1,9 +1,10 @@
 //! A list that is read often and mostly empty, which is found out without a lock or a swap.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 /// The list. A thread that sees what was done after a change sees the change.
 pub(super) struct RareList<T> {
@@ -30,7 +31,7 @@ impl<T> RareList<T> {
 
     /// Makes the list what `change` makes of it; one change comes after the other.
     pub(super) fn change(&self, change: impl FnOnce(&[T]) -> Vec<T>) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let next = change(&self.list.load());
         let has_any = !next.is_empty();
         if has_any {

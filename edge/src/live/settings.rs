@@ -1,7 +1,7 @@
 //! The settings that an environment shows to its front, as the catalog says them: prepared once, given out as they are.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -82,9 +82,9 @@ impl CurrentSettings {
 impl Live {
     /// The settings of an app's previews: a handle that stays good for as long as the edge runs.
     pub(super) fn preview_settings(&self, app: &AppName) -> SharedSettings {
-        let known = self.0.preview_settings.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
+        let known = self.0.preview_settings.read().get(app).cloned();
         known.unwrap_or_else(|| {
-            let mut all = self.0.preview_settings.write().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.0.preview_settings.write();
             Arc::clone(all.entry(app.clone()).or_default())
         })
     }

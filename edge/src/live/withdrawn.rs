@@ -1,8 +1,8 @@
 //! Paths that were withdrawn: no version that was stored until then answers them any more, on any hostname of the app.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use devanture_config::AppName;
@@ -99,9 +99,9 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
 impl Live {
     /// Withdrawn paths of an app: a handle that stays valid for as long as the edge runs.
     pub(crate) fn withdrawn(&self, app: &AppName) -> Arc<Withdrawn> {
-        let known = self.0.withdrawn.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
+        let known = self.0.withdrawn.read().get(app).cloned();
         known.unwrap_or_else(|| {
-            let mut all = self.0.withdrawn.write().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.0.withdrawn.write();
             Arc::clone(all.entry(app.clone()).or_default())
         })
     }

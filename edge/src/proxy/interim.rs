@@ -5,12 +5,13 @@
 //! under way, before its answer has begun. Where it is not certain they are left out: they are advice.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Request, StatusCode};
+use parking_lot::Mutex;
 
 use super::headers;
 
@@ -59,14 +60,10 @@ pub struct Passing {
 }
 
 impl Interim {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A request of this connection is under way, and its answer has not begun.
     #[must_use]
     pub fn open(self: &Arc<Self>) -> Passing {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.turn = state.turn.wrapping_add(1) | 1;
         state.left = INTERIMS_MAX;
         Passing { interim: Arc::clone(self), turn: state.turn }
@@ -84,7 +81,7 @@ impl Interim {
 
     /// Whom to wake when there is something to write.
     pub fn set_waker(&self, waker: &Waker) {
-        self.state().waker = Some(waker.clone());
+        self.state.lock().waker = Some(waker.clone());
     }
 
     /// The bytes to write before anything else.
@@ -93,13 +90,13 @@ impl Interim {
             return None;
         }
         self.is_held.store(false, Ordering::Relaxed);
-        Some(std::mem::take(&mut self.state().held))
+        Some(std::mem::take(&mut self.state.lock().held))
     }
 
     fn pass(&self, turn: u64, status: StatusCode, fields: &HeaderMap) {
         // 100 is between each pair of programs, and 101 is no interim answer to an upgrade.
         let is_own = matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if is_own || !status.is_informational() || state.turn != turn || state.left == 0 {
             return;
         }
@@ -143,7 +140,7 @@ impl Passing {
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        let mut state = self.interim.state();
+        let mut state = self.interim.state.lock();
         if state.turn == self.turn {
             state.turn = state.turn.wrapping_add(1);
         }

@@ -2,11 +2,12 @@
 //! else; a request that finds none asks for them.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use devanture_config::manifest::Managed;
 use devanture_config::{AppName, Digest, VersionId};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::address::Endpoint;
@@ -99,7 +100,7 @@ pub(super) struct Runs {
 impl Runs {
     /// Sets the instances; without any the run is forgotten.
     pub(super) fn set(&self, id: &RunId, now: Option<RunNow>) {
-        let mut all = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.now.write();
         match now {
             Some(now) => drop(all.insert(id.clone(), Arc::new(now))),
             None => drop(all.remove(id)),
@@ -108,7 +109,7 @@ impl Runs {
 
     /// The instances. Unless they were set, they are requested by the first request, if there is a runner.
     pub(super) fn get(&self, id: &RunId) -> Arc<RunNow> {
-        let known = self.now.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let known = self.now.read().get(id).cloned();
         known.unwrap_or_else(|| {
             let state = if self.asks.is_heard() { RunState::Starting } else { RunState::Refused };
             Arc::new(RunNow { state, members: Vec::new() })
@@ -137,7 +138,7 @@ impl Asks {
         if !self.is_heard() {
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if waiting.len() < ASKED_MAX && !waiting.iter().any(|(other, _)| other == id) {
             waiting.push_back((id.clone(), origin.clone()));
             self.came.notify_one();
@@ -147,7 +148,7 @@ impl Asks {
     pub(super) async fn next(&self) -> (RunId, RunOrigin) {
         loop {
             let came = self.came.notified();
-            if let Some(run) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            if let Some(run) = self.waiting.lock().pop_front() {
                 return run;
             }
             came.await;

@@ -4,10 +4,11 @@
 //! connections are kept outlast a switch.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 
 use devanture_config::AppName;
 use devanture_config::site_toml::SERVER_UPSTREAM;
+use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
@@ -104,7 +105,7 @@ impl Registry {
     }
 
     fn made(&self, key: &PoolKey, origin: Option<RunOrigin>) -> Arc<Pool> {
-        let mut pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.0.pools.lock();
         if let Some(pool) = pools.get(key).and_then(Weak::upgrade) {
             return pool;
         }
@@ -131,19 +132,19 @@ impl Registry {
 
     /// New pools, taken once by maintenance.
     pub(crate) fn births(&self) -> Option<mpsc::UnboundedReceiver<Weak<Pool>>> {
-        self.0.births.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.births.lock().take()
     }
 
     /// Members of a pool set by the API.
     pub(crate) fn members_of(&self, pool: &Pool) -> Option<Arc<MembersRecord>> {
-        let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
+        let members = self.0.members.read();
         members.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
     }
 
     /// Takes over the members of a pool set by the API; without a `record` there are none.
     pub(crate) fn set_members(&self, app: &AppName, place: &str, name: &str, record: Option<MembersRecord>) {
         {
-            let mut members = self.0.members.write().unwrap_or_else(PoisonError::into_inner);
+            let mut members = self.0.members.write();
             let of_place = members.entry((app.clone(), place.to_owned())).or_default();
             match record {
                 Some(record) => drop(of_place.insert(name.to_owned(), Arc::new(record))),
@@ -161,7 +162,7 @@ impl Registry {
     /// Forgets every setting but those of `known`.
     pub(crate) fn forget_members_but(&self, known: &[(AppName, String, String)]) {
         let all: Vec<(AppName, String, String)> = {
-            let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
+            let members = self.0.members.read();
             let named = |((app, place), names): (&PlaceKey, &MembersByUpstream)| {
                 names.keys().map(|name| (app.clone(), place.clone(), name.clone())).collect::<Vec<_>>()
             };
@@ -175,7 +176,7 @@ impl Registry {
     /// The pools of an environment, alias or of previews.
     #[must_use]
     pub fn of_place(&self, app: &AppName, place: &str) -> Vec<Arc<Pool>> {
-        let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = self.0.pools.lock();
         let here = pools.iter().filter(|(key, _)| key.app == *app && key.place == place);
         here.filter_map(|(_, pool)| pool.upgrade()).collect()
     }
@@ -183,12 +184,12 @@ impl Registry {
     /// Every pool.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Pool>> {
-        self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
+        self.0.pools.lock().values().filter_map(Weak::upgrade).collect()
     }
 
     /// Keeps the pools of what is live in an environment, in place of those that were live there before.
     pub(crate) fn hold(&self, app: &AppName, place: &str, pools: Vec<Arc<Pool>>) {
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.held.lock();
         let before = match pools.is_empty() {
             true => held.remove(&(app.clone(), place.to_owned())),
             false => held.insert((app.clone(), place.to_owned()), pools),
@@ -202,7 +203,7 @@ impl Registry {
     pub fn run(&self, id: &RunId, now: Option<RunNow>) {
         // Under the lock of pools: one that is made now sees either this or what comes after it.
         let pools = {
-            let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            let pools = self.0.pools.lock();
             self.0.runs.set(id, now);
             of_run(&pools, id)
         };
@@ -234,7 +235,7 @@ impl Registry {
     /// Requests in flight to the instances of a run, or to the one at `endpoint` alone; upgraded connections count.
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
-        let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
+        let pools = of_run(&self.0.pools.lock(), id);
         let members = pools.iter().flat_map(|pool| pool.members().iter().cloned().collect::<Vec<_>>());
         let here = members.filter(|member| endpoint.is_none_or(|endpoint| member.endpoint == *endpoint));
         here.map(|member| member.in_flight()).sum()
@@ -243,14 +244,14 @@ impl Registry {
     /// Requests that wait for an instance of a run.
     #[must_use]
     pub fn run_waiting(&self, id: &RunId) -> usize {
-        let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
+        let pools = of_run(&self.0.pools.lock(), id);
         pools.iter().map(|pool| pool.waiting()).sum()
     }
 
     /// Milliseconds since a request last came to a run; `None` if none did in the life of its pools.
     #[must_use]
     pub fn run_idle_ms(&self, id: &RunId) -> Option<u64> {
-        let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
+        let pools = of_run(&self.0.pools.lock(), id);
         let used = pools.iter().filter_map(|pool| pool.run.as_ref()).map(PoolRun::used_ms).filter(|used| *used != 0);
         used.max().map(|used| now_ms().saturating_sub(used))
     }

@@ -66,7 +66,7 @@ impl Publisher {
             actor: actor.clone(),
             begun,
             missing,
-            received: std::sync::Mutex::new(Received::default()),
+            received: parking_lot::Mutex::new(Received::default()),
             memory,
             _lease: lease,
         })?;
@@ -118,7 +118,7 @@ impl Publisher {
         self.uploads.owned.add(&receiving.app, receiving.digest).await?;
         let push = self.uploads.pushes.find(&receiving.app, &receiving.deploy)?;
         let is_new = {
-            let mut received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut received = push.received.lock();
             let is_new = received.blobs.insert(receiving.digest);
             if is_new {
                 received.bytes = received.bytes.saturating_add(receiving.size);

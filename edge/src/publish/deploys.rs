@@ -1,11 +1,12 @@
 //! The latest deploys in memory, with their steps as they happen.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::api::{DeployReport, DeployState, DeployStatus, Step, StepState};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::ledger::Error;
 
@@ -31,7 +32,7 @@ pub(crate) struct Watched {
 
 impl Deploys {
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Begins to remember a deploy whose steps are about to run.

@@ -2,11 +2,12 @@
 //! year.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use devanture_site::fingerprint;
+use parking_lot::Mutex;
 
 use crate::blobs::Blobs;
 use crate::ledger::{Error, Ledger, stored_manifest};
@@ -71,7 +72,7 @@ impl Fingerprints {
 
     async fn names(&self, blobs: &dyn Blobs, version: VersionId) -> Result<Names, Error> {
         let at_hand = {
-            let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let names = self.0.lock();
             names.get(&version).cloned()
         };
         if let Some(names) = at_hand {
@@ -80,7 +81,7 @@ impl Fingerprints {
         let manifest = stored_manifest(blobs, version).await?;
         let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
         let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.lock();
         if names.len() >= VERSIONS_MAX {
             names.clear();
         }

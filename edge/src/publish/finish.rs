@@ -214,7 +214,7 @@ impl Publisher {
         if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {
             urls.live.clone_from(url);
         }
-        let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let received = push.received.lock();
         let new = push.manifest.blobs().filter(|(digest, _)| push.missing.contains_key(digest)).count();
         DeployReport {
             app: push.app.clone(),
@@ -239,7 +239,7 @@ impl Publisher {
     /// Step 1: every blob of the manifest is there, of the right length; what came in is read back (law 2).
     async fn verify(&self, push: &Push) -> Result<((), String), Error> {
         let received = {
-            let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let received = push.received.lock();
             received.blobs.clone()
         };
         if let Some(absent) = push.missing.keys().find(|digest| !received.contains(digest)) {

@@ -2,7 +2,9 @@
 //! would need (law 11).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::ledger::Error;
 use devanture_config::AppName;
@@ -38,13 +40,9 @@ impl ManifestMemory {
         Arc::new(Self { bytes_max, held: Mutex::default() })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A hold of nothing yet.
     pub(crate) fn hold(self: &Arc<Self>, app: &AppName) -> Hold {
-        self.held().by_app.entry(app.clone()).or_default().holds += 1;
+        self.held.lock().by_app.entry(app.clone()).or_default().holds += 1;
         Hold { memory: Arc::clone(self), app: app.clone(), bytes: 0 }
     }
 }
@@ -61,7 +59,7 @@ impl Hold {
 
     /// Bytes that all manifests of its app hold.
     pub(crate) fn of_app(&self) -> u64 {
-        self.memory.held().by_app.get(&self.app).map_or(0, |share| share.bytes)
+        self.memory.held.lock().by_app.get(&self.app).map_or(0, |share| share.bytes)
     }
 
     /// Takes more memory. The only manifest of an app takes any that is free; beside others, an app gets more only while
@@ -70,7 +68,7 @@ impl Hold {
     /// # Errors
     /// `busy`.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Error> {
-        let mut held = self.memory.held();
+        let mut held = self.memory.held.lock();
         let free = self.memory.bytes_max.saturating_sub(held.bytes);
         let share = held.by_app.entry(self.app.clone()).or_default();
         let own = share.bytes.saturating_add(bytes);
@@ -89,7 +87,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut held = self.memory.held();
+        let mut held = self.memory.held.lock();
         held.bytes = held.bytes.saturating_sub(self.bytes);
         if let Some(share) = held.by_app.get_mut(&self.app) {
             share.bytes = share.bytes.saturating_sub(self.bytes);
@@ -125,6 +123,6 @@ mod tests {
         let mut whole = hold("blog", 60).unwrap();
         assert!(whole.grow(40).is_ok() && whole.grow(1).is_err());
         drop(whole);
-        assert!(memory.held().by_app.is_empty() && memory.held().bytes == 0);
+        assert!(memory.held.lock().by_app.is_empty() && memory.held.lock().bytes == 0);
     }
 }

@@ -5,9 +5,10 @@
 //! (`sent.rs`).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::{AppName, Digest, Manifest};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key};
@@ -44,7 +45,7 @@ impl Owned {
 
     async fn of(&self, app: &AppName) -> Result<Set, Error> {
         let cell = {
-            let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut by_app = self.by_app.lock();
             Arc::clone(by_app.entry(app.clone()).or_default())
         };
         cell.get_or_try_init(|| self.read(app)).await.cloned()
@@ -90,7 +91,7 @@ impl Owned {
     pub(crate) async fn missing(&self, app: &AppName, wanted: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
         let owned: HashSet<Digest> = {
-            let set = set.lock().unwrap_or_else(PoisonError::into_inner);
+            let set = set.lock();
             wanted.keys().filter(|digest| set.sent.contains_key(digest)).copied().collect()
         };
         let mut missing: HashSet<Digest> = wanted.keys().filter(|digest| !owned.contains(digest)).copied().collect();
@@ -105,14 +106,14 @@ impl Owned {
     /// Notes that the app has sent a blob.
     pub(crate) async fn add(&self, app: &AppName, digest: Digest) -> Result<(), Error> {
         let set = self.of(app).await?;
-        set.lock().unwrap_or_else(PoisonError::into_inner).sent.insert(digest, telemetry::now_ms());
+        set.lock().sent.insert(digest, telemetry::now_ms());
         Ok(())
     }
 
     /// Notes that a version of the app is stored.
     pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
         let set = self.of(app).await?;
-        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut set = set.lock();
         let now_ms = telemetry::now_ms();
         set.sent.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
         set.stored.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
@@ -122,7 +123,7 @@ impl Owned {
     /// Forgets blobs that are no longer stored, for every app.
     pub(crate) fn forget(&self, gone: &[Digest]) {
         for set in self.loaded() {
-            let mut set = set.1.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut set = set.1.lock();
             for digest in gone {
                 set.sent.remove(digest);
                 set.stored.remove(digest);
@@ -132,12 +133,12 @@ impl Owned {
 
     /// Forgets what an app has sent, since it is there no more.
     pub(crate) fn forget_app(&self, app: &AppName) {
-        self.by_app.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        self.by_app.lock().remove(app);
     }
 
     /// The apps that have pushed since the start, and what they sent.
     fn loaded(&self) -> Vec<(AppName, Set)> {
-        let by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_app = self.by_app.lock();
         by_app.iter().filter_map(|(app, cell)| Some((app.clone(), Arc::clone(cell.get()?)))).collect()
     }
 
@@ -149,14 +150,14 @@ impl Owned {
     pub(crate) async fn refresh(&self, lost: &HashSet<AppName>, before_ms: u64) -> Result<(), Error> {
         for (app, set) in self.loaded() {
             let has_stale = {
-                let set = set.lock().unwrap_or_else(PoisonError::into_inner);
+                let set = set.lock();
                 set.sent.iter().any(|(digest, ms)| (1..before_ms).contains(ms) && !set.stored.contains_key(digest))
             };
             if !has_stale && !lost.contains(&app) {
                 continue;
             }
             let held = self.read_blobs(&app).await?.stored;
-            let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut set = set.lock();
             // What was sent or stored since is in no list that was read before.
             set.sent.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
             set.stored.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
@@ -167,7 +168,7 @@ impl Owned {
     /// The blobs of `manifest` that no stored version of the app holds yet.
     pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
-        let set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = set.lock();
         Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.stored.contains_key(digest)).collect())
     }
 }

@@ -4,12 +4,13 @@
 //! hashes, and what it had sent is written down (`sent.rs`), so that the next push of the app goes on from there.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{DeployOptions, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use parking_lot::Mutex;
 
 use super::manifest_memory::Hold;
 use crate::ledger::{Actor, Error, Lease};
@@ -80,7 +81,7 @@ impl Pushes {
     }
 
     pub(crate) fn add(&self, push: Push) -> Result<Arc<Push>, Error> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
         if entries.len() >= self.count_max && !make_room(&mut entries, &push.app) {
             return Err(Problem::new(Code::Busy, format!("The edge is taking {} pushes already.", entries.len()))
@@ -96,7 +97,7 @@ impl Pushes {
     /// than the one that needs some for `memory`: no app keeps another from pushing (law 11). Returns whether there was
     /// such a push.
     pub(crate) fn give_way(&self, memory: &Hold) -> bool {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         let mut held: HashMap<&AppName, u64> = HashMap::new();
         for entry in entries.values() {
             let of_app = held.entry(&entry.push.app).or_default();
@@ -111,19 +112,19 @@ impl Pushes {
 
     /// Forgets pushes that rested for too long, and what they hold.
     pub(crate) fn forget_idle(&self) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
     }
 
     /// Forgets the pushes of an app that was deleted, or of one environment of it.
     pub(crate) fn forget_of(&self, app: &AppName, environment: Option<&PlaceName>) {
         let is_of = |push: &Push| push.app == *app && environment.is_none_or(|wanted| push.environment == *wanted);
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, entry| !is_of(&entry.push));
+        self.entries.lock().retain(|_, entry| !is_of(&entry.push));
     }
 
     /// The push `id` of `app`; another app's is as unknown as one that never was.
     pub(crate) fn find(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         let entry = entries.get_mut(id).filter(|entry| entry.push.app == *app);
         let entry = entry.ok_or_else(unknown)?;
         entry.touched = Instant::now();
@@ -132,7 +133,7 @@ impl Pushes {
 
     /// Takes a push out; only one caller gets it.
     pub(crate) fn take(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         match entries.get(id) {
             Some(entry) if entry.push.app == *app => {}
             _ => return Err(unknown()),
@@ -142,7 +143,7 @@ impl Pushes {
 
     /// Puts a push back that could not be finished for want of a blob.
     pub(crate) fn put_back(&self, push: Arc<Push>) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         entries.insert(push.id.clone(), Entry { push, touched: Instant::now() });
     }
 }

@@ -6,10 +6,11 @@
 //! it takes the files (`retention::collect`), and `owned.rs` checks whether they are stored before an answer says so.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::{AppName, Digest};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::pushes::Push;
@@ -45,13 +46,9 @@ struct Batch {
 }
 
 impl Unwritten {
-    fn apps(&self) -> MutexGuard<'_, BTreeMap<AppName, BTreeMap<String, Batch>>> {
-        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes a blob. Returns whether there is enough to be written.
     fn note(&self, push: &Push, digest: Digest, size: u64, at_ms: u64) -> bool {
-        let mut apps = self.apps();
+        let mut apps = self.apps.lock();
         let batch = apps.entry(push.app.clone()).or_default().entry(push.id.clone()).or_default();
         batch.at_ms = if batch.blobs.is_empty() { at_ms } else { batch.at_ms.min(at_ms) };
         batch.bytes = batch.bytes.saturating_add(size);
@@ -62,7 +59,7 @@ impl Unwritten {
 
     /// Takes out what was written; what came since stays for the next time.
     fn written(&self, app: &AppName, written: &BTreeMap<String, Batch>) {
-        let mut apps = self.apps();
+        let mut apps = self.apps.lock();
         let Some(pushes) = apps.get_mut(app) else { return };
         pushes.retain(|id, batch| {
             let Some(done) = written.get(id) else { return true };
@@ -78,7 +75,7 @@ impl Unwritten {
 
     /// Forgets blobs that are no longer stored, for every app.
     pub(super) fn forget(&self, gone: &[Digest]) {
-        for batch in self.apps().values_mut().flat_map(BTreeMap::values_mut) {
+        for batch in self.apps.lock().values_mut().flat_map(BTreeMap::values_mut) {
             batch.blobs.retain(|digest| !gone.contains(digest));
         }
     }
@@ -86,7 +83,7 @@ impl Unwritten {
     /// Forgets what an app has sent, since it is there no more; nothing of it is being written when this returns.
     pub(super) async fn forget_app(&self, app: &AppName) {
         let _turn = self.turn.lock().await;
-        self.apps().remove(app);
+        self.apps.lock().remove(app);
     }
 }
 
@@ -109,7 +106,7 @@ impl Uploads {
 
     /// Writes down all that pushes under way have sent.
     pub(crate) async fn write_sent(&self) {
-        let apps: Vec<AppName> = self.unwritten.apps().keys().cloned().collect();
+        let apps: Vec<AppName> = self.unwritten.apps.lock().keys().cloned().collect();
         for app in apps {
             self.write_sent_of(&app).await;
         }
@@ -125,7 +122,7 @@ impl Uploads {
     async fn try_write_sent(&self, app: &AppName) -> Result<(), Error> {
         let _turn = self.unwritten.turn.lock().await;
         // It is taken out only when it is written: the caller that waits for this may go away.
-        let Some(pushes) = self.unwritten.apps().get(app).cloned() else { return Ok(()) };
+        let Some(pushes) = self.unwritten.apps.lock().get(app).cloned() else { return Ok(()) };
         // The records of an app that was deleted end with it, and then its name is somebody else's.
         let mut commit = Commit { checks: vec![Check::Absent(gone::deleted_app_key(app))], changes: Vec::new() };
         for (id, batch) in &pushes {
@@ -154,7 +151,7 @@ impl Uploads {
 
     async fn try_end_sent(&self, push: &Push) -> Result<(), Error> {
         let _turn = self.unwritten.turn.lock().await;
-        if let Some(pushes) = self.unwritten.apps().get_mut(&push.app) {
+        if let Some(pushes) = self.unwritten.apps.lock().get_mut(&push.app) {
             pushes.remove(&push.id);
         }
         let prefix = sent::sent_prefix(&push.app);

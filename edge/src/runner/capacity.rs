@@ -1,6 +1,6 @@
 //! Room for instances: how many there may be of all apps together, and what an app can spare before it is refused more.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
@@ -29,7 +29,7 @@ impl Shared {
         loop {
             {
                 // Others count with these.
-                let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+                let groups = self.groups.lock();
                 let others = groups.iter().filter(|other| !std::ptr::eq(other.as_ref(), group));
                 let others: usize = others.map(|other| other.inner().slots.len()).sum();
                 let mut inner = group.inner();

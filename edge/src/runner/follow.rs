@@ -224,6 +224,6 @@ impl Shared {
     }
 
     pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
-        self.groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.groups.lock().clone()
     }
 }

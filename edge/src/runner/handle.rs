@@ -1,13 +1,14 @@
 //! The runner as the rooms above use it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::InstanceStatus;
 use devanture_config::limits::Limits;
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, Digest, edge_toml};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

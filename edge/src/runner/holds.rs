@@ -1,8 +1,9 @@
 //! Tracks which instances run as which user, and ends leftovers of a user once nothing of it is to run.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -33,10 +34,6 @@ impl Holds {
         Arc::new(Self { users, changed, spawner, runtime: Handle::current(), stop })
     }
 
-    fn users(&self) -> MutexGuard<'_, HashMap<u32, User>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Has a user for as long as what is given lives, after what it left before is gone; without a user, the edge's own
     /// is meant, which is never ended.
     pub(super) async fn hold(self: &Arc<Self>, uid: Option<u32>) -> UserHold {
@@ -45,7 +42,7 @@ impl Holds {
             // Before it is looked: a change in between is not missed.
             let changed = self.changed.notified();
             {
-                let mut users = self.users();
+                let mut users = self.users.lock();
                 let user = users.entry(uid).or_default();
                 if !user.is_ending {
                     user.holds += 1;
@@ -60,7 +57,7 @@ impl Holds {
     pub(super) async fn is_free(&self, uid: u32) -> bool {
         loop {
             let changed = self.changed.notified();
-            match self.users().get(&uid) {
+            match self.users.lock().get(&uid) {
                 None => return true,
                 Some(user) if !user.is_ending => return false,
                 Some(_) => {}
@@ -75,7 +72,7 @@ impl Holds {
             Ok(()) | Err(SpawnError::Gone) => {}
             Err(error) => tracing::error!(uid, %error, "processes of an environment are left, and do not end"),
         }
-        self.users().remove(&uid);
+        self.users.lock().remove(&uid);
         self.changed.notify_waiters();
     }
 }
@@ -94,7 +91,7 @@ impl Drop for UserHold {
     fn drop(&mut self) {
         let Some((uid, holds)) = self.0.take() else { return };
         {
-            let mut users = holds.users();
+            let mut users = holds.users.lock();
             let Some(user) = users.get_mut(&uid) else { return };
             user.holds = user.holds.saturating_sub(1);
             if user.holds > 0 {

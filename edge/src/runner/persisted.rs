@@ -1,9 +1,9 @@
 //! What environments were found to keep at the last measurement.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use devanture_config::AppName;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::spawner::Measured;
 
@@ -24,7 +24,7 @@ pub(super) struct Found {
 impl Persisted {
     /// All that were measured.
     pub(super) fn places(&self) -> MutexGuard<'_, BTreeMap<Place, Found>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Bytes of each place, and whether they are too much.

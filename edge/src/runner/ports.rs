@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Ports that are not given out again, the last ones that were: who got one may not have bound it yet.
 const RECENT_MAX: usize = 512;
@@ -19,7 +20,7 @@ pub(super) struct Ports {
 impl Ports {
     /// A port that nobody listens on now and that was not given out lately.
     pub(super) fn free(&self) -> io::Result<u16> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         // Those that were drawn and are not fit stay bound meanwhile: the system gives others.
         let mut held = Vec::new();
         for _ in 0..TRIES_MAX {

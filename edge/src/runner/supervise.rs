@@ -1,7 +1,7 @@
 //! Looks after groups: sets them up, starts as many instances as there are to be, ends them when nobody needs them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
@@ -32,7 +32,7 @@ impl Shared {
         rely: impl FnOnce(&mut Inner),
     ) -> Result<Arc<Group>, Error> {
         self.check(asked.trusted)?;
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = self.groups.lock();
         if self.stop.is_cancelled() {
             return Err(Error::Ended);
         }
@@ -57,16 +57,16 @@ impl Shared {
 
     /// Groups of a place that do not end.
     pub(super) fn groups_of(&self, app: &AppName, place: &str) -> Vec<Arc<Group>> {
-        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = self.groups.lock();
         let here = groups.iter().filter(|group| group.id.app == *app && group.id.place == place);
         here.filter(|group| !group.inner().is_stopping).cloned().collect()
     }
 
     /// Tells pools who answers.
     pub(super) fn publish(&self, id: &RunId) {
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.publishing.lock();
         let of_id: Vec<Arc<Group>> = {
-            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let groups = self.groups.lock();
             groups.iter().filter(|group| group.id == *id).cloned().collect()
         };
         self.registry.run(id, group::now_of(&of_id));
@@ -75,7 +75,7 @@ impl Shared {
     /// Has requests to a run refused for a moment: it cannot run, and none of them is to wait for it.
     pub(super) fn refuse(self: &Arc<Self>, id: RunId) {
         {
-            let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one_at_a_time = self.publishing.lock();
             if self.all_groups().iter().any(|group| group.id == id) {
                 return;
             }
@@ -128,7 +128,7 @@ impl Shared {
     /// Decides whether a group goes on; where it does not, nobody relies on it from here on.
     fn fate(&self, group: &Group) -> Fate {
         let is_live = self.is_live(&group.id);
-        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = self.groups.lock();
         let mut inner = group.inner();
         let now = Instant::now();
         if self.stop.is_cancelled() {
@@ -189,7 +189,7 @@ impl Shared {
             changes.changed().await.ok();
         }
         {
-            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut groups = self.groups.lock();
             groups.retain(|other| !Arc::ptr_eq(other, group));
             let mut inner = group.inner();
             (inner.set_up, inner.is_over) = (None, true);

@@ -4,10 +4,11 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::AppName;
 use devanture_config::edge_toml::{self, Uids};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -171,7 +172,7 @@ impl Users {
     /// Lets the next run of this edge have the range. Nothing may run any more.
     pub(super) fn release(&self) {
         if let Some(ids) = self.ids() {
-            drop(ids.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
+            drop(ids.claim.lock().take());
         }
     }
 

@@ -2,9 +2,9 @@
 //! takes a serving thread, and with the code that visitors are answered by.
 
 use std::rc::Rc;
-use std::sync::Mutex;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -57,7 +57,7 @@ impl Prober {
     /// Ends the thread, and what it holds.
     pub(super) fn end(&self) {
         self.stop.cancel();
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             thread.join().ok();
         }

@@ -36,7 +36,9 @@ impl<W: Write> Write for PlainLines<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -45,7 +47,7 @@ mod tests {
 
     impl Write for Paper {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -62,7 +64,7 @@ mod tests {
             tracing::info!(path, "one {path}");
             tracing::info!("two");
         });
-        let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(paper.0.lock().clone()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), text.ends_with('\n')), (2, true), "{text:?}");
         assert!(lines.iter().all(|line| line.chars().all(plain_text::is_plain)), "{text:?}");

@@ -3,11 +3,12 @@
 //! version or environment are kept and written here.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use metrics::{Counter, counter};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::series::SeriesMap;
 use super::tally::{Count, STRIPES, Slot};
@@ -101,7 +102,7 @@ static KNOWN: Mutex<Known> =
 
 /// Locked where a version is loaded or dropped and where all is gathered; never where a request is counted.
 fn known() -> MutexGuard<'static, Known> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+    KNOWN.lock()
 }
 
 /// Moves the counts of all versions to where they are rendered from, and drops the series of those that are long gone.
@@ -204,7 +205,7 @@ impl Counts {
     /// Moves what was counted since the last time. The gatherer holds the lock of all that is known, so nothing is on
     /// its way when somebody tells.
     fn gather(&self, versions: &mut SeriesMap<Served, [u64; 5]>, places: &mut SeriesMap<Place, OfPlace>) {
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gathered = self.gathered.lock();
         let totals = self.totals();
         let deltas = totals.by_delta_form.iter().zip(&gathered.by_delta_form).zip(&self.by_delta_form);
         for ((total, before), to) in deltas.chain([((&totals.saved, &gathered.saved), &self.saved)]) {
@@ -386,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_version_that_is_dropped_has_reported_everything_and_the_next_one_counts_on() {
-        let _one_at_a_time = FORGETTING.lock().unwrap();
+        let _one_at_a_time = FORGETTING.lock();
         let recorder = recorder();
         for version in ["one", "two"] {
             let metrics = metrics::with_local_recorder(&recorder, || RequestMetrics::new("dropped", "prod", version));
@@ -411,7 +412,7 @@ mod tests {
 
     #[test]
     fn versions_that_are_gone_leave_no_series_and_what_is_live_counts_on() {
-        let _one_at_a_time = FORGETTING.lock().unwrap();
+        let _one_at_a_time = FORGETTING.lock();
         let load = |version: &str| {
             let metrics = RequestMetrics::new("pushed", "prod", version);
             metrics.count(StatusCode::OK, 1, Duration::from_millis(1));

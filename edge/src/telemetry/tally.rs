@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use devanture_config::VersionId;
 use http::StatusCode;
+use parking_lot::Mutex;
 
 /// Stripes of what is counted: threads that are more than these share them.
 pub(super) const STRIPES: usize = 16;
@@ -161,7 +162,7 @@ impl Tallies {
     /// The tally of an app's environment.
     #[must_use]
     pub fn of(&self, app: &str, environment: &str) -> Arc<Tally> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let noted = all.entry((app.to_owned(), environment.to_owned())).or_insert_with(|| Noted {
             tally: Arc::default(),
             notes: VecDeque::from([Note { at: Instant::now(), answers: Answers::default(), live: None }]),
@@ -171,7 +172,7 @@ impl Tallies {
 
     /// Notes that `version` goes live: what was counted until now was not answered by it.
     pub fn switched(&self, app: &str, environment: &str, version: VersionId) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let Some(Noted { tally, notes }) = all.get_mut(&(app.to_owned(), environment.to_owned())) else { return };
         if notes.back().is_none_or(|last| last.live != Some(version)) {
             notes.push_back(Note { at: Instant::now(), answers: tally.answers(), live: Some(version) });
@@ -181,7 +182,7 @@ impl Tallies {
     /// Notes every count; to be called every [`TALLY_EVERY`]. What is older than `span` is forgotten.
     pub fn note(&self, span: Duration) {
         let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         // Nothing is served there any more, and nobody looks.
         all.retain(|_, noted| Arc::strong_count(&noted.tally) > 1);
         for Noted { tally, notes } in all.values_mut() {
@@ -202,7 +203,7 @@ impl Tallies {
     #[must_use]
     pub fn recent(&self, app: &str, environment: &str, span: Duration, version: &VersionId) -> Answers {
         let now = Instant::now();
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let Some(noted) = all.get(&(app.to_owned(), environment.to_owned())) else { return Answers::default() };
         let (mut sum, mut until) = (Answers::default(), noted.tally.answers());
         for note in noted.notes.iter().rev() {
@@ -278,6 +279,6 @@ mod tests {
         assert_eq!(tallies.recent("shop", "prod", Duration::ZERO, &version), Answers::default());
         drop(tally);
         tallies.note(Duration::ZERO);
-        assert!(tallies.0.lock().unwrap().is_empty(), "nobody serves there any more");
+        assert!(tallies.0.lock().is_empty(), "nobody serves there any more");
     }
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -141,7 +142,7 @@ impl Authority {
     fn named(&self, entry: &str, names: impl FnOnce() -> Vec<String>) -> Result<Arc<CertifiedKey>, Error> {
         let now = OffsetDateTime::now_utc();
         {
-            let leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+            let leaves = self.leaves.lock();
             if let Some(leaf) = leaves.get(entry)
                 && leaf.not_after - now > LEAF_LEFT_MIN
                 // The clock may have gone forward and back since.
@@ -153,7 +154,7 @@ impl Authority {
         // Two threads may make one for the same name at once: the work is small and either is good.
         let leaf = self.make(names(), now)?;
         let key = Arc::clone(&leaf.key);
-        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leaves = self.leaves.lock();
         if leaves.len() >= LEAVES_MAX && !leaves.contains_key(entry) {
             let oldest = leaves.iter().min_by_key(|(_, leaf)| leaf.made).map(|(name, _)| name.clone());
             oldest.and_then(|name| leaves.remove(&name));
@@ -355,14 +356,14 @@ mod tests {
         assert_eq!(names(&authority.leaf(&long).unwrap()), [long]);
 
         let soon = OffsetDateTime::now_utc() + LEAF_LEFT_MIN - Duration::SECOND;
-        authority.leaves.lock().unwrap().get_mut("shop.localhost").unwrap().not_after = soon;
+        authority.leaves.lock().get_mut("shop.localhost").unwrap().not_after = soon;
         let renewed = authority.leaf("shop.localhost").unwrap();
         assert!(!Arc::ptr_eq(&leaf, &renewed));
         assert!(Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));
 
         // One that a clock made which was ahead by then is not valid yet.
         let ahead = OffsetDateTime::now_utc() + BACKDATED + Duration::HOUR;
-        authority.leaves.lock().unwrap().get_mut("shop.localhost").unwrap().made = ahead;
+        authority.leaves.lock().get_mut("shop.localhost").unwrap().made = ahead;
         assert!(!Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));
     }
 
@@ -373,7 +374,7 @@ mod tests {
         for index in 0..=LEAVES_MAX {
             authority.leaf(&format!("app-{index}.localhost")).unwrap();
         }
-        let leaves = authority.leaves.lock().unwrap();
+        let leaves = authority.leaves.lock();
         assert_eq!(leaves.len(), LEAVES_MAX);
         assert!(!leaves.contains_key("app-0.localhost") && leaves.contains_key("app-1.localhost"));
     }

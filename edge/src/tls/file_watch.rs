@@ -3,8 +3,9 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::Error;
 
@@ -61,7 +62,7 @@ impl Changes {
 
     /// Reads the files again, by `read`, one caller at a time.
     pub(crate) fn reload(&self, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         // Taken before the files are read: what changes meanwhile is then seen as a change the next time.
         seen.marks = marks(&self.paths);
         seen.changing = None;
@@ -74,7 +75,7 @@ impl Changes {
     /// is another than before. To be called every so often.
     pub(crate) fn look(&self, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         let before = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self.seen.lock();
             let now = marks(&self.paths);
             if now != seen.marks {
                 if seen.changing.as_ref() != Some(&now) {

@@ -1,7 +1,7 @@
 //! Heads that are made before anybody asks: of each encoding of each file, and of the miss that a version answers most.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use devanture_config::Digest;
 use devanture_config::heap::{HeapBytes, allocated};
@@ -9,6 +9,7 @@ use devanture_site::cache::{self, Kept};
 use devanture_site::dictionary;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, ETAG, LINK, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 
 use super::Charge;
 use crate::engine::{self, SharedField, SharedFields};
@@ -68,7 +69,7 @@ impl FieldPool {
 
     /// The field of that name and value.
     pub(super) fn field(&self, name: HeaderName, value: HeaderValue) -> Arc<CommonField> {
-        let mut known = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.fields.lock();
         let made = known
             .entry((name, value))
             .or_insert_with_key(|(name, value)| Arc::new(CommonField::new(name.clone(), value.clone())));
@@ -87,22 +88,22 @@ impl FieldPool {
         let fields: Box<[_]> = not_modified.into_iter().chain(more).collect();
         let address = |field: &Arc<CommonField>| Arc::as_ptr(field).addr();
         let key = (fields.iter().map(address).collect(), not_modified_count, vary_of_errors.as_ref().map(address));
-        let mut known = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lists.lock();
         let made = || FieldList::new(fields, not_modified_count, vary_of_errors, Arc::clone(&self.charge));
         Arc::clone(known.entry(key).or_insert_with(|| Arc::new(made())))
     }
 
     /// All fields.
     pub(super) fn into_fields(self) -> Box<[Arc<CommonField>]> {
-        self.fields.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+        self.fields.into_inner().into_values().collect()
     }
 }
 
 impl HeapBytes for FieldPool {
     fn heap_bytes(&self) -> usize {
-        let fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        let fields = self.fields.lock();
         let texts = fields.keys().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let lists = self.lists.lock().len();
         // Each field is stored as name and value, and encoded in three ways.
         fields.len() * (allocated(size_of::<CommonField>()) + allocated(size_of::<SharedField>()) + LIST_BYTES)
             + texts * 4

@@ -2,7 +2,9 @@
 
 use std::io::Error;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::Step;
 
@@ -35,14 +37,14 @@ pub(crate) struct Armed(Arc<Plan>);
 /// Plans `fault` for the step after `nth` others below `folder`.
 pub(crate) fn arm(folder: &Path, fault: Fault, nth: usize) -> Armed {
     let plan = Arc::new(Plan { folder: folder.to_path_buf(), fault, nth, steps: Mutex::default() });
-    PLANS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&plan));
+    PLANS.lock().push(Arc::clone(&plan));
     Armed(plan)
 }
 
 impl Armed {
     /// The steps that were taken, the failed ones included.
     pub(crate) fn steps(&self) -> Vec<Step> {
-        self.0.steps.lock().unwrap().iter().map(|(step, _)| *step).collect()
+        self.0.steps.lock().iter().map(|(step, _)| *step).collect()
     }
 
     /// Whether the planned step came.
@@ -53,14 +55,14 @@ impl Armed {
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        PLANS.lock().unwrap_or_else(PoisonError::into_inner).retain(|plan| !Arc::ptr_eq(plan, &self.0));
+        PLANS.lock().retain(|plan| !Arc::ptr_eq(plan, &self.0));
     }
 }
 
 pub(super) fn check(step: Step, path: &Path) -> std::io::Result<()> {
-    let plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let plans = PLANS.lock();
     for plan in plans.iter().filter(|plan| path.starts_with(&plan.folder)) {
-        let mut steps = plan.steps.lock().unwrap();
+        let mut steps = plan.steps.lock();
         let index = steps.len();
         steps.push((step, path.to_path_buf()));
         match plan.fault {

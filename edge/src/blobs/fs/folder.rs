@@ -7,11 +7,12 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use devanture_config::Digest;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::tree::Tree;
 use super::verified::Verified;
@@ -87,7 +88,7 @@ impl Folder {
         #[expect(clippy::indexing_slicing, reason = "there is a lock for every byte")]
         let lock = &self.locks[usize::from(first)];
         // It guards files and no memory: a panic of its last holder left what a crash leaves.
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
+        lock.lock()
     }
 
     pub(super) fn shard(&self, kind: &str, digest: Digest) -> PathBuf {
@@ -223,7 +224,7 @@ impl Folder {
     }
 
     pub(super) fn verified(&self) -> MutexGuard<'_, Verified> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+        self.verified.lock()
     }
 
     /// Opens `key` and hands its file to `check`, which says `None` where the bytes are not those of the given hash.

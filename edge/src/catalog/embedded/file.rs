@@ -3,8 +3,8 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
     WriteTransaction,
@@ -129,7 +129,7 @@ impl CatalogFile {
     fn open_again(&self) -> Result<(), redb::Error> {
         // Another file of that name would be taken for this one, with other records.
         self.identity.check().map_err(|error| StorageError::Io(std::io::Error::other(error)))?;
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self.database.write();
         // Closed first, since the file can be open only once.
         drop(database.take());
         match self.reopened() {
@@ -146,7 +146,7 @@ impl CatalogFile {
 
     /// Lets `work` have the database; `None` while there is none.
     fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = self.database.read();
         database.as_ref().map(work)
     }
 

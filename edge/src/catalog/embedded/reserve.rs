@@ -1,8 +1,9 @@
 //! Disk space held back for commits that free some: on a full disk, not even a deletion could be recorded otherwise.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::blobs::durable;
 
@@ -36,7 +37,7 @@ impl Reserve {
     /// Gives a part of it back to the disk. Returns false when nothing is left.
     pub(super) fn release(&self) -> bool {
         // Not while it is filled.
-        let _turn = self.turn();
+        let _turn = self.tried.lock();
         let length = self.length();
         let full = self.full_bytes().unwrap_or(length);
         let rest = length.saturating_sub(full.div_ceil(STEPS).max(1));
@@ -57,7 +58,7 @@ impl Reserve {
 
     /// Fills it where the disk has room again, every few seconds at most.
     pub(super) fn refill(&self) {
-        let mut tried = self.turn();
+        let mut tried = self.tried.lock();
         if tried.is_some_and(|tried| tried.elapsed() < REFILL_EVERY) {
             return;
         }
@@ -69,10 +70,6 @@ impl Reserve {
         if let Err(error) = durable::set_allocated(&self.path, full) {
             tracing::warn!(%error, "no space could be reserved for commits on a full disk");
         }
-    }
-
-    fn turn(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn length(&self) -> u64 {

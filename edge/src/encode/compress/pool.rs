@@ -1,7 +1,9 @@
 //! Threads for compressing, apart from those that serve and from those that wait for the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -41,7 +43,7 @@ impl Pool {
             let work = move || {
                 lower_priority(priority);
                 loop {
-                    let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let job = receiver.lock().recv();
                     let Ok(job) = job else { return };
                     // What one app's file does to an encoder must not take the thread from all others.
                     if catch_unwind(AssertUnwindSafe(job)).is_err() {

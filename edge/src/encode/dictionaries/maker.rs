@@ -1,13 +1,14 @@
 //! The maker of deltas: its stores and limits, and what a pass over a version works with.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use devanture_config::edge_toml::Compress;
 use devanture_config::limits::Limits;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::linked_assets::Named;

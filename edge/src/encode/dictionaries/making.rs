@@ -1,7 +1,6 @@
 //! Makes deltas: which ones, in what order, and within which bounds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -273,11 +272,11 @@ impl Dictionaries {
     }
 
     pub(crate) fn was_tried(&self, blob: Digest, dictionary: Digest) -> bool {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&(blob, dictionary))
+        self.tried.lock().0.contains(&(blob, dictionary))
     }
 
     pub(super) fn tried_in_vain(&self, blob: Digest, dictionary: Digest) {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tried = self.tried.lock();
         if tried.0.len() >= TRIED_MAX {
             tried.0.clear();
         }

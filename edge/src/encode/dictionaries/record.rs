@@ -1,8 +1,8 @@
 //! The records of dictionaries: read, joined with what is there, and written by compare-and-swap.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 
@@ -121,7 +121,7 @@ impl Dictionaries {
                 // Browsers name nothing else: what is made with it may change at any time.
                 if is_renamed {
                     self.writes.fetch_add(1, Ordering::AcqRel);
-                    let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut by_place = self.by_place.lock();
                     by_place.retain(|key, _| key.app() != app);
                 }
                 return Ok(Some(true));
@@ -150,7 +150,7 @@ impl Dictionaries {
             None => None,
         };
         let switch = live.as_ref().map(|(revision, _)| *revision);
-        let known = self.by_place.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self.by_place.lock().get(&key).cloned();
         if let Some(known) = known.filter(|known| known.switch == switch) {
             return Ok(known.by_sha256);
         }
@@ -161,7 +161,7 @@ impl Dictionaries {
             }
             None => self.record(app, version).await?.map(names).unwrap_or_default(),
         });
-        let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_place = self.by_place.lock();
         if by_place.len() >= PLACES_MAX {
             // An environment's take longer to find out, and a stranger may call up many previews.
             by_place.retain(|key, _| matches!(key, PlaceKey::Environment(..)));

@@ -3,12 +3,13 @@
 //! A request whose answer is at hand and small is never a stream here: its answer waits in a queue, and is put whole.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 
 use super::super::answer::{Answer, AnswerBody, AnswerHead};
 use super::super::inbound::Filler;
@@ -316,7 +317,7 @@ impl<O> Streams<O> {
     pub(super) fn take_woken(&mut self, task: &Waker) -> Vec<u32> {
         let Some(wakes) = &self.wakes else { return Vec::new() };
         let woken = {
-            let mut state = wakes.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = wakes.state.lock();
             if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
                 state.task = Some(task.clone());
             }
@@ -363,7 +364,7 @@ impl Wake for StreamWake {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let task = {
-            let mut state = self.wakes.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.wakes.state.lock();
             if !state.woken.contains(&self.id) {
                 state.woken.push(self.id);
             }

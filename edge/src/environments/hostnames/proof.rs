@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::problem::{Code, Problem};
@@ -16,6 +16,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData};
+use parking_lot::Mutex;
 use rand::RngCore as _;
 use tokio::sync::{AcquireError, OnceCell, Semaphore};
 use tokio::time::timeout;
@@ -62,7 +63,7 @@ impl Turns {
     }
 
     fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
-        let mut of_app = self.of_app.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_app = self.of_app.lock();
         // Nobody else holds that of an app that has nothing to ask any more.
         of_app.retain(|_, turns| Arc::strong_count(turns) > 1);
         Arc::clone(of_app.entry(app.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.of_app_max))))
@@ -278,7 +279,7 @@ mod tests {
         }
         drop((slow, other));
         turns.of_app(&"third".parse().unwrap());
-        assert_eq!(turns.of_app.lock().unwrap().len(), 1, "apps that ask no more are forgotten");
+        assert_eq!(turns.of_app.lock().len(), 1, "apps that ask no more are forgotten");
     }
 
     #[tokio::test]

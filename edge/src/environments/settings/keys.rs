@@ -39,7 +39,7 @@ const HEAD: &str = "# Keys that the secrets of Devanture are sealed with. The la
 #[derive(Debug)]
 pub struct KeyFile {
     path: Option<PathBuf>,
-    making: std::sync::Mutex<()>,
+    making: parking_lot::Mutex<()>,
     /// How often a key was wanted to seal something.
     pub(super) uses: AtomicU64,
 }
@@ -66,7 +66,7 @@ impl KeyFile {
     /// Those in the file at `path`, where one can be.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path, making: std::sync::Mutex::default(), uses: AtomicU64::new(0) }
+        Self { path, making: parking_lot::Mutex::default(), uses: AtomicU64::new(0) }
     }
 
     pub(super) fn path(&self) -> Result<&Path, Error> {
@@ -113,7 +113,7 @@ impl KeyFile {
     /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written.
     pub(crate) fn read_or_make(&self) -> Result<Keys, Error> {
         self.uses.fetch_add(1, Ordering::Relaxed);
-        let _one_at_a_time = self.making.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.making.lock();
         let keys = self.read()?;
         if !keys.0.is_empty() {
             return Ok(keys);

@@ -1,9 +1,9 @@
 //! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use devanture_config::AppName;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 
 use super::number_of;
@@ -120,7 +120,7 @@ impl Kept {
     }
 
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,12 +5,13 @@
 //! between two loads, so that requests for many of its previews in turn do not take the processor from other apps.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -130,13 +131,9 @@ impl Queues {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AppName, Queue>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Enqueues a preview. Also returns whether the app's queue is new and needs a worker.
     fn join(&self, preview: &Preview) -> Result<(Waiting, bool), LoadError> {
-        let mut queues = self.lock();
+        let mut queues = self.queues.lock();
         let is_new = !queues.contains_key(preview.app());
         let queue = queues.entry(preview.app().clone()).or_default();
         let busy = || LoadError::Busy { app: preview.app().clone() };
@@ -159,7 +156,7 @@ impl Queues {
 
     /// The next preview of an app. Removes the queue if it is empty, and the worker then ends.
     fn next(&self, app: &AppName) -> Option<Preview> {
-        let mut queues = self.lock();
+        let mut queues = self.queues.lock();
         let next = queues.get(app)?.waiting.front().map(|(preview, _)| preview.clone());
         if next.is_none() {
             queues.remove(app);
@@ -169,7 +166,7 @@ impl Queues {
 
     /// Completes the first preview of an app for all requests that wait for it.
     fn complete(&self, app: &AppName, outcome: Outcome) {
-        let first = self.lock().get_mut(app).and_then(|queue| queue.waiting.pop_front());
+        let first = self.queues.lock().get_mut(app).and_then(|queue| queue.waiting.pop_front());
         if let Some((_, sender)) = first {
             sender.send_replace(Some(outcome));
         }

@@ -6,13 +6,14 @@ mod member;
 pub(crate) use member::HTTP2_STREAMS_MAX;
 pub use member::{Member, MemberState};
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use devanture_config::AppName;
 use devanture_config::site_toml::{self, Protocol};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -172,7 +173,7 @@ impl Pool {
 
     /// Runs what finds out who is to be a member and says so, while nobody else does.
     pub(crate) fn one_at_a_time(&self, change: impl FnOnce()) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         change();
     }
 

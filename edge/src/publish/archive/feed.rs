@@ -1,11 +1,12 @@
 //! The way of an archive's bytes from an asynchronous request to a blocking reader, and the meter that stops a bomb.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf as _, Bytes};
 use devanture_config::limits::Limits;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{Refusal, archive_bytes_max, bomb, too_large};
@@ -37,13 +38,13 @@ pub(super) struct Slot {
 
 impl Slot {
     fn refuse(&self, refusal: Refusal) -> io::Error {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        *self.refusal.lock() = Some(refusal);
         io::Error::other("unpacking was stopped")
     }
 
     /// The reason, where there is one, or what `otherwise` makes of the error.
     pub(super) fn reason(&self, otherwise: impl FnOnce() -> Refusal) -> Refusal {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(otherwise)
+        self.refusal.lock().take().unwrap_or_else(otherwise)
     }
 
     /// Whether what is unpacked had nothing more to give when it was last asked.

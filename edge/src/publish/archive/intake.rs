@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +12,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::super::deploys::Watched;

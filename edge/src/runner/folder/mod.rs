@@ -6,12 +6,13 @@ pub(super) mod owners;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use parking_lot::Mutex;
 
 use super::error::Error;
 use super::place_user::{PREVIEW, PlaceUser};
@@ -105,7 +106,7 @@ impl Folders {
     }
 
     fn of(&self, app: &AppName) -> Arc<tokio::sync::Mutex<Known>> {
-        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apps = self.apps.lock();
         Arc::clone(apps.entry(app.clone()).or_default())
     }
 

@@ -8,13 +8,14 @@ pub(super) use splitter::Splitter;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use devanture_config::limits::Limits;
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -140,7 +141,7 @@ impl Logs {
         if !may_take_another(own, free) {
             return Err(TooManyReaders::OfEnvironment(own));
         }
-        let kept = log.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = log.kept.lock();
         let reader = LogReader { lines: log.live.subscribe(), instance: instance.map(str::to_owned) };
         Ok((kept.last(instance, last), reader))
     }
@@ -161,7 +162,7 @@ impl Logs {
         }
         let (to_file, lines) = mpsc::channel(WRITING_LINES_MAX);
         let log = Arc::new(PlaceLog::new(to_file, self.0.line_bytes_max, self.0.reader_lines_max));
-        log.kept.lock().unwrap_or_else(PoisonError::into_inner).begin(left);
+        log.kept.lock().begin(left);
         let files = Files::new(self.folder(app, place), self.0.bytes_max, self.0.files_max);
         self.0.runtime.spawn(write_on(lines, files, Arc::clone(&log.writing)));
         places.insert(key, Arc::clone(&log));
@@ -286,7 +287,7 @@ impl PlaceLog {
     }
 
     fn keep(&self, line: Arc<Line>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         kept.push(Arc::clone(&line));
         // Under the lock: a new reader has each line once.
         self.live.send(line).ok();
@@ -326,7 +327,7 @@ impl PlaceLog {
     }
 
     fn last(&self, instance: Option<&str>, last: usize) -> LastLines {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).last(instance, last)
+        self.kept.lock().last(instance, last)
     }
 
     async fn flush(&self) {

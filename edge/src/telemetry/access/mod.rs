@@ -7,9 +7,9 @@ mod recent;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use devanture_config::api::LogLine;
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::text::plain_text;
 use metrics::counter;
+use parking_lot::Mutex;
 
 pub use readers::{LogEvent, LogReader, LogWanted, TooManyReaders, may_take_another};
 use readers::{Readers, ReadersMax};
@@ -90,12 +91,6 @@ struct Shared {
     readers: Readers,
     kept: Mutex<Kept>,
     reopen: AtomicBool,
-}
-
-impl Shared {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl AccessLog {
@@ -179,7 +174,7 @@ impl AccessLog {
     /// Where there are as many readers as may be.
     pub fn read(&self, wanted: LogWanted, last: usize) -> Result<(Vec<Arc<LogLine>>, LogReader), TooManyReaders> {
         // Under one lock, so that no line is sent twice and none is left out.
-        let kept = self.shared.kept();
+        let kept = self.shared.kept.lock();
         let lines = kept.last(&wanted, last);
         let reader = self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, true)?;
         Ok((lines, reader))
@@ -196,19 +191,19 @@ impl AccessLog {
     /// The last lines that are remembered, at most `last`.
     #[must_use]
     pub fn remembered(&self, wanted: &LogWanted, last: usize) -> Vec<Arc<LogLine>> {
-        self.shared.kept().last(wanted, last)
+        self.shared.kept.lock().last(wanted, last)
     }
 
     /// When the oldest request of an app came that is remembered, where older ones made room.
     #[must_use]
     pub fn held_since(&self, app: &str) -> Option<u64> {
-        self.shared.kept().held_since(app)
+        self.shared.kept.lock().held_since(app)
     }
 
     /// Forgets what is remembered of an app, or of one environment of it, and ends its live readers: the next one
     /// of that name is somebody else's.
     pub fn forget(&self, app: &str, environment: Option<&str>) {
-        let mut kept = self.shared.kept();
+        let mut kept = self.shared.kept.lock();
         kept.forget(app, environment, super::now_ms());
         self.shared.readers.end_of(app, environment);
     }
@@ -275,7 +270,7 @@ impl Writer {
             output.add(&line);
         }
         // Readers come under the same lock: a line is either remembered for them or handed to them.
-        let mut kept = self.shared.kept();
+        let mut kept = self.shared.kept.lock();
         if kept.is_forgotten(&line) {
             return;
         }

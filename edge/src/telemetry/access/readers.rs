@@ -82,13 +82,13 @@ pub(super) struct Readers {
     list: Arc<List>,
     max: ReadersMax,
     /// Held while one is added: the limits are looked at and kept in one step.
-    adding: std::sync::Mutex<()>,
+    adding: parking_lot::Mutex<()>,
 }
 
 impl Readers {
     pub(super) fn new(max: ReadersMax) -> Self {
         let list = List { entries: ArcSwap::default(), count: AtomicUsize::new(0), ended: AtomicBool::new(false) };
-        Self { list: Arc::new(list), max, adding: std::sync::Mutex::default() }
+        Self { list: Arc::new(list), max, adding: parking_lot::Mutex::default() }
     }
 
     pub(super) fn are_there(&self) -> bool {
@@ -96,7 +96,7 @@ impl Readers {
     }
 
     pub(super) fn add(&self, wanted: LogWanted, lines_max: usize, counted: bool) -> Result<LogReader, TooManyReaders> {
-        let _one_at_a_time = self.adding.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.adding.lock();
         if self.list.ended.load(Ordering::Acquire) {
             return Err(TooManyReaders::Ending);
         }
@@ -149,7 +149,7 @@ impl Readers {
     }
 
     pub(super) fn end(&self) {
-        let _one_at_a_time = self.adding.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.adding.lock();
         self.list.ended.store(true, Ordering::Release);
         self.list.change(Vec::clear);
     }

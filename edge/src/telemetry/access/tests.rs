@@ -15,7 +15,7 @@ struct Paper {
 
 impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut text = self.text.lock().unwrap();
+        let mut text = self.text.lock();
         if self.full.load(Ordering::Relaxed) {
             // A disk that fills up takes a part of the line first.
             text.extend_from_slice(&bytes[..bytes.len().min(7)]);
@@ -41,7 +41,7 @@ impl Paper {
     }
 
     fn lines(&self) -> Vec<String> {
-        String::from_utf8(self.text.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+        String::from_utf8(self.text.lock().clone()).unwrap().lines().map(str::to_owned).collect()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What `pebble` does not do: an authority that is asked too often, and one that says when it would renew.
 
 use std::convert::Infallible;
-use std::sync::Mutex;
 
 use bytes::Bytes;
 use devanture_config::limits::Limits;
@@ -9,6 +8,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -44,7 +44,7 @@ impl World {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
                 let service = service_fn(|request: Request<hyper::body::Incoming>| {
                     let path = request.uri().path().to_owned();
-                    seen.lock().unwrap().push(path.clone());
+                    seen.lock().push(path.clone());
                     let url = |path: &str| format!("https://{address}{path}");
                     let directory = json!({
                         "newNonce": url("/nonce"), "newAccount": url("/account"), "newOrder": url("/order"),
@@ -83,7 +83,7 @@ impl World {
     }
 
     fn requested(&self, path: &str) -> usize {
-        self.requested.lock().unwrap().iter().filter(|requested| requested.starts_with(path)).count()
+        self.requested.lock().iter().filter(|requested| requested.starts_with(path)).count()
     }
 }
 
@@ -197,7 +197,7 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
         Served { names: Box::new(|| vec![("shop".parse().unwrap(), NAME.to_owned())]), serves: Arc::new(|_| true) };
     let keeper = Keeper::new(Arc::new(acme), served, &Limits::default());
     let task = tokio::spawn(keeper.keep());
-    let world = || requested.lock().unwrap().iter().filter(|path| *path == "/order").count();
+    let world = || requested.lock().iter().filter(|path| *path == "/order").count();
     for _ in 0..1_000 {
         if world() > 0 {
             break;

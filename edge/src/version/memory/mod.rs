@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest};
+use parking_lot::Mutex;
 
 /// The bytes of files may take one part in so many of an app's budget; the rest is for what must be in memory.
 const FILES_SHARE: u64 = 4;
@@ -163,7 +164,7 @@ impl Memory {
     /// The budget of an app.
     #[must_use]
     pub fn of(&self, app: &AppName) -> Arc<AppMemory> {
-        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apps = self.apps.lock();
         if let Some(memory) = apps.get(app).and_then(Weak::upgrade) {
             return memory;
         }
@@ -183,7 +184,7 @@ impl Memory {
     /// The memory of each app that has anything loaded.
     #[must_use]
     pub fn usage(&self) -> Vec<(AppName, AppUsage)> {
-        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let apps = self.apps.lock();
         apps.iter().filter_map(|(app, memory)| Some((app.clone(), memory.upgrade()?.usage()))).collect()
     }
 }
@@ -213,11 +214,11 @@ impl AppMemory {
     /// The bytes with the hash `hash`, if this app holds them, or if another app does and this one has room.
     #[must_use]
     pub fn share(self: &Arc<Self>, hash: Digest) -> Option<Bytes> {
-        let own = lock(&self.shares).get(&hash).and_then(Weak::upgrade);
+        let own = self.shares.lock().get(&hash).and_then(Weak::upgrade);
         if let Some(share) = own {
             return Some(Bytes::from_owner(Owner(share)));
         }
-        let held = lock(&self.pool.held).get(&hash).and_then(Weak::upgrade)?;
+        let held = self.pool.held.lock().get(&hash).and_then(Weak::upgrade)?;
         // Admitted as if no other app held them.
         let _room = self.room(length(&held.bytes))?;
         Some(self.take(hash, held))
@@ -238,7 +239,7 @@ impl AppMemory {
 
     fn room_beside(self: &Arc<Self>, more: u64, spare: u64) -> Option<Room> {
         let pool = &self.pool;
-        let _admission = lock(&pool.admission);
+        let _admission = pool.admission.lock();
         let (AppUsage { bytes, files }, wanted) = (self.usage(), more.saturating_add(spare));
         let (bytes, files) = (bytes.saturating_add(wanted), files.saturating_add(wanted));
         let free = pool.bytes_max.checked_sub(pool.used.load(Ordering::Relaxed).saturating_add(wanted))?;
@@ -258,7 +259,7 @@ impl AppMemory {
             return shared;
         }
         let held = {
-            let mut pool = lock(&self.pool.held);
+            let mut pool = self.pool.held.lock();
             match pool.get(&hash).and_then(Weak::upgrade) {
                 Some(held) => held,
                 None => {
@@ -281,7 +282,7 @@ impl AppMemory {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.files.fetch_add(bytes, Ordering::Relaxed);
         let share = Arc::new(Share { held, app: Arc::clone(self) });
-        let mut shares = lock(&self.shares);
+        let mut shares = self.shares.lock();
         sweep(&mut shares);
         shares.insert(hash, Arc::downgrade(&share));
         drop(shares);
@@ -342,10 +343,6 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.app.used.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes dead entries when the map is about to grow, so that the cost of each insertion stays constant.

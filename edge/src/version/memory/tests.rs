@@ -112,7 +112,7 @@ struct Few(Mutex<(Vec<Charge>, Vec<Claim>)>);
 
 impl Relief for Arc<Few> {
     fn relieve(&self, app: &AppName, claim: Claim) -> bool {
-        let (charges, claims) = &mut *self.0.lock().unwrap();
+        let (charges, claims) = &mut *self.0.lock();
         claims.push(claim);
         let found = charges.iter().position(|charge| charge.app.app == *app);
         found.map(|index| charges.remove(index)).is_some()
@@ -128,7 +128,7 @@ fn what_can_be_done_without_is_dropped_for_what_is_loaded_and_never_another_apps
     for (app, bytes) in [(&shop, 40), (&shop, 40), (&blog, 90)] {
         let charge = app.charge(Claim::Other);
         charge.grow(bytes).unwrap();
-        few.0.lock().unwrap().0.push(charge);
+        few.0.lock().0.push(charge);
     }
     let charge = shop.charge(Claim::Live);
     charge.grow(50).unwrap();
@@ -136,7 +136,7 @@ fn what_can_be_done_without_is_dropped_for_what_is_loaded_and_never_another_apps
     charge.grow(50).unwrap();
     assert_eq!(shop.usage().bytes, 100);
     assert_eq!(charge.grow(1), Err(OverMemory { app: "shop".parse().unwrap(), bytes_max: 100 }));
-    assert_eq!((blog.usage().bytes, few.0.lock().unwrap().1.clone()), (90, vec![Claim::Live; 3]));
+    assert_eq!((blog.usage().bytes, few.0.lock().1.clone()), (90, vec![Claim::Live; 3]));
     drop(charge);
     assert_eq!(shop.usage().bytes, 0);
     // What is made already counts, too.
