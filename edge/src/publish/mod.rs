@@ -6,7 +6,7 @@
 
 mod admission;
 mod alias;
-mod archive;
+mod archive_intake;
 mod backend;
 mod begin;
 mod deploy_status;
@@ -39,7 +39,7 @@ mod watch;
 mod watcher;
 
 pub use admission::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
-pub use archive::{ArchiveIntake, ReceivedArchive};
+pub use archive_intake::{ArchiveIntake, ReceivedArchive};
 pub use diff::DiffRequest;
 pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};

@@ -8,7 +8,6 @@ use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::archive;
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
 use super::pushes::Pushes;
@@ -42,7 +41,7 @@ impl Uploads {
             manifests_reading: Shares::new(ledger.limits.manifests_reading_max),
             manifest_memory: ManifestMemory::new(ledger.limits.manifest_memory_bytes_max),
             archives: Shares::new(ledger.limits.pushes_max),
-            scratch: archive::scratch(data_dir),
+            scratch: scratch(data_dir),
             ledger,
         }
     }
@@ -70,4 +69,9 @@ impl retention::Uploads for Uploads {
     fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>> {
         self.owned.refresh(lost, before_ms).boxed()
     }
+}
+
+/// The folder for temporary files of the edge whose data is in `data_dir`; whatever lies there at a start is removed.
+fn scratch(data_dir: &Path) -> PathBuf {
+    data_dir.join("tmp")
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "telemetry",
     "blobs",
     "catalog",
@@ -26,6 +26,7 @@ const ROOMS: [&str; 20] = [
     "encode",
     "environments",
     "retention",
+    "archive",
     "publish",
     "handler",
     "admin",

@@ -10,7 +10,7 @@ use devanture_config::path::BundlePath;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::blobs::{self, Blobs, UnnamedUpload};
 use crate::ledger::{Error, lost};
 
@@ -22,22 +22,22 @@ const PIECE_BYTES_MAX: usize = 64 * 1024;
 const FINISHED_AT_ONCE: usize = 16;
 
 /// The files of an archive, in its order.
-pub(super) type Files = Vec<(BundlePath, FileEntry)>;
+pub(crate) type Files = Vec<(BundlePath, FileEntry)>;
 
 /// A piece of what is unpacked.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Begin(BundlePath),
     Bytes(Bytes),
     End,
 }
 
 /// Where unpacked files go.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     fn put(&mut self, piece: Piece) -> Result<(), Refusal>;
 }
 
 /// The blocking end of the way to the store.
-pub(super) struct ToStore(mpsc::Sender<Piece>);
+pub(crate) struct ToStore(mpsc::Sender<Piece>);
 
 impl Sink for ToStore {
     fn put(&mut self, piece: Piece) -> Result<(), Refusal> {
@@ -73,7 +73,7 @@ pub(super) fn copy(
 }
 
 /// Runs `unpack` on a blocking thread and stores what it puts into its sink.
-pub(super) async fn unpack_into(
+pub(crate) async fn unpack_into(
     store: Arc<dyn Blobs>,
     unpack: impl FnOnce(&mut dyn Sink) -> Result<(), Refusal> + Send + 'static,
 ) -> Result<Files, Error> {
@@ -85,7 +85,7 @@ pub(super) async fn unpack_into(
         Ok(()) => stored,
         Err(Refusal::Problem(problem)) => Err(Error(problem)),
         // Storing knows why nobody took the files; where it does not, the bytes stopped coming.
-        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::broken_off())),
+        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::refusal::broken_off())),
     }
 }
 

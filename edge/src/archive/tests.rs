@@ -10,10 +10,11 @@ use proptest::prelude::*;
 
 use super::feed::feed;
 use super::gate::{EntryKind, Gate, Verdict};
+use super::kind::Kind;
+use super::refusal::Refusal;
 use super::store::{Piece, Sink};
 use super::untar::untar;
 use super::unzip::unzip;
-use super::{Kind, Refusal};
 
 #[derive(Default)]
 struct Collected(Vec<(String, Vec<u8>)>);
@@ -30,10 +31,10 @@ impl Sink for Collected {
 }
 
 fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Box<Problem>> {
-    let head = archive.get(..super::HEAD_BYTES).unwrap_or(archive);
+    let head = archive.get(..super::kind::HEAD_BYTES).unwrap_or(archive);
     let mut files = Collected::default();
     let result = match Kind::of(head) {
-        None => return Err(Box::new(super::bad("of no kind"))),
+        None => return Err(Box::new(super::refusal::bad("of no kind"))),
         Some(Kind::Zip) => {
             let mut file: File = tempfile::tempfile().unwrap();
             file.write_all(archive).unwrap();

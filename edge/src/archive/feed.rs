@@ -9,7 +9,8 @@ use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::{Refusal, archive_bytes_max, bomb, too_large};
+use super::bounds::archive_bytes_max;
+use super::refusal::{Refusal, bomb, too_large};
 
 /// Chunks that may wait for the reader; a request that is faster waits instead.
 const CHUNKS: usize = 4;
@@ -17,10 +18,10 @@ const CHUNKS: usize = 4;
 const AHEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The end that takes bytes; `None` is the end of the archive. Dropped without it, the archive has broken off.
-pub(super) type Feed = mpsc::Sender<Option<Bytes>>;
+pub(crate) type Feed = mpsc::Sender<Option<Bytes>>;
 
 /// The end that reads them, on a thread that may block.
-pub(super) struct FeedReader {
+pub(crate) struct FeedReader {
     receiver: mpsc::Receiver<Option<Bytes>>,
     chunk: Bytes,
     ended: bool,
@@ -54,7 +55,7 @@ impl Slot {
 }
 
 /// Makes both ends.
-pub(super) fn feed() -> (Feed, FeedReader) {
+pub(crate) fn feed() -> (Feed, FeedReader) {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let reader =
         FeedReader { receiver, chunk: Bytes::new(), ended: false, packed: Arc::default(), slot: Slot::default() };

@@ -11,8 +11,9 @@ use devanture_config::problem::{Code, Problem};
 
 use super::feed::{FeedReader, Meter, Slot};
 use super::gate::{EntryKind, Gate, Verdict};
+use super::kind::Kind;
+use super::refusal::{Refusal, bad, broken, cut_off, shown, too_long};
 use super::store::{Sink, copy};
-use super::{Kind, Refusal, bad, broken, cut_off, shown, too_long};
 
 /// Longest set of PAX records of one entry: some tools put extended attributes there.
 const PAX_BYTES_MAX: u64 = 1024 * 1024;
@@ -28,7 +29,7 @@ struct Announced {
 }
 
 /// Unpacks what comes by `feed` into `sink`.
-pub(super) fn untar(kind: Kind, feed: FeedReader, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+pub(crate) fn untar(kind: Kind, feed: FeedReader, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
     let slot = feed.slot();
     let damaged = |error: io::Error| damaged(&slot, &error, None);
     match kind {
@@ -106,7 +107,7 @@ fn unpack_entry<R: Read>(
     let size = entry.header().entry_size().map_err(|error| damaged(slot, &error, Some(&name)))?;
     if announced.size.is_some_and(|declared| declared != size) {
         // Readers that believe the one or the other see different archives.
-        return Err(super::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
+        return Err(super::refusal::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
     }
     let kind = match entry.header().entry_type() {
         _ if announced.sparse => EntryKind::Sparse,

@@ -38,7 +38,7 @@ type Tree = BTreeMap<String, FileEntry>;
 /// 3. `_redirects` and `_headers` have the meaning that the command line guesses by default.
 ///
 /// `reserve` takes memory for settings of so many bytes, before they are read.
-pub(super) async fn manifest(
+pub(crate) async fn manifest(
     store: &dyn Blobs,
     app: &AppName,
     files: Files,
@@ -77,7 +77,7 @@ pub(super) async fn manifest(
     }
     let mut files = BTreeMap::new();
     for (path, mut file) in tree {
-        let path: BundlePath = path.parse().map_err(|error| super::bad(format!("{error}.")))?;
+        let path: BundlePath = path.parse().map_err(|error| super::refusal::bad(format!("{error}.")))?;
         file.media_type = site.types.of(path.as_str()).map(str::to_owned);
         files.insert(path, file);
     }

@@ -18,10 +18,11 @@ use devanture_config::limits::Limits;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 
+use super::bounds::entries_max;
 use super::feed::FeedReader;
 use super::gate::{EntryKind, Gate, Verdict};
+use super::refusal::{Refusal, bad, broken, cut_off, damaged, shown, too_large};
 use super::store::{Sink, copy};
-use super::{Refusal, bad, broken, cut_off, damaged, entries_max, shown, too_large};
 use crate::blobs::{self, Blobs, durable::Draft};
 
 /// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
@@ -35,13 +36,13 @@ const LOCAL_HEADER_BYTES: u64 = 30;
 const LOCATOR_BYTES: u64 = 20;
 
 /// Why a spool could not be written.
-pub(super) enum SpoolError {
+pub(crate) enum SpoolError {
     Blobs(blobs::Error),
     Refusal(Refusal),
 }
 
 /// Writes what comes by `feed` into a temporary file in `folder`, which is gone when the value is dropped.
-pub(super) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> Result<Draft, SpoolError> {
+pub(crate) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> Result<Draft, SpoolError> {
     let slot = feed.slot();
     let mut draft = Draft::create(folder).map_err(SpoolError::Blobs)?;
     loop {
@@ -54,7 +55,7 @@ pub(super) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> R
 }
 
 /// Unpacks the archive in `file` into `sink`.
-pub(super) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+pub(crate) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
     let packed = file.metadata().map_err(|error| unreadable(&error))?.len();
     check_counts(&file, packed, limits)?;
     let budget = Rc::new(Cell::new(

@@ -9,7 +9,8 @@ use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
-use super::{bomb, entries_max, shown, too_large, too_long};
+use super::bounds::entries_max;
+use super::refusal::{bomb, shown, too_large, too_long};
 use crate::ledger::Error;
 
 /// Most folders below one another, as the command line takes them.
@@ -18,7 +19,7 @@ const DEPTH_MAX: usize = 256;
 const MANIFEST_ENTRY_BYTES: u64 = 110;
 
 /// About what the manifest needs for files of these paths.
-pub(super) fn manifest_bytes<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> u64 {
+pub(crate) fn manifest_bytes<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> u64 {
     let of = |path: &BundlePath| MANIFEST_ENTRY_BYTES.saturating_add(path.as_str().len() as u64);
     paths.into_iter().map(of).fold(0, u64::saturating_add)
 }

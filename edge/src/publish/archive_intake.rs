@@ -1,7 +1,6 @@
 //! The way of a bundle in one request: bytes in, files stored, a manifest made, and from there on any other push.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,15 +14,14 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::super::deploys::Watched;
-use super::super::publisher::Publisher;
-use super::super::pushes::{Push, Received};
-use super::super::steps::{EventSink, Steps};
-use super::feed::{Feed, feed};
-use super::store::{Files, unpack_into};
-use super::untar::untar;
-use super::unzip::{SpoolError, spool, unzip};
-use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, broken_off, bundle, damaged, gate, too_large};
+use super::deploys::Watched;
+use super::publisher::Publisher;
+use super::pushes::{Push, Received};
+use super::steps::{EventSink, Steps};
+use crate::archive::{
+    self, Feed, Files, HEAD_BYTES, Kind, Refusal, Sink, SpoolError, archive_bytes_max, bad, broken_off, damaged, feed,
+    spool, too_large, unpack_into, untar, unzip,
+};
 use crate::blobs::durable::Draft;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::telemetry;
@@ -134,7 +132,7 @@ impl ArchiveIntake {
             }
             Kind::Tar | Kind::TarGz | Kind::TarZst => {
                 let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.ledger.limits.clone());
-                let unpack = move |sink: &mut dyn super::store::Sink| untar(kind, reader, &limits, sink);
+                let unpack = move |sink: &mut dyn Sink| untar(kind, reader, &limits, sink);
                 Work::Unpacking(tokio::spawn(unpack_into(store, unpack)))
             }
         };
@@ -262,7 +260,7 @@ impl Publisher {
             Content::Unpacked(files) => files,
             Content::Spooled(draft) => {
                 let limits = self.ledger.limits.clone();
-                let unpack = move |sink: &mut dyn super::store::Sink| {
+                let unpack = move |sink: &mut dyn Sink| {
                     let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
                     // The draft lives until here, and its file with it.
                     unzip(file, &limits, sink)
@@ -273,11 +271,11 @@ impl Publisher {
         let mut memory = self.uploads.manifest_memory.hold(&target.app);
         self.grow(
             &mut memory,
-            gate::manifest_bytes(files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
+            archive::manifest_bytes(files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
         )?;
         let settings_bytes_max = self.ledger.limits.manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
-        let manifest = bundle::manifest(&*self.blobs, &target.app, files, settings_bytes_max, &mut reserve).await?;
+        let manifest = archive::manifest(&*self.blobs, &target.app, files, settings_bytes_max, &mut reserve).await?;
         self.switcher.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
         let place = (&target.app, &target.environment);
@@ -313,11 +311,6 @@ impl Publisher {
         };
         Ok((Arc::new(push), detail))
     }
-}
-
-/// The folder for temporary files of the edge whose data is in `data_dir`; whatever lies there at a start is removed.
-pub(crate) fn scratch(data_dir: &std::path::Path) -> PathBuf {
-    data_dir.join("tmp")
 }
 
 fn check_length(bytes: u64, bytes_max: u64, publisher: &Publisher) -> Result<(), Error> {
