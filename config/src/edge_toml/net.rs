@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
@@ -11,10 +12,7 @@ use crate::text::text_form;
 /// A block of addresses such as `10.0.0.0/8`; a bare address is a block of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AddressBlock {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct AddressBlock(IpNet);
 
 /// Says that a text is not a block of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,16 +23,7 @@ impl AddressBlock {
     /// Whether `address` lies in the block; an IPv4 address written in IPv6 form is taken as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        fn same(a: u128, b: u128, width: u32, bits: u8) -> bool {
-            let shift = width - u32::from(bits);
-            // A shift by the full width is not defined for integers; a block of 0 bits holds everything.
-            a.checked_shr(shift).unwrap_or(0) == b.checked_shr(shift).unwrap_or(0)
-        }
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32, self.bits),
-            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128, self.bits),
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -43,27 +32,30 @@ impl FromStr for AddressBlock {
 
     fn from_str(text: &str) -> Result<Self, BadBlock> {
         let bad = || BadBlock(text.chars().take(80).collect());
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_reason| bad())?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let bits: u8 = match bits {
-            None => width,
-            Some(bits) => bits.parse().ok().filter(|b| *b <= width).ok_or_else(bad)?,
+        // Not by the parser of `ipnet`, which reads 010.0.0.1 as 10.0.0.1; others take the first number for octal.
+        let address = |text: &str| text.parse::<IpAddr>().map_err(|_reason| bad());
+        let block = match text.split_once('/') {
+            None => address(text)?.into(),
+            Some((start, bits)) => {
+                let bits = bits.parse().map_err(|_reason| bad())?;
+                IpNet::new(address(start)?, bits).map_err(|_too_long| bad())?
+            }
         };
         // A block of IPv4 addresses that are written in IPv6 form holds these addresses, however they are written.
-        match (address.to_canonical(), bits.checked_sub(96)) {
-            (canonical @ IpAddr::V4(_), Some(bits)) if address.is_ipv6() => Ok(Self { address: canonical, bits }),
-            _ => Ok(Self { address, bits }),
-        }
+        let as_v4 = |six: Ipv6Net| {
+            let bits = six.prefix_len().checked_sub(96)?;
+            Ipv4Net::new(six.addr().to_ipv4_mapped()?, bits).ok()
+        };
+        Ok(Self(match block {
+            IpNet::V4(_) => block,
+            IpNet::V6(six) => as_v4(six).map_or(block, IpNet::V4),
+        }))
     }
 }
 
 impl fmt::Display for AddressBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        self.0.fmt(f)
     }
 }
 
@@ -111,7 +103,7 @@ mod tests {
         assert!(holds("::ffff:10.0.0.0/104", "10.3.2.1"));
         assert!(holds("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
         assert!(!holds("::ffff:10.0.0.0/104", "11.0.0.1"));
-        for bad in ["", "a", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0/8"] {
+        for bad in ["", "a", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0/8", "010.0.0.0/8", "10.0.0.0/"] {
             assert!(bad.parse::<AddressBlock>().is_err(), "{bad}");
         }
     }
