@@ -5,10 +5,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use devanture_config::problem::{Code, Problem};
 use http::{HeaderMap, HeaderName};
+use sfv::{BareItem, Dictionary, Item, KeyRef, ListEntry, Parser, key_ref};
 
 use crate::ledger::Error;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// The algorithms that RFC 9530 §5 takes for secure.
+const ALGORITHMS: [(&KeyRef, &Algorithm); 2] = [(key_ref("sha-256"), &SHA256), (key_ref("sha-512"), &SHA512)];
 
 /// The digests of a body that is coming in.
 pub(super) struct ContentDigest(Vec<Expected>);
@@ -22,18 +26,25 @@ struct Expected {
 impl ContentDigest {
     /// The digest of the head; `None` without a supported algorithm: a recipient may ignore others (RFC 9530 §2).
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Error> {
-        let mut expected: Vec<Expected> = Vec::new();
+        let mut members = Dictionary::new();
         for value in headers.get_all(CONTENT_DIGEST) {
-            let text = value.to_str().map_err(|_error| malformed())?;
-            for member in text.split(',') {
-                let (key, value) = member.trim().split_once('=').ok_or_else(malformed)?;
-                let Some((name, algorithm)) = algorithm(key) else { continue };
-                let digest = byte_sequence(value).filter(|digest| digest.len() == algorithm.output_len());
-                let digest = digest.ok_or_else(malformed)?;
-                // Of two members with one key the last one counts (RFC 9651 §4.2.2).
-                expected.retain(|other| other.name != name);
-                expected.push(Expected { name, context: Context::new(algorithm), digest });
+            members = Parser::new(value).parse_dictionary_with_visitor(members).map_err(|_error| malformed())?;
+        }
+        // An empty field would be as good as none (RFC 9651 §4.2); who sends one meant to protect the body.
+        if members.is_empty() && headers.contains_key(CONTENT_DIGEST) {
+            return Err(malformed());
+        }
+        let mut expected = Vec::new();
+        for (name, algorithm) in ALGORITHMS {
+            let digest = match members.get(name) {
+                None => continue,
+                Some(ListEntry::Item(Item { bare_item: BareItem::ByteSequence(digest), .. })) => digest.clone(),
+                Some(_) => return Err(malformed()),
+            };
+            if digest.len() != algorithm.output_len() {
+                return Err(malformed());
             }
+            expected.push(Expected { name: name.as_str(), context: Context::new(algorithm), digest });
         }
         Ok((!expected.is_empty()).then_some(Self(expected)))
     }
@@ -57,21 +68,6 @@ impl ContentDigest {
         }
         Ok(())
     }
-}
-
-/// The algorithms that RFC 9530 §5 takes for secure.
-fn algorithm(key: &str) -> Option<(&'static str, &'static Algorithm)> {
-    match key {
-        "sha-256" => Some(("sha-256", &SHA256)),
-        "sha-512" => Some(("sha-512", &SHA512)),
-        _ => None,
-    }
-}
-
-/// A byte sequence (RFC 9651 §3.3.5), whose parameters say nothing here.
-fn byte_sequence(value: &str) -> Option<Vec<u8>> {
-    let (encoded, _parameters) = value.strip_prefix(':')?.split_once(':')?;
-    BASE64_STANDARD.decode(encoded).ok()
 }
 
 fn malformed() -> Error {
@@ -106,13 +102,33 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_passed_over_and_what_cannot_be_read_refused() {
-        for field in ["md5=:AAAA:", "crc32c=:AAAA:, x=1"] {
+        for field in ["md5=:AAAA:", "crc32c=:AAAA:, x=1", "x=\"a, b=c\", y=(1 2);q, z"] {
             assert!(ContentDigest::read(&headers(field)).unwrap().is_none(), "{field}");
         }
         assert!(ContentDigest::read(&HeaderMap::new()).unwrap().is_none());
-        for field in ["", "sha-256", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:*:", "sha-512=:RK/0=:", "md5=:A:, ,"] {
+        for field in [
+            "",
+            "sha-256",
+            "sha-256=AAAA",
+            "sha-256=:AAAA:",
+            "sha-256=:*:",
+            "sha-512=:RK/0=:",
+            "md5=:A:, ,",
+            "sha-256=(:AAAA:)",
+        ] {
             assert!(ContentDigest::read(&headers(field)).is_err(), "{field}");
         }
+    }
+
+    #[test]
+    fn of_two_members_with_one_key_the_last_counts_also_across_lines() {
+        let mut headers = headers("sha-256=1, sha-256=:AAAA:");
+        headers.append(CONTENT_DIGEST, HeaderValue::from_str(&written("sha-256", &SHA256, b"body")).unwrap());
+        let mut digest = ContentDigest::read(&headers).unwrap().unwrap();
+        digest.update(b"body");
+        digest.check().unwrap();
+        headers.append(CONTENT_DIGEST, HeaderValue::from_static("sha-256=:AAAA:"));
+        assert!(ContentDigest::read(&headers).is_err());
     }
 
     proptest! {

@@ -84,6 +84,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
     use super::*;
 
@@ -112,15 +113,13 @@ mod tests {
         }
     }
 
-    /// The value of a string of a structured field.
+    /// The value of `match`.
     fn unquoted(value: &str) -> String {
-        let mut text = String::new();
-        let mut characters = value.strip_prefix("match=\"").unwrap().strip_suffix("\", id=\"a1\"").unwrap().chars();
-        while let Some(character) = characters.next() {
-            assert_ne!(character, '"');
-            text.push(if character == '\\' { characters.next().unwrap() } else { character });
-        }
-        text
+        let members: Dictionary = Parser::new(value).parse().unwrap();
+        let ListEntry::Item(Item { bare_item: BareItem::String(text), .. }) = &members["match"] else {
+            panic!("it is a string: {value}")
+        };
+        text.as_str().to_owned()
     }
 
     #[test]
