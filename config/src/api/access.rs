@@ -150,6 +150,26 @@ pub struct TokenMade {
     pub expires_ms: Option<u64>,
 }
 
+/// The answer to `POST /v1/tokens` and `DELETE /v1/tokens/{id}` with `dry_run`: the token that would be made or revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenPrediction {
+    /// Always true.
+    pub dry_run: bool,
+    /// Its public id; `None` for a token that would be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its name in the history.
+    pub name: String,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// Its scope.
+    pub scope: Scope,
+    /// When it ends, where it does.
+    pub expires_ms: Option<u64>,
+}
+
 /// A token, as it is listed: all but the token itself, which nobody has but its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenInfo {

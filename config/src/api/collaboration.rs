@@ -55,6 +55,26 @@ pub struct AliasRequest {
     pub expires: Option<Expiry>,
 }
 
+/// The answer to `PUT` and `DELETE /v1/apps/{app}/aliases/{name}` with `dry_run`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasPrediction {
+    /// Always true.
+    pub dry_run: bool,
+    /// The app.
+    pub app: AppName,
+    /// The alias.
+    pub alias: PlaceName,
+    /// The version that it would point to; `None` if it would be deleted.
+    pub version: Option<VersionId>,
+    /// The version that it points to now; `None` for a new alias.
+    pub previous: Option<VersionId>,
+    /// When it would expire, in milliseconds since 1970 UTC, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// Whether anything would change.
+    pub changed: bool,
+}
+
 /// `GET /v1/apps/{app}/aliases`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasList {

@@ -58,9 +58,12 @@ pub struct PauseReport {
 /// The answer to `DELETE /v1/apps/{app}/versions/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// The version that is gone.
+    /// The version that is gone, or would be.
     pub version: VersionId,
     /// Restorable until, in milliseconds since 1970 UTC.
     #[serde(default)]
@@ -81,6 +84,9 @@ pub struct WithdrawRequest {
 /// The answer to [`WithdrawRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The path, decoded and in its normal form.
@@ -90,18 +96,24 @@ pub struct WithdrawReport {
     /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answered it until now; where none
     /// did, the path may be misspelt.
     pub answered: bool,
+    /// Whether it was withdrawn before.
+    #[serde(default)]
+    pub was_withdrawn: bool,
 }
 
 /// The answer to `DELETE /v1/apps/{app}/withdrawn?path=…`: a path is withdrawn no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The path, decoded and in its normal form.
     pub path: String,
     /// Versions stored until this moment, in milliseconds since 1970 UTC, did not answer it; now all do that have it.
     pub at_ms: u64,
-    /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answers it now.
+    /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answers it now, or would.
     pub answers: bool,
 }
 

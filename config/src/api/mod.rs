@@ -20,11 +20,11 @@ mod upstreams;
 pub use access::{
     ACCOUNT_CHARACTERS_MAX, AccountInfo, AccountList, AccountName, AccountRequest, AuditEntry, AuditLog,
     BadAccountName, By, LoggedIn, LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList,
-    TokenMade, TokenRequest, lifetime_s,
+    TokenMade, TokenPrediction, TokenRequest, lifetime_s,
 };
 pub use collaboration::{
-    AliasList, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock, LockReport,
-    LockRequest, PlaceStatus, ServingChange, VisitorLoad,
+    AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,
+    LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
 };
 pub use deploys::{
     BeginDeploy, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployReport, DeployState, DeployStatus,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenRequest};
+use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
@@ -26,6 +26,14 @@ pub const TOKENS_PAGE: usize = 100;
 /// Most tokens on one page.
 const PAGE_MAX: usize = 1_000;
 
+/// A token that may be made.
+struct NewToken {
+    name: String,
+    expires_ms: Option<u64>,
+    /// Ids of expired tokens that go to make room.
+    expired: Vec<String>,
+}
+
 impl Credentials {
     /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does
     /// not outlive a maker that ends.
@@ -34,17 +42,10 @@ impl Credentials {
     /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
     /// `too_many`; where the catalog fails.
     pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
-        let name = request.name.trim();
-        if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
-            let detail = format!("A token needs a name of 1 to {NAME_CHARACTERS_MAX} characters.");
-            return Err(Problem::new(Code::BadRequest, detail).into());
-        }
-        check_rank(actor, &request)?;
         let now_ms = telemetry::now_ms();
         // Until the commit nobody else makes one, so that the limits hold.
         let _making = self.making.lock().await;
-        let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
-        let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
+        let NewToken { name, expires_ms, expired } = self.check_creation(actor, &request, now_ms).await?;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let mut event = AuditEvent::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
         event = match (&request.app, &request.environment) {
@@ -54,7 +55,7 @@ impl Credentials {
         };
         let record = TokenRecord {
             hash: Digest::of(secret.as_bytes()),
-            name: name.to_owned(),
+            name,
             app: request.app,
             environment: request.environment,
             scope: request.scope,
@@ -71,6 +72,36 @@ impl Credentials {
         self.audit.commit(actor, event, commit).await?;
         expired.iter().for_each(|old| self.used.forget(old));
         Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
+    }
+
+    /// Predicts [`Credentials::create`], with the refusals that it would get; makes no token.
+    ///
+    /// # Errors
+    /// As [`Credentials::create`].
+    pub async fn predict_creation(&self, actor: &Actor, request: TokenRequest) -> Result<TokenPrediction, Error> {
+        let NewToken { name, expires_ms, .. } = self.check_creation(actor, &request, telemetry::now_ms()).await?;
+        Ok(TokenPrediction {
+            dry_run: true,
+            id: None,
+            name,
+            app: request.app,
+            environment: request.environment,
+            scope: request.scope,
+            expires_ms,
+        })
+    }
+
+    /// Checks that the actor may make this token, and that there is room for it.
+    async fn check_creation(&self, actor: &Actor, request: &TokenRequest, now_ms: u64) -> Result<NewToken, Error> {
+        let name = request.name.trim();
+        if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
+            let detail = format!("A token needs a name of 1 to {NAME_CHARACTERS_MAX} characters.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        }
+        check_rank(actor, request)?;
+        let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
+        let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
+        Ok(NewToken { name: name.to_owned(), expires_ms, expired })
     }
 
     /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
@@ -186,6 +217,40 @@ impl Credentials {
     /// # Errors
     /// `not_found` for what there is not, or what the actor may not see; `forbidden`.
     pub async fn revoke(&self, actor: &Actor, id: &str) -> Result<(), Error> {
+        let (revision, token) = self.check_revocation(actor, id).await?;
+        let mut event = AuditEvent::of(Action::RevokeToken).what(format!("{id} {}", token.name));
+        if let Some(app) = &token.app {
+            event = event.app(app);
+        }
+        let key = records::token_key(id);
+        let commit = Commit {
+            checks: vec![Check::At(key.clone(), revision)],
+            changes: vec![Change::Delete(key), Change::Delete(who::used_key(id))],
+        };
+        self.audit.commit(actor, event, commit).await?;
+        self.used.forget(id);
+        Ok(())
+    }
+
+    /// Predicts [`Credentials::revoke`], with the refusals that it would get; revokes nothing.
+    ///
+    /// # Errors
+    /// As [`Credentials::revoke`].
+    pub async fn predict_revocation(&self, actor: &Actor, id: &str) -> Result<TokenPrediction, Error> {
+        let (_, token) = self.check_revocation(actor, id).await?;
+        Ok(TokenPrediction {
+            dry_run: true,
+            id: Some(id.to_owned()),
+            name: token.name,
+            app: token.app,
+            environment: token.environment,
+            scope: token.scope,
+            expires_ms: token.expires_ms,
+        })
+    }
+
+    /// Checks that there is such a token, and that the actor may revoke it.
+    async fn check_revocation(&self, actor: &Actor, id: &str) -> Result<(Revision, TokenRecord), Error> {
         let missing =
             || Problem::new(Code::NotFound, "There is no such token.").hint("`devanture token list` lists the tokens");
         let Some((revision, token)) = self.token(id).await? else { return Err(missing().into()) };
@@ -202,18 +267,7 @@ impl Credentials {
             // A caller who sees one app only learns nothing of tokens beyond it.
             .map_err(|error| if actor.app.is_some() && token.app != actor.app { missing().into() } else { error })?;
         }
-        let mut event = AuditEvent::of(Action::RevokeToken).what(format!("{id} {}", token.name));
-        if let Some(app) = &token.app {
-            event = event.app(app);
-        }
-        let key = records::token_key(id);
-        let commit = Commit {
-            checks: vec![Check::At(key.clone(), revision)],
-            changes: vec![Change::Delete(key), Change::Delete(who::used_key(id))],
-        };
-        self.audit.commit(actor, event, commit).await?;
-        self.used.forget(id);
-        Ok(())
+        Ok((revision, token))
     }
 
     /// The record of a token.

@@ -39,7 +39,11 @@ impl Admin {
 
     pub(super) async fn create_token(&self, call: Call) -> Answer {
         let Call { actor, request, .. } = call;
+        let dry_run = body::dry_run(request.uri())?;
         let wanted: TokenRequest = self.json(request).await?;
+        if dry_run {
+            return Ok(answer::json(StatusCode::OK, &self.credentials.predict_creation(&actor, wanted).await?));
+        }
         Ok(answer::json(StatusCode::CREATED, &self.credentials.create(&actor, wanted).await?))
     }
 
@@ -52,8 +56,11 @@ impl Admin {
     }
 
     pub(super) async fn revoke_token(&self, call: Call) -> Answer {
-        let Call { actor, path, .. } = call;
+        let Call { actor, path, request } = call;
         let id = path.id();
+        if body::dry_run(request.uri())? {
+            return Ok(answer::json(StatusCode::OK, &self.credentials.predict_revocation(&actor, id).await?));
+        }
         self.credentials.revoke(&actor, id).await?;
         Ok(answer::no_content())
     }

@@ -1,7 +1,7 @@
 //! Operations of teams: aliases, locks, and what differs between versions.
 
 use devanture_config::PlaceName;
-use devanture_config::api::{AliasRequest, LockRequest};
+use devanture_config::api::{AliasPrediction, AliasRequest, LockRequest};
 use devanture_config::problem::{Code, Problem};
 use http::StatusCode;
 
@@ -37,7 +37,13 @@ impl Admin {
         let app = path.app()?;
         let name = path.alias()?;
         let condition = precondition::condition(request.headers())?;
+        let dry_run = body::dry_run(request.uri())?;
         let wanted: AliasRequest = self.json(request).await?;
+        if dry_run {
+            let environments = self.publisher.environments();
+            let prediction = environments.predict_alias(&actor, &app, &name, &wanted, &condition).await?;
+            return Ok(answer::json(StatusCode::OK, &prediction));
+        }
         let (revision, alias) =
             self.publisher.environments().set_alias(&actor, &app, &name, &wanted, &condition).await?;
         precondition::record(&http::HeaderMap::new(), revision, &alias)
@@ -48,8 +54,14 @@ impl Admin {
         let app = path.app()?;
         let name = path.alias()?;
         let condition = precondition::condition(request.headers())?;
-        self.publisher.environments().delete_alias(&actor, &app, &name, &condition).await?;
-        Ok(answer::no_content())
+        let dry_run = body::dry_run(request.uri())?;
+        let previous = self.publisher.environments().delete_alias(&actor, &app, &name, &condition, dry_run).await?;
+        if !dry_run {
+            return Ok(answer::no_content());
+        }
+        let (previous, version, expires_ms) = (Some(previous), None, None);
+        let prediction = AliasPrediction { dry_run, app, alias: name, version, previous, expires_ms, changed: true };
+        Ok(answer::json(StatusCode::OK, &prediction))
     }
 
     pub(super) async fn lock_of(&self, call: Call) -> Answer {

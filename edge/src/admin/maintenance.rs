@@ -33,9 +33,10 @@ impl Admin {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         let version = path.id();
+        let dry_run = body::dry_run(request.uri())?;
         let report = match body::flag(request.uri(), "purge")? {
-            true => self.publisher.retention().purge_version(&actor, &app, version).await?,
-            false => self.publisher.retention().delete_version(&actor, &app, version).await?,
+            true => self.publisher.retention().purge_version(&actor, &app, version, dry_run).await?,
+            false => self.publisher.retention().delete_version(&actor, &app, version, dry_run).await?,
         };
         Ok(answer::json(StatusCode::OK, &report))
     }
@@ -43,8 +44,10 @@ impl Admin {
     pub(super) async fn withdraw(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let app = path.app()?;
+        let dry_run = body::dry_run(request.uri())?;
         let wanted: WithdrawRequest = self.json(request).await?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.retention().withdraw(&actor, &app, &wanted).await?))
+        let report = self.publisher.retention().withdraw(&actor, &app, &wanted, dry_run).await?;
+        Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn restore(&self, call: Call) -> Answer {
@@ -54,7 +57,8 @@ impl Admin {
             let problem = Problem::new(Code::BadRequest, "The query does not say which `path` is to answer again.");
             return Err(problem.hint("add it, as in `?path=/files/prices.pdf`").into());
         };
-        Ok(answer::json(StatusCode::OK, &self.publisher.retention().restore(&actor, &app, &path).await?))
+        let dry_run = body::dry_run(request.uri())?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.retention().restore(&actor, &app, &path, dry_run).await?))
     }
 
     pub(super) async fn withdrawn(&self, call: Call) -> Answer {

@@ -125,8 +125,9 @@ operations! {
     POST "/v1/gc" "collect" [EveryApp(ToAdmin)] => collect ["dry_run", "force", "purge"];
     GET "/v1/audit" "audit" [Checked("admin")] => audit_log ["app", "limit", "before"];
     GET "/v1/tokens" "tokens" [Checked("admin")] => tokens ["app", "limit", "after"];
-    POST "/v1/tokens" "createToken" [Checked("admin")] => create_token [];
-    DELETE "/v1/tokens/{id}" "revokeToken" [Checked("admin, or the token itself")] => revoke_token [];
+    POST "/v1/tokens" "createToken" [Checked("admin")] => create_token ["dry_run"];
+    DELETE "/v1/tokens/{id}" "revokeToken" [Checked("admin, or the token itself")]
+        => revoke_token ["dry_run"];
     GET "/v1/accounts" "accounts" [EveryApp(ToAdmin)] => accounts [];
     POST "/v1/accounts" "createAccount" [EveryApp(ToAdmin)] => create_account [];
     DELETE "/v1/accounts/{account}" "deleteAccount" [EveryApp(ToAdmin)] => delete_account [];
@@ -140,14 +141,16 @@ operations! {
     GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
-    DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)] => delete_version ["purge"];
+    DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
+        => delete_version ["dry_run", "purge"];
     GET "/v1/apps/{app}/withdrawn" "withdrawn" [EveryEnvironment(Read)] => withdrawn ["limit", "after"];
-    POST "/v1/apps/{app}/withdrawn" "withdraw" [EveryEnvironment(Push)] => withdraw [];
-    DELETE "/v1/apps/{app}/withdrawn" "restore" [EveryEnvironment(Push)] => restore ["path"];
+    POST "/v1/apps/{app}/withdrawn" "withdraw" [EveryEnvironment(Push)] => withdraw ["dry_run"];
+    DELETE "/v1/apps/{app}/withdrawn" "restore" [EveryEnvironment(Push)] => restore ["path", "dry_run"];
     GET "/v1/apps/{app}/aliases" "aliases" [App(Read)] => aliases ["limit", "after"];
     GET "/v1/apps/{app}/aliases/{name}" "alias" [Alias(Read)] => alias [];
-    PUT "/v1/apps/{app}/aliases/{name}" "setAlias" [Alias(Push)] => set_alias [] conditions=Both;
-    DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)] => delete_alias [] conditions=Both;
+    PUT "/v1/apps/{app}/aliases/{name}" "setAlias" [Alias(Push)] => set_alias ["dry_run"] conditions=Both;
+    DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)]
+        => delete_alias ["dry_run"] conditions=Both;
 
     GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status [];
     DELETE "/v1/apps/{app}/environments/{env}" "deleteEnvironment" [EveryEnvironment(ToAdmin)]

@@ -3,10 +3,11 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use devanture_config::api::{AliasList, AliasRequest, PlaceStatus, Scope};
+use devanture_config::api::{AliasList, AliasPrediction, AliasRequest, PlaceStatus, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::{Expiry, counted};
 use devanture_config::{AppName, PlaceName, VersionId};
+use tokio::sync::MutexGuard;
 
 use super::Environments;
 use crate::catalog::records::{self, AliasRecord};
@@ -41,6 +42,17 @@ pub(crate) struct Aliased {
     revision: Revision,
 }
 
+/// A change of an alias that may be made.
+struct AliasChange<'e> {
+    record: AliasRecord,
+    previous: Option<VersionId>,
+    /// The revision of the record, if it says all of this already.
+    unchanged: Option<Revision>,
+    commit: Commit,
+    /// Held until the commit where the alias is new: nobody else makes one meanwhile, so that the limit holds.
+    making: Option<MutexGuard<'e, ()>>,
+}
+
 impl Environments {
     /// Points an alias at a version, making it where it is new. Gives it with the revision of its record.
     ///
@@ -55,15 +67,43 @@ impl Environments {
         wanted: &AliasRequest,
         condition: &Condition,
     ) -> Result<(Revision, PlaceStatus), Error> {
-        self.ledger.check_there(app, Some(name)).await?;
-        let version = self.ledger.resolve_version(app, &wanted.version).await?;
+        let version = self.resolve_alias(app, name, wanted).await?;
         let _lease = self.ledger.leases.version(version).await;
-        let expires = wanted.expires;
-        let environment = actor.environment.as_ref();
-        let aliasing =
-            Aliasing { app, name, version, actor, expires, push: None, environment, if_live: None, condition };
+        let aliasing = Aliasing::by_hand(actor, (app, name), (version, wanted.expires), condition);
         let aliased = self.point_alias(&aliasing).await?;
         Ok((aliased.revision, aliased.status))
+    }
+
+    /// Predicts [`Environments::set_alias`], with the refusals that it would get; changes nothing.
+    ///
+    /// # Errors
+    /// As [`Environments::set_alias`].
+    pub async fn predict_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        wanted: &AliasRequest,
+        condition: &Condition,
+    ) -> Result<AliasPrediction, Error> {
+        let version = self.resolve_alias(app, name, wanted).await?;
+        let aliasing = Aliasing::by_hand(actor, (app, name), (version, wanted.expires), condition);
+        let change = self.alias_change(&aliasing).await?;
+        Ok(AliasPrediction {
+            dry_run: true,
+            app: app.clone(),
+            alias: name.clone(),
+            version: Some(version),
+            previous: change.previous,
+            expires_ms: change.record.expires_ms,
+            changed: change.unchanged.is_none(),
+        })
+    }
+
+    /// The version that an alias is wanted for.
+    async fn resolve_alias(&self, app: &AppName, name: &PlaceName, wanted: &AliasRequest) -> Result<VersionId, Error> {
+        self.ledger.check_there(app, Some(name)).await?;
+        self.ledger.resolve_version(app, &wanted.version).await
     }
 
     /// Refuses a push to an alias before anything is sent for it.
@@ -116,48 +156,57 @@ impl Environments {
     /// # Errors
     /// As [`Environments::set_alias`]; `live_moved`, `superseded`.
     pub(crate) async fn point_alias(&self, wanted: &Aliasing<'_>) -> Result<Aliased, Error> {
-        let Aliasing { app, name, version, .. } = *wanted;
-        let key = records::alias_key(app, name);
-        update(&key, || async {
-            self.ledger.check_there(app, Some(name)).await?;
-            self.check_no_environment(app, name).await?;
-            let (found, before) = self.alias_record(app, name).await?;
-            let revision = found.as_ref().map(|record| record.revision);
-            wanted.condition.check(revision.filter(|_| before.is_some()))?;
-            wanted.actor.may_move(name, before.as_ref())?;
-            wanted.may_replace(before.as_ref())?;
-            let record = wanted.record(before.as_ref())?;
-            let previous = before.as_ref().map(|before| before.version);
-            if let (Some(revision), true) = (revision, before.as_ref() == Some(&record)) {
-                return Ok(Some(Aliased { status: self.alias_status(app, name, &record), previous, revision }));
-            }
-            let is_new = found.is_none();
-            let check = Check::of(key.clone(), revision);
-            let mut commit = Commit {
-                checks: vec![
-                    check,
-                    Check::Absent(records::live_key(app, name)),
-                    Check::Absent(gone::deleted_environment_key(app, name)),
-                ],
-                changes: vec![Change::Put(key.clone(), records::write(&record)?)],
-            };
-            self.ledger.hold_version(&mut commit, app, &version, is_new).await?;
-            // Until the commit nobody else makes one, so that the limit holds.
-            let _making = if is_new { Some(self.making.lock().await) } else { None };
-            if is_new {
-                self.check_alias_count(app).await?;
-                self.hold_no_hostnames(app, name, &mut commit).await?;
-                self.hold_no_settings(app, name, &mut commit).await?;
+        let Aliasing { app, name, version, actor, .. } = *wanted;
+        update(&records::alias_key(app, name), || async {
+            let AliasChange { record, previous, unchanged, commit, making: _making } =
+                self.alias_change(wanted).await?;
+            let status = self.alias_status(app, name, &record);
+            if let Some(revision) = unchanged {
+                return Ok(Some(Aliased { status, previous, revision }));
             }
             let event = AuditEvent::of(Action::SetAlias).place(app, name).what(version.short());
-            if let Some(revision) = self.ledger.commit_unseen(wanted.actor, event, commit).await? {
+            if let Some(revision) = self.ledger.commit_unseen(actor, event, commit).await? {
                 self.ledger.live.wait_for(revision).await;
-                tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
-                return Ok(Some(Aliased { status: self.alias_status(app, name, &record), previous, revision }));
+                tracing::info!(app = %app, alias = %name, version = %version.short(), who = actor.name, "an alias was set");
+                return Ok(Some(Aliased { status, previous, revision }));
             }
             Ok(None)
         })
         .await
+    }
+
+    /// Checks that an alias may be pointed at a version, and prepares the commit that does it.
+    async fn alias_change(&self, wanted: &Aliasing<'_>) -> Result<AliasChange<'_>, Error> {
+        let Aliasing { app, name, version, .. } = *wanted;
+        let key = records::alias_key(app, name);
+        self.ledger.check_there(app, Some(name)).await?;
+        self.check_no_environment(app, name).await?;
+        let (found, before) = self.alias_record(app, name).await?;
+        let revision = found.as_ref().map(|record| record.revision);
+        wanted.condition.check(revision.filter(|_| before.is_some()))?;
+        wanted.actor.may_move(name, before.as_ref())?;
+        wanted.may_replace(before.as_ref())?;
+        let record = wanted.record(before.as_ref())?;
+        let previous = before.as_ref().map(|before| before.version);
+        let unchanged = revision.filter(|_| before.as_ref() == Some(&record));
+        let is_new = found.is_none();
+        let checks = vec![
+            Check::of(key.clone(), revision),
+            Check::Absent(records::live_key(app, name)),
+            Check::Absent(gone::deleted_environment_key(app, name)),
+        ];
+        let mut commit = Commit { checks, changes: vec![Change::Put(key, records::write(&record)?)] };
+        if unchanged.is_some() {
+            return Ok(AliasChange { record, previous, unchanged, commit, making: None });
+        }
+        self.ledger.hold_version(&mut commit, app, &version, is_new).await?;
+        let making = if is_new { Some(self.making.lock().await) } else { None };
+        if is_new {
+            self.check_alias_count(app).await?;
+            self.hold_no_hostnames(app, name, &mut commit).await?;
+            self.hold_no_settings(app, name, &mut commit).await?;
+        }
+        Ok(AliasChange { record, previous, unchanged, commit, making })
     }
 
     async fn check_alias_count(&self, app: &AppName) -> Result<(), Error> {
@@ -238,7 +287,8 @@ impl Environments {
         Ok(AliasList { app: app.clone(), aliases, next })
     }
 
-    /// Deletes an alias; its preview's hostname then leads nowhere.
+    /// Deletes an alias; its preview's hostname then leads nowhere. With `dry_run` it changes nothing. Returns the version
+    /// that it points at.
     ///
     /// # Errors
     /// `not_found`, `precondition_failed`.
@@ -248,7 +298,8 @@ impl Environments {
         app: &AppName,
         name: &PlaceName,
         condition: &Condition,
-    ) -> Result<(), Error> {
+        dry_run: bool,
+    ) -> Result<VersionId, Error> {
         update(&records::alias_key(app, name), || async {
             let (Some(record), Some(alias)) = self.alias_record(app, name).await? else {
                 condition.check(None)?;
@@ -256,10 +307,9 @@ impl Environments {
             };
             actor.may_move(name, Some(&alias))?;
             condition.check(Some(record.revision))?;
-            if self.remove_alias(Some((actor, app, name)), records::alias_key(app, name), record.revision).await? {
-                return Ok(Some(()));
-            }
-            Ok(None)
+            let key = records::alias_key(app, name);
+            let is_made = dry_run || self.remove_alias(Some((actor, app, name)), key, record.revision).await?;
+            Ok(is_made.then_some(alias.version))
         })
         .await
     }
@@ -298,7 +348,18 @@ impl Environments {
     }
 }
 
-impl Aliasing<'_> {
+impl<'a> Aliasing<'a> {
+    /// An alias that no push sets.
+    fn by_hand(
+        actor: &'a Actor,
+        (app, name): (&'a AppName, &'a PlaceName),
+        (version, expires): (VersionId, Option<Expiry>),
+        condition: &'a Condition,
+    ) -> Self {
+        let environment = actor.environment.as_ref();
+        Self { app, name, version, actor, expires, push: None, environment, if_live: None, condition }
+    }
+
     /// Whether it may take over from what the alias points at.
     fn may_replace(&self, before: Option<&AliasRecord>) -> Result<(), Error> {
         if let Some(expected) = self.if_live {

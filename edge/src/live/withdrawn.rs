@@ -110,7 +110,20 @@ impl Live {
     /// the normal path `path` with something of its own.
     #[must_use]
     pub fn answers(&self, app: &AppName, path: &str) -> bool {
-        let withdrawn = self.withdrawn(app);
+        self.answers_but(&self.withdrawn(app), app, path)
+    }
+
+    /// As [`Live::answers`], as if `path` were not withdrawn.
+    #[must_use]
+    pub fn would_answer(&self, app: &AppName, path: &str) -> bool {
+        let mut paths = HashMap::clone(&self.withdrawn(app).paths.load());
+        paths.remove(path.strip_prefix('/').unwrap_or(path));
+        let others = Withdrawn::default();
+        others.write(paths, 0);
+        self.answers_but(&others, app, path)
+    }
+
+    fn answers_but(&self, withdrawn: &Withdrawn, app: &AppName, path: &str) -> bool {
         let has = |version: &Version| match resolve(&version.index, version.html_handling, path) {
             Resolution::File(number) => !withdrawn.hides_file(version, number),
             Resolution::Redirect(_) => !withdrawn.hides(version, path),

@@ -14,11 +14,18 @@ use crate::telemetry;
 
 impl Retention {
     /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this
-    /// returns, no hostname of this node answers from it. Its files stay for as long as it can be restored.
+    /// returns, no hostname of this node answers from it. Its files stay for as long as it can be restored. With
+    /// `dry_run` it only reports what would go.
     ///
     /// # Errors
     /// `not_found`, `version_collected`, `ambiguous_id`, `version_in_use`.
-    pub async fn delete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<DeleteReport, Error> {
+    pub async fn delete_version(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        typed: &str,
+        dry_run: bool,
+    ) -> Result<DeleteReport, Error> {
         let version = self.ledger.resolve_version(app, typed).await?;
         let key = records::version_key(app, &version);
         update(&key, || async {
@@ -34,6 +41,10 @@ impl Retention {
             self.check_unused(app, &version, &mut checks).await?;
             let at_ms = telemetry::now_ms();
             let until_ms = at_ms.saturating_add(self.policy.undelete_ms());
+            let report = DeleteReport { dry_run, app: app.clone(), version, until_ms, purged: None };
+            if dry_run {
+                return Ok(Some(report));
+            }
             let gone = GoneVersion {
                 at_ms,
                 collected: false,
@@ -48,7 +59,7 @@ impl Retention {
             let event = AuditEvent::of(Action::DeleteVersion).app(app).what(version.short());
             if self.ledger.commit(actor, event, commit).await? {
                 tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");
-                return Ok(Some(DeleteReport { app: app.clone(), version, until_ms, purged: None }));
+                return Ok(Some(report));
             }
             Ok(None)
         })

@@ -15,7 +15,8 @@ use crate::ledger::{Action, Actor, AuditEvent, Error, Page, update};
 use crate::telemetry;
 
 impl Retention {
-    /// Withdraws a path. When this returns, no hostname of this node answers it from what is stored.
+    /// Withdraws a path. When this returns, no hostname of this node answers it from what is stored. With `dry_run` it
+    /// only reports what would change.
     ///
     /// # Errors
     /// `bad_request` for what is no path, `not_found` for an app that is not there, `too_many` beyond
@@ -25,6 +26,7 @@ impl Retention {
         actor: &Actor,
         app: &AppName,
         wanted: &WithdrawRequest,
+        dry_run: bool,
     ) -> Result<WithdrawReport, Error> {
         self.ledger.must_exist(app).await?;
         let path = self.normal_path(&wanted.path)?;
@@ -37,7 +39,8 @@ impl Retention {
             let at_ms = telemetry::now_ms().max(newest_ms);
             // What every version that is left was stored after hides nothing any more.
             record.paths.retain(|_, entry| entry.at_ms >= oldest_ms);
-            record.paths.insert(path.clone(), WithdrawnEntry { at_ms, who: actor.name.clone() });
+            let entry = WithdrawnEntry { at_ms, who: actor.name.clone() };
+            let was_withdrawn = record.paths.insert(path.clone(), entry).is_some();
             let count_max = self.ledger.limits.withdrawn_paths_max;
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
                 let detail = format!("The app {app} has {} already.", counted(count_max, "withdrawn path"));
@@ -45,21 +48,33 @@ impl Retention {
                     .hint("raise `withdrawn_paths_max`; a path ends when every version that has it is gone for good")
                     .into());
             }
+            let (app_name, withdrawn) = (app.clone(), path.clone());
+            let report = WithdrawReport { dry_run, app: app_name, path: withdrawn, at_ms, answered, was_withdrawn };
+            if dry_run {
+                return Ok(Some(report));
+            }
             let event = AuditEvent::of(Action::Withdraw).app(app).what(&path);
             if self.write_withdrawn((actor, event), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
-                return Ok(Some(WithdrawReport { app: app.clone(), path: path.clone(), at_ms, answered }));
+                return Ok(Some(report));
             }
             Ok(None)
         })
         .await
     }
 
-    /// Takes a withdrawal back: every stored version that has the path answers it again.
+    /// Takes a withdrawal back: every stored version that has the path answers it again. With `dry_run` it only reports
+    /// what would change.
     ///
     /// # Errors
     /// `bad_request` for what is no path, `not_found` for an app that is not there and a path that is not withdrawn.
-    pub async fn restore(&self, actor: &Actor, app: &AppName, path: &str) -> Result<RestoreReport, Error> {
+    pub async fn restore(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        path: &str,
+        dry_run: bool,
+    ) -> Result<RestoreReport, Error> {
         self.ledger.must_exist(app).await?;
         let path = self.normal_path(path)?;
         let key = records::withdrawn_key(app);
@@ -73,11 +88,14 @@ impl Retention {
                 .hint("a page is withdrawn by one of its addresses: GET /v1/apps/{app}/withdrawn lists them")
                 .into());
             };
+            let report = |answers| RestoreReport { dry_run, app: app.clone(), path: path.clone(), at_ms, answers };
+            if dry_run {
+                return Ok(Some(report(self.ledger.live.would_answer(app, &path))));
+            }
             let event = AuditEvent::of(Action::Restore).app(app).what(&path);
             if self.write_withdrawn((actor, event), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a withdrawal was taken back");
-                let answers = self.ledger.live.answers(app, &path);
-                return Ok(Some(RestoreReport { app: app.clone(), path: path.clone(), at_ms, answers }));
+                return Ok(Some(report(self.ledger.live.answers(app, &path))));
             }
             Ok(None)
         })

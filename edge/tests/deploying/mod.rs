@@ -10,6 +10,7 @@
 mod accepted;
 mod backend;
 mod bad_input;
+mod dry_runs;
 mod envs;
 mod gate;
 mod keep;

@@ -1,16 +1,17 @@
 //! `login`, `logout`, `token` and `audit`: who may do what, and who did.
 
-use devanture_config::api::{AuditEntry, AuditLog, TokenInfo, TokenList, TokenMade, TokenRequest};
+use devanture_config::api::{AuditEntry, AuditLog, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::dry_run;
+use super::maintenance;
 use crate::args::{AuditArgs, TokenCommand};
 use crate::context::Context;
-use crate::edge::client::{self, ANSWER_TIME_MAX, Link, Refusal};
+use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
 use crate::edge::credential::{Login, Pass};
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
@@ -40,10 +41,19 @@ impl Link {
         }
     }
 
-    async fn create_token(&self, wanted: &TokenRequest) -> Result<TokenMade, Failure> {
-        let request = self.request_at(Method::POST, &["tokens"], &[]).header(CONTENT_TYPE, "application/json");
+    async fn create_token<T: DeserializeOwned>(
+        &self,
+        wanted: &TokenRequest,
+        query: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        let request = self.request_at(Method::POST, &["tokens"], query).header(CONTENT_TYPE, "application/json");
         let request = request.timeout(ANSWER_TIME_MAX).body(client::encoded(wanted)?);
         self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    async fn predict_revocation(&self, id: &str) -> Result<TokenPrediction, Failure> {
+        let request = || self.request_at(Method::DELETE, &["tokens", id], &DRY_RUN).timeout(ANSWER_TIME_MAX);
+        self.repeated(request).await
     }
 
     async fn revoke_token(&self, id: &str) -> Result<(), Failure> {
@@ -127,18 +137,19 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
                 expires_in_s: *expires,
             };
             if *dry_run {
-                let place = place_text(wanted.app.as_ref(), wanted.environment.as_ref());
-                print_foreseen(context, &json!(wanted), &format!("make a token `{name}`, {scope} for {place}"));
+                let foreseen: TokenPrediction = link.create_token(&wanted, &DRY_RUN).await?;
+                print_foreseen(context, &foreseen, "would_create", "make a token");
                 return Ok(());
             }
-            let made = link.create_token(&wanted).await?;
+            let made: TokenMade = link.create_token(&wanted, &[]).await?;
             context.progress.note("the token is shown this once; `devanture token revoke` ends it");
             context.output.write(&made, || vec![made.token.clone()]);
         }
         TokenCommand::Revoke { id, dry_run } => {
             let id = public_id(id);
             if *dry_run {
-                print_foreseen(context, &json!({ "id": id }), &format!("revoke the token {id} at once"));
+                let foreseen = link.predict_revocation(id).await?;
+                print_foreseen(context, &foreseen, "would_revoke", &format!("revoke at once the token {id},"));
                 return Ok(());
             }
             link.revoke_token(id).await?;
@@ -183,11 +194,15 @@ fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String 
     }
 }
 
-fn print_foreseen(context: &Context, wanted: &serde_json::Value, text: &str) {
-    let style = context.output.style;
-    let value = json!({ "dry_run": true, "wanted": wanted });
-    let lines = || vec![format!("  {}  {text}", style.dim("would   ")), dry_run::nothing_changed(style)];
-    context.output.write(&value, lines);
+fn print_foreseen(context: &Context, token: &TokenPrediction, member: &str, would: &str) {
+    let place = place_text(token.app.as_ref(), token.environment.as_ref());
+    let ends = token.expires_ms.map_or_else(String::new, |at_ms| format!(", until {}", time_text(at_ms)));
+    let text = format!("{would} `{}`, {} for {place}{ends}", token.name, token.scope);
+    let mut value = json!(token);
+    if let Some(members) = value.as_object_mut() {
+        members.insert(member.to_owned(), true.into());
+    }
+    maintenance::print_foreseen(context, &value, &text);
 }
 
 fn token_lines(style: Style, list: &TokenList) -> Vec<String> {

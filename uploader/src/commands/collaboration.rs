@@ -2,15 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use devanture_config::PlaceName;
 use devanture_config::api::{
-    AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, LockReport, LockRequest, PlaceStatus, ServingChange,
-    VisitorLoad,
+    AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, LockReport, LockRequest,
+    PlaceStatus, ServingChange, VisitorLoad,
 };
+use devanture_config::{PlaceName, VersionId};
 use reqwest::Method;
+use serde::Serialize;
 use serde_json::json;
 
-use super::{dry_run, maintenance};
+use super::maintenance;
 use crate::args::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 use crate::context::Context;
 use crate::edge::client::Edge;
@@ -27,15 +28,13 @@ const PAGE_MAX: &str = "1000";
 /// As the edge says.
 pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(), Failure> {
     let edge = context.edge()?;
-    let style = context.output.style;
     match command {
-        AliasCommand::Set { name, id, dry_run: true, .. } => {
-            let foreseen = dry_run::alias(&edge, &alias_name(context, name), Some(id)).await?;
-            context.output.write(&foreseen, || foreseen.lines(style));
+        AliasCommand::Set { name, id, expires, dry_run: true } => {
+            let request = AliasRequest { version: id.to_string(), expires: *expires };
+            print_foreseen_alias(context, &edge, Method::PUT, (name, &request)).await?;
         }
         AliasCommand::Delete { name, dry_run: true } => {
-            let foreseen = dry_run::alias(&edge, &alias_name(context, name), None).await?;
-            context.output.write(&foreseen, || foreseen.lines(style));
+            print_foreseen_alias(context, &edge, Method::DELETE, (name, &json!({}))).await?;
         }
         AliasCommand::Set { name, id, expires, dry_run: false } => {
             let place = alias_name(context, name);
@@ -58,6 +57,35 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
                 .report(&value, || vec![format!("The alias {place} is gone; the version that it named stays.")]);
         }
     }
+    Ok(())
+}
+
+/// Prints what setting or deleting an alias would change, as the edge says.
+async fn print_foreseen_alias(
+    context: &Context,
+    edge: &Edge,
+    method: Method,
+    (name, request): (&str, &impl Serialize),
+) -> Result<(), Failure> {
+    let name = alias_name(context, name);
+    let foreseen: AliasPrediction = edge.foresee(method, &["aliases", name.as_str()], request).await?;
+    let short = |version: Option<VersionId>| version.map_or_else(|| "nothing".to_owned(), |version| version.short());
+    let (from, to) = (short(foreseen.previous), short(foreseen.version));
+    let text = match (foreseen.changed, foreseen.previous == foreseen.version) {
+        (false, _) => format!("nothing: {name} is {to} already"),
+        (true, true) => format!("{name}: {to} as before, with another end or owner"),
+        (true, false) => format!("{name}: {from} → {to}"),
+    };
+    let value = json!({
+        "dry_run": true,
+        "app": foreseen.app,
+        "alias": foreseen.alias,
+        "version": foreseen.version,
+        "previous": foreseen.previous,
+        "expires_ms": foreseen.expires_ms,
+        "would_change": foreseen.changed,
+    });
+    maintenance::print_foreseen(context, &value, &text);
     Ok(())
 }
 

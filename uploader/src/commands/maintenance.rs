@@ -1,7 +1,6 @@
 //! The commands beside pushing: `pause`, `resume`, and `delete` of a path.
 
-use devanture_config::api::{PauseReport, PauseRequest, WithdrawRequest};
-use devanture_config::problem::Code;
+use devanture_config::api::{PauseReport, PauseRequest, WithdrawReport, WithdrawRequest};
 use devanture_config::site_toml::RoutePath;
 use reqwest::Method;
 use serde_json::json;
@@ -61,14 +60,23 @@ pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), F
 
 /// `delete PATH`.
 pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+    let request = WithdrawRequest { path: path.to_owned() };
     if dry_run {
-        let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
-        let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "is_withdrawn": is_withdrawn });
-        let again = if is_withdrawn { " once more: it was withdrawn before" } else { "" };
-        print_foreseen(context, &value, &format!("withdraw {path} from every version that is stored{again}"));
+        let report: WithdrawReport = edge.foresee(Method::POST, &["withdrawn"], &request).await?;
+        let value = json!({
+            "dry_run": true,
+            "app": report.app,
+            "path": report.path,
+            "answered": report.answered,
+            "is_withdrawn": report.was_withdrawn,
+            "would_withdraw": true,
+        });
+        let again = if report.was_withdrawn { " once more: it was withdrawn before" } else { "" };
+        let text = format!("withdraw {} from every version that is stored{again}", report.path);
+        print_foreseen(context, &value, &text);
         return Ok(());
     }
-    let report = edge.withdraw(&WithdrawRequest { path: path.to_owned() }).await?;
+    let report = edge.withdraw(&request).await?;
     if !report.answered {
         context.progress.note(&format!(
             "no version at hand answered {}: is it spelt as in an address? Older versions may have it",
@@ -87,17 +95,18 @@ pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run
 
 /// `delete PATH --undo`.
 pub(crate) async fn restore(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
-    if dry_run {
-        let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
-        if !is_withdrawn {
-            let message = format!("The path {path} of the app {} is not withdrawn.", edge.app());
-            return Err(Failure::new(Code::NotFound, message).hint("a page is withdrawn by one of its addresses"));
-        }
-        let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "would_restore": true });
-        print_foreseen(context, &value, &format!("let {path} answer again in every version that has it"));
+    let report = edge.restore(path, dry_run).await?;
+    if report.dry_run {
+        let value = json!({
+            "dry_run": true,
+            "app": report.app,
+            "path": report.path,
+            "answers": report.answers,
+            "would_restore": true,
+        });
+        print_foreseen(context, &value, &format!("let {} answer again in every version that has it", report.path));
         return Ok(());
     }
-    let report = edge.restore(path).await?;
     if !report.answers {
         context.progress.note(&format!("no version at hand has {}; older versions may", report.path));
     }

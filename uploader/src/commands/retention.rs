@@ -200,23 +200,20 @@ fn purged_line(purged: &PurgeReport) -> String {
 }
 
 async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &DeleteArgs) -> Result<(), Failure> {
-    if args.dry_run {
-        // Of an app, every environment tells all places.
-        let status = edge.status(&PlaceName::prod()).await?;
-        let version = dry_run::find(edge, &status, id).await?;
-        let users = status.places.iter().filter(|place| place.version == version);
-        let users: Vec<String> = users.map(|place| place.name.to_string()).collect();
-        if !users.is_empty() {
-            let message = format!("{} is what {} points at.", version.short(), users.join(", "));
-            return Err(Failure::new(Code::VersionInUse, message).hint(
-                "make another version live there (`devanture rollback`), or delete the alias, then delete this one",
-            ));
-        }
-        let value = json!({ "dry_run": true, "app": status.app, "version": version, "would_delete": true });
-        maintenance::print_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
+    let report = edge.delete_version(id, args.dry_run, args.purge).await?;
+    if report.dry_run {
+        let value = json!({
+            "dry_run": true,
+            "app": report.app,
+            "version": report.version,
+            "until_ms": report.until_ms,
+            "would_delete": true,
+        });
+        let for_good = if args.purge { " for good" } else { "" };
+        let text = format!("delete {} and its preview{for_good}", report.version.short());
+        maintenance::print_foreseen(context, &value, &text);
         return Ok(());
     }
-    let report = edge.delete_version(id, args.purge).await?;
     let again = context.again().0;
     context.output.report(&report, || {
         let short = report.version.short();

@@ -1,4 +1,5 @@
-//! `--dry-run` of what moves a pointer: it tells what the command then does, and changes nothing.
+//! `--dry-run` of what the edge predicts, by the code that makes the change: it reports what the command then does, and
+//! changes nothing.
 
 use serde_json::Value;
 
@@ -86,7 +87,11 @@ fn a_dry_run_of_an_alias_changes_no_alias() {
     assert_eq!(edge.json("shop", &["alias", "list"]), Value::Array(Vec::new()));
     edge.json("shop", &["alias", "set", "feature-x", &ids[0]]);
     let moved = edge.json("shop", &["alias", "set", "feature-x", &ids[1], "--dry-run"]);
-    assert_eq!((moved["previous"].as_str(), &moved["would_switch"]), (Some(ids[0].as_str()), &Value::Bool(true)));
+    assert_eq!((moved["previous"].as_str(), &moved["would_change"]), (Some(ids[0].as_str()), &Value::Bool(true)));
+    assert_eq!((&moved["alias"], moved.get("environment")), (&Value::from("feature-x"), None));
+    assert_eq!(edge.json("shop", &["alias", "set", "feature-x", &ids[0], "--dry-run"])["would_change"], false);
+    let text = edge.run("shop", &["alias", "set", "feature-x", &ids[1], "--dry-run"]).stdout;
+    assert!(text.contains(&format!("would     feature-x: {} → {}", &ids[0][..12], &ids[1][..12])), "{text}");
     let deleted = edge.json("shop", &["alias", "delete", "feature-x", "--dry-run"]);
     assert_eq!((&deleted["version"], deleted["previous"].as_str()), (&Value::Null, Some(ids[0].as_str())));
     assert_eq!(edge.json("shop", &["alias", "list"])[0]["version"].as_str(), Some(ids[0].as_str()));
@@ -138,4 +143,61 @@ fn a_dry_run_is_refused_by_rights_and_locks_as_the_command_is() {
     assert_eq!(edge.json("shop", &["unlock", "--dry-run"])["would_change"], true);
     assert_eq!(edge.json("shop", &["status"])["locked"]["reason"], "Sale");
     assert_eq!(live(&edge), ids[1].as_str());
+}
+
+#[test]
+fn a_dry_run_of_aliases_deletions_and_tokens_needs_the_rights_of_the_command() {
+    let mut edge = edge().start();
+    let ids = pushed(&edge, &["one", "two"]);
+    let token = |more: &[&str]| edge.new_token(&[&["--name", "ci", "--app", "shop"], more].concat());
+    let (reader, pusher) = (token(&["--scope", "read"]), token(&["--scope", "push"]));
+    let of_preview = token(&["--scope", "push", "--env", "preview"]);
+    let reader_id = reader.split('_').nth(1).unwrap().to_owned();
+    let admin = edge.token.clone();
+    let set = ["alias", "set", "zz", ids[0].as_str()];
+    let create = ["token", "create", "--name", "q", "--scope"];
+    let delete = ["delete", ids[0].as_str(), "--yes"];
+    let commands: [(&str, &[&str], &str); 11] = [
+        (&reader, &set, "forbidden"),
+        (&reader, &["alias", "delete", "zz"], "forbidden"),
+        (&reader, &delete, "forbidden"),
+        (&reader, &[&delete[..], &["--purge"]].concat(), "forbidden"),
+        (&reader, &["delete", "/index.html", "--yes"], "forbidden"),
+        (&reader, &["delete", "/index.html", "--undo"], "forbidden"),
+        (&reader, &[&create[..], &["read"]].concat(), "forbidden"),
+        (&pusher, &[&create[..], &["admin"]].concat(), "forbidden"),
+        (&pusher, &["token", "revoke", "000000000000"], "not_found"),
+        (&pusher, &["token", "revoke", &reader_id], "forbidden"),
+        (&of_preview, &delete, "forbidden"),
+    ];
+    for (token, arguments, code) in commands {
+        edge.token = token.to_owned();
+        let arguments = [arguments, &["--json"]].concat();
+        let (foreseen, done) = (edge.run("shop", &with_dry_run(&arguments)), edge.run("shop", &arguments));
+        assert_eq!((foreseen.problem().as_str(), foreseen.code), (code, done.code), "{arguments:?}");
+        assert_eq!(done.problem(), code, "{arguments:?}");
+    }
+    // It reads nothing of prod, and may all the same.
+    edge.token = of_preview;
+    assert_eq!(edge.json("shop", &with_dry_run(&set))["would_change"], true);
+    edge.json("shop", &set);
+    assert_eq!(edge.json("shop", &["alias", "delete", "zz", "--dry-run"])["would_change"], true);
+    edge.json("shop", &["alias", "delete", "zz"]);
+    edge.token = admin;
+    let last = |edge: &Edge| edge.json("shop", &["audit", "--limit", "1"])["entries"][0]["number"].clone();
+    let before = last(&edge);
+    for (arguments, member) in [
+        (&["delete", ids[0].as_str()][..], "would_delete"),
+        (&["delete", &ids[0], "--purge"], "would_delete"),
+        (&["delete", "/index.html"], "would_withdraw"),
+        (&["token", "create", "--name", "q", "--scope", "admin"], "would_create"),
+        (&["token", "revoke", &reader_id], "would_revoke"),
+    ] {
+        let foreseen = edge.json("shop", &with_dry_run(arguments));
+        assert_eq!((&foreseen["dry_run"], &foreseen[member]), (&true.into(), &true.into()), "{arguments:?}");
+        assert_eq!(foreseen.get("token"), None, "{arguments:?}");
+    }
+    assert_eq!(last(&edge), before, "nothing was changed");
+    let text = edge.run("shop", &["token", "create", "--name", "q", "--scope", "push", "--dry-run"]).stdout;
+    assert!(text.contains("make a token `q`, push for shop") && !text.contains("dvt_"), "{text}");
 }

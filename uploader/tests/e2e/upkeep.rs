@@ -79,7 +79,8 @@ async fn a_version_and_a_path_are_deleted() {
     edge.json("shop", &["switch", &three]);
 
     let preview = format!("{}--shop.localhost", &one[..12]);
-    assert_eq!(edge.json("shop", &["delete", "/salaries.pdf", "--dry-run"])["is_withdrawn"], false);
+    let dry = edge.json("shop", &["delete", "/salaries.pdf", "--dry-run"]);
+    assert_eq!((&dry["is_withdrawn"], &dry["would_withdraw"]), (&json!(false), &json!(true)));
     for host in ["shop.localhost", &preview] {
         assert_eq!(visit(&edge, host, "/salaries.pdf").await, (200, "secret".to_owned()), "{host}");
     }

@@ -263,7 +263,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Delete(app, index) => {
                 let Some(version) = world.versions(&name(app)).await.get(index).copied() else { continue };
-                world.publisher.retention.delete_version(&actor, &name(app), &version.to_string()).await.ok();
+                world.publisher.retention.delete_version(&actor, &name(app), &version.to_string(), false).await.ok();
             }
             Step::Undelete(app) => {
                 let things =

@@ -255,7 +255,7 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
                 "alias",
                 publisher.environments.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop),
             ));
-            results.push(("withdraw", publisher.retention.withdraw(&actor, &app, &withdrawal).await.map(drop)));
+            results.push(("withdraw", publisher.retention.withdraw(&actor, &app, &withdrawal, false).await.map(drop)));
         }
         for (what, result) in results {
             assert_eq!(result.map_err(|error| error.0.code), Err(Code::Deleted), "{what}");

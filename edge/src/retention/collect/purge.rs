@@ -51,7 +51,8 @@ impl Purge {
 }
 
 impl Retention {
-    /// Deletes a version for good, also one that was deleted and could still be restored.
+    /// Deletes a version for good, also one that was deleted and could still be restored. With `dry_run` it only reports
+    /// what would go.
     ///
     /// # Errors
     /// As [`Retention::delete_version`].
@@ -60,15 +61,20 @@ impl Retention {
         actor: &Actor,
         app: &AppName,
         typed: &str,
+        dry_run: bool,
     ) -> Result<DeleteReport, Error> {
-        let mut report = match self.delete_version(actor, app, typed).await {
+        let mut report = match self.delete_version(actor, app, typed, dry_run).await {
             Ok(report) => report,
             Err(error) if error.0.code == Code::NotFound => match self.restorable(app, typed).await? {
-                Some(version) => DeleteReport { app: app.clone(), version, until_ms: 0, purged: None },
+                Some(version) => DeleteReport { dry_run, app: app.clone(), version, until_ms: 0, purged: None },
                 None => return Err(error),
             },
             Err(error) => return Err(error),
         };
+        if dry_run {
+            report.until_ms = telemetry::now_ms();
+            return Ok(report);
+        }
         let event = AuditEvent::of(Action::DeleteVersion).app(app).what(report.version.short());
         let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
         report.until_ms = self.expire(actor, event, gone::gone_key(app, &report.version), end).await?;

@@ -6,8 +6,7 @@ use devanture_config::api::{
     AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, DesiredState, Diff, History, HostnameList,
     HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, PauseReport, PauseRequest,
     PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList, SettingsPatch, SettingsReport, Status,
-    Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest, WithdrawnList,
-    WithdrawnPath,
+    Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest,
 };
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
@@ -15,7 +14,7 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
 use super::instances::INSTANCES_TIME_MAX;
-use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
+use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
 /// Longest time to send a manifest and get the list of missing blobs.
@@ -309,29 +308,14 @@ impl Edge {
         self.post(&["withdrawn"], request).await
     }
 
-    /// Takes a withdrawal back.
+    /// Takes a withdrawal back; with `dry_run` the edge only says what would answer again.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn restore(&self, path: &str) -> Result<RestoreReport, Failure> {
-        let request = self.request(Method::DELETE, &["withdrawn"], &[("path", path)]);
+    pub(crate) async fn restore(&self, path: &str, dry_run: bool) -> Result<RestoreReport, Failure> {
+        let mut query = vec![("path", path)];
+        query.extend(DRY_RUN.into_iter().filter(|_| dry_run));
+        let request = self.request(Method::DELETE, &["withdrawn"], &query);
         self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
-    }
-
-    /// The paths that are withdrawn.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
-        let (mut paths, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
-            let mut page: WithdrawnList = self.get(&["withdrawn"], &query).await?;
-            paths.append(&mut page.withdrawn);
-            after = page.next;
-            if after.is_none() {
-                return Ok(paths);
-            }
-        }
     }
 }

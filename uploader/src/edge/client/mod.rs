@@ -31,6 +31,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest request of a failed push for the live version, to end with the right sentence.
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// The query by which the edge only reports what a change would come to.
+pub(crate) const DRY_RUN: [(&str, &str); 1] = [("dry_run", "true")];
 /// Most attempts of a request that may be repeated.
 pub(crate) const QUESTIONS_MAX: u32 = 5;
 /// Most attempts to send a blob: the blobs that have arrived are worth some patience.
@@ -174,7 +176,7 @@ impl Edge {
     ) -> Result<T, Failure> {
         let body = bytes::Bytes::from(encoded(body)?);
         self.repeated(|| {
-            self.request(method.clone(), segments, &[("dry_run", "true")])
+            self.request(method.clone(), segments, &DRY_RUN)
                 .header(CONTENT_TYPE, "application/json")
                 .timeout(ANSWER_TIME_MAX)
                 .body(body.clone())

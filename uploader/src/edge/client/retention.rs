@@ -26,12 +26,18 @@ const fn time_max(purge: bool) -> Duration {
 }
 
 impl Edge {
-    /// Deletes a version.
+    /// Deletes a version; with `dry_run` the edge only says what would go.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn delete_version(&self, id: &IdPrefix, purge: bool) -> Result<DeleteReport, Failure> {
-        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &set(&[("purge", purge)]));
+    pub(crate) async fn delete_version(
+        &self,
+        id: &IdPrefix,
+        dry_run: bool,
+        purge: bool,
+    ) -> Result<DeleteReport, Failure> {
+        let query = set(&[("dry_run", dry_run), ("purge", purge)]);
+        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &query);
         self.once(request.timeout(time_max(purge))).await.map_err(Refusal::into_failure)
     }
 

@@ -361,7 +361,12 @@ async fn the_record_goes_with_its_version_and_comes_again_with_it() {
     let files = [("app-3f2a91bc.js", script(1, 1))];
     let first = world.push(&shop(), &files).await;
     world.push(&shop(), &[("app-77c01d2e.js", script(1, 2))]).await;
-    world.publisher.retention.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
+    world
+        .publisher
+        .retention
+        .delete_version(&Actor::local(), &shop(), &first.version.to_string(), false)
+        .await
+        .unwrap();
     assert_eq!(world.record(&shop(), &first.version).await, None);
     // A pass that was under way meanwhile writes nothing of what is gone.
     assert!(
@@ -436,7 +441,7 @@ async fn a_dictionary_of_pages_is_not_kept_once_one_of_them_is_withdrawn_or_guar
     let two = world.record(&shop(), &second.version).await.unwrap();
     assert!(two.pages.is_some() && !two.pages_of.iter().any(|path| path.as_str() == "a.html"), "{:?}", two.pages_of);
     let request = serde_json::from_str(r#"{"path": "/b"}"#).unwrap();
-    world.publisher.retention.withdraw(&Actor::local(), &shop(), &request).await.unwrap();
+    world.publisher.retention.withdraw(&Actor::local(), &shop(), &request, false).await.unwrap();
     let third = world.push(&shop(), &site(3)).await;
     let three = world.record(&shop(), &third.version).await.unwrap();
     assert!(one.pages_of.iter().any(|path| path.as_str() == "b.html"));
@@ -458,7 +463,12 @@ async fn a_dictionary_of_pages_goes_when_no_record_holds_it() {
     let first = world.push(&shop(), &site(1)).await;
     let pages = world.record(&shop(), &first.version).await.unwrap().pages.unwrap();
     world.push(&shop(), &[("index.html", page())]).await;
-    world.publisher.retention.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
+    world
+        .publisher
+        .retention
+        .delete_version(&Actor::local(), &shop(), &first.version.to_string(), false)
+        .await
+        .unwrap();
     age(folder.path());
     world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
     assert_eq!(world.blobs.size(Key::Blob(pages.blob)).await.unwrap(), None);

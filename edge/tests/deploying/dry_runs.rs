@@ -1,0 +1,174 @@
+//! Dry runs of deletions, withdrawals, aliases and tokens: refused as the change is, and without any change.
+
+use devanture_config::api::{
+    AliasPrediction, AuditLog, DeleteReport, RestoreReport, Scope, TokenMade, TokenPrediction, WithdrawReport,
+};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Got, RunningEdge, edge, got};
+
+/// A change: method, path, body.
+type Change = (Method, String, Value);
+
+async fn answer(edge: &RunningEdge, token: &str, (method, path, body): &Change, query: &str) -> Got {
+    let request = edge.ask(method.clone(), &format!("/v1/{path}{query}"), token);
+    got(if body.is_null() { request } else { request.json(body) }).await
+}
+
+/// The query of a dry run, beside what `path` has.
+fn dry(path: &str) -> &'static str {
+    if path.contains('?') { "&dry_run=true" } else { "?dry_run=true" }
+}
+
+/// An app with the versions `stored` and `live`, an alias, a withdrawn path, and the id of a token for it.
+async fn world() -> (RunningEdge, String, String) {
+    let edge = edge().start().await;
+    let stored = edge.push("shop", &[("index.html", b"one"), ("a.txt", b"a")]).await.version.to_string();
+    edge.push("shop", &[("index.html", b"two"), ("a.txt", b"a")]).await;
+    let live = edge.live("shop").await.unwrap().to_string();
+    let alias = edge.api(Method::PUT, "/v1/apps/shop/aliases/feature").json(&json!({ "version": live }));
+    assert_eq!(got(alias).await.status, StatusCode::OK);
+    let withdraw = edge.api(Method::POST, "/v1/apps/shop/withdrawn").json(&json!({ "path": "/a.txt" }));
+    assert_eq!(got(withdraw).await.status, StatusCode::OK);
+    let wanted = json!({ "name": "ci", "app": "shop", "scope": "push" });
+    let made: TokenMade = got(edge.api(Method::POST, "/v1/tokens").json(&wanted)).await.json();
+    (edge, stored, made.id)
+}
+
+fn changes(stored: &str, token_id: &str) -> Vec<Change> {
+    let new_token = |scope: &str| json!({ "name": "q", "app": "shop", "scope": scope });
+    vec![
+        (Method::PUT, "apps/shop/aliases/zz".to_owned(), json!({ "version": stored })),
+        (Method::PUT, "apps/shop/aliases/feature".to_owned(), json!({ "version": stored })),
+        (Method::DELETE, "apps/shop/aliases/feature".to_owned(), Value::Null),
+        (Method::POST, "apps/shop/withdrawn".to_owned(), json!({ "path": "/index.html" })),
+        (Method::DELETE, "apps/shop/withdrawn?path=/a.txt".to_owned(), Value::Null),
+        (Method::POST, "tokens".to_owned(), new_token("read")),
+        (Method::POST, "tokens".to_owned(), new_token("admin")),
+        (Method::DELETE, format!("tokens/{token_id}"), Value::Null),
+        (Method::DELETE, "tokens/000000000000".to_owned(), Value::Null),
+        (Method::DELETE, format!("apps/shop/versions/{stored}"), Value::Null),
+        (Method::DELETE, format!("apps/shop/versions/{stored}?purge=true"), Value::Null),
+    ]
+}
+
+/// What all of these changes could change.
+async fn state(edge: &RunningEdge, stored: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let history = "apps/shop/environments/prod/history";
+    for path in ["apps/shop/aliases", "apps/shop/withdrawn", "apps/shop/deleted", history] {
+        all.push(got(edge.api(Method::GET, &format!("/v1/{path}"))).await.text());
+    }
+    // Their last use changes with each request.
+    let tokens: Value = got(edge.api(Method::GET, "/v1/tokens")).await.json();
+    let tokens = tokens["tokens"].as_array().unwrap().iter().map(|token| token["id"].to_string());
+    all.extend(tokens);
+    all.push(edge.get(&format!("{}--shop.localhost", &stored[..12]), "/").await.text());
+    let log: AuditLog = got(edge.api(Method::GET, "/v1/audit")).await.json();
+    all.push(log.entries[0].number.to_string());
+    all
+}
+
+#[tokio::test]
+async fn a_dry_run_needs_the_rights_of_the_change() {
+    let (edge, stored, token_id) = world().await;
+    for token in [
+        edge.token(Scope::Read).await,
+        edge.token_for(Scope::Push, Some("shop"), Some("prod")).await,
+        edge.token_for(Scope::Admin, Some("other"), None).await,
+    ] {
+        for change in changes(&stored, &token_id) {
+            let foreseen = answer(&edge, &token, &change, dry(&change.1)).await.problem();
+            let done = answer(&edge, &token, &change, "").await.problem();
+            assert!(matches!(done.code, Code::Forbidden | Code::NotFound), "{change:?}: {done:?}");
+            assert_eq!((foreseen.code, &foreseen.detail), (done.code, &done.detail), "{change:?}");
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_meets_the_conditions_and_limits_of_the_change() {
+    let (edge, ..) = world().await;
+    let live = edge.live("shop").await.unwrap().to_string();
+    let token = edge.token(Scope::Admin).await;
+    let change = |method: Method, path: &str, body: Value| (method, path.to_owned(), body);
+    for (change, code) in [
+        (change(Method::PUT, "apps/shop/aliases/prod", json!({ "version": live })), Code::AliasTaken),
+        (change(Method::PUT, "apps/shop/aliases/zz", json!({ "version": "abcdef" })), Code::NotFound),
+        (
+            change(Method::PUT, "apps/shop/aliases/zz", json!({ "version": live, "expires": "2020-01-01T00:00:00Z" })),
+            Code::BadRequest,
+        ),
+        (change(Method::DELETE, "apps/shop/aliases/zz", Value::Null), Code::NotFound),
+        (change(Method::POST, "apps/shop/withdrawn", json!({ "path": "a.txt" })), Code::BadRequest),
+        (change(Method::DELETE, "apps/shop/withdrawn?path=/x", Value::Null), Code::NotFound),
+        (change(Method::POST, "tokens", json!({ "name": " ", "scope": "read" })), Code::BadRequest),
+        (change(Method::DELETE, "tokens/000000000000", Value::Null), Code::NotFound),
+        (change(Method::DELETE, &format!("apps/shop/versions/{live}"), Value::Null), Code::VersionInUse),
+        (change(Method::DELETE, &format!("apps/shop/versions/{live}?purge=true"), Value::Null), Code::VersionInUse),
+    ] {
+        let foreseen = answer(&edge, &token, &change, dry(&change.1)).await.problem();
+        let done = answer(&edge, &token, &change, "").await.problem();
+        assert_eq!((foreseen.code, &foreseen.detail), (code, &done.detail), "{change:?}");
+    }
+    for method in [Method::PUT, Method::DELETE] {
+        let request = edge.api(method.clone(), "/v1/apps/shop/aliases/feature?dry_run=true");
+        let request = request.header("if-match", "\"1\"").json(&json!({ "version": live }));
+        assert_eq!(got(request).await.code(), Code::PreconditionFailed, "{method}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_reports_the_change_and_makes_none() {
+    let (edge, stored, token_id) = world().await;
+    let live = edge.live("shop").await.unwrap();
+    let token = edge.token(Scope::Admin).await;
+    let before = state(&edge, &stored).await;
+    let mut foreseen = Vec::new();
+    for change in changes(&stored, &token_id).into_iter().filter(|(_, path, _)| !path.contains("000000000000")) {
+        let got = answer(&edge, &token, &change, dry(&change.1)).await;
+        assert_eq!(got.status, StatusCode::OK, "{change:?}: {got:?}");
+        assert_eq!(got.json::<Value>()["dry_run"], true, "{change:?}");
+        assert_eq!(state(&edge, &stored).await, before, "{change:?}");
+        foreseen.push(got);
+    }
+    let [new, moved, deleted, withdrawn, restored, read, admin, revoked, version, purged] = &foreseen[..] else {
+        panic!("{foreseen:?}")
+    };
+    let alias = |got: &Got| got.json::<AliasPrediction>();
+    let ids = |got: &Got| (alias(got).previous, alias(got).version.map(|id| id.to_string()), alias(got).changed);
+    assert_eq!(ids(new), (None, Some(stored.clone()), true));
+    assert_eq!(ids(moved), (Some(live), Some(stored.clone()), true));
+    assert_eq!(ids(deleted), (Some(live), None, true));
+    let withdrawn: WithdrawReport = withdrawn.json();
+    assert_eq!((withdrawn.answered, withdrawn.was_withdrawn), (true, false));
+    assert!(restored.json::<RestoreReport>().answers);
+    for (got, scope) in [(read, Scope::Read), (admin, Scope::Admin)] {
+        let made: TokenPrediction = got.json();
+        assert_eq!((made.id, made.name.as_str(), made.scope), (None, "q", scope));
+        assert!(!got.text().contains("dvt_"));
+    }
+    let revoked: TokenPrediction = revoked.json();
+    assert_eq!((revoked.id, revoked.name.as_str()), (Some(token_id.clone()), "ci"));
+    for got in [version, purged] {
+        let report: DeleteReport = got.json();
+        assert_eq!((report.version.to_string(), report.purged), (stored.clone(), None));
+    }
+    // An alias that points there already.
+    let same = (Method::PUT, "apps/shop/aliases/feature".to_owned(), json!({ "version": live }));
+    assert!(!answer(&edge, &token, &same, "?dry_run").await.json::<AliasPrediction>().changed);
+    // And nothing that was foreseen is refused.
+    for change in changes(&stored, &token_id).into_iter().filter(|(_, path, _)| !path.contains("000000000000")) {
+        // The alias moved there is deleted; the new one would still hold the version.
+        if change.1.ends_with("/zz") {
+            continue;
+        }
+        let got = answer(&edge, &token, &change, "").await;
+        assert!(got.status.is_success(), "{change:?}: {got:?}");
+    }
+    edge.stop().await;
+}
