@@ -151,11 +151,17 @@ impl Files {
     }
 }
 
-/// Bytes of all files of a tmpfs, and its device.
-pub(super) fn of_tmpfs(path: &str) -> Option<(u64, u64)> {
-    let found = rustix::fs::statvfs(path).ok()?;
+/// Bytes of all files of the tmpfs that a process alone has at `folder`, and its device; `None` while it has not
+/// entered it yet: what it sees there is the machine's own, most often a disk with all that is on it.
+pub(super) fn of_tmpfs(pid: i32, folder: &str) -> Option<(u64, u64)> {
+    let path = format!("/proc/{pid}/root{folder}");
+    let device = fs::metadata(&path).ok()?.dev();
+    if fs::metadata(folder).is_ok_and(|own| own.dev() == device) {
+        return None;
+    }
+    let found = rustix::fs::statvfs(&path).ok()?;
     let used = found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize);
-    Some((used, fs::metadata(path).ok()?.dev()))
+    Some((used, device))
 }
 
 /// The number of KiB behind a name.
@@ -201,6 +207,13 @@ mod tests {
         assert_eq!(machine, Machine { available: 60 * 1_024, shared: 8 * 1_024, swapped: 6 * 1_024 });
         assert_eq!(machine.bound(1_024), 15 * 1_024);
         assert!(Machine::read().available > 0);
+    }
+
+    /// It was counted as memory: an instance of 44 MB was reported with the 64 GB of the disk.
+    #[test]
+    fn the_disk_that_a_process_sees_before_its_own_tmpfs_is_not_counted() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(of_tmpfs(own, "/tmp"), None);
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Sample {
     /// Bytes in its tmpfs, and the device of that.
     fn temporary(&self) -> Option<(u64, u64)> {
         let folder = self.private.as_deref()?;
-        self.processes.iter().find_map(|(pid, _)| usage::of_tmpfs(&format!("/proc/{pid}/root{folder}")))
+        self.processes.iter().find_map(|(pid, _)| usage::of_tmpfs(*pid, folder))
     }
 
     fn usage(&self, memory_bytes: u64, temporary_bytes: u64) -> Usage {
