@@ -124,23 +124,36 @@ impl Machine {
     /// Runs a job in a folder of its own, and checks that all of its scripts succeed. Gives what they wrote.
     #[track_caller]
     fn run(&self, shell: &[&str], job: &Job) -> String {
-        let work = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("checkout");
+        std::fs::create_dir(&work).unwrap();
         let repository = self.folder.path().join("repository");
         let mut files: Vec<&str> = if job.has_checkout { vec!["devanture.toml", "page.html"] } else { Vec::new() };
         if job.has_dist {
-            std::fs::create_dir(work.path().join("dist")).unwrap();
-            std::fs::copy(repository.join("page.html"), work.path().join("dist/index.html")).unwrap();
+            std::fs::create_dir(work.join("dist")).unwrap();
+            std::fs::copy(repository.join("page.html"), work.join("dist/index.html")).unwrap();
             files.push("devanture.toml");
         }
         for name in files {
-            std::fs::copy(repository.join(name), work.path().join(name)).unwrap();
+            std::fs::copy(repository.join(name), work.join(name)).unwrap();
+        }
+        if job.has_checkout {
+            std::fs::write(work.join(".gitignore"), "/dist/\n").unwrap();
+            let who = ["-c", "user.name=me", "-c", "user.email=me@example.org"];
+            // The systems check out a commit; the branch is in their variables.
+            let steps =
+                [&["init", "-q"][..], &["add", "-A"], &["commit", "-qm", "A page"], &["checkout", "-q", "--detach"]];
+            for arguments in steps {
+                let mut git = Command::new("git");
+                assert!(git.args(who).args(arguments).current_dir(&work).status().unwrap().success());
+            }
         }
         let bin = self.folder.path().join("bin");
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let mut output = String::new();
         for script in &job.scripts {
             let mut command = Command::new("bash");
-            command.args(shell).args(["-c", script]).current_dir(work.path()).env_clear();
+            command.args(shell).args(["-c", script]).current_dir(&work).env_clear();
             command.envs(
                 PULL_REQUEST
                     .into_iter()
@@ -168,6 +181,9 @@ impl Machine {
             assert_eq!(self.visit("feature-cards--shop.localhost").await, text);
             let sent = std::fs::read_to_string(self.sent()).unwrap();
             std::fs::remove_file(self.sent()).unwrap();
+            let (_, history) = self.edge.api("GET", "/v1/apps/shop/environments/preview/history", None).await;
+            let history = history.to_string();
+            assert!(history.contains("\"commit\"") && !history.contains("\"dirty\""), "what a job writes: {history}");
             assert!(sent.contains("Preview: https://feature-cards--shop.localhost"), "{sent}");
             self.run(shell, staging);
             assert_eq!(self.visit("staging--shop.localhost").await, text);
