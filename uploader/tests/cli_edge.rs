@@ -333,6 +333,7 @@ fn every_other_command_is_one_question_to_the_edge() {
                     deploys: vec![deploy.clone()],
                     deleted: Vec::new(),
                     collected: Vec::new(),
+                    unreadable: 0,
                     next: Some("d0".to_owned()),
                 },
             ),

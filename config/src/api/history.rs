@@ -137,6 +137,9 @@ pub struct History {
     /// Versions of these deploys that were collected since: nothing held them, and they were old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collected: Vec<VersionId>,
+    /// Entries of this page whose records are damaged and left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
     /// The `before` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -40,8 +40,17 @@ impl Ledger {
         for (key, record) in &entries {
             deploys.extend(records::entry(key, record).map(|entry| entry.deploy));
         }
+        let unreadable = u64::try_from(entries.len().saturating_sub(deploys.len())).unwrap_or(u64::MAX);
         let (deleted, collected) = self.gone(app, &deploys).await?;
-        Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, collected, next })
+        Ok(History {
+            app: app.clone(),
+            environment: environment.clone(),
+            deploys,
+            deleted,
+            collected,
+            unreadable,
+            next,
+        })
     }
 
     /// Why the edge made live by itself what is live, where it did.

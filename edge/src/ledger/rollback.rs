@@ -20,6 +20,8 @@ pub(crate) struct Earlier {
     pub(crate) from: VersionId,
     /// The revision of the settings that the version was live with last.
     pub(crate) settings: Option<u64>,
+    /// Whether an entry between the two is damaged, by which another version may have been live.
+    pub(crate) is_doubtful: bool,
 }
 
 impl Ledger {
@@ -42,7 +44,18 @@ impl Ledger {
                 .hint("`devanture switch ID` makes a stored version live")
                 .into());
         };
-        self.earlier_of(app, environment, &pointer, wanted).await
+        let earlier = self.earlier_of(app, environment, &pointer, wanted).await?;
+        if earlier.is_doubtful {
+            let (live, found) = (pointer.version.short(), earlier.version.short());
+            let detail = format!(
+                "A record of the history of {environment} is damaged, so what was live before {live} is not certain; the \
+                 last version that is known is {found}."
+            );
+            return Err(Problem::new(Code::NotReady, detail)
+                .hint(format!("`devanture history` lists what is known; `devanture rollback {found}` goes back to it"))
+                .into());
+        }
+        Ok(earlier)
     }
 
     /// The same for a pointer, which may be the one of an environment that was deleted.
@@ -62,10 +75,13 @@ impl Ledger {
         let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
         // Of the live version itself, what counts is what it was live with before another one was.
         let mut has_left = wanted != Some(pointer.version);
-        let mut not_stored = None;
+        let (mut not_stored, mut is_doubtful) = (None, false);
         let mut entries = Scan::new(&*self.catalog, prefix).newest_first().after(after);
         while let Some((key, record)) = entries.next().await? {
-            let Some(entry) = records::entry(&key, &record) else { continue };
+            let Some(entry) = records::entry(&key, &record) else {
+                is_doubtful |= wanted.is_none();
+                continue;
+            };
             has_left |= entry.deploy.outcome == Outcome::Live && entry.deploy.version != pointer.version;
             if !has_left {
                 continue;
@@ -81,13 +97,16 @@ impl Ledger {
                 let version = entry.deploy.version;
                 if self.is_stored(app, &version).await? {
                     let settings = settings_of.get(&version).copied();
-                    return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
+                    let (position, from) = (Some(entry.position), pointer.version);
+                    return Ok(Earlier { version, position, from, settings, is_doubtful });
                 }
                 not_stored = not_stored.or(Some(version));
             }
         }
         match wanted {
-            Some(version) => Ok(Earlier { version, position: None, from: pointer.version, settings: None }),
+            Some(version) => {
+                Ok(Earlier { version, position: None, from: pointer.version, settings: None, is_doubtful: false })
+            }
             None => Err(no_previous(environment, &pointer.version, not_stored.as_ref()).into()),
         }
     }

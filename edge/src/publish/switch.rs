@@ -93,7 +93,8 @@ impl Switcher {
             Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
             None => None,
         };
-        let Earlier { version, position, from, settings: was } = self.ledger.earlier(app, environment, wanted).await?;
+        let Earlier { version, position, from, settings: was, .. } =
+            self.ledger.earlier(app, environment, wanted).await?;
         if with_settings && was.is_none() {
             let id = version.short();
             return Err(match version == from {

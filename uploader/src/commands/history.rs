@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
-use crate::output::report::{Again, step_text, time_text};
+use crate::output::report::{Again, counted, step_text, time_text};
 use crate::output::terminal::escaped;
 
 /// Most deploys that one answer of the edge holds.
@@ -54,6 +54,7 @@ async fn all(edge: &Edge, place: &PlaceName) -> Result<History, Failure> {
         history.deploys.append(&mut more.deploys);
         history.collected.append(&mut more.collected);
         history.deleted.append(&mut more.deleted);
+        history.unreadable = history.unreadable.saturating_add(more.unreadable);
         history.next = more.next;
     }
     history.collected.sort_unstable();
@@ -180,6 +181,10 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
         );
         lines.push(format!("{}{gone}", line.trim_end()));
     }
+    if history.unreadable > 0 {
+        let entries = counted(history.unreadable, "entry");
+        lines.push(format!("left out: {entries} of this history, whose records in the edge's catalog are damaged"));
+    }
     if let Some(next) = &history.next {
         lines.push(style.dim(&format!("more: devanture history --before {next}{}", again.0)));
     }
@@ -284,6 +289,7 @@ mod tests {
             environment: PlaceName::prod(),
             deleted: vec![live.version],
             collected: Vec::new(),
+            unreadable: 0,
             deploys: vec![failed, live],
             next: Some("12".to_owned()),
         };
