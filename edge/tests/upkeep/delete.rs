@@ -180,6 +180,9 @@ async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
 
     let report: DeleteReport = purge(&edge, &format!("shop/versions/{}", one.version)).await.json();
     assert_eq!(report.purged.unwrap().files, 1, "its page; its manifest stays for the names in it");
+    let audit: Value = got(edge.api(Method::GET, "/v1/audit?app=shop&limit=2")).await.json();
+    let actions: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["purge_version", "delete_version"], "one entry for each of the two");
     assert!(!is_stored(&edge, b"one"));
     for held in [&b"shared"[..], b"old", b"two"] {
         assert!(is_stored(&edge, held), "{held:?}");

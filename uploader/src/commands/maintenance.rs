@@ -84,8 +84,12 @@ pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run
         ));
     }
     context.output.report(&report, || {
+        let outcome = match report.answered {
+            true => "is gone: no version that is stored answers it any more, on any hostname",
+            false => "is withdrawn from every version that is stored; a route to a backend answers as before",
+        };
         vec![
-            format!("{} is gone: no version that is stored answers it any more, on any hostname.", report.path),
+            format!("{} {outcome}.", report.path),
             "One that is stored later, and has it, does. What browsers have kept, they have.".to_owned(),
             format!("undo  devanture delete {} --undo{}", report.path, context.again().0),
         ]

@@ -333,7 +333,7 @@ fn collect_lines(report: &CollectReport) -> Vec<String> {
     }
     for version in &report.unreadable {
         lines.push(format!(
-            "  unreadable   the manifest of {}: until its bundle is pushed again, or it is deleted, no file goes",
+            "  unreadable   the manifest of {}: until its bundle is pushed again, or it is purged, no file goes",
             version.short()
         ));
     }

@@ -65,6 +65,12 @@ actions! {
     Pause = "pause",
     /// A version was made live by a promotion.
     Promote = "promote",
+    /// A deleted app can be restored no more.
+    PurgeApp = "purge_app",
+    /// A deleted environment can be restored no more.
+    PurgeEnvironment = "purge_environment",
+    /// A deleted version can be restored no more.
+    PurgeVersion = "purge_version",
     /// A version was made live by a push.
     Push = "push",
     /// A hostname was taken from an environment.
@@ -121,6 +127,9 @@ impl Action {
                     | Self::DeleteEnvironment
                     | Self::DeleteVersion
                     | Self::Pause
+                    | Self::PurgeApp
+                    | Self::PurgeEnvironment
+                    | Self::PurgeVersion
                     | Self::Rollback
                     | Self::Withdraw
             )
@@ -129,12 +138,12 @@ impl Action {
     /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
     /// find, and tokens belong to their holders.
     const fn needs_app(self) -> bool {
-        !matches!(self, Self::CreateToken | Self::DeleteApp | Self::RevokeToken | Self::Undelete)
+        !matches!(self, Self::CreateToken | Self::DeleteApp | Self::PurgeApp | Self::RevokeToken | Self::Undelete)
     }
 
     /// Whether the environment must not be deleted either.
     const fn needs_environment(self) -> bool {
-        self.needs_app() && !matches!(self, Self::DeleteEnvironment)
+        self.needs_app() && !matches!(self, Self::DeleteEnvironment | Self::PurgeEnvironment)
     }
 }
 

@@ -75,7 +75,7 @@ impl Retention {
             report.until_ms = telemetry::now_ms();
             return Ok(report);
         }
-        let event = AuditEvent::of(Action::DeleteVersion).app(app).what(report.version.short());
+        let event = AuditEvent::of(Action::PurgeVersion).app(app).what(report.version.short());
         let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
         report.until_ms = self.expire(actor, event, gone::gone_key(app, &report.version), end).await?;
         report.purged = Some(self.purge(Purge::Version(app.clone(), report.version)).await?);
@@ -109,14 +109,14 @@ impl Retention {
         let purge = match environment {
             Some(environment) => {
                 let key = gone::deleted_environment_key(app, environment);
-                let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment);
+                let event = AuditEvent::of(Action::PurgeEnvironment).place(app, environment);
                 let end = |deleted: &mut DeletedEnvironment, now_ms| deleted.until_ms = now_ms;
                 report.until_ms = self.expire(actor, event, key, end).await?;
                 Purge::Environment(app.clone(), environment.clone())
             }
             None => {
                 let end = |deleted: &mut DeletedApp, now_ms| deleted.until_ms = now_ms;
-                let event = AuditEvent::of(Action::DeleteApp).app(app);
+                let event = AuditEvent::of(Action::PurgeApp).app(app);
                 report.until_ms = self.expire(actor, event, gone::deleted_app_key(app), end).await?;
                 Purge::App(app.clone())
             }
