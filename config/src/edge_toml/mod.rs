@@ -18,6 +18,7 @@ use crate::parsing::reader::{Reader, Table};
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use names::{Names, RESERVED_NAMES};
+use net::ListenAddress;
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
 pub use retention::Retention;
 pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, Runner, Uids};
@@ -234,10 +235,11 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
 }
 
 fn listen(table: &Table<'_, '_>) -> Option<Listen> {
-    let https = required(table, "https", table.parsed("https"), "\"127.0.0.1:8443\"");
-    let admin = required(table, "admin", table.parsed("admin"), "\"127.0.0.1:8444\"");
+    let socket = |ListenAddress(address)| address;
+    let https = required(table, "https", table.parsed("https").map(socket), "\"127.0.0.1:8443\"");
+    let admin = required(table, "admin", table.parsed("admin").map(socket), "\"127.0.0.1:8444\"");
     let engine = table.word("engine", ENGINES).unwrap_or_default();
-    let http = table.parsed("http");
+    let http = table.parsed("http").map(socket);
     let public_port = table.integer("public_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let trusted_proxies = table.list("trusted_proxies").unwrap_or_default();

@@ -73,6 +73,19 @@ pub struct DnsServer(pub SocketAddr);
 #[error("`{0}` is not the address of a DNS server such as 192.0.2.53 or 127.0.0.1:5353")]
 pub struct BadDnsServer(pub String);
 
+/// An address to listen at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListenAddress(pub(super) SocketAddr);
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = |_| "expected an IP address and a port, such as `0.0.0.0:443` or `[::]:443`".to_owned();
+        text.parse().map(Self).map_err(wanted)
+    }
+}
+
 impl FromStr for DnsServer {
     type Err = BadDnsServer;
 

@@ -113,6 +113,8 @@ pub(super) fn tls(root: &Table<'_, '_>, table: &Table<'_, '_>) -> Option<Tls> {
             );
             None
         }
+        // One of the two was named, which is a mistake already.
+        TlsMode::Files if files.is_empty() && (table.has("certificate") || table.has("key")) => None,
         TlsMode::Files if files.is_empty() => {
             table.mistake(
                 "mode",
@@ -140,8 +142,12 @@ fn certificate_files(table: &Table<'_, '_>) -> Vec<CertificateFiles> {
             files.push(CertificateFiles { certificate: certificate.into(), key: key.into() });
         }
         (None, None) => {}
-        (Some(_), None) => table.mistake("certificate", "`tls.certificate` needs `tls.key` beside it", None),
-        (None, Some(_)) => table.mistake("key", "`tls.key` needs `tls.certificate` beside it", None),
+        (Some(_), None) => {
+            table.mistake("certificate", "`tls.certificate` needs `tls.key` beside it", Some("add key = \"…\""));
+        }
+        (None, Some(_)) => {
+            table.mistake("key", "`tls.key` needs `tls.certificate` beside it", Some("add certificate = \"…\""));
+        }
     }
     for more in table.tables("certificates").unwrap_or_default() {
         let certificate = required(&more, "certificate", more.string("certificate"), "\"cert.pem\"");

@@ -68,6 +68,9 @@ impl Admin {
             true => "ready, but the disk is almost full: new files are refused\n".to_owned(),
             false => "ready\n".to_owned(),
         };
+        if let Err(fault) = self.publisher.ledger().catalog.check_in_place() {
+            text.push_str(&format!("damaged: {fault}: what is live is served, and nothing can be changed\n"));
+        }
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
         let lost = self.publisher.environments().lost_secrets();
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));

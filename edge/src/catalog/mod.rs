@@ -15,6 +15,7 @@ mod conformance;
 mod embedded;
 pub mod gone;
 pub(crate) mod history;
+mod in_place;
 pub mod instances;
 pub(crate) mod pointer;
 pub mod records;
@@ -24,6 +25,8 @@ pub mod settings;
 mod team;
 pub mod upstreams;
 pub mod who;
+
+pub use in_place::watch_in_place;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
 pub type Revision = u64;
@@ -110,6 +113,15 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// The process ends, and the work was not begun.
+    #[error("the edge ends")]
+    Ending,
+    /// A page of the catalog's file is not as it was written.
+    #[error("a page of {path} is damaged")]
+    Damaged {
+        /// The file.
+        path: String,
+    },
     /// The caller's rate limit of changes is reached. Nothing was changed.
     #[error("too many changes at once")]
     TooOften {
@@ -168,6 +180,14 @@ pub trait Catalog: Send + Sync {
     /// As [`Catalog::commit`].
     async fn commit_reserved(&self, commit: Commit) -> Result<Revision, Error> {
         self.commit(commit).await
+    }
+
+    /// Checks that the store still is where it was opened, so that what is read is what is stored there.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`].
+    fn check_in_place(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel and

@@ -65,7 +65,11 @@ impl From<catalog::Error> for Error {
                 ))
                 .retry_after(seconds)
             }
-            catalog::Error::Locked { .. } | catalog::Error::Store(_) => internal(&error),
+            // Who waited for it is gone with the edge, or tries again with the next one.
+            catalog::Error::Ending => Problem::new(Code::NotReady, "The edge ends.").hint("try again in a moment"),
+            catalog::Error::Damaged { .. } | catalog::Error::Locked { .. } | catalog::Error::Store(_) => {
+                internal(&error)
+            }
         };
         problem.into()
     }

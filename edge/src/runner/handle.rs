@@ -1,6 +1,6 @@
 //! The runner as the rooms above use it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
 use super::shared::{Shared, Tell};
-use super::users::{Ids, Source, Users};
+use super::users::{Ids, Source, Users, check_passable};
 use super::variables::Variables;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
@@ -86,6 +86,17 @@ impl Drop for Held {
 pub struct Runner(pub(super) Arc<Shared>);
 
 impl Runner {
+    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::User`].
+    pub fn check_settings(settings: &edge_toml::Runner, folder: &Path) -> Result<(), Error> {
+        match Source::new(settings, rustix::process::geteuid().is_root())? {
+            Source::Nowhere => Ok(()),
+            Source::Itself | Source::Spawner => check_passable(folder),
+        }
+    }
+
     /// Starts the spawner, removes what an earlier run left, and begins to run what is live. Everything runs on the
     /// runtime that this is called on.
     ///
@@ -101,6 +112,10 @@ impl Runner {
         let claimant = Claimant { edge: edge_id.clone(), folder: folder.clone() };
         let is_root = rustix::process::geteuid().is_root();
         let source = Source::new(&settings, is_root)?;
+        if source != Source::Nowhere {
+            // Before ids are claimed: a start that fails leaves nothing on the machine.
+            check_passable(&folder)?;
+        }
         let given = match source {
             Source::Itself => Some(Ids::claim(&data_dir, &claimant, settings.uids.as_ref()).await?),
             Source::Nowhere | Source::Spawner => None,

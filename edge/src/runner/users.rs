@@ -238,23 +238,25 @@ impl Users {
 
     /// Whether the users of apps can come to `folder`.
     pub(super) fn can_reach(&self, folder: &Path) -> Result<(), Error> {
-        if !self.are_there() {
-            return Ok(());
-        }
-        let closed = folder.ancestors().find(|parent| {
-            let found = std::fs::metadata(parent);
-            found.is_ok_and(|found| found.permissions().mode() & 0o001 == 0)
-        });
-        match closed {
-            None => Ok(()),
-            Some(closed) => {
-                let closed = closed.display();
-                Err(Error::Folder(format!(
-                    "the users of apps cannot pass {closed} on their way to {}: allow it by `chmod o+x {closed}`, or choose another [runner] folder",
-                    folder.display()
-                )))
-            }
-        }
+        if self.are_there() { check_passable(folder) } else { Ok(()) }
+    }
+}
+
+/// Checks that every user can come to `folder`.
+///
+/// # Errors
+/// [`Error::Folder`], which names the folder above it that only some users may pass.
+pub(super) fn check_passable(folder: &Path) -> Result<(), Error> {
+    let closed = folder.ancestors().find(|parent| {
+        let found = std::fs::metadata(parent);
+        found.is_ok_and(|found| found.permissions().mode() & 0o001 == 0)
+    });
+    match closed.map(Path::display) {
+        None => Ok(()),
+        Some(closed) => Err(Error::Folder(format!(
+            "the users of apps cannot pass {closed} on their way to {}: allow it by `chmod o+x {closed}`, or choose another [runner] folder",
+            folder.display()
+        ))),
     }
 }
 

@@ -22,7 +22,7 @@ pub enum StartError {
     Blobs(#[from] blobs::Error),
     /// The catalog cannot be opened.
     #[error(transparent)]
-    Catalog(#[from] catalog::Error),
+    Catalog(catalog::Error),
     /// The catalog's file cannot be read.
     #[error(
         "{path} cannot be opened: {reason}. If it was cut short or overwritten, put the catalog back from a backup. If \
@@ -70,6 +70,18 @@ pub enum StartError {
     /// TLS to backends cannot be set up.
     #[error("TLS to backends cannot be set up: {0}")]
     UpstreamTls(rustls::Error),
+}
+
+impl From<catalog::Error> for StartError {
+    fn from(error: catalog::Error) -> Self {
+        match error {
+            // Found when the first records are read.
+            catalog::Error::Damaged { path } => {
+                Self::CatalogUnreadable { path, reason: "a page of it is damaged".to_owned() }
+            }
+            other => Self::Catalog(other),
+        }
+    }
 }
 
 impl StartError {

@@ -1,6 +1,7 @@
 //! The socket in the data folder: through it the owner of the folder calls a running edge without a token.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::error::StartError;
 use super::stores::{CATALOG_NAME, data_dir, open_catalog};
@@ -38,6 +39,8 @@ pub const SOCKET_NAME: &str = "control.sock";
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
+/// Longest time that a connection to the address of the API may take.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// Opens the socket. An edge without it serves all the same: only `token` and `account` beside it cannot
 /// work.
@@ -92,6 +95,16 @@ pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
     }
 }
 
+/// Checks, before a catalog is made, that nothing answers at the address of the API: an edge whose data folder was moved
+/// or replaced while it runs would take no token out of a new one.
+async fn check_no_edge_runs(file: &EdgeFile, data_dir: &Path) -> Result<(), LocalError> {
+    let admin = file.listen.admin;
+    match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(admin)).await {
+        Ok(Ok(_)) => Err(LocalError::Elsewhere { admin, data_dir: data_dir.display().to_string() }),
+        Ok(Err(_)) | Err(_) => Ok(()),
+    }
+}
+
 /// Why what was asked for locally was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -101,6 +114,17 @@ pub enum LocalError {
     /// Neither the edge nor the catalog can be used.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// An edge runs, and not over this data folder.
+    #[error(
+        "something answers at {admin}, and {data_dir} holds no catalog: if it is this edge, its data folder was moved or \
+         replaced while it runs. Put the folder back, or stop the edge first"
+    )]
+    Elsewhere {
+        /// The address of the API.
+        admin: SocketAddr,
+        /// The data folder.
+        data_dir: String,
+    },
     /// The running edge did not answer.
     #[error("the running edge does not answer: {0}")]
     Unanswered(String),
@@ -158,6 +182,9 @@ impl Local {
         let socket = data_dir.join(SOCKET_NAME);
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self(Way::Running(socket)));
+        }
+        if !data_dir.join(CATALOG_NAME).exists() {
+            check_no_edge_runs(file, &data_dir).await?;
         }
         durable::make_folder(&data_dir).map_err(StartError::from)?;
         let catalog = open_catalog(&data_dir)?;

@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::{FreeSpace, durable};
+use crate::catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
@@ -102,7 +103,21 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     // A folder that only the edge's own user may read is no mistake.
     let lost = stores::check_not_lost(&data_dir(file, base)).err();
     let lost = lost.filter(|error| matches!(error, StartError::CatalogMissing { .. }));
-    found.into_iter().chain(tickets).map(StartError::from).chain(lost).collect()
+    let unread = stores::check_readable(&data_dir(file, base)).err();
+    found
+        .into_iter()
+        .chain(tickets)
+        .map(StartError::from)
+        .chain(lost)
+        .chain(unread)
+        .chain(runner::check(file, base).err())
+        .collect()
+}
+
+/// What keeps no edge from starting, and visitors from using it: a sentence for each certificate that clients refuse.
+#[must_use]
+pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
+    Certificates::outdated(&file.tls, base)
 }
 
 impl Server {
@@ -130,6 +145,7 @@ impl Server {
         live.domains().set_port(port);
         control.spawn(follower.run());
         control.spawn(Arc::clone(&free_space).watch());
+        control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
         control.spawn(certificates.clone().watch_files());
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));

@@ -1,7 +1,7 @@
 //! Starts the runner of backends, if `edge.toml` enables it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devanture_config::edge_toml::{AddressBlock, EdgeFile};
@@ -33,8 +33,7 @@ pub(super) fn start(
             "[listen] trusted_proxies names this machine, whose backends may then name the client, as the proxy does"
         );
     }
-    let folder = file.runner_folder().ok_or(StartError::RunnerFolder)?;
-    let absolute = std::path::absolute(base.join(folder)).map_err(StartError::Runtime)?;
+    let absolute = folder_of(file, base)?;
     let parts = Parts {
         settings: file.runner.clone(),
         limits: file.limits.clone(),
@@ -50,6 +49,23 @@ pub(super) fn start(
     control.block_on(crate::environments::give_user_ids_apart(&*stores.catalog))?;
     let runner = control.block_on(Runner::start(parts)).map_err(StartError::Runner)?;
     Ok(Some((runner, Arc::clone(settings_of))))
+}
+
+/// Finds what keeps backends from being run, without starting any.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    if !file.runner.enabled {
+        return Ok(());
+    }
+    Runner::check_settings(&file.runner, &folder_of(file, base)?).map_err(StartError::Runner)
+}
+
+/// Where backends lie.
+fn folder_of(file: &EdgeFile, base: &Path) -> Result<PathBuf, StartError> {
+    let folder = file.runner_folder().ok_or(StartError::RunnerFolder)?;
+    std::path::absolute(base.join(folder)).map_err(StartError::Runtime)
 }
 
 /// Whether a process of this machine connects from one of these addresses: a backend can, as a proxy does.

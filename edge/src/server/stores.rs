@@ -59,6 +59,18 @@ pub(super) fn check_not_lost(data_dir: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Checks that the catalog of the folder can be opened. One that another process has open is fine, and so is none.
+///
+/// # Errors
+/// [`StartError::CatalogUnreadable`].
+pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
+    let path = data_dir.join(CATALOG_NAME);
+    match path.exists().then(|| catalog::open(&path).map_err(|error| not_opened(&path, error))) {
+        Some(Err(error @ StartError::CatalogUnreadable { .. })) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Opens, and tries again for a moment while another process has the catalog: one that was killed releases its lock a
 /// moment after it is gone.
 fn patiently<T>(mut open: impl FnMut() -> Result<T, StartError>, pause: impl Fn(Duration)) -> Result<T, StartError> {

@@ -82,6 +82,14 @@ pub fn describe() {
         "Names that want a certificate by ACME, by state: valid, expired, missing."
     );
     describe_gauge!("devanture_acme_expires_seconds", "Seconds until the first certificate by ACME expires, or since.");
+    describe_gauge!(
+        "devanture_certificate_expiry_timestamp_seconds",
+        "End of the first certificate from a file that ends, in seconds since 1970 UTC."
+    );
+    describe_gauge!(
+        "devanture_catalog_replaced",
+        "1 where the catalog was moved or replaced while the edge runs: what is live is served, and nothing can be changed."
+    );
     describe_counter!("devanture_pushes_total", "Pushes that ended, by app, environment and outcome.");
     describe_counter!("devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app.");
     describe_counter!("devanture_logins_total", "Attempts to log in, by outcome: ok, refused, limited, busy.");

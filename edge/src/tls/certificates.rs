@@ -81,6 +81,7 @@ impl Certificates {
             Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, &folder, (knows, pattern_of)),
             Tls::Files(named) => {
                 let files = open_files(named, base_dir)?;
+                files.report();
                 // Each listener has tickets of its own: a session begun on one is never resumed on the other.
                 let listener = || {
                     let held = Arc::clone(&files);
@@ -110,6 +111,7 @@ impl Certificates {
         (knows, pattern_of): (Knows, PatternOf),
     ) -> Result<Self, Error> {
         let files = if named.is_empty() { None } else { Some(open_files(named, base_dir)?) };
+        files.iter().for_each(|files| files.report());
         let authority = Arc::new(Authority::open(folder, provider())?);
         let acme = Arc::new(Acme::open(settings, base_dir, &folder.join(ACME_FOLDER), provider())?);
         let fits = {
@@ -155,6 +157,13 @@ impl Certificates {
         let settings = settings.into_iter().flat_map(|settings| Acme::check(settings, base_dir));
         let errors: Vec<Error> = files.chain(settings).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Certificates from files that can be read, and that clients refuse now: a sentence for each.
+    #[must_use]
+    pub fn outdated(tls: &Tls, base_dir: &Path) -> Vec<String> {
+        let (Tls::Acme { files, .. } | Tls::Files(files)) = tls else { return Vec::new() };
+        open_files(files, base_dir).map_or_else(|_error| Vec::new(), |files| files.outdated())
     }
 
     /// Has the tickets of sessions by the keys in the file at `path`, which other nodes may have too.

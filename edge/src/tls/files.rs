@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use devanture_config::text::date_time;
+use metrics::gauge;
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -12,8 +14,10 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{info, warn};
+use x509_parser::certificate::Validity;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 use super::Error;
 use super::file_watch::Changes;
@@ -46,6 +50,10 @@ struct Loaded {
     /// The certificates of each name, in the order of the files; a wildcard is under its parent, in `wildcards`.
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
     wildcards: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// The end of the first one that ends, in seconds since 1970 UTC.
+    ends_s: i64,
+    /// Those that clients refuse now, a sentence for each.
+    outdated: Vec<String>,
 }
 
 impl Files {
@@ -54,6 +62,19 @@ impl Files {
         let changes = Changes::new(paths.collect());
         let loaded = ArcSwap::from_pointee(Loaded::read(&pairs, &provider)?);
         Ok(Self { pairs, provider, loaded, changes })
+    }
+
+    /// The certificates that clients refuse now, a sentence for each.
+    pub(crate) fn outdated(&self) -> Vec<String> {
+        self.loaded.load().outdated.clone()
+    }
+
+    /// Logs those that clients refuse, and shows in the metrics when the first one ends.
+    pub(crate) fn report(&self) {
+        let loaded = self.loaded.load();
+        loaded.outdated.iter().for_each(|sentence| warn!("{sentence}"));
+        #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
+        gauge!("devanture_certificate_expiry_timestamp_seconds").set(loaded.ends_s as f64);
     }
 
     /// Reads all the files again; what is served changes only if all of them are good, and then at once.
@@ -73,6 +94,7 @@ impl Files {
         if loaded.bytes != self.loaded.load().bytes {
             self.loaded.store(Arc::new(loaded));
             info!("certificates were read again");
+            self.report();
         }
         Ok(())
     }
@@ -120,13 +142,17 @@ impl Loaded {
     fn read(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, Error> {
         let mut hasher = blake3::Hasher::new();
         let (mut names, mut wildcards): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = Default::default();
-        let mut first = None;
+        let (mut first, mut ends_s, mut outdated) = (None, i64::MAX, Vec::new());
         for pair in pairs {
             let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
             for bytes in [&certificate, &key] {
                 hasher.update(blake3::hash(bytes).as_bytes());
             }
             let (certified, found) = certified(pair, &certificate, &key, provider)?;
+            if let Some((_, leaf)) = certified.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok()) {
+                ends_s = ends_s.min(leaf.validity().not_after.timestamp());
+                outdated.extend(outdated_sentence(&pair.certificate, leaf.validity()));
+            }
             for name in found {
                 match name.strip_prefix("*.") {
                     Some(parent) => wildcards.entry(parent.to_owned()).or_default().push(Arc::clone(&certified)),
@@ -136,7 +162,7 @@ impl Loaded {
             first.get_or_insert(certified);
         }
         let first = first.ok_or_else(|| rustls::Error::General("no certificate is named".to_owned()))?;
-        Ok(Self { bytes: hasher.finalize(), first, names, wildcards })
+        Ok(Self { bytes: hasher.finalize(), first, names, wildcards, ends_s, outdated })
     }
 }
 
@@ -184,12 +210,22 @@ pub(crate) fn certified(
     }
 }
 
-/// The DNS names of a certificate, in lower case; logs one that is not valid now.
+/// Why clients refuse the certificate in the file `path` now; `None` if they do not.
+fn outdated_sentence(path: &Path, validity: &Validity) -> Option<String> {
+    if validity.is_valid() {
+        return None;
+    }
+    let date = |time: ASN1Time| date_time(u64::try_from(time.timestamp()).unwrap_or_default().saturating_mul(1_000));
+    let path = path.display();
+    Some(match ASN1Time::now() > validity.not_after {
+        true => format!("the certificate in {path} expired on {}, and clients refuse it", date(validity.not_after)),
+        false => format!("the certificate in {path} is not valid before {}", date(validity.not_before)),
+    })
+}
+
+/// The DNS names of a certificate, in lower case.
 fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| format!("it cannot be parsed ({error})"))?;
-    if !parsed.validity().is_valid() {
-        warn!(subject = %parsed.subject(), "a certificate has expired, or is not valid yet");
-    }
     let names = parsed.subject_alternative_name().map_err(|error| format!("its names cannot be parsed ({error})"))?;
     let names = names.iter().flat_map(|names| names.value.general_names.iter());
     Ok(names

@@ -174,6 +174,11 @@ impl RunningEdge {
     }
 
     /// The edge's data.
+    /// Its configuration.
+    pub(crate) const fn file(&self) -> &EdgeFile {
+        &self.file
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }

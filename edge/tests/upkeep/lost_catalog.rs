@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use devanture_config::api::{CollectReport, CollectStopped};
+use devanture_config::api::{CollectReport, CollectStopped, History};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::problem::{Code, Problem};
-use devanture_edge::server::{Server, StartError, adopt, check};
+use devanture_edge::catalog::{self, Change, Commit};
+use devanture_edge::server::{Local, Server, StartError, adopt, check};
 use http::Method;
+use serde_json::json;
 
 use crate::support::{RunningEdge, Setup, edge, got, manifest};
 
@@ -180,4 +182,74 @@ async fn files_come_back_that_an_older_catalog_refers_to() {
     let edge = RunningEdge::over(folder, file).await;
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "old");
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_is_moved_while_the_edge_runs_is_reported_and_what_is_live_is_served() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let catalog = edge.data_dir().join("catalog.redb");
+    assert_eq!(got(edge.api(Method::GET, "/health/ready")).await.text(), "ready\n");
+    std::fs::rename(&catalog, catalog.with_extension("away")).unwrap();
+    let ready = got(edge.api(Method::GET, "/health/ready")).await;
+    assert_eq!(ready.status, 200, "another edge could not serve more");
+    let text = ready.text();
+    assert!(text.contains("catalog.redb was moved or replaced while the edge runs"), "{text}");
+    assert_eq!(edge.get("shop.localhost", "/").await.body, "hi");
+    std::fs::rename(catalog.with_extension("away"), &catalog).unwrap();
+    assert_eq!(got(edge.api(Method::GET, "/health/ready")).await.text(), "ready\n");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_made_in_an_empty_folder_beside_an_edge_that_runs() {
+    let edge = edge().start().await;
+    let mut file = edge.file().clone();
+    file.listen.admin = edge.admin();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let Err(refused) = Local::open(&file, elsewhere.path()).await else { panic!("an edge runs") };
+    assert!(refused.to_string().contains("was moved or replaced while it runs"), "{refused}");
+    assert!(!elsewhere.path().join("data").exists());
+    edge.stop().await;
+}
+
+/// One byte of a record cannot be read: the database stands, and one entry of a history does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_over_a_damaged_entry_of_the_history_guesses_nothing() {
+    let edge = edge().start().await;
+    let mut versions = Vec::new();
+    for page in ["one", "two", "three"] {
+        versions.push(edge.push("shop", &[("index.html", page.as_bytes())]).await.version);
+    }
+    let (folder, file) = edge.stopped().await;
+    {
+        let catalog = catalog::open(&folder.path().join("data/catalog.redb")).unwrap();
+        let entries = catalog.list("history/shop/", None, true, 9).await.unwrap();
+        let changes = vec![Change::Put(entries[1].0.clone(), b"{\"deploy\":".as_slice().into())];
+        catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    }
+    let edge = RunningEdge::over(folder, file).await;
+    let history: History = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/history")).await.json();
+    assert_eq!((history.deploys.len(), history.unreadable), (2, 1));
+
+    let path = "/v1/apps/shop/environments/prod/rollback";
+    let answer = got(edge.api(Method::POST, path).json(&json!({}))).await;
+    let refused: Problem = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((answer.status.as_u16(), refused.code), (409, Code::NotReady));
+    assert!(refused.hint.unwrap().contains(&format!("devanture rollback {}", versions[0].short())));
+    assert_eq!(edge.live("shop").await, Some(versions[2]));
+    let named = json!({ "version": versions[0] });
+    assert_eq!(got(edge.api(Method::POST, path).json(&named)).await.status, 200);
+    assert_eq!(edge.live("shop").await, Some(versions[0]));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_is_cut_or_empty_is_no_fine_one_for_a_check() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let (folder, file) = edge.stopped().await;
+    assert!(check(&file, folder.path()).is_empty());
+    std::fs::write(folder.path().join("data/catalog.redb"), b"").unwrap();
+    let [found] = &check(&file, folder.path())[..] else { panic!("the catalog is empty") };
+    assert_eq!(found.to_string(), started(&file, folder.path()).await.unwrap_err().to_string());
+    assert!(found.to_string().contains("put the catalog back from a backup"), "{found}");
 }

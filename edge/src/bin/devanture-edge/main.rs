@@ -267,8 +267,9 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         return Err(Failure { message, code: first.exit_code() });
     }
     print_line(&format!("{} is fine", path.display()));
-    // What the stored state lacks is no mistake of the file.
-    for found in runtime()?.block_on(server::check_stored(file, base)) {
+    // What files and the stored state lack is no mistake of this file.
+    let warnings = server::warnings(file, base);
+    for found in warnings.into_iter().chain(runtime()?.block_on(server::check_stored(file, base))) {
         say(&found);
     }
     Ok(())

@@ -74,9 +74,9 @@ fn durable_error(error: &crate::blobs::Error) -> Error {
 /// Runs `work` on the database, which panics at some pages that are not as it wrote them.
 ///
 /// # Errors
-/// Those of `work`, and [`Error::Store`] in place of such a panic.
-pub(super) fn whole<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    let damaged = |_panic| Err(Error::Store("a page of it is damaged".to_owned()));
+/// Those of `work`, and [`Error::Damaged`] in place of such a panic.
+pub(super) fn whole<T>(path: &Path, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let damaged = |_panic| Err(Error::Damaged { path: path.display().to_string() });
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)
 }
 
@@ -89,7 +89,7 @@ impl CatalogFile {
         if !path.exists() {
             create(path)?;
         }
-        let database = whole(|| {
+        let database = whole(path, || {
             let database = match Builder::new().set_cache_size(CACHE_BYTES_MAX).open(path) {
                 // Without our lock file: a tool, or an older copy of the folder.
                 Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
@@ -222,10 +222,20 @@ impl CatalogFile {
         })
     }
 
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the path still names the file that was opened.
+    pub(super) fn check_in_place(&self) -> Result<(), Error> {
+        self.identity.check().map_err(|error| durable_error(&error))
+    }
+
     /// Makes the changes if all checks hold. Never called by two at once.
     pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
         // A commit to a file that lost its name would be lost with the next start.
-        self.identity.check().map_err(|error| durable_error(&error))?;
+        self.check_in_place()?;
         let mut attempt = self.with(|database| write(database, commit));
         if attempt.is_none() {
             self.open_again().map_err(store_error)?;

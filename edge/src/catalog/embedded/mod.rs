@@ -62,17 +62,22 @@ impl RedbCatalog {
         &self,
         read: impl FnOnce(&CatalogFile) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let file = Arc::clone(&self.file);
         let _turn = self.readers.acquire().await.map_err(|closed| Error::Store(closed.to_string()))?;
-        blocking(move || read(&file)).await
+        self.blocking(read).await
     }
-}
 
-/// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(|| whole(work)).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Store(error.to_string())),
+    /// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&CatalogFile) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let file = Arc::clone(&self.file);
+        match tokio::task::spawn_blocking(move || whole(file.path(), || work(&file))).await {
+            Ok(result) => result,
+            // Its runtime ended before its turn came: nothing was begun.
+            Err(error) if error.is_cancelled() => Err(Error::Ending),
+            Err(error) => Err(Error::Store(error.to_string())),
+        }
     }
 }
 
@@ -84,8 +89,8 @@ impl Catalog for RedbCatalog {
     }
 
     async fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Record>>, Error> {
-        let (file, keys) = (Arc::clone(&self.file), keys.to_vec());
-        blocking(move || file.get_all(&keys)).await
+        let keys = keys.to_vec();
+        self.blocking(move |file| file.get_all(&keys)).await
     }
 
     async fn list(
@@ -100,10 +105,10 @@ impl Catalog for RedbCatalog {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
-        let (file, committed) = (Arc::clone(&self.file), self.committed.clone());
+        let committed = self.committed.clone();
         let reserve = self.reserve.clone();
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        blocking(move || {
+        self.blocking(move |file| {
             let revision = file.commit(&commit)?;
             // Without a watcher there is nobody to tell, which is no error.
             drop(committed.send(Committed { revision, changes: commit.changes.into() }));
@@ -121,10 +126,14 @@ impl Catalog for RedbCatalog {
         loop {
             let committed = self.commit(commit.clone()).await;
             let (Err(Error::Full), Some(reserve)) = (&committed, self.reserve.clone()) else { return committed };
-            if !blocking(move || Ok(reserve.release())).await? {
+            if !self.blocking(move |_| Ok(reserve.release())).await? {
                 return committed;
             }
         }
+    }
+
+    fn check_in_place(&self) -> Result<(), Error> {
+        self.file.check_in_place()
     }
 
     fn watch(&self) -> broadcast::Receiver<Committed> {
