@@ -430,21 +430,21 @@ mod tests {
         #[test]
         fn whatever_the_parts_the_body_is_the_same(lengths in proptest::collection::vec(0_usize..20_000, 0..20), reads: Vec<bool>) {
             let (mut inbound, filler, _) = body(None, 1);
-            let (mut sent, mut came, mut told) = (Vec::new(), Vec::new(), 0);
+            let (mut sent, mut came, mut reported) = (Vec::new(), Vec::new(), 0);
             for (number, length) in lengths.iter().enumerate() {
                 let part = vec![u8::try_from(number).unwrap(); *length];
                 filler.push(&part);
                 sent.extend_from_slice(&part);
                 if reads.get(number).copied().unwrap_or_default() {
                     came.extend(data(&mut inbound).unwrap_or_default());
-                    told += filler.tend().read;
+                    reported += filler.tend().read;
                 }
             }
             filler.end(None);
             while let Some(part) = data(&mut inbound) {
                 came.extend_from_slice(&part);
             }
-            prop_assert_eq!(told + filler.tend().read, sent.len());
+            prop_assert_eq!(reported + filler.tend().read, sent.len());
             prop_assert_eq!(came, sent);
         }
     }

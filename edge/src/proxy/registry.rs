@@ -228,7 +228,7 @@ impl Registry {
     }
 
     /// The next run that a request came to and that has no member.
-    pub async fn next_asked(&self) -> (RunId, RunOrigin) {
+    pub async fn next_requested(&self) -> (RunId, RunOrigin) {
         self.0.runs.asks.next().await
     }
 

@@ -85,8 +85,8 @@ impl Switcher {
             })
             .collect();
         // In the order of the file, so that two runs tell the same.
-        let asked: Vec<_> = questions.into_iter().map(|question| self.ask_one(question)).collect();
-        let mut checked = stream::iter(asked).buffered(CHECKS_AT_ONCE);
+        let checks: Vec<_> = questions.into_iter().map(|question| self.ask_one(question)).collect();
+        let mut checked = stream::iter(checks).buffered(CHECKS_AT_ONCE);
         let mut failures = Vec::new();
         let mut count = 0;
         while let Some(Checked { path, outcome, ms }) = checked.next().await {

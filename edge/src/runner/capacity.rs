@@ -67,7 +67,7 @@ impl Shared {
                 is_warm
             };
             if is_warm {
-                other.tell();
+                other.notify();
             }
         }
     }

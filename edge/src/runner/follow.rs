@@ -53,7 +53,7 @@ impl Shared {
                     }
                     Err(RecvError::Closed) => return,
                 },
-                (id, origin) = self.registry.next_asked() => self.asked(id, &origin),
+                (id, origin) = self.registry.next_requested() => self.start_requested(id, &origin),
                 () = self.stop.cancelled() => return,
             }
         }
@@ -103,9 +103,9 @@ impl Shared {
         if let (Some(id), Some(current)) = (&wanted, &current)
             && let Some(origin) = RunOrigin::of(&current.version)
         {
-            let asked = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
+            let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
             let mut was_warm = false;
-            let begun = self.group(asked, |inner| {
+            let begun = self.group(request, |inner| {
                 was_warm = inner.reasons.is_warm();
                 inner.reasons.is_live = true;
                 inner.reasons.warm_until = None;
@@ -141,7 +141,7 @@ impl Shared {
                     reasons.warm_until = reasons.warm_until.map(|until| until.min(grace));
                 }
             }
-            group.tell();
+            group.notify();
             self.publish(&group.id);
         }
     }
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     /// A request came to a run that has no member.
-    fn asked(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
+    fn start_requested(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
         let is_running = self.groups_of(&id.app, &id.place).iter().any(|group| group.id == id);
         if origin.setting == Setting::Environment {
             match id.place.parse() {
@@ -172,8 +172,8 @@ impl Shared {
             return;
         }
         let idle = ms(self.limits.preview_idle_ms_max);
-        let asked = GroupRequest::from_origin(id.clone(), origin, PREVIEW.to_owned());
-        let begun = self.group(asked, |inner| inner.reasons.idle_until = Some(Instant::now() + idle));
+        let request = GroupRequest::from_origin(id.clone(), origin, PREVIEW.to_owned());
+        let begun = self.group(request, |inner| inner.reasons.idle_until = Some(Instant::now() + idle));
         if let Err(error) = begun {
             tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of a preview does not run");
             self.refuse(id);
@@ -218,7 +218,7 @@ impl Shared {
         }
         for group in running.iter().take(too_many) {
             group.inner().reasons.idle_until = None;
-            group.tell();
+            group.notify();
         }
         true
     }

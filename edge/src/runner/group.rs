@@ -126,7 +126,7 @@ impl Group {
     }
 
     /// Says that something of it changed.
-    pub(super) fn tell(&self) {
+    pub(super) fn notify(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 

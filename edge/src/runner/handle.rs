@@ -21,7 +21,7 @@ use super::logs::Logs;
 use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
-use super::shared::{Shared, Tell};
+use super::shared::{Report, Shared};
 use super::users::{Ids, Source, Users, check_passable};
 use super::variables::Variables;
 use crate::blobs::Blobs;
@@ -77,7 +77,7 @@ impl Drop for Held {
                 inner.reasons.lingers_until = Some(Instant::now() + HELD_LINGERS);
             }
         }
-        self.group.tell();
+        self.group.notify();
     }
 }
 
@@ -205,20 +205,20 @@ impl Runner {
         self.0.users.count()
     }
 
-    /// Has all instances run and waits until they are healthy; at once where they are already. `tell` hears of each.
+    /// Has all instances run and waits until they are healthy; at once where they are already. `report` takes a line for each.
     ///
     /// # Errors
     /// The first instance that is none; then, where nothing else needs them, all of them end.
-    pub async fn prepare(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Held, Error> {
+    pub async fn prepare(&self, wanted: &Wanted, report: Report<'_>) -> Result<Held, Error> {
         let shared = &self.0;
-        let asked = GroupRequest {
+        let request = GroupRequest {
             id: wanted.run(),
             version: wanted.version,
             managed: Arc::clone(&wanted.managed),
             trusted: wanted.trusted,
             settings_place: shared.settings_place(wanted),
         };
-        let group = shared.group(asked, |inner| {
+        let group = shared.group(request, |inner| {
             inner.reasons.held += 1;
             inner.failed = None;
         })?;
@@ -229,18 +229,18 @@ impl Runner {
         shared.wait_begun(&group).await?;
         // Those that were warm may be fewer than are needed by now.
         shared.adjust(&group).await?;
-        shared.wait_healthy(&group, &group.wanted_slots(), tell).await?;
+        shared.wait_healthy(&group, &group.wanted_slots(), report).await?;
         held.is_ready = true;
         Ok(held)
     }
 
-    /// Runs the command `release` once, if there is one; `tell` hears its lines. Returns how long it took, in
+    /// Runs the command `release` once, if there is one; `report` takes its lines. Returns how long it took, in
     /// milliseconds.
     ///
     /// # Errors
     /// [`Error::ReleaseFailed`], and what keeps it from being started.
-    pub async fn release(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Option<u128>, Error> {
-        self.0.run_release(wanted, tell).await
+    pub async fn release(&self, wanted: &Wanted, report: Report<'_>) -> Result<Option<u128>, Error> {
+        self.0.run_release(wanted, report).await
     }
 
     /// Every instance of a place, by process and number.
@@ -259,12 +259,12 @@ impl Runner {
     ///
     /// # Errors
     /// [`Error::NothingRuns`], [`Error::TooMany`], the first new instance that is not healthy.
-    pub async fn rescale(&self, app: &AppName, place: &str, tell: Tell<'_>) -> Result<(), Error> {
+    pub async fn rescale(&self, app: &AppName, place: &str, report: Report<'_>) -> Result<(), Error> {
         for group in self.0.running(app, place)? {
             self.0.wait_begun(&group).await?;
             // The follower of the catalog may have started them already.
             self.0.adjust(&group).await?;
-            self.0.wait_healthy(&group, &group.wanted_slots(), tell).await?;
+            self.0.wait_healthy(&group, &group.wanted_slots(), report).await?;
         }
         Ok(())
     }
@@ -279,13 +279,13 @@ impl Runner {
         app: &AppName,
         place: &str,
         process: Option<&ProcessName>,
-        tell: Tell<'_>,
+        report: Report<'_>,
     ) -> Result<(), Error> {
         for group in self.0.running(app, place)? {
             self.0.wait_begun(&group).await?;
             let slots = group.wanted_slots();
             for slot in slots.iter().filter(|slot| process.is_none_or(|process| slot.process.name == *process)) {
-                self.0.replace(&group, slot, tell).await?;
+                self.0.replace(&group, slot, report).await?;
             }
         }
         Ok(())

@@ -94,10 +94,10 @@ impl Bad {
 
 impl Question {
     /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
-    pub(super) async fn ask_on(self, tell: mpsc::Sender<Answer>) {
+    pub(super) async fn ask_on(self, answers: mpsc::Sender<Answer>) {
         let Some(endpoint) = &self.endpoint else {
             sleep(STEADY).await;
-            tell.send(Ok(())).await.ok();
+            answers.send(Ok(())).await.ok();
             return;
         };
         let limit = self.interval.max(ANSWER_MIN);
@@ -106,7 +106,7 @@ impl Question {
             sleep(wait).await;
             let answer = self.check_start(endpoint, limit).await;
             let is_well = answer.is_ok();
-            if tell.send(answer).await.is_err() {
+            if answers.send(answer).await.is_err() {
                 return;
             }
             if is_well {
@@ -117,7 +117,7 @@ impl Question {
         loop {
             sleep(self.interval).await;
             let goal = self.path.as_deref().map_or(Goal::Listens, Goal::Serves);
-            if tell.send(self.check_and_ask(endpoint, goal, limit).await).await.is_err() {
+            if answers.send(self.check_and_ask(endpoint, goal, limit).await).await.is_err() {
                 return;
             }
         }
@@ -154,7 +154,7 @@ impl Question {
 
     async fn ask(&self, endpoint: &Endpoint, goal: Goal<'_>, limit: Duration) -> Answer {
         let path = goal.path();
-        let asked = async {
+        let exchange = async {
             match endpoint {
                 Endpoint::Tcp(address) => exchange(TcpStream::connect(address).await?, path, endpoint).await.map(Ok),
                 Endpoint::Socket(socket) => {
@@ -168,12 +168,12 @@ impl Question {
                 }
             }
         };
-        let said = match timeout(limit, asked).await {
-            Ok(Ok(said)) => said?,
+        let answer = match timeout(limit, exchange).await {
+            Ok(Ok(answer)) => answer?,
             Ok(Err(error)) => return Err(unreached(endpoint, &error).into()),
             Err(_elapsed) => return Err(format!("it did not answer within {} ms", limit.as_millis()).into()),
         };
-        match said {
+        match answer {
             None => Ok(()),
             Some(status) if goal.is_met_by(status) => Ok(()),
             Some(status) => Err(format!("it answered {status} to {}", path.unwrap_or_default()).into()),
@@ -282,8 +282,8 @@ mod tests {
             (b"", Some("it closed the connection without an answer")),
         ] {
             let endpoint = answering(answer).await;
-            let said = question(None, None).ask(&endpoint, Goal::Serves("/healthz"), limit).await;
-            assert_eq!(said.err().map(|bad| bad.why).as_deref(), expected);
+            let answer = question(None, None).ask(&endpoint, Goal::Serves("/healthz"), limit).await;
+            assert_eq!(answer.err().map(|bad| bad.why).as_deref(), expected);
             // One that has started has only to listen, where it has no path.
             assert_eq!(question(None, None).ask(&endpoint, Goal::Listens, limit).await, Ok(()));
         }
@@ -304,8 +304,8 @@ mod tests {
             (b"", Some("it closed the connection without an answer")),
         ] {
             let endpoint = answering(answer).await;
-            let said = question(None, None).check_start(&endpoint, limit).await;
-            assert_eq!(said.err().map(|bad| bad.why).as_deref(), expected);
+            let answer = question(None, None).check_start(&endpoint, limit).await;
+            assert_eq!(answer.err().map(|bad| bad.why).as_deref(), expected);
         }
     }
 
@@ -321,8 +321,8 @@ mod tests {
         for endpoint in [Endpoint::Socket(link), Endpoint::Tcp(port.local_addr().unwrap())] {
             for (uid, is_foreign) in [(own, false), (own + 1, true)] {
                 let question = Question { uid: Some(uid), ..question(Some(endpoint.clone()), None) };
-                let said = question.check_and_ask(&endpoint, Goal::Listens, Duration::from_secs(10)).await;
-                assert_eq!(said.is_err_and(|bad| bad.is_foreign), is_foreign, "{endpoint} {uid}");
+                let answer = question.check_and_ask(&endpoint, Goal::Listens, Duration::from_secs(10)).await;
+                assert_eq!(answer.is_err_and(|bad| bad.is_foreign), is_foreign, "{endpoint} {uid}");
             }
         }
     }
@@ -330,8 +330,8 @@ mod tests {
     #[tokio::test]
     async fn an_instance_is_asked_again_and_again() {
         let endpoint = answering(b"HTTP/1.1 200 OK\r\n\r\n").await;
-        let (tell, mut reported) = mpsc::channel(1);
-        let asking = tokio::spawn(question(Some(endpoint), Some("/")).ask_on(tell));
+        let (answers, mut reported) = mpsc::channel(1);
+        let asking = tokio::spawn(question(Some(endpoint), Some("/")).ask_on(answers));
         for _ in 0..3 {
             assert_eq!(reported.recv().await, Some(Ok(())));
         }

@@ -56,7 +56,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
             // Those who wait for it need not.
             slot.is(InstanceState::Waiting, Some(error.to_string()));
             slot.seen().failed = Some(error);
-            group.tell();
+            group.notify();
             shared.publish(&group.id);
             tokio::select! {
                 () = tokio::time::sleep(ms(limits.instance_restart_ms_max)) => {}
@@ -66,7 +66,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
             continue;
         }
         slot.is(InstanceState::Starting, None);
-        group.tell();
+        group.notify();
         shared.publish(&group.id);
         let life = Life::new(&shared, &group, &set_up, &slot, &log);
         let ended = match life.place() {
@@ -101,7 +101,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
             }
         }
         slot.is(if is_looping { InstanceState::CrashLoop } else { InstanceState::Waiting }, Some(reason.clone()));
-        group.tell();
+        group.notify();
         shared.publish(&group.id);
         counter!("devanture_instance_restarts_total", "app" => group.id.app.to_string(), "environment" => group.id.place.clone(),
             "process" => slot.process.name.to_string())
@@ -117,7 +117,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
     }
     slot.seen().is_over = true;
     group.remove(&slot);
-    group.tell();
+    group.notify();
     shared.publish(&group.id);
 }
 
@@ -277,8 +277,8 @@ impl<'l> Life<'l> {
             uid: self.set_up.user.uid(),
             interval: ms(self.shared.limits.instance_health_ms),
         };
-        let (tell, mut answers) = mpsc::channel(1);
-        let _asking = Asking(tokio::spawn(question.ask_on(tell)).abort_handle());
+        let (sender, mut answers) = mpsc::channel(1);
+        let _asking = Asking(tokio::spawn(question.ask_on(sender)).abort_handle());
         let mut out = Splitter::new(self.log.line_bytes_max);
         let mut err = Splitter::new(self.log.line_bytes_max);
         let mut now =
@@ -382,7 +382,7 @@ impl<'l> Life<'l> {
         let begin = Instant::now();
         now.look = begin + if now.healthy.is_some() { DRAIN_LOOK } else { Duration::ZERO };
         now.phase = Phase::Draining(begin + time);
-        self.group.tell();
+        self.group.notify();
         self.shared.publish(&self.group.id);
     }
 
@@ -423,7 +423,7 @@ impl<'l> Life<'l> {
                 }
             }
         }
-        self.group.tell();
+        self.group.notify();
         self.shared.publish(&self.group.id);
     }
 
@@ -463,11 +463,11 @@ impl Shared {
     pub(super) fn instance_limits(&self, server: &Server) -> InstanceLimits {
         let most = self.limits.instance_memory_bytes_max;
         let cpu_percent = match (server.cpu_percent, self.limits.instance_cpu_percent_max) {
-            (Some(said), 0) => said,
-            (Some(said), most) => said.min(most),
+            (Some(wanted), 0) => wanted,
+            (Some(wanted), most) => wanted.min(most),
             (None, most) => most,
         };
-        let memory_bytes = server.memory_bytes.map_or(most, |said| said.min(most));
+        let memory_bytes = server.memory_bytes.map_or(most, |wanted| wanted.min(most));
         let persist = if server.persist.is_some() { self.limits.persist_bytes_max } else { 0 };
         // The kernel refuses what is larger than anything that the instance may have.
         let file_bytes = memory_bytes.max(self.limits.instance_tmp_bytes_max).max(persist);

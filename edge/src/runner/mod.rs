@@ -38,5 +38,5 @@ pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};
 pub use logs::{Gone, LastLines, Line, LineStream, LogReader, Logs, OutputEvent, TooManyReaders};
 pub use request::Wanted;
-pub use shared::Tell;
+pub use shared::Report;
 pub use variables::Variables;

@@ -9,7 +9,7 @@ use super::environment::{self, EdgeVariables};
 use super::error::{ERROR_LINES_MAX, Error};
 use super::logs::{Line, LineStream, Splitter};
 use super::request::Wanted;
-use super::shared::{Shared, Tell, ms};
+use super::shared::{Report, Shared, ms};
 use crate::spawner::{Exit, Happened, Launch, Running, Stream};
 use crate::telemetry;
 
@@ -18,17 +18,21 @@ const NAME: &str = "release.1";
 
 impl Shared {
     /// Runs the command; gives how long it took, in milliseconds.
-    pub(super) async fn run_release(self: &Arc<Self>, wanted: &Wanted, tell: Tell<'_>) -> Result<Option<u128>, Error> {
+    pub(super) async fn run_release(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        report: Report<'_>,
+    ) -> Result<Option<u128>, Error> {
         let Some(command) = wanted.managed.server.release.clone() else { return Ok(None) };
         self.check(wanted.trusted)?;
-        let ran = self.release_once(wanted, command, tell).await;
+        let ran = self.release_once(wanted, command, report).await;
         if ran.is_err() {
             self.folders.tidy(&wanted.app).await;
         }
         ran.map(Some)
     }
 
-    async fn release_once(&self, wanted: &Wanted, command: Vec<String>, tell: Tell<'_>) -> Result<u128, Error> {
+    async fn release_once(&self, wanted: &Wanted, command: Vec<String>, report: Report<'_>) -> Result<u128, Error> {
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let set_up = self.set_up(&id, &wanted.version, server, &self.settings_place(wanted)).await?;
@@ -58,7 +62,7 @@ impl Shared {
         let mut lines = VecDeque::new();
         let until = begun + ms(self.limits.release_ms_max);
         let exit = tokio::select! {
-            ended = timeout_at(until, self.read(wanted, &mut running, &mut lines, tell)) => ended,
+            ended = timeout_at(until, self.read(wanted, &mut running, &mut lines, report)) => ended,
             () = self.stop.cancelled() => return Err(Error::Ended),
         };
         // Nothing of it runs any more, or is to.
@@ -73,7 +77,13 @@ impl Shared {
     }
 
     /// Takes what it writes until it ends.
-    async fn read(&self, wanted: &Wanted, running: &mut Running, last: &mut VecDeque<String>, tell: Tell<'_>) -> Exit {
+    async fn read(
+        &self,
+        wanted: &Wanted,
+        running: &mut Running,
+        last: &mut VecDeque<String>,
+        report: Report<'_>,
+    ) -> Exit {
         let log = self.logs.of(&wanted.app, &wanted.place).await;
         let mut splitters = [Splitter::new(log.line_bytes_max), Splitter::new(log.line_bytes_max)];
         loop {
@@ -96,7 +106,7 @@ impl Shared {
                 lines.extend(err.finish().map(|line| (LineStream::Stderr, line)));
             }
             for (stream, text) in lines {
-                tell(&text);
+                report(&text);
                 if last.len() >= ERROR_LINES_MAX {
                     last.pop_front();
                 }

@@ -31,7 +31,7 @@ use crate::spawner::Spawner;
 use crate::version::Setting;
 
 /// Receives every step that a person may want to see, as a line of text.
-pub type Tell<'t> = &'t (dyn Fn(&str) + Send + Sync);
+pub type Report<'t> = &'t (dyn Fn(&str) + Send + Sync);
 
 /// What all parts of a runner share.
 pub(super) struct Shared {

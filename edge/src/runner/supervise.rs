@@ -14,7 +14,7 @@ use super::group::{self, Fate, Group, Inner, SetUp};
 use super::instance;
 use super::instance_handle::Slot;
 use super::request::{GroupRequest, run_of};
-use super::shared::{Shared, Tell, ms};
+use super::shared::{Report, Shared, ms};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records;
 use crate::proxy::{RunId, RunNow, RunState};
@@ -28,24 +28,24 @@ impl Shared {
     /// The group that is asked for, begun where there is none; `rely` is noted before anybody could end it.
     pub(super) fn group(
         self: &Arc<Self>,
-        asked: GroupRequest,
+        request: GroupRequest,
         rely: impl FnOnce(&mut Inner),
     ) -> Result<Arc<Group>, Error> {
-        self.check(asked.trusted)?;
+        self.check(request.trusted)?;
         let mut groups = self.groups.lock();
         if self.stop.is_cancelled() {
             return Err(Error::Ended);
         }
-        for group in groups.iter().filter(|group| group.id == asked.id) {
+        for group in groups.iter().filter(|group| group.id == request.id) {
             let mut inner = group.inner();
             if !inner.is_stopping {
                 rely(&mut inner);
                 drop(inner);
-                group.tell();
+                group.notify();
                 return Ok(Arc::clone(group));
             }
         }
-        let GroupRequest { id, version, managed, settings_place, .. } = asked;
+        let GroupRequest { id, version, managed, settings_place, .. } = request;
         let group = Arc::new(Group::new(id, version, managed, settings_place));
         rely(&mut group.inner());
         groups.push(Arc::clone(&group));
@@ -104,7 +104,7 @@ impl Shared {
                         Some(Instant::now() + backoff.ended(None))
                     }
                 };
-                group.tell();
+                group.notify();
                 self.publish(&group.id);
             }
             changes.borrow_and_update();
@@ -194,7 +194,7 @@ impl Shared {
             let mut inner = group.inner();
             (inner.set_up, inner.is_over) = (None, true);
         }
-        group.tell();
+        group.notify();
         self.publish(&group.id);
         self.folders.tidy(&group.id.app).await;
     }
@@ -279,7 +279,7 @@ impl Shared {
         self: &Arc<Self>,
         group: &Arc<Group>,
         old: &Arc<Slot>,
-        tell: Tell<'_>,
+        report: Report<'_>,
     ) -> Result<(), Error> {
         let _one_at_a_time = group.adjusting.lock().await;
         if !old.is_wanted() {
@@ -296,7 +296,7 @@ impl Shared {
         };
         self.start(group, &set_up, &new);
         let given_up = GivesUp(Some(&new));
-        self.wait_healthy(group, std::slice::from_ref(&new), tell).await?;
+        self.wait_healthy(group, std::slice::from_ref(&new), report).await?;
         given_up.keep();
         old.stop.cancel();
         Ok(())

@@ -292,9 +292,9 @@ mod tests {
         assert_eq!(Source::new(&plain, false).unwrap(), Source::Nowhere);
         let lent = edge_toml::Runner { spawner: Some("/run/s".into()), ..plain.clone() };
         assert_eq!(Source::new(&lent, false).unwrap(), Source::Spawner);
-        let said = edge_toml::Runner { uids: Some("3000-3009".parse().unwrap()), ..plain };
-        assert_eq!(Source::new(&said, true).unwrap(), Source::Itself);
-        assert!(Source::new(&said, false).unwrap_err().to_string().contains("root"));
+        let named = edge_toml::Runner { uids: Some("3000-3009".parse().unwrap()), ..plain };
+        assert_eq!(Source::new(&named, true).unwrap(), Source::Itself);
+        assert!(Source::new(&named, false).unwrap_err().to_string().contains("root"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::error::Error;
 use super::group::Group;
 use super::instance_handle::Slot;
-use super::shared::{Shared, Tell, ms};
+use super::shared::{Report, Shared, ms};
 
 impl Shared {
     /// Waits until the instances of a group are set up and started.
@@ -47,7 +47,12 @@ impl Shared {
 
     /// Waits until `slots` are healthy, and reports each. What one may take is bounded by its own start, and all of
     /// them by [`Self::healthy_time`].
-    pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
+    pub(super) async fn wait_healthy(
+        &self,
+        group: &Group,
+        slots: &[Arc<Slot>],
+        report: Report<'_>,
+    ) -> Result<(), Error> {
         use devanture_config::api::InstanceState::Healthy;
         let mut changes = group.changes();
         let mut reported: HashSet<u64> = HashSet::new();
@@ -65,10 +70,10 @@ impl Shared {
                 match (state, took) {
                     (Healthy, _) if is_first => {
                         reported.insert(slot.serial);
-                        tell(&format!("{node}/{} runs already", slot.name));
+                        report(&format!("{node}/{} runs already", slot.name));
                     }
                     (Healthy, Some(took)) if reported.insert(slot.serial) => {
-                        tell(&format!("{node}/{} healthy in {took} ms", slot.name));
+                        report(&format!("{node}/{} healthy in {took} ms", slot.name));
                     }
                     (Healthy, _) => {}
                     _ => {

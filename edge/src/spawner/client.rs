@@ -56,7 +56,7 @@ pub(super) struct Launched {
 /// [`SpawnError::Start`], [`SpawnError::Protocol`].
 pub(super) async fn start(
     settings: SpawnerSettings,
-    wishes: mpsc::UnboundedReceiver<SpawnerCommand>,
+    commands: mpsc::UnboundedReceiver<SpawnerCommand>,
 ) -> Result<(watch::Receiver<Means>, Option<RangeInclusive<u32>>), SpawnError> {
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
     let (means, receiver) = watch::channel(Means::default());
@@ -72,7 +72,7 @@ pub(super) async fn start(
         means,
         measures: HashMap::new(),
     };
-    tokio::spawn(keeper.keep(session, wishes));
+    tokio::spawn(keeper.keep(session, commands));
     Ok((receiver, uids))
 }
 
@@ -81,7 +81,7 @@ struct Slot {
     happens: mpsc::UnboundedSender<Happened>,
     usage: watch::Sender<Usage>,
     /// The caller that waits for its start.
-    asked: Option<(Reply<Launched>, mpsc::UnboundedReceiver<Happened>)>,
+    launching: Option<(Reply<Launched>, mpsc::UnboundedReceiver<Happened>)>,
     pid: Option<u32>,
 }
 
@@ -108,9 +108,9 @@ enum Outcome {
 }
 
 impl Keeper {
-    async fn keep(mut self, mut session: Session, mut wishes: mpsc::UnboundedReceiver<SpawnerCommand>) {
+    async fn keep(mut self, mut session: Session, mut commands: mpsc::UnboundedReceiver<SpawnerCommand>) {
         loop {
-            let outcome = self.converse(&mut session, &mut wishes).await;
+            let outcome = self.converse(&mut session, &mut commands).await;
             let reply = match outcome {
                 Outcome::Ended(reply) => {
                     session.close().await;
@@ -126,7 +126,7 @@ impl Keeper {
                     let first = self.open().await;
                     self.reap_users();
                     self.tell_all(&Exit::Lost);
-                    match self.again(first, &mut wishes).await {
+                    match self.again(first, &mut commands).await {
                         Ok(again) => {
                             session = again;
                             continue;
@@ -136,7 +136,7 @@ impl Keeper {
                 }
             };
             self.tell_all(&Exit::Signal(rustix::process::Signal::KILL.as_raw()));
-            wishes.close();
+            commands.close();
             if let Some(reply) = reply {
                 reply.send(()).ok();
             }
@@ -148,7 +148,7 @@ impl Keeper {
     async fn again(
         &self,
         mut opened: Result<Session, SpawnError>,
-        wishes: &mut mpsc::UnboundedReceiver<SpawnerCommand>,
+        commands: &mut mpsc::UnboundedReceiver<SpawnerCommand>,
     ) -> Result<Session, Option<oneshot::Sender<()>>> {
         let mut pause = AGAIN_AFTER.0;
         loop {
@@ -160,7 +160,7 @@ impl Keeper {
             loop {
                 tokio::select! {
                     () = sleep_until(until) => break,
-                    wish = wishes.recv() => match wish {
+                    command = commands.recv() => match command {
                         None => return Err(None),
                         Some(SpawnerCommand::End { reply }) => return Err(Some(reply)),
                         Some(SpawnerCommand::Launch { reply, .. }) => drop(reply.send(Err(SpawnError::Gone))),
@@ -188,14 +188,14 @@ impl Keeper {
     async fn converse(
         &mut self,
         session: &mut Session,
-        wishes: &mut mpsc::UnboundedReceiver<SpawnerCommand>,
+        commands: &mut mpsc::UnboundedReceiver<SpawnerCommand>,
     ) -> Outcome {
         loop {
             tokio::select! {
-                wish = wishes.recv() => match wish {
+                command = commands.recv() => match command {
                     None => return Outcome::Ended(None),
                     Some(SpawnerCommand::End { reply }) => return Outcome::Ended(Some(reply)),
-                    Some(wish) => self.fulfil(session, wish),
+                    Some(command) => self.fulfil(session, command),
                 },
                 frame = session.frames.recv() => match frame {
                     None => return Outcome::Lost,
@@ -214,8 +214,8 @@ impl Keeper {
         }
     }
 
-    fn fulfil(&mut self, session: &Session, wish: SpawnerCommand) {
-        match wish {
+    fn fulfil(&mut self, session: &Session, command: SpawnerCommand) {
+        match command {
             SpawnerCommand::Launch { launch, reply } => self.launch(session, *launch, reply),
             SpawnerCommand::Terminate { key } => drop(session.say(&Order::Terminate { key })),
             SpawnerCommand::Kill { key } | SpawnerCommand::Abandon { key } => drop(session.say(&Order::Kill { key })),
@@ -264,7 +264,7 @@ impl Keeper {
         self.uids.extend(uid);
         let (happens, receiver) = mpsc::unbounded_channel();
         let usage = watch::Sender::default();
-        self.slots.insert(key, Slot { happens, usage, asked: Some((reply, receiver)), pid: None });
+        self.slots.insert(key, Slot { happens, usage, launching: Some((reply, receiver)), pid: None });
     }
 
     fn hear(&mut self, session: &Session, event: Event) {
@@ -272,7 +272,7 @@ impl Keeper {
             Event::Started { key, pid } => {
                 let Some(slot) = self.slots.get_mut(&key) else { return };
                 slot.pid = Some(pid);
-                let Some((reply, happens)) = slot.asked.take() else { return };
+                let Some((reply, happens)) = slot.launching.take() else { return };
                 let usage = slot.usage.subscribe();
                 if reply.send(Ok(Launched { key, pid, happens, usage })).is_err() {
                     // Nobody waits for it any more.
@@ -280,7 +280,7 @@ impl Keeper {
                 }
             }
             Event::Refused { key, reason } => {
-                if let Some((reply, _)) = self.slots.remove(&key).and_then(|slot| slot.asked) {
+                if let Some((reply, _)) = self.slots.remove(&key).and_then(|slot| slot.launching) {
                     reply.send(Err(SpawnError::Refused(reason))).ok();
                 }
             }
@@ -315,7 +315,7 @@ impl Keeper {
             reply.send(Err(SpawnError::Gone)).ok();
         }
         for (_, slot) in self.slots.drain() {
-            match slot.asked {
+            match slot.launching {
                 Some((reply, _)) => drop(reply.send(Err(SpawnError::Gone))),
                 None => drop(slot.happens.send(Happened::Exited(exit.clone()))),
             }

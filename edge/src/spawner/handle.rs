@@ -17,7 +17,7 @@ use super::wire;
 /// A handle of the spawner. When the last one is gone, with every [`Running`] and [`Signaller`], all instances end.
 #[derive(Debug, Clone)]
 pub struct Spawner {
-    wishes: mpsc::UnboundedSender<SpawnerCommand>,
+    commands: mpsc::UnboundedSender<SpawnerCommand>,
     means: watch::Receiver<Means>,
     uids: Option<RangeInclusive<u32>>,
 }
@@ -29,9 +29,9 @@ impl Spawner {
     /// # Errors
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
     pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
-        let (wishes, receiver) = mpsc::unbounded_channel();
+        let (commands, receiver) = mpsc::unbounded_channel();
         let (means, uids) = client::start(settings, receiver).await?;
-        Ok(Self { wishes, means, uids })
+        Ok(Self { commands, means, uids })
     }
 
     /// The current means to enforce limits.
@@ -52,10 +52,10 @@ impl Spawner {
     /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
     pub async fn launch(&self, launch: Launch) -> Result<Running, SpawnError> {
         let (reply, answer) = oneshot::channel();
-        let wish = SpawnerCommand::Launch { launch: Box::new(launch), reply };
-        self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        let command = SpawnerCommand::Launch { launch: Box::new(launch), reply };
+        self.commands.send(command).map_err(|_gone| SpawnError::Gone)?;
         let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
-        let signaller = Signaller { key: launched.key, wishes: self.wishes.clone() };
+        let signaller = Signaller { key: launched.key, commands: self.commands.clone() };
         let Launched { pid, happens, usage, .. } = launched;
         Ok(Running { pid, happens, usage, signaller, taken: 0, has_exited: false })
     }
@@ -73,8 +73,8 @@ impl Spawner {
     ) -> Result<Measured, SpawnError> {
         let (reply, answer) = oneshot::channel();
         let keys = instances.iter().map(|instance| instance.key).collect();
-        let wish = SpawnerCommand::Measure { folders, keys, files_max, reply };
-        self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        let command = SpawnerCommand::Measure { folders, keys, files_max, reply };
+        self.commands.send(command).map_err(|_gone| SpawnError::Gone)?;
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
@@ -121,17 +121,17 @@ impl Spawner {
 
     async fn done(
         &self,
-        wish: impl FnOnce(oneshot::Sender<Result<(), SpawnError>>) -> SpawnerCommand,
+        command: impl FnOnce(oneshot::Sender<Result<(), SpawnError>>) -> SpawnerCommand,
     ) -> Result<(), SpawnError> {
         let (reply, answer) = oneshot::channel();
-        self.wishes.send(wish(reply)).map_err(|_gone| SpawnError::Gone)?;
+        self.commands.send(command(reply)).map_err(|_gone| SpawnError::Gone)?;
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
     /// Kills all that is left, and waits until the spawner is gone. Nothing can be launched any more.
     pub async fn end(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.wishes.send(SpawnerCommand::End { reply }).is_ok() {
+        if self.commands.send(SpawnerCommand::End { reply }).is_ok() {
             answer.await.ok();
         }
     }
@@ -175,7 +175,7 @@ impl Running {
                 self.taken += bytes.len();
                 if self.taken >= wire::WINDOW_BYTES / 4 {
                     let bytes = std::mem::take(&mut self.taken);
-                    self.signaller.wish(|key| SpawnerCommand::Credit { key, bytes });
+                    self.signaller.send(|key| SpawnerCommand::Credit { key, bytes });
                 }
                 happened
             }
@@ -208,7 +208,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_exited {
-            self.signaller.wish(|key| SpawnerCommand::Abandon { key });
+            self.signaller.send(|key| SpawnerCommand::Abandon { key });
         }
     }
 }
@@ -217,22 +217,22 @@ impl Drop for Running {
 #[derive(Debug, Clone)]
 pub struct Signaller {
     key: u64,
-    wishes: mpsc::UnboundedSender<SpawnerCommand>,
+    commands: mpsc::UnboundedSender<SpawnerCommand>,
 }
 
 impl Signaller {
     /// SIGTERM to the process group of the instance.
     pub fn terminate(&self) {
-        self.wish(|key| SpawnerCommand::Terminate { key });
+        self.send(|key| SpawnerCommand::Terminate { key });
     }
 
     /// SIGKILL to every process of the instance.
     pub fn kill(&self) {
-        self.wish(|key| SpawnerCommand::Kill { key });
+        self.send(|key| SpawnerCommand::Kill { key });
     }
 
-    fn wish(&self, wish: impl FnOnce(u64) -> SpawnerCommand) {
+    fn send(&self, command: impl FnOnce(u64) -> SpawnerCommand) {
         // Where nobody listens any more, the instance is gone.
-        self.wishes.send(wish(self.key)).ok();
+        self.commands.send(command(self.key)).ok();
     }
 }

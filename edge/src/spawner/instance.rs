@@ -96,8 +96,8 @@ impl Instance {
             }),
             Some(temporary) => {
                 let own = temporary.own();
-                let said = environment.values_mut().filter(|value| Path::new(value.as_str()) == temporary.folder);
-                said.for_each(|value| *value = own.display().to_string());
+                let given = environment.values_mut().filter(|value| Path::new(value.as_str()) == temporary.folder);
+                given.for_each(|value| *value = own.display().to_string());
                 TemporaryFolders::New(own)
             }
             None => TemporaryFolders::Shared,

@@ -183,10 +183,10 @@ impl<'m> ManifestSite<'m> {
     #[must_use]
     pub fn is_page(&self, file: u32) -> bool {
         let Some(path) = self.path(file) else { return false };
-        let said = self.manifest.files.get(path).and_then(|entry| entry.media_type.as_deref());
-        match said {
-            Some(said) => {
-                let essence = said.split(';').next().unwrap_or_default().trim();
+        let declared = self.manifest.files.get(path).and_then(|entry| entry.media_type.as_deref());
+        match declared {
+            Some(declared) => {
+                let essence = declared.split(';').next().unwrap_or_default().trim();
                 ["text/html", "application/xhtml+xml"].iter().any(|page| essence.eq_ignore_ascii_case(page))
             }
             None => is_page_name(path.as_str()),

@@ -163,10 +163,10 @@ proptest! {
         let headers: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let request = Request { method, path: &path, query, host, headers: &headers };
         let predicted = PredictedRequest::known(&request);
-        let unheard = decide(&site, &predicted, &mut decide::Untraced);
-        let heard = decide(&site, &predicted, &mut Deaf);
-        prop_assert!(unheard.end == heard.end && unheard.path == heard.path, "{:?}\n{:?}", unheard, heard);
-        prop_assert_eq!(unheard.rule, heard.rule);
+        let untraced = decide(&site, &predicted, &mut decide::Untraced);
+        let traced = decide(&site, &predicted, &mut Deaf);
+        prop_assert!(untraced.end == traced.end && untraced.path == traced.path, "{:?}\n{:?}", untraced, traced);
+        prop_assert_eq!(untraced.rule, traced.rule);
         // Every explanation ends with the one note that answers.
         let explained = site.explain(&request);
         let answering = explained.notes.iter().filter(|note| note.answers).count();

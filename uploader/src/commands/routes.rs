@@ -43,7 +43,7 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
     let style = context.output.style;
     let _working = context.progress.working("routes", &www.display().to_string());
     // Off the thread that hears of Ctrl-C.
-    let told = tokio::task::spawn_blocking(move || {
+    let printed = tokio::task::spawn_blocking(move || {
         let scan = folders.scan(false)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
@@ -56,14 +56,14 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
             Origin::Default | Origin::Guessed => None,
         });
         let printer = RoutePrinter { site: &site, lines: lines.collect(), www: &www, place: place.as_str(), style };
-        let told = match &question {
+        let printed = match &question {
             Some(question) => printer.answer(question),
             None => printer.list(),
         };
-        Ok::<_, Failure>((told, guessed, findings.len()))
+        Ok::<_, Failure>((printed, guessed, findings.len()))
     });
-    let told = told.await.map_err(|error| Failure::new(Code::Internal, format!("It failed: {error}.")))?;
-    let ((value, lines), guessed, findings) = told?;
+    let printed = printed.await.map_err(|error| Failure::new(Code::Internal, format!("It failed: {error}.")))?;
+    let ((value, lines), guessed, findings) = printed?;
     if let Some(rules) = guessed {
         context.progress.note(&bundle::guess_note(rules));
     }
@@ -175,12 +175,12 @@ impl RoutePrinter<'_> {
         });
         let line = |name: &str, text: &str| self.style.line(name, text);
         let sent = query.as_ref().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-        let asked = match (question.is_browsers, names_an_asset(path)) {
+        let as_what = match (question.is_browsers, names_an_asset(path)) {
             (false, _) => "",
             (true, true) => ", asked for as an asset",
             (true, false) => ", asked for as a page",
         };
-        let mut lines = vec![format!("{method} {sent} in {}{asked}", self.place)];
+        let mut lines = vec![format!("{method} {sent} in {}{as_what}", self.place)];
         lines.extend(self.answer_lines(&decided));
         if let Some(origin) = &cors {
             lines.push(line("cors", &format!("pages of {origin} may read it, cookies apart")));

@@ -89,7 +89,7 @@ impl Table {
     }
 
     /// It received a field or a size update, whether or not its content differs now.
-    fn told(&mut self) {
+    fn announce_size(&mut self) {
         self.state = NEXT_STATE.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -124,7 +124,7 @@ impl Table {
         if max > self.announced {
             return Err(DecodeError::TableSize);
         }
-        self.told();
+        self.announce_size();
         self.max = max;
         self.evict(max);
         Ok(())
@@ -180,7 +180,7 @@ impl Table {
 
     /// Takes an entry in that has room, whose text was just appended (RFC 7541 §4.4).
     pub(super) fn insert(&mut self, entry: Entry) {
-        self.told();
+        self.announce_size();
         let size = entry.size();
         self.evict(self.max.saturating_sub(size));
         self.entries.push_back(entry);
@@ -189,7 +189,7 @@ impl Table {
 
     /// Lets all entries go, as one does that has no room (RFC 7541 §4.4).
     pub(super) fn clear(&mut self) {
-        self.told();
+        self.announce_size();
         self.evict(0);
     }
 

@@ -372,26 +372,26 @@ fn a_field_that_takes_more_than_half_of_the_table_is_passed_by() {
 #[test]
 fn the_peer_learns_the_smallest_and_the_last_size_of_its_table() {
     // §4.2.
-    let told = |sizes: &[u32]| {
+    let updates = |sizes: &[u32]| {
         let mut encoder = Encoder::new();
         sizes.iter().for_each(|size| encoder.resize(*size));
         let mut block = Vec::new();
         encoder.begin(&mut block);
-        let said = block.len();
+        let updates_bytes = block.len();
         encoder.begin(&mut block);
-        assert_eq!(block.len(), said, "it is said once");
+        assert_eq!(block.len(), updates_bytes, "it is said once");
         block
     };
-    assert_eq!(told(&[]), b"");
-    assert_eq!(told(&[4_096]), b"");
-    assert_eq!(told(&[65_536, u32::MAX]), b"", "we use no more than before");
-    assert_eq!(told(&[0]), b"\x20");
-    assert_eq!(told(&[30]), b"\x3e");
-    assert_eq!(told(&[31]), b"\x3f\x00");
-    assert_eq!(told(&[0, 4_096]), b"\x20\x3f\xe1\x1f");
-    assert_eq!(told(&[100, 10, 20]), b"\x2a\x34");
-    assert_eq!(told(&[20, 10]), b"\x2a");
-    assert_eq!(told(&[20, 70_000]), b"\x34\x3f\xe1\x1f");
+    assert_eq!(updates(&[]), b"");
+    assert_eq!(updates(&[4_096]), b"");
+    assert_eq!(updates(&[65_536, u32::MAX]), b"", "we use no more than before");
+    assert_eq!(updates(&[0]), b"\x20");
+    assert_eq!(updates(&[30]), b"\x3e");
+    assert_eq!(updates(&[31]), b"\x3f\x00");
+    assert_eq!(updates(&[0, 4_096]), b"\x20\x3f\xe1\x1f");
+    assert_eq!(updates(&[100, 10, 20]), b"\x2a\x34");
+    assert_eq!(updates(&[20, 10]), b"\x2a");
+    assert_eq!(updates(&[20, 70_000]), b"\x34\x3f\xe1\x1f");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Current<O> {
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     /// They say all that is to be said.
-    Said,
+    Prepared,
     /// It has so many bytes.
     Length(u64),
     /// It comes in chunks.
@@ -64,12 +64,12 @@ impl<O: Outcome> Current<O> {
         let Answer { status, head, body, outcome } = answer;
         let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let (framing, body) = match body {
-            _ if !has_body => (Framing::Said, Rest::None),
-            body if !body.fits(&head) => (Framing::Said, Rest::Unsound),
+            _ if !has_body => (Framing::Prepared, Rest::None),
+            body if !body.fits(&head) => (Framing::Prepared, Rest::Unsound),
             AnswerBody::Bytes(bytes) if bytes.is_empty() => (unless_said(&head, 0), Rest::None),
             AnswerBody::Bytes(bytes) => (unless_said(&head, bytes.len()), Rest::Bytes(bytes)),
             AnswerBody::Stream(stream) => match (head.content_length(), stream.size_hint().exact()) {
-                (Some(length), _) => (Framing::Said, Rest::Stream(stream, length, Bytes::new())),
+                (Some(length), _) => (Framing::Prepared, Rest::Stream(stream, length, Bytes::new())),
                 (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
                 (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
             },
@@ -149,7 +149,7 @@ impl<O: Outcome> Current<O> {
             block.extend_from_slice(&turn.date.line);
         }
         match self.framing {
-            Framing::Said => {}
+            Framing::Prepared => {}
             // A vector takes all that is written to it.
             Framing::Length(length) => drop(write!(block, "content-length: {length}\r\n")),
             Framing::Chunked => block.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -163,7 +163,7 @@ impl<O: Outcome> Current<O> {
 fn unless_said(head: &AnswerHead, length: usize) -> Framing {
     match head.content_length() {
         None => Framing::Length(u64::try_from(length).unwrap_or(u64::MAX)),
-        Some(_) => Framing::Said,
+        Some(_) => Framing::Prepared,
     }
 }
 

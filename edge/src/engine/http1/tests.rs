@@ -21,16 +21,16 @@ use crate::engine::{
 #[derive(Default)]
 struct Site {
     /// What the service was asked, and how its answers went: bytes, and whether they are complete.
-    asked: Rc<RefCell<Vec<String>>>,
+    requested: Rc<RefCell<Vec<String>>>,
     sent: Rc<RefCell<Vec<(usize, bool)>>>,
     /// Requests looked up since the last end of a batch.
     held: Rc<Cell<usize>>,
 }
 
 /// How one answer goes.
-struct Told(Rc<RefCell<Vec<(usize, bool)>>>, usize);
+struct Counted(Rc<RefCell<Vec<(usize, bool)>>>, usize);
 
-impl Outcome for Told {
+impl Outcome for Counted {
     fn sent(&mut self, bytes: usize) {
         self.0.borrow_mut()[self.1].0 += bytes;
     }
@@ -85,9 +85,9 @@ fn prepared(length: usize) -> AnswerHead {
 }
 
 impl Service for Site {
-    type Outcome = Told;
+    type Outcome = Counted;
 
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
         self.held.set(self.held.get() + 1);
         let host = String::from_utf8_lossy(request.fields.get(&HOST).unwrap()).into_owned();
         let query = request.query.unwrap_or("-");
@@ -96,7 +96,7 @@ impl Service for Site {
             let (head, body) = announced_and_body(count);
             let mut sent = self.sent.borrow_mut();
             sent.push((0, false));
-            let outcome = Told(Rc::clone(&self.sent), sent.len() - 1);
+            let outcome = Counted(Rc::clone(&self.sent), sent.len() - 1);
             return Some(put(Answer { status: StatusCode::OK, head, body, outcome }));
         }
         let count: usize = count.parse().ok()?;
@@ -116,11 +116,11 @@ impl Service for Site {
             }
             _ => return None,
         };
-        self.asked.borrow_mut().push(format!("{} {} {query} {host}", request.method, request.path));
+        self.requested.borrow_mut().push(format!("{} {} {query} {host}", request.method, request.path));
         let status = if kind == "not-modified" { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
         let mut sent = self.sent.borrow_mut();
         sent.push((0, false));
-        Some(put(Answer { status, head, body, outcome: Told(Rc::clone(&self.sent), sent.len() - 1) }))
+        Some(put(Answer { status, head, body, outcome: Counted(Rc::clone(&self.sent), sent.len() - 1) }))
     }
 
     fn end_of_batch(&self) {
@@ -178,7 +178,7 @@ struct Done {
     put: Vec<u8>,
     state: State,
     requests: u64,
-    asked: Vec<String>,
+    requested: Vec<String>,
     sent: Vec<(usize, bool)>,
 }
 
@@ -191,7 +191,7 @@ impl Done {
 /// Gives `pieces` to a connection, which has `rooms` in its turns, and then enough.
 fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
     let site = Site::default();
-    let (asked, sent, held) = (Rc::clone(&site.asked), Rc::clone(&site.sent), Rc::clone(&site.held));
+    let (requested, sent, held) = (Rc::clone(&site.requested), Rc::clone(&site.sent), Rc::clone(&site.held));
     let mut connection = Connection::new(Rc::new(limits.clone()), site);
     let (date, mut scratch) = (SharedField::new("date", b"Sun, 06 Nov 1994 08:49:37 GMT"), Scratch::default());
     let now = Instant::now();
@@ -231,8 +231,8 @@ fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
         state => state,
     };
     assert_eq!(held.get(), 0, "what was found out for requests is let go of");
-    let (asked, sent) = (asked.take(), sent.borrow().clone());
-    Done { put, state, requests: connection.requests(), asked, sent }
+    let (requested, sent) = (requested.take(), sent.borrow().clone());
+    Done { put, state, requests: connection.requests(), requested, sent }
 }
 
 fn get(path: &str) -> String {
@@ -247,7 +247,7 @@ fn a_plain_request_is_answered_with_its_fields_the_date_and_its_body() {
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\netag: \"1\"\r\ncache-control: no-cache\r\nx-more: 1\r\n\
          date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nabcdefghij"
     );
-    assert_eq!(done.asked, ["GET /bytes/10 a=b shop.localhost"]);
+    assert_eq!(done.requested, ["GET /bytes/10 a=b shop.localhost"]);
     assert_eq!((done.state, done.requests, done.sent), (State::Open, 1, vec![(10, true)]));
 }
 
@@ -400,7 +400,7 @@ proptest! {
         pieces.push(rest);
         let done = serve(&limits(), &pieces, &rooms);
         prop_assert!(done.put == expected.put);
-        prop_assert_eq!(&done.asked, &expected.asked);
+        prop_assert_eq!(&done.requested, &expected.requested);
         prop_assert_eq!(&done.sent, &expected.sent);
         prop_assert_eq!(done.requests, u64::try_from(paths.len()).unwrap());
         prop_assert_eq!(&done.state, &expected.state);

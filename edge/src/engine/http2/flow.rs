@@ -64,9 +64,9 @@ pub(super) struct ReceiveWindow {
 impl ReceiveWindow {
     /// A window that is announced with this size. Before the peer has read that, it may assume the default, which is
     /// not held against it.
-    pub(super) fn new(told: u32) -> Self {
-        let size = told.clamp(WINDOW_DEFAULT, WINDOW_MAX);
-        Self { open: size, taken: 0, size, notable: (told / 2).clamp(1, WINDOW_MAX / 2) }
+    pub(super) fn new(announced: u32) -> Self {
+        let size = announced.clamp(WINDOW_DEFAULT, WINDOW_MAX);
+        Self { open: size, taken: 0, size, notable: (announced / 2).clamp(1, WINDOW_MAX / 2) }
     }
 
     /// Bytes that the peer may still send by the increments that it was sent.
@@ -172,18 +172,18 @@ mod tests {
         #[test]
         fn both_ends_agree_about_a_window(size in 0_u32..1 << 20, steps: Vec<(u32, u32)>) {
             let mut window = ReceiveWindow::new(size);
-            let (mut told, mut held) = (65_535 + window.beyond_default(), 0);
+            let (mut announced, mut held) = (65_535 + window.beyond_default(), 0);
             for (send, take) in steps {
-                let sent = send % (told + 1);
+                let sent = send % (announced + 1);
                 prop_assert_eq!(window.receive(sent as usize), Ok(()));
-                (told, held) = (told - sent, held + sent);
+                (announced, held) = (announced - sent, held + sent);
                 let taken = take % (held + 1);
                 held -= taken;
-                told += window.give_back(taken as usize).unwrap_or(0);
-                prop_assert!(told + held <= size.max(65_535));
+                announced += window.give_back(taken as usize).unwrap_or(0);
+                prop_assert!(announced + held <= size.max(65_535));
             }
-            told += window.give_back(held as usize).unwrap_or(0);
-            prop_assert!(told > size.max(65_535) / 2);
+            announced += window.give_back(held as usize).unwrap_or(0);
+            prop_assert!(announced > size.max(65_535) / 2);
         }
     }
 }

@@ -455,7 +455,7 @@ mod tests {
         }
     }
 
-    fn said(read: Result<Result<(), Unsound>, Fault>, scratch: &Scratch) -> String {
+    fn described(read: Result<Result<(), Unsound>, Fault>, scratch: &Scratch) -> String {
         match read {
             Ok(Ok(())) => {
                 let request = scratch.read.request(&scratch.lines);
@@ -487,7 +487,7 @@ mod tests {
                 let expected = read(cold, &block, &limits, &mut fresh);
                 let found = read(warm, &block, &limits, &mut scratch);
                 let is_over = found.is_err();
-                prop_assert_eq!(said(found, &scratch), said(expected, &fresh));
+                prop_assert_eq!(described(found, &scratch), described(expected, &fresh));
                 if is_over {
                     break;
                 }

@@ -117,11 +117,11 @@ impl Driven {
 /// Gives a client's bytes to a connection in all ways, and checks what it says.
 pub(super) fn what_is_sent_is_sound(input: &[u8], sizes: &[u8], room: u16) {
     let bytes = script::client(input);
-    let said = Said::by_client(&bytes);
+    let claims = Claims::by_client(&bytes);
 
     // In one piece, and in several, before the first turn: there is no difference.
     let whole = run_at_once(&[&bytes]);
-    let check = |sent: &[u8]| said.check(sent);
+    let check = |sent: &[u8]| claims.check(sent);
     check(&whole);
     for sizes in [&[1][..], sizes] {
         assert!(run_at_once(&cut(&bytes, sizes)) == whole, "it matters how it is cut");
@@ -184,7 +184,7 @@ pub(super) fn number(payload: &[u8]) -> u32 {
 
 /// What a client has said in all, as bounds of what it may be sent.
 #[derive(Debug, Default)]
-struct Said {
+struct Claims {
     /// Bytes for which it ever gave a window, for each stream and, as 0, for all together.
     windows: BTreeMap<u32, u64>,
     /// The largest of its initial windows.
@@ -197,30 +197,30 @@ struct Said {
     stream: u32,
 }
 
-impl Said {
+impl Claims {
     fn by_client(bytes: &[u8]) -> Self {
-        let mut said = Self { initial_window: 65_535, frame_bytes: 16_384, ..Self::default() };
-        said.windows.insert(0, 65_535);
+        let mut claims = Self { initial_window: 65_535, frame_bytes: 16_384, ..Self::default() };
+        claims.windows.insert(0, 65_535);
         for frame in frames(&bytes[24..]).0 {
             match frame.kind {
-                1 => said.stream = said.stream.max(frame.stream),
+                1 => claims.stream = claims.stream.max(frame.stream),
                 4 => {
-                    said.settings += 1;
+                    claims.settings += 1;
                     for setting in frame.payload.chunks_exact(6) {
                         let value = number(&setting[2..]);
                         match setting[1] {
-                            4 => said.initial_window = said.initial_window.max(value.into()),
-                            5 => said.frame_bytes = said.frame_bytes.max(usize::try_from(value).unwrap()),
+                            4 => claims.initial_window = claims.initial_window.max(value.into()),
+                            5 => claims.frame_bytes = claims.frame_bytes.max(usize::try_from(value).unwrap()),
                             _ => {}
                         }
                     }
                 }
-                6 => said.pings += 1,
-                8 => *said.windows.entry(frame.stream).or_default() += u64::from(number(frame.payload) & !(1 << 31)),
+                6 => claims.pings += 1,
+                8 => *claims.windows.entry(frame.stream).or_default() += u64::from(number(frame.payload) & !(1 << 31)),
                 _ => {}
             }
         }
-        said
+        claims
     }
 
     /// Checks what was sent to this client.

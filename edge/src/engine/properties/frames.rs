@@ -107,7 +107,7 @@ impl Before {
     ];
 
     /// What the client has said after its preface.
-    fn said(self) -> Vec<u8> {
+    fn bytes(self) -> Vec<u8> {
         let upload = || frame(1, END_HEADERS, 1, &request("POST", "/echo"));
         let get = |path| frame(1, END_HEADERS | END_STREAM, 1, &request("GET", path));
         match self {
@@ -132,7 +132,7 @@ impl Before {
             driven.receive(&frame(4, 0, 0, &[]));
         }
         driven.rest(usize::MAX);
-        driven.receive(&self.said());
+        driven.receive(&self.bytes());
         if self == Self::Draining {
             driven.connection.drain();
         }

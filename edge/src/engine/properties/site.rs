@@ -42,12 +42,12 @@ pub(super) static DATE: LazyLock<SharedField> =
 pub(super) struct Site;
 
 /// Checks that no more is sent than there is, and nothing after the end.
-pub(super) struct Told {
+pub(super) struct Sending {
     left: usize,
     is_complete: bool,
 }
 
-impl Outcome for Told {
+impl Outcome for Sending {
     fn sent(&mut self, bytes: usize) {
         assert!(!self.is_complete && bytes <= self.left);
         self.left -= bytes;
@@ -92,9 +92,9 @@ fn prepared(length: usize) -> AnswerHead {
 }
 
 impl Service for Site {
-    type Outcome = Told;
+    type Outcome = Sending;
 
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Sending>) -> R) -> Option<R> {
         let some = || vec![LARGE.slice(..1_000), LARGE.slice(1_000..1_001), LARGE.slice(1_001..20_000)];
         let (status, head, body) = match request.path {
             "/" => (StatusCode::OK, prepared(5), AnswerBody::Bytes(Bytes::from_static(b"hello"))),
@@ -106,7 +106,7 @@ impl Service for Site {
             "/later" | "/echo" => return None,
             _ => (StatusCode::NOT_FOUND, AnswerHead::Map(Box::default()), AnswerBody::EMPTY),
         };
-        Some(put(Answer { status, head, body, outcome: Told { left: LARGE_BYTES, is_complete: false } }))
+        Some(put(Answer { status, head, body, outcome: Sending { left: LARGE_BYTES, is_complete: false } }))
     }
 
     fn end_of_batch(&self) {}

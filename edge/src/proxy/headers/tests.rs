@@ -184,17 +184,17 @@ fn via_is_appended_and_ends_a_circle() {
 
 #[test]
 fn an_upgrade_is_requested_in_both_fields_and_never_to_http() {
-    let asked =
+    let upgrade_of =
         |lines: &[(&str, &str)], version| upgrade(&map(lines), version).map(|value| value.to_str().unwrap().to_owned());
     let websocket = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
-    assert_eq!(asked(&websocket, Version::HTTP_11).as_deref(), Some("websocket"));
-    assert_eq!(asked(&websocket, Version::HTTP_2), None);
-    assert_eq!(asked(&websocket, Version::HTTP_10), None);
-    assert_eq!(asked(&websocket[1..], Version::HTTP_11), None);
+    assert_eq!(upgrade_of(&websocket, Version::HTTP_11).as_deref(), Some("websocket"));
+    assert_eq!(upgrade_of(&websocket, Version::HTTP_2), None);
+    assert_eq!(upgrade_of(&websocket, Version::HTTP_10), None);
+    assert_eq!(upgrade_of(&websocket[1..], Version::HTTP_11), None);
     let h2c = [("connection", "upgrade, http2-settings"), ("upgrade", "h2c")];
-    assert_eq!(asked(&h2c, Version::HTTP_11), None);
+    assert_eq!(upgrade_of(&h2c, Version::HTTP_11), None);
     let mixed = [("connection", "upgrade"), ("upgrade", "H2C, TLS/1.0, HTTP/2.0"), ("upgrade", "websocket, foo/1")];
-    assert_eq!(asked(&mixed, Version::HTTP_11).as_deref(), Some("websocket, foo/1"));
+    assert_eq!(upgrade_of(&mixed, Version::HTTP_11).as_deref(), Some("websocket, foo/1"));
     let wanted = HeaderValue::from_static("websocket, foo/1");
     assert!(switches_to(&map(&[("upgrade", "WebSocket")]), &wanted));
     assert!(!switches_to(&map(&[("upgrade", "h2c")]), &wanted));

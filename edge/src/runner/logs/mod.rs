@@ -305,9 +305,9 @@ impl PlaceLog {
         if lost > 0 {
             let (lines, were) = (counted(lost, "line"), if lost == 1 { "was" } else { "were" });
             let text = format!("{lines} {were} left out of the files: faster than the disk took them");
-            let told = Arc::new(Line { stream: LineStream::Edge, text, ..line.clone() });
-            match self.write(Arc::clone(&told), until).await {
-                true => self.keep(told),
+            let notice = Arc::new(Line { stream: LineStream::Edge, text, ..line.clone() });
+            match self.write(Arc::clone(&notice), until).await {
+                true => self.keep(notice),
                 false => drop(self.lost.fetch_add(lost, Ordering::Relaxed)),
             }
         }

@@ -94,9 +94,9 @@ struct Out {
 }
 
 impl Out {
-    fn tell(&self, told: &Event) {
+    fn send(&self, event: &Event) {
         // Where the edge is gone, so is everything soon.
-        if let Ok(frame) = wire::message(told) {
+        if let Ok(frame) = wire::message(event) {
             self.first.send(frame).ok();
         }
     }
@@ -154,7 +154,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     let no_folders = super::instance::probe_private_folders(&edge_id).await.err();
     let has_private_folders = no_folders.is_none();
     let claimed = uids.as_ref().map(|uids| (*uids.start(), *uids.end()));
-    out.tell(&Event::Ready {
+    out.send(&Event::Ready {
         protocol: PROTOCOL,
         no_groups: groups.as_ref().err().cloned(),
         no_folders,
@@ -235,7 +235,7 @@ impl Host {
             Order::Launch(start) => {
                 let key = start.key;
                 if let Err(reason) = self.launch(*start) {
-                    self.out.tell(&Event::Refused { key, reason });
+                    self.out.send(&Event::Refused { key, reason });
                 }
             }
             Order::Terminate { key } => self.with(key, Instance::terminate),
@@ -250,14 +250,14 @@ impl Host {
                 let host = Rc::clone(self);
                 spawn_local(async move {
                     let error = host.end_user(uid).await.err();
-                    host.out.tell(&Event::Done { key, error });
+                    host.out.send(&Event::Done { key, error });
                 });
             }
             Order::Task { key, uid, task } => {
                 let host = Rc::clone(self);
                 spawn_local(async move {
                     let error = host.perform(uid, task).await.err();
-                    host.out.tell(&Event::Done { key, error });
+                    host.out.send(&Event::Done { key, error });
                 });
             }
             // It was reported already.
@@ -285,7 +285,7 @@ impl Host {
         let key = start.key;
         self.users.borrow_mut().extend(start.uid.filter(|uid| *uid != geteuid().as_raw()));
         let started = |main: Pid| {
-            self.out.tell(&Event::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
+            self.out.send(&Event::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
         };
         let means = (self.groups.as_ref(), self.has_private_folders);
         let instance = Instance::start(start, &self.edge_id, means, started, &self.out.then)?;

@@ -194,7 +194,7 @@ impl Host {
         let usage = usage();
         instance.reported.set(Some((Instant::now(), usage)));
         if last.is_none_or(|(_, before)| before != usage) {
-            self.out.tell(&Event::Used { key: instance.key, usage });
+            self.out.send(&Event::Used { key: instance.key, usage });
         }
     }
 
@@ -228,7 +228,7 @@ impl Host {
                 measured
             });
             if let Ok(measured) = work.await {
-                host.out.tell(&Event::Measured { request, measured });
+                host.out.send(&Event::Measured { request, measured });
             }
         });
     }

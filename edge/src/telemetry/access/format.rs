@@ -94,15 +94,15 @@ mod tests {
                 .unwrap();
         let at = time::PrimitiveDateTime::parse(time, &format).unwrap().assume_utc();
         let numbers: Vec<&str> = numbers.trim().split(' ').collect();
-        let said = |text: &str| (text != "-").then(|| unescaped(text));
+        let present = |text: &str| (text != "-").then(|| unescaped(text));
         Read {
             client: (client != "-").then(|| client.parse().unwrap()),
             at_s: at.unix_timestamp(),
             request: unescaped(request),
             status: numbers[0].parse().unwrap(),
             bytes: numbers[1].parse().unwrap(),
-            referer: said(referer),
-            user_agent: said(user_agent),
+            referer: present(referer),
+            user_agent: present(user_agent),
         }
     }
 

@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn said(html: &str) -> Vec<String> {
+    fn references(html: &str) -> Vec<String> {
         let page = scan(html.as_bytes());
         page.references.iter().map(|r| format!("{} {} {:?}", r.within, r.target, r.used)).collect()
     }
@@ -347,7 +347,7 @@ mod tests {
             ("<svg><use href='#a'/><image xlink:href=i.png /></svg>", &["use href #a Asset", "image href i.png Media"]),
             ("<title><a href=/no></title><textarea><a href=/no></textarea>", &[]),
         ] {
-            assert_eq!(said(html), expected, "{html}");
+            assert_eq!(references(html), expected, "{html}");
         }
     }
 

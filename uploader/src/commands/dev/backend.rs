@@ -152,8 +152,8 @@ impl Backend {
         let own = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
         command.args(arguments).current_dir(folder).env_clear().envs(own);
         // An app called `server` has its own settings of this program in a file of that name.
-        let said = project.settings_of_server(SETTINGS_FILE)?;
-        command.envs(said.iter().filter(|(name, _)| !name.starts_with(OWN)));
+        let settings = project.settings_of_server(SETTINGS_FILE)?;
+        command.envs(settings.iter().filter(|(name, _)| !name.starts_with(OWN)));
         command.env("PORT", self.port.to_string()).env("DEVANTURE_DATA", &self.data);
         // Stdout is for what `dev` itself tells.
         command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());

@@ -333,8 +333,8 @@ mod tests {
             let (www, site_file) = (folder.path().join("www"), folder.path().join("devanture.toml"));
             let (mut watch, _) = Watch::begin(Watched::new(&www, &site_file), polls);
             let settled = async |watch: &mut Watch, what: &str| {
-                let heard = tokio::time::timeout(TIME_MAX, watch.settled()).await;
-                assert!(heard.is_ok(), "{what}, polls: {polls}");
+                let settled = tokio::time::timeout(TIME_MAX, watch.settled()).await;
+                assert!(settled.is_ok(), "{what}, polls: {polls}");
             };
             std::fs::create_dir(&www).unwrap();
             settled(&mut watch, "a folder that comes to be").await;

@@ -264,14 +264,14 @@ impl Link {
         let (http, request) = request.build_split();
         let request = request.map_err(lost)?;
         let begun = Instant::now();
-        let asked = self.progress.is_verbose().then(|| asked(&request));
+        let request_line = self.progress.is_verbose().then(|| request_line(&request));
         let answered = http.execute(request).await;
-        if let Some(asked) = asked {
+        if let Some(request_line) = request_line {
             let status = match &answered {
                 Ok(response) => response.status().as_u16().to_string(),
                 Err(error) => root_cause(error),
             };
-            self.progress.detail("request", &format!("{asked}  {status}  {} ms", milliseconds(begun.elapsed())));
+            self.progress.detail("request", &format!("{request_line}  {status}  {} ms", milliseconds(begun.elapsed())));
         }
         let response = answered.map_err(lost)?;
         if response.status().is_success() {
@@ -387,7 +387,7 @@ fn random() -> u64 {
 }
 
 /// A request as it is printed: never its fields, one of which is the token.
-fn asked(request: &reqwest::Request) -> String {
+fn request_line(request: &reqwest::Request) -> String {
     let url = request.url();
     let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
     format!("{} {}{query}", request.method(), url.path())

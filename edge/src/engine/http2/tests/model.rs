@@ -25,7 +25,7 @@ enum TestRequest {
     Echo(Vec<usize>),
 }
 
-fn asked() -> impl Strategy<Value = TestRequest> {
+fn request() -> impl Strategy<Value = TestRequest> {
     prop_oneof![
         4 => prop_oneof![0_usize..2_000, 10_000_usize..70_000, Just(16_375_usize), Just(16_376_usize)].prop_map(TestRequest::Bytes),
         1 => Just(TestRequest::Stream),
@@ -62,12 +62,12 @@ proptest! {
 
     #[test]
     fn answers_are_the_same_however_bytes_are_cut_and_whatever_the_room(
-        requests in vec(asked(), 1..20),
+        requests in vec(request(), 1..20),
         window_size in prop_oneof![Just(0_u32), 1_u32..40_000, Just(1 << 20)],
         cuts in vec(1_usize..5_000, 1..50),
         rooms in vec(1_usize..40_000, 1..20),
     ) {
-        let all = requests.iter().enumerate().flat_map(|(number, asked)| asked.frames(odd(number)).concat());
+        let all = requests.iter().enumerate().flat_map(|(number, request)| request.frames(odd(number)).concat());
         let opened = (0..requests.len()).flat_map(|number| window(odd(number), 1 << 20));
         let bytes: Vec<u8> =
             preface().into_iter().chain(settings(&[(4, window_size)])).chain(all).chain(opened).chain(window(0, 1 << 24)).collect();
@@ -83,11 +83,11 @@ proptest! {
             turn += 1;
             prop_assert!(turn < 100_000, "it is stuck");
         }
-        for (number, asked) in requests.iter().enumerate() {
+        for (number, request) in requests.iter().enumerate() {
             let came = rig.came(odd(number));
-            let status = if matches!(asked, TestRequest::Slow) { 404 } else { 200 };
-            prop_assert_eq!((came.status, came.ends, came.reset), (Some(status), 1, None), "{:?}", asked);
-            prop_assert_eq!(came.body, asked.body(), "{:?}", asked);
+            let status = if matches!(request, TestRequest::Slow) { 404 } else { 200 };
+            prop_assert_eq!((came.status, came.ends, came.reset), (Some(status), 1, None), "{:?}", request);
+            prop_assert_eq!(came.body, request.body(), "{:?}", request);
         }
         prop_assert_eq!(rig.conn.held_bytes(), rig.conn.decoder.memory());
     }
@@ -125,7 +125,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => asked().prop_map(Step::Ask),
+        6 => request().prop_map(Step::Ask),
         4 => (0_usize..10, 1_u32..50_000).prop_map(|(back, by)| Step::Open(back, by)),
         3 => (1_u32..100_000).prop_map(Step::OpenAll),
         2 => (0_u32..100_000).prop_map(Step::Initial),
@@ -188,7 +188,7 @@ impl Model {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Ask(asked) => self.ask(&asked),
+            Step::Ask(request) => self.ask(&request),
             Step::Open(back, by) => {
                 let Some(stream) = self.back(back) else { return };
                 self.rig.receive(&window(stream, by));
@@ -229,13 +229,13 @@ impl Model {
         }
     }
 
-    fn ask(&mut self, asked: &TestRequest) {
+    fn ask(&mut self, request: &TestRequest) {
         if self.last.is_some() || self.rig.conn.in_flight() >= 128 {
             return;
         }
         let stream = self.known.keys().next_back().map_or(1, |last| last + 2);
-        self.rig.receive(&asked.frames(stream)[0]);
-        let uploads = match asked {
+        self.rig.receive(&request.frames(stream)[0]);
+        let uploads = match request {
             TestRequest::Echo(parts) => parts.iter().copied().collect(),
             _ => VecDeque::new(),
         };
@@ -243,9 +243,9 @@ impl Model {
             window: self.initial,
             upload_window: 100_000,
             uploads,
-            ends_upload: matches!(asked, TestRequest::Echo(_)),
+            ends_upload: matches!(request, TestRequest::Echo(_)),
             dropped: false,
-            body: asked.body(),
+            body: request.body(),
         };
         self.known.insert(stream, known);
     }

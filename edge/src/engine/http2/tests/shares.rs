@@ -14,7 +14,7 @@ fn ids() -> impl Iterator<Item = u32> {
 }
 
 /// A connection whose streams have windows of so many bytes, and which asks for `path` on all of them.
-fn asked(path: &str, window_of_streams: u32) -> Rig {
+fn requested(path: &str, window_of_streams: u32) -> Rig {
     let mut rig = Rig::with(&Limits { control_frames_per_second: 1_000_000, ..limits() });
     rig.send([settings(&[(INITIAL_WINDOW_SIZE, window_of_streams)]), window(0, 1 << 30)].concat());
     for id in ids() {
@@ -37,7 +37,7 @@ fn streams_that_are_given_little_window_hold_the_share_of_their_connection_at_mo
     let (held_max, file) = (limits().response_bytes + STEP_BYTES * STREAMS as usize, pattern(BIG_BYTES));
     for path in ["/file", "/pipe"] {
         for size in [0, 1, 16_000] {
-            let mut rig = asked(path, size);
+            let mut rig = requested(path, size);
             assert!(ahead(&rig) <= held_max, "{path} {size}: {} bytes are held", ahead(&rig));
             assert_eq!(rig.conn.held_for_peer(), ahead(&rig));
             // Whatever was not read is, once the windows open.
@@ -52,7 +52,7 @@ fn streams_that_are_given_little_window_hold_the_share_of_their_connection_at_mo
 
 #[test]
 fn reads_that_take_time_are_bounded_like_bytes() {
-    let mut rig = asked("/slow-file", 1 << 20);
+    let mut rig = requested("/slow-file", 1 << 20);
     assert!(rig.log.read.get() > 0 && rig.log.read.get() <= limits().response_bytes, "{}", rig.log.read.get());
     assert_eq!(rig.conn.held_for_peer(), rig.log.read.get());
     while sent(&rig) < BIG_BYTES * STREAMS as usize {
@@ -74,7 +74,7 @@ fn one_stream_is_read_in_whole_pieces_whatever_its_window() {
 #[test]
 fn what_is_left_of_a_window_that_closed_is_held_and_goes_on() {
     // The windows close again after the pieces were read (RFC 9113 section 6.9.2).
-    let mut rig = asked("/slow-file", 1 << 20);
+    let mut rig = requested("/slow-file", 1 << 20);
     rig.send(settings(&[(INITIAL_WINDOW_SIZE, 0)]));
     let wakers = std::mem::take(&mut *rig.log.wakers.borrow_mut());
     wakers.into_iter().for_each(Waker::wake);
@@ -87,7 +87,7 @@ fn what_is_left_of_a_window_that_closed_is_held_and_goes_on() {
 
 #[test]
 fn when_memory_is_scarce_those_that_stall_are_reset_and_others_go_on() {
-    let mut rig = asked("/file", 1);
+    let mut rig = requested("/file", 1);
     let second = Duration::from_secs(1);
     let holding = rig.conn.held_for_peer();
     assert!(holding > 0);

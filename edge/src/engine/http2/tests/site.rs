@@ -45,9 +45,9 @@ pub(super) struct Log {
     pub(super) is_replaced: Cell<bool>,
 }
 
-pub(super) struct Told(Rc<Log>);
+pub(super) struct Logged(Rc<Log>);
 
-impl Outcome for Told {
+impl Outcome for Logged {
     fn sent(&mut self, bytes: usize) {
         self.0.sent.set(self.0.sent.get() + bytes);
     }
@@ -61,7 +61,7 @@ impl Outcome for Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for Logged {
     fn drop(&mut self) {
         self.0.ended.set(self.0.ended.get() + 1);
     }
@@ -106,24 +106,24 @@ pub(super) fn size_of_path(path: &str) -> Option<usize> {
 
 impl Site {
     /// An answer that tells one length and has another, in parts or at hand.
-    fn told(&self, lengths: &str, is_at_hand: bool) -> Answer<Told> {
-        let (told, has) = told_and_has(lengths);
+    fn announced(&self, lengths: &str, is_at_hand: bool) -> Answer<Logged> {
+        let (announced, has) = announced_and_sent(lengths);
         let (head, body) = match is_at_hand {
             true => {
-                let head = PreparedHead::new([("content-length", told.to_string().as_bytes())], Vec::new());
+                let head = PreparedHead::new([("content-length", announced.to_string().as_bytes())], Vec::new());
                 (AnswerHead::Prepared(head.into(), [None, None]), AnswerBody::Bytes(has.concat().into()))
             }
             false => {
-                let fields = HeaderMap::from_iter([(header::CONTENT_LENGTH, told.into())]);
+                let fields = HeaderMap::from_iter([(header::CONTENT_LENGTH, announced.into())]);
                 (AnswerHead::Map(fields.into()), AnswerBody::Stream(parts(has)))
             }
         };
-        Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }
+        Answer { status: StatusCode::OK, head, body, outcome: Logged(Rc::clone(&self.log)) }
     }
 }
 
 /// The length that a path tells, and the parts that the body has.
-fn told_and_has(lengths: &str) -> (usize, Vec<Bytes>) {
+fn announced_and_sent(lengths: &str) -> (usize, Vec<Bytes>) {
     let mut lengths = lengths.split('/').map(|length| length.parse().unwrap());
     (lengths.next().unwrap(), lengths.map(pattern).collect())
 }
@@ -182,14 +182,14 @@ impl ResponseBody for Piece {
 }
 
 impl Service for Site {
-    type Outcome = Told;
+    type Outcome = Logged;
 
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Logged>) -> R) -> Option<R> {
         let fields: Vec<String> = request
             .fields_for_test()
             .map(|(name, value)| format!("{}={}", name.escape_ascii(), value.escape_ascii()))
             .collect();
-        let told = format!(
+        let announced = format!(
             "{} {:?} {:?} {} {:?} {}",
             request.method,
             request.scheme,
@@ -198,7 +198,7 @@ impl Service for Site {
             request.query,
             fields.join(",")
         );
-        self.log.seen.borrow_mut().push(told);
+        self.log.seen.borrow_mut().push(announced);
         self.log.held.set(self.log.held.get() + 1);
         let body = match size_of_path(request.path) {
             _ if request.method == Method::HEAD => AnswerBody::EMPTY,
@@ -215,14 +215,14 @@ impl Service for Site {
             None => {
                 let (kind, lengths) = request.path.strip_prefix('/')?.split_once('/')?;
                 return match kind {
-                    "told" => Some(put(self.told(lengths, false))),
-                    "at-hand" => Some(put(self.told(lengths, true))),
+                    "told" => Some(put(self.announced(lengths, false))),
+                    "at-hand" => Some(put(self.announced(lengths, true))),
                     _ => None,
                 };
             }
         };
         let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None]);
-        Some(put(Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }))
+        Some(put(Answer { status: StatusCode::OK, head, body, outcome: Logged(Rc::clone(&self.log)) }))
     }
 
     fn end_of_batch(&self) {
@@ -298,9 +298,9 @@ async fn respond(request: Request<Inbound>, log: &Rc<Log>) -> Response<StreamBod
             Response::new(full(pattern(BIG_BYTES)))
         }
         _ if path.starts_with("/said/") => {
-            let (told, has) = told_and_has(path.trim_start_matches("/said/"));
+            let (announced, has) = announced_and_sent(path.trim_start_matches("/said/"));
             let mut response = Response::new(parts(has));
-            response.headers_mut().insert(header::CONTENT_LENGTH, told.into());
+            response.headers_mut().insert(header::CONTENT_LENGTH, announced.into());
             response
         }
         "/refuse" => {
