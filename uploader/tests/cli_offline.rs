@@ -176,12 +176,12 @@ fn lines_of_settings_that_cannot_be_read_are_named_all_at_once() {
 
 #[test]
 fn an_explanation_names_the_source_of_each_setting() {
-    let project = Project::site("https://edge.example.org:8444");
+    let project = Project::site("https://localhost:1");
     project.file(".env", "DEVANTURE_ENV=staging\n");
     let ran = project.run(&["push", "--dry-run", "--explain", "--app", "other"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     for line in [
-        "DEVANTURE_URL      https://edge.example.org:8444  from DEVANTURE_URL",
+        "DEVANTURE_URL      https://localhost:1  from DEVANTURE_URL",
         "DEVANTURE_TOKEN    (not shown)  from DEVANTURE_TOKEN",
         "DEVANTURE_APP      other  from --app",
         "DEVANTURE_ENV      staging  from .env",
@@ -202,9 +202,12 @@ fn the_id_of_equal_folders_is_equal_and_needs_no_edge() {
     assert_eq!(id.code, Some(0), "{id:#?}");
     assert_eq!(id.stdout.trim_end().len(), 64);
     assert_eq!(two.run(&["push", "--dry-run"]).stdout, id.stdout);
+    assert!(id.stderr.contains("checked without an edge"), "{id:#?}");
     let json = two.run(&["push", "www", "--dry-run", "--json"]).json();
     assert_eq!(json["version"].as_str(), Some(id.stdout.trim_end()));
-    assert_eq!(json["files"]["total"], 3);
+    assert_eq!((&json["files"]["total"], &json["checked_by_edge"]), (&3.into(), &false.into()));
+    let ran = Project::site("https://localhost:1").run(&["push", "--dry-run"]);
+    assert!(ran.code == Some(0) && ran.stderr.contains("checked without the edge: "), "{ran:#?}");
     two.file("www/index.html", "ho");
     assert_ne!(two.run(&["push", "--dry-run"]).stdout, id.stdout);
 }

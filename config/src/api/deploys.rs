@@ -95,6 +95,19 @@ pub struct DeployBegun {
     pub live: Option<VersionId>,
 }
 
+/// The answer to [`BeginDeploy`] with `dry_run`: a push that would begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployPrediction {
+    /// Always true.
+    pub dry_run: bool,
+    /// The version's id.
+    pub version: VersionId,
+    /// The blobs that this app has not sent yet, each once.
+    pub missing: Vec<Digest>,
+    /// The version that is live now; of a push to an alias, the version that it points at now.
+    pub live: Option<VersionId>,
+}
+
 /// Totals of files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileCounts {

@@ -49,6 +49,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Options of a push besides its archive or manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
+    /// Whether a manifest is only checked.
+    pub(super) dry_run: bool,
     options: DeployOptions,
     source: Source,
 }
@@ -65,13 +67,17 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
         check_source(&wanted.source)?;
+        if wanted.dry_run {
+            let detail = "A dry run takes a manifest: what an archive holds is known once it was pushed.";
+            return Err(Problem::new(Code::BadRequest, detail).hint("leave out `dry_run`").into());
+        }
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let intake = self.publisher.begin_archive(actor, app, environment, announced).await?;
         let archive = receive(intake, &parts, incoming, &mut wanted).await?;
         // An archive may take hours to come in, and its token may be revoked meanwhile.
         self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();
-        let Wanted { options, source } = wanted;
+        let Wanted { options, source, .. } = wanted;
         check_source(&source)?;
         if prefers_async(&parts.headers) {
             // The task goes on by itself; its record tells how it ends.
@@ -254,6 +260,7 @@ impl Wanted {
                 }
                 "allow_refingerprint" => options.allow_refingerprint = body::flag_value(&name, &value)?,
                 "allow_warnings" => options.allow_warnings = body::flag_value(&name, &value)?,
+                "dry_run" => wanted.dry_run = body::flag_value(&name, &value)?,
                 "force" => options.force = body::flag_value(&name, &value)?,
                 "if_live" => {
                     check_if_live(&value)?;

@@ -38,7 +38,12 @@ impl Admin {
         }
         let (parts, incoming) = request.into_parts();
         let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
+        let dry_run = wanted.dry_run;
         let push = self.manifest(&app, wanted, incoming).await?;
+        if dry_run {
+            let prediction = self.publisher.predict(&actor, &app, &environment, push).await?;
+            return Ok(answer::json(StatusCode::OK, &prediction));
+        }
         let begun = self.publisher.begin(&actor, &app, &environment, push).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))
     }

@@ -363,13 +363,7 @@ impl<'a> Aliasing<'a> {
     /// Whether it may take over from what the alias points at.
     fn may_replace(&self, before: Option<&AliasRecord>) -> Result<(), Error> {
         if let Some(expected) = self.if_live {
-            let is = before.map_or_else(|| "nothing".to_owned(), |before| before.version.to_string());
-            if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {
-                let detail = format!("The alias {} was expected to be {expected}, but is {is}.", self.name);
-                return Err(Problem::new(Code::LiveMoved, detail)
-                    .hint("look at `devanture alias list`, then decide")
-                    .into());
-            }
+            check_expected_alias(expected, self.name, before.map(|before| before.version))?;
         }
         if let (Some((begun, false)), Some(before)) = (self.push, before)
             && begun < before.begun
@@ -436,4 +430,17 @@ fn no_alias(app: &AppName, name: &PlaceName) -> Error {
     Problem::new(Code::NotFound, format!("The app {app} has no alias {name}."))
         .hint("`devanture alias list` lists those that it has")
         .into()
+}
+
+/// Checks that an alias points at the version that a push expects.
+///
+/// # Errors
+/// `live_moved`.
+pub(crate) fn check_expected_alias(expected: &str, name: &PlaceName, before: Option<VersionId>) -> Result<(), Error> {
+    let is = before.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
+    if expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase()) {
+        return Ok(());
+    }
+    let detail = format!("The alias {name} was expected to be {expected}, but is {is}.");
+    Err(Problem::new(Code::LiveMoved, detail).hint("look at `devanture alias list`, then decide").into())
 }

@@ -29,7 +29,7 @@ use crate::proxy::address::Policy;
 use crate::runner::Runner;
 
 pub use aliases::keep_sweeping_aliases;
-pub(crate) use aliases::{Aliased, Aliasing, PREVIEW};
+pub(crate) use aliases::{Aliased, Aliasing, PREVIEW, check_expected_alias};
 pub(crate) use hostnames::Claims;
 pub use instances::SettingsOf;
 pub(crate) use lock::{Gate, Passage, locked_by};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use devanture_config::api::{DeployBegun, Scope};
+use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use metrics::counter;
@@ -12,9 +12,11 @@ use rand::RngCore as _;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
+use super::swap::check_expected;
 use crate::blobs::{Key, Upload};
 use crate::catalog::records;
-use crate::ledger::{Actor, Error, lost};
+use crate::environments::check_expected_alias;
+use crate::ledger::{Actor, Error, Lease, lost};
 use crate::telemetry;
 
 /// A blob that is coming in for a push.
@@ -29,6 +31,16 @@ pub struct Receiving {
     came_ms: u64,
 }
 
+/// A push that may begin.
+struct Admitted {
+    /// The blobs that the app has not sent yet, with their sizes.
+    missing: HashMap<Digest, u64>,
+    /// The version that is live, or that the alias points at.
+    live: Option<VersionId>,
+    /// Held until the push has ended, so that what is there now stays.
+    lease: Lease,
+}
+
 impl Publisher {
     /// Begins a push to an environment, and says which blobs are missing.
     ///
@@ -41,19 +53,8 @@ impl Publisher {
         environment: &PlaceName,
         push: CheckedPush,
     ) -> Result<DeployBegun, Error> {
+        let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         let CheckedPush { manifest, version, source, options, memory } = push;
-        self.check_bundle(actor, (app, environment), &manifest, &options).await?;
-        let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
-        // Before the answer says what is there: it stays there until the push has ended.
-        let lease = self.ledger.leases.bundle(version, &manifest).await;
-        let missing = self.uploads.owned.missing(app, &wanted).await?;
-        self.check_free_space(app, version, missing.is_empty()).await?;
-        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
-        drop(wanted);
-        let live = match &options.alias {
-            Some(alias) => self.environments.aliased(app, alias).await?,
-            None => self.ledger.live_version_id(app, environment).await?,
-        };
         let (begun, id) = self.new_deploy();
         let push = self.uploads.pushes.add(Push {
             id,
@@ -70,9 +71,50 @@ impl Publisher {
             memory,
             _lease: lease,
         })?;
-        let mut missing: Vec<Digest> = push.missing.keys().copied().collect();
-        missing.sort_unstable();
-        Ok(DeployBegun { deploy: push.id.clone(), version, missing, live })
+        Ok(DeployBegun { deploy: push.id.clone(), version, missing: sorted(&push.missing), live })
+    }
+
+    /// Predicts [`Publisher::begin`], with the refusals that it would get, and that of `if_live`; begins no push.
+    ///
+    /// # Errors
+    /// As [`Publisher::begin`]; `live_moved`.
+    pub async fn predict(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        push: CheckedPush,
+    ) -> Result<DeployPrediction, Error> {
+        let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
+        let options = &push.options;
+        match (options.if_live.as_deref(), &options.alias) {
+            (Some(expected), Some(alias)) => check_expected_alias(expected, alias, live)?,
+            (Some(expected), None) if !options.no_switch => check_expected(expected, environment, live)?,
+            (_, _) => {}
+        }
+        Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live })
+    }
+
+    /// Checks that a push may begin, and finds what it has to send.
+    async fn admit(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        push: &CheckedPush,
+    ) -> Result<Admitted, Error> {
+        let CheckedPush { manifest, version, options, .. } = push;
+        self.check_bundle(actor, (app, environment), manifest, options).await?;
+        let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
+        // Before the answer says what is there: it stays there until the push has ended.
+        let lease = self.ledger.leases.bundle(*version, manifest).await;
+        let missing = self.uploads.owned.missing(app, &wanted).await?;
+        self.check_free_space(app, *version, missing.is_empty()).await?;
+        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
+        let live = match &options.alias {
+            Some(alias) => self.environments.aliased(app, alias).await?,
+            None => self.ledger.live_version_id(app, environment).await?,
+        };
+        Ok(Admitted { missing, live, lease })
     }
 
     /// Takes in one blob of a push.
@@ -156,6 +198,12 @@ impl Publisher {
         let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
         Ok(checked.map_err(|error| lost(&error))??)
     }
+}
+
+fn sorted(missing: &HashMap<Digest, u64>) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = missing.keys().copied().collect();
+    digests.sort_unstable();
+    digests
 }
 
 impl Receiving {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use devanture_config::api::{Deploy, Lock, Outcome, Step, StepState};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{HostPattern, VersionId};
+use devanture_config::{HostPattern, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
@@ -308,13 +308,7 @@ impl Switcher {
     /// Whether the intent may take over from what is live now.
     pub(super) fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
         if let Some(expected) = intent.expected.version {
-            let is = live.map_or_else(|| "nothing".to_owned(), |pointer| pointer.version.to_string());
-            if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {
-                let detail = format!("{expected} was expected to be live in {}, but {is} is.", intent.environment);
-                return Err(Problem::new(Code::LiveMoved, detail)
-                    .hint("look at `devanture status`, then decide")
-                    .into());
-            }
+            check_expected(expected, intent.environment, live.map(|pointer| pointer.version))?;
         }
         if let Some(replaces) = intent.expected.undone
             && live.is_none_or(|pointer| pointer.deploy != replaces.deploy)
@@ -409,6 +403,19 @@ impl Switcher {
 }
 
 /// What a push of the live version came to.
+/// Checks that the version that a deploy expects is live.
+///
+/// # Errors
+/// `live_moved`.
+pub(super) fn check_expected(expected: &str, environment: &PlaceName, live: Option<VersionId>) -> Result<(), Error> {
+    let is = live.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
+    if expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase()) {
+        return Ok(());
+    }
+    let detail = format!("{expected} was expected to be live in {environment}, but {is} is.");
+    Err(Problem::new(Code::LiveMoved, detail).hint("look at `devanture status`, then decide").into())
+}
+
 fn already_live(version: &VersionId, hostnames: &[HostPattern]) -> String {
     let taken: Vec<String> = hostnames.iter().map(ToString::to_string).collect();
     let taken = if taken.is_empty() { String::new() } else { format!("; new hostnames: {}", taken.join(", ")) };

@@ -1,7 +1,8 @@
-//! Dry runs of deletions, withdrawals, aliases and tokens: refused as the change is, and without any change.
+//! Dry runs of pushes, deletions, withdrawals, aliases and tokens: refused as the change is, and without any change.
 
 use devanture_config::api::{
-    AliasPrediction, AuditLog, DeleteReport, RestoreReport, Scope, TokenMade, TokenPrediction, WithdrawReport,
+    AliasPrediction, AuditLog, DeleteReport, DeployBegun, DeployPrediction, RestoreReport, Scope, TokenMade,
+    TokenPrediction, WithdrawReport,
 };
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -86,6 +87,29 @@ async fn a_dry_run_needs_the_rights_of_the_change() {
             assert_eq!((foreseen.code, &foreseen.detail), (done.code, &done.detail), "{change:?}");
         }
     }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_of_a_push_begins_none() {
+    let edge = edge().with_limit("pushes_max", 1).start().await;
+    let at = "/v1/apps/shop/environments/prod/deploys";
+    let file = json!({ "hash": "dc5a4edb8240b018124052c330270696f96771a63b45250a5c17d3000e823355", "size": 6 });
+    let begin = json!({ "manifest": { "format": 1, "files": { "index.html": file } } });
+    let push = |query: &str| got(edge.api(Method::POST, &format!("{at}{query}")).json(&begin));
+    let mut versions = Vec::new();
+    // More than pushes that may be under way.
+    for _ in 0..3 {
+        let answer = push("?dry_run=true").await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let foreseen: DeployPrediction = answer.json();
+        assert_eq!((foreseen.dry_run, foreseen.missing.len(), foreseen.live), (true, 1, None));
+        versions.push(foreseen.version);
+    }
+    let begun: DeployBegun = push("").await.json();
+    assert_eq!((begun.version, begun.missing.len()), (versions[0], 1));
+    let archive = edge.api(Method::POST, &format!("{at}?dry_run=true")).header("content-type", "application/zip");
+    assert_eq!(got(archive.body("PK")).await.code(), Code::BadRequest);
     edge.stop().await;
 }
 

@@ -50,7 +50,7 @@ Examples:
   devanture push dist --alias             … named after the branch
   devanture push --watch 60s              undo it when errors rise
   devanture push --app notifier           … one of several apps of devanture.toml
-  devanture push --dry-run                print the version's id; needs no edge
+  devanture push --dry-run                print the version's id; uploads nothing
   devanture push --json | jq -r .urls.preview
 
 The folder of [server] is pushed too, all of it except .git.

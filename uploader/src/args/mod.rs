@@ -332,7 +332,7 @@ pub(crate) struct PushArgs {
     /// Number of files uploaded in parallel
     #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
-    /// Print the id of the version, and upload nothing
+    /// Print the id of the version, ask the edge what it would refuse, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use devanture_config::api::{
-    BeginDeploy, ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts, Status, Step, StepState,
-    Urls,
+    BeginDeploy, ByteCounts, DeployBegun, DeployPrediction, DeployReport, DeployState, DeployStatus, FileCounts,
+    Status, Step, StepState, Urls,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{Digest, Manifest};
@@ -204,6 +204,10 @@ fn behave(request: &Request, state: &mut State) -> Reply {
     let path = request.target.split('?').next().unwrap_or_default();
     let segments: Vec<&str> = path.trim_start_matches("/v1/apps/shop/").split('/').collect();
     match (request.method.as_str(), segments.as_slice()) {
+        // Of every app.
+        ("POST", [.., "environments", _, "deploys"]) if request.target.ends_with("?dry_run=true") => {
+            begin(request, state)
+        }
         ("POST", ["environments", _, "deploys"]) if request.headers["content-type"] == "application/json" => {
             begin(request, state)
         }
@@ -232,6 +236,9 @@ fn begin(request: &Request, state: &mut State) -> Reply {
     missing.retain(|digest| !state.blobs.contains_key(digest));
     let version = begin.manifest.id();
     let live = state.live.as_ref().map(Manifest::id);
+    if request.target.ends_with("?dry_run=true") {
+        return Reply::json(200, &DeployPrediction { dry_run: true, version, missing, live });
+    }
     state.begun.push(begin);
     state.received = (0, 0);
     Reply::json(201, &DeployBegun { deploy: "d1".to_owned(), version, missing, live })

@@ -146,6 +146,41 @@ fn a_dry_run_is_refused_by_rights_and_locks_as_the_command_is() {
 }
 
 #[test]
+fn a_dry_run_of_a_push_is_refused_as_the_push_is() {
+    let mut edge = edge().start();
+    let ids = pushed(&edge, &["one", "two"]);
+    edge.json("shop", &["alias", "set", "feature-x", &ids[0]]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "three").unwrap();
+    let www = folder.path().display().to_string();
+    let admin = edge.token.clone();
+    let token = |more: &[&str]| edge.new_token(&[&["--name", "ci", "--app", "shop"], more].concat());
+    let (reader, of_staging) = (token(&["--scope", "read"]), token(&["--scope", "push", "--env", "staging"]));
+    let missing = format!("dvt_{}_{}", "0".repeat(12), "0".repeat(64));
+    let commands: [(&str, &[&str], &str); 6] = [
+        (&reader, &[], "forbidden"),
+        (&of_staging, &[], "forbidden"),
+        (&missing, &[], "bad_token"),
+        (&admin, &["--alias", "prod"], "alias_taken"),
+        (&admin, &["--if-live", &ids[0]], "live_moved"),
+        (&admin, &["--alias", "feature-x", "--if-live", &ids[1]], "live_moved"),
+    ];
+    for (token, more, code) in commands {
+        edge.token = token.to_owned();
+        let arguments = [&["push", &www, "--json"], more].concat();
+        let (foreseen, done) = (edge.run("shop", &with_dry_run(&arguments)), edge.run("shop", &arguments));
+        assert_eq!((foreseen.problem().as_str(), foreseen.code), (code, done.code), "{arguments:?}: {foreseen:?}");
+        assert_eq!(done.problem(), code, "{arguments:?}");
+    }
+    edge.token = admin;
+    let last = |edge: &Edge| edge.json("shop", &["audit", "--limit", "1"])["entries"][0]["number"].clone();
+    let before = last(&edge);
+    let foreseen = edge.json("shop", &["push", &www, "--dry-run", "--if-live", &ids[1]]);
+    assert_eq!((&foreseen["checked_by_edge"], live(&edge)), (&true.into(), Value::from(ids[1].as_str())));
+    assert_eq!(last(&edge), before, "nothing was changed");
+}
+
+#[test]
 fn a_dry_run_of_aliases_deletions_and_tokens_needs_the_rights_of_the_command() {
     let mut edge = edge().start();
     let ids = pushed(&edge, &["one", "two"]);

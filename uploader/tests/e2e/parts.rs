@@ -45,11 +45,15 @@ async fn a_push_of_the_backend_alone_does_not_take_the_pages_away() {
     std::fs::remove_dir_all(project.path().join("www")).unwrap();
     let toml = std::fs::read_to_string(project.path().join("devanture.toml")).unwrap();
     std::fs::write(project.path().join("devanture.toml"), toml.replace("www = \"www\"\n", "")).unwrap();
-    for command in ["check", "push"] {
-        let ran = project.run(&edge, &[command, "--json"]);
-        assert_eq!((ran.problem().as_str(), ran.code), ("warnings", Some(1)), "{command}: {ran:#?}");
-        assert!(ran.stderr.contains("What is live in prod has pages (1 file)"), "{command}: {ran:#?}");
-        assert!(ran.stderr.contains("--allow-warnings"), "{command}: {ran:#?}");
+    for command in [&["check"][..], &["push", "--dry-run"], &["push"]] {
+        let ran = project.run(&edge, &[command, &["--json"]].concat());
+        assert_eq!((ran.problem().as_str(), ran.code), ("warnings", Some(1)), "{command:?}: {ran:#?}");
+        assert!(ran.stderr.contains("What is live in prod has pages (1 file)"), "{command:?}: {ran:#?}");
+        assert!(ran.stderr.contains("--allow-warnings"), "{command:?}: {ran:#?}");
+    }
+    for more in ["--allow-warnings", "--no-switch"] {
+        let ran = project.run(&edge, &["push", "--dry-run", more, "--json"]);
+        assert_eq!((ran.code, &ran.json()["checked_by_edge"]), (Some(0), &true.into()), "{more}: {ran:#?}");
     }
     assert_eq!(status(&edge, "game.localhost", "/").await, 200);
     let ran = project.run(&edge, &["push", "--allow-warnings", "--json"]);

@@ -148,6 +148,7 @@ impl<'c> Push<'c> {
         }
         let (scan, bundle) = self.scan(folders).await?;
         let id = bundle.manifest.id();
+        let is_checked = self.predict(&bundle).await?;
         let app = self.context.settings.explicit_app()?.map(|app| app.value);
         let mut value = serde_json::json!({
             "dry_run": true,
@@ -157,12 +158,33 @@ impl<'c> Push<'c> {
             "files": { "total": scan.count() },
             "bytes": { "total": scan.total_bytes() },
             "left_out": scan.left_out,
+            "checked_by_edge": is_checked,
         });
         if let (Some(server), Some(members)) = (&scan.server, value.as_object_mut()) {
             members.insert("server".to_owned(), server.json());
         }
         self.context.output.write(&value, || vec![id.to_string()]);
         Ok(())
+    }
+
+    /// Ends a dry run as the push would that the edge refuses. False where no edge answers: the id is the same without.
+    async fn predict(&self, bundle: &Bundle) -> Result<bool, Failure> {
+        let progress = &self.context.progress;
+        let Ok(edge) = self.context.edge() else {
+            progress.note("checked without an edge: the settings do not name one, with a token and an app");
+            return Ok(false);
+        };
+        let source = source(self.context, self.args).await;
+        let options = self.options(&source)?;
+        let begin = BeginDeploy { manifest: bundle.manifest.clone(), source, options };
+        match edge.predict_push(&self.place()?, &begin).await {
+            Ok(_may_begin) => Ok(true),
+            Err(failure) if failure.is(Code::Unreachable) => {
+                progress.note(&format!("checked without the edge: {}", failure.message));
+                Ok(false)
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn send_folder(

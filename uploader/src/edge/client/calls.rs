@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, DesiredState, Diff, History, HostnameList,
-    HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, PauseReport, PauseRequest,
-    PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList, SettingsPatch, SettingsReport, Status,
-    Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest,
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployPrediction, DeployStatus, DesiredState, Diff, History,
+    HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, PauseReport,
+    PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList, SettingsPatch,
+    SettingsReport, Status, Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport,
+    WithdrawRequest,
 };
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
@@ -36,6 +37,21 @@ impl Edge {
                 .body(body.clone())
         })
         .await
+    }
+
+    /// Predicts [`Edge::begin`], with the refusals that it would get; no push is begun. Sent once, since no change waits
+    /// for the answer.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn predict_push(
+        &self,
+        environment: &PlaceName,
+        begin: &BeginDeploy,
+    ) -> Result<DeployPrediction, Failure> {
+        let request = self.request(Method::POST, &["environments", environment.as_str(), "deploys"], &DRY_RUN);
+        let request = request.header(CONTENT_TYPE, "application/json").timeout(BEGIN_TIME_MAX).body(encoded(begin)?);
+        self.once(request).await.map_err(Refusal::into_failure)
     }
 
     /// Makes a stored version live.
