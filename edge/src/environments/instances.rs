@@ -120,7 +120,14 @@ impl From<runner::Error> for Error {
             _ => Code::InstanceFailed,
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());
-        if let Some(hint) = hint(code) {
+        let hint = match &error {
+            // Nothing ran that could have written a line.
+            runner::Error::Missing { .. } => Some(
+                "look at `command` below [server] in devanture.toml: a program in the folder, with its run bit, or one in the PATH of the edge",
+            ),
+            _ => hint(code),
+        };
+        if let Some(hint) = hint {
             problem = problem.hint(hint);
         }
         problem.into()
@@ -288,9 +295,7 @@ impl Environments {
         let known: BTreeMap<&ProcessName, u64> =
             managed.server.processes.iter().map(|process| (&process.name, process.instances.per_node())).collect();
         if let Some(unknown) = wanted.processes.keys().find(|name| !known.contains_key(name)) {
-            let names: Vec<&str> = known.keys().map(|name| name.as_str()).collect();
-            let detail = format!("What is live in {environment} has no process `{unknown}`.");
-            return Err(Problem::new(Code::BadRequest, detail).hint(format!("it has {}", names.join(", "))).into());
+            return Err(no_process(environment, unknown, known.keys().copied()));
         }
         update(&scale_key(app, environment.as_str()), || async {
             let (before, check) = self.scale_of(app, environment).await?;
@@ -373,10 +378,9 @@ impl Environments {
         self.ledger.must_exist(app).await?;
         let managed = self.ledger.served(app, environment)?.managed.clone();
         let Some(managed) = managed else { return Err(no_backend(app, environment)) };
-        let is_there = |name: &ProcessName| managed.server.processes.iter().any(|process| process.name == *name);
-        if let Some(unknown) = process.filter(|name| !is_there(name)) {
-            let detail = format!("What is live in {environment} has no process `{unknown}`.");
-            return Err(Problem::new(Code::BadRequest, detail).into());
+        let known = || managed.server.processes.iter().map(|process| &process.name);
+        if let Some(unknown) = process.filter(|name| !known().any(|known| known == *name)) {
+            return Err(no_process(environment, unknown, known()));
         }
         if !dry_run {
             let what = process.map_or("all", ProcessName::as_str);
@@ -388,7 +392,34 @@ impl Environments {
     }
 }
 
+fn no_process<'p>(
+    environment: &PlaceName,
+    unknown: &ProcessName,
+    known: impl Iterator<Item = &'p ProcessName>,
+) -> Error {
+    let names: Vec<&str> = known.map(ProcessName::as_str).collect();
+    let detail = format!("What is live in {environment} has no process `{unknown}`.");
+    Problem::new(Code::BadRequest, detail).hint(format!("it has {}", names.join(", "))).into()
+}
+
 fn no_backend(app: &AppName, environment: &PlaceName) -> Error {
     let detail = format!("What is live in {environment} of {app} brings no backend.");
     Problem::new(Code::NothingLive, detail).hint("write [server] in devanture.toml, and push").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_about_a_program_that_is_missing_names_no_log() {
+        let (instance, lines) = ("web.1".to_owned(), Vec::new());
+        let reason = "there is no `nodee`, neither in its folder nor in its PATH".to_owned();
+        let Error(problem) = runner::Error::Missing { instance: instance.clone(), reason, lines: lines.clone() }.into();
+        assert_eq!(problem.code, Code::InstanceFailed);
+        assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("`command` below [server]")), "{problem:?}");
+        let reason = "nothing listens".to_owned();
+        let Error(problem) = runner::Error::NotHealthy { instance, after_ms: 1, reason, lines }.into();
+        assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("devanture logs")), "{problem:?}");
+    }
 }

@@ -184,8 +184,11 @@ async fn instances_are_scaled_and_restarted_without_a_failed_request() {
     healthy(&edge, "game", 1).await;
     scaled(&["scale", "web=default"], 2).await;
     load.end().await;
-    let ran = project.run(&edge, &["scale", "mailer=1", "--json"]);
-    assert_eq!(ran.problem(), "bad_request");
+    for command in [&["scale", "mailer=1", "--json"][..], &["restart", "mailer", "--json"]] {
+        let ran = project.run(&edge, command);
+        assert_eq!(ran.problem(), "bad_request");
+        assert!(ran.stderr.contains("it has web"), "{command:?}: {ran:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
