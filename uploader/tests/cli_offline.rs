@@ -290,12 +290,12 @@ fn mistakes_in_rules_are_reported_with_their_lines_before_anything_is_sent() {
         .unwrap()
         .iter()
         .map(|mistake| {
-            assert_eq!(mistake["file"], "_redirects");
+            assert_eq!(mistake["file"], "dist/_redirects");
             (mistake["line"].as_u64().unwrap(), mistake["weight"].as_str().unwrap())
         })
         .collect();
     assert_eq!(found, [(2, "mistake"), (5, "mistake"), (4, "doubt")], "{error}");
-    assert!(ran.stderr.contains("_redirects:4: doubt: `/a → /c` never applies"), "{ran:#?}");
+    assert!(ran.stderr.contains("dist/_redirects:4: doubt: `/a → /c` never applies"), "{ran:#?}");
     assert!(ran.stderr.contains("[upstreams]"), "{ran:#?}");
     assert_eq!(ran.last_line(), NOTHING_SENT);
 }

@@ -1,6 +1,7 @@
 //! Looks at the rules of a bundle before anything is sent, as the edge will.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use devanture_config::limits::TABLE;
 use devanture_config::parsing::{Mistake, Weight};
@@ -9,14 +10,17 @@ use devanture_config::{Manifest, PlaceName};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 
+use super::RULE_FILES;
 use super::scan::Scan;
 use crate::output::exit::Failure;
 use crate::output::report::counted;
-use crate::project::Project;
+use crate::project::{Project, without_dot};
 
 /// The rule files of a folder.
 #[derive(Debug, Default)]
 pub(crate) struct RuleFiles {
+    /// The folder that holds them, as a message names it.
+    www: PathBuf,
     redirects: Option<Vec<u8>>,
     headers: Option<Vec<u8>>,
 }
@@ -26,8 +30,9 @@ impl RuleFiles {
     ///
     /// # Errors
     /// `unreadable_file`.
-    pub(crate) fn read(scan: &Scan) -> Result<Self, Failure> {
-        Ok(Self { redirects: bytes_of(scan, REDIRECTS_FILE)?, headers: bytes_of(scan, HEADERS_FILE)? })
+    pub(crate) fn read(scan: &Scan, www: &Path) -> Result<Self, Failure> {
+        let (redirects, headers) = (bytes_of(scan, REDIRECTS_FILE)?, bytes_of(scan, HEADERS_FILE)?);
+        Ok(Self { www: www.to_owned(), redirects, headers })
     }
 
     /// Everything that is wrong with the rules that must hold before a version goes live in `place`.
@@ -51,7 +56,13 @@ impl RuleFiles {
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
         let at = |table, index| lines.at(table, index);
         let name = place.as_str();
-        rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at)
+        let (rules, mut found) =
+            rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at);
+        // A person opens a file by its path from where they are.
+        for finding in found.iter_mut().filter(|finding| RULE_FILES.contains(&finding.file.as_str())) {
+            finding.file = without_dot(self.www.join(&finding.file)).display().to_string();
+        }
+        (rules, found)
     }
 
     /// Paths that the manifest and these files keep from visitors; `None` if that is too much to be compared with

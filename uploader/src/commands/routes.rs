@@ -47,7 +47,7 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
         let scan = folders.scan(false)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
-        let files = RuleFiles::read(&scan)?;
+        let files = RuleFiles::read(&scan, &www)?;
         let (rules, findings) = files.rules_in(&manifest, &project, &place);
         let site = ManifestSite::new(&manifest, place.as_str(), rules, files.restricted(&manifest).as_ref());
         let explained = project.site.explain(Some(&place), guessed);

@@ -1,7 +1,7 @@
 //! Mistakes of files beside those of a `devanture.toml` that cannot be taken as it is: neither hides the other.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::problem::Code;
@@ -26,10 +26,9 @@ pub(super) async fn with_files(
     context: &Context,
     args: &CheckArgs,
     failure: Failure,
-    www: &Path,
 ) -> Result<(Failure, Vec<Finding>), Failure> {
     let own_code = if failure.is(Code::BadConfig) { CONFIG } else { BUNDLE };
-    let own = failure.mistakes.iter().map(|mistake| Finding::of_mistake(mistake, own_code, www));
+    let own = failure.mistakes.iter().map(|mistake| Finding::of_mistake(mistake, own_code));
     let mut findings: Vec<Finding> = own.collect();
     if !failure.is(Code::BadConfig) || failure.mistakes.is_empty() {
         return Ok((failure, findings));
@@ -47,7 +46,7 @@ pub(super) async fn with_files(
     let mut mistakes = failure.mistakes.to_vec();
     for (code, mistake) in found.mistakes {
         if !mistakes.contains(&mistake) {
-            findings.push(Finding::of_mistake(&mistake, code, &found.www));
+            findings.push(Finding::of_mistake(&mistake, code));
             mistakes.push(mistake);
         }
     }
@@ -68,7 +67,6 @@ struct Task {
 
 /// The findings, each with its code.
 struct Found {
-    www: PathBuf,
     mistakes: Vec<(&'static str, Mistake)>,
 }
 
@@ -92,10 +90,10 @@ impl Task {
             |bundle| bundle.manifest,
         );
         // An unreadable one was found by the walk.
-        let files = RuleFiles::read(&scan).unwrap_or_default();
+        let files = RuleFiles::read(&scan, &www).unwrap_or_default();
         // Whether a rule has an effect depends on what could not be read.
         let found = files.findings_in(&manifest, &project, &self.places).into_iter();
         mistakes.extend(found.filter(|mistake| mistake.weight == Weight::Mistake).map(|mistake| (RULES, mistake)));
-        Some(Found { www, mistakes })
+        Some(Found { mistakes })
     }
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use devanture_config::parsing::{Mistake, Weight};
-use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 
 use crate::output::exit::Failure;
@@ -48,14 +47,9 @@ fn severity<S: serde::Serializer>(is_doubt: &bool, serializer: S) -> Result<S::O
 
 impl Finding {
     /// A mistake in a file of settings or rules.
-    pub(crate) fn of_mistake(mistake: &Mistake, code: &'static str, www: &Path) -> Self {
-        let is_of_rules = [REDIRECTS_FILE, HEADERS_FILE].contains(&mistake.file.as_str());
-        let file = match is_of_rules {
-            true => www.join(&mistake.file).display().to_string(),
-            false => mistake.file.clone(),
-        };
+    pub(crate) fn of_mistake(mistake: &Mistake, code: &'static str) -> Self {
         Self {
-            file,
+            file: mistake.file.clone(),
             line: mistake.line,
             column: 0,
             code,

@@ -57,7 +57,6 @@ const NAMED_MAX: usize = 5;
 /// `warnings`.
 pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     let folders = context.project.folders(args.dir.as_deref());
-    let www = folders.as_ref().map(|folders| folders.www.path().to_owned()).unwrap_or_default();
     // What is wrong with the file itself comes first.
     let examined = match read.and(folders) {
         Ok(folders) => examine(context, args, folders).await,
@@ -70,7 +69,7 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
         }
         // What is wrong with the form of the file, or with what no bundle can hold.
         Err(failure) => {
-            let (failure, findings) = beside::with_files(context, args, failure, &www).await?;
+            let (failure, findings) = beside::with_files(context, args, failure).await?;
             if args.format == Format::Github {
                 annotate(context, &findings);
             }
@@ -108,7 +107,8 @@ impl Task {
         let (scan, of_bundle) = folders.walk(is_strict, Reading::All);
         let www = folders.www.path().to_owned();
         let guessed = bundle::guess_rules(&scan, &project, &www);
-        let made = Bundle::of(&scan, &project.site, guessed).and_then(|bundle| Ok((bundle, RuleFiles::read(&scan)?)));
+        let made =
+            Bundle::of(&scan, &project.site, guessed).and_then(|bundle| Ok((bundle, RuleFiles::read(&scan, &www)?)));
         let (Bundle { manifest, .. }, files) = match (made, of_bundle.clone()) {
             (Ok(made), _) => made,
             (Err(failure), None) => return Err(failure),
@@ -181,12 +181,12 @@ fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
 /// Tells what was found, and whether that is a failure.
 fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Result<(), Failure> {
     let of_bundle = examined.of_bundle.take();
-    let Examined { www, scan, guessed, of_rules, looked, lost, .. } = &examined;
+    let Examined { scan, guessed, of_rules, looked, lost, .. } = &examined;
     bundle_notes::print(context, scan, *guessed);
     print_rest(context, looked);
     let of_files = of_bundle.iter().flat_map(|failure| &failure.mistakes);
-    let mut findings: Vec<Finding> = of_files.map(|mistake| Finding::of_mistake(mistake, BUNDLE, www)).collect();
-    findings.extend(of_rules.iter().map(|mistake| Finding::of_mistake(mistake, RULES, www)));
+    let mut findings: Vec<Finding> = of_files.map(|mistake| Finding::of_mistake(mistake, BUNDLE)).collect();
+    findings.extend(of_rules.iter().map(|mistake| Finding::of_mistake(mistake, RULES)));
     findings.extend(looked.findings.iter().cloned());
     finding::sort(&mut findings);
     let doubts = looked.findings.iter().filter(|finding| finding.is_doubt).count();

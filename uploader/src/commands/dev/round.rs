@@ -114,7 +114,7 @@ impl Rounds {
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let (rules, doubts) = {
             let bundle = Bundle::of(&scan, &project.site, guessed)?;
-            let files = RuleFiles::read(&scan)?;
+            let files = RuleFiles::read(&scan, &www)?;
             let doubts = rules::judge(files.findings(&bundle.manifest, &project, &self.place), Code::BadRules, true)?;
             (files.rules_in(&bundle.manifest, &project, &self.place).0, doubts)
         };

@@ -271,7 +271,11 @@ impl<'c> Push<'c> {
         let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
         self.done("scan", scan.text(), begun);
         bundle_notes::print(self.context, &scan, guessed);
-        let findings = RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.place()?);
+        let findings = RuleFiles::read(&scan, folders.www.path())?.findings(
+            &bundle.manifest,
+            &self.context.project,
+            &self.place()?,
+        );
         let doubts = rules::judge(findings, Code::BadRules, self.args.allow_warnings)?;
         doubts.iter().for_each(|doubt| self.context.progress.note(&doubt.to_string()));
         Ok((scan, bundle))
