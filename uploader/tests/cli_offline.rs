@@ -66,6 +66,26 @@ fn paths_are_reported_without_leading_dots() {
     assert!(!error["message"].as_str().unwrap().contains("./"), "{error}");
 }
 
+#[cfg(unix)]
+#[test]
+fn paths_of_the_projects_own_folder_are_reported_as_they_are_opened() {
+    let files =
+        [("_redirects", "/a /b\n/a /c\n"), ("index.html", "hi"), ("devanture.toml", "app = \"shop\"\nwww = \".\"\n")];
+    let project = Project::new(&files);
+    let checked = project.run(&["check", "--json"]);
+    assert_eq!(checked.failed("warnings", 1)["mistakes"][0]["file"], "_redirects");
+    assert!(!checked.stderr.contains("./"), "{checked:#?}");
+    let empty = Project::new(&[
+        (".env", "A=b"),
+        ("devanture.staging.toml", ""),
+        ("site.toml", "app = \"shop\"\nwww = \".\"\n"),
+    ]);
+    std::os::unix::fs::symlink("nowhere", empty.path("link")).unwrap();
+    let error = empty.run(&["push", "--dry-run", "--config", "site.toml", "--json"]).failed("bad_bundle", 2);
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("The folder `.` holds something that cannot be published.\nlink: "), "{error}");
+}
+
 #[test]
 fn an_empty_folder_is_reported() {
     let project = Project::site(&dead_url());

@@ -324,11 +324,12 @@ fn find_procfile(folder: &Path, dir: &str, boundary: &Boundary) -> Result<Option
     Ok(None)
 }
 
-/// `./dist` reads worse than `dist` in every message.
+/// `./dist` reads worse than `dist` in every message, and `./.` worse than `.`.
 pub(crate) fn without_dot(path: PathBuf) -> PathBuf {
     match path.strip_prefix(".") {
-        Ok(short) if !short.as_os_str().is_empty() => short.to_owned(),
-        _ => path,
+        Ok(short) if short.as_os_str().is_empty() => PathBuf::from("."),
+        Ok(short) => short.to_owned(),
+        Err(_) => path,
     }
 }
 

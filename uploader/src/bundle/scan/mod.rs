@@ -335,8 +335,11 @@ impl Walk {
     }
 
     fn report(&mut self, path: &str, message: String, hint: Option<&str>) {
-        let file =
-            if path.is_empty() { self.shown.clone() } else { format!("{}/{path}", self.shown.trim_end_matches('/')) };
+        let file = match (path, self.shown.as_str()) {
+            ("", shown) => shown.to_owned(),
+            (path, ".") => path.to_owned(),
+            (path, shown) => format!("{}/{path}", shown.trim_end_matches('/')),
+        };
         let hint = hint.map(str::to_owned);
         self.mistakes.push(Mistake { file, line: 0, weight: Weight::Mistake, message, hint });
     }
