@@ -66,6 +66,12 @@ impl BundlePath {
         {
             return true;
         }
+        self.is_in_dotfile()
+    }
+
+    /// Whether it is in, or named by, a dotfile but `.well-known`.
+    #[must_use]
+    pub fn is_in_dotfile(&self) -> bool {
         let mut segments = self.0.split('/');
         let dot = |s: &str| s.starts_with('.') && !s.starts_with("..");
         let first = segments.next().unwrap_or_default();
@@ -162,6 +168,8 @@ mod tests {
         ] {
             assert!(private(p), "{p}");
         }
+        let dot = |p: &str| p.parse::<BundlePath>().is_ok_and(|p| p.is_in_dotfile());
+        assert!(dot("a/.hidden") && !dot("_redirects") && !dot(".well-known/security.txt"));
         for p in [".well-known/security.txt", "..a", "a/_redirects", "a/devanture.staging.toml", "index.html"] {
             assert!(!private(p), "{p}");
         }

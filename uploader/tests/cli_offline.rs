@@ -87,6 +87,22 @@ fn paths_of_the_projects_own_folder_are_reported_as_they_are_opened() {
 }
 
 #[test]
+fn names_with_a_leading_dot_are_reported() {
+    let project = Project::new(&[("www/index.html", "hi"), ("www/.well-known/security.txt", "Contact: me")]);
+    for command in [&["check"][..], &["push", "--dry-run"]] {
+        assert!(!project.run(command).stderr.contains("no visitor gets"), "{command:?}");
+    }
+    project.file("www/.config", "x");
+    let note = "no visitor gets .config: names with a leading dot are never served";
+    assert!(project.run(&["check"]).stderr.contains(note));
+    project.file("www/a/.hidden/b.html", "x");
+    for command in [&["check"][..], &["push", "--dry-run"]] {
+        let ran = project.run(command);
+        assert!(ran.code == Some(0) && ran.stderr.contains("no visitor gets .config and 1 more: "), "{ran:#?}");
+    }
+}
+
+#[test]
 fn an_empty_folder_is_reported() {
     let project = Project::site(&dead_url());
     std::fs::create_dir(project.path("empty")).unwrap();

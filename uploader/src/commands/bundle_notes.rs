@@ -20,9 +20,20 @@ pub(super) fn left_out(context: &Context, left_out: &[String]) {
     context.progress.note(&format!("left out: {}{more}", shown.join(", ")));
 }
 
-/// Prints what was left out and what was guessed.
+/// The note about files that are pushed and never served, where there are some.
+fn dotfiles(scan: &Scan) -> Option<String> {
+    let mut paths = scan.files.keys().filter(|path| path.is_in_dotfile());
+    let first = paths.next()?;
+    Some(match paths.count() {
+        0 => format!("no visitor gets {first}: names with a leading dot are never served"),
+        more => format!("no visitor gets {first} and {more} more: names with a leading dot are never served"),
+    })
+}
+
+/// Prints what was left out, what is never served, and what was guessed.
 pub(crate) fn print(context: &Context, scan: &Scan, rules: Option<Rules>) {
     left_out(context, &scan.left_out);
+    dotfiles(scan).iter().for_each(|note| context.progress.note(note));
     if let Some(rules) = rules {
         context.progress.note(&bundle::guess_note(rules));
     }
