@@ -1,4 +1,4 @@
-//! What `devanture-edge init` writes starts an edge.
+//! What `devanture-edge init` writes starts an edge; what `devanture-edge --help` lists.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -58,4 +58,13 @@ fn a_mistake_writes_nothing() {
         assert!(done.status.code() == Some(2) && text.contains(message), "{text}");
         assert!(!folder.path().join("edge.toml").exists());
     }
+}
+
+#[test]
+fn the_help_lists_what_operators_run_and_nothing_else() {
+    let help = Command::new(env!("CARGO_BIN_EXE_devanture-edge")).arg("--help").output().unwrap();
+    let help = text(&help.stdout);
+    let lists = |command: &str| help.lines().any(|line| line.split_whitespace().next() == Some(command));
+    assert!(lists("check") && lists("spawner"), "{help}");
+    assert!(!lists("exec-instance") && !lists("user-task") && !lists("local"), "{help}");
 }

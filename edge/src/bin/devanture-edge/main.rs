@@ -62,7 +62,6 @@ enum Command {
     #[command(hide = true)]
     Local,
     /// Start the instances of backends for an edge; started by the edge, or as a service of its own with --listen
-    #[command(hide = true)]
     Spawner(SpawnerArgs),
     /// Become an instance; started by the spawner
     #[command(hide = true)]
