@@ -52,6 +52,7 @@ fn an_instance_that_dies_is_started_again_and_others_answer_meanwhile() {
             assert_eq!(world.get("/").await.0, 200);
         }
         eventually("two are healthy again", || world.pids().len() == 2 && world.pids() != before).await;
+        assert_eq!(world.pids().iter().filter(|pid| before.contains(pid)).count(), 1, "the other was left alone");
         let restarts: u64 = world.instances().iter().map(|one| one.restarts).sum();
         assert_eq!(restarts, 1);
         assert!(world.runner.metrics().contains(r#"state="healthy"} 2"#), "{}", world.runner.metrics());
@@ -125,7 +126,7 @@ fn an_instance_may_listen_on_a_socket() {
 }
 
 #[test]
-fn one_that_ignores_sigterm_is_killed() {
+fn the_end_kills_an_instance_that_ignores_sigterm() {
     run(async {
         let world = World::start(limits()).await;
         let deaf = json!({ "deaf": { "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"] } });

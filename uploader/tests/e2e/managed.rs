@@ -214,32 +214,6 @@ async fn what_is_under_way_ends_with_the_instances_that_began_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preview_starts_its_instances_when_it_is_asked_and_ends_them_when_nobody_asks() {
-    let edge = edge().with_runner().with_limit("preview_idle_ms_max", 1_000).start();
-    let project = Project::new("game", "one", "[env.preview.server]\ninstances = 1");
-    project.push(&edge);
-    for arguments in
-        [["env", "set", "--secret", "KEY=prods"].as_slice(), &["env", "set", "--env", "preview", "KEY=previews"]]
-    {
-        let ran = project.run(&edge, arguments);
-        assert_eq!(ran.code, Some(0), "{ran:#?}");
-    }
-    project.backend("two");
-    let ran = project.run(&edge, &["push", "--no-switch", "--json"]);
-    assert_eq!(ran.code, Some(0), "{ran:#?}");
-    let host = format!("{}--game.localhost", &ran.json()["version"].as_str().unwrap()[..12]);
-    assert_eq!(instances(&edge, "game", "preview").await.len(), 0);
-    let (name, instance, pid) = who(&edge, &host).await;
-    assert_eq!((name.as_str(), instance.as_str()), ("two", "web.1"));
-    let answer = edge.client(true).get(edge.url(&host, "/api/environment")).send().await.unwrap();
-    let environment: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    assert_eq!(environment["KEY"], "previews");
-    eventually("the end of the preview's instance", async || (!is_alive(pid)).then_some(())).await;
-    assert_eq!(who(&edge, &host).await.0, "two");
-    assert_eq!(who(&edge, "game.localhost").await.0, "one");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn two_apps_of_one_repository_are_a_web_one_and_a_worker() {
     let edge = edge().with_runner().start();
     let project = Project::new("shop", "one", "");

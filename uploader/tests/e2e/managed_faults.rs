@@ -76,29 +76,6 @@ async fn a_backend_that_cannot_go_live_leaves_everything_as_it_was_and_says_why(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_ends_is_there_again_and_the_others_answer_meanwhile() {
-    let edge = edge().with_runner().with_limit("instance_restart_ms_min", 100).start();
-    let project = Project::new("game", "one", "instances = 3");
-    project.push(&edge);
-    let before = healthy(&edge, "game", 3).await;
-    let killed = *before.first().unwrap();
-    assert!(std::process::Command::new("kill").args(["-KILL", &killed.to_string()]).status().unwrap().success());
-    // A request that was about to go to it goes to another one.
-    for _ in 0..50 {
-        assert_eq!(named(&edge).await, "one");
-    }
-    let after = eventually("the third instance", async || {
-        let now = healthy(&edge, "game", 3).await;
-        (!now.contains(&killed)).then_some(now)
-    })
-    .await;
-    assert_eq!(after.intersection(&before).count(), 2);
-    let restarts: u64 =
-        instances(&edge, "game", "prod").await.iter().map(|one| one["restarts"].as_u64().unwrap()).sum();
-    assert_eq!(restarts, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn one_that_closes_its_port_but_lives_is_restarted() {
     let edge = edge()
         .with_runner()
