@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use devanture_config::api::{
-    AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, LockReport, LockRequest,
+    AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, LockReport, LockRequest,
     PlaceStatus, ServingChange, VisitorLoad,
 };
 use devanture_config::{PlaceName, VersionId};
@@ -43,9 +43,10 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
         }
         AliasCommand::List => {
             let aliases = all_aliases(&edge).await?;
-            context.output.write(&aliases, || match aliases.is_empty() {
-                true => vec![format!("{} has no alias.", edge.app())],
-                false => alias_lines(&aliases, now_ms()),
+            let list = AliasList { app: edge.app().clone(), aliases, next: None };
+            context.output.write(&list, || match list.aliases.is_empty() {
+                true => vec![format!("{} has no alias.", list.app)],
+                false => alias_lines(&list.aliases, now_ms()),
             });
         }
         AliasCommand::Delete { name, dry_run: false } => {

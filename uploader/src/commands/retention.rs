@@ -236,8 +236,9 @@ pub(crate) async fn undelete(context: &Context, args: &UndeleteArgs) -> Result<(
     if let Some(kind) = args.what {
         return have_back(context, &Target::of(kind, args.name.as_deref())?, args.dry_run).await;
     }
-    let things = context.edge()?.deleted().await?;
-    context.output.write(&things, || match things.is_empty() {
+    let edge = context.edge()?;
+    let things = edge.deleted().await?;
+    context.output.write(&json!({ "app": edge.app(), "deleted": things }), || match things.is_empty() {
         true => vec!["Nothing was deleted that could be restored.".to_owned()],
         false => things.iter().map(thing_line).collect(),
     });

@@ -107,8 +107,8 @@ async fn a_branch_has_a_preview_of_its_own_until_it_ends() {
     let three = repository.json(&edge, &PULL_REQUEST, &["push", "--alias"]);
     assert_eq!(three["alias"]["name"], name.as_str());
     let listed = repository.json(&edge, &[], &["alias", "list"]);
-    assert_eq!(listed.as_array().unwrap().len(), 1);
-    assert_eq!(listed[0]["version"], three["version"]);
+    assert_eq!(listed["aliases"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["aliases"][0]["version"], three["version"]);
     let output = repository.run(&edge, &[], &["alias", "list"]).stdout;
     assert!(output.contains(" s ago") && output.contains("ends in 14 d"), "{output}");
     // A branch is needed, or a name.
@@ -125,7 +125,7 @@ async fn a_branch_has_a_preview_of_its_own_until_it_ends() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    assert_eq!(repository.json(&edge, &[], &["alias", "list"]), json!([]));
+    assert_eq!(repository.json(&edge, &[], &["alias", "list"])["aliases"], json!([]));
     assert_eq!(repository.run(&edge, &[], &["diff", &name, "--json"]).problem(), "not_found");
 }
 
