@@ -4,8 +4,8 @@ use devanture_config::api::{AccountInfo, AccountList, AccountName, AccountReques
 use devanture_config::problem::{Code, Problem};
 
 use super::{Credentials, random_hex};
+use crate::catalog::identities::{self, AccountRecord, LoginRecord};
 use crate::catalog::records;
-use crate::catalog::who::{self, AccountRecord, LoginRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Error, unless_conflict, update};
 use crate::telemetry;
@@ -22,14 +22,14 @@ impl Credentials {
     /// `forbidden` without lasting rights to run the edge, as for a login, `conflict` where there is one of that name,
     /// `bad_request` for a password that is too short, `too_many`, `busy`.
     pub async fn create_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountInfo, Error> {
-        must_run_accounts(actor)?;
+        must_manage_accounts(actor)?;
         let count_max = usize::try_from(self.limits.accounts_max).unwrap_or(usize::MAX);
-        if self.catalog.list(who::ACCOUNTS_PREFIX, None, false, count_max).await?.len() >= count_max {
+        if self.catalog.list(identities::ACCOUNTS_PREFIX, None, false, count_max).await?.len() >= count_max {
             return Err(Problem::new(Code::TooMany, format!("There are {count_max} accounts already."))
                 .hint("delete those that nobody uses, or raise `accounts_max` in edge.toml")
                 .into());
         }
-        let key = who::account_key(&request.name);
+        let key = identities::account_key(&request.name);
         if self.catalog.get(&key).await?.is_some() {
             return Err(there_already(&request.name));
         }
@@ -65,9 +65,9 @@ impl Credentials {
     pub async fn accounts(&self, actor: &Actor) -> Result<AccountList, Error> {
         actor.must_be_admin()?;
         let mut list = AccountList::default();
-        for (key, record) in self.catalog.list(who::ACCOUNTS_PREFIX, None, false, usize::MAX).await? {
+        for (key, record) in self.catalog.list(identities::ACCOUNTS_PREFIX, None, false, usize::MAX).await? {
             let account: AccountRecord = records::read(&key, &record)?;
-            let Some(Ok(name)) = key.strip_prefix(who::ACCOUNTS_PREFIX).map(str::parse) else { continue };
+            let Some(Ok(name)) = key.strip_prefix(identities::ACCOUNTS_PREFIX).map(str::parse) else { continue };
             list.accounts.push(self.account_info(name, account).await?);
         }
         Ok(list)
@@ -78,10 +78,10 @@ impl Credentials {
     /// # Errors
     /// `forbidden`, `not_found`, `bad_request` for a password that is too short, `busy`.
     pub async fn set_password(&self, actor: &Actor, name: &AccountName, password: &Secret) -> Result<(), Error> {
-        must_run_accounts(actor)?;
+        must_manage_accounts(actor)?;
         self.account(name).await?.ok_or_else(|| missing(name))?;
         let kept = self.passwords.keep(password).await?;
-        let key = who::account_key(name);
+        let key = identities::account_key(name);
         update(&key, || async {
             let (revision, mut account) = self.account(name).await?.ok_or_else(|| missing(name))?;
             account.password.clone_from(&kept);
@@ -104,8 +104,8 @@ impl Credentials {
     /// # Errors
     /// `forbidden`, `not_found`.
     pub async fn delete_account(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
-        must_run_accounts(actor)?;
-        let key = who::account_key(name);
+        must_manage_accounts(actor)?;
+        let key = identities::account_key(name);
         update(&key, || async {
             let (revision, account) = self.account(name).await?.ok_or_else(|| missing(name))?;
             let mut changes = self.end_logins(&account).await?;
@@ -122,14 +122,14 @@ impl Credentials {
 
     /// The record of an account.
     pub(super) async fn account(&self, name: &AccountName) -> Result<Option<(Revision, AccountRecord)>, Error> {
-        let key = who::account_key(name);
+        let key = identities::account_key(name);
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
         Ok(Some((record.revision, records::read(&key, &record)?)))
     }
 
     /// The logins of an account, by their keys.
     pub(super) async fn logins_of(&self, account: &AccountRecord) -> Result<Vec<(String, LoginRecord)>, Error> {
-        let found = self.catalog.list(&who::login_key(&account.id), None, false, usize::MAX).await?;
+        let found = self.catalog.list(&identities::login_key(&account.id), None, false, usize::MAX).await?;
         let mut logins = Vec::with_capacity(found.len());
         for (key, record) in found {
             let login = records::read(&key, &record)?;
@@ -161,8 +161,8 @@ impl Credentials {
     }
 }
 
-/// An account lasts: only who lasts, too, and may do everything, makes and changes them.
-fn must_run_accounts(actor: &Actor) -> Result<(), Error> {
+/// Accounts last: only an admin whose own credential does not end makes and changes them.
+fn must_manage_accounts(actor: &Actor) -> Result<(), Error> {
     actor.must_be_admin()?;
     if actor.expires_ms.is_none() {
         return Ok(());

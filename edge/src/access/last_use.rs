@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Credentials;
-use crate::catalog::who::{self, UsedRecord};
+use crate::catalog::identities::{self, UsedRecord};
 use crate::catalog::{self, Change, Check, Commit, records};
 use crate::ledger::{Error, SystemWrite, commit_system, from_text};
 use crate::telemetry;
@@ -86,7 +86,7 @@ impl Credentials {
         if let Some(used) = self.used.unwritten(id) {
             return Ok(Some(used));
         }
-        let key = who::used_key(id);
+        let key = identities::used_key(id);
         let record = self.catalog.get(&key).await?;
         Ok(record.map(|record| records::read(&key, &record)).transpose()?)
     }
@@ -134,7 +134,7 @@ impl Credentials {
             let Some((revision, _)) = self.token(id).await? else { continue };
             let used = UsedRecord { at_ms: *at_ms, from: from_text(*from) };
             commit.checks.push(Check::At(records::token_key(id), revision));
-            commit.changes.push(Change::Put(who::used_key(id), records::write(&used)?));
+            commit.changes.push(Change::Put(identities::used_key(id), records::write(&used)?));
         }
         if commit.changes.is_empty() {
             return Ok(true);

@@ -20,7 +20,7 @@ use super::accounts::of_account;
 use super::attempts::Attempt;
 use super::passwords::Verified;
 use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
-use crate::catalog::who::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
+use crate::catalog::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::catalog::{Change, Check, Commit, Revision, records};
 use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, SystemWrite, commit_system, from_text, unless_conflict, update,
@@ -102,18 +102,18 @@ impl Credentials {
             true => Some(self.passwords.keep_again(&request.password).await?),
             false => None,
         };
-        update(&who::account_key(&name), || async {
+        update(&identities::account_key(&name), || async {
             // Another password may have been set since this one was looked at.
             let found = self.account(&name).await?.filter(|(_, account)| account.stamp == looked_at.stamp);
             let Some((revision, mut account)) = found else { return Err(self.refused(&request.login, from)) };
             let (id, pair, family) = (new_id(&account), Pair::new(), random_hex(FAMILY_BYTES));
             let login = self.new_login(&name, &account, &pair, &family, from);
-            let account_key = who::account_key(&name);
+            let account_key = identities::account_key(&name);
             let mut commit = Commit {
-                checks: vec![Check::At(account_key.clone(), revision), Check::Absent(who::login_key(&id))],
+                checks: vec![Check::At(account_key.clone(), revision), Check::Absent(identities::login_key(&id))],
                 changes: self.surplus_logins(&account).await?,
             };
-            commit.changes.push(Change::Put(who::login_key(&id), records::write(&login)?));
+            commit.changes.push(Change::Put(identities::login_key(&id), records::write(&login)?));
             if let Some(rehashed) = &rehashed {
                 account.password.clone_from(rehashed);
                 commit.changes.push(Change::Put(account_key, records::write(&account)?));
@@ -198,7 +198,7 @@ impl Credentials {
                 }
                 return Ok(None);
             };
-            let key = who::login_key(id);
+            let key = identities::login_key(id);
             let commit = Commit {
                 checks: vec![Check::At(key.clone(), found.revision)],
                 changes: vec![Change::Put(key, records::write(&login)?)],
@@ -263,7 +263,7 @@ impl Credentials {
     }
 
     async fn end_login(&self, actor: &Actor, event: AuditEvent, id: &str, revision: Revision) -> Result<bool, Error> {
-        let key = who::login_key(id);
+        let key = identities::login_key(id);
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
         let is_ended = unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some();
         if is_ended {
@@ -292,7 +292,7 @@ impl Credentials {
         if !is_hex(id, ID_BYTES) {
             return Ok(None);
         }
-        let key = who::login_key(id);
+        let key = identities::login_key(id);
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
         let login: LoginRecord = records::read(&key, &record)?;
         let Some((_, account)) = self.account(&login.account).await? else { return Ok(None) };

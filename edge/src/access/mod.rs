@@ -18,7 +18,7 @@ use metrics::counter;
 use rand::RngCore as _;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::catalog::{Catalog, Change, records, who};
+use crate::catalog::{Catalog, Change, identities, records};
 use crate::ledger::{Actor, Audit, Credential, Error, from_text};
 use crate::telemetry;
 use attempts::{Attempts, Quota};
@@ -84,7 +84,9 @@ impl Credentials {
         let keys = match &actor.credential {
             Credential::Local => return std::future::pending().await,
             Credential::Token(id) => [records::token_key(id), String::new()],
-            Credential::Login(id) => [who::login_key(id), format!("{}{}", who::ACCOUNTS_PREFIX, actor.name)],
+            Credential::Login(id) => {
+                [identities::login_key(id), format!("{}{}", identities::ACCOUNTS_PREFIX, actor.name)]
+            }
         };
         // Before the first look, so that no change falls between the two.
         let mut commits = self.catalog.watch();

@@ -9,7 +9,7 @@ use devanture_config::{AppName, Digest};
 
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenRecord};
-use crate::catalog::{Change, Check, Commit, Revision, who};
+use crate::catalog::{Change, Check, Commit, Revision, identities};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error};
 use crate::telemetry;
 
@@ -66,7 +66,7 @@ impl Credentials {
         let key = records::token_key(&id);
         let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
         for old in &expired {
-            changes.extend([Change::Delete(records::token_key(old)), Change::Delete(who::used_key(old))]);
+            changes.extend([Change::Delete(records::token_key(old)), Change::Delete(identities::used_key(old))]);
         }
         let commit = Commit { checks: vec![Check::Absent(key)], changes };
         self.audit.commit(actor, event, commit).await?;
@@ -225,7 +225,7 @@ impl Credentials {
         let key = records::token_key(id);
         let commit = Commit {
             checks: vec![Check::At(key.clone(), revision)],
-            changes: vec![Change::Delete(key), Change::Delete(who::used_key(id))],
+            changes: vec![Change::Delete(key), Change::Delete(identities::used_key(id))],
         };
         self.audit.commit(actor, event, commit).await?;
         self.used.forget(id);

@@ -3,7 +3,7 @@
 
 use devanture_config::{AppName, PlaceName};
 
-use super::{Catalog, Error, Record, records, who};
+use super::{Catalog, Error, Record, identities, records};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
@@ -41,7 +41,7 @@ const OF_ENVIRONMENT: [&str; 9] = [
 ];
 
 /// Records whose JSON names the app in its member `app` and the environment in `environment`.
-const BY_NAME: [&str; 3] = [who::ACCOUNTS_PREFIX, "hostnames/", records::TOKENS_PREFIX];
+const BY_NAME: [&str; 3] = [identities::ACCOUNTS_PREFIX, "hostnames/", records::TOKENS_PREFIX];
 
 /// At most `limit` records of an app, or of one environment of it.
 ///
@@ -89,12 +89,12 @@ async fn hanging_on(
     record: &Record,
     limit: usize,
 ) -> Result<Vec<(String, Record)>, Error> {
-    if key.starts_with(who::ACCOUNTS_PREFIX) {
-        let account: who::AccountRecord = records::read(key, record)?;
-        return catalog.list(&who::login_key(&account.id), None, false, limit).await;
+    if key.starts_with(identities::ACCOUNTS_PREFIX) {
+        let account: identities::AccountRecord = records::read(key, record)?;
+        return catalog.list(&identities::login_key(&account.id), None, false, limit).await;
     }
     let Some(id) = key.strip_prefix(records::TOKENS_PREFIX) else { return Ok(Vec::new()) };
-    let used = who::used_key(id);
+    let used = identities::used_key(id);
     Ok(catalog.get(&used).await?.map(|record| (used, record)).into_iter().take(limit).collect())
 }
 

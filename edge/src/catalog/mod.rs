@@ -15,6 +15,7 @@ mod conformance;
 mod embedded;
 pub mod gone;
 pub(crate) mod history;
+pub mod identities;
 mod in_place;
 pub mod instances;
 pub(crate) mod pointer;
@@ -24,7 +25,6 @@ pub mod sent;
 pub mod settings;
 mod team;
 pub mod upstreams;
-pub mod who;
 
 pub use in_place::watch_in_place;
 

@@ -88,7 +88,7 @@ impl Site for LiveSite<'_> {
 
     #[inline]
     fn fast_path(&self, path: &str) -> Option<u32> {
-        self.version().straight.file(path)
+        self.version().fast_paths.file(path)
     }
 
     #[inline]

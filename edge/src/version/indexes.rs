@@ -23,8 +23,8 @@ pub(super) async fn of(
         for (name, plain) in &other_names {
             index.name_also(name, plain);
         }
-        let straight = FastPaths::new(public(), &index, handling);
-        (index, straight)
+        let fast_paths = FastPaths::new(public(), &index, handling);
+        (index, fast_paths)
     });
     look_ups.await.map_err(|_panicked| Error::Panicked)
 }

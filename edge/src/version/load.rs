@@ -47,8 +47,8 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let rule_files = alone::leave_out_unserved(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
-    let (index, straight) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;
-    charge.grow(bytes(index.heap_bytes() + straight.heap_bytes()))?;
+    let (index, fast_paths) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;
+    charge.grow(bytes(index.heap_bytes() + fast_paths.heap_bytes()))?;
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()
@@ -86,7 +86,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         app: request.app.clone(),
         setting: request.setting,
         index,
-        straight,
+        fast_paths,
         files,
         damaged,
         pages,

@@ -143,7 +143,7 @@ pub struct Content {
     /// Path to file.
     pub index: PathIndex,
     /// The same for paths that need no thought.
-    pub straight: FastPaths,
+    pub fast_paths: FastPaths,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::number_of;
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Catalog, Record, who};
+use crate::catalog::{self, Catalog, Record, identities};
 
 /// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;
@@ -82,8 +82,8 @@ impl Kept {
 
     /// Reads what somebody else wrote to the same catalog since.
     pub(super) async fn read_on(&self, catalog: &dyn Catalog) -> Result<(), catalog::Error> {
-        let after = who::audit_key(self.numbers().read_to);
-        let mut entries = Scan::new(catalog, who::AUDIT_PREFIX).after(Some(after));
+        let after = identities::audit_key(self.numbers().read_to);
+        let mut entries = Scan::new(catalog, identities::AUDIT_PREFIX).after(Some(after));
         loop {
             let page = entries.next_page().await?;
             if page.is_empty() {

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::writes::Writes;
 use super::{Actor, Credential};
-use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, records, who};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, identities, records};
 use crate::telemetry;
 use kept::{Kept, REMOVED_MAX};
 
@@ -71,12 +71,12 @@ impl Audit {
             let old = self.too_old().await?;
             let begun = kept.begin(event.app.as_ref());
             let entry = event.entry(actor, begun.number);
-            let key = who::audit_key(begun.number);
+            let key = identities::audit_key(begun.number);
             let mut with_entry = commit.clone();
             // After the caller's, so that of two checks that fail the caller hears of its own.
             with_entry.checks.extend(event.checks());
             with_entry.checks.push(Check::Absent(key.clone()));
-            let surplus = begun.surplus.iter().map(|(_, number)| who::audit_key(*number));
+            let surplus = begun.surplus.iter().map(|(_, number)| identities::audit_key(*number));
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
             with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
@@ -110,7 +110,7 @@ impl Audit {
 
     /// The oldest entries, those of them that are too old.
     async fn too_old(&self) -> Result<Vec<(String, Record)>, catalog::Error> {
-        let mut oldest = self.0.catalog.list(who::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
+        let mut oldest = self.0.catalog.list(identities::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
         let since_ms = self.since_ms();
         oldest
             .retain(|(key, record)| records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms));
@@ -134,7 +134,7 @@ fn writer_of(actor: &Actor) -> Option<String> {
 }
 
 fn number_of(key: &str) -> Option<u64> {
-    key.strip_prefix(who::AUDIT_PREFIX)?.parse().ok()
+    key.strip_prefix(identities::AUDIT_PREFIX)?.parse().ok()
 }
 
 /// One line of the edge's own log, so that the audit log can be kept elsewhere, too.

@@ -5,7 +5,7 @@ use devanture_config::api::{AuditEntry, AuditLog, Scope};
 use devanture_config::problem::{Code, Problem};
 
 use super::{Audit, number_of};
-use crate::catalog::{records, who};
+use crate::catalog::{identities, records};
 use crate::ledger::{Actor, Error};
 
 /// Entries on one page.
@@ -44,7 +44,7 @@ impl Audit {
         let mut after = match before {
             Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
                 // What is too large a number is beyond every entry.
-                Some(who::audit_key(number.parse().unwrap_or(u64::MAX)))
+                Some(identities::audit_key(number.parse().unwrap_or(u64::MAX)))
             }
             Some(_) => return Err(Problem::new(Code::BadRequest, "`before` is not what a page gave as `next`.").into()),
             None => None,
@@ -53,7 +53,7 @@ impl Audit {
         let (mut log, mut looked_at) = (AuditLog::default(), 0);
         let since_ms = self.since_ms().max(self.began_ms(actor).await?);
         while looked_at < LOOKED_AT_MAX {
-            let page = self.0.catalog.list(who::AUDIT_PREFIX, after.as_deref(), true, PAGE_MAX).await?;
+            let page = self.0.catalog.list(identities::AUDIT_PREFIX, after.as_deref(), true, PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX;
             for (key, record) in page {
                 let entry: AuditEntry = records::read(&key, &record)?;

@@ -8,7 +8,7 @@ use super::Pass;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
-use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, who};
+use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, identities};
 use crate::ledger::{Error, SystemWrite};
 use crate::retention::Retention;
 
@@ -158,7 +158,8 @@ impl Retention {
                 return Ok(());
             }
             // A login or a use that is written meanwhile would hang on nothing: then it is all looked at again.
-            let carries = |key: &str| key.starts_with(who::ACCOUNTS_PREFIX) || key.starts_with(records::TOKENS_PREFIX);
+            let carries =
+                |key: &str| key.starts_with(identities::ACCOUNTS_PREFIX) || key.starts_with(records::TOKENS_PREFIX);
             let carriers = found.iter().filter(|(key, _)| carries(key));
             let checks = carriers.map(|(key, record)| Check::At(key.clone(), record.revision)).collect();
             let changes = found.into_iter().map(|(key, _)| Change::Delete(key)).collect();
