@@ -218,7 +218,7 @@ async fn a_mistake_is_reported_with_its_line_and_what_was_live_stays() {
     assert_eq!(dev.get("/").await.status(), 200);
     project.put("www/_redirects", "/old\n");
     project.put("devanture.toml", "app = \"shop\"\nwww = \"www\"\n");
-    assert_eq!(dev.mistake_in("_redirects")["line"], 1);
+    assert_eq!(dev.mistake_in("www/_redirects")["line"], 1);
     assert!(dev.text("/").await.contains("one"));
     // Set right, everything that has changed meanwhile is live.
     project.put("www/_redirects", "/old /new 301\n");
