@@ -1,5 +1,8 @@
 //! Follows the catalog: what `publish` committed becomes what requests see. The only writer of [`Live`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -431,82 +434,4 @@ fn place_of(key: &str) -> Option<(AppName, PlaceName, Setting)> {
         _ => return None,
     };
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, setting))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::Commit;
-    use crate::live::{Domains, Grace};
-
-    /// Empty stores, nothing live, and a loader.
-    fn stores() -> (tempfile::TempDir, Arc<dyn catalog::Catalog>, Live, Loader) {
-        let folder = tempfile::tempdir().unwrap();
-        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
-        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
-        let domain = || "localhost".parse().unwrap();
-        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
-        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
-        (folder, catalog, live, loader)
-    }
-
-    /// A follower that was overtaken by the watch reads everything again, and misses the deletions in between.
-    #[tokio::test]
-    async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
-        let (_folder, catalog, live, loader) = stores();
-        let key = records::alias_key(&"shop".parse().unwrap(), &"feature".parse().unwrap());
-        let alias = AliasRecord {
-            version: VersionId::of(b""),
-            switched_ms: 0,
-            begun: 0,
-            who: String::new(),
-            environment: None,
-            expires_ms: None,
-        };
-        let alias = records::write(&alias).unwrap();
-        let commit = async |change| {
-            catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
-        };
-        commit(Change::Put(key.clone(), alias)).await;
-        let remade = tokio::sync::broadcast::Sender::new(1);
-        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
-        assert!(live.serves("feature--shop.localhost"));
-        commit(Change::Delete(key)).await;
-        follower.read_all().await.unwrap();
-        assert!(!live.serves("feature--shop.localhost"));
-    }
-
-    /// So are the versions that were deleted and the pauses that ended; what was withdrawn stays withdrawn.
-    #[tokio::test]
-    async fn versions_and_pauses_that_ended_while_the_watch_lagged_are_forgotten() {
-        let (_folder, catalog, live, loader) = stores();
-        let (app, prod, id): (AppName, _, _) = ("shop".parse().unwrap(), PlaceName::prod(), VersionId::of(b""));
-        let version = records::version_key(&app, &id);
-        let paused = records::paused_key(&app, &prod);
-        let put = |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), records::write(&value).unwrap());
-        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-        let pointer = serde_json::json!({
-            "version": id, "settings": 0, "switched_ms": 0, "deploy": "", "begun": 0, "position": ""
-        });
-        let pause = serde_json::json!({"since_ms": 0, "who": "", "allow": [], "retry_after_s": 60});
-        commit(vec![
-            put(&version, serde_json::json!({})),
-            put(&records::live_key(&app, &prod), pointer),
-            put(&paused, pause.clone()),
-        ])
-        .await;
-        let remade = tokio::sync::broadcast::Sender::new(1);
-        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
-        let host = format!("{}--shop.localhost", id.short());
-        let place = live.place(&app, &prod).unwrap();
-        assert!(live.serves(&host) && place.paused().is_some());
-        let gone = commit(vec![Change::Delete(version), Change::Delete(paused.clone())]).await;
-        follower.read_all().await.unwrap();
-        assert!(!live.serves(&host) && place.paused().is_none());
-        // A commit that arrives again, after a later one was read, changes nothing.
-        follower.apply(&put(&paused, pause.clone()), gone + 2).await;
-        follower.apply(&Change::Delete(paused.clone()), gone + 3).await;
-        follower.apply(&put(&paused, pause), gone + 2).await;
-        assert!(place.paused().is_none());
-    }
 }
