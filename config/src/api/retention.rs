@@ -166,6 +166,9 @@ pub struct UndeleteRequest {
 /// The answer to [`UndeleteRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndeleteReport {
+    /// Whether it was only asked what would change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment, where it is one.

@@ -10,7 +10,7 @@ use devanture_config::{AppName, Digest};
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenRecord};
 use crate::catalog::{Change, Check, Commit, Revision, identities};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, check_there};
 use crate::telemetry;
 
 /// The prefix of tokens, by which scanners for secrets find them.
@@ -40,6 +40,7 @@ impl Credentials {
     ///
     /// # Errors
     /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
+    /// `deleted` where the actor is for an app that is deleted,
     /// `too_many`; where the catalog fails.
     pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
         let now_ms = telemetry::now_ms();
@@ -99,6 +100,10 @@ impl Credentials {
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
         check_rank(actor, request)?;
+        if let (Some(_), Some(app)) = (&actor.app, &request.app) {
+            // What the tokens of a deleted app request of it is refused.
+            check_there(&*self.catalog, app, request.environment.as_ref()).await?;
+        }
         let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
         let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
         Ok(NewToken { name: name.to_owned(), expires_ms, expired })

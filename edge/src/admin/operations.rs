@@ -136,7 +136,7 @@ operations! {
     DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)] => delete_app ["dry_run", "purge"] deleted=Own;
     GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] deleted=Own;
     POST "/v1/apps/{app}/undelete" "undelete" [Checked("admin, every environment; push, for a version")]
-        => undelete [] deleted=Own;
+        => undelete ["dry_run"] deleted=Own;
     PUT "/v1/apps/{app}/blobs/{digest}" "putBlob" [App(Push)] => put_blob ["deploy"];
     GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];

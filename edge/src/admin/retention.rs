@@ -59,10 +59,12 @@ impl Admin {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         actor.may_everywhere(Scope::Push, &app)?;
+        let dry_run = body::dry_run(request.uri())?;
         let wanted: UndeleteRequest = self.json_or_default(request).await?;
         // An actor who may delete it may restore it.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, &app)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.retention().undelete(&actor, &app, &wanted).await?))
+        let report = self.publisher.retention().undelete(&actor, &app, &wanted, dry_run).await?;
+        Ok(answer::json(StatusCode::OK, &report))
     }
 }

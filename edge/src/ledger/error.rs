@@ -121,7 +121,7 @@ impl From<Refusal> for Error {
 /// The data folder is not the one that the edge opened.
 fn replaced(error: &impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotReady, format!("{error}."))
-        .hint("put the data folder back, or restart the edge; until then it serves what is live and stores nothing")
+        .hint("put the data folder back, or restore it from a backup and start the edge again; until then it serves what is live and stores nothing")
 }
 
 /// Hint for an app over its memory budget.

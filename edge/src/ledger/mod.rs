@@ -42,7 +42,7 @@ pub(crate) use error::lost;
 pub(crate) use gone::ambiguous;
 pub(crate) use leases::{Lease, Leases};
 pub use page::{PAGE_MAX, Page};
-pub(crate) use places::nothing_live;
+pub(crate) use places::{check_there, nothing_live};
 pub(crate) use rollback::Earlier;
 pub(crate) use shares::{Share, Shares};
 pub(crate) use system_write::{SystemWrite, commit_system, unless_conflict};

@@ -7,6 +7,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::gone::deleted;
 use super::{Error, Ledger};
+use crate::catalog::Catalog;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::pointer;
 use crate::catalog::records::{self, LivePointer};
@@ -60,24 +61,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// Checks that the catalog is where it was opened: what is written to another one would be lost.
+    ///
+    /// # Errors
+    /// `not_ready`.
+    pub fn check_in_place(&self) -> Result<(), Error> {
+        Ok(self.catalog.check_in_place()?)
+    }
+
     /// Checks that neither an app nor, where one is meant, an environment of it was deleted.
     ///
     /// # Errors
     /// `deleted`.
     pub async fn check_there(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
-        let key = gone::deleted_app_key(app);
-        if let Some(record) = self.catalog.get(&key).await? {
-            let DeletedApp { who, until_ms, .. } = records::read(&key, &record)?;
-            return Err(deleted(&format!("The app {app}"), "devanture undelete app", &who, until_ms));
-        }
-        let Some(environment) = environment else { return Ok(()) };
-        let key = gone::deleted_environment_key(app, environment);
-        if let Some(record) = self.catalog.get(&key).await? {
-            let DeletedEnvironment { who, until_ms, .. } = records::read(&key, &record)?;
-            let what = format!("The environment {environment} of the app {app}");
-            return Err(deleted(&what, &format!("devanture undelete environment {environment}"), &who, until_ms));
-        }
-        Ok(())
+        check_there(&*self.catalog, app, environment).await
     }
 
     pub(crate) fn current(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Current>, Error> {
@@ -88,6 +85,27 @@ impl Ledger {
     pub(crate) fn served(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Version>, Error> {
         Ok(Arc::clone(&self.current(app, environment)?.version))
     }
+}
+
+/// As [`Ledger::check_there`], for rooms that have no ledger.
+pub(crate) async fn check_there(
+    catalog: &dyn Catalog,
+    app: &AppName,
+    environment: Option<&PlaceName>,
+) -> Result<(), Error> {
+    let key = gone::deleted_app_key(app);
+    if let Some(record) = catalog.get(&key).await? {
+        let DeletedApp { who, until_ms, .. } = records::read(&key, &record)?;
+        return Err(deleted(&format!("The app {app}"), "devanture undelete app", &who, until_ms));
+    }
+    let Some(environment) = environment else { return Ok(()) };
+    let key = gone::deleted_environment_key(app, environment);
+    if let Some(record) = catalog.get(&key).await? {
+        let DeletedEnvironment { who, until_ms, .. } = records::read(&key, &record)?;
+        let what = format!("The environment {environment} of the app {app}");
+        return Err(deleted(&what, &format!("devanture undelete environment {environment}"), &who, until_ms));
+    }
+    Ok(())
 }
 
 /// That an environment has no live version.

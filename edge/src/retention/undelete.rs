@@ -58,7 +58,8 @@ impl Retention {
         Ok(things)
     }
 
-    /// Restores what was deleted, as it was; the report names the hostnames that went elsewhere meanwhile.
+    /// Restores what was deleted, as it was; the report names the hostnames that went elsewhere meanwhile. With
+    /// `dry_run` it only reports what would change.
     ///
     /// # Errors
     /// `not_found` for what was not deleted or whose time is over; `version_collected`; `deleted` for something of an
@@ -68,23 +69,27 @@ impl Retention {
         actor: &Actor,
         app: &AppName,
         wanted: &UndeleteRequest,
+        dry_run: bool,
     ) -> Result<UndeleteReport, Error> {
         self.ledger.must_exist(app).await?;
         let report = match (&wanted.environment, wanted.version.as_deref()) {
-            (None, None) => self.undelete_app(actor, app).await?,
-            (Some(environment), None) => self.undelete_environment(actor, app, environment).await?,
-            (None, Some(typed)) => self.undelete_version(actor, app, typed).await?,
+            (None, None) => self.undelete_app(actor, app, dry_run).await?,
+            (Some(environment), None) => self.undelete_environment(actor, (app, environment), dry_run).await?,
+            (None, Some(typed)) => self.undelete_version(actor, app, typed, dry_run).await?,
             (Some(_), Some(_)) => {
                 return Err(
                     Problem::new(Code::BadRequest, "An environment or a version is restored, one at a time.").into()
                 );
             }
         };
+        if dry_run {
+            return Ok(report);
+        }
         tracing::info!(app = %app, environment = ?report.environment, version = ?report.version, who = actor.name, "what was deleted was restored");
         Ok(report)
     }
 
-    async fn undelete_app(&self, actor: &Actor, app: &AppName) -> Result<UndeleteReport, Error> {
+    async fn undelete_app(&self, actor: &Actor, app: &AppName, dry_run: bool) -> Result<UndeleteReport, Error> {
         let key = gone::deleted_app_key(app);
         update(&key, || async {
             let Some(record) = self.ledger.catalog.get(&key).await? else {
@@ -94,9 +99,10 @@ impl Retention {
             in_time(&format!("The app {app}"), until_ms)?;
             let checks = vec![Check::At(key.clone(), record.revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
-            if self.ledger.commit(actor, AuditEvent::of(Action::Undelete).app(app), commit).await? {
+            if dry_run || self.ledger.commit(actor, AuditEvent::of(Action::Undelete).app(app), commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, None), hostnames).await?;
-                return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: None, lost_hostnames }));
+                let (app, environment, version) = (app.clone(), None, None);
+                return Ok(Some(UndeleteReport { dry_run, app, environment, version, lost_hostnames }));
             }
             Ok(None)
         })
@@ -106,8 +112,8 @@ impl Retention {
     async fn undelete_environment(
         &self,
         actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
+        (app, environment): (&AppName, &PlaceName),
+        dry_run: bool,
     ) -> Result<UndeleteReport, Error> {
         let key = gone::deleted_environment_key(app, environment);
         let live_key = records::live_key(app, environment);
@@ -141,10 +147,10 @@ impl Retention {
             }
             self.ledger.hold_version(&mut commit, app, &pointer.version, true).await?;
             let event = AuditEvent::of(Action::Undelete).place(app, environment);
-            if self.ledger.commit(actor, event, commit).await? {
+            if dry_run || self.ledger.commit(actor, event, commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, Some(environment)), hostnames).await?;
                 let (environment, version) = (Some(environment.clone()), Some(pointer.version));
-                return Ok(Some(UndeleteReport { app: app.clone(), environment, version, lost_hostnames }));
+                return Ok(Some(UndeleteReport { dry_run, app: app.clone(), environment, version, lost_hostnames }));
             }
             Ok(None)
         })
@@ -171,7 +177,13 @@ impl Retention {
         Ok(lost)
     }
 
-    async fn undelete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
+    async fn undelete_version(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        typed: &str,
+        dry_run: bool,
+    ) -> Result<UndeleteReport, Error> {
         let prefix: IdPrefix = typed
             .parse()
             .map_err(|error: devanture_config::BadIdPrefix| Problem::new(Code::BadRequest, format!("{error}.")))?;
@@ -201,8 +213,9 @@ impl Retention {
                 changes: vec![Change::Delete(key), Change::Put(version_key, records::write(&stored)?)],
             };
             let event = AuditEvent::of(Action::Undelete).app(app).what(version.short());
-            if self.ledger.commit(actor, event, commit).await? {
+            if dry_run || self.ledger.commit(actor, event, commit).await? {
                 return Ok(Some(UndeleteReport {
+                    dry_run,
                     app: app.clone(),
                     environment: None,
                     version: Some(version),

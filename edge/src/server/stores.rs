@@ -60,13 +60,26 @@ pub(super) fn check_not_lost(data_dir: &Path) -> Result<(), StartError> {
 }
 
 /// Checks that the catalog of the folder can be opened. One that another process has open is fine, and so is none.
+/// Nothing in the folder is written, also where the caller is another user than the edge: a copy is opened, since
+/// opening a catalog repairs it and makes its lock.
 ///
 /// # Errors
 /// [`StartError::CatalogUnreadable`].
 pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
     let path = data_dir.join(CATALOG_NAME);
-    match path.exists().then(|| catalog::open(&path).map_err(|error| not_opened(&path, error))) {
-        Some(Err(error @ StartError::CatalogUnreadable { .. })) => Err(error),
+    if !path.exists() || durable::is_locked(&path.with_extension("lock")) {
+        return Ok(());
+    }
+    let unreadable = |reason| StartError::CatalogUnreadable { path: path.display().to_string(), reason };
+    std::fs::File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+    let Ok(folder) = tempfile::tempdir() else { return Ok(()) };
+    let copy = folder.path().join(CATALOG_NAME);
+    if durable::copy_for_reading(&path, &copy).is_err() {
+        // No room for it: a start finds out.
+        return Ok(());
+    }
+    match catalog::open(&copy).map_err(|error| not_opened(&copy, error)) {
+        Err(StartError::CatalogUnreadable { reason, .. }) => Err(unreadable(reason)),
         _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use devanture_config::api::{
     AliasPrediction, AuditLog, DeleteReport, DeployBegun, DeployPrediction, RestoreReport, Scope, TokenMade,
-    TokenPrediction, WithdrawReport,
+    TokenPrediction, UndeleteReport, WithdrawReport,
 };
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -194,5 +194,44 @@ async fn a_dry_run_reports_the_change_and_makes_none() {
         let got = answer(&edge, &token, &change, "").await;
         assert!(got.status.is_success(), "{change:?}: {got:?}");
     }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_of_a_restoration_is_answered_as_it_is() {
+    let (edge, stored, _) = world().await;
+    let deletion = edge.api(Method::DELETE, &format!("/v1/apps/shop/versions/{stored}"));
+    assert_eq!(got(deletion).await.status, StatusCode::OK);
+    let version = (Method::POST, "apps/shop/undelete".to_owned(), json!({ "version": &stored[..12] }));
+    let environment = (Method::POST, "apps/shop/undelete".to_owned(), json!({ "environment": "staging" }));
+    let staging = edge.token_for(Scope::Admin, Some("shop"), Some("staging")).await;
+    for token in [edge.token(Scope::Read).await, staging] {
+        for change in [&version, &environment] {
+            let foreseen = answer(&edge, &token, change, "?dry_run=true").await.problem();
+            let done = answer(&edge, &token, change, "").await.problem();
+            assert_eq!((foreseen.code, &foreseen.detail), (Code::Forbidden, &done.detail), "{change:?}");
+        }
+    }
+    let own = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    assert_eq!(answer(&edge, &own, &environment, "?dry_run=true").await.code(), Code::NotFound);
+    let foreseen: UndeleteReport = answer(&edge, &own, &version, "?dry_run=true").await.json();
+    assert_eq!((foreseen.dry_run, foreseen.version.map(|id| id.to_string())), (true, Some(stored)));
+    // It is not there yet.
+    let done: UndeleteReport = answer(&edge, &own, &version, "").await.json();
+    assert_eq!((done.dry_run, done.version), (false, foreseen.version));
+    assert_eq!(answer(&edge, &own, &version, "?dry_run=true").await.code(), Code::NotFound);
+
+    assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/shop")).await.status, StatusCode::OK);
+    let new_token = (Method::POST, "tokens".to_owned(), json!({ "name": "q", "app": "shop", "scope": "read" }));
+    for (change, code) in [(&version, Code::Deleted), (&new_token, Code::Deleted)] {
+        for query in ["?dry_run=true", ""] {
+            assert_eq!(answer(&edge, &own, change, query).await.code(), code, "{change:?}{query}");
+        }
+    }
+    let app = (Method::POST, "apps/shop/undelete".to_owned(), json!({}));
+    assert_eq!(answer(&edge, &own, &app, "?dry_run=true").await.status, StatusCode::OK);
+    assert_eq!(answer(&edge, &own, &new_token, "").await.code(), Code::Deleted, "a dry run restores nothing");
+    assert_eq!(answer(&edge, &own, &app, "").await.status, StatusCode::OK);
+    assert_eq!(answer(&edge, &own, &new_token, "").await.status, StatusCode::CREATED);
     edge.stop().await;
 }

@@ -195,6 +195,13 @@ async fn a_catalog_that_is_moved_while_the_edge_runs_is_reported_and_what_is_liv
     let text = ready.text();
     assert!(text.contains("catalog.redb was moved or replaced while the edge runs"), "{text}");
     assert_eq!(edge.get("shop.localhost", "/").await.body, "hi");
+    for path in
+        ["/v1/apps/shop/environments/prod/pause", "/v1/apps/shop/environments/prod/pause?dry_run=true", "/v1/gc"]
+    {
+        let answer = got(edge.api(Method::POST, path).json(&json!({}))).await;
+        let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(problem.code, Code::NotReady, "{path}");
+    }
     std::fs::rename(catalog.with_extension("away"), &catalog).unwrap();
     assert_eq!(got(edge.api(Method::GET, "/health/ready")).await.text(), "ready\n");
     edge.stop().await;
@@ -247,8 +254,12 @@ async fn a_rollback_over_a_damaged_entry_of_the_history_guesses_nothing() {
 async fn a_catalog_that_is_cut_or_empty_is_no_fine_one_for_a_check() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
     let (folder, file) = edge.stopped().await;
+    let (catalog, lock) = (folder.path().join("data/catalog.redb"), folder.path().join("data/catalog.lock"));
+    std::fs::remove_file(&lock).unwrap();
+    let before = std::fs::read(&catalog).unwrap();
     assert!(check(&file, folder.path()).is_empty());
-    std::fs::write(folder.path().join("data/catalog.redb"), b"").unwrap();
+    assert!(std::fs::read(&catalog).unwrap() == before && !lock.exists(), "a check writes nothing");
+    std::fs::write(&catalog, b"").unwrap();
     let [found] = &check(&file, folder.path())[..] else { panic!("the catalog is empty") };
     assert_eq!(found.to_string(), started(&file, folder.path()).await.unwrap_err().to_string());
     assert!(found.to_string().contains("put the catalog back from a backup"), "{found}");

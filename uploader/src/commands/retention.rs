@@ -3,10 +3,11 @@
 use std::io::{self, IsTerminal};
 
 use devanture_config::api::{
-    CollectReport, DeletedThing, PlaceDeleteReport, PurgeReport, UndeleteRequest, WhyCollected,
+    CollectReport, DeletedThing, PlaceDeleteReport, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
 };
 use devanture_config::problem::Code;
-use devanture_config::{AppName, IdPrefix, PlaceName};
+use devanture_config::{AppName, IdPrefix, PlaceName, VersionId};
+use reqwest::Method;
 use serde_json::json;
 
 use super::dry_run;
@@ -245,12 +246,16 @@ pub(crate) async fn undelete(context: &Context, args: &UndeleteArgs) -> Result<(
     Ok(())
 }
 
-fn thing_line(thing: &DeletedThing) -> String {
-    let name = match (&thing.environment, &thing.version) {
+fn thing_name(app: &AppName, environment: Option<&PlaceName>, version: Option<&VersionId>) -> String {
+    match (environment, version) {
         (Some(environment), _) => format!("environment {environment}"),
         (None, Some(version)) => format!("version {}", version.short()),
-        (None, None) => format!("app {}", thing.app),
-    };
+        (None, None) => format!("app {app}"),
+    }
+}
+
+fn thing_line(thing: &DeletedThing) -> String {
+    let name = thing_name(&thing.app, thing.environment.as_ref(), thing.version.as_ref());
     format!("{name:<32}  until {}  deleted {} by {}", time_text(thing.until_ms), time_text(thing.deleted_ms), thing.who)
 }
 
@@ -263,18 +268,15 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
         Target::Version(id) => UndeleteRequest { environment: None, version: Some(id.to_string()) },
     };
     if dry_run {
-        let things = edge.deleted().await?;
-        let is_meant = |thing: &&DeletedThing| match target {
-            Target::Environment(name) => thing.environment.as_ref() == Some(name),
-            Target::Version(id) => thing.version.is_some_and(|version| id.matches(&version)),
-            Target::App(_) | Target::Path(_) => thing.environment.is_none() && thing.version.is_none(),
-        };
-        let Some(thing) = things.iter().find(is_meant) else {
-            return Err(Failure::new(Code::NotFound, "It is not deleted, or its time is over.")
-                .hint("`devanture undelete` lists what can be restored"));
-        };
-        let value = json!({ "dry_run": true, "app": edge.app(), "would_undelete": thing });
-        maintenance::print_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
+        let report: UndeleteReport = edge.foresee(Method::POST, &["undelete"], &request).await?;
+        let value = json!({
+            "dry_run": true,
+            "app": report.app,
+            "would_undelete": { "environment": report.environment, "version": report.version },
+            "lost_hostnames": report.lost_hostnames,
+        });
+        let name = thing_name(&report.app, report.environment.as_ref(), report.version.as_ref());
+        maintenance::print_foreseen(context, &value, &format!("restore the {name}"));
         return Ok(());
     }
     let report = edge.undelete(&request).await?;

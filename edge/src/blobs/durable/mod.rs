@@ -387,6 +387,21 @@ pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
     Ok(Ok(Lock { _file: file }))
 }
 
+/// Copies a file into a folder, for a reader that would write to the file itself. The copy is not durable.
+///
+/// # Errors
+/// Where the file cannot be read, or there is no room for the copy.
+pub fn copy_for_reading(path: &Path, copy: &Path) -> Result<(), Error> {
+    std::fs::copy(path, copy).map(drop).map_err(failed("copying", path))
+}
+
+/// Whether another process has the lock of [`lock`], as far as the caller may know. Makes no file.
+#[must_use]
+pub fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// Identity of a file or folder on its file system, to detect that another one took its name.
 #[derive(Debug, Clone)]
 pub struct Identity {

@@ -270,13 +270,13 @@ async fn run(steps: Vec<Step>) {
                     world.publisher.retention.deleted_things(&Actor::local(), &name(app)).await.unwrap_or_default();
                 let Some(version) = things.iter().find_map(|thing| thing.version) else { continue };
                 let wanted = UndeleteRequest { environment: None, version: Some(version.to_string()) };
-                world.publisher.retention.undelete(&actor, &name(app), &wanted).await.ok();
+                world.publisher.retention.undelete(&actor, &name(app), &wanted, false).await.ok();
             }
             Step::DeleteApp(app) => {
                 world.publisher.retention.delete_app(&actor, &name(app), false).await.ok();
             }
             Step::UndeleteApp(app) => {
-                world.publisher.retention.undelete(&actor, &name(app), &UndeleteRequest::default()).await.ok();
+                world.publisher.retention.undelete(&actor, &name(app), &UndeleteRequest::default(), false).await.ok();
             }
             Step::Collect => {
                 age(folder.path());
