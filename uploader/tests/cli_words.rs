@@ -385,7 +385,11 @@ fn no_frame_of_a_step_stays_on_the_screen() {
         }
         let (code, _, shown) = run_on_terminal(&project, &["push", "--jobs", "1"]);
         assert_eq!(code, Some(0), "{shown}");
-        let rows = screen(&shown);
+        let mut rows = screen(&shown);
+        // An upload of more than a second has a rate behind its size.
+        for row in rows.iter_mut().filter(|row| row.starts_with("  upload ") && row.ends_with("/s")) {
+            row.truncate(row.find("3.0 MB").map_or(row.len(), |at| at + "3.0 MB".len()));
+        }
         let expected = [
             "  scan      3 files, 3.0 MB",
             "  diff      3 new, 0 already there",

@@ -154,7 +154,7 @@ async fn every_answer_during_a_thousand_switches_of_a_route_is_the_backends_of_t
         let body = json!({"version": versions[number % 2]});
         let answer = client.post(&url).bearer_auth(&edge.token).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
-        if number % 100 == 0 {
+        if number % 50 == 0 {
             // The connection that was made before the first switch stays with whom it was made to.
             socket.send(number.to_string().into()).await.unwrap();
             assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), format!("green: {number}"));

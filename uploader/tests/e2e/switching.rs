@@ -45,7 +45,7 @@ async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_versio
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_1_every_response_of_hyper_during_switches_is_a_file_of_the_version_that_it_names() {
-    every_response_is_a_file_of_its_version(Engine::Hyper, rounds(SWITCHES_OF_HYPER)).await;
+    every_response_is_a_file_of_its_version(Engine::Hyper, rounds(SWITCHES_OF_HYPER).max(40)).await;
 }
 
 async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize) {

@@ -43,7 +43,7 @@ pub(crate) fn is_for_full_runs() -> bool {
     is_quick()
 }
 
-/// How often a test repeats what `./test full` repeats `full` times: a fifth of that in `./test`.
+/// How often a test repeats what `./test full` repeats `full` times: a tenth of that in `./test`.
 pub(crate) fn rounds(full: usize) -> usize {
-    if is_quick() { full / 5 } else { full }
+    if is_quick() { full / 10 } else { full }
 }
