@@ -98,7 +98,7 @@ impl Admin {
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
-        if *call.request.method() != Method::GET {
+        if !call.request.method().is_safe() {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;
         }

@@ -450,6 +450,15 @@ pub fn holds_files(data_dir: &std::path::Path) -> Result<bool, Error> {
     fs::holds_files(data_dir)
 }
 
+/// Checks that the folder has the layout that this program knows. A folder without a number of its layout is new; where
+/// the caller may not read the number, nothing is checked.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn check_format(data_dir: &std::path::Path) -> Result<(), Error> {
+    fs::check_format(data_dir)
+}
+
 /// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.
 ///
 /// # Errors

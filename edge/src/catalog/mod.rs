@@ -107,7 +107,7 @@ pub enum Error {
         /// The process, if known.
         holder: Option<u32>,
     },
-    /// The catalog's file is gone, or is not the one that this process opened. Nothing was changed.
+    /// The catalog's file is gone, or is not as this process opened and wrote it. Nothing was changed.
     #[error("{path} was moved or replaced while the edge runs")]
     Replaced {
         /// The file.

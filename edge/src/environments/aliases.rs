@@ -12,7 +12,7 @@ use tokio::sync::MutexGuard;
 use super::Environments;
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{Change, Check, Commit, Record, Revision, gone};
-use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, update};
+use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, other_than, update};
 use crate::telemetry;
 
 /// The environment of pushes that are previews alone: their history, and the settings of what they run.
@@ -437,10 +437,7 @@ fn no_alias(app: &AppName, name: &PlaceName) -> Error {
 /// # Errors
 /// `live_moved`.
 pub(crate) fn check_expected_alias(expected: &str, name: &PlaceName, before: Option<VersionId>) -> Result<(), Error> {
-    let is = before.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
-    if expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase()) {
-        return Ok(());
-    }
+    let Some(is) = other_than(expected, before) else { return Ok(()) };
     let detail = format!("The alias {name} was expected to be {expected}, but is {is}.");
     Err(Problem::new(Code::LiveMoved, detail).hint("look at `devanture alias list`, then decide").into())
 }

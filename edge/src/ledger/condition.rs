@@ -1,5 +1,6 @@
 //! Preconditions of a request on a record that it changes (RFC 9110 §13.1), by the record's revision.
 
+use devanture_config::VersionId;
 use devanture_config::problem::{Code, Problem};
 
 use super::Error;
@@ -21,6 +22,16 @@ pub enum Expected {
     Any,
     /// These revisions. A tag that no record can have stands for none of them.
     Revisions(Vec<Revision>),
+}
+
+/// Fewest digits of a version that name the one that is expected.
+const EXPECTED_DIGITS_MIN: usize = 6;
+
+/// What is live where it is not the version that begins with `expected`: its id, or `nothing`.
+pub(crate) fn other_than(expected: &str, live: Option<VersionId>) -> Option<String> {
+    let is = live.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
+    let is_expected = expected.len() >= EXPECTED_DIGITS_MIN && is.starts_with(&expected.to_ascii_lowercase());
+    (!is_expected).then_some(is)
 }
 
 impl Expected {

@@ -65,8 +65,8 @@ impl From<catalog::Error> for Error {
                 ))
                 .retry_after(seconds)
             }
-            // Who waited for it is gone with the edge, or tries again with the next one.
-            catalog::Error::Ending => Problem::new(Code::NotReady, "The edge ends.").hint("try again in a moment"),
+            // The caller waits for an edge that is stopping; the next one answers it.
+            catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
             catalog::Error::Damaged { .. } | catalog::Error::Locked { .. } | catalog::Error::Store(_) => {
                 internal(&error)
             }

@@ -36,6 +36,7 @@ pub(crate) use actor::from_text;
 pub use actor::{Actor, Credential};
 pub(crate) use audit::AuditEvent;
 pub use audit::{Action, Audit};
+pub(crate) use condition::other_than;
 pub use condition::{Condition, Expected};
 pub use error::Error;
 pub(crate) use error::lost;

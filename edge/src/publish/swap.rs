@@ -14,7 +14,7 @@ use super::switcher::Switcher;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
 use crate::environments::{Claims, Gate, locked_by};
-use crate::ledger::{Attempts, Error};
+use crate::ledger::{Attempts, Error, other_than};
 use crate::live::{Load, Preparing};
 use crate::runner::{Held, Wanted};
 use crate::telemetry;
@@ -402,20 +402,17 @@ impl Switcher {
     }
 }
 
-/// What a push of the live version came to.
 /// Checks that the version that a deploy expects is live.
 ///
 /// # Errors
 /// `live_moved`.
 pub(super) fn check_expected(expected: &str, environment: &PlaceName, live: Option<VersionId>) -> Result<(), Error> {
-    let is = live.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
-    if expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase()) {
-        return Ok(());
-    }
+    let Some(is) = other_than(expected, live) else { return Ok(()) };
     let detail = format!("{expected} was expected to be live in {environment}, but {is} is.");
     Err(Problem::new(Code::LiveMoved, detail).hint("look at `devanture status`, then decide").into())
 }
 
+/// What a push of the live version came to.
 fn already_live(version: &VersionId, hostnames: &[HostPattern]) -> String {
     let taken: Vec<String> = hostnames.iter().map(ToString::to_string).collect();
     let taken = if taken.is_empty() { String::new() } else { format!("; new hostnames: {}", taken.join(", ")) };

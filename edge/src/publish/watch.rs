@@ -59,7 +59,7 @@ enum Ended {
     Well(Answers),
     /// Something else went live.
     Elsewhere,
-    /// The edge ends, and leaves live what is live.
+    /// The edge is shutting down; what is live stays live.
     Stopping,
     Rose(Rise),
 }

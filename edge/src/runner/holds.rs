@@ -16,7 +16,7 @@ pub(super) struct Holds {
     changed: Notify,
     spawner: Spawner,
     runtime: Handle,
-    /// The edge ends, and everything with it.
+    /// The edge is shutting down.
     stop: CancellationToken,
 }
 

@@ -1,12 +1,13 @@
 //! The access log as `edge.toml` wants it.
 
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use devanture_config::edge_toml::{EdgeFile, LogFormat, LogTarget};
 
 use super::StartError;
-use crate::blobs::durable;
+use crate::blobs::{self, durable};
 use crate::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 
 /// The mode of the log's file: readable for its owner and group.
@@ -35,7 +36,8 @@ pub(super) fn open(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError
         LogTarget::Stderr => LogOutput { form, writer: stderr(), open: Box::new(|| Ok(stderr())) },
         LogTarget::File(path) => {
             let path = base.join(path);
-            let writer = Box::new(durable::open_append(&path, MODE)?);
+            let cannot = |error: blobs::Error| unusable(&path, &error);
+            let writer = Box::new(durable::open_append(&path, MODE).map_err(cannot)?);
             let open = move || -> std::io::Result<Box<dyn Write + Send>> {
                 let opened = durable::open_append(&path, MODE).map_err(std::io::Error::other)?;
                 Ok(Box::new(opened))
@@ -44,6 +46,31 @@ pub(super) fn open(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError
         }
     };
     Ok(AccessLog::new(settings, Some(output)))
+}
+
+/// Checks that the log's file can be there, without making it.
+///
+/// # Errors
+/// [`StartError::AccessLog`].
+pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    let (LogTarget::File(path), LogFormat::Combined | LogFormat::Json) = (&file.access_log.to, file.access_log.format)
+    else {
+        return Ok(());
+    };
+    let path = base.join(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() && !path.is_dir() => Ok(()),
+        Ok(found) if found.is_dir() => Err(unusable(&path, &"it is a folder")),
+        Ok(_) => Err(unusable(&path, &"its folder is a file")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(unusable(&path, &"its folder is missing")),
+        // A folder that only the edge's own user may look into is no mistake.
+        Err(_) => Ok(()),
+    }
+}
+
+fn unusable(path: &Path, reason: &dyn Display) -> StartError {
+    StartError::AccessLog { path: path.display().to_string(), reason: reason.to_string() }
 }
 
 fn stderr() -> Box<dyn Write + Send> {

@@ -23,6 +23,14 @@ pub enum StartError {
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(catalog::Error),
+    /// The file of the access log cannot be opened.
+    #[error("the access log {path} cannot be opened: {reason}. `to` below [access_log] in edge.toml names it")]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// The catalog's file cannot be read.
     #[error(
         "{path} cannot be opened: {reason}. If it was cut short or overwritten, put the catalog back from a backup. If \
@@ -58,6 +66,12 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The data folder is no folder.
+    #[error("{data_dir} is a file, and `data_dir` in edge.toml must name a folder")]
+    DataDirIsFile {
+        /// The path.
+        data_dir: String,
+    },
     /// Backends cannot be run.
     #[error("backends cannot be run: {0}")]
     Runner(runner::Error),
@@ -89,13 +103,15 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Bind { .. }
+            Self::AccessLog { .. }
+            | Self::Bind { .. }
             | Self::Catalog(catalog::Error::Locked { .. })
             | Self::CatalogMissing { .. }
             | Self::CatalogUnreadable { .. }
             | Self::Certificates(_)
             | Self::Config(_)
             | Self::ConfigFile { .. }
+            | Self::DataDirIsFile { .. }
             | Self::Runner(_)
             | Self::RunnerFolder => 2,
             Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,

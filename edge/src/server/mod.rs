@@ -101,6 +101,7 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     let found = Certificates::check(&file.tls, base).err().unwrap_or_default();
     let tickets = file.ticket_keys.as_ref().and_then(|keys| Certificates::check_ticket_keys(&base.join(keys)).err());
     // A folder that only the edge's own user may read is no mistake.
+    let folder = stores::check_folder(&data_dir(file, base)).err();
     let lost = stores::check_not_lost(&data_dir(file, base)).err();
     let lost = lost.filter(|error| matches!(error, StartError::CatalogMissing { .. }));
     let unread = stores::check_readable(&data_dir(file, base)).err();
@@ -108,13 +109,15 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         .into_iter()
         .chain(tickets)
         .map(StartError::from)
+        .chain(access_log::check(file, base).err())
+        .chain(folder)
         .chain(lost)
         .chain(unread)
         .chain(runner::check(file, base).err())
         .collect()
 }
 
-/// What keeps no edge from starting, and visitors from using it: a sentence for each certificate that clients refuse.
+/// Faults that do not stop a start: a sentence for each certificate that clients refuse.
 #[must_use]
 pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
     Certificates::outdated(&file.tls, base)

@@ -1,5 +1,6 @@
 //! The stores in the data folder: opens both, and begins an empty catalog where it is lost.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) struct Stores {
 impl Stores {
     #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
     pub(super) fn open(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
+        check_folder(data_dir)?;
         durable::make_folder(data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
         let catalog = patiently(|| open_catalog(data_dir), std::thread::sleep)?;
@@ -45,6 +47,17 @@ pub(super) fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartErr
     check_not_lost(data_dir)?;
     let path = data_dir.join(CATALOG_NAME);
     catalog::open_with_reserve(&path).map_err(|error| not_opened(&path, error))
+}
+
+/// Checks that the data folder is a folder, and has a layout that this release knows. A missing one is fine.
+///
+/// # Errors
+/// [`StartError::DataDirIsFile`], [`StartError::Blobs`].
+pub(super) fn check_folder(data_dir: &Path) -> Result<(), StartError> {
+    if data_dir.is_file() {
+        return Err(StartError::DataDirIsFile { data_dir: data_dir.display().to_string() });
+    }
+    Ok(blobs::check_format(data_dir)?)
 }
 
 /// Checks that a folder with stored files has its catalog.
@@ -71,7 +84,11 @@ pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     let unreadable = |reason| StartError::CatalogUnreadable { path: path.display().to_string(), reason };
-    std::fs::File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+    match std::fs::File::open(&path) {
+        // Another user than the edge's, who learns nothing of it.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
+        opened => drop(opened.map_err(|error| unreadable(error.to_string()))?),
+    }
     let Ok(folder) = tempfile::tempdir() else { return Ok(()) };
     let copy = folder.path().join(CATALOG_NAME);
     if durable::copy_for_reading(&path, &copy).is_err() {

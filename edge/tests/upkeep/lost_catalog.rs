@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use devanture_config::api::{CollectReport, CollectStopped, History};
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{EdgeFile, LogFormat, LogTarget};
 use devanture_config::problem::{Code, Problem};
 use devanture_edge::catalog::{self, Change, Commit};
 use devanture_edge::server::{Local, Server, StartError, adopt, check};
@@ -208,6 +208,30 @@ async fn a_catalog_that_is_moved_while_the_edge_runs_is_reported_and_what_is_liv
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_copied_over_the_catalog_of_a_running_edge_is_what_the_next_start_opens() {
+    let edge = edge().with_app("shop", &[("index.html", b"old")]).start().await;
+    let (folder, file) = edge.stopped().await;
+    let backup = std::fs::read(folder.path().join("data/catalog.redb")).unwrap();
+    let edge = RunningEdge::over(folder, file).await;
+    edge.push("shop", &[("index.html", b"new")]).await;
+
+    let catalog = edge.data_dir().join("catalog.redb");
+    std::fs::write(&catalog, &backup).unwrap();
+    let text = got(edge.api(Method::GET, "/health/ready")).await.text();
+    assert!(text.contains("catalog.redb was moved or replaced while the edge runs"), "{text}");
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "new", "what is live is served");
+    let answer = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/pause").json(&json!({}))).await;
+    let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(problem.code, Code::NotReady);
+
+    let (folder, file) = edge.stopped().await;
+    assert!(std::fs::read(&catalog).unwrap() == backup, "nothing was written to it");
+    let edge = RunningEdge::over(folder, file).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "old");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_token_is_made_in_an_empty_folder_beside_an_edge_that_runs() {
     let edge = edge().start().await;
     let mut file = edge.file().clone();
@@ -263,4 +287,42 @@ async fn a_catalog_that_is_cut_or_empty_is_no_fine_one_for_a_check() {
     let [found] = &check(&file, folder.path())[..] else { panic!("the catalog is empty") };
     assert_eq!(found.to_string(), started(&file, folder.path()).await.unwrap_err().to_string());
     assert!(found.to_string().contains("put the catalog back from a backup"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_what_a_start_would_fail_by() {
+    let edge = edge().start().await;
+    let (folder, file) = edge.stopped().await;
+    let base = folder.path();
+    let format = base.join("data/format");
+    std::fs::write(&format, "devanture 99\n").unwrap();
+    std::fs::write(base.join("file"), "").unwrap();
+    std::fs::create_dir(base.join("folder")).unwrap();
+    let with = |change: &dyn Fn(&mut EdgeFile)| {
+        let mut file = file.clone();
+        change(&mut file);
+        file
+    };
+    let log = |path: &'static str| {
+        with(&move |file| {
+            file.data_dir = "other".into();
+            file.access_log.format = LogFormat::Combined;
+            file.access_log.to = LogTarget::File(path.into());
+        })
+    };
+    for (file, text) in [
+        (file.clone(), "written by another release"),
+        (with(&|file| file.data_dir = "file".into()), "is a file, and `data_dir`"),
+        (log("nowhere/access.log"), "nowhere/access.log cannot be opened: its folder is missing"),
+        (log("file/access.log"), "its folder is a file"),
+        (log("folder"), "it is a folder"),
+    ] {
+        let [found] = &check(&file, base)[..] else { panic!("{text}") };
+        assert!(found.to_string().contains(text), "{found}");
+        let of_start = started(&file, base).await.unwrap_err();
+        assert_eq!(found.exit_code(), of_start.exit_code(), "{of_start}");
+    }
+    std::fs::remove_file(format).unwrap();
+    assert!(check(&file, base).is_empty());
+    assert!(!base.join("data/format").exists(), "a check writes nothing");
 }

@@ -417,7 +417,7 @@ async fn no_password_and_no_token_is_in_a_log_or_in_the_data_folder() {
     assert!(edge.terminate().success());
     let (log, data) = (edge.log(), bytes_below(&edge.data_dir));
     assert!(log.contains("a login was refused") && log.contains("a token was refused"), "{log}");
-    assert!(holds(&data, "accounts/ada"));
+    assert!(holds(&data, "accounts/ada") && holds(&data, "$argon2id$v=19$"));
     for secret in &secrets {
         let secret = secret.rsplit('_').next().unwrap();
         assert!(!log.contains(secret) && !screen.contains(secret), "{secret}");

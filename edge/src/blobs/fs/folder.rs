@@ -19,7 +19,9 @@ use super::verified::Verified;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
 use crate::blobs::{DeltaInfo, Error, Key};
 
-/// Content of the file `format`. Another number is another layout, which this program does not know.
+/// The file with the number of the layout.
+const FORMAT_NAME: &str = "format";
+/// Its content. Another number is another layout, which this program does not know.
 const FORMAT: &str = "devanture 1\n";
 /// More of the file `format` is not read.
 const FORMAT_BYTES_MAX: u64 = 64;
@@ -57,7 +59,7 @@ impl Folder {
     /// Opens the store in `root`, making what is missing and removing what an interrupted write left.
     pub(super) fn open(root: PathBuf) -> Result<Self, Error> {
         durable::make_folder(&root)?;
-        check_format(&root)?;
+        keep_format(&root)?;
         durable::make_folders(&root, SHARDED.into_iter().chain([QUARANTINE, TMP]).map(|name| root.join(name)))?;
         // A process that was killed may have made a folder and not synced its parent.
         for name in SHARDED {
@@ -351,12 +353,28 @@ pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Reads the number of the layout, or writes it into a folder that has none.
-fn check_format(root: &Path) -> Result<(), Error> {
-    let path = root.join("format");
+/// Checks the number of the layout, and writes it into a folder that has none.
+fn keep_format(root: &Path) -> Result<(), Error> {
+    match has_format(root)? {
+        true => Ok(()),
+        false => durable::write_file(&root.join(FORMAT_NAME), FORMAT.as_bytes(), FILE_MODE),
+    }
+}
+
+/// Checks the number of the layout, as far as the caller may read it. Writes nothing.
+pub(super) fn check_format(root: &Path) -> Result<(), Error> {
+    match has_format(root) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
+        read => read.map(drop),
+    }
+}
+
+/// Whether the folder has the number of our layout; false where it has none, and an error where it has another one.
+fn has_format(root: &Path) -> Result<bool, Error> {
+    let path = root.join(FORMAT_NAME);
     let mut text = String::new();
     match File::open(&path).and_then(|file| file.take(FORMAT_BYTES_MAX).read_to_string(&mut text)) {
-        Ok(_) if text == FORMAT => Ok(()),
+        Ok(_) if text == FORMAT => Ok(true),
         Ok(_) => {
             let sentence = format!(
                 "the data folder says `{}` and this program knows `{}`: it was written by another release",
@@ -365,7 +383,7 @@ fn check_format(root: &Path) -> Result<(), Error> {
             );
             Err(failed("opening", &path)(std::io::Error::new(ErrorKind::InvalidData, sentence)))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => durable::write_file(&path, FORMAT.as_bytes(), FILE_MODE),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failed("reading", &path)(error)),
     }
 }

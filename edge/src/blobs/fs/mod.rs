@@ -44,6 +44,11 @@ const PENDING_BYTES_MAX: usize = 256 * 1024;
 /// allocator's memory stays: a hundred pushes at once would have hundreds of them.
 const CALLS_AT_ONCE: usize = 16;
 
+/// As [`super::check_format`].
+pub(super) fn check_format(root: &Path) -> Result<(), Error> {
+    folder::check_format(root)
+}
+
 /// Whether `root` holds a blob or a manifest. Blocks on the disk.
 pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
     folder::holds_files(root)

@@ -10,6 +10,8 @@ use redb::{
     WriteTransaction,
 };
 
+use super::header::Header;
+use super::storage::{Seal, SealedFile};
 use crate::blobs::durable::{self, FILE_MODE};
 use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
 
@@ -36,6 +38,9 @@ pub(super) struct CatalogFile {
     database: RwLock<Option<Database>>,
     /// The file that was opened.
     identity: durable::Identity,
+    /// What this process wrote there last.
+    header: Header,
+    seal: Seal,
     /// Ours for as long as the value lives, also in the moment between closing and opening again.
     _lock: durable::Lock,
     #[cfg(test)]
@@ -89,8 +94,10 @@ impl CatalogFile {
         if !path.exists() {
             create(path)?;
         }
+        let seal = Seal::default();
         let database = whole(path, || {
-            let database = match Builder::new().set_cache_size(CACHE_BYTES_MAX).open(path) {
+            let opened = SealedFile::open(path, seal.clone()).and_then(|file| cached().create_with_backend(file));
+            let database = match opened {
                 // Without our lock file: a tool, or an older copy of the folder.
                 Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
                 opened => opened.map_err(|error| store_error(error.into()))?,
@@ -102,6 +109,8 @@ impl CatalogFile {
             path: path.to_path_buf(),
             database: RwLock::new(Some(database)),
             identity: durable::Identity::of(path).map_err(|error| durable_error(&error))?,
+            header: Header::open(path).map_err(|error| Error::Store(error.to_string()))?,
+            seal,
             _lock: lock,
             #[cfg(test)]
             faults: None,
@@ -109,37 +118,39 @@ impl CatalogFile {
     }
 
     fn reopened(&self) -> Result<Database, redb::DatabaseError> {
-        let mut builder = Builder::new();
-        builder.set_cache_size(CACHE_BYTES_MAX);
         #[cfg(test)]
         if let Some(faults) = &self.faults {
-            return builder.create_with_backend(super::tests::FailingFile::open(&self.path, faults)?);
+            return cached().create_with_backend(super::tests::FailingFile::open(&self.path, faults)?);
         }
-        builder.open(&self.path)
+        cached().create_with_backend(SealedFile::open(&self.path, self.seal.clone())?)
     }
 
     #[cfg(test)]
     pub(super) fn open_failing(path: &Path, faults: &std::sync::Arc<super::tests::Faults>) -> Result<Self, Error> {
-        let file = Self { faults: Some(std::sync::Arc::clone(faults)), ..Self::open(path)? };
-        file.open_again().map_err(store_error)?;
+        let mut file = Self::open(path)?;
+        file.faults = Some(std::sync::Arc::clone(faults));
+        file.open_again()?;
         Ok(file)
     }
 
     /// Closes the file and opens it again, by which the database repairs what an interrupted commit left.
-    fn open_again(&self) -> Result<(), redb::Error> {
-        // Another file of that name would be taken for this one, with other records.
-        self.identity.check().map_err(|error| StorageError::Io(std::io::Error::other(error)))?;
+    fn open_again(&self) -> Result<(), Error> {
         let mut database = self.database.write();
-        // Closed first, since the file can be open only once.
-        drop(database.take());
-        match self.reopened() {
+        // Another file in its place would be taken for this one, with other records.
+        self.check_in_place()?;
+        let reopened = self.header.writing(|| {
+            // Closed first, since the file can be open only once.
+            drop(database.take());
+            self.reopened()
+        });
+        match reopened {
             Ok(opened) => {
                 *database = Some(opened);
                 Ok(())
             }
             Err(error) => {
                 tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again");
-                Err(error.into())
+                Err(store_error(error.into()))
             }
         }
     }
@@ -160,7 +171,7 @@ impl CatalogFile {
             }
             None => {}
         }
-        self.open_again().map_err(store_error)?;
+        self.open_again()?;
         attempt().unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
     }
 
@@ -227,19 +238,21 @@ impl CatalogFile {
         &self.path
     }
 
-    /// Checks that the path still names the file that was opened.
+    /// Checks that the path still names the file that was opened, and that nothing else has written to it.
     pub(super) fn check_in_place(&self) -> Result<(), Error> {
-        self.identity.check().map_err(|error| durable_error(&error))
+        self.identity.check().map_err(|error| durable_error(&error))?;
+        if self.header.is_ours() { Ok(()) } else { Err(Error::Replaced { path: self.path.display().to_string() }) }
     }
 
     /// Makes the changes if all checks hold. Never called by two at once.
     pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
         // A commit to a file that lost its name would be lost with the next start.
         self.check_in_place()?;
-        let mut attempt = self.with(|database| write(database, commit));
+        let write = |database: &Database| self.header.writing(|| write(database, commit));
+        let mut attempt = self.with(write);
         if attempt.is_none() {
-            self.open_again().map_err(store_error)?;
-            attempt = self.with(|database| write(database, commit));
+            self.open_again()?;
+            attempt = self.with(write);
         }
         match attempt {
             Some(Ok(revision)) => Ok(revision),
@@ -272,6 +285,15 @@ impl CatalogFile {
     }
 }
 
+impl Drop for CatalogFile {
+    fn drop(&mut self) {
+        if !self.header.is_ours() {
+            // Closing writes our commits' numbers into what was copied over the file: a backup would be spoilt by it.
+            self.seal.close();
+        }
+    }
+}
+
 /// Makes a catalog without records. It gets its name when it is whole: a half-made one could not be opened any more.
 fn create(path: &Path) -> Result<(), Error> {
     let draft = path.with_extension("new");
@@ -286,9 +308,16 @@ fn create(path: &Path) -> Result<(), Error> {
     result.map(|_| ())
 }
 
+/// Opens databases that cache [`CACHE_BYTES_MAX`].
+fn cached() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES_MAX);
+    builder
+}
+
 fn initialise(file: std::fs::File) -> Result<(), redb::Error> {
     let kept = file.try_clone().map_err(StorageError::from)?;
-    let database = Builder::new().set_cache_size(CACHE_BYTES_MAX).create_file(file)?;
+    let database = cached().create_file(file)?;
     let transaction = database.begin_write()?;
     {
         transaction.open_table(RECORDS)?;

@@ -5,7 +5,9 @@
 //! closed and opened again: reads go on from the last commit, and a later commit may find room.
 
 mod file;
+mod header;
 mod reserve;
+mod storage;
 #[cfg(test)]
 mod tests;
 

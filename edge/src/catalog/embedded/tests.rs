@@ -108,6 +108,33 @@ fn a_file_that_is_no_catalog_is_an_error() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "over the file itself, as `cp` does")]
+#[tokio::test]
+async fn a_file_that_is_copied_over_an_open_catalog_is_refused_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(&folder);
+    let overwrite = |bytes: &[u8]| std::fs::write(&path, bytes).unwrap();
+    let catalog = RedbCatalog::open(&path).unwrap();
+    catalog.commit(number(1)).await.unwrap();
+    let backup = std::fs::read(&path).unwrap();
+    catalog.commit(number(2)).await.unwrap();
+    let ours = std::fs::read(&path).unwrap();
+
+    for theirs in [&backup[..], &ours[..ours.len() / 2], b"", &[ours.as_slice(), b"more"].concat()] {
+        overwrite(theirs);
+        assert!(matches!(catalog.check_in_place(), Err(Error::Replaced { .. })), "{} bytes", theirs.len());
+        assert!(matches!(catalog.commit(number(3)).await, Err(Error::Replaced { .. })));
+        assert!(std::fs::read(&path).unwrap() == theirs);
+    }
+    overwrite(&ours);
+    catalog.check_in_place().unwrap();
+    catalog.commit(number(3)).await.unwrap();
+
+    overwrite(&backup);
+    drop(catalog);
+    assert!(std::fs::read(&path).unwrap() == backup, "closing wrote to it");
+}
+
 #[tokio::test]
 async fn a_page_that_was_overwritten_is_an_error_and_no_panic() {
     const PAGE_BYTES: usize = 4_096;

@@ -379,7 +379,7 @@ fn the_peer_learns_the_smallest_and_the_last_size_of_its_table() {
         encoder.begin(&mut block);
         let updates_bytes = block.len();
         encoder.begin(&mut block);
-        assert_eq!(block.len(), updates_bytes, "it is said once");
+        assert_eq!(block.len(), updates_bytes, "written once");
         block
     };
     assert_eq!(updates(&[]), b"");

@@ -170,9 +170,12 @@ impl<'c> Push<'c> {
     /// Ends a dry run as the push would that the edge refuses. False where no edge answers: the id is the same without.
     async fn predict(&self, bundle: &Bundle) -> Result<bool, Failure> {
         let progress = &self.context.progress;
-        let Ok(edge) = self.context.edge() else {
-            progress.note("checked without an edge: the settings do not name one, with a token and an app");
-            return Ok(false);
+        let edge = match self.context.edge() {
+            Ok(edge) => edge,
+            Err(failure) => {
+                progress.note(&format!("checked without an edge: {}", failure.message));
+                return Ok(false);
+            }
         };
         let source = source(self.context, self.args).await;
         let options = self.options(&source)?;

@@ -7,7 +7,7 @@ use super::*;
 const INTERNAL_ERROR: u32 = 2;
 
 /// How a body comes: at hand, in parts, or with an awaited response.
-const KINDS: [&str; 3] = ["at-hand", "told", "said"];
+const KINDS: [&str; 3] = ["at-hand", "in-parts", "awaited"];
 
 /// A path that is answered with a body of `parts` below a head that announces `announced` bytes.
 fn path(kind: &str, announced: usize, parts: &[usize]) -> String {

@@ -215,7 +215,7 @@ impl Service for Site {
             None => {
                 let (kind, lengths) = request.path.strip_prefix('/')?.split_once('/')?;
                 return match kind {
-                    "told" => Some(put(self.announced(lengths, false))),
+                    "in-parts" => Some(put(self.announced(lengths, false))),
                     "at-hand" => Some(put(self.announced(lengths, true))),
                     _ => None,
                 };
@@ -297,8 +297,8 @@ async fn respond(request: Request<Inbound>, log: &Rc<Log>) -> Response<StreamBod
             log.kept.borrow_mut().push(body);
             Response::new(full(pattern(BIG_BYTES)))
         }
-        _ if path.starts_with("/said/") => {
-            let (announced, has) = announced_and_sent(path.trim_start_matches("/said/"));
+        _ if path.starts_with("/awaited/") => {
+            let (announced, has) = announced_and_sent(path.trim_start_matches("/awaited/"));
             let mut response = Response::new(parts(has));
             response.headers_mut().insert(header::CONTENT_LENGTH, announced.into());
             response

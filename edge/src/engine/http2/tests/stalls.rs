@@ -85,7 +85,7 @@ fn a_body_that_is_not_as_long_as_its_head_says_breaks_off() {
         ("3/3/1",    Some(3), Some(2)),
         ("40000/39999", Some(39_999), Some(2)),
     ];
-    for kind in ["told", "said"] {
+    for kind in ["in-parts", "awaited"] {
         for (lengths, count, reset) in cases {
             let mut rig = Rig::new();
             rig.send(get(1, &format!("/{kind}/{lengths}")));

@@ -1,0 +1,90 @@
+//! The file below `redb`, which can be sealed: nothing is written to it from then on, also not by closing it.
+
+use std::io::Error;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
+
+use crate::blobs::durable::{self, FILE_MODE};
+
+/// Whether the file may be written to; shared by all who have it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seal(Arc<AtomicBool>);
+
+impl Seal {
+    /// Refuses every write from now on.
+    pub(super) fn close(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.0.load(Ordering::SeqCst) {
+            true => Err(Error::other("the file is another one than was opened, and stays as it is")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A file that [`Seal`] closes to writes.
+#[derive(Debug)]
+pub(super) struct SealedFile {
+    file: FileBackend,
+    seal: Seal,
+}
+
+impl SealedFile {
+    /// Opens a catalog's file that is there.
+    pub(super) fn open(path: &Path, seal: Seal) -> Result<Self, DatabaseError> {
+        let file = durable::open_in_place(path, FILE_MODE).map_err(|error| storage(Error::other(error)))?;
+        if file.metadata().map_err(storage)?.len() == 0 {
+            // `redb` would begin a catalog there.
+            return Err(storage(Error::other("it is empty")));
+        }
+        Ok(Self { file: FileBackend::new(file)?, seal })
+    }
+}
+
+fn storage(error: Error) -> DatabaseError {
+    DatabaseError::Storage(StorageError::Io(error))
+}
+
+impl StorageBackend for SealedFile {
+    fn len(&self) -> Result<u64, Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Error> {
+        self.seal.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), Error> {
+        self.seal.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.seal.check()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
