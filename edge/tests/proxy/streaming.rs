@@ -15,8 +15,9 @@ use tokio::net::TcpSocket;
 use crate::proxy::support::{Faucet, Front, OK, Piped, Setup, backend, bare_backend, eventually, receive, run, text};
 
 const BODY_BYTES: u64 = 200_000_000;
-/// What may be under way at once, most of it in the kernel's buffers of four sockets.
-const UNDER_WAY_MAX: u64 = 32_000_000;
+/// What may be under way at once, most of it in the kernel's buffers of four sockets: where readers are slow, those of
+/// two grow to 32 MiB.
+const UNDER_WAY_MAX: u64 = 80_000_000;
 
 fn faucet(left: u64, says_length: bool) -> (Faucet, Rc<Cell<u64>>) {
     let made = Rc::new(Cell::new(0));
@@ -123,7 +124,7 @@ fn a_client_that_stops_reading_stops_the_backend() {
             still > 100
         })
         .await;
-        assert!(before < UNDER_WAY_MAX / 2, "{before}");
+        assert!(before < UNDER_WAY_MAX / 5, "{before}");
         // The client was slow, not the backend: the answer is whole.
         let mut buffer = vec![0; 1 << 20];
         let mut read = 0;
@@ -150,7 +151,7 @@ fn a_backend_that_stops_reading_stops_the_client() {
         let (body, made) = faucet(BODY_BYTES, true);
         let response = front.ask(request("POST").body(body).unwrap()).await;
         assert_eq!(response.status(), 504);
-        assert!(made.get() < UNDER_WAY_MAX, "{}", made.get());
+        assert!(made.get() < UNDER_WAY_MAX / 2, "{}", made.get());
     });
 }
 
