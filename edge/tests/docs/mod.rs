@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use devanture_config::limits::TABLE;
 use devanture_config::problem::{Code, Exit};
@@ -391,6 +392,56 @@ fn subjects(folder: &str) -> BTreeSet<String> {
     let below = files(".rs").into_iter().filter_map(|path| path.strip_prefix(folder).map(str::to_owned));
     let names = below.map(|path| path.split('/').next().unwrap().to_owned());
     names.filter(|name| !["main.rs", "allocations.rs", "support", "cli_support"].contains(&name.as_str())).collect()
+}
+
+/// What `tools/tests-of` answers for a path.
+fn tests_of(path: &str) -> String {
+    let mut command = std::process::Command::new(root().join("tools/tests-of"));
+    let mut tool = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    writeln!(tool.stdin.take().unwrap(), "{path}").unwrap();
+    let output = tool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{path}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_guide_has_a_row_for_every_room_and_tests_of_reads_it() {
+    let guide = read("CONTRIBUTING.md");
+    let (_, table) = guide.split_once("\n| changed | tests |\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let changed: Vec<&str> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
+    let rooms = fs::read_dir(root().join("edge/src")).unwrap();
+    let rooms = rooms.map(|entry| format!("edge/src/{}", entry.unwrap().file_name().to_str().unwrap()));
+    for path in rooms.chain(["config", "site", "uploader/src", "docs"].map(str::to_owned)) {
+        assert!(changed.contains(&path.as_str()), "CONTRIBUTING.md has no row for {path}");
+    }
+    let always = ["it devanture-edge docs::", "it devanture-edge rooms::"];
+    let has = |path: &str, expected: &[&str]| {
+        let found = tests_of(path);
+        let lines: Vec<&str> = found.lines().collect();
+        for line in expected.iter().chain(&always) {
+            assert!(lines.contains(line), "{path}: {line} is not in {lines:?}");
+        }
+        assert_eq!(
+            lines.iter().any(|line| line.starts_with("all ")),
+            expected.contains(&format!("all {path}").as_str())
+        );
+    };
+    has(
+        "edge/src/blobs/fs/mod.rs",
+        &["units devanture-edge", "it devanture-edge upkeep::", "it devanture e2e::crash::"],
+    );
+    // Of the rows for `uploader/src` and for `check` the longer name counts.
+    has("uploader/src/commands/check/names.rs", &["units devanture", "it devanture cli_check::"]);
+    assert!(!tests_of("uploader/src/commands/check/names.rs").contains("cli_edge"));
+    has("docs/storage.md", &["units devanture-edge blobs::fs", "it devanture-edge http::docs::"]);
+    has("site/src/lib.rs", &["package devanture-site"]);
+    // A module of tests has itself, and those that use something of it.
+    has("edge/tests/lane/ask.rs", &["it devanture-edge lane::", "it devanture-edge dictionaries::"]);
+    for path in ["config/src/lib.rs", "Cargo.lock", "edge/tests/support/mod.rs", "a/path/of/no/row"] {
+        has(path, &[&format!("all {path}")]);
+    }
 }
 
 #[test]
