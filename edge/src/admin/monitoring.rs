@@ -8,6 +8,7 @@ use super::body::RequestBody;
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer};
+use crate::catalog;
 use crate::live::DamagedPlace;
 
 /// The description of the API, served as it stands here.
@@ -68,7 +69,7 @@ impl Admin {
             true => "ready, but the disk is almost full: new files are refused\n".to_owned(),
             false => "ready\n".to_owned(),
         };
-        if let Err(fault) = self.publisher.ledger().catalog.check_in_place() {
+        if let Err(fault @ catalog::Error::Replaced { .. }) = self.publisher.ledger().catalog.check_in_place() {
             text.push_str(&format!("damaged: {fault}: what is live is served, and nothing can be changed\n"));
         }
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));

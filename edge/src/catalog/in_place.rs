@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::Catalog;
+use super::{Catalog, Error};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -14,7 +14,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub async fn watch_in_place(catalog: Arc<dyn Catalog>) {
     let mut was_in_place = true;
     loop {
-        let found = catalog.check_in_place();
+        let found = match catalog.check_in_place() {
+            // It is where it was, and the next edge has it.
+            Err(Error::HandedOver) => Ok(()),
+            found => found,
+        };
         let is_in_place = found.is_ok();
         gauge!("devanture_catalog_replaced").set(u8::from(!is_in_place));
         match (was_in_place, found) {

@@ -113,6 +113,9 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// Another process of this node has the catalog now. Nothing was changed.
+    #[error("a new edge takes over from this one")]
+    HandedOver,
     /// The process ends, and the work was not begun.
     #[error("the edge ends")]
     Ending,
@@ -187,6 +190,31 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// [`Error::Replaced`].
     fn check_in_place(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Releases the store, so that the next process of this node can open it, where only one can have it. Reads go on
+    /// from what is stored now and what [`Catalog::follow`] brings; commits are refused.
+    ///
+    /// # Errors
+    /// Where reads could not go on; nothing was released then.
+    async fn hand_over(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Takes the store back from a process that ended before it served.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while the other process has it.
+    async fn take_back(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Takes note of a commit that the process made to which the store was handed over.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    async fn follow(&self, _committed: Committed) -> Result<(), Error> {
         Ok(())
     }
 

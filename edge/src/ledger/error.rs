@@ -8,6 +8,9 @@ use crate::proxy::address::{Reason, Refusal};
 use crate::version::RuleFileError;
 use crate::{blobs, catalog, version};
 
+/// Seconds until a request is tried again that came while a new edge took over.
+const RESTARTING_RETRY_S: u64 = 1;
+
 /// A problem that stopped a request to publish.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -65,6 +68,7 @@ impl From<catalog::Error> for Error {
                 ))
                 .retry_after(seconds)
             }
+            catalog::Error::HandedOver => restarting(),
             // The caller waits for an edge that is stopping; the next one answers it.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
             catalog::Error::Damaged { .. } | catalog::Error::Locked { .. } | catalog::Error::Store(_) => {
@@ -119,6 +123,13 @@ impl From<Refusal> for Error {
 }
 
 /// The data folder is not the one that the edge opened.
+/// The answer of an edge whose place a new one is taking to what would change something.
+pub(super) fn restarting() -> Problem {
+    Problem::new(Code::Restarting, "A new edge takes over from this one.")
+        .hint("try again in a moment; `devanture` does so by itself")
+        .retry_after(RESTARTING_RETRY_S)
+}
+
 fn replaced(error: &impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotReady, format!("{error}."))
         .hint("put the data folder back, or restore it from a backup and start the edge again; until then it serves what is live and stores nothing")

@@ -26,6 +26,7 @@ mod windows;
 mod writes;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use devanture_config::limits::Limits;
 
@@ -60,6 +61,8 @@ pub struct Ledger {
     /// Leases of pushes and switches in progress.
     pub(crate) leases: Arc<Leases>,
     clock: clock::Clock,
+    /// While a new edge takes over from this one.
+    refuses: AtomicBool,
 }
 
 impl Ledger {
@@ -72,6 +75,7 @@ impl Ledger {
             leases: Arc::default(),
             live,
             clock: clock::Clock::default(),
+            refuses: AtomicBool::new(false),
             limits: limits.clone(),
         }
     }

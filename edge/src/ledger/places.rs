@@ -1,10 +1,12 @@
 //! Looks up apps and environments in the catalog: whether they exist, whether they were deleted, what is live.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::error::restarting;
 use super::gone::deleted;
 use super::{Error, Ledger};
 use crate::catalog::Catalog;
@@ -61,11 +63,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// Has [`Ledger::check_in_place`] refuse what would begin now, while what was accepted ends.
+    pub fn refuse_changes(&self, refused: bool) {
+        self.refuses.store(refused, Ordering::Release);
+    }
+
     /// Checks that the catalog is where it was opened: what is written to another one would be lost.
     ///
     /// # Errors
-    /// `not_ready`.
+    /// `not_ready`, and `restarting` while a new edge takes over.
     pub fn check_in_place(&self) -> Result<(), Error> {
+        if self.refuses.load(Ordering::Acquire) {
+            return Err(restarting().into());
+        }
         Ok(self.catalog.check_in_place()?)
     }
 

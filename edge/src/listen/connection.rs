@@ -261,6 +261,7 @@ fn answer<S: Answers>(
     };
     // HTTP/2 says so beside its answers.
     let is_last = request_is_http1 && of.activity.requests() >= of.shared.limits.sizes.requests;
+    let activity = Rc::clone(&of.activity);
     async move {
         let mut response = match response {
             Ok(response) => Answer::of(response.await, is_head, answering),
@@ -270,6 +271,7 @@ fn answer<S: Answers>(
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let is_last = is_last || request_is_http1 && activity.draining().is_some();
         if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -29,6 +29,6 @@ mod tests;
 pub use limits::ConnectionLimits;
 pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};
-pub use serve::{Drain, Drained, Peer, Protocol, Settings, serve};
+pub use serve::{Drain, DrainOrder, Drained, Peer, Protocol, Settings, serve};
 pub use service::{Answers, NoLane, WithLane};
 pub use socket::{bind, bind_all};

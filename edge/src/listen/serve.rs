@@ -31,9 +31,26 @@ use crate::tls::ServerTls;
 /// Pause of accepting after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The order to drain, for any number of listeners: `None` while all is well, then the time at which what is still
-/// open is cut. A dropped sender cuts at once.
-pub type Drain = watch::Receiver<Option<Instant>>;
+/// The order to drain, for any number of listeners: `None` while all is well. A dropped sender cuts at once.
+pub type Drain = watch::Receiver<Option<DrainOrder>>;
+
+/// How to drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainOrder {
+    /// The time at which what is still open is cut.
+    pub deadline: Instant,
+    /// Whether another process serves the same sockets. Idle connections of HTTP/1.1 then stay for a moment: the next
+    /// request on one is answered and is its last, where a request into a closed connection would be lost.
+    pub has_successor: bool,
+}
+
+impl DrainOrder {
+    /// Of an edge that nobody takes over from.
+    #[must_use]
+    pub const fn until(deadline: Instant) -> Self {
+        Self { deadline, has_successor: false }
+    }
+}
 
 /// Settings of one served socket.
 #[derive(Debug, Clone)]
@@ -132,25 +149,25 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
         open: gauge!("devanture_connections_open", "listener" => name),
         number: 0,
     };
-    let mut drain_deadline = pin!(drain_deadline(drain));
+    let mut drain_order = pin!(drain_order(drain));
     let mut refusals = 0_u64;
-    let deadline = loop {
+    let order = loop {
         let accepted = tokio::select! {
             biased;
-            deadline = &mut drain_deadline => break deadline,
+            order = &mut drain_order => break order,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => {
                 refusals = 0;
-                let deadline = tokio::select! {
+                let order = tokio::select! {
                     biased;
-                    deadline = &mut drain_deadline => Some(deadline),
+                    order = &mut drain_order => Some(order),
                     () = server.handshakes.room() => None,
                 };
                 server.take(stream, address);
-                if let Some(deadline) = deadline {
-                    break deadline;
+                if let Some(order) = order {
+                    break order;
                 }
             }
             Err(error) if is_of_peer(&error) => {}
@@ -165,7 +182,7 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
         }
     };
     server.take_waiting(listener);
-    Ok(server.drain(deadline).await)
+    Ok(server.drain(order).await)
 }
 
 struct Server<S> {
@@ -222,11 +239,11 @@ impl<S: Answers> Server<S> {
         }
     }
 
-    async fn drain(self, deadline: Instant) -> Drained {
+    async fn drain(self, order: DrainOrder) -> Drained {
         for (activity, _) in self.table.0.borrow().values() {
-            activity.drain();
+            activity.drain(order.has_successor);
         }
-        drop(timeout_at(deadline, self.tally.empty()).await);
+        drop(timeout_at(order.deadline, self.tally.empty()).await);
         let cut = self.tally.open();
         for (_, task) in self.table.0.borrow().values() {
             task.abort();
@@ -239,9 +256,9 @@ impl<S: Answers> Server<S> {
     }
 }
 
-async fn drain_deadline(mut drain: Drain) -> Instant {
-    let deadline = drain.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
-    deadline.unwrap_or_else(Instant::now)
+async fn drain_order(mut drain: Drain) -> DrainOrder {
+    let order = drain.wait_for(Option::is_some).await.ok().and_then(|order| *order);
+    order.unwrap_or_else(|| DrainOrder::until(Instant::now()))
 }
 
 /// Whether an error of `accept` is of the one connection that was to be accepted.

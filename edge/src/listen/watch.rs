@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use super::answer::Draining;
 use super::limits::Times;
 
 /// Longest time that a draining connection stays while no request is open.
@@ -83,10 +84,12 @@ impl Watch {
     }
 
     /// Takes note of a turn and of whether the edge is draining, and wakes the task when a limit may be over.
-    pub(crate) fn turn(&mut self, cx: &mut Context<'_>, turn: Turn, draining: bool) -> Verdict {
-        self.note(turn, draining);
-        // A peer that is about to send its first request, or in the middle of a head, is given a moment for it.
-        if draining && self.finish_since.is_none() && self.head_since.is_none() {
+    pub(crate) fn turn(&mut self, cx: &mut Context<'_>, turn: Turn, draining: Option<Draining>) -> Verdict {
+        self.note(turn, draining.is_some());
+        // A peer that is about to send its first request, or in the middle of a head, is given a moment for it. An idle
+        // one is as well where another process takes the requests that follow: HTTP/2 has GOAWAY for that.
+        let may_come = draining == Some(Draining::Patiently) && self.heads_are_seen && self.idle_since.is_some();
+        if draining.is_some() && self.finish_since.is_none() && self.head_since.is_none() && !may_come {
             return self.finish();
         }
         loop {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
@@ -23,6 +24,9 @@ use crate::live::{DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
 use crate::telemetry::AccessLog;
+
+/// Interval of looks at whether deploys have ended.
+const SETTLE_LOOK: Duration = Duration::from_millis(20);
 
 /// Takes pushes in and makes versions live.
 pub struct Publisher {
@@ -113,6 +117,18 @@ impl Publisher {
     /// Begins the end: switches are watched no longer. What was accepted still runs, see [`Publisher::ended`].
     pub fn end(&self) {
         self.tasks.close();
+    }
+
+    /// Waits until no deploy is under way, at most for `time_max`.
+    pub async fn settle(&self, time_max: Duration) {
+        let settled = async {
+            while !self.deploys.running().is_empty() {
+                tokio::time::sleep(SETTLE_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(time_max, settled).await.is_err() {
+            tracing::warn!("deploys are still under way; they fail with `restarting`, and go on with the new edge");
+        }
     }
 
     /// Waits after [`Publisher::end`] until everything that was accepted has ended, at most until `deadline`.

@@ -54,7 +54,7 @@ pub struct Retention {
     /// `[retention]` of `edge.toml`.
     policy: Policy,
     /// One collection at a time.
-    collecting: Mutex<()>,
+    collecting: Arc<Mutex<()>>,
 }
 
 impl Retention {
@@ -67,6 +67,6 @@ impl Retention {
         access_log: AccessLog,
         policy: Policy,
     ) -> Self {
-        Self { blobs, ledger, environments, uploads, access_log, policy, collecting: Mutex::default() }
+        Self { blobs, ledger, environments, uploads, access_log, policy, collecting: Arc::default() }
     }
 }

@@ -81,6 +81,12 @@ pub enum StartError {
     /// A thread or its runtime cannot be started.
     #[error("a thread cannot be started: {0}")]
     Runtime(std::io::Error),
+    /// The edge that runs over the data folder does not hand over.
+    #[error("another edge runs over this data folder and does not hand over to this one: {reason}")]
+    TakeOver {
+        /// Why.
+        reason: String,
+    },
     /// TLS to backends cannot be set up.
     #[error("TLS to backends cannot be set up: {0}")]
     UpstreamTls(rustls::Error),
@@ -113,7 +119,8 @@ impl StartError {
             | Self::ConfigFile { .. }
             | Self::DataDirIsFile { .. }
             | Self::Runner(_)
-            | Self::RunnerFolder => 2,
+            | Self::RunnerFolder
+            | Self::TakeOver { .. } => 2,
             Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,
         }
     }

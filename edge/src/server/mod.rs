@@ -11,15 +11,17 @@ mod error;
 mod local;
 mod runner;
 mod smoke;
+mod sockets;
 mod stores;
+mod takeover;
 mod threads;
 mod upstreams;
 
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
+pub use sockets::Addresses;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +43,7 @@ use crate::catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
-use crate::listen::{self, ConnectionLimits};
+use crate::listen::{self, ConnectionLimits, DrainOrder};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{Client, ClientSettings, Registry};
@@ -52,7 +54,9 @@ use crate::tls::{self, Certificates, Knows, PatternOf};
 use crate::version::CommonField;
 use background::Made;
 use descriptors::Descriptors;
+use sockets::Sockets;
 use stores::{Stores, cores};
+use takeover::{Arrival, Handover, HandoverParts};
 use threads::{Serving, Threads};
 
 /// Interval at which samples are moved into the histograms.
@@ -64,17 +68,6 @@ const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
 /// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 
-/// Where an edge listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addresses {
-    /// The API.
-    pub admin: SocketAddr,
-    /// The redirect to HTTPS.
-    pub http: Option<SocketAddr>,
-    /// Visitors.
-    pub https: SocketAddr,
-}
-
 /// A running edge. Dropped without [`Server::drain`], it cuts what is open.
 pub struct Server {
     access_log: AccessLog,
@@ -82,8 +75,9 @@ pub struct Server {
     prober: Arc<smoke::Prober>,
     certificates: Certificates,
     credentials: Arc<Credentials>,
-    drain: watch::Sender<Option<Instant>>,
+    drain: watch::Sender<Option<DrainOrder>>,
     drain_timeout: Duration,
+    handover: Handover,
     health: Arc<Health>,
     publisher: Arc<Publisher>,
     socket: PathBuf,
@@ -132,42 +126,33 @@ impl Server {
         let descriptors = Descriptors::take();
         let data_dir = data_dir(file, base);
         let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
-        let stores = Stores::open(&data_dir, &free_space)?;
+        let mut arrival = Arrival::begin(&data_dir, &free_space)?;
         let metrics = Exposition::install();
         let control = control_runtime()?;
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
-
+        let stores = arrival.stores(&data_dir, &free_space)?;
         let remade = crate::encode::remade_channel();
         let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before what was live is live again.
-        let sockets = Sockets::bind(file)?;
+        let sockets = Sockets::bind(file, arrival.inherited())?;
+        let copies = sockets.copies()?;
         let addresses = sockets.addresses;
         let port = file.listen.public_port.unwrap_or_else(|| addresses.https.port());
         live.domains().set_port(port);
         control.spawn(follower.run());
         control.spawn(Arc::clone(&free_space).watch());
         control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
-        control.spawn(certificates.clone().watch_files());
-        control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
+        keep_certificates(file, &control, &certificates, &live);
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
         background::start_scrub(file, &control, &stores);
         let background = background::start(file, &control, &stores, remade, dictionaries.clone(), reported_misses)?;
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let stop = CancellationToken::new();
-        let handler = HandlerParts {
-            live: live.clone(),
-            loader: loader.clone(),
-            access_log: access_log::open(file, base)?,
-            certificates: certificates.clone(),
-            limits: file.limits.clone(),
-            registry: registry.clone(),
-            trusted_proxies: file.listen.trusted_proxies.clone().into(),
-            stop: stop.clone(),
-        };
-        let access_log = handler.access_log.clone();
+        let access_log = access_log::open(file, base)?;
+        let handler = HandlerParts::of(file, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let keys = Arc::new(KeyFile::new(file.secrets_key_file().map(|path| base.join(path))));
         let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
@@ -202,6 +187,15 @@ impl Server {
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
+        arrival.serve(&control, &publisher.ledger().catalog)?;
+        let handover = HandoverParts {
+            publisher: Arc::clone(&publisher),
+            credentials: Arc::clone(&credentials),
+            sockets: copies,
+            settle_time_max: Duration::from_millis(file.drain_timeout_ms),
+            has_instances: runner.is_some(),
+        };
+        let handover = Handover::listen(&control, &data_dir, handover);
         Ok(Self {
             access_log,
             addresses,
@@ -210,6 +204,7 @@ impl Server {
             credentials,
             drain,
             drain_timeout: Duration::from_millis(file.drain_timeout_ms),
+            handover,
             health,
             publisher,
             runner,
@@ -242,13 +237,26 @@ impl Server {
         self.access_log.reopen();
     }
 
+    /// Waits until a new edge serves in place of this one, which then is to drain.
+    pub async fn replaced(&self) {
+        self.handover.served().await;
+    }
+
+    /// Whether a new edge serves in place of this one.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.handover.has_successor()
+    }
+
     /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends.
     /// Returns how many connections were cut because the time had run out.
     pub fn drain(self) -> usize {
         self.health.set_ready(false);
         let deadline = Instant::now() + self.drain_timeout;
         self.publisher.end();
-        self.drain.send_replace(Some(deadline));
+        let has_successor = self.handover.has_successor();
+        self.handover.end();
+        self.drain.send_replace(Some(DrainOrder { deadline, has_successor }));
         // Upgraded connections go on like requests that are under way, but for what closing them takes.
         let (stop, time) = (self.stop.clone(), self.drain_timeout);
         self.control.spawn(async move {
@@ -264,47 +272,14 @@ impl Server {
         }
         self.upstream_keeper.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
-        self.control.block_on(self.credentials.write_last_uses());
-        self.control.block_on(self.publisher.uploads().write_sent());
-        durable::remove_file(&self.socket).ok();
+        if !has_successor {
+            self.control.block_on(self.credentials.write_last_uses());
+            self.control.block_on(self.publisher.uploads().write_sent());
+            durable::remove_file(&self.socket).ok();
+        }
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));
         cut
-    }
-}
-
-impl Addresses {
-    fn all(&self) -> impl Iterator<Item = SocketAddr> + use<> {
-        [Some(self.https), Some(self.admin), self.http].into_iter().flatten()
-    }
-}
-
-/// Every listening socket, bound before anything is served.
-pub(crate) struct Sockets {
-    addresses: Addresses,
-    admin: std::net::TcpListener,
-    http: Option<std::net::TcpListener>,
-    https: Vec<std::net::TcpListener>,
-}
-
-impl Sockets {
-    fn bind(file: &EdgeFile) -> Result<Self, StartError> {
-        let listen = &file.listen;
-        let cannot = |address: SocketAddr| move |source| StartError::Bind { address, source };
-        let count = if listen.threads == 0 { cores() } else { listen.threads };
-        let https = listen::bind_all(listen.https, count).map_err(cannot(listen.https))?;
-        let admin = listen::bind(listen.admin, false).map_err(cannot(listen.admin))?;
-        let http = match listen.http {
-            Some(address) => Some(listen::bind(address, false).map_err(cannot(address))?),
-            None => None,
-        };
-        let local = |socket: &std::net::TcpListener| socket.local_addr().map_err(StartError::Runtime);
-        let addresses = Addresses {
-            admin: local(&admin)?,
-            http: http.as_ref().map(local).transpose()?,
-            https: https.first().map(local).transpose()?.unwrap_or(listen.https),
-        };
-        Ok(Self { addresses, admin, http, https })
     }
 }
 
@@ -322,6 +297,25 @@ pub(crate) struct HandlerParts {
 }
 
 impl HandlerParts {
+    fn of(
+        file: &EdgeFile,
+        (live, loader, registry): (&Live, &Loader, &Registry),
+        access_log: &AccessLog,
+        certificates: &Certificates,
+        stop: &CancellationToken,
+    ) -> Self {
+        Self {
+            live: live.clone(),
+            loader: loader.clone(),
+            access_log: access_log.clone(),
+            certificates: certificates.clone(),
+            limits: file.limits.clone(),
+            registry: registry.clone(),
+            trusted_proxies: file.listen.trusted_proxies.clone().into(),
+            stop: stop.clone(),
+        }
+    }
+
     /// The connections to backends belong to the thread that calls this.
     fn handler(self) -> Handler {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -350,7 +344,7 @@ fn serving(
     control: &Runtime,
     handler: HandlerParts,
     certificates: &Certificates,
-    drain: &watch::Sender<Option<Instant>>,
+    drain: &watch::Sender<Option<DrainOrder>>,
     https_port: u16,
     publisher: &Arc<Publisher>,
 ) -> Serving {
@@ -372,6 +366,12 @@ fn serving(
         publisher: Arc::clone(publisher),
         archives_max: file.limits.pushes_max,
     }
+}
+
+/// Reads certificate files again as they change, and has those of ACME issued.
+fn keep_certificates(file: &EdgeFile, control: &Runtime, certificates: &Certificates, live: &Live) {
+    control.spawn(certificates.clone().watch_files());
+    control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone()));
 }
 
 async fn keep_last_uses(credentials: Arc<Credentials>) {

@@ -14,7 +14,8 @@ use tokio::task::LocalSet;
 use devanture_config::edge_toml::{AddressBlock, Engine};
 
 use super::error::StartError;
-use super::{HandlerParts, Sockets, local};
+use super::sockets::Sockets;
+use super::{HandlerParts, local};
 use crate::admin::{Admin, Via};
 use crate::handler::{self, EngineService};
 use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, RequestBody, Settings, WithLane};
@@ -179,9 +180,9 @@ fn serve_admin(
         });
         let cut = cut(served.await);
         // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
-        let deadline = *drain.borrow();
-        if let Some(deadline) = deadline {
-            publisher.ended(deadline).await;
+        let order = *drain.borrow();
+        if let Some(order) = order {
+            publisher.ended(order.deadline).await;
         }
         cut
     })

@@ -214,6 +214,8 @@ async fn a_blob_that_does_not_match_its_hash_is_never_served() {
 #[test]
 fn a_second_edge_over_the_same_data_names_the_first_and_exits_with_2() {
     let edge = edge().start();
+    // Without this socket it takes over.
+    std::fs::remove_file(edge.data_dir.join("takeover.sock")).unwrap();
     let second = Command::new(crate::support::edge::program("devanture-edge"))
         .args(["--config", "edge.toml"])
         .current_dir(edge.folder.path())

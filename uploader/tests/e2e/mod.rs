@@ -38,6 +38,7 @@ mod sites;
 mod spellings;
 mod story;
 mod switching;
+mod takeover;
 mod team;
 mod upkeep;
 mod upstreams;

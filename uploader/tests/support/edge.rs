@@ -334,6 +334,61 @@ impl Edge {
         assert!(send("-HUP", self.process.child.id()).success());
     }
 
+    /// Starts a process that takes over from the running one, and waits until that one has drained.
+    pub(crate) fn take_over(&mut self) {
+        let mut old = std::mem::replace(&mut self.process, Running::start(self.folder.path()));
+        assert_eq!((old.https, old.admin), (self.process.https, self.process.admin), "they have the same sockets");
+        assert!(old.child.wait().unwrap().success());
+    }
+
+    /// Starts a process that would take over, and kills it after `pause`. Where it served by then, the edge is started
+    /// again.
+    pub(crate) fn kill_successor(&mut self, pause: std::time::Duration) {
+        let count = |edge: &Self, text: &str| edge.log().matches(text).count();
+        let texts = ["a new edge takes over", "a new edge did not come up", "\"draining\""];
+        let before = texts.map(|text| count(self, text));
+        let mut new = self.beside(&["--config", "edge.toml"]);
+        std::thread::sleep(pause);
+        new.kill().unwrap();
+        new.wait().unwrap();
+        if count(self, texts[0]) == before[0] {
+            return;
+        }
+        while count(self, texts[1]) == before[1] && count(self, texts[2]) == before[2] {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if count(self, texts[2]) > before[2] {
+            assert!(self.process.child.wait().unwrap().success());
+            self.restart();
+        }
+    }
+
+    /// Starts the edge's program beside the running edge.
+    pub(crate) fn beside(&self, arguments: &[&str]) -> Child {
+        self.beside_with(arguments, &[])
+    }
+
+    /// The same, with variables of its environment.
+    pub(crate) fn beside_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+        let mut command = Command::new(program("devanture-edge"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command.envs(variables.iter().copied());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Has the process start the next one itself, which takes over. Gives the next one's id.
+    pub(crate) fn upgrade(&mut self) -> u32 {
+        assert!(send("-USR2", self.process.child.id()).success());
+        let mut line = String::new();
+        self.process._stdout.read_line(&mut line).unwrap();
+        assert!(line.contains("\"ready\":true"), "{line}\n{}", self.log());
+        assert!(self.process.child.wait().unwrap().success());
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("a new edge was started")).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["pid"].as_u64().unwrap().try_into().unwrap()
+    }
+
     /// Starts a process over the same data; it has other ports.
     pub(crate) fn restart(&mut self) {
         self.process = Running::start(self.folder.path());

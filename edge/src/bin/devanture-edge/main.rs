@@ -19,6 +19,7 @@ use devanture_edge::spawner::{
     AUTO, HostSettings, HostUsers, SocketSettings, exec_instance, host, open_door, user_task,
 };
 use devanture_edge::telemetry;
+use sd_notify::NotifyState;
 use terminal::{PasswordArgs, print_line, say};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -375,7 +376,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| StartError::Runtime(error).into())
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, or until another edge serves in place of this one, then drains.
 fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     telemetry::init_log();
     let runtime = runtime()?;
@@ -390,11 +391,23 @@ fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         "admin": addresses.admin.to_string(),
     });
     print_line(&ready.to_string());
+    // Another process may have been the service's until now.
+    notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
     runtime.block_on(signals.until_shutdown(&server, path));
     tracing::info!("draining");
+    if !server.has_successor() {
+        notify(&[NotifyState::Stopping]);
+    }
     let cut = server.drain();
     tracing::info!(cut, "ended");
     Ok(())
+}
+
+/// Notifies the service manager that started this process, if one did.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be notified");
+    }
 }
 
 /// The signals that the edge listens to.
@@ -402,6 +415,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    upgrade: Signal,
 }
 
 impl Signals {
@@ -410,6 +424,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -418,8 +433,29 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                () = server.replaced() => return,
                 _ = self.hangup.recv() => reload(server, path),
+                _ = self.upgrade.recv() => upgrade(),
             }
+        }
+    }
+}
+
+/// Starts the program that now has the name which this one was started by; it takes over once it serves.
+fn upgrade() {
+    let mut arguments = std::env::args_os();
+    let Some(program) = arguments.next() else { return };
+    match std::process::Command::new(&program).args(arguments).stdin(std::process::Stdio::null()).spawn() {
+        Ok(mut child) => {
+            tracing::info!(program = %program.display(), pid = child.id(), "a new edge was started");
+            // It outlives this process, unless it fails.
+            std::thread::spawn(move || match child.wait() {
+                Ok(status) => tracing::error!(%status, "the new edge ended; its own log says why"),
+                Err(error) => tracing::error!(%error, "the new edge cannot be waited for"),
+            });
+        }
+        Err(error) => {
+            tracing::error!(program = %program.display(), %error, "a new edge could not be started; this one goes on");
         }
     }
 }

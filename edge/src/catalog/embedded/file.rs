@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
     WriteTransaction,
@@ -16,13 +16,13 @@ use crate::blobs::durable::{self, FILE_MODE};
 use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
 
 /// Key to eight bytes of revision, the highest first, and the value.
-const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// Numbers of the catalog itself.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The key in [`META`] of the layout's number, [`FORMAT`].
 const META_FORMAT: &str = "format";
 /// The key in [`META`] of the last commit's revision.
-const META_REVISION: &str = "revision";
+pub(super) const META_REVISION: &str = "revision";
 /// The number of the layout that this program knows.
 const FORMAT: u64 = 1;
 /// Bytes that the database may cache. Records are small and the system caches the file too.
@@ -32,17 +32,18 @@ const REVISION_BYTES: usize = 8;
 
 /// An opened catalog.
 pub(super) struct CatalogFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Held to write while the file is closed and opened again; to read by everybody else, commits included.
     /// `None` when that failed: the next caller tries again.
-    database: RwLock<Option<Database>>,
+    pub(super) database: RwLock<Option<Database>>,
     /// The file that was opened.
     identity: durable::Identity,
     /// What this process wrote there last.
-    header: Header,
+    pub(super) header: Header,
     seal: Seal,
-    /// Ours for as long as the value lives, also in the moment between closing and opening again.
-    _lock: durable::Lock,
+    /// Ours for as long as the value lives, also in the moment between closing and opening again; `None` while the
+    /// catalog is handed over.
+    pub(super) lock: Mutex<Option<durable::Lock>>,
     #[cfg(test)]
     faults: Option<std::sync::Arc<super::tests::Faults>>,
 }
@@ -61,14 +62,14 @@ impl<E: Into<redb::Error>> From<E> for Refusal {
     }
 }
 
-fn store_error(error: redb::Error) -> Error {
+pub(super) fn store_error(error: redb::Error) -> Error {
     match error {
         redb::Error::Io(source) if durable::is_full(&source) => Error::Full,
         other => Error::Store(other.to_string()),
     }
 }
 
-fn durable_error(error: &crate::blobs::Error) -> Error {
+pub(super) fn durable_error(error: &crate::blobs::Error) -> Error {
     match error {
         crate::blobs::Error::Full { .. } => Error::Full,
         crate::blobs::Error::Replaced { path } => Error::Replaced { path: path.clone() },
@@ -89,8 +90,7 @@ impl CatalogFile {
     /// Opens the catalog in `path`, making it where it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let held = |holder| Error::Locked { path: path.display().to_string(), holder };
-        let lock_path = path.with_extension("lock");
-        let lock = durable::lock(&lock_path).map_err(|error| durable_error(&error))?.map_err(held)?;
+        let lock = take_lock(path)?;
         if !path.exists() {
             create(path)?;
         }
@@ -111,13 +111,13 @@ impl CatalogFile {
             identity: durable::Identity::of(path).map_err(|error| durable_error(&error))?,
             header: Header::open(path).map_err(|error| Error::Store(error.to_string()))?,
             seal,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
             #[cfg(test)]
             faults: None,
         })
     }
 
-    fn reopened(&self) -> Result<Database, redb::DatabaseError> {
+    pub(super) fn reopened(&self) -> Result<Database, redb::DatabaseError> {
         #[cfg(test)]
         if let Some(faults) = &self.faults {
             return cached().create_with_backend(super::tests::FailingFile::open(&self.path, faults)?);
@@ -156,7 +156,7 @@ impl CatalogFile {
     }
 
     /// Lets `work` have the database; `None` while there is none.
-    fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
         let database = self.database.read();
         database.as_ref().map(work)
     }
@@ -240,6 +240,9 @@ impl CatalogFile {
 
     /// Checks that the path still names the file that was opened, and that nothing else has written to it.
     pub(super) fn check_in_place(&self) -> Result<(), Error> {
+        if self.is_handed_over() {
+            return Err(Error::HandedOver);
+        }
         self.identity.check().map_err(|error| durable_error(&error))?;
         if self.header.is_ours() { Ok(()) } else { Err(Error::Replaced { path: self.path.display().to_string() }) }
     }
@@ -287,11 +290,17 @@ impl CatalogFile {
 
 impl Drop for CatalogFile {
     fn drop(&mut self) {
-        if !self.header.is_ours() {
+        if !self.is_handed_over() && !self.header.is_ours() {
             // Closing writes our commits' numbers into what was copied over the file: a backup would be spoilt by it.
             self.seal.close();
         }
     }
+}
+
+/// Takes the lock beside the catalog in `path`.
+pub(super) fn take_lock(path: &Path) -> Result<durable::Lock, Error> {
+    let held = |holder| Error::Locked { path: path.display().to_string(), holder };
+    durable::lock(&path.with_extension("lock")).map_err(|error| durable_error(&error))?.map_err(held)
 }
 
 /// Makes a catalog without records. It gets its name when it is whole: a half-made one could not be opened any more.
@@ -309,7 +318,7 @@ fn create(path: &Path) -> Result<(), Error> {
 }
 
 /// Opens databases that cache [`CACHE_BYTES_MAX`].
-fn cached() -> Builder {
+pub(super) fn cached() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES_MAX);
     builder
@@ -381,7 +390,7 @@ fn apply(transaction: &WriteTransaction, commit: &Commit) -> Result<Revision, Re
     Ok(revision)
 }
 
-fn encoded(revision: Revision, value: &[u8]) -> Vec<u8> {
+pub(super) fn encoded(revision: Revision, value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(REVISION_BYTES.saturating_add(value.len()));
     bytes.extend_from_slice(&revision.to_be_bytes());
     bytes.extend_from_slice(value);

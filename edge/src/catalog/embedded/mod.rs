@@ -5,6 +5,7 @@
 //! closed and opened again: reads go on from the last commit, and a later commit may find room.
 
 mod file;
+mod handover;
 mod header;
 mod reserve;
 mod storage;
@@ -136,6 +137,25 @@ impl Catalog for RedbCatalog {
 
     fn check_in_place(&self) -> Result<(), Error> {
         self.file.check_in_place()
+    }
+
+    async fn hand_over(&self) -> Result<(), Error> {
+        let _turn = Arc::clone(&self.turn).lock_owned().await;
+        self.blocking(CatalogFile::hand_over).await
+    }
+
+    async fn take_back(&self) -> Result<(), Error> {
+        self.blocking(CatalogFile::take_back).await
+    }
+
+    async fn follow(&self, committed: Committed) -> Result<(), Error> {
+        let watchers = self.committed.clone();
+        self.blocking(move |file| {
+            file.follow(&committed)?;
+            drop(watchers.send(committed));
+            Ok(())
+        })
+        .await
     }
 
     fn watch(&self) -> broadcast::Receiver<Committed> {

@@ -136,6 +136,36 @@ async fn a_file_that_is_copied_over_an_open_catalog_is_refused_and_stays_as_it_i
 }
 
 #[tokio::test]
+async fn a_catalog_that_is_handed_over_is_read_on_follows_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = RedbCatalog::open(&path_in(&folder)).unwrap();
+    old.commit(number(1)).await.unwrap();
+    let all = async |catalog: &RedbCatalog| catalog.list("", None, false, 100).await.unwrap();
+    let before = all(&old).await;
+    old.hand_over().await.unwrap();
+    assert!(matches!(old.commit(number(2)).await, Err(Error::HandedOver)));
+    assert!(matches!(old.hand_over().await, Err(Error::HandedOver)));
+    assert_eq!(all(&old).await, before);
+
+    let new = RedbCatalog::open(&path_in(&folder)).unwrap();
+    let (mut made, mut followed) = (new.watch(), old.watch());
+    for commit in [number(2), Commit { checks: vec![], changes: vec![Change::Delete("last".to_owned())] }] {
+        new.commit(commit).await.unwrap();
+        let committed = made.recv().await.unwrap();
+        old.follow(committed.clone()).await.unwrap();
+        assert_eq!(followed.recv().await.unwrap(), committed);
+        assert_eq!(all(&old).await, all(&new).await);
+    }
+    assert!(matches!(old.take_back().await, Err(Error::Locked { .. })));
+    drop(new);
+    old.take_back().await.unwrap();
+    old.check_in_place().unwrap();
+    assert_eq!(old.commit(number(3)).await.unwrap(), 4);
+    assert_eq!(all(&old).await.len(), 4);
+    assert!(!path_in(&folder).with_extension("handed").exists());
+}
+
+#[tokio::test]
 async fn a_page_that_was_overwritten_is_an_error_and_no_panic() {
     const PAGE_BYTES: usize = 4_096;
     let folder = tempfile::tempdir().unwrap();

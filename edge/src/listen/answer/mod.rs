@@ -28,12 +28,21 @@ pub(crate) struct Activity {
     answering: Cell<usize>,
     /// The result of the last poll of a body.
     body: Cell<BodyPoll>,
-    draining: Cell<bool>,
+    draining: Cell<Option<Draining>>,
     waker: RefCell<Option<Waker>>,
     /// Bytes of responses that the connection holds.
     held: RefCell<Held>,
     /// The part of it that hyper holds, on its connections.
     unsent: OnceCell<Box<Unsent>>,
+}
+
+/// How a connection ends once the edge drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Draining {
+    /// As soon as nothing is in flight.
+    AtOnce,
+    /// An idle one of HTTP/1.1 stays for a moment, since a request may be on its way.
+    Patiently,
 }
 
 /// The result of a poll of a body.
@@ -62,13 +71,13 @@ impl Activity {
         self.in_flight.get() > 0 && self.answering.get() == 0
     }
 
-    pub(crate) fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> Option<Draining> {
         self.draining.get()
     }
 
-    /// Tells the connection's driver that the edge drains.
-    pub(crate) fn drain(&self) {
-        self.draining.set(true);
+    /// Wakes the connection's driver, since the edge drains.
+    pub(crate) fn drain(&self, has_successor: bool) {
+        self.draining.set(Some(if has_successor { Draining::Patiently } else { Draining::AtOnce }));
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }

@@ -110,7 +110,7 @@ impl<M: Machine> Drive<M> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.activity.register(cx.waker());
         let draining = self.activity.draining();
-        if draining {
+        if draining.is_some() {
             self.machine.drains_soon();
         }
         if self.activity.held().take_call() && self.shed() {

@@ -44,6 +44,32 @@ fn requests_under_way_are_answered_and_new_connections_refused() {
     });
 }
 
+/// The next process takes what comes on new connections, and on this one a request may be on its way.
+#[test]
+fn an_idle_connection_of_http_1_has_one_more_request_where_a_successor_serves() {
+    local(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let h1 = Arc::new(trusting(folder.path(), &["http/1.1"]));
+        let mut senders = Vec::new();
+        for _ in 0..2 {
+            let mut sender = http1_over(connect(running.address, &h1, "shop.localhost").await.unwrap()).await;
+            text(sender.send_request(get("/")).await.unwrap()).await;
+            senders.push(sender);
+        }
+        let [mut used, _idle] = senders.try_into().ok().unwrap();
+        running.drain.send_replace(Some(DrainOrder { deadline: Instant::now() + PATIENCE, has_successor: true }));
+        // The drain is under way when the listener is closed.
+        while TcpStream::connect(running.address).await.is_ok() {}
+        let last = used.send_request(get("/")).await.unwrap();
+        assert_eq!(last.headers()["connection"], "close");
+        assert_eq!(text(last).await, "hello");
+        // The other one ends without a request, long before the deadline.
+        assert_eq!(running.drained().await, Drained { cut: 0 });
+    });
+}
+
 #[test]
 fn a_connection_that_waits_to_be_accepted_is_served() {
     local(async || {

@@ -39,7 +39,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use self::lane::EngineService;
-use super::{ConnectionLimits, Drained, Peer, Settings, WithLane, bind, serve};
+use super::{ConnectionLimits, DrainOrder, Drained, Peer, Settings, WithLane, bind, serve};
 use crate::tls::{Certificates, ServerTls};
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A served socket.
 struct Running {
     address: SocketAddr,
-    drain: watch::Sender<Option<Instant>>,
+    drain: watch::Sender<Option<DrainOrder>>,
     ended: JoinHandle<std::io::Result<Drained>>,
     limits: ConnectionLimits,
     /// Lets requests to `/wait` go.
@@ -83,7 +83,7 @@ impl Running {
     }
 
     fn drain(&self, within: Duration) {
-        self.drain.send_replace(Some(Instant::now() + within));
+        self.drain.send_replace(Some(DrainOrder::until(Instant::now() + within)));
     }
 
     async fn drained(self) -> Drained {

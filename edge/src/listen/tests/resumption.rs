@@ -57,7 +57,7 @@ fn a_session_is_resumed_on_every_thread() {
         }
         assert_eq!(threads.len(), THREADS);
     });
-    drain.send_replace(Some(Instant::now() + PATIENCE));
+    drain.send_replace(Some(DrainOrder::until(Instant::now() + PATIENCE)));
     for thread in serving {
         thread.join().unwrap().unwrap();
     }

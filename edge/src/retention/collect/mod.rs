@@ -127,6 +127,11 @@ impl Retention {
         }
     }
 
+    /// Waits for a collection that is under way; none begins while the guard lives.
+    pub async fn pause(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.collecting).lock_owned().await
+    }
+
     /// Collects once, after a collection that is under way. Once begun it runs to its end even if the caller is
     /// dropped, since it holds the gate of the leases in between.
     ///
@@ -150,6 +155,8 @@ impl Retention {
     async fn run_collection(&self, options: CollectOptions) -> Result<CollectReport, Error> {
         let dry_run = options.dry_run;
         let _one = self.collecting.lock().await;
+        // Another edge may have the files by now.
+        self.ledger.catalog.check_in_place()?;
         let began = Instant::now();
         // What a client left that is gone holds nothing any more.
         self.uploads.end_idle();

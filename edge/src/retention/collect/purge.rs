@@ -179,6 +179,8 @@ impl Retention {
 
     async fn run_purge(&self, what: &Purge) -> Result<PurgeReport, Error> {
         let _one = self.collecting.lock().await;
+        // Another edge may have the files by now.
+        self.ledger.catalog.check_in_place()?;
         let mut pass = Pass::for_good(telemetry::now_ms());
         let app = what.app().clone();
         let versions = self.versions_of(what).await?;

@@ -41,6 +41,8 @@ pub(crate) const BLOB_TRIES_MAX: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause that this program chooses.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for an edge that takes over from another one.
+const RESTART_TIME_MAX: Duration = Duration::from_secs(120);
 /// Longest `Retry-After` that is waited for; a longer one is reported at once.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is held in memory.
@@ -222,12 +224,29 @@ impl Link {
         serde_json::from_slice(body).map_err(|error| self.not_an_edge(&format!("{error}")))
     }
 
-    /// Sends `request` with what opens the edge, and gives the answer back if it is a good one. Where a login's token
-    /// is over, it is sent once more with the next.
+    /// Sends `request` with what opens the edge, and gives the answer back if it is a good one. While a new edge takes
+    /// over, it is sent again: it was not carried out.
     ///
     /// # Errors
     /// The problem that the edge answered, or why it did not.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
+    pub(crate) async fn send(&self, mut request: RequestBuilder) -> Result<Response, Refusal> {
+        let until = Instant::now() + RESTART_TIME_MAX;
+        loop {
+            let again = request.try_clone();
+            match (Box::pin(self.send_renewing(request)).await, again) {
+                (Err(Refusal::Again(failure, wait)), Some(next))
+                    if failure.is(Code::Restarting) && Instant::now() < until =>
+                {
+                    tokio::time::sleep(wait.unwrap_or(PAUSE).min(RETRY_AFTER_MAX)).await;
+                    request = next;
+                }
+                (other, _) => return other,
+            }
+        }
+    }
+
+    /// Sends `request`, and once more with the next token where a login's is over.
+    async fn send_renewing(&self, request: RequestBuilder) -> Result<Response, Refusal> {
         let shown = self.pass.show(self, None).await.map_err(Refusal::Final)?;
         let again = request.try_clone();
         match self.send_as(request, Some(&shown)).await {
@@ -357,9 +376,18 @@ where
     F: Future<Output = Result<T, Refusal>>,
 {
     let mut pause = PAUSE;
-    for _ in 1..tries_max {
+    let until = Instant::now() + RESTART_TIME_MAX;
+    let mut tries = 1;
+    while tries < tries_max {
+        tries += 1;
         match attempt().await {
             Ok(value) => return Ok(value),
+            Err(Refusal::Again(failure, wait)) if failure.is(Code::Restarting) && Instant::now() < until => {
+                // It was not carried out, and is no try.
+                tries -= 1;
+                tokio::time::sleep(wait.unwrap_or(PAUSE).min(RETRY_AFTER_MAX)).await;
+                continue;
+            }
             Err(Refusal::Final(failure)) => return Err(failure),
             Err(Refusal::Again(failure, Some(wait))) if wait > RETRY_AFTER_MAX => {
                 return Err(

@@ -1,0 +1,89 @@
+//! Hands the catalog's file over to the next process, and goes on reading from a copy until this one ends.
+
+use redb::{Database, Durability};
+
+use super::file::{CatalogFile, META, META_REVISION, RECORDS, cached, durable_error, encoded, store_error, take_lock};
+use super::storage::{Seal, SealedFile};
+use crate::blobs::durable;
+use crate::catalog::{Change, Committed, Error};
+
+impl CatalogFile {
+    /// Whether another process may have the file.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.lock.lock().is_none()
+    }
+
+    /// Closes the file and releases its lock. Reads go on from a copy, which has no name and goes with this process.
+    /// Never called beside a commit.
+    pub(super) fn hand_over(&self) -> Result<(), Error> {
+        let mut database = self.database.write();
+        self.check_in_place()?;
+        let copied = self.header.writing(|| {
+            // Closed first: an open file is not whole without what the database holds in memory.
+            drop(database.take());
+            self.copy()
+        });
+        match copied {
+            Ok(copy) => {
+                *database = Some(copy);
+                *self.lock.lock() = None;
+                Ok(())
+            }
+            Err(error) => {
+                *database = self.header.writing(|| self.reopened()).ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn copy(&self) -> Result<Database, Error> {
+        let path = self.path.with_extension("handed");
+        let opened =
+            durable::copy_for_reading(&self.path, &path).map_err(|error| durable_error(&error)).and_then(|()| {
+                let file = SealedFile::open(&path, Seal::default()).and_then(|file| cached().create_with_backend(file));
+                file.map_err(|error| store_error(error.into()))
+            });
+        durable::remove_file(&path).ok();
+        opened
+    }
+
+    /// Takes the file back from a process that is gone.
+    pub(super) fn take_back(&self) -> Result<(), Error> {
+        let lock = take_lock(&self.path)?;
+        let mut database = self.database.write();
+        let opened = self.header.writing(|| self.reopened()).map_err(|error| store_error(error.into()))?;
+        *database = Some(opened);
+        *self.lock.lock() = Some(lock);
+        Ok(())
+    }
+
+    /// Writes a commit of the other process to the copy.
+    pub(super) fn follow(&self, committed: &Committed) -> Result<(), Error> {
+        if !self.is_handed_over() {
+            return Ok(());
+        }
+        let written = self.with(|database| write(database, committed));
+        written.unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
+    }
+}
+
+fn write(database: &Database, committed: &Committed) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // The copy is nobody's after this process.
+    transaction.set_durability(Durability::None)?;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        for change in committed.changes.iter() {
+            match change {
+                Change::Delete(key) => drop(records.remove(key.as_str())?),
+                Change::Put(key, value) => {
+                    drop(records.insert(key.as_str(), encoded(committed.revision, value).as_slice())?);
+                }
+            }
+        }
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_REVISION, committed.revision)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! A start, alone or beside a running edge: when the stores are opened, and what is inherited.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast::Receiver;
+
+use super::successor::{Inherited, Successor};
+use crate::blobs::FreeSpace;
+use crate::catalog::{Catalog, Committed};
+use crate::server::error::StartError;
+use crate::server::stores::Stores;
+
+/// A start that has not come to its end.
+pub(crate) enum Arrival {
+    /// No edge runs. The stores come first: the catalog's lock keeps a second edge out of everything in the folder.
+    Alone(Option<Stores>, Inherited),
+    /// An edge runs. The catalog comes as late as can be: until this one serves, that one refuses changes.
+    Beside(Successor, Inherited, Option<Receiver<Committed>>),
+}
+
+impl Arrival {
+    /// Finds the running edge, or opens the stores.
+    ///
+    /// # Errors
+    /// As the stores, and [`StartError::TakeOver`].
+    pub(crate) fn begin(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
+        Ok(match Successor::find(data_dir)? {
+            Some((successor, inherited)) => Self::Beside(successor, inherited, None),
+            None => Self::Alone(Some(Stores::open(data_dir, free_space)?), Inherited::default()),
+        })
+    }
+
+    /// The stores; a running edge releases the catalog for it.
+    ///
+    /// # Errors
+    /// As [`Arrival::begin`].
+    pub(crate) fn stores(&mut self, data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Stores, StartError> {
+        match self {
+            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open(data_dir, free_space), Ok),
+            Self::Beside(successor, _, commits) => {
+                successor.take_catalog()?;
+                let stores = Stores::open(data_dir, free_space)?;
+                *commits = Some(stores.catalog.watch());
+                Ok(stores)
+            }
+        }
+    }
+
+    /// The sockets of the running edge.
+    pub(crate) fn inherited(&mut self) -> &mut Inherited {
+        match self {
+            Self::Alone(_, inherited) | Self::Beside(_, inherited, _) => inherited,
+        }
+    }
+
+    /// Reports to the running edge that this one serves.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn serve(self, control: &Runtime, catalog: &Arc<dyn Catalog>) -> Result<(), StartError> {
+        match self {
+            Self::Alone(..) => Ok(()),
+            Self::Beside(successor, _, commits) => {
+                successor.serve(control, commits.unwrap_or_else(|| catalog.watch()), catalog)
+            }
+        }
+    }
+}

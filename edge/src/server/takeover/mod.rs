@@ -1,0 +1,20 @@
+//! Takes over from a running edge: its listening sockets and the catalog change hands over a Unix socket in the data
+//! folder, so that no connection is refused.
+//!
+//! The new edge (`successor`) connects, gets the sockets, and has the old one (`predecessor`) release the catalog. It
+//! loads what is live, serves, and says so; only then the old one drains. Where it ends before it serves, the old one
+//! takes the catalog back and goes on. What the new one commits while the old one drains reaches the old one's
+//! connections too.
+
+mod arrival;
+mod predecessor;
+mod successor;
+mod wire;
+
+pub(super) use arrival::Arrival;
+pub(super) use predecessor::{Handover, HandoverParts};
+pub(super) use successor::Inherited;
+pub(super) use wire::{Listener, Listening};
+
+/// The name of the socket in the data folder.
+pub(super) const SOCKET_NAME: &str = "takeover.sock";

@@ -1,0 +1,207 @@
+//! The side of the running edge: gives its sockets away, releases the catalog, and knows when to drain.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::SOCKET_NAME;
+use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Listening, PROTOCOL, Request};
+use crate::access::Credentials;
+use crate::blobs::durable;
+use crate::catalog::{self, Catalog};
+use crate::publish::Publisher;
+
+/// For the owner alone.
+const MODE: u32 = 0o600;
+/// Pause after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Longest wait for the first message of a connection.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pauses between the tries to take the catalog back from a process that has just ended …
+const TAKE_BACK_PAUSE: Duration = Duration::from_millis(50);
+/// … and for how long.
+const TAKE_BACK_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Why an edge with backends of its own stays.
+const HAS_INSTANCES: &str = "it runs instances of backends, which are not handed over: stop it first";
+
+/// What changes hands.
+pub(crate) struct HandoverParts {
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) sockets: Vec<(Listening, TcpListener)>,
+    /// Longest wait for deploys to end before the catalog is released.
+    pub(crate) settle_time_max: Duration,
+    /// Whether it runs instances of backends, which cannot change hands yet.
+    pub(crate) has_instances: bool,
+}
+
+/// Waits for a new edge. Dropped, it no longer does.
+pub(crate) struct Handover {
+    path: PathBuf,
+    giver: Arc<Giver>,
+    served: watch::Receiver<bool>,
+}
+
+struct Giver {
+    catalog: Arc<dyn Catalog>,
+    publisher: Arc<Publisher>,
+    credentials: Arc<Credentials>,
+    /// Empty once this edge drains: a copy of a socket keeps it open.
+    sockets: Mutex<Vec<(Listening, TcpListener)>>,
+    settle_time_max: Duration,
+    refusal: Option<&'static str>,
+    served: watch::Sender<bool>,
+}
+
+impl Handover {
+    /// Opens the socket in the data folder. An edge without it serves all the same, and is restarted with a gap.
+    pub(crate) fn listen(control: &Runtime, data_dir: &Path, parts: HandoverParts) -> Self {
+        let path = data_dir.join(SOCKET_NAME);
+        let (sender, served) = watch::channel(false);
+        let giver = Arc::new(Giver {
+            catalog: Arc::clone(&parts.publisher.ledger().catalog),
+            publisher: parts.publisher,
+            credentials: parts.credentials,
+            sockets: Mutex::new(parts.sockets),
+            settle_time_max: parts.settle_time_max,
+            refusal: parts.has_instances.then_some(HAS_INSTANCES),
+            served: sender,
+        });
+        let _inside = control.enter();
+        match bind(&path) {
+            Ok(listener) => drop(control.spawn(Arc::clone(&giver).listen(listener))),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the socket for the next edge cannot be opened: a restart refuses connections for a moment");
+            }
+        }
+        Self { path, giver, served }
+    }
+
+    /// Waits until a new edge serves in place of this one.
+    pub(crate) async fn served(&self) {
+        let mut served = self.served.clone();
+        if served.wait_for(|served| *served).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether a new edge serves in place of this one.
+    pub(crate) fn has_successor(&self) -> bool {
+        *self.served.borrow()
+    }
+
+    /// Closes its copies of the sockets, and of the path where no new edge has it.
+    pub(crate) fn end(&self) {
+        self.giver.sockets.lock().clear();
+        if !self.has_successor() {
+            durable::remove_file(&self.path).ok();
+        }
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    // Of the edge that this one took over from, or of one that was killed.
+    durable::remove_file(path).ok();
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    Ok(listener)
+}
+
+impl Giver {
+    async fn listen(self: Arc<Self>, listener: UnixListener) {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else {
+                sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
+            let ended = self.converse(&mut stream).await;
+            if *self.served.borrow() {
+                return;
+            }
+            if let Err(error) = ended {
+                tracing::warn!(%error, "a new edge did not come up; this one goes on");
+            }
+            if let Err(error) = self.take_back().await {
+                tracing::error!(%error, "the catalog could not be taken back: what is live is served, and nothing can be changed; start the edge again");
+            }
+            self.publisher.ledger().refuse_changes(false);
+        }
+    }
+
+    /// One conversation, until the other edge ends or this one.
+    async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
+        let Request::Begin { protocol, pid } = begun? else { return Err(io::ErrorKind::InvalidData.into()) };
+        let own = std::process::id();
+        let other_protocol = (protocol != PROTOCOL).then_some("it cannot hand over to this release: stop it first");
+        if let Some(reason) = self.refusal.or(other_protocol) {
+            tracing::warn!(pid, reason, "a new edge was refused");
+            let answer = Answer::Refused { pid: own, reason: reason.to_owned() };
+            return stream.write_all(&wire::frame(&answer)?).await;
+        }
+        tracing::info!(pid, "a new edge takes over");
+        self.give_sockets(stream).await?;
+        let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
+        // While it lasts, no collection removes what the new edge may refer to.
+        let _no_collection = self.release().await.map_err(io::Error::other)?;
+        stream.write_all(&wire::frame(&Answer::Released)?).await?;
+        loop {
+            match wire::receive(stream).await? {
+                Request::Serving => drop(self.served.send_replace(true)),
+                Request::Committed(sent) => {
+                    self.catalog.follow(sent.committed()?).await.map_err(io::Error::other)?;
+                }
+                Request::Begin { .. } | Request::Release => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+
+    async fn give_sockets(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let copies: io::Result<Vec<_>> =
+            self.sockets.lock().iter().map(|(listening, socket)| Ok((*listening, socket.try_clone()?))).collect();
+        let copies = copies?;
+        let sockets = copies.iter().map(|(listening, _)| *listening).collect();
+        stream.write_all(&wire::frame(&Answer::Sockets { pid: std::process::id(), sockets })?).await?;
+        for some in copies.chunks(DESCRIPTORS_AT_ONCE) {
+            let descriptors: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
+            stream.async_io(Interest::WRITABLE, || wire::send_descriptors(&*stream, &descriptors)).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog.
+    async fn release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, catalog::Error> {
+        self.publisher.ledger().refuse_changes(true);
+        self.publisher.settle(self.settle_time_max).await;
+        self.credentials.write_last_uses().await;
+        self.publisher.uploads().write_sent().await;
+        let no_collection = self.publisher.retention().pause().await;
+        self.catalog.hand_over().await?;
+        Ok(no_collection)
+    }
+
+    async fn take_back(&self) -> Result<(), catalog::Error> {
+        let until = Instant::now() + TAKE_BACK_TIME_MAX;
+        loop {
+            if !matches!(self.catalog.check_in_place(), Err(catalog::Error::HandedOver)) {
+                return Ok(());
+            }
+            match self.catalog.take_back().await {
+                Err(catalog::Error::Locked { .. }) if Instant::now() < until => sleep(TAKE_BACK_PAUSE).await,
+                taken => return taken,
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Restarts that nobody sees: an edge takes over from the one that runs, under load and with pushes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::edge::{Edge, Ran, edge};
+use crate::support::rounds;
+
+/// Takeovers of one edge by the next.
+const TAKEOVERS: usize = 40;
+/// Processes that are killed while they take over.
+const KILLS: usize = 40;
+/// Bytes of a file that no socket's buffers hold.
+const LARGE_BYTES: usize = 24 * 1024 * 1024;
+
+/// A site whose page says `text`.
+fn site(text: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), text).unwrap();
+    std::fs::write(folder.path().join("app.js"), format!("export const text = {text:?};")).unwrap();
+    folder
+}
+
+/// Requests the page again and again until `stop`; each is answered with a page that was pushed.
+async fn visit(client: reqwest::Client, url: String, stop: Arc<AtomicBool>, seen: Arc<AtomicUsize>) {
+    while !stop.load(Ordering::Relaxed) {
+        let answer = client.get(&url).send().await.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(answer.status(), 200);
+        let text = answer.text().await.unwrap();
+        assert!(text.starts_with("page "), "{text}");
+        seen.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Pushes `page 1`, `page 2`, …, each of which must succeed.
+fn push_until(edge: &Edge, stop: Arc<AtomicBool>, pushed: Arc<AtomicUsize>) -> impl FnOnce() + Send + use<> {
+    let home = tempfile::tempdir().unwrap();
+    let command = edge.command(home.path(), "shop", &[]);
+    let environment: BTreeMap<_, _> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+    move || {
+        while !stop.load(Ordering::Relaxed) {
+            let number = pushed.load(Ordering::Relaxed) + 1;
+            let site = site(&format!("page {number}"));
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_devanture"))
+                .args(["push", site.path().to_str().unwrap(), "--json", "-v"])
+                .current_dir(home.path())
+                .env_clear()
+                .envs(&environment)
+                .output()
+                .unwrap();
+            let ran = Ran::of(output);
+            assert_eq!(ran.code, Some(0), "push {number}: {ran:#?}");
+            pushed.store(number, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn page(edge: &Edge) -> String {
+    edge.client(false).get(edge.url("shop.localhost", "/")).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_and_no_push_fails_while_edges_take_over_from_each_other() {
+    let mut edge = edge().start();
+    edge.push("shop", site("page 0").path());
+    let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut visitors = Vec::new();
+    for number in 0..6 {
+        let client = match number {
+            0 | 1 => edge.client(true),
+            2 | 3 => edge.client(false),
+            // A connection for each request.
+            _ => edge.client_with(|builder| builder.pool_max_idle_per_host(0)),
+        };
+        let url = edge.url("shop.localhost", "/");
+        visitors.push(tokio::spawn(visit(client, url, Arc::clone(&stop), Arc::clone(&seen))));
+    }
+    let pushed = Arc::new(AtomicUsize::new(0));
+    let pushes = std::thread::spawn(push_until(&edge, Arc::clone(&stop), Arc::clone(&pushed)));
+    for _ in 0..rounds(TAKEOVERS) {
+        // Each push sees one takeover or two, and each takeover some push.
+        let before = pushed.load(Ordering::Relaxed);
+        edge.take_over();
+        while pushed.load(Ordering::Relaxed) == before && !pushes.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        visitor.await.unwrap();
+    }
+    pushes.join().unwrap();
+    let pushed = pushed.load(Ordering::Relaxed);
+    assert!(seen.load(Ordering::Relaxed) > 100);
+    assert_eq!(page(&edge).await, format!("page {pushed}"));
+    let history = edge.json("shop", &["history", "--limit", "1000"]);
+    assert_eq!(history["deploys"].as_array().unwrap().len(), pushed + 1, "no push is lost, and none was made twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_began_before_a_takeover_ends_whole() {
+    let edge = edge().start();
+    let folder = site("page");
+    let large: Vec<u8> = (0..LARGE_BYTES / 4)
+        .flat_map(|index| (index.wrapping_mul(2_654_435_761)).to_le_bytes()[..4].to_vec())
+        .collect();
+    std::fs::write(folder.path().join("large.bin"), &large).unwrap();
+    edge.push("shop", folder.path());
+    let mut answer = edge.client(false).get(edge.url("shop.localhost", "/large.bin")).send().await.unwrap();
+    let mut read = answer.chunk().await.unwrap().unwrap().to_vec();
+
+    let mut second = edge.beside(&["--config", "edge.toml"]);
+    // Where the new one serves, the old one is draining.
+    while !edge.log().contains("\"draining\"") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(page(&edge).await, "page");
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        read.extend_from_slice(&chunk);
+    }
+    assert!(read == large, "{} bytes", read.len());
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_edge_that_does_not_come_up_leaves_the_old_one_serving() {
+    let edge = edge().start();
+    edge.push("shop", site("page 1").path());
+    let config = std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap();
+    let config = format!("{config}[access_log]\nformat = \"json\"\nto = \"nowhere/access.log\"\n");
+    std::fs::write(edge.folder.path().join("bad.toml"), config).unwrap();
+    for _ in 0..3 {
+        let ran = Ran::of(edge.beside(&["--config", "bad.toml"]).wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(2), "{ran:#?}");
+        assert!(ran.stderr.contains("nowhere/access.log cannot be opened"), "{ran:#?}");
+        assert_eq!(page(&edge).await, "page 1");
+    }
+    edge.push("shop", site("page 2").path());
+    assert_eq!(page(&edge).await, "page 2");
+    assert!(edge.log().contains("a new edge did not come up; this one goes on"), "{}", edge.log());
+    let (status, ready) = edge.api("GET", "/health/ready", None).await;
+    assert_eq!((status, ready), (200, json!("ready\n")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_no_kill_of_a_process_that_takes_over_loses_what_was_pushed() {
+    let mut edge = edge().start();
+    for number in 0..rounds(KILLS) {
+        edge.push("shop", site(&format!("page {number}")).path());
+        edge.kill_successor(Duration::from_millis((number as u64 * 7) % 120));
+        assert_eq!(page(&edge).await, format!("page {number}"));
+    }
+    edge.push("shop", site("the last").path());
+    let history = edge.json("shop", &["history", "--limit", "1000"]);
+    assert_eq!(history["deploys"].as_array().unwrap().len(), rounds(KILLS) + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigusr2_starts_the_program_that_now_has_the_name_and_it_takes_over() {
+    let mut edge = edge().start();
+    edge.push("shop", site("page 1").path());
+    let pid = edge.upgrade();
+    assert!(Path::new(&format!("/proc/{pid}")).exists() || !Path::new("/proc").exists());
+    assert_eq!(page(&edge).await, "page 1");
+    edge.push("shop", site("page 2").path());
+    assert_eq!(page(&edge).await, "page 2");
+    assert!(std::process::Command::new("kill").arg(pid.to_string()).status().unwrap().success());
+}
+
+#[test]
+fn the_service_manager_learns_which_process_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let heard = || {
+        let mut bytes = [0; 200];
+        let count = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..count].to_vec()).unwrap()
+    };
+    let edge = edge().start();
+    let mut children =
+        vec![edge.beside_with(&["--config", "edge.toml"], &[("NOTIFY_SOCKET", socket.to_str().unwrap())])];
+    for _ in 0..2 {
+        let pid = children.last().unwrap().id();
+        let states = heard();
+        assert!(states.contains(&format!("MAINPID={pid}\n")) && states.contains("READY=1"), "{states}");
+        children.push(edge.beside_with(&["--config", "edge.toml"], &[("NOTIFY_SOCKET", socket.to_str().unwrap())]));
+    }
+    for mut child in children {
+        // Those that were replaced have ended, or are about to.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn an_edge_that_runs_instances_says_that_it_does_not_hand_over() {
+    let edge = edge().with_runner().start();
+    let ran = Ran::of(edge.beside(&["--config", "edge.toml"]).wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains(&format!("process {}: it runs instances of backends", edge.pid())), "{ran:#?}");
+}
