@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
 use crate::cli_support::{Project, Ran};
-use devanture_config::api::{Step, StepState};
+use devanture_config::VersionId;
+use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, Step, StepState};
 use devanture_config::problem::{Code, Problem};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -97,6 +98,68 @@ fn a_terminal_that_is_dumb_and_one_that_is_to_be_quiet_get_no_bar() {
     assert!(!shown.contains('\u{1b}') && shown.contains("upload"), "{shown:?}");
     let (code, _, shown) = run_on_terminal(&large_site(&slow_edge()), &["push", "--quiet"]);
     assert_eq!((code, shown.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_apps_are_a_table_and_all_of_them_are_read_page_by_page() {
+    let environment = |name: &str, who: &str, hostnames, paused| AppEnvironment {
+        name: name.parse().unwrap(),
+        version: Some(VersionId::of(name.as_bytes())),
+        since_ms: Some(1_700_000_000_000),
+        who: Some(who.to_owned()),
+        url: format!("https://{name}.localhost"),
+        hostnames,
+        paused,
+        locked: false,
+        damaged: paused,
+    };
+    let app = |name: &str, environments: Vec<AppEnvironment>, environments_total| AppInfo {
+        app: name.parse().unwrap(),
+        created_ms: Some(1),
+        created_by: Some("ada".to_owned()),
+        versions: Some(2),
+        environments_total,
+        environments,
+    };
+    let edge = FakeEdge::start_with(move |request, _| {
+        let query = request.target.strip_prefix("/v1/apps?")?;
+        let (apps, next) = match query.contains("after=blog") {
+            false => (vec![app("blog", vec![], 0)], Some("blog".to_owned())),
+            true => {
+                let environments = vec![environment("prod", "ada", 2, false), environment("staging", "grace", 0, true)];
+                (vec![app("shop", environments, 4)], None)
+            }
+        };
+        let totals = AppTotals { apps: 2, environments: 4, hostnames: 2 };
+        Some(Reply::json(200, &AppList { apps, totals, next }))
+    });
+    let project = Project::site(&edge.url());
+    let ran = project.run(&["apps", "--search", "o"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["blog", "nothing", "is", "live"]);
+    assert_eq!(
+        lines[1..],
+        ["  1 of 2 apps, 4 environments, 2 hostnames", "  more: devanture apps --search o --after blog",]
+    );
+    let ran = project.run(&["apps", "--all"]);
+    let (prod, staging) = (VersionId::of(b"prod").short(), VersionId::of(b"staging").short());
+    let lines: Vec<String> =
+        ran.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "blog nothing is live".to_owned(),
+            format!("shop prod {prod} 2023-11-14 22:13:20 UTC by ada 2 hostnames"),
+            format!("staging {staging} 2023-11-14 22:13:20 UTC by grace paused, damaged"),
+            "and 2 more".to_owned(),
+            "2 apps, 4 environments, 2 hostnames".to_owned(),
+        ]
+    );
+    let json = project.run(&["apps", "--all", "--json"]).json();
+    assert_eq!(json["apps"].as_array().unwrap().len(), 2);
+    assert!(json["next"].is_null());
+    assert!(edge.seen().iter().any(|line| line.contains("limit=1000&after=blog")), "{:?}", edge.seen());
 }
 
 #[test]

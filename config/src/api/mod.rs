@@ -3,6 +3,7 @@
 //! Each has its path here; the files are by subject.
 
 mod access;
+mod apps;
 mod collaboration;
 mod deploys;
 mod history;
@@ -22,6 +23,7 @@ pub use access::{
     BadAccountName, By, LoggedIn, LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList,
     TokenMade, TokenPrediction, TokenRequest, lifetime_s,
 };
+pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
 pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,

@@ -1,4 +1,4 @@
-//! Operations that only look: status, history.
+//! Operations that only look: the list of apps, status, history.
 
 use http::StatusCode;
 
@@ -6,10 +6,17 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body, precondition};
 
-/// Default number of deploys on a page of the history.
+/// Default number of deploys on a page of the history, and of apps on one of the list.
 const PAGE: usize = 50;
 
 impl Admin {
+    pub(super) async fn apps(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let page = body::page(request.uri(), "after", PAGE)?;
+        let search = body::parameter(request.uri(), "search").unwrap_or_default();
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().apps(&actor, &search, &page).await?))
+    }
+
     pub(super) async fn status(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;

@@ -4,6 +4,7 @@
 //! Each change is one commit of [`Ledger`]; when it returns, requests see it.
 
 mod aliases;
+mod apps;
 mod hostnames;
 mod instances;
 mod lock;

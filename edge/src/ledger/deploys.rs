@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use devanture_config::api::History;
+use devanture_config::api::{Deploy, History};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger, Page};
@@ -60,11 +60,31 @@ impl Ledger {
         environment: &PlaceName,
         pointer: &LivePointer,
     ) -> Result<Option<String>, Error> {
+        Ok(self.live_deploy(app, environment, pointer).await?.and_then(|deploy| deploy.went_back))
+    }
+
+    /// Who made live what is live, as far as the newest entries of the history say it.
+    pub(crate) async fn who_switched(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        pointer: &LivePointer,
+    ) -> Result<Option<String>, Error> {
+        Ok(self.live_deploy(app, environment, pointer).await?.map(|deploy| deploy.who))
+    }
+
+    /// The deploy that made live what is live, if it is among the newest entries.
+    async fn live_deploy(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        pointer: &LivePointer,
+    ) -> Result<Option<Deploy>, Error> {
         let prefix = records::history_prefix(app, environment);
         for (key, record) in self.catalog.list(&prefix, None, true, RECENT_ENTRIES).await? {
             let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
             if deploy.id == pointer.deploy {
-                return Ok(deploy.went_back);
+                return Ok(Some(deploy));
             }
         }
         Ok(None)

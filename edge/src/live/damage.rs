@@ -123,6 +123,12 @@ impl Place {
         self.setting == Setting::Environment && (self.unloaded.load().is_some() || self.current.load().is_none())
     }
 
+    /// Whether the live version could not be loaded, or lacks files.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damage().is_some()
+    }
+
     fn damage(&self) -> Option<DamagedPlace> {
         let of = |version, files, error| {
             let (app, environment) = (self.app.clone(), self.name.clone());

@@ -5,6 +5,7 @@
 //! was seen. Nothing here writes the catalog: [`Follower`] reads what `publish` wrote and moves the pointers.
 
 mod aliased;
+mod apps;
 mod contents;
 mod damage;
 mod follow;
@@ -26,6 +27,7 @@ mod settings_changes;
 mod test_world;
 mod withdrawn;
 
+pub use apps::{AppFound, AppsFound, AppsWanted};
 pub use damage::DamagedPlace;
 pub use follow::Follower;
 pub use host::{Domains, Neighbours};
@@ -318,6 +320,7 @@ struct Shared {
     domains: Domains,
     grace: Grace,
     hosts: ArcSwap<Hosts>,
+    apps: apps::AppNames,
     /// Ids of stored versions by app, for their own hostnames; asked only where a hostname is no place.
     ids: RwLock<HashMap<AppName, BTreeMap<String, VersionId>>>,
     previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
@@ -344,6 +347,7 @@ impl Live {
             domains,
             grace,
             hosts: ArcSwap::default(),
+            apps: apps::AppNames::default(),
             ids: RwLock::default(),
             previews: ArcSwap::default(),
             withdrawn: RwLock::default(),

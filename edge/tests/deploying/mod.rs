@@ -8,6 +8,7 @@
 )]
 
 mod accepted;
+mod apps;
 mod backend;
 mod bad_input;
 mod dry_runs;

@@ -1,6 +1,7 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
 mod access;
+mod apps;
 mod collaboration;
 mod dev;
 mod env;
@@ -25,6 +26,7 @@ use devanture_config::text::Expiry;
 use devanture_config::{HostPattern, IdPrefix, PlaceName};
 
 pub(crate) use access::{AuditArgs, TokenCommand};
+pub(crate) use apps::AppsArgs;
 pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
@@ -162,6 +164,9 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Make the live version of one environment live in another
     Promote(PromoteArgs),
+    /// List the apps that the token may read, with what is live, since when and by whom
+    #[command(after_help = apps::EXAMPLES)]
+    Apps(AppsArgs),
     /// Show what is live, and where
     #[command(after_help = examples::STATUS)]
     Status,
@@ -274,7 +279,7 @@ impl Command {
         match self {
             Self::Audit(args) => args.all_apps,
             Self::Token(TokenCommand::Create { all_apps, .. } | TokenCommand::List { all_apps }) => *all_apps,
-            Self::Token(TokenCommand::Revoke { .. }) | Self::Gc(_) | Self::Login | Self::Logout => true,
+            Self::Token(TokenCommand::Revoke { .. }) | Self::Apps(_) | Self::Gc(_) | Self::Login | Self::Logout => true,
             _ => false,
         }
     }

@@ -4,6 +4,7 @@
 //! `bundle_notes` and `suggest` serve several of them.
 
 mod access;
+mod apps;
 mod bundle_notes;
 mod check;
 mod collaboration;
@@ -82,6 +83,7 @@ pub(crate) async fn run(
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
+        Command::Apps(args) => apps::apps(context, args).await,
         Command::Audit(args) => access::audit(context, args).await,
         Command::Alias(command) => collaboration::alias(context, command).await,
         Command::Delete(args) => retention::delete(context, args).await,

@@ -143,8 +143,10 @@ impl Follower {
         let deleted = self.all(gone::DELETED_APPS_PREFIX).await?;
         self.deleted_apps_are(&deleted);
         revision = deleted.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
-        for (key, _) in self.all("apps/").await? {
-            if let Some(Ok(app)) = key.strip_prefix("apps/").map(str::parse::<AppName>) {
+        let apps = self.all(records::APPS_PREFIX).await?;
+        self.apps_are(&apps);
+        for (key, _) in &apps {
+            if let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse::<AppName>) {
                 match self.read_preview_settings(&app).await {
                     Ok(read) => revision = revision.max(read),
                     Err(error) => tracing::error!(app = %app, %error, "the settings of previews cannot be read"),
@@ -193,6 +195,7 @@ impl Follower {
             Change::Put(key, value) => (key, Some(value)),
         };
         match key.split('/').next().unwrap_or_default() {
+            "apps" => self.app_changed(key, value.is_some()),
             "deleted" => self.app_deleted(key, value.is_some()),
             "live" => {
                 let is_new = place_of(key).is_some_and(|(app, name, _)| self.live.place(&app, &name).is_none());
