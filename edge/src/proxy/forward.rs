@@ -33,6 +33,8 @@ use super::upgrade::{self, Tunnel};
 
 /// Most HTTP/2 connections of a member without free streams that a request tries before the member counts as failed.
 const STALE_SHARED_MAX: u32 = 3;
+/// Longest wait of a request that an instance did not accept for the runner to notice that it has ended.
+const NOTICE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The parts of a thread's [`Client`].
 #[derive(Debug, Clone)]
@@ -207,6 +209,7 @@ impl Client {
         let CompiledRoute { pool, times, .. } = way;
         pool.budget().earn();
         let (mut left, mut avoid, mut before) = (pool.retries(), None, None);
+        let mut has_waited = false;
         loop {
             // Instances that are only being started are waited for as long as for the beginning of an answer.
             let patience = if pool.run.is_some() { times.connect.max(times.first_byte) } else { times.connect };
@@ -230,6 +233,13 @@ impl Client {
                     tracing::debug!(%error, "a request is sent to another backend");
                     add(&self.inner.counters.retried, 1);
                     (left, before) = (left - 1, Some(error));
+                }
+                // The only instance has ended a moment ago: the request waits for the next one, as it would have if the
+                // runner had noticed before it came.
+                Err(Failure { may_repeat: true, error: Error::Connect(_), .. })
+                    if !has_waited && pool.is_replaced(avoid, Instant::now() + NOTICE_TIME_MAX).await =>
+                {
+                    has_waited = true;
                 }
                 // That nobody else could be reached says less than what the one before did.
                 Err(Failure { error: error @ Error::Connect(_), .. }) => return Err(before.unwrap_or(error)),

@@ -285,6 +285,26 @@ impl Pool {
         self.members.load().iter().any(|member| Some(member.id) != avoid && member.state() == MemberState::Up)
     }
 
+    /// Whether the instance `failed` is no member any more, at the latest at `deadline`. False at once for a pool whose
+    /// members are not instances of the edge.
+    pub(crate) async fn is_replaced(&self, failed: Option<u64>, deadline: Instant) -> bool {
+        if self.run.is_none() {
+            return false;
+        }
+        loop {
+            let changed = self.freed.notified();
+            tokio::pin!(changed);
+            // What changes from here on is not missed.
+            changed.as_mut().enable();
+            if !self.members.load().iter().any(|member| Some(member.id) == failed) {
+                return true;
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return false;
+            }
+        }
+    }
+
     /// Two are drawn by lot, and the one with less to do is taken: nearly as good as asking all, without everybody
     /// running to the same one.
     fn pick(&self, avoid: Option<u64>) -> Picked {

@@ -304,6 +304,25 @@ async fn requests_to_instances_wait_while_these_start_and_leave_them_at_once_whe
     assert!(registry.run_idle_ms(&id).is_some());
 }
 
+/// The runner notices the end of an instance a moment after its socket is gone: requests were answered 503 in between.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_an_ended_instance_did_not_accept_waits_until_that_is_noticed() {
+    let (registry, run, id) = run_pool();
+    registry.run(&id, Some(running(&[(1, false)])));
+    let failed = run.members().first().map(|member| member.id);
+    let soon = || Instant::now() + Duration::from_secs(1);
+    assert!(!run.is_replaced(failed, soon()).await, "it is still a member");
+    let waiting = tokio::spawn({
+        let run = Arc::clone(&run);
+        async move { run.is_replaced(failed, soon()).await }
+    });
+    tokio::task::yield_now().await;
+    registry.run(&id, Some(running(&[(2, false)])));
+    assert!(waiting.await.unwrap());
+    let declared = pool(&THREE[..1], site_toml::Upstream::default());
+    assert!(!declared.is_replaced(None, soon()).await, "nobody replaces what others run");
+}
+
 #[tokio::test]
 async fn an_instance_is_only_reached_where_its_own_user_listens() {
     let (registry, pool, id) = run_pool();
