@@ -28,6 +28,7 @@ pub mod request;
 pub mod sink;
 
 use std::pin::Pin;
+use std::task::Waker;
 use std::time::Instant;
 
 pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField, SharedFields, announced_length};
@@ -75,6 +76,13 @@ pub trait Service {
 
     /// Begins to answer a request that [`Service::answer`] did not.
     fn begin(&self, request: http::Request<Inbound>) -> Answering;
+
+    /// Takes the interim responses (RFC 9110 §15.2) to the request that is awaited, as they stand on the wire of
+    /// HTTP/1.1. `waker` is woken when there are more.
+    fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {
+        let _ = waker;
+        None
+    }
 }
 
 /// Receives how the sending of one answer goes; dropped when it is over, however it ended.

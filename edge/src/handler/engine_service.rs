@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -24,13 +25,15 @@ use crate::engine::{
     Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, SharedField, stream_body,
 };
 use crate::live::Live;
-use crate::proxy::Chain;
+use crate::proxy::{Chain, Interim};
 
 /// Answers the requests of one connection.
 pub struct EngineService {
     handler: Rc<Handler>,
     peer: IpAddr,
     covers: Rc<dyn Fn(&str) -> bool>,
+    /// The interim responses of backends, where the protocol takes them.
+    interim: Option<Arc<Interim>>,
     last_request: Cell<Option<Box<LastRequest>>>,
 }
 
@@ -46,7 +49,14 @@ impl EngineService {
     /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good
     /// for a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
-        Self { handler, peer, covers: Rc::new(covers), last_request: Cell::default() }
+        Self { handler, peer, covers: Rc::new(covers), interim: None, last_request: Cell::default() }
+    }
+
+    /// Passes on the interim responses of backends.
+    #[must_use]
+    pub fn with_interim(mut self) -> Self {
+        self.interim = Some(Arc::default());
+        self
     }
 
     /// `Strict-Transport-Security`, where the answer is to have it.
@@ -145,14 +155,21 @@ impl Service for EngineService {
 
     fn begin(&self, request: Request<Inbound>) -> Answering {
         let (handler, peer, covers) = (Rc::clone(&self.handler), self.peer, Rc::clone(&self.covers));
+        let interim = self.interim.clone();
         Box::pin(async move {
             let is_head = *request.method() == Method::HEAD;
-            let response = handler.handle(request, peer, None, &*covers).await;
+            let response = handler.handle(request, peer, interim.as_ref(), &*covers).await;
             response.map(|body| match is_head {
                 true => stream_body(Empty::new()),
                 false => stream_body(body),
             })
         })
+    }
+
+    fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {
+        let interim = self.interim.as_ref()?;
+        interim.set_waker(waker);
+        interim.take()
     }
 }
 

@@ -18,7 +18,7 @@ use super::sockets::Sockets;
 use super::{HandlerParts, local};
 use crate::admin::{Admin, Via};
 use crate::handler::{self, EngineService};
-use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, RequestBody, Settings, WithLane};
+use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithLane};
 use crate::proxy::Chain;
 use crate::publish::Publisher;
 use crate::tls::{Certificates, ServerTls};
@@ -135,7 +135,9 @@ fn serve(
             move |peer: &Arc<Peer>| {
                 let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
                 let covers = move |host: &str| covers(&tls, sni.as_deref(), host);
-                is_on_engine.then(|| EngineService::new(Rc::clone(&handler), peer.address.ip(), covers))
+                let service =
+                    is_on_engine.then(|| EngineService::new(Rc::clone(&handler), peer.address.ip(), covers))?;
+                Some(if peer.protocol == Protocol::Http1 { service.with_interim() } else { service })
             }
         };
         let limits = visitors.limits.clone();

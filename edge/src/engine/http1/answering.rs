@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::DATE;
-use http::{Method, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 
 use crate::engine::answer::{Answer, AnswerBody, AnswerHead};
@@ -19,7 +19,8 @@ pub(super) struct Current<O> {
     head: Option<AnswerHead>,
     framing: Framing,
     body: Rest,
-    outcome: O,
+    /// `None` for a response that was awaited: it counts itself.
+    outcome: Option<O>,
 }
 
 /// The framing of the body where the fields have no length (RFC 9112 §6).
@@ -74,7 +75,40 @@ impl<O: Outcome> Current<O> {
                 (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
             },
         };
-        Self { status, head: Some(head), framing, body, outcome }
+        Self { status, head: Some(head), framing, body, outcome: Some(outcome) }
+    }
+
+    /// Begins with the response to a request of `method` that was awaited; `is_last` announces the end of the
+    /// connection (RFC 9112 §9.6). `None` if it is an interim one, which ends no request (RFC 9110 §15.2).
+    pub(super) fn of_response(response: Response<StreamBody>, method: &Method, is_last: bool) -> Option<Self> {
+        let (mut parts, stream) = response.into_parts();
+        if parts.status.is_informational() {
+            return None;
+        }
+        if is_last {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let is_bare = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if parts.status == StatusCode::NO_CONTENT {
+            // RFC 9110 §8.6.
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        let head = AnswerHead::Map(Box::new(parts.headers));
+        let (framing, body) = if is_bare || method == Method::HEAD {
+            (Framing::Prepared, Rest::None)
+        } else {
+            match (head.content_length(), stream.size_hint().exact()) {
+                (Some(length), _) => (Framing::Prepared, Rest::Stream(stream, length, Bytes::new())),
+                (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
+                (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
+            }
+        };
+        Some(Self { status: parts.status, head: Some(head), framing, body, outcome: None })
+    }
+
+    /// Whether nothing of it was put.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.head.is_some()
     }
 
     /// Puts what there is room for.
@@ -101,7 +135,9 @@ impl<O: Outcome> Current<O> {
         };
         if put == Put::All {
             self.body = Rest::None;
-            self.outcome.complete(turn.now);
+            if let Some(outcome) = &mut self.outcome {
+                outcome.complete(turn.now);
+            }
         }
         put
     }
@@ -113,7 +149,7 @@ impl<O: Outcome> Current<O> {
                 stream.held_bytes() + if stream.is_shared() { 0 } else { at_hand.len() }
             }
             Rest::Chunks(stream) => stream.held_bytes(),
-            Rest::Bytes(bytes) if self.outcome.pins_body() => bytes.len(),
+            Rest::Bytes(bytes) if self.outcome.as_ref().is_some_and(Outcome::pins_body) => bytes.len(),
             Rest::None | Rest::Bytes(_) | Rest::Unsound => 0,
         }
     }
@@ -167,11 +203,17 @@ fn unless_said(head: &AnswerHead, length: usize) -> Framing {
     }
 }
 
-fn put_bytes(bytes: &mut Bytes, sink: &mut impl Sink, outcome: &mut impl Outcome) {
+fn put_bytes(bytes: &mut Bytes, sink: &mut impl Sink, outcome: &mut Option<impl Outcome>) {
     let count = sink.room().min(bytes.len());
     if count > 0 {
         sink.put_body(bytes.split_to(count));
-        outcome.sent(count);
+        count_sent(outcome, count);
+    }
+}
+
+fn count_sent(outcome: &mut Option<impl Outcome>, bytes: usize) {
+    if let Some(outcome) = outcome {
+        outcome.sent(bytes);
     }
 }
 
@@ -180,7 +222,7 @@ fn put_stream(
     left: &mut u64,
     at_hand: &mut Bytes,
     sink: &mut impl Sink,
-    outcome: &mut impl Outcome,
+    outcome: &mut Option<impl Outcome>,
     cx: &mut Context<'_>,
 ) -> Put {
     loop {
@@ -206,7 +248,12 @@ fn put_stream(
     }
 }
 
-fn put_chunks(stream: &mut StreamBody, sink: &mut impl Sink, outcome: &mut impl Outcome, cx: &mut Context<'_>) -> Put {
+fn put_chunks(
+    stream: &mut StreamBody,
+    sink: &mut impl Sink,
+    outcome: &mut Option<impl Outcome>,
+    cx: &mut Context<'_>,
+) -> Put {
     while sink.room() > 0 {
         match poll_bytes(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
@@ -217,7 +264,7 @@ fn put_chunks(stream: &mut StreamBody, sink: &mut impl Sink, outcome: &mut impl 
                 sink.put(format!("{count:x}\r\n").as_bytes());
                 sink.put_body(bytes);
                 sink.put(b"\r\n");
-                outcome.sent(count);
+                count_sent(outcome, count);
             }
             Poll::Ready(Some(None)) => return Put::Broken,
             Poll::Ready(None) => {

@@ -1,59 +1,72 @@
-//! Plain requests of HTTP/1.1 (RFC 9112): GET and HEAD without a body or an upgrade, one after the other. At the
-//! first other one the connection is handed over, with every byte that was not answered.
+//! Plain requests of HTTP/1.1 (RFC 9112), one after the other: without an upgrade, and with no body but one of an
+//! announced length. At the first other one the connection is handed over, with every byte that was not answered.
+//!
+//! A request is answered at once ([`Service::answer`]), or it is begun ([`Service::begin`]) and its response is awaited
+//! while its body comes in.
 
 mod answering;
+mod exchange;
 mod head;
+mod unread;
+mod upload;
 
 #[cfg(test)]
 mod tests;
 
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::Version;
+use http::header::CONNECTION;
 
 use self::answering::{Current, Put};
+use self::exchange::Exchange;
 use self::head::{HEAD_BYTES_MAX, Head};
+use self::unread::Unread;
 use super::fields::Fields;
 use super::limits::Limits;
 use super::request::RequestHead;
 use super::sink::Sink;
 use super::{Service, Turn};
 
-/// Bytes of a head that has begun up to which each further byte is looked at; beyond, each further line.
-const LOOK_BYTES_MAX: usize = 1_024;
-
 /// A connection of HTTP/1.1, as long as its requests are plain.
 pub struct Connection<S: Service> {
     service: S,
     limits: Rc<Limits>,
     unread: Unread,
+    /// The request that is not answered at once.
+    exchange: Option<Box<Exchange>>,
     /// The current answer.
     current: Option<Current<S::Outcome>>,
     requests: u64,
     /// The unread bytes are for another engine.
     is_other: bool,
     drains: bool,
+    ending: Ending,
 }
 
-/// Bytes that came and were not answered. Without memory while there are none.
-#[derive(Debug, Default)]
-struct Unread {
-    bytes: Vec<u8>,
-    /// Where they begin; what is before was answered.
-    start: usize,
-    /// Number of them that are known to be an incomplete head.
-    looked_at: usize,
+/// Whether the connection ends by what is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The current answer is the last.
+    AfterAnswer,
+    /// It goes on.
+    Never,
+    /// The response is none that can be sent.
+    Now,
 }
 
 /// The next need of a connection after a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
-    /// It goes on.
-    Open,
+    /// An answer broke off: the socket is to be closed, so that it is not taken for whole.
+    Broken,
     /// All that came before is answered; the rest is for another to answer: these bytes first, then what comes.
     HandOver(Vec<u8>),
-    /// An answer broke off: the socket is to be closed, so that it is not taken for whole.
+    /// It goes on.
+    Open,
+    /// The last answer is whole: the connection is to be closed.
     Over,
 }
 
@@ -70,18 +83,32 @@ enum Next {
 impl<S: Service> Connection<S> {
     /// Begins a connection.
     pub fn new(limits: Rc<Limits>, service: S) -> Self {
-        Self { service, limits, unread: Unread::default(), current: None, requests: 0, is_other: false, drains: false }
+        Self {
+            service,
+            limits,
+            unread: Unread::default(),
+            exchange: None,
+            current: None,
+            requests: 0,
+            is_other: false,
+            drains: false,
+            ending: Ending::Never,
+        }
     }
 
     /// Takes bytes that came, all of them, in pieces of any size.
     pub fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
         let mut bytes = bytes;
-        if self.current.is_none() && self.unread.is_empty() && !self.is_other {
-            // Most requests are read where they are.
-            match self.begin(bytes, turn) {
-                Next::Begun(length) => bytes = bytes.get(length..).unwrap_or_default(),
-                Next::Partial => self.unread.looked_at = bytes.len(),
-                Next::Other => self.is_other = true,
+        if self.unread.is_empty() {
+            if let Some(exchange) = &mut self.exchange {
+                bytes = bytes.get(exchange.receive(bytes)..).unwrap_or_default();
+            } else if self.current.is_none() && !self.is_other {
+                // Most requests are read where they are.
+                match self.begin(bytes, turn) {
+                    Next::Begun(length) => bytes = bytes.get(length..).unwrap_or_default(),
+                    Next::Partial => self.unread.are_partial(bytes.len()),
+                    Next::Other => self.is_other = true,
+                }
             }
         }
         self.unread.push(bytes);
@@ -89,18 +116,40 @@ impl<S: Service> Connection<S> {
 
     /// Whether more bytes are welcome.
     pub fn wants_input(&self) -> bool {
-        self.current.is_none() && !self.is_other && !self.unread.is_worth_a_look()
+        if self.is_other {
+            return false;
+        }
+        match &self.exchange {
+            // Beyond its body, so that the end of the client is seen.
+            Some(exchange) => exchange.wants_body().unwrap_or(self.unread.len() < HEAD_BYTES_MAX),
+            None => self.current.is_none() && !self.unread.is_worth_a_look(),
+        }
     }
 
     /// Puts what is to be sent while the sink has room; `cx` is woken when there is more.
     pub fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
         loop {
+            if self.exchange.is_some() {
+                self.advance(turn.now, cx);
+                self.put_interim(sink, cx);
+            }
+            if self.ending == Ending::Now {
+                return State::Broken;
+            }
             if let Some(current) = &mut self.current {
                 match current.put(sink, turn, cx) {
                     Put::All => self.current = None,
                     Put::Some => return State::Open,
-                    Put::Broken => return State::Over,
+                    Put::Broken => return State::Broken,
                 }
+                let is_cut = self.exchange.take().is_some_and(|exchange| exchange.is_uploading());
+                // What comes of a body that nobody reads cannot be told from a next request.
+                if self.ending == Ending::AfterAnswer || is_cut {
+                    return State::Over;
+                }
+            }
+            if self.exchange.is_some() {
+                return State::Open;
             }
             if self.is_other {
                 return State::HandOver(self.unread.take());
@@ -109,15 +158,21 @@ impl<S: Service> Connection<S> {
                 return State::Open;
             }
             // Put aside while the service looks at a part of it.
-            let bytes = std::mem::take(&mut self.unread.bytes);
-            let next = self.begin(bytes.get(self.unread.start..).unwrap_or_default(), turn);
-            self.unread.bytes = bytes;
+            let unread = std::mem::take(&mut self.unread);
+            let next = self.begin(unread.bytes(), turn);
+            self.unread = unread;
             match next {
                 Next::Begun(length) => self.unread.advance(length),
-                Next::Partial => self.unread.looked_at = self.unread.len(),
+                Next::Partial => self.unread.are_partial(self.unread.len()),
                 Next::Other => self.is_other = true,
             }
         }
+    }
+
+    /// Has a turn without output: the response is awaited, and the body of its request is read, also while the peer has
+    /// not taken what was put before.
+    pub fn tend(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>) {
+        self.advance(turn.now, cx);
     }
 
     /// Begins to answer the request at the beginning of `bytes`.
@@ -126,34 +181,70 @@ impl<S: Service> Connection<S> {
         if self.drains || self.requests.saturating_add(1) >= self.limits.requests {
             return Next::Other;
         }
-        let (method, target, length) = match head::read(bytes, &self.limits, turn.scratch) {
-            Head::Plain { method, target, length } => (method, target, length),
+        let (method, target, length, body) = match head::read(bytes, &self.limits, turn.scratch) {
+            Head::Plain { method, target, length, body } => (method, target, length, body),
             Head::Partial => return Next::Partial,
             Head::Other => return Next::Other,
         };
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let request = RequestHead {
-            version: Version::HTTP_11,
-            method: &method,
-            scheme: None,
-            authority: None,
-            path,
-            query,
-            fields: Fields::Lines(&turn.scratch.lines),
-        };
-        let current = self.service.answer(&request, turn.now, |answer| Current::new(answer, &method));
-        self.service.end_of_batch();
-        let Some(current) = current else { return Next::Other };
+        if body.is_none() {
+            let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+            let request = RequestHead {
+                version: Version::HTTP_11,
+                method: &method,
+                scheme: None,
+                authority: None,
+                path,
+                query,
+                fields: Fields::Lines(&turn.scratch.lines),
+            };
+            self.current = self.service.answer(&request, turn.now, |answer| Current::new(answer, &method));
+            self.service.end_of_batch();
+        }
+        if self.current.is_none() {
+            let Some(request) = head::to_request(&method, target, &turn.scratch.lines) else { return Next::Other };
+            self.exchange = Some(Box::new(Exchange::new(request, body.unwrap_or(0))));
+        }
         self.requests += 1;
-        self.current = Some(current);
         Next::Begun(length)
+    }
+
+    /// Goes on with the request whose response is awaited, and with its body.
+    fn advance(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.begin(&self.service, cx);
+        if !self.unread.is_empty() {
+            let count = exchange.receive(self.unread.bytes());
+            self.unread.advance(count);
+        }
+        let Poll::Ready(response) = exchange.poll(&self.limits, now, cx) else { return };
+        let is_close = response.headers().get(CONNECTION).is_some_and(|value| value == "close");
+        let is_last = self.drains || is_close || exchange.is_unread();
+        self.current = Current::of_response(response, exchange.method(), is_last);
+        self.ending = match self.current {
+            None => Ending::Now,
+            Some(_) if is_last => Ending::AfterAnswer,
+            Some(_) => Ending::Never,
+        };
+    }
+
+    /// Puts interim responses, which come before the awaited one.
+    fn put_interim(&self, sink: &mut impl Sink, cx: &Context<'_>) {
+        let is_between = self.current.as_ref().is_none_or(Current::is_whole);
+        if is_between && let Some(interim) = self.service.interim(cx.waker()) {
+            sink.put(&interim);
+        }
     }
 
     /// The next request is for another to answer, who will say that it is the last.
     pub fn drain(&mut self) {
         self.drains = true;
         // A head that has begun as well.
-        self.is_other |= !self.unread.is_empty();
+        self.is_other |= self.exchange.is_none() && !self.unread.is_empty();
+    }
+
+    /// The time at which it wants a turn, whatever comes until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.exchange.as_ref()?.deadline(self.limits.body)
     }
 
     /// Requests that have begun so far.
@@ -163,7 +254,7 @@ impl<S: Service> Connection<S> {
 
     /// Requests whose answer was not yet put to the last byte.
     pub fn in_flight(&self) -> usize {
-        usize::from(self.current.is_some())
+        usize::from(self.current.is_some() || self.exchange.is_some())
     }
 
     /// Bytes of bodies that are held for the peer.
@@ -173,47 +264,12 @@ impl<S: Service> Connection<S> {
 
     /// Whether everything is answered that came, to the last byte.
     pub fn is_idle(&self) -> bool {
-        self.current.is_none() && self.unread.is_empty()
-    }
-}
-
-impl Unread {
-    fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.in_flight() == 0 && self.unread.is_empty()
     }
 
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        drop(self.bytes.drain(..self.start));
-        self.start = 0;
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.start += count;
-        self.looked_at = 0;
-        if self.start >= self.bytes.len() {
-            *self = Self::default();
-        }
-    }
-
-    /// Whether there may be more at the beginning than at the last look. What comes byte by byte is not read from its
-    /// beginning for each of them.
-    fn is_worth_a_look(&self) -> bool {
-        let new = self.bytes.get(self.start + self.looked_at..).unwrap_or_default();
-        let is_short = self.len() < LOOK_BYTES_MAX;
-        !new.is_empty() && (is_short || self.len() >= HEAD_BYTES_MAX || new.contains(&b'\n'))
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        let Self { mut bytes, start, .. } = std::mem::take(self);
-        drop(bytes.drain(..start));
-        bytes
+    /// Whether nothing is to be done any more, once the peer sends no more: the beginning of a head that gets no end is
+    /// no request, and a response that is awaited would be to a peer that is gone.
+    pub fn is_done(&self) -> bool {
+        self.exchange.is_some() || self.current.is_none() && self.wants_input()
     }
 }

@@ -5,9 +5,42 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt as _;
+
 use super::engine::http1::{Connection, State};
-use super::engine::{Limits, Scratch, Turn};
+use super::engine::{Answer, Answering, Inbound, Limits, RequestHead, Scratch, Service, Turn};
 use super::site::{DATE, Pipe, Site, cut};
+
+/// The site, which reads the body of each request to its end: when an early answer ends the connection depends on what
+/// has come by then.
+struct Patient;
+
+impl Service for Patient {
+    type Outcome = <Site as Service>::Outcome;
+
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        now: Instant,
+        put: impl FnOnce(Answer<Self::Outcome>) -> R,
+    ) -> Option<R> {
+        Site.answer(request, now, put)
+    }
+
+    fn end_of_batch(&self) {}
+
+    fn begin(&self, request: http::Request<Inbound>) -> Answering {
+        Box::pin(async move {
+            let (parts, mut body) = request.into_parts();
+            let path = parts.uri.path().to_owned();
+            if path == "/echo" {
+                return Site.begin(http::Request::from_parts(parts, body)).await;
+            }
+            while let Some(Ok(_)) = body.frame().await {}
+            Site.begin(http::Request::from_parts(parts, Inbound::empty())).await
+        })
+    }
+}
 
 /// The limits of a connection; more requests than this are for another.
 fn limits() -> Limits {
@@ -44,7 +77,7 @@ struct Went {
 
 /// Gives `pieces` to a connection, as it wants them, with so much room in each turn.
 fn run(pieces: &[&[u8]], room: usize) -> Went {
-    let mut connection = Connection::new(Rc::new(limits()), Site);
+    let mut connection = Connection::new(Rc::new(limits()), Patient);
     let (mut scratch, now) = (Scratch::default(), Instant::now());
     let mut turn = Turn { now, date: &DATE, scratch: &mut scratch };
     let mut cx = Context::from_waker(Waker::noop());
@@ -53,9 +86,16 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
     let mut has_ended = false;
     let mut idle_turns = 0;
     let handed = loop {
+        let mut came = false;
         if connection.wants_input() {
             match pieces.next() {
-                Some(piece) => connection.receive(piece, &mut turn),
+                Some(piece) => {
+                    connection.receive(piece, &mut turn);
+                    came = true;
+                }
+                // The rest of a body does not come.
+                None if connection.in_flight() > 0 && idle_turns > 2 => break Vec::new(),
+                None if connection.in_flight() > 0 => {}
                 None if has_ended => break Vec::new(),
                 None => {
                     // What is left of it is for another.
@@ -69,13 +109,13 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
         match connection.produce(&mut pipe, &mut turn, &mut cx) {
             State::Open => {}
             State::HandOver(bytes) => break bytes,
-            State::Over => {
+            State::Broken | State::Over => {
                 let requests = connection.requests();
                 return Went { put: pipe.put, rest: Vec::new(), is_over: true, requests };
             }
         }
         // A body may be awaited once before each piece; beyond that it goes on, or it wants input.
-        idle_turns = if pipe.put.len() > before || connection.wants_input() { 0 } else { idle_turns + 1 };
+        idle_turns = if pipe.put.len() > before || came { 0 } else { idle_turns + 1 };
         assert!(idle_turns < 4, "the connection stands still");
     };
     let rest = handed.into_iter().chain(pieces.flat_map(|piece| piece.iter().copied())).collect();
@@ -100,8 +140,10 @@ pub(super) fn cuts_change_nothing(bytes: &[u8], sizes: &[u8], room: u16) {
         let mut fields = [httparse::EMPTY_HEADER; 20];
         let mut request = httparse::Request::new(&mut fields);
         let length = request.parse(answered).unwrap().unwrap();
-        assert!(matches!(request.method, Some("GET" | "HEAD")));
+        let announced = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+        let body = announced.map_or(0, |field| str::from_utf8(field.value).unwrap().parse().unwrap());
         answered = &answered[length..];
+        answered = &answered[answered.len().min(body)..];
     }
     assert_eq!(answered, b"");
 }

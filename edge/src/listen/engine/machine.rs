@@ -71,14 +71,15 @@ impl<S: Service> Machine for http1::Connection<S> {
 
     fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
         match self.produce(sink, turn, cx) {
-            http1::State::Open => Step::Open,
+            http1::State::Broken => Step::Broken,
             http1::State::HandOver(bytes) => Step::HandOver(bytes),
-            http1::State::Over => Step::Broken,
+            http1::State::Open => Step::Open,
+            http1::State::Over => Step::Over,
         }
     }
 
-    fn tend(&mut self, _turn: &mut Turn<'_>, _cx: &mut Context<'_>) {
-        // One answer after the other: nothing is awaited beside it.
+    fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        self.tend(turn, cx);
     }
 
     fn drain(&mut self) {
@@ -91,12 +92,11 @@ impl<S: Service> Machine for http1::Connection<S> {
     }
 
     fn is_done(&self, has_ended: bool) -> bool {
-        // The beginning of a head that gets no end is no request.
-        if has_ended { self.in_flight() == 0 && self.wants_input() } else { self.is_idle() }
+        if has_ended { self.is_done() } else { self.is_idle() }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.deadline()
     }
 
     fn requests(&self) -> u64 {
