@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::client::{self, Launched, SpawnerCommand};
+use super::client::{self, Kept, Launched, SpawnerCommand};
 use super::error::SpawnError;
 use super::event::{Exit, Happened, Usage};
+use super::handover::{HandedProcess, SpawnerConnection};
 use super::launch::Launch;
 use super::measure::{Measured, MeasuredFolder};
 use super::settings::{Means, SpawnerSettings};
@@ -30,8 +31,46 @@ impl Spawner {
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
     pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (means, uids) = client::start(settings, receiver).await?;
+        let Kept { means, uids } = client::start(settings, receiver).await?;
         Ok(Self { commands, means, uids })
+    }
+
+    /// Goes on with the spawner of an earlier edge and with `processes` of it, in their order, once [`Spawner::resume`]
+    /// is called; the others that it runs are ended then. To be called as [`Spawner::start`].
+    ///
+    /// # Errors
+    /// [`SpawnError::Start`]; [`SpawnError::Protocol`] where it speaks another one.
+    pub fn adopt(
+        settings: SpawnerSettings,
+        connection: SpawnerConnection,
+        processes: &[HandedProcess],
+    ) -> Result<(Self, Vec<Running>), SpawnError> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (Kept { means, uids }, launched) = client::adopt(settings, connection, processes, receiver)?;
+        let spawner = Self { commands, means, uids };
+        let running = launched.into_iter().map(|launched| spawner.running(launched)).collect();
+        Ok((spawner, running))
+    }
+
+    /// Has the spawner write nothing more, after all that it has written was received, and gives what the next edge
+    /// goes on with. Until [`Spawner::resume`], no instance starts, ends, or is heard of.
+    ///
+    /// # Errors
+    /// [`SpawnError::Gone`], [`SpawnError::Start`].
+    pub async fn pause(&self) -> Result<SpawnerConnection, SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(SpawnerCommand::Pause { reply }).map_err(|_gone| SpawnError::Gone)?;
+        answer.await.map_err(|_gone| SpawnError::Gone)?
+    }
+
+    /// Goes on after [`Spawner::pause`] or [`Spawner::adopt`].
+    pub fn resume(&self) {
+        self.commands.send(SpawnerCommand::Resume).ok();
+    }
+
+    /// Leaves the paused spawner to the next edge. Nothing can be launched any more, and nothing is heard of instances.
+    pub fn leave(&self) {
+        self.commands.send(SpawnerCommand::Leave).ok();
     }
 
     /// The current means to enforce limits.
@@ -55,9 +94,13 @@ impl Spawner {
         let command = SpawnerCommand::Launch { launch: Box::new(launch), reply };
         self.commands.send(command).map_err(|_gone| SpawnError::Gone)?;
         let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
-        let signaller = Signaller { key: launched.key, commands: self.commands.clone() };
-        let Launched { pid, happens, usage, .. } = launched;
-        Ok(Running { pid, happens, usage, signaller, taken: 0, has_exited: false })
+        Ok(self.running(launched))
+    }
+
+    fn running(&self, launched: Launched) -> Running {
+        let Launched { key, pid, happens, usage } = launched;
+        let signaller = Signaller { key, commands: self.commands.clone() };
+        Running { pid, happens, usage, signaller, taken: 0, has_exited: false }
     }
 
     /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any
@@ -190,6 +233,19 @@ impl Running {
             }
             None => None,
         }
+    }
+
+    /// What has happened already and was not taken yet, while the spawner is paused.
+    pub fn take_happened(&mut self) -> Option<Happened> {
+        let happened = self.happens.try_recv().ok();
+        self.has_exited |= matches!(happened, Some(Happened::Exited(_)));
+        happened
+    }
+
+    /// The process, for the next edge.
+    #[must_use]
+    pub fn handed(&self) -> HandedProcess {
+        HandedProcess { key: self.signaller.key, pid: self.pid }
     }
 
     /// A handle that tells what the instance uses.

@@ -10,6 +10,9 @@
 //! the spawner kills all when the edge is gone, which ends its standard input; what comes from an instance stays below
 //! the spawner, which is a subreaper; where the spawner was killed, it comes to the edge, which is one too; and where
 //! both were killed at once, the next start finds what is left by the marker in its environment (`leftovers`).
+//!
+//! A spawner goes from an edge to the next one with all that it runs (`handover`): it falls silent, the next edge gets a
+//! copy of the connection, and has it go on. The edge before does that where the next one does not come up.
 
 mod begin;
 mod cgroup;
@@ -21,6 +24,7 @@ mod error;
 mod event;
 mod exec;
 mod handle;
+mod handover;
 mod host;
 mod instance;
 mod kernel_files;
@@ -48,6 +52,7 @@ pub use error::SpawnError;
 pub use event::{Exit, Happened, Stream, Usage};
 pub use exec::exec_instance;
 pub use handle::{Monitor, Running, Signaller, Spawner};
+pub use handover::{HandedProcess, HandedSpawner, SpawnerConnection};
 pub use host::{HostSettings, host};
 pub use launch::{InstanceLimits, Launch, Temporary};
 pub use leftovers::kill_leftovers;

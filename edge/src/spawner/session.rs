@@ -2,18 +2,20 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
 use devanture_config::edge_toml::ControlGroups;
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::handover::connection;
 use super::wire::{self, Event, Frame, Order, PROTOCOL};
 use super::{Means, SpawnError, SpawnerSettings};
 
@@ -26,60 +28,123 @@ const FRAMES_WAITING: usize = 16;
 
 /// One spawner, from its start to its end.
 pub(super) struct Session {
+    /// `None` behind a socket, and where an earlier edge started it.
     child: Option<Child>,
+    /// A copy of the connection, for the next edge.
+    socket: OwnedFd,
     /// The users that the spawner has claimed.
     pub(super) uids: Option<RangeInclusive<u32>>,
     pub(super) frames: mpsc::Receiver<Frame<Event>>,
     pub(super) out: mpsc::UnboundedSender<Vec<u8>>,
+    reader: JoinHandle<Option<Reader>>,
+    writer: JoinHandle<WriteHalf<UnixStream>>,
+}
+
+/// Reads frames and passes them on.
+struct Reader {
+    from: BufReader<ReadHalf<UnixStream>>,
+    to: mpsc::Sender<Frame<Event>>,
+}
+
+impl Reader {
+    /// Reads until the end, or until the spawner pauses: then it is returned, and what follows is unread.
+    async fn read_on(mut self) -> Option<Self> {
+        loop {
+            match wire::read(&mut self.from).await {
+                Ok(Some(frame)) => {
+                    let is_last = matches!(frame, Frame::Message(Event::Paused));
+                    self.to.send(frame).await.ok()?;
+                    if is_last {
+                        return Some(self);
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, "the spawner cannot be heard any more");
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 impl Session {
+    /// A session over a connection.
+    fn over(child: Option<Child>, socket: UnixStream, is_paused: bool) -> io::Result<Self> {
+        let copy = socket.as_fd().try_clone_to_owned()?;
+        // Halves that shut nothing down when they are dropped: the connection may go on with the next edge.
+        let (from, mut to) = tokio::io::split(socket);
+        let (out, mut waiting) = mpsc::unbounded_channel::<Vec<u8>>();
+        let writer = tokio::spawn(async move {
+            while let Some(frame) = waiting.recv().await {
+                if to.write_all(&frame).await.is_err() {
+                    break;
+                }
+            }
+            to
+        });
+        let (sender, frames) = mpsc::channel(FRAMES_WAITING);
+        let reader = Reader { from: BufReader::with_capacity(4 * wire::CHUNK_BYTES, from), to: sender };
+        let reader = match is_paused {
+            true => tokio::spawn(async move { Some(reader) }),
+            false => tokio::spawn(reader.read_on()),
+        };
+        Ok(Self { child, socket: copy, uids: None, frames, out, reader, writer })
+    }
+
+    /// A session over the connection of an earlier edge, paused.
+    ///
+    /// # Errors
+    /// Errors of the socket.
+    pub(super) fn adopt(socket: OwnedFd, uids: Option<RangeInclusive<u32>>) -> io::Result<Self> {
+        let mut session = Self::over(None, connection(socket)?, true)?;
+        session.uids = uids;
+        Ok(session)
+    }
+
+    /// A copy of the connection, for the next edge.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
+    /// Goes on after a pause.
+    ///
+    /// # Errors
+    /// Where the connection was lost before the pause.
+    pub(super) async fn resume(&mut self) -> io::Result<()> {
+        let reader = (&mut self.reader).await.ok().flatten().ok_or(io::ErrorKind::BrokenPipe)?;
+        self.reader = tokio::spawn(reader.read_on());
+        self.say(&Order::Resume)
+    }
+
     pub(super) async fn open(settings: &SpawnerSettings, means: &watch::Sender<Means>) -> Result<Self, SpawnError> {
         let (child, socket) = match &settings.socket {
             Some(path) => (None, UnixStream::connect(path).await.map_err(SpawnError::Start)?),
             None => own_spawner(settings).map_err(SpawnError::Start)?,
         };
-        let (from, mut to) = socket.into_split();
-        let (out, mut waiting) = mpsc::unbounded_channel::<Vec<u8>>();
-        tokio::spawn(async move {
-            while let Some(frame) = waiting.recv().await {
-                if to.write_all(&frame).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let (sender, frames) = mpsc::channel(FRAMES_WAITING);
-        let mut from = BufReader::with_capacity(4 * wire::CHUNK_BYTES, from);
-        tokio::spawn(async move {
-            loop {
-                match wire::read(&mut from).await {
-                    Ok(Some(frame)) => {
-                        if sender.send(frame).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => return,
-                    Err(error) => return tracing::debug!(%error, "the spawner cannot be heard any more"),
-                }
-            }
-        });
-        let mut session = Self { child, uids: None, frames, out };
+        let mut session = Self::over(child, socket, false).map_err(SpawnError::Start)?;
         let left = settings.uids.iter().map(|uids| (*uids.start(), *uids.end())).collect();
         let (edge_id, folder) = (settings.edge_id.clone(), settings.folder.display().to_string());
         session.say(&Order::Begin { protocol: PROTOCOL, edge_id, folder, left }).ok();
-        match timeout(READY_WAIT, session.frames.recv()).await {
+        let error = match timeout(READY_WAIT, session.frames.recv()).await {
             Ok(Some(Frame::Message(Event::Ready { protocol: PROTOCOL, no_groups, no_folders, uids }))) => {
                 log_means(settings, no_groups.as_deref(), no_folders.as_deref());
                 let control_groups = no_groups.is_none() && settings.cgroup != ControlGroups::Off;
                 means.send_replace(Means { control_groups, private_folders: no_folders.is_none() });
                 session.uids = uids.map(|(first, last)| first..=last);
-                Ok(session)
+                return Ok(session);
             }
-            Ok(Some(Frame::Message(Event::Unready { reason }))) => Err(SpawnError::Start(io::Error::other(reason))),
-            Ok(Some(_)) => Err(SpawnError::Protocol),
-            Ok(None) => Err(SpawnError::Start(io::ErrorKind::BrokenPipe.into())),
-            Err(_) => Err(SpawnError::Start(io::ErrorKind::TimedOut.into())),
-        }
+            Ok(Some(Frame::Message(Event::Unready { reason }))) => SpawnError::Start(io::Error::other(reason)),
+            Ok(Some(_)) => SpawnError::Protocol,
+            Ok(None) => SpawnError::Start(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => SpawnError::Start(io::ErrorKind::TimedOut.into()),
+        };
+        // A connection that is only dropped stays open for as long as something is read from it.
+        tokio::spawn(session.close());
+        Err(error)
     }
 
     pub(super) fn say(&self, order: &Order) -> io::Result<()> {
@@ -91,9 +156,14 @@ impl Session {
 
     /// Says that nothing more comes, upon which the spawner kills everything, and waits until it is gone.
     pub(super) async fn close(self) {
-        let Self { child, mut frames, out, .. } = self;
+        let Self { child, mut frames, out, writer, .. } = self;
         drop(out);
-        let gone = async { while frames.recv().await.is_some() {} };
+        let gone = async {
+            if let Ok(mut to) = writer.await {
+                to.shutdown().await.ok();
+            }
+            while frames.recv().await.is_some() {}
+        };
         let is_gone = timeout(END_WAIT, gone).await.is_ok();
         if let Some(mut child) = child {
             if !is_gone {

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use devanture_config::edge_toml::ControlGroups;
+use serde::{Deserialize, Serialize};
 
 /// The means to start instances.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ pub struct SpawnerSettings {
 }
 
 /// The means by which the spawner enforces limits, as far as the machine allows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Means {
     /// Each instance has a control group.
     pub control_groups: bool,

@@ -23,7 +23,7 @@ pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 /// Most bytes of output of one instance that are on their way or wait to be taken.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
 /// The spoken form; both ends are the same program, except across a socket that somebody else listens on.
-pub(super) const PROTOCOL: u32 = 4;
+pub(super) const PROTOCOL: u32 = 5;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_OUTPUT: u8 = 2;
@@ -51,6 +51,10 @@ pub(super) enum Order {
     EndUser { key: u64, uid: u32 },
     /// Something is to be done as a user.
     Task { key: u64, uid: u32, task: UserTask },
+    /// Write nothing after [`Event::Paused`] until [`Order::Resume`]: the connection goes to the next edge.
+    Pause,
+    /// Go on, for the edge that has the connection now.
+    Resume,
 }
 
 /// The start parameters of an instance.
@@ -107,6 +111,8 @@ pub(super) enum Event {
         key: u64,
         error: Option<String>,
     },
+    /// The answer to `Pause`, and the last frame until `Resume`.
+    Paused,
     /// The last event of an instance: nothing of it runs any more.
     Exited {
         key: u64,

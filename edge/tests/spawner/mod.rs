@@ -15,6 +15,7 @@ mod beginning;
 mod cgroups;
 mod door;
 mod ending;
+mod handing_over;
 mod limits;
 mod orphans;
 mod output;

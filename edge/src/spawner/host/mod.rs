@@ -1,6 +1,7 @@
 //! `devanture-edge spawner`: the process that all instances come from. It does what the other end of its standard input
 //! says, and kills everything when that ends.
 
+mod out;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
+use self::out::Out;
 use self::watch::{TICK, Turns};
 use super::Exit;
 use super::begin::{HostUsers, begin};
@@ -40,8 +42,6 @@ use super::wire::{self, Event, Frame, Order, PROTOCOL, Start};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Most instances at once.
 const INSTANCES_MAX: usize = 4_096;
-/// Most frames of output that wait to be written, of all instances together.
-const FRAMES_WAITING: usize = 8;
 /// Most orders that wait to be carried out.
 const ORDERS_WAITING: usize = 64;
 
@@ -85,23 +85,6 @@ pub(super) fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
-/// Where messages and output are put to be written.
-struct Out {
-    /// The state that is accessed without waiting.
-    first: mpsc::UnboundedSender<Vec<u8>>,
-    /// Output, and ends, which come after it.
-    then: mpsc::Sender<Vec<u8>>,
-}
-
-impl Out {
-    fn send(&self, event: &Event) {
-        // Where the edge is gone, so is everything soon.
-        if let Ok(frame) = wire::message(event) {
-            self.first.send(frame).ok();
-        }
-    }
-}
-
 pub(super) struct Host {
     own: i32,
     /// Where the edge has fewer privileges than this process: the only users that it may start anything as.
@@ -121,6 +104,8 @@ pub(super) struct Host {
     tasks: RefCell<HashSet<i32>>,
     /// Something may be there to be looked at.
     is_watching: Cell<bool>,
+    /// The edge is about to be replaced by the next one.
+    is_paused: Cell<bool>,
     /// Instances are being measured exactly.
     is_measuring: Cell<bool>,
     /// Held while folders are measured.
@@ -148,9 +133,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     if let Ok(Some(groups)) = &groups {
         groups.kill_leftovers().await;
     }
-    let (first, first_out) = mpsc::unbounded_channel();
-    let (then, then_out) = mpsc::channel(FRAMES_WAITING);
-    let out = Out { first, then };
+    let out = Out::start(to);
     let no_folders = super::instance::probe_private_folders(&edge_id).await.err();
     let has_private_folders = no_folders.is_none();
     let claimed = uids.as_ref().map(|uids| (*uids.start(), *uids.end()));
@@ -160,7 +143,6 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         no_folders,
         uids: claimed,
     });
-    spawn_local(write(to, first_out, then_out));
     let mut orders = orders(from);
     let host = Rc::new(Host {
         own: getpid().as_raw_nonzero().get(),
@@ -175,6 +157,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         users: RefCell::default(),
         tasks: RefCell::default(),
         is_watching: Cell::default(),
+        is_paused: Cell::default(),
         is_measuring: Cell::default(),
         measuring: Semaphore::new(1),
     });
@@ -214,21 +197,6 @@ fn orders(mut from: BufReader<OwnedReadHalf>) -> mpsc::Receiver<Order> {
     receiver
 }
 
-/// Writes what there is, messages before output.
-async fn write(mut to: OwnedWriteHalf, mut first: mpsc::UnboundedReceiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8>>) {
-    loop {
-        let frame = tokio::select! {
-            biased;
-            frame = first.recv() => frame,
-            frame = then.recv() => frame,
-        };
-        match frame {
-            Some(frame) if to.write_all(&frame).await.is_ok() => {}
-            _ => return,
-        }
-    }
-}
-
 impl Host {
     fn carry_out(self: &Rc<Self>, order: Order) {
         match order {
@@ -260,9 +228,28 @@ impl Host {
                     host.out.send(&Event::Done { key, error });
                 });
             }
+            Order::Pause => {
+                if !self.is_paused.replace(true) {
+                    self.out.pause();
+                }
+            }
+            Order::Resume => self.resume(),
             // It was reported already.
             Order::Begin { .. } => {}
         }
+    }
+
+    /// Goes on, for the same edge or the next one. What the one before had not yet reported as taken counts as taken, and
+    /// what instances use is reported again.
+    fn resume(&self) {
+        if !self.is_paused.replace(false) {
+            return;
+        }
+        for instance in self.instances() {
+            instance.credit(u32::MAX);
+            instance.reported.set(None);
+        }
+        self.out.resume();
     }
 
     fn with(&self, key: u64, act: impl FnOnce(&Instance)) {

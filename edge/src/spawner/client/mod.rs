@@ -1,6 +1,8 @@
 //! The client of the spawner: passes commands on, hands out events, and restarts the spawner when it died, after
 //! everything that it had started is gone.
 
+mod hand_over;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
@@ -11,15 +13,16 @@ use rustix::process::{Pid, WaitOptions, geteuid, getpid, set_child_subreaper, wa
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::children::reap;
-use super::leftovers::kill_leftovers;
-use super::measure::{Measured, MeasuredFolder};
-use super::process_users::{may_be_ours, owner_of, users_of};
-use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table};
-use super::session::Session;
-use super::user_task::UserTask;
-use super::wire::{Event, Frame, Order, Start};
-use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
+use crate::spawner::children::reap;
+use crate::spawner::handover::{HandedProcess, SpawnerConnection};
+use crate::spawner::leftovers::kill_leftovers;
+use crate::spawner::measure::{Measured, MeasuredFolder};
+use crate::spawner::process_users::{may_be_ours, owner_of, users_of};
+use crate::spawner::processes::{BETWEEN_PASSES, KILL_WAIT, Table};
+use crate::spawner::session::Session;
+use crate::spawner::user_task::UserTask;
+use crate::spawner::wire::{Event, Frame, Order, Start};
+use crate::spawner::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
 /// Delay before a spawner that cannot be started is tried again: at first, and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -30,15 +33,48 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, SpawnError>>;
 /// A command for the spawner.
 #[derive(Debug)]
 pub(super) enum SpawnerCommand {
-    Launch { launch: Box<Launch>, reply: Reply<Launched> },
-    Terminate { key: u64 },
-    Kill { key: u64 },
-    Credit { key: u64, bytes: usize },
-    Measure { folders: Vec<MeasuredFolder>, keys: Vec<u64>, files_max: u64, reply: Reply<Measured> },
-    Abandon { key: u64 },
-    EndUser { uid: u32, reply: Reply<()> },
-    Task { uid: u32, task: UserTask, reply: Reply<()> },
-    End { reply: oneshot::Sender<()> },
+    Launch {
+        launch: Box<Launch>,
+        reply: Reply<Launched>,
+    },
+    Terminate {
+        key: u64,
+    },
+    Kill {
+        key: u64,
+    },
+    Credit {
+        key: u64,
+        bytes: usize,
+    },
+    Measure {
+        folders: Vec<MeasuredFolder>,
+        keys: Vec<u64>,
+        files_max: u64,
+        reply: Reply<Measured>,
+    },
+    Abandon {
+        key: u64,
+    },
+    EndUser {
+        uid: u32,
+        reply: Reply<()>,
+    },
+    Task {
+        uid: u32,
+        task: UserTask,
+        reply: Reply<()>,
+    },
+    /// Have the spawner fall silent, and hand out what the next edge needs. Everything else waits until `Resume`.
+    Pause {
+        reply: Reply<SpawnerConnection>,
+    },
+    Resume,
+    /// The next edge goes on with the spawner.
+    Leave,
+    End {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// An instance that was started.
@@ -50,6 +86,13 @@ pub(super) struct Launched {
     pub(super) usage: watch::Receiver<Usage>,
 }
 
+/// A spawner with the task that keeps it.
+pub(super) struct Kept {
+    pub(super) means: watch::Receiver<Means>,
+    /// The users that it has claimed.
+    pub(super) uids: Option<RangeInclusive<u32>>,
+}
+
 /// Starts the spawner, and the task that keeps it.
 ///
 /// # Errors
@@ -57,23 +100,42 @@ pub(super) struct Launched {
 pub(super) async fn start(
     settings: SpawnerSettings,
     commands: mpsc::UnboundedReceiver<SpawnerCommand>,
-) -> Result<(watch::Receiver<Means>, Option<RangeInclusive<u32>>), SpawnError> {
+) -> Result<Kept, SpawnError> {
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
     let (means, receiver) = watch::channel(Means::default());
     let session = Session::open(&settings, &means).await?;
     let uids = session.uids.clone();
-    let keeper = Keeper {
-        settings,
-        claimed: uids.clone(),
-        slots: HashMap::new(),
-        tasks: HashMap::new(),
-        next: 1,
-        uids: HashSet::new(),
-        means,
-        measures: HashMap::new(),
-    };
+    let keeper = Keeper::new(settings, means, uids.clone());
     tokio::spawn(keeper.keep(session, commands));
-    Ok((receiver, uids))
+    Ok(Kept { means: receiver, uids })
+}
+
+/// Goes on with a spawner of an earlier edge and with these processes, once it is resumed; all others that it runs are
+/// ended then.
+///
+/// # Errors
+/// [`SpawnError::Start`], [`SpawnError::Protocol`].
+pub(super) fn adopt(
+    settings: SpawnerSettings,
+    connection: SpawnerConnection,
+    processes: &[HandedProcess],
+    commands: mpsc::UnboundedReceiver<SpawnerCommand>,
+) -> Result<(Kept, Vec<Launched>), SpawnError> {
+    let SpawnerConnection { state, socket } = connection;
+    if !state.is_understood() {
+        return Err(SpawnError::Protocol);
+    }
+    set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
+    let (means, receiver) = watch::channel(state.means);
+    let uids = state.claimed.map(|(first, last)| first..=last);
+    let session = Session::adopt(socket, uids.clone()).map_err(SpawnError::Start)?;
+    let mut keeper = Keeper::new(settings, means, uids.clone());
+    (keeper.next, keeper.is_adopted) = (state.next_key, true);
+    keeper.uids.extend(state.users);
+    let launched = processes.iter().map(|process| keeper.take(*process)).collect();
+    let unknown = state.keys.into_iter().filter(|key| !keeper.slots.contains_key(key)).collect();
+    tokio::spawn(keeper.go_on(session, commands, unknown));
+    Ok((Kept { means: receiver, uids }, launched))
 }
 
 /// An instance that runs, or is about to.
@@ -98,16 +160,34 @@ struct Keeper {
     means: watch::Sender<Means>,
     /// The callers that wait for a measurement.
     measures: HashMap<u64, oneshot::Sender<Result<Measured, SpawnError>>>,
+    /// The spawner was started by an earlier edge: what it leaves does not come to this process.
+    is_adopted: bool,
 }
 
 /// The end of a conversation.
 enum Outcome {
     /// The edge ended it; the one who waits for that, if anybody does.
     Ended(Option<oneshot::Sender<()>>),
+    /// The next edge has the spawner.
+    Left(Option<oneshot::Sender<()>>),
     Lost,
 }
 
 impl Keeper {
+    fn new(settings: SpawnerSettings, means: watch::Sender<Means>, claimed: Option<RangeInclusive<u32>>) -> Self {
+        Self {
+            settings,
+            claimed,
+            slots: HashMap::new(),
+            tasks: HashMap::new(),
+            next: 1,
+            uids: HashSet::new(),
+            means,
+            measures: HashMap::new(),
+            is_adopted: false,
+        }
+    }
+
     async fn keep(mut self, mut session: Session, mut commands: mpsc::UnboundedReceiver<SpawnerCommand>) {
         loop {
             let outcome = self.converse(&mut session, &mut commands).await;
@@ -115,6 +195,13 @@ impl Keeper {
                 Outcome::Ended(reply) => {
                     session.close().await;
                     reply
+                }
+                Outcome::Left(reply) => {
+                    commands.close();
+                    if let Some(reply) = reply {
+                        reply.send(()).ok();
+                    }
+                    return;
                 }
                 Outcome::Lost => {
                     tracing::error!(instances = self.slots.len(), "the spawner died, and its instances with it");
@@ -124,6 +211,7 @@ impl Keeper {
                     self.settings.uids.extend(started);
                     // Before the loss is announced, so that instances can be started again at once.
                     let first = self.open().await;
+                    self.is_adopted = false;
                     self.reap_users();
                     self.tell_all(&Exit::Lost);
                     match self.again(first, &mut commands).await {
@@ -195,22 +283,32 @@ impl Keeper {
                 command = commands.recv() => match command {
                     None => return Outcome::Ended(None),
                     Some(SpawnerCommand::End { reply }) => return Outcome::Ended(Some(reply)),
+                    Some(SpawnerCommand::Pause { reply }) => {
+                        if let Some(outcome) = self.pause(session, commands, reply).await {
+                            return outcome;
+                        }
+                    }
                     Some(command) => self.fulfil(session, command),
                 },
                 frame = session.frames.recv() => match frame {
                     None => return Outcome::Lost,
-                    Some(Frame::Output { key, stream, bytes }) => {
-                        let count = bytes.len();
-                        let slot = self.slots.get(&key);
-                        let is_taken =
-                            slot.is_some_and(|slot| slot.happens.send(Happened::Output { stream, bytes }).is_ok());
-                        if !is_taken {
-                            credit(session, key, count);
-                        }
-                    }
-                    Some(Frame::Message(event)) => self.hear(session, event),
+                    Some(frame) => self.receive(session, frame),
                 },
             }
+        }
+    }
+
+    fn receive(&mut self, session: &Session, frame: Frame<Event>) {
+        match frame {
+            Frame::Output { key, stream, bytes } => {
+                let count = bytes.len();
+                let slot = self.slots.get(&key);
+                let is_taken = slot.is_some_and(|slot| slot.happens.send(Happened::Output { stream, bytes }).is_ok());
+                if !is_taken {
+                    credit(session, key, count);
+                }
+            }
+            Frame::Message(event) => self.hear(session, event),
         }
     }
 
@@ -235,7 +333,10 @@ impl Keeper {
                 self.uids.insert(uid);
                 self.begin_task(session, reply, |key| Order::Task { key, uid, task });
             }
-            SpawnerCommand::End { .. } => {}
+            SpawnerCommand::End { .. }
+            | SpawnerCommand::Pause { .. }
+            | SpawnerCommand::Resume
+            | SpawnerCommand::Leave => {}
         }
     }
 
@@ -304,7 +405,7 @@ impl Keeper {
                     reply.send(Ok(measured)).ok();
                 }
             }
-            Event::Ready { .. } | Event::Unready { .. } => {}
+            Event::Ready { .. } | Event::Unready { .. } | Event::Paused => {}
         }
     }
 
@@ -349,13 +450,16 @@ impl Keeper {
         loop {
             let table = Table::read();
             let mut is_done = true;
-            for process in table.descendants(own) {
+            let processes = if self.is_adopted { table.all().collect() } else { table.descendants(own) };
+            for process in processes {
                 let is_in = |ids: &HashSet<u32>, id| u32::try_from(id).is_ok_and(|id| ids.contains(&id));
                 // By its session: one that died by itself when its children were killed.
                 let is_known = is_in(&known, process.pid) || is_in(&mains, process.session);
                 // Of a user that only instances run as: one without a marker, too.
                 let is_ours = || owner_of(process.pid).is_some_and(|uid| uid != own_uid && self.uids.contains(&uid));
-                if !is_known && !is_ours() {
+                // Of an earlier edge's children, the dead are reaped by another process.
+                let is_reaped_elsewhere = process.is_dead && self.is_adopted && process.parent != own;
+                if is_reaped_elsewhere || (!is_known && !is_ours()) {
                     continue;
                 }
                 is_done = false;

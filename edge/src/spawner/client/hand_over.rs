@@ -1,0 +1,99 @@
+//! The client while the spawner changes hands: what commands wait for, and how each side goes on.
+
+use std::collections::VecDeque;
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Keeper, Launched, Outcome, Reply, Slot, SpawnerCommand};
+use crate::spawner::handover::{HandedProcess, HandedSpawner, SpawnerConnection};
+use crate::spawner::session::Session;
+use crate::spawner::wire::{Event, Frame, Order, PROTOCOL};
+use crate::spawner::{SpawnError, Usage};
+
+type Commands = mpsc::UnboundedReceiver<SpawnerCommand>;
+
+impl Keeper {
+    /// Has the spawner fall silent, and waits until this edge goes on with it or leaves it to the next one. `None` where
+    /// it goes on.
+    pub(super) async fn pause(
+        &mut self,
+        session: &mut Session,
+        commands: &mut Commands,
+        reply: Reply<SpawnerConnection>,
+    ) -> Option<Outcome> {
+        if let Err(error) = session.say(&Order::Pause) {
+            reply.send(Err(SpawnError::Order(error.to_string()))).ok();
+            return None;
+        }
+        loop {
+            match session.frames.recv().await {
+                None => return Some(Outcome::Lost),
+                Some(Frame::Message(Event::Paused)) => break,
+                Some(frame) => self.receive(session, frame),
+            }
+        }
+        let connection = session.copy().map(|socket| SpawnerConnection { state: self.state(), socket });
+        if reply.send(connection.map_err(SpawnError::Start)).is_err() {
+            // The caller has given up.
+            return session.resume().await.err().map(|_lost| Outcome::Lost);
+        }
+        self.wait_paused(session, commands).await
+    }
+
+    fn state(&self) -> HandedSpawner {
+        HandedSpawner {
+            protocol: PROTOCOL,
+            next_key: self.next,
+            keys: self.slots.keys().copied().collect(),
+            means: *self.means.borrow(),
+            claimed: self.claimed.as_ref().map(|uids| (*uids.start(), *uids.end())),
+            users: self.uids.iter().copied().collect(),
+        }
+    }
+
+    /// Waits through a pause. Commands that come meanwhile are carried out after it.
+    async fn wait_paused(&mut self, session: &mut Session, commands: &mut Commands) -> Option<Outcome> {
+        let mut waiting = VecDeque::new();
+        loop {
+            match commands.recv().await {
+                // The next edge may have the connection: it is closed, and not shut down for both.
+                None | Some(SpawnerCommand::Leave) => return Some(Outcome::Left(None)),
+                Some(SpawnerCommand::End { reply }) => return Some(Outcome::Left(Some(reply))),
+                Some(SpawnerCommand::Resume) => break,
+                Some(command) => waiting.push_back(command),
+            }
+        }
+        if session.resume().await.is_err() {
+            return Some(Outcome::Lost);
+        }
+        for command in waiting {
+            self.fulfil(session, command);
+        }
+        None
+    }
+
+    /// Goes on with the spawner of an earlier edge, once it is resumed. `unknown` instances of it are ended.
+    pub(super) async fn go_on(mut self, mut session: Session, mut commands: Commands, unknown: Vec<u64>) {
+        match self.wait_paused(&mut session, &mut commands).await {
+            Some(Outcome::Lost) => {
+                // Found again where nothing is read any more.
+                tracing::debug!("the spawner of the earlier edge is gone");
+            }
+            Some(_) => return,
+            None => {}
+        }
+        for key in unknown {
+            session.say(&Order::Kill { key }).ok();
+        }
+        self.keep(session, commands).await;
+    }
+
+    /// Takes a process of the earlier edge.
+    pub(super) fn take(&mut self, process: HandedProcess) -> Launched {
+        let (happens, receiver) = mpsc::unbounded_channel();
+        let (usage, used) = watch::channel(Usage::default());
+        let HandedProcess { key, pid } = process;
+        self.slots.insert(key, Slot { happens, usage, launching: None, pid: Some(pid) });
+        Launched { key, pid, happens: receiver, usage: used }
+    }
+}
