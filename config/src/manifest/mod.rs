@@ -65,7 +65,7 @@ pub struct Manifest {
 }
 
 /// A backend as a place runs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Managed {
     /// The BLAKE3 of its folder and its definition without routes: equal for versions that run the same backend.
     pub digest: Digest,

@@ -110,7 +110,7 @@ pub struct ServerTable {
 }
 
 /// One process of a backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its name.
     pub name: ProcessName,
@@ -123,7 +123,7 @@ pub struct Process {
 }
 
 /// A backend as it runs in one place: every key has its value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// Its processes, by name.
     pub processes: Vec<Process>,

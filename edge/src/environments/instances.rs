@@ -117,6 +117,7 @@ impl From<runner::Error> for Error {
             runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
             runner::Error::TooMany { .. } => Code::TooMany,
             runner::Error::PersistFull { .. } => Code::PersistFull,
+            runner::Error::Restarting => Code::Restarting,
             _ => Code::InstanceFailed,
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());

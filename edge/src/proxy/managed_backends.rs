@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use devanture_config::manifest::Managed;
 use devanture_config::{AppName, Digest, VersionId};
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::address::Endpoint;
@@ -18,7 +19,7 @@ use crate::version::{Setting, Version};
 const ASKED_MAX: usize = 1_024;
 
 /// Distinguishes backends in the same place: the code that runs, and the revision of its settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunKey {
     /// [`Managed::digest`].
     pub digest: Digest,
@@ -27,7 +28,7 @@ pub struct RunKey {
 }
 
 /// The instances of one backend in one place.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId {
     /// The app.
     pub app: AppName,
@@ -60,7 +61,7 @@ impl RunOrigin {
 }
 
 /// One instance, as a member of pools.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunMember {
     /// Where it listens.
     pub endpoint: Endpoint,
@@ -71,7 +72,8 @@ pub struct RunMember {
 }
 
 /// The state of a run for its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RunState {
     /// Somebody will be there in a while: they wait.
     Starting,
@@ -82,7 +84,7 @@ pub enum RunState {
 }
 
 /// The members of a run now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunNow {
     /// The state for requests.
     pub state: RunState,

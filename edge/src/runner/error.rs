@@ -20,6 +20,9 @@ pub enum Error {
     /// The edge is about to end.
     #[error("the edge is about to end")]
     Ended,
+    /// The next edge has the instances.
+    #[error("a new edge takes over the instances")]
+    Restarting,
     /// Another caller ended it meanwhile.
     #[error("{instance} is not wanted any more")]
     Unwanted {
@@ -115,6 +118,9 @@ pub enum Error {
     /// The settings and secrets cannot be read.
     #[error("the variables of the backend cannot be read: {0}")]
     Variables(String),
+    /// The instances cannot go from one edge to the next.
+    #[error("instances cannot be handed over: {0}")]
+    Handover(String),
     /// The spawner failed.
     #[error("{0}")]
     Spawn(String),

@@ -41,6 +41,7 @@ impl Shared {
     /// Follows the catalog, and what requests ask for, until the edge ends.
     pub(super) async fn follow(self: Arc<Self>, mut watch: Receiver<Committed>) {
         loop {
+            self.standstill.ended().await;
             tokio::select! {
                 committed = watch.recv() => match committed {
                     Ok(committed) => self.apply(&committed).await,

@@ -27,6 +27,12 @@ pub(super) struct SetUp {
     pub(super) variables: BTreeMap<String, String>,
 }
 
+/// What the instances of the edge before rest on, until the group is set up here.
+pub(super) struct Foundation {
+    pub(super) code: Option<Arc<Code>>,
+    pub(super) user: UserHold,
+}
+
 /// A group.
 pub(super) struct Group {
     pub(super) id: RunId,
@@ -50,6 +56,7 @@ pub(super) struct Inner {
     pub(super) is_stopping: bool,
     pub(super) is_over: bool,
     pub(super) set_up: Option<Arc<SetUp>>,
+    pub(super) foundation: Option<Foundation>,
     /// Instances were started as often as they are to be.
     pub(super) is_begun: bool,
     /// Why none could be.
@@ -80,6 +87,17 @@ pub(super) enum Fate {
     Stays,
     StaysUntil(Instant),
     Ends,
+}
+
+impl Inner {
+    /// The user and the code of its instances.
+    pub(super) fn rests_on(&self) -> (Option<u32>, Option<PathBuf>) {
+        match (&self.set_up, &self.foundation) {
+            (Some(set_up), _) => (set_up.user.uid(), Some(set_up.code.path.clone())),
+            (None, Some(Foundation { code, user })) => (user.uid(), code.as_ref().map(|code| code.path.clone())),
+            (None, None) => (None, None),
+        }
+    }
 }
 
 impl Reasons {
@@ -132,6 +150,18 @@ impl Group {
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// What its instances are started with, once it is set up.
+    pub(super) async fn set_up(&self) -> Arc<SetUp> {
+        let mut changes = self.changes();
+        loop {
+            changes.borrow_and_update();
+            if let Some(set_up) = &self.inner().set_up {
+                return Arc::clone(set_up);
+            }
+            changes.changed().await.ok();
+        }
     }
 
     /// All instances, also those that are to end.

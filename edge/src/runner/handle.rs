@@ -1,5 +1,6 @@
 //! The runner as the rooms above use it.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,16 @@ use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, Digest, edge_toml};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::folder::{Folders, owners};
 use super::group::Group;
+use super::handover::adopt::{self, Taken};
+use super::handover::handed::{Handed, Handover, Terms};
+use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
 use super::persisted::Persisted;
@@ -27,14 +32,17 @@ use super::variables::Variables;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::live::Live;
-use crate::proxy::Registry;
+use crate::proxy::{Registry, RunId, RunNow};
 use crate::spawner::claims::Claimant;
-use crate::spawner::{Spawner, SpawnerSettings};
+use crate::spawner::{Spawner, SpawnerConnection, SpawnerSettings};
 
 /// Between two looks at whether everything has ended.
 const END_LOOK: Duration = Duration::from_millis(20);
 /// Longest time until a switch by the holder of a group is known here.
-const HELD_LINGERS: Duration = Duration::from_secs(2);
+pub(super) const HELD_LINGERS: Duration = Duration::from_secs(2);
+
+/// Updates of pools that wait to be passed to the edge before.
+const PUBLISHED_MAX: usize = 1_024;
 
 /// The parts of a [`Runner`].
 pub struct Parts {
@@ -58,6 +66,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Settings and secrets.
     pub variables: Arc<dyn Variables>,
+    /// The instances of the edge before, where it hands them over. [`Runner::resume`] is called once the edge serves.
+    pub handover: Option<Handover>,
 }
 
 /// Instances that run for as long as this lives, so that a switch finds them. Dropped without a switch, they end.
@@ -79,6 +89,66 @@ impl Drop for Held {
         }
         self.group.notify();
     }
+}
+
+/// A spawner, the users that instances run as, and instances of the edge before.
+struct Begun {
+    spawner: Spawner,
+    users: Users,
+    taken: Option<Taken>,
+}
+
+/// Claims users and starts the spawner, or takes both from the edge before.
+async fn begin(
+    settings: &edge_toml::Runner,
+    data_dir: &Path,
+    folder: &Path,
+    program: PathBuf,
+    before: Option<(Handed, OwnedFd, Option<OwnedFd>)>,
+) -> Result<Begun, Error> {
+    // No two edges have one folder.
+    let edge_id = Digest::of(folder.as_os_str().as_encoded_bytes()).short();
+    let claimant = Claimant { edge: edge_id.clone(), folder: folder.to_owned() };
+    let is_root = rustix::process::geteuid().is_root();
+    let source = Source::new(settings, is_root)?;
+    if source != Source::Nowhere {
+        // Before ids are claimed: a start that fails leaves nothing on the machine.
+        check_passable(folder)?;
+    }
+    let (handed, socket, lock) = match before {
+        Some((handed, socket, lock)) => (Some(handed), Some(socket), lock),
+        None => (None, None, None),
+    };
+    let given = match (source, lock) {
+        (Source::Itself, Some(lock)) => Some(Ids::adopt(data_dir, lock)?),
+        (Source::Itself, None) => Some(Ids::claim(data_dir, &claimant, settings.uids.as_ref()).await?),
+        (Source::Nowhere | Source::Spawner, _) => None,
+    };
+    let spawner = SpawnerSettings {
+        program,
+        socket: settings.spawner.clone(),
+        cgroup: settings.cgroup.clone(),
+        edge_id,
+        folder: folder.to_owned(),
+        uids: given.iter().map(|ids| ids.range().clone()).collect(),
+    };
+    let (spawner, taken) = match handed.zip(socket) {
+        Some((handed, socket)) => {
+            let connection = SpawnerConnection { state: handed.spawner, socket };
+            let taken = adopt::take(spawner, connection, handed.groups)?;
+            (taken.spawner.clone(), Some(taken))
+        }
+        None => (Spawner::start(spawner).await.map_err(|error| Error::Spawn(error.to_string()))?, None),
+    };
+    let users = match (given, spawner.uids()) {
+        (Some(ids), _) => Users::Given(ids),
+        (None, Some(range)) => {
+            let ids = Ids::lent(data_dir, range, settings.uids.as_ref())?;
+            if is_root { Users::Given(ids) } else { Users::Lent(ids) }
+        }
+        (None, None) => Users::Same,
+    };
+    Ok(Begun { spawner, users, taken })
 }
 
 /// Runs backends. Cheap to clone.
@@ -103,46 +173,24 @@ impl Runner {
     /// # Errors
     /// [`Error::Off`], [`Error::Spawn`], [`Error::Folder`], [`Error::User`].
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, limits, data_dir, folder, program, blobs, catalog, live, registry, variables } = parts;
+        let Parts { settings, limits, data_dir, folder, program, blobs, catalog, live, registry, variables, handover } =
+            parts;
         if !settings.enabled {
             return Err(Error::Off);
         }
-        // No two edges have one folder.
-        let edge_id = Digest::of(folder.as_os_str().as_encoded_bytes()).short();
-        let claimant = Claimant { edge: edge_id.clone(), folder: folder.clone() };
-        let is_root = rustix::process::geteuid().is_root();
-        let source = Source::new(&settings, is_root)?;
-        if source != Source::Nowhere {
-            // Before ids are claimed: a start that fails leaves nothing on the machine.
-            check_passable(&folder)?;
-        }
-        let given = match source {
-            Source::Itself => Some(Ids::claim(&data_dir, &claimant, settings.uids.as_ref()).await?),
-            Source::Nowhere | Source::Spawner => None,
+        let is_adopted = handover.is_some();
+        let before = match handover {
+            Some(handover) => Some(adopt::split(handover, &Terms::of(&settings, &folder))?),
+            None => None,
         };
-        let spawner = SpawnerSettings {
-            program,
-            socket: settings.spawner.clone(),
-            cgroup: settings.cgroup.clone(),
-            edge_id,
-            folder: folder.clone(),
-            uids: given.iter().map(|ids| ids.range().clone()).collect(),
-        };
-        let spawner = Spawner::start(spawner).await.map_err(|error| Error::Spawn(error.to_string()))?;
-        let users = match (given, spawner.uids()) {
-            (Some(ids), _) => Users::Given(ids),
-            (None, Some(range)) => {
-                let ids = Ids::lent(&data_dir, range, settings.uids.as_ref())?;
-                if is_root { Users::Given(ids) } else { Users::Lent(ids) }
-            }
-            (None, None) => Users::Same,
-        };
+        let temporary_folders = before.iter().flat_map(|(handed, ..)| handed.temporary_folders.clone()).collect();
+        let Begun { spawner, users, taken } = begin(&settings, &data_dir, &folder, program, before).await?;
         let (root, of_folders, from) = (folder.clone(), users.clone(), Arc::clone(&blobs));
-        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from)).await;
+        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from, is_adopted)).await;
         let folders =
             opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
         // What an earlier run of the edge left was ended by the spawner.
-        if matches!(users, Users::Given(_)) {
+        if matches!(users, Users::Given(_)) && !is_adopted {
             // A record that cannot be read costs the backends of its environment, and not the whole edge.
             let settled = match users.all(&*catalog).await {
                 Ok(all) => owners::settle(&folder, all).await.map_err(|error| error.to_string()),
@@ -152,7 +200,10 @@ impl Runner {
                 tracing::error!(%error, "a folder that stays belongs to another user than its environment");
             }
         }
-        let stop = CancellationToken::new();
+        let (stop, predecessor_ended) = (CancellationToken::new(), CancellationToken::new());
+        if !is_adopted {
+            predecessor_ended.cancel();
+        }
         let shared = Arc::new(Shared {
             holds: Holds::new(spawner.clone(), stop.clone()),
             persisted: Persisted::default(),
@@ -168,12 +219,19 @@ impl Runner {
             registry,
             variables,
             ports: Ports::default(),
-            temporary_folders: tokio::sync::Mutex::default(),
+            temporary_folders: tokio::sync::Mutex::new(temporary_folders),
             groups: Mutex::default(),
             publishing: Mutex::default(),
             runtime: Handle::current(),
             stop,
+            root: folder,
+            standstill: Standstill::default(),
+            published: broadcast::Sender::new(PUBLISHED_MAX),
+            predecessor_ended,
         });
+        if let Some(taken) = taken {
+            taken.settle(&shared).await;
+        }
         // The watch begins before what is live is looked at: nothing that is committed in between is missed.
         let watch = shared.catalog.watch();
         shared.registry.hear_asks(true);
@@ -310,9 +368,21 @@ impl Runner {
         self.0.metrics()
     }
 
+    /// The members of runs as they are published from the start on, for the edge before; once.
+    #[must_use]
+    pub fn published(&self) -> broadcast::Receiver<(RunId, Option<RunNow>)> {
+        self.0.published.subscribe()
+    }
+
     /// Ends all instances: by SIGTERM at once, since the caller has waited for requests in flight; then by SIGKILL,
-    /// after what their backends say, and after `within` whatever they say.
+    /// after what their backends say, and after `within` whatever they say. Those that the next edge has go on.
     pub async fn end(&self, within: Duration) {
+        // What stands still is the next edge's, where that one comes up; else it ends with the connection.
+        self.leave();
+        if self.0.standstill.has_left() {
+            self.0.logs.end().await;
+            return;
+        }
         self.0.stop.cancel();
         self.0.registry.hear_asks(false);
         let until = Instant::now() + within;

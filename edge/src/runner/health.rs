@@ -37,6 +37,8 @@ pub(super) struct Question {
     pub(super) uid: Option<u32>,
     /// Between two questions to an instance that is healthy.
     pub(super) interval: Duration,
+    /// Whether it has started already, through the edge before.
+    pub(super) has_started: bool,
 }
 
 /// The condition to pass a check.
@@ -96,23 +98,15 @@ impl Question {
     /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
     pub(super) async fn ask_on(self, answers: mpsc::Sender<Answer>) {
         let Some(endpoint) = &self.endpoint else {
-            sleep(STEADY).await;
-            answers.send(Ok(())).await.ok();
+            if !self.has_started {
+                sleep(STEADY).await;
+                answers.send(Ok(())).await.ok();
+            }
             return;
         };
         let limit = self.interval.max(ANSWER_MIN);
-        let (mut wait, most) = STARTING_INTERVALS;
-        loop {
-            sleep(wait).await;
-            let answer = self.check_start(endpoint, limit).await;
-            let is_well = answer.is_ok();
-            if answers.send(answer).await.is_err() {
-                return;
-            }
-            if is_well {
-                break;
-            }
-            wait = (wait + wait / 2).min(most);
+        if !self.has_started && !self.wait_started(endpoint, limit, &answers).await {
+            return;
         }
         loop {
             sleep(self.interval).await;
@@ -120,6 +114,23 @@ impl Question {
             if answers.send(self.check_and_ask(endpoint, goal, limit).await).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Asks until an instance has started. Returns false when nobody listens.
+    async fn wait_started(&self, endpoint: &Endpoint, limit: Duration, answers: &mpsc::Sender<Answer>) -> bool {
+        let (mut wait, most) = STARTING_INTERVALS;
+        loop {
+            sleep(wait).await;
+            let answer = self.check_start(endpoint, limit).await;
+            let is_well = answer.is_ok();
+            if answers.send(answer).await.is_err() {
+                return false;
+            }
+            if is_well {
+                return true;
+            }
+            wait = (wait + wait / 2).min(most);
         }
     }
 
@@ -268,7 +279,7 @@ mod tests {
 
     fn question(endpoint: Option<Endpoint>, path: Option<&str>) -> Question {
         let interval = Duration::from_millis(50);
-        Question { endpoint, path: path.map(str::to_owned), uid: None, interval }
+        Question { endpoint, path: path.map(str::to_owned), uid: None, interval, has_started: false }
     }
 
     #[tokio::test]

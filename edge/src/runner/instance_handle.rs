@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{ERROR_LINES_MAX, Error};
+use super::handover::handed::HandedInstance;
 use crate::proxy::RunMember;
 use crate::proxy::address::Endpoint;
 use crate::spawner::Monitor;
@@ -34,7 +35,11 @@ pub(super) struct Slot {
     pub(super) kick: Notify,
     /// Its environment keeps more than it may.
     pub(super) over_quota: Notify,
+    /// Whether the edge before started it.
+    pub(super) is_adopted: bool,
     seen: Mutex<Seen>,
+    /// Its description for the next edge, while it stands still.
+    standing: Mutex<Option<HandedInstance>>,
 }
 
 /// Its state.
@@ -59,9 +64,17 @@ pub(super) struct Seen {
     lines: VecDeque<String>,
 }
 
+impl Seen {
+    /// Its last lines.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
+    }
+}
+
+static SERIALS: AtomicU64 = AtomicU64::new(1);
+
 impl Slot {
     pub(super) fn new(process: Process, number: u64) -> Self {
-        static SERIALS: AtomicU64 = AtomicU64::new(1);
         let seen = Seen {
             state: InstanceState::Starting,
             since_ms: telemetry::now_ms(),
@@ -85,8 +98,38 @@ impl Slot {
             kill: CancellationToken::new(),
             kick: Notify::new(),
             over_quota: Notify::new(),
+            is_adopted: false,
             seen: Mutex::new(seen),
+            standing: Mutex::default(),
         }
+    }
+
+    /// One that the edge before started.
+    pub(super) fn adopted(process: Process, handed: &HandedInstance) -> Self {
+        SERIALS.fetch_max(handed.serial.saturating_add(1), Ordering::Relaxed);
+        let slot = Self { serial: handed.serial, is_adopted: true, ..Self::new(process, handed.number) };
+        {
+            let mut seen = slot.seen();
+            (seen.state, seen.since_ms, seen.detail) = (handed.state, handed.since_ms, handed.detail.clone());
+            (seen.pid, seen.endpoint, seen.uid) =
+                (Some(handed.running.pid), handed.place.endpoint.clone(), handed.place.uid);
+            (seen.restarts, seen.healthy_ms) = (handed.restarts, handed.healthy_ms.map(u128::from));
+            seen.lines = handed.lines.iter().cloned().collect();
+        }
+        if !handed.is_wanted {
+            slot.stop.cancel();
+        }
+        slot
+    }
+
+    /// Sets its description for the next edge; none once it goes on.
+    pub(super) fn stand(&self, handed: Option<HandedInstance>) {
+        *self.standing.lock() = handed;
+    }
+
+    /// Its description for the next edge, while it stands still.
+    pub(super) fn standing(&self) -> Option<HandedInstance> {
+        self.standing.lock().clone()
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -132,7 +175,7 @@ impl Slot {
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        self.seen().lines.iter().cloned().collect()
+        self.seen().lines()
     }
 
     /// Forgets what went wrong until now, and has it started at once where it waits.

@@ -3,7 +3,7 @@
 //!
 //! The instances of one backend in one place with one revision of settings are a group ([`crate::proxy::RunId`]):
 //! versions that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so
-//! has each instance (`instance`); what is live is followed (`follow`), and pools get the instances that answer.
+//! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and pools get the instances that answer.
 
 mod backoff;
 mod capacity;
@@ -15,10 +15,12 @@ mod forget;
 mod gauges;
 mod group;
 mod handle;
+mod handover;
 mod health;
 mod holds;
 mod instance;
 mod instance_handle;
+mod life;
 mod logs;
 mod persist;
 mod persisted;
@@ -36,6 +38,7 @@ mod wait;
 
 pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};
+pub use handover::handed::{Handed, Handover};
 pub use logs::{Gone, LastLines, Line, LineStream, LogReader, Logs, OutputEvent, TooManyReaders};
 pub use request::Wanted;
 pub use shared::Report;

@@ -78,6 +78,7 @@ impl Shared {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.stop.cancelled() => return,
+                () = self.standstill.left() => return,
             }
         }
     }

@@ -10,11 +10,13 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, edge_toml};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::folder::Folders;
 use super::group::Group;
+use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
 use super::persisted::Persisted;
@@ -26,7 +28,7 @@ use super::variables::Variables;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::live::Live;
-use crate::proxy::Registry;
+use crate::proxy::{Registry, RunId, RunNow};
 use crate::spawner::Spawner;
 use crate::version::Setting;
 
@@ -59,6 +61,13 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     /// Notifies the end of the edge.
     pub(super) stop: CancellationToken,
+    /// Where everything of the runner lies.
+    pub(super) root: PathBuf,
+    pub(super) standstill: Standstill,
+    /// The members of runs as they were published, for the edge before.
+    pub(super) published: broadcast::Sender<(RunId, Option<RunNow>)>,
+    /// The edge before has ended, or there was none.
+    pub(super) predecessor_ended: CancellationToken,
 }
 
 impl Shared {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::error::Error;
-use super::group::{self, Fate, Group, Inner, SetUp};
+use super::group::{self, Fate, Group, Inner};
 use super::instance;
 use super::instance_handle::Slot;
 use super::request::{GroupRequest, run_of};
@@ -65,11 +65,21 @@ impl Shared {
     /// Tells pools who answers.
     pub(super) fn publish(&self, id: &RunId) {
         let _one_at_a_time = self.publishing.lock();
+        if self.standstill.has_left() {
+            // They are as the next edge has them.
+            return;
+        }
         let of_id: Vec<Arc<Group>> = {
             let groups = self.groups.lock();
             groups.iter().filter(|group| group.id == *id).cloned().collect()
         };
-        self.registry.run(id, group::now_of(&of_id));
+        self.set_run(id, group::now_of(&of_id));
+    }
+
+    fn set_run(&self, id: &RunId, now: Option<RunNow>) {
+        self.registry.run(id, now.clone());
+        // The edge before follows for as long as it drains.
+        self.published.send((id.clone(), now)).ok();
     }
 
     /// Has requests to a run refused for a moment: it cannot run, and none of them is to wait for it.
@@ -79,7 +89,7 @@ impl Shared {
             if self.all_groups().iter().any(|group| group.id == id) {
                 return;
             }
-            self.registry.run(&id, Some(RunNow { state: RunState::Refused, members: Vec::new() }));
+            self.set_run(&id, Some(RunNow { state: RunState::Refused, members: Vec::new() }));
         }
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -88,19 +98,24 @@ impl Shared {
         });
     }
 
-    async fn supervise(self: Arc<Self>, group: Arc<Group>) {
+    pub(super) async fn supervise(self: Arc<Self>, group: Arc<Group>) {
         let mut changes = group.changes();
         let mut backoff =
             Backoff::new(ms(self.limits.instance_restart_ms_min), ms(self.limits.instance_restart_ms_max));
-        let mut try_at = Some(Instant::now());
+        let mut try_at = Some(Instant::now()).filter(|_| !group.inner().is_stopping);
         loop {
+            // Nothing is decided while instances change hands.
+            self.standstill.ended().await;
             if try_at.is_some_and(|at| at <= Instant::now()) {
                 try_at = match self.begin(&group).await {
                     Ok(()) => None,
                     Err(error) => {
                         let (app, environment) = (&group.id.app, &group.id.place);
                         tracing::error!(%app, environment, %error, "a backend cannot be started");
-                        group.inner().failed = Some(error);
+                        let mut inner = group.inner();
+                        // Instances that run, of the edge before, go on.
+                        inner.failed = Some(error).filter(|_| !inner.is_begun);
+                        drop(inner);
                         Some(Instant::now() + backoff.ended(None))
                     }
                 };
@@ -192,7 +207,7 @@ impl Shared {
             let mut groups = self.groups.lock();
             groups.retain(|other| !Arc::ptr_eq(other, group));
             let mut inner = group.inner();
-            (inner.set_up, inner.is_over) = (None, true);
+            (inner.set_up, inner.foundation, inner.is_over) = (None, None, true);
         }
         group.notify();
         self.publish(&group.id);
@@ -204,7 +219,11 @@ impl Shared {
         let known = group.inner().set_up.clone();
         if known.is_none() {
             let set_up = self.set_up(&group.id, &group.version, &group.managed.server, &group.settings_place).await?;
-            group.inner().set_up = Some(Arc::new(set_up));
+            let mut inner = group.inner();
+            inner.set_up = Some(Arc::new(set_up));
+            inner.foundation = None;
+            drop(inner);
+            group.notify();
         }
         self.adjust(group).await?;
         let mut inner = group.inner();
@@ -238,7 +257,13 @@ impl Shared {
         let _one_at_a_time = group.adjusting.lock().await;
         let server = &group.managed.server;
         let counts = self.counts(&group.id, server).await?;
-        let Some(set_up) = group.inner().set_up.clone() else { return Ok(Vec::new()) };
+        let is_set_up = {
+            let inner = group.inner();
+            inner.set_up.is_some() || inner.is_begun
+        };
+        if !is_set_up {
+            return Ok(Vec::new());
+        }
         let change = |inner: &mut Inner| {
             let mut made = Vec::new();
             let is_standby = inner.reasons.is_standby(Instant::now());
@@ -264,14 +289,14 @@ impl Shared {
         };
         let (made, ()) = self.with_room(group, self.limits.instances_total_max, change).await?;
         for slot in &made {
-            self.start(group, &set_up, slot);
+            self.start(group, slot);
         }
         Ok(made)
     }
 
-    fn start(self: &Arc<Self>, group: &Arc<Group>, set_up: &Arc<SetUp>, slot: &Arc<Slot>) {
+    fn start(self: &Arc<Self>, group: &Arc<Group>, slot: &Arc<Slot>) {
         let (shared, group) = (Arc::clone(self), Arc::clone(group));
-        self.runtime.spawn(instance::keep(shared, group, Arc::clone(set_up), Arc::clone(slot)));
+        self.runtime.spawn(instance::keep(shared, group, Arc::clone(slot), None));
     }
 
     /// Replaces an instance by a new one, once that is healthy.
@@ -288,13 +313,8 @@ impl Shared {
         let new = Arc::new(Slot::new(old.process.clone(), old.number));
         // For as long as it takes there may be one more than otherwise: else what is full could not be restarted.
         let max = self.limits.instances_total_max.saturating_add(1);
-        let change = |inner: &mut Inner| (vec![Arc::clone(&new)], inner.set_up.clone());
-        let (_, set_up) = self.with_room(group, max, change).await?;
-        let Some(set_up) = set_up else {
-            group.remove(&new);
-            return Ok(());
-        };
-        self.start(group, &set_up, &new);
+        self.with_room(group, max, |_inner| (vec![Arc::clone(&new)], ())).await?;
+        self.start(group, &new);
         let given_up = GivesUp(Some(&new));
         self.wait_healthy(group, std::slice::from_ref(&new), report).await?;
         given_up.keep();

@@ -2,6 +2,7 @@
 //! others than its own.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,6 +109,14 @@ impl Ids {
         Self::recorded(data_dir, claim.range.clone(), Some(claim))
     }
 
+    /// The range that the edge before claimed, with its lock.
+    pub(super) fn adopt(data_dir: &Path, lock: OwnedFd) -> Result<Self, Error> {
+        let record = IdsRecord::read(&data_dir.join(RECORD))?;
+        let range = record.and_then(|record| claims::parsed(&record.range));
+        let range = range.ok_or_else(|| Error::User(format!("{RECORD} names no range")))?;
+        Self::recorded(data_dir, range.clone(), Some(Claim::adopt(range, lock)))
+    }
+
     /// The range that a spawner has claimed, or `wanted`, which is a part of it.
     pub(super) fn lent(data_dir: &Path, range: &Range, wanted: Option<&Uids>) -> Result<Self, Error> {
         let wanted = wanted.map_or(range, |wanted| &wanted.0);
@@ -167,6 +176,15 @@ impl Users {
             Self::Same => None,
             Self::Given(ids) | Self::Lent(ids) => Some(ids),
         }
+    }
+
+    /// A copy of the lock against other edges, for the next edge, where this one holds it.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub(super) fn copy_lock(&self) -> io::Result<Option<OwnedFd>> {
+        let claim = self.ids().map(|ids| ids.claim.lock());
+        claim.as_deref().and_then(Option::as_ref).map(Claim::copy).transpose()
     }
 
     /// Lets the next run of this edge have the range. Nothing may run any more.

@@ -31,7 +31,10 @@ impl Shared {
                     return Err(Error::Ended);
                 }
             }
-            changes.changed().await.ok();
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.standstill.left() => return Err(Error::Restarting),
+            }
         }
     }
 
@@ -96,7 +99,11 @@ impl Shared {
                 return Ok(());
             }
             is_first = false;
-            if timeout_at(until, changes.changed()).await.is_err() {
+            let changed = tokio::select! {
+                changed = timeout_at(until, changes.changed()) => changed,
+                () = self.standstill.left() => return Err(Error::Restarting),
+            };
+            if changed.is_err() {
                 let Some(slot) = slots.iter().find(|slot| !reported.contains(&slot.serial)) else { return Ok(()) };
                 let reason = slot.seen().detail.clone().unwrap_or_else(|| "it did not stay healthy".to_owned());
                 let after_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

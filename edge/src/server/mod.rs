@@ -156,7 +156,7 @@ impl Server {
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let keys = Arc::new(KeyFile::new(file.secrets_key_file().map(|path| base.join(path))));
         let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
-        let running = runner::start((file, base), &control, &stores, &live, &registry, &settings_of)?;
+        let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
         let runner = running.as_ref().map(|(runner, _)| runner.clone());
         let ledger = Arc::new(Ledger::new(Arc::clone(&stores.catalog), live, &file.limits));
         let environments = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running);
@@ -187,13 +187,13 @@ impl Server {
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
-        arrival.serve(&control, &publisher.ledger().catalog)?;
+        arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref())?;
         let handover = HandoverParts {
             publisher: Arc::clone(&publisher),
             credentials: Arc::clone(&credentials),
             sockets: copies,
             settle_time_max: Duration::from_millis(file.drain_timeout_ms),
-            has_instances: runner.is_some(),
+            runner: runner.clone(),
         };
         let handover = Handover::listen(&control, &data_dir, handover);
         Ok(Self {

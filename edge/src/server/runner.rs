@@ -7,19 +7,21 @@ use std::sync::Arc;
 use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 use tokio::runtime::Runtime;
 
+use super::takeover::Arrival;
 use super::{StartError, Stores};
 use crate::environments::SettingsOf;
 use crate::live::Live;
 use crate::proxy::Registry;
 use crate::runner::{Parts, Runner};
 
-/// Starts it, and with it what is live; `None` if the file does not want it.
+/// Starts it, and with it what is live, or goes on with the instances of the edge before; `None` if the file does not want it.
 ///
 /// # Errors
 /// [`StartError::Runner`], also where the folder of backends is unknown.
 pub(super) fn start(
     (file, base): (&EdgeFile, &Path),
     control: &Runtime,
+    arrival: &mut Arrival,
     stores: &Stores,
     live: &Live,
     registry: &Registry,
@@ -45,8 +47,11 @@ pub(super) fn start(
         live: live.clone(),
         registry: registry.clone(),
         variables: Arc::clone(settings_of) as Arc<dyn crate::runner::Variables>,
+        handover: None,
     };
     control.block_on(crate::environments::give_user_ids_apart(&*stores.catalog))?;
+    // As late as can be: they stand still from here on until this edge serves.
+    let parts = Parts { handover: arrival.instances()?, ..parts };
     let runner = control.block_on(Runner::start(parts)).map_err(StartError::Runner)?;
     Ok(Some((runner, Arc::clone(settings_of))))
 }

@@ -374,6 +374,7 @@ fn parts(
         live: live.clone(),
         registry: registry.clone(),
         variables: Arc::clone(variables) as Arc<dyn Variables>,
+        handover: None,
     }
 }
 

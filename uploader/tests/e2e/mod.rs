@@ -39,6 +39,7 @@ mod spellings;
 mod story;
 mod switching;
 mod takeover;
+mod takeover_backends;
 mod team;
 mod upkeep;
 mod upstreams;

@@ -201,11 +201,3 @@ fn the_service_manager_learns_which_process_serves() {
         child.wait().unwrap();
     }
 }
-
-#[test]
-fn an_edge_that_runs_instances_says_that_it_does_not_hand_over() {
-    let edge = edge().with_runner().start();
-    let ran = Ran::of(edge.beside(&["--config", "edge.toml"]).wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.contains(&format!("process {}: it runs instances of backends", edge.pid())), "{ran:#?}");
-}

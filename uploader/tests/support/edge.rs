@@ -122,6 +122,16 @@ impl Drop for Claims {
     }
 }
 
+/// An edge that drains, since another one serves in its place.
+pub(crate) struct Draining(Running);
+
+impl Draining {
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.0.child.wait().unwrap()
+    }
+}
+
 struct Running {
     child: Child,
     https: SocketAddr,
@@ -339,6 +349,24 @@ impl Edge {
         let mut old = std::mem::replace(&mut self.process, Running::start(self.folder.path()));
         assert_eq!((old.https, old.admin), (self.process.https, self.process.admin), "they have the same sockets");
         assert!(old.child.wait().unwrap().success());
+    }
+
+    /// Starts a process that takes over from the running one, which drains meanwhile.
+    pub(crate) fn take_over_and_leave_draining(&mut self) -> Draining {
+        Draining(std::mem::replace(&mut self.process, Running::start(self.folder.path())))
+    }
+
+    /// Starts a process that takes over, and kills the running one after `pause`. The new one serves in any case.
+    pub(crate) fn kill_predecessor(&mut self, pause: std::time::Duration) {
+        let (folder, pid) = (self.folder.path().to_owned(), self.process.child.id());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            assert!(send("-KILL", pid).success());
+        });
+        let new = Running::start(&folder);
+        killer.join().unwrap();
+        // Those before are reaped, and killed where they drain.
+        self.process = new;
     }
 
     /// Starts a process that would take over, and kills it after `pause`. Where it served by then, the edge is started

@@ -9,6 +9,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -359,7 +360,23 @@ pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(
 /// A file that says which process has something to itself, for as long as this value or the process lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// A copy of the lock, which holds for as long as one of both lives; another process may receive it.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub fn copy(&self) -> std::io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// The copy of a lock that an earlier process took.
+    #[must_use]
+    pub fn adopt(copy: OwnedFd) -> Self {
+        Self { file: copy.into() }
+    }
 }
 
 /// Takes the lock file `path`, making it where it is missing; `Err` inside is the process that has it, where it can be
@@ -384,7 +401,7 @@ pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
     if let Err(error) = named {
         tracing::warn!(path = %path.display(), %error, "the lock file could not be written");
     }
-    Ok(Ok(Lock { _file: file }))
+    Ok(Ok(Lock { file }))
 }
 
 /// Copies a file into a folder, for a reader that would write to the file itself. The copy is not durable.
@@ -440,7 +457,7 @@ impl Identity {
 pub fn lock_in_turn(path: &Path) -> Result<Lock, Error> {
     let file = open_in_place(path, FILE_MODE)?;
     file.lock().map_err(failed("locking", path))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// Distinguishes states of a file by inode, length and time of change.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use devanture_config::edge_toml::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
+use serde::{Deserialize, Serialize};
 
 /// Where a connection to a member goes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Endpoint {
     /// A socket of this machine.
     Socket(PathBuf),

@@ -69,13 +69,16 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way; what apps have
+    /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way, unless its instances
+    /// are adopted; what apps have
     /// made of their folders is removed meanwhile, and never keeps an edge from starting.
-    pub(super) fn open(root: PathBuf, users: Users, blobs: Arc<dyn Blobs>) -> Result<Self, Error> {
+    pub(super) fn open(root: PathBuf, users: Users, blobs: Arc<dyn Blobs>, is_adopted: bool) -> Result<Self, Error> {
         durable::make_folder(&root)?;
         durable::make_folder_as(&root, PASSED, Owner::default())?;
         let old = root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()));
-        if let Some(error) = durable::move_folder(&root.join("run"), &old).err().filter(|_| root.join("run").exists()) {
+        // Instances of the edge before listen on its sockets.
+        let moved = if is_adopted { Ok(()) } else { durable::move_folder(&root.join("run"), &old).map(drop) };
+        if let Some(error) = moved.err().filter(|_| root.join("run").exists()) {
             tracing::warn!(%error, "the sockets of an earlier run stay where they are");
         }
         for name in ["code", "data", "run", "tmp"] {
@@ -144,6 +147,18 @@ impl Folders {
         let code = Arc::new(Code { path: path.clone(), folder: layout.folder });
         known.insert(path, Arc::downgrade(&code));
         Ok(code)
+    }
+
+    /// Keeps the code of instances that the edge before started.
+    pub(super) async fn hold(&self, app: &AppName, path: PathBuf) -> Arc<Code> {
+        let known = self.of(app);
+        let mut known = known.lock().await;
+        if let Some(code) = known.get(&path).and_then(Weak::upgrade) {
+            return code;
+        }
+        let code = Arc::new(Code { path: path.clone(), folder: ServerFolder::default() });
+        known.insert(path, Arc::downgrade(&code));
+        code
     }
 
     async fn lay_out(&self, draft: &Path, layout: &Layout<'_>, earlier: &[Arc<Code>]) -> Result<(), Error> {

@@ -18,7 +18,7 @@ impl Setup {
     }
 
     fn folders(&self) -> Folders {
-        Folders::open(self.root.path().join("run"), Users::Same, Arc::clone(&self.blobs)).unwrap()
+        Folders::open(self.root.path().join("run"), Users::Same, Arc::clone(&self.blobs), false).unwrap()
     }
 
     async fn folder(&self, files: &[(&str, &str, bool)]) -> ServerFolder {

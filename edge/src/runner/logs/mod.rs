@@ -190,17 +190,27 @@ impl Logs {
         tokio::task::spawn_blocking(move || files::remove(&folder)).await.ok();
     }
 
+    /// Waits until what came is written.
+    pub(super) async fn flush(&self) {
+        let places = self.0.places.lock().await.values().cloned().collect();
+        flush(places).await;
+    }
+
     /// Ends all readers, and waits until what came is written.
     pub(super) async fn end(&self) {
-        let places: Vec<_> = self.0.places.lock().await.drain().map(|(_, log)| log).collect();
-        let all = async {
-            for log in places {
-                log.flush().await;
-            }
-        };
-        // However many there are, a disk that is stuck holds up the end once.
-        tokio::time::timeout(FLUSH_WAIT_MAX, all).await.ok();
+        let places = self.0.places.lock().await.drain().map(|(_, log)| log).collect();
+        flush(places).await;
     }
+}
+
+async fn flush(places: Vec<Arc<PlaceLog>>) {
+    let all = async {
+        for log in places {
+            log.flush().await;
+        }
+    };
+    // However many there are, a disk that is stuck holds up the end once.
+    tokio::time::timeout(FLUSH_WAIT_MAX, all).await.ok();
 }
 
 async fn write_on(mut lines: mpsc::Receiver<Job>, mut files: Files, writing: Arc<AtomicUsize>) {

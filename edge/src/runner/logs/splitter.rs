@@ -12,6 +12,16 @@ impl Splitter {
         Self { rest: Vec::new(), bytes_max: bytes_max.max(1) }
     }
 
+    /// The same, where `rest` came already.
+    pub(in crate::runner) fn within(rest: Vec<u8>, bytes_max: usize) -> Self {
+        Self { rest, ..Self::new(bytes_max) }
+    }
+
+    /// What came of a line that has not ended.
+    pub(in crate::runner) fn rest(&self) -> &[u8] {
+        &self.rest
+    }
+
     /// Takes bytes; gives the lines that are whole now.
     pub(in crate::runner) fn take(&mut self, mut bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();

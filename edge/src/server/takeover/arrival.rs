@@ -9,6 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use super::successor::{Inherited, Successor};
 use crate::blobs::FreeSpace;
 use crate::catalog::{Catalog, Committed};
+use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
 use crate::server::stores::Stores;
 
@@ -55,15 +56,31 @@ impl Arrival {
         }
     }
 
+    /// The instances of the running edge, which stand still from here on.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn instances(&mut self) -> Result<Option<Handover>, StartError> {
+        match self {
+            Self::Alone(..) => Ok(None),
+            Self::Beside(successor, ..) => successor.take_instances(),
+        }
+    }
+
     /// Reports to the running edge that this one serves.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
-    pub(crate) fn serve(self, control: &Runtime, catalog: &Arc<dyn Catalog>) -> Result<(), StartError> {
+    pub(crate) fn serve(
+        self,
+        control: &Runtime,
+        catalog: &Arc<dyn Catalog>,
+        runner: Option<&Runner>,
+    ) -> Result<(), StartError> {
         match self {
             Self::Alone(..) => Ok(()),
             Self::Beside(successor, _, commits) => {
-                successor.serve(control, commits.unwrap_or_else(|| catalog.watch()), catalog)
+                successor.serve(control, commits.unwrap_or_else(|| catalog.watch()), catalog, runner)
             }
         }
     }

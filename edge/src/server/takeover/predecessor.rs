@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::access::Credentials;
 use crate::blobs::durable;
 use crate::catalog::{self, Catalog};
 use crate::publish::Publisher;
+use crate::runner::{Handover as RunnerHandover, Runner};
 
 /// For the owner alone.
 const MODE: u32 = 0o600;
@@ -33,9 +34,6 @@ const TAKE_BACK_PAUSE: Duration = Duration::from_millis(50);
 /// … and for how long.
 const TAKE_BACK_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Why an edge with backends of its own stays.
-const HAS_INSTANCES: &str = "it runs instances of backends, which are not handed over: stop it first";
-
 /// What changes hands.
 pub(crate) struct HandoverParts {
     pub(crate) publisher: Arc<Publisher>,
@@ -43,8 +41,8 @@ pub(crate) struct HandoverParts {
     pub(crate) sockets: Vec<(Listening, TcpListener)>,
     /// Longest wait for deploys to end before the catalog is released.
     pub(crate) settle_time_max: Duration,
-    /// Whether it runs instances of backends, which cannot change hands yet.
-    pub(crate) has_instances: bool,
+    /// What runs backends, where that is on.
+    pub(crate) runner: Option<Runner>,
 }
 
 /// Waits for a new edge. Dropped, it no longer does.
@@ -61,7 +59,7 @@ struct Giver {
     /// Empty once this edge drains: a copy of a socket keeps it open.
     sockets: Mutex<Vec<(Listening, TcpListener)>>,
     settle_time_max: Duration,
-    refusal: Option<&'static str>,
+    runner: Option<Runner>,
     served: watch::Sender<bool>,
 }
 
@@ -76,7 +74,7 @@ impl Handover {
             credentials: parts.credentials,
             sockets: Mutex::new(parts.sockets),
             settle_time_max: parts.settle_time_max,
-            refusal: parts.has_instances.then_some(HAS_INSTANCES),
+            runner: parts.runner,
             served: sender,
         });
         let _inside = control.enter();
@@ -119,6 +117,13 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+async fn send_all(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
+        stream.async_io(Interest::WRITABLE, || wire::send_descriptors(stream, some)).await?;
+    }
+    Ok(())
+}
+
 impl Giver {
     async fn listen(self: Arc<Self>, listener: UnixListener) {
         loop {
@@ -133,6 +138,9 @@ impl Giver {
             if let Err(error) = ended {
                 tracing::warn!(%error, "a new edge did not come up; this one goes on");
             }
+            if let Some(runner) = &self.runner {
+                runner.resume();
+            }
             if let Err(error) = self.take_back().await {
                 tracing::error!(%error, "the catalog could not be taken back: what is live is served, and nothing can be changed; start the edge again");
             }
@@ -145,8 +153,8 @@ impl Giver {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
         let Request::Begin { protocol, pid } = begun? else { return Err(io::ErrorKind::InvalidData.into()) };
         let own = std::process::id();
-        let other_protocol = (protocol != PROTOCOL).then_some("it cannot hand over to this release: stop it first");
-        if let Some(reason) = self.refusal.or(other_protocol) {
+        if protocol != PROTOCOL {
+            let reason = "it cannot hand over to this release: stop it first";
             tracing::warn!(pid, reason, "a new edge was refused");
             let answer = Answer::Refused { pid: own, reason: reason.to_owned() };
             return stream.write_all(&wire::frame(&answer)?).await;
@@ -159,7 +167,19 @@ impl Giver {
         stream.write_all(&wire::frame(&Answer::Released)?).await?;
         loop {
             match wire::receive(stream).await? {
-                Request::Serving => drop(self.served.send_replace(true)),
+                Request::Instances => self.give_instances(stream).await?,
+                Request::Serving => {
+                    // Before this edge drains, which ends the instances that are its own.
+                    if let Some(runner) = &self.runner {
+                        runner.leave();
+                    }
+                    self.served.send_replace(true);
+                }
+                Request::Run { id, now } => {
+                    if let Some(runner) = &self.runner {
+                        runner.follow_next(&id, now);
+                    }
+                }
                 Request::Committed(sent) => {
                     self.catalog.follow(sent.committed()?).await.map_err(io::Error::other)?;
                 }
@@ -174,11 +194,25 @@ impl Giver {
         let copies = copies?;
         let sockets = copies.iter().map(|(listening, _)| *listening).collect();
         stream.write_all(&wire::frame(&Answer::Sockets { pid: std::process::id(), sockets })?).await?;
-        for some in copies.chunks(DESCRIPTORS_AT_ONCE) {
-            let descriptors: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
-            stream.async_io(Interest::WRITABLE, || wire::send_descriptors(&*stream, &descriptors)).await?;
+        send_all(stream, &copies.iter().map(|(_, socket)| socket.as_fd()).collect::<Vec<_>>()).await
+    }
+
+    /// Has the instances stand still and describes them; they go on once the new edge serves, or has failed.
+    async fn give_instances(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let Some(runner) = &self.runner else {
+            return stream.write_all(&wire::frame(&Answer::Instances(None))?).await;
+        };
+        match runner.stand_still().await {
+            Ok(RunnerHandover { handed, descriptors }) => {
+                stream.write_all(&wire::frame(&Answer::Instances(Some(Box::new(handed))))?).await?;
+                send_all(stream, &descriptors.iter().map(AsFd::as_fd).collect::<Vec<_>>()).await
+            }
+            Err(error) => {
+                let answer = Answer::Refused { pid: std::process::id(), reason: error.to_string() };
+                stream.write_all(&wire::frame(&answer)?).await?;
+                Err(io::Error::other(error))
+            }
         }
-        Ok(())
     }
 
     /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog.

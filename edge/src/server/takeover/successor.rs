@@ -2,12 +2,14 @@
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt as _;
+use rustix::net::sockopt::socket_peercred;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,10 +17,17 @@ use tokio::sync::broadcast::error::RecvError;
 use super::SOCKET_NAME;
 use super::wire::{self, Answer, Listener, Listening, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
+use crate::proxy::{RunId, RunNow};
+use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
 
 /// Longest wait for an answer of the running edge. It lets deploys end before it releases the catalog.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Longest time from the loss of the connection to the end of the process that had it …
+const END_TIME_MAX: Duration = Duration::from_secs(5);
+/// … and between two looks at whether it has come.
+const END_LOOK: Duration = Duration::from_millis(10);
 
 /// The connection to the running edge.
 pub(crate) struct Successor {
@@ -41,20 +50,33 @@ impl Successor {
         let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
-        let mut successor = Self { stream, pid: 0 };
-        let (pid, sockets) = match successor.ask(&Request::Begin { protocol: PROTOCOL, pid: std::process::id() }) {
-            Ok(Answer::Sockets { pid, sockets }) => (pid, sockets),
-            Ok(Answer::Refused { pid, reason }) => return Err(refused(pid, &reason)),
-            Ok(Answer::Released) => return Err(failed(io::ErrorKind::InvalidData.into())),
-            Err(error) => return Err(failed(error)),
-        };
-        successor.pid = pid;
-        let mut descriptors = Vec::with_capacity(sockets.len());
-        while descriptors.len() < sockets.len() {
-            descriptors.extend(wire::receive_descriptors(&successor.stream).map_err(failed)?);
+        let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs());
+        let mut successor = Self { stream, pid };
+        match successor.take_sockets() {
+            Ok(inherited) => Ok(Some((successor, inherited))),
+            Err(Unanswered::Refused(reason)) => Err(refused(pid, &reason)),
+            Err(Unanswered::Lost(_)) if has_ended(pid) => Ok(None),
+            Err(Unanswered::Lost(error)) => Err(failed(error)),
         }
+    }
+
+    fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
+        let Answer::Sockets { sockets, .. } =
+            self.ask(&Request::Begin { protocol: PROTOCOL, pid: std::process::id() })?
+        else {
+            return Err(Unanswered::other());
+        };
+        let descriptors = self.receive_descriptors(sockets.len())?;
         let sockets = sockets.into_iter().zip(descriptors.into_iter().map(TcpListener::from));
-        Ok(Some((successor, Inherited(sockets.collect()))))
+        Ok(Inherited(sockets.collect()))
+    }
+
+    fn receive_descriptors(&self, count: usize) -> io::Result<Vec<OwnedFd>> {
+        let mut descriptors = Vec::with_capacity(count);
+        while descriptors.len() < count {
+            descriptors.extend(wire::receive_descriptors(&self.stream)?);
+        }
+        Ok(descriptors)
     }
 
     /// Has the running edge release the catalog.
@@ -67,37 +89,125 @@ impl Successor {
                 tracing::info!(pid = self.pid, "the catalog was taken over from the running edge");
                 Ok(())
             }
-            Ok(Answer::Refused { pid, reason }) => Err(refused(pid, &reason)),
-            Ok(Answer::Sockets { .. }) => Err(refused(self.pid, "it answered something else")),
-            Err(error) => Err(refused(self.pid, &error.to_string())),
+            Ok(_) => Err(self.failure(Unanswered::other())),
+            Err(Unanswered::Lost(_)) if has_ended(self.pid) => {
+                tracing::warn!(pid = self.pid, "the running edge ended by itself: this one goes on alone");
+                Ok(())
+            }
+            Err(unanswered) => Err(self.failure(unanswered)),
+        }
+    }
+
+    /// Has the running edge hand its instances over. `None` where it runs none, or has ended by itself.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn take_instances(&mut self) -> Result<Option<Handover>, StartError> {
+        match self.receive_instances() {
+            Err(Unanswered::Lost(_)) if has_ended(self.pid) => Ok(None),
+            received => received.map_err(|unanswered| self.failure(unanswered)),
+        }
+    }
+
+    fn receive_instances(&mut self) -> Result<Option<Handover>, Unanswered> {
+        match self.ask(&Request::Instances)? {
+            Answer::Instances(None) => Ok(None),
+            Answer::Instances(Some(handed)) => {
+                let descriptors = self.receive_descriptors(handed.descriptors())?;
+                Ok(Some(Handover { handed: *handed, descriptors }))
+            }
+            _ => Err(Unanswered::other()),
+        }
+    }
+
+    fn failure(&self, unanswered: Unanswered) -> StartError {
+        match unanswered {
+            Unanswered::Refused(reason) => refused(self.pid, &reason),
+            Unanswered::Lost(error) => refused(self.pid, &error.to_string()),
         }
     }
 
     /// Reports that this edge serves, upon which the other one drains, and passes on to it what is committed from
-    /// `commits`, which began when the catalog was opened.
+    /// `commits`, which began when the catalog was opened. From here on the instances are this edge's.
     ///
     /// # Errors
-    /// [`StartError::TakeOver`] where the running edge is gone, which may have taken the catalog back.
+    /// [`StartError::TakeOver`] where the running edge is there and does not listen: it may have taken the catalog back.
     pub(crate) fn serve(
         mut self,
         control: &Runtime,
         commits: Receiver<Committed>,
         catalog: &Arc<dyn Catalog>,
+        runner: Option<&Runner>,
     ) -> Result<(), StartError> {
         catalog.check_in_place()?;
+        let runs = runner.map(Runner::published);
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
-        self.stream.write_all(&wire::frame(&Request::Serving).map_err(failed)?).map_err(failed)?;
+        let written = wire::frame(&Request::Serving).and_then(|frame| self.stream.write_all(&frame));
+        match written {
+            Ok(()) => tracing::info!(pid = self.pid, "this edge serves, and the other one drains"),
+            Err(_) if has_ended(self.pid) => {
+                tracing::warn!(pid = self.pid, "the running edge ended by itself: this one serves in its place");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        if let Some(runner) = runner {
+            runner.resume();
+        }
         self.stream.set_nonblocking(true).map_err(failed)?;
-        tracing::info!(pid = self.pid, "this edge serves, and the other one drains");
         let _inside = control.enter();
         let stream = tokio::net::UnixStream::from_std(self.stream).map_err(failed)?;
-        control.spawn(pass_on(stream, commits));
+        let runner = runner.cloned();
+        control.spawn(async move {
+            pass_on(stream, commits, runs).await;
+            if let Some(runner) = runner {
+                runner.predecessor_ended();
+            }
+        });
         Ok(())
     }
 
-    fn ask(&mut self, request: &Request) -> io::Result<Answer> {
+    fn ask(&mut self, request: &Request) -> Result<Answer, Unanswered> {
         self.stream.write_all(&wire::frame(request)?)?;
-        wire::read(&self.stream)
+        match wire::read(&self.stream)? {
+            Answer::Refused { reason, .. } => Err(Unanswered::Refused(reason)),
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// Why there is no answer of the running edge that can be used.
+enum Unanswered {
+    Refused(String),
+    Lost(io::Error),
+}
+
+impl Unanswered {
+    fn other() -> Self {
+        Self::Refused("it answered something else".to_owned())
+    }
+}
+
+impl From<io::Error> for Unanswered {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// Whether a process whose connection was lost has ended. One that only closed it takes the catalog back.
+#[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
+fn has_ended(pid: u32) -> bool {
+    let until = Instant::now() + END_TIME_MAX;
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        let is_there = match stat {
+            // One that nobody has reaped yet has closed everything.
+            Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])),
+            Err(error) => pid == 0 || error.kind() != io::ErrorKind::NotFound,
+        };
+        if !is_there || Instant::now() > until {
+            return !is_there;
+        }
+        std::thread::sleep(END_LOOK);
     }
 }
 
@@ -105,12 +215,25 @@ fn refused(pid: u32, reason: &str) -> StartError {
     StartError::TakeOver { reason: format!("process {pid}: {reason}") }
 }
 
-/// Passes commits on until the other edge has drained.
-async fn pass_on(mut to: tokio::net::UnixStream, mut commits: Receiver<Committed>) {
+/// Passes commits and the members of pools on until the other edge has drained.
+async fn pass_on(
+    mut stream: tokio::net::UnixStream,
+    mut commits: Receiver<Committed>,
+    mut runs: Option<Receiver<(RunId, Option<RunNow>)>>,
+) {
+    let (mut from, mut to) = stream.split();
     loop {
-        match commits.recv().await {
-            Ok(committed) => {
-                let Ok(frame) = wire::frame(&Request::Committed(Sent::from(&committed))) else { continue };
+        let request = tokio::select! {
+            biased;
+            // It says nothing more: this is its end.
+            _ = from.read_u8() => return,
+            // Before the switch to them, which was committed later.
+            run = next_run(&mut runs) => run.map(|(id, now)| Request::Run { id, now }),
+            committed = commits.recv() => committed.map(|committed| Request::Committed(Sent::from(&committed))),
+        };
+        match request {
+            Ok(request) => {
+                let Ok(frame) = wire::frame(&request) else { continue };
                 if to.write_all(&frame).await.is_err() {
                     return;
                 }
@@ -119,6 +242,13 @@ async fn pass_on(mut to: tokio::net::UnixStream, mut commits: Receiver<Committed
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+async fn next_run<T: Clone>(runs: &mut Option<Receiver<T>>) -> Result<T, RecvError> {
+    match runs {
+        Some(runs) => runs.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::catalog::{Change, Committed, Revision};
+use crate::proxy::{RunId, RunNow};
+use crate::runner::Handed;
 
 /// The number of this protocol; an edge that speaks another one is not taken over from.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Most bytes of a frame: a commit holds a few records, and a record is below a few megabytes.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Descriptors in one message; the system's bound is 253.
@@ -32,10 +34,14 @@ pub(super) enum Request {
     Begin { protocol: u32, pid: u32 },
     /// Release the catalog.
     Release,
+    /// Hand the instances over.
+    Instances,
     /// It serves.
     Serving,
     /// It made this commit.
     Committed(Sent),
+    /// A backend that it runs has these instances.
+    Run { id: RunId, now: Option<RunNow> },
 }
 
 /// From the running edge.
@@ -46,6 +52,8 @@ pub(super) enum Answer {
     Sockets { pid: u32, sockets: Vec<Listening> },
     /// The catalog can be opened.
     Released,
+    /// The instances, whose descriptors follow; `None` where it runs none.
+    Instances(Option<Box<Handed>>),
     /// It stays.
     Refused { pid: u32, reason: String },
 }

@@ -8,6 +8,7 @@
 mod machine;
 
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,22 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) range: Range,
-    _lock: Lock,
+    lock: Lock,
+}
+
+impl Claim {
+    /// A copy of its lock, which holds for as long as one of both lives.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub(crate) fn copy(&self) -> std::io::Result<OwnedFd> {
+        self.lock.copy()
+    }
+
+    /// A claim of an earlier process, whose lock was received.
+    pub(crate) fn adopt(range: Range, lock: OwnedFd) -> Self {
+        Self { range, lock: Lock::adopt(lock) }
+    }
 }
 
 /// Why a range cannot be claimed.
@@ -146,7 +162,7 @@ fn claim_in(
         let text = serde_json::to_vec(claimant).map_err(|error| ClaimError::Registry { why: error.to_string() })?;
         durable::write_file(&claims.file(&range, "json"), &text, 0o644)?;
     }
-    Ok(Claim { range, _lock: lock })
+    Ok(Claim { range, lock })
 }
 
 impl<'f> Claims<'f> {

@@ -1,0 +1,154 @@
+//! The side of the edge that has the instances.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::handed::{Handed, HandedGroup, HandedInstance, HandedPhase, Handover, Terms};
+use crate::proxy::{RunId, RunNow};
+use crate::runner::error::Error;
+use crate::runner::group::Group;
+use crate::runner::handle::{HELD_LINGERS, Runner};
+use crate::runner::instance_handle::Slot;
+use crate::runner::shared::Shared;
+use crate::spawner::SpawnError;
+
+/// Longest wait for the spawner to fall silent, and then for all instances to stand still.
+const STANDSTILL_TIME_MAX: Duration = Duration::from_secs(10);
+
+impl Runner {
+    /// Has everything stand still, and describes it for the next edge. Requests are served all the while. Afterwards
+    /// comes [`Runner::resume`] or [`Runner::leave`].
+    ///
+    /// # Errors
+    /// [`Error::Handover`]; everything goes on then.
+    pub async fn stand_still(&self) -> Result<Handover, Error> {
+        let given = self.0.stand_still().await;
+        if given.is_err() {
+            self.resume();
+        }
+        given
+    }
+
+    /// Goes on: after a standstill, or with the instances of the edge before.
+    pub fn resume(&self) {
+        self.0.standstill.end();
+        if !self.0.standstill.has_left() {
+            self.0.spawner.resume();
+        }
+    }
+
+    /// Leaves what stands still to the next edge, which goes on with it.
+    pub fn leave(&self) {
+        if self.0.standstill.leave() {
+            self.0.registry.hear_asks(false);
+            self.0.spawner.leave();
+        }
+    }
+
+    /// Notes that the edge before has ended, and with it what was under way through it.
+    pub fn predecessor_ended(&self) {
+        self.0.predecessor_ended.cancel();
+    }
+
+    /// Sets the members of a run as the next edge has them.
+    pub fn follow_next(&self, id: &RunId, now: Option<RunNow>) {
+        if self.0.standstill.has_left() {
+            self.0.registry.run(id, now);
+        }
+    }
+}
+
+impl Shared {
+    async fn stand_still(&self) -> Result<Handover, Error> {
+        let failed = |error: SpawnError| Error::Handover(error.to_string());
+        let late = |_elapsed| Error::Handover("the spawner did not answer".to_owned());
+        let connection = timeout(STANDSTILL_TIME_MAX, self.spawner.pause()).await.map_err(late)?.map_err(failed)?;
+        // What the spawner had said before waits for the instances that it is about.
+        self.standstill.begin();
+        let until = Instant::now() + STANDSTILL_TIME_MAX;
+        let mut groups = Vec::new();
+        for group in self.all_groups() {
+            groups.push(self.describe(&group, until).await?);
+        }
+        self.logs.flush().await;
+        let lock = self.users.copy_lock().map_err(|error| Error::Handover(error.to_string()))?;
+        let handed = Handed {
+            terms: Terms::of(&self.settings, &self.root),
+            spawner: connection.state,
+            groups,
+            temporary_folders: self.temporary_folders.lock().await.iter().cloned().collect(),
+            has_claim: lock.is_some(),
+        };
+        let descriptors: Vec<OwnedFd> = [Some(connection.socket), lock].into_iter().flatten().collect();
+        Ok(Handover { handed, descriptors })
+    }
+
+    /// Describes a group once all of its instances stand still.
+    async fn describe(&self, group: &Arc<Group>, until: Instant) -> Result<HandedGroup, Error> {
+        let mut changes = group.changes();
+        let instances = loop {
+            changes.borrow_and_update();
+            let slots = group.slots();
+            let Some(moving) = slots.iter().find(|slot| slot.is_moving()) else {
+                break only_one_of_each(slots.iter().filter_map(|slot| slot.standing()).collect());
+            };
+            if timeout_at(until, changes.changed()).await.is_err() {
+                let Group { id, .. } = &**group;
+                let why = format!("{} of {} in {} did not come to a standstill", moving.name, id.app, id.place);
+                return Err(Error::Handover(why));
+            }
+        };
+        let inner = group.inner();
+        let (reasons, now) = (&inner.reasons, Instant::now());
+        let left_ms = |until: Option<Instant>| {
+            let left = until?.saturating_duration_since(now);
+            u64::try_from(left.as_millis()).ok()
+        };
+        let lingers_until = match reasons.held {
+            0 => reasons.lingers_until,
+            // Its holder tries again with the next edge.
+            _ => reasons.lingers_until.max(Some(now + HELD_LINGERS)),
+        };
+        let (uid, code) = inner.rests_on();
+        Ok(HandedGroup {
+            id: group.id.clone(),
+            version: group.version,
+            managed: (*group.managed).clone(),
+            settings_place: group.settings_place.clone(),
+            is_live: reasons.is_live,
+            lingers_ms: left_ms(lingers_until),
+            warm_ms: left_ms(reasons.warm_until),
+            idle_ms: left_ms(reasons.idle_until),
+            is_stopping: inner.is_stopping,
+            uid,
+            code,
+            instances,
+        })
+    }
+}
+
+impl Slot {
+    /// Whether it has a process and does not stand still yet.
+    fn is_moving(&self) -> bool {
+        self.standing().is_none() && self.seen().pid.is_some()
+    }
+}
+
+/// Where one instance is just being replaced by another of the same name: the new one stays if it is up already.
+fn only_one_of_each(mut instances: Vec<HandedInstance>) -> Vec<HandedInstance> {
+    let order = |one: &HandedInstance| (one.phase == HandedPhase::Up, one.serial);
+    let best: Vec<Option<(bool, u64)>> = instances
+        .iter()
+        .map(|one| {
+            let same = instances.iter().filter(|other| other.process == one.process && other.number == one.number);
+            same.filter(|other| other.is_wanted).map(order).max()
+        })
+        .collect();
+    for (instance, best) in instances.iter_mut().zip(best) {
+        instance.is_wanted &= best == Some(order(instance));
+    }
+    instances
+}

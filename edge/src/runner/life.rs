@@ -1,0 +1,493 @@
+//! One process of an instance, from its start to its end: started, or taken from the edge before; checked, drained, ended.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use devanture_config::api::InstanceState;
+use devanture_config::site_toml::{ListenOn, Server};
+use metrics::histogram;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::environment::{self, EdgeVariables};
+use super::error::Error;
+use super::group::{Group, SetUp};
+use super::handover::handed::{HandedInstance, HandedPhase, Place};
+use super::health::{Answer, Question};
+use super::instance_handle::Slot;
+use super::logs::{Line, LineStream, PlaceLog, Splitter};
+use super::shared::{Shared, ms};
+use crate::blobs::durable;
+use crate::proxy::address::Endpoint;
+use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
+use crate::telemetry;
+
+/// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
+/// chosen it already has begun.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// Longest wait for the end of a killed instance before it is left to the spawner.
+const KILLED_WAIT: Duration = Duration::from_secs(15);
+
+/// Longest time that an instance is held back for lines that the disk does not take; then the files lack them.
+const LINES_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// The end of an instance's process.
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    /// Why the edge ended it, where it did by itself.
+    pub(super) because: Option<String>,
+    /// The time since which it was healthy.
+    pub(super) healthy: Option<Instant>,
+    /// It was not healthy in time.
+    pub(super) is_late: bool,
+}
+
+impl Ended {
+    fn unborn(why: String) -> Self {
+        Self { exit: Exit::CannotStart(why), because: None, healthy: None, is_late: false }
+    }
+}
+
+/// A process that the edge before had started.
+pub(super) struct Adopted {
+    pub(super) running: Running,
+    pub(super) handed: HandedInstance,
+}
+
+/// The phase of an instance.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Starting,
+    Up,
+    /// Deadline of requests in flight.
+    Draining(Instant),
+    /// SIGTERM was sent; when SIGKILL is.
+    Terminating(Instant),
+    /// SIGKILL was sent; deadline of the wait.
+    Killed(Instant),
+}
+
+/// Checks go on until this is dropped.
+struct Checks(AbortHandle);
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One process of an instance, from its start to its end.
+pub(super) struct Life<'l> {
+    shared: &'l Shared,
+    group: &'l Group,
+    slot: &'l Slot,
+    log: &'l PlaceLog,
+    server: &'l Server,
+}
+
+/// State that changes while it runs.
+struct Now {
+    phase: Phase,
+    begun: Instant,
+    healthy: Option<Instant>,
+    /// Bad answers in a row.
+    bad: u64,
+    because: Option<String>,
+    is_late: bool,
+    /// When it is looked at what is under way.
+    look: Instant,
+}
+
+impl Now {
+    fn starting() -> Self {
+        let begun = Instant::now();
+        Self { phase: Phase::Starting, begun, healthy: None, bad: 0, because: None, is_late: false, look: begun }
+    }
+}
+
+/// What an instance wrote and did not end.
+struct Unended {
+    stdout: Splitter,
+    stderr: Splitter,
+}
+
+fn kill(now: &mut Now, running: &Running) {
+    running.signaller().kill();
+    now.phase = Phase::Killed(Instant::now() + KILLED_WAIT);
+}
+
+impl<'l> Life<'l> {
+    pub(super) fn new(shared: &'l Shared, group: &'l Group, slot: &'l Slot, log: &'l PlaceLog) -> Self {
+        Self { shared, group, slot, log, server: &group.managed.server }
+    }
+
+    /// Runs a new process to its end.
+    pub(super) async fn begin(&self, set_up: &SetUp) -> Ended {
+        let place = match self.place(set_up) {
+            Ok(place) => place,
+            Err(error) => return Ended::unborn(error.to_string()),
+        };
+        let ended = match self.launch(set_up, &place).await {
+            Ok(running) => {
+                let unended = Unended {
+                    stdout: Splitter::new(self.log.line_bytes_max),
+                    stderr: Splitter::new(self.log.line_bytes_max),
+                };
+                self.run(running, &place, Now::starting(), unended).await
+            }
+            Err(why) => Ended::unborn(why),
+        };
+        self.leave(place).await;
+        ended
+    }
+
+    /// Runs a process of the edge before to its end.
+    pub(super) async fn go_on(&self, Adopted { running, handed }: Adopted) -> Ended {
+        let now = Instant::now();
+        let before = |ago: u64| now.checked_sub(ms(ago)).unwrap_or(now);
+        let phase = match handed.phase {
+            HandedPhase::Starting => Phase::Starting,
+            HandedPhase::Up => Phase::Up,
+            HandedPhase::Draining => Phase::Draining(now + self.shared.drain_time(self.server)),
+            HandedPhase::Terminating => Phase::Terminating(now + self.shared.stop_time(self.server)),
+        };
+        let (begun, healthy) = (before(handed.begun_ms), handed.well_ms.map(before));
+        let now = Now { phase, begun, healthy, bad: handed.bad, because: None, is_late: false, look: now };
+        let [stdout, stderr] = handed.unended.map(|rest| Splitter::within(rest, self.log.line_bytes_max));
+        let ended = self.run(running, &handed.place, now, Unended { stdout, stderr }).await;
+        self.leave(handed.place).await;
+        ended
+    }
+
+    /// Finds where it will listen.
+    fn place(&self, set_up: &SetUp) -> Result<Place, Error> {
+        let (temporary, uid) = (Shared::temporary(&set_up.temporary), set_up.user.uid());
+        if !self.slot.is_web() {
+            return Ok(Place { endpoint: None, folder: None, temporary, uid });
+        }
+        match self.server.listen {
+            ListenOn::Port => {
+                let port =
+                    self.shared.ports.free().map_err(|error| Error::Spawn(format!("no port is free: {error}")))?;
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None, temporary, uid })
+            }
+            ListenOn::Socket => {
+                let (folder, socket) = self.shared.folders.socket(uid)?;
+                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), temporary, uid })
+            }
+        }
+    }
+
+    /// Removes what a process had to itself.
+    async fn leave(&self, place: Place) {
+        if let Some(folder) = place.folder {
+            // There may be anything in it. What stays is removed at the next start.
+            drop(tokio::task::spawn_blocking(move || durable::remove_folder(&folder)));
+        }
+        self.shared.remove_temporary(&place.temporary, place.uid).await;
+    }
+
+    async fn launch(&self, set_up: &SetUp, place: &Place) -> Result<Running, String> {
+        let edge = EdgeVariables {
+            app: self.group.id.app.as_str(),
+            place: &self.group.id.place,
+            version: &self.group.version,
+            instance: &self.slot.name,
+            node: &self.shared.settings.node,
+            data: set_up.data.as_deref(),
+            listen: place.endpoint.as_ref(),
+            path: &self.shared.settings.path,
+            temporary: &set_up.temporary,
+        };
+        let launch = Launch {
+            id: format!("{}/{}/{}#{}", self.group.id.app, self.group.id.place, self.slot.name, self.slot.serial),
+            command: environment::command(&self.slot.process.command, place.endpoint.as_ref()),
+            folder: set_up.code.path.clone(),
+            environment: environment::variables(&set_up.variables, &edge),
+            uid: place.uid,
+            limits: self.shared.instance_limits(self.server),
+            temporary: Some(place.temporary.clone()),
+            keep: set_up.data.iter().chain(&place.folder).cloned().collect(),
+        };
+        self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
+    }
+
+    async fn run(&self, mut running: Running, place: &Place, mut now: Now, mut unended: Unended) -> Ended {
+        {
+            let mut seen = self.slot.seen();
+            (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), place.uid);
+            seen.monitor = Some(running.monitor());
+        }
+        let question = Question {
+            endpoint: place.endpoint.clone(),
+            path: self.server.health.clone(),
+            uid: place.uid,
+            interval: ms(self.shared.limits.instance_health_ms),
+            has_started: !matches!(now.phase, Phase::Starting),
+        };
+        let (sender, mut answers) = mpsc::channel(1);
+        let _checks = Checks(tokio::spawn(question.ask_on(sender)).abort_handle());
+        let exit = loop {
+            let is_up = matches!(now.phase, Phase::Starting | Phase::Up);
+            tokio::select! {
+                happened = running.next() => match happened {
+                    Some(Happened::Output { stream, bytes }) => self.output(stream, &bytes, &mut unended).await,
+                    Some(Happened::Exited(exit)) => break exit,
+                    None => break Exit::Lost,
+                },
+                Some(answer) = answers.recv(), if is_up => self.answered(&mut now, answer, &running),
+                () = self.slot.over_quota.notified(), if !matches!(now.phase, Phase::Killed(_)) => {
+                    now.because = self.shared.may_begin(self.group).err().map(|error| error.to_string());
+                    kill(&mut now, &running);
+                }
+                () = self.slot.stop.cancelled(), if is_up => self.drain(&mut now),
+                () = self.slot.kill.cancelled(), if matches!(now.phase, Phase::Draining(_) | Phase::Terminating(_)) => {
+                    kill(&mut now, &running);
+                }
+                () = self.shared.standstill.begun() => {
+                    if let Some(exit) = self.stand_still(&mut running, place, &now, &mut unended).await {
+                        break exit;
+                    }
+                }
+                () = sleep_until(self.next_look(&now)) => {
+                    if !self.look(&mut now, &running, place.endpoint.as_ref()) {
+                        break Exit::Lost;
+                    }
+                }
+            }
+        };
+        let until = Instant::now() + LINES_WAIT_MAX;
+        let Unended { stdout, stderr } = &mut unended;
+        for (splitter, stream) in [(stdout, LineStream::Stdout), (stderr, LineStream::Stderr)] {
+            if let Some(line) = splitter.finish() {
+                self.line(stream, line, until).await;
+            }
+        }
+        {
+            let mut seen = self.slot.seen();
+            (seen.pid, seen.endpoint, seen.monitor) = (None, None, None);
+        }
+        Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late }
+    }
+
+    /// Takes what the instance wrote.
+    async fn output(&self, stream: Stream, bytes: &[u8], unended: &mut Unended) {
+        let (splitter, stream) = match stream {
+            Stream::Stdout => (&mut unended.stdout, LineStream::Stdout),
+            Stream::Stderr => (&mut unended.stderr, LineStream::Stderr),
+        };
+        // Of all of them together: what is to be done with the instance waits for no disk.
+        let until = Instant::now() + LINES_WAIT_MAX;
+        for line in splitter.take(bytes) {
+            self.line(stream, line, until).await;
+        }
+    }
+
+    /// Describes the instance for the next edge, after all that came before was taken, and waits. Returns its end, where
+    /// that came before.
+    async fn stand_still(
+        &self,
+        running: &mut Running,
+        place: &Place,
+        now: &Now,
+        unended: &mut Unended,
+    ) -> Option<Exit> {
+        while let Some(happened) = running.take_happened() {
+            match happened {
+                Happened::Output { stream, bytes } => self.output(stream, &bytes, unended).await,
+                Happened::Exited(exit) => return Some(exit),
+            }
+        }
+        self.slot.stand(Some(self.describe(running, place, now, unended)));
+        self.group.notify();
+        self.shared.standstill.ended().await;
+        self.slot.stand(None);
+        None
+    }
+
+    fn describe(&self, running: &Running, place: &Place, now: &Now, unended: &Unended) -> HandedInstance {
+        let elapsed_ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let seen = self.slot.seen();
+        HandedInstance {
+            process: self.slot.process.name.clone(),
+            number: self.slot.number,
+            serial: self.slot.serial,
+            is_wanted: self.slot.is_wanted(),
+            running: running.handed(),
+            place: place.clone(),
+            phase: match now.phase {
+                Phase::Starting => HandedPhase::Starting,
+                Phase::Up => HandedPhase::Up,
+                Phase::Draining(_) => HandedPhase::Draining,
+                Phase::Terminating(_) | Phase::Killed(_) => HandedPhase::Terminating,
+            },
+            begun_ms: elapsed_ms(now.begun),
+            well_ms: now.healthy.map(elapsed_ms),
+            bad: now.bad,
+            state: seen.state,
+            since_ms: seen.since_ms,
+            detail: seen.detail.clone(),
+            restarts: seen.restarts,
+            healthy_ms: seen.healthy_ms.map(|took| u64::try_from(took).unwrap_or(u64::MAX)),
+            lines: seen.lines(),
+            unended: [unended.stdout.rest().to_vec(), unended.stderr.rest().to_vec()],
+        }
+    }
+
+    /// When something is to be done although nothing happens.
+    fn next_look(&self, now: &Now) -> Instant {
+        match now.phase {
+            Phase::Starting => now.begun + ms(self.shared.start_ms(self.server)),
+            Phase::Up => Instant::now() + Duration::from_secs(3_600),
+            Phase::Draining(_) => now.look,
+            Phase::Terminating(until) | Phase::Killed(until) => until,
+        }
+    }
+
+    /// Does it. Says whether the instance may still be there.
+    fn look(&self, now: &mut Now, running: &Running, endpoint: Option<&Endpoint>) -> bool {
+        match now.phase {
+            Phase::Starting => {
+                now.is_late = true;
+                let last = self.slot.seen().detail.clone();
+                now.because = Some(last.unwrap_or_else(|| "it gave no answer".to_owned()));
+                self.terminate(now, running);
+            }
+            Phase::Up => {}
+            Phase::Draining(until) => {
+                let is_busy = endpoint.is_some()
+                    && self.slot.is_web()
+                    && (self.shared.registry.run_in_flight(&self.group.id, endpoint) > 0
+                        // What is under way through the edge before is not known here.
+                        || (self.slot.is_adopted && !self.shared.predecessor_ended.is_cancelled()));
+                // Where the edge ends, it has waited for all requests before.
+                if is_busy && Instant::now() < until && !self.shared.stop.is_cancelled() {
+                    now.look = (Instant::now() + DRAIN_LOOK).min(until);
+                } else {
+                    self.slot.seen().endpoint = None;
+                    self.shared.publish(&self.group.id);
+                    self.terminate(now, running);
+                }
+            }
+            Phase::Terminating(_) => kill(now, running),
+            Phase::Killed(_) => return false,
+        }
+        true
+    }
+
+    fn terminate(&self, now: &mut Now, running: &Running) {
+        running.signaller().terminate();
+        now.phase = Phase::Terminating(Instant::now() + self.shared.stop_time(self.server));
+    }
+
+    fn drain(&self, now: &mut Now) {
+        // Nobody waits for the answers of one that was not healthy.
+        let is_asked = now.healthy.is_some() && self.slot.is_web();
+        let time = if is_asked { self.shared.drain_time(self.server) } else { Duration::ZERO };
+        self.slot.is(InstanceState::Stopping, None);
+        let begin = Instant::now();
+        now.look = begin + if now.healthy.is_some() { DRAIN_LOOK } else { Duration::ZERO };
+        now.phase = Phase::Draining(begin + time);
+        self.group.notify();
+        self.shared.publish(&self.group.id);
+    }
+
+    fn answered(&self, now: &mut Now, answer: Answer, running: &Running) {
+        let after = self.shared.limits.instance_unhealthy_after;
+        let is_foreign = answer.as_ref().is_err_and(|bad| bad.is_foreign);
+        match (answer.map_err(|bad| bad.why), now.phase) {
+            (Ok(()), Phase::Starting) => {
+                let took = now.begun.elapsed();
+                (now.phase, now.healthy) = (Phase::Up, Some(Instant::now()));
+                self.slot.is(InstanceState::Healthy, None);
+                {
+                    let mut seen = self.slot.seen();
+                    (seen.healthy_ms, seen.failed) = (Some(took.as_millis()), None);
+                }
+                histogram!(telemetry::INSTANCE_START, "app" => self.group.id.app.to_string())
+                    .record(took.as_secs_f64());
+            }
+            (Ok(()), _) => {
+                now.bad = 0;
+                self.slot.is(InstanceState::Healthy, None);
+            }
+            (Err(why), Phase::Starting) => {
+                self.slot.is(InstanceState::Starting, Some(why));
+                return;
+            }
+            (Err(why), _) => {
+                now.bad = now.bad.saturating_add(1);
+                if now.bad >= after.saturating_mul(2) {
+                    now.because = Some(format!("was not well {} times in a row: {why}", now.bad));
+                    self.slot.is(InstanceState::Unhealthy, now.because.clone());
+                    self.terminate(now, running);
+                } else if is_foreign || now.bad >= after {
+                    // What somebody else would get of its requests is not to be waited for.
+                    self.slot.is(InstanceState::Unhealthy, Some(why));
+                } else {
+                    return;
+                }
+            }
+        }
+        self.group.notify();
+        self.shared.publish(&self.group.id);
+    }
+
+    async fn line(&self, stream: LineStream, text: String, until: Instant) {
+        self.slot.remember(&text);
+        self.log.add_until(self.log_line(stream, text), until).await;
+    }
+
+    /// Writes a line of the edge's own.
+    pub(super) async fn note(&self, text: String) {
+        self.log.add_until(self.log_line(LineStream::Edge, text), Instant::now() + LINES_WAIT_MAX).await;
+    }
+
+    fn log_line(&self, stream: LineStream, text: String) -> Line {
+        let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
+        Line { at_ms, instance, version: self.group.version.short(), stream, text }
+    }
+}
+
+impl Shared {
+    /// Longest time of a start.
+    pub(super) fn start_ms(&self, server: &Server) -> u64 {
+        server.start_ms.min(self.limits.instance_start_ms_max)
+    }
+
+    /// Longest time for requests in flight once the instance is to end.
+    pub(super) fn drain_time(&self, server: &Server) -> Duration {
+        ms(server.drain_ms.min(self.limits.instance_drain_ms_max))
+    }
+
+    /// Longest time from SIGTERM to SIGKILL.
+    fn stop_time(&self, server: &Server) -> Duration {
+        ms(server.stop_ms.min(self.limits.instance_stop_ms_max))
+    }
+
+    /// Limits of an instance: those of its backend, where they are below those of the edge.
+    pub(super) fn instance_limits(&self, server: &Server) -> InstanceLimits {
+        let most = self.limits.instance_memory_bytes_max;
+        let cpu_percent = match (server.cpu_percent, self.limits.instance_cpu_percent_max) {
+            (Some(wanted), 0) => wanted,
+            (Some(wanted), most) => wanted.min(most),
+            (None, most) => most,
+        };
+        let memory_bytes = server.memory_bytes.map_or(most, |wanted| wanted.min(most));
+        let persist = if server.persist.is_some() { self.limits.persist_bytes_max } else { 0 };
+        // The kernel refuses what is larger than anything that the instance may have.
+        let file_bytes = memory_bytes.max(self.limits.instance_tmp_bytes_max).max(persist);
+        InstanceLimits {
+            memory_bytes,
+            processes: self.limits.instance_processes_max,
+            app_tasks: self.limits.app_tasks_max,
+            open_files: self.limits.instance_open_files_max,
+            cpu_percent,
+            file_bytes,
+            temporary_bytes: self.limits.instance_tmp_bytes_max,
+            temporary_files: self.limits.instance_tmp_files_max,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Restarts that no backend sees: instances go from one edge to the next as they are, under load.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::support::edge::{Edge, Ran, edge};
+use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
+use crate::support::rounds;
+
+/// Takeovers under load; `TAKEOVERS` in the environment is another number.
+const TAKEOVERS: usize = 20;
+/// Processes that are killed in a takeover; `KILLS` in the environment is another number.
+const KILLS: usize = 40;
+const HOST: &str = "game.localhost";
+
+/// The number of rounds that the environment names, or a part of `full`.
+fn count(name: &str, full: usize) -> usize {
+    std::env::var(name).map_or_else(|_| rounds(full), |count| count.parse().unwrap())
+}
+
+/// The process that answers.
+fn pid_in(text: &str) -> u64 {
+    text.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Requests of one kind, again and again until they are to stop, each of which succeeds; what answered is kept.
+struct Load {
+    stop: Arc<AtomicBool>,
+    seen: Arc<AtomicUsize>,
+    clients: Vec<tokio::task::JoinHandle<BTreeSet<u64>>>,
+}
+
+impl Load {
+    fn start(edge: &Edge) -> Self {
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut clients = Vec::new();
+        for number in 0..6 {
+            let client = match number {
+                0 | 1 => edge.client(true),
+                2 | 3 => edge.client(false),
+                // A connection for each request.
+                _ => edge.client_with(|builder| builder.http1_only().pool_max_idle_per_host(0)),
+            };
+            let (url, stop, seen) = (edge.url(HOST, "/api/slow?ms=5"), Arc::clone(&stop), Arc::clone(&seen));
+            clients.push(tokio::spawn(async move {
+                let mut pids = BTreeSet::new();
+                while !stop.load(Ordering::Relaxed) {
+                    // The last one is a WebSocket each time.
+                    let text = match number {
+                        5 => first_text(&client, &url).await,
+                        _ => {
+                            let answer = client.get(&url).send().await.unwrap_or_else(|error| panic!("{error:?}"));
+                            let (status, text) = (answer.status(), answer.text().await.unwrap());
+                            assert_eq!(status, 200, "{text}");
+                            text
+                        }
+                    };
+                    pids.insert(pid_in(&text));
+                    seen.fetch_add(1, Ordering::Relaxed);
+                }
+                pids
+            }));
+        }
+        Self { stop, seen, clients }
+    }
+
+    /// Waits for some more answers.
+    async fn some_more(&self) {
+        let before = self.seen.load(Ordering::Relaxed);
+        while self.seen.load(Ordering::Relaxed) < before + 12 && !self.clients.iter().any(|client| client.is_finished())
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Stops, and gives everything that answered.
+    async fn end(self) -> BTreeSet<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut pids = BTreeSet::new();
+        for client in self.clients {
+            pids.extend(client.await.unwrap());
+        }
+        pids
+    }
+}
+
+/// Opens a WebSocket, and gives the first message of it.
+async fn first_text(client: &reqwest::Client, url: &str) -> String {
+    let request = client
+        .get(url)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
+    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
+}
+
+/// The process that answers now.
+async fn pid(edge: &Edge) -> u64 {
+    let answer = edge.client(true).get(edge.url(HOST, "/api/who")).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", edge.log());
+    pid_in(&answer.text().await.unwrap())
+}
+
+/// A project whose backend writes a line now and then.
+fn project(lines: &str) -> Project {
+    let project = Project::new("game", "one", lines);
+    talks(&project, "one");
+    project
+}
+
+fn talks(project: &Project, name: &str) {
+    project.backend_that(
+        name,
+        "server.listen(process.env.SOCKET || Number(process.env.PORT), '127.0.0.1');
+         process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
+         let line = 0; setInterval(() => console.log(`line ${line++}`), 20);",
+    );
+}
+
+/// The numbers of the lines that an instance wrote, as `devanture logs` prints them.
+fn lines(edge: &Edge) -> Vec<u64> {
+    let ran = edge.run("game", &["logs", "--source", "web.1", "--lines", "2000"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let numbers = ran.stdout.lines().filter_map(|line| line.rsplit_once("  line ")?.1.trim().parse().ok());
+    numbers.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_and_no_instance_ends_while_edges_take_over_from_each_other() {
+    let mut edge = edge().with_runner().start();
+    let project = project("instances = 2\nlisten = \"port\"");
+    project.push(&edge);
+    let before = healthy(&edge, "game", 2).await;
+    let load = Load::start(&edge);
+    for _ in 0..count("TAKEOVERS", TAKEOVERS) {
+        edge.take_over();
+        load.some_more().await;
+    }
+    assert_eq!(load.end().await, before, "the same processes answered all the time\n{}", edge.log());
+    assert_eq!(healthy(&edge, "game", 2).await, before);
+
+    // Each line is there once, in order.
+    let written = lines(&edge);
+    assert!(written.len() > 20, "{written:?}");
+    assert!(written.windows(2).all(|two| two[1] == two[0] + 1), "{written:?}");
+    eventually("further lines", async || (lines(&edge).last() > written.last()).then_some(())).await;
+
+    // What is about instances goes on as before.
+    edge.json("game", &["scale", "web=3"]);
+    let three = healthy(&edge, "game", 3).await;
+    assert!(three.is_superset(&before));
+    edge.json("game", &["scale", "web=1"]);
+    assert!(before.is_superset(&healthy(&edge, "game", 1).await));
+    edge.json("game", &["restart"]);
+    let restarted = healthy(&edge, "game", 1).await;
+    assert!(restarted.is_disjoint(&three));
+    talks(&project, "two");
+    project.push(&edge);
+    assert!(healthy(&edge, "game", 1).await.is_disjoint(&restarted));
+    edge.take_over();
+    let warm = instances(&edge, "game", "prod").await.into_iter().find(|one| one["state"] == "warm").unwrap();
+    assert_eq!(BTreeSet::from([warm["pid"].as_u64().unwrap()]), restarted, "those before stay for a rollback");
+    let ran = project.run(&edge, &["rollback", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(healthy(&edge, "game", 1).await, restarted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_on_a_socket_with_a_folder_that_stays_changes_hands() {
+    let mut edge = edge().with_runner().start();
+    let project = project("listen = \"socket\"\npersist = \"data\"");
+    project.backend("one");
+    project.push(&edge);
+    let before = pid(&edge).await;
+    for _ in 0..2 {
+        edge.take_over();
+        assert_eq!(pid(&edge).await, before);
+        let answer = edge.client(true).post(edge.url(HOST, "/api/keep")).body("x").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    let kept = edge.client(true).post(edge.url(HOST, "/api/keep")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(kept, "xx");
+    // One that ends is started again by the edge that has it now.
+    edge.client(true).get(edge.url(HOST, "/api/exit")).send().await.unwrap();
+    eventually("another process", async || {
+        let answer = edge.client(true).get(edge.url(HOST, "/api/who")).send().await.unwrap();
+        (answer.status() == 200 && pid_in(&answer.text().await.unwrap()) != before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_began_before_a_takeover_is_answered_though_its_instance_is_replaced() {
+    let mut edge = edge().with_runner().start();
+    let project = project("");
+    project.push(&edge);
+    let before = pid(&edge).await;
+    let (client, url) = (edge.client(false), edge.url(HOST, "/api/slow?ms=3000"));
+    let slow = tokio::spawn(async move { client.get(url).send().await.unwrap().text().await.unwrap() });
+    // The instance has the request.
+    eventually("a request under way", async || {
+        let metrics = edge.api("GET", "/metrics", None).await.1;
+        let in_flight = |line: &&str| line.starts_with("devanture_upstream_requests{") && !line.ends_with(" 0");
+        metrics.as_str().unwrap().lines().find(in_flight).map(|_line| ())
+    })
+    .await;
+    let old = edge.take_over_and_leave_draining();
+    edge.json("game", &["restart"]);
+    assert_ne!(pid(&edge).await, before);
+    assert_eq!(pid_in(&slow.await.unwrap()), before);
+    assert!(old.ended().success());
+    eventually("the end of the instance", async || (!is_alive(before)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_edge_that_does_not_come_up_leaves_the_old_one_with_its_instances() {
+    let edge = edge().with_runner().start();
+    let project = project("");
+    project.push(&edge);
+    let before = healthy(&edge, "game", 1).await;
+    let config = std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap();
+    // It has the catalog and the description of the instances by the time that it fails.
+    std::fs::write(
+        edge.folder.path().join("bad.toml"),
+        config.replace("enabled = true", "enabled = true\ncgroup = \"off\""),
+    )
+    .unwrap();
+    for _ in 0..3 {
+        let ran = Ran::of(edge.beside(&["--config", "bad.toml"]).wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(2), "{ran:#?}");
+        assert!(ran.stderr.contains("[runner] cgroup changed in edge.toml"), "{ran:#?}");
+        assert_eq!(BTreeSet::from([pid(&edge).await]), before);
+    }
+    let written = lines(&edge);
+    eventually("further lines", async || (lines(&edge).last() > written.last()).then_some(())).await;
+    edge.json("game", &["scale", "web=2"]);
+    assert!(healthy(&edge, "game", 2).await.is_superset(&before));
+    talks(&project, "two");
+    project.push(&edge);
+    assert!(healthy(&edge, "game", 2).await.is_disjoint(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_whichever_process_of_a_takeover_is_killed_what_is_live_is_served() {
+    let mut edge = edge().with_runner().start();
+    let project = project("");
+    let rounds = count("KILLS", KILLS);
+    for number in 0..rounds {
+        let name = format!("name-{number}");
+        talks(&project, &name);
+        project.push(&edge);
+        let pause = Duration::from_millis((number as u64 * 37) % 400);
+        match number % 2 {
+            0 => edge.kill_successor(pause),
+            _ => edge.kill_predecessor(pause),
+        }
+        let text = eventually(&format!("an answer after kill {number}\n{}", edge.log()), async || {
+            let answer = edge.client(true).get(edge.url(HOST, "/api/who")).send().await.unwrap();
+            if answer.status() == 200 { Some(answer.text().await.unwrap()) } else { None }
+        })
+        .await;
+        assert!(text.starts_with(&format!("{name} ")), "{text}");
+    }
+    project.front("the last");
+    project.push(&edge);
+    let history = edge.json("game", &["history", "--limit", "1000"]);
+    assert_eq!(history["deploys"].as_array().unwrap().len(), rounds + 1);
+    // Nothing of what was replaced is left.
+    let warm = instances(&edge, "game", "prod").await;
+    assert!(warm.iter().filter(|one| one["state"] != "warm").count() == 1, "{warm:?}");
+}
