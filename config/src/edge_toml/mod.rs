@@ -1,6 +1,7 @@
 //! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
 
 mod access_log;
+mod metrics;
 mod names;
 mod net;
 mod retention;
@@ -17,6 +18,7 @@ use crate::parsing::Mistakes;
 use crate::parsing::reader::{Reader, Table};
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
+pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 use net::ListenAddress;
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
@@ -108,6 +110,8 @@ pub struct EdgeFile {
     pub limits: Limits,
     /// The sockets.
     pub listen: Listen,
+    /// The labels of the metrics.
+    pub metrics: Metrics,
     /// Names that no new app may have.
     pub names: Names,
     /// The domain below which previews answer.
@@ -195,6 +199,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let compress = root.table("compress").map_or_else(Compress::default, |t| compress(&t));
     let access_log = access_log::access_log(root);
     let watch = watch::watch(root);
+    let metrics = metrics::metrics(root);
     let names = names::names(root);
     let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
     let retention = root.table("retention").map_or_else(Retention::default, |t| retention(&t));
@@ -221,6 +226,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         drain_timeout_ms: drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
         limits,
         listen: listen?,
+        metrics,
         names,
         preview_domain: preview_domain?,
         retention,

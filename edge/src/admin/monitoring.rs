@@ -10,6 +10,7 @@ use super::state::Admin;
 use super::{Body, answer};
 use crate::catalog;
 use crate::live::DamagedPlace;
+use crate::telemetry::{self, Gauges};
 
 /// The description of the API, served as it stands here.
 const OPENAPI: &str = include_str!("openapi.yaml");
@@ -49,14 +50,13 @@ impl Admin {
 
     /// The metrics of the whole edge.
     pub(super) async fn all_metrics(&self, _: Call) -> Answer {
-        let publisher = &self.publisher;
-        let of_publisher = [
-            publisher.memory_metrics(),
-            publisher.environments().upstream_metrics(),
-            publisher.environments().instance_metrics(),
-            publisher.environments().secret_metrics(),
-        ];
-        let text = self.metrics.render() + &of_publisher.concat();
+        let mut gauges = Gauges::default();
+        self.publisher.add_metrics(&mut gauges);
+        telemetry::process_figures(&mut gauges);
+        for source in &self.gauges {
+            source(&mut gauges);
+        }
+        let text = self.metrics.render() + &gauges.render();
         Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()))
     }
 

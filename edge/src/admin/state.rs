@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::access::Credentials;
 use crate::blobs::FreeSpace;
 use crate::publish::Publisher;
-use crate::telemetry::Exposition;
+use crate::telemetry::{Exposition, GaugeSource};
 
 /// Whether the edge can serve, and whether it is about to end.
 #[derive(Debug, Default)]
@@ -43,17 +43,19 @@ pub struct Admin {
     pub(super) credentials: Arc<Credentials>,
     pub(super) metrics: Exposition,
     pub(super) health: Arc<Health>,
+    pub(super) gauges: Vec<GaugeSource>,
 }
 
 impl Admin {
-    /// Puts the API together.
+    /// Puts the API together; `gauges` are added to the metrics of each scrape.
     #[must_use]
     pub fn new(
         publisher: Arc<Publisher>,
         credentials: Arc<Credentials>,
         metrics: Exposition,
         health: Arc<Health>,
+        gauges: Vec<GaugeSource>,
     ) -> Self {
-        Self { publisher, credentials, metrics, health }
+        Self { publisher, credentials, metrics, health, gauges }
     }
 }

@@ -62,6 +62,8 @@ impl FreeSpace {
         let was_short = self.is_short.swap(is_short, Ordering::Relaxed);
         #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
         gauge!("devanture_disk_free_bytes").set(free_bytes as f64);
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
+        gauge!("devanture_disk_size_bytes").set(bytes as f64);
         gauge!("devanture_disk_short").set(u8::from(is_short));
         match (was_short, is_short) {
             (false, true) => tracing::error!(

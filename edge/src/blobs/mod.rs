@@ -17,9 +17,11 @@ pub mod durable;
 mod free_space;
 mod fs;
 mod scrub;
+mod survey;
 
 pub use free_space::FreeSpace;
 pub use scrub::{Pace, scrub};
+pub use survey::Survey;
 
 /// An encoding of a variant. `identity` is the blob itself and never a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

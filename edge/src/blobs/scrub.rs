@@ -45,15 +45,18 @@ impl Pace {
 }
 
 /// Reads all parts in their turns, for ever. A part that takes longer than its turn is read to its end, and the next
-/// ones follow at once.
-pub async fn scrub(blobs: &dyn Blobs, pace: Pace) {
+/// ones follow at once. Calls `done` after each part that could be read.
+pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: impl Fn() -> F) {
     let mut turn = pace.turn(now_ms()).saturating_add(1);
     loop {
         sleep(pace.until(turn, now_ms())).await;
         let first = u8::try_from(turn % PARTS).unwrap_or_default();
-        if let Err(error) = scrub_part(blobs, first, pace.bytes_per_second_max).await {
-            tracing::warn!(part = first, %error, "a part of the stored files cannot be listed, and is not checked");
-            sleep(PAUSE).await;
+        match scrub_part(blobs, first, pace.bytes_per_second_max).await {
+            Ok(()) => done().await,
+            Err(error) => {
+                tracing::warn!(part = first, %error, "a part of the stored files cannot be listed, and is not checked");
+                sleep(PAUSE).await;
+            }
         }
         turn = turn.saturating_add(1);
     }

@@ -20,6 +20,7 @@ use crate::catalog::settings::SettingsRecord;
 use crate::catalog::{Catalog, Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
 use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
+use crate::telemetry::Gauges;
 
 /// What runs backends, where anything does.
 pub(super) struct Instances {
@@ -262,10 +263,11 @@ impl Environments {
         Ok((runner.logs(), &self.instances.node))
     }
 
-    /// How instances are, in the form of Prometheus; empty where none are run.
-    #[must_use]
-    pub fn instance_metrics(&self) -> String {
-        self.instances.runner.as_ref().map(Runner::metrics).unwrap_or_default()
+    /// Adds how instances are, where any are run.
+    pub(super) fn add_instance_metrics(&self, gauges: &mut Gauges) {
+        if let Some(runner) = &self.instances.runner {
+            runner.add_metrics(gauges);
+        }
     }
 
     async fn scale_of(&self, app: &AppName, environment: &PlaceName) -> Result<(ScaleRecord, Check), Error> {

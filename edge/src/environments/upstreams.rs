@@ -18,7 +18,7 @@ use crate::catalog::{Change, Check, Commit, Revision, records};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, nothing_live};
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey, Registry};
-use crate::telemetry;
+use crate::telemetry::{self, Gauges};
 use crate::version::Version;
 
 /// A member of a pool, by what names it.
@@ -252,10 +252,11 @@ impl Environments {
         }
     }
 
-    /// Every pool of the edge, as metrics.
-    #[must_use]
-    pub fn upstream_metrics(&self) -> String {
-        self.members.registry.metrics()
+    /// Adds the pools, the instances, and the secrets that do not open.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        self.members.registry.add_metrics(gauges);
+        self.add_instance_metrics(gauges);
+        self.add_secret_metrics(gauges);
     }
 
     fn pool_report(&self, pool: &Pool, record: Option<&MembersRecord>) -> UpstreamReport {

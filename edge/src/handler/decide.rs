@@ -13,6 +13,7 @@ use super::refused::Refused;
 use super::site_request::SiteRequest;
 use super::{canonical, cors, pause, well_known};
 use crate::live::{Current, Found, HostEntry, Live, Place, Preview};
+use crate::telemetry;
 use crate::version::Setting;
 
 /// Look-ups of one host, shared by requests of one batch; for another host, or another batch, it begins
@@ -102,7 +103,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&
         End::File { file, status: 200, kept, access } => site_request.file(None, file, kept, access),
         End::File { file, status, access, .. } => site_request.page(file, status, access),
         End::Asset { asset: Asset { version, file }, access } => {
-            metrics::counter!("devanture_kept_assets_total", "app" => version.app.to_string()).increment(1);
+            telemetry::count_in_app("devanture_kept_assets_total", version.app.as_str(), &[], 1);
             site_request.file(Some(version), file, Kept::File, access)
         }
         End::Backend { to, path_and_query } => site_request.proxy(to, path_and_query, rule),

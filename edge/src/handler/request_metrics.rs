@@ -164,8 +164,8 @@ impl Measurement {
                 version.tally.count(status);
             }
             if let (true, Some(reason)) = (self.outcome.is_proxied(), self.outcome.error()) {
-                let app = version.app.to_string();
-                metrics::counter!("devanture_upstream_errors_total", "app" => app, "reason" => reason).increment(1);
+                let name = "devanture_upstream_errors_total";
+                telemetry::count_in_app(name, version.app.as_str(), &[("reason", reason)], 1);
             }
         }
         let Some(logged) = self.log.take() else { return };

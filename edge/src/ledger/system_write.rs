@@ -22,6 +22,8 @@ pub(crate) enum SystemWrite {
     ProofSecret,
     /// The number of the user id of an environment: the push that needs it has its entry.
     Uid,
+    /// When a task of the upkeep last did its work.
+    Task,
     /// The upload journal of a push, so that it can be resumed, and its end: its version has an entry.
     Sent,
 }

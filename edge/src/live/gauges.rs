@@ -1,41 +1,40 @@
-//! The memory of apps and the damage of live versions as metrics, set whenever they are rendered: what is gone has
-//! none.
+//! What is served as metrics, collected for each scrape: what is gone has none.
 
-use metrics::gauge;
-
-use super::{Live, Loader};
-use crate::telemetry::Exposition;
+use super::{AppsWanted, Live, Loader};
+use crate::telemetry::Gauges;
 
 impl Loader {
-    /// The memory of the loaded versions of each app, as metrics.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        Exposition::of_now(|| {
-            for (app, usage) in self.memory_usage() {
-                for (kind, bytes) in [("files", usage.files), ("versions", usage.bytes.saturating_sub(usage.files))] {
-                    #[expect(clippy::cast_precision_loss, reason = "no memory has as many bytes")]
-                    gauge!("devanture_app_memory_bytes", "app" => app.to_string(), "kind" => kind).set(bytes as f64);
-                }
+    /// Adds the memory of the loaded versions of each app.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        for (app, usage) in self.memory_usage() {
+            for (kind, bytes) in [("files", usage.files), ("versions", usage.bytes.saturating_sub(usage.files))] {
+                gauges.add_in_app("devanture_app_memory_bytes", app.as_str(), &[("kind", kind)], of(bytes));
             }
-        })
+        }
     }
 }
 
 impl Live {
-    /// The damage of live versions, as metrics.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        Exposition::of_now(|| {
-            for damaged in self.damaged() {
-                let labels = [("app", damaged.app.to_string()), ("environment", damaged.environment.to_string())];
-                if damaged.error.is_some() {
-                    gauge!("devanture_unloaded_versions", &labels).set(1.0);
-                }
-                if !damaged.files.is_empty() {
-                    #[expect(clippy::cast_precision_loss, reason = "no version has as many files")]
-                    gauge!("devanture_damaged_files", &labels).set(damaged.files.len() as f64);
-                }
+    /// Adds the number of apps and environments, and the damage of live versions.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        let all = self.apps(&AppsWanted { app: None, environment: None, part: "", after: None, limit: 0 });
+        gauges.add("devanture_apps", &[], of(all.totals.apps));
+        gauges.add("devanture_environments", &[], of(all.totals.environments));
+        for damaged in self.damaged() {
+            let place = (damaged.app.as_str(), damaged.environment.as_str());
+            if damaged.error.is_some() {
+                gauges.add_problem("devanture_unloaded_versions", place, 1.0);
             }
-        })
+            if !damaged.files.is_empty() {
+                let files = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
+                gauges.add_problem("devanture_damaged_files", place, of(files));
+            }
+        }
     }
+}
+
+/// A number as a gauge has it.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
+const fn of(number: u64) -> f64 {
+    number as f64
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use metrics::gauge;
-
 use super::pool::MemberState;
 use super::registry::Registry;
-use crate::telemetry::Exposition;
+use crate::telemetry::Gauges;
 
 /// The metrics of the pools of one name in one place: those of previews, and of versions that are being left, count
 /// together.
@@ -18,9 +16,8 @@ struct Sums {
 }
 
 impl Registry {
-    /// Every pool, as metrics.
-    #[must_use]
-    pub fn metrics(&self) -> String {
+    /// Adds every pool.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
         let mut sums: BTreeMap<(String, String, String), Sums> = BTreeMap::new();
         for pool in self.all() {
             let key = &pool.key;
@@ -34,19 +31,15 @@ impl Registry {
                 of.requests = of.requests.saturating_add(number(member.in_flight()));
             }
         }
-        Exposition::of_now(|| {
-            for ((app, environment, upstream), of) in sums {
-                let labels = [("app", app), ("environment", environment), ("upstream", upstream)];
-                gauge!("devanture_upstream_requests", &labels).set(of.requests);
-                gauge!("devanture_upstream_waiting", &labels).set(of.waiting);
-                let [(_, app), (_, environment), (_, upstream)] = labels;
-                for (state, count) in of.by_state {
-                    gauge!("devanture_upstream_members", "app" => app.clone(), "environment" => environment.clone(),
-                        "upstream" => upstream.clone(), "state" => state)
-                    .set(count);
-                }
+        for ((app, environment, upstream), of) in sums {
+            let place = (app.as_str(), environment.as_str());
+            let upstream = ("upstream", upstream.as_str());
+            gauges.add_in_place("devanture_upstream_requests", place, &[upstream], of.requests.into());
+            gauges.add_in_place("devanture_upstream_waiting", place, &[upstream], of.waiting.into());
+            for (state, count) in of.by_state {
+                gauges.add_in_place("devanture_upstream_members", place, &[upstream, ("state", state)], count.into());
             }
-        })
+        }
     }
 }
 

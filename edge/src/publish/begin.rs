@@ -6,7 +6,6 @@ use std::sync::Arc;
 use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
-use metrics::counter;
 use rand::RngCore as _;
 
 use super::incoming::CheckedPush;
@@ -168,7 +167,7 @@ impl Publisher {
             is_new
         };
         if is_new {
-            counter!("devanture_push_bytes_total", "app" => receiving.app.to_string()).increment(receiving.size);
+            telemetry::count_in_app("devanture_push_bytes_total", receiving.app.as_str(), &[], receiving.size);
             self.uploads.note_sent(&push, receiving.digest, receiving.size, receiving.came_ms).await;
         }
         Ok(())

@@ -11,7 +11,6 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
-use metrics::counter;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
@@ -85,9 +84,8 @@ impl Publisher {
             Err(error) if error.0.code == Code::WatchFailed => "undone",
             Err(_) => "failed",
         };
-        counter!("devanture_pushes_total", "app" => push.app.to_string(), "environment" => push.environment.to_string(),
-            "outcome" => outcome)
-        .increment(1);
+        let place = (push.app.as_str(), push.environment.as_str());
+        telemetry::count_in_place("devanture_pushes_total", place, &[("outcome", outcome)], 1);
         if let Err(error) = &result {
             tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
             if error.0.code == Code::BlobMissing {

@@ -23,7 +23,7 @@ use crate::ledger::{Error, Ledger};
 use crate::live::{DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
-use crate::telemetry::AccessLog;
+use crate::telemetry::{AccessLog, Gauges};
 
 /// Interval of looks at whether deploys have ended.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
@@ -186,10 +186,18 @@ impl Publisher {
         &self.uploads
     }
 
-    /// The memory of the loaded versions of each app, and the damage of live ones, as metrics.
-    #[must_use]
-    pub fn memory_metrics(&self) -> String {
-        self.switcher.loader.metrics() + &self.ledger.live.metrics()
+    /// Adds what is loaded, live and under way.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        self.switcher.loader.add_metrics(gauges);
+        self.ledger.live.add_metrics(gauges);
+        self.environments.add_metrics(gauges);
+        let loads = self.switcher.loader.queued();
+        let queues =
+            [("compression", self.switcher.background.queued()), ("uploads", self.uploads.pushes.len()), ("loads", loads)];
+        for (queue, length) in queues {
+            let length = f64::from(u32::try_from(length).unwrap_or(u32::MAX));
+            gauges.add("devanture_queue_length", &[("queue", queue)], length);
+        }
     }
 
     /// The environments whose live version is damaged.

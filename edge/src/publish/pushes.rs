@@ -110,6 +110,11 @@ impl Pushes {
         rested.is_some_and(|id| entries.remove(&id).is_some())
     }
 
+    /// Number of pushes under way.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.lock().len()
+    }
+
     /// Forgets pushes that rested for too long, and what they hold.
     pub(crate) fn forget_idle(&self) {
         let mut entries = self.entries.lock();

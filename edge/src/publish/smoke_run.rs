@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use devanture_config::problem::{Code, Problem};
 use futures_util::{StreamExt as _, stream};
-use metrics::counter;
 
 use super::intent::Intent;
 use super::smoke::{SHOWN_CHARACTERS, SmokeQuestion, judge, printable};
@@ -92,9 +91,8 @@ impl Switcher {
         while let Some(Checked { path, outcome, ms }) = checked.next().await {
             count += 1;
             let word = if outcome.is_ok() { "passed" } else { "failed" };
-            counter!("devanture_smoke_checks_total", "app" => intent.app.to_string(),
-                "environment" => intent.environment.to_string(), "outcome" => word)
-            .increment(1);
+            let place = (intent.app.as_str(), intent.environment.as_str());
+            telemetry::count_in_place("devanture_smoke_checks_total", place, &[("outcome", word)], 1);
             match outcome {
                 Ok(status) => reporter.report(&format!("{path}  {status} ({ms} ms)")),
                 Err(why) => {

@@ -6,7 +6,6 @@ use devanture_config::api::{Deploy, Lock, Outcome, Step, StepState};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{HostPattern, PlaceName, VersionId};
 use futures_util::FutureExt as _;
-use metrics::counter;
 
 use super::intent::{Intent, Move};
 use super::steps::Steps;
@@ -255,9 +254,8 @@ impl Switcher {
             commit.checks.push(gate);
             let event = intent.event().what(&detail);
             if self.ledger.commit(intent.actor, event, commit).await? {
-                counter!("devanture_switches_total", "app" => intent.app.to_string(),
-                    "environment" => intent.environment.to_string())
-                .increment(1);
+                let place = (intent.app.as_str(), intent.environment.as_str());
+                telemetry::count_in_place("devanture_switches_total", place, &[], 1);
                 let deploy = Some(intent.deploy.to_owned());
                 let moved = Moved { previous, before: before_pointer, deploy, switched: true, hostnames, locked: None };
                 return Ok((moved, detail));

@@ -10,7 +10,6 @@ use devanture_config::api::{LogFilter, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
-use metrics::counter;
 
 use super::intent::{Intent, Move, Passes, Preconditions, Undone};
 use super::rise::{BadPaths, Rise, requests, rise, summary};
@@ -19,7 +18,7 @@ use super::swap::Moved;
 use super::switcher::Switcher;
 use crate::catalog::records::LivePointer;
 use crate::ledger::{Actor, Condition, Error, Share};
-use crate::telemetry::{Answers, LogWanted};
+use crate::telemetry::{self, Answers, LogWanted};
 
 /// How often the answers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -148,9 +147,8 @@ impl Switcher {
                 self.undo(&Switched::of(intent), replaced, "watch", &seen).await
             }
         };
-        counter!("devanture_watches_total", "app" => intent.app.to_string(),
-            "environment" => intent.environment.to_string(), "outcome" => outcome)
-        .increment(1);
+        let place = (intent.app.as_str(), intent.environment.as_str());
+        telemetry::count_in_place("devanture_watches_total", place, &[("outcome", outcome)], 1);
         result
     }
 

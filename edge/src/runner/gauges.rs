@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use devanture_config::api::InstanceStatus;
-use metrics::gauge;
 
 use super::group::Group;
 use super::shared::Shared;
-use crate::telemetry::Exposition;
+use crate::telemetry::Gauges;
 
 /// Usage of the instances of one name; while one is replaced, there are two.
 #[derive(Default)]
@@ -29,7 +28,7 @@ impl Used {
 }
 
 impl Shared {
-    pub(super) fn metrics(&self) -> String {
+    pub(super) fn add_metrics(&self, gauges: &mut Gauges) {
         let mut counts: BTreeMap<(String, String, String, &'static str), u32> = BTreeMap::new();
         let mut used: BTreeMap<(String, String, String), Used> = BTreeMap::new();
         let place = |group: &Group| (group.id.app.to_string(), group.id.place.clone());
@@ -43,25 +42,24 @@ impl Shared {
                 used.entry((app, environment, status.name.clone())).or_default().add(&status);
             }
         }
-        Exposition::of_now(|| {
-            for ((app, environment, process, state), count) in counts {
-                gauge!("devanture_instances", "app" => app, "environment" => environment, "process" => process,
-                    "state" => state)
-                .set(count);
-            }
-            for ((app, environment, name), used) in used {
-                let labels = [("app", app), ("environment", environment), ("name", name)];
-                gauge!("devanture_instance_memory_bytes", &labels).set(of(used.memory_bytes));
-                gauge!("devanture_instance_memory_limit_bytes", &labels).set(of(used.memory_bytes_max));
-                gauge!("devanture_instance_processes", &labels).set(of(used.processes));
-                gauge!("devanture_instance_tmp_bytes", &labels).set(of(used.tmp_bytes));
-            }
-            for ((app, environment), bytes, is_too_much) in self.persisted.all() {
-                let labels = [("app", app.to_string()), ("environment", environment)];
-                gauge!("devanture_persist_bytes", &labels).set(of(bytes));
-                gauge!("devanture_persist_full", &labels).set(u8::from(is_too_much));
-            }
-        })
+        for ((app, environment, process, state), count) in counts {
+            let more = [("process", process.as_str()), ("state", state)];
+            gauges.add_in_place("devanture_instances", (app.as_str(), environment.as_str()), &more, count.into());
+        }
+        for ((app, environment, name), used) in used {
+            let place = (app.as_str(), environment.as_str());
+            let more = [("name", name.as_str())];
+            let mut add = |gauge, number| gauges.add_in_place(gauge, place, &more, of(number));
+            add("devanture_instance_memory_bytes", used.memory_bytes);
+            add("devanture_instance_memory_limit_bytes", used.memory_bytes_max);
+            add("devanture_instance_processes", used.processes);
+            add("devanture_instance_tmp_bytes", used.tmp_bytes);
+        }
+        for ((app, environment), bytes, is_too_much) in self.persisted.all() {
+            let place = (app.as_str(), environment.as_str());
+            gauges.add_in_place("devanture_persist_bytes", place, &[], of(bytes));
+            gauges.add_in_place("devanture_persist_full", place, &[], f64::from(u8::from(is_too_much)));
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::live::Live;
 use crate::proxy::{Registry, RunId, RunNow};
 use crate::spawner::claims::Claimant;
 use crate::spawner::{Spawner, SpawnerConnection, SpawnerSettings};
+use crate::telemetry::Gauges;
 
 /// Between two looks at whether everything has ended.
 const END_LOOK: Duration = Duration::from_millis(20);
@@ -362,10 +363,9 @@ impl Runner {
         &self.0.logs
     }
 
-    /// Instances and how they are, as metrics of now.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        self.0.metrics()
+    /// Adds instances and how they are.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        self.0.add_metrics(gauges);
     }
 
     /// The members of runs as they are published from the start on, for the edge before; once.

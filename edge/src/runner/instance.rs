@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use devanture_config::api::InstanceState;
-use metrics::counter;
 
 use super::backoff::Backoff;
 use super::error::Error;
@@ -12,6 +11,7 @@ use super::instance_handle::Slot;
 use super::life::{Adopted, Ended, Life};
 use super::shared::{Shared, ms};
 use crate::spawner::Exit;
+use crate::telemetry;
 
 /// Runs an instance until it is stopped, from a process on that the edge before started, where there is one.
 pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>, mut adopted: Option<Adopted>) {
@@ -57,9 +57,9 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
         slot.is(if is_looping { InstanceState::CrashLoop } else { InstanceState::Waiting }, Some(reason.clone()));
         group.notify();
         shared.publish(&group.id);
-        counter!("devanture_instance_restarts_total", "app" => group.id.app.to_string(), "environment" => group.id.place.clone(),
-            "process" => slot.process.name.to_string())
-        .increment(1);
+        let place = (group.id.app.as_str(), group.id.place.as_str());
+        let process = slot.process.name.to_string();
+        telemetry::count_in_place("devanture_instance_restarts_total", place, &[("process", &process)], 1);
         let (environment, instance) = (&group.id.place, &slot.name);
         tracing::warn!(app = %group.id.app, environment, instance, reason, "an instance ended, and is started again");
         life.note(format!("{} {reason}; it is started again in {} ms", slot.name, wait.as_millis())).await;

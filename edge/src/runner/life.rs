@@ -406,8 +406,8 @@ impl<'l> Life<'l> {
                     let mut seen = self.slot.seen();
                     (seen.healthy_ms, seen.failed) = (Some(took.as_millis()), None);
                 }
-                histogram!(telemetry::INSTANCE_START, "app" => self.group.id.app.to_string())
-                    .record(took.as_secs_f64());
+                let app = telemetry::app_label(self.group.id.app.as_str());
+                histogram!(telemetry::INSTANCE_START, "app" => app).record(took.as_secs_f64());
             }
             (Ok(()), _) => {
                 now.bad = 0;

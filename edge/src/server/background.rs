@@ -12,6 +12,7 @@ use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
 use crate::catalog::records;
 use crate::encode::{Background, BackgroundParts, Dictionaries};
+use crate::ledger::{Task, task_done};
 use crate::live::{DictionaryMiss, DictionaryMisses, Loader};
 
 /// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
@@ -41,8 +42,14 @@ impl Made {
 pub(super) fn start_scrub(file: &EdgeFile, control: &Runtime, stores: &Stores) {
     let pace = Pace { days: file.retention.scrub_days, bytes_per_second_max: file.limits.scrub_bytes_per_second_max };
     if pace.days > 0 {
-        let blobs = Arc::clone(&stores.blobs);
-        control.spawn(async move { scrub(&*blobs, pace).await });
+        let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
+        control.spawn(async move {
+            let done = || {
+                let catalog = Arc::clone(&catalog);
+                async move { task_done(&*catalog, Task::Scrub).await }
+            };
+            scrub(&*blobs, pace, done).await;
+        });
     }
 }
 

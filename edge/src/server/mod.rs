@@ -8,6 +8,7 @@ mod access_log;
 mod background;
 mod descriptors;
 mod error;
+mod gauges;
 mod local;
 mod runner;
 mod smoke;
@@ -147,6 +148,7 @@ impl Server {
         keep_certificates(file, &control, &certificates, &live);
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
         background::start_scrub(file, &control, &stores);
+        let gauges = gauges::start(file, &data_dir, &control, &stores, &certificates);
         let background = background::start(file, &control, &stores, remade, dictionaries.clone(), reported_misses)?;
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
@@ -180,7 +182,7 @@ impl Server {
         let health = Arc::new(Health::on(free_space));
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.ledger().audit().clone(), &file.limits));
         control.spawn(keep_last_uses(Arc::clone(&credentials)));
-        let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
+        let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), gauges);
 
         let drain = watch::Sender::new(None);
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);

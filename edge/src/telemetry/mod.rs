@@ -1,8 +1,13 @@
 //! Observability of a running edge: its own log, the access log, the metrics. Decides nothing.
 
 mod access;
+mod counters;
+mod descriptions;
+mod gauges;
+mod labels;
 mod metrics;
 mod own_log;
+mod process;
 mod requests;
 mod series;
 mod tally;
@@ -11,7 +16,12 @@ pub use access::{
     AccessLog, LineForm, LogEvent, LogOutput, LogReader, LogSettings, LogWanted, OpenLog, TooManyReaders,
     may_take_another,
 };
+pub use counters::{count_in_app, count_in_place};
+pub use descriptions::{Kind, METRICS};
+pub use gauges::{GaugeSource, Gauges};
+pub use labels::{app_label, choose_apps};
 pub use metrics::{Exposition, INSTANCE_START, describe};
+pub use process::process_figures;
 pub use requests::RequestMetrics;
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 
@@ -30,6 +40,11 @@ pub fn since_epoch() -> Duration {
 #[must_use]
 pub fn now_ms() -> u64 {
     u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The value of a label, as Prometheus' text form has it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` filters it, `info` by default.

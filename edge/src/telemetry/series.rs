@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// a version that is loaded again meanwhile counts on.
 pub(super) const GONE_KEPT: Duration = Duration::from_secs(3_600);
 /// Series of one metric that stay at most after that, the latest ones.
-pub(super) const GONE_MAX: usize = 1_000;
+pub(super) const GONE_MAX: usize = 200;
 
 /// The series of a metric, by the values of their labels.
 pub(super) struct SeriesMap<K, T>(BTreeMap<K, Series<T>>);

@@ -1,5 +1,6 @@
 //! The edge's certificates: from files, from an authority by ACME, or from the local authority, as `[tls]` says.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +18,13 @@ use super::authority::{Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
 use super::server_tls::{ServerTls, provider};
 use super::tickets::{TicketFile, Tickets};
+use crate::telemetry::Gauges;
 
 /// Interval at which [`Certificates::watch_files`] looks at the files.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Certificates of one source whose end the metrics have.
+const ENDS_SHOWN_MAX: usize = 100;
 /// The folder of the local authority in the data folder.
 const AUTHORITY_FOLDER: &str = "tls";
 /// The folder of what is kept of ACME, in that one.
@@ -141,6 +145,29 @@ impl Certificates {
         let admin = ServerTls::new(Arc::new(own), Arc::new(|_| true), Arc::new(|_, _| true))?;
         let source = Source::Acme { acme, files, knows: Known(knows) };
         Ok(Self { visitors, admin, source, tickets: None })
+    }
+
+    /// Adds the ends of the certificates; of more, those that end first.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        let (files, acme) = match &self.source {
+            Source::Acme { acme, files, .. } => (files.as_ref(), Some(acme)),
+            Source::Files(files) => (Some(files), None),
+            Source::SelfSigned => (None, None),
+        };
+        let of_files = files.map(|files| files.ends()).unwrap_or_default();
+        let of_acme = acme.map(|acme| acme.ends()).unwrap_or_default();
+        for (source, mut ends) in [("file", of_files), ("acme", of_acme)] {
+            ends.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+            // Several files may be for one name: the first that ends counts.
+            let mut seen = HashSet::new();
+            ends.retain(|(name, _)| seen.insert(name.clone()));
+            for (name, end_s) in ends.iter().take(ENDS_SHOWN_MAX) {
+                #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
+                let end_s = *end_s as f64;
+                let labels = [("name", name.as_str()), ("source", source)];
+                gauges.add("devanture_certificate_expiry_timestamp_seconds", &labels, end_s);
+            }
+        }
     }
 
     /// Checks the files that `tls` names, as far as that can be done without a data folder.

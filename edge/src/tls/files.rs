@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use devanture_config::text::date_time;
-use metrics::gauge;
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -50,8 +49,8 @@ struct Loaded {
     /// The certificates of each name, in the order of the files; a wildcard is under its parent, in `wildcards`.
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
     wildcards: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// The end of the first one that ends, in seconds since 1970 UTC.
-    ends_s: i64,
+    /// The end of each, in seconds since 1970 UTC, with its first name.
+    ends: Vec<(String, i64)>,
     /// Those that clients refuse now, a sentence for each.
     outdated: Vec<String>,
 }
@@ -69,12 +68,14 @@ impl Files {
         self.loaded.load().outdated.clone()
     }
 
-    /// Logs those that clients refuse, and shows in the metrics when the first one ends.
+    /// Logs those that clients refuse.
     pub(crate) fn report(&self) {
-        let loaded = self.loaded.load();
-        loaded.outdated.iter().for_each(|sentence| warn!("{sentence}"));
-        #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
-        gauge!("devanture_certificate_expiry_timestamp_seconds").set(loaded.ends_s as f64);
+        self.loaded.load().outdated.iter().for_each(|sentence| warn!("{sentence}"));
+    }
+
+    /// The end of each, in seconds since 1970 UTC, with its first name.
+    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+        self.loaded.load().ends.clone()
     }
 
     /// Reads all the files again; what is served changes only if all of them are good, and then at once.
@@ -142,7 +143,7 @@ impl Loaded {
     fn read(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, Error> {
         let mut hasher = blake3::Hasher::new();
         let (mut names, mut wildcards): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = Default::default();
-        let (mut first, mut ends_s, mut outdated) = (None, i64::MAX, Vec::new());
+        let (mut first, mut ends, mut outdated) = (None, Vec::new(), Vec::new());
         for pair in pairs {
             let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
             for bytes in [&certificate, &key] {
@@ -150,7 +151,8 @@ impl Loaded {
             }
             let (certified, found) = certified(pair, &certificate, &key, provider)?;
             if let Some((_, leaf)) = certified.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok()) {
-                ends_s = ends_s.min(leaf.validity().not_after.timestamp());
+                let name = found.first().cloned().unwrap_or_else(|| pair.certificate.display().to_string());
+                ends.push((name, leaf.validity().not_after.timestamp()));
                 outdated.extend(outdated_sentence(&pair.certificate, leaf.validity()));
             }
             for name in found {
@@ -162,7 +164,7 @@ impl Loaded {
             first.get_or_insert(certified);
         }
         let first = first.ok_or_else(|| rustls::Error::General("no certificate is named".to_owned()))?;
-        Ok(Self { bytes: hasher.finalize(), first, names, wildcards, ends_s, outdated })
+        Ok(Self { bytes: hasher.finalize(), first, names, wildcards, ends, outdated })
     }
 }
 

@@ -19,6 +19,7 @@ mod first_config;
 mod kept;
 mod large_files;
 mod lost_catalog;
+mod metrics;
 mod pause;
 mod restore;
 mod withdraw;

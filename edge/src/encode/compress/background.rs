@@ -105,6 +105,12 @@ impl Background {
         Self(Some(sender))
     }
 
+    /// Versions whose turn has not come yet.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.0.as_ref().map_or(0, |sender| sender.max_capacity().saturating_sub(sender.capacity()))
+    }
+
     /// Has the variants and deltas of a version that went live remade when its turn comes.
     pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };

@@ -8,14 +8,13 @@ use std::time::{Duration, SystemTime};
 use devanture_config::api::SettingName;
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
-use metrics::gauge;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::keys::{KeyFile, Keys};
 use crate::catalog::settings::{self, SETTINGS_PREFIX, StoredValue};
 use crate::catalog::{self, Catalog};
 use crate::environments::Environments;
-use crate::telemetry::Exposition;
+use crate::telemetry::Gauges;
 
 /// How often the key file is looked at, and environments that lacked a key are tried again.
 const LOOK: Duration = Duration::from_secs(2);
@@ -154,16 +153,12 @@ impl Environments {
         self.lost_secrets.load_full()
     }
 
-    /// Secrets that do not open, as metrics.
-    #[must_use]
-    pub fn secret_metrics(&self) -> String {
-        Exposition::of_now(|| {
-            for LostSecrets { app, environment, names } in self.lost_secrets().iter() {
-                let labels = [("app", app.to_string()), ("environment", environment.to_string())];
-                #[expect(clippy::cast_precision_loss, reason = "no environment has as many secrets")]
-                gauge!("devanture_lost_secrets", &labels).set(names.len() as f64);
-            }
-        })
+    /// Adds the secrets that do not open.
+    pub fn add_secret_metrics(&self, gauges: &mut Gauges) {
+        for LostSecrets { app, environment, names } in self.lost_secrets().iter() {
+            #[expect(clippy::cast_precision_loss, reason = "no environment has as many secrets")]
+            gauges.add_problem("devanture_lost_secrets", (app.as_str(), environment.as_str()), names.len() as f64);
+        }
     }
 }
 

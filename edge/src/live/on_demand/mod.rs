@@ -164,6 +164,11 @@ impl Queues {
         next
     }
 
+    /// Number of previews that wait or are being loaded, of all apps.
+    fn len(&self) -> usize {
+        self.queues.lock().values().map(|queue| queue.waiting.len()).sum()
+    }
+
     /// Completes the first preview of an app for all requests that wait for it.
     fn complete(&self, app: &AppName, outcome: Outcome) {
         let first = self.queues.lock().get_mut(app).and_then(|queue| queue.waiting.pop_front());
@@ -174,6 +179,12 @@ impl Queues {
 }
 
 impl Loader {
+    /// Number of previews that wait to be loaded or are being loaded.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queues().len()
+    }
+
     /// Returns a preview, and loads it first if necessary.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ use metrics::counter;
 
 use super::Retention;
 use crate::catalog::records;
-use crate::ledger::{Error, lost};
+use crate::ledger::{Error, Task, lost, task_done};
 use crate::{blobs, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.
@@ -148,6 +148,9 @@ impl Retention {
                 Err(_) => "failed",
             };
             counter!("devanture_collections_total", "outcome" => outcome).increment(1);
+            if outcome == "done" {
+                task_done(&*self.ledger.catalog, Task::Collection).await;
+            }
         }
         result
     }

@@ -76,6 +76,12 @@ impl Acme {
         self.held.load().get(name).map(|held| Arc::clone(&held.key))
     }
 
+    /// The end of each certificate, in seconds since 1970 UTC, with its name.
+    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+        let end = |held: &Held| i64::try_from(held.life.not_after_ms / 1_000).unwrap_or(i64::MAX);
+        self.held.load().iter().map(|(name, held)| (name.to_string(), end(held))).collect()
+    }
+
     /// Whether there is a certificate for a name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         self.held.load().contains_key(name)

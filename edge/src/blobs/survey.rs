@@ -1,0 +1,147 @@
+//! Counts what the data folder holds, by kind: in the background and so slowly that nobody else waits for the disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::telemetry::Gauges;
+
+/// The folders that are counted.
+const KINDS: [&str; 7] = ["blobs", "collected", "deltas", "manifests", "quarantine", "tmp", "variants"];
+/// What was set aside as damaged is counted at each look: it is little, and wanted soon.
+const QUARANTINE: &str = "quarantine";
+/// Interval between two looks at it …
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// … and how many of them are between two counts of everything.
+const LOOKS: u32 = 360;
+/// The rest after a part of a count, as a multiple of the time that it took.
+const REST_TIMES: u32 = 19;
+
+/// Files, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, more: Self) {
+        self.files = self.files.saturating_add(more.files);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+}
+
+/// What a data folder holds, as of the last count.
+#[derive(Debug)]
+pub struct Survey {
+    folder: PathBuf,
+    counted: Mutex<BTreeMap<&'static str, Amount>>,
+}
+
+impl Survey {
+    /// Of the data folder; nothing is counted yet.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Arc<Self> {
+        Arc::new(Self { folder, counted: Mutex::default() })
+    }
+
+    /// Counts again and again, for as long as the edge runs; calls `counted` after each count of everything.
+    pub async fn watch(self: Arc<Self>, counted: impl Fn()) {
+        loop {
+            for kind in KINDS {
+                self.count(kind).await;
+            }
+            counted();
+            for _ in 0..LOOKS {
+                tokio::time::sleep(LOOK_EVERY).await;
+                self.count(QUARANTINE).await;
+            }
+        }
+    }
+
+    /// Counts the files of one kind, one folder after the other.
+    async fn count(&self, kind: &'static str) {
+        let folder = self.folder.join(kind);
+        let mut amount = Amount::default();
+        let (mut parts, direct) = of_folder(folder).await;
+        amount.add(direct);
+        while let Some(part) = parts.pop() {
+            let began = Instant::now();
+            let (inner, found) = of_folder(part).await;
+            amount.add(found);
+            parts.extend(inner);
+            tokio::time::sleep(began.elapsed().saturating_mul(REST_TIMES)).await;
+        }
+        self.counted.lock().insert(kind, amount);
+    }
+
+    /// Adds what was counted last; nothing before the first count of a kind has ended.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        for (kind, amount) in self.counted.lock().iter() {
+            gauges.add("devanture_stored_bytes", &[("kind", kind)], of(amount.bytes));
+            gauges.add("devanture_stored_files", &[("kind", kind)], of(amount.files));
+        }
+    }
+}
+
+/// The folders in a folder, and the files in it.
+async fn of_folder(folder: PathBuf) -> (Vec<PathBuf>, Amount) {
+    tokio::task::spawn_blocking(move || look(&folder)).await.unwrap_or_default()
+}
+
+/// What cannot be read, or goes meanwhile, is not counted.
+fn look(folder: &Path) -> (Vec<PathBuf>, Amount) {
+    let (mut folders, mut amount) = (Vec::new(), Amount::default());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            folders.push(entry.path());
+        } else {
+            amount.add(Amount { files: 1, bytes: metadata.len() });
+        }
+    }
+    (folders, amount)
+}
+
+/// A number as a gauge has it.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
+const fn of(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::{Form, Key, Quality, open};
+    use devanture_config::Digest;
+
+    #[tokio::test]
+    async fn every_kind_is_counted_with_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path().to_path_buf()).unwrap();
+        for text in ["one", "three"] {
+            blobs.put(Key::Blob(Digest::of(text.as_bytes())), text.into()).await.unwrap();
+        }
+        let variants = vec![(Form::Br, Quality::Best, "encoded".into())];
+        blobs.put_variants(Digest::of(b"one"), variants).await.unwrap();
+        let survey = Survey::new(folder.path().to_owned());
+        for kind in KINDS {
+            survey.count(kind).await;
+        }
+        let counted = survey.counted.lock().clone();
+        assert_eq!(counted["blobs"], Amount { files: 2, bytes: 8 });
+        assert_eq!((counted["manifests"], counted["quarantine"]), (Amount::default(), Amount::default()));
+        let variants = counted["variants"];
+        assert!(variants.files == 2 && variants.bytes > 7, "the index is counted, too: {variants:?}");
+        let mut gauges = Gauges::default();
+        survey.add_metrics(&mut gauges);
+        let text = gauges.render();
+        assert!(text.contains("devanture_stored_bytes{kind=\"blobs\"} 8\n"), "{text}");
+        assert!(text.contains("devanture_stored_files{kind=\"quarantine\"} 0\n"), "{text}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Every metric: its kind, its name, and the sentence about it. `docs/operating.md` has the same table.
+
+use std::fmt::Write as _;
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// The kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It counts samples by their size.
+    Histogram,
+}
+
+impl Kind {
+    /// The kind as Prometheus' text form names it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Every metric.
+pub const METRICS: &[(Kind, &str, &str)] = &[
+    (Counter, "devanture_requests_total", "Requests answered, by app, environment, version and status class."),
+    (Counter, "devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment."),
+    (Counter, "devanture_delta_answers_total", "Answers made with a dictionary of the visitor, by app and form."),
+    (Counter, "devanture_delta_saved_bytes_total", "Bytes that these were shorter than without, by app."),
+    (Histogram, "devanture_request_seconds", "Seconds from a request's head to its answer's last byte."),
+    (Counter, "devanture_acme_orders_total", "Orders of certificates that ended, by outcome."),
+    (Gauge, "devanture_acme_names", "Names that want a certificate by ACME, by state: valid, expired, missing."),
+    (Gauge, "devanture_acme_expires_seconds", "Seconds until the first certificate by ACME expires, or since."),
+    (
+        Gauge,
+        "devanture_certificate_expiry_timestamp_seconds",
+        "End of a certificate, by its first name and its source: file, acme; of more than a hundred of one source, those that end first. In seconds since 1970 UTC.",
+    ),
+    (
+        Gauge,
+        "devanture_catalog_replaced",
+        "1 where the catalog was moved or replaced while the edge runs: what is live is served, and nothing can be changed.",
+    ),
+    (Counter, "devanture_pushes_total", "Pushes that ended, by app, environment and outcome."),
+    (Counter, "devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app."),
+    (Counter, "devanture_logins_total", "Attempts to log in, by outcome: ok, refused, limited, busy."),
+    (Counter, "devanture_tokens_refused_total", "Requests with a token that was unknown, revoked or expired."),
+    (
+        Counter,
+        "devanture_refresh_tokens_reused_total",
+        "Logins that were ended since an old refresh token was presented.",
+    ),
+    (Counter, "devanture_switches_total", "Times a live pointer was moved, by app and environment."),
+    (Counter, "devanture_collections_total", "Collections of what nothing refers to, by outcome."),
+    (Counter, "devanture_collected_versions_total", "Versions that collections took."),
+    (Counter, "devanture_collected_files_total", "Files that collections deleted."),
+    (Counter, "devanture_scrubbed_files_total", "Stored files that were read and are as they were."),
+    (Counter, "devanture_scrubbed_bytes_total", "Bytes of the stored files that were read to check them."),
+    (Counter, "devanture_scrub_damaged_files_total", "Damaged files that reading all stored files found."),
+    (Counter, "devanture_collected_bytes_total", "Bytes of the files that collections deleted."),
+    (Counter, "devanture_upstream_errors_total", "Requests to backends that failed, by app and reason."),
+    (
+        Gauge,
+        "devanture_app_memory_bytes",
+        "Bytes of memory that loaded versions take, by app and kind: versions (paths, heads and rules), files (held in memory).",
+    ),
+    (
+        Gauge,
+        "devanture_upstream_members",
+        "Backends of an upstream, by app, environment, upstream and state: up, draining, ejected, unwell.",
+    ),
+    (Gauge, "devanture_upstream_requests", "Requests under way to them, by app, environment and upstream."),
+    (Gauge, "devanture_upstream_waiting", "Requests that wait for one, by app, environment and upstream."),
+    (
+        Gauge,
+        "devanture_instances",
+        "Instances of backends, by app, environment, process and state: starting, healthy, unhealthy, waiting, crash-loop, warm, stopping.",
+    ),
+    (Gauge, "devanture_instance_memory_bytes", "Memory of an instance, by app, environment and name."),
+    (Gauge, "devanture_instance_memory_limit_bytes", "Its limit, by app, environment and name."),
+    (Gauge, "devanture_persist_bytes", "Bytes that an environment keeps in `persist`, by app and environment."),
+    (Gauge, "devanture_persist_full", "1 where that is more than it may, by app and environment."),
+    (Gauge, "devanture_disk_free_bytes", "Free bytes of the disk of data_dir."),
+    (Gauge, "devanture_disk_short", "1 where that is less than disk_free_bytes_min, and new files are refused."),
+    (Gauge, "devanture_instance_processes", "Processes of an instance, by app, environment and name."),
+    (
+        Gauge,
+        "devanture_instance_tmp_bytes",
+        "Temporary files of an instance in its own tmpfs, by app, environment and name.",
+    ),
+    (
+        Counter,
+        "devanture_instance_restarts_total",
+        "Instances that ended by themselves and were started again, by app, environment and process.",
+    ),
+    (Histogram, "devanture_instance_start_seconds", "Seconds from an instance's start to its health, by app."),
+    (
+        Counter,
+        "devanture_kept_assets_total",
+        "Requests answered with an asset of another version than the one that was live as they came.",
+    ),
+    (Counter, "devanture_deltas_made_total", "Deltas made, by form and quality."),
+    (Counter, "devanture_variants_made_total", "Variants made, by form and quality."),
+    (Counter, "devanture_access_log_dropped_total", "Lines of the access log that were dropped."),
+    (Counter, "devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome."),
+    (Counter, "devanture_watches_total", "Watched switches, by app, environment and outcome."),
+    (Counter, "devanture_connections_total", "Connections taken, by listener and protocol."),
+    (Counter, "devanture_connections_refused_total", "Connections closed at once, by listener and reason."),
+    (Gauge, "devanture_connections_open", "Connections open now, by listener."),
+    (
+        Gauge,
+        "devanture_connections_max",
+        "Connections that may be open at once, by listener: visitors, admin; fewer than were set where file descriptors are short.",
+    ),
+    (
+        Gauge,
+        "devanture_response_memory_bytes",
+        "Bytes of responses that are held because their clients have not taken them.",
+    ),
+    (
+        Counter,
+        "devanture_slow_responses_ended_total",
+        "Responses that were reset because their clients took nothing while that memory was used up.",
+    ),
+    (Counter, "devanture_handshakes_failed_total", "TLS handshakes that failed, by reason."),
+    (Gauge, "devanture_handshakes_open", "TLS handshakes under way, by listener."),
+    (Gauge, "devanture_handshakes_queued", "TLS handshakes that wait for processor time, by listener."),
+    (
+        Counter,
+        "devanture_delta_misses_total",
+        "Requests that named a dictionary and were sent no delta, by reason: bad_field, not_accepted, not_made, not_modified, not_preferred, other_origin, range.",
+    ),
+    (
+        Counter,
+        "devanture_deltas_left_out_total",
+        "Deltas that were made and are not served, counted at each load of their version, by reason: damaged, open_files.",
+    ),
+    (
+        Gauge,
+        "devanture_damaged_files",
+        "Files of a live version that are damaged or missing on the disk, by app and environment: their paths answer 503.",
+    ),
+    (
+        Gauge,
+        "devanture_unloaded_versions",
+        "1 where a version that should be live cannot be loaded, by app and environment.",
+    ),
+    (
+        Gauge,
+        "devanture_lost_secrets",
+        "Secrets whose key is not at hand, by app and environment: no instance starts there.",
+    ),
+    (Gauge, "devanture_build_info", "1, with the version of the program."),
+    (
+        Counter,
+        "process_cpu_seconds_total",
+        "Seconds of processor time that the process took, of the user and of the system.",
+    ),
+    (Gauge, "process_resident_memory_bytes", "Bytes of memory that the process has in RAM."),
+    (Gauge, "process_virtual_memory_bytes", "Bytes of its address space."),
+    (Gauge, "process_open_fds", "File descriptors that it has open."),
+    (Gauge, "process_max_fds", "File descriptors that it may have open."),
+    (Gauge, "process_threads", "Its threads."),
+    (Gauge, "process_start_time_seconds", "Its start, in seconds since 1970 UTC."),
+    (Gauge, "devanture_disk_size_bytes", "Size of the disk of data_dir."),
+    (
+        Gauge,
+        "devanture_stored_bytes",
+        "Bytes of the data folder, by kind: blobs, manifests, variants, deltas, quarantine, collected, tmp; counted in the background every hour.",
+    ),
+    (Gauge, "devanture_stored_files", "Files of these kinds."),
+    (Gauge, "devanture_catalog_bytes", "Bytes of the file of the catalog."),
+    (Gauge, "devanture_apps", "Apps, without deleted ones."),
+    (Gauge, "devanture_environments", "Environments in which a version is live."),
+    (
+        Gauge,
+        "devanture_queue_length",
+        "Work that waits or is under way, by queue: compression (versions to compress better), uploads (pushes under way), loads (previews being loaded).",
+    ),
+    (
+        Gauge,
+        "devanture_last_success_timestamp_seconds",
+        "End of the last one that did its work, by task: backup, collection, scrub, stored (the count of stored bytes); in seconds since 1970 UTC.",
+    ),
+];
+
+/// The kind and the sentence of a metric.
+pub(super) fn find(name: &str) -> Option<(Kind, &'static str)> {
+    METRICS.iter().find(|(_, known, _)| *known == name).map(|(kind, _, help)| (*kind, *help))
+}
+
+/// Writes the lines before the series of a metric.
+pub(super) fn write_head(text: &mut String, name: &str) {
+    let Some((kind, help)) = find(name) else { return };
+    // A string takes whatever is written.
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {}", kind.word()).ok();
+}
