@@ -33,6 +33,8 @@ pub mod environments;
 
 pub mod retention;
 
+pub mod safekeeping;
+
 pub mod archive;
 
 pub mod publish;

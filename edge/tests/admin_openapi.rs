@@ -149,6 +149,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
     for (schema, read) in [
         ("AccountRequest", read::<api::AccountRequest>()),
         ("AliasRequest", read::<api::AliasRequest>()),
+        ("BackupRequest", read::<api::BackupRequest>()),
         ("BeginDeploy", read::<api::BeginDeploy>()),
         ("CacheTable", read::<CacheTable>()),
         ("DeployOptions", read::<api::DeployOptions>()),
@@ -166,6 +167,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("PromoteRequest", read::<api::PromoteRequest>()),
         ("RedirectTable", read::<RedirectTable>()),
         ("RefreshRequest", read::<api::RefreshRequest>()),
+        ("RepairRequest", read::<api::RepairRequest>()),
         ("RestartRequest", read::<api::RestartRequest>()),
         ("RollbackRequest", read::<api::RollbackRequest>()),
         ("Route", read::<Route>()),

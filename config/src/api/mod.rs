@@ -12,6 +12,7 @@ mod instances;
 mod logs;
 mod maintenance;
 mod retention;
+mod safekeeping;
 mod settings;
 mod status;
 mod steps;
@@ -50,6 +51,7 @@ pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
     PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
 };
+pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 pub use settings::{
     BadSettingName, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch,
     SettingsReport,

@@ -40,6 +40,9 @@ pub struct Status {
     /// The damage of the live version, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Damage>,
+    /// Files of the whole edge that were found damaged and lie in quarantine; for tokens of every app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
     /// Secrets of the environment whose key is not at hand: no instance can start with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_secrets: Vec<SettingName>,

@@ -21,6 +21,7 @@ mod precondition;
 mod pushing;
 mod reading;
 mod retention;
+mod safekeeping;
 mod settings;
 mod state;
 mod upstreams;
@@ -28,7 +29,7 @@ mod upstreams;
 pub use answer::Body;
 pub(crate) use monitoring::SECRETS_LINE;
 pub use operations::{OPERATIONS, Operation};
-pub use state::{Admin, Health};
+pub use state::{Admin, Health, Node};
 
 use std::net::IpAddr;
 

@@ -53,7 +53,7 @@ impl Admin {
         let mut gauges = Gauges::default();
         self.publisher.add_metrics(&mut gauges);
         telemetry::process_figures(&mut gauges);
-        for source in &self.gauges {
+        for source in &self.node.gauges {
             source(&mut gauges);
         }
         let text = self.metrics.render() + &gauges.render();

@@ -123,6 +123,9 @@ operations! {
 
     GET "/metrics" "metrics" [EveryApp(Read)] => all_metrics [];
     POST "/v1/gc" "collect" [EveryApp(ToAdmin)] => collect ["dry_run", "force", "purge"];
+    POST "/v1/verify" "verify" [EveryApp(ToAdmin)] => verify ["app", "bytes_per_second_max"];
+    POST "/v1/repair" "repair" [EveryApp(ToAdmin)] => repair [];
+    POST "/v1/backup" "backUp" [Checked("the socket in the data folder")] => back_up [];
     GET "/v1/audit" "audit" [Checked("admin")] => audit_log ["app", "limit", "before"];
     GET "/v1/tokens" "tokens" [Checked("admin")] => tokens ["app", "limit", "after"];
     POST "/v1/tokens" "createToken" [Checked("admin")] => create_token ["dry_run"];

@@ -1,5 +1,6 @@
 //! The state that the operations work on, and the health of the edge.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,19 +44,29 @@ pub struct Admin {
     pub(super) credentials: Arc<Credentials>,
     pub(super) metrics: Exposition,
     pub(super) health: Arc<Health>,
-    pub(super) gauges: Vec<GaugeSource>,
+    pub(super) node: Node,
+}
+
+/// What operations on the whole node need.
+pub struct Node {
+    /// Added to the metrics of each scrape.
+    pub gauges: Vec<GaugeSource>,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The file of the keys that seal secrets.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Admin {
-    /// Puts the API together; `gauges` are added to the metrics of each scrape.
+    /// Puts the API together.
     #[must_use]
     pub fn new(
         publisher: Arc<Publisher>,
         credentials: Arc<Credentials>,
         metrics: Exposition,
         health: Arc<Health>,
-        gauges: Vec<GaugeSource>,
+        node: Node,
     ) -> Self {
-        Self { publisher, credentials, metrics, health, gauges }
+        Self { publisher, credentials, metrics, health, node }
     }
 }

@@ -430,6 +430,12 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn collected(&self) -> Result<Vec<Key>, Error>;
 
+    /// Number of files that were set aside as damaged and not removed yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn quarantined(&self) -> Result<u64, Error>;
+
     /// Removes damaged and half-written files from before `before_s`, and collected ones from before
     /// `collected_before_s`, both in seconds since 1970; with `dry_run` it only counts. Returns the files and their
     /// bytes.

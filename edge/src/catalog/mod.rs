@@ -218,6 +218,15 @@ pub trait Catalog: Send + Sync {
         Ok(())
     }
 
+    /// Copies the records of one moment into a new catalog in the file `path`, with their revisions, but for those
+    /// whose keys begin with one of `left_out`. Returns the revision of that moment.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`].
+    async fn copy_to(&self, path: &Path, _left_out: &'static [&'static str]) -> Result<Revision, Error> {
+        Err(Error::Store(format!("this catalog cannot be copied to {}", path.display())))
+    }
+
     /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel and
     /// reads again.
     fn watch(&self) -> broadcast::Receiver<Committed>;

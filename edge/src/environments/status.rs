@@ -1,6 +1,6 @@
 //! The status of an environment: what is live in it, where it is served, and in which state it is.
 
-use devanture_config::api::{AliasList, Damage, PlaceStatus, Status, Urls};
+use devanture_config::api::{AliasList, Damage, PlaceStatus, Scope, Status, Urls};
 use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -53,12 +53,21 @@ impl Environments {
             paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
             locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
             damaged: self.ledger.live.damage_of(app, environment).map(damage),
+            quarantined: self.quarantined(actor).await?,
             lost_secrets: self.settings(app, environment).await?.lost(),
             more_places,
             went_back,
             parts: self.live_parts(app, environment),
         };
         Ok((revision, status))
+    }
+
+    /// Files in quarantine, where there are any and the actor may know of the whole edge.
+    async fn quarantined(&self, actor: &Actor) -> Result<Option<u64>, Error> {
+        if actor.may_in_every_app(Scope::Read).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(self.blobs.quarantined().await?).filter(|count| *count > 0))
     }
 
     /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are more.

@@ -10,6 +10,8 @@ use crate::telemetry;
 /// A task of the upkeep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
+    /// A backup.
+    Backup,
     /// A collection.
     Collection,
     /// A part of the stored files that was read to check it.
@@ -24,10 +26,11 @@ struct TaskRecord {
 }
 
 impl Task {
-    const ALL: [Self; 2] = [Self::Collection, Self::Scrub];
+    const ALL: [Self; 3] = [Self::Backup, Self::Collection, Self::Scrub];
 
     const fn word(self) -> &'static str {
         match self {
+            Self::Backup => "backup",
             Self::Collection => "collection",
             Self::Scrub => "scrub",
         }

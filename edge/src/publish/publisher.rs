@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
@@ -186,14 +187,36 @@ impl Publisher {
         &self.uploads
     }
 
+    /// The stored files.
+    #[must_use]
+    pub fn blobs(&self) -> &Arc<dyn Blobs> {
+        &self.blobs
+    }
+
+    /// Has missing variants and deltas of what is live made again, of all apps or of one, and loads again what could not
+    /// be loaded.
+    pub fn make_derived_again(&self, app: Option<&AppName>) {
+        let live = &self.ledger.live;
+        for (name, environment) in live.environments().into_iter().filter(|(name, _)| app.is_none_or(|app| app == name))
+        {
+            if let Some(current) = live.place(&name, &environment).and_then(|place| place.current()) {
+                self.switcher.background.enqueue(&name, &environment, current.version.id);
+            }
+        }
+        live.look_again();
+    }
+
     /// Adds what is loaded, live and under way.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         self.switcher.loader.add_metrics(gauges);
         self.ledger.live.add_metrics(gauges);
         self.environments.add_metrics(gauges);
         let loads = self.switcher.loader.queued();
-        let queues =
-            [("compression", self.switcher.background.queued()), ("uploads", self.uploads.pushes.len()), ("loads", loads)];
+        let queues = [
+            ("compression", self.switcher.background.queued()),
+            ("uploads", self.uploads.pushes.len()),
+            ("loads", loads),
+        ];
         for (queue, length) in queues {
             let length = f64::from(u32::try_from(length).unwrap_or(u32::MAX));
             gauges.add("devanture_queue_length", &[("queue", queue)], length);

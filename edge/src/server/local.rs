@@ -300,7 +300,7 @@ pub async fn create_token(file: &EdgeFile, base: &Path, request: TokenRequest) -
 }
 
 /// A request without a body.
-const NOTHING: Option<&()> = None;
+pub(super) const NOTHING: Option<&()> = None;
 /// Tokens that are asked for at once.
 const PAGE: usize = 1_000;
 
@@ -313,12 +313,12 @@ fn unanswered(error: &dyn std::error::Error) -> LocalError {
     LocalError::Unanswered(error.to_string())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
     serde_json::from_slice(body).map_err(|error| unanswered(&error))
 }
 
 /// Asks the running edge, and gives the body of its answer where it is a good one.
-async fn ask<T: Serialize + Sync>(
+pub(super) async fn ask<T: Serialize + Sync>(
     socket: &Path,
     method: Method,
     path: &str,

@@ -8,9 +8,10 @@ mod access_log;
 mod background;
 mod descriptors;
 mod error;
-mod gauges;
 mod local;
+mod node;
 mod runner;
+mod safekeeping;
 mod smoke;
 mod sockets;
 mod stores;
@@ -20,6 +21,7 @@ mod upstreams;
 
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
+pub use safekeeping::{Safekeeping, restore};
 pub use sockets::Addresses;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
 
@@ -148,7 +150,7 @@ impl Server {
         keep_certificates(file, &control, &certificates, &live);
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
         background::start_scrub(file, &control, &stores);
-        let gauges = gauges::start(file, &data_dir, &control, &stores, &certificates);
+        let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
         let background = background::start(file, &control, &stores, remade, dictionaries.clone(), reported_misses)?;
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
@@ -156,7 +158,7 @@ impl Server {
         let access_log = access_log::open(file, base)?;
         let handler = HandlerParts::of(file, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
-        let keys = Arc::new(KeyFile::new(file.secrets_key_file().map(|path| base.join(path))));
+        let keys = Arc::new(KeyFile::new(node.key_file.clone()));
         let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
         let runner = running.as_ref().map(|(runner, _)| runner.clone());
@@ -182,7 +184,7 @@ impl Server {
         let health = Arc::new(Health::on(free_space));
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.ledger().audit().clone(), &file.limits));
         control.spawn(keep_last_uses(Arc::clone(&credentials)));
-        let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), gauges);
+        let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
         let drain = watch::Sender::new(None);
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "telemetry",
     "blobs",
     "catalog",
@@ -26,6 +26,7 @@ const ROOMS: [&str; 21] = [
     "encode",
     "environments",
     "retention",
+    "safekeeping",
     "archive",
     "publish",
     "handler",

@@ -22,6 +22,7 @@ mod lost_catalog;
 mod metrics;
 mod pause;
 mod restore;
+mod safekeeping;
 mod withdraw;
 
 use crate::support::{Files, Got, RunningEdge, got, manifest};

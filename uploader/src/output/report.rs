@@ -261,6 +261,10 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
     if let Some(damage) = &status.damaged {
         lines.push(line("damaged", style.bad(&damage_text(damage))));
     }
+    if let Some(files) = status.quarantined {
+        let files = counted(files, "file");
+        lines.push(line("edge", style.bad(&format!("{files} in quarantine; see `devanture-edge verify`"))));
+    }
     if !status.lost_secrets.is_empty() {
         let names: Vec<&str> = status.lost_secrets.iter().map(SettingName::as_str).collect();
         let (lack, them) = if names.len() == 1 { ("lacks its key", "it") } else { ("lack their key", "them") };

@@ -318,6 +318,7 @@ fn status(state: &State) -> Status {
         paused: None,
         locked: None,
         damaged: None,
+        quarantined: None,
         more_places: false,
         lost_secrets: Vec::new(),
         went_back: None,

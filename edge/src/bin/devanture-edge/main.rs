@@ -2,6 +2,7 @@
 
 mod init;
 mod local;
+mod safekeeping;
 mod terminal;
 
 use std::fmt::Display;
@@ -35,7 +36,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   devanture-edge --config edge.toml            run in the foreground
   devanture-edge check --config edge.toml      report every mistake in the file
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
-  devanture-edge account create --config edge.toml --name ada --scope admin"
+  devanture-edge account create --config edge.toml --name ada --scope admin
+  devanture-edge verify --config edge.toml     read every stored file
+  devanture-edge backup --config edge.toml --to /backups/edge --keep 30"
 )]
 struct Arguments {
     /// Configuration file
@@ -51,6 +54,14 @@ enum Command {
     Init(init::Arguments),
     /// Check the configuration, and report every mistake in it
     Check,
+    /// Read every stored file while the edge serves, and name the versions that lack some; exits with 1 if any does
+    Verify(safekeeping::VerifyArgs),
+    /// Make damaged variants and deltas again, and take damaged files from a backup
+    Repair(safekeeping::RepairArgs),
+    /// Write a backup into a folder while the edge serves
+    Backup(safekeeping::BackupArgs),
+    /// Restore a backup into an empty data folder
+    Restore(safekeeping::RestoreArgs),
     /// Create an empty catalog for a data folder that has lost its own; the edge does not start without one
     Adopt,
     /// Create, list and revoke tokens
@@ -234,6 +245,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         None => serve(&file, &base, &arguments.config),
         Some(Command::Check) => check(&file, &base, &arguments.config),
         Some(Command::Adopt) => adopt(&file, &base),
+        Some(Command::Verify(args)) => runtime()?.block_on(safekeeping::verify(&file, &base, args)),
+        Some(Command::Repair(args)) => runtime()?.block_on(safekeeping::repair(&file, &base, args)),
+        Some(Command::Backup(args)) => runtime()?.block_on(safekeeping::backup(&file, &base, args)),
+        Some(Command::Restore(args)) => runtime()?.block_on(safekeeping::restore(&file, &base, args)),
         Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
         Some(Command::Init(_) | Command::Spawner(_) | Command::ExecInstance | Command::UserTask | Command::Local) => {

@@ -188,6 +188,10 @@ impl Blobs for FileBlobs {
         self.with(Folder::collected).await
     }
 
+    async fn quarantined(&self) -> Result<u64, Error> {
+        self.with(Folder::quarantined).await
+    }
+
     async fn remove_leftovers(
         &self,
         before_s: u64,

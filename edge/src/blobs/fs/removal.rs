@@ -109,6 +109,13 @@ impl Folder {
         Ok(is_back)
     }
 
+    /// Number of damaged files that were set aside.
+    pub(super) fn quarantined(&self) -> Result<u64, Error> {
+        let mut count = 0;
+        each_file(&self.root().join(QUARANTINE), |_, _| count += 1)?;
+        Ok(count)
+    }
+
     /// Removes damaged files and abandoned drafts from before `before_s`, and collected files from before
     /// `collected_before_s`.
     pub(super) fn remove_leftovers(

@@ -304,7 +304,7 @@ pub(super) fn take_lock(path: &Path) -> Result<durable::Lock, Error> {
 }
 
 /// Makes a catalog without records. It gets its name when it is whole: a half-made one could not be opened any more.
-fn create(path: &Path) -> Result<(), Error> {
+pub(super) fn create(path: &Path) -> Result<(), Error> {
     let draft = path.with_extension("new");
     let durable = |error: crate::blobs::Error| durable_error(&error);
     durable::remove_file(&draft).map_err(durable)?;

@@ -4,6 +4,7 @@
 //! the watchers, before the next begins. `redb` gives up for good after any error of the disk, so the file is then
 //! closed and opened again: reads go on from the last commit, and a later commit may find room.
 
+mod copy;
 mod file;
 mod handover;
 mod header;
@@ -156,6 +157,11 @@ impl Catalog for RedbCatalog {
             Ok(())
         })
         .await
+    }
+
+    async fn copy_to(&self, path: &Path, left_out: &'static [&'static str]) -> Result<Revision, Error> {
+        let path = path.to_owned();
+        self.blocking(move |file| file.copy_to(&path, left_out)).await
     }
 
     fn watch(&self) -> broadcast::Receiver<Committed> {

@@ -144,7 +144,10 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/undelete"
             | "/v1/apps/{app}/versions/{id}"
             | "/v1/apps/{app}/withdrawn"
-            | "/v1/gc",
+            | "/v1/backup"
+            | "/v1/gc"
+            | "/v1/repair"
+            | "/v1/verify",
         )
         | ("POST", "/v1/tokens") => Expected::Forbidden,
         _ => panic!("{method} {path} is new: say here what a token of one environment may do with it"),

@@ -1,4 +1,5 @@
-//! Gauges that are read for each scrape beside those of what is served: certificates, the catalog's file, the disk.
+//! What operations on the whole node need: its folders, and gauges that are read for each scrape beside those of what is
+//! served, of certificates, the catalog's file and the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,19 +8,20 @@ use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 
 use super::stores::{CATALOG_NAME, Stores};
+use crate::admin::Node;
 use crate::blobs::Survey;
 use crate::ledger::{show_task, show_tasks};
-use crate::telemetry::{self, GaugeSource};
+use crate::telemetry;
 use crate::tls::Certificates;
 
 /// Starts to count what the data folder holds, and gives what each scrape reads.
 pub(super) fn start(
-    file: &EdgeFile,
+    (file, base): (&EdgeFile, &Path),
     data_dir: &Path,
     control: &Runtime,
     stores: &Stores,
     certificates: &Certificates,
-) -> Vec<GaugeSource> {
+) -> Node {
     let apps = file.metrics.apps.as_ref().map(|apps| apps.iter().map(ToString::to_string).collect());
     telemetry::choose_apps(apps, usize::try_from(file.limits.metrics_environments_max).unwrap_or(usize::MAX));
     let survey = Survey::new(data_dir.to_owned());
@@ -28,7 +30,7 @@ pub(super) fn start(
     control.spawn(async move { show_tasks(&*catalog).await });
     let certificates = certificates.clone();
     let path = data_dir.join(CATALOG_NAME);
-    vec![
+    let gauges: Vec<telemetry::GaugeSource> = vec![
         Box::new(move |gauges| survey.add_metrics(gauges)),
         Box::new(move |gauges| certificates.add_metrics(gauges)),
         Box::new(move |gauges| {
@@ -37,5 +39,7 @@ pub(super) fn start(
                 gauges.add("devanture_catalog_bytes", &[], catalog.len() as f64);
             }
         }),
-    ]
+    ];
+    let key_file = file.secrets_key_file().map(|path| base.join(path));
+    Node { gauges, data_dir: data_dir.to_owned(), key_file }
 }

@@ -1,0 +1,112 @@
+//! Stored files: what is damaged, what repairs it, and backups.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::VersionId;
+use crate::names::{AppName, PlaceName};
+
+/// `POST /v1/verify`: what was read, and what of it is damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Versions whose files were read.
+    pub versions: u64,
+    /// Files that were read, each once: blobs, manifests, variants and deltas.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Versions that lack something.
+    pub damaged: Vec<DamagedVersion>,
+    /// Damaged variants and deltas: they were set aside, and are made again.
+    pub derived: u64,
+    /// Files that lie in quarantine.
+    pub quarantined: u64,
+    /// Files that a repair brought back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repaired: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is damaged, or everything was repaired.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.derived == 0
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A version with damaged or missing files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedVersion {
+    /// The app.
+    pub app: AppName,
+    /// The version.
+    pub version: VersionId,
+    /// Environments in which it is live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live_in: Vec<PlaceName>,
+    /// Whether it was deleted and can be restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// Whether its manifest is damaged or missing, so that none of its files is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manifest: bool,
+    /// Number of its files that are damaged or missing.
+    pub count: u64,
+    /// Paths of these files, a hundred at most.
+    pub files: Vec<String>,
+}
+
+/// `POST /v1/repair`: what is to be repaired, and from where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepairRequest {
+    /// This app alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// The folder of a backup that damaged files are taken from; only by the socket in the data folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// `POST /v1/backup`: where a backup is to be written; only by the socket in the data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// The folder, from the root on.
+    pub to: String,
+    /// How many backups stay in the folder, this one among them; all of them where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u32>,
+    /// Whether the keys that seal secrets are written, too.
+    #[serde(default)]
+    pub with_key: bool,
+}
+
+/// A backup that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupReport {
+    /// Its name in the folder: the time, in UTC.
+    pub name: String,
+    /// The revision of the catalog.
+    pub revision: u64,
+    /// Versions that it has.
+    pub versions: u64,
+    /// Files that it refers to.
+    pub files: u64,
+    /// Of these, those that were not there yet.
+    pub copied_files: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Versions whose files are damaged or missing, and are not whole in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedVersion>,
+    /// Names of earlier backups that were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// Whether the keys that seal secrets are in it.
+    pub with_key: bool,
+}

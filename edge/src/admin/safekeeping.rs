@@ -1,0 +1,84 @@
+//! Operations on stored files: verification, repair, backups.
+
+use std::path::Path;
+
+use devanture_config::AppName;
+use devanture_config::api::{BackupRequest, RepairRequest, Scope};
+use devanture_config::problem::{Code, Problem};
+use http::StatusCode;
+
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+use crate::ledger::{Actor, Credential, Error, Task, task_done};
+use crate::safekeeping::{self, BackupSource, VerifyOptions};
+
+impl Admin {
+    pub(super) async fn verify(&self, call: Call) -> Answer {
+        let Call { request, .. } = call;
+        let app = body::parameter(request.uri(), "app").map(|app| app.parse::<AppName>()).transpose();
+        let app = app.map_err(|error| Error::from(Problem::new(Code::BadRequest, format!("{error}."))))?;
+        let default = usize::try_from(self.rate()).unwrap_or(usize::MAX);
+        let rate = body::number(request.uri(), "bytes_per_second_max", default)?;
+        let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX) };
+        let ledger = self.publisher.ledger();
+        let report = safekeeping::verify(&*ledger.catalog, &**self.publisher.blobs(), &options).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn repair(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let wanted: RepairRequest = self.json_or_default(request).await?;
+        if wanted.from.is_some() {
+            must_be_local(&actor)?;
+        }
+        let options = VerifyOptions { app: wanted.app.clone(), bytes_per_second_max: self.rate() };
+        let ledger = self.publisher.ledger();
+        let from = wanted.from.as_deref().map(Path::new);
+        let report = safekeeping::repair(&*ledger.catalog, &**self.publisher.blobs(), &options, from).await?;
+        self.publisher.make_derived_again(wanted.app.as_ref());
+        tracing::info!(
+            who = actor.name,
+            repaired = report.repaired,
+            damaged = report.damaged.len(),
+            derived = report.derived,
+            "a repair was asked for"
+        );
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn back_up(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        must_be_local(&actor)?;
+        let wanted: BackupRequest = self.json(request).await?;
+        // What a backup refers to is still there when it comes to it.
+        let _no_collection = self.publisher.retention().pause().await;
+        let catalog = &*self.publisher.ledger().catalog;
+        let source = BackupSource {
+            catalog,
+            blobs: &**self.publisher.blobs(),
+            data_dir: &self.node.data_dir,
+            key_file: self.node.key_file.as_deref(),
+        };
+        let report = safekeeping::back_up(&source, &wanted).await?;
+        task_done(catalog, Task::Backup).await;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    /// Bytes that are read in a second to check them.
+    fn rate(&self) -> u64 {
+        self.publisher.limits().scrub_bytes_per_second_max
+    }
+}
+
+/// Checks that the actor may read and write the folders of the edge anyway.
+fn must_be_local(actor: &Actor) -> Result<(), Error> {
+    actor.may_in_every_app(Scope::Admin)?;
+    match actor.credential {
+        Credential::Local => Ok(()),
+        Credential::Login(_) | Credential::Token(_) => {
+            let detail = "Folders of the machine are named by the socket in the data folder alone.";
+            Err(Problem::new(Code::Forbidden, detail).hint("use `devanture-edge` on the machine of the edge").into())
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `verify`, `repair`, `backup` and `restore`: stored files and their backups.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use devanture_config::AppName;
+use devanture_config::api::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
+use devanture_config::edge_toml::EdgeFile;
+use devanture_config::text::counted;
+use devanture_edge::server::{self, Safekeeping};
+use serde::Serialize;
+
+use crate::Failure;
+use crate::terminal::{print_line, say};
+
+/// Damaged files of a version that are named.
+const FILES_SHOWN_MAX: usize = 5;
+
+/// Flags of `verify`.
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// Only this app
+    #[arg(long, value_name = "APP")]
+    app: Option<AppName>,
+    /// Megabytes read per second at most
+    #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `repair`.
+#[derive(Args)]
+pub(crate) struct RepairArgs {
+    /// Only this app
+    #[arg(long, value_name = "APP")]
+    app: Option<AppName>,
+    /// Folder of backups to take damaged files from
+    #[arg(long, value_name = "FOLDER")]
+    from: Option<PathBuf>,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `backup`.
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    /// Folder of backups; files that it has already are not copied again
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// Number of backups to keep in the folder; all by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
+    /// Copy the keys that seal secrets, too
+    #[arg(long)]
+    with_key: bool,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `restore`.
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// Folder of backups
+    #[arg(long, value_name = "FOLDER")]
+    from: PathBuf,
+    /// Name of the backup, such as 20260131T120000Z; the newest by default
+    #[arg(long, value_name = "NAME")]
+    at: Option<String>,
+}
+
+pub(crate) async fn verify(file: &EdgeFile, base: &Path, args: VerifyArgs) -> Result<(), Failure> {
+    let rate = args.rate.saturating_mul(1_000_000);
+    let report = Safekeeping::open(file, base).await?.verify(args.app.as_ref(), rate).await?;
+    print(args.json, &report, || checked_lines(&report));
+    whole(report.is_whole())
+}
+
+pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Result<(), Failure> {
+    let from = args.from.as_deref().map(full).transpose()?;
+    let request = RepairRequest { app: args.app, from };
+    let report = Safekeeping::open(file, base).await?.repair(&request).await?;
+    print(args.json, &report, || {
+        let mut lines = checked_lines(&report);
+        if report.repaired > 0 {
+            lines.push(format!("repaired: {} from the backup", counted(report.repaired, "file")));
+        }
+        lines
+    });
+    // Variants and deltas are made again.
+    whole(report.damaged.is_empty())
+}
+
+pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Result<(), Failure> {
+    let request = BackupRequest { to: full(&args.to)?, keep: args.keep, with_key: args.with_key };
+    let report = Safekeeping::open(file, base).await?.back_up(&request).await?;
+    print(args.json, &report, || backup_lines(&report));
+    whole(report.damaged.is_empty())
+}
+
+pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> Result<(), Failure> {
+    let restored = server::restore(file, base, &args.from, args.at.as_deref()).await?;
+    print_line(&format!(
+        "restored {} into {}: {}, {} written ({} bytes)",
+        restored.name,
+        server::data_dir(file, base).display(),
+        counted(restored.versions, "version"),
+        counted(restored.files, "file"),
+        restored.bytes,
+    ));
+    if restored.keys {
+        print_line("the keys that seal secrets were restored, too");
+    }
+    restored.damaged.iter().flat_map(damage_lines).for_each(|line| print_line(&line));
+    whole(restored.damaged.is_empty())
+}
+
+/// The path from the root on: a running edge has another working folder.
+fn full(path: &Path) -> Result<String, Failure> {
+    let full = std::path::absolute(path).map_err(|error| Failure::refused(&error))?;
+    full.into_os_string().into_string().map_err(|path| Failure::refused(&format!("{} is not UTF-8", path.display())))
+}
+
+fn print(is_json: bool, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
+    match is_json {
+        true => print_line(&serde_json::to_string(value).unwrap_or_default()),
+        false => lines().iter().for_each(|line| print_line(line)),
+    }
+}
+
+/// Ends with 1 where something is damaged, which was printed already.
+fn whole(is_whole: bool) -> Result<(), Failure> {
+    if is_whole { Ok(()) } else { Err(Failure { message: String::new(), code: 1 }) }
+}
+
+fn checked_lines(report: &VerifyReport) -> Vec<String> {
+    let mut lines = vec![format!(
+        "checked {}: {} ({} bytes)",
+        counted(report.versions, "version"),
+        counted(report.files, "file"),
+        report.bytes
+    )];
+    lines.extend(report.damaged.iter().flat_map(damage_lines));
+    if report.derived > 0 {
+        let derived = counted(report.derived, "damaged variant or delta").replace("deltas", "delta");
+        lines.push(format!("set aside: {derived}; they are made again, and until then files are sent without them"));
+    }
+    if report.quarantined > 0 {
+        lines.push(format!("quarantine: {}", counted(report.quarantined, "file")));
+    }
+    if report.damaged.is_empty() {
+        lines.push("all files of all versions are whole".to_owned());
+    } else {
+        say(
+            "a push of the same files brings them back, and so does `devanture-edge repair --from FOLDER` with a backup",
+        );
+    }
+    lines
+}
+
+fn damage_lines(damaged: &DamagedVersion) -> Vec<String> {
+    let DamagedVersion { app, version, live_in, deleted, manifest, count, files } = damaged;
+    let mut state = match live_in.as_slice() {
+        [] => String::new(),
+        live_in => format!(", live in {}", live_in.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    if *deleted {
+        state.push_str(", deleted");
+    }
+    let what = match manifest {
+        true => "its manifest is damaged or missing".to_owned(),
+        false => {
+            let shown = files.iter().take(FILES_SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if files.len() > FILES_SHOWN_MAX { ", …" } else { "" };
+            format!("{} damaged or missing: {shown}{more}", counted(*count, "file"))
+        }
+    };
+    vec![format!("damaged: version {} of {app}{state}: {what}", version.short())]
+}
+
+fn backup_lines(report: &BackupReport) -> Vec<String> {
+    let mut lines = vec![format!(
+        "backup {}: {}, {}, of which {} copied ({} bytes)",
+        report.name,
+        counted(report.versions, "version"),
+        counted(report.files, "file"),
+        report.copied_files,
+        report.copied_bytes
+    )];
+    if !report.removed.is_empty() {
+        lines.push(format!("removed: {}", report.removed.join(", ")));
+    }
+    if !report.with_key {
+        lines.push("the keys that seal secrets are not in it: keep a copy of them elsewhere".to_owned());
+    }
+    lines.extend(report.damaged.iter().flat_map(damage_lines));
+    lines
+}

@@ -1,0 +1,49 @@
+//! Copies the records of one moment into another file, while commits go on.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable};
+
+use super::file::{CatalogFile, META, META_REVISION, RECORDS, create, store_error};
+use crate::blobs::durable;
+use crate::catalog::{Error, Revision};
+
+impl CatalogFile {
+    /// Makes a catalog in `path`, where none may be, with the records of now; see the trait.
+    pub(super) fn copy_to(&self, path: &Path, left_out: &[&str]) -> Result<Revision, Error> {
+        if path.exists() {
+            return Err(Error::Store(format!("{} is there already", path.display())));
+        }
+        create(path)?;
+        let copied = Self::open(path).and_then(|copy| {
+            let written = self.with(|from| copy.with(|to| copy.header.writing(|| copy_all(from, to, left_out))));
+            written.flatten().unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
+        });
+        // Only its own process had it open.
+        drop(durable::remove_file(&path.with_extension("lock")));
+        if copied.is_err() {
+            drop(durable::remove_file(path));
+        }
+        copied
+    }
+}
+
+fn copy_all(from: &Database, to: &Database, left_out: &[&str]) -> Result<Revision, redb::Error> {
+    let reading = from.begin_read()?;
+    let meta = reading.open_table(META)?;
+    let revision = meta.get(META_REVISION)?.map_or(0, |value| value.value());
+    let writing = to.begin_write()?;
+    {
+        let mut records = writing.open_table(RECORDS)?;
+        for entry in reading.open_table(RECORDS)?.iter()? {
+            let (key, value) = entry?;
+            if !left_out.iter().any(|prefix| key.value().starts_with(prefix)) {
+                records.insert(key.value(), value.value())?;
+            }
+        }
+        let mut meta = writing.open_table(META)?;
+        meta.insert(META_REVISION, revision)?;
+    }
+    writing.commit()?;
+    Ok(revision)
+}

@@ -1,0 +1,193 @@
+//! What the records of versions refer to: each version with its manifest and its blobs, those that can be restored among
+//! them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use devanture_config::api::DamagedVersion;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use serde::Deserialize;
+
+use crate::blobs::{self, Blobs, Key};
+use crate::catalog::Catalog;
+use crate::catalog::gone::GONE_PREFIX;
+use crate::catalog::records::{self, DecodedFile, LivePointer, PagesDictionary};
+use crate::catalog::scan::Scan;
+use crate::ledger::Error;
+
+/// Paths of damaged files that a report lists of one version.
+const FILES_SHOWN_MAX: usize = 100;
+/// Damaged versions that a report lists.
+const VERSIONS_SHOWN_MAX: usize = 10_000;
+
+/// Looks at one file that a version refers to.
+#[async_trait]
+pub(super) trait Look: Send {
+    /// Whether it is whole.
+    async fn look(&mut self, key: Key) -> Result<bool, Error>;
+}
+
+/// What was gone through.
+#[derive(Default)]
+pub(super) struct Gone {
+    pub(super) versions: u64,
+    pub(super) damaged: Vec<DamagedVersion>,
+}
+
+/// A version that a record holds.
+struct Reference {
+    app: AppName,
+    version: VersionId,
+    is_deleted: bool,
+    /// Contents of files that came compressed alone, by the path of the plain file.
+    decoded: BTreeMap<String, Digest>,
+}
+
+/// Of a record of a version what is read here.
+#[derive(Deserialize)]
+struct Decoded {
+    #[serde(default)]
+    decoded: BTreeMap<String, DecodedFile>,
+    /// The record of a version that can be restored.
+    record: Option<Box<Self>>,
+}
+
+/// Of a record of dictionaries what is read here.
+#[derive(Deserialize)]
+struct Pages {
+    #[serde(default)]
+    pages: Option<PagesDictionary>,
+}
+
+/// Has `look` look at each file that the versions refer to, each once: of all apps, or of one.
+pub(super) async fn go_through(
+    catalog: &dyn Catalog,
+    blobs: &dyn Blobs,
+    app: Option<&AppName>,
+    look: &mut dyn Look,
+) -> Result<Gone, Error> {
+    let live = live_in(catalog, app).await?;
+    let mut gone = Gone::default();
+    // Files are shared by versions and apps: whether each was whole.
+    let mut looked: HashMap<Key, bool> = HashMap::new();
+    for prefix in ["versions/", GONE_PREFIX] {
+        let prefix = app.map_or_else(|| prefix.to_owned(), |app| format!("{prefix}{app}/"));
+        let mut records = Scan::new(catalog, prefix);
+        while let Some((key, record)) = records.next().await? {
+            let Some(reference) = Reference::of(&key, &record.value) else { continue };
+            gone.versions = gone.versions.saturating_add(1);
+            let damage = reference.damage(catalog, blobs, look, &mut looked).await?;
+            // It may have been deleted for good while its files were looked at.
+            if damage.is_some() && catalog.get(&key).await?.is_none() {
+                continue;
+            }
+            if let Some(mut damage) = damage.filter(|_| gone.damaged.len() < VERSIONS_SHOWN_MAX) {
+                damage.live_in = live.get(&(damage.app.clone(), damage.version)).cloned().unwrap_or_default();
+                gone.damaged.push(damage);
+            }
+        }
+    }
+    Ok(gone)
+}
+
+/// Where versions are live.
+async fn live_in(
+    catalog: &dyn Catalog,
+    app: Option<&AppName>,
+) -> Result<HashMap<(AppName, VersionId), Vec<PlaceName>>, Error> {
+    let mut live: HashMap<_, Vec<PlaceName>> = HashMap::new();
+    let mut pointers = Scan::new(catalog, app.map_or_else(|| "live/".to_owned(), records::live_prefix));
+    while let Some((key, record)) = pointers.next().await? {
+        let mut parts = key.split('/').skip(1);
+        let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) else {
+            continue;
+        };
+        if let Ok(LivePointer { version, .. }) = records::read(&key, &record) {
+            live.entry((app, version)).or_default().push(name);
+        }
+    }
+    Ok(live)
+}
+
+impl Reference {
+    /// `None` for a version that is gone for good.
+    fn of(key: &str, value: &[u8]) -> Option<Self> {
+        let mut parts = key.split('/').skip(1);
+        let (app, version) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let is_deleted = key.starts_with(GONE_PREFIX);
+        // A damaged record may have said that the version can be restored.
+        let read = serde_json::from_slice::<Decoded>(value).ok();
+        let record = match read {
+            Some(Decoded { record: None, .. }) if is_deleted => return None,
+            Some(Decoded { record: Some(record), .. }) => Some(*record),
+            read => read,
+        };
+        let decoded = record.map(|record| record.decoded).unwrap_or_default();
+        let decoded = decoded.into_iter().map(|(path, file)| (path, file.hash)).collect();
+        Some(Self { app, version, is_deleted, decoded })
+    }
+
+    /// Looks at the files of the version.
+    async fn damage(
+        self,
+        catalog: &dyn Catalog,
+        blobs: &dyn Blobs,
+        look: &mut dyn Look,
+        looked: &mut HashMap<Key, bool>,
+    ) -> Result<Option<DamagedVersion>, Error> {
+        let key = Key::Manifest(self.version);
+        let is_whole = once(look, looked, key).await?;
+        let manifest = if is_whole { read(blobs, key).await? } else { None };
+        let mut damage = DamagedVersion {
+            app: self.app,
+            version: self.version,
+            live_in: Vec::new(),
+            deleted: self.is_deleted,
+            manifest: manifest.is_none(),
+            count: 0,
+            files: Vec::new(),
+        };
+        let mut files: Vec<(String, Digest)> = self.decoded.into_iter().collect();
+        if let Some(manifest) = manifest {
+            files.extend(manifest.files.iter().map(|(path, file)| (path.to_string(), file.hash)));
+            let server = manifest.server.iter().flat_map(|server| &server.files);
+            files.extend(server.map(|(path, file)| (format!("server/{path}"), file.hash)));
+        }
+        files.extend(pages_of(catalog, &damage.app, &damage.version).await?.map(|blob| (String::new(), blob)));
+        for (path, digest) in files {
+            // The dictionary that pages share is made again.
+            if once(look, looked, Key::Blob(digest)).await? || path.is_empty() {
+                continue;
+            }
+            damage.count = damage.count.saturating_add(1);
+            if damage.files.len() < FILES_SHOWN_MAX {
+                damage.files.push(path);
+            }
+        }
+        Ok(Some(damage).filter(|damage| damage.manifest || damage.count > 0))
+    }
+}
+
+async fn once(look: &mut dyn Look, looked: &mut HashMap<Key, bool>, key: Key) -> Result<bool, Error> {
+    if let Some(is_whole) = looked.get(&key) {
+        return Ok(*is_whole);
+    }
+    let is_whole = look.look(key).await?;
+    looked.insert(key, is_whole);
+    Ok(is_whole)
+}
+
+async fn read(blobs: &dyn Blobs, key: Key) -> Result<Option<Manifest>, Error> {
+    match blobs.get(key).await {
+        Ok(canonical) => Ok(Manifest::read(&canonical).ok()),
+        Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The dictionary that the pages of a version share: it is a file of no manifest.
+async fn pages_of(catalog: &dyn Catalog, app: &AppName, version: &VersionId) -> Result<Option<Digest>, Error> {
+    let Some(record) = catalog.get(&records::dictionaries_key(app, version)).await? else { return Ok(None) };
+    let pages = serde_json::from_slice::<Pages>(&record.value).ok().and_then(|record| record.pages);
+    Ok(pages.map(|pages| pages.blob))
+}

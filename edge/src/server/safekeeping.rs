@@ -1,0 +1,119 @@
+//! Verification, repair and backups for `devanture-edge`: by the running edge where there is one, else on the data folder
+//! itself.
+
+use std::path::{Path, PathBuf};
+
+use devanture_config::AppName;
+use devanture_config::api::{BackupReport, BackupRequest, RepairRequest, VerifyReport};
+use devanture_config::edge_toml::EdgeFile;
+use http::Method;
+use tokio::net::UnixStream;
+
+use super::error::StartError;
+use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
+use super::stores::{CATALOG_NAME, Stores, data_dir};
+use crate::blobs::FreeSpace;
+use crate::ledger::{Task, task_done};
+use crate::safekeeping::{self, BackupSource, Restored, VerifyOptions};
+
+/// The stored files of an edge.
+pub struct Safekeeping {
+    data_dir: PathBuf,
+    key_file: Option<PathBuf>,
+    way: Way,
+}
+
+enum Way {
+    /// The edge runs, and has this socket.
+    Running(PathBuf),
+    /// It does not.
+    Stopped(Stores),
+}
+
+impl Safekeeping {
+    /// Finds the running edge, or opens the stores.
+    ///
+    /// # Errors
+    /// Where the stores cannot be opened, or there are none.
+    pub async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
+        let data_dir = data_dir(file, base);
+        let key_file = file.secrets_key_file().map(|path| base.join(path));
+        let socket = data_dir.join(SOCKET_NAME);
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self { data_dir, key_file, way: Way::Running(socket) });
+        }
+        if !data_dir.join(CATALOG_NAME).exists() {
+            return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
+        }
+        let folder = data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            // Nothing is uploaded.
+            Stores::open(&folder, &FreeSpace::new(folder.clone(), 0))
+        });
+        let stores = opened.await.map_err(|error| LocalError::Unanswered(error.to_string()))??;
+        Ok(Self { data_dir, key_file, way: Way::Stopped(stores) })
+    }
+
+    /// Reads all stored files, or those of an app, with so many bytes in a second at most.
+    ///
+    /// # Errors
+    /// [`LocalError`]; damage is none.
+    pub async fn verify(&self, app: Option<&AppName>, bytes_per_second_max: u64) -> Result<VerifyReport, LocalError> {
+        match &self.way {
+            Way::Running(socket) => {
+                let app = app.map_or_else(String::new, |app| format!("&app={app}"));
+                let path = format!("/v1/verify?bytes_per_second_max={bytes_per_second_max}{app}");
+                read(&ask(socket, Method::POST, &path, NOTHING).await?)
+            }
+            Way::Stopped(stores) => {
+                let options = VerifyOptions { app: app.cloned(), bytes_per_second_max };
+                Ok(safekeeping::verify(&*stores.catalog, &*stores.blobs, &options).await?)
+            }
+        }
+    }
+
+    /// Repairs what can be repaired.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn repair(&self, request: &RepairRequest) -> Result<VerifyReport, LocalError> {
+        match &self.way {
+            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/repair", Some(request)).await?),
+            Way::Stopped(stores) => {
+                let options = VerifyOptions { app: request.app.clone(), bytes_per_second_max: u64::MAX };
+                let from = request.from.as_deref().map(Path::new);
+                Ok(safekeeping::repair(&*stores.catalog, &*stores.blobs, &options, from).await?)
+            }
+        }
+    }
+
+    /// Writes a backup.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn back_up(&self, request: &BackupRequest) -> Result<BackupReport, LocalError> {
+        match &self.way {
+            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/backup", Some(request)).await?),
+            Way::Stopped(stores) => {
+                let source = BackupSource {
+                    catalog: &*stores.catalog,
+                    blobs: &*stores.blobs,
+                    data_dir: &self.data_dir,
+                    key_file: self.key_file.as_deref(),
+                };
+                let report = safekeeping::back_up(&source, request).await?;
+                task_done(&*stores.catalog, Task::Backup).await;
+                Ok(report)
+            }
+        }
+    }
+}
+
+/// Restores a backup into the data folder, which has no catalog yet.
+///
+/// # Errors
+/// [`LocalError`].
+pub async fn restore(file: &EdgeFile, base: &Path, from: &Path, name: Option<&str>) -> Result<Restored, LocalError> {
+    let key_file = file.secrets_key_file().map(|path| base.join(path));
+    Ok(safekeeping::restore(from, name, &data_dir(file, base), key_file.as_deref()).await?)
+}

@@ -1,0 +1,257 @@
+//! Stored files that are damaged are named and repaired; a backup that was written while the edge served is restored, and
+//! serves the same.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::path::{Path, PathBuf};
+
+use devanture_config::Digest;
+use devanture_config::api::{BackupReport, BackupRequest, BeginDeploy, RepairRequest, Scope, Status, VerifyReport};
+use devanture_edge::server::{self, Safekeeping};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{Files, RunningEdge, edge, eventually, got, manifest};
+
+const PAGE: &[u8] = b"<h1>hi</h1>";
+const PHOTO: &[u8] = b"a photo, as it were";
+const SITE: Files<'static> = &[("index.html", PAGE), ("photo.png", PHOTO), ("app-4f2a91bc.js", b"let a = 1;")];
+
+fn base(edge: &RunningEdge) -> PathBuf {
+    edge.data_dir().parent().unwrap().to_owned()
+}
+
+fn blob(folder: &Path, bytes: &[u8]) -> PathBuf {
+    let name = Digest::of(bytes).to_string();
+    folder.join("blobs").join(&name[..2]).join(name)
+}
+
+async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyReport {
+    let app = app.map(|app| app.parse().unwrap());
+    let stores = Safekeeping::open(edge.file(), &base(edge)).await.unwrap();
+    stores.verify(app.as_ref(), u64::MAX).await.unwrap()
+}
+
+async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
+    let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep, with_key };
+    Safekeeping::open(edge.file(), &base(edge)).await.unwrap().back_up(&request).await.unwrap()
+}
+
+async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<'_>) {
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    edge.try_push(app, environment, begin, files).await.unwrap();
+}
+
+/// What an edge answers to visitors and to its owner, without the ports, which are its own.
+async fn all_answers(edge: &RunningEdge) -> Vec<String> {
+    let port = |text: &str| {
+        text.replace(&edge.https().port().to_string(), "PORT").replace(&edge.admin().port().to_string(), "PORT")
+    };
+    let mut answers = Vec::new();
+    for host in
+        ["shop.localhost", "staging--shop.localhost", "feature--shop.localhost", "blog.localhost", "www.example.org"]
+    {
+        for path in ["/", "/photo.png", "/app-4f2a91bc.js", "/app-5a3b92cd.js", "/missing"] {
+            let got = edge.get(host, path).await;
+            let fields = ["etag", "last-modified", "content-type", "cache-control", "devanture-version"];
+            let fields = fields.map(|name| format!("{name}: {:?}", got.headers.get(name)));
+            answers.push(format!("{host}{path} {} {fields:?} {:?}", got.status, got.text()));
+        }
+    }
+    for path in [
+        "/v1/apps",
+        "/v1/apps/shop/aliases",
+        "/v1/apps/shop/withdrawn",
+        "/v1/apps/shop/environments/prod",
+        "/v1/apps/shop/environments/prod/history",
+        "/v1/apps/shop/environments/prod/hostnames",
+        "/v1/apps/shop/environments/prod/settings",
+        "/v1/apps/shop/environments/staging",
+        "/v1/apps/shop/environments/staging/history",
+        "/v1/apps/blog/deleted",
+    ] {
+        let got = got(edge.api(Method::GET, path)).await;
+        // Before the hash of the answer, which has the port, stands the revision of the record.
+        let tag = got.headers.get("etag").map(|tag| tag.to_str().unwrap().split('-').next().unwrap().to_owned());
+        answers.push(port(&format!("{path} {} {tag:?} {}", got.status, got.text())));
+    }
+    answers
+}
+
+/// An edge with a history, aliases, hostnames, secrets, and what was deleted.
+async fn lived_in() -> RunningEdge {
+    let edge = edge().start().await;
+    edge.push("shop", &[("index.html", b"first"), ("app-5a3b92cd.js", b"let b = 1;")]).await;
+    edge.push("shop", SITE).await;
+    push_to(&edge, "shop", "staging", &[("index.html", b"staging")]).await;
+    edge.push("blog", &[("index.html", b"blog")]).await;
+    let old = edge.push("blog", &[("index.html", b"blog two")]).await.previous.unwrap();
+    let version = edge.live("shop").await.unwrap();
+    let shop = "/v1/apps/shop";
+    for (method, path, body) in [
+        (Method::PUT, format!("{shop}/aliases/feature"), json!({ "version": version })),
+        (Method::PUT, format!("{shop}/environments/prod/hostnames/www.example.org"), json!({})),
+        (
+            Method::PATCH,
+            format!("{shop}/environments/prod/settings"),
+            json!({ "set": { "KEY": { "value": "hush", "secret": true }, "LEVEL": { "value": "info", "public": true } } }),
+        ),
+        (Method::POST, format!("{shop}/withdrawn"), json!({ "path": "/missing" })),
+        (Method::DELETE, format!("/v1/apps/blog/versions/{old}"), json!({})),
+        (Method::POST, format!("{shop}/environments/staging/pause"), json!({ "message": "soon" })),
+    ] {
+        let request = edge.api(method.clone(), &path);
+        let answer = got(if method == Method::DELETE { request } else { request.json(&body) }).await;
+        assert!(answer.status.is_success(), "{method} {path}: {answer:?}");
+    }
+    edge
+}
+
+#[tokio::test]
+async fn damage_is_named_with_the_versions_that_it_concerns_and_a_push_repairs_it() {
+    let edge = edge().start().await;
+    let version = edge.push("shop", SITE).await.version;
+    edge.push("blog", &[("index.html", b"blog")]).await;
+    let whole = verify(&edge, None).await;
+    assert!(whole.is_whole() && whole.versions == 2 && whole.files >= 6, "{whole:?}");
+    assert_eq!(verify(&edge, Some("blog")).await.versions, 1);
+
+    std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
+    std::fs::remove_file(blob(&edge.data_dir(), PAGE)).unwrap();
+    assert!(verify(&edge, Some("blog")).await.is_whole());
+    let report = verify(&edge, None).await;
+    let [damaged] = &report.damaged[..] else { panic!("{report:?}") };
+    assert_eq!((damaged.app.as_str(), damaged.version, damaged.count), ("shop", version, 2));
+    assert_eq!((damaged.files.join(" ").as_str(), damaged.manifest), ("index.html photo.png", false));
+    assert_eq!(damaged.live_in.iter().map(ToString::to_string).collect::<Vec<_>>(), ["prod"]);
+    assert_eq!(report.quarantined, 1, "what is damaged is set aside");
+    let status: Status = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json();
+    assert_eq!(status.quarantined, Some(1));
+    let of_app = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    let status: Status = got(edge.ask(Method::GET, "/v1/apps/shop/environments/prod", &of_app)).await.json();
+    assert_eq!(status.quarantined, None, "that is of the whole edge");
+    // Without the edge the same is found.
+    let (folder, file) = edge.stopped().await;
+    let stores = Safekeeping::open(&file, folder.path()).await.unwrap();
+    assert_eq!(stores.verify(None, u64::MAX).await.unwrap().damaged, report.damaged);
+    drop(stores);
+
+    let edge = RunningEdge::over(folder, file).await;
+    edge.push("shop", SITE).await;
+    assert_eq!(verify(&edge, None).await.damaged, []);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_without_its_manifest_is_named_and_so_are_damaged_variants() {
+    let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
+    let text = "many words, many words ".repeat(1_000);
+    let version = edge.push("shop", &[("index.html", text.as_bytes())]).await.version;
+    let variants = edge.data_dir().join("variants").join(&Digest::of(text.as_bytes()).to_string()[..2]);
+    let variant = std::fs::read_dir(variants).unwrap().map(|entry| entry.unwrap().path());
+    let variant = variant.into_iter().find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
+    let length = std::fs::metadata(&variant).unwrap().len();
+    std::fs::write(&variant, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    let report = verify(&edge, None).await;
+    assert_eq!((report.derived, report.damaged.len(), report.is_whole()), (1, 0, false), "{report:?}");
+    // A repair has them made again.
+    let repaired: VerifyReport = got(edge.api(Method::POST, "/v1/repair")).await.json();
+    assert_eq!(repaired.damaged, []);
+    eventually("the variant is made again", async || variant.exists()).await;
+    assert!(verify(&edge, None).await.is_whole());
+
+    let name = version.to_string();
+    std::fs::remove_file(edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"))).unwrap();
+    let report = verify(&edge, None).await;
+    assert!(report.damaged[0].manifest && report.damaged[0].version == version, "{report:?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_that_is_restored_answers_and_remembers_the_same() {
+    let edge = lived_in().await;
+    let expected = all_answers(&edge).await;
+    let backups = tempfile::tempdir().unwrap();
+    let folder = backups.path().join("edge");
+    let first = back_up(&edge, &folder, None, false).await;
+    assert!(first.damaged.is_empty() && first.copied_files == first.files && !first.with_key, "{first:?}");
+    assert!(!folder.join("snapshots").join(&first.name).join("secrets.key").exists());
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.contains("devanture_last_success_timestamp_seconds{task=\"backup\"}"), "{metrics}");
+    // What comes after it is not in it; the next one copies nothing but that.
+    edge.push("later", &[("index.html", b"later"), ("photo.png", PHOTO)]).await;
+    let second = back_up(&edge, &folder, None, true).await;
+    assert_eq!(second.copied_files, 2, "a page and a manifest: {second:?}");
+    assert!(second.with_key && second.name > first.name && second.revision > first.revision);
+    let token = edge.token_for(Scope::Read, Some("shop"), None).await;
+    let (_old, file) = edge.stopped().await;
+
+    let fresh = tempfile::tempdir().unwrap();
+    // The second one has the keys, the first one the records.
+    let restored = server::restore(&file, fresh.path(), &folder, Some(&second.name)).await.unwrap();
+    assert!(restored.keys && restored.damaged.is_empty(), "{restored:?}");
+    std::fs::remove_dir_all(fresh.path().join("data")).unwrap();
+    let restored = server::restore(&file, fresh.path(), &folder, Some(&first.name)).await.unwrap();
+    assert_eq!((restored.name.as_str(), restored.keys), (first.name.as_str(), false), "the keys are there already");
+    let again = server::restore(&file, fresh.path(), &folder, None).await;
+    assert!(again.unwrap_err().to_string().contains("has a catalog already"));
+    let edge = RunningEdge::over(fresh, file).await;
+    assert_eq!(all_answers(&edge).await, expected);
+    assert_eq!(edge.live("later").await, None);
+    // A token that was made after the backup is unknown, and a push goes on from what was restored.
+    let answer = got(edge.ask(Method::GET, "/v1/apps", &token)).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let status: Status = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json();
+    assert!(status.lost_secrets.is_empty(), "the secrets open");
+    edge.push("shop", &[("index.html", b"after"), ("photo.png", PHOTO)]).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "after");
+    assert!(verify(&edge, None).await.is_whole());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn damaged_files_come_back_from_a_backup() {
+    let edge = edge().start().await;
+    edge.push("shop", SITE).await;
+    let backups = tempfile::tempdir().unwrap();
+    back_up(&edge, backups.path(), None, false).await;
+    std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
+    let from = Some(backups.path().to_str().unwrap().to_owned());
+    let request = RepairRequest { app: None, from };
+    // A token reaches no folder of the machine.
+    let refused = got(edge.api(Method::POST, "/v1/repair").json(&request)).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");
+    let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
+    let report = stores.repair(&request).await.unwrap();
+    assert_eq!((report.repaired, report.damaged.len()), (1, 0), "{report:?}");
+    assert_eq!(std::fs::read(blob(&edge.data_dir(), PHOTO)).unwrap(), PHOTO);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn only_so_many_backups_stay_and_what_they_have_stays_whole() {
+    let edge = edge().start().await;
+    let backups = tempfile::tempdir().unwrap();
+    let mut names = Vec::new();
+    for text in [b"one", b"two", b"six"] {
+        edge.push("shop", &[("index.html", text), ("photo.png", PHOTO)]).await;
+        names.push(back_up(&edge, backups.path(), Some(2), false).await);
+    }
+    assert_eq!(names[2].removed, [names[0].name.clone()]);
+    let left: Vec<_> =
+        std::fs::read_dir(backups.path().join("snapshots")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    // The history still has the first version, so that its file stays; what nothing has goes.
+    assert!(blob(backups.path(), b"one").exists() && blob(backups.path(), PHOTO).exists());
+    std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
+    let damaged = back_up(&edge, backups.path(), Some(1), false).await;
+    assert_eq!(damaged.damaged, [], "an earlier backup has the file");
+    for to in [edge.data_dir(), edge.data_dir().join("backup"), base(&edge), PathBuf::from("backups")] {
+        let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep: None, with_key: false };
+        let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
+        assert!(stores.back_up(&request).await.is_err(), "{}", to.display());
+    }
+    let over_network = got(edge.api(Method::POST, "/v1/backup").json(&json!({ "to": "/tmp/x" }))).await;
+    assert_eq!(over_network.status, StatusCode::FORBIDDEN);
+    edge.stop().await;
+}
