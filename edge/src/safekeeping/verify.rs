@@ -1,13 +1,18 @@
 //! Reads every file that versions refer to, with what was made of it, and names the versions that lack some.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use devanture_config::AppName;
 use devanture_config::api::VerifyReport;
 
 use super::references::{self, Look};
-use crate::blobs::{self, Blobs, Key};
+use crate::blobs::{self, Blobs, Key, VariantInfo};
 use crate::catalog::Catalog;
 use crate::ledger::Error;
+
+/// Bytes up to which a file is read at once.
+const SMALL_BYTES_MAX: u64 = 256 * 1_024;
 
 /// What is read, and how fast.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +28,8 @@ pub struct VerifyOptions {
 /// # Errors
 /// Where a store fails; damage is none.
 pub async fn verify(catalog: &dyn Catalog, blobs: &dyn Blobs, options: &VerifyOptions) -> Result<VerifyReport, Error> {
-    let mut reader = Reader { blobs, rate: options.bytes_per_second_max, report: VerifyReport::default() };
+    let rate = options.bytes_per_second_max.max(1);
+    let mut reader = Reader { blobs, rate, unpaused_bytes: 0, report: VerifyReport::default() };
     let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut reader).await?;
     let quarantined = blobs.quarantined().await?;
     Ok(VerifyReport { versions: gone.versions, damaged: gone.damaged, quarantined, ..reader.report })
@@ -32,14 +38,24 @@ pub async fn verify(catalog: &dyn Catalog, blobs: &dyn Blobs, options: &VerifyOp
 struct Reader<'r> {
     blobs: &'r dyn Blobs,
     rate: u64,
+    /// Bytes of small files that no pause was made for yet.
+    unpaused_bytes: u64,
     report: VerifyReport,
 }
 
 impl Reader<'_> {
-    /// Whether the file is whole.
-    async fn read(&mut self, key: Key) -> Result<bool, Error> {
-        match self.blobs.check(key, self.rate).await {
+    /// Whether the file is whole. A pause after each small one would take longer than they do: many have one together.
+    async fn read(&mut self, key: Key, size: u64) -> Result<bool, Error> {
+        let is_small = size <= SMALL_BYTES_MAX;
+        if self.unpaused_bytes > SMALL_BYTES_MAX {
+            let bytes = std::mem::take(&mut self.unpaused_bytes);
+            let micros = bytes.saturating_mul(1_000_000).checked_div(self.rate).unwrap_or_default();
+            tokio::time::sleep(Duration::from_micros(micros)).await;
+        }
+        match self.blobs.check(key, if is_small { u64::MAX } else { self.rate }).await {
             Ok(bytes) => {
+                let unpaused = if is_small { bytes } else { 0 };
+                self.unpaused_bytes = self.unpaused_bytes.saturating_add(unpaused);
                 self.report.files = self.report.files.saturating_add(1);
                 self.report.bytes = self.report.bytes.saturating_add(bytes);
                 Ok(true)
@@ -58,14 +74,16 @@ impl Reader<'_> {
 #[async_trait]
 impl Look for Reader<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
-        let is_whole = self.read(key).await?;
+        let size = self.blobs.size(key).await?.unwrap_or(0);
+        let is_whole = self.read(key, size).await?;
         if let Key::Blob(blob) = key {
             let variants = self.blobs.variants(blob).await?;
-            let mut derived: Vec<Key> = variants.iter().map(|info| Key::Variant(blob, info.form)).collect();
+            let variant = |info: &VariantInfo| (Key::Variant(blob, info.form), info.size);
+            let mut derived: Vec<(Key, u64)> = variants.iter().map(variant).collect();
             let deltas = self.blobs.deltas(blob).await?;
-            derived.extend(deltas.iter().map(|info| Key::Delta(blob, info.dictionary, info.form)));
-            for key in derived {
-                if !self.read(key).await? {
+            derived.extend(deltas.iter().map(|info| (Key::Delta(blob, info.dictionary, info.form), info.size)));
+            for (key, size) in derived {
+                if !self.read(key, size).await? {
                     self.report.derived = self.report.derived.saturating_add(1);
                 }
             }
