@@ -1,6 +1,7 @@
 //! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
 
 mod access_log;
+mod changes;
 mod metrics;
 mod names;
 mod net;
@@ -18,6 +19,7 @@ use crate::parsing::Mistakes;
 use crate::parsing::reader::{Reader, Table};
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
+pub use changes::changed_keys;
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 use net::ListenAddress;

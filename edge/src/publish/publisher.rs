@@ -175,6 +175,11 @@ impl Publisher {
         &self.switcher
     }
 
+    /// Watches switches by other settings from the next one on.
+    pub fn set_watch(&self, settings: Watch) {
+        self.switcher.watcher.set(settings);
+    }
+
     /// Deletions, withdrawals and collections.
     #[must_use]
     pub fn retention(&self) -> &Arc<Retention> {

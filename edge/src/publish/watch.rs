@@ -130,12 +130,12 @@ impl Switcher {
         let _lease = self.ledger.leases.going_back(intent.app, replaced.version).await;
         // Of the version that was replaced alone: one that was undone a moment ago is nothing to compare with.
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
-        let span = Duration::from_secs(self.watcher.settings.before_s);
+        let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
         let mut paths = BadPaths::default();
         let ended = self.look(intent, watching, before, reporter, &mut paths).await?;
         let (outcome, result) = match ended {
-            Ended::Well(after) if after.requests < self.watcher.settings.requests_min => {
+            Ended::Well(after) if after.requests < self.watcher.settings().requests_min => {
                 ("passed", Ok(((), format!("{}: too few to tell", requests(after)))))
             }
             Ended::Well(after) => ("passed", Ok(((), summary(before, after)))),
@@ -185,7 +185,7 @@ impl Switcher {
             if self.tasks.is_closed() {
                 return Ok(Ended::Stopping);
             }
-            if let Some(rise) = rise(&self.watcher.settings, before, after) {
+            if let Some(rise) = rise(&self.watcher.settings(), before, after) {
                 return Ok(Ended::Rose(rise));
             }
             if tokio::time::Instant::now() >= until {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use devanture_config::edge_toml::Watch;
+use parking_lot::RwLock;
 
 use crate::ledger::Shares;
 use crate::telemetry::AccessLog;
@@ -11,13 +12,22 @@ use crate::telemetry::AccessLog;
 pub(crate) struct Watcher {
     pub(super) access_log: AccessLog,
     /// `[watch]` of `edge.toml`.
-    pub(super) settings: Watch,
+    settings: RwLock<Watch>,
     /// One for each switch that may be watched at once.
     pub(super) places: Arc<Shares>,
 }
 
 impl Watcher {
     pub(super) fn new(access_log: AccessLog, settings: Watch, watches_max: u64) -> Self {
-        Self { access_log, settings, places: Shares::new(watches_max) }
+        Self { access_log, settings: RwLock::new(settings), places: Shares::new(watches_max) }
+    }
+
+    pub(super) fn settings(&self) -> Watch {
+        *self.settings.read()
+    }
+
+    /// Watches by other settings from the next switch on.
+    pub(super) fn set(&self, settings: Watch) {
+        *self.settings.write() = settings;
     }
 }

@@ -40,7 +40,7 @@ impl Retention {
             }
             self.check_unused(app, &version, &mut checks).await?;
             let at_ms = telemetry::now_ms();
-            let until_ms = at_ms.saturating_add(self.policy.undelete_ms());
+            let until_ms = at_ms.saturating_add(self.policy().undelete_ms());
             let report = DeleteReport { dry_run, app: app.clone(), version, until_ms, purged: None };
             if dry_run {
                 return Ok(Some(report));

@@ -118,7 +118,7 @@ impl Retention {
             dry_run,
             app: app.clone(),
             environment: environment.cloned(),
-            until_ms: telemetry::now_ms().saturating_add(self.policy.undelete_ms()),
+            until_ms: telemetry::now_ms().saturating_add(self.policy().undelete_ms()),
             environments,
             hostnames,
             versions: u64::try_from(versions).unwrap_or(u64::MAX),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use devanture_config::edge_toml::Retention as Policy;
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 use crate::blobs::Blobs;
@@ -52,7 +53,7 @@ pub struct Retention {
     uploads: Arc<dyn Uploads>,
     access_log: AccessLog,
     /// `[retention]` of `edge.toml`.
-    policy: Policy,
+    policy: RwLock<Policy>,
     /// One collection at a time.
     collecting: Arc<Mutex<()>>,
 }
@@ -67,6 +68,23 @@ impl Retention {
         access_log: AccessLog,
         policy: Policy,
     ) -> Self {
-        Self { blobs, ledger, environments, uploads, access_log, policy, collecting: Arc::default() }
+        Self {
+            blobs,
+            ledger,
+            environments,
+            uploads,
+            access_log,
+            policy: RwLock::new(policy),
+            collecting: Arc::default(),
+        }
+    }
+
+    /// Keeps and removes by another policy from here on, except for how often it collects by itself.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write() = policy;
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.read().clone()
     }
 }

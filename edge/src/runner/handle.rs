@@ -19,7 +19,7 @@ use super::error::Error;
 use super::folder::{Folders, owners};
 use super::group::Group;
 use super::handover::adopt::{self, Taken};
-use super::handover::handed::{Handed, Handover, Terms};
+use super::handover::handed::{Handed, Handover};
 use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
@@ -181,7 +181,7 @@ impl Runner {
         }
         let is_adopted = handover.is_some();
         let before = match handover {
-            Some(handover) => Some(adopt::split(handover, &Terms::of(&settings, &folder))?),
+            Some(handover) => Some(adopt::split(handover, &settings, &folder)?),
             None => None,
         };
         let temporary_folders = before.iter().flat_map(|(handed, ..)| handed.temporary_folders.clone()).collect();

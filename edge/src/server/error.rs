@@ -87,6 +87,12 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// This program cannot go on with what another one has stored.
+    #[error("{reason}")]
+    Upgrade {
+        /// What, and why.
+        reason: String,
+    },
     /// TLS to backends cannot be set up.
     #[error("TLS to backends cannot be set up: {0}")]
     UpstreamTls(rustls::Error),
@@ -120,7 +126,8 @@ impl StartError {
             | Self::DataDirIsFile { .. }
             | Self::Runner(_)
             | Self::RunnerFolder
-            | Self::TakeOver { .. } => 2,
+            | Self::TakeOver { .. }
+            | Self::Upgrade { .. } => 2,
             Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,
         }
     }

@@ -17,6 +17,7 @@ mod sockets;
 mod stores;
 mod takeover;
 mod threads;
+mod trial;
 mod upstreams;
 
 pub use error::StartError;
@@ -24,9 +25,11 @@ pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
 pub use safekeeping::{Safekeeping, restore};
 pub use sockets::Addresses;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
+pub use trial::{Trial, try_upgrade};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use devanture_config::AppName;
@@ -79,7 +82,7 @@ pub struct Server {
     certificates: Certificates,
     credentials: Arc<Credentials>,
     drain: watch::Sender<Option<DrainOrder>>,
-    drain_timeout: Duration,
+    drain_timeout_ms: AtomicU64,
     handover: Handover,
     health: Arc<Health>,
     publisher: Arc<Publisher>,
@@ -118,6 +121,17 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
 #[must_use]
 pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
     Certificates::outdated(&file.tls, base)
+}
+
+/// Whether [`Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
+#[must_use]
+pub fn is_applied_at_reload(key: &str) -> bool {
+    match key {
+        "drain_timeout_ms" | "tls.profile" => true,
+        // Read where the tasks that they are about begin.
+        "retention.collect_every_s" | "watch.before_s" => false,
+        _ => key.starts_with("retention.") || key.starts_with("watch."),
+    }
 }
 
 impl Server {
@@ -207,7 +221,7 @@ impl Server {
             certificates,
             credentials,
             drain,
-            drain_timeout: Duration::from_millis(file.drain_timeout_ms),
+            drain_timeout_ms: AtomicU64::new(file.drain_timeout_ms),
             handover,
             health,
             publisher,
@@ -226,12 +240,15 @@ impl Server {
         self.addresses
     }
 
-    /// Applies the profile of TLS in `file`, and reads the certificates and the keys of tickets again; bad ones leave
-    /// the earlier ones in use.
+    /// Applies the keys of `file` that [`is_applied_at_reload`] names, and reads the certificates and the keys of tickets
+    /// again; bad ones leave the earlier ones in use.
     ///
     /// # Errors
     /// Errors of the certificates or the keys.
     pub fn reload(&self, file: &EdgeFile) -> Result<(), tls::Error> {
+        self.drain_timeout_ms.store(file.drain_timeout_ms, Ordering::Relaxed);
+        self.publisher.set_watch(file.watch);
+        self.publisher.retention().set_policy(file.retention.clone());
         self.certificates.set_profile(file.tls_profile);
         self.certificates.reload()
     }
@@ -256,13 +273,14 @@ impl Server {
     /// Returns how many connections were cut because the time had run out.
     pub fn drain(self) -> usize {
         self.health.set_ready(false);
-        let deadline = Instant::now() + self.drain_timeout;
+        let drain_timeout = Duration::from_millis(self.drain_timeout_ms.load(Ordering::Relaxed));
+        let deadline = Instant::now() + drain_timeout;
         self.publisher.end();
         let has_successor = self.handover.has_successor();
         self.handover.end();
         self.drain.send_replace(Some(DrainOrder { deadline, has_successor }));
         // Upgraded connections go on like requests that are under way, but for what closing them takes.
-        let (stop, time) = (self.stop.clone(), self.drain_timeout);
+        let (stop, time) = (self.stop.clone(), drain_timeout);
         self.control.spawn(async move {
             tokio::time::sleep(time.saturating_sub(TUNNEL_CLOSE.min(time / 4))).await;
             stop.cancel();
@@ -272,7 +290,7 @@ impl Server {
         let cut = self.threads.join();
         self.prober.end();
         if let Some(runner) = &self.runner {
-            self.control.block_on(runner.end(self.drain_timeout));
+            self.control.block_on(runner.end(drain_timeout));
         }
         self.upstream_keeper.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);

@@ -68,7 +68,7 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
 }
 
 /// Where backends lie.
-fn folder_of(file: &EdgeFile, base: &Path) -> Result<PathBuf, StartError> {
+pub(super) fn folder_of(file: &EdgeFile, base: &Path) -> Result<PathBuf, StartError> {
     let folder = file.runner_folder().ok_or(StartError::RunnerFolder)?;
     std::path::absolute(base.join(folder)).map_err(StartError::Runtime)
 }

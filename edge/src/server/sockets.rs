@@ -2,7 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{EdgeFile, Listen};
+use listenfd::ListenFd;
 
 use super::error::StartError;
 use super::stores::cores;
@@ -38,6 +39,7 @@ impl Sockets {
     /// Binds what the file says, but for sockets that were inherited.
     pub(super) fn bind(file: &EdgeFile, inherited: &mut Inherited) -> Result<Self, StartError> {
         let listen = &file.listen;
+        let is_given = inherited.give(given(listen));
         let cannot = |address: SocketAddr| move |source| StartError::Bind { address, source };
         let count = if listen.threads == 0 { cores() } else { listen.threads };
         let mut one = |listener, address| match inherited.take(listener, address).pop() {
@@ -49,6 +51,8 @@ impl Sockets {
         // Each has a queue of its own, which is lost with its last copy: there are as many threads as before.
         let https = match inherited.take(Listener::Https, listen.https) {
             none if none.is_empty() => listen::bind_all(listen.https, count).map_err(cannot(listen.https))?,
+            // One socket of the service manager is taken from by all threads.
+            sockets if is_given => shared(sockets, count).map_err(cannot(listen.https))?,
             sockets => sockets,
         };
         let local = |socket: &TcpListener| socket.local_addr().map_err(StartError::Runtime);
@@ -72,4 +76,39 @@ impl Sockets {
         let copies: std::io::Result<_> = admin.into_iter().chain(http).chain(https).map(copy).collect();
         copies.map_err(StartError::Runtime)
     }
+}
+
+/// Sockets that the service manager opened (`LISTEN_FDS`, sd_listen_fds(3)), each for the listener that has its address.
+fn given(listen: &Listen) -> Vec<(Listening, TcpListener)> {
+    let mut descriptors = ListenFd::from_env();
+    let addresses =
+        [(Listener::Https, Some(listen.https)), (Listener::Admin, Some(listen.admin)), (Listener::Http, listen.http)];
+    let sockets = (0..descriptors.len()).filter_map(|number| {
+        let socket = match descriptors.take_tcp_listener(number) {
+            Ok(socket) => socket?,
+            Err(error) => {
+                tracing::warn!(number, %error, "a socket of the service manager cannot be used");
+                return None;
+            }
+        };
+        let address = socket.local_addr().ok()?;
+        let Some((listener, _)) = addresses.iter().find(|(_, configured)| *configured == Some(address)) else {
+            tracing::warn!(%address, "the service manager opened a socket that [listen] in edge.toml does not name");
+            return None;
+        };
+        Some((Listening { listener: *listener, address }, socket))
+    });
+    sockets.collect()
+}
+
+/// So many handles of these sockets.
+fn shared(mut sockets: Vec<TcpListener>, count: usize) -> std::io::Result<Vec<TcpListener>> {
+    let opened = sockets.len();
+    while let Some(socket) =
+        sockets.len().checked_sub(opened).and_then(|more| sockets.get(more)).filter(|_| sockets.len() < count)
+    {
+        let copy = socket.try_clone()?;
+        sockets.push(copy);
+    }
+    Ok(sockets)
 }

@@ -125,7 +125,7 @@ pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
 }
 
 /// Why a catalog does not open. A damaged one is named with what to do.
-fn not_opened(path: &Path, error: catalog::Error) -> StartError {
+pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     match error {
         catalog::Error::Store(reason) => StartError::CatalogUnreadable { path: path.display().to_string(), reason },
         other => other.into(),

@@ -43,8 +43,7 @@ pub struct SpawnerConnection {
 
 impl HandedSpawner {
     /// Whether this program speaks its protocol: it stays the program that the first edge was.
-    #[must_use]
-    pub const fn is_understood(&self) -> bool {
+    pub(super) const fn is_understood(&self) -> bool {
         self.protocol == PROTOCOL
     }
 }

@@ -62,3 +62,4 @@ pub use privileged_socket::{AUTO, SocketSettings, open_door};
 pub use settings::{Means, SpawnerSettings};
 pub(crate) use user::has_ipc_objects;
 pub use user_task::user_task;
+pub use wire::PROTOCOL as SPAWNER_PROTOCOL;

@@ -23,7 +23,7 @@ pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 /// Most bytes of output of one instance that are on their way or wait to be taken.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
 /// The spoken form; both ends are the same program, except across a socket that somebody else listens on.
-pub(super) const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 5;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_OUTPUT: u8 = 2;

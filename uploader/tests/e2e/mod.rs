@@ -41,6 +41,7 @@ mod switching;
 mod takeover;
 mod takeover_backends;
 mod team;
+mod upgrades;
 mod upkeep;
 mod upstreams;
 mod who;

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::terminal::print_line;
-use crate::{Failure, Signals, read, runtime};
+use crate::{Configuration, Failure, Signals, read, runtime};
 
 /// The name of the token of a run.
 const TOKEN_NAME: &str = "dev";
@@ -40,7 +40,7 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
 
 /// Starts the server, with a token that is made in the catalog before the server opens it.
 fn start(runtime: &Runtime, config: &Path) -> Result<(Server, Secret), LocalError> {
-    let (file, base) = read(config)?;
+    let Configuration { file, base, .. } = read(config)?;
     let request = TokenRequest {
         name: TOKEN_NAME.to_owned(),
         app: None,

@@ -3,7 +3,9 @@
 mod init;
 mod local;
 mod safekeeping;
+mod serve;
 mod terminal;
+mod upgrade;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -15,14 +17,12 @@ use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_config::{AppName, PlaceName};
-use devanture_edge::server::{self, Local, LocalError, Server, StartError};
+use devanture_edge::server::{self, Local, LocalError, StartError};
 use devanture_edge::spawner::{
     AUTO, HostSettings, HostUsers, SocketSettings, exec_instance, host, open_door, user_task,
 };
-use devanture_edge::telemetry;
-use sd_notify::NotifyState;
+use serve::Signals;
 use terminal::{PasswordArgs, print_line, say};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,6 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   devanture-edge init                          write edge.toml from answers
   devanture-edge --config edge.toml            run in the foreground
   devanture-edge check --config edge.toml      report every mistake in the file
+  devanture-edge upgrade --check --program /tmp/devanture-edge --config edge.toml
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
   devanture-edge account create --config edge.toml --name ada --scope admin
   devanture-edge verify --config edge.toml     read every stored file
@@ -62,6 +63,8 @@ enum Command {
     Backup(safekeeping::BackupArgs),
     /// Restore a backup into an empty data folder
     Restore(safekeeping::RestoreArgs),
+    /// Try a new program on the configuration and the stored state, before it takes over
+    Upgrade(upgrade::Arguments),
     /// Create an empty catalog for a data folder that has lost its own; the edge does not start without one
     Adopt,
     /// Create, list and revoke tokens
@@ -231,29 +234,32 @@ impl Failure {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     // These have no configuration: one writes it, what the others do comes over a socket.
     let refused = |error: std::io::Error| Failure::refused(&error);
+    let config = arguments.config;
     let command = match arguments.command {
-        Some(Command::Init(draft)) => return init::init(draft, &arguments.config),
+        Some(Command::Init(draft)) => return init::init(draft, &config),
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::UserTask) => return user_task().map_err(refused),
+        // It reads the configuration by the program that is checked.
+        Some(Command::Upgrade(arguments)) => return upgrade::upgrade(&arguments, &config),
         // It reports every failure to its parent.
-        Some(Command::Local) => return local::serve(&arguments.config),
+        Some(Command::Local) => return local::serve(&config),
         other => other,
     };
-    let (file, base) = read(&arguments.config)?;
+    let configuration = read(&config)?;
+    let Configuration { file, base, .. } = &configuration;
     match command {
-        None => serve(&file, &base, &arguments.config),
-        Some(Command::Check) => check(&file, &base, &arguments.config),
-        Some(Command::Adopt) => adopt(&file, &base),
-        Some(Command::Verify(args)) => runtime()?.block_on(safekeeping::verify(&file, &base, args)),
-        Some(Command::Repair(args)) => runtime()?.block_on(safekeeping::repair(&file, &base, args)),
-        Some(Command::Backup(args)) => runtime()?.block_on(safekeeping::backup(&file, &base, args)),
-        Some(Command::Restore(args)) => runtime()?.block_on(safekeeping::restore(&file, &base, args)),
-        Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
-        Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
-        Some(Command::Init(_) | Command::Spawner(_) | Command::ExecInstance | Command::UserTask | Command::Local) => {
-            Ok(())
-        }
+        None => serve::serve(configuration, &config),
+        Some(Command::Check) => check(file, base, &config),
+        Some(Command::Adopt) => adopt(file, base),
+        Some(Command::Token(command)) => runtime()?.block_on(token(file, base, command)),
+        Some(Command::Account(command)) => runtime()?.block_on(account(file, base, command)),
+        Some(Command::Verify(args)) => runtime()?.block_on(safekeeping::verify(file, base, args)),
+        Some(Command::Repair(args)) => runtime()?.block_on(safekeeping::repair(file, base, args)),
+        Some(Command::Backup(args)) => runtime()?.block_on(safekeeping::backup(file, base, args)),
+        Some(Command::Restore(args)) => runtime()?.block_on(safekeeping::restore(file, base, args)),
+        // Those that returned above.
+        Some(_) => Ok(()),
     }
 }
 
@@ -266,13 +272,20 @@ fn spawner(arguments: SpawnerArgs) -> std::io::Result<()> {
     }
 }
 
+/// A configuration that was read; paths in it are relative to `base`.
+struct Configuration {
+    file: EdgeFile,
+    base: PathBuf,
+    text: String,
+}
+
 /// Reads the configuration; paths in it are relative to its folder.
-fn read(path: &Path) -> Result<(EdgeFile, PathBuf), StartError> {
+fn read(path: &Path) -> Result<Configuration, StartError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| StartError::ConfigFile { path: path.display().to_string(), source })?;
     let file = EdgeFile::parse(&path.display().to_string(), &text)?;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    Ok((file, base.to_owned()))
+    Ok(Configuration { file, base: base.to_owned(), text })
 }
 
 fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
@@ -389,107 +402,4 @@ impl std::str::FromStr for Lifetime {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| StartError::Runtime(error).into())
-}
-
-/// Serves until SIGTERM or SIGINT, or until another edge serves in place of this one, then drains.
-fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
-    telemetry::init_log();
-    let runtime = runtime()?;
-    // Before the edge reports that it is ready: an early signal drains it, too.
-    let signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
-    let server = Server::start(file, base)?;
-    let addresses = server.addresses();
-    let ready = serde_json::json!({
-        "ready": true,
-        "https": addresses.https.to_string(),
-        "http": addresses.http.map(|http| http.to_string()),
-        "admin": addresses.admin.to_string(),
-    });
-    print_line(&ready.to_string());
-    // Another process may have been the service's until now.
-    notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
-    runtime.block_on(signals.until_shutdown(&server, path));
-    tracing::info!("draining");
-    if !server.has_successor() {
-        notify(&[NotifyState::Stopping]);
-    }
-    let cut = server.drain();
-    tracing::info!(cut, "ended");
-    Ok(())
-}
-
-/// Notifies the service manager that started this process, if one did.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager could not be notified");
-    }
-}
-
-/// The signals that the edge listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    upgrade: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn until_shutdown(mut self, server: &Server, path: &Path) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                () = server.replaced() => return,
-                _ = self.hangup.recv() => reload(server, path),
-                _ = self.upgrade.recv() => upgrade(),
-            }
-        }
-    }
-}
-
-/// Starts the program that now has the name which this one was started by; it takes over once it serves.
-fn upgrade() {
-    let mut arguments = std::env::args_os();
-    let Some(program) = arguments.next() else { return };
-    match std::process::Command::new(&program).args(arguments).stdin(std::process::Stdio::null()).spawn() {
-        Ok(mut child) => {
-            tracing::info!(program = %program.display(), pid = child.id(), "a new edge was started");
-            // It outlives this process, unless it fails.
-            std::thread::spawn(move || match child.wait() {
-                Ok(status) => tracing::error!(%status, "the new edge ended; its own log says why"),
-                Err(error) => tracing::error!(%error, "the new edge cannot be waited for"),
-            });
-        }
-        Err(error) => {
-            tracing::error!(program = %program.display(), %error, "a new edge could not be started; this one goes on");
-        }
-    }
-}
-
-/// Changes what can change while the edge runs, and logs what cannot.
-fn reload(server: &Server, path: &Path) {
-    // Whatever else is wrong: the one who moved the file away waits for it to be released.
-    server.reopen_access_log();
-    let file = match read(path) {
-        Ok((file, _)) => file,
-        Err(error) => {
-            tracing::error!(%error, "the configuration has mistakes: nothing was changed");
-            return;
-        }
-    };
-    match server.reload(&file) {
-        Ok(()) => tracing::info!(
-            "the certificates were read again, and `tls.profile` applied; other changes of edge.toml need a restart"
-        ),
-        Err(error) => tracing::error!(%error, "the certificates stay as they were"),
-    }
 }

@@ -109,7 +109,7 @@ impl Pass {
 impl Retention {
     /// Collects from time to time, for as long as the process lives.
     pub async fn keep_collecting(self: Arc<Self>) {
-        let every_s = self.policy.collect_every_s;
+        let every_s = self.policy().collect_every_s;
         if every_s == 0 {
             return;
         }
@@ -192,7 +192,7 @@ impl Retention {
         };
         if pass.report.stopped.is_none() {
             self.sweep(&mut pass, marked, watch).await?;
-            let collected_before_s = self.policy.collected_before_s(began_ms / 1_000);
+            let collected_before_s = self.policy().collected_before_s(began_ms / 1_000);
             let collected_before_s = if is_for_good { u64::MAX } else { collected_before_s };
             let removed = self.blobs.remove_leftovers(pass.before_s, collected_before_s, dry_run).await?;
             (pass.report.removed_files, pass.report.removed_bytes) = removed;

@@ -32,7 +32,7 @@ struct Candidate {
 impl Retention {
     /// Takes them in every app.
     pub(super) async fn retire(&self, pass: &mut Pass) -> Result<(), Error> {
-        if !self.policy.is_bounded() {
+        if !self.policy().is_bounded() {
             return Ok(());
         }
         let mut apps = Scan::new(&*self.ledger.catalog, records::APPS_PREFIX);
@@ -127,7 +127,7 @@ impl Retention {
     /// The versions of an app that are beyond what is kept, and were neither stored nor live within the grace period.
     async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
         let grace_ms = self.ledger.limits.grace_ms_max;
-        let days_ms = self.policy.keep_days.saturating_mul(86_400_000);
+        let days_ms = self.policy().keep_days.saturating_mul(86_400_000);
         let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
         let mut versions = Vec::new();
         let prefix = records::versions_prefix(app);
@@ -141,7 +141,7 @@ impl Retention {
         versions.sort_by_key(|version| (std::cmp::Reverse(version.used_ms), version.id));
         let ranked = (0_u64..).zip(versions).filter(|(rank, version)| {
             let age_ms = now_ms.saturating_sub(version.used_ms);
-            age_ms >= grace_ms && self.policy.is_beyond(*rank, age_ms)
+            age_ms >= grace_ms && self.policy().is_beyond(*rank, age_ms)
         });
         // The oldest first: a limit of one pass leaves the younger ones.
         let mut beyond: Vec<Candidate> = ranked.map(|(_, version)| version).collect();

@@ -1,11 +1,13 @@
 //! The side of the edge that takes the instances over.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
+use devanture_config::edge_toml;
 use tokio::time::Instant;
 
-use super::handed::{HandedGroup, HandedInstance, Handover, Terms};
+use super::handed::{Handed, HandedGroup, HandedInstance, Handover};
 use crate::runner::error::Error;
 use crate::runner::group::{Foundation, Group, Reasons};
 use crate::runner::instance;
@@ -28,21 +30,11 @@ pub(in crate::runner) struct Taken {
 /// [`Error::Handover`].
 pub(in crate::runner) fn split(
     handover: Handover,
-    terms: &Terms,
-) -> Result<(super::handed::Handed, OwnedFd, Option<OwnedFd>), Error> {
+    settings: &edge_toml::Runner,
+    folder: &Path,
+) -> Result<(Handed, OwnedFd, Option<OwnedFd>), Error> {
     let Handover { handed, descriptors } = handover;
-    let differences = terms.differences(&handed.terms);
-    if !differences.is_empty() {
-        let keys = differences.join(", ");
-        return Err(Error::Handover(format!(
-            "[runner] {keys} changed in edge.toml, which running instances cannot follow: stop the running edge first"
-        )));
-    }
-    if !handed.spawner.is_understood() {
-        return Err(Error::Handover(
-            "its spawner is of a release that this one cannot go on with: stop the running edge first".to_owned(),
-        ));
-    }
+    handed.terms.check(settings, folder)?;
     let mut descriptors = descriptors.into_iter();
     let socket = descriptors.next().filter(|_| descriptors.len() + 1 == handed.descriptors());
     let socket = socket.ok_or_else(|| Error::Handover("descriptors are missing".to_owned()))?;

@@ -53,6 +53,12 @@ impl Runner {
         self.0.predecessor_ended.cancel();
     }
 
+    /// What the instances were started with, as far as the next edge must have the same.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms::of(&self.0.settings, &self.0.root)
+    }
+
     /// Sets the members of a run as the next edge has them.
     pub fn follow_next(&self, id: &RunId, now: Option<RunNow>) {
         if self.0.standstill.has_left() {

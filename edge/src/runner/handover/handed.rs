@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::proxy::RunId;
 use crate::proxy::address::Endpoint;
-use crate::spawner::{HandedProcess, HandedSpawner, Temporary};
+use crate::runner::error::Error;
+use crate::spawner::{HandedProcess, HandedSpawner, SPAWNER_PROTOCOL, Temporary};
 
 /// The instances of an edge, and what the next one needs to go on with them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,11 +46,13 @@ impl Handed {
 
 /// Settings that instances and their spawner were started with, and that stay for as long as these run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::runner) struct Terms {
+pub struct Terms {
     folder: PathBuf,
     spawner: Option<PathBuf>,
     cgroup: String,
     uids: Option<String>,
+    /// The protocol of the spawner.
+    protocol: u32,
 }
 
 impl Terms {
@@ -59,18 +62,34 @@ impl Terms {
             spawner: settings.spawner.clone(),
             cgroup: settings.cgroup.to_string(),
             uids: settings.uids.as_ref().map(|uids| format!("{}-{}", uids.0.start(), uids.0.end())),
+            protocol: SPAWNER_PROTOCOL,
         }
     }
 
-    /// The keys that differ.
-    pub(in crate::runner) fn differences(&self, other: &Self) -> Vec<&'static str> {
+    /// Checks that instances which run under these can go on with an edge of these settings, of this release.
+    ///
+    /// # Errors
+    /// [`Error::Handover`].
+    pub fn check(&self, settings: &edge_toml::Runner, folder: &Path) -> Result<(), Error> {
+        let new = Self::of(settings, folder);
         let keys = [
-            ("folder", self.folder != other.folder),
-            ("spawner", self.spawner != other.spawner),
-            ("cgroup", self.cgroup != other.cgroup),
-            ("uids", self.uids != other.uids),
+            ("folder", self.folder != new.folder),
+            ("spawner", self.spawner != new.spawner),
+            ("cgroup", self.cgroup != new.cgroup),
+            ("uids", self.uids != new.uids),
         ];
-        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+        let changed: Vec<&str> = keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect();
+        if !changed.is_empty() {
+            let keys = changed.join(", ");
+            return Err(Error::Handover(format!(
+                "[runner] {keys} changed in edge.toml, which running instances cannot follow: stop the running edge first"
+            )));
+        }
+        if self.protocol != new.protocol {
+            let why = "their spawner is of a release that this one cannot go on with: stop the running edge first";
+            return Err(Error::Handover(why.to_owned()));
+        }
+        Ok(())
     }
 }
 

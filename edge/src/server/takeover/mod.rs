@@ -13,7 +13,7 @@ mod wire;
 
 pub(super) use arrival::Arrival;
 pub(super) use predecessor::{Handover, HandoverParts};
-pub(super) use successor::Inherited;
+pub(super) use successor::{Inherited, probe};
 pub(super) use wire::{Listener, Listening};
 
 /// The name of the socket in the data folder.

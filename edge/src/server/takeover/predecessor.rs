@@ -151,8 +151,16 @@ impl Giver {
     /// One conversation, until the other edge ends or this one.
     async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
-        let Request::Begin { protocol, pid } = begun? else { return Err(io::ErrorKind::InvalidData.into()) };
         let own = std::process::id();
+        let (protocol, pid) = match begun? {
+            Request::Begin { protocol, pid } => (protocol, pid),
+            Request::Probe => {
+                let runner = self.runner.as_ref().map(Runner::terms);
+                let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner };
+                return stream.write_all(&wire::frame(&answer)?).await;
+            }
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
         if protocol != PROTOCOL {
             let reason = "it cannot hand over to this release: stop it first";
             tracing::warn!(pid, reason, "a new edge was refused");
@@ -183,7 +191,9 @@ impl Giver {
                 Request::Committed(sent) => {
                     self.catalog.follow(sent.committed()?).await.map_err(io::Error::other)?;
                 }
-                Request::Begin { .. } | Request::Release => return Err(io::ErrorKind::InvalidData.into()),
+                Request::Begin { .. } | Request::Probe | Request::Release => {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
             }
         }
     }

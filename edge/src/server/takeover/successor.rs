@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use devanture_config::edge_toml;
 use rustix::net::sockopt::socket_peercred;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
@@ -175,6 +176,29 @@ impl Successor {
     }
 }
 
+/// Looks whether this program could take over from the edge that runs over this data folder, which goes on as before.
+/// Gives its process; `None` where none runs. `own` is `[runner]` of this one, where that is on, and the folder of it.
+///
+/// # Errors
+/// [`StartError::TakeOver`], [`StartError::Runner`].
+pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -> Result<Option<u32>, StartError> {
+    let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
+    let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
+    let mut successor = Successor { stream, pid: 0 };
+    match successor.ask(&Request::Probe) {
+        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner }) => {
+            if let (Some(terms), Some((settings, folder))) = (runner, own) {
+                terms.check(settings, folder).map_err(StartError::Runner)?;
+            }
+            Ok(Some(pid))
+        }
+        Ok(Answer::Probed { pid, .. }) => Err(refused(pid, "it cannot hand over to this release: stop it first")),
+        Ok(_) => Err(successor.failure(Unanswered::other())),
+        Err(unanswered) => Err(successor.failure(unanswered)),
+    }
+}
+
 /// Why there is no answer of the running edge that can be used.
 enum Unanswered {
     Refused(String),
@@ -253,6 +277,15 @@ async fn next_run<T: Clone>(runs: &mut Option<Receiver<T>>) -> Result<T, RecvErr
 }
 
 impl Inherited {
+    /// Adds sockets that the service manager opened, where no edge runs. Returns whether they were added.
+    pub(crate) fn give(&mut self, given: Vec<(Listening, TcpListener)>) -> bool {
+        let is_alone = self.0.is_empty();
+        if is_alone {
+            self.0 = given;
+        }
+        is_alone
+    }
+
     /// Takes the sockets of a listener that is configured to listen on `address`: those of the same address, and for
     /// a port that the system chose, those of the same IP address.
     pub(crate) fn take(&mut self, listener: Listener, address: SocketAddr) -> Vec<TcpListener> {

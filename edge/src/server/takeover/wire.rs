@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::catalog::{Change, Committed, Revision};
 use crate::proxy::{RunId, RunNow};
-use crate::runner::Handed;
+use crate::runner::{Handed, Terms};
 
 /// The number of this protocol; an edge that speaks another one is not taken over from.
 pub(super) const PROTOCOL: u32 = 2;
@@ -30,8 +30,10 @@ pub(super) const DESCRIPTORS_AT_ONCE: usize = 16;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Request {
-    /// The first one.
+    /// The first one of a new edge.
     Begin { protocol: u32, pid: u32 },
+    /// The first one, and the last, of a program that only looks whether it could take over.
+    Probe,
     /// Release the catalog.
     Release,
     /// Hand the instances over.
@@ -54,6 +56,8 @@ pub(super) enum Answer {
     Released,
     /// The instances, whose descriptors follow; `None` where it runs none.
     Instances(Option<Box<Handed>>),
+    /// The process, the protocol that it speaks, and what a new edge would have to go on with.
+    Probed { pid: u32, protocol: u32, runner: Option<Terms> },
     /// It stays.
     Refused { pid: u32, reason: String },
 }

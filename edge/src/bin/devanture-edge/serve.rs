@@ -1,0 +1,132 @@
+//! Serves until a signal or the next edge ends it; what other signals change meanwhile.
+
+use std::path::Path;
+
+use devanture_config::edge_toml::changed_keys;
+use devanture_edge::server::{Server, StartError, is_applied_at_reload};
+use devanture_edge::telemetry;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::terminal::print_line;
+use crate::{Configuration, Failure, read, runtime};
+
+/// Serves until SIGTERM or SIGINT, or until another edge serves in place of this one, then drains.
+pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Failure> {
+    telemetry::init_log();
+    let runtime = runtime()?;
+    // Before the edge reports that it is ready: an early signal drains it, too.
+    let signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
+    let server = Server::start(&configuration.file, &configuration.base)?;
+    let addresses = server.addresses();
+    let ready = serde_json::json!({
+        "ready": true,
+        "https": addresses.https.to_string(),
+        "http": addresses.http.map(|http| http.to_string()),
+        "admin": addresses.admin.to_string(),
+    });
+    print_line(&ready.to_string());
+    // Another process may have been the service's until now.
+    notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    let mut texts = Texts { started: configuration.text.clone(), applied: configuration.text };
+    runtime.block_on(signals.until_shutdown(&server, path, &mut texts));
+    tracing::info!("draining");
+    if !server.has_successor() {
+        notify(&[NotifyState::Stopping]);
+    }
+    let cut = server.drain();
+    tracing::info!(cut, "ended");
+    Ok(())
+}
+
+/// Notifies the service manager that started this process, if one did.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be notified");
+    }
+}
+
+/// The signals that the edge listens to.
+pub(crate) struct Signals {
+    pub(crate) terminate: Signal,
+    pub(crate) interrupt: Signal,
+    pub(crate) hangup: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn until_shutdown(mut self, server: &Server, path: &Path, texts: &mut Texts) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                () = server.replaced() => return,
+                _ = self.hangup.recv() => reload(server, path, texts),
+                _ = self.upgrade.recv() => upgrade(),
+            }
+        }
+    }
+}
+
+/// Starts the program that now has the name which this one was started by; it takes over once it serves.
+fn upgrade() {
+    let mut arguments = std::env::args_os();
+    let Some(program) = arguments.next() else { return };
+    match std::process::Command::new(&program).args(arguments).stdin(std::process::Stdio::null()).spawn() {
+        Ok(mut child) => {
+            tracing::info!(program = %program.display(), pid = child.id(), "a new edge was started");
+            // It outlives this process, unless it fails.
+            std::thread::spawn(move || match child.wait() {
+                Ok(status) => tracing::error!(%status, "the new edge ended; its own log says why"),
+                Err(error) => tracing::error!(%error, "the new edge cannot be waited for"),
+            });
+        }
+        Err(error) => {
+            tracing::error!(program = %program.display(), %error, "a new edge could not be started; this one goes on");
+        }
+    }
+}
+
+/// The configuration as it was at the start, and at the last reload.
+struct Texts {
+    started: String,
+    applied: String,
+}
+
+/// Changes what can change while the edge runs, and logs which keys those are and which wait for a restart.
+fn reload(server: &Server, path: &Path, texts: &mut Texts) {
+    // Whatever else is wrong: the one who moved the file away waits for it to be released.
+    server.reopen_access_log();
+    let Configuration { file, text, .. } = match read(path) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            tracing::error!(%error, "the configuration has mistakes: nothing was changed");
+            return;
+        }
+    };
+    let mut applied = changed_keys(&texts.applied, &text);
+    applied.retain(|key| is_applied_at_reload(key));
+    let mut waiting = changed_keys(&texts.started, &text);
+    waiting.retain(|key| !is_applied_at_reload(key));
+    texts.applied = text;
+    let (applied, waiting) = (applied.join(", "), waiting.join(", "));
+    match server.reload(&file) {
+        Ok(()) => tracing::info!(applied, "the certificates and the configuration were read again"),
+        Err(error) => tracing::error!(%error, applied, "the certificates stay as they were"),
+    }
+    if !waiting.is_empty() {
+        tracing::warn!(
+            waiting,
+            "these keys of the configuration wait for a restart, which SIGUSR2 makes without a gap"
+        );
+    }
+}

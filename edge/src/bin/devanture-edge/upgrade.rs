@@ -1,0 +1,68 @@
+//! `devanture-edge upgrade --check`: what an upgrade would fail of, before it is made.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use devanture_config::edge_toml::EdgeFile;
+use devanture_config::text::counted;
+use devanture_edge::server::{self, StartError};
+
+use crate::terminal::print_line;
+use crate::{Configuration, Failure, read, runtime};
+
+/// Flags of `upgrade`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Report what the new program would fail of; exits with 0 or 2, and touches nothing
+    #[arg(long)]
+    check: bool,
+    /// New program; by default the one that is called
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+}
+
+/// Checks this program or another one. Nothing else is done: a new edge takes over when it is started.
+pub(crate) fn upgrade(arguments: &Arguments, config: &Path) -> Result<(), Failure> {
+    if !arguments.check {
+        let message = "there is only `upgrade --check`; an upgrade is made by SIGUSR2 to the running edge".to_owned();
+        return Err(Failure { message, code: 2 });
+    }
+    match &arguments.program {
+        Some(program) => check_with(program, config),
+        None => {
+            let Configuration { file, base, .. } = read(config)?;
+            runtime()?.block_on(check(&file, &base))
+        }
+    }
+}
+
+/// Has another program make the check.
+fn check_with(program: &Path, config: &Path) -> Result<(), Failure> {
+    let mut command = Command::new(program);
+    command.args(["upgrade", "--check", "--config"]).arg(config).stdin(Stdio::null());
+    let failed = |message: String| Failure { message: format!("{}: {message}", program.display()), code: 2 };
+    let status = command.status().map_err(|error| failed(error.to_string()))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        // It has said why.
+        Some(2) => Err(Failure { message: String::new(), code: 2 }),
+        _ => Err(failed(format!("the check ended with {status}: it may be of a release that has no such check"))),
+    }
+}
+
+/// Checks this program.
+async fn check(file: &EdgeFile, base: &Path) -> Result<(), Failure> {
+    let trial = server::try_upgrade(file, base).await.map_err(|faults| {
+        let message = faults.iter().map(StartError::to_string).collect::<Vec<_>>().join("\n");
+        Failure { message, code: 2 }
+    })?;
+    let (records, versions) = (counted(trial.records, "record"), counted(trial.versions, "version"));
+    let program = concat!("devanture-edge ", env!("CARGO_PKG_VERSION"));
+    let running = match trial.running {
+        Some(pid) => format!("it can take over from the edge that runs, process {pid}"),
+        None => "no edge runs".to_owned(),
+    };
+    print_line(&format!("{program} reads the configuration and the catalog ({records}, {versions}); {running}"));
+    Ok(())
+}

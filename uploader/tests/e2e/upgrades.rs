@@ -1,0 +1,112 @@
+//! What surrounds a takeover: the check before it, the keys that a running edge applies, sockets of the service manager.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use crate::support::edge::{Edge, Ran, edge, program};
+use crate::support::managed::eventually;
+
+fn site(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), text).unwrap();
+    folder
+}
+
+/// Tries a program on the configuration of an edge.
+fn check(edge: &Edge, program: &str, config: &str) -> Ran {
+    Ran::of(edge.beside(&["upgrade", "--check", "--program", program, "--config", config]).wait_with_output().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_an_upgrade_reads_everything_and_touches_nothing() {
+    let mut edge = edge().with_runner().start();
+    for text in ["one", "two"] {
+        edge.push("shop", site(text).path());
+    }
+    let new = program("devanture-edge");
+    let new = new.to_str().unwrap();
+    let ran = check(&edge, new, "edge.toml");
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.contains("2 versions") && ran.stdout.contains(&format!("process {}", edge.pid())), "{ran:#?}");
+    assert!(!edge.log().contains("a new edge"), "{}", edge.log());
+    edge.push("shop", site("three").path());
+
+    // A configuration that the instances cannot follow, and a mistake, are reasons.
+    let config = std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap();
+    let bad = config.replace("enabled = true", "enabled = true\ncgroup = \"off\"");
+    std::fs::write(edge.folder.path().join("bad.toml"), bad).unwrap();
+    let ran = check(&edge, new, "bad.toml");
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stderr.contains("[runner] cgroup changed"), "{ran:#?}");
+    let ran = check(&edge, "/bin/false", "edge.toml");
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+
+    // So are versions that cannot be read, also where no edge runs.
+    assert!(edge.terminate().success());
+    let ran = check(&edge, new, "edge.toml");
+    assert!(ran.code == Some(0) && ran.stdout.contains("no edge runs"), "{ran:#?}");
+    let manifests = edge.data_dir.join("manifests");
+    let folder = std::fs::read_dir(&manifests).unwrap().next().unwrap().unwrap().path();
+    let manifest = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&manifest, "{}").unwrap();
+    let ran = check(&edge, new, "edge.toml");
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stderr.contains("cannot be read"), "{ran:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_names_the_keys_that_it_applied_and_those_that_wait() {
+    let edge = edge().start();
+    let path = edge.folder.path().join("edge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let changed = config.replace("[limits]", "[retention]\nkeep_days = 9\n[limits]\npath_bytes_max = 900\n");
+    std::fs::write(&path, format!("drain_timeout_ms = 4000\n{changed}")).unwrap();
+    edge.hang_up();
+    eventually("the keys in the log", async || {
+        let log = edge.log();
+        let is_said = log.contains("\"applied\":\"drain_timeout_ms, retention.keep_days\"")
+            && log.contains("\"waiting\":\"limits.path_bytes_max\"");
+        is_said.then_some(())
+    })
+    .await;
+    // Only what has changed since is applied again; what waits still does.
+    std::fs::write(&path, format!("drain_timeout_ms = 5000\n{changed}")).unwrap();
+    edge.hang_up();
+    eventually("the second reload", async || {
+        let log = edge.log();
+        let waits = log.matches("\"waiting\":\"limits.path_bytes_max\"").count();
+        (waits == 2 && log.contains("\"applied\":\"drain_timeout_ms\"")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_of_the_service_manager_are_served_and_connections_wait_in_them_while_no_edge_runs() {
+    let mut edge = edge().start();
+    edge.push("shop", site("page").path());
+    assert!(edge.terminate().success());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let path = edge.folder.path().join("edge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("https = \"127.0.0.1:0\"", &format!("https = \"{address}\""))).unwrap();
+    let (client, url) = (edge.client(true), format!("https://shop.localhost:{}/", address.port()));
+    for _ in 0..2 {
+        // It waits in the queue of the socket, which no edge has yet.
+        let (client, url) = (client.clone(), url.clone());
+        let early = tokio::spawn(async move { client.get(url).send().await.unwrap().text().await.unwrap() });
+        let mut activated = Command::new("/bin/sh")
+            .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --config edge.toml"])
+            .arg(program("devanture-edge"))
+            .current_dir(edge.folder.path())
+            .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert_eq!(early.await.unwrap(), "page");
+        activated.kill().unwrap();
+        activated.wait().unwrap();
+    }
+}
