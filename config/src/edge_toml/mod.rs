@@ -2,6 +2,7 @@
 
 mod access_log;
 mod changes;
+mod drain;
 mod metrics;
 mod names;
 mod net;
@@ -20,6 +21,7 @@ use crate::parsing::reader::{Reader, Table};
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use changes::changed_keys;
+pub use drain::Drain;
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 use net::ListenAddress;
@@ -106,7 +108,9 @@ pub struct EdgeFile {
     pub dns_servers: Vec<DnsServer>,
     /// The domain below which apps answer.
     pub domain: Hostname,
-    /// How long a drain may take, in milliseconds.
+    /// Time of what is not a request in a drain.
+    pub drain: Drain,
+    /// How long requests may take in a drain, in milliseconds.
     pub drain_timeout_ms: u64,
     /// The limits.
     pub limits: Limits,
@@ -192,7 +196,8 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let data_dir = required(root, "data_dir", root.string("data_dir"), "\"data\"");
     let domain = required(root, "domain", root.parsed("domain"), "\"localhost\"");
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
-    let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=3_600_000);
+    let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=drain::DRAIN_MS_MAX).unwrap_or(DRAIN_TIMEOUT_MS);
+    let drain = drain::drain(root, drain_timeout_ms);
     let listen = required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen(&t));
     let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
     let ticket_keys = tls.as_ref().and_then(|table| table.string("ticket_keys")).map(PathBuf::from);
@@ -225,7 +230,8 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         data_dir: data_dir?.into(),
         dns_servers,
         domain: domain?,
-        drain_timeout_ms: drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
+        drain,
+        drain_timeout_ms,
         limits,
         listen: listen?,
         metrics,
@@ -353,6 +359,7 @@ mode = "self-signed"
         assert_eq!(edge.tls, Tls::SelfSigned);
         assert_eq!(edge.limits, Limits::default());
         assert_eq!(edge.drain_timeout_ms, 10_000);
+        assert_eq!(edge.drain, Drain { deploys_ms: 10_000, tunnels_ms: 10_000 });
         assert!(edge.compress.background);
         assert_eq!(edge.listen.engine, Engine::Devanture);
     }

@@ -37,8 +37,12 @@ pub type Drain = watch::Receiver<Option<DrainOrder>>;
 /// How to drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainOrder {
-    /// The time at which what is still open is cut.
+    /// The time at which what is still open is cut, …
     pub deadline: Instant,
+    /// … except for upgraded connections, which are cut at this one.
+    pub tunnels: Instant,
+    /// The deadline of what was accepted and needs no connection.
+    pub deploys: Instant,
     /// Whether another process serves the same sockets. Idle connections of HTTP/1.1 then stay for a moment: the next
     /// request on one is answered and is its last, where a request into a closed connection would be lost.
     pub has_successor: bool,
@@ -48,7 +52,7 @@ impl DrainOrder {
     /// Of an edge that nobody takes over from.
     #[must_use]
     pub const fn until(deadline: Instant) -> Self {
-        Self { deadline, has_successor: false }
+        Self { deadline, tunnels: deadline, deploys: deadline, has_successor: false }
     }
 }
 
@@ -244,7 +248,7 @@ impl<S: Answers> Server<S> {
             activity.drain(order.has_successor);
         }
         drop(timeout_at(order.deadline, self.tally.empty()).await);
-        let cut = self.tally.open();
+        let cut = self.table.0.borrow().len();
         for (_, task) in self.table.0.borrow().values() {
             task.abort();
         }
@@ -252,7 +256,9 @@ impl<S: Answers> Server<S> {
         while !self.table.0.borrow().is_empty() {
             tokio::task::yield_now().await;
         }
-        Drained { cut }
+        // Those that a request upgraded are in the table no more.
+        drop(timeout_at(order.tunnels, self.tally.empty()).await);
+        Drained { cut: cut + self.tally.open() }
     }
 }
 

@@ -29,7 +29,6 @@ pub use trial::{Trial, try_upgrade};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use devanture_config::AppName;
@@ -37,6 +36,7 @@ use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
 use http::header::STRICT_TRANSPORT_SECURITY;
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -82,7 +82,7 @@ pub struct Server {
     certificates: Certificates,
     credentials: Arc<Credentials>,
     drain: watch::Sender<Option<DrainOrder>>,
-    drain_timeout_ms: AtomicU64,
+    drain_times: Mutex<DrainTimes>,
     handover: Handover,
     health: Arc<Health>,
     publisher: Arc<Publisher>,
@@ -123,11 +123,30 @@ pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
     Certificates::outdated(&file.tls, base)
 }
 
+/// Time of a drain, by what is under way.
+#[derive(Debug, Clone, Copy)]
+struct DrainTimes {
+    requests: Duration,
+    tunnels: Duration,
+    deploys: Duration,
+}
+
+impl DrainTimes {
+    fn of(file: &EdgeFile) -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            requests: ms(file.drain_timeout_ms),
+            tunnels: ms(file.drain.tunnels_ms),
+            deploys: ms(file.drain.deploys_ms),
+        }
+    }
+}
+
 /// Whether [`Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
 #[must_use]
 pub fn is_applied_at_reload(key: &str) -> bool {
     match key {
-        "drain_timeout_ms" | "tls.profile" => true,
+        "drain_timeout_ms" | "drain.tunnels_ms" | "drain.deploys_ms" | "tls.profile" => true,
         // Read where the tasks that they are about begin.
         "retention.collect_every_s" | "watch.before_s" => false,
         _ => key.starts_with("retention.") || key.starts_with("watch."),
@@ -210,7 +229,7 @@ impl Server {
             publisher: Arc::clone(&publisher),
             credentials: Arc::clone(&credentials),
             sockets: copies,
-            settle_time_max: Duration::from_millis(file.drain_timeout_ms),
+            settle_time_max: DrainTimes::of(file).deploys,
             runner: runner.clone(),
         };
         let handover = Handover::listen(&control, &data_dir, handover);
@@ -221,7 +240,7 @@ impl Server {
             certificates,
             credentials,
             drain,
-            drain_timeout_ms: AtomicU64::new(file.drain_timeout_ms),
+            drain_times: Mutex::new(DrainTimes::of(file)),
             handover,
             health,
             publisher,
@@ -246,7 +265,7 @@ impl Server {
     /// # Errors
     /// Errors of the certificates or the keys.
     pub fn reload(&self, file: &EdgeFile) -> Result<(), tls::Error> {
-        self.drain_timeout_ms.store(file.drain_timeout_ms, Ordering::Relaxed);
+        *self.drain_times.lock() = DrainTimes::of(file);
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
         self.certificates.set_profile(file.tls_profile);
@@ -273,14 +292,14 @@ impl Server {
     /// Returns how many connections were cut because the time had run out.
     pub fn drain(self) -> usize {
         self.health.set_ready(false);
-        let drain_timeout = Duration::from_millis(self.drain_timeout_ms.load(Ordering::Relaxed));
-        let deadline = Instant::now() + drain_timeout;
+        let (times, now) = (*self.drain_times.lock(), Instant::now());
         self.publisher.end();
         let has_successor = self.handover.has_successor();
         self.handover.end();
-        self.drain.send_replace(Some(DrainOrder { deadline, has_successor }));
+        let (deadline, tunnels, deploys) = (now + times.requests, now + times.tunnels, now + times.deploys);
+        self.drain.send_replace(Some(DrainOrder { deadline, tunnels, deploys, has_successor }));
         // Upgraded connections go on like requests that are under way, but for what closing them takes.
-        let (stop, time) = (self.stop.clone(), drain_timeout);
+        let (stop, time) = (self.stop.clone(), times.tunnels);
         self.control.spawn(async move {
             tokio::time::sleep(time.saturating_sub(TUNNEL_CLOSE.min(time / 4))).await;
             stop.cancel();
@@ -290,7 +309,7 @@ impl Server {
         let cut = self.threads.join();
         self.prober.end();
         if let Some(runner) = &self.runner {
-            self.control.block_on(runner.end(drain_timeout));
+            self.control.block_on(runner.end(times.requests));
         }
         self.upstream_keeper.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);

@@ -184,7 +184,7 @@ fn serve_admin(
         // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
         let order = *drain.borrow();
         if let Some(order) = order {
-            publisher.ended(order.deadline).await;
+            publisher.ended(order.deploys).await;
         }
         cut
     })

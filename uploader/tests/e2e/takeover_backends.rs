@@ -90,8 +90,7 @@ impl Load {
     }
 }
 
-/// Opens a WebSocket, and gives the first message of it.
-async fn first_text(client: &reqwest::Client, url: &str) -> String {
+async fn open_socket(client: &reqwest::Client, url: &str) -> WebSocketStream<reqwest::Upgraded> {
     let request = client
         .get(url)
         .header("connection", "Upgrade")
@@ -99,7 +98,12 @@ async fn first_text(client: &reqwest::Client, url: &str) -> String {
         .header("sec-websocket-version", "13")
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
-    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await
+}
+
+/// Opens a WebSocket, and gives the first message of it.
+async fn first_text(client: &reqwest::Client, url: &str) -> String {
+    let mut socket = open_socket(client, url).await;
     socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
 }
 
@@ -219,6 +223,30 @@ async fn a_request_that_began_before_a_takeover_is_answered_though_its_instance_
     assert_eq!(pid_in(&slow.await.unwrap()), before);
     assert!(old.ended().success());
     eventually("the end of the instance", async || (!is_alive(before)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_goes_on_for_its_own_time_after_a_takeover() {
+    let mut edge = edge().with_runner().with_table("[drain]\ntunnels_ms = 60_000\n").start();
+    let path = edge.folder.path().join("edge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("drain_timeout_ms = 200\n{config}")).unwrap();
+    edge.hang_up();
+    eventually("the reload", async || edge.log().contains("\"applied\":\"drain_timeout_ms\"").then_some(())).await;
+    let project = Project::new("game", "one", "");
+    let listen = "server.listen(Number(process.env.PORT), '127.0.0.1');";
+    let ticks = "server.on('upgrade', (_, s) => setInterval(() => s.write(Buffer.from([0x81, 1, 0x61])), 100));";
+    project.backend_that("one", &format!("{listen}{ticks}"));
+    project.push(&edge);
+    let mut socket = open_socket(&edge.client(false), &edge.url(HOST, "/api/ticks")).await;
+    socket.next().await.unwrap().unwrap();
+    let old = edge.take_over_and_leave_draining();
+    for _ in 0..20 {
+        let message = socket.next().await.unwrap().unwrap();
+        assert!(message.is_text(), "{message:?}");
+    }
+    drop(socket);
+    assert!(old.ended().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,9 @@ fn an_idle_connection_of_http_1_has_one_more_request_where_a_successor_serves() 
             senders.push(sender);
         }
         let [mut used, _idle] = senders.try_into().ok().unwrap();
-        running.drain.send_replace(Some(DrainOrder { deadline: Instant::now() + PATIENCE, has_successor: true }));
+        running
+            .drain
+            .send_replace(Some(DrainOrder { has_successor: true, ..DrainOrder::until(Instant::now() + PATIENCE) }));
         // The drain is under way when the listener is closed.
         while TcpStream::connect(running.address).await.is_ok() {}
         let last = used.send_request(get("/")).await.unwrap();
