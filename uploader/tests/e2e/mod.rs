@@ -15,6 +15,7 @@ mod check;
 mod cookies;
 mod crash;
 mod curl;
+mod data_format;
 mod dev;
 mod dictionaries;
 mod envs;
