@@ -143,7 +143,7 @@ impl<S: Service> Connection<S> {
                     Put::Broken => return State::Broken,
                 }
                 let is_cut = self.exchange.take().is_some_and(|exchange| exchange.is_uploading());
-                // What comes of a body that nobody reads cannot be told from a next request.
+                // What comes of a body that nobody reads cannot be distinguished from a next request.
                 if self.ending == Ending::AfterAnswer || is_cut {
                     return State::Over;
                 }
