@@ -3,7 +3,7 @@
 //! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,98 +16,14 @@ mod conformance;
 pub mod durable;
 mod free_space;
 mod fs;
+mod key;
 mod scrub;
 mod survey;
 
 pub use free_space::FreeSpace;
+pub use key::{DeltaForm, Form, Key};
 pub use scrub::{Pace, scrub};
 pub use survey::Survey;
-
-/// An encoding of a variant. `identity` is the blob itself and never a variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// Brotli (RFC 7932).
-    Br,
-    /// Gzip (RFC 1952).
-    Gz,
-    /// Zstandard (RFC 8878).
-    Zst,
-}
-
-impl Form {
-    /// Every form.
-    pub const ALL: [Self; 3] = [Self::Br, Self::Gz, Self::Zst];
-
-    /// The ending of its file's name.
-    #[must_use]
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::Br => "br",
-            Self::Gz => "gz",
-            Self::Zst => "zst",
-        }
-    }
-}
-
-/// An encoding of a delta: of a blob, by means of a dictionary that the client has (RFC 9842 §4 and §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeltaForm {
-    /// Brotli with a dictionary.
-    Dcb,
-    /// Zstandard with a dictionary.
-    Dcz,
-}
-
-impl DeltaForm {
-    /// Every form.
-    pub const ALL: [Self; 2] = [Self::Dcb, Self::Dcz];
-
-    /// The ending of its file's name, which is also its name as a content coding.
-    #[must_use]
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::Dcb => "dcb",
-            Self::Dcz => "dcz",
-        }
-    }
-
-    /// What its bytes begin with, before the SHA-256 of its dictionary (RFC 9842 §4 and §5). To a decoder of Zstandard
-    /// the two together are a frame that is skipped.
-    #[must_use]
-    pub const fn magic(self) -> &'static [u8] {
-        match self {
-            Self::Dcb => &[0xff, 0x44, 0x43, 0x42],
-            Self::Dcz => &[0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00],
-        }
-    }
-}
-
-/// The name of stored bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
-    /// A file of a bundle, by the BLAKE3 of its bytes.
-    Blob(Digest),
-    /// A canonical manifest, by its BLAKE3: the version's id.
-    Manifest(Digest),
-    /// An encoding of a blob; the digest is the blob's.
-    Variant(Digest, Form),
-    /// A delta: the digest of the blob that it decodes to, that of the dictionary, and how it is encoded.
-    Delta(Digest, Digest, DeltaForm),
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Blob(blob) => write!(f, "blob {}", blob.short()),
-            Self::Manifest(version) => write!(f, "manifest {}", version.short()),
-            Self::Variant(blob, form) => write!(f, "blob {} as {}", blob.short(), form.suffix()),
-            Self::Delta(blob, dictionary, form) => {
-                write!(f, "blob {} as {} by {}", blob.short(), form.suffix(), dictionary.short())
-            }
-        }
-    }
-}
 
 /// The quality of a variant; a remade one replaces one of lower quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,6 +47,15 @@ pub struct VariantInfo {
     pub hash: Digest,
     /// Its quality.
     pub quality: Quality,
+}
+
+/// A variant that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVariant {
+    /// Its metadata.
+    pub info: VariantInfo,
+    /// Its bytes, compared with their hash; `None` if they have to be read.
+    pub bytes: Option<Bytes>,
 }
 
 /// Metadata of a delta.
@@ -326,12 +251,87 @@ pub trait Blobs: Send + Sync {
         Ok(())
     }
 
+    /// Puts small whole blobs together. All are durable under their names, and were read back, when the call returns;
+    /// those of an error may be, each of them whole.
+    ///
+    /// # Errors
+    /// As [`Upload::finish`].
+    async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error> {
+        for (digest, bytes) in blobs {
+            self.put(Key::Blob(digest), bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Blobs::size`], of many blobs, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
+        let mut sizes = Vec::with_capacity(blobs.len());
+        for digest in blobs {
+            sizes.push(self.size(Key::Blob(digest)).await?);
+        }
+        Ok(sizes)
+    }
+
+    /// Reads blobs and compares them with their hashes, but those that this process has read back or checked since they
+    /// were put.
+    ///
+    /// # Errors
+    /// As [`Blobs::get`].
+    async fn check_all(&self, blobs: Vec<Digest>) -> Result<(), Error> {
+        for digest in blobs {
+            self.open(Key::Blob(digest)).await?;
+        }
+        Ok(())
+    }
+
     /// Puts variants of one blob together, replacing those of the same form and lower quality. All, or none, are
     /// known to [`Blobs::variants`] afterwards. Putting none notes that none are worth keeping.
     ///
     /// # Errors
     /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
     async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error>;
+
+    /// As [`Blobs::put_variants`], of many blobs; what is of a blob that is not stored (any more) is left out.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+        for (blob, variants) in variants {
+            match self.put_variants(blob, variants).await {
+                Ok(()) | Err(Error::Missing(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Blobs::variants`], of many blobs, in their order; with the bytes of those for which that costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
+        let mut all = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let variants = self.variants(blob).await?;
+            all.push(variants.into_iter().map(|info| StoredVariant { info, bytes: None }).collect());
+        }
+        Ok(all)
+    }
+
+    /// As [`Blobs::get`], of many small blobs, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where none can be read.
+    async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error> {
+        let mut all = Vec::with_capacity(blobs.len());
+        for digest in blobs {
+            all.push(self.get(Key::Blob(digest)).await);
+        }
+        Ok(all)
+    }
 
     /// The variants of a blob; empty where there are none, or where what was known of them cannot be read.
     ///

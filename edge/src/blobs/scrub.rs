@@ -119,7 +119,7 @@ mod tests {
         for key in [Key::Blob(digest), Key::Manifest(digest)] {
             blobs.put(key, bytes.into()).await.unwrap();
         }
-        blobs.put_variants(digest, vec![(Form::Br, Quality::Best, "encoded".into())]).await.unwrap();
+        blobs.put_variants(digest, vec![(Form::Br, Quality::Best, vec![7; 10_000].into())]).await.unwrap();
         let [first, ..] = *digest.as_bytes();
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
         let quarantine = || std::fs::read_dir(folder.path().join("quarantine")).unwrap().count();

@@ -1,6 +1,7 @@
 //! Conformance tests of stores: one list of cases, mounted on each implementation by `conformance!`.
 
 mod deltas;
+mod many;
 mod variants;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use devanture_config::Digest;
 
 use super::{Blobs, Error, Form, Key, Quality};
 pub(super) use deltas::*;
+pub(super) use many::*;
 pub(super) use variants::*;
 
 /// A store under test, which can be closed and opened again and whose bytes can be damaged behind its back.
@@ -39,6 +41,9 @@ macro_rules! conformance {
             law_4_damaged_bytes_are_never_given_out_and_can_be_put_again,
             law_4_damage_is_found_by_open_too,
             a_put_mends_a_blob_that_lost_its_bytes,
+            blobs_put_together_are_there_as_if_put_alone,
+            law_4_of_blobs_put_together_none_is_stored_where_one_has_another_hash,
+            many_blobs_are_checked_and_damage_among_them_is_found,
             a_variant_alone_cannot_be_put,
             variants_are_known_with_size_hash_and_quality,
             a_better_variant_replaces_and_a_worse_one_does_not,
@@ -46,6 +51,7 @@ macro_rules! conformance {
             variants_of_a_blob_that_is_gone_are_refused,
             a_deleted_blob_takes_its_variants_along,
             a_deleted_variant_leaves_the_others,
+            variants_of_many_blobs_are_there_as_if_put_for_each,
             what_is_open_stays_readable_when_deleted_or_replaced,
             any_part_can_be_read_and_nothing_beyond_the_end,
             a_listing_holds_every_blob_and_manifest_once,

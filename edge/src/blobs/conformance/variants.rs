@@ -1,5 +1,6 @@
 //! Conformance tests of variants.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,12 @@ fn info(form: Form, quality: Quality, bytes: &[u8]) -> VariantInfo {
 pub(in crate::blobs) async fn variants_are_known_with_size_hash_and_quality(harness: impl Harness) {
     let store = harness.store();
     let digest = put_blob(&*store, &sample(12, 1_000)).await;
-    let made: Vec<_> = Form::ALL.into_iter().map(|form| (form, Quality::Quick, sample(form as u64, 300))).collect();
+    // A store may keep small ones otherwise than large ones.
+    let made: Vec<_> = Form::ALL
+        .into_iter()
+        .zip([300, 20_000, 8_000])
+        .map(|(form, length)| (form, Quality::Quick, sample(form as u64, length)))
+        .collect();
     store.put_variants(digest, made[..1].to_vec()).await.unwrap();
     assert_eq!(store.variants(digest).await.unwrap().len(), 1);
     store.put_variants(digest, made[1..].to_vec()).await.unwrap();
@@ -25,11 +31,24 @@ pub(in crate::blobs) async fn variants_are_known_with_size_hash_and_quality(harn
     let store = harness.store();
     let expected: Vec<_> = made.iter().map(|(form, quality, bytes)| info(*form, *quality, bytes)).collect();
     assert_eq!(store.variants(digest).await.unwrap(), expected);
+    let sent = made.clone();
     for (form, _, bytes) in made {
         let key = Key::Variant(digest, form);
-        assert_eq!(store.size(key).await.unwrap(), Some(300));
+        assert_eq!(store.size(key).await.unwrap(), Some(bytes.len() as u64));
         assert_eq!(store.get(key).await.unwrap(), bytes);
-        assert_eq!(store.open(key).await.unwrap().read_at(0, 300).unwrap(), bytes);
+        let open = store.open(key).await.unwrap();
+        assert_eq!(open.read_at(0, 30_000).unwrap(), bytes);
+        assert_eq!(open.read_at(290, 100).unwrap(), bytes[290..bytes.len().min(390)]);
+        if let Some(cached) = open.read_cached(10, 100).unwrap() {
+            assert_eq!(cached, bytes[10..110]);
+        }
+        assert_eq!(store.check(key, u64::MAX).await.unwrap(), bytes.len() as u64);
+    }
+    let all = store.variants_all(vec![Digest::of(b"none"), digest]).await.unwrap();
+    assert_eq!(all[0], []);
+    assert_eq!(all[1].iter().map(|variant| variant.info).collect::<Vec<_>>(), expected);
+    for (variant, (_, _, bytes)) in all[1].iter().zip(&sent) {
+        assert!(variant.bytes.as_ref().is_none_or(|found| found == bytes));
     }
     assert!(harness.is_tidy().await);
 }
@@ -49,14 +68,15 @@ pub(in crate::blobs) async fn a_better_variant_replaces_and_a_worse_one_does_not
     ];
     let mut current = Bytes::new();
     for (quality, seed, replaces) in order {
-        let bytes = sample(seed, 100);
+        // Small ones and large ones take turns.
+        let bytes = sample(seed, if seed % 3 == 1 { 10_000 } else { 100 });
         store.put_variants(digest, vec![(Form::Zst, quality, bytes.clone())]).await.unwrap();
         if replaces {
             current = bytes;
             assert_eq!(store.variants(digest).await.unwrap(), [info(Form::Zst, quality, &current)]);
         }
         assert_eq!(store.get(key).await.unwrap(), current);
-        assert_eq!(store.open(key).await.unwrap().read_at(0, 100).unwrap(), current);
+        assert_eq!(store.open(key).await.unwrap().read_at(0, 10_000).unwrap(), current);
     }
 }
 
@@ -65,7 +85,7 @@ pub(in crate::blobs) async fn a_damaged_variant_is_forgotten_and_can_be_made_aga
     let bytes = sample(14, 1_000);
     let digest = put_blob(&*store, &bytes).await;
     let (br, gz) = (Key::Variant(digest, Form::Br), Key::Variant(digest, Form::Gz));
-    let variant = sample(15, 200);
+    let variant = sample(15, 20_000);
     let put = || {
         store.put_variants(
             digest,
@@ -73,7 +93,7 @@ pub(in crate::blobs) async fn a_damaged_variant_is_forgotten_and_can_be_made_aga
         )
     };
     put().await.unwrap();
-    harness.damage(br, &sample(16, 200)).await;
+    harness.damage(br, &sample(16, 20_000)).await;
     assert!(is_corrupt(&store.get(br).await, br));
     assert!(is_missing(&store.get(br).await, br));
     assert_eq!(store.variants(digest).await.unwrap(), [info(Form::Gz, Quality::Best, &variant)]);
@@ -85,7 +105,7 @@ pub(in crate::blobs) async fn a_damaged_variant_is_forgotten_and_can_be_made_aga
     assert_eq!(store.variants(digest).await.unwrap().len(), 1);
     assert!(is_missing(&store.open(br).await.map(drop), br));
     put().await.unwrap();
-    assert_eq!(store.open(br).await.unwrap().read_at(0, 200).unwrap(), variant);
+    assert_eq!(store.open(br).await.unwrap().read_at(0, 20_000).unwrap(), variant);
     assert_eq!(store.get(Key::Blob(digest)).await.unwrap(), bytes);
 }
 
@@ -117,14 +137,53 @@ pub(in crate::blobs) async fn a_deleted_blob_takes_its_variants_along(harness: i
 pub(in crate::blobs) async fn a_deleted_variant_leaves_the_others(harness: impl Harness) {
     let store = harness.store();
     let digest = put_blob(&*store, &sample(18, 1_000)).await;
-    let variant = |form: Form, quality| (form, quality, sample(form as u64, 100));
-    let all: Vec<_> = Form::ALL.into_iter().map(|form| variant(form, Quality::Best)).collect();
-    store.put_variants(digest, all).await.unwrap();
-    store.delete(Key::Variant(digest, Form::Gz)).await.unwrap();
-    let left: Vec<_> = store.variants(digest).await.unwrap().into_iter().map(|info| info.form).collect();
-    assert_eq!(left, [Form::Br, Form::Zst]);
-    store.put_variants(digest, vec![variant(Form::Gz, Quality::Quick)]).await.unwrap();
-    assert_eq!(store.variants(digest).await.unwrap().len(), 3);
+    for length in [100, 10_000] {
+        let variant = |form: Form, quality| (form, quality, sample(form as u64, length));
+        let all: Vec<_> = Form::ALL.into_iter().map(|form| variant(form, Quality::Best)).collect();
+        store.put_variants(digest, all).await.unwrap();
+        store.delete(Key::Variant(digest, Form::Gz)).await.unwrap();
+        let left: Vec<_> = store.variants(digest).await.unwrap().into_iter().map(|info| info.form).collect();
+        assert_eq!(left, [Form::Br, Form::Zst]);
+        store.put_variants(digest, vec![variant(Form::Gz, Quality::Quick)]).await.unwrap();
+        assert_eq!(store.variants(digest).await.unwrap().len(), 3);
+        for form in Form::ALL {
+            assert_eq!(store.get(Key::Variant(digest, form)).await.unwrap(), sample(form as u64, length));
+            store.delete(Key::Variant(digest, form)).await.unwrap();
+        }
+        assert_eq!(store.variants(digest).await.unwrap(), []);
+        assert!(store.lacks_variants(digest).await.unwrap(), "they were worth keeping");
+    }
+}
+
+pub(in crate::blobs) async fn variants_of_many_blobs_are_there_as_if_put_for_each(harness: impl Harness) {
+    let store = harness.store();
+    let mut expected = BTreeMap::new();
+    for seed in 700..760 {
+        let digest = put_blob(&*store, &sample(seed, 100)).await;
+        let length = usize::try_from(seed).unwrap() * 13;
+        let variants: Vec<_> = Form::ALL
+            .into_iter()
+            .zip([10, length, length + 5])
+            .map(|(form, length)| (form, Quality::Quick, sample(seed + form as u64, length)))
+            .take(usize::try_from(seed % 4).unwrap())
+            .collect();
+        expected.insert(digest, variants);
+    }
+    let mut put = expected.clone();
+    put.insert(Digest::of(b"gone"), vec![(Form::Br, Quality::Quick, sample(1, 10))]);
+    store.put_variants_all(put.clone()).await.unwrap();
+    store.put_variants_all(put).await.unwrap();
+    assert!(harness.is_tidy().await);
+    assert_eq!(store.variants(Digest::of(b"gone")).await.unwrap(), []);
+    let stored = store.variants_all(expected.keys().copied().collect()).await.unwrap();
+    for ((digest, variants), stored) in expected.into_iter().zip(stored) {
+        let infos: Vec<_> = variants.iter().map(|(form, quality, bytes)| info(*form, *quality, bytes)).collect();
+        assert_eq!(stored.iter().map(|variant| variant.info).collect::<Vec<_>>(), infos);
+        for (form, _, bytes) in variants {
+            assert_eq!(store.get(Key::Variant(digest, form)).await.unwrap(), bytes);
+        }
+        assert!(!store.lacks_variants(digest).await.unwrap());
+    }
 }
 
 /// Readers of what is `quick`, each until it is `best`; never corrupt, never missing, never a mixture. Both have 50,000

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
+mod batch;
 #[cfg(test)]
 pub(crate) mod fault;
 mod remove;
@@ -24,6 +25,7 @@ mod tests;
 mod tree;
 mod walk;
 
+pub use batch::Batch;
 pub use remove::{empty_folder, remove_folder, remove_owned};
 pub use reown::reown;
 pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};
@@ -100,7 +102,7 @@ impl Draft {
         for _ in 0..NAME_TRIES_MAX {
             let path = folder.join(format!("{prefix}{:016x}{suffix}", rand::random::<u64>()));
             let created = before(Step::Create, &path)
-                .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path));
+                .and_then(|()| OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&path));
             match created {
                 Ok(file) => {
                     let draft = Self { file, path, renamed: false };
@@ -148,6 +150,18 @@ impl Draft {
     /// next time without having done so.
     pub fn sync(&self) -> Result<(), Error> {
         before(Step::SyncFile, &self.path).and_then(|()| self.file.sync_all()).map_err(failed("syncing", &self.path))
+    }
+
+    /// Reads back what was written, after [`Draft::sync`]: what the system has, which may not be what was meant.
+    pub(super) fn read_back(&self, length: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, 0).map_err(failed("reading", &self.path))?;
+        Ok(bytes)
+    }
+
+    /// The state of the file, which keeps it when it is renamed.
+    pub(super) fn stamp(&self) -> Result<Stamp, Error> {
+        self.file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(failed("reading", &self.path))
     }
 
     /// Gives the file its name, in place of what had it. It was synced, and counts after [`sync_folder`].

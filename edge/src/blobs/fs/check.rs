@@ -13,6 +13,7 @@ use rustix::fs::{Advice, fadvise};
 #[cfg(target_os = "linux")]
 use rustix::io::{ReadWriteFlags, preadv2};
 
+use super::folder::Located;
 use super::{FileBlobs, Key};
 use crate::blobs::Error;
 use crate::blobs::durable::{Stamp, failed};
@@ -27,6 +28,9 @@ struct Reading {
     hasher: blake3::Hasher,
     expected: Digest,
     at: u64,
+    /// Bytes that are still to be read; what a file has beyond its length when it was opened is read too.
+    left: u64,
+    bytes: u64,
 }
 
 impl Reading {
@@ -34,13 +38,16 @@ impl Reading {
     fn read_piece(&mut self) -> std::io::Result<usize> {
         let mut piece = vec![0; PIECE_BYTES];
         let read = loop {
-            match read(&self.file, &mut piece, self.at) {
+            let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len());
+            match read(&self.file, piece.get_mut(..wanted).unwrap_or_default(), self.at) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => break other?,
             }
         };
         self.hasher.update(piece.get(..read).unwrap_or_default());
         self.at = self.at.saturating_add(read as u64);
+        self.left = self.left.saturating_sub(read as u64);
+        self.bytes = self.bytes.saturating_add(read as u64);
         Ok(read)
     }
 }
@@ -69,10 +76,11 @@ impl FileBlobs {
     pub(super) async fn check_slowly(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
         let mut reading = self
             .with(move |folder| {
-                let (file, expected) = folder.locate(key)?.ok_or(Error::Missing(key))?;
-                let stamp = file.metadata().map(|metadata| Stamp::of(&metadata));
-                let stamp = stamp.map_err(failed("reading", &folder.path(key)))?;
-                Ok(Reading { file, stamp, hasher: blake3::Hasher::new(), expected, at: 0 })
+                let located = folder.locate(key)?.ok_or(Error::Missing(key))?;
+                let Located { file, stamp, at, size, expected } = located;
+                // A file that has grown is not whole either.
+                let left = if size == stamp.size { u64::MAX } else { size };
+                Ok(Reading { file, stamp, hasher: blake3::Hasher::new(), expected, at, left, bytes: 0 })
             })
             .await?;
         loop {
@@ -92,9 +100,9 @@ impl FileBlobs {
                 tokio::time::sleep(pause).await;
             }
         }
-        let Reading { stamp, hasher, expected, at, .. } = reading;
+        let Reading { stamp, hasher, expected, bytes, .. } = reading;
         if Digest::from(hasher.finalize()) == expected {
-            return Ok(at);
+            return Ok(bytes);
         }
         match self.with(move |folder| folder.set_aside_damaged(key, stamp)).await? {
             Some(quarantined) => Err(Error::Corrupt { key, quarantined }),

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::delta_index;
-use super::folder::{Folder, Replacing, read_lines};
+use super::folder::{Folder, folder_of, read_lines};
+use super::replacing::Replacing;
 use crate::blobs::durable;
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Key, NewDelta};
 
@@ -44,21 +45,24 @@ impl Folder {
         let listed = self.read_delta_index(blob)?;
         let known = self.present_deltas(blob, listed.clone())?;
         let (lines, bytes) = merged(known.clone(), deltas);
-        let mut files = Vec::new();
+        let (mut files, mut drafts) = (Vec::new(), Vec::new());
         for info in lines.iter().filter(|info| !known.contains(info)) {
             let Some(bytes) = bytes.get(&name_of(info)) else { continue };
-            files.push((key_of(blob, info), self.draft_of(bytes)?));
+            files.push(key_of(blob, info));
+            drafts.push(self.draft_of(bytes)?);
         }
         if files.is_empty() {
             return Ok(());
         }
-        let index = self.draft_of(delta_index::to_text(&lines).as_bytes())?;
+        drafts.insert(0, self.draft_of(delta_index::to_text(&lines).as_bytes())?);
         let (left, new): (BTreeSet<Key>, BTreeSet<Key>) =
-            (lines.iter().map(|info| key_of(blob, info)).collect(), files.iter().map(|(key, _)| *key).collect());
+            (lines.iter().map(|info| key_of(blob, info)).collect(), files.iter().copied().collect());
         let listed: Vec<Key> = listed.iter().map(|info| key_of(blob, info)).collect();
         let changes_known = listed.iter().any(|key| new.contains(key));
         let gone = listed.into_iter().filter(|key| !left.contains(key)).collect();
-        self.replace(Replacing { index_path: self.delta_index_path(blob), index, changes_known, gone, files })
+        let index_path = self.delta_index_path(blob);
+        let folder = folder_of(&index_path).to_path_buf();
+        self.replace_all(&folder, vec![(Replacing { index_path, changes_known, gone, files }, drafts)])
     }
 
     /// The index of a blob's deltas, in the order in which they were put.

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::index::Line;
 use super::tree::Tree;
 use super::verified::Verified;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
@@ -42,11 +44,49 @@ pub(super) struct Folder {
     damages: AtomicU64,
 }
 
-/// A file that was checked when it was opened, and what each part of it must hash to.
+/// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
 pub(super) struct Checked {
     pub(super) file: File,
     pub(super) stamp: Stamp,
+    /// Where it begins.
+    pub(super) at: u64,
+    pub(super) size: u64,
     pub(super) tree: Arc<Tree>,
+}
+
+/// Where the bytes of a key are, and the hash that they must have.
+pub(super) struct Located {
+    pub(super) file: File,
+    pub(super) stamp: Stamp,
+    pub(super) at: u64,
+    pub(super) size: u64,
+    pub(super) expected: Digest,
+}
+
+impl Located {
+    /// Reads all of it; `None` if the file is shorter.
+    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; usize::try_from(self.size).map_err(std::io::Error::other)?];
+        match self.file.read_exact_at(&mut bytes, self.at) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads a file from a place on.
+struct From<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl Read for From<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at = self.at.saturating_add(read as u64);
+        Ok(read)
+    }
 }
 
 pub(super) const fn digest_of(key: Key) -> Digest {
@@ -173,29 +213,30 @@ impl Folder {
 
     /// All bytes of `key`, checked.
     pub(super) fn get(&self, key: Key) -> Result<Bytes, Error> {
-        let (_, bytes) = self.checked(key, |mut file, stamp, expected| {
-            let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or_default());
-            file.read_to_end(&mut bytes)?;
-            Ok((Digest::of(&bytes) == expected).then(|| Bytes::from(bytes)))
+        let (_, bytes) = self.checked(key, |located| {
+            let bytes = located.read()?.filter(|bytes| Digest::of(bytes) == located.expected);
+            Ok(bytes.map(Bytes::from))
         })?;
         Ok(bytes)
     }
 
     /// The file of `key`, checked unless this process did so before.
     pub(super) fn open_file(&self, key: Key) -> Result<Checked, Error> {
-        let (file, (stamp, tree)) = self.checked(key, |file, stamp, expected| {
-            if let Some(tree) = self.verified().of(key, stamp) {
-                return Ok(Some((stamp, tree)));
+        let (located, tree) = self.checked(key, |Located { file, stamp, at, size, expected }| {
+            if let Some(tree) = self.verified().of(key, *stamp) {
+                return Ok(Some(tree));
             }
-            let (found, tree) = Tree::read(file, stamp.size)?;
-            if found != Some(expected) {
+            let part = From { file, at: *at }.take(if *size == stamp.size { u64::MAX } else { *size });
+            let (found, tree) = Tree::read(part, *size)?;
+            if found != Some(*expected) {
                 return Ok(None);
             }
             let tree = Arc::new(tree);
-            self.verified().remember(key, stamp, &tree);
-            Ok(Some((stamp, tree)))
+            self.verified().remember(key, *stamp, &tree);
+            Ok(Some(tree))
         })?;
-        Ok(Checked { file, stamp, tree })
+        let Located { file, stamp, at, size, .. } = located;
+        Ok(Checked { file, stamp, at, size, tree })
     }
 
     /// Notes that a part of an opened file is not as it was when the whole was checked.
@@ -229,20 +270,19 @@ impl Folder {
         self.verified.lock()
     }
 
-    /// Opens `key` and hands its file to `check`, which says `None` where the bytes are not those of the given hash.
+    /// Opens `key` and hands it to `check`, which says `None` where the bytes are not those of the given hash.
     fn checked<T>(
         &self,
         key: Key,
-        check: impl Fn(&File, Stamp, Digest) -> std::io::Result<Option<T>>,
-    ) -> Result<(File, T), Error> {
+        check: impl Fn(&Located) -> std::io::Result<Option<T>>,
+    ) -> Result<(Located, T), Error> {
         let path = self.path(key);
         for _ in 0..TRIES_MAX {
-            let (file, expected) = self.locate(key)?.ok_or(Error::Missing(key))?;
-            let stamp = file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(failed("reading", &path))?;
-            if let Some(checked) = check(&file, stamp, expected).map_err(failed("reading", &path))? {
-                return Ok((file, checked));
+            let located = self.locate(key)?.ok_or(Error::Missing(key))?;
+            if let Some(checked) = check(&located).map_err(failed("reading", &path))? {
+                return Ok((located, checked));
             }
-            if let Some(quarantined) = self.set_aside_damaged(key, stamp)? {
+            if let Some(quarantined) = self.set_aside_damaged(key, located.stamp)? {
                 return Err(Error::Corrupt { key, quarantined });
             }
             // Somebody replaced the bad file while it was read; the new one gets its own chance.
@@ -250,16 +290,21 @@ impl Folder {
         Err(failed("reading", &path)(std::io::Error::other("the file changes each time it is read")))
     }
 
-    /// The file of `key` and the hash that its bytes must have, both of one moment.
-    pub(super) fn locate(&self, key: Key) -> Result<Option<(File, Digest)>, Error> {
+    /// The bytes of `key` and the hash that they must have, both of one moment.
+    pub(super) fn locate(&self, key: Key) -> Result<Option<Located>, Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
         let expected = match key {
             Key::Blob(digest) | Key::Manifest(digest) => digest,
             Key::Variant(blob, form) => {
-                let listed = self.read_index(blob)?;
+                let Some((index, listed)) = self.open_index(blob)? else { return Ok(None) };
                 match self.present(blob, listed)?.get(&form) {
-                    Some(info) => info.hash,
+                    Some(Line { info, at: Some(at) }) => {
+                        let stamp = stamp(&index).map_err(failed("reading", &self.index_path(blob)))?;
+                        let (at, size, expected) = (*at, info.size, info.hash);
+                        return Ok(Some(Located { file: index, stamp, at, size, expected }));
+                    }
+                    Some(line) => line.info.hash,
                     None => return Ok(None),
                 }
             }
@@ -273,7 +318,10 @@ impl Folder {
             opened = File::open(&path);
         }
         match opened {
-            Ok(file) => Ok(Some((file, expected))),
+            Ok(file) => {
+                let stamp = stamp(&file).map_err(failed("reading", &path))?;
+                Ok(Some(Located { file, stamp, at: 0, size: stamp.size, expected }))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("opening", &path)(error)),
         }
@@ -292,11 +340,14 @@ impl Folder {
     /// Moves the file of `key` to the quarantine, if it still is the one with that stamp, and says where it is now. A
     /// variant is lost by this, since an index says nothing about a file that is not there.
     fn set_aside(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
-        let path = self.path(key);
-        let _turn = self.lock(digest_of(key));
-        if !std::fs::metadata(&path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
-            return Ok(None);
+        let mut paths = vec![self.path(key)];
+        if let Key::Variant(blob, _) = key {
+            // What stands in the index takes the other variants along, and all are made again.
+            paths.push(self.index_path(blob));
         }
+        let _turn = self.lock(digest_of(key));
+        let is_it = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp);
+        let Some(path) = paths.into_iter().find(is_it) else { return Ok(None) };
         let kind = match key {
             Key::Blob(_) => "blob",
             Key::Manifest(_) => "manifest",
@@ -308,32 +359,6 @@ impl Folder {
         let quarantined = self.root.join(QUARANTINE).join(format!("{kind}-{name}"));
         let moved = durable::move_file(&path, &quarantined)?;
         Ok(moved.then(|| quarantined.display().to_string()))
-    }
-
-    /// Replaces what was made of a blob, once all that needs room is written. Between here and the new index a crash
-    /// must not leave a line of the old one beside other bytes, which would pass for corruption. Called under the lock.
-    pub(super) fn replace(&self, replacing: Replacing) -> Result<(), Error> {
-        let index_path = replacing.index_path.clone();
-        if replacing.changes_known {
-            durable::remove_file(&index_path)?;
-        }
-        let result = self.place(replacing);
-        if result.is_err() {
-            drop(durable::remove_file(&index_path));
-        }
-        result
-    }
-
-    fn place(&self, replacing: Replacing) -> Result<(), Error> {
-        let Replacing { index_path, mut index, gone, files, .. } = replacing;
-        for key in gone {
-            self.forget(key)?;
-        }
-        for (key, mut draft) in files {
-            rename_into(&mut draft, &self.path(key))?;
-        }
-        rename_into(&mut index, &index_path)?;
-        durable::sync_folder(folder_of(&index_path))
     }
 }
 
@@ -388,6 +413,10 @@ fn has_format(root: &Path) -> Result<bool, Error> {
     }
 }
 
+fn stamp(file: &File) -> std::io::Result<Stamp> {
+    file.metadata().map(|metadata| Stamp::of(&metadata))
+}
+
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
@@ -408,18 +437,6 @@ pub(super) fn read_lines<T: Default>(
         tracing::error!(path = %path.display(), "an index cannot be read; its variants will be made again");
         T::default()
     }))
-}
-
-/// Replaces the files of a blob and the index that lists them.
-pub(super) struct Replacing {
-    pub(super) index_path: PathBuf,
-    pub(super) index: Draft,
-    /// Whether the existing index lists files whose bytes change.
-    pub(super) changes_known: bool,
-    /// Files that go.
-    pub(super) gone: Vec<Key>,
-    /// Files that come.
-    pub(super) files: Vec<(Key, Draft)>,
 }
 
 /// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand. Called

@@ -1,4 +1,7 @@
-//! The text file that says what the variants of one blob are: a line for each, `br 1234 <BLAKE3> quick`.
+//! The file that says what the variants of one blob are: a line for each, `br 1234 <BLAKE3> quick`.
+//!
+//! A small variant has no file of its own: its line ends with ` here`, and its bytes stand behind the lines and an empty
+//! line, in the order of the lines.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +9,25 @@ use devanture_config::Digest;
 
 use crate::blobs::{Form, Quality, VariantInfo};
 
-/// The length of the longest index that can be meant: one line for each form, with room for larger numbers.
-pub(super) const INDEX_BYTES_MAX: u64 = 1_024;
+/// The length of the longest text that can be meant: one line for each form, with room for larger numbers.
+pub(super) const TEXT_BYTES_MAX: u64 = 1_024;
+/// The length of the longest variant that has no file of its own. A file costs as much as a block of the disk, an inode
+/// and its own sync, which is more than the bytes of most small files.
+pub(super) const HERE_BYTES_MAX: u64 = 8_192;
+
+/// The last word of a line whose variant has no file of its own.
+const HERE: &str = "here";
+
+/// A line of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) info: VariantInfo,
+    /// Where its bytes begin in the file of the index; `None` if they have a file of their own.
+    pub(super) at: Option<u64>,
+}
+
+/// The lines of an index.
+pub(super) type Lines = BTreeMap<Form, Line>;
 
 pub(super) const fn word(quality: Quality) -> &'static str {
     match quality {
@@ -21,38 +41,72 @@ pub(super) fn quality(text: &str) -> Option<Quality> {
     [Quality::Best, Quality::Given, Quality::Quick].into_iter().find(|quality| word(*quality) == text)
 }
 
-/// The text of an index.
-pub(super) fn to_text(lines: &BTreeMap<Form, VariantInfo>) -> String {
-    let line =
-        |info: &VariantInfo| format!("{} {} {} {}\n", info.form.suffix(), info.size, info.hash, word(info.quality));
-    lines.values().map(line).collect()
+/// Whether a variant of so many bytes stands in the index itself.
+pub(super) const fn is_here(size: u64) -> bool {
+    size <= HERE_BYTES_MAX
 }
 
-/// Reads an index; `None` where the text is none.
-pub(super) fn parse(text: &str) -> Option<BTreeMap<Form, VariantInfo>> {
+/// The bytes of an index; `here` gives those of each variant that has no file of its own, in the order of the lines.
+pub(super) fn to_bytes<'v>(lines: &Lines, here: impl Fn(Form) -> Option<&'v [u8]>) -> Vec<u8> {
+    let (mut text, mut content) = (String::new(), Vec::new());
+    for Line { info, .. } in lines.values() {
+        let VariantInfo { form, size, hash, quality } = info;
+        let bytes = here(*form);
+        let end = if bytes.is_some() { format!(" {HERE}") } else { String::new() };
+        text.push_str(&format!("{} {size} {hash} {}{end}\n", form.suffix(), word(*quality)));
+        content.extend(bytes);
+    }
+    if content.is_empty() {
+        return text.into_bytes();
+    }
+    text.push('\n');
+    [text.as_bytes(), &content.concat()].concat()
+}
+
+/// Reads an index of `length` bytes, of which `head` are the first; `None` where it is none.
+pub(super) fn parse(head: &[u8], length: u64) -> Option<Lines> {
+    let end = head.windows(2).position(|pair| pair == b"\n\n");
+    // Without content the text is all of it.
+    let text = match end {
+        Some(end) => head.get(..=end)?,
+        None => Some(head).filter(|head| head.len() as u64 == length)?,
+    };
+    let mut at = end.map(|end| (end as u64).saturating_add(2));
     let mut lines = BTreeMap::new();
     // A text cut off in its last line would pass for a shorter index.
-    for line in text.split_inclusive('\n') {
-        let info = parse_line(line.strip_suffix('\n')?)?;
-        if lines.insert(info.form, info).is_some() {
+    for line in std::str::from_utf8(text).ok()?.split_inclusive('\n') {
+        let line = parse_line(line.strip_suffix('\n')?, &mut at)?;
+        if lines.insert(line.info.form, line).is_some() {
             return None;
         }
     }
-    Some(lines)
+    at.is_none_or(|at| at == length).then_some(lines)
 }
 
-fn parse_line(line: &str) -> Option<VariantInfo> {
+/// Reads a line; `at` is where the bytes of the next variant begin that has no file of its own.
+fn parse_line(line: &str, at: &mut Option<u64>) -> Option<Line> {
     let mut words = line.split(' ');
     let (form, size, hash, quality_word) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let is_here = match words.next() {
+        None => false,
+        Some(HERE) => true,
+        Some(_) => return None,
+    };
     if words.next().is_some() || !size.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    Some(VariantInfo {
+    let info = VariantInfo {
         form: Form::ALL.into_iter().find(|known| known.suffix() == form)?,
         size: size.parse().ok()?,
         hash: hash.parse::<Digest>().ok()?,
         quality: quality(quality_word)?,
-    })
+    };
+    if !is_here {
+        return Some(Line { info, at: None });
+    }
+    let begin = (*at)?;
+    *at = Some(begin.checked_add(info.size)?);
+    Some(Line { info, at: Some(begin) })
 }
 
 #[cfg(test)]
@@ -72,17 +126,39 @@ mod tests {
         })
     }
 
+    fn line(form: Form, size: u64, quality: Quality, at: Option<u64>) -> (Form, Line) {
+        (form, Line { info: VariantInfo { form, size, hash: Digest::of(b""), quality }, at })
+    }
+
     #[test]
     fn the_text_is_fixed() {
-        let info = VariantInfo { form: Form::Br, size: 1_234, hash: Digest::of(b""), quality: Quality::Quick };
-        let text = to_text(&BTreeMap::from([(Form::Br, info)]));
-        assert_eq!(text, "br 1234 af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262 quick\n");
+        const HASH: &str = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        let alone = Lines::from([line(Form::Br, 1_234, Quality::Quick, None)]);
+        assert_eq!(to_bytes(&alone, |_| None), format!("br 1234 {HASH} quick\n").into_bytes());
+        let mixed = Lines::from([
+            line(Form::Br, 5, Quality::Best, Some(242)),
+            line(Form::Gz, 9_000, Quality::Quick, None),
+            line(Form::Zst, 3, Quality::Quick, Some(247)),
+        ]);
+        let here = |form| match form {
+            Form::Br => Some(&b"first"[..]),
+            Form::Gz => None,
+            Form::Zst => Some(&b"\n\n3"[..]),
+        };
+        let bytes = to_bytes(&mixed, here);
+        let expected = format!("br 5 {HASH} best here\ngz 9000 {HASH} quick\nzst 3 {HASH} quick here\n\nfirst\n\n3");
+        assert_eq!(bytes, expected.into_bytes());
+        assert_eq!(parse(&bytes, bytes.len() as u64), Some(mixed));
+        assert_eq!(parse(&bytes[..bytes.len() - 1], bytes.len() as u64 - 1), None);
+        assert_eq!(parse(&bytes, bytes.len() as u64 + 1), None);
     }
 
     #[test]
     fn what_is_no_index_is_refused() {
         let line = format!("br 1 {} quick\n", Digest::of(b""));
-        assert!(parse(&line).is_some());
+        let here = format!("br 1 {} quick here\n\nx", Digest::of(b""));
+        let parse = |text: &str| parse(text.as_bytes(), text.len() as u64);
+        assert!(parse(&line).is_some() && parse(&here).is_some());
         for text in [
             line.trim_end(),
             &line.repeat(2),
@@ -93,8 +169,14 @@ mod tests {
             &line.replace(" 1 ", "  1 "),
             &line.replace(" 1 ", " 18446744073709551616 "),
             &line.replace(" quick", " quick x"),
+            &line.replace(" quick", " quick here"),
             &line.to_uppercase(),
+            &here.replace("here", "here x"),
+            &here.replace(" 1 ", " 18446744073709551615 "),
+            &here[..here.len() - 1],
+            &here.repeat(2),
             "\n",
+            "\n\n",
             "\0",
         ] {
             assert_eq!(parse(text), None, "{text:?}");
@@ -103,17 +185,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_undoes_writing(infos in proptest::collection::vec(info(), 0..6)) {
-            let lines: BTreeMap<Form, VariantInfo> = infos.into_iter().map(|info| (info.form, info)).collect();
-            let text = to_text(&lines);
-            prop_assert!(text.len() as u64 <= INDEX_BYTES_MAX);
-            prop_assert_eq!(parse(&text), Some(lines));
+        fn reading_undoes_writing(infos in proptest::collection::vec((info(), any::<bool>()), 0..6), seed: u8) {
+            let content = [seed; 40];
+            let mut lines = Lines::new();
+            for (info, is_here) in infos {
+                // Only what is there has a length.
+                let info = if is_here { VariantInfo { size: info.size % 40, ..info } } else { info };
+                lines.insert(info.form, Line { info, at: is_here.then_some(0) });
+            }
+            let here = |form| {
+                let line: &Line = lines.get(&form)?;
+                line.at.map(|_| &content[..usize::try_from(line.info.size).unwrap()])
+            };
+            let bytes = to_bytes(&lines, here);
+            let head = &bytes[..bytes.len().min(usize::try_from(TEXT_BYTES_MAX).unwrap())];
+            let found = parse(head, bytes.len() as u64).unwrap();
+            prop_assert_eq!(found.len(), lines.len());
+            for (form, line) in &found {
+                prop_assert_eq!(line.info, lines[form].info);
+                prop_assert_eq!(line.at.is_some(), lines[form].at.is_some());
+                if let Some(at) = line.at {
+                    let at = usize::try_from(at).unwrap();
+                    prop_assert_eq!(Some(&bytes[at..][..usize::try_from(line.info.size).unwrap()]), here(*form));
+                }
+            }
         }
 
         #[test]
-        fn no_text_is_too_strange(text in "\\PC*") {
-            if let Some(lines) = parse(&text) {
-                prop_assert_eq!(to_text(&lines).len() <= text.len(), true);
+        fn no_bytes_are_too_strange(bytes: Vec<u8>, text in "\\PC*") {
+            for bytes in [&bytes[..], text.as_bytes()] {
+                for line in parse(bytes, bytes.len() as u64).unwrap_or_default().values() {
+                    prop_assert!(line.at.is_none_or(|at| at + line.info.size <= bytes.len() as u64));
+                }
             }
         }
     }

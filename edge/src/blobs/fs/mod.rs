@@ -7,13 +7,16 @@ mod delta_index;
 mod deltas;
 mod folder;
 mod index;
+mod many;
 mod removal;
+mod replacing;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod variants;
 mod verified;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
@@ -24,6 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::Digest;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 #[cfg(target_os = "linux")]
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::sync::Semaphore;
@@ -33,7 +37,8 @@ use tree::Tree;
 
 use super::durable::{Draft, failed};
 use super::{
-    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, NewDelta, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo,
+    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, NewDelta, Quality, ReadAt, StoredVariant, UnnamedUpload, Upload,
+    VariantInfo,
 };
 
 /// Bytes of an upload that wait in memory before they are written: the most that one upload holds, and also the
@@ -43,6 +48,10 @@ const PENDING_BYTES_MAX: usize = 256 * 1024;
 /// Calls that work on the disk at once. A disk gains nothing from more, and each is a thread whose share of the
 /// allocator's memory stays: a hundred pushes at once would have hundreds of them.
 const CALLS_AT_ONCE: usize = 16;
+/// Blobs that one call looks for or checks, so that others have their turn between two calls …
+const PART_BLOBS: usize = 256;
+/// … and such calls at once.
+const CHECKS_AT_ONCE: usize = 4;
 
 /// As [`super::check_format`].
 pub(super) fn check_format(root: &Path) -> Result<(), Error> {
@@ -131,8 +140,52 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.put(key, &bytes)).await
     }
 
+    async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error> {
+        let disk = self.disk.clone();
+        let work = move |folder: &Folder| {
+            disk.check_free_space()?;
+            folder.put_all(&blobs)
+        };
+        self.with(work).await
+    }
+
+    async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
+        let mut sizes = Vec::with_capacity(blobs.len());
+        for part in parts(&blobs) {
+            sizes.extend(self.with(move |folder| folder.sizes(&part)).await?);
+        }
+        Ok(sizes)
+    }
+
+    async fn check_all(&self, blobs: Vec<Digest>) -> Result<(), Error> {
+        let checks: Vec<_> = parts(&blobs).map(|part| self.with(move |folder| folder.check_all(&part))).collect();
+        stream::iter(checks).buffer_unordered(CHECKS_AT_ONCE).try_collect().await
+    }
+
     async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error> {
         self.with(move |folder| folder.put_variants(blob, &variants)).await
+    }
+
+    async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+        self.with(move |folder| folder.put_variants_all(&variants)).await
+    }
+
+    async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
+        let mut found = Vec::with_capacity(blobs.len());
+        for part in parts(&blobs) {
+            found.extend(self.with(move |folder| folder.variants_all(&part)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error> {
+        let mut found = Vec::with_capacity(blobs.len());
+        for part in parts(&blobs) {
+            let get =
+                move |folder: &Folder| Ok(part.iter().map(|digest| folder.get(Key::Blob(*digest))).collect::<Vec<_>>());
+            found.extend(self.with(get).await?);
+        }
+        Ok(found)
     }
 
     async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
@@ -200,6 +253,11 @@ impl Blobs for FileBlobs {
     ) -> Result<(u64, u64), Error> {
         self.with(move |folder| folder.remove_leftovers(before_s, collected_before_s, dry_run)).await
     }
+}
+
+/// A list in parts of which each is the work of one call.
+fn parts(blobs: &[Digest]) -> impl Iterator<Item = Vec<Digest>> {
+    blobs.chunks(PART_BLOBS).map(<[Digest]>::to_vec)
 }
 
 impl FileBlobs {
@@ -366,10 +424,10 @@ impl ReadAt for OpenedFile {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        let Checked { file, stamp, tree } = &self.checked;
-        let (from, around) = Tree::around(offset, len, stamp.size);
+        let Checked { file, stamp, at, size, tree } = &self.checked;
+        let (from, around) = Tree::around(offset, len, *size);
         let mut bytes = vec![0; around];
-        let read = file.read_exact_at(&mut bytes, from);
+        let read = file.read_exact_at(&mut bytes, at.saturating_add(from));
         if read.as_ref().is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof) {
             return read.map(|()| Bytes::new());
         }
@@ -384,13 +442,13 @@ impl ReadAt for OpenedFile {
     #[cfg(target_os = "linux")]
     fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
         let len = self.available(offset, len);
-        let Checked { file, stamp, tree } = &self.checked;
+        let Checked { file, at, size, tree, .. } = &self.checked;
         let is_trusted = tree.is_trusted(offset, len);
         // A part of a group cannot be checked alone.
-        let (from, around) = if is_trusted { (offset, len) } else { Tree::around(offset, len, stamp.size) };
+        let (from, around) = if is_trusted { (offset, len) } else { Tree::around(offset, len, *size) };
         let mut bytes = vec![0; around];
         let pieces = &mut [IoSliceMut::new(&mut bytes)];
-        match preadv2(file, pieces, from, ReadWriteFlags::NOWAIT) {
+        match preadv2(file, pieces, at.saturating_add(from), ReadWriteFlags::NOWAIT) {
             // What is not whole is read again, and reported, on a thread that may wait.
             Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole_or_trusted(from, &bytes)) => {
                 Ok(Some(piece(bytes, from, offset, len)))
@@ -404,7 +462,7 @@ impl ReadAt for OpenedFile {
     }
 
     fn size(&self) -> u64 {
-        self.checked.stamp.size
+        self.checked.size
     }
 
     fn held_bytes(&self) -> usize {

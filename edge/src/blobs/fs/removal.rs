@@ -11,7 +11,7 @@ use devanture_config::Digest;
 use super::deltas::delta_key;
 use super::folder::{Folder, QUARANTINE, TMP, digest_of, each_file, folder_of};
 use crate::blobs::durable;
-use crate::blobs::{Error, Form, Key};
+use crate::blobs::{Error, Key};
 
 /// Where collected blobs and manifests wait for their end, in the same layout as in the store.
 const COLLECTED: &str = "collected";
@@ -21,7 +21,10 @@ impl Folder {
     pub(super) fn delete(&self, key: Key) -> Result<(), Error> {
         let _turn = self.lock(digest_of(key));
         self.forget_derived(key)?;
-        self.forget(key)
+        match key {
+            Key::Variant(blob, form) => self.forget_variant(blob, form),
+            Key::Blob(_) | Key::Manifest(_) | Key::Delta(..) => self.forget(key),
+        }
     }
 
     /// Removes what was made of a blob, and can be made again. The blob itself goes after that: as long as it is there,
@@ -43,9 +46,8 @@ impl Folder {
             return Ok(None);
         }
         if let Key::Blob(blob) = key {
-            for form in Form::ALL {
-                bytes = bytes.saturating_add(self.length(Key::Variant(blob, form))?.unwrap_or(0));
-            }
+            let variants = self.variants_in_turn(blob)?;
+            bytes = variants.iter().fold(bytes, |sum, info| sum.saturating_add(info.size));
             bytes = bytes.saturating_add(self.delta_bytes(blob)?);
         }
         self.forget_derived(key)?;

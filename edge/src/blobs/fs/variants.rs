@@ -1,45 +1,129 @@
-//! The variants of a blob: files beside it, and the index that says which of them count.
+//! The variants of a blob: files beside it, and the index that says which of them count and holds the small ones.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::folder::{Folder, Replacing, read_lines};
-use super::index;
-use crate::blobs::durable;
-use crate::blobs::{Error, Form, Key, Quality, VariantInfo};
+use super::folder::{Folder, TMP, folder_of};
+use super::index::{self, Line, Lines, TEXT_BYTES_MAX};
+use super::replacing::Replacing;
+use crate::blobs::durable::{self, Batch, failed};
+use crate::blobs::{Error, Form, Key, Quality, StoredVariant, VariantInfo};
+
+/// Variants of a blob that are to be put.
+type New = [(Form, Quality, Bytes)];
+
+/// What replaces the variants of a blob, with the bytes of the new files.
+struct Plan {
+    replacing: Replacing,
+    /// The index, then the files.
+    contents: Vec<Bytes>,
+}
 
 impl Folder {
-    fn index_path(&self, blob: Digest) -> PathBuf {
+    pub(super) fn index_path(&self, blob: Digest) -> PathBuf {
         self.shard("variants", blob).join(format!("{blob}.index"))
     }
 
     /// Puts variants and their index, with one fsync for each file and one for the folder.
-    pub(super) fn put_variants(&self, blob: Digest, variants: &[(Form, Quality, Bytes)]) -> Result<(), Error> {
+    pub(super) fn put_variants(&self, blob: Digest, variants: &New) -> Result<(), Error> {
         let _turn = self.lock(blob);
         // The collection may have been faster than the compression: a variant without its blob would stay for ever.
         if !self.path(Key::Blob(blob)).exists() {
             return Err(Error::Missing(Key::Blob(blob)));
         }
+        self.check_in_place()?;
+        match self.plan(blob, variants)? {
+            None => Ok(()),
+            Some(plan) => self.carry_out(vec![plan]),
+        }
+    }
+
+    /// Puts the variants of many blobs; those of a blob that is gone are left out. The files of each folder are synced
+    /// together.
+    pub(super) fn put_variants_all(&self, all: &BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+        let mut shards: BTreeMap<u8, Vec<(Digest, &New)>> = BTreeMap::new();
+        for (blob, variants) in all {
+            let [first, ..] = *blob.as_bytes();
+            shards.entry(first).or_default().push((*blob, variants));
+        }
+        for shard in shards.into_values() {
+            let Some(_turn) = shard.first().map(|(blob, _)| self.lock(*blob)) else { continue };
+            self.check_in_place()?;
+            let mut plans = Vec::with_capacity(shard.len());
+            for (blob, variants) in shard {
+                if self.path(Key::Blob(blob)).exists() {
+                    plans.extend(self.plan(blob, variants)?);
+                }
+            }
+            self.carry_out(plans)?;
+        }
+        Ok(())
+    }
+
+    /// What is to be replaced; `None` if all is there in the quality of the new ones. Called under the lock.
+    fn plan(&self, blob: Digest, variants: &New) -> Result<Option<Plan>, Error> {
         let listed = self.read_index(blob)?;
         let mut lines = self.present(blob, listed.clone())?;
-        let (mut files, mut changes_known) = (Vec::new(), false);
+        let mut new: BTreeMap<Form, &Bytes> = BTreeMap::new();
         for (form, quality, bytes) in variants {
-            if lines.get(form).is_some_and(|known| known.quality >= *quality) {
+            if lines.get(form).is_some_and(|known| known.info.quality >= *quality) {
                 continue;
             }
             let size = bytes.len() as u64;
-            files.push((Key::Variant(blob, *form), self.draft_of(bytes)?));
-            changes_known |= listed.contains_key(form);
-            lines.insert(*form, VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality });
+            let info = VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality };
+            // Where they stand in the new index is found when it is read.
+            lines.insert(*form, Line { info, at: index::is_here(size).then_some(0) });
+            new.insert(*form, bytes);
         }
-        if files.is_empty() && !self.is_lacking(blob, &listed)? {
+        if new.is_empty() && !self.is_lacking(blob, &listed)? {
+            return Ok(None);
+        }
+        let mut here: BTreeMap<Form, Bytes> = BTreeMap::new();
+        for (form, line) in lines.clone() {
+            match (line.at, new.get(&form)) {
+                (None, _) => {}
+                (Some(_), Some(bytes)) => drop(here.insert(form, Bytes::clone(bytes))),
+                // What is damaged is made again.
+                (Some(_), None) => match self.read_here(blob, &line)? {
+                    Some(bytes) => drop(here.insert(form, bytes)),
+                    None => drop(lines.remove(&form)),
+                },
+            }
+        }
+        let index = index::to_bytes(&lines, |form| here.get(&form).map(|bytes| &**bytes));
+        let has_file = |lines: &Lines, form: &Form| lines.get(form).is_some_and(|line| line.at.is_none());
+        let files: Vec<(Form, &Bytes)> =
+            new.iter().filter(|(form, _)| has_file(&lines, form)).map(|(form, bytes)| (*form, *bytes)).collect();
+        let changes_known = files.iter().any(|(form, _)| has_file(&listed, form));
+        let gone = listed.keys().filter(|form| has_file(&listed, form) && !has_file(&lines, form));
+        let replacing = Replacing {
+            index_path: self.index_path(blob),
+            changes_known,
+            gone: gone.map(|form| Key::Variant(blob, *form)).collect(),
+            files: files.iter().map(|(form, _)| Key::Variant(blob, *form)).collect(),
+        };
+        let contents = std::iter::once(Bytes::from(index)).chain(files.into_iter().map(|(_, bytes)| bytes.clone()));
+        Ok(Some(Plan { replacing, contents: contents.collect() }))
+    }
+
+    /// Writes the files of all plans, which are of one folder, and replaces what was there. Called under the lock.
+    fn carry_out(&self, plans: Vec<Plan>) -> Result<(), Error> {
+        let Some(folder) = plans.first().map(|plan| folder_of(&plan.replacing.index_path).to_path_buf()) else {
             return Ok(());
-        }
-        let index = self.draft_of(index::to_text(&lines).as_bytes())?;
-        self.replace(Replacing { index_path: self.index_path(blob), index, changes_known, gone: Vec::new(), files })
+        };
+        let contents = plans.iter().flat_map(|plan| &plan.contents).map(|bytes| &**bytes);
+        let mut drafts = Batch::write(&self.root().join(TMP), contents)?.sync()?.into_iter();
+        let replacings = plans.into_iter().map(|Plan { replacing, contents }| {
+            let drafts = drafts.by_ref().take(contents.len()).collect();
+            (replacing, drafts)
+        });
+        self.replace_all(&folder, replacings.collect())
     }
 
     /// Whether variants are missing that were there, or none were ever put.
@@ -50,7 +134,7 @@ impl Folder {
     }
 
     /// Whether the index is not there or cannot be understood, or variants that are `listed` are not there.
-    fn is_lacking(&self, blob: Digest, listed: &BTreeMap<Form, VariantInfo>) -> Result<bool, Error> {
+    fn is_lacking(&self, blob: Digest, listed: &Lines) -> Result<bool, Error> {
         let length = std::fs::metadata(self.index_path(blob)).map_or(None, |found| Some(found.len()));
         Ok(match (length, listed.len()) {
             (None, _) => true,
@@ -62,30 +146,91 @@ impl Folder {
     /// The index of a blob's variants.
     pub(super) fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         let _turn = self.lock(blob);
+        self.variants_in_turn(blob)
+    }
+
+    /// As [`Folder::variants`], called under the lock.
+    pub(super) fn variants_in_turn(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         let listed = self.read_index(blob)?;
-        Ok(self.present(blob, listed)?.into_values().collect())
+        Ok(self.present(blob, listed)?.into_values().map(|line| line.info).collect())
+    }
+
+    /// The index of each blob's variants, with the bytes of those that stand in it.
+    pub(super) fn variants_all(&self, blobs: &[Digest]) -> Result<Vec<Vec<StoredVariant>>, Error> {
+        let of = |blob: &Digest| {
+            let _turn = self.lock(*blob);
+            let Some((file, listed)) = self.open_index(*blob)? else { return Ok(Vec::new()) };
+            let lines = self.present(*blob, listed)?.into_values();
+            let stored = lines.map(|line| StoredVariant { info: line.info, bytes: here(&file, &line) });
+            Ok(stored.collect())
+        };
+        blobs.iter().map(of).collect()
     }
 
     /// The lines of a blob's index; none if there is no index or it cannot be parsed.
-    pub(super) fn read_index(&self, blob: Digest) -> Result<BTreeMap<Form, VariantInfo>, Error> {
-        read_lines(&self.index_path(blob), index::INDEX_BYTES_MAX, index::parse)
+    pub(super) fn read_index(&self, blob: Digest) -> Result<Lines, Error> {
+        Ok(self.open_index(blob)?.map(|(_, lines)| lines).unwrap_or_default())
+    }
+
+    /// A blob's index and its lines, which are none if it cannot be parsed; `None` if there is no index.
+    pub(super) fn open_index(&self, blob: Digest) -> Result<Option<(File, Lines)>, Error> {
+        let path = self.index_path(blob);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("reading", &path)(error)),
+        };
+        let mut head = Vec::new();
+        let length = file.metadata().map_err(failed("reading", &path))?.len();
+        (&file).take(TEXT_BYTES_MAX).read_to_end(&mut head).map_err(failed("reading", &path))?;
+        let lines = index::parse(&head, length).unwrap_or_else(|| {
+            tracing::error!(path = %path.display(), "an index cannot be read; its variants will be made again");
+            Lines::default()
+        });
+        Ok(Some((file, lines)))
+    }
+
+    /// The bytes of a variant that stands in its index, if they are whole.
+    fn read_here(&self, blob: Digest, line: &Line) -> Result<Option<Bytes>, Error> {
+        Ok(self.open_index(blob)?.and_then(|(file, _)| here(&file, line)))
     }
 
     /// Those of `lines` whose files are there with their lengths: variants may be deleted by hand.
-    pub(super) fn present(
-        &self,
-        blob: Digest,
-        mut lines: BTreeMap<Form, VariantInfo>,
-    ) -> Result<BTreeMap<Form, VariantInfo>, Error> {
+    pub(super) fn present(&self, blob: Digest, mut lines: Lines) -> Result<Lines, Error> {
         let mut error = None;
-        lines.retain(|form, info| match self.length(Key::Variant(blob, *form)) {
-            Ok(length) => length == Some(info.size),
-            Err(found) => {
-                error = Some(found);
-                false
-            }
+        lines.retain(|form, line| match line.at {
+            Some(_) => true,
+            None => match self.length(Key::Variant(blob, *form)) {
+                Ok(length) => length == Some(line.info.size),
+                Err(found) => {
+                    error = Some(found);
+                    false
+                }
+            },
         });
         error.map_or(Ok(lines), Err)
+    }
+
+    /// Deletes one variant of a blob. Called under the lock.
+    pub(super) fn forget_variant(&self, blob: Digest, form: Form) -> Result<(), Error> {
+        let Some((file, mut lines)) = self.open_index(blob)? else { return self.forget(Key::Variant(blob, form)) };
+        if lines.get(&form).is_none_or(|line| line.at.is_none()) {
+            return self.forget(Key::Variant(blob, form));
+        }
+        lines.remove(&form);
+        let mut left: BTreeMap<Form, Bytes> = BTreeMap::new();
+        for (form, line) in &lines {
+            left.extend(here(&file, line).map(|bytes| (*form, bytes)));
+        }
+        lines.retain(|form, line| line.at.is_none() || left.contains_key(form));
+        if lines.is_empty() {
+            // An index without a line would say that none is worth keeping.
+            return durable::remove_file(&self.index_path(blob)).map(drop);
+        }
+        let index = index::to_bytes(&lines, |form| left.get(&form).map(|bytes| &**bytes));
+        let replacing =
+            Replacing { index_path: self.index_path(blob), changes_known: false, gone: Vec::new(), files: Vec::new() };
+        self.carry_out(vec![Plan { replacing, contents: vec![index.into()] }])
     }
 
     /// Deletes what is there of a blob's variants, the index first. Called under the lock.
@@ -98,6 +243,14 @@ impl Folder {
     }
 }
 
+/// The bytes of a variant that stands in the file of its index, if they are whole.
+fn here(file: &File, line: &Line) -> Option<Bytes> {
+    let at = line.at?;
+    let mut bytes = vec![0; usize::try_from(line.info.size).ok()?];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    (Digest::of(&bytes) == line.info.hash).then(|| bytes.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +259,7 @@ mod tests {
     fn variants_that_are_gone_are_missed_and_none_that_are_worth_nothing() {
         let data = tempfile::tempdir().unwrap();
         let folder = Folder::open(data.path().to_path_buf()).unwrap();
-        let (bytes, variant) = (Bytes::from_static(b"some text"), Bytes::from_static(b"text"));
+        let (bytes, variant) = (Bytes::from_static(b"some text"), Bytes::from(vec![7; 10_000]));
         let digest = Digest::of(&bytes);
         folder.put(Key::Blob(digest), &bytes).unwrap();
         assert!(folder.lacks_variants(digest).unwrap(), "none were ever put");

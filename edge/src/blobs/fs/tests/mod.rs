@@ -2,7 +2,9 @@
 
 mod damage;
 mod deltas;
+mod many;
 mod removal;
+mod small_variants;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -113,7 +115,7 @@ async fn the_layout_is_the_one_that_is_written_down() {
     let digest = Digest::of(&bytes);
     store.put(Key::Blob(digest), bytes.clone()).await.unwrap();
     store.put(Key::Manifest(digest), bytes.clone()).await.unwrap();
-    let variants = Form::ALL.into_iter().map(|form| (form, Quality::Quick, sample(2, 5))).collect();
+    let variants = Form::ALL.into_iter().map(|form| (form, Quality::Quick, sample(2, 9_000))).collect();
     store.put_variants(digest, variants).await.unwrap();
     let hex = digest.to_string();
     let two = &hex[..2];
@@ -128,9 +130,9 @@ async fn the_layout_is_the_one_that_is_written_down() {
     ];
     assert_eq!(files(data), expected.into());
     assert_eq!(std::fs::read_to_string(data.join("format")).unwrap(), "devanture 1\n");
-    let hash = Digest::of(&sample(2, 5));
+    let hash = Digest::of(&sample(2, 9_000));
     let index = std::fs::read_to_string(data.join(format!("variants/{two}/{hex}.index"))).unwrap();
-    assert_eq!(index, format!("br 5 {hash} quick\ngz 5 {hash} quick\nzst 5 {hash} quick\n"));
+    assert_eq!(index, format!("br 9000 {hash} quick\ngz 9000 {hash} quick\nzst 9000 {hash} quick\n"));
     for name in files(data) {
         let path = data.join(name);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600, "{path:?}");
@@ -140,7 +142,7 @@ async fn the_layout_is_the_one_that_is_written_down() {
     // What is bad goes where an operator finds it.
     overwrite(&path_of(data, Key::Blob(digest)), b"bad");
     overwrite(&path_of(data, Key::Manifest(digest)), b"bad");
-    overwrite(&path_of(data, Key::Variant(digest, Form::Br)), b"worse");
+    overwrite(&path_of(data, Key::Variant(digest, Form::Br)), &sample(3, 9_000));
     for key in [Key::Blob(digest), Key::Manifest(digest), Key::Variant(digest, Form::Br)] {
         let Err(Error::Corrupt { quarantined, .. }) = store.get(key).await else { panic!("{key:?}") };
         assert!(Path::new(&quarantined).starts_with(data.join("quarantine")));
@@ -224,7 +226,15 @@ fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
     folder.put(blob(&old), &old)?;
     folder.put(blob(&new), &new)?;
     folder.put(Key::Manifest(Digest::of(&new)), &new)?;
-    let variants = |quality| [(Form::Br, quality, sample(quality as u64, 100)), (Form::Gz, quality, sample(9, 100))];
+    many::life(folder, generation)?;
+    let variants = |quality| {
+        let large = 9_000 + quality as usize;
+        [
+            (Form::Br, quality, sample(quality as u64, large)),
+            (Form::Gz, quality, sample(9, 100)),
+            (Form::Zst, quality, sample(quality as u64 + 2, if quality == Quality::Quick { 100 } else { large })),
+        ]
+    };
     folder.put_variants(Digest::of(&new), &variants(Quality::Quick))?;
     folder.put_variants(Digest::of(&new), &variants(Quality::Best))?;
     folder.put_variants(Digest::of(&old), &variants(Quality::Best))?;
@@ -310,16 +320,27 @@ fn law_6_every_file_of_a_put_is_synced_before_it_has_its_name() {
     let made = [Rename, MakeFolder, SyncFolder, Rename, SyncFolder];
     assert_eq!(put(), [&[Create, Write, SyncFile], &made[..]].concat());
     assert_eq!(put(), [Create, Write, SyncFile, Rename, SyncFolder]);
-    let put = |quality| {
+    let put = |quality, lengths: [usize; 2]| {
         let log = arm(data.path(), Fault::None, 0);
-        let both = [(Form::Br, quality, sample(2, 5)), (Form::Gz, quality, sample(3, 5))];
-        folder.put_variants(Digest::of(&bytes), &both).unwrap();
+        let [br, gz] = lengths.map(|length| sample(length as u64, length));
+        folder.put_variants(Digest::of(&bytes), &[(Form::Br, quality, br), (Form::Gz, quality, gz)]).unwrap();
         log.steps()
     };
-    let drafts = [Create, Write, SyncFile].repeat(3);
-    assert_eq!(put(Quality::Quick), [&drafts[..], &made[..4], &[Rename, Rename, SyncFolder]].concat());
-    assert_eq!(put(Quality::Best), [&drafts[..], &[Remove, Rename, Rename, Rename, SyncFolder]].concat());
-    assert_eq!(put(Quality::Quick), []);
+    let drafts = |count: usize| [[Create, Write].repeat(count), vec![SyncFile; count]].concat();
+    let (small, large) = ([5, 8_192], [9_000, 9_001]);
+    assert_eq!(put(Quality::Quick, large), [&drafts(3)[..], &made[..4], &[Rename, Rename, SyncFolder]].concat());
+    assert_eq!(
+        put(Quality::Best, large),
+        [&drafts(3)[..], &[Remove, Rename, Rename, Rename, SyncFolder]].concat(),
+        "no line of the old index stands beside other bytes"
+    );
+    assert_eq!(put(Quality::Quick, large), []);
+    folder.delete(blob(&bytes)).unwrap();
+    folder.put(blob(&bytes), &bytes).unwrap();
+    // Small ones stand in the index, which is replaced as a whole.
+    for quality in [Quality::Quick, Quality::Best] {
+        assert_eq!(put(quality, small), [&drafts(1)[..], &[Rename, SyncFolder]].concat());
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,102 @@
+//! Small blobs that are put, looked for and checked many at a time: their files are synced together, and each folder
+//! once.
+//!
+//! What was sent together is mostly sorted by digest, so that a batch of some hundred blobs lies in a few folders.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+
+use super::folder::{Folder, TMP, folder_of, rename_into};
+use super::tree::Tree;
+use crate::blobs::durable::{self, Batch, Draft, Stamp};
+use crate::blobs::{Error, Key};
+
+/// A file that is on stable storage and was read back, under its temporary name.
+struct Written {
+    digest: Digest,
+    draft: Draft,
+    stamp: Stamp,
+    tree: Tree,
+}
+
+impl Folder {
+    /// Puts whole blobs. Each that has its name when this returns, with or without an error, is durable and whole; with
+    /// an error, some may not have theirs.
+    pub(super) fn put_all(&self, blobs: &BTreeMap<Digest, Bytes>) -> Result<(), Error> {
+        let mismatch = blobs.iter().map(|(digest, bytes)| (*digest, Digest::of(bytes))).find(|(name, of)| name != of);
+        if let Some((expected, found)) = mismatch {
+            return Err(Error::Mismatch { expected, found });
+        }
+        self.check_in_place()?;
+        let drafts = Batch::write(&self.root().join(TMP), blobs.values().map(|bytes| &**bytes))?.sync()?;
+        let mut shards: BTreeMap<u8, Vec<Written>> = BTreeMap::new();
+        for ((digest, bytes), draft) in blobs.iter().zip(drafts) {
+            let [first, ..] = *digest.as_bytes();
+            shards.entry(first).or_default().push(read_back(*digest, bytes, draft)?);
+        }
+        shards.into_values().try_for_each(|shard| self.name_all(shard))
+    }
+
+    /// Gives files of one folder their names, with one sync.
+    fn name_all(&self, files: Vec<Written>) -> Result<(), Error> {
+        let Some(path) = files.first().map(|file| self.path(Key::Blob(file.digest))) else { return Ok(()) };
+        let _turn = files.first().map(|file| self.lock(file.digest));
+        self.check_in_place()?;
+        let (mut new, mut named) = (Vec::new(), Vec::with_capacity(files.len()));
+        let renamed = files.into_iter().try_for_each(|mut file| {
+            let path = self.path(Key::Blob(file.digest));
+            let is_new = !path.exists();
+            rename_into(&mut file.draft, &path)?;
+            new.extend(is_new.then_some(path));
+            named.push(file);
+            Ok(())
+        });
+        if let Err(error) = renamed.and_then(|()| durable::sync_folder(folder_of(&path))) {
+            // After the error nobody may count on the files. Those that were there before are as good as they were.
+            for path in new {
+                drop(durable::remove_file(&path));
+            }
+            return Err(error);
+        }
+        let mut verified = self.verified();
+        for Written { digest, stamp, tree, .. } in named {
+            verified.remember(Key::Blob(digest), stamp, &Arc::new(tree));
+        }
+        Ok(())
+    }
+
+    /// The length of each blob that is stored.
+    pub(super) fn sizes(&self, blobs: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
+        blobs.iter().map(|digest| self.length(Key::Blob(*digest))).collect()
+    }
+
+    /// Reads blobs that this process has not read since they were written.
+    pub(super) fn check_all(&self, blobs: &[Digest]) -> Result<(), Error> {
+        for digest in blobs {
+            let key = Key::Blob(*digest);
+            let is_known = std::fs::metadata(self.path(key))
+                .is_ok_and(|metadata| self.verified().of(key, Stamp::of(&metadata)).is_some());
+            if !is_known {
+                self.open_file(key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares what the system has of a file with what was meant (law 2), before the file has its name.
+fn read_back(digest: Digest, bytes: &Bytes, draft: Draft) -> Result<Written, Error> {
+    let (stamp, stored) = (draft.stamp()?, draft.read_back(bytes.len())?);
+    let unreadable = || durable::failed("reading back", Path::new(TMP));
+    let (found, tree) = Tree::read(&*stored, stamp.size).map_err(unreadable())?;
+    if found == Some(digest) {
+        return Ok(Written { digest, draft, stamp, tree });
+    }
+    let source = std::io::Error::new(ErrorKind::InvalidData, "the disk does not give back what was written");
+    Err(unreadable()(source))
+}
