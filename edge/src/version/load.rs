@@ -14,6 +14,7 @@ use devanture_site::{cache, fingerprint};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use parking_lot::Mutex;
 
 use super::content_type::media_type;
 use super::damage;
@@ -21,6 +22,7 @@ use super::deltas::DictionaryFields;
 use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
+use super::prefetch::prefetch;
 use super::{Charge, Content, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
 use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
@@ -28,7 +30,7 @@ use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;
 /// Files whose loads are prepared, and then charged for, together.
-const FILES_AT_ONCE: usize = 1_000;
+const FILES_AT_ONCE: usize = 500;
 /// Size of the handle to bytes that are held in memory.
 const OWNER_BYTES: usize = 48;
 /// Estimated kernel memory of an open file.
@@ -77,6 +79,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         header: header_of,
         fields: pool,
         dictionary_fields: &dictionary_fields,
+        prefetched: Mutex::default(),
     };
     let (files, pages) = loader.files(&charge).await?;
     charge.grow(bytes(fields.heap_bytes()))?;
@@ -161,11 +164,16 @@ impl Loader<'_> {
         loop {
             // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
             // groups, as the futures of a hundred thousand files take more memory than the files.
-            let some = public.by_ref().take(FILES_AT_ONCE);
-            let loads: Vec<_> = some.map(|(number, (path, entry))| self.file(number, path, entry)).collect();
-            if loads.is_empty() {
+            let some: Vec<_> = public.by_ref().take(FILES_AT_ONCE).collect();
+            if some.is_empty() {
                 break;
             }
+            let entries = some.iter().map(|(_, (_, entry))| *entry);
+            let size_max = self.request.memory_file_bytes_max;
+            let prefetched = prefetch(self.blobs, self.memory, entries, size_max).await;
+            *self.prefetched.lock() = prefetched;
+            let loads: Vec<_> =
+                some.into_iter().map(|(number, (path, entry))| self.file(number, path, entry)).collect();
             let first = files.len();
             let mut loading = stream::iter(loads).buffered(READS_AT_ONCE);
             while let Some(file) = loading.try_next().await? {
@@ -252,7 +260,12 @@ impl Loader<'_> {
             let VariantInfo { form, size, hash, .. } = variant;
             AtHand { coding: coding(form), size, hash, key: Key::Variant(blob, form) }
         };
-        Ok(self.blobs.variants(blob).await?.into_iter().map(at_hand).collect())
+        let prefetched = self.prefetched.lock().variants_of(&blob);
+        let made = match prefetched {
+            Some(made) => made,
+            None => self.blobs.variants(blob).await?,
+        };
+        Ok(made.into_iter().map(at_hand).collect())
     }
 
     /// The bytes of a file, and all its encodings with theirs, the identity first.
@@ -301,7 +314,11 @@ impl Loader<'_> {
         }
         let is_short = at_hand.size <= self.request.memory_file_bytes_max;
         if let Some(room) = is_short.then(|| self.memory.room(at_hand.size)).flatten() {
-            let bytes = self.blobs.get(at_hand.key).await?;
+            let prefetched = self.prefetched.lock().bytes_of(&at_hand.hash);
+            let bytes = match prefetched {
+                Some(bytes) => bytes,
+                None => self.blobs.get(at_hand.key).await?,
+            };
             return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
         }
         Ok(Source::Stored(self.blobs.open(at_hand.key).await?))

@@ -8,9 +8,11 @@ use devanture_config::site_toml::Serving;
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use devanture_site::negotiate::Coding;
 use http::HeaderValue;
+use parking_lot::Mutex;
 
 use super::deltas::DictionaryFields;
 use super::head::FieldPool;
+use super::prefetch::Prefetched;
 use super::{AppMemory, Claim, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::catalog::records::{DecodedFile, DictionariesRecord};
@@ -92,6 +94,7 @@ pub(super) struct Loader<'l> {
     pub(super) header: &'l HeaderValue,
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
+    pub(super) prefetched: Mutex<Prefetched>,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.

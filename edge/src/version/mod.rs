@@ -17,6 +17,7 @@ mod load;
 mod loader;
 mod memory;
 mod place;
+mod prefetch;
 mod rule_files;
 
 pub use browser_cache::KeptFiles;

@@ -1,5 +1,6 @@
 //! One encoding of bytes, and whether an encoding is what it says. Pure, and slow: never on a thread that serves.
 
+use std::cell::RefCell;
 use std::io::Read as _;
 use std::num::NonZeroU32;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 use metrics::counter;
 
+use super::small::SMALL_BYTES_MAX;
 use crate::blobs::{Form, Quality};
 
 /// A variant is kept if it saves this share of the file, in hundredths …
@@ -15,6 +17,16 @@ const SAVED_PERCENT_MIN: u64 = 3;
 const SAVED_BYTES_MIN: u64 = 100;
 /// The window that a zstd client must be able to hold (RFC 9659 §3), as a power of two.
 pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+const QUICK_ZSTD_LEVEL: i32 = 3;
+
+thread_local! {
+    /// What compresses quickly, once for each thread: to set it up costs more than to compress a small file.
+    static QUICK_GZIP: RefCell<libdeflater::Compressor> =
+        RefCell::new(libdeflater::Compressor::new(libdeflater::CompressionLvl::default()));
+    static QUICK_ZSTD: RefCell<Option<zstd::bulk::Compressor<'static>>> =
+        RefCell::new(zstd::bulk::Compressor::new(QUICK_ZSTD_LEVEL).ok());
+}
 
 /// The forms of `bytes` that are worth keeping.
 pub(super) fn encode_all(bytes: &Bytes, forms: &[Form], quality: Quality) -> Vec<(Form, Quality, Bytes)> {
@@ -61,21 +73,30 @@ pub(super) fn encode(bytes: &[u8], form: Form, quality: Quality) -> Option<Vec<u
             Some(encoded)
         }
         Form::Gz => {
-            let level = libdeflater::CompressionLvl::new(if best { 12 } else { 6 }).ok()?;
-            let mut compressor = libdeflater::Compressor::new(level);
-            let mut encoded = vec![0; compressor.gzip_compress_bound(bytes.len())];
-            let length = compressor.gzip_compress(bytes, &mut encoded).ok()?;
-            encoded.truncate(length);
-            Some(encoded)
+            if !best {
+                return QUICK_GZIP.with_borrow_mut(|compressor| gzip(compressor, bytes));
+            }
+            let level = libdeflater::CompressionLvl::new(12).ok()?;
+            gzip(&mut libdeflater::Compressor::new(level), bytes)
         }
         Form::Zst => {
-            let mut compressor = zstd::bulk::Compressor::new(if best { 19 } else { 3 }).ok()?;
+            if !best && bytes.len() as u64 <= SMALL_BYTES_MAX {
+                return QUICK_ZSTD.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok());
+            }
+            let mut compressor = zstd::bulk::Compressor::new(if best { 19 } else { QUICK_ZSTD_LEVEL }).ok()?;
             if bytes.len() > 1 << ZSTD_WINDOW_LOG_MAX {
                 compressor.set_parameter(zstd::zstd_safe::CParameter::WindowLog(ZSTD_WINDOW_LOG_MAX)).ok()?;
             }
             compressor.compress(bytes).ok()
         }
     }
+}
+
+fn gzip(compressor: &mut libdeflater::Compressor, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut encoded = vec![0; compressor.gzip_compress_bound(bytes.len())];
+    let length = compressor.gzip_compress(bytes, &mut encoded).ok()?;
+    encoded.truncate(length);
+    Some(encoded)
 }
 
 /// The smallest brotli window that holds the whole file (RFC 7932 §9.1 allows 10 to 24).

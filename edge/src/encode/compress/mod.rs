@@ -7,6 +7,7 @@ mod encode;
 mod fill;
 mod large;
 mod pool;
+mod small;
 
 pub use background::{Background, BackgroundParts};
 pub(crate) use pool::{Pool, Priority};
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, VersionId};
 use devanture_site::media;
+use futures_util::future::Either;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
 
@@ -93,11 +95,20 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let before = wanted.len();
     wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
     let too_large = before.saturating_sub(wanted.len());
-    let files = wanted.into_iter().map(|(digest, wanted)| quick_file(work.blobs, work.pool, digest, wanted));
-    let files: Vec<_> = files.collect();
-    let made: Vec<usize> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
-    let files = made.iter().filter(|variants| **variants > 0).count();
-    Ok((Given { forms: given, decoded }, Made { files, variants: made.iter().sum(), too_large }))
+    let (small, mut large): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(_, (size, _))| *size <= small::SMALL_BYTES_MAX);
+    // The largest first: one that came last would keep a single thread busy while the others have nothing to do.
+    large.sort_by_key(|(_, (size, _))| std::cmp::Reverse(*size));
+    let (blobs, pool) = (work.blobs, work.pool);
+    let large = large
+        .into_iter()
+        .map(|(digest, wanted)| Either::Left(async move { Ok(vec![quick_file(blobs, pool, digest, wanted).await?]) }));
+    let small = small::groups(small).into_iter().map(|group| Either::Right(small::quick(blobs, pool, group)));
+    // Collected before they run, as a closure in the stream would keep the future from being `Send`.
+    let files: Vec<_> = large.chain(small).collect();
+    let made: Vec<Vec<usize>> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+    let made: Vec<usize> = made.into_iter().flatten().filter(|variants| *variants > 0).collect();
+    Ok((Given { forms: given, decoded }, Made { files: made.len(), variants: made.iter().sum(), too_large }))
 }
 
 /// The length of each file that is sought, and the forms that are worth trying, without those that came with the

@@ -1,0 +1,69 @@
+//! Small files: read, compressed and stored many at a time, since what each costs by itself is more than its bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+use futures_util::{StreamExt as _, stream};
+
+use super::encode::encode_all;
+use super::pool::Pool;
+use crate::blobs::{Blobs, Form, Quality};
+use crate::ledger::Error;
+
+/// Files up to this length are compressed in groups.
+pub(super) const SMALL_BYTES_MAX: u64 = 64 * 1024;
+/// Most files of a group, which is read and stored at once …
+const GROUP_FILES: usize = 512;
+/// … and most bytes of them.
+const GROUP_BYTES: u64 = 1024 * 1024;
+/// Files that one job of the pool compresses, so that other pushes have their turn in between.
+const JOB_FILES: usize = 32;
+
+/// A file, its length, and the forms to try.
+pub(super) type Wanted = (Digest, (u64, Vec<Form>));
+
+/// The files in groups, each of one folder of the store, which is synced once for it.
+pub(super) fn groups(mut files: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    files.sort_by_key(|(digest, _)| *digest);
+    let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::<Wanted>::new(), 0_u64);
+    for (digest, (size, forms)) in files {
+        let shares_folder = group.last().is_none_or(|(other, _)| other.as_bytes().first() == digest.as_bytes().first());
+        if !shares_folder || group.len() >= GROUP_FILES || bytes.saturating_add(size) > GROUP_BYTES {
+            groups.extend(Some(std::mem::take(&mut group)).filter(|group| !group.is_empty()));
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(size);
+        group.push((digest, (size, forms)));
+    }
+    groups.extend(Some(group).filter(|group| !group.is_empty()));
+    groups
+}
+
+/// Makes quick variants of a group. Returns how many of each file are worth keeping, of those that have some.
+///
+/// They are made also where another app's push has left them: neither what is said nor how long it takes may show that.
+///
+/// # Errors
+/// Where the store fails.
+pub(super) async fn quick(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) -> Result<Vec<usize>, Error> {
+    let contents = blobs.get_all(group.iter().map(|(digest, _)| *digest).collect()).await?;
+    let mut files = Vec::with_capacity(group.len());
+    for ((digest, (_, forms)), bytes) in group.into_iter().zip(contents) {
+        files.push((digest, forms, bytes?));
+    }
+    let jobs: Vec<_> = files
+        .chunks(JOB_FILES)
+        .map(<[(Digest, Vec<Form>, Bytes)]>::to_vec)
+        .map(|files| pool.run(move || files.iter().map(compressed).collect::<Vec<_>>()))
+        .collect();
+    let made: Vec<Vec<_>> = stream::iter(jobs).buffered(pool.threads()).filter_map(async |made| made).collect().await;
+    let made: BTreeMap<_, _> = made.into_iter().flatten().filter(|(_, variants)| !variants.is_empty()).collect();
+    let counts = made.values().map(Vec::len).collect();
+    blobs.put_variants_all(made).await?;
+    Ok(counts)
+}
+
+fn compressed((digest, forms, bytes): &(Digest, Vec<Form>, Bytes)) -> (Digest, Vec<(Form, Quality, Bytes)>) {
+    (*digest, encode_all(bytes, forms, Quality::Quick))
+}
