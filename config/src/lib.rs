@@ -4,6 +4,7 @@
 //! so that a push from a laptop, from CI and by curl mean the same.
 
 pub mod api;
+pub mod blob_batch;
 mod digest;
 pub mod edge_toml;
 pub mod heap;

@@ -79,6 +79,12 @@ limits! {
     pushes_max = 64 in 1 ..= 10_000,
     /// Milliseconds that a push may rest between two of its requests before it is forgotten.
     push_idle_ms_max = 3_600_000 in 1_000 ..= 604_800_000,
+    /// Bytes of the blobs of one request that carries many of them.
+    blob_batch_bytes_max = 2_097_152 in 65_536 ..= 67_108_864,
+    /// Blobs of one such request.
+    blob_batch_blobs_max = 1_000 in 1 ..= 10_000,
+    /// Such requests received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
+    blob_batches_max = 64 in 1 ..= 10_000,
     /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory, at most a quarter of it.
     app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Previews of one app, of versions and of aliases, that are kept loaded.

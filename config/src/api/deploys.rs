@@ -93,6 +93,25 @@ pub struct DeployBegun {
     pub missing: Vec<Digest>,
     /// The version that is live now; of a push to an alias, the version that it points at now.
     pub live: Option<VersionId>,
+    /// How much one request with many blobs may carry; an edge that takes none does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BlobBatchLimits>,
+}
+
+/// Limits of a request that carries many blobs ([`crate::blob_batch`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobBatchLimits {
+    /// Most blobs.
+    pub blobs_max: u64,
+    /// Most bytes of all of them together.
+    pub bytes_max: u64,
+}
+
+/// The answer to a request that carries many blobs: 200.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobsStored {
+    /// The blobs that are stored, in the order in which they came.
+    pub stored: Vec<Digest>,
 }
 
 /// The answer to [`BeginDeploy`] with `dry_run`: a push that would begin.

@@ -30,8 +30,8 @@ pub use collaboration::{
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
 };
 pub use deploys::{
-    BeginDeploy, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployPrediction, DeployReport, DeployState,
-    DeployStatus, FileCounts, IncomingDeploy, Returning,
+    BeginDeploy, BlobBatchLimits, BlobsStored, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployPrediction,
+    DeployReport, DeployState, DeployStatus, FileCounts, IncomingDeploy, Returning,
 };
 pub use history::{Deploy, DeployKind, DeployProblem, History, Outcome, Source};
 pub use hostnames::{

@@ -141,6 +141,7 @@ operations! {
     GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] deleted=Own;
     POST "/v1/apps/{app}/undelete" "undelete" [Checked("admin, every environment; push, for a version")]
         => undelete ["dry_run"] deleted=Own;
+    POST "/v1/apps/{app}/blobs" "putBlobs" [App(Push)] => put_blobs ["deploy"];
     PUT "/v1/apps/{app}/blobs/{digest}" "putBlob" [App(Push)] => put_blob ["deploy"];
     GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];

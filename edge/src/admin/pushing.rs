@@ -1,7 +1,8 @@
 //! Operations that write: pushes, switches.
 
 use devanture_config::AppName;
-use devanture_config::api::{DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
+use devanture_config::api::{BlobsStored, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
+use devanture_config::blob_batch;
 use devanture_config::problem::{Code, Problem};
 use http::{Request, Response, StatusCode};
 use std::sync::Arc;
@@ -78,6 +79,35 @@ impl Admin {
         }
         self.publisher.received(receiving).await?;
         Ok(answer::no_content())
+    }
+
+    pub(super) async fn put_blobs(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let deploy = body::parameter(request.uri(), "deploy");
+        // Who may not send any learns nothing about how they are sent.
+        let batch = deploy.map(|deploy| self.publisher.batch(&actor, &app, &deploy)).transpose()?;
+        let media_type = body::media_type(request.headers());
+        if media_type.as_deref() != Some(blob_batch::MEDIA_TYPE) {
+            let found = media_type.unwrap_or_else(|| "none".to_owned());
+            let detail = format!("The body's media type is {found}; {} is wanted.", blob_batch::MEDIA_TYPE);
+            return Err(Problem::new(Code::UnsupportedType, detail).into());
+        }
+        let Some(mut batch) = batch else {
+            return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: blobs are sent for a push.").into());
+        };
+        let mut incoming = request.into_body();
+        let came = async {
+            while let Some(bytes) = incoming.next().await? {
+                batch.write(&bytes)?;
+            }
+            batch.end()
+        };
+        let came = came.await;
+        // What was whole before a mistake need not be sent again.
+        let stored = batch.store().await;
+        came?;
+        Ok(answer::json(StatusCode::OK, &BlobsStored { stored: stored? }))
     }
 
     /// Streams the steps where the client wants events, and answers with the result else.

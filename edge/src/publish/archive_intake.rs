@@ -286,9 +286,7 @@ impl Publisher {
         let lease = self.ledger.leases.bundle(version, &manifest).await;
         drop(target.arriving);
         let missing = self.uploads.owned.missing(&target.app, &wanted).await?;
-        for digest in &missing {
-            self.uploads.owned.add(&target.app, *digest).await?;
-        }
+        self.uploads.owned.add(&target.app, missing.iter().copied()).await?;
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
         let files = manifest.files.len();

@@ -70,7 +70,13 @@ impl Publisher {
             memory,
             _lease: lease,
         })?;
-        Ok(DeployBegun { deploy: push.id.clone(), version, missing: sorted(&push.missing), live })
+        Ok(DeployBegun {
+            deploy: push.id.clone(),
+            version,
+            missing: sorted(&push.missing),
+            live,
+            batch: Some(self.batch_limits()),
+        })
     }
 
     /// Predicts [`Publisher::begin`], with the refusals that it would get, and that of `if_live`; begins no push.
@@ -156,21 +162,8 @@ impl Publisher {
             .into());
         }
         receiving.upload.finish().await?;
-        self.uploads.owned.add(&receiving.app, receiving.digest).await?;
-        let push = self.uploads.pushes.find(&receiving.app, &receiving.deploy)?;
-        let is_new = {
-            let mut received = push.received.lock();
-            let is_new = received.blobs.insert(receiving.digest);
-            if is_new {
-                received.bytes = received.bytes.saturating_add(receiving.size);
-            }
-            is_new
-        };
-        if is_new {
-            telemetry::count_in_app("devanture_push_bytes_total", receiving.app.as_str(), &[], receiving.size);
-            self.uploads.note_sent(&push, receiving.digest, receiving.size, receiving.came_ms).await;
-        }
-        Ok(())
+        let blobs = [(receiving.digest, receiving.size)];
+        self.arrived(&receiving.app, &receiving.deploy, &blobs, receiving.came_ms).await
     }
 
     /// The number and the id of a push that begins now.

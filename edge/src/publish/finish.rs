@@ -10,7 +10,7 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
-use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
@@ -33,9 +33,6 @@ pub struct Taken(Arc<Push>);
 
 /// What the step `compress` comes to: the encodings that came with the bundle, and what serves as dictionaries.
 type Compressed = (encode::Given, Option<encode::Passed>);
-
-/// Blobs that are looked at at once.
-const CHECKS_AT_ONCE: usize = 16;
 
 impl Publisher {
     /// Takes a push out of those under way, to be finished; only one caller gets it.
@@ -248,28 +245,11 @@ impl Publisher {
             return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
         }
         let wanted: BTreeMap<Digest, u64> = push.manifest.blobs().collect();
-        let check = |(digest, size)| self.verify_blob(digest, size, received.contains(&digest));
-        let checks: Vec<_> = wanted.into_iter().map(check).collect();
-        stream::iter(checks).buffer_unordered(CHECKS_AT_ONCE).try_collect::<Vec<()>>().await?;
+        let stored = self.blobs.sizes(wanted.keys().copied().collect()).await?;
+        wanted.iter().zip(stored).try_for_each(|((digest, size), stored)| check_size(*digest, *size, stored))?;
+        // What came in many at a time was read back as it was written.
+        self.blobs.check_all(wanted.into_keys().filter(|digest| received.contains(digest)).collect()).await?;
         Ok(((), "ok".to_owned()))
-    }
-
-    async fn verify_blob(&self, digest: Digest, size: u64, fresh: bool) -> Result<(), Error> {
-        let key = Key::Blob(digest);
-        let stored = self.blobs.size(key).await?;
-        if stored.is_none() {
-            // It was there when the push began, and was set aside since, as damaged.
-            let detail = format!("The blob {digest} is no longer stored.");
-            return Err(Problem::new(Code::BlobMissing, detail).hint("push again: it is then uploaded").into());
-        }
-        if stored != Some(size) {
-            let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");
-            return Err(Problem::new(Code::BadManifest, detail).into());
-        }
-        if fresh {
-            self.blobs.open(key).await?;
-        }
-        Ok(())
     }
 
     /// Step 2: quick variants of what has none, the encodings that came with the bundle, and deltas for visitors of the
@@ -432,6 +412,22 @@ impl Publisher {
         // On a full disk even this record has no room; the push has failed with its reason either way.
         if let Err(error) = self.record_stored(push, steps, outcome, Some(problem)).await {
             tracing::warn!(%error, "a failed push could not be recorded");
+        }
+    }
+}
+
+/// Checks the length of a stored blob of a manifest.
+fn check_size(digest: Digest, size: u64, stored: Option<u64>) -> Result<(), Error> {
+    match stored {
+        Some(stored) if stored == size => Ok(()),
+        Some(_) => {
+            let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");
+            Err(Problem::new(Code::BadManifest, detail).into())
+        }
+        // It was there when the push began, and was set aside since, as damaged.
+        None => {
+            let detail = format!("The blob {digest} is no longer stored.");
+            Err(Problem::new(Code::BlobMissing, detail).hint("push again: it is then uploaded").into())
         }
     }
 }

@@ -9,6 +9,7 @@ mod alias;
 mod archive_intake;
 mod backend;
 mod begin;
+mod blob_batch;
 mod deploy_status;
 mod deploys;
 mod diff;
@@ -40,6 +41,7 @@ mod watcher;
 
 pub use admission::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 pub use archive_intake::{ArchiveIntake, ReceivedArchive};
+pub use blob_batch::BlobBatch;
 pub use diff::DiffRequest;
 pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};

@@ -95,18 +95,20 @@ impl Owned {
             wanted.keys().filter(|digest| set.sent.contains_key(digest)).copied().collect()
         };
         let mut missing: HashSet<Digest> = wanted.keys().filter(|digest| !owned.contains(digest)).copied().collect();
-        for digest in owned {
-            if self.blobs.size(Key::Blob(digest)).await? != wanted.get(&digest).copied() {
-                missing.insert(digest);
-            }
-        }
+        // Neighbours lie in one folder.
+        let mut owned: Vec<Digest> = owned.into_iter().collect();
+        owned.sort_unstable();
+        let sizes = self.blobs.sizes(owned.clone()).await?;
+        let found = owned.into_iter().zip(sizes);
+        missing.extend(found.filter(|(digest, size)| *size != wanted.get(digest).copied()).map(|(digest, _)| digest));
         Ok(missing)
     }
 
-    /// Notes that the app has sent a blob.
-    pub(crate) async fn add(&self, app: &AppName, digest: Digest) -> Result<(), Error> {
+    /// Notes that the app has sent blobs.
+    pub(crate) async fn add(&self, app: &AppName, blobs: impl Iterator<Item = Digest> + Send) -> Result<(), Error> {
         let set = self.of(app).await?;
-        set.lock().sent.insert(digest, telemetry::now_ms());
+        let now_ms = telemetry::now_ms();
+        set.lock().sent.extend(blobs.map(|digest| (digest, now_ms)));
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use crate::catalog::{self, Change, Check, Commit, gone, records};
 use crate::ledger::{Error, SystemWrite, commit_system};
 
-/// Blobs of a push that are written down at once.
+/// Blobs of a push that are written down at once; those of one request with many of them are, however many they are.
 const BLOBS_AT_ONCE: usize = 64;
 /// Bytes of a push after which its blobs are written down, however few they are.
 const BYTES_AT_ONCE: u64 = 16 * 1_024 * 1_024;
@@ -46,13 +46,15 @@ struct Batch {
 }
 
 impl Unwritten {
-    /// Notes a blob. Returns whether there is enough to be written.
-    fn note(&self, push: &Push, digest: Digest, size: u64, at_ms: u64) -> bool {
+    /// Notes blobs. Returns whether there is enough to be written.
+    fn note(&self, push: &Push, blobs: &[(Digest, u64)], at_ms: u64) -> bool {
         let mut apps = self.apps.lock();
         let batch = apps.entry(push.app.clone()).or_default().entry(push.id.clone()).or_default();
         batch.at_ms = if batch.blobs.is_empty() { at_ms } else { batch.at_ms.min(at_ms) };
-        batch.bytes = batch.bytes.saturating_add(size);
-        batch.blobs.push(digest);
+        for (digest, size) in blobs {
+            batch.bytes = batch.bytes.saturating_add(*size);
+            batch.blobs.push(*digest);
+        }
         self.came.notify_one();
         batch.blobs.len() >= BLOBS_AT_ONCE || batch.bytes >= BYTES_AT_ONCE
     }
@@ -88,9 +90,9 @@ impl Unwritten {
 }
 
 impl Uploads {
-    /// Notes that a blob came in for a push, and writes down what has come together.
-    pub(super) async fn note_sent(&self, push: &Push, digest: Digest, size: u64, at_ms: u64) {
-        if self.unwritten.note(push, digest, size, at_ms) {
+    /// Notes that blobs came in for a push, and writes down what has come together.
+    pub(super) async fn note_sent(&self, push: &Push, blobs: &[(Digest, u64)], at_ms: u64) {
+        if self.unwritten.note(push, blobs, at_ms) {
             self.write_sent_of(&push.app).await;
         }
     }

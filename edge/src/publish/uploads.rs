@@ -26,6 +26,8 @@ pub(crate) struct Uploads {
     /// One for each large manifest that may come in at once.
     pub(super) manifests_reading: Arc<Shares>,
     pub(super) manifest_memory: Arc<ManifestMemory>,
+    /// One for each request with many blobs that may come in at once.
+    pub(super) batches: Arc<Shares>,
     /// One for each archive that may come in at once.
     pub(super) archives: Arc<Shares>,
     /// The folder for archives that come in.
@@ -40,6 +42,7 @@ impl Uploads {
             unwritten: Unwritten::default(),
             manifests_reading: Shares::new(ledger.limits.manifests_reading_max),
             manifest_memory: ManifestMemory::new(ledger.limits.manifest_memory_bytes_max),
+            batches: Shares::new(ledger.limits.blob_batches_max),
             archives: Shares::new(ledger.limits.pushes_max),
             scratch: scratch(data_dir),
             ledger,

@@ -11,6 +11,7 @@ mod accepted;
 mod apps;
 mod backend;
 mod bad_input;
+mod blob_batches;
 mod dry_runs;
 mod envs;
 mod gate;

@@ -65,19 +65,23 @@ pub(crate) enum HashError {
 ///
 /// # Errors
 /// As [`HashError`] says.
-pub(crate) fn hash_file(path: &FilePath) -> Result<Hashed, HashError> {
-    hash_file_watched(path, |_| {})
+fn hash_file(path: &FilePath, chunk: &mut [u8]) -> Result<Hashed, HashError> {
+    hash_file_watched(path, chunk, |_| {})
 }
 
 /// As [`hash_file`]; `while_reading` is called with the number of each reading before its last look at the file.
-fn hash_file_watched(path: &FilePath, mut while_reading: impl FnMut(u32)) -> Result<Hashed, HashError> {
+fn hash_file_watched(
+    path: &FilePath,
+    chunk: &mut [u8],
+    mut while_reading: impl FnMut(u32),
+) -> Result<Hashed, HashError> {
     for reading in 0..READS_MAX {
         if reading > 0 {
             std::thread::park_timeout(PAUSE);
         }
         let mut file = path.open()?;
         let before = Stamp::of(&file.metadata()?);
-        let hashed = hash_to_end(&mut file)?;
+        let hashed = hash_to_end(&mut file, chunk)?;
         while_reading(reading);
         // The path is asked too: by now it may name another file than the one that is open.
         let opened_after = Stamp::of(&file.metadata()?);
@@ -89,12 +93,11 @@ fn hash_file_watched(path: &FilePath, mut while_reading: impl FnMut(u32)) -> Res
     Err(HashError::Changing)
 }
 
-fn hash_to_end(file: &mut File) -> io::Result<Hashed> {
+fn hash_to_end(file: &mut File, chunk: &mut [u8]) -> io::Result<Hashed> {
     let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;
     loop {
-        match file.read(&mut chunk) {
+        match file.read(chunk) {
             Ok(0) => return Ok(Hashed { digest: hasher.finalize().into(), bytes }),
             Ok(count) => {
                 hasher.update(chunk.get(..count).unwrap_or_default());
@@ -114,11 +117,12 @@ pub(crate) fn hash_all(paths: &[FilePath]) -> Vec<Result<Hashed, HashError>> {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut own = Vec::new();
+                // One for each thread: most files are far smaller, and are read in less time than it takes to get one.
+                let (mut own, mut chunk) = (Vec::new(), vec![0; CHUNK_BYTES]);
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = paths.get(index) else { break };
-                    own.push((index, hash_file(path)));
+                    own.push((index, hash_file(path, &mut chunk)));
                 }
                 answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(own);
             });
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_while_it_is_read_is_read_again() {
         let (_folder, path) = file_with("one");
-        let hashed = hash_file_watched(&FilePath::of(&path), |reading| {
+        let hashed = hash_file_watched(&FilePath::of(&path), &mut [0; 100], |reading| {
             if reading < 2 {
                 append(&path, "+");
             }
@@ -163,7 +167,7 @@ mod tests {
         let (folder, path) = file_with("one");
         let other = folder.path().join("other");
         append(&other, "two");
-        let hashed = hash_file_watched(&FilePath::of(&path), |reading| {
+        let hashed = hash_file_watched(&FilePath::of(&path), &mut [0; 100], |reading| {
             if reading == 0 {
                 std::fs::hard_link(&other, folder.path().join("link")).unwrap();
                 std::fs::remove_file(&path).unwrap();
@@ -177,7 +181,7 @@ mod tests {
     fn a_file_that_never_rests_is_given_up() {
         let (_folder, path) = file_with("one");
         let mut readings = 0;
-        let answer = hash_file_watched(&FilePath::of(&path), |_| {
+        let answer = hash_file_watched(&FilePath::of(&path), &mut [0; 100], |_| {
             readings += 1;
             append(&path, "+");
         });

@@ -1,6 +1,7 @@
 //! The requests of a push that carry more than JSON: blobs, archives, and the stream of steps.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::output::progress::Sent;
 /// Bytes of a file that are read and sent at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Longest time of an upload without a byte taken, and then longest wait for its answer.
-const STALL_TIME_MAX: Duration = Duration::from_secs(60);
+pub(super) const STALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest work of the edge on an archive after its last byte.
 const ARCHIVE_TIME_MAX: Duration = Duration::from_secs(1_800);
 /// Longest silence of the stream of steps.
@@ -38,8 +39,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// Why a blob was not sent.
 #[derive(Debug)]
 pub(crate) enum BlobError {
-    /// The file does not hold what it held when it was hashed.
-    Changed,
+    /// This file does not hold what it held when it was hashed.
+    Changed(PathBuf),
     /// Anything else.
     Failed(Failure),
 }
@@ -52,7 +53,7 @@ impl Edge {
     ///
     /// # Errors
     /// As [`BlobError`] says.
-    pub(crate) async fn put_blob(
+    pub(super) async fn put_blob(
         &self,
         deploy: &str,
         digest: Digest,
@@ -100,7 +101,7 @@ impl Edge {
         let answer = client::repeat(client::BLOB_TRIES_MAX, attempt).await;
         match answer {
             Ok(()) => Ok(()),
-            Err(_) if changed.load(Ordering::Relaxed) => Err(BlobError::Changed),
+            Err(_) if changed.load(Ordering::Relaxed) => Err(BlobError::Changed(blob.path.path())),
             Err(failure) => Err(BlobError::Failed(failure)),
         }
     }
@@ -195,7 +196,7 @@ impl Edge {
     }
 
     /// Sends a request, and gives up when `out` has not grown for `rest_max`.
-    async fn send_watched(
+    pub(super) async fn send_watched(
         &self,
         request: RequestBuilder,
         out: &AtomicU64,

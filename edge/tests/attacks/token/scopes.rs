@@ -103,7 +103,9 @@ fn concrete(path: &str, app: &str, planted: &Planted) -> String {
     concrete = concrete.replace("{id}", id);
     concrete = concrete.replace("{name}", if path.contains("upstreams") { "api" } else { "marker-alias" });
     match path {
-        "/v1/apps/{app}/blobs/{digest}" => write!(concrete, "?deploy={}", planted.deploy).unwrap(),
+        "/v1/apps/{app}/blobs" | "/v1/apps/{app}/blobs/{digest}" => {
+            write!(concrete, "?deploy={}", planted.deploy).unwrap();
+        }
         "/v1/apps/{app}/diff" => concrete.push_str("?from=staging&to=prod&env=staging"),
         _ => {}
     }
@@ -138,6 +140,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/accounts/{account}/password"
             | "/v1/apps/{app}"
             | "/v1/apps/{app}/aliases/{name}"
+            | "/v1/apps/{app}/blobs"
             | "/v1/apps/{app}/blobs/{digest}"
             | "/v1/apps/{app}/deploys/{deploy}"
             | "/v1/apps/{app}/deploys/{deploy}/finish"

@@ -9,7 +9,6 @@ use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{Route, RouteTo, SERVER_UPSTREAM, SiteFile, UpstreamUrl};
 use devanture_config::{Manifest, PlaceName, VersionId};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::pages::Pages;
 use super::policy;
@@ -160,19 +159,13 @@ impl Rounds {
         let missing = missing_blobs(bundle, &begun)?;
         let (files, bytes) = missing.iter().fold((0, 0), |(f, b), (_, blob)| (f + blob.files, b + blob.bytes));
         let sending = self.progress.sending("upload", files, bytes);
-        let (edge, deploy, sent) = (&self.edge, &begun.deploy, &sending.sent);
-        let puts = missing.iter().map(|(digest, blob)| async move {
-            edge.put_blob(deploy, *digest, blob, sent).await.map_err(|error| match error {
-                BlobError::Changed => {
-                    let message = format!("{} cannot be read: it has changed.", blob.path.path().display());
-                    Failure::new(Code::UnreadableFile, message)
-                }
-                BlobError::Failed(failure) => failure,
-            })?;
-            sent.add_files(blob.files);
-            Ok::<(), Failure>(())
-        });
-        stream::iter(puts).buffer_unordered(JOBS).try_collect::<()>().await?;
+        self.edge.put_missing(&begun, &missing, JOBS, &sending.sent).await.map_err(|error| match error {
+            BlobError::Changed(path) => {
+                let message = format!("{} cannot be read: it has changed.", path.display());
+                Failure::new(Code::UnreadableFile, message)
+            }
+            BlobError::Failed(failure) => failure,
+        })?;
         drop(sending);
         match self.edge.finish(&begun.deploy, &mut |_| {}).await.map_err(Refusal::into_failure) {
             Ok(report) => Ok(report.version),

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport, Source, Step, StepState};
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{bundle_notes, collaboration};
 use crate::args::PushArgs;
@@ -316,26 +315,14 @@ impl<'c> Push<'c> {
         let files = missing.iter().map(|(_, blob)| blob.files).sum();
         let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
         let sending = self.context.progress.sending("upload", files, bytes);
-        let (sent, context) = (&sending.sent, self.context);
-        let puts = missing.iter().map(|(digest, blob)| async move {
-            match edge.put_blob(&begun.deploy, *digest, blob, sent).await {
-                Ok(()) => {
-                    sent.add_files(blob.files);
-                    let text = format!("{}  {}", blob.path.path().display(), byte_text(blob.bytes));
-                    context.progress.detail("sent", &text);
-                    Ok(())
-                }
-                Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.path()))),
-                Err(BlobError::Failed(failure)) if failure.is(Code::NotFound) => Err(Ok(Uploaded::Forgotten(failure))),
-                Err(BlobError::Failed(failure)) => Err(Err(failure)),
-            }
-        });
         // The first that fails ends the others: what has arrived by then need not be sent again.
-        let jobs = usize::from(self.args.jobs);
-        let ended: Result<(), _> = stream::iter(puts).buffer_unordered(jobs).try_collect().await;
+        let ended = edge.put_missing(begun, missing, usize::from(self.args.jobs), &sending.sent).await;
         drop(sending);
-        if let Err(early) = ended {
-            return early.map_err(resumable);
+        match ended {
+            Ok(()) => {}
+            Err(BlobError::Changed(path)) => return Ok(Uploaded::Changed(path)),
+            Err(BlobError::Failed(failure)) if failure.is(Code::NotFound) => return Ok(Uploaded::Forgotten(failure)),
+            Err(BlobError::Failed(failure)) => return Err(resumable(failure)),
         }
         // What took no time has no rate.
         let rate = match start.elapsed() {

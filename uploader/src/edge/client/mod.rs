@@ -128,6 +128,11 @@ impl Link {
         self.url.as_str().trim_end_matches('/')
     }
 
+    /// Where progress is reported.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// The credential.
     pub(crate) fn pass(&self) -> &Pass {
         &self.pass

@@ -1,0 +1,209 @@
+//! Sends the blobs that the edge lacks: small ones many at a time where the edge takes that, others one by one.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use devanture_config::api::{BlobBatchLimits, BlobsStored, DeployBegun};
+use devanture_config::problem::Code;
+use devanture_config::{Digest, blob_batch};
+use futures_util::future::Either;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::Method;
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+
+use super::client::{self, Edge, Refusal};
+use super::deploy::{BlobError, STALL_TIME_MAX};
+use crate::bundle::Blob;
+use crate::output::exit::Failure;
+use crate::output::progress::Sent;
+use crate::output::report::byte_text;
+use crate::project::beneath::FilePath;
+
+/// Blobs up to this length travel together: a request of their own would cost more than their bytes.
+const SMALL_BYTES_MAX: u64 = 128 * 1024;
+/// Bytes of a batch that are handed to the connection at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A blob to send.
+type Named<'b> = (Digest, &'b Blob);
+
+/// What is sent alone, the largest first, and what is sent together, in the order of its names: equal beginnings share
+/// a folder of the edge's disk.
+fn divided<'b>(missing: &[Named<'b>], limits: Option<BlobBatchLimits>) -> (Vec<Named<'b>>, Vec<Vec<Named<'b>>>) {
+    let Some(BlobBatchLimits { blobs_max, bytes_max }) = limits else { return (missing.to_vec(), Vec::new()) };
+    let small_max = SMALL_BYTES_MAX.min(bytes_max);
+    let (mut small, mut large): (Vec<_>, Vec<_>) = missing.iter().partition(|(_, blob)| blob.bytes <= small_max);
+    large.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.bytes));
+    small.sort_by_key(|(digest, _)| *digest);
+    let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (digest, blob) in small {
+        if batch.len() as u64 >= blobs_max || bytes + blob.bytes > bytes_max {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        bytes += blob.bytes;
+        batch.push((digest, blob));
+    }
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    (large, batches)
+}
+
+/// The body of a request with many blobs. Blocks on the disk.
+fn read_all(blobs: &[(Digest, FilePath, u64)]) -> Result<Vec<u8>, BlobError> {
+    let lengths = blobs.iter().map(|(_, _, bytes)| usize::try_from(*bytes).unwrap_or(0) + blob_batch::HEAD_BYTES);
+    let mut body = Vec::with_capacity(lengths.sum());
+    for (digest, path, bytes) in blobs {
+        let changed = || BlobError::Changed(path.path());
+        body.extend_from_slice(&blob_batch::head(digest, u32::try_from(*bytes).map_err(|_too_long| changed())?));
+        let start = body.len();
+        // One byte more than it had tells that it grew.
+        let file = path.open().map_err(|error| {
+            let message = format!("{} cannot be read: {error}.", path.path().display());
+            BlobError::Failed(Failure::new(Code::UnreadableFile, message))
+        })?;
+        let read = file.take(bytes + 1).read_to_end(&mut body).map_err(|_error| changed())?;
+        if read as u64 != *bytes || Digest::of(body.get(start..).unwrap_or_default()) != *digest {
+            return Err(changed());
+        }
+    }
+    Ok(body)
+}
+
+impl Edge {
+    /// Sends the blobs that a push lacks, so many requests at once. The first that fails ends the others: what has
+    /// arrived by then need not be sent again.
+    ///
+    /// # Errors
+    /// As [`BlobError`] says.
+    pub(crate) async fn put_missing(
+        &self,
+        begun: &DeployBegun,
+        missing: &[Named<'_>],
+        jobs: usize,
+        sent: &Arc<Sent>,
+    ) -> Result<(), BlobError> {
+        let (alone, batches) = divided(missing, begun.batch);
+        let deploy = begun.deploy.as_str();
+        let alone = alone.into_iter().map(|(digest, blob)| {
+            Either::Left(async move {
+                self.put_blob(deploy, digest, blob, sent).await?;
+                self.have_arrived(&[(digest, blob)], sent);
+                Ok(())
+            })
+        });
+        let batches = batches.into_iter().map(|batch| {
+            Either::Right(async move {
+                self.put_batch(deploy, &batch, sent).await?;
+                self.have_arrived(&batch, sent);
+                Ok(())
+            })
+        });
+        stream::iter(alone.chain(batches)).buffer_unordered(jobs).try_collect().await
+    }
+
+    fn have_arrived(&self, blobs: &[Named<'_>], sent: &Sent) {
+        sent.add_files(blobs.iter().map(|(_, blob)| blob.files).sum());
+        if self.progress().is_verbose() {
+            for (_, blob) in blobs {
+                let text = format!("{}  {}", blob.path.path().display(), byte_text(blob.bytes));
+                self.progress().detail("sent", &text);
+            }
+        }
+    }
+
+    /// Sends many blobs in one request.
+    async fn put_batch(&self, deploy: &str, batch: &[Named<'_>], sent: &Sent) -> Result<(), BlobError> {
+        let files: Vec<_> = batch.iter().map(|(digest, blob)| (*digest, blob.path.clone(), blob.bytes)).collect();
+        let read = tokio::task::spawn_blocking(move || read_all(&files)).await;
+        let lost =
+            |error| BlobError::Failed(Failure::new(Code::Internal, format!("Files could not be read: {error}.")));
+        let body = Bytes::from(read.map_err(lost)??);
+        let attempt = async || {
+            let out = Arc::new(AtomicU64::new(0));
+            let request = self
+                .request(Method::POST, &["blobs"], &[("deploy", deploy)])
+                .header(CONTENT_TYPE, blob_batch::MEDIA_TYPE)
+                .header(CONTENT_LENGTH, body.len())
+                .header(ACCEPT, "application/json, application/problem+json")
+                .body(reqwest::Body::wrap_stream(in_chunks(body.clone(), Arc::clone(&out))));
+            let response = self.send_watched(request, &out, STALL_TIME_MAX).await?;
+            let BlobsStored { stored } = self.read_json(response).await?;
+            if stored.len() == batch.len() {
+                return Ok(());
+            }
+            let message = format!("The edge stored {} of {} blobs, and does not say why.", stored.len(), batch.len());
+            Err(Refusal::Final(Failure::new(Code::Internal, message)))
+        };
+        client::repeat(client::BLOB_TRIES_MAX, attempt).await.map_err(BlobError::Failed)?;
+        let bytes: u64 = batch.iter().map(|(_, blob)| blob.bytes).sum();
+        sent.add_bytes(i64::try_from(bytes).unwrap_or(i64::MAX));
+        Ok(())
+    }
+}
+
+/// A body in pieces; `out` counts what was taken of it.
+fn in_chunks(
+    mut body: Bytes,
+    out: Arc<AtomicU64>,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    stream::iter(std::iter::from_fn(move || {
+        let chunk = body.split_to(body.len().min(CHUNK_BYTES));
+        out.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        (!chunk.is_empty()).then_some(Ok(chunk))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(bytes: u64) -> Blob {
+        let folder = tempfile::tempdir().unwrap();
+        Blob { path: FilePath::of(&folder.path().join("file")), bytes, files: 1 }
+    }
+
+    #[test]
+    fn small_blobs_travel_together_within_the_limits() {
+        let blobs: Vec<(Digest, Blob)> = (1..=7_u64)
+            .map(|number| (Digest::of(&number.to_le_bytes()), blob(number * 10)))
+            .chain([
+                (Digest::of(b"large"), blob(SMALL_BYTES_MAX + 1)),
+                (Digest::of(b"larger"), blob(SMALL_BYTES_MAX * 2)),
+            ])
+            .collect();
+        let missing: Vec<Named<'_>> = blobs.iter().map(|(digest, blob)| (*digest, blob)).collect();
+        let (alone, batches) = divided(&missing, None);
+        assert_eq!((alone.len(), batches.len()), (9, 0));
+        let limits = BlobBatchLimits { blobs_max: 3, bytes_max: 90 };
+        let (alone, batches) = divided(&missing, Some(limits));
+        let sizes: Vec<u64> = alone.iter().map(|(_, blob)| blob.bytes).collect();
+        assert_eq!(sizes, [SMALL_BYTES_MAX * 2, SMALL_BYTES_MAX + 1], "the largest first");
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 7);
+        for batch in &batches {
+            assert!(batch.len() <= 3 && batch.iter().map(|(_, blob)| blob.bytes).sum::<u64>() <= 90);
+        }
+        assert!(batches.concat().is_sorted_by_key(|(digest, _)| *digest));
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_it_was_is_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let write = |text: &str| {
+            let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        };
+        write("text");
+        let wanted = [(Digest::of(b"text"), FilePath::of(&path), 4)];
+        let body = read_all(&wanted).unwrap();
+        assert_eq!(body, [&blob_batch::head(&wanted[0].0, 4)[..], b"text"].concat());
+        for changed in ["tex", "texts", "tent"] {
+            write(changed);
+            assert!(matches!(read_all(&wanted), Err(BlobError::Changed(_))), "{changed}");
+        }
+    }
+}
