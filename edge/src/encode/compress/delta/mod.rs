@@ -18,9 +18,11 @@ use brotli::{
 use devanture_config::Sha256;
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_frame_content_size};
 
-use super::encode::window_log;
+use super::encode::{quick_window_log, window_log};
 use crate::blobs::{DeltaForm, Quality};
 
+/// The quick level of brotli.
+const QUICK: i32 = 5;
 /// The magic number of a frame of Zstandard (RFC 8878 §3.1.1).
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
@@ -67,8 +69,8 @@ pub(crate) fn encode(
     let is_best = quality == Quality::Best;
     let together = dictionary.len().saturating_add(bytes.len());
     let (most, levels): (usize, &[i32]) = match (form, is_best) {
-        (DeltaForm::Dcb, true) => (DCB_BYTES_MAX, &[11, 9, 5]),
-        (DeltaForm::Dcb, false) => (DCB_BYTES_MAX, &[5, 9]),
+        (DeltaForm::Dcb, true) => (DCB_BYTES_MAX, &[11, 9, QUICK]),
+        (DeltaForm::Dcb, false) => (DCB_BYTES_MAX, &[QUICK, 9]),
         (DeltaForm::Dcz, true) => (DCZ_BYTES_MAX, &[19]),
         (DeltaForm::Dcz, false) => (DCZ_BYTES_MAX, &[3]),
     };
@@ -105,8 +107,8 @@ pub(crate) fn decode(
 
 fn brotli(bytes: &[u8], dictionary: &[u8], quality: i32) -> Option<Vec<u8>> {
     let together = dictionary.len().saturating_add(bytes.len());
-    let params =
-        BrotliEncoderParams { quality, lgwin: window_log(together), size_hint: together, ..Default::default() };
+    let lgwin = if quality == QUICK { quick_window_log(together) } else { window_log(together) };
+    let params = BrotliEncoderParams { quality, lgwin, size_hint: together, ..Default::default() };
     let mut encoded = Vec::new();
     BrotliCompressCustomIoCustomDict(
         &mut IoReaderWrapper(&mut &*bytes),
