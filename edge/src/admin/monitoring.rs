@@ -72,6 +72,10 @@ impl Admin {
         if let Err(fault @ catalog::Error::Replaced { .. }) = self.publisher.ledger().catalog.check_in_place() {
             text.push_str(&format!("damaged: {fault}: what is live is served, and nothing can be changed\n"));
         }
+        let progress = self.publisher.ledger().live.progress();
+        if progress.waiting > 0 {
+            text.push_str(&format!("loading: {} of {} live versions\n", progress.waiting, progress.environments));
+        }
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
         let lost = self.publisher.environments().lost_secrets();
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));

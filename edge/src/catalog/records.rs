@@ -285,6 +285,9 @@ pub struct TokenRecord {
 /// The prefix of all apps.
 pub const APPS_PREFIX: &str = "apps/";
 
+/// The prefix of stored versions.
+pub const VERSIONS_PREFIX: &str = "versions/";
+
 /// The key of an app's record.
 #[must_use]
 pub fn app_key(app: &AppName) -> String {
@@ -294,13 +297,13 @@ pub fn app_key(app: &AppName) -> String {
 /// The prefix of an app's versions.
 #[must_use]
 pub fn versions_prefix(app: &AppName) -> String {
-    format!("versions/{app}/")
+    format!("{VERSIONS_PREFIX}{app}/")
 }
 
 /// The key of a version's record.
 #[must_use]
 pub fn version_key(app: &AppName, id: &VersionId) -> String {
-    format!("versions/{app}/{id}")
+    format!("{VERSIONS_PREFIX}{app}/{id}")
 }
 
 /// The key of a live pointer.

@@ -12,7 +12,7 @@ use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
 use super::{canonical, cors, pause, well_known};
-use crate::live::{Current, Found, HostEntry, Live, Place, Preview};
+use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Place, Preview};
 use crate::telemetry;
 use crate::version::Setting;
 
@@ -51,7 +51,7 @@ pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> 
                 current.note_use();
                 decide_in(head, &current, None, false)
             }
-            None => Decision::Load(Preview::Version(key)),
+            None => Decision::Load(LoadTarget::Preview(Preview::Version(key))),
         },
         Found::Place(entry) => {
             let (paused, current) = entry.place.look();
@@ -73,22 +73,30 @@ fn decide_at(
     paused: Option<&Arc<Pause>>,
     current: Option<&Arc<Current>>,
 ) -> Decision {
+    let place = &*entry.place;
+    if current.is_none() && place.is_loading() {
+        return Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()));
+    }
     if let Some(redirect) = canonical::redirect(head, entry, current, live) {
         return redirect;
     }
     if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
         return Decision::Refuse(refusal);
     }
-    let place = &*entry.place;
     match current {
         Some(current) => {
-            if place.setting == Setting::Preview {
-                current.note_use();
+            match place.setting {
+                Setting::Environment => place.note_use(),
+                Setting::Preview => current.note_use(),
             }
             decide_in(head, current, Some(place), entry.custom)
         }
         None if place.setting == Setting::Preview => {
-            Decision::Load(Preview::Alias(place.app.clone(), place.name.clone()))
+            Decision::Load(LoadTarget::Preview(Preview::Alias(place.app.clone(), place.name.clone())))
+        }
+        // It was loaded between two looks.
+        None if place.current().is_some() => {
+            Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()))
         }
         None => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
     }
@@ -102,7 +110,8 @@ pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&
     match end {
         End::File { file, status: 200, kept, access } => site_request.file(None, file, kept, access),
         End::File { file, status, access, .. } => site_request.page(file, status, access),
-        End::Asset { asset: Asset { version, file }, access } => {
+        End::Asset { asset: Asset::Unknown { app, name }, .. } => Decision::Load(LoadTarget::Earlier(app, name)),
+        End::Asset { asset: Asset::Of { version, file }, access } => {
             telemetry::count_in_app("devanture_kept_assets_total", version.app.as_str(), &[], 1);
             site_request.file(Some(version), file, Kept::File, access)
         }

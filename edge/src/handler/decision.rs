@@ -15,7 +15,7 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::engine::Fields;
-use crate::live::{Current, Preview};
+use crate::live::{Current, LoadTarget};
 use crate::version::Version;
 
 /// The part of a request that is decided by.
@@ -40,8 +40,8 @@ pub struct Head<'r> {
 pub enum Decision {
     /// A file of a version.
     File(FileAnswer),
-    /// A preview that must be loaded first.
-    Load(Preview),
+    /// Something that must be loaded before the request can be decided.
+    Load(LoadTarget),
     /// A backend.
     Proxy {
         /// The live version.

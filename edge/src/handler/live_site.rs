@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use devanture_config::Hostname;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
+use devanture_config::{AppName, Hostname, PlaceName};
 use devanture_site::decide::{Request, Site};
+use devanture_site::fingerprint;
 use devanture_site::resolve::PathIndex;
 use devanture_site::rules::CompiledRules;
 use http::{HeaderName, Method};
@@ -22,9 +23,11 @@ pub(super) struct LiveSite<'a> {
 }
 
 /// A file of a version that was replaced, or is about to be live.
-pub(super) struct Asset {
-    pub(super) version: Arc<Version>,
-    pub(super) file: u32,
+pub(super) enum Asset {
+    /// The file of that number.
+    Of { version: Arc<Version>, file: u32 },
+    /// Which it is is known when the versions before are loaded.
+    Unknown { app: AppName, name: PlaceName },
 }
 
 impl LiveSite<'_> {
@@ -108,13 +111,23 @@ impl Site for LiveSite<'_> {
             let is_kept = version.file(number)?.fingerprinted && !self.current.withdrawn.hides_file(version, number);
             is_kept.then_some(number)
         };
-        let version = place.asset_fallback(&self.current.version, |version| asset(version).is_some())?;
-        let file = asset(&version)?;
-        Some(Asset { version, file })
+        // Asked first: what is loaded in between is found.
+        let is_incomplete = place.is_loading_earlier();
+        let found = place.asset_fallback(&self.current.version, |version| asset(version).is_some());
+        match found {
+            Some(version) => asset(&version).map(|file| Asset::Of { version, file }),
+            None if is_incomplete && fingerprint::is_fingerprinted(path) => {
+                Some(Asset::Unknown { app: place.app.clone(), name: place.name.clone() })
+            }
+            None => None,
+        }
     }
 
     fn asset_parts<'a>(&'a self, asset: &'a Asset) -> (&'a str, &'a CompiledRules) {
-        (asset.version.file(asset.file).map_or("", |file| &file.path), &asset.version.rules)
+        match asset {
+            Asset::Of { version, file } => (version.file(*file).map_or("", |file| &file.path), &version.rules),
+            Asset::Unknown { .. } => ("", self.rules()),
+        }
     }
 }
 

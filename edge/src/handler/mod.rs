@@ -1,7 +1,7 @@
 //! From a request to its response, in one line: decide, then carry out.
 //!
 //! [`decide`] is synchronous, does no I/O and is independent of what carries its decision out. [`Handler::handle`] does
-//! it in a future: (1) who is asked, (2) decide, (3) load a preview that is not loaded yet and decide again, (4) answer
+//! it in a future: (1) who is asked, (2) decide, (3) load what is not loaded yet and decide again, (4) answer
 //! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`EngineService`]
 //! does the same at once for all that needs no waiting.
 
@@ -54,7 +54,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 
 use crate::engine::{BodyError, Fields, RequestHead};
-use crate::live::{Current, Found, HostEntry, Live, Loader};
+use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Loader};
 use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
 use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
@@ -63,6 +63,9 @@ use body::Unwanted;
 use error_page::ErrorContext;
 use request_metrics::Measurement;
 use request_outcome::RequestOutcome;
+
+/// Most loads that one request waits for: the live version, and those before it.
+const LOADS_MAX: usize = 4;
 
 /// The shared state of all requests of one serving thread.
 pub struct Handler {
@@ -134,11 +137,8 @@ impl Handler {
                 return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
             }
         };
-        if let Decision::Load(preview) = &decision {
-            decision = match self.loader.preview(&self.live, preview).await {
-                Ok(current) => decide::decide_in(&self.head(&request_head, &host), &current, None, false),
-                Err(error) => Decision::Refuse(Refused::from(&*error).into()),
-            };
+        if let Decision::Load(target) = decision {
+            decision = self.loaded(&request_head, &host, target).await;
         }
         let unwanted = match decision {
             Decision::Proxy { .. } => Unwanted::Over,
@@ -164,6 +164,26 @@ impl Handler {
             _ => response.status(),
         };
         response.map(|body| measurement.measure(status, body))
+    }
+
+    /// Loads what a request waits for, and decides.
+    async fn loaded(&self, request_head: &RequestHead<'_>, host: &str, mut target: LoadTarget) -> Decision {
+        for _ in 0..LOADS_MAX {
+            if let LoadTarget::Preview(preview) = &target {
+                return match self.loader.preview(&self.live, preview).await {
+                    Ok(current) => decide::decide_in(&self.head(request_head, host), &current, None, false),
+                    Err(error) => Decision::Refuse(Refused::from(&*error).into()),
+                };
+            }
+            if !self.loader.load_target(&self.live, &target).await {
+                break;
+            }
+            match decide(&self.head(request_head, host), &self.live) {
+                Decision::Load(next) => target = next,
+                decision => return decision,
+            }
+        }
+        Decision::Refuse(Refused::Unavailable.into())
     }
 
     /// Finds out who is asked, and decides.

@@ -13,6 +13,7 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::authority::{head_of, hostname};
 use super::decide;
+use super::decision::Decision;
 use super::request_outcome::RequestOutcome;
 use super::{Came, Handler};
 use crate::proxy::Chain;
@@ -36,8 +37,13 @@ impl Handler {
         let request = request(&check.path, check.method(), &authority)
             .map_err(|error| Unanswered(format!("it cannot be asked for: {error}")))?;
         let host = hostname(&authority);
-        let decision =
-            decide::decide_in(&self.head(&head_of(&request), &host), &current, place.as_deref(), custom_host);
+        let decide =
+            || decide::decide_in(&self.head(&head_of(&request), &host), &current, place.as_deref(), custom_host);
+        let mut decision = decide();
+        if let Decision::Load(target) = &decision {
+            self.loader.load_target(&self.live, target).await;
+            decision = decide();
+        }
         // Never this machine's own: a backend may trust that, and what it answers is shown to the one who deploys.
         let from = from.map(Chain::direct);
         let outcome = RequestOutcome::default();

@@ -103,7 +103,7 @@ impl Live {
         let found = |(app, environments): (&AppName, Environments)| {
             let mut environments: Vec<_> = environments.into_values().collect();
             environments.sort_by_key(|(place, _)| !place.name.is_prod());
-            AppFound { app: app.clone(), versions: ids.get(app).map_or(0, BTreeMap::len), environments }
+            AppFound { app: app.clone(), versions: ids.get(app).map_or(0, BTreeSet::len), environments }
         };
         let apps_total = u64::try_from(apps).unwrap_or(u64::MAX);
         AppsFound {

@@ -120,7 +120,8 @@ impl Retries {
 impl Place {
     /// Whether a version should be live here and could not be loaded.
     fn is_unloaded(&self) -> bool {
-        self.setting == Setting::Environment && (self.unloaded.load().is_some() || self.current.load().is_none())
+        let is_nothing_loaded = || self.current.load().is_none() && !self.is_loading();
+        self.setting == Setting::Environment && (self.unloaded.load().is_some() || is_nothing_loaded())
     }
 
     /// Whether the live version could not be loaded, or lacks files.

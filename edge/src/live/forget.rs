@@ -1,12 +1,13 @@
 //! Drops versions that were deleted: no hostname and no grace period answers from them any more.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use devanture_config::{AppName, VersionId};
 
 use super::{Follower, Live, Place};
-use crate::catalog::{Record, gone};
+use crate::catalog::scan::Scan;
+use crate::catalog::{self, Record, Revision, gone, records};
 
 impl Place {
     /// Ends what the version would still answer here (law 10); what is live stays.
@@ -16,7 +17,15 @@ impl Place {
     }
 }
 
+/// The stored versions of each app.
+pub(super) type StoredVersions = HashMap<AppName, BTreeSet<VersionId>>;
+
 impl Live {
+    /// Whether an app has that version.
+    pub(super) fn is_stored(&self, app: &AppName, id: &VersionId) -> bool {
+        self.0.ids.read().get(app).is_some_and(|ids| ids.contains(id))
+    }
+
     /// Drops a version of `app`, wherever it is at hand and not live.
     pub(super) fn forget_version(&self, app: &AppName, id: &VersionId) {
         self.0.preparing.lock().retain(|version| version.app != *app || version.id != *id);
@@ -43,10 +52,10 @@ impl Follower {
             let mut ids = self.live.0.ids.write();
             let ids = ids.entry(app.clone()).or_default();
             if stored {
-                ids.insert(id.short(), id);
+                ids.insert(id)
             } else {
-                ids.remove(&id.short());
-            }
+                ids.remove(&id)
+            };
         }
         if stored {
             // One that was deleted may be stored again: it is another then, stored later.
@@ -57,19 +66,27 @@ impl Follower {
         }
     }
 
-    /// Takes these versions for all that there are, and drops those that were deleted unnoticed.
-    pub(super) fn versions_are(&self, versions: &[(String, Record)]) {
-        let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
-        let mut ids: HashMap<AppName, BTreeMap<String, VersionId>> = HashMap::new();
-        for (app, id) in &stored {
-            ids.entry(app.clone()).or_default().insert(id.short(), *id);
+    /// Reads which versions are stored, and the commit that the newest of them was stored by.
+    pub(super) async fn stored_versions(&self) -> Result<(StoredVersions, Revision), catalog::Error> {
+        let (mut stored, mut revision) = (StoredVersions::new(), 0);
+        // Page by page: all records of all versions at once would take much memory, which stays with the process.
+        let mut records = Scan::new(&**self.loader.catalog(), records::VERSIONS_PREFIX);
+        while let Some((key, record)) = records.next().await? {
+            revision = record.revision.max(revision);
+            if let Some((app, id)) = version_of(&key) {
+                stored.entry(app).or_default().insert(id);
+            }
         }
-        let before = {
-            let mut known = self.live.0.ids.write();
-            std::mem::replace(&mut *known, ids)
-        };
+        Ok((stored, revision))
+    }
+
+    /// Takes these versions for all that there are, and drops those that were deleted unnoticed.
+    pub(super) fn versions_are(&self, stored: StoredVersions) {
+        let mut known = self.live.0.ids.write();
+        let before = std::mem::replace(&mut *known, stored);
+        drop(known);
         for (app, ids) in before {
-            for id in ids.into_values().filter(|id| !stored.contains(&(app.clone(), *id))) {
+            for id in ids.into_iter().filter(|id| !self.live.is_stored(&app, id)) {
                 self.live.forget_version(&app, &id);
             }
         }
@@ -100,12 +117,11 @@ impl Follower {
 }
 
 impl Follower {
-    /// Drops replaced versions that are not among these.
-    pub(super) fn forget_replaced_but(&self, versions: &[(String, Record)]) {
-        let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
+    /// Drops replaced versions that are no longer stored.
+    pub(super) fn forget_replaced(&self) {
         for place in self.live.0.hosts.load().places.values() {
-            let is_stored = |id: VersionId| stored.contains(&(place.app.clone(), id));
-            place.replaced.change(|list| list.iter().filter(|r| is_stored(r.version.id)).cloned().collect());
+            let is_stored = |id: &VersionId| self.live.is_stored(&place.app, id);
+            place.replaced.change(|list| list.iter().filter(|r| is_stored(&r.version.id)).cloned().collect());
         }
     }
 }
@@ -123,10 +139,12 @@ fn version_of(key: &str) -> Option<(AppName, VersionId)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::blobs::{self, Key};
-    use crate::catalog::records::{self, LivePointer, VersionRecord};
-    use crate::catalog::{self, Change, Commit};
+    use crate::catalog::records::{LivePointer, VersionRecord};
+    use crate::catalog::{Change, Commit};
     use crate::live::{Domains, Grace, Loader};
     use devanture_config::api::Source;
     use devanture_config::limits::Limits;
@@ -154,7 +172,7 @@ mod tests {
                 who: String::new(),
                 trusted: false,
                 edge_admin: None,
-                trusted_in: std::collections::BTreeSet::new(),
+                trusted_in: BTreeSet::new(),
                 source: Source::default(),
                 files: 0,
                 bytes: 0,

@@ -15,11 +15,17 @@ impl Loader {
 }
 
 impl Live {
-    /// Adds the number of apps and environments, and the damage of live versions.
+    /// Adds the number of apps and environments, the damage of live versions, and how many are not loaded.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         let all = self.apps(&AppsWanted { app: None, environment: None, part: "", after: None, limit: 0 });
         gauges.add("devanture_apps", &[], of(all.totals.apps));
         gauges.add("devanture_environments", &[], of(all.totals.environments));
+        let progress = self.progress();
+        for (name, count) in
+            [("devanture_loading_versions", progress.waiting), ("devanture_idle_versions", progress.unloaded)]
+        {
+            gauges.add(name, &[], of(u64::try_from(count).unwrap_or(u64::MAX)));
+        }
         for damaged in self.damaged() {
             let place = (damaged.app.as_str(), damaged.environment.as_str());
             if damaged.error.is_some() {

@@ -177,6 +177,17 @@ impl Loader {
         self.0.memory.usage()
     }
 
+    /// Bytes of all loaded versions.
+    #[must_use]
+    pub fn loaded_bytes(&self) -> u64 {
+        self.0.memory.loaded_bytes()
+    }
+
+    /// As [`Memory::is_beyond`].
+    pub(super) fn is_beyond(&self, parts: u64) -> bool {
+        self.0.memory.is_beyond(parts)
+    }
+
     pub(super) fn blobs(&self) -> &Arc<dyn Blobs> {
         &self.0.blobs
     }

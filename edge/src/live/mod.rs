@@ -8,9 +8,11 @@ mod aliased;
 mod apps;
 mod contents;
 mod damage;
+mod first_load;
 mod follow;
 mod forget;
 mod gauges;
+mod grace;
 mod host;
 mod loader;
 mod name_changes;
@@ -25,11 +27,14 @@ mod settings;
 mod settings_changes;
 #[cfg(test)]
 mod test_world;
+mod unloading;
 mod withdrawn;
 
 pub use apps::{AppFound, AppsFound, AppsWanted};
 pub use damage::DamagedPlace;
+pub use first_load::{LoadTarget, Progress};
 pub use follow::Follower;
+pub use grace::Grace;
 pub use host::{Domains, Neighbours};
 pub use loader::{Load, LoadError, Loader};
 pub(crate) use names::canonical;
@@ -41,8 +46,8 @@ pub use withdrawn::Withdrawn;
 pub use crate::version::{DictionaryMiss, DictionaryMisses};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -51,13 +56,16 @@ use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
 use http::header::LAST_MODIFIED;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::catalog::Revision;
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
 use crate::version::{CommonField, Setting, Version};
 use rare_list::RareList;
+
+/// Most environments that were loaded and that a reader of [`Live::shown`] may lag behind.
+const SHOWN_MAX: usize = 1_024;
 
 /// A version as it is served in one place since one switch.
 pub struct Current {
@@ -107,13 +115,6 @@ impl Current {
     }
 }
 
-/// A version that was live until a switch, and answers for its fingerprinted assets for a while (law 10).
-#[derive(Clone)]
-struct GraceVersion {
-    version: Arc<Version>,
-    until_ms: u64,
-}
-
 /// An environment or alias of an app.
 pub struct Place {
     /// The app.
@@ -128,11 +129,19 @@ pub struct Place {
     ends_ms: AtomicU64,
     /// The live version; of an alias, the loaded one.
     current: ArcSwapOption<Current>,
+    /// The live pointer, for as long as its version is not loaded.
+    first_load: ArcSwapOption<first_load::FirstLoad<first_load::Pointed>>,
+    /// There while what was replaced within the grace period is not loaded.
+    earlier_load: ArcSwapOption<first_load::FirstLoad<()>>,
+    /// How much an environment is requested.
+    demand: unloading::Demand,
+    /// Held while what is live in an environment changes.
+    moving: Mutex<()>,
     /// The target of an alias, loaded or not.
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     /// The version that should be live and could not be loaded.
     unloaded: ArcSwapOption<damage::Unloaded>,
-    replaced: RareList<GraceVersion>,
+    replaced: RareList<grace::GraceVersion>,
     /// Versions that may become live here in a moment.
     preparing: RareList<Arc<Version>>,
     /// Its pause.
@@ -154,6 +163,10 @@ impl Place {
             pointed: AtomicU64::new(0),
             ends_ms: AtomicU64::new(u64::MAX),
             current: ArcSwapOption::empty(),
+            first_load: ArcSwapOption::empty(),
+            earlier_load: ArcSwapOption::empty(),
+            demand: unloading::Demand::default(),
+            moving: Mutex::default(),
             aliased: Mutex::default(),
             unloaded: ArcSwapOption::empty(),
             replaced: RareList::default(),
@@ -171,6 +184,12 @@ impl Place {
         let ends_ms = self.ends_ms.load(Ordering::Relaxed);
         // Most never end: no clock is asked for them.
         ends_ms != u64::MAX && ends_ms <= telemetry::now_ms()
+    }
+
+    /// Notes a request to an environment, so that others are unloaded before it.
+    #[inline]
+    pub(crate) fn note_use(&self) {
+        self.demand.note();
     }
 
     /// The live version, or the loaded one of an alias; a request takes it once and keeps it to its last byte (law 1).
@@ -199,28 +218,6 @@ impl Place {
         }
     }
 
-    /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
-    /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at:
-    /// if it was replaced since, the one that is live now has its assets, too.
-    pub fn asset_fallback(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
-        let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
-        prepared.or_else(|| {
-            self.replaced.with(|versions| {
-                if versions.is_empty() {
-                    // As mostly: no clock is asked.
-                    return None;
-                }
-                let now_ms = telemetry::now_ms();
-                let kept = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.version));
-                if let Some(kept) = kept {
-                    return Some(Arc::clone(&kept.version));
-                }
-                let now = self.current().filter(|current| !Arc::ptr_eq(&current.version, live));
-                now.map(|current| Arc::clone(&current.version)).filter(|version| has(version))
-            })
-        })
-    }
-
     /// A loaded version of this place with that id, live or not.
     pub(crate) fn loaded(&self, id: &VersionId) -> Option<Arc<Version>> {
         self.all_loaded().into_iter().find(|version| version.id == *id)
@@ -234,41 +231,6 @@ impl Place {
         self.replaced.with(|versions| all.extend(versions.iter().map(|replaced| Arc::clone(&replaced.version))));
         all
     }
-
-    /// Makes `next` live, and keeps what was live for its assets.
-    fn switch(&self, next: Arc<Current>, grace: &Grace) {
-        // Kept before the swap: there is no moment at which its assets are neither live nor kept.
-        if let Some(before) = self.current.load_full()
-            && before.version.id != next.version.id
-        {
-            self.keep(Arc::clone(&before.version), telemetry::now_ms().saturating_add(grace.ms), grace);
-        }
-        let version = Arc::clone(&next.version);
-        if let Some(before) = self.current.swap(Some(next)) {
-            before.replaced.store(!Arc::ptr_eq(&before.version, &version), Ordering::Relaxed);
-        }
-    }
-
-    fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {
-        let now_ms = telemetry::now_ms();
-        self.replaced.change(|list| {
-            let others = list.iter().filter(|r| r.version.id != version.id && r.until_ms > now_ms).cloned();
-            let mut list = vec![GraceVersion { version: Arc::clone(&version), until_ms }];
-            list.extend(others);
-            list.sort_by_key(|r| std::cmp::Reverse(r.until_ms));
-            list.truncate(grace.versions_max);
-            list
-        });
-    }
-}
-
-/// The grace period of law 10, and its most versions.
-#[derive(Debug, Clone, Copy)]
-pub struct Grace {
-    /// Milliseconds after a switch.
-    pub ms: u64,
-    /// Versions of one environment.
-    pub versions_max: usize,
 }
 
 /// A hostname's entry.
@@ -322,7 +284,7 @@ struct Shared {
     hosts: ArcSwap<Hosts>,
     apps: apps::AppNames,
     /// Ids of stored versions by app, for their own hostnames; asked only where a hostname is no place.
-    ids: RwLock<HashMap<AppName, BTreeMap<String, VersionId>>>,
+    ids: RwLock<forget::StoredVersions>,
     previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
     /// Withdrawn paths by app, read when a version is put in its place.
     withdrawn: RwLock<HashMap<AppName, Arc<Withdrawn>>>,
@@ -331,6 +293,12 @@ struct Shared {
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
+    /// Whether all that the start found is loaded, or cannot be.
+    loaded: watch::Sender<bool>,
+    /// Environments whose version was loaded and has backends.
+    shown: broadcast::Sender<(AppName, PlaceName)>,
+    /// Loads what is live, once it is followed.
+    loader: OnceLock<Loader>,
     /// Notifies that a version that could not be loaded may be whole again.
     again: Notify,
 }
@@ -354,6 +322,9 @@ impl Live {
             preview_settings: RwLock::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
+            loaded: watch::Sender::new(true),
+            shown: broadcast::Sender::new(SHOWN_MAX),
+            loader: OnceLock::new(),
             again: Notify::new(),
         }))
     }
@@ -384,9 +355,11 @@ impl Live {
         if self.0.hosts.load().deleted.contains(&app) {
             return None;
         }
+        // The first one that is not before it, if it begins with these characters.
+        let least: VersionId = format!("{short:0<64}").parse().ok()?;
         let ids = self.0.ids.read();
-        let id = *ids.get(&app)?.get(short)?;
-        Some(PreviewKey { app, id })
+        let id = *ids.get(&app)?.range(least..).next()?;
+        (id.short() == *short).then_some(PreviewKey { app, id })
     }
 
     /// Whether a certificate may be made for `host`.
@@ -436,6 +409,17 @@ impl Live {
         let hosts = self.0.hosts.load();
         let environments = hosts.places.iter().filter(|(_, place)| place.setting == Setting::Environment);
         environments.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn environment_places(&self) -> Vec<Arc<Place>> {
+        let hosts = self.0.hosts.load();
+        hosts.places.values().filter(|place| place.setting == Setting::Environment).cloned().collect()
+    }
+
+    /// Receives the environments whose version is loaded later than its pointer was known, and has backends.
+    #[must_use]
+    pub fn shown(&self) -> broadcast::Receiver<(AppName, PlaceName)> {
+        self.0.shown.subscribe()
     }
 
     /// Has places looked at again whose version could not be loaded: its files may be whole now.

@@ -63,7 +63,8 @@ impl Live {
     }
 
     /// Whether a version answers in an environment or alias of its app: it is live, about to be, or was within the
-    /// grace period (law 10), or an alias points at it.
+    /// grace period (law 10), or an alias points at it. Not while those within the grace
+    /// period are not loaded: the history says which they are.
     #[must_use]
     pub fn is_held(&self, app: &AppName, id: &VersionId) -> bool {
         let is_preparing = |version: &Arc<Version>| version.app == *app && version.id == *id;
@@ -73,7 +74,8 @@ impl Live {
         let now_ms = telemetry::now_ms();
         let hosts = self.0.hosts.load();
         hosts.places.values().filter(|place| place.app == *app).any(|place| {
-            place.current().is_some_and(|current| current.version.id == *id)
+            place.first_load.load().as_ref().is_some_and(|load| load.of.version == *id)
+                || place.current().is_some_and(|current| current.version.id == *id)
                 || place.aliased().is_some_and(|aliased| aliased.version == *id)
                 || place.replaced.with(|list| list.iter().any(|kept| kept.version.id == *id && kept.until_ms > now_ms))
         })

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use serde_json::{Value, json};
 
-use super::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
+use super::{Current, Domains, Follower, Grace, Live, Loader, Place, Preview, PreviewKey};
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::{self, Catalog, Change, Commit, records};
 
@@ -34,6 +35,20 @@ impl World {
         let remade = tokio::sync::broadcast::Sender::new(1);
         let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
         Self { _folder: folder, blobs, catalog, live, loader, follower }
+    }
+
+    /// An edge that was started again over the same stores, and has loaded nothing yet.
+    pub(super) async fn started_again(self) -> Self {
+        self.started_again_with(&Limits::default()).await
+    }
+
+    pub(super) async fn started_again_with(self, limits: &Limits) -> Self {
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 3_600_000, versions_max: 4 });
+        let loader = Loader::new(Arc::clone(&self.blobs), Arc::clone(&self.catalog), limits);
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let follower = Follower::begin(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+        Self { live, loader, follower, ..self }
     }
 
     /// Stores a version of `app` with one page of this text, and `rules` redirects; `tables` is what its manifest says
@@ -67,6 +82,44 @@ impl World {
         self.put(vec![(key, pointer)]).await;
     }
 
+    /// Makes a version live, with the entry of the history that says so.
+    pub(super) async fn switch(&self, app: &str, environment: &str, version: VersionId, previous: Option<VersionId>) {
+        let (app_name, place) = (app.parse().unwrap(), environment.parse().unwrap());
+        let now_ms = crate::telemetry::now_ms();
+        let deploy = Deploy {
+            id: String::new(),
+            kind: DeployKind::Push,
+            environment: place,
+            version,
+            previous,
+            who: String::new(),
+            at_ms: now_ms,
+            source: Source::default(),
+            steps: Vec::new(),
+            outcome: Outcome::Live,
+            alias: None,
+            problem: None,
+            log: Vec::new(),
+            settings: 0,
+            went_back: None,
+        };
+        let prefix = records::history_prefix(&app_name, &deploy.environment);
+        let number = self.catalog.list(&prefix, None, false, usize::MAX).await.unwrap().len() as u64;
+        let key = records::history_key(&app_name, &deploy.environment, number);
+        let entry = records::HistoryEntry { deploy, position: String::new() };
+        let changes = vec![Change::Put(key, records::write(&entry).unwrap())];
+        self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        self.point(app, environment, version).await;
+    }
+
+    /// Deletes the record of a version, and follows.
+    pub(super) async fn forget(&self, app: &str, id: VersionId) {
+        let changes = vec![Change::Delete(records::version_key(&app.parse().unwrap(), &id))];
+        self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let (versions, _) = self.follower.stored_versions().await.unwrap();
+        self.follower.versions_are(versions);
+    }
+
     /// Points aliases at a version.
     pub(super) async fn alias(&self, app: &str, names: &[&str], version: VersionId) {
         let record = |name: &&str| {
@@ -81,6 +134,11 @@ impl World {
         let changes = records.into_iter().map(|(key, value)| Change::Put(key, records::write(&value).unwrap()));
         self.catalog.commit(Commit { checks: Vec::new(), changes: changes.collect() }).await.unwrap();
         self.follower.read_all().await.unwrap();
+    }
+
+    /// An environment or alias.
+    pub(super) fn place(&self, app: &str, place: &str) -> Arc<Place> {
+        self.live.place(&app.parse().unwrap(), &place.parse().unwrap()).unwrap()
     }
 
     /// The live version of an environment, or the loaded one of an alias.

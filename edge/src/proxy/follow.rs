@@ -23,17 +23,20 @@ pub struct Following {
     live: Live,
     catalog: Arc<dyn Catalog>,
     watch: Receiver<Committed>,
+    /// Environments whose version was loaded after its pointer was known.
+    shown: Receiver<(AppName, PlaceName)>,
 }
 
 impl Following {
-    /// Brings `registry` to what the catalog says now; `live` has what is live already.
+    /// Brings `registry` to what the catalog says now; `live` has what is live already, or reports
+    /// it when it is loaded.
     ///
     /// # Errors
     /// Where the catalog cannot be read.
     pub async fn start(registry: Registry, live: Live, catalog: Arc<dyn Catalog>) -> Result<Self, catalog::Error> {
         // The watch begins before the first reading: nothing that is committed in between is missed.
-        let watch = catalog.watch();
-        let following = Self { registry, live, catalog, watch };
+        let (watch, shown) = (catalog.watch(), live.shown());
+        let following = Self { registry, live, catalog, watch, shown };
         following.read_all().await?;
         Ok(following)
     }
@@ -41,15 +44,27 @@ impl Following {
     /// Follows until the catalog is closed.
     pub async fn run(mut self) {
         loop {
-            match self.watch.recv().await {
-                Ok(committed) => self.apply(&committed).await,
-                Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "the watch of the catalog lagged: upstreams are read again");
-                    if let Err(error) = self.read_all().await {
-                        tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
+            let missed = tokio::select! {
+                committed = self.watch.recv() => match committed {
+                    Ok(committed) => {
+                        self.apply(&committed).await;
+                        continue;
                     }
-                }
-                Err(RecvError::Closed) => return,
+                    Err(RecvError::Lagged(missed)) => missed,
+                    Err(RecvError::Closed) => return,
+                },
+                shown = self.shown.recv() => match shown {
+                    Ok((app, name)) => {
+                        self.hold(&app, &name);
+                        continue;
+                    }
+                    Err(RecvError::Lagged(missed)) => missed,
+                    Err(RecvError::Closed) => return,
+                },
+            };
+            tracing::warn!(missed, "the watch of what is live lagged: upstreams are read again");
+            if let Err(error) = self.read_all().await {
+                tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
             }
         }
     }

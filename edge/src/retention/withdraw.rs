@@ -30,6 +30,7 @@ impl Retention {
     ) -> Result<WithdrawReport, Error> {
         self.ledger.must_exist(app).await?;
         let path = self.normal_path(&wanted.path)?;
+        self.ledger.live.loaded_of(app).await;
         let answered = self.ledger.live.answers(app, &path);
         let key = records::withdrawn_key(app);
         update(&key, || async {
@@ -77,6 +78,7 @@ impl Retention {
     ) -> Result<RestoreReport, Error> {
         self.ledger.must_exist(app).await?;
         let path = self.normal_path(path)?;
+        self.ledger.live.loaded_of(app).await;
         let key = records::withdrawn_key(app);
         update(&key, || async {
             let (revision, mut record) = self.withdrawn_record(app).await?;

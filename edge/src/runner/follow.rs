@@ -39,10 +39,19 @@ impl Shared {
     }
 
     /// Follows the catalog, and what requests ask for, until the edge ends.
-    pub(super) async fn follow(self: Arc<Self>, mut watch: Receiver<Committed>) {
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        mut watch: Receiver<Committed>,
+        mut shown: Receiver<(AppName, PlaceName)>,
+    ) {
         loop {
             self.standstill.ended().await;
             tokio::select! {
+                shown = shown.recv() => match shown {
+                    Ok((app, name)) => self.reconcile(&app, &name),
+                    Err(RecvError::Lagged(_)) => self.reconcile_all(),
+                    Err(RecvError::Closed) => return,
+                },
                 committed = watch.recv() => match committed {
                     Ok(committed) => self.apply(&committed).await,
                     Err(RecvError::Lagged(missed)) => {

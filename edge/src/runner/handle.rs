@@ -234,14 +234,15 @@ impl Runner {
             taken.settle(&shared).await;
         }
         // The watch begins before what is live is looked at: nothing that is committed in between is missed.
-        let watch = shared.catalog.watch();
+        let (watch, shown) = (shared.catalog.watch(), shared.live.shown());
         shared.registry.hear_asks(true);
         shared.reconcile_all();
-        tokio::spawn(Arc::clone(&shared).follow(watch));
+        tokio::spawn(Arc::clone(&shared).follow(watch, shown));
         tokio::spawn(Arc::clone(&shared).watch_persisted());
         let tidied = Arc::clone(&shared);
         tokio::spawn(async move {
             // What is live has its code by then, or keeps what it finds.
+            tidied.live.loaded().await;
             for group in tidied.all_groups() {
                 tidied.wait_begun(&group).await.ok();
             }

@@ -7,13 +7,13 @@ use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
 
-use super::error::StartError;
 use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
-use crate::catalog::records;
+use crate::catalog::scan::Scan;
+use crate::catalog::{Catalog, records};
 use crate::encode::{Background, BackgroundParts, Dictionaries};
 use crate::ledger::{Task, task_done};
-use crate::live::{DictionaryMiss, DictionaryMisses, Loader};
+use crate::live::{DictionaryMiss, DictionaryMisses, Live, Loader};
 
 /// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
 pub(super) struct Made {
@@ -57,11 +57,11 @@ pub(super) fn start_scrub(file: &EdgeFile, control: &Runtime, stores: &Stores) {
 pub(super) fn start(
     file: &EdgeFile,
     control: &Runtime,
-    stores: &Stores,
+    (stores, live): (&Stores, &Live),
     remade: broadcast::Sender<VersionId>,
     dictionaries: Option<Arc<Dictionaries>>,
     reported_misses: mpsc::Receiver<DictionaryMiss>,
-) -> Result<Background, StartError> {
+) -> Background {
     let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
     let _inside = control.enter();
     let dictionaries = dictionaries.map(|dictionaries| (dictionaries, reported_misses));
@@ -71,14 +71,28 @@ pub(super) fn start(
     let file_bytes_max = file.limits.compress_file_bytes_max;
     let parts = BackgroundParts { blobs, catalog, threads, remade, dictionaries, file_bytes_max, best };
     let background = Background::start(parts);
-    let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
-    for (key, record) in live {
+    control.spawn(enqueue_live(background.clone(), Arc::clone(&stores.catalog), live.clone()));
+    background
+}
+
+/// Enqueues everything that is live, once it is loaded: nothing else is to take the disk until then.
+async fn enqueue_live(background: Background, catalog: Arc<dyn Catalog>, live: Live) {
+    live.loaded().await;
+    let mut pointers = Scan::new(&*catalog, "live/");
+    loop {
+        let (key, record) = match pointers.next().await {
+            Ok(Some(next)) => next,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "what an earlier process left to compress is not known");
+                return;
+            }
+        };
         // One that cannot be read was reported when it should have been loaded.
         let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) else { continue };
         let mut parts = key.split('/').skip(1);
         if let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {
-            background.enqueue(&app, &name, pointer.version);
+            background.enqueue_in_turn(&app, &name, pointer.version).await;
         }
     }
-    Ok(background)
 }

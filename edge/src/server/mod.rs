@@ -9,6 +9,7 @@ mod background;
 mod descriptors;
 mod error;
 mod local;
+mod most_requested;
 mod node;
 mod runner;
 mod safekeeping;
@@ -39,7 +40,8 @@ use http::header::STRICT_TRANSPORT_SECURITY;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
@@ -60,6 +62,7 @@ use crate::tls::{self, Certificates, Knows, PatternOf};
 use crate::version::CommonField;
 use background::Made;
 use descriptors::Descriptors;
+use most_requested::Requests;
 use sockets::Sockets;
 use stores::{Stores, cores};
 use takeover::{Arrival, Handover, HandoverParts};
@@ -85,7 +88,10 @@ pub struct Server {
     drain_times: Mutex<DrainTimes>,
     handover: Handover,
     health: Arc<Health>,
+    /// Loads what is live.
+    loading: JoinHandle<()>,
     publisher: Arc<Publisher>,
+    requests: most_requested::Record,
     socket: PathBuf,
     stop: CancellationToken,
     threads: Threads,
@@ -154,7 +160,7 @@ pub fn is_applied_at_reload(key: &str) -> bool {
 }
 
 impl Server {
-    /// Starts an edge. When this returns, it serves.
+    /// Starts an edge. When this returns, it serves; what is not loaded yet is waited for by the requests for it.
     ///
     /// # Errors
     /// Everything that keeps it from serving; nothing listens then.
@@ -170,25 +176,23 @@ impl Server {
         let stores = arrival.stores(&data_dir, &free_space)?;
         let remade = crate::encode::remade_channel();
         let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
-        let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
-        // Nothing listens before what was live is live again.
+        let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
+        // Nothing listens before it is known what is live; connections then wait for what they are for.
         let sockets = Sockets::bind(file, arrival.inherited())?;
-        let copies = sockets.copies()?;
-        let addresses = sockets.addresses;
+        let (copies, addresses) = (sockets.copies()?, sockets.addresses);
         let port = file.listen.public_port.unwrap_or_else(|| addresses.https.port());
         live.domains().set_port(port);
+        let requests = most_requested::Record::new(&data_dir, &loader);
+        let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
         control.spawn(follower.run());
-        control.spawn(Arc::clone(&free_space).watch());
-        control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
         keep_certificates(file, &control, &certificates, &live);
-        control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
-        background::start_scrub(file, &control, &stores);
+        start_upkeep((file, &stores), &control, &free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
-        let background = background::start(file, &control, &stores, remade, dictionaries.clone(), reported_misses)?;
+        let background =
+            background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), reported_misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
-        let stop = CancellationToken::new();
-        let access_log = access_log::open(file, base)?;
+        let (stop, access_log) = (CancellationToken::new(), access_log::open(file, base)?);
         let handler = HandlerParts::of(file, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let keys = Arc::new(KeyFile::new(node.key_file.clone()));
@@ -243,7 +247,9 @@ impl Server {
             drain_times: Mutex::new(DrainTimes::of(file)),
             handover,
             health,
+            loading,
             publisher,
+            requests,
             runner,
             socket,
             stop,
@@ -292,6 +298,7 @@ impl Server {
     /// Returns how many connections were cut because the time had run out.
     pub fn drain(self) -> usize {
         self.health.set_ready(false);
+        self.loading.abort();
         let (times, now) = (*self.drain_times.lock(), Instant::now());
         self.publisher.end();
         let has_successor = self.handover.has_successor();
@@ -312,6 +319,7 @@ impl Server {
             self.control.block_on(runner.end(times.requests));
         }
         self.upstream_keeper.end();
+        self.requests.write();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         if !has_successor {
             self.control.block_on(self.credentials.write_last_uses());
@@ -436,6 +444,33 @@ fn environments_parts(
         node: file.runner.node.clone(),
         runner,
     }
+}
+
+/// Loads what is live, and waits for it for a while: with few apps all is loaded by then, and no request waits.
+fn load_live(
+    control: &Runtime,
+    loader: &Loader,
+    live: &Live,
+    requests: Requests,
+    time_max: Duration,
+) -> JoinHandle<()> {
+    let loading = control.spawn(loader.clone().load_all(live.clone(), requests));
+    control.block_on(async { timeout(time_max, live.loaded()).await.ok() });
+    loading
+}
+
+/// What looks after the disk and the counts for as long as the edge runs.
+fn start_upkeep(
+    (file, stores): (&EdgeFile, &Stores),
+    control: &Runtime,
+    free_space: &Arc<FreeSpace>,
+    (metrics, loader, requests): (&Exposition, &Loader, &most_requested::Record),
+) {
+    control.spawn(Arc::clone(free_space).watch());
+    control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
+    control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
+    control.spawn(requests.clone().keep_writing());
+    background::start_scrub(file, control, stores);
 }
 
 /// The threads of everything but visitors' requests.

@@ -146,6 +146,12 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_damaged_files",
         "Files of a live version that are damaged or missing on the disk, by app and environment: their paths answer 503.",
     ),
+    (Gauge, "devanture_loading_versions", "Live versions that a start has not loaded yet."),
+    (
+        Gauge,
+        "devanture_idle_versions",
+        "Live versions that are not in memory for want of room: their next request loads them.",
+    ),
     (
         Gauge,
         "devanture_unloaded_versions",

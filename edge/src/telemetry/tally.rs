@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use devanture_config::VersionId;
@@ -57,9 +57,12 @@ struct Stripe {
     server_errors: Count,
 }
 
+/// A stripe, which takes memory from the first count on: most environments are requested by few threads, or by none.
+type LateStripe<T> = OnceLock<Box<T>>;
+
 /// The counts of one environment, of whichever version answered.
 #[derive(Default)]
-pub struct Tally([Stripe; STRIPES]);
+pub struct Tally([LateStripe<Stripe>; STRIPES]);
 
 thread_local! {
     static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -121,6 +124,7 @@ impl Tally {
     pub fn count(&self, status: StatusCode) {
         let slot = Slot::here();
         let Some(stripe) = self.0.get(slot.stripe) else { return };
+        let stripe = stripe.get_or_init(Box::default);
         stripe.requests.add(1, slot);
         if status == StatusCode::NOT_FOUND {
             stripe.not_found.add(1, slot);
@@ -132,7 +136,7 @@ impl Tally {
     /// The counts so far.
     #[must_use]
     pub fn answers(&self) -> Answers {
-        self.0.iter().fold(Answers::default(), |sum, stripe| Answers {
+        self.0.iter().filter_map(OnceLock::get).fold(Answers::default(), |sum, stripe| Answers {
             requests: sum.requests + stripe.requests.get(),
             not_found: sum.not_found + stripe.not_found.get(),
             server_errors: sum.server_errors + stripe.server_errors.get(),
@@ -168,6 +172,15 @@ impl Tallies {
             notes: VecDeque::from([Note { at: Instant::now(), answers: Answers::default(), live: None }]),
         });
         Arc::clone(&noted.tally)
+    }
+
+    /// Requests of each environment so far, of those that had any.
+    #[must_use]
+    pub fn requests(&self) -> Vec<(String, String, u64)> {
+        let all = self.0.lock();
+        let counted =
+            all.iter().map(|((app, name), noted)| (app.clone(), name.clone(), noted.tally.answers().requests));
+        counted.filter(|(_, _, requests)| *requests > 0).collect()
     }
 
     /// Notes that `version` goes live: what was counted until now was not answered by it.

@@ -1,7 +1,7 @@
 //! Heads that are made before anybody asks: of each encoding of each file, and of the miss that a version answers most.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use devanture_config::Digest;
 use devanture_config::heap::{HeapBytes, allocated};
@@ -50,6 +50,27 @@ impl CommonField {
     }
 }
 
+/// The fields of all loaded versions, held weakly: but for the version's id, most versions have the same ones.
+static FIELDS: LazyLock<Mutex<KnownFields>> = LazyLock::new(Mutex::default);
+
+/// Fields by name and value.
+type KnownFields = HashMap<(HeaderName, HeaderValue), Weak<CommonField>>;
+
+/// The field of that name and value, prepared once for all versions that are loaded.
+fn common(name: &HeaderName, value: &HeaderValue) -> Arc<CommonField> {
+    let mut fields = FIELDS.lock();
+    let key = (name.clone(), value.clone());
+    if let Some(known) = fields.get(&key).and_then(Weak::upgrade) {
+        return known;
+    }
+    if fields.len() == fields.capacity() {
+        fields.retain(|_, field| field.strong_count() > 0);
+    }
+    let made = Arc::new(CommonField::new(name.clone(), value.clone()));
+    fields.insert(key, Arc::downgrade(&made));
+    made
+}
+
 /// The fields of a version while it is loaded. Equal fields, and equal lists of fields, are prepared once.
 pub(super) struct FieldPool {
     charge: Arc<Charge>,
@@ -70,9 +91,7 @@ impl FieldPool {
     /// The field of that name and value.
     pub(super) fn field(&self, name: HeaderName, value: HeaderValue) -> Arc<CommonField> {
         let mut known = self.fields.lock();
-        let made = known
-            .entry((name, value))
-            .or_insert_with_key(|(name, value)| Arc::new(CommonField::new(name.clone(), value.clone())));
+        let made = known.entry((name, value)).or_insert_with_key(|(name, value)| common(name, value));
         Arc::clone(made)
     }
 
@@ -126,7 +145,7 @@ pub(super) struct FieldList {
     /// Whether its `cache-control` is short enough for an answer that stands in for another one.
     may_stand_in: bool,
     /// The fields of a 200, as a map.
-    map: OnceLock<HeaderMap>,
+    map: OnceLock<Box<HeaderMap>>,
     /// The fields of each kind of answer, encoded for the engine.
     ok: OnceLock<Arc<SharedFields>>,
     not_modified: OnceLock<Arc<SharedFields>>,
@@ -163,7 +182,7 @@ impl FieldList {
     }
 
     fn map(&self) -> HeaderMap {
-        self.map.get_or_init(|| collected(self.fields.iter())).clone()
+        HeaderMap::clone(self.map.get_or_init(|| Box::new(collected(self.fields.iter()))))
     }
 
     fn ok(&self) -> &Arc<SharedFields> {

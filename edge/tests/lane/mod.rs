@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod ask;
+mod loading;
 mod site;
 mod together;
 

@@ -134,14 +134,32 @@ impl Stores {
         self.handler_with(access_log, |loader| loader).await
     }
 
+    /// As [`Stores::handler`], of an edge that was just started and has loaded nothing.
+    pub(crate) async fn unloaded_handler(self) -> InProcess {
+        let (live, loader) = self.live(|loader| loader);
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        Follower::begin(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+        self.answering((live, loader), AccessLog::unread())
+    }
+
     /// As [`Stores::handler`], with what `set` makes of what loads versions.
     pub(crate) async fn handler_with(self, access_log: AccessLog, set: impl FnOnce(Loader) -> Loader) -> InProcess {
+        let (live, loader) = self.live(set);
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+        self.answering((live, loader), access_log)
+    }
+
+    fn live(&self, set: impl FnOnce(Loader) -> Loader) -> (Live, Loader) {
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), self.grace);
         let limits = Limits { memory_file_bytes_max: MEMORY_FILE_BYTES_MAX, ..Limits::default() };
-        let loader = set(Loader::new(self.blobs, Arc::clone(&self.catalog), &limits));
-        let remade = tokio::sync::broadcast::Sender::new(1);
-        Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+        let loader = set(Loader::new(Arc::clone(&self.blobs), Arc::clone(&self.catalog), &limits));
+        (live, loader)
+    }
+
+    fn answering(self, (live, loader): (Live, Loader), access_log: AccessLog) -> InProcess {
+        let limits = Limits::default();
         let registry = Registry::new(RegistrySettings {
             policy: Policy::default(),
             tls: tls::trusting([]).unwrap(),

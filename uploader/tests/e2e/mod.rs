@@ -37,6 +37,7 @@ mod refusals;
 mod routes;
 mod sites;
 mod spellings;
+mod starting;
 mod story;
 mod switching;
 mod takeover;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use devanture_config::edge_toml::EdgeFile;
 use devanture_config::edge_toml::changed_keys;
 use devanture_edge::server::{Server, StartError, is_applied_at_reload};
 use devanture_edge::telemetry;
@@ -16,8 +17,11 @@ pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Fai
     telemetry::init_log();
     let runtime = runtime()?;
     // Before the edge reports that it is ready: an early signal drains it, too.
-    let signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
-    let server = Server::start(&configuration.file, &configuration.base)?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
+    let Some(server) = runtime.block_on(start(&mut signals, &configuration.file, &configuration.base))? else {
+        tracing::info!("ended before it served");
+        return Ok(());
+    };
     let addresses = server.addresses();
     let ready = serde_json::json!({
         "ready": true,
@@ -43,6 +47,23 @@ pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Fai
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager could not be notified");
+    }
+}
+
+/// Starts the edge on a thread of its own; `None` if a signal ends it before it serves. Nothing was answered then, and
+/// what a start writes may break off anywhere.
+async fn start(signals: &mut Signals, file: &EdgeFile, base: &Path) -> Result<Option<Server>, StartError> {
+    let (sender, started) = tokio::sync::oneshot::channel();
+    let (file, base) = (file.clone(), base.to_owned());
+    let start = move || drop(sender.send(Server::start(&file, &base)));
+    std::thread::Builder::new().name("start".to_owned()).spawn(start).map_err(StartError::Runtime)?;
+    tokio::select! {
+        started = started => {
+            let panicked = |error| StartError::Runtime(std::io::Error::other(error));
+            started.map_err(panicked)?.map(Some)
+        }
+        _ = signals.terminate.recv() => Ok(None),
+        _ = signals.interrupt.recv() => Ok(None),
     }
 }
 

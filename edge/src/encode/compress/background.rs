@@ -124,6 +124,17 @@ impl Background {
     }
 }
 
+impl Background {
+    /// As [`Background::enqueue`], but waits for as long as the queue is full.
+    pub async fn enqueue_in_turn(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
+        if let Some(sender) = &self.0 {
+            // The pass has ended where it fails, and the edge with it.
+            sender.send(went_live).await.ok();
+        }
+    }
+}
+
 impl Remaker {
     /// First the variants and deltas that are not there at all, then everything at the best level.
     async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {

@@ -16,21 +16,28 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::aliased::Aliased;
 use super::damage::{Retries, Unloaded};
+use super::first_load::{self, FirstLoad};
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
-use super::{Current, Hosts, Live, Load, LoadError, Loader, Place};
+use super::{Current, Hosts, Live, LoadError, Loader, Place};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
-use crate::catalog::{self, Change, Committed, Record, Revision, gone, history};
-use crate::telemetry;
+use crate::catalog::{self, Change, Committed, Record, Revision, gone};
 use crate::version::{Setting, Version};
 
 /// Records read at once from the catalog.
 const PAGE: usize = 1_000;
-/// Versions loaded at once when the edge starts.
+/// Versions loaded at once when everything is read again.
 const LOADS_AT_ONCE: usize = 4;
 /// Longest interval between two sweeps of idle previews, and fewest sweeps until one is evicted.
 const SWEEP_INTERVAL_MS_MAX: u64 = 30_000;
 const SWEEPS_MIN: u32 = 4;
+
+/// Whether the catalog is read for the first time, or again after the watch lagged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    First,
+    Again,
+}
 
 /// Moves the pointers of [`Live`] as the catalog says.
 pub struct Follower {
@@ -44,16 +51,30 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Brings `live` to what the catalog says now. `remade` tells which versions got better variants.
+    /// Brings `live` to what the catalog says now, and loads all that is live. `remade` tells which versions got better
+    /// variants.
     ///
     /// # Errors
     /// Where the catalog cannot be read. A version that cannot be loaded is reported, and its place answers 503.
     pub async fn start(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
+        let follower = Self::begin(live, loader, remade).await?;
+        follower.loader.clone().load_all(follower.live.clone(), HashMap::new()).await;
+        Ok(follower)
+    }
+
+    /// Brings `live` to what the catalog says now, without loading any version: [`Loader::load_all`] does, and each
+    /// request loads what it is for.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn begin(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
         // The watch begins before the first reading: nothing that is committed in between is missed.
         let watch = loader.catalog().watch();
         loader.relieve_by(Box::new(LiveRelief::of(&live)));
+        live.0.loader.set(loader.clone()).ok();
+        live.0.loaded.send_replace(false);
         let follower = Self { live, loader, watch, remade, stale: Mutex::default() };
-        follower.read_all().await?;
+        follower.read(Reading::First).await?;
         Ok(follower)
     }
 
@@ -90,7 +111,11 @@ impl Follower {
                         self.looked(looked, &retries, &mut reloads).await;
                     }
                 }
-                _ = sweep.tick() => self.live.evict_idle_previews(sweeps),
+                _ = sweep.tick() => {
+                    self.live.evict_idle_previews(sweeps);
+                    self.live.count_demand();
+                    self.live.unload_beyond(&self.loader, None);
+                }
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => reloads.want(id),
                     Err(RecvError::Lagged(_)) => {}
@@ -131,10 +156,14 @@ impl Follower {
         }
     }
 
+    /// Reads everything again.
     pub(super) async fn read_all(&self) -> Result<(), catalog::Error> {
-        let versions = self.all("versions/").await?;
-        self.versions_are(&versions);
-        let mut revision = versions.iter().map(|(_, record)| record.revision).fold(0, Revision::max);
+        self.read(Reading::Again).await
+    }
+
+    async fn read(&self, reading: Reading) -> Result<(), catalog::Error> {
+        let (versions, mut revision) = self.stored_versions().await?;
+        self.versions_are(versions);
         // Before anything is live: what was withdrawn is not seen for a moment.
         for (key, record) in self.all("withdrawn/").await? {
             self.withdraw(&key, Some(&record.value), record.revision);
@@ -145,30 +174,29 @@ impl Follower {
         revision = deleted.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
         let apps = self.all(records::APPS_PREFIX).await?;
         self.apps_are(&apps);
-        for (key, _) in &apps {
-            if let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse::<AppName>) {
-                match self.read_preview_settings(&app).await {
-                    Ok(read) => revision = revision.max(read),
-                    Err(error) => tracing::error!(app = %app, %error, "the settings of previews cannot be read"),
-                }
-            }
-        }
+        revision = revision.max(self.read_all_preview_settings(reading, &apps).await?);
         let pauses = self.all("paused/").await?;
         let mut pointers = self.all("live/").await?;
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
         let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
         let listed = self.all("listed/").await?;
         self.places_are(&pointers, &hostnames);
-        // `prod` first, while the memory budget lasts; then places of one version together, which share their content.
-        pointers.sort_by_cached_key(|(key, record)| {
-            let place = place_of(key).map(|(app, name, _)| (app, !name.is_prod()));
-            (place, pointed_version(key, record))
-        });
-        let loads: Vec<_> =
-            pointers.iter().map(|(key, record)| self.point(key, Some(&record.value), record.revision)).collect();
-        stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
-        // What was live until now is kept for its assets, unless it was deleted while nobody looked.
-        self.forget_replaced_but(&versions);
+        match reading {
+            Reading::First => {
+                for (key, record) in &pointers {
+                    self.point_first(key, record).await;
+                }
+            }
+            Reading::Again => {
+                let loads: Vec<_> = pointers
+                    .iter()
+                    .map(|(key, record)| self.point(key, Some(&record.value), record.revision))
+                    .collect();
+                stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
+                // What was live until now is kept for its assets, unless it was deleted while nobody looked.
+                self.forget_replaced();
+            }
+        }
         revision = pointers.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
         let names: Vec<_> = hostnames.iter().chain(&listed).collect();
         self.change_names(names.iter().map(|(key, record)| (key.as_str(), Some(&record.value))));
@@ -178,8 +206,11 @@ impl Follower {
             revision = revision.max(record.revision);
         }
         self.end_pauses_but(&pauses);
-        for (key, _) in pointers.iter().filter(|(key, _)| key.starts_with("live/")) {
-            self.remember_replaced(key).await?;
+        if reading == Reading::Again {
+            // Those of a place that is not loaded are loaded with it.
+            for place in self.live.environment_places().iter().filter(|place| !place.is_loading()) {
+                self.load_earlier_again(place).await;
+            }
         }
         self.live.0.applied.send_if_modified(|seen| {
             let later = revision > *seen;
@@ -202,8 +233,9 @@ impl Follower {
                 self.point(key, value, revision).await;
                 self.follow_preview_settings(key).await;
                 // An environment that was deleted and restored still answers for what it replaced before (law 10).
-                if is_new && let Err(error) = self.remember_replaced(key).await {
-                    tracing::warn!(key, %error, "earlier versions are not at hand for their assets");
+                let place = place_of(key).filter(|_| is_new).and_then(|(app, name, _)| self.live.place(&app, &name));
+                if let Some(place) = place {
+                    self.load_earlier_again(&place).await;
                 }
                 self.retry_missing(key);
             }
@@ -218,36 +250,57 @@ impl Follower {
         tracing::debug!(key, revision, "applied");
     }
 
+    /// Sets one pointer when the edge starts; its version is loaded later, unless one is loaded already.
+    async fn point_first(&self, key: &str, record: &Record) {
+        match self.pointed(key, record) {
+            Some((place, Pointed::Live(pointer))) => {
+                let is_loaded = !place.point_later(pointed_at(&pointer));
+                if is_loaded {
+                    self.switch(&place, &pointer).await;
+                }
+            }
+            Some((place, Pointed::Alias(alias))) => point_alias(&place, &alias),
+            None => {}
+        }
+    }
+
     /// Moves one pointer, unless it was moved by that commit or a later one before: after everything was read again,
     /// the watch still holds commits that were in what was read.
     pub(super) async fn point(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
-        let Some((app, name, setting)) = place_of(key) else { return };
-        let Some(value) = value else { return self.remove_place(&app, &name) };
-        let record = Record { value: Arc::clone(value), revision };
-        let pointed = match setting {
-            Setting::Environment => records::read::<LivePointer>(key, &record).map(Pointed::Live),
-            Setting::Preview => records::read::<AliasRecord>(key, &record).map(Pointed::Alias),
+        let Some(value) = value else {
+            if let Some((app, name, _)) = place_of(key) {
+                self.remove_place(&app, &name);
+            }
+            return;
         };
-        let pointed = match pointed {
-            Ok(pointed) => pointed,
+        match self.pointed(key, &Record { value: Arc::clone(value), revision }) {
+            // Its version is loaded when it is requested.
+            Some((place, Pointed::Live(pointer))) if place.awaits(&pointed_at(&pointer)) => {}
+            Some((place, Pointed::Live(pointer))) => self.switch(&place, &pointer).await,
+            Some((place, Pointed::Alias(alias))) => point_alias(&place, &alias),
+            None => {}
+        }
+    }
+
+    /// The place of a pointer, and where it points; `None` if it cannot be read, or is older than what is known.
+    fn pointed(&self, key: &str, record: &Record) -> Option<(Arc<Place>, Pointed)> {
+        let (app, name, setting) = place_of(key)?;
+        let pointed = match setting {
+            Setting::Environment => records::read::<LivePointer>(key, record).map(Pointed::Live),
+            Setting::Preview => records::read::<AliasRecord>(key, record).map(Pointed::Alias),
+        };
+        match pointed {
+            Ok(pointed) => {
+                let place = self.place(&app, &name, setting);
+                let is_older = place.pointed.fetch_max(record.revision, Ordering::AcqRel) > record.revision;
+                (!is_older).then_some((place, pointed))
+            }
             Err(error) => {
                 tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
                 if let Some(place) = self.live.place(&app, &name) {
                     place.unloaded.store(Some(Unloaded::new(None, &error.into())));
                 }
-                return;
-            }
-        };
-        let place = self.place(&app, &name, setting);
-        if place.pointed.fetch_max(revision, Ordering::AcqRel) > revision {
-            return;
-        }
-        match pointed {
-            Pointed::Live(pointer) => self.switch(&place, &pointer).await,
-            Pointed::Alias(alias) => {
-                place.ends_ms.store(alias.expires_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
-                place.point_alias(Aliased { version: alias.version, since_ms: alias.switched_ms });
-                tracing::info!(app = %app, alias = %name, version = %alias.version.short(), "set");
+                None
             }
         }
     }
@@ -257,10 +310,12 @@ impl Follower {
         let (app, name, id) = (&place.app, &place.name, &pointer.version);
         match self.version(place, id).await {
             Ok(version) => {
-                let settings = self.own_settings(place, pointer.settings).await;
+                let settings = self.loader.own_settings(place, pointer.settings).await;
                 let current = Current::new(version, pointer.switched_ms, self.live.withdrawn(app), settings);
                 self.loader.tallies().switched(app.as_str(), name.as_str(), *id);
-                place.switch(Arc::new(current), &self.live.0.grace);
+                if place.switch(Arc::new(current), &self.live.0.grace) {
+                    self.load_earlier_apart(place);
+                }
                 place.unloaded.store(None);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
@@ -272,17 +327,26 @@ impl Follower {
     }
 
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
-        match self.live.prepared(place, id).or_else(|| place.loaded(id)) {
-            Some(version) => {
-                // It was replaced before, and comes back: what is made of files while it is not live tells nobody of
-                // it.
-                if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
-                    self.stale.lock().push(*id);
-                }
-                Ok(version)
-            }
-            None => self.loader.load(Load::already_live(&place.app, id, &place.name)).await,
+        let version = self.loader.at_hand(&self.live, place, id).await?;
+        // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
+        if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
+            self.stale.lock().push(*id);
         }
+        Ok(version)
+    }
+
+    /// Loads what a place replaced within the grace period, once more: it was not known as one before.
+    async fn load_earlier_again(&self, place: &Arc<Place>) {
+        if !place.is_loading_earlier() {
+            place.earlier_load.store(Some(FirstLoad::new(())));
+        }
+        self.loader.load_earlier(&self.live, place).await;
+    }
+
+    /// The same, without waiting for it.
+    fn load_earlier_apart(&self, place: &Arc<Place>) {
+        let (live, loader, place) = (self.live.clone(), self.loader.clone(), Arc::clone(place));
+        drop(self.loader.spawn(async move { loader.load_earlier(&live, &place).await }));
     }
 
     /// Loads a version again wherever it is live or at hand, after its variants were remade; apart, so that no switch
@@ -295,6 +359,10 @@ impl Follower {
             let hosts = live.0.hosts.load_full();
             let mut loaded = Vec::new();
             for place in hosts.places.values().filter(|place| place.setting == Setting::Environment) {
+                if place.first_load.load().as_ref().is_some_and(|load| load.of.version == id && load.has_begun()) {
+                    // It may have read what was there before.
+                    loader.load_place(&live, place).await;
+                }
                 let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
                 match loader.load_again(Arc::clone(&current.version)).await {
                     Ok(version) => loaded.push((Arc::clone(place), version)),
@@ -316,7 +384,7 @@ impl Follower {
             }
             let since_ms = current.last_modified_s.saturating_mul(1000);
             let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
-            place.current.store(Some(Arc::new(Current::new(version, since_ms, withdrawn, settings))));
+            place.replace(&current, Current::new(version, since_ms, withdrawn, settings));
         }
         // A preview is loaded again when it is next asked for.
         self.live.0.previews.rcu(|previews| {
@@ -334,7 +402,7 @@ impl Follower {
         let hosts = self.live.0.hosts.load();
         let mut environments =
             hosts.places.values().filter(|place| place.app == app && place.setting == Setting::Environment);
-        if environments.any(|place| place.current.load().is_none()) {
+        if environments.any(|place| place.current.load().is_none() && !place.is_loading()) {
             self.live.look_again();
         }
     }
@@ -382,35 +450,6 @@ impl Follower {
             hosts
         });
     }
-
-    /// Of a place that was not there before: loads the versions that were live within the grace period, for their
-    /// assets (law 10).
-    async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
-        let Some((app, name, _)) = place_of(live_key) else { return Ok(()) };
-        let Some(place) = self.live.place(&app, &name) else { return Ok(()) };
-        let grace = self.live.0.grace;
-        let now_ms = telemetry::now_ms();
-        let prefix = records::history_prefix(&app, &name);
-        let since_ms = now_ms.saturating_sub(grace.ms);
-        for switch in history::switches(&**self.loader.catalog(), &prefix, since_ms, usize::MAX).await? {
-            let until_ms = switch.at_ms.saturating_add(grace.ms);
-            let Some(previous) = switch.previous.filter(|_| until_ms > now_ms) else { continue };
-            let known = place.current().is_some_and(|current| current.version.id == previous)
-                || place.loaded(&previous).is_some();
-            if known || place.replaced.with(<[_]>::len) >= grace.versions_max {
-                continue;
-            }
-            match self.loader.load(Load::replaced(&app, &previous, &name)).await {
-                Ok(version) => place.keep(version, until_ms, &grace),
-                // It was deleted, and its assets with it.
-                Err(LoadError::Unknown { .. }) => {}
-                Err(error) => {
-                    tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets");
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A pointer's record.
@@ -419,13 +458,15 @@ enum Pointed {
     Alias(AliasRecord),
 }
 
-/// The version of a live pointer's or alias's record.
-fn pointed_version(key: &str, record: &Record) -> Option<VersionId> {
-    #[derive(serde::Deserialize)]
-    struct OfPointer {
-        version: VersionId,
-    }
-    records::read::<OfPointer>(key, record).ok().map(|pointer| pointer.version)
+fn pointed_at(pointer: &LivePointer) -> first_load::Pointed {
+    let LivePointer { version, settings, switched_ms, .. } = pointer;
+    first_load::Pointed { version: *version, settings: *settings, since_ms: *switched_ms }
+}
+
+fn point_alias(place: &Place, alias: &AliasRecord) {
+    place.ends_ms.store(alias.expires_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
+    place.point_alias(Aliased { version: alias.version, since_ms: alias.switched_ms });
+    tracing::debug!(app = %place.app, alias = %place.name, version = %alias.version.short(), "set");
 }
 
 /// The place that the key of a live pointer or an alias names.

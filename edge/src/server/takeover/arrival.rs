@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
@@ -12,6 +13,11 @@ use crate::catalog::{Catalog, Committed};
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
 use crate::server::stores::Stores;
+
+/// Longest wait of an edge alone for what is live: with few apps that is enough for all of them.
+const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
+/// Longest wait beside a running edge, which serves meanwhile and refuses changes.
+const LOAD_TIME_MAX_BESIDE: Duration = Duration::from_secs(60);
 
 /// A start that has not come to its end.
 pub(crate) enum Arrival {
@@ -46,6 +52,14 @@ impl Arrival {
                 *commits = Some(stores.catalog.watch());
                 Ok(stores)
             }
+        }
+    }
+
+    /// Longest wait for all that is live to be loaded before this edge serves: a running one serves meanwhile.
+    pub(crate) const fn load_time_max(&self) -> Duration {
+        match self {
+            Self::Alone(..) => LOAD_TIME_MAX,
+            Self::Beside(..) => LOAD_TIME_MAX_BESIDE,
         }
     }
 

@@ -64,7 +64,11 @@ struct Pool {
     admission: Mutex<()>,
     /// Bytes of files that are held, each counted once.
     used: AtomicU64,
+    /// Bytes of versions without their files, of all apps.
+    versions: AtomicU64,
     bytes_max: u64,
+    /// Of versions and files together; 0 is no limit.
+    loaded_bytes_max: u64,
     app_bytes_max: u64,
     app_open_deltas_max: u64,
     relief: OnceLock<Box<dyn Relief>>,
@@ -148,6 +152,8 @@ impl Memory {
             held: Mutex::default(),
             admission: Mutex::default(),
             used: AtomicU64::new(0),
+            versions: AtomicU64::new(0),
+            loaded_bytes_max: limits.loaded_memory_bytes_max,
             bytes_max: limits.memory_bytes_max,
             app_bytes_max: limits.app_memory_bytes_max,
             app_open_deltas_max: limits.app_open_deltas_max,
@@ -159,6 +165,19 @@ impl Memory {
     /// Sets what evicts versions. Only the first call has an effect.
     pub fn relieve_by(&self, relief: Box<dyn Relief>) {
         self.pool.relief.set(relief).ok();
+    }
+
+    /// Bytes of all loaded versions with their files, files of several apps counted once.
+    #[must_use]
+    pub fn loaded_bytes(&self) -> u64 {
+        self.pool.versions.load(Ordering::Relaxed).saturating_add(self.pool.used.load(Ordering::Relaxed))
+    }
+
+    /// Whether loaded versions take more than `parts` of a hundred of what they may all together.
+    #[must_use]
+    pub fn is_beyond(&self, parts: u64) -> bool {
+        let max = self.pool.loaded_bytes_max;
+        max > 0 && self.loaded_bytes() > (max / 100).saturating_mul(parts)
     }
 
     /// The budget of an app.
@@ -293,7 +312,11 @@ impl AppMemory {
     fn try_use(&self, bytes: u64) -> bool {
         let max = self.pool.app_bytes_max;
         let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        let has_room = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if has_room {
+            self.pool.versions.fetch_add(bytes, Ordering::Relaxed);
+        }
+        has_room
     }
 }
 
@@ -323,6 +346,7 @@ impl Charge {
     /// Charges `bytes` more even if that exceeds the budget; the next load then has less room.
     pub fn add(&self, bytes: u64) {
         self.app.used.fetch_add(bytes, Ordering::Relaxed);
+        self.app.pool.versions.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -342,6 +366,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.app.used.fetch_sub(self.bytes(), Ordering::Relaxed);
+        self.app.pool.versions.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,350 @@
+//! What is live and not loaded yet: a start knows every live pointer, and loads the versions afterwards. All requests for
+//! a place wait for one load.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::damage::Unloaded;
+use super::loader::{Load, LoadError, Loader};
+use super::on_demand::Preview;
+use super::{Current, Live, Place};
+use crate::catalog::{self, history, records};
+use crate::telemetry;
+use crate::version::{Setting, Version};
+
+/// Places that are loaded at once by the pass after the start; requests load others beside it.
+const LOADS_AT_ONCE: usize = 4;
+/// Longest wait of a request for the load of what it is for; beyond, it is answered 503.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What a request waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadTarget {
+    /// The live version of an environment.
+    Environment(AppName, PlaceName),
+    /// The versions that were live in an environment within the grace period, for their assets (law 10).
+    Earlier(AppName, PlaceName),
+    /// A preview.
+    Preview(Preview),
+}
+
+/// A live pointer, as far as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pointed {
+    pub(super) version: VersionId,
+    /// The revision of the settings.
+    pub(super) settings: u64,
+    /// The time of the switch, in milliseconds since 1970 UTC.
+    pub(super) since_ms: u64,
+}
+
+/// A load that requests wait for. It begins once, and ends also where it fails.
+pub(super) struct FirstLoad<T> {
+    pub(super) of: T,
+    has_begun: AtomicBool,
+    ended: watch::Sender<bool>,
+}
+
+impl<T> FirstLoad<T> {
+    pub(super) fn new(of: T) -> Arc<Self> {
+        Arc::new(Self { of, has_begun: AtomicBool::new(false), ended: watch::Sender::new(false) })
+    }
+
+    /// Whether the caller is the one that loads.
+    fn begin(&self) -> bool {
+        !self.has_begun.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether it was begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    async fn wait(&self) {
+        // The sender lives as long as `self`.
+        self.ended.subscribe().wait_for(|ended| *ended).await.ok();
+    }
+}
+
+/// Ends a load when its task is gone, however it ended.
+struct EndsLoad<T>(Arc<FirstLoad<T>>);
+
+impl<T> Drop for EndsLoad<T> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The versions that are still to be loaded, of all that a start found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Environments.
+    pub environments: usize,
+    /// Of these, those whose live version a start has not loaded yet.
+    pub waiting: usize,
+    /// Those whose live version is not in memory for want of room.
+    pub unloaded: usize,
+}
+
+impl Place {
+    /// Whether the live version is still to be loaded.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.first_load.load().is_some()
+    }
+
+    /// Whether versions that were replaced within the grace period are still to be loaded.
+    #[must_use]
+    pub fn is_loading_earlier(&self) -> bool {
+        self.earlier_load.load().is_some()
+    }
+
+    /// Whether the version of this pointer is to be loaded, and no other was since.
+    pub(super) fn awaits(&self, pointed: &Pointed) -> bool {
+        let is_same = |load: &Arc<FirstLoad<Pointed>>| {
+            // Of what was unloaded, the time is known in seconds.
+            let seconds = |pointed: &Pointed| pointed.since_ms / 1_000;
+            let of = &load.of;
+            (of.version, of.settings, seconds(of)) == (pointed.version, pointed.settings, seconds(pointed))
+        };
+        self.unloaded.load().is_none() && self.first_load.load().as_ref().is_some_and(is_same)
+    }
+
+    /// Sets the live pointer, whose version is loaded later; false if a version is loaded already.
+    pub(super) fn point_later(&self, pointed: Pointed) -> bool {
+        let _moving = self.moving.lock();
+        if self.current.load().is_some() {
+            return false;
+        }
+        self.earlier_load.store(Some(FirstLoad::new(())));
+        if let Some(before) = self.first_load.swap(Some(FirstLoad::new(pointed))) {
+            before.end();
+        }
+        true
+    }
+
+    /// Serves what was loaded; false if the pointer was moved since.
+    fn show_first(&self, load: &Arc<FirstLoad<Pointed>>, current: Current) -> bool {
+        let _moving = self.moving.lock();
+        if !self.first_load.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, load)) {
+            return false;
+        }
+        // In this order: a request that finds no version finds that one is being loaded.
+        self.current.store(Some(Arc::new(current)));
+        self.first_load.store(None);
+        if self.unloaded.load().as_ref().is_some_and(|unloaded| unloaded.version == Some(load.of.version)) {
+            self.unloaded.store(None);
+        }
+        true
+    }
+
+    /// Notes that the version of the pointer cannot be loaded, unless it was moved since.
+    fn fail_first(&self, load: &Arc<FirstLoad<Pointed>>, error: &LoadError) {
+        let _moving = self.moving.lock();
+        if self.first_load.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, load)) {
+            if self.unloaded.load().is_none() {
+                self.unloaded.store(Some(Unloaded::new(Some(load.of.version), error)));
+            }
+            self.first_load.store(None);
+        }
+    }
+}
+
+impl Live {
+    /// What is still to be loaded.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let hosts = self.0.hosts.load();
+        let mut progress = Progress::default();
+        for place in hosts.places.values().filter(|place| place.setting == Setting::Environment) {
+            progress.environments += 1;
+            progress.unloaded += usize::from(place.is_loading());
+        }
+        if !*self.0.loaded.borrow() {
+            std::mem::swap(&mut progress.waiting, &mut progress.unloaded);
+        }
+        progress
+    }
+
+    /// Waits until all that a start found is loaded, or cannot be.
+    pub async fn loaded(&self) {
+        let mut loaded = self.0.loaded.subscribe();
+        // The sender lives as long as `self`.
+        loaded.wait_for(|loaded| *loaded).await.ok();
+    }
+
+    /// Waits until all that an app serves is at hand, or cannot be loaded, or that takes too long.
+    pub async fn loaded_of(&self, app: &AppName) {
+        let Some(loader) = self.0.loader.get() else { return };
+        let places: Vec<_> = self.0.hosts.load().places.values().filter(|place| place.app == *app).cloned().collect();
+        let load = async {
+            for place in places {
+                loader.load_place(self, &place).await;
+                loader.load_earlier(self, &place).await;
+            }
+        };
+        timeout(WAIT_MAX, load).await.ok();
+    }
+}
+
+/// The places that are not loaded, in the order in which they are to be.
+fn in_turn(live: &Live, requests: &HashMap<(AppName, PlaceName), u64>) -> Vec<Arc<Place>> {
+    let mut places: Vec<Arc<Place>> = live.0.hosts.load().places.values().cloned().collect();
+    places.retain(|place| place.is_loading() || place.is_loading_earlier());
+    places.sort_by_cached_key(|place| {
+        let count = requests.get(&(place.app.clone(), place.name.clone())).copied().unwrap_or_default();
+        // Places of one version share its content: one after the other, they read it once.
+        let version = place.first_load.load().as_ref().map(|load| load.of.version);
+        (std::cmp::Reverse(count), !place.name.is_prod(), place.app.clone(), version)
+    });
+    places
+}
+
+impl Loader {
+    /// Loads everything that is live and not loaded: what `requests` says was requested most first, then `prod`, then
+    /// the rest; and after that what was replaced within the grace period. Ends when there is no room for more
+    /// (`loaded_memory_bytes_max`); requests load the others.
+    pub async fn load_all(self, live: Live, requests: HashMap<(AppName, PlaceName), u64>) {
+        let places = in_turn(&live, &requests);
+        let (loader, live_ref) = (&self, &live);
+        stream::iter(&places)
+            .for_each_concurrent(LOADS_AT_ONCE, |place| async move {
+                if !loader.is_filled() {
+                    loader.load_place(live_ref, place).await;
+                }
+            })
+            .await;
+        stream::iter(&places)
+            .for_each_concurrent(LOADS_AT_ONCE, |place| async move {
+                if !loader.is_filled() && !place.is_loading() {
+                    loader.load_earlier(live_ref, place).await;
+                }
+            })
+            .await;
+        live.0.loaded.send_replace(true);
+    }
+
+    /// Loads what a request for an environment waits for; false if that takes too long.
+    pub(crate) async fn load_target(&self, live: &Live, target: &LoadTarget) -> bool {
+        let (LoadTarget::Environment(app, name) | LoadTarget::Earlier(app, name)) = target else { return true };
+        let Some(place) = live.place(app, name) else { return true };
+        place.note_use();
+        let load = async {
+            match target {
+                LoadTarget::Earlier(..) => self.load_earlier(live, &place).await,
+                LoadTarget::Environment(..) | LoadTarget::Preview(_) => self.load_place(live, &place).await,
+            }
+        };
+        timeout(WAIT_MAX, load).await.is_ok()
+    }
+
+    /// Loads the live version of a place, unless it is loaded.
+    pub(super) async fn load_place(&self, live: &Live, place: &Arc<Place>) {
+        let Some(load) = place.first_load.load_full() else { return };
+        if load.begin() {
+            // Apart, so that it goes on where the request that began it is gone.
+            drop(self.spawn(self.clone().first_load(live.clone(), Arc::clone(place), Arc::clone(&load))));
+        }
+        load.wait().await;
+    }
+
+    async fn first_load(self, live: Live, place: Arc<Place>, load: Arc<FirstLoad<Pointed>>) {
+        let ends = EndsLoad(load);
+        let load = &ends.0;
+        let (app, name, id) = (&place.app, &place.name, &load.of.version);
+        match self.at_hand(&live, &place, id).await {
+            Ok(version) => {
+                let has_backends = !version.upstreams.is_empty() || version.managed.is_some();
+                let settings = self.own_settings(&place, load.of.settings).await;
+                let current = Current::new(version, load.of.since_ms, live.withdrawn(app), settings);
+                if place.show_first(load, current) {
+                    self.tallies().switched(app.as_str(), name.as_str(), *id);
+                    tracing::debug!(app = %app, environment = %name, version = %id.short(), "loaded");
+                    live.unload_beyond(&self, Some(&place));
+                    if has_backends {
+                        // Those who run backends and keep pools of them.
+                        live.0.shown.send((app.clone(), name.clone())).ok();
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded");
+                place.fail_first(load, &error);
+            }
+        }
+    }
+
+    /// A version for an environment where it is to be live: one that is loaded for it already, or loaded now.
+    pub(super) async fn at_hand(&self, live: &Live, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
+        match live.prepared(place, id).or_else(|| place.loaded(id)) {
+            Some(version) => Ok(version),
+            None => self.load(Load::already_live(&place.app, id, &place.name)).await,
+        }
+    }
+
+    /// Loads the versions that were live in a place within the grace period, unless they are loaded.
+    pub(super) async fn load_earlier(&self, live: &Live, place: &Arc<Place>) {
+        let Some(load) = place.earlier_load.load_full() else { return };
+        if load.begin() {
+            let (loader, live, place, load) = (self.clone(), live.clone(), Arc::clone(place), Arc::clone(&load));
+            drop(self.spawn(async move {
+                let _ends = EndsLoad(Arc::clone(&load));
+                if let Err(error) = loader.remember_replaced(&live, &place).await {
+                    let (app, environment) = (&place.app, &place.name);
+                    tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
+                }
+                let _moving = place.moving.lock();
+                if place.earlier_load.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, &load)) {
+                    place.earlier_load.store(None);
+                }
+            }));
+        }
+        load.wait().await;
+    }
+
+    /// Loads the versions that were live in a place within the grace period, for their assets (law 10).
+    async fn remember_replaced(&self, live: &Live, place: &Place) -> Result<(), catalog::Error> {
+        let (app, name) = (&place.app, &place.name);
+        let grace = live.0.grace;
+        let now_ms = telemetry::now_ms();
+        let prefix = records::history_prefix(app, name);
+        let since_ms = now_ms.saturating_sub(grace.ms);
+        for switch in history::switches(&**self.catalog(), &prefix, since_ms, usize::MAX).await? {
+            let until_ms = switch.at_ms.saturating_add(grace.ms);
+            let Some(previous) = switch.previous.filter(|_| until_ms > now_ms) else { continue };
+            let is_live = place.first_load.load().as_ref().is_some_and(|load| load.of.version == previous);
+            if is_live || place.loaded(&previous).is_some() || place.replaced.with(<[_]>::len) >= grace.versions_max {
+                continue;
+            }
+            match self.load(Load::replaced(app, &previous, name)).await {
+                Ok(version) => {
+                    place.keep(version, until_ms, &grace);
+                    // One that was deleted while it was loaded was not among those that were dropped then.
+                    if !live.is_stored(app, &previous) {
+                        live.forget_version(app, &previous);
+                    }
+                }
+                // It was deleted, and its assets with it.
+                Err(LoadError::Unknown { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Switches of an environment's live version, and the grace period in which the versions before still answer for their
+//! fingerprinted assets (law 10).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::first_load::FirstLoad;
+use super::{Current, Place};
+use crate::telemetry;
+use crate::version::Version;
+
+/// The grace period of law 10, and its most versions.
+#[derive(Debug, Clone, Copy)]
+pub struct Grace {
+    /// Milliseconds after a switch.
+    pub ms: u64,
+    /// Versions of one environment.
+    pub versions_max: usize,
+}
+
+/// A version that was live until a switch, and answers for its fingerprinted assets for a while (law 10).
+#[derive(Clone)]
+pub(super) struct GraceVersion {
+    pub(super) version: Arc<Version>,
+    pub(super) until_ms: u64,
+}
+
+impl Place {
+    /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
+    /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at:
+    /// if it was replaced since, the one that is live now has its assets, too.
+    pub fn asset_fallback(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
+        let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
+        prepared.or_else(|| {
+            self.replaced.with(|versions| {
+                if versions.is_empty() {
+                    // As mostly: no clock is asked.
+                    return None;
+                }
+                let now_ms = telemetry::now_ms();
+                let kept = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.version));
+                if let Some(kept) = kept {
+                    return Some(Arc::clone(&kept.version));
+                }
+                let now = self.current().filter(|current| !Arc::ptr_eq(&current.version, live));
+                now.map(|current| Arc::clone(&current.version)).filter(|version| has(version))
+            })
+        })
+    }
+
+    /// Makes `next` live, and keeps what was live for its assets. Returns whether that is still to be loaded.
+    pub(super) fn switch(&self, next: Arc<Current>, grace: &Grace) -> bool {
+        let _moving = self.moving.lock();
+        // Kept before the swap: there is no moment at which its assets are neither live nor kept.
+        if let Some(before) = self.current.load_full()
+            && before.version.id != next.version.id
+        {
+            self.keep(Arc::clone(&before.version), telemetry::now_ms().saturating_add(grace.ms), grace);
+        }
+        let unloaded = self.first_load.load_full();
+        let has_earlier = unloaded.as_ref().is_some_and(|load| load.of.version != next.version.id);
+        if has_earlier {
+            // What was live and never loaded is found in the history, in which this switch is by now.
+            self.earlier_load.store(Some(FirstLoad::new(())));
+        }
+        let version = Arc::clone(&next.version);
+        if let Some(before) = self.current.swap(Some(next)) {
+            before.replaced.store(!Arc::ptr_eq(&before.version, &version), Ordering::Relaxed);
+        }
+        self.first_load.store(None);
+        if let Some(load) = unloaded {
+            load.end();
+        }
+        has_earlier
+    }
+
+    /// Serves `next` in place of `before`, which is the same version as it was loaded earlier; not if another one went
+    /// live meanwhile.
+    pub(super) fn replace(&self, before: &Arc<Current>, next: Current) {
+        let _moving = self.moving.lock();
+        if self.current.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, before)) {
+            self.current.store(Some(Arc::new(next)));
+        }
+    }
+
+    pub(super) fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {
+        let now_ms = telemetry::now_ms();
+        self.replaced.change(|list| {
+            let others = list.iter().filter(|r| r.version.id != version.id && r.until_ms > now_ms).cloned();
+            let mut list = vec![GraceVersion { version: Arc::clone(&version), until_ms }];
+            list.extend(others);
+            list.sort_by_key(|r| std::cmp::Reverse(r.until_ms));
+            list.truncate(grace.versions_max);
+            list
+        });
+    }
+}

@@ -1,0 +1,190 @@
+//! Keeps the loaded versions of all apps within one budget: environments that are requested least are unloaded, and load
+//! again at their next request.
+//!
+//! What counts is in how many intervals an environment was requested, and half of that a day later. So one that was
+//! requested for days outlives a crawler, which requests each of them once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::first_load::{FirstLoad, Pointed};
+use super::{Current, CurrentSettings, Live, Loader, Place};
+use crate::version::Setting;
+
+/// What one interval with requests counts.
+const INTERVAL: u32 = 1 << 16;
+/// After so many bits of intervals without any, counts are half of what they were: a day, of 30 s each.
+const DECAY_BITS: u32 = 12;
+/// Parts of a hundred of the budget that loads fill before they are requested; the rest is for those that are.
+const FILLED_AHEAD: u64 = 90;
+
+/// How much an environment is requested. A request writes to it only if it is the first of an interval.
+#[derive(Default)]
+pub(super) struct Demand {
+    is_requested: AtomicBool,
+    count: AtomicU32,
+}
+
+impl Demand {
+    #[inline]
+    pub(super) fn note(&self) {
+        if !self.is_requested.load(Ordering::Relaxed) {
+            self.is_requested.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn end_interval(&self) {
+        let count = self.count.load(Ordering::Relaxed);
+        let more = if self.is_requested.swap(false, Ordering::Relaxed) { INTERVAL } else { 0 };
+        self.count.store((count - (count >> DECAY_BITS)).saturating_add(more), Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u32 {
+        let now = if self.is_requested.load(Ordering::Relaxed) { INTERVAL } else { 0 };
+        self.count.load(Ordering::Relaxed).saturating_add(now)
+    }
+}
+
+impl Place {
+    /// Unloads the live version, if it still is `current`.
+    fn unload_live(&self, current: &Arc<Current>) -> bool {
+        let _moving = self.moving.lock();
+        let CurrentSettings::Own(settings) = &current.settings else { return false };
+        if !self.current.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, current)) {
+            return false;
+        }
+        let since_ms = current.last_modified_s.saturating_mul(1_000);
+        let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms };
+        // In this order: a request that finds no version finds that one is to be loaded.
+        if !self.replaced.with(<[_]>::is_empty) {
+            self.earlier_load.store(Some(FirstLoad::new(())));
+            self.replaced.change(|_| Vec::new());
+        }
+        self.first_load.store(Some(FirstLoad::new(pointed)));
+        self.current.store(None);
+        current.unload();
+        true
+    }
+}
+
+impl Loader {
+    /// Whether versions that nobody requested just now are no longer to be loaded.
+    pub(super) fn is_filled(&self) -> bool {
+        self.is_beyond(FILLED_AHEAD)
+    }
+}
+
+impl Live {
+    /// Ends an interval of requests.
+    pub(super) fn count_demand(&self) {
+        let hosts = self.0.hosts.load();
+        hosts
+            .places
+            .values()
+            .filter(|place| place.setting == Setting::Environment)
+            .for_each(|place| place.demand.end_interval());
+    }
+
+    /// Unloads environments until the loaded versions are within their budget, but not `but`, which was just loaded for
+    /// a request. Those with backends stay: their instances and pools belong to what is loaded.
+    pub(super) fn unload_beyond(&self, loader: &Loader, but: Option<&Arc<Place>>) {
+        if !loader.is_beyond(100) {
+            return;
+        }
+        let candidate = |place: Arc<Place>| {
+            let current = place.current()?;
+            let has_backends = !current.version.upstreams.is_empty() || current.version.managed.is_some();
+            (!has_backends).then(|| (place.demand.count(), current.version.serial, place, current))
+        };
+        let is_other = |place: &Arc<Place>| but.is_none_or(|but| !Arc::ptr_eq(but, place));
+        let places = self.environment_places().into_iter().filter(is_other);
+        let mut candidates: Vec<_> = places.filter_map(candidate).collect();
+        candidates.sort_by_key(|(count, serial, ..)| (*count, *serial));
+        for (_, _, place, current) in candidates {
+            if !loader.is_beyond(100) {
+                return;
+            }
+            if place.unload_live(&current) {
+                tracing::debug!(app = %place.app, environment = %place.name, "unloaded, as others are requested more");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::limits::Limits;
+    use serde_json::json;
+
+    use super::*;
+    use crate::live::LoadTarget;
+    use crate::live::test_world::World;
+
+    const APPS: [&str; 6] = ["docs", "shop", "blog", "forum", "wiki", "news"];
+
+    /// A request to an app's `prod`.
+    async fn request(world: &World, app: &str) {
+        let target = LoadTarget::Environment(app.parse().unwrap(), "prod".parse().unwrap());
+        assert!(world.loader.load_target(&world.live, &target).await);
+    }
+
+    fn loaded(world: &World) -> Vec<&'static str> {
+        APPS.into_iter().filter(|app| world.current(app, "prod").is_some()).collect()
+    }
+
+    /// Six apps of equal size, of which a bit more than three may be loaded.
+    async fn world() -> (World, u64) {
+        let world = World::new(&Limits::default()).await;
+        for app in APPS {
+            let id = world.store(app, app, 0, json!({})).await;
+            world.point(app, "prod", id).await;
+        }
+        let max = world.loader.loaded_bytes() / 6 * 7 / 2;
+        let limits = Limits { loaded_memory_bytes_max: max, ..Limits::default() };
+        (world.started_again_with(&limits).await, max)
+    }
+
+    #[tokio::test]
+    async fn what_is_requested_stays_loaded_and_a_crawler_does_not_flush_it() {
+        let (world, max) = world().await;
+        for _ in 0..5 {
+            request(&world, "docs").await;
+            request(&world, "wiki").await;
+            world.live.count_demand();
+        }
+        let current = world.current("docs", "prod").unwrap();
+        for _ in 0..3 {
+            for app in APPS {
+                request(&world, app).await;
+                assert!(world.current(app, "prod").is_some(), "{app} answers");
+                assert!(world.loader.loaded_bytes() <= max);
+            }
+            world.live.count_demand();
+        }
+        assert_eq!(loaded(&world), ["docs", "wiki", "news"]);
+        assert!(Arc::ptr_eq(&current, &world.current("docs", "prod").unwrap()), "it was never unloaded");
+    }
+
+    #[tokio::test]
+    async fn a_start_loads_as_much_as_there_is_room_for() {
+        let (world, max) = world().await;
+        world.loader.clone().load_all(world.live.clone(), std::collections::HashMap::new()).await;
+        world.live.loaded().await;
+        assert_eq!((loaded(&world).len(), world.live.progress().waiting), (3, 0));
+        assert!(world.loader.loaded_bytes() <= max);
+        assert!(world.live.damaged().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_unloaded_is_served_as_before_and_keeps_its_pointer_and_time() {
+        let (world, _) = world().await;
+        request(&world, "shop").await;
+        let place = world.place("shop", "prod");
+        let before = place.current().unwrap();
+        assert!(place.unload_live(&before) && !place.unload_live(&before));
+        assert!(before.is_replaced() && place.is_loading());
+        request(&world, "shop").await;
+        let after = place.current().unwrap();
+        assert_eq!((after.version.id, after.last_modified_s), (before.version.id, before.last_modified_s));
+    }
+}
