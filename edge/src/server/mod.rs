@@ -19,6 +19,7 @@ mod stores;
 mod takeover;
 mod threads;
 mod trial;
+mod upkeep;
 mod upstreams;
 
 pub use error::StartError;
@@ -41,13 +42,12 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::{FreeSpace, durable};
-use crate::catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
@@ -57,19 +57,17 @@ use crate::proxy::address::Policy;
 use crate::proxy::{Client, ClientSettings, Registry};
 use crate::publish::{Parts, Publisher, Smoke};
 use crate::runner::Runner;
-use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
+use crate::telemetry::{AccessLog, Exposition};
 use crate::tls::{self, Certificates, Knows, PatternOf};
 use crate::version::CommonField;
 use background::Made;
 use descriptors::Descriptors;
-use most_requested::Requests;
 use sockets::Sockets;
 use stores::{Stores, cores};
 use takeover::{Arrival, Handover, HandoverParts};
 use threads::{Serving, Threads};
+use upkeep::{load_live, start_upkeep};
 
-/// Interval at which samples are moved into the histograms.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Longest wait of the shutdown for the last lines of the access log.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
@@ -446,33 +444,6 @@ fn environments_parts(
     }
 }
 
-/// Loads what is live, and waits for it for a while: with few apps all is loaded by then, and no request waits.
-fn load_live(
-    control: &Runtime,
-    loader: &Loader,
-    live: &Live,
-    requests: Requests,
-    time_max: Duration,
-) -> JoinHandle<()> {
-    let loading = control.spawn(loader.clone().load_all(live.clone(), requests));
-    control.block_on(async { timeout(time_max, live.loaded()).await.ok() });
-    loading
-}
-
-/// What looks after the disk and the counts for as long as the edge runs.
-fn start_upkeep(
-    (file, stores): (&EdgeFile, &Stores),
-    control: &Runtime,
-    free_space: &Arc<FreeSpace>,
-    (metrics, loader, requests): (&Exposition, &Loader, &most_requested::Record),
-) {
-    control.spawn(Arc::clone(free_space).watch());
-    control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
-    control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
-    control.spawn(requests.clone().keep_writing());
-    background::start_scrub(file, control, stores);
-}
-
 /// The threads of everything but visitors' requests.
 fn control_runtime() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -521,15 +492,4 @@ fn grace(limits: &Limits) -> Grace {
 const fn target_bytes_max(path_bytes_max: usize) -> usize {
     let encoded = path_bytes_max.saturating_mul(3);
     if encoded > 8_000 { encoded } else { 8_000 }
-}
-
-/// Keeps what is counted in order, for as long as the edge runs.
-async fn keep_up(metrics: Exposition, loader: Loader, span: Duration) {
-    let (mut upkeep, mut notes) = (tokio::time::interval(METRICS_UPKEEP), tokio::time::interval(TALLY_EVERY));
-    loop {
-        tokio::select! {
-            _ = upkeep.tick() => metrics.upkeep(),
-            _ = notes.tick() => loader.tallies().note(span),
-        }
-    }
 }

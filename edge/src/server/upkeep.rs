@@ -1,0 +1,58 @@
+//! What a start sets going beside the threads that serve: the load of what is live, and what looks after the disk and the
+//! counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::edge_toml::EdgeFile;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::background;
+use super::most_requested::{self, Requests};
+use super::stores::Stores;
+use crate::blobs::FreeSpace;
+use crate::catalog;
+use crate::live::{Live, Loader};
+use crate::telemetry::{Exposition, TALLY_EVERY};
+
+/// Interval at which samples are moved into the histograms.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Loads what is live, and waits for it for a while: with few apps all is loaded by then, and no request waits.
+pub(super) fn load_live(
+    control: &Runtime,
+    loader: &Loader,
+    live: &Live,
+    requests: Requests,
+    time_max: Duration,
+) -> JoinHandle<()> {
+    let loading = control.spawn(loader.clone().load_all(live.clone(), requests));
+    control.block_on(async { timeout(time_max, live.loaded()).await.ok() });
+    loading
+}
+
+/// What looks after the disk and the counts for as long as the edge runs.
+pub(super) fn start_upkeep(
+    (file, stores): (&EdgeFile, &Stores),
+    control: &Runtime,
+    free_space: &Arc<FreeSpace>,
+    (metrics, loader, requests): (&Exposition, &Loader, &most_requested::Record),
+) {
+    control.spawn(Arc::clone(free_space).watch());
+    control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
+    control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
+    control.spawn(requests.clone().keep_writing());
+    background::start_scrub(file, control, stores);
+}
+
+/// Keeps what is counted in order, for as long as the edge runs.
+async fn keep_up(metrics: Exposition, loader: Loader, span: Duration) {
+    let (mut upkeep, mut notes) = (tokio::time::interval(METRICS_UPKEEP), tokio::time::interval(TALLY_EVERY));
+    loop {
+        tokio::select! {
+            _ = upkeep.tick() => metrics.upkeep(),
+            _ = notes.tick() => loader.tallies().note(span),
+        }
+    }
+}
