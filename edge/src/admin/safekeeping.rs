@@ -49,8 +49,9 @@ impl Admin {
 
     pub(super) async fn back_up(&self, call: Call) -> Answer {
         let Call { actor, request, .. } = call;
-        must_be_local(&actor)?;
+        actor.may_in_every_app(Scope::Admin)?;
         let wanted: BackupRequest = self.json(request).await?;
+        must_be_local(&actor)?;
         // What a backup refers to is still there when it comes to it.
         let _no_collection = self.publisher.retention().pause().await;
         let catalog = &*self.publisher.ledger().catalog;
