@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::first_load::FirstLoad;
 use super::{Current, Place};
 use crate::telemetry;
 use crate::version::Version;
@@ -61,7 +60,7 @@ impl Place {
         let has_earlier = unloaded.as_ref().is_some_and(|load| load.of.version != next.version.id);
         if has_earlier {
             // What was live and never loaded is found in the history, in which this switch is by now.
-            self.earlier_load.store(Some(FirstLoad::new(())));
+            self.earlier_load.begin();
         }
         let version = Arc::clone(&next.version);
         if let Some(before) = self.current.swap(Some(next)) {

@@ -132,7 +132,7 @@ pub struct Place {
     /// The live pointer, for as long as its version is not loaded.
     first_load: ArcSwapOption<first_load::FirstLoad<first_load::Pointed>>,
     /// There while what was replaced within the grace period is not loaded.
-    earlier_load: ArcSwapOption<first_load::FirstLoad<()>>,
+    earlier_load: first_load::RareLoad,
     /// How much an environment is requested.
     demand: unloading::Demand,
     /// Held while what is live in an environment changes.
@@ -164,7 +164,7 @@ impl Place {
             ends_ms: AtomicU64::new(u64::MAX),
             current: ArcSwapOption::empty(),
             first_load: ArcSwapOption::empty(),
-            earlier_load: ArcSwapOption::empty(),
+            earlier_load: first_load::RareLoad::default(),
             demand: unloading::Demand::default(),
             moving: Mutex::default(),
             aliased: Mutex::default(),

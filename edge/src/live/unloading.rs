@@ -57,7 +57,7 @@ impl Place {
         let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms };
         // In this order: a request that finds no version finds that one is to be loaded.
         if !self.replaced.with(<[_]>::is_empty) {
-            self.earlier_load.store(Some(FirstLoad::new(())));
+            self.earlier_load.begin();
             self.replaced.change(|_| Vec::new());
         }
         self.first_load.store(Some(FirstLoad::new(pointed)));

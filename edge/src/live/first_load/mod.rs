@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -77,6 +78,40 @@ impl<T> FirstLoad<T> {
     }
 }
 
+/// A load that is rarely there: every request for a missing file looks, without a lock or a swap.
+#[derive(Default)]
+pub(super) struct RareLoad {
+    load: Mutex<Option<Arc<FirstLoad<()>>>>,
+    is_there: AtomicBool,
+}
+
+impl RareLoad {
+    /// Whether there is one that has not ended.
+    fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+
+    /// Puts a new one in the place of the last.
+    pub(super) fn begin(&self) {
+        let mut load = self.load.lock();
+        self.is_there.store(true, Ordering::Release);
+        *load = Some(FirstLoad::new(()));
+    }
+
+    fn load(&self) -> Option<Arc<FirstLoad<()>>> {
+        self.load.lock().clone()
+    }
+
+    /// Takes `ended` away, unless there is another one by now.
+    fn end(&self, ended: &Arc<FirstLoad<()>>) {
+        let mut load = self.load.lock();
+        if load.as_ref().is_some_and(|now| Arc::ptr_eq(now, ended)) {
+            *load = None;
+            self.is_there.store(false, Ordering::Release);
+        }
+    }
+}
+
 /// Ends a load when its task is gone, however it ended.
 struct EndsLoad<T>(Arc<FirstLoad<T>>);
 
@@ -107,7 +142,7 @@ impl Place {
     /// Whether versions that were replaced within the grace period are still to be loaded.
     #[must_use]
     pub fn is_loading_earlier(&self) -> bool {
-        self.earlier_load.load().is_some()
+        self.earlier_load.is_there()
     }
 
     /// Whether the version of this pointer is to be loaded, and no other was since.
@@ -127,7 +162,7 @@ impl Place {
         if self.current.load().is_some() {
             return false;
         }
-        self.earlier_load.store(Some(FirstLoad::new(())));
+        self.earlier_load.begin();
         if let Some(before) = self.first_load.swap(Some(FirstLoad::new(pointed))) {
             before.end();
         }
@@ -295,7 +330,7 @@ impl Loader {
 
     /// Loads the versions that were live in a place within the grace period, unless they are loaded.
     pub(super) async fn load_earlier(&self, live: &Live, place: &Arc<Place>) {
-        let Some(load) = place.earlier_load.load_full() else { return };
+        let Some(load) = place.earlier_load.load() else { return };
         if load.begin() {
             let (loader, live, place, load) = (self.clone(), live.clone(), Arc::clone(place), Arc::clone(&load));
             drop(self.spawn(async move {
@@ -304,10 +339,7 @@ impl Loader {
                     let (app, environment) = (&place.app, &place.name);
                     tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
                 }
-                let _moving = place.moving.lock();
-                if place.earlier_load.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, &load)) {
-                    place.earlier_load.store(None);
-                }
+                place.earlier_load.end(&load);
             }));
         }
         load.wait().await;

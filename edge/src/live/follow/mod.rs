@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::aliased::Aliased;
 use super::damage::{Retries, Unloaded};
-use super::first_load::{self, FirstLoad};
+use super::first_load;
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Current, Hosts, Live, LoadError, Loader, Place};
@@ -338,7 +338,7 @@ impl Follower {
     /// Loads what a place replaced within the grace period, once more: it was not known as one before.
     async fn load_earlier_again(&self, place: &Arc<Place>) {
         if !place.is_loading_earlier() {
-            place.earlier_load.store(Some(FirstLoad::new(())));
+            place.earlier_load.begin();
         }
         self.loader.load_earlier(&self.live, place).await;
     }
