@@ -15,6 +15,8 @@ use crate::support::inputs;
 
 /// The host of the app.
 const HOST: &str = "shop.localhost";
+/// The time that a push has for its deltas: by default a busy machine may leave some of them for later.
+const DELTA_MS: u64 = 120_000;
 /// What the files of the next version may be called.
 const NEXT: [&str; 3] =
     ["/assets/swagger-ui-bundle-*.js", "/assets/swagger-ui-standalone-preset-*.js", "/assets/swagger-ui-*.css"];
@@ -133,7 +135,7 @@ fn count_deltas(loaded: &BTreeMap<String, Loaded>) -> usize {
 /// A visit, after which the browser has noted each of these dictionaries: that is some time after it has them. `next`
 /// are addresses that match them, as the next version's may, and that nothing answers.
 async fn visit(browser: &Browser, edge: &Edge, site: &Path, next: &[&str]) -> BTreeMap<String, Loaded> {
-    const TRIES: usize = 200;
+    const TRIES: usize = 400;
     let page = browser.open_in_profile(&edge.url(HOST, "/")).await;
     let seen = loaded(&page).await;
     assert_whole(&seen, site);
@@ -169,7 +171,7 @@ async fn visit(browser: &Browser, edge: &Edge, site: &Path, next: &[&str]) -> BT
 
 /// Waits until the edge has a delta of a file for clients with `dictionary`.
 async fn until_there_is_a_delta(edge: &Edge, path: &str, dictionary: &[u8]) {
-    const TRIES: usize = 400;
+    const TRIES: usize = 4_000;
     let announced = format!(":{}:", BASE64_STANDARD.encode(digest(&SHA256, dictionary)));
     for _ in 0..TRIES {
         let request = edge.client(true).get(edge.url(HOST, path)).header("available-dictionary", &announced);
@@ -188,7 +190,7 @@ fn bytes(loaded: &BTreeMap<String, Loaded>) -> u64 {
 
 async fn a_returning_visitor_loads_what_the_report_promised(engine: Engine, flags: &[&str], protocol: &str) {
     let (Some(first), Some(second)) = (fingerprinted("5.29.0"), fingerprinted("5.29.1")) else { return };
-    let edge = edge().with_engine(engine).start();
+    let edge = edge().with_limit("delta_ms_max", DELTA_MS).with_engine(engine).start();
     let profile = tempfile::tempdir().unwrap();
     let report = edge.push("shop", first.path());
     assert!(report.get("returning").is_none(), "{report}");
@@ -231,7 +233,7 @@ async fn a_returning_visitor_loads_what_the_report_promised_from_hyper() {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_stay_the_same_have_dictionaries_that_the_page_offers() {
     let (Some(first), Some(second)) = (unfingerprinted("5.29.0"), unfingerprinted("5.29.1")) else { return };
-    let edge = edge().start();
+    let edge = edge().with_limit("delta_ms_max", DELTA_MS).start();
     let profile = tempfile::tempdir().unwrap();
     edge.push("shop", first.path());
     let Some(browser) = browser_of(&edge, &[], profile.path()).await else { return };
@@ -273,7 +275,7 @@ async fn a_profile_that_is_opened_again_goes_on_through_versions_and_back() {
         std::fs::write(third.path().join("index.html"), page.replace(name, &renamed)).unwrap();
         std::fs::remove_file(path).unwrap();
     }
-    let edge = edge().start();
+    let edge = edge().with_limit("delta_ms_max", DELTA_MS).start();
     let profile = tempfile::tempdir().unwrap();
     edge.push("shop", first.path());
     let Some(browser) = browser_of(&edge, &[], profile.path()).await else { return };
@@ -323,7 +325,7 @@ async fn pages_without_a_trace_and_behind_a_service_worker_have_the_very_files()
         let page = format!("{page}<script>navigator.serviceWorker.register('/sw.js')</script>\n");
         std::fs::write(site.path().join("index.html"), page).unwrap();
     }
-    let edge = edge().start();
+    let edge = edge().with_limit("delta_ms_max", DELTA_MS).start();
     let profile = tempfile::tempdir().unwrap();
     edge.push("shop", first.path());
     let Some(browser) = browser_of(&edge, &[], profile.path()).await else { return };
