@@ -29,6 +29,7 @@ mod keep;
 mod managed;
 mod managed_faults;
 mod managed_switching;
+mod model;
 mod moves;
 mod pages;
 mod parts;

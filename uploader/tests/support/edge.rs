@@ -332,6 +332,11 @@ impl Edge {
         self.process.child.wait().unwrap();
     }
 
+    /// Whether the process has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.child.try_wait().unwrap().is_none()
+    }
+
     /// Tells the process to drain, and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let sent = send("-TERM", self.process.child.id());
