@@ -7,8 +7,22 @@ use crate::parsing::reader::Table;
 pub struct Drain {
     /// Milliseconds for deploys and switches that were accepted.
     pub deploys_ms: u64,
+    /// Milliseconds for responses under way.
+    pub downloads_ms: u64,
+    /// Milliseconds for event streams (`text/event-stream`).
+    pub event_streams_ms: u64,
     /// Milliseconds for upgraded connections, such as WebSockets.
     pub tunnels_ms: u64,
+    /// Milliseconds for requests whose bodies are still coming in.
+    pub uploads_ms: u64,
+}
+
+impl Drain {
+    /// The same time for all.
+    #[must_use]
+    pub const fn of(ms: u64) -> Self {
+        Self { deploys_ms: ms, downloads_ms: ms, event_streams_ms: ms, tunnels_ms: ms, uploads_ms: ms }
+    }
 }
 
 /// Longest time, in milliseconds.
@@ -16,11 +30,13 @@ pub(super) const DRAIN_MS_MAX: u64 = 3_600_000;
 
 /// Reads `[drain]`.
 pub(super) fn drain(root: &Table<'_, '_>, default_ms: u64) -> Drain {
-    let default = Drain { deploys_ms: default_ms, tunnels_ms: default_ms };
-    let Some(table) = root.table("drain") else { return default };
+    let Some(table) = root.table("drain") else { return Drain::of(default_ms) };
     let drain = Drain {
-        deploys_ms: table.integer("deploys_ms", 0..=DRAIN_MS_MAX).unwrap_or(default.deploys_ms),
-        tunnels_ms: table.integer("tunnels_ms", 0..=DRAIN_MS_MAX).unwrap_or(default.tunnels_ms),
+        deploys_ms: table.integer("deploys_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
+        downloads_ms: table.integer("downloads_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
+        event_streams_ms: table.integer("event_streams_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
+        tunnels_ms: table.integer("tunnels_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
+        uploads_ms: table.integer("uploads_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
     };
     table.finish();
     drain

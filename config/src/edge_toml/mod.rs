@@ -359,7 +359,7 @@ mode = "self-signed"
         assert_eq!(edge.tls, Tls::SelfSigned);
         assert_eq!(edge.limits, Limits::default());
         assert_eq!(edge.drain_timeout_ms, 10_000);
-        assert_eq!(edge.drain, Drain { deploys_ms: 10_000, tunnels_ms: 10_000 });
+        assert_eq!(edge.drain, Drain::of(10_000));
         assert!(edge.compress.background);
         assert_eq!(edge.listen.engine, Engine::Devanture);
     }

@@ -12,6 +12,7 @@
 //! * [`http2`]: the connection of RFC 9113;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
+//! * [`under_way`]: what is under way, by kind, for the drain;
 //! * [`sink`]: where bytes go.
 
 pub mod answer;
@@ -26,6 +27,7 @@ pub mod limits;
 mod properties;
 pub mod request;
 pub mod sink;
+pub mod under_way;
 
 use std::pin::Pin;
 use std::task::Waker;
@@ -38,6 +40,7 @@ pub use inbound::Inbound;
 pub use limits::Limits;
 pub use request::RequestHead;
 pub use sink::Sink;
+pub use under_way::{Kinds, UnderWay};
 
 /// Bytes of a body that fill one frame of HTTP/2: pieces of a multiple of it leave no short frame behind.
 pub const FRAME_BYTES: usize = http2::DATA_BYTES_MAX;

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -251,7 +252,7 @@ fn answer<S: Answers>(
     of: &Requests<S>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer<S::Body>>, Infallible>> + use<S> {
-    let answering = of.activity.begin();
+    let answering = of.activity.begin(!request.body().is_end_stream());
     let is_head = request.method() == Method::HEAD;
     let request_is_http1 = request.version() <= Version::HTTP_11;
     let response = match request_validation::refusal(&request, &of.shared.limits.sizes) {

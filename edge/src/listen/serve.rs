@@ -1,7 +1,7 @@
 //! Accepts connections from one listening socket on one thread, until it drains.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,11 +25,15 @@ use super::handshakes::{Handshakes, TooMany};
 use super::limits::{ConnectionLimits, Refused, Tally};
 use super::service::Answers;
 use super::socket::SocketIo;
+use crate::engine::{Kinds, UnderWay};
 use crate::proxy::Interim;
 use crate::tls::ServerTls;
 
 /// Pause of accepting after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for the ends of event streams whose time is over, and the time between two looks.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_LOOK: Duration = Duration::from_millis(10);
 
 /// The order to drain, for any number of listeners: `None` while all is well. A dropped sender cuts at once.
 pub type Drain = watch::Receiver<Option<DrainOrder>>;
@@ -37,9 +41,15 @@ pub type Drain = watch::Receiver<Option<DrainOrder>>;
 /// How to drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainOrder {
-    /// The time at which what is still open is cut, …
-    pub deadline: Instant,
-    /// … except for upgraded connections, which are cut at this one.
+    /// The time at which requests are cut whose responses have not begun, and connections without any, …
+    pub requests: Instant,
+    /// … those whose bodies are still coming in, …
+    pub uploads: Instant,
+    /// … responses under way, …
+    pub downloads: Instant,
+    /// … event streams, which end in order, …
+    pub event_streams: Instant,
+    /// … and upgraded connections.
     pub tunnels: Instant,
     /// The deadline of what was accepted and needs no connection.
     pub deploys: Instant,
@@ -52,7 +62,27 @@ impl DrainOrder {
     /// Of an edge that nobody takes over from.
     #[must_use]
     pub const fn until(deadline: Instant) -> Self {
-        Self { deadline, tunnels: deadline, deploys: deadline, has_successor: false }
+        Self {
+            requests: deadline,
+            uploads: deadline,
+            downloads: deadline,
+            event_streams: deadline,
+            tunnels: deadline,
+            deploys: deadline,
+            has_successor: false,
+        }
+    }
+
+    /// The times of requests in turn, with the kinds whose time is over by then.
+    fn turns(&self) -> BTreeMap<Instant, Kinds> {
+        let time_of = |kind: UnderWay| match kind {
+            UnderWay::Request => self.requests,
+            UnderWay::Upload => self.uploads,
+            UnderWay::Download => self.downloads,
+            UnderWay::EventStream => self.event_streams,
+        };
+        let over_at = |time: Instant| UnderWay::ALL.into_iter().filter(|kind| time_of(*kind) <= time).collect();
+        UnderWay::ALL.into_iter().map(time_of).map(|time| (time, over_at(time))).collect()
     }
 }
 
@@ -247,18 +277,52 @@ impl<S: Answers> Server<S> {
         for (activity, _) in self.table.0.borrow().values() {
             activity.drain(order.has_successor);
         }
-        drop(timeout_at(order.deadline, self.tally.empty()).await);
-        let cut = self.table.0.borrow().len();
-        for (_, task) in self.table.0.borrow().values() {
-            task.abort();
+        // Each driver reports what is under way, also where there is no time for it.
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let mut cut = 0;
+        for (time, over) in order.turns() {
+            drop(timeout_at(time, self.tally.empty()).await);
+            cut += self.cut(over).await;
         }
-        // The tasks that were aborted are dropped before this returns, and with them their sockets.
-        while !self.table.0.borrow().is_empty() {
-            tokio::task::yield_now().await;
+        // Event streams are about to end.
+        let until = Instant::now() + FAREWELL_MAX;
+        while !self.table.0.borrow().is_empty() && Instant::now() < until {
+            sleep(FAREWELL_LOOK).await;
         }
+        let all = self.table.0.borrow().keys().copied().collect();
+        cut += self.abort(all).await;
         // Those that a request upgraded are in the table no more.
         drop(timeout_at(order.tunnels, self.tally.empty()).await);
         Drained { cut: cut + self.tally.open() }
+    }
+
+    /// Cuts the connections on which only these kinds are under way, and returns their number. On others, HTTP/2 ends
+    /// the streams of these kinds. An event stream is ended where it is, and its connection by itself.
+    async fn cut(&self, over: Kinds) -> usize {
+        let mut cut = Vec::new();
+        for (number, (activity, _)) in &*self.table.0.borrow() {
+            let under_way = activity.under_way();
+            let under_way = if under_way.is_empty() { UnderWay::Request.into() } else { under_way };
+            let ends_by_itself = under_way.has(UnderWay::EventStream) && activity.ends_event_streams();
+            if under_way.without(over).is_empty() && !ends_by_itself {
+                cut.push(*number);
+            } else if under_way.without(over) != under_way {
+                activity.cut(over);
+            }
+        }
+        self.abort(cut).await
+    }
+
+    /// Cuts these connections. Their tasks are dropped before this returns, and with them their sockets.
+    async fn abort(&self, numbers: Vec<u64>) -> usize {
+        for (_, task) in numbers.iter().filter_map(|number| Some(self.table.0.borrow().get(number)?.clone())) {
+            task.abort();
+        }
+        while numbers.iter().any(|number| self.table.0.borrow().contains_key(number)) {
+            tokio::task::yield_now().await;
+        }
+        numbers.len()
     }
 }
 

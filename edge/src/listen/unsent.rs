@@ -45,6 +45,10 @@ impl Unsent {
         Self { bytes: Cell::new(0), bytes_max, is_http1, waiting: RefCell::default(), streams: RefCell::default() }
     }
 
+    pub(super) const fn is_http1(&self) -> bool {
+        self.is_http1
+    }
+
     pub(super) fn add(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
     }

@@ -131,6 +131,9 @@ pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
 #[derive(Debug, Clone, Copy)]
 struct DrainTimes {
     requests: Duration,
+    uploads: Duration,
+    downloads: Duration,
+    event_streams: Duration,
     tunnels: Duration,
     deploys: Duration,
 }
@@ -140,8 +143,24 @@ impl DrainTimes {
         let ms = Duration::from_millis;
         Self {
             requests: ms(file.drain_timeout_ms),
+            uploads: ms(file.drain.uploads_ms),
+            downloads: ms(file.drain.downloads_ms),
+            event_streams: ms(file.drain.event_streams_ms),
             tunnels: ms(file.drain.tunnels_ms),
             deploys: ms(file.drain.deploys_ms),
+        }
+    }
+
+    /// The order to drain from `now` on.
+    fn order(&self, now: Instant, has_successor: bool) -> DrainOrder {
+        DrainOrder {
+            requests: now + self.requests,
+            uploads: now + self.uploads,
+            downloads: now + self.downloads,
+            event_streams: now + self.event_streams,
+            tunnels: now + self.tunnels,
+            deploys: now + self.deploys,
+            has_successor,
         }
     }
 }
@@ -150,10 +169,10 @@ impl DrainTimes {
 #[must_use]
 pub fn is_applied_at_reload(key: &str) -> bool {
     match key {
-        "drain_timeout_ms" | "drain.tunnels_ms" | "drain.deploys_ms" | "tls.profile" => true,
+        "drain_timeout_ms" | "tls.profile" => true,
         // Read where the tasks that they are about begin.
         "retention.collect_every_s" | "watch.before_s" => false,
-        _ => key.starts_with("retention.") || key.starts_with("watch."),
+        _ => ["drain.", "retention.", "watch."].iter().any(|table| key.starts_with(table)),
     }
 }
 
@@ -301,8 +320,7 @@ impl Server {
         self.publisher.end();
         let has_successor = self.handover.has_successor();
         self.handover.end();
-        let (deadline, tunnels, deploys) = (now + times.requests, now + times.tunnels, now + times.deploys);
-        self.drain.send_replace(Some(DrainOrder { deadline, tunnels, deploys, has_successor }));
+        self.drain.send_replace(Some(times.order(now, has_successor)));
         // Upgraded connections go on like requests that are under way, but for what closing them takes.
         let (stop, time) = (self.stop.clone(), times.tunnels);
         self.control.spawn(async move {

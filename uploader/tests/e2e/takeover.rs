@@ -1,11 +1,15 @@
 //! Restarts that nobody sees: an edge takes over from the one that runs, under load and with pushes.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -128,6 +132,41 @@ async fn a_download_that_began_before_a_takeover_ends_whole() {
     assert!(read == large, "{} bytes", read.len());
     second.kill().unwrap();
     second.wait().unwrap();
+}
+
+/// Makes a connection of TLS to `host`, on which nothing was sent yet.
+fn connect(edge: &Edge, host: &str, protocol: &[u8]) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(edge.ca()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let session = rustls::ClientConnection::new(Arc::new(config), host.to_owned().try_into().unwrap()).unwrap();
+    let socket = TcpStream::connect(edge.https()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_that_is_not_loaded_yet_is_served_on_a_connection_of_the_draining_edge() {
+    let mut edge = edge().start();
+    edge.push("shop", site("page 1").path());
+    let stored = edge.json("shop", &["push", site("page 2").path().to_str().unwrap(), "--no-switch"]);
+    let id = stored["version"].as_str().unwrap();
+    let host = format!("{}--shop.localhost", &id[..12]);
+    let mut stream = connect(&edge, &host, b"http/1.1");
+    let old = edge.take_over_and_leave_draining();
+    write!(stream, "GET / HTTP/1.1\r\nhost: {host}:{}\r\n\r\n", edge.https().port()).unwrap();
+    let mut answer = String::new();
+    // Its end without a farewell would be an error.
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("page 2"), "{answer}\n{}", edge.log());
+    assert!(old.ended().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -249,6 +249,81 @@ async fn a_websocket_goes_on_for_its_own_time_after_a_takeover() {
     assert!(old.ended().success());
 }
 
+/// Bytes of a file that no socket's buffers hold.
+const LARGE_BYTES: usize = 24 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_downloads_and_event_streams_have_their_own_times_after_a_takeover() {
+    let times = "[drain]\nuploads_ms = 60_000\ndownloads_ms = 60_000\nevent_streams_ms = 60_000\n";
+    let mut edge = edge().with_runner().with_table(times).start();
+    let path = edge.folder.path().join("edge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("drain_timeout_ms = 200\n{config}")).unwrap();
+    edge.hang_up();
+    eventually("the reload", async || edge.log().contains("\"applied\":\"drain_timeout_ms\"").then_some(())).await;
+    let project = Project::new("game", "one", "");
+    project.backend_that(
+        "one",
+        "server.listen(Number(process.env.PORT), '127.0.0.1');
+         const [others] = server.listeners('request');
+         server.removeAllListeners('request');
+         server.on('request', (request, answer) => {
+           if (request.url !== '/api/events') return others(request, answer);
+           answer.writeHead(200, { 'content-type': 'text/event-stream' });
+           const ticks = setInterval(() => answer.write('data: 1\\n\\n'), 50);
+           answer.on('close', () => clearInterval(ticks));
+         });",
+    );
+    project.write("www/large.txt", &"0123456789abcdef".repeat(LARGE_BYTES / 16));
+    project.push(&edge);
+
+    for http2 in [false, true] {
+        let client = || edge.client(http2);
+        let send = async |path: &str| client().get(edge.url(HOST, path)).send().await.unwrap();
+        let slow = client().get(edge.url(HOST, "/api/slow?ms=60000"));
+        let slow = tokio::spawn(slow.send());
+        let mut download = send("/large.txt").await;
+        let mut read = download.chunk().await.unwrap().unwrap().len();
+        let mut events = send("/api/events").await;
+        events.chunk().await.unwrap().unwrap();
+        let (go_on, goes_on) = tokio::sync::oneshot::channel::<()>();
+        let (sent, has_sent) = tokio::sync::oneshot::channel::<()>();
+        let body = futures_util::stream::unfold(
+            (0, Some(goes_on), Some(sent)),
+            |(number, mut goes_on, mut sent)| async move {
+                if number == 1 {
+                    sent.take()?.send(()).ok();
+                    goes_on.take()?.await.ok();
+                }
+                (number < 2).then(|| (Ok::<_, std::io::Error>("12345"), (number + 1, goes_on, sent)))
+            },
+        );
+        let upload = client().post(edge.url(HOST, "/api/who")).header("content-length", "10");
+        let upload = tokio::spawn(upload.body(reqwest::Body::wrap_stream(body)).send());
+        has_sent.await.unwrap();
+        eventually("three requests at the backend", async || {
+            let metrics = edge.api("GET", "/metrics", None).await.1;
+            let in_flight = |line: &&str| line.starts_with("devanture_upstream_requests{") && line.ends_with(" 3");
+            metrics.as_str().unwrap().lines().find(in_flight).map(|_line| ())
+        })
+        .await;
+
+        let old = edge.take_over_and_leave_draining();
+        assert!(slow.await.unwrap().is_err(), "the time of requests is over");
+        for _ in 0..3 {
+            assert!(events.chunk().await.unwrap().unwrap().starts_with(b"data: 1"));
+        }
+        go_on.send(()).unwrap();
+        assert_eq!(upload.await.unwrap().unwrap().status(), 200);
+        while let Some(chunk) = download.chunk().await.unwrap() {
+            read += chunk.len();
+        }
+        assert_eq!(read, LARGE_BYTES);
+        drop((events, download));
+        assert!(old.ended().success());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_edge_that_does_not_come_up_leaves_the_old_one_with_its_instances() {
     let edge = edge().with_runner().start();

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
+use http_body_util::Empty;
 
 use crate::engine::answer::{Answer, AnswerBody, AnswerHead};
 use crate::engine::sink::Sink;
-use crate::engine::{Outcome, StreamBody, Turn};
+use crate::engine::under_way::{UnderWay, is_event_stream};
+use crate::engine::{Outcome, StreamBody, Turn, stream_body};
 
 /// An answer that is being put.
 pub(super) struct Current<O> {
@@ -21,6 +23,7 @@ pub(super) struct Current<O> {
     body: Rest,
     /// `None` for a response that was awaited: it counts itself.
     outcome: Option<O>,
+    is_event_stream: bool,
 }
 
 /// The framing of the body where the fields have no length (RFC 9112 §6).
@@ -75,7 +78,7 @@ impl<O: Outcome> Current<O> {
                 (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
             },
         };
-        Self { status, head: Some(head), framing, body, outcome: Some(outcome) }
+        Self { status, head: Some(head), framing, body, outcome: Some(outcome), is_event_stream: false }
     }
 
     /// Begins with the response to a request of `method` that was awaited; `is_last` announces the end of the
@@ -93,6 +96,7 @@ impl<O: Outcome> Current<O> {
             // RFC 9110 §8.6.
             parts.headers.remove(CONTENT_LENGTH);
         }
+        let is_event_stream = stream.size_hint().exact().is_none() && is_event_stream(&parts.headers);
         let head = AnswerHead::Map(Box::new(parts.headers));
         let (framing, body) = if is_bare || method == Method::HEAD {
             (Framing::Prepared, Rest::None)
@@ -103,7 +107,18 @@ impl<O: Outcome> Current<O> {
                 (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
             }
         };
-        Some(Self { status: parts.status, head: Some(head), framing, body, outcome: None })
+        Some(Self { status: parts.status, head: Some(head), framing, body, outcome: None, is_event_stream })
+    }
+
+    pub(super) const fn under_way(&self) -> UnderWay {
+        if self.is_event_stream { UnderWay::EventStream } else { UnderWay::Download }
+    }
+
+    /// Has a body of any length end where it is.
+    pub(super) fn end_here(&mut self) {
+        if let Rest::Chunks(stream) = &mut self.body {
+            *stream = stream_body(Empty::new());
+        }
     }
 
     /// Whether nothing of it was put.

@@ -28,6 +28,7 @@ use super::fields::Fields;
 use super::limits::Limits;
 use super::request::RequestHead;
 use super::sink::Sink;
+use super::under_way::{Kinds, UnderWay};
 use super::{Service, Turn};
 
 /// A connection of HTTP/1.1, as long as its requests are plain.
@@ -255,6 +256,26 @@ impl<S: Service> Connection<S> {
     /// Requests whose answer was not yet put to the last byte.
     pub fn in_flight(&self) -> usize {
         usize::from(self.current.is_some() || self.exchange.is_some())
+    }
+
+    /// What is under way.
+    pub fn under_way(&self) -> Kinds {
+        match (&self.current, &self.exchange) {
+            (Some(current), _) => current.under_way().into(),
+            (None, Some(exchange)) if exchange.is_uploading() => UnderWay::Upload.into(),
+            (None, Some(_)) => UnderWay::Request.into(),
+            (None, None) => Kinds::NONE,
+        }
+    }
+
+    /// Ends an event stream where it is: its client connects again. What else is under way goes with the connection.
+    pub fn cut(&mut self, kinds: Kinds) {
+        if let Some(current) = &mut self.current
+            && current.under_way() == UnderWay::EventStream
+            && kinds.has(UnderWay::EventStream)
+        {
+            current.end_here();
+        }
     }
 
     /// Bytes of bodies that are held for the peer.

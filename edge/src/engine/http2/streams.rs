@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::super::answer::{Answer, AnswerBody, AnswerHead};
 use super::super::inbound::Filler;
+use super::super::under_way::UnderWay;
 use super::super::{Answering, Outcome, StreamBody};
 use super::flow::{ReceiveWindow, SendWindow};
 
@@ -51,6 +52,7 @@ pub(super) struct Stream<O> {
     pub(super) hungry: Option<Instant>,
     /// Its request's body came too slowly.
     pub(super) starved: bool,
+    pub(super) is_event_stream: bool,
 }
 
 /// A request that is not whole.
@@ -102,6 +104,7 @@ impl<O> Stream<O> {
             stalled: None,
             hungry: None,
             starved: false,
+            is_event_stream: false,
         }
     }
 
@@ -124,6 +127,15 @@ impl<O> Stream<O> {
         match &self.body {
             Rest::Stream(piece, body) => body.held_bytes() + if body.is_shared() { 0 } else { piece.len() },
             Rest::Empty | Rest::Bytes(_) | Rest::Trailers(_) => 0,
+        }
+    }
+
+    pub(super) const fn under_way(&self) -> UnderWay {
+        match (&self.answering, &self.upload) {
+            (Some(_), Some(_)) => UnderWay::Upload,
+            (Some(_), None) => UnderWay::Request,
+            (None, _) if self.is_event_stream => UnderWay::EventStream,
+            (None, _) => UnderWay::Download,
         }
     }
 

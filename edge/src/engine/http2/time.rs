@@ -2,10 +2,14 @@
 
 use std::time::Instant;
 
-use super::super::Service;
+use http_body_util::Empty;
+
 use super::super::inbound::Broken;
+use super::super::under_way::{Kinds, UnderWay};
+use super::super::{Service, stream_body};
 use super::drain::Drain;
 use super::frame::{self, Code, kind};
+use super::streams::{Rest, Stream};
 use super::{Connection, Phase};
 
 /// The most that a stream's number can be.
@@ -50,6 +54,34 @@ impl<S: Service> Connection<S> {
     pub(super) fn is_over(&self) -> bool {
         let is_drained = matches!(self.drain, Drain::Last(_)) && self.in_flight() == 0;
         (is_drained || self.phase == Phase::Ended) && self.control.is_empty()
+    }
+
+    /// What is under way.
+    pub fn under_way(&self) -> Kinds {
+        let streams = self.streams.iter().map(Stream::under_way);
+        let ready = (!self.ready.is_empty()).then_some(UnderWay::Download);
+        // Of a request whose response is whole, the rest is received and discarded for a while.
+        let lingering = (!self.lingering.is_empty()).then_some(UnderWay::Upload);
+        streams.chain(ready).chain(lingering).collect()
+    }
+
+    /// Ends what is of these kinds, each in its stream: event streams where they are, all others by a reset.
+    pub fn cut(&mut self, kinds: Kinds) {
+        let of = self.streams.iter().filter(|stream| kinds.has(stream.under_way()));
+        let streams: Vec<(u32, UnderWay)> = of.map(|stream| (stream.id, stream.under_way())).collect();
+        for (id, kind) in streams {
+            if kind == UnderWay::EventStream {
+                if let Some(stream) = self.streams.get(id)
+                    && let Rest::Stream(_, body) = &mut stream.body
+                {
+                    *body = stream_body(Empty::new());
+                }
+                self.streams.queue(id);
+            } else {
+                self.forget(id, Broken::Gone);
+                self.reset(id, Code::Cancel);
+            }
+        }
     }
 
     /// A stream may be too slow at `at`.

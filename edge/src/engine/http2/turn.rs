@@ -9,6 +9,7 @@ use http_body::Body as _;
 
 use super::super::answer::announced_length;
 use super::super::sink::Sink;
+use super::super::under_way::is_event_stream;
 use super::super::{Outcome, StreamBody};
 use super::flow::SendWindow;
 use super::frame::{self, flag, kind};
@@ -110,6 +111,7 @@ impl<O: Outcome> Stream<O> {
         if !is_bare && !self.is_head {
             self.left = announced_length(&parts.headers);
             if !body.is_end_stream() {
+                self.is_event_stream = self.left.is_none() && is_event_stream(&parts.headers);
                 self.body = Rest::Stream(Bytes::new(), body);
             } else if self.left.is_some_and(|left| left > 0) {
                 return false;

@@ -15,20 +15,25 @@ use tracing::debug;
 use super::response_memory::Held;
 use super::unsent::Unsent;
 use super::watch::Stall;
-use crate::engine::{BodyError, ResponseBody, announced_length};
+use crate::engine::under_way::is_event_stream;
+use crate::engine::{BodyError, Kinds, ResponseBody, UnderWay, announced_length};
 
 /// The requests of one connection, shared by its tasks on one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Requests that have begun so far.
     requests: Cell<u64>,
-    /// Requests whose answer was not yet written to the last byte.
-    in_flight: Cell<usize>,
+    /// Requests whose answer was not yet written to the last byte, by kind.
+    in_flight: [Cell<u32>; UnderWay::ALL.len()],
     /// Requests whose answer was not yet handed to hyper as a whole.
     answering: Cell<usize>,
     /// The result of the last poll of a body.
     body: Cell<BodyPoll>,
     draining: Cell<Option<Draining>>,
+    /// What is under way on the engine, as it was reported last in a drain.
+    on_engine: Cell<Kinds>,
+    /// What is to be ended, although the connection goes on.
+    cut: Cell<Kinds>,
     waker: RefCell<Option<Waker>>,
     /// Bytes of responses that the connection holds.
     held: RefCell<Held>,
@@ -63,12 +68,12 @@ impl Activity {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.get()
+        self.in_flight.iter().map(|count| usize::try_from(count.get()).unwrap_or(usize::MAX)).sum()
     }
 
     /// Whether all that is left of the requests is bytes that the peer has yet to take.
     pub(crate) fn only_awaits_peer(&self) -> bool {
-        self.in_flight.get() > 0 && self.answering.get() == 0
+        self.answering.get() == 0 && self.in_flight() > 0
     }
 
     pub(crate) fn draining(&self) -> Option<Draining> {
@@ -81,6 +86,39 @@ impl Activity {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
+    }
+
+    /// What is under way.
+    pub(crate) fn under_way(&self) -> Kinds {
+        let on_hyper = UnderWay::ALL.into_iter().filter(|kind| self.count(*kind).is_some_and(|count| count.get() > 0));
+        on_hyper.fold(self.on_engine.get(), Kinds::with)
+    }
+
+    /// Takes note of what is under way on the engine.
+    pub(crate) fn set_on_engine(&self, kinds: Kinds) {
+        self.on_engine.set(kinds);
+    }
+
+    fn count(&self, kind: UnderWay) -> Option<&Cell<u32>> {
+        self.in_flight.get(kind as usize)
+    }
+
+    /// Whether event streams can be ended where they are: over HTTP/2, hyper polls bodies in tasks of their own.
+    pub(crate) fn ends_event_streams(&self) -> bool {
+        self.unsent().is_none_or(Unsent::is_http1)
+    }
+
+    /// Has the connection's driver end what is of these kinds.
+    pub(crate) fn cut(&self, kinds: Kinds) {
+        self.cut.set(kinds);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What is to be ended, each kind once.
+    pub(crate) fn take_cut(&self) -> Kinds {
+        self.cut.take()
     }
 
     /// Remembers whom [`Self::drain`] is to wake.
@@ -112,27 +150,57 @@ impl Activity {
         self.unsent.get().map(|unsent| &**unsent)
     }
 
-    /// Counts requests that were answered by another.
+    /// Counts requests that were answered by another, which has nothing under way any more.
     pub(crate) fn carry(&self, requests: u64) {
+        self.on_engine.set(Kinds::NONE);
         self.requests.set(self.requests.get() + requests);
     }
 
-    /// Counts a request.
-    pub(crate) fn begin(self: &Rc<Self>) -> Answering {
+    /// Counts a request, with or without a body. hyper does not show here how much of a body came: it is under way
+    /// until there is a response.
+    pub(crate) fn begin(self: &Rc<Self>, has_body: bool) -> Answering {
         self.requests.set(self.requests.get() + 1);
-        self.in_flight.set(self.in_flight.get() + 1);
         self.answering.set(self.answering.get() + 1);
-        Answering { flight: Rc::new(Flight(Rc::clone(self))) }
+        let kind = if has_body { UnderWay::Upload } else { UnderWay::Request };
+        Answering { flight: Rc::new(Flight::new(Rc::clone(self), kind)) }
     }
 }
 
 /// A request until its last byte was written.
 #[derive(Debug)]
-struct Flight(Rc<Activity>);
+struct Flight {
+    activity: Rc<Activity>,
+    kind: Cell<UnderWay>,
+}
+
+impl Flight {
+    fn new(activity: Rc<Activity>, kind: UnderWay) -> Self {
+        let flight = Self { activity, kind: Cell::new(kind) };
+        flight.add(1);
+        flight
+    }
+
+    fn become_kind(&self, kind: UnderWay) {
+        self.add(-1);
+        self.kind.set(kind);
+        self.add(1);
+    }
+
+    /// Whether it is an event stream that is to end where it is. Its body is polled when the driver is woken.
+    fn is_to_end(&self) -> bool {
+        self.kind.get() == UnderWay::EventStream && self.activity.cut.get().has(UnderWay::EventStream)
+    }
+
+    fn add(&self, more: i32) {
+        if let Some(count) = self.activity.count(self.kind.get()) {
+            count.set(count.get().saturating_add_signed(more));
+        }
+    }
+}
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.add(-1);
     }
 }
 
@@ -144,7 +212,7 @@ pub(crate) struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let activity = &self.flight.0;
+        let activity = &self.flight.activity;
         activity.answering.set(activity.answering.get() - 1);
     }
 }
@@ -189,6 +257,8 @@ impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Answer<B> {
         // RFC 9110 §15.3.5 and §15.4.5: no body, whatever is announced.
         let is_bare = is_head || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let left = announced_length(response.headers()).filter(|_| !is_bare);
+        let is_event_stream = left.is_none() && is_event_stream(response.headers());
+        answering.flight.become_kind(if is_event_stream { UnderWay::EventStream } else { UnderWay::Download });
         response.map(|body| {
             let is_sent = !is_head || body.is_end_stream();
             Self { body: is_sent.then_some(body), left, trailers: None, answering }
@@ -202,8 +272,11 @@ impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Answer<B> {
 
     /// The next frame, with its bytes counted off.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Polled<Bytes> {
+        if self.answering.flight.is_to_end() {
+            self.body = None;
+        }
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        let activity = &self.answering.flight.0;
+        let activity = &self.answering.flight.activity;
         let is_tight = || activity.held().is_tight();
         let bytes_max = activity.unsent().map_or(Some(usize::MAX), |unsent| unsent.bytes_to_read(is_tight(), cx));
         let Some(bytes_max) = bytes_max else { return Poll::Pending };
@@ -248,7 +321,7 @@ impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Body for Answer<B> {
         }
         let polled = this.poll_next(cx);
         let flight = &this.answering.flight;
-        flight.0.body.set(if polled.is_pending() { BodyPoll::Waits } else { BodyPoll::Gave });
+        flight.activity.body.set(if polled.is_pending() { BodyPoll::Waits } else { BodyPoll::Gave });
         let flight = Rc::clone(flight);
         if let Poll::Ready(Some(Ok(_))) = &polled {
             this.check_end(cx)?;
@@ -285,7 +358,7 @@ pub(crate) struct Counted {
 impl Counted {
     fn new(bytes: Bytes, is_shared: bool, flight: Rc<Flight>) -> Self {
         let held = if is_shared { 0 } else { bytes.len() };
-        if let Some(unsent) = flight.0.unsent() {
+        if let Some(unsent) = flight.activity.unsent() {
             unsent.add(held);
         }
         Self { bytes, held, flight }
@@ -294,7 +367,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if let Some(unsent) = self.flight.0.unsent() {
+        if let Some(unsent) = self.flight.activity.unsent() {
             unsent.remove(self.held);
         }
     }

@@ -33,7 +33,7 @@ where
 {
     let mut response = Response::new(body);
     response.headers_mut().extend(announced.map(|length| (CONTENT_LENGTH, length.into())));
-    Answer::of(response, false, Rc::<Activity>::default().begin()).into_body()
+    Answer::of(response, false, Rc::<Activity>::default().begin(false)).into_body()
 }
 
 /// What a body came to.

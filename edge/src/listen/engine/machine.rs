@@ -3,7 +3,7 @@
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Service, Sink, Turn, http1, http2};
+use crate::engine::{Kinds, Service, Sink, Turn, http1, http2};
 
 /// The next need of a connection after a turn.
 pub(crate) enum Step {
@@ -35,6 +35,12 @@ pub(crate) trait Machine {
 
     /// The edge drains; the peer may still be given a moment for its next request.
     fn drains_soon(&mut self);
+
+    /// What is under way.
+    fn under_way(&self) -> Kinds;
+
+    /// Ends what is of these kinds, as far as the connection can go on without it.
+    fn cut(&mut self, kinds: Kinds);
 
     /// Whether it can be closed once its peer sends no more, or was asked to send no more.
     fn is_done(&self, has_ended: bool) -> bool;
@@ -89,6 +95,14 @@ impl<S: Service> Machine for http1::Connection<S> {
     fn drains_soon(&mut self) {
         // The answer to the next request says that it is the last.
         self.drain();
+    }
+
+    fn under_way(&self) -> Kinds {
+        self.under_way()
+    }
+
+    fn cut(&mut self, kinds: Kinds) {
+        self.cut(kinds);
     }
 
     fn is_done(&self, has_ended: bool) -> bool {
@@ -152,6 +166,14 @@ impl<S: Service> Machine for http2::Connection<S> {
     }
 
     fn drains_soon(&mut self) {}
+
+    fn under_way(&self) -> Kinds {
+        self.under_way()
+    }
+
+    fn cut(&mut self, kinds: Kinds) {
+        self.cut(kinds);
+    }
 
     fn is_done(&self, has_ended: bool) -> bool {
         // Without an end of the peer's, the connection says itself when it is over.

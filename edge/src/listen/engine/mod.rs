@@ -112,6 +112,7 @@ impl<M: Machine> Drive<M> {
         let draining = self.activity.draining();
         if draining.is_some() {
             self.machine.drains_soon();
+            self.machine.cut(self.activity.take_cut());
         }
         if self.activity.held().take_call() && self.shed() {
             return Poll::Ready(End::Limit);
@@ -126,6 +127,9 @@ impl<M: Machine> Drive<M> {
             }
             match self.watch.turn(cx, self.turn(), draining) {
                 Verdict::Stay => {
+                    if draining.is_some() {
+                        self.activity.set_on_engine(self.machine.under_way());
+                    }
                     self.report(cx);
                     return Poll::Pending;
                 }

@@ -1,8 +1,10 @@
 //! Draining loses no request, and ends in time.
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::*;
+use crate::engine::UnderWay;
 
 #[test]
 fn requests_under_way_are_answered_and_new_connections_refused() {
@@ -139,6 +141,127 @@ fn what_is_still_open_at_the_deadline_is_cut_and_counted() {
         assert_eq!(limits.open(), 0);
         for (answer, _sender) in senders {
             assert!(answer.await.unwrap().is_err());
+        }
+    });
+}
+
+/// A client of either protocol.
+enum Sender {
+    Http1(http1::SendRequest<TestBody>),
+    Http2(http2::SendRequest<TestBody>),
+}
+
+impl Sender {
+    async fn connect(running: &Running, config: &Arc<ClientConfig>) -> Self {
+        let stream = connect(running.address, config, "shop.localhost").await.unwrap();
+        match config.alpn_protocols[0].as_slice() {
+            b"h2" => Self::Http2(http2_over(stream).await),
+            _ => Self::Http1(http1_over(stream).await),
+        }
+    }
+
+    async fn send(&mut self, path: &str, body: Option<TestBody>) -> hyper::Result<Response<Incoming>> {
+        let request = match self {
+            Self::Http1(_) => get(path),
+            Self::Http2(_) => get2(path),
+        };
+        let (mut parts, empty) = request.into_parts();
+        if body.is_some() {
+            parts.method = ::http::Method::POST;
+            parts.headers.insert("content-length", "10".parse().unwrap());
+        }
+        let request = Request::from_parts(parts, body.unwrap_or(empty));
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
+        }
+    }
+}
+
+/// More bytes than the buffers of any socket hold.
+const LARGE_BYTES: usize = 40_000_000;
+
+/// Has one request of each kind under way, on a connection each or `together`, when a drain begins in which the time of
+/// the kind `over` is over at once. That one ends, and the others go on.
+async fn others_go_on(running: Running, config: ClientConfig, together: bool, over: UnderWay) {
+    let config = Arc::new(config);
+    let ends_in_order = over == UnderWay::EventStream && (ON_ENGINE.get() || config.alpn_protocols[0] != b"h2");
+    let mut senders = Vec::new();
+    for _ in UnderWay::ALL {
+        senders.push(match senders.last() {
+            Some(Sender::Http2(sender)) if together => Sender::Http2(sender.clone()),
+            _ => Sender::connect(&running, &config).await,
+        });
+    }
+    let [mut waits, mut uploads, mut downloads, mut streams] = senders.try_into().ok().unwrap();
+    let request = spawn_local(async move { waits.send("/wait", None).await?.into_body().collect().await });
+    let (rest, rest_sent) = oneshot::channel::<()>();
+    let first = futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b"12345"))) });
+    let second = futures_util::stream::once(async move {
+        rest_sent.await.ok();
+        Ok(Frame::data(Bytes::from_static(b"67890")))
+    });
+    let body = StreamBody::new(futures_util::StreamExt::chain(first, second)).boxed_unsync();
+    let upload = spawn_local(async move { uploads.send("/echo", Some(body)).await?.into_body().collect().await });
+    let mut download = downloads.send(&format!("/bytes/{LARGE_BYTES}"), None).await.unwrap().into_body();
+    download.frame().await.unwrap().unwrap();
+    let mut events = streams.send("/events", None).await.unwrap().into_body();
+    assert_eq!(events.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
+    eventually(|| running.peers.borrow().len() == 4).await;
+
+    let (now, later) = (Instant::now(), Instant::now() + PATIENCE);
+    let time = |kind| if kind == over { now } else { later };
+    running.drain.send_replace(Some(DrainOrder {
+        requests: time(UnderWay::Request),
+        uploads: time(UnderWay::Upload),
+        downloads: time(UnderWay::Download),
+        event_streams: time(UnderWay::EventStream),
+        ..DrainOrder::until(later)
+    }));
+    let ended = |kind| kind == over;
+    // The one whose time is over.
+    match over {
+        UnderWay::Request => drop(timeout(PATIENCE, async { request.await.unwrap().unwrap_err() }).await.unwrap()),
+        _ => {
+            if over == UnderWay::Upload {
+                eventually(|| upload.is_finished()).await;
+            }
+            running.gate.add_permits(1);
+            assert_eq!(request.await.unwrap().unwrap().to_bytes(), "waited");
+        }
+    }
+    if ended(UnderWay::Upload) {
+        assert!(upload.await.unwrap().is_err());
+    } else {
+        rest.send(()).unwrap();
+        assert_eq!(upload.await.unwrap().unwrap().to_bytes(), "1234567890");
+    }
+    if ended(UnderWay::EventStream) {
+        let rest = timeout(PATIENCE, events.collect()).await.unwrap().map(|rest| rest.to_bytes());
+        assert_eq!(rest.is_ok_and(|rest| rest.is_empty()), ends_in_order);
+    } else {
+        assert!(futures_util::FutureExt::now_or_never(events.frame()).is_none(), "it goes on");
+        drop(events);
+    }
+    assert_eq!(download.collect().await.is_err(), ended(UnderWay::Download));
+    drop((downloads, streams));
+    let cut = usize::from(!together && !ends_in_order);
+    assert_eq!(running.drained().await, Drained { cut });
+}
+
+#[test]
+fn each_kind_of_request_has_a_time_of_its_own() {
+    local(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = self_signed(folder.path(), &["shop.localhost"]);
+        for (protocol, together) in [("http/1.1", false), ("h2", false), ("h2", true)] {
+            for over in UnderWay::ALL {
+                // What hyper sends on one connection ends with it.
+                if !together || ON_ENGINE.get() {
+                    let running = Running::start(Some(certificates.server_config()), &Limits::default());
+                    others_go_on(running, trusting(folder.path(), &[protocol]), together, over).await;
+                }
+            }
         }
     });
 }

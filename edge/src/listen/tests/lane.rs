@@ -38,7 +38,7 @@ impl Service for EngineService {
         }
         let body = match request.path.strip_prefix("/bytes/") {
             Some(count) => Bytes::from(vec![b'x'; count.parse().unwrap()]),
-            None if matches!(request.path, "/wait" | "/echo" | "/endless" | "/upgrade") => return None,
+            None if matches!(request.path, "/wait" | "/echo" | "/endless" | "/events" | "/upgrade") => return None,
             None => Bytes::from_static(b"hello"),
         };
         self.peers.borrow_mut().push(Arc::clone(&self.peer));

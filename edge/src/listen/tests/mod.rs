@@ -104,7 +104,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 }
 
 /// `/bytes/N` gives N bytes, `/wait` waits for the gate, `/echo` gives the body back, `/upgrade` echoes on the
-/// connection, `/endless` gives frames of 64 KiB for ever, `/length/N/M` announces N bytes and gives M; anything else
+/// connection, `/endless` gives frames of 64 KiB for ever, `/events` one event and no end, `/length/N/M` announces N bytes and gives M; anything else
 /// says hello and reads nothing.
 async fn respond<B>(request: Request<B>, gate: Rc<Semaphore>) -> Response<TestBody>
 where
@@ -124,10 +124,19 @@ where
             gate.acquire().await.unwrap().forget();
             Response::new(full("waited"))
         }
-        "/echo" => Response::new(full(request.into_body().collect().await.unwrap().to_bytes())),
+        "/echo" => match request.into_body().collect().await {
+            Ok(body) => Response::new(full(body.to_bytes())),
+            Err(_) => std::future::pending().await,
+        },
         "/endless" => {
             let frames = futures_util::stream::repeat_with(|| Ok(Frame::data(Bytes::from(vec![b'e'; 65_536]))));
             Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+        "/events" => {
+            let first = futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b"data: 1\n\n"))) });
+            let frames = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+            let response = Response::builder().header("content-type", "text/event-stream");
+            response.body(StreamBody::new(frames).boxed_unsync()).unwrap()
         }
         "/upgrade" => {
             spawn_local(async move {
