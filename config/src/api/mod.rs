@@ -40,8 +40,8 @@ pub use hostnames::{
 pub use instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
 pub(crate) use logs::SOURCES;
 pub use logs::{
-    BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine, LogLost, LogStream,
-    SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter,
+    BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine,
+    LogLost, LogStream, SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter,
 };
 pub use maintenance::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::{
-    InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLost, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE,
-    SOURCE_REQUESTS,
+    InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLost, LogStream,
+    SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::text::plain_text;
 use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderName, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde::Serialize;
@@ -25,8 +25,8 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer, body};
 use crate::ledger::Error;
-use crate::runner::LastLines;
-use crate::telemetry::{LogEvent, LogReader, LogWanted};
+use crate::runner::{LastLines, LineId};
+use crate::telemetry::{LinesBefore, LogEvent, LogReader, LogWanted, NumberedLine};
 use crate::{runner, telemetry};
 
 /// Longest silence of a stream.
@@ -37,6 +37,8 @@ const LINES: usize = 100;
 const LINES_BEFORE_TAIL: usize = 10;
 /// Most lines that may be asked for.
 const LINES_MAX: usize = 100_000;
+/// The field of a reader of events that comes again.
+const LAST_EVENT_ID: &str = "last-event-id";
 /// Longest method that may be asked for.
 const METHOD_CHARACTERS_MAX: usize = 32;
 
@@ -62,25 +64,31 @@ enum Source {
 
 /// The live reader.
 enum Reader {
-    Requests(LogReader),
+    Requests(LogReader, String),
     Instances(runner::LogReader, String),
 }
 
-/// An item of a reader: a line as JSON, or how many were left out.
+/// An item of a reader: a line, or how many were left out.
 enum ReadItem {
-    Line(String),
+    Line(NamedLine),
     Lost(u64),
+}
+
+/// A line as JSON, with the id that a reader comes again with.
+struct NamedLine {
+    id: String,
+    json: String,
 }
 
 impl Reader {
     async fn next(&mut self) -> Option<ReadItem> {
         Some(match self {
-            Self::Requests(reader) => match reader.next().await? {
-                LogEvent::Line(line) => ReadItem::Line(json(&*line)),
+            Self::Requests(reader, run) => match reader.next().await? {
+                LogEvent::Line(line) => ReadItem::Line(request_line(&line, run)),
                 LogEvent::Lost(lost) => ReadItem::Lost(lost),
             },
             Self::Instances(reader, node) => match reader.next().await? {
-                runner::OutputEvent::Line(line) => ReadItem::Line(json(&instance_line(&line, node))),
+                runner::OutputEvent::Line(line) => ReadItem::Line(output_line(&line, node)),
                 runner::OutputEvent::Lost(lost) => ReadItem::Lost(lost),
             },
         })
@@ -89,6 +97,23 @@ impl Reader {
 
 fn json(line: &impl Serialize) -> String {
     plain_text::json(&serde_json::to_string(line).unwrap_or_default())
+}
+
+fn request_line(line: &NumberedLine, run: &str) -> NamedLine {
+    NamedLine { id: request_id(run, line.number), json: json(&*line.line) }
+}
+
+/// The id of a request's line: the process, and the number of the line there.
+fn request_id(run: &str, number: u64) -> String {
+    format!("{run}-{number}")
+}
+
+fn output_line(line: &runner::PlacedLine, node: &str) -> NamedLine {
+    NamedLine { id: output_id(line.id), json: json(&instance_line(&line.line, node)) }
+}
+
+fn output_id(id: LineId) -> String {
+    format!("{}.{}", id.at_ms, id.ordinal)
 }
 
 fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {
@@ -107,12 +132,25 @@ fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {
     }
 }
 
+/// The lines that were asked for.
+struct Asked<'a> {
+    lines: usize,
+    tail: bool,
+    /// The id of the last line that a reader had that comes again.
+    last_id: Option<&'a str>,
+}
+
 /// The lines that are held, and what is missing before them.
+#[derive(Default)]
 struct Before {
-    /// As JSON, oldest first.
-    lines: Vec<String>,
+    /// Oldest first.
+    lines: Vec<NamedLine>,
     /// None without `tail`.
     reader: Option<Reader>,
+    /// The id of the last line before those that come, whether or not it is wanted.
+    last_id: Option<String>,
+    /// Whether the lines follow those that a reader had that comes again.
+    is_resumed: Option<bool>,
     /// The time of the oldest line that is held, where older ones made room that were asked for.
     since_ms: Option<u64>,
     /// Their number, where that is known.
@@ -136,67 +174,98 @@ impl Admin {
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
         }
         let lines = lines.unwrap_or(if tail { LINES_BEFORE_TAIL } else { LINES });
-        let Before { lines: before, reader, since_ms, gone } = match source {
+        let last_id = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|_| tail);
+        let asked = Asked { lines, tail, last_id };
+        let before = match source {
             Source::Requests => {
                 let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
-                self.requests(&app, wanted, lines, tail)?
+                self.requests(&app, wanted, &asked)?
             }
-            Source::Instances => self.instance_lines(&app, &environment, None, lines, tail).await?,
-            Source::Process(name) => self.instance_lines(&app, &environment, Some(&name), lines, tail).await?,
+            Source::Instances => self.instance_lines(&app, &environment, None, &asked).await?,
+            Source::Process(name) => self.instance_lines(&app, &environment, Some(&name), &asked).await?,
         };
+        let (since_ms, gone, is_resumed) = (before.since_ms, before.gone, before.is_resumed);
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
         // A stream that goes on for as long as it is wanted ends with the token that opened it.
         let credentials = Arc::clone(&self.credentials);
         let is_over =
             Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
-        let mut response = streamed(form, before.into(), reader, is_over);
+        let mut response = streamed(form, before, is_over);
         for (name, value) in [(LOGS_SINCE_HEADER, since_ms), (LOGS_GONE_HEADER, gone)] {
             if let Some(value) = value {
                 response.headers_mut().insert(HeaderName::from_static(name), value.into());
             }
         }
+        if let Some(is_resumed) = is_resumed {
+            let value = HeaderValue::from_static(if is_resumed { "true" } else { "false" });
+            response.headers_mut().insert(HeaderName::from_static(LOGS_RESUMED_HEADER), value);
+        }
         Ok(response)
     }
 
     /// Requests: those that are remembered, and the live readers.
-    fn requests(&self, app: &AppName, wanted: LogWanted, lines: usize, tail: bool) -> Result<Before, Error> {
+    fn requests(&self, app: &AppName, wanted: LogWanted, asked: &Asked<'_>) -> Result<Before, Error> {
         let log = self.publisher.access_log();
-        let (before, reader) = match tail {
-            true => log.read(wanted, lines).map(|(before, reader)| (before, Some(Reader::Requests(reader)))),
-            false => Ok((log.remembered(&wanted, lines), None)),
+        let run = log.run();
+        let named = |lines: Vec<NumberedLine>| lines.iter().map(|line| request_line(line, run)).collect();
+        if !asked.tail {
+            let lines = log.remembered(&wanted, asked.lines);
+            // Fewer lines than there would be, had older ones not made room.
+            let since_ms = if lines.len() < asked.lines { log.held_since(app.as_str()) } else { None };
+            return Ok(Before { lines: named(lines), since_ms, ..Before::default() });
         }
-        .map_err(too_many)?;
-        // Fewer lines than there would be, had older ones not made room.
-        let since_ms = if before.len() < lines { log.held_since(app.as_str()) } else { None };
-        Ok(Before { lines: before.iter().map(|line| json(&**line)).collect(), reader, since_ms, gone: None })
+        let last = asked.last_id.and_then(|id| id.rsplit_once('-'));
+        let last = last.and_then(|(of, number)| Some((of == run, number.parse::<u64>().ok()?)));
+        let before = match last {
+            None => LinesBefore::Last(asked.lines),
+            Some((true, number)) => LinesBefore::After(number),
+            // All lines of this process are new to who had those of another.
+            Some((false, _)) => LinesBefore::After(0),
+        };
+        let begun = log.read(wanted, before).map_err(too_many)?;
+        Ok(Before {
+            lines: named(begun.lines),
+            reader: Some(Reader::Requests(begun.reader, run.to_owned())),
+            last_id: Some(request_id(run, begun.last_number)),
+            is_resumed: last.map(|(is_same, _)| is_same),
+            since_ms: begun.since_ms,
+            gone: None,
+        })
     }
 
-    /// The output of instances, in the same manner.
+    /// The output of instances, in the same manner. Its lines outlast a process of the edge.
     async fn instance_lines(
         &self,
         app: &AppName,
         environment: &PlaceName,
         name: Option<&str>,
-        lines: usize,
-        tail: bool,
+        asked: &Asked<'_>,
     ) -> Result<Before, Error> {
         let (logs, node) = self.publisher.environments().instance_logs()?;
         let place = environment.as_str();
-        let (before, reader) = match tail {
+        let last = asked.last_id.and_then(|id| id.split_once('.'));
+        let last = last
+            .and_then(|(at_ms, ordinal)| Some(LineId { at_ms: at_ms.parse().ok()?, ordinal: ordinal.parse().ok()? }));
+        let (before, reader) = match asked.tail {
             true => {
-                let followed = logs.follow(app, place, name, lines).await;
+                let before = last.map_or(LinesBefore::Last(asked.lines), LinesBefore::After);
+                let followed = logs.follow(app, place, name, before).await;
                 let (before, reader) = followed.map_err(|refused| match refused {
+                    runner::TooManyReaders::Ending => ending(),
                     runner::TooManyReaders::OfApp(max) => too_many_of_app(max),
                     runner::TooManyReaders::OfEnvironment(own) => too_many_of_environment(own),
                 })?;
                 (before, Some(Reader::Instances(reader, node.to_owned())))
             }
-            false => (logs.last(app, place, name, lines).await, None),
+            false => (logs.last(app, place, name, asked.lines).await, None),
         };
-        let LastLines { lines, gone } = before;
+        let LastLines { lines, last_id, gone } = before;
         Ok(Before {
-            lines: lines.iter().map(|line| json(&instance_line(line, node))).collect(),
+            lines: lines.iter().map(|line| output_line(line, node)).collect(),
             reader,
+            // A log without a line has a beginning too.
+            last_id: Some(output_id(last_id.unwrap_or_default())),
+            is_resumed: last.map(|_| true),
             since_ms: gone.map(|gone| gone.since_ms),
             gone: gone.map(|gone| gone.lines).filter(|gone| *gone > 0),
         })
@@ -204,15 +273,14 @@ impl Admin {
 }
 
 /// The lines before, and then those that come, until their reader leaves, may no longer read, or the edge ends.
-fn streamed(
-    form: Form,
-    before: VecDeque<String>,
-    reader: Option<Reader>,
-    is_over: impl Future<Output = ()> + Send + 'static,
-) -> Response<Body> {
-    let frames = stream::unfold((before, reader), move |(mut before, mut reader)| async move {
-        let text = match before.pop_front() {
-            Some(line) => form.line(&line),
+fn streamed(form: Form, before: Before, is_over: impl Future<Output = ()> + Send + 'static) -> Response<Body> {
+    let Before { lines, reader, last_id, .. } = before;
+    // After those lines, so that a reader that was cut off among them gets the others again.
+    let position = last_id.filter(|_| reader.is_some()).and_then(|id| form.position(&id));
+    let begin: VecDeque<String> = lines.iter().map(|line| form.line(line)).chain(position).collect();
+    let frames = stream::unfold((begin, reader), move |(mut begin, mut reader)| async move {
+        let text = match begin.pop_front() {
+            Some(text) => text,
             None => match tokio::time::timeout(REST_MAX, reader.as_mut()?.next()).await {
                 Ok(received) => match received? {
                     ReadItem::Line(line) => form.line(&line),
@@ -221,7 +289,7 @@ fn streamed(
                 Err(_elapsed) => form.silence(),
             },
         };
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (before, reader)))
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (begin, reader)))
     });
     let media_type = match form {
         Form::Events => "text/event-stream",
@@ -231,8 +299,16 @@ fn streamed(
 }
 
 impl Form {
-    fn line(self, line: &str) -> String {
-        self.text("line", line)
+    fn line(self, line: &NamedLine) -> String {
+        match self {
+            Self::Events => format!("event: line\ndata: {}\nid: {}\n\n", line.json, line.id),
+            Self::JsonLines => self.text("line", &line.json),
+        }
+    }
+
+    /// The place in the log where the lines that come begin: an id without an event.
+    fn position(self, id: &str) -> Option<String> {
+        (self == Self::Events).then(|| format!("id: {id}\n\n"))
     }
 
     fn lost(self, lost: LogLost) -> String {
@@ -315,12 +391,16 @@ impl Source {
 fn too_many(refused: telemetry::TooManyReaders) -> Problem {
     use telemetry::TooManyReaders::{Ending, InAll, OfApp, OfEnvironment};
     match refused {
-        Ending => Problem::new(Code::Busy, "The edge is about to end."),
+        Ending => ending(),
         InAll(max) => Problem::new(Code::TooMany, format!("{max} read logs of this edge already."))
             .hint("`log_readers_max` in edge.toml is the limit"),
         OfApp(max) => too_many_of_app(max),
         OfEnvironment(own) => too_many_of_environment(own),
     }
+}
+
+fn ending() -> Problem {
+    Problem::new(Code::Busy, "The edge is about to end.").hint("try again in a moment")
 }
 
 fn too_many_of_app(max: usize) -> Problem {

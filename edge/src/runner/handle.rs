@@ -364,6 +364,11 @@ impl Runner {
         &self.0.logs
     }
 
+    /// Ends those that read the output of instances along, once they have what came.
+    pub fn end_log_readers(&self) {
+        self.0.logs.end_readers();
+    }
+
     /// Adds instances and how they are.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         self.0.add_metrics(gauges);

@@ -39,7 +39,7 @@ mod wait;
 pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};
 pub use handover::handed::{Handed, Handover, Terms};
-pub use logs::{Gone, LastLines, Line, LineStream, LogReader, Logs, OutputEvent, TooManyReaders};
+pub use logs::{Gone, LastLines, Line, LineId, LineStream, LogReader, Logs, OutputEvent, PlacedLine, TooManyReaders};
 pub use request::Wanted;
 pub use shared::Report;
 pub use variables::Variables;

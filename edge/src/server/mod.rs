@@ -327,8 +327,12 @@ impl Server {
             tokio::time::sleep(time.saturating_sub(TUNNEL_CLOSE.min(time / 4))).await;
             stop.cancel();
         });
-        // Otherwise a live reader would hold up the end for as long as it may take.
+        // Otherwise a live reader would hold up the end for as long as it may take. It has what was answered until now.
+        self.access_log.flush(LOG_FLUSH_TIME_MAX);
         self.access_log.end_readers();
+        if let Some(runner) = &self.runner {
+            runner.end_log_readers();
+        }
         let cut = self.threads.join();
         self.prober.end();
         if let Some(runner) = &self.runner {

@@ -13,8 +13,8 @@ mod series;
 mod tally;
 
 pub use access::{
-    AccessLog, LineForm, LogEvent, LogOutput, LogReader, LogSettings, LogWanted, OpenLog, TooManyReaders,
-    may_take_another,
+    AccessLog, BegunReader, LineForm, LinesBefore, LogEvent, LogOutput, LogReader, LogSettings, LogWanted,
+    NumberedLine, OpenLog, TooManyReaders, may_take_another,
 };
 pub use counters::{count_in_app, count_in_place};
 pub use descriptions::{Kind, METRICS};

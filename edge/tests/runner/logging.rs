@@ -2,6 +2,7 @@
 
 use devanture_config::limits::Limits;
 use devanture_edge::runner::{LineStream, OutputEvent};
+use devanture_edge::telemetry::LinesBefore;
 use serde_json::json;
 
 use crate::runner::world::{World, eventually, limits, plain_but, run};
@@ -10,7 +11,8 @@ use crate::runner::world::{World, eventually, limits, plain_but, run};
 fn a_reader_hears_every_instance_by_its_name() {
     run(async {
         let world = World::start(limits()).await;
-        let (before, mut reader) = world.runner.logs().follow(&world.app, "prod", None, 10).await.unwrap();
+        let (before, mut reader) =
+            world.runner.logs().follow(&world.app, "prod", None, LinesBefore::Last(10)).await.unwrap();
         assert!(before.lines.is_empty());
         let version = world.version("1", "one", &plain_but(json!({}))).await;
         world.switch(&version).await;

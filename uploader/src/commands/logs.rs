@@ -1,13 +1,15 @@
 //! `logs`: requests of an environment as the edge answers them, and what its instances write.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use devanture_config::api::{InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogLine, LogLost, LogStream};
+use devanture_config::api::{
+    InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogLine, LogLost, LogStream,
+};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
-use reqwest::Method;
 use reqwest::header::ACCEPT;
+use reqwest::{Method, RequestBuilder};
 
 use crate::args::{LogSource, LogsArgs};
 use crate::context::Context;
@@ -21,6 +23,13 @@ use crate::output::terminal::{self, escaped};
 /// Longest silence of the edge, which sends a keep-alive every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const EVENT_STREAM: &str = "text/event-stream";
+/// The field by which a reader of events says where it was.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// The first pause before the edge is tried again, and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest time without an edge.
+const AWAY_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// `logs`.
 ///
@@ -32,13 +41,13 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
         let message = "--status, --path, --version and --method are about requests, and --source about instances.";
         return Err(Failure::new(Code::Usage, message).hint("leave one of them out"));
     }
-    let requests = show(context, args, &source);
+    let requests = show(context, args, &source, false);
     if !args.shows_instances_too(context.output.is_json) {
         return requests.await;
     }
     let instances = async {
         // Where the edge runs no backend, or may show no more, requests are shown all the same.
-        if show(context, args, &LogSource::AllInstances).await.is_err() {
+        if show(context, args, &LogSource::AllInstances, true).await.is_err() {
             std::future::pending::<()>().await;
         }
     };
@@ -48,53 +57,153 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
     }
 }
 
-/// Shows the lines of one source.
-async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<(), Failure> {
-    let is_of_instances = source.is_of_instances();
-    let (edge, place) = (context.edge()?, context.place()?);
-    let texts = [
-        ("source", is_of_instances.then(|| source.to_string())),
-        ("tail", args.tail.then(|| "true".to_owned())),
-        ("lines", args.lines.map(|lines| lines.to_string())),
-        ("status", args.status.as_ref().map(ToString::to_string)),
-        ("path", args.path.as_ref().map(ToString::to_string)),
-        ("version", args.version.as_ref().map(ToString::to_string)),
-        ("method", args.method.clone()),
-    ];
-    let query: Vec<(&str, &str)> = texts.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))).collect();
-    let request =
-        edge.request(Method::GET, &["environments", place.as_str(), "logs"], &query).header(ACCEPT, EVENT_STREAM);
-    let silent = || Failure::new(Code::Unreachable, "The edge has been silent for too long.");
-    let sent = tokio::time::timeout(SILENCE_MAX, edge.send(request)).await.map_err(|_elapsed| silent())?;
-    let mut response = sent.map_err(Refusal::into_failure)?;
-    if client::media_type(&response) != EVENT_STREAM {
-        let message = "What answers does not speak of requests as an edge does.";
-        return Err(Failure::new(Code::Unreachable, message).hint("is the edge of the same version as this program?"));
-    }
-    let number = |name| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
-    let missing = (number(LOGS_SINCE_HEADER), number(LOGS_GONE_HEADER));
-    if is_of_instances {
-        // First, as a stream that goes on has no end to say it at.
-        note_gone_lines(context, missing);
-    }
-    let mut parser = events::Parser::default();
-    let mut has_printed = false;
+/// Shows the lines of one source. With `--tail` it goes on from the last line where the edge ends the stream or is lost,
+/// as while another edge takes over, and gives up when it cannot be reached for a while.
+async fn show(context: &Context, args: &LogsArgs, source: &LogSource, is_beside: bool) -> Result<(), Failure> {
+    let mut follower = Follower { context, args, source, is_beside, last_id: None, last_shown: None };
+    let (mut lost_since, mut pause) = (None, PAUSE);
     loop {
-        let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(|_elapsed| silent())?;
-        let Some(chunk) = chunk.map_err(|error| edge.unreachable(&error))? else { break };
-        for event in parser.take(&chunk).map_err(|error| garbled(&error))? {
-            has_printed = true;
-            if !print(context, &event, is_of_instances)? {
-                // The reader has gone, such as `head`.
-                return Ok(());
+        let began = Instant::now();
+        match follower.follow().await {
+            Ok(Followed::Done) => return Ok(()),
+            Ok(Followed::Cut) => {
+                lost_since = Some(Instant::now());
+                if began.elapsed() > PAUSE_MAX {
+                    // It was there: this is another outage.
+                    pause = PAUSE;
+                }
+                follower.note("the edge ended the stream, as it does when it is restarted: connecting again");
+            }
+            Err(Refusal::Final(failure)) => return Err(failure),
+            Err(Refusal::Again(failure, _)) => {
+                if lost_since.is_none_or(|since| since.elapsed() > AWAY_TIME_MAX) {
+                    return Err(failure);
+                }
             }
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
-    note_what_is_missing(context, is_of_instances, has_printed, missing.0);
-    match args.tail {
-        true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be restarting")),
-        false => Ok(()),
+}
+
+/// A reader of one source, which may come again.
+struct Follower<'a> {
+    context: &'a Context,
+    args: &'a LogsArgs,
+    source: &'a LogSource,
+    /// Another one speaks of the connection.
+    is_beside: bool,
+    /// The id of the last event.
+    last_id: Option<String>,
+    /// The time of the last line that was shown, in milliseconds since 1970 UTC.
+    last_shown: Option<u64>,
+}
+
+/// The end of a stream.
+enum Followed {
+    /// All was shown, or the reader has gone, such as `head`.
+    Done,
+    /// The edge ended it, or was lost; further lines would have come.
+    Cut,
+}
+
+impl Follower<'_> {
+    async fn follow(&mut self) -> Result<Followed, Refusal> {
+        let (context, args, is_of_instances) = (self.context, self.args, self.source.is_of_instances());
+        let edge = context.edge().map_err(Refusal::Final)?;
+        let request = self.request().map_err(Refusal::Final)?;
+        let silent = || Failure::new(Code::Unreachable, "The edge has been silent for too long.");
+        let sent = tokio::time::timeout(SILENCE_MAX, edge.send(request)).await;
+        let mut response = sent.map_err(|_elapsed| Refusal::Again(silent(), None))??;
+        if client::media_type(&response) != EVENT_STREAM {
+            let message = "What answers does not speak of requests as an edge does.";
+            let failure = Failure::new(Code::Unreachable, message);
+            return Err(Refusal::Final(failure.hint("is the edge of the same version as this program?")));
+        }
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let number = |name| text(name).and_then(|value| value.parse().ok());
+        let missing = (number(LOGS_SINCE_HEADER), number(LOGS_GONE_HEADER));
+        if is_of_instances {
+            // First, as a stream that goes on has no end to say it at.
+            note_gone_lines(context, missing);
+        } else if self.last_id.is_some() {
+            self.note_resumed(text(LOGS_RESUMED_HEADER) == Some("false"), missing.0);
+        }
+        let mut parser = events::Parser::default();
+        let mut has_printed = false;
+        loop {
+            let chunk = match tokio::time::timeout(SILENCE_MAX, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => break,
+                Ok(Err(_)) | Err(_) if args.tail => break,
+                Ok(Err(error)) => return Err(Refusal::Final(edge.unreachable(&error))),
+                Err(_elapsed) => return Err(Refusal::Final(silent())),
+            };
+            let events = parser.take(&chunk).map_err(|error| Refusal::Final(garbled(&error)))?;
+            for event in events {
+                has_printed = true;
+                self.last_shown = at_ms(&event).or(self.last_shown);
+                if !print(context, &event, is_of_instances).map_err(Refusal::Final)? {
+                    return Ok(Followed::Done);
+                }
+            }
+            self.last_id = parser.last_id().map(str::to_owned).or_else(|| self.last_id.take());
+        }
+        if args.tail {
+            return Ok(Followed::Cut);
+        }
+        note_what_is_missing(context, is_of_instances, has_printed, missing.0);
+        Ok(Followed::Done)
     }
+
+    fn note(&self, text: &str) {
+        if !self.is_beside {
+            self.context.progress.note(text);
+        }
+    }
+
+    /// Says what is missing after it came again.
+    fn note_resumed(&self, is_another_edge: bool, since: Option<u64>) {
+        let after = self.last_shown.map_or_else(String::new, |at_ms| format!(" after {}", time_text(at_ms)));
+        let before = since.map_or_else(String::new, |at_ms| format!(" and before {}", time_text(at_ms)));
+        match (is_another_edge, since) {
+            (false, None) => self.note("connected again: no request is missing"),
+            (false, Some(_)) => self.note(&format!("connected again: requests{after}{before} may be missing")),
+            (true, _) => self.note(&format!(
+                "connected to the edge that took its place: requests{after}{before} may be missing that the one before answered"
+            )),
+        }
+    }
+
+    fn request(&self) -> Result<RequestBuilder, Failure> {
+        let (args, place) = (self.args, self.context.place()?);
+        let texts = [
+            ("source", self.source.is_of_instances().then(|| self.source.to_string())),
+            ("tail", args.tail.then(|| "true".to_owned())),
+            ("lines", args.lines.map(|lines| lines.to_string())),
+            ("status", args.status.as_ref().map(ToString::to_string)),
+            ("path", args.path.as_ref().map(ToString::to_string)),
+            ("version", args.version.as_ref().map(ToString::to_string)),
+            ("method", args.method.clone()),
+        ];
+        let query: Vec<(&str, &str)> =
+            texts.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))).collect();
+        let segments = ["environments", place.as_str(), "logs"];
+        let request = self.context.edge()?.request(Method::GET, &segments, &query).header(ACCEPT, EVENT_STREAM);
+        Ok(match &self.last_id {
+            Some(id) => request.header(LAST_EVENT_ID, id),
+            None => request,
+        })
+    }
+}
+
+/// The time of the line in an event.
+fn at_ms(event: &events::Event) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Time {
+        at_ms: u64,
+    }
+    serde_json::from_str::<Time>(&event.data).ok().map(|time| time.at_ms)
 }
 
 /// Says why there are no lines, or no more.

@@ -12,6 +12,9 @@ pub(crate) struct Event {
     pub(crate) data: String,
 }
 
+/// Most characters of an id; a longer one is passed over.
+const ID_BYTES_MAX: usize = 256;
+
 /// Says that an event is larger than [`EVENT_BYTES_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream has more than {EVENT_BYTES_MAX} bytes")]
@@ -24,6 +27,9 @@ pub(crate) struct Parser {
     name: String,
     data: String,
     has_data: bool,
+    /// The id that the event has which is being read.
+    id: Option<String>,
+    last_id: Option<String>,
     after_return: bool,
     begun: bool,
 }
@@ -55,6 +61,11 @@ impl Parser {
         Ok(events)
     }
 
+    /// The id of the last event that was whole, or of one before it.
+    pub(crate) fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
     fn end_of_line(&mut self) -> Option<Event> {
         let bytes = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&bytes);
@@ -74,7 +85,8 @@ impl Parser {
                 self.has_data = true;
                 self.data.push_str(value);
             }
-            // `id` and `retry` have no use here, and a line that begins with a colon keeps the connection alive.
+            "id" if value.len() <= ID_BYTES_MAX && !value.contains('\0') => self.id = Some(value.to_owned()),
+            // `retry` has no use here, and a line that begins with a colon keeps the connection alive.
             _ => {}
         }
         None
@@ -84,6 +96,8 @@ impl Parser {
         let name = std::mem::take(&mut self.name);
         let data = std::mem::take(&mut self.data);
         let has_data = std::mem::take(&mut self.has_data);
+        // An id counts with or without an event.
+        self.last_id = self.id.take().or_else(|| self.last_id.take());
         let name = if name.is_empty() { "message".to_owned() } else { name };
         has_data.then_some(Event { name, data })
     }
@@ -109,6 +123,18 @@ mod tests {
         assert_eq!(whole(": still here\n\nevent: x\n\ndata\n\n"), [pair("message", "")]);
         assert_eq!(whole("id: 1\rdata:  a\r\r"), [pair("message", " a")]);
         assert_eq!(whole("data: cut off"), []);
+    }
+
+    #[test]
+    fn the_last_id_is_that_of_a_whole_event() {
+        let mut parser = Parser::default();
+        assert_eq!(parser.last_id(), None);
+        assert_eq!(parser.take(b"id: 1-2\n\n").unwrap(), []);
+        assert_eq!(parser.last_id(), Some("1-2"));
+        assert_eq!(parser.take(b"id: 1-3\ndata: a\n").unwrap(), []);
+        assert_eq!(parser.last_id(), Some("1-2"));
+        assert_eq!(parser.take(b"\ndata: b\n\n").unwrap().len(), 2);
+        assert_eq!(parser.last_id(), Some("1-3"));
     }
 
     #[test]

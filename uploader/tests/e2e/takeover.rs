@@ -1,11 +1,12 @@
 //! Restarts that nobody sees: an edge takes over from the one that runs, under load and with pushes.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -14,6 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::edge::{Edge, Ran, edge};
+use crate::support::managed::eventually;
 use crate::support::rounds;
 
 /// Takeovers of one edge by the next.
@@ -167,6 +169,57 @@ async fn a_preview_that_is_not_loaded_yet_is_served_on_a_connection_of_the_drain
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("page 2"), "{answer}\n{}", edge.log());
     assert!(old.ended().success());
+}
+
+/// What a program writes, line by line, as it comes.
+fn lines_of(output: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let written = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in std::io::BufReader::new(output).lines().map_while(Result::ok) {
+            written.lock().unwrap().push(line);
+        }
+    });
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
+    let mut edge = edge().with_table("[access_log]\nformat = \"json\"\nto = \"access.log\"\n").start();
+    edge.push("shop", site("page").path());
+    let home = tempfile::tempdir().unwrap();
+    let mut logs = edge.command(home.path(), "shop", &["logs", "--tail", "--source", "requests", "--json"]);
+    let mut logs = logs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (lines, notes) = (lines_of(logs.stdout.take().unwrap()), lines_of(logs.stderr.take().unwrap()));
+    let shown = || -> Vec<String> {
+        let line = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["target"].to_string();
+        lines.lock().unwrap().iter().map(line).collect()
+    };
+    // It reads along once it shows a request.
+    eventually("a line", async || {
+        edge.client(true).get(edge.url("shop.localhost", "/begin")).send().await.unwrap();
+        (!shown().is_empty()).then_some(())
+    })
+    .await;
+    let mut sent = Vec::new();
+    for round in 0..3 {
+        for number in 0..20 {
+            let path = format!("/{round}/{number}");
+            let answer = edge.client(true).get(edge.url("shop.localhost", &path)).send().await.unwrap();
+            assert_eq!(answer.status(), 404);
+            sent.push(format!("{path:?}"));
+        }
+        edge.take_over();
+    }
+    edge.client(true).get(edge.url("shop.localhost", "/end")).send().await.unwrap();
+    eventually("the last line", async || shown().contains(&"\"/end\"".to_owned()).then_some(())).await;
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    let mut shown = shown();
+    shown.retain(|path| path != "\"/begin\"" && path != "\"/end\"");
+    assert_eq!(shown, sent, "each line once, in order");
+    let notes = notes.lock().unwrap().join("\n");
+    assert_eq!(notes.matches("connected to the edge that took its place").count(), 3, "{notes}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

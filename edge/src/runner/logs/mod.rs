@@ -2,8 +2,10 @@
 //! follow as they come. None of it grows without a bound, and nobody who is slow holds up an instance.
 
 mod files;
+mod line;
 mod splitter;
 
+pub use line::{Line, LineId, LineStream, PlacedLine};
 pub(super) use splitter::Splitter;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -16,14 +18,14 @@ use devanture_config::limits::Limits;
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::files::{Files, Tail};
-use crate::telemetry::may_take_another;
+use crate::telemetry::{LinesBefore, may_take_another};
 
 /// Bytes of lines of one place that are remembered; the files hold more.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
@@ -38,37 +40,11 @@ const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Longest wait of the shutdown until the lines of all places are written.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Where a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LineStream {
-    /// The standard output.
-    Stdout,
-    /// The standard error.
-    Stderr,
-    /// The edge: that an instance began, ended, and why.
-    Edge,
-}
-
-/// A line that an instance wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// When, in milliseconds since 1970 UTC.
-    pub at_ms: u64,
-    /// The instance, such as `web.2`.
-    pub instance: String,
-    /// The version that it was started for, in its short form; empty in files of older edges.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub version: String,
-    /// Where to.
-    pub stream: LineStream,
-    /// The text; bytes that are not UTF-8 are replaced.
-    pub text: String,
-}
-
 /// Says that there are as many readers as may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooManyReaders {
+    /// The edge is about to end.
+    Ending,
     /// Of this app; so many may be.
     OfApp(usize),
     /// Of this environment, which has so many; the places that the app has left are for its other environments.
@@ -86,6 +62,8 @@ struct All {
     line_bytes_max: usize,
     readers_max: usize,
     reader_lines_max: usize,
+    /// No reader goes on.
+    readers_ended: CancellationToken,
     runtime: Handle,
     places: tokio::sync::Mutex<HashMap<(AppName, String), Arc<PlaceLog>>>,
 }
@@ -100,6 +78,7 @@ impl Logs {
             line_bytes_max: usize::try_from(limits.instance_log_line_bytes_max).unwrap_or(usize::MAX),
             readers_max: usize::try_from(limits.log_readers_per_app_max).unwrap_or(usize::MAX),
             reader_lines_max: usize::try_from(limits.log_reader_lines_max).unwrap_or(usize::MAX),
+            readers_ended: CancellationToken::new(),
             runtime: Handle::current(),
             places: tokio::sync::Mutex::default(),
         }))
@@ -122,14 +101,17 @@ impl Logs {
     /// The same, and then all lines as they come.
     ///
     /// # Errors
-    /// [`TooManyReaders`] beyond `log_readers_per_app_max` for the app, or beyond the environment's share of it.
+    /// [`TooManyReaders`] when the edge ends, beyond `log_readers_per_app_max` for the app, or beyond the environment's share of it.
     pub async fn follow(
         &self,
         app: &AppName,
         place: &str,
         instance: Option<&str>,
-        last: usize,
+        before: LinesBefore<LineId>,
     ) -> Result<(LastLines, LogReader), TooManyReaders> {
+        if self.0.readers_ended.is_cancelled() {
+            return Err(TooManyReaders::Ending);
+        }
         let log = self.of(app, place).await;
         let places = self.0.places.lock().await;
         let of_app = places.iter().filter(|((other, _), _)| other == app);
@@ -142,8 +124,16 @@ impl Logs {
             return Err(TooManyReaders::OfEnvironment(own));
         }
         let kept = log.kept.lock();
-        let reader = LogReader { lines: log.live.subscribe(), instance: instance.map(str::to_owned) };
-        Ok((kept.last(instance, last), reader))
+        let reader = LogReader {
+            lines: log.live.subscribe(),
+            instance: instance.map(str::to_owned),
+            ended: self.0.readers_ended.clone(),
+        };
+        let lines = match before {
+            LinesBefore::Last(last) => kept.last(instance, last),
+            LinesBefore::After(id) => kept.after(instance, id),
+        };
+        Ok((lines, reader))
     }
 
     /// The log of a place, with what an earlier run of the edge left of it. It is kept for as long as somebody writes
@@ -188,6 +178,11 @@ impl Logs {
         let folder = self.0.folder.join(app.as_str());
         let folder = environment.map_or_else(|| folder.clone(), |environment| folder.join(environment.as_str()));
         tokio::task::spawn_blocking(move || files::remove(&folder)).await.ok();
+    }
+
+    /// Ends those that read along, once they have what came.
+    pub(super) fn end_readers(&self) {
+        self.0.readers_ended.cancel();
     }
 
     /// Waits until what came is written.
@@ -246,7 +241,7 @@ enum Job {
 /// The log of one place.
 pub(super) struct PlaceLog {
     kept: Mutex<Kept>,
-    live: broadcast::Sender<Arc<Line>>,
+    live: broadcast::Sender<PlacedLine>,
     to_file: mpsc::Sender<Job>,
     /// Lines that the disk was too slow for, and that were not reported yet.
     lost: AtomicU64,
@@ -259,7 +254,9 @@ pub(super) struct PlaceLog {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastLines {
     /// The lines, oldest first.
-    pub lines: Vec<Arc<Line>>,
+    pub lines: Vec<PlacedLine>,
+    /// The place of the last line before those that come, whichever instance wrote it.
+    pub last_id: Option<LineId>,
     /// Lines that were dropped, where fewer are held than were requested.
     pub gone: Option<Gone>,
 }
@@ -275,7 +272,7 @@ pub struct Gone {
 
 #[derive(Default)]
 struct Kept {
-    lines: VecDeque<Arc<Line>>,
+    lines: VecDeque<PlacedLine>,
     bytes: usize,
     /// Lines that made room, by their instance: of these there are as many names as a place may have.
     dropped: BTreeMap<String, u64>,
@@ -298,7 +295,7 @@ impl PlaceLog {
 
     fn keep(&self, line: Arc<Line>) {
         let mut kept = self.kept.lock();
-        kept.push(Arc::clone(&line));
+        let line = kept.push(line);
         // Under the lock: a new reader has each line once.
         self.live.send(line).ok();
     }
@@ -349,9 +346,12 @@ impl PlaceLog {
 }
 
 impl Kept {
-    fn push(&mut self, line: Arc<Line>) {
+    fn push(&mut self, line: Arc<Line>) -> PlacedLine {
         self.bytes += line.text.len() + LINE_BYTES;
-        self.lines.push_back(line);
+        let follows = self.lines.back().filter(|before| before.id.at_ms == line.at_ms);
+        let ordinal = follows.map_or(0, |before| before.id.ordinal.saturating_add(1));
+        let placed = PlacedLine { id: LineId { at_ms: line.at_ms, ordinal }, line };
+        self.lines.push_back(placed.clone());
         while self.bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(oldest.text.len() + LINE_BYTES);
@@ -360,12 +360,13 @@ impl Kept {
                 None => drop(self.dropped.insert(oldest.instance.clone(), 1)),
             }
         }
+        placed
     }
 
     /// Begins with what an earlier run of the edge left in files.
     fn begin(&mut self, left: Tail) {
         self.is_cut = left.is_cut;
-        left.lines.into_iter().for_each(|line| self.push(Arc::new(line)));
+        left.lines.into_iter().for_each(|line| drop(self.push(Arc::new(line))));
     }
 
     fn last(&self, instance: Option<&str>, last: usize) -> LastLines {
@@ -373,7 +374,21 @@ impl Kept {
         let mut found: Vec<_> = wanted.take(last).cloned().collect();
         found.reverse();
         let gone = if found.len() < last { self.gone(instance) } else { None };
-        LastLines { lines: found, gone }
+        LastLines { lines: found, last_id: self.last_id(), gone }
+    }
+
+    fn last_id(&self) -> Option<LineId> {
+        self.lines.back().map(|line| line.id)
+    }
+
+    /// The lines after a place; where no line has it any more, those that came later.
+    fn after(&self, instance: Option<&str>, id: LineId) -> LastLines {
+        let found = self.lines.iter().rposition(|line| line.id == id);
+        let first = found.map_or_else(|| self.lines.iter().position(|line| line.id > id), |at| Some(at + 1));
+        let lines = self.lines.iter().skip(first.unwrap_or(self.lines.len()));
+        let lines = lines.filter(|line| is_of(line, instance)).cloned().collect();
+        let gone = if found.is_none() && first == Some(0) { self.gone(instance) } else { None };
+        LastLines { lines, last_id: self.last_id(), gone }
     }
 
     fn gone(&self, instance: Option<&str>) -> Option<Gone> {
@@ -400,22 +415,28 @@ fn is_name_of(name: &str, instance: Option<&str>) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputEvent {
     /// A line.
-    Line(Arc<Line>),
+    Line(PlacedLine),
     /// So many lines of the place were left out: they came faster than they were taken.
     Lost(u64),
 }
 
 /// Lines as they come. Dropped, it is a reader no more.
 pub struct LogReader {
-    lines: broadcast::Receiver<Arc<Line>>,
+    lines: broadcast::Receiver<PlacedLine>,
     instance: Option<String>,
+    ended: CancellationToken,
 }
 
 impl LogReader {
     /// The next item; `None` when the log has ended.
     pub async fn next(&mut self) -> Option<OutputEvent> {
         loop {
-            return match self.lines.recv().await {
+            let received = tokio::select! {
+                biased;
+                received = self.lines.recv() => received,
+                () = self.ended.cancelled() => return None,
+            };
+            return match received {
                 Ok(line) if !is_of(&line, self.instance.as_deref()) => continue,
                 Ok(line) => Some(OutputEvent::Line(line)),
                 Err(RecvError::Lagged(lost)) => Some(OutputEvent::Lost(lost)),

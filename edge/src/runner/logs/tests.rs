@@ -36,7 +36,7 @@ async fn a_reader_gets_the_last_lines_and_then_each_one_that_comes() {
     assert_eq!(texts(&logs.last(&app, "prod", Some("web.1"), 9).await), ["0", "2", "4"]);
     assert_eq!(texts(&logs.last(&app, "prod", Some("web"), 9).await).len(), 5);
     assert_eq!(logs.last(&app, "other", None, 9).await, LastLines::default());
-    let (before, mut reader) = logs.follow(&app, "prod", Some("web.1"), 1).await.unwrap();
+    let (before, mut reader) = logs.follow(&app, "prod", Some("web.1"), LinesBefore::Last(1)).await.unwrap();
     assert_eq!(texts(&before), ["4"]);
     log.add(line("web.10", "no")).await;
     log.add(line("web.1", "yes")).await;
@@ -50,7 +50,7 @@ async fn a_reader_that_is_too_slow_learns_how_much_it_lost() {
     let logs = logs(folder.path(), 1 << 20, 2);
     let app: AppName = "shop".parse().unwrap();
     let log = logs.of(&app, "prod").await;
-    let (_, mut reader) = logs.follow(&app, "prod", None, 0).await.unwrap();
+    let (_, mut reader) = logs.follow(&app, "prod", None, LinesBefore::Last(0)).await.unwrap();
     for number in 0..26 {
         log.add(line("web.1", &number.to_string())).await;
     }
@@ -105,7 +105,7 @@ async fn a_reader_of_what_nobody_wrote_leaves_nothing_behind() {
     let count = async || logs.0.places.lock().await.len();
     assert_eq!(logs.last(&app, "invented", None, 9).await, LastLines::default());
     assert_eq!(count().await, 0);
-    let (_, reader) = logs.follow(&app, "invented", None, 9).await.unwrap();
+    let (_, reader) = logs.follow(&app, "invented", None, LinesBefore::Last(9)).await.unwrap();
     assert_eq!(count().await, 1);
     drop(reader);
     let written = logs.of(&app, "prod").await;
@@ -139,7 +139,7 @@ async fn lines_that_made_room_are_counted_where_they_were_requested() {
     assert_eq!(web.lines + worker.lines, all.lines);
     assert_eq!(gone(Some("other"), 100).await, None, "no line of it was dropped");
     // A follower gets the same.
-    let (before, _reader) = logs.follow(&app, "prod", None, 100).await.unwrap();
+    let (before, _reader) = logs.follow(&app, "prod", None, LinesBefore::Last(100)).await.unwrap();
     assert_eq!(before.gone, Some(all));
     // Another run reads the end of the files, and knows that there was more.
     log.flush().await;
@@ -157,7 +157,7 @@ async fn readers_of_one_environment_leave_places_to_the_others() {
     for place in ["staging", "prod", "next", "last", "none"] {
         let before = readers.len();
         let refused = loop {
-            match logs.follow(&app, place, None, 0).await {
+            match logs.follow(&app, place, None, LinesBefore::Last(0)).await {
                 Ok((_, reader)) => readers.push(reader),
                 Err(refused) => break refused,
             }
@@ -168,5 +168,46 @@ async fn readers_of_one_environment_leave_places_to_the_others() {
     let expected = [(4, of_environment(4)), (2, of_environment(2)), (1, of_environment(1)), (1, of_app), (0, of_app)];
     assert_eq!(taken, expected);
     drop(readers);
-    logs.follow(&app, "none", None, 0).await.unwrap();
+    logs.follow(&app, "none", None, LinesBefore::Last(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_again_gets_each_line_once_also_from_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let app: AppName = "shop".parse().unwrap();
+    let logs = Logs::new(folder.path().to_owned(), &Limits::default());
+    let log = logs.of(&app, "prod").await;
+    // Several of one millisecond, and a clock that goes back.
+    for (at_ms, text) in [(5, "0"), (5, "1"), (5, "2"), (4, "3"), (4, "4"), (9, "5")] {
+        log.add(Line { at_ms, ..line("web.1", text) }).await;
+    }
+    let all = logs.last(&app, "prod", None, 9).await;
+    logs.flush().await;
+    let next = Logs::new(folder.path().to_owned(), &Limits::default());
+    for logs in [&logs, &next] {
+        for (number, line) in all.lines.iter().enumerate() {
+            let (after, _) = logs.follow(&app, "prod", None, LinesBefore::After(line.id)).await.unwrap();
+            let texts: Vec<_> = after.lines.iter().map(|line| line.text.as_str()).collect();
+            assert_eq!(texts, &["0", "1", "2", "3", "4", "5"][number + 1..]);
+            assert_eq!((after.last_id, after.gone), (all.last_id, None));
+        }
+        // One that nobody knows any more.
+        let unknown = LineId { at_ms: 8, ordinal: 0 };
+        let (after, _) = logs.follow(&app, "prod", None, LinesBefore::After(unknown)).await.unwrap();
+        assert_eq!(after.lines.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn readers_end_once_they_have_what_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let app: AppName = "shop".parse().unwrap();
+    let logs = Logs::new(folder.path().to_owned(), &Limits::default());
+    let (_, mut reader) = logs.follow(&app, "prod", None, LinesBefore::Last(0)).await.unwrap();
+    logs.of(&app, "prod").await.add(line("web.1", "last")).await;
+    logs.end_readers();
+    assert!(matches!(reader.next().await, Some(OutputEvent::Line(_))));
+    assert_eq!(reader.next().await, None);
+    let late = logs.follow(&app, "prod", None, LinesBefore::Last(0)).await;
+    assert_eq!(late.err(), Some(TooManyReaders::Ending));
 }

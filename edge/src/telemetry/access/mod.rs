@@ -5,6 +5,7 @@ mod format;
 mod readers;
 mod recent;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use devanture_config::text::plain_text;
 use metrics::counter;
 use parking_lot::Mutex;
 
-pub use readers::{LogEvent, LogReader, LogWanted, TooManyReaders, may_take_another};
+pub use readers::{LinesBefore, LogEvent, LogReader, LogWanted, NumberedLine, TooManyReaders, may_take_another};
 use readers::{Readers, ReadersMax};
 use recent::Kept;
 
@@ -84,7 +85,21 @@ enum Message {
     Flushed(SyncSender<()>),
 }
 
+/// A live reader, with what comes before its lines.
+pub struct BegunReader {
+    /// Remembered lines, oldest first.
+    pub lines: Vec<NumberedLine>,
+    /// The number of the last line before those that come, of any app.
+    pub last_number: u64,
+    /// The time since which all lines are there, where ones may be missing that were asked for.
+    pub since_ms: Option<u64>,
+    /// The lines that come.
+    pub reader: LogReader,
+}
+
 struct Shared {
+    /// Names this process among those whose lines have the same numbers.
+    run: String,
     /// Whether lines are written, with or without live readers.
     written: bool,
     settings: LogSettings,
@@ -115,6 +130,8 @@ impl AccessLog {
     pub fn new(settings: LogSettings, output: Option<LogOutput>) -> Self {
         let (sender, receiver) = sync_channel(settings.lines_max);
         let shared = Arc::new(Shared {
+            // The standard library seeds its hashers at random.
+            run: format!("{:x}", RandomState::new().build_hasher().finish()),
             written: output.is_some(),
             settings,
             readers: Readers::new(ReadersMax { all: settings.readers_max, per_app: settings.readers_per_app_max }),
@@ -168,16 +185,35 @@ impl AccessLog {
         }
     }
 
-    /// Reads along from now on, after at most `last` of the lines that are remembered.
+    /// Reads along from now on, after lines that are remembered.
     ///
     /// # Errors
     /// Where there are as many readers as may be.
-    pub fn read(&self, wanted: LogWanted, last: usize) -> Result<(Vec<Arc<LogLine>>, LogReader), TooManyReaders> {
+    pub fn read(&self, wanted: LogWanted, before: LinesBefore<u64>) -> Result<BegunReader, TooManyReaders> {
         // Under one lock, so that no line is sent twice and none is left out.
         let kept = self.shared.kept.lock();
-        let lines = kept.last(&wanted, last);
+        let (lines, since_ms) = match before {
+            LinesBefore::Last(last) => {
+                let lines = kept.last(&wanted, last);
+                // Fewer lines than there would be, had older ones not made room.
+                let since_ms = if lines.len() < last { kept.held_since(&wanted.app) } else { None };
+                (lines, since_ms)
+            }
+            LinesBefore::After(number) if self.shared.written => {
+                (kept.after(&wanted, number), kept.is_cut_after(&wanted.app, number))
+            }
+            // None is remembered.
+            LinesBefore::After(_) => (Vec::new(), Some(super::now_ms())),
+        };
+        let last_number = kept.last_number();
         let reader = self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, true)?;
-        Ok((lines, reader))
+        Ok(BegunReader { lines, last_number, since_ms, reader })
+    }
+
+    /// The name of this process among those whose lines have the same numbers.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.shared.run
     }
 
     /// As [`AccessLog::read`], for the edge itself: it counts for no limit.
@@ -190,7 +226,7 @@ impl AccessLog {
 
     /// The last lines that are remembered, at most `last`.
     #[must_use]
-    pub fn remembered(&self, wanted: &LogWanted, last: usize) -> Vec<Arc<LogLine>> {
+    pub fn remembered(&self, wanted: &LogWanted, last: usize) -> Vec<NumberedLine> {
         self.shared.kept.lock().last(wanted, last)
     }
 
@@ -274,6 +310,7 @@ impl Writer {
         if kept.is_forgotten(&line) {
             return;
         }
+        let line = kept.number(line);
         self.shared.readers.send(&line);
         if self.shared.written {
             kept.keep(line);

@@ -26,6 +26,32 @@ impl LogWanted {
     }
 }
 
+/// A line with its number among all that this process logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedLine {
+    /// The number, from 1 on.
+    pub number: u64,
+    /// The line.
+    pub line: Arc<LogLine>,
+}
+
+impl std::ops::Deref for NumberedLine {
+    type Target = LogLine;
+
+    fn deref(&self) -> &LogLine {
+        &self.line
+    }
+}
+
+/// The lines that a reader gets before those that come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinesBefore<P> {
+    /// At most so many, the last ones.
+    Last(usize),
+    /// All that are remembered and came after this one.
+    After(P),
+}
+
 /// Says that there are as many readers as may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooManyReaders {
@@ -67,7 +93,7 @@ struct Known {
 #[derive(Clone)]
 struct Entry {
     known: Arc<Known>,
-    sender: Sender<Arc<LogLine>>,
+    sender: Sender<NumberedLine>,
 }
 
 struct List {
@@ -125,9 +151,9 @@ impl Readers {
     }
 
     /// Hands a line to those who want it; never waits.
-    pub(super) fn send(&self, line: &Arc<LogLine>) {
+    pub(super) fn send(&self, line: &NumberedLine) {
         for entry in self.list.entries.load().iter().filter(|entry| entry.known.wanted.takes(line)) {
-            if entry.sender.try_send(Arc::clone(line)).is_err() {
+            if entry.sender.try_send(line.clone()).is_err() {
                 entry.known.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -169,14 +195,14 @@ impl List {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEvent {
     /// A line.
-    Line(Arc<LogLine>),
+    Line(NumberedLine),
     /// So many lines were left out: they came faster than they were taken.
     Lost(u64),
 }
 
 /// Lines as they come. Dropped, it is a reader no more.
 pub struct LogReader {
-    receiver: Receiver<Arc<LogLine>>,
+    receiver: Receiver<NumberedLine>,
     known: Arc<Known>,
     list: Arc<List>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use devanture_config::api::LogLine;
 
-use super::readers::LogWanted;
+use super::readers::{LogWanted, NumberedLine};
 
 /// Bytes of a line besides its strings.
 const LINE_BYTES: usize = 256;
@@ -19,14 +19,14 @@ pub(super) struct Kept {
     forgotten: VecDeque<(String, Option<String>, u64)>,
     bytes_max: usize,
     apps_max: usize,
-    /// Lines that were kept so far.
+    /// Lines that came so far.
     count: u64,
 }
 
 #[derive(Default)]
 struct Lines {
     /// Oldest first.
-    lines: VecDeque<Arc<LogLine>>,
+    lines: VecDeque<NumberedLine>,
     bytes: usize,
     /// The number of the last one.
     last: u64,
@@ -39,9 +39,20 @@ impl Kept {
         Self { apps: HashMap::new(), forgotten: VecDeque::new(), bytes_max, apps_max, count: 0 }
     }
 
-    pub(super) fn keep(&mut self, line: Arc<LogLine>) {
+    /// Gives a line its number.
+    pub(super) fn number(&mut self, line: Arc<LogLine>) -> NumberedLine {
+        self.count += 1;
+        NumberedLine { number: self.count, line }
+    }
+
+    /// The number of the last line.
+    pub(super) const fn last_number(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn keep(&mut self, line: NumberedLine) {
         let weight = weight(&line);
-        let Some(app) = line.app.as_deref() else { return };
+        let Some(app) = line.line.app.as_deref() else { return };
         if weight > self.bytes_max || self.apps_max == 0 {
             return;
         }
@@ -53,9 +64,8 @@ impl Kept {
             }
             self.apps.insert(app.to_owned(), Lines::default());
         }
-        self.count += 1;
         let Some(lines) = self.apps.get_mut(app) else { return };
-        lines.last = self.count;
+        lines.last = line.number;
         lines.bytes += weight;
         lines.lines.push_back(line);
         while lines.bytes > self.bytes_max {
@@ -94,12 +104,24 @@ impl Kept {
     }
 
     /// At most `last` of the lines that are wanted, oldest first.
-    pub(super) fn last(&self, wanted: &LogWanted, last: usize) -> Vec<Arc<LogLine>> {
+    pub(super) fn last(&self, wanted: &LogWanted, last: usize) -> Vec<NumberedLine> {
         let Some(lines) = self.apps.get(&wanted.app) else { return Vec::new() };
         let mut found: Vec<_> =
             lines.lines.iter().rev().filter(|line| wanted.takes(line)).take(last).cloned().collect();
         found.reverse();
         found
+    }
+
+    /// Those that are wanted and came after the one with this number, oldest first.
+    pub(super) fn after(&self, wanted: &LogWanted, number: u64) -> Vec<NumberedLine> {
+        let Some(lines) = self.apps.get(&wanted.app) else { return Vec::new() };
+        lines.lines.iter().filter(|line| line.number > number && wanted.takes(line)).cloned().collect()
+    }
+
+    /// When the oldest request of an app came that is held, where ones after this number may have made room.
+    pub(super) fn is_cut_after(&self, app: &str, number: u64) -> Option<u64> {
+        let oldest = self.apps.get(app).filter(|lines| lines.is_cut)?.lines.front()?;
+        (oldest.number > number.saturating_add(1)).then_some(oldest.at_ms)
     }
 
     /// When the oldest request of an app came that is held, where older ones made room.

@@ -91,7 +91,7 @@ const LONG: Duration = Duration::from_secs(10);
 fn nobody_wants_a_line_where_none_is_written_and_nobody_reads() {
     let log = AccessLog::new(settings(), None);
     assert!(!log.is_on());
-    let (_, reader) = log.read(wanted("shop"), 0).unwrap();
+    let reader = log.read(wanted("shop"), LinesBefore::Last(0)).unwrap();
     assert!(log.is_on());
     drop(reader);
     assert!(!log.is_on());
@@ -100,7 +100,7 @@ fn nobody_wants_a_line_where_none_is_written_and_nobody_reads() {
 #[tokio::test]
 async fn a_reader_gets_its_apps_lines_and_learns_what_it_lost() {
     let log = AccessLog::new(settings(), None);
-    let (_, mut reader) = log.read(wanted("shop"), 9).unwrap();
+    let mut reader = log.read(wanted("shop"), LinesBefore::Last(9)).unwrap().reader;
     for number in 0..10 {
         log.write(line("shop", &format!("/{number}"), 200));
         log.write(line("other", "/x", 200));
@@ -115,23 +115,23 @@ async fn a_reader_gets_its_apps_lines_and_learns_what_it_lost() {
     assert!(targets.iter().enumerate().all(|(n, text)| text.contains(&format!("\"/{n}\""))), "{targets:?}");
     log.end_readers();
     assert_eq!(reader.next().await, None);
-    assert_eq!(log.read(wanted("shop"), 0).err(), Some(TooManyReaders::Ending));
+    assert_eq!(log.read(wanted("shop"), LinesBefore::Last(0)).err(), Some(TooManyReaders::Ending));
 }
 
 #[test]
 fn readers_are_bounded_in_all_and_for_each_app() {
     let log = AccessLog::new(settings(), None);
     let of_staging = || LogWanted { environment: "staging".to_owned(), ..wanted("a") };
-    let _first = log.read(wanted("a"), 0).unwrap();
-    assert_eq!(log.read(wanted("a"), 0).err(), Some(TooManyReaders::OfEnvironment(1)));
-    let second = log.read(of_staging(), 0).unwrap();
-    assert_eq!(log.read(wanted("a"), 0).err(), Some(TooManyReaders::OfApp(2)));
-    assert_eq!(log.read(of_staging(), 0).err(), Some(TooManyReaders::OfApp(2)));
-    let _third = log.read(wanted("b"), 0).unwrap();
-    assert_eq!(log.read(wanted("c"), 0).err(), Some(TooManyReaders::InAll(3)));
+    let _first = log.read(wanted("a"), LinesBefore::Last(0)).unwrap();
+    assert_eq!(log.read(wanted("a"), LinesBefore::Last(0)).err(), Some(TooManyReaders::OfEnvironment(1)));
+    let second = log.read(of_staging(), LinesBefore::Last(0)).unwrap();
+    assert_eq!(log.read(wanted("a"), LinesBefore::Last(0)).err(), Some(TooManyReaders::OfApp(2)));
+    assert_eq!(log.read(of_staging(), LinesBefore::Last(0)).err(), Some(TooManyReaders::OfApp(2)));
+    let _third = log.read(wanted("b"), LinesBefore::Last(0)).unwrap();
+    assert_eq!(log.read(wanted("c"), LinesBefore::Last(0)).err(), Some(TooManyReaders::InAll(3)));
     let _own = log.read_along(wanted("c")).unwrap();
     drop(second);
-    log.read(wanted("c"), 0).unwrap();
+    log.read(wanted("c"), LinesBefore::Last(0)).unwrap();
 }
 
 #[test]
@@ -164,8 +164,8 @@ async fn what_was_forgotten_is_remembered_and_shown_to_nobody_also_where_it_come
         Box::new(LogLine { at_ms, environment: Some(environment.to_owned()), ..*line(app, target, 200) })
     };
     let staging = LogWanted { environment: "staging".to_owned(), ..wanted("a") };
-    let (_, mut reader) = log.read(staging.clone(), 0).unwrap();
-    let (_, mut other) = log.read(wanted("a"), 0).unwrap();
+    let mut reader = log.read(staging.clone(), LinesBefore::Last(0)).unwrap().reader;
+    let mut other = log.read(wanted("a"), LinesBefore::Last(0)).unwrap().reader;
     for environment in ["prod", "staging"] {
         log.write(at("a", environment, "/old", 1));
     }
@@ -225,4 +225,38 @@ fn addresses_are_shortened_to_their_network() {
     assert_eq!(shortened(LogAddresses::Full, [1, 2, 3, 4].into()), Some([1, 2, 3, 4].into()));
     let log = AccessLog::new(settings(), None);
     assert_eq!((log.target("/a?token=x"), log.target("/a")), ("/a", "/a"));
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_again_gets_each_line_once() {
+    let log = Paper::default().log(settings());
+    let write = |path: &str| log.write(line("a", path, 200));
+    write("/0");
+    log.flush(LONG);
+    let mut first = log.read(wanted("a"), LinesBefore::Last(9)).unwrap();
+    assert_eq!((first.lines.len(), first.last_number, first.since_ms), (1, 1, None));
+    write("/1");
+    let Some(LogEvent::Line(one)) = first.reader.next().await else { panic!("a line comes") };
+    drop(first);
+    write("/2");
+    log.write(line("other", "/x", 200));
+    write("/3");
+    log.flush(LONG);
+    let mut again = log.read(wanted("a"), LinesBefore::After(one.number)).unwrap();
+    let targets: Vec<_> = again.lines.iter().map(|line| line.target.as_str()).collect();
+    assert_eq!((targets, again.last_number, again.since_ms), (vec!["/2", "/3"], 5, None));
+    write("/4");
+    let Some(LogEvent::Line(four)) = again.reader.next().await else { panic!("a line comes") };
+    assert_eq!((four.target.as_str(), four.number), ("/4", 6));
+    // Beyond what is remembered, it learns since when nothing is missing.
+    for number in 5..20 {
+        write(&format!("/{number}"));
+    }
+    log.flush(LONG);
+    drop(again);
+    let late = log.read(wanted("a"), LinesBefore::After(four.number)).unwrap();
+    assert_eq!(late.since_ms, Some(late.lines[0].at_ms));
+    let last = late.lines.last().unwrap().number;
+    drop(late);
+    assert_eq!(log.read(wanted("a"), LinesBefore::After(last)).unwrap().since_ms, None);
 }
