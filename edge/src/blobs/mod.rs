@@ -345,6 +345,15 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error>;
 
+    /// Looks whether the lists of a blob's variants and deltas can be read, and sets aside those that cannot, by which
+    /// all of it is made again. Gives their number.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn check_lists(&self, _blob: Digest) -> Result<u64, Error> {
+        Ok(0)
+    }
+
     /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or
     /// none, are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
     ///

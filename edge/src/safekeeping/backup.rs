@@ -41,14 +41,15 @@ pub struct BackupSource<'b> {
 pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Result<BackupReport, Error> {
     let to = PathBuf::from(&request.to);
     check_folder(&to, source.data_dir)?;
-    durable::make_folder(&to)?;
-    let _lock = durable::lock(&to.join(LOCK))?.map_err(|_holder| {
+    let unusable = |error| unusable(&to, error);
+    durable::make_folder(&to).map_err(unusable)?;
+    let _lock = durable::lock(&to.join(LOCK)).map_err(unusable)?.map_err(|_holder| {
         bad(format!("Another backup is being written to {}.", to.display()), "try again when it has ended")
     })?;
     remove_incomplete(&to)?;
     let at_ms = telemetry::now_ms();
     let snapshot = free_name(&to.join(SNAPSHOTS), at_ms);
-    durable::make_folder(&snapshot)?;
+    durable::make_folder(&snapshot).map_err(unusable)?;
     let written = write(source, &to, &snapshot, at_ms, request.with_key).await;
     if written.is_err() {
         drop(durable::remove_folder(&snapshot));
@@ -58,6 +59,17 @@ pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Resu
         report.removed = prune(&to, usize::try_from(keep.max(1)).unwrap_or(usize::MAX)).await?;
     }
     Ok(report)
+}
+
+/// The folder cannot hold backups: its name is one of a file, or the edge may not write there.
+fn unusable(to: &Path, error: blobs::Error) -> Error {
+    match error {
+        blobs::Error::Io { .. } => bad(
+            format!("Backups cannot be written to {}: {error}.", to.display()),
+            "name a folder that the user of the edge may write to",
+        ),
+        other => other.into(),
+    }
 }
 
 fn check_folder(to: &Path, data_dir: &Path) -> Result<(), Error> {

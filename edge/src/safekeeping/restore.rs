@@ -48,6 +48,13 @@ pub async fn restore(
     data_dir: &Path,
     key_file: Option<&Path>,
 ) -> Result<Restored, Error> {
+    if !from.join(SNAPSHOTS).is_dir() {
+        let detail = match from.is_dir() {
+            true => format!("{} holds no backup.", from.display()),
+            false => format!("There is no folder {}.", from.display()),
+        };
+        return Err(bad(detail, "name the folder of `devanture-edge backup --to`"));
+    }
     let snapshot = match name {
         Some(name) => from.join(SNAPSHOTS).join(name),
         None => folder::snapshots(from)?.pop().unwrap_or_default(),

@@ -77,6 +77,8 @@ impl Look for Reader<'_> {
         let size = self.blobs.size(key).await?.unwrap_or(0);
         let is_whole = self.read(key, size).await?;
         if let Key::Blob(blob) = key {
+            let unreadable = self.blobs.check_lists(blob).await?;
+            self.report.derived = self.report.derived.saturating_add(unreadable);
             let variants = self.blobs.variants(blob).await?;
             let variant = |info: &VariantInfo| (Key::Variant(blob, info.form), info.size);
             let mut derived: Vec<(Key, u64)> = variants.iter().map(variant).collect();

@@ -256,3 +256,49 @@ async fn only_so_many_backups_stay_and_what_they_have_stays_whole() {
     assert_eq!(over_network.status, StatusCode::FORBIDDEN);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_list_of_variants_that_cannot_be_read_is_damage_and_made_again() {
+    let text = "body { color: red } ".repeat(400);
+    let files: Files<'_> = &[("index.html", PAGE), ("app.css", text.as_bytes())];
+    let edge = edge().start().await;
+    push_to(&edge, "shop", "prod", files).await;
+    let name = Digest::of(text.as_bytes()).to_string();
+    let index = edge.data_dir().join("variants").join(&name[..2]).join(format!("{name}.index"));
+    assert!(verify(&edge, None).await.is_whole());
+    std::fs::write(&index, "no index").unwrap();
+    let found = verify(&edge, None).await;
+    assert_eq!((found.derived, found.damaged.len(), found.quarantined), (1, 0, 1));
+    assert!(!index.exists());
+    push_to(&edge, "shop", "staging", files).await;
+    eventually("the list is there again", async || index.exists()).await;
+    let again = verify(&edge, None).await;
+    assert_eq!((again.derived, again.is_whole()), (0, true));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_hold_backups_is_named_with_the_reason() {
+    let edge = edge().start().await;
+    edge.push("shop", SITE).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    let to = folder.path().join("file/backups");
+    let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep: None, with_key: false };
+    let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
+    let refused = stores.back_up(&request).await.unwrap_err().to_string();
+    assert!(refused.contains(&request.to) && refused.contains("(os error "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_restore_says_what_its_folder_lacks() {
+    let edge = edge().start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let refused = async |from: &Path| {
+        let restored = server::restore(edge.file(), &base(&edge), from, None).await;
+        restored.unwrap_err().to_string()
+    };
+    let missing = refused(&folder.path().join("nosuch")).await;
+    assert!(missing.contains("There is no folder") && missing.contains("backup --to"), "{missing}");
+    let empty = refused(folder.path()).await;
+    assert!(empty.contains("holds no backup") && !empty.contains("`snapshots`"), "{empty}");
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::edge::{Edge, edge};
+use crate::support::edge::{Edge, Ran, edge, files, program};
 
 /// Pushes a folder of these files, and gives the version.
 fn push(edge: &Edge, files: &[(&str, &str)]) -> String {
@@ -145,4 +145,21 @@ async fn a_promotion_with_other_content_under_a_fingerprinted_name_is_held_back(
     let done = edge.json("shop", &[&promote[..], &["--allow-refingerprint"]].concat());
     assert_eq!(done["version"], two.as_str());
     assert_eq!(visit(&edge, "shop.localhost", "/app-4f2a91bc.js").await, (200, "two".to_owned()));
+}
+
+#[test]
+fn a_verification_gives_its_advice_after_what_it_found() {
+    let edge = edge().start();
+    push(&edge, &[("index.html", "home")]);
+    let blobs = edge.data_dir.join("blobs");
+    for path in files(&blobs).keys() {
+        std::fs::write(blobs.join(path), "damaged").unwrap();
+    }
+    // Both outputs of the program go where one of them would.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$0\" verify --config edge.toml 2>&1"]).arg(program("devanture-edge"));
+    let ran = Ran::of(shell.current_dir(edge.folder.path()).output().unwrap());
+    let at = |text: &str| ran.stdout.find(text).unwrap_or_else(|| panic!("{text}: {ran:#?}"));
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(at("damaged: version") < at("a push of the same files"), "{ran:#?}");
 }

@@ -76,6 +76,7 @@ pub(crate) async fn verify(file: &EdgeFile, base: &Path, args: VerifyArgs) -> Re
     let rate = args.rate.saturating_mul(1_000_000);
     let report = Safekeeping::open(file, base).await?.verify(args.app.as_ref(), rate).await?;
     print(args.json, &report, || checked_lines(&report));
+    advise(args.json, &report);
     whole(report.is_whole())
 }
 
@@ -90,6 +91,7 @@ pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Re
         }
         lines
     });
+    advise(args.json, &report);
     // Variants and deltas are made again.
     whole(report.damaged.is_empty())
 }
@@ -153,12 +155,17 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
     }
     if report.damaged.is_empty() {
         lines.push("all files of all versions are whole".to_owned());
-    } else {
+    }
+    lines
+}
+
+/// What to do about damage, after what is damaged.
+fn advise(is_json: bool, report: &VerifyReport) {
+    if !is_json && !report.damaged.is_empty() {
         say(
             "a push of the same files brings them back, and so does `devanture-edge repair --from FOLDER` with a backup",
         );
     }
-    lines
 }
 
 fn damage_lines(damaged: &DamagedVersion) -> Vec<String> {

@@ -31,7 +31,7 @@ pub(super) fn delta_key(name: &str) -> Option<Key> {
 }
 
 impl Folder {
-    fn delta_index_path(&self, blob: Digest) -> PathBuf {
+    pub(super) fn delta_index_path(&self, blob: Digest) -> PathBuf {
         self.shard("deltas", blob).join(format!("{blob}.index"))
     }
 
@@ -100,6 +100,12 @@ impl Folder {
         }
         durable::remove_file(&self.delta_index_path(blob))?;
         Ok(())
+    }
+
+    /// Whether there is an index that cannot be read. Called under the lock.
+    pub(super) fn has_bad_delta_index(&self, blob: Digest) -> Result<bool, Error> {
+        let length = std::fs::metadata(self.delta_index_path(blob)).map_or(0, |found| found.len());
+        Ok(length > 0 && self.read_delta_index(blob)?.is_empty())
     }
 
     fn read_delta_index(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error> {

@@ -354,10 +354,15 @@ impl Folder {
             Key::Variant(..) => "variant",
             Key::Delta(..) => "delta",
         };
-        // One place for each key, so that what is bad again and again does not fill the disk.
+        self.quarantine(kind, &path)
+    }
+
+    /// Moves a file to the quarantine, if it is there, and says where it is now. Called under the lock.
+    pub(super) fn quarantine(&self, kind: &str, path: &Path) -> Result<Option<String>, Error> {
+        // One place for each file, so that what is bad again and again does not fill the disk.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let quarantined = self.root.join(QUARANTINE).join(format!("{kind}-{name}"));
-        let moved = durable::move_file(&path, &quarantined)?;
+        let moved = durable::move_file(path, &quarantined)?;
         Ok(moved.then(|| quarantined.display().to_string()))
     }
 }

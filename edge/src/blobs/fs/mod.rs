@@ -196,6 +196,10 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.lacks_variants(blob)).await
     }
 
+    async fn check_lists(&self, blob: Digest) -> Result<u64, Error> {
+        self.with(move |folder| folder.check_lists(blob)).await
+    }
+
     async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error> {
         self.with(move |folder| folder.put_deltas(blob, &deltas)).await
     }

@@ -143,6 +143,28 @@ impl Folder {
         })
     }
 
+    /// Moves the indexes of a blob that cannot be read to the quarantine, and gives their number.
+    pub(super) fn check_lists(&self, blob: Digest) -> Result<u64, Error> {
+        let _turn = self.lock(blob);
+        let index = self.open_index(blob)?;
+        let is_bad = |(file, lines): (File, Lines)| lines.is_empty() && file.metadata().is_ok_and(|of| of.len() > 0);
+        let mut bad = Vec::new();
+        if index.is_some_and(is_bad) {
+            bad.push(("variants", self.index_path(blob)));
+        }
+        if self.has_bad_delta_index(blob)? {
+            bad.push(("deltas", self.delta_index_path(blob)));
+        }
+        let mut count = 0;
+        for (kind, path) in bad {
+            if let Some(quarantined) = self.quarantine(kind, &path)? {
+                tracing::error!(path = %path.display(), quarantined, "an index cannot be read");
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// The index of a blob's variants.
     pub(super) fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         let _turn = self.lock(blob);
