@@ -47,6 +47,9 @@ impl Shared {
         loop {
             self.standstill.ended().await;
             tokio::select! {
+                biased;
+                // What is requested from then on is for the next edge, where that one comes up.
+                () = self.standstill.begun() => {}
                 shown = shown.recv() => match shown {
                     Ok((app, name)) => self.reconcile(&app, &name),
                     Err(RecvError::Lagged(_)) => self.reconcile_all(),
@@ -167,7 +170,7 @@ impl Shared {
     }
 
     /// A request came to a run that has no member.
-    fn start_requested(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
+    pub(super) fn start_requested(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
         let is_running = self.groups_of(&id.app, &id.place).iter().any(|group| group.id == id);
         if origin.setting == Setting::Environment {
             match id.place.parse() {

@@ -384,7 +384,7 @@ impl Runner {
     /// after what their backends say, and after `within` whatever they say. Those that the next edge has go on.
     pub async fn end(&self, within: Duration) {
         // What stands still is the next edge's, where that one comes up; else it ends with the connection.
-        self.leave();
+        self.leave(false);
         if self.0.standstill.has_left() {
             self.0.logs.end().await;
             return;

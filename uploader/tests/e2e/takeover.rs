@@ -137,7 +137,11 @@ async fn a_download_that_began_before_a_takeover_ends_whole() {
 }
 
 /// Makes a connection of TLS to `host`, on which nothing was sent yet.
-fn connect(edge: &Edge, host: &str, protocol: &[u8]) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+pub(super) fn connect(
+    edge: &Edge,
+    host: &str,
+    protocol: &[u8],
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(edge.ca()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,6 +1,7 @@
 //! Restarts that no backend sees: instances go from one edge to the next as they are, under load.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use futures_util::StreamExt as _;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::takeover::connect;
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
 use crate::support::rounds;
@@ -223,6 +225,28 @@ async fn a_request_that_began_before_a_takeover_is_answered_though_its_instance_
     assert_eq!(pid_in(&slow.await.unwrap()), before);
     assert!(old.ended().success());
     eventually("the end of the instance", async || (!is_alive(before)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_of_a_preview_starts_for_a_connection_of_the_draining_edge() {
+    let mut edge = edge().with_runner().start();
+    let project = project("");
+    project.push(&edge);
+    talks(&project, "two");
+    let stored = project.run(&edge, &["push", "--no-switch", "--json"]);
+    assert_eq!(stored.code, Some(0), "{stored:#?}");
+    let id = stored.json()["version"].as_str().unwrap().to_owned();
+    let host = format!("{}--game.localhost", &id[..12]);
+    let mut stream = connect(&edge, &host, b"http/1.1");
+    let old = edge.take_over_and_leave_draining();
+    write!(stream, "GET /api/who HTTP/1.1\r\nhost: {host}:{}\r\n\r\n", edge.https().port()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("two "), "{answer}\n{}", edge.log());
+    assert!(old.ended().success());
+    // It is the new edge's.
+    let again = edge.client(true).get(edge.url(&host, "/api/who")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(pid_in(&again), pid_in(answer.trim_end_matches("\r\n0\r\n\r\n").trim()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

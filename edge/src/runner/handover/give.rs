@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::handed::{Handed, HandedGroup, HandedInstance, HandedPhase, Handover, Terms};
-use crate::proxy::{RunId, RunNow};
+use crate::proxy::{RunId, RunNow, RunOrigin};
 use crate::runner::error::Error;
 use crate::runner::group::Group;
 use crate::runner::handle::{HELD_LINGERS, Runner};
@@ -40,12 +40,31 @@ impl Runner {
         }
     }
 
-    /// Leaves what stands still to the next edge, which goes on with it.
-    pub fn leave(&self) {
-        if self.0.standstill.leave() {
-            self.0.registry.hear_asks(false);
+    /// Leaves what stands still to the next edge, which goes on with it. Requests for a backend that nobody runs wait if
+    /// that one `starts_wanted`, by [`Runner::next_wanted`]; else they are refused. Returns whether it has them now.
+    pub fn leave(&self, starts_wanted: bool) -> bool {
+        let has_left = self.0.standstill.leave();
+        if has_left {
+            self.0.registry.hear_asks(starts_wanted);
             self.0.spawner.leave();
         }
+        has_left
+    }
+
+    /// The next backend that a request is for and nobody runs. To be called once the next edge has the instances.
+    pub async fn next_wanted(&self) -> (RunId, RunOrigin) {
+        self.0.registry.next_requested().await
+    }
+
+    /// Has requests for a backend that nobody runs refused.
+    pub fn end_wanted(&self) {
+        self.0.registry.hear_asks(false);
+    }
+
+    /// Starts what a request of the edge before is for, and tells it who answers.
+    pub fn start_wanted(&self, id: RunId, origin: &RunOrigin) {
+        self.0.start_requested(id.clone(), origin);
+        self.0.publish(&id);
     }
 
     /// Notes that the edge before has ended, and with it what was under way through it.

@@ -4,7 +4,7 @@
 //! The new edge (`successor`) connects, gets the sockets, and has the old one (`predecessor`) release the catalog. It
 //! loads what is live, serves, and says so; only then the old one drains. Where it ends before it serves, the old one
 //! takes the catalog back and goes on. What the new one commits while the old one drains reaches the old one's
-//! connections too.
+//! connections too, and a backend that one of their requests is for, and that nobody runs yet, is started by the new one.
 
 mod arrival;
 mod predecessor;

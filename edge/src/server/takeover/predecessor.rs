@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SOCKET_NAME;
-use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Listening, PROTOCOL, Request};
+use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Listening, PROTOCOL, Request, WantedRun};
 use crate::access::Credentials;
 use crate::blobs::durable;
 use crate::catalog::{self, Catalog};
@@ -152,8 +153,8 @@ impl Giver {
     async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
         let own = std::process::id();
-        let (protocol, pid) = match begun? {
-            Request::Begin { protocol, pid } => (protocol, pid),
+        let (protocol, pid, starts_wanted) = match begun? {
+            Request::Begin { protocol, pid, starts_wanted } => (protocol, pid, starts_wanted),
             Request::Probe => {
                 let runner = self.runner.as_ref().map(Runner::terms);
                 let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner };
@@ -176,13 +177,28 @@ impl Giver {
         loop {
             match wire::receive(stream).await? {
                 Request::Instances => self.give_instances(stream).await?,
-                Request::Serving => {
-                    // Before this edge drains, which ends the instances that are its own.
-                    if let Some(runner) = &self.runner {
-                        runner.leave();
-                    }
-                    self.served.send_replace(true);
-                }
+                Request::Serving => break,
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        // Before this edge drains, which ends the instances that are its own.
+        let has_left = self.runner.as_ref().is_some_and(|runner| runner.leave(starts_wanted));
+        self.served.send_replace(true);
+        let (from, to) = stream.split();
+        let ended = tokio::select! {
+            ended = self.follow_next(from) => ended,
+            ended = self.pass_on_wanted(to), if starts_wanted && has_left => ended,
+        };
+        if let Some(runner) = self.runner.as_ref().filter(|_| has_left) {
+            runner.end_wanted();
+        }
+        ended
+    }
+
+    /// Follows the new edge for as long as this one drains.
+    async fn follow_next(&self, mut from: ReadHalf<'_>) -> io::Result<()> {
+        loop {
+            match wire::receive(&mut from).await? {
                 Request::Run { id, now } => {
                     if let Some(runner) = &self.runner {
                         runner.follow_next(&id, now);
@@ -191,10 +207,18 @@ impl Giver {
                 Request::Committed(sent) => {
                     self.catalog.follow(sent.committed()?).await.map_err(io::Error::other)?;
                 }
-                Request::Begin { .. } | Request::Probe | Request::Release => {
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
+                _ => return Err(io::ErrorKind::InvalidData.into()),
             }
+        }
+    }
+
+    /// Has the new edge start the backends that requests of this one are for, as those of a preview.
+    async fn pass_on_wanted(&self, mut to: WriteHalf<'_>) -> io::Result<()> {
+        let Some(runner) = &self.runner else { return std::future::pending().await };
+        loop {
+            let (id, origin) = runner.next_wanted().await;
+            let wanted = Answer::Wanted(Box::new(WantedRun::new(id, &origin)));
+            to.write_all(&wire::frame(&wanted)?).await?;
         }
     }
 

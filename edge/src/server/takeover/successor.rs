@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use devanture_config::edge_toml;
 use rustix::net::sockopt::socket_peercred;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -63,7 +64,7 @@ impl Successor {
 
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
         let Answer::Sockets { sockets, .. } =
-            self.ask(&Request::Begin { protocol: PROTOCOL, pid: std::process::id() })?
+            self.ask(&Request::Begin { protocol: PROTOCOL, pid: std::process::id(), starts_wanted: true })?
         else {
             return Err(Unanswered::other());
         };
@@ -159,7 +160,11 @@ impl Successor {
         let stream = tokio::net::UnixStream::from_std(self.stream).map_err(failed)?;
         let runner = runner.cloned();
         control.spawn(async move {
-            pass_on(stream, commits, runs).await;
+            let (from, to) = stream.into_split();
+            tokio::select! {
+                () = hear(from, runner.as_ref()) => {}
+                () = pass_on(to, commits, runs) => {}
+            }
             if let Some(runner) = runner {
                 runner.predecessor_ended();
             }
@@ -239,18 +244,25 @@ fn refused(pid: u32, reason: &str) -> StartError {
     StartError::TakeOver { reason: format!("process {pid}: {reason}") }
 }
 
+/// Starts the backends that requests of the other edge are for, until it has drained.
+async fn hear(mut from: OwnedReadHalf, runner: Option<&Runner>) {
+    while let Ok(answer) = wire::receive(&mut from).await {
+        if let (Answer::Wanted(wanted), Some(runner)) = (answer, runner) {
+            let (id, origin) = wanted.into_parts();
+            runner.start_wanted(id, &origin);
+        }
+    }
+}
+
 /// Passes commits and the members of pools on until the other edge has drained.
 async fn pass_on(
-    mut stream: tokio::net::UnixStream,
+    mut to: OwnedWriteHalf,
     mut commits: Receiver<Committed>,
     mut runs: Option<Receiver<(RunId, Option<RunNow>)>>,
 ) {
-    let (mut from, mut to) = stream.split();
     loop {
         let request = tokio::select! {
             biased;
-            // It says nothing more: this is its end.
-            _ = from.read_u8() => return,
             // Before the switch to them, which was committed later.
             run = next_run(&mut runs) => run.map(|(id, now)| Request::Run { id, now }),
             committed = commits.recv() => committed.map(|committed| Request::Committed(Sent::from(&committed))),

@@ -4,9 +4,12 @@
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use devanture_config::VersionId;
+use devanture_config::manifest::Managed;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -16,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::catalog::{Change, Committed, Revision};
-use crate::proxy::{RunId, RunNow};
+use crate::proxy::{RunId, RunNow, RunOrigin};
 use crate::runner::{Handed, Terms};
+use crate::version::Setting;
 
 /// The number of this protocol; an edge that speaks another one is not taken over from.
 pub(super) const PROTOCOL: u32 = 2;
@@ -30,8 +34,13 @@ pub(super) const DESCRIPTORS_AT_ONCE: usize = 16;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Request {
-    /// The first one of a new edge.
-    Begin { protocol: u32, pid: u32 },
+    /// The first one of a new edge; whether it starts the backends that the running one's last requests are for.
+    Begin {
+        protocol: u32,
+        pid: u32,
+        #[serde(default)]
+        starts_wanted: bool,
+    },
     /// The first one, and the last, of a program that only looks whether it could take over.
     Probe,
     /// Release the catalog.
@@ -58,8 +67,38 @@ pub(super) enum Answer {
     Instances(Option<Box<Handed>>),
     /// The process, the protocol that it speaks, and what a new edge would have to go on with.
     Probed { pid: u32, protocol: u32, runner: Option<Terms> },
+    /// A request that it still has is for this backend, which nobody runs yet.
+    Wanted(Box<WantedRun>),
     /// It stays.
     Refused { pid: u32, reason: String },
+}
+
+/// A backend that a request is for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WantedRun {
+    id: RunId,
+    version: VersionId,
+    managed: Managed,
+    trusted: bool,
+    is_preview: bool,
+}
+
+impl WantedRun {
+    pub(super) fn new(id: RunId, origin: &RunOrigin) -> Self {
+        Self {
+            id,
+            version: origin.version,
+            managed: (*origin.managed).clone(),
+            trusted: origin.trusted,
+            is_preview: origin.setting == Setting::Preview,
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (RunId, RunOrigin) {
+        let setting = if self.is_preview { Setting::Preview } else { Setting::Environment };
+        let Self { id, version, managed, trusted, .. } = self;
+        (id, RunOrigin { version, managed: Arc::new(managed), trusted, setting })
+    }
 }
 
 /// A listening socket.
