@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::takeover::connect;
-use crate::support::edge::{Edge, Ran, edge};
-use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
-use crate::support::rounds;
+use crate::support::edge::{Edge, Ran, edge, forget_claims, program};
+use crate::support::managed::{Project, SOON, eventually, healthy, instances, is_alive};
+use crate::support::{leave_out, rounds};
 
 /// Takeovers under load; `TAKEOVERS` in the environment is another number.
 const TAKEOVERS: usize = 20;
@@ -404,4 +405,80 @@ async fn law_2_whichever_process_of_a_takeover_is_killed_what_is_live_is_served(
     // Nothing of what was replaced is left.
     let warm = instances(&edge, "game", "prod").await;
     assert!(warm.iter().filter(|one| one["state"] != "warm").count() == 1, "{warm:?}");
+}
+
+/// A spawner as a service of its own, for the edge of a user that may start nothing as another one.
+struct SpawnerService {
+    process: std::process::Child,
+    folder: tempfile::TempDir,
+}
+
+impl SpawnerService {
+    fn start(user: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        std::fs::create_dir(folder.path().join("run")).unwrap();
+        std::os::unix::fs::chown(folder.path().join("run"), Some(user), Some(user)).unwrap();
+        std::fs::set_permissions(folder.path().join("run"), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let process = std::process::Command::new(program("devanture-edge"))
+            .args(["spawner", "--listen", folder.path().join("spawner.sock").to_str().unwrap()])
+            .args(["--user", &user.to_string(), "--uids", "auto", "--cgroup", "off"])
+            .stdin(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let service = Self { process, folder };
+        let until = std::time::Instant::now() + SOON;
+        while !service.socket().exists() {
+            assert!(std::time::Instant::now() < until, "the spawner listens");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        service
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("spawner.sock")
+    }
+}
+
+impl Drop for SpawnerService {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+        forget_claims(self.folder.path());
+    }
+}
+
+/// A user that is not root, and no one's.
+const PLAIN_USER: u32 = 64_321;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_of_a_spawner_of_its_own_change_hands_between_edges_that_are_not_root() {
+    if !rustix::process::geteuid().is_root() {
+        return leave_out("root is needed for a spawner of its own");
+    }
+    let spawner = SpawnerService::start(PLAIN_USER);
+    let (socket, folder) = (spawner.socket(), spawner.folder.path().join("run"));
+    let mut edge = edge().with_spawner(PLAIN_USER, &socket, &folder).start();
+    let project = project("instances = 2\nlisten = \"port\"");
+    project.push(&edge);
+    let before = healthy(&edge, "game", 2).await;
+    let load = Load::start(&edge);
+    for _ in 0..3 {
+        edge.take_over();
+        load.some_more().await;
+    }
+    assert_eq!(load.end().await, before, "the same processes answered all the time\n{}", edge.log());
+    assert_eq!(healthy(&edge, "game", 2).await, before);
+    // Whichever edge is killed, the spawner's instances are the other one's.
+    edge.kill_successor(Duration::from_millis(30));
+    assert_eq!(healthy(&edge, "game", 2).await, before);
+    edge.json("game", &["scale", "web=3"]);
+    assert!(healthy(&edge, "game", 3).await.is_superset(&before));
+    talks(&project, "two");
+    project.push(&edge);
+    assert!(healthy(&edge, "game", 3).await.is_disjoint(&before));
+    assert!(edge.terminate().success());
+    for pid in before {
+        eventually("the end of the instances", async || (!is_alive(pid)).then_some(())).await;
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(crate) struct EdgeBuilder {
     data_dir: Option<PathBuf>,
     domain: Option<String>,
     background: bool,
+    user: Option<u32>,
 }
 
 /// Begins to describe an edge: self-signed, on free ports, without the background pass.
@@ -65,6 +67,12 @@ impl EdgeBuilder {
         self
     }
 
+    /// Runs as this user, and has the spawner behind `socket` run the backends of bundles, in `folder`. Takes root.
+    pub(crate) fn with_spawner(mut self, user: u32, socket: &Path, folder: &Path) -> Self {
+        self.user = Some(user);
+        self.with_table(&format!("[runner]\nenabled = true\nspawner = {socket:?}\nfolder = {folder:?}\n"))
+    }
+
     /// Runs the backends of bundles.
     pub(crate) fn with_runner(self) -> Self {
         self.with_table("[runner]\nenabled = true\n")
@@ -90,9 +98,12 @@ impl EdgeBuilder {
             self.tables.concat(),
         );
         std::fs::write(folder.path().join("edge.toml"), config).unwrap();
-        let process = Running::start(folder.path());
+        if let Some(user) = self.user {
+            std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
+        }
+        let process = Running::start(folder.path(), self.user);
         let _claims = Claims(folder.path().to_owned());
-        let mut edge = Edge { data_dir, folder, process, token: String::new(), _claims };
+        let mut edge = Edge { data_dir, folder, process, user: self.user, token: String::new(), _claims };
         edge.token = edge.new_token(&["--name", "test", "--scope", "admin"]);
         edge
     }
@@ -104,6 +115,8 @@ pub(crate) struct Edge {
     pub(crate) folder: TempDir,
     pub(crate) token: String,
     process: Running,
+    /// The user of the process, where it is another one than that of the tests.
+    user: Option<u32>,
     _claims: Claims,
 }
 
@@ -112,12 +125,17 @@ struct Claims(PathBuf);
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
-            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            if text.contains(self.0.to_str().unwrap()) {
-                std::fs::remove_file(entry.path().with_extension("lock")).ok();
-                std::fs::remove_file(entry.path()).ok();
-            }
+        forget_claims(&self.0);
+    }
+}
+
+/// Takes away the claims of edges whose folders of backends lie below `folder`.
+pub(crate) fn forget_claims(folder: &Path) {
+    for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        if text.contains(folder.to_str().unwrap()) {
+            std::fs::remove_file(entry.path().with_extension("lock")).ok();
+            std::fs::remove_file(entry.path()).ok();
         }
     }
 }
@@ -142,9 +160,23 @@ struct Running {
 }
 
 impl Running {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, user: Option<u32>) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("edge.log")).unwrap();
-        let mut child = Command::new(program("devanture-edge"))
+        let mut program = program("devanture-edge");
+        if let Some(user) = user {
+            // Where it lies, another user may not reach it. The one before may be running.
+            let copy = folder.join("devanture-edge");
+            if !copy.exists() {
+                std::fs::copy(&program, &copy).unwrap();
+                std::os::unix::fs::chown(&copy, Some(user), Some(user)).unwrap();
+            }
+            program = copy;
+        }
+        let mut command = Command::new(program);
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let mut child = command
             .args(["--config", "edge.toml"])
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -351,24 +383,24 @@ impl Edge {
 
     /// Starts a process that takes over from the running one, and waits until that one has drained.
     pub(crate) fn take_over(&mut self) {
-        let mut old = std::mem::replace(&mut self.process, Running::start(self.folder.path()));
+        let mut old = std::mem::replace(&mut self.process, Running::start(self.folder.path(), self.user));
         assert_eq!((old.https, old.admin), (self.process.https, self.process.admin), "they have the same sockets");
         assert!(old.child.wait().unwrap().success());
     }
 
     /// Starts a process that takes over from the running one, which drains meanwhile.
     pub(crate) fn take_over_and_leave_draining(&mut self) -> Draining {
-        Draining(std::mem::replace(&mut self.process, Running::start(self.folder.path())))
+        Draining(std::mem::replace(&mut self.process, Running::start(self.folder.path(), self.user)))
     }
 
     /// Starts a process that takes over, and kills the running one after `pause`. The new one serves in any case.
     pub(crate) fn kill_predecessor(&mut self, pause: std::time::Duration) {
-        let (folder, pid) = (self.folder.path().to_owned(), self.process.child.id());
+        let (folder, pid, user) = (self.folder.path().to_owned(), self.process.child.id(), self.user);
         let killer = std::thread::spawn(move || {
             std::thread::sleep(pause);
             assert!(send("-KILL", pid).success());
         });
-        let new = Running::start(&folder);
+        let new = Running::start(&folder, user);
         killer.join().unwrap();
         // Those before are reaped, and killed where they drain.
         self.process = new;
@@ -424,7 +456,7 @@ impl Edge {
 
     /// Starts a process over the same data; it has other ports.
     pub(crate) fn restart(&mut self) {
-        self.process = Running::start(self.folder.path());
+        self.process = Running::start(self.folder.path(), self.user);
     }
 }
 
