@@ -67,7 +67,7 @@ impl Admin {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
-        let times = BodyTimes::of(self.publisher.limits());
+        let times = BodyTimes::of(&self.publisher.limits());
         let digest = ContentDigest::read(request.headers());
         let request = request.map(|incoming| RequestBody::new(incoming, times, digest));
         let response = self.answer(request, via).await.unwrap_or_else(|error| answer::problem(&error.0));

@@ -210,7 +210,7 @@ impl Environments {
     }
 
     async fn check_alias_count(&self, app: &AppName) -> Result<(), Error> {
-        let count_max = usize::try_from(self.ledger.limits.aliases_max).unwrap_or(usize::MAX);
+        let count_max = usize::try_from(self.ledger.limits().aliases_max).unwrap_or(usize::MAX);
         let count = self.ledger.catalog.list(&records::alias_prefix(app), None, false, count_max).await?.len();
         if count < count_max {
             return Ok(());

@@ -167,7 +167,7 @@ impl Environments {
     }
 
     pub(crate) fn check_instances(&self, count: u64) -> Result<(), Error> {
-        let max = self.ledger.limits.instances_max;
+        let max = self.ledger.limits().instances_max;
         if count <= max {
             return Ok(());
         }

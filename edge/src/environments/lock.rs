@@ -140,7 +140,7 @@ impl Environments {
 
     fn check_reason(&self, reason: Option<&str>) -> Result<(), Error> {
         let reason = reason.unwrap_or_default();
-        let (count, count_max) = (reason.chars().count(), self.ledger.limits.lock_reason_characters_max);
+        let (count, count_max) = (reason.chars().count(), self.ledger.limits().lock_reason_characters_max);
         if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
             let detail = format!("The reason has {count} characters; {count_max} are allowed.");
             let hint = "`lock_reason_characters_max` in edge.toml is the limit";

@@ -89,8 +89,8 @@ impl Environments {
             prover: hostnames::Prover::new(
                 Arc::clone(&ledger.catalog),
                 parts.dns_servers,
-                ledger.limits.dns_time_ms_max,
-                ledger.limits.dns_lookups_max,
+                ledger.limits().dns_time_ms_max,
+                ledger.limits().dns_lookups_max,
             ),
             ledger,
             blobs: parts.blobs,

@@ -97,7 +97,7 @@ impl Environments {
     fn check_pause(&self, wanted: &PauseRequest) -> Result<(), Error> {
         let refuse = |detail: String, hint: String| Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
         let message = wanted.message.as_deref().unwrap_or_default();
-        let (count, count_max) = (message.chars().count(), self.ledger.limits.pause_message_characters_max);
+        let (count, count_max) = (message.chars().count(), self.ledger.limits().pause_message_characters_max);
         if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
             let detail = format!("The message has {count} characters; {count_max} are allowed.");
             return refuse(detail, "`pause_message_characters_max` in edge.toml is the limit".to_owned());
@@ -106,12 +106,12 @@ impl Environments {
             let detail = "The message holds a control character.".to_owned();
             return refuse(detail, "take it out; line breaks may stay".to_owned());
         }
-        let (count, count_max) = (wanted.allow.len(), self.ledger.limits.pause_paths_max);
+        let (count, count_max) = (wanted.allow.len(), self.ledger.limits().pause_paths_max);
         if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
             let detail = format!("The pause leaves {count} paths open; {count_max} are allowed.");
             return refuse(detail, "`pause_paths_max` in edge.toml is the limit; `/path/*` takes all below".to_owned());
         }
-        let bytes_max = usize::try_from(self.ledger.limits.path_bytes_max).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(self.ledger.limits().path_bytes_max).unwrap_or(usize::MAX);
         if let Some(path) = wanted.allow.iter().find(|path| path.as_str().len() > bytes_max) {
             let begin: String = path.as_str().chars().take(40).collect();
             let detail = format!("The path that begins with {begin} has more than {bytes_max} bytes.");

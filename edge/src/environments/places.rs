@@ -106,7 +106,7 @@ impl Environments {
                 return reserved(format!("{host} was given to another app, so no app is called {app}."));
             }
         }
-        let max = size(self.ledger.limits.apps_max);
+        let max = size(self.ledger.limits().apps_max);
         if self.ledger.catalog.list(records::APPS_PREFIX, None, false, max).await?.len() < max {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Environments {
     /// # Errors
     /// `too_many`.
     pub(crate) async fn check_version_count(&self, app: &AppName) -> Result<(), Error> {
-        let max = size(self.ledger.limits.versions_max);
+        let max = size(self.ledger.limits().versions_max);
         if self.ledger.catalog.list(&records::versions_prefix(app), None, false, max).await?.len() < max {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Environments {
     }
 
     async fn check_environment_count(&self, app: &AppName) -> Result<(), Error> {
-        let max = size(self.ledger.limits.environments_max);
+        let max = size(self.ledger.limits().environments_max);
         if self.names_of(app, max).await?.len() < max {
             return Ok(());
         }

@@ -210,7 +210,7 @@ impl Environments {
                 after.members.insert(address.clone(), entry);
             }
         }
-        let (count, max) = (after.members.len(), self.ledger.limits.upstream_members_max);
+        let (count, max) = (after.members.len(), self.ledger.limits().upstream_members_max);
         if count > before.members.len() && u64::try_from(count).unwrap_or(u64::MAX) > max {
             let detail = format!("The API would say something about {}; {max} are allowed.", counted(count, "member"));
             let hint = "`upstream_members_max` in edge.toml is the limit";

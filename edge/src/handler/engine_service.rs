@@ -96,7 +96,7 @@ impl EngineService {
     #[inline]
     fn measure(&self, request: &RequestHead<'_>, began: Instant) -> Measurement {
         let handler = &*self.handler;
-        let client = || Chain::of(request.fields, self.peer, &handler.trusted_proxies).client;
+        let client = || Chain::of(request.fields, self.peer, &handler.trusted_proxies.load()).client;
         Measurement::begin(began, request, &handler.access_log, client)
     }
 

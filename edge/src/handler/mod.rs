@@ -44,6 +44,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use devanture_config::edge_toml::AddressBlock;
 use devanture_site::cache::Kept;
@@ -86,7 +87,7 @@ pub struct Handler {
     /// Longest target of a request, in bytes.
     pub target_bytes_max: usize,
     /// Proxies before the edge that may name the client: `[listen] trusted_proxies`.
-    pub trusted_proxies: Arc<[AddressBlock]>,
+    pub trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
 }
 
 /// A request with its decision.
@@ -128,7 +129,7 @@ impl Handler {
     {
         let began = Instant::now();
         let request_head = head_of(&request);
-        let from = Chain::of(request_head.fields, peer, &self.trusted_proxies);
+        let from = Chain::of(request_head.fields, peer, &self.trusted_proxies.load());
         let mut measurement = Measurement::begin(began, &request_head, &self.access_log, || from.client);
         let (authority, host, mut decision) = match self.decided(&request_head, covers) {
             Ok(Decided { authority, host, decision }) => (authority.to_owned(), host.into_owned(), decision),

@@ -82,6 +82,7 @@ impl Ledger {
     pub(crate) async fn forget_history(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
         let prefix = records::history_prefix(app, environment);
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
+        let history_entries_max = self.limits().history_entries_max;
         let (mut switches, mut others) = (0_u64, 0_u64);
         let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
         loop {
@@ -97,7 +98,7 @@ impl Ledger {
                 let count = if is_switch { &mut switches } else { &mut others };
                 *count = count.saturating_add(1);
                 let is_live = live.is_some() && deploy.map(|deploy| deploy.id) == live;
-                if *count > self.limits.history_entries_max && !is_live {
+                if *count > history_entries_max && !is_live {
                     old.push(Change::Delete(key.clone()));
                 }
             }

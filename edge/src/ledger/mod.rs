@@ -29,6 +29,7 @@ mod writes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use devanture_config::limits::Limits;
 
 use crate::catalog::{Catalog, Commit, Revision};
@@ -54,11 +55,56 @@ pub(crate) use update::{Attempts, update};
 pub(crate) use versions::stored_manifest;
 pub(crate) use windows::{Windows, ms_since};
 
+/// Limits that [`Ledger::set_limits`] changes: nothing was made by them that is kept.
+pub const LIMITS_APPLIED: &[&str] = &[
+    "admin_body_bytes_max",
+    "admin_body_idle_ms_max",
+    "admin_body_ms_max",
+    "aliases_max",
+    "apps_max",
+    "archive_ratio_max",
+    "blob_batch_blobs_max",
+    "blob_batch_bytes_max",
+    "bundle_bytes_max",
+    "bundle_files_max",
+    "collect_files_max",
+    "collect_unreferenced_files_max",
+    "collect_unreferenced_percent_max",
+    "collect_versions_max",
+    "delta_ms_max",
+    "environments_max",
+    "file_bytes_max",
+    "history_entries_max",
+    "hostnames_max",
+    "hostnames_per_app_max",
+    "instance_trial_ms",
+    "lock_reason_characters_max",
+    "manifest_bytes_max",
+    "manifest_ms_max",
+    "manifest_settings_bytes_max",
+    "pause_message_characters_max",
+    "pause_paths_max",
+    "purge_wait_ms_max",
+    "segment_bytes_max",
+    "setting_name_bytes_max",
+    "setting_value_bytes_max",
+    "settings_bytes_max",
+    "settings_max",
+    "settings_revisions_max",
+    "smoke_body_bytes_max",
+    "smoke_checks_max",
+    "smoke_ms_max",
+    "upstream_members_max",
+    "versions_max",
+    "watch_s_max",
+    "withdrawn_paths_max",
+];
+
 /// The catalog as changes see it.
 pub struct Ledger {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) live: Live,
-    pub(crate) limits: Limits,
+    limits: ArcSwap<Limits>,
     audit: Audit,
     /// Leases of pushes and switches in progress.
     pub(crate) leases: Arc<Leases>,
@@ -78,8 +124,25 @@ impl Ledger {
             live,
             clock: clock::Clock::default(),
             refuses: AtomicBool::new(false),
-            limits: limits.clone(),
+            limits: ArcSwap::from_pointee(limits.clone()),
         }
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    /// Changes those of [`LIMITS_APPLIED`], which are read where they are compared with something; the others stay.
+    pub fn set_limits(&self, new: &Limits) {
+        let (mut limits, mut new) = ((*self.limits()).clone(), new.clone());
+        for name in LIMITS_APPLIED {
+            if let (Some(limit), Some(new)) = (limits.by_name(name), new.by_name(name)) {
+                *limit = *new;
+            }
+        }
+        self.limits.store(Arc::new(limits));
     }
 
     /// The audit log.

@@ -55,9 +55,23 @@ pub(crate) struct Shared<S> {
     pub(crate) limits: ConnectionLimits,
     /// The same for the engine.
     pub(crate) engine: Rc<engine::Limits>,
-    pub(crate) service: S,
+    pub(crate) service: Rc<S>,
     pub(crate) http1: Counter,
     pub(crate) http2: Counter,
+}
+
+impl<S> Shared<S> {
+    /// The same with other limits, for connections to come.
+    pub(crate) fn with(&self, limits: ConnectionLimits) -> Self {
+        Self {
+            tls: self.tls.clone(),
+            engine: Rc::new(limits.of_engine()),
+            limits,
+            service: Rc::clone(&self.service),
+            http1: self.http1.clone(),
+            http2: self.http2.clone(),
+        }
+    }
 }
 
 /// A socket that was accepted.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use devanture_config::edge_toml::AddressBlock;
 use devanture_config::limits::Limits;
 use metrics::Gauge;
@@ -29,7 +30,37 @@ pub struct ConnectionLimits {
     /// Addresses that stand for many: theirs is no share of one.
     exempt: Arc<[AddressBlock]>,
     response_memory: Arc<ResponseMemory>,
+    /// What the next connection has of these.
+    next: Arc<ArcSwap<PerConnection>>,
 }
+
+/// Limits that each connection has as they were when it was made.
+#[derive(Debug, Clone)]
+struct PerConnection {
+    times: Arc<Times>,
+    sizes: Sizes,
+    exempt: Arc<[AddressBlock]>,
+}
+
+/// Limits that [`ConnectionLimits::set`] changes.
+pub const LIMITS_APPLIED: &[&str] = &[
+    "body_ms_max",
+    "connection_window_bytes",
+    "control_frames_per_second_max",
+    "handshake_ms_max",
+    "header_bytes_max",
+    "header_fields_max",
+    "header_ms_max",
+    "idle_ms_max",
+    "linger_bytes_max",
+    "linger_ms_max",
+    "requests_per_connection_max",
+    "resets_per_second_max",
+    "response_memory_bytes_per_connection_max",
+    "stream_window_bytes",
+    "streams_max",
+    "write_ms_max",
+];
 
 /// Timeouts of each phase of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -120,10 +151,8 @@ impl Tally {
     }
 }
 
-impl ConnectionLimits {
-    /// Takes the limits of connections out of those of `edge.toml`.
-    #[must_use]
-    pub fn new(limits: &Limits) -> Self {
+impl PerConnection {
+    fn new(limits: &Limits, proxies: &[AddressBlock]) -> Self {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Self {
@@ -148,6 +177,26 @@ impl ConnectionLimits {
                 control_frames_per_second: number(limits.control_frames_per_second_max),
                 linger_bytes: limits.linger_bytes_max,
             },
+            exempt: proxies.into(),
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// Takes the limits of connections out of those of `edge.toml`.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let PerConnection { times, sizes, exempt } = PerConnection::new(limits, &[]);
+        Self {
+            next: Arc::new(ArcSwap::from_pointee(PerConnection {
+                times: Arc::clone(&times),
+                sizes,
+                exempt: Arc::clone(&exempt),
+            })),
+            times,
+            sizes,
+            exempt,
             handshakes: HandshakeLimits {
                 total: size(limits.handshakes_max),
                 per_client: size(limits.handshakes_per_address_max),
@@ -159,7 +208,6 @@ impl ConnectionLimits {
                 open: AtomicUsize::new(0),
                 by_address: Mutex::default(),
             }),
-            exempt: Arc::default(),
             response_memory: Arc::new(ResponseMemory::new(
                 size(limits.response_memory_bytes_max),
                 match limits.response_memory_bytes_per_address_max {
@@ -168,6 +216,23 @@ impl ConnectionLimits {
                 },
             )),
         }
+    }
+
+    /// Changes the limits of each connection alone ([`LIMITS_APPLIED`]), and the proxies, for connections to come.
+    pub fn set(&self, limits: &Limits, proxies: &[AddressBlock]) {
+        self.next.store(Arc::new(PerConnection::new(limits, proxies)));
+    }
+
+    /// The limits for connections to come, where they are others than these.
+    pub(crate) fn changed(&self) -> Option<Self> {
+        let next = self.next.load();
+        let is_same = Arc::ptr_eq(&next.times, &self.times);
+        (!is_same).then(|| Self {
+            times: Arc::clone(&next.times),
+            sizes: next.sizes,
+            exempt: Arc::clone(&next.exempt),
+            ..self.clone()
+        })
     }
 
     /// Has connections share their memory for responses with those of `other`.
@@ -218,7 +283,10 @@ impl ConnectionLimits {
     /// Counts connections of proxies that stand for all their clients among all connections alone.
     #[must_use]
     pub fn exempting(self, proxies: &[AddressBlock]) -> Self {
-        Self { exempt: proxies.into(), ..self }
+        let exempt: Arc<[AddressBlock]> = proxies.into();
+        let next = PerConnection { times: Arc::clone(&self.times), sizes: self.sizes, exempt: Arc::clone(&exempt) };
+        self.next.store(Arc::new(next));
+        Self { exempt, ..self }
     }
 
     /// The client that a handshake from `address` is counted for.

@@ -26,7 +26,7 @@ mod write_through;
 #[cfg(test)]
 mod tests;
 
-pub use limits::ConnectionLimits;
+pub use limits::{ConnectionLimits, LIMITS_APPLIED};
 pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};
 pub use serve::{Drain, DrainOrder, Drained, Peer, Protocol, Settings, serve};

@@ -176,7 +176,14 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
     let _turns = AbortOnDropHandle::new(tokio::task::spawn_local(async move { turns.keep_turns().await }));
     let mut server = Server {
         name,
-        shared: Rc::new(Shared { tls, engine: Rc::new(limits.of_engine()), limits, service, http1, http2 }),
+        shared: Rc::new(Shared {
+            tls,
+            engine: Rc::new(limits.of_engine()),
+            limits,
+            service: Rc::new(service),
+            http1,
+            http2,
+        }),
         handshakes,
         table: Rc::default(),
         tally: Arc::default(),
@@ -231,6 +238,9 @@ struct Server<S> {
 
 impl<S: Answers> Server<S> {
     fn take(&mut self, stream: TcpStream, address: SocketAddr) {
+        if let Some(limits) = self.shared.limits.changed() {
+            self.shared = Rc::new(self.shared.with(limits));
+        }
         self.handshakes.accepted();
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let permit = match self.shared.limits.admit(address.ip(), &self.open, &self.tally) {

@@ -49,7 +49,7 @@ impl Publisher {
             let code = if error == BadManifest::Empty { Code::EmptyBundle } else { Code::BadManifest };
             Problem::new(code, format!("{error}."))
         })?;
-        let limits = &self.ledger.limits;
+        let limits = self.ledger.limits();
         let beyond = |code, what: String, limit: &str| -> Result<(), Error> {
             let problem = Problem::new(code, what);
             Err(problem.hint(format!("`{limit}` in edge.toml is the limit")).into())
@@ -103,7 +103,7 @@ impl Publisher {
 
     /// Checks, when a push begins, that no table has more checks than the edge makes.
     pub(crate) fn check_smoke(&self, manifest: &Manifest) -> Result<(), Error> {
-        let max = self.ledger.limits.smoke_checks_max;
+        let max = self.ledger.limits().smoke_checks_max;
         let most = manifest.tables().filter_map(|table| table.smoke.as_ref()).map(Vec::len).max().unwrap_or(0);
         if u64::try_from(most).unwrap_or(u64::MAX) <= max {
             return Ok(());

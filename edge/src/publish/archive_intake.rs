@@ -131,7 +131,7 @@ impl ArchiveIntake {
                 }))
             }
             Kind::Tar | Kind::TarGz | Kind::TarZst => {
-                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.ledger.limits.clone());
+                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.ledger.limits());
                 let unpack = move |sink: &mut dyn Sink| untar(kind, reader, &limits, sink);
                 Work::Unpacking(tokio::spawn(unpack_into(store, unpack)))
             }
@@ -181,7 +181,7 @@ impl Publisher {
                 .hint("try again in a moment; `pushes_max` in edge.toml is the limit, and half of it for one app")
                 .into());
         };
-        let bytes_max = archive_bytes_max(&self.ledger.limits);
+        let bytes_max = archive_bytes_max(&self.ledger.limits());
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.ledger.check_place(app, environment).await?;
         self.environments.check_may_make(app, environment).await?;
@@ -259,7 +259,7 @@ impl Publisher {
         let files = match content {
             Content::Unpacked(files) => files,
             Content::Spooled(draft) => {
-                let limits = self.ledger.limits.clone();
+                let limits = self.ledger.limits();
                 let unpack = move |sink: &mut dyn Sink| {
                     let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
                     // The draft lives until here, and its file with it.
@@ -273,7 +273,7 @@ impl Publisher {
             &mut memory,
             archive::manifest_bytes(files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
         )?;
-        let settings_bytes_max = self.ledger.limits.manifest_settings_bytes_max;
+        let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
         let manifest = archive::manifest(&*self.blobs, &target.app, files, settings_bytes_max, &mut reserve).await?;
         self.switcher.check_watch(options.watch_s)?;
@@ -316,7 +316,7 @@ fn check_length(bytes: u64, bytes_max: u64, publisher: &Publisher) -> Result<(),
         return Ok(());
     }
     let detail =
-        format!("The archive has more bytes than a bundle of {} needs.", publisher.ledger.limits.bundle_bytes_max);
+        format!("The archive has more bytes than a bundle of {} needs.", publisher.ledger.limits().bundle_bytes_max);
     Err(too_large(detail, "bundle_bytes_max").into())
 }
 

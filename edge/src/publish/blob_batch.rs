@@ -35,7 +35,7 @@ pub struct BlobBatch {
 impl Publisher {
     /// The limits of a request with many blobs.
     pub(super) fn batch_limits(&self) -> BlobBatchLimits {
-        let limits = &self.ledger.limits;
+        let limits = self.ledger.limits();
         BlobBatchLimits { blobs_max: limits.blob_batch_blobs_max, bytes_max: limits.blob_batch_bytes_max }
     }
 

@@ -165,7 +165,7 @@ impl Publisher {
         let mut changes = serving_changes(&before, &now);
         let files = (RuleFiles::read(&*self.blobs, &before).await?, RuleFiles::read(&*self.blobs, &now).await?);
         let (environment, rules_max) =
-            (environment.clone(), usize::try_from(self.ledger.limits.rules_max).unwrap_or(usize::MAX));
+            (environment.clone(), usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX));
         // Thousands of rules are read: not on a thread that others wait for.
         let count = move || {
             let count = |files: &RuleFiles, manifest| files.counts(manifest, environment.as_str(), rules_max);

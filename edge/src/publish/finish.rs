@@ -256,16 +256,16 @@ impl Publisher {
     /// versions that were live lately.
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
-        let (file_bytes_max, pool) = (self.ledger.limits.compress_file_bytes_max, &self.quick);
+        let (file_bytes_max, pool) = (self.ledger.limits().compress_file_bytes_max, &self.quick);
         let work = encode::Work {
             blobs: &*self.blobs,
             manifest: &push.manifest,
             fresh: &fresh,
             pool,
             file_bytes_max,
-            decoded_file_bytes_max: self.ledger.limits.file_bytes_max,
-            decoded_bytes_max: self.ledger.limits.bundle_bytes_max,
-            decoded_ratio_max: self.ledger.limits.archive_ratio_max,
+            decoded_file_bytes_max: self.ledger.limits().file_bytes_max,
+            decoded_bytes_max: self.ledger.limits().bundle_bytes_max,
+            decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
         let (given, made) = encode::quick(&work).await?;
         let passed = match &self.dictionaries {
@@ -279,7 +279,7 @@ impl Publisher {
                     given: &given.forms,
                     pool: &self.quick,
                     is_before_switch: true,
-                    deadline: Some(Instant::now() + Duration::from_millis(self.ledger.limits.delta_ms_max)),
+                    deadline: Some(Instant::now() + Duration::from_millis(self.ledger.limits().delta_ms_max)),
                 };
                 Some(dictionaries.before_switch(&pass).boxed().await)
             }

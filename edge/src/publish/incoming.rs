@@ -94,7 +94,7 @@ impl Publisher {
         refused.map_or(Ok(()), Err)?;
         let incoming = read.map_err(|error| unreadable(&error))?;
         check_object(first)?;
-        let settings_bytes_max = self.ledger.limits.manifest_settings_bytes_max;
+        let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let settings = incoming.manifest.settings_bytes().min(settings_bytes_max);
         self.grow(&mut memory, settings.saturating_mul(SETTINGS_MEMORY_FACTOR))?;
         let mut begin = incoming.read(settings_bytes_max).map_err(|error| {
@@ -120,7 +120,7 @@ impl ManifestIntake {
     /// `too_large`, `busy`, and those of [`ManifestIntake::end`] as soon as they are known.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        let bytes_max = self.publisher.ledger.limits.manifest_bytes_max;
+        let bytes_max = self.publisher.ledger.limits().manifest_bytes_max;
         if self.bytes > bytes_max {
             return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes."))
                 .hint("`manifest_bytes_max` in edge.toml is the limit")

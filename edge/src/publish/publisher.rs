@@ -96,7 +96,7 @@ impl Publisher {
             upstreams: parts.upstreams,
             smoke: parts.smoke,
             background: parts.background,
-            watcher: Watcher::new(parts.access_log, parts.watch, parts.ledger.limits.watches_max),
+            watcher: Watcher::new(parts.access_log, parts.watch, parts.ledger.limits().watches_max),
             tasks: tasks.clone(),
             ledger: Arc::clone(&parts.ledger),
             environments: Arc::clone(&parts.environments),
@@ -236,8 +236,8 @@ impl Publisher {
 
     /// The limits in force.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.ledger.limits
+    pub fn limits(&self) -> Arc<Limits> {
+        self.ledger.limits()
     }
 
     /// The records that every change is made of, and the audit log.

@@ -92,7 +92,7 @@ impl Publisher {
         let from = record.as_ref().map(|record| record.from_in(Some(environment))).unwrap_or_default();
         let dictionaries = match record {
             Some(record) => {
-                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.ledger.limits).await?;
+                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.ledger.limits()).await?;
                 Some((record, kept))
             }
             None => None,

@@ -32,7 +32,7 @@ impl Switcher {
         tolerance: Tolerance,
     ) -> Result<Vec<Mistake>, Error> {
         let files = RuleFiles::read(&*self.blobs, &manifest).await?;
-        let rules_max = usize::try_from(self.ledger.limits.rules_max).unwrap_or(usize::MAX);
+        let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
         // Thousands of rules are compared with each other: not on a thread that others wait for.
         let check = move || {

@@ -69,7 +69,7 @@ impl Switcher {
         // As the switch will choose them, also where nothing is live yet.
         let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
         let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings));
-        let body_bytes_max = usize::try_from(self.ledger.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
+        let body_bytes_max = usize::try_from(self.ledger.limits().smoke_body_bytes_max).unwrap_or(usize::MAX);
         let questions: Vec<SmokeQuestion> = version
             .smoke
             .iter()
@@ -113,9 +113,9 @@ impl Switcher {
     async fn ask_one(&self, question: SmokeQuestion) -> Checked {
         let check = question.check.clone();
         let began = Instant::now();
-        let ms_max = check.timeout_ms().min(self.ledger.limits.smoke_ms_max);
+        let ms_max = check.timeout_ms().min(self.ledger.limits().smoke_ms_max);
         let answered = tokio::time::timeout(Duration::from_millis(ms_max), self.smoke.ask(question)).await;
-        let body_bytes_max = usize::try_from(self.ledger.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
+        let body_bytes_max = usize::try_from(self.ledger.limits().smoke_body_bytes_max).unwrap_or(usize::MAX);
         let outcome = match answered {
             Ok(Ok(answer)) => {
                 // Not on the threads that everybody's requests to the API are answered by: a body may be large.

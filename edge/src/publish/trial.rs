@@ -23,7 +23,7 @@ impl Switcher {
     /// Begins the trial of what was just switched to, where there is something to go back to.
     pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &Moved) {
         // Who goes back has decided where to, and knows what was wrong with the rest.
-        let span = Duration::from_millis(self.ledger.limits.instance_trial_ms);
+        let span = Duration::from_millis(self.ledger.limits().instance_trial_ms);
         if intent.movement.is_rollback()
             || !moved.switched
             || self.environments.runner_if_any().is_none()

@@ -37,13 +37,13 @@ pub(crate) struct Uploads {
 impl Uploads {
     pub(super) fn new(blobs: Arc<dyn Blobs>, ledger: Arc<Ledger>, data_dir: &Path) -> Self {
         Self {
-            pushes: Pushes::new(ledger.limits.pushes_max, ledger.limits.push_idle_ms_max),
+            pushes: Pushes::new(ledger.limits().pushes_max, ledger.limits().push_idle_ms_max),
             owned: Owned::new(blobs, Arc::clone(&ledger.catalog)),
             unwritten: Unwritten::default(),
-            manifests_reading: Shares::new(ledger.limits.manifests_reading_max),
-            manifest_memory: ManifestMemory::new(ledger.limits.manifest_memory_bytes_max),
-            batches: Shares::new(ledger.limits.blob_batches_max),
-            archives: Shares::new(ledger.limits.pushes_max),
+            manifests_reading: Shares::new(ledger.limits().manifests_reading_max),
+            manifest_memory: ManifestMemory::new(ledger.limits().manifest_memory_bytes_max),
+            batches: Shares::new(ledger.limits().blob_batches_max),
+            archives: Shares::new(ledger.limits().pushes_max),
             scratch: scratch(data_dir),
             ledger,
         }

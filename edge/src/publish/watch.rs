@@ -84,7 +84,7 @@ impl Switcher {
     /// # Errors
     /// `bad_request`.
     pub(crate) fn check_watch(&self, watch_s: Option<u64>) -> Result<(), Error> {
-        let max = self.ledger.limits.watch_s_max;
+        let max = self.ledger.limits().watch_s_max;
         if watch_s.is_none_or(|seconds| (1..=max).contains(&seconds)) {
             return Ok(());
         }

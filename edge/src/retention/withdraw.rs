@@ -42,7 +42,7 @@ impl Retention {
             record.paths.retain(|_, entry| entry.at_ms >= oldest_ms);
             let entry = WithdrawnEntry { at_ms, who: actor.name.clone() };
             let was_withdrawn = record.paths.insert(path.clone(), entry).is_some();
-            let count_max = self.ledger.limits.withdrawn_paths_max;
+            let count_max = self.ledger.limits().withdrawn_paths_max;
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
                 let detail = format!("The app {app} has {} already.", counted(count_max, "withdrawn path"));
                 return Err(Problem::new(Code::TooMany, detail)
@@ -187,7 +187,7 @@ impl Retention {
 
     /// The path as requests for it are looked up.
     fn normal_path(&self, path: &str) -> Result<String, Error> {
-        let bytes_max = usize::try_from(self.ledger.limits.path_bytes_max.saturating_mul(3)).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(self.ledger.limits().path_bytes_max.saturating_mul(3)).unwrap_or(usize::MAX);
         let refuse = |error: TargetError| -> Error {
             Problem::new(Code::BadRequest, format!("This is no path of a site: {error}."))
                 .hint("give it as it stands in an address, such as /files/prices.pdf, without host, `?` and `#`")

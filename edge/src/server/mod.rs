@@ -7,10 +7,12 @@
 mod access_log;
 mod background;
 mod descriptors;
+mod drain;
 mod error;
 mod local;
 mod most_requested;
 mod node;
+mod reload;
 mod runner;
 mod safekeeping;
 mod smoke;
@@ -24,6 +26,7 @@ mod upstreams;
 
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
+pub use reload::is_applied_at_reload;
 pub use safekeeping::{Safekeeping, restore};
 pub use sockets::Addresses;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
@@ -33,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use devanture_config::AppName;
 use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 use devanture_config::limits::Limits;
@@ -62,6 +66,8 @@ use crate::tls::{self, Certificates, Knows, PatternOf};
 use crate::version::CommonField;
 use background::Made;
 use descriptors::Descriptors;
+use drain::DrainTimes;
+use reload::Reloadable;
 use sockets::Sockets;
 use stores::{Stores, cores};
 use takeover::{Arrival, Handover, HandoverParts};
@@ -93,6 +99,7 @@ pub struct Server {
     socket: PathBuf,
     stop: CancellationToken,
     threads: Threads,
+    reloadable: Reloadable,
     runner: Option<Runner>,
     upstream_keeper: upstreams::Keeper,
     control: Runtime,
@@ -127,55 +134,6 @@ pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
     Certificates::outdated(&file.tls, base)
 }
 
-/// Time of a drain, by what is under way.
-#[derive(Debug, Clone, Copy)]
-struct DrainTimes {
-    requests: Duration,
-    uploads: Duration,
-    downloads: Duration,
-    event_streams: Duration,
-    tunnels: Duration,
-    deploys: Duration,
-}
-
-impl DrainTimes {
-    fn of(file: &EdgeFile) -> Self {
-        let ms = Duration::from_millis;
-        Self {
-            requests: ms(file.drain_timeout_ms),
-            uploads: ms(file.drain.uploads_ms),
-            downloads: ms(file.drain.downloads_ms),
-            event_streams: ms(file.drain.event_streams_ms),
-            tunnels: ms(file.drain.tunnels_ms),
-            deploys: ms(file.drain.deploys_ms),
-        }
-    }
-
-    /// The order to drain from `now` on.
-    fn order(&self, now: Instant, has_successor: bool) -> DrainOrder {
-        DrainOrder {
-            requests: now + self.requests,
-            uploads: now + self.uploads,
-            downloads: now + self.downloads,
-            event_streams: now + self.event_streams,
-            tunnels: now + self.tunnels,
-            deploys: now + self.deploys,
-            has_successor,
-        }
-    }
-}
-
-/// Whether [`Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
-#[must_use]
-pub fn is_applied_at_reload(key: &str) -> bool {
-    match key {
-        "drain_timeout_ms" | "tls.profile" => true,
-        // Read where the tasks that they are about begin.
-        "retention.collect_every_s" | "watch.before_s" => false,
-        _ => ["drain.", "retention.", "watch."].iter().any(|table| key.starts_with(table)),
-    }
-}
-
 impl Server {
     /// Starts an edge. When this returns, it serves; what is not loaded yet is waited for by the requests for it.
     ///
@@ -186,8 +144,7 @@ impl Server {
         let data_dir = data_dir(file, base);
         let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
         let mut arrival = Arrival::begin(&data_dir, &free_space)?;
-        let metrics = Exposition::install();
-        let control = control_runtime()?;
+        let (metrics, control) = (Exposition::install(), control_runtime()?);
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
         let stores = arrival.stores(&data_dir, &free_space)?;
@@ -240,9 +197,9 @@ impl Server {
         control.spawn(keep_last_uses(Arc::clone(&credentials)));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
-        let drain = watch::Sender::new(None);
+        let (drain, socket) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME));
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
-        let socket = data_dir.join(SOCKET_NAME);
+        let reloadable = Reloadable::of(&serving);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
         arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref())?;
@@ -271,6 +228,7 @@ impl Server {
             socket,
             stop,
             threads,
+            reloadable,
             upstream_keeper,
             control,
         })
@@ -291,6 +249,8 @@ impl Server {
         *self.drain_times.lock() = DrainTimes::of(file);
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
+        self.publisher.ledger().set_limits(&file.limits);
+        self.reloadable.set(file);
         self.certificates.set_profile(file.tls_profile);
         self.certificates.reload()
     }
@@ -361,7 +321,7 @@ pub(crate) struct HandlerParts {
     certificates: Certificates,
     limits: Limits,
     registry: Registry,
-    trusted_proxies: Arc<[AddressBlock]>,
+    trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
     stop: CancellationToken,
 }
 
@@ -380,7 +340,7 @@ impl HandlerParts {
             certificates: certificates.clone(),
             limits: file.limits.clone(),
             registry: registry.clone(),
-            trusted_proxies: file.listen.trusted_proxies.clone().into(),
+            trusted_proxies: Arc::new(ArcSwap::from_pointee(file.listen.trusted_proxies.clone())),
             stop: stop.clone(),
         }
     }

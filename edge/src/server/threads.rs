@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, Runtime};
@@ -168,7 +169,7 @@ fn serve_admin(
     admin: Arc<Admin>,
     publisher: Arc<Publisher>,
     local: Option<UnixListener>,
-    trusted_proxies: Arc<[AddressBlock]>,
+    trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
 ) -> Work {
     Box::pin(async move {
         let drain = settings.drain.clone();
@@ -177,7 +178,7 @@ fn serve_admin(
         }
         let served = listen::serve(socket, settings, move |request: Request<Incoming>, peer: Arc<Peer>| {
             let admin = Arc::clone(&admin);
-            let from = Chain::of(request.headers(), peer.address.ip(), &trusted_proxies);
+            let from = Chain::of(request.headers(), peer.address.ip(), &trusted_proxies.load());
             async move { admin.handle(request, Via::Network(from.client)).await }
         });
         let cut = cut(served.await);

@@ -180,7 +180,7 @@ impl Stores {
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, hsts),
             trusted: Arc::new(|_| true),
             target_bytes_max: 4_096,
-            trusted_proxies: Arc::new([]),
+            trusted_proxies: Arc::default(),
         };
         InProcess { _folder: self.folder, catalog: self.catalog, handler: Rc::new(handler) }
     }

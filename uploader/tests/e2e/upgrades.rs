@@ -110,3 +110,39 @@ async fn sockets_of_the_service_manager_are_served_and_connections_wait_in_them_
         activated.wait().unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_limits_and_proxies_for_what_comes_then() {
+    let edge = edge().with_table("[access_log]\nformat = \"json\"\nto = \"access.log\"\n").start();
+    edge.push("shop", site("one").path());
+    let (client, url) = (edge.client(false), edge.url("shop.localhost", "/"));
+    let visit = async |client: &reqwest::Client| {
+        let answer = client.get(&url).header("x-forwarded-for", "203.0.113.7").send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().get("connection").is_some())
+    };
+    assert_eq!(visit(&client).await, (200, false));
+    let path = edge.folder.path().join("edge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let limits = "[limits]\nbundle_files_max = 1\nrequests_per_connection_max = 1\n";
+    let config = config.replace("[limits]\n", limits);
+    std::fs::write(&path, config.replace("[listen]", "[listen]\ntrusted_proxies = [\"127.0.0.1\"]")).unwrap();
+    edge.hang_up();
+    eventually("the reload", async || {
+        let keys = "limits.bundle_files_max, limits.requests_per_connection_max, listen.trusted_proxies";
+        edge.log().contains(&format!("\"applied\":\"{keys}\"")).then_some(())
+    })
+    .await;
+    assert!(!edge.log().contains("\"waiting\""), "{}", edge.log());
+    // A connection that is there has the limits that it began with.
+    assert_eq!(visit(&client).await, (200, false));
+    assert_eq!(visit(&edge.client(false)).await, (200, true));
+    let two = site("two");
+    std::fs::write(two.path().join("another.html"), "two").unwrap();
+    let ran = edge.run("shop", &["push", two.path().to_str().unwrap(), "--json"]);
+    assert_eq!(ran.problem(), "bundle_too_large");
+    eventually("the client of the proxy", async || {
+        let log = std::fs::read_to_string(edge.folder.path().join("access.log")).unwrap();
+        (log.matches("\"client\":\"203.0.113.").count() == 2).then_some(())
+    })
+    .await;
+}

@@ -331,7 +331,7 @@ impl Environments {
     /// # Errors
     /// `hostnames_full`.
     pub(super) fn check_hostnames_of_app(&self, app: &AppName, count: usize, added: usize) -> Result<(), Error> {
-        let max = self.ledger.limits.hostnames_per_app_max;
+        let max = self.ledger.limits().hostnames_per_app_max;
         if added == 0 || u64::try_from(count.saturating_add(added)).is_ok_and(|count| count <= max) {
             return Ok(());
         }
@@ -340,7 +340,7 @@ impl Environments {
     }
 
     fn hostnames_max(&self) -> usize {
-        usize::try_from(self.ledger.limits.hostnames_max).unwrap_or(usize::MAX)
+        usize::try_from(self.ledger.limits().hostnames_max).unwrap_or(usize::MAX)
     }
 }
 

@@ -147,14 +147,14 @@ impl Environments {
                 }
                 Ok(read) => drop(wanted.set.insert(read, setting)),
             }
-            if exceeds(name.len(), self.ledger.limits.setting_name_bytes_max) {
+            if exceeds(name.len(), self.ledger.limits().setting_name_bytes_max) {
                 wrong(
                     name,
                     format!("the name has {} bytes", name.len()),
                     Some("`setting_name_bytes_max` in edge.toml is the limit"),
                 );
             }
-            if exceeds(setting.value.len(), self.ledger.limits.setting_value_bytes_max) {
+            if exceeds(setting.value.len(), self.ledger.limits().setting_value_bytes_max) {
                 wrong(
                     name,
                     format!("the value has {} bytes", setting.value.len()),
@@ -233,10 +233,10 @@ impl Environments {
         let full = |detail: String, limit: &str| {
             Err(Problem::new(Code::TooMany, detail).hint(format!("`{limit}` in edge.toml is the limit")).into())
         };
-        if exceeds(count, self.ledger.limits.settings_max) {
+        if exceeds(count, self.ledger.limits().settings_max) {
             return full(format!("The environment would have {}.", counted(count, "setting")), "settings_max");
         }
-        if exceeds(bytes, self.ledger.limits.settings_bytes_max) {
+        if exceeds(bytes, self.ledger.limits().settings_bytes_max) {
             return full(format!("The settings of the environment would have {bytes} bytes."), "settings_bytes_max");
         }
         Ok(())

@@ -23,7 +23,7 @@ impl Environments {
         environment: &PlaceName,
         commit: &mut Commit,
     ) -> Result<(), Error> {
-        let kept_max = usize::try_from(self.ledger.limits.settings_revisions_max).unwrap_or(usize::MAX);
+        let kept_max = usize::try_from(self.ledger.limits().settings_revisions_max).unwrap_or(usize::MAX);
         let records = self.ledger.catalog.list(&settings_prefix(app, environment), None, true, usize::MAX).await?;
         // The commit makes one more.
         let old: Vec<String> = records.into_iter().map(|(key, _)| key).skip(kept_max.saturating_sub(1)).collect();

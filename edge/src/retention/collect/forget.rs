@@ -36,7 +36,7 @@ impl Retention {
     /// Deletes the oldest records of an app's versions that are gone and cannot be restored.
     async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
         let prefix = gone::gone_prefix(app);
-        let max = usize::try_from(self.ledger.limits.history_entries_max).unwrap_or(usize::MAX);
+        let max = usize::try_from(self.ledger.limits().history_entries_max).unwrap_or(usize::MAX);
         let mut ended: Vec<(u64, String)> = Vec::new();
         let mut versions = Scan::new(&*self.ledger.catalog, prefix);
         while let Some((key, record)) = versions.next().await? {

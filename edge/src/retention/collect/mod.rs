@@ -166,15 +166,15 @@ impl Retention {
         let began_ms = telemetry::now_ms();
         // On a full disk, what is kept for the case that somebody wants it back keeps the edge from storing anything.
         let is_for_good = options.purge || self.is_disk_short().await?;
-        let before_s = began_ms.saturating_sub(self.ledger.limits.grace_ms_max) / 1_000;
+        let before_s = began_ms.saturating_sub(self.ledger.limits().grace_ms_max) / 1_000;
         let mut pass = Pass {
             dry_run,
             knows_files: self.knows_files().await?,
             before_s: if is_for_good { u64::MAX } else { before_s },
             restorable_until_ms: if options.purge { u64::MAX } else { began_ms },
             is_for_good,
-            versions_left: self.ledger.limits.collect_versions_max,
-            files_left: self.ledger.limits.collect_files_max,
+            versions_left: self.ledger.limits().collect_versions_max,
+            files_left: self.ledger.limits().collect_files_max,
             report: CollectReport { dry_run, ..CollectReport::default() },
             ..Pass::for_good(began_ms)
         };
@@ -201,7 +201,7 @@ impl Retention {
         report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !dry_run {
             let lost: HashSet<AppName> = going.into_iter().map(|(app, _)| app).collect();
-            let grace_ms = if is_for_good { 0 } else { self.ledger.limits.grace_ms_max };
+            let grace_ms = if is_for_good { 0 } else { self.ledger.limits().grace_ms_max };
             self.uploads.refresh(&lost, began_ms.saturating_sub(grace_ms)).await?;
             record(&report);
         }

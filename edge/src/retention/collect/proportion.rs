@@ -37,8 +37,8 @@ impl Retention {
             unreferenced = unreferenced.saturating_add(u64::try_from(old.count()).unwrap_or(u64::MAX));
         }
         let referenced = marked.count();
-        let in_proportion = referenced.saturating_mul(self.ledger.limits.collect_unreferenced_percent_max) / 100;
-        let always = if pass.knows_files { self.ledger.limits.collect_unreferenced_files_max } else { 0 };
+        let in_proportion = referenced.saturating_mul(self.ledger.limits().collect_unreferenced_percent_max) / 100;
+        let always = if pass.knows_files { self.ledger.limits().collect_unreferenced_files_max } else { 0 };
         let stopped = CollectStopped { referenced, unreferenced };
         Ok((unreferenced > in_proportion.max(always)).then_some(stopped))
     }

@@ -162,7 +162,7 @@ impl Retention {
     async fn purge(self: &Arc<Self>, what: Purge) -> Result<PurgeReport, Error> {
         let this = Arc::clone(self);
         let pass = tokio::spawn(async move {
-            let until = Instant::now() + Duration::from_millis(this.ledger.limits.purge_wait_ms_max);
+            let until = Instant::now() + Duration::from_millis(this.ledger.limits().purge_wait_ms_max);
             if let (Some(runner), Some((app, environment))) = (this.environments.runner_if_any(), what.place()) {
                 runner.wait_until_ended(app, environment, until).await;
             }

@@ -126,7 +126,7 @@ impl Retention {
 
     /// The versions of an app that are beyond what is kept, and were neither stored nor live within the grace period.
     async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
-        let grace_ms = self.ledger.limits.grace_ms_max;
+        let grace_ms = self.ledger.limits().grace_ms_max;
         let days_ms = self.policy().keep_days.saturating_mul(86_400_000);
         let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
         let mut versions = Vec::new();

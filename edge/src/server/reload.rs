@@ -1,0 +1,73 @@
+//! The keys of `edge.toml` that change while the edge runs.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use devanture_config::edge_toml::{AddressBlock, EdgeFile};
+
+use super::threads::Serving;
+use crate::listen::ConnectionLimits;
+use crate::{ledger, listen};
+
+/// Whether [`super::Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
+#[must_use]
+pub fn is_applied_at_reload(key: &str) -> bool {
+    match key {
+        "drain_timeout_ms" | "listen.trusted_proxies" | "tls.profile" => true,
+        // Read where the tasks that they are about begin.
+        "retention.collect_every_s" | "watch.before_s" => false,
+        _ if key.starts_with("limits.") => {
+            let name = key.trim_start_matches("limits.");
+            ledger::LIMITS_APPLIED.contains(&name) || listen::LIMITS_APPLIED.contains(&name)
+        }
+        _ => ["drain.", "retention.", "watch."].iter().any(|table| key.starts_with(table)),
+    }
+}
+
+/// What the serving threads look at again and again.
+pub(super) struct Reloadable {
+    connections: [ConnectionLimits; 2],
+    trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
+}
+
+impl Reloadable {
+    pub(super) fn of(serving: &Serving) -> Self {
+        Self {
+            connections: [serving.limits.clone(), serving.admin_limits.clone()],
+            trusted_proxies: Arc::clone(&serving.handler.trusted_proxies),
+        }
+    }
+
+    /// For connections to come, and of the proxies, for all requests to come.
+    pub(super) fn set(&self, file: &EdgeFile) {
+        for connections in &self.connections {
+            connections.set(&file.limits, &file.listen.trusted_proxies);
+        }
+        self.trusted_proxies.store(Arc::new(file.listen.trusted_proxies.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::limits::TABLE;
+
+    use super::*;
+
+    #[test]
+    fn limits_that_are_applied_are_in_the_documents() {
+        let documents = include_str!("../../../docs/operating.md");
+        let all = ledger::LIMITS_APPLIED.iter().chain(listen::LIMITS_APPLIED);
+        let missing: Vec<&&str> = all.filter(|name| !documents.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn limits_that_are_applied_are_limits() {
+        let is_one = |name: &&str| TABLE.iter().any(|limit| limit.name == *name);
+        let unknown: Vec<&&str> =
+            ledger::LIMITS_APPLIED.iter().chain(listen::LIMITS_APPLIED).filter(|name| !is_one(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(is_applied_at_reload("limits.idle_ms_max") && is_applied_at_reload("drain.uploads_ms"));
+        assert!(!is_applied_at_reload("limits.connections_max") && !is_applied_at_reload("listen.https"));
+    }
+}
