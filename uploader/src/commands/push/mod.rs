@@ -31,6 +31,9 @@ use crate::project::settings::{self, PREVIEW};
 
 /// Most scans of a folder that changes while it is sent.
 const SCANS_MAX: u32 = 3;
+/// Most times that a push of a folder begins again because the edge has lost it: what has arrived is not sent twice, so
+/// that it comes further each time.
+const RESTARTS_MAX: u32 = 10;
 /// Shortest upload whose rate is printed.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 
@@ -197,29 +200,38 @@ impl<'c> Push<'c> {
     ) -> Result<DeployReport, Failure> {
         let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(folders));
         let options = self.options(&source)?;
-        for scans in 1..=SCANS_MAX {
+        let (mut scans, mut restarts) = (1, 0);
+        loop {
             let (_, bundle) = scanned?;
             let manifest = bundle.manifest.clone();
             let begin = BeginDeploy { manifest, source: source.clone(), options: options.clone() };
             let begun = self.begin(edge, place, &begin).await?;
-            if scans == 1 {
+            if (scans, restarts) == (1, 0) {
                 self.print_new_place(edge, place, &begun).await;
             }
             let missing = missing_blobs(&bundle, &begun)?;
             self.print_diff(&bundle, &missing);
             self.print_secrets(&bundle, &missing).await;
-            match self.upload(edge, &begun, &missing).await? {
+            let lost = match self.upload(edge, &begun, &missing).await? {
                 Uploaded::All => match self.finish(edge, place, &bundle, &begun, &missing).await? {
                     Finished::Reported(report) => return Ok(*report),
-                    Finished::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
-                    Finished::Forgotten(_) => self.context.progress.note(FORGOTTEN),
+                    Finished::Forgotten(failure) => Some(failure),
                 },
+                Uploaded::Forgotten(failure) => Some(failure),
                 Uploaded::Changed(_) if scans == SCANS_MAX => break,
-                Uploaded::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
-                Uploaded::Forgotten(_) => self.context.progress.note(FORGOTTEN),
                 Uploaded::Changed(path) => {
+                    scans += 1;
                     self.context.progress.note(&format!("{} has changed; the folder is read again", path.display()));
+                    None
                 }
+            };
+            match lost {
+                Some(failure) if restarts == RESTARTS_MAX => return Err(failure),
+                Some(_) => {
+                    restarts += 1;
+                    self.context.progress.note(FORGOTTEN);
+                }
+                None => {}
             }
             self.steps.clear();
             scanned = self.scan(folders).await;
