@@ -1,4 +1,11 @@
-//! Every limit of the edge: its name in `[limits]` of `edge.toml`, its default, its meaning.
+//! Every limit of the edge: its name in `[limits]` of `edge.toml`, its default, its meaning, and which of them may have
+//! another value for one app.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::names::AppName;
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:literal in $min:literal ..= $max:literal,)+) => {
@@ -6,11 +13,13 @@ macro_rules! limits {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: u64,)+
+            /// Other values for single apps: `[limits.apps.NAME]`.
+            pub apps: AppLimits,
         }
 
         impl Default for Limits {
             fn default() -> Self {
-                Self { $($name: $default,)+ }
+                Self { $($name: $default,)+ apps: AppLimits::default() }
             }
         }
 
@@ -33,6 +42,15 @@ macro_rules! limits {
         ];
 
         impl Limits {
+            /// The value of the limit named `name`.
+            #[must_use]
+            pub fn value(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name),)+
+                    _ => None,
+                }
+            }
+
             /// The limit named `name`, to be set.
             pub fn by_name(&mut self, name: &str) -> Option<&mut u64> {
                 match name {
@@ -42,6 +60,53 @@ macro_rules! limits {
             }
         }
     };
+}
+
+/// Limits of one app that `[limits.apps.NAME]` may set to another value for it, in the order in which `devanture usage`
+/// lists them.
+pub const PER_APP: [&str; 9] = [
+    "stored_bytes_per_app_max",
+    "versions_max",
+    "bundle_files_max",
+    "aliases_max",
+    "environments_max",
+    "hostnames_per_app_max",
+    "pushes_per_hour_per_app_max",
+    "requests_per_app_max",
+    "sent_bytes_per_second_per_app_max",
+];
+
+/// Whether 0 means that there is no such limit. Of [`PER_APP`], it does where it is the default; of the others, a limit of 0
+/// lets nothing pass.
+#[must_use]
+pub fn zero_is_no_limit(name: &str) -> bool {
+    TABLE.iter().any(|limit| limit.name == name && limit.default == 0)
+}
+
+/// Values of limits that hold for single apps, in place of those of `[limits]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppLimits(Arc<BTreeMap<AppName, Vec<(&'static str, u64)>>>);
+
+impl AppLimits {
+    /// Sets limits, each of which is in [`PER_APP`], for one app.
+    pub fn set(&mut self, app: AppName, values: Vec<(&'static str, u64)>) {
+        Arc::make_mut(&mut self.0).insert(app, values);
+    }
+}
+
+impl Limits {
+    /// The limits that hold for `app`. Nothing is copied for an app without values of its own.
+    #[must_use]
+    pub fn for_app(&self, app: &AppName) -> Cow<'_, Self> {
+        let Some(values) = self.apps.0.get(app) else { return Cow::Borrowed(self) };
+        let mut limits = self.clone();
+        for (name, value) in values {
+            if let Some(slot) = limits.by_name(name) {
+                *slot = *value;
+            }
+        }
+        Cow::Owned(limits)
+    }
 }
 
 limits! {
@@ -121,6 +186,14 @@ limits! {
     history_entries_max = 10_000 in 100 ..= 1_000_000,
     /// Versions that one app has stored.
     versions_max = 10_000 in 1 ..= 1_000_000,
+    /// Bytes of the files of all stored versions of one app and of its pushes under way, equal files once, without their compressed forms; 0 is no limit.
+    stored_bytes_per_app_max = 0 in 0 ..= 1_125_899_906_842_624,
+    /// Pushes of one app that are begun within an hour, archives among them; 0 is no limit.
+    pushes_per_hour_per_app_max = 0 in 0 ..= 1_000_000,
+    /// Requests of visitors of one app that are under way at once, downloads and event streams among them; a further one is answered 503 with `Retry-After`. 0 is no limit.
+    requests_per_app_max = 0 in 0 ..= 10_000_000,
+    /// Bytes of response bodies that visitors of one app are sent in a second, all connections together; what is beyond waits. 0 is no limit.
+    sent_bytes_per_second_per_app_max = 0 in 0 ..= 1_099_511_627_776,
     /// Aliases of one app.
     aliases_max = 1_000 in 0 ..= 1_000_000,
     /// Paths of one app that may be withdrawn at once.
@@ -376,6 +449,21 @@ mod tests {
             assert!((limit.range.0..=limit.range.1).contains(&limit.default), "{}", limit.name);
             assert!(limit.meaning.trim().ends_with('.'), "{}", limit.name);
             assert_eq!(limits.by_name(limit.name).copied(), Some(limit.default));
+            assert_eq!(limits.value(limit.name), Some(limit.default));
+        }
+    }
+
+    #[test]
+    fn an_app_has_its_own_values_and_those_of_all_apps_for_the_rest() {
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let mut limits = Limits { versions_max: 7, aliases_max: 3, ..Limits::default() };
+        limits.apps.set(shop.clone(), vec![("versions_max", 50)]);
+        assert_eq!((limits.for_app(&shop).versions_max, limits.for_app(&shop).aliases_max), (50, 3));
+        assert!(matches!(limits.for_app(&blog), Cow::Borrowed(_)));
+        assert_eq!(limits.for_app(&blog).versions_max, 7);
+        for name in PER_APP {
+            limits.apps.set(shop.clone(), vec![(name, 1)]);
+            assert_eq!(limits.for_app(&shop).value(name), Some(1), "{name}");
         }
     }
 }

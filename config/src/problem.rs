@@ -122,10 +122,12 @@ codes! {
     RunnerOff "runner_off" 422 Refused "The bundle holds a backend, and the edge runs none.",
     SecretsLocked "secrets_locked" 503 Refused "The key that secrets are sealed with cannot be used.",
     SmokeFailed "smoke_failed" 422 Refused "The version did not answer as its smoke checks say; it did not go live.",
+    StorageFull "storage_full" 507 Refused "The app stores as many bytes as the edge allows one app.",
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
     TooMany "too_many" 409 Refused "A limit of the edge allows no more of them.",
     TooManyAttempts "too_many_attempts" 429 Unreachable "There were too many attempts to log in, or too many changes in a minute.",
+    TooManyPushes "too_many_pushes" 429 Unreachable "The app has begun as many pushes in an hour as the edge allows one app.",
     Unauthenticated "unauthenticated" 401 Forbidden "A token is needed.",
     Unreachable "unreachable" 0 Unreachable "The edge cannot be reached.",
     UnreadableFile "unreadable_file" 0 Usage "A file of the folder cannot be read.",
@@ -140,7 +142,19 @@ codes! {
     WatchFailed "watch_failed" 409 Refused "Errors rose after the switch, which was undone.",
 }
 
-/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `lines`, `mistakes` and `retry_after_s` added.
+/// A limit that a request would go beyond.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedLimit {
+    /// Its key in `[limits]` of `edge.toml`.
+    pub name: String,
+    /// Its value for the app.
+    pub max: u64,
+    /// What is used of it, without the request.
+    pub used: u64,
+}
+
+/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `limit`, `lines`, `mistakes` and `retry_after_s`
+/// added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
@@ -161,6 +175,9 @@ pub struct Problem {
     /// The hint: what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The limit that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<ReachedLimit>,
     /// The last lines of the log of the instance that is the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
@@ -187,6 +204,7 @@ impl Problem {
             code,
             detail: detail.into(),
             hint: None,
+            limit: None,
             lines: Vec::new(),
             mistakes: Vec::new(),
             retry_after_s: None,
@@ -197,6 +215,18 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the limit that is the reason, and its name to the hint.
+    #[must_use]
+    pub fn limit(mut self, name: &str, max: u64, used: u64) -> Self {
+        let where_set = format!("`{name}` in edge.toml is the limit");
+        self.hint = Some(match self.hint.take() {
+            Some(hint) => format!("{hint}; {where_set}"),
+            None => where_set,
+        });
+        self.limit = Some(ReachedLimit { name: name.to_owned(), max, used });
         self
     }
 
@@ -275,6 +305,17 @@ mod tests {
         assert_eq!(json["type"], "about:blank");
         assert_eq!(json["status"], 404);
         assert_eq!(json["code"], "not_found");
+    }
+
+    #[test]
+    fn a_limit_is_named_in_the_hint_and_told_in_numbers() {
+        let problem = Problem::new(Code::TooMany, "The app shop has 3 aliases already.").hint("delete some");
+        assert!(!serde_json::to_string(&problem).unwrap().contains("\"limit\":"));
+        let problem = problem.limit("aliases_max", 3, 3);
+        assert_eq!(problem.hint.as_deref(), Some("delete some; `aliases_max` in edge.toml is the limit"));
+        let json = serde_json::to_value(&problem).unwrap();
+        assert_eq!(json["limit"], serde_json::json!({"name": "aliases_max", "max": 3, "used": 3}));
+        assert_eq!(serde_json::from_value::<Problem>(json).unwrap(), problem);
     }
 
     #[test]

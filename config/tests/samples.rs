@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml::EdgeFile;
-use devanture_config::limits::{Limits, TABLE};
+use devanture_config::limits::{AppLimits, Limits, TABLE};
 use devanture_config::site_toml::{OverlayText, SiteFile};
 
 fn samples(folder: &str) -> Vec<PathBuf> {
@@ -57,7 +57,10 @@ fn law_8_every_invalid_sample_is_refused_with_the_sentences_beside_it() {
 fn the_full_sample_of_the_edge_has_every_limit_with_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/valid/edge-full.toml");
     let text = fs::read_to_string(path).unwrap();
-    assert_eq!(EdgeFile::parse("edge.toml", &text).unwrap().limits, Limits::default());
+    let limits = EdgeFile::parse("edge.toml", &text).unwrap().limits;
+    let shop = limits.for_app(&"shop".parse().unwrap()).into_owned();
+    assert_ne!(shop, limits, "[limits.apps.shop]");
+    assert_eq!(Limits { apps: AppLimits::default(), ..limits }, Limits::default());
     for limit in TABLE {
         assert!(text.lines().any(|line| line.starts_with(&format!("{} = ", limit.name))), "{} is missing", limit.name);
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
 use crate::cli_support::{Project, Ran};
 use devanture_config::VersionId;
-use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, Step, StepState};
+use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, AppUsage, LimitUsage, Step, StepState};
 use devanture_config::problem::{Code, Problem};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -98,6 +98,38 @@ fn a_terminal_that_is_dumb_and_one_that_is_to_be_quiet_get_no_bar() {
     assert!(!shown.contains('\u{1b}') && shown.contains("upload"), "{shown:?}");
     let (code, _, shown) = run_on_terminal(&large_site(&slow_edge()), &["push", "--quiet"]);
     assert_eq!((code, shown.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_usage_of_an_app_is_a_table_with_the_keys_of_its_limits() {
+    let limit = |name: &str, used, max, own| LimitUsage { name: name.to_owned(), used, max, own };
+    let limits = vec![
+        limit("stored_bytes_per_app_max", Some(1_250_000), Some(10_000_000), true),
+        limit("versions_max", Some(12), Some(10_000), false),
+        limit("aliases_max", Some(0), Some(0), false),
+        limit("requests_per_app_max", None, None, false),
+        limit("cups_of_tea_max", Some(3), None, false),
+    ];
+    let usage = AppUsage { app: "shop".parse().unwrap(), limits };
+    let answer = usage.clone();
+    let edge = FakeEdge::start_with(move |request, _| {
+        (request.target == "/v1/apps/shop/usage").then(|| Reply::json(200, &answer))
+    });
+    let project = Project::site(&edge.url());
+    let ran = project.run(&["usage"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "  bytes stored             1.2 MB  of 10.0 MB (12 %)  stored_bytes_per_app_max, for this app",
+            "  versions                     12  of 10000 (0 %)     versions_max",
+            "  aliases                       0  of 0               aliases_max",
+            "  requests under way  not counted  no limit           requests_per_app_max",
+            "  cups_of_tea_max               3  no limit           cups_of_tea_max",
+        ]
+    );
+    assert_eq!(project.run(&["usage", "--json"]).json(), serde_json::to_value(&usage).unwrap());
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod status;
 mod steps;
 mod switching;
 mod upstreams;
+mod usage;
 
 pub use access::{
     ACCOUNT_CHARACTERS_MAX, AccountInfo, AccountList, AccountName, AccountRequest, AuditEntry, AuditLog,
@@ -60,3 +61,4 @@ pub use status::{Damage, Status};
 pub use steps::{Step, StepState, Urls};
 pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 pub use upstreams::{Backend, DesiredState, MemberReport, MemberRequest, UpstreamReport, UpstreamsReport};
+pub use usage::{AppUsage, LimitUsage};

@@ -14,8 +14,8 @@ mod watch;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::limits::{Limits, TABLE};
-use crate::names::Hostname;
+use crate::limits::{Limit, Limits, PER_APP, TABLE};
+use crate::names::{AppName, Hostname};
 use crate::parsing::Mistakes;
 use crate::parsing::reader::{Reader, Table};
 
@@ -325,6 +325,21 @@ fn limits(table: &Table<'_, '_>) -> Limits {
         let value = table.integer(limit.name, limit.range.0..=limit.range.1);
         if let (Some(value), Some(slot)) = (value, limits.by_name(limit.name)) {
             *slot = value;
+        }
+    }
+    for (name, of_app) in table.named_tables("apps") {
+        let may_differ = TABLE.iter().filter(|limit| PER_APP.contains(&limit.name));
+        let set = |limit: &Limit| Some((limit.name, of_app.integer(limit.name, limit.range.0..=limit.range.1)?));
+        let values = may_differ.filter_map(set).collect();
+        let others = TABLE.iter().filter(|limit| !PER_APP.contains(&limit.name));
+        for limit in others {
+            let message = format!("`{}` holds for all apps alike", limit.name);
+            of_app.misplaced(limit.name, message, "move it to [limits]");
+        }
+        of_app.finish();
+        match name.parse::<AppName>() {
+            Ok(app) => limits.apps.set(app, values),
+            Err(error) => table.mistake("apps", error.to_string(), None),
         }
     }
     table.finish();

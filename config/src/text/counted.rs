@@ -12,7 +12,9 @@ pub fn counted(count: impl Display, thing: &str) -> String {
     let is_vowel = |letter: char| "aeiou".contains(letter);
     match thing.strip_suffix('y') {
         Some(stem) if !stem.ends_with(is_vowel) => format!("{text} {stem}ies"),
-        _ if thing.ends_with(['s', 'x']) || thing.ends_with("ch") => format!("{text} {thing}es"),
+        _ if thing.ends_with(['s', 'x']) || thing.ends_with("ch") || thing.ends_with("sh") => {
+            format!("{text} {thing}es")
+        }
         _ => format!("{text} {thing}s"),
     }
 }
@@ -31,6 +33,7 @@ mod tests {
             (3, "entry", "3 entries"),
             (2, "alias", "2 aliases"),
             (2, "day", "2 days"),
+            (2, "push", "2 pushes"),
         ] {
             assert_eq!(counted(count, thing), text);
         }

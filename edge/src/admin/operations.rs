@@ -145,6 +145,7 @@ operations! {
     PUT "/v1/apps/{app}/blobs/{digest}" "putBlob" [App(Push)] => put_blob ["deploy"];
     GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];
+    GET "/v1/apps/{app}/usage" "usage" [EveryEnvironment(Read)] => usage [];
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
     DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
         => delete_version ["dry_run", "purge"];

@@ -1,4 +1,4 @@
-//! Operations that only look: the list of apps, status, history.
+//! Operations that only look: the list of apps, status, usage, history.
 
 use http::StatusCode;
 
@@ -22,6 +22,10 @@ impl Admin {
         let (app, environment) = path.place()?;
         let (revision, status) = self.publisher.environments().status(&actor, &app, &environment).await?;
         precondition::view(request.headers(), revision, &status)
+    }
+
+    pub(super) async fn usage(&self, call: Call) -> Answer {
+        Ok(answer::json(StatusCode::OK, &self.publisher.usage(&call.path.app()?).await?))
     }
 
     pub(super) async fn history(&self, call: Call) -> Answer {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
+use devanture_config::problem::{Code, Problem};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -72,13 +73,18 @@ pub(super) fn copy(
     Ok(size - left)
 }
 
-/// Runs `unpack` on a blocking thread and stores what it puts into its sink.
+/// Runs `unpack` on a blocking thread and stores what it puts into its sink, for an app that may store `bytes_max` bytes
+/// in all; 0 is no limit.
+///
+/// # Errors
+/// `storage_full`, as soon as the files alone are more than that; why it cannot be unpacked or stored.
 pub(crate) async fn unpack_into(
     store: Arc<dyn Blobs>,
+    bytes_max: u64,
     unpack: impl FnOnce(&mut dyn Sink) -> Result<(), Refusal> + Send + 'static,
 ) -> Result<Files, Error> {
     let (sender, pieces) = mpsc::channel(PIECES);
-    let storing = tokio::spawn(take(store, pieces));
+    let storing = tokio::spawn(take(store, bytes_max, pieces));
     let unpacked = tokio::task::spawn_blocking(move || unpack(&mut ToStore(sender))).await;
     let stored = storing.await.map_err(|error| lost(&error))?;
     match unpacked.map_err(|error| lost(&error))? {
@@ -89,15 +95,25 @@ pub(crate) async fn unpack_into(
     }
 }
 
+fn too_much(bytes_max: u64) -> Problem {
+    let detail = format!("The archive unpacks to more bytes than the app may store in all; {bytes_max} are allowed.");
+    Problem::new(Code::StorageFull, detail).limit("stored_bytes_per_app_max", bytes_max, 0)
+}
+
 /// Stores files until the pieces end.
-async fn take(store: Arc<dyn Blobs>, mut pieces: mpsc::Receiver<Piece>) -> Result<Files, Error> {
-    let mut files = Files::new();
+async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<Piece>) -> Result<Files, Error> {
+    let (mut files, mut unpacked) = (Files::new(), 0_u64);
     let mut under_way: JoinSet<Result<(BundlePath, FileEntry), blobs::Error>> = JoinSet::new();
     let mut current: Option<(BundlePath, Box<dyn UnnamedUpload>)> = None;
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Begin(path) => current = Some((path, store.upload_unnamed().await?)),
             Piece::Bytes(bytes) => {
+                // What the app stores already is counted once all is unpacked; what cannot fit is not unpacked till then.
+                unpacked = unpacked.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                if bytes_max > 0 && unpacked > bytes_max {
+                    return Err(too_much(bytes_max).into());
+                }
                 if let Some((_, upload)) = &mut current {
                     upload.write(bytes).await?;
                 }

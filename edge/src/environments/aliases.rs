@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use devanture_config::api::{AliasList, AliasPrediction, AliasRequest, PlaceStatus, Scope};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::text::{Expiry, counted};
+use devanture_config::text::Expiry;
 use devanture_config::{AppName, PlaceName, VersionId};
 use tokio::sync::MutexGuard;
 
 use super::Environments;
+use super::counts::check_count;
+use super::places::size;
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{Change, Check, Commit, Record, Revision, gone};
 use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, other_than, update};
@@ -210,14 +212,9 @@ impl Environments {
     }
 
     async fn check_alias_count(&self, app: &AppName) -> Result<(), Error> {
-        let count_max = usize::try_from(self.ledger.limits().aliases_max).unwrap_or(usize::MAX);
-        let count = self.ledger.catalog.list(&records::alias_prefix(app), None, false, count_max).await?.len();
-        if count < count_max {
-            return Ok(());
-        }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(count, "alias")))
-            .hint("delete some, or let them end by themselves; `aliases_max` in edge.toml is the limit")
-            .into())
+        let max = self.ledger.limits().for_app(app).aliases_max;
+        let used = self.ledger.catalog.list(&records::alias_prefix(app), None, false, size(max)).await?.len();
+        check_count(app, "alias", used, "aliases_max", max, "delete some, or let them end by themselves")
     }
 
     pub(crate) fn alias_status(&self, app: &AppName, name: &PlaceName, record: &AliasRecord) -> PlaceStatus {

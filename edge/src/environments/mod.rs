@@ -5,6 +5,7 @@
 
 mod aliases;
 mod apps;
+mod counts;
 mod hostnames;
 mod instances;
 mod lock;

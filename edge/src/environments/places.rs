@@ -12,6 +12,7 @@ use devanture_config::{AppName, HostPattern, PlaceName};
 use tokio::sync::MutexGuard;
 
 use super::Environments;
+use super::counts::check_count;
 use super::reserved::why_reserved;
 use crate::catalog::records::{self, AppRecord, HostnameRecord};
 use crate::catalog::{Change, Check, Commit, belongs, gone, settings};
@@ -120,23 +121,18 @@ impl Environments {
     /// # Errors
     /// `too_many`.
     pub(crate) async fn check_version_count(&self, app: &AppName) -> Result<(), Error> {
-        let max = size(self.ledger.limits().versions_max);
-        if self.ledger.catalog.list(&records::versions_prefix(app), None, false, max).await?.len() < max {
-            return Ok(());
-        }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(max, "version")))
-            .hint("`devanture delete version` deletes one, `[retention]` lets old ones go; `versions_max` in edge.toml is the limit")
-            .into())
+        let max = self.ledger.limits().for_app(app).versions_max;
+        let prefix = records::versions_prefix(app);
+        let used = self.ledger.catalog.list(&prefix, None, false, size(max)).await?.len();
+        let hint = "`devanture delete version` deletes one, `[retention]` lets old ones go";
+        check_count(app, "version", used, "versions_max", max, hint)
     }
 
     async fn check_environment_count(&self, app: &AppName) -> Result<(), Error> {
-        let max = size(self.ledger.limits().environments_max);
-        if self.names_of(app, max).await?.len() < max {
-            return Ok(());
-        }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(max, "environment")))
-            .hint("`devanture delete environment NAME` deletes one; `environments_max` in edge.toml is the limit")
-            .into())
+        let max = self.ledger.limits().for_app(app).environments_max;
+        let used = self.names_of(app, size(max)).await?.len();
+        let hint = "`devanture delete environment NAME` deletes one";
+        check_count(app, "environment", used, "environments_max", max, hint)
     }
 
     /// Whether there is anything of an environment.
@@ -226,6 +222,6 @@ impl Environments {
     }
 }
 
-fn size(limit: u64) -> usize {
+pub(super) fn size(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

@@ -14,10 +14,11 @@ use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::paced::Paced;
 use crate::blobs::ReadAt;
 use crate::engine::{self, ResponseBody};
 use crate::proxy::{self, ProxyBody};
-use crate::version::Source;
+use crate::version::{Source, Traffic};
 
 /// Bytes read at once from a stored file: a slow client holds no more of it than this. Whole frames, some 64 KiB; of
 /// 64 KiB itself every fifth frame had 36 bytes, and 100 MB cost 5 % more.
@@ -92,6 +93,7 @@ enum Kind {
     Full(Option<Bytes>),
     Segments(Segments),
     Proxied(Pin<Box<ProxyBody>>),
+    Paced(Box<Paced>),
 }
 
 /// One stretch of a body.
@@ -130,6 +132,15 @@ impl Body {
     #[must_use]
     pub fn proxied(body: ProxyBody) -> Self {
         Self(Kind::Proxied(Box::pin(body)))
+    }
+
+    /// The same body, as fast as its app may send.
+    pub(super) fn paced(self, traffic: Arc<Traffic>) -> Self {
+        if http_body::Body::is_end_stream(&self) {
+            self
+        } else {
+            Self(Kind::Paced(Box::new(Paced::new(self, traffic))))
+        }
     }
 
     /// All of a representation.
@@ -258,6 +269,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Segments(segments) => segments.left == 0,
             Kind::Proxied(body) => body.is_end_stream(),
+            Kind::Paced(body) => body.is_end_stream(),
         }
     }
 
@@ -268,6 +280,7 @@ impl http_body::Body for Body {
             }
             Kind::Segments(segments) => SizeHint::with_exact(segments.left),
             Kind::Proxied(body) => body.size_hint(),
+            Kind::Paced(body) => body.size_hint(),
         }
     }
 }
@@ -285,6 +298,7 @@ impl ResponseBody for Body {
                 Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Error::Store)))
             }
             Kind::Proxied(body) => body.as_mut().poll_some(bytes_max, context).map_err(Error::from),
+            Kind::Paced(body) => Pin::new(&mut **body).poll_some(bytes_max, context),
         }
     }
 
@@ -293,6 +307,7 @@ impl ResponseBody for Body {
             Kind::Full(_) => 0,
             Kind::Segments(segments) => segments.reading.as_ref().map_or(0, |reading| reading.length),
             Kind::Proxied(body) => body.held_bytes(),
+            Kind::Paced(body) => body.held_bytes(),
         }
     }
 
@@ -301,6 +316,7 @@ impl ResponseBody for Body {
             Kind::Full(_) => true,
             Kind::Segments(segments) => segments.file.is_none(),
             Kind::Proxied(_) => false,
+            Kind::Paced(body) => body.is_shared(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::engine::Fields;
 use crate::live::{Current, LoadTarget};
-use crate::version::Version;
+use crate::version::{Traffic, Version};
 
 /// The part of a request that is decided by.
 pub struct Head<'r> {
@@ -69,6 +69,22 @@ impl Decision {
             Self::Small(answer) => answer.custom_host,
             Self::Load(_) => false,
         }
+    }
+
+    /// The live version that it is about.
+    pub(super) fn current(&self) -> Option<&Arc<Current>> {
+        match self {
+            Self::File(FileAnswer { current, .. }) | Self::Proxy { current, .. } => Some(current),
+            Self::Refuse(refusal) => refusal.current.as_ref(),
+            Self::Small(answer) => answer.current.as_ref(),
+            Self::Load(_) => None,
+        }
+    }
+
+    /// The visitors of the app that it is about, where they are limited.
+    #[inline]
+    pub(super) fn traffic(&self) -> Option<&Arc<Traffic>> {
+        self.current()?.version.traffic.as_ref()
     }
 
     /// Whether the site's rules say anything about the answer's head.

@@ -19,7 +19,7 @@ use super::body::Body;
 use super::decision::Refusal;
 use super::refused::Refused;
 use super::respond::{Ready, ReadyBody};
-use super::{pause, respond};
+use super::{pause, request_outcome, respond};
 use crate::engine::Fields;
 use crate::live::Current;
 use crate::version::Version;
@@ -68,13 +68,13 @@ pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext)
     let (refused, pause) = (refusal.refused, refusal.paused.as_deref());
     let mut response = match (pause, refusal.current.as_deref()) {
         (Some(pause), current) => paused(pause, current, &context()),
-        // The visitor matters only where there may be a page.
-        (None, Some(current)) if may_have_page(refused) => {
+        // The visitor matters only where there may be a page. An app that is busy answers as cheaply as it can.
+        (None, Some(current)) if may_have_page(refused) && refused != Refused::AppBusy => {
             let context = context();
             let page = if context.wants_page { page(refused, current, &context) } else { None };
             page.unwrap_or_else(|| respond::refused(refused))
         }
-        (None, _) => match preview_fault(refused) {
+        (None, _) => match fault(refused) {
             Some(code) if !context().wants_page => problem(refused, code, refused.row().1),
             _ => respond::refused(refused),
         },
@@ -132,9 +132,10 @@ fn paused(pause: &Pause, current: Option<&Current>, context: &ErrorContext) -> R
     response
 }
 
-/// The code of a problem for a preview that cannot be loaded.
-const fn preview_fault(refused: Refused) -> Option<&'static str> {
+/// The code of a problem for an app or a preview that has reached a limit; one of [`super::FAULTS`].
+const fn fault(refused: Refused) -> Option<&'static str> {
     match refused {
+        Refused::AppBusy => Some(request_outcome::APP_BUSY),
         Refused::OverMemory => Some("over-memory"),
         Refused::PreviewsBusy => Some("previews-busy"),
         _ => None,

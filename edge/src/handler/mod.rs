@@ -16,6 +16,7 @@ mod engine_service;
 mod error_page;
 mod header_rules;
 mod live_site;
+mod paced;
 mod pause;
 mod refused;
 mod request_metrics;
@@ -141,6 +142,7 @@ impl Handler {
         if let Decision::Load(target) = decision {
             decision = self.loaded(&request_head, &host, target).await;
         }
+        decision = measurement.admitted(decision);
         let unwanted = match decision {
             Decision::Proxy { .. } => Unwanted::Over,
             _ => body::pass_over(&mut request).await,
@@ -164,7 +166,10 @@ impl Handler {
             Some(request_outcome::CLIENT_IS_GONE) => request_outcome::client_gone(),
             _ => response.status(),
         };
-        response.map(|body| measurement.measure(status, body))
+        response.map(|body| {
+            let body = measurement.paced(body);
+            measurement.measure(status, body)
+        })
     }
 
     /// Loads what a request waits for, and decides.

@@ -10,6 +10,8 @@ use crate::version;
 /// Why the edge itself answers with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
+    /// The app has as many requests under way as it may.
+    AppBusy,
     /// No host, or more than one.
     BadHost,
     /// A backend could not be reached, or sent no HTTP answer.
@@ -58,7 +60,8 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
+        Self::AppBusy,
         Self::BackendBusy,
         Self::BackendFailed,
         Self::BackendSlow,
@@ -87,6 +90,7 @@ impl Refused {
     #[must_use]
     pub const fn row(self) -> (u16, &'static str) {
         match self {
+            Self::AppBusy => (503, "This site has as many requests under way as it may."),
             Self::BackendBusy => (503, "The service has no capacity left just now."),
             Self::BackendFailed => (502, "The service behind this address did not answer."),
             Self::BackendSlow => (504, "The service behind this address took too long to answer."),
@@ -180,30 +184,31 @@ mod tests {
         use Refused as R;
         // A new one does not compile until it has its place here, and then fails until it is in the list.
         let place = |refused: R| match refused {
-            R::BackendBusy => 0,
-            R::BackendFailed => 1,
-            R::BackendSlow => 2,
-            R::BadHost => 3,
-            R::BadRequest => 4,
-            R::BadTarget => 5,
-            R::BodyTooLarge => 6,
-            R::ClientSlow => 7,
-            R::Loop => 8,
-            R::MethodNotAllowed => 9,
-            R::MethodUnknown => 10,
-            R::Misdirected => 11,
-            R::NotFound => 12,
-            R::OverMemory => 13,
-            R::Paused => 14,
-            R::PreconditionFailed => 15,
-            R::PreviewsBusy => 16,
-            R::RangeNotSatisfiable(_) => 17,
-            R::TargetTooLong => 18,
-            R::Unauthorised => 19,
-            R::Unavailable => 20,
-            R::UnknownHost => 21,
+            R::AppBusy => 0,
+            R::BackendBusy => 1,
+            R::BackendFailed => 2,
+            R::BackendSlow => 3,
+            R::BadHost => 4,
+            R::BadRequest => 5,
+            R::BadTarget => 6,
+            R::BodyTooLarge => 7,
+            R::ClientSlow => 8,
+            R::Loop => 9,
+            R::MethodNotAllowed => 10,
+            R::MethodUnknown => 11,
+            R::Misdirected => 12,
+            R::NotFound => 13,
+            R::OverMemory => 14,
+            R::Paused => 15,
+            R::PreconditionFailed => 16,
+            R::PreviewsBusy => 17,
+            R::RangeNotSatisfiable(_) => 18,
+            R::TargetTooLong => 19,
+            R::Unauthorised => 20,
+            R::Unavailable => 21,
+            R::UnknownHost => 22,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..22).collect::<Vec<_>>());
+        assert_eq!(places, (0..23).collect::<Vec<_>>());
     }
 }

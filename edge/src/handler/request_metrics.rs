@@ -70,8 +70,8 @@ pub(super) struct Measurement {
     /// Bytes of the answer's body that were sent.
     bytes: u64,
     stage: Stage,
-    /// Whether it says nothing about the version: the environment is paused.
-    paused: bool,
+    /// Whether it says nothing about the version: the environment is paused, or the app has reached a limit.
+    is_beside_version: bool,
     /// Whether nothing of an answer's body is sent, since the method is HEAD.
     is_head: bool,
 }
@@ -105,7 +105,7 @@ impl Measurement {
             outcome: RequestOutcome::default(),
             bytes: 0,
             stage: Stage::SiteRequest,
-            paused: false,
+            is_beside_version: false,
             is_head: *request.method == Method::HEAD,
         }
     }
@@ -117,7 +117,7 @@ impl Measurement {
 
     /// Notes what was decided, and goes with what answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
-        (self.answerer, self.paused) = (Answerer::of(decision), is_paused(decision));
+        (self.answerer, self.is_beside_version) = (Answerer::of(decision), is_beside_version(decision));
     }
 
     /// The same for what is done with, which most answers are: what they are of is moved, not counted once more.
@@ -126,9 +126,33 @@ impl Measurement {
         match decision {
             Decision::File(FileAnswer { keeper: None, current, .. })
             | Decision::Refuse(Refusal { refused: Refused::NotFound, current: Some(current), .. }) => {
-                (self.answerer, self.paused) = (Answerer::Current(current), false);
+                (self.answerer, self.is_beside_version) = (Answerer::Current(current), false);
             }
             decision => self.decided(&decision),
+        }
+    }
+
+    /// Counts the request among those of its app, where these are limited. Returns what it is answered with: where as
+    /// many are under way as are allowed, a refusal.
+    pub(super) fn admitted(&self, decision: Decision) -> Decision {
+        let Some(traffic) = decision.traffic() else { return decision };
+        if let Some(entered) = traffic.enter() {
+            self.outcome.enter(entered);
+            return decision;
+        }
+        self.outcome.fail(request_outcome::APP_BUSY);
+        if let Some(current) = decision.current() {
+            telemetry::count_in_app("devanture_app_busy_total", current.version.app.as_str(), &[], 1);
+        }
+        let (current, custom_host) = (decision.current().cloned(), decision.is_custom_host());
+        Decision::Refuse(Refusal { current, custom_host, ..Refused::AppBusy.into() })
+    }
+
+    /// The body at the pace that its app may send.
+    pub(super) fn paced(&self, body: Body) -> Body {
+        match self.outcome.traffic() {
+            Some(traffic) if traffic.is_paced() => body.paced(Arc::clone(traffic)),
+            _ => body,
         }
     }
 
@@ -160,7 +184,7 @@ impl Measurement {
         let elapsed = now().saturating_duration_since(self.began);
         if let Some(version) = self.answerer.version() {
             version.metrics.count(status, bytes, elapsed);
-            if !self.paused {
+            if !self.is_beside_version {
                 version.tally.count(status);
             }
             if let (true, Some(reason)) = (self.outcome.is_proxied(), self.outcome.error()) {
@@ -270,8 +294,8 @@ impl Drop for Measured {
 }
 
 /// Whether the answer says nothing about the version.
-fn is_paused(decision: &Decision) -> bool {
-    matches!(decision, Decision::Refuse(refusal) if refusal.refused == Refused::Paused)
+fn is_beside_version(decision: &Decision) -> bool {
+    matches!(decision, Decision::Refuse(refusal) if matches!(refusal.refused, Refused::AppBusy | Refused::Paused))
 }
 
 /// Fields of the log that are known before the answer.

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::body;
 use crate::proxy::{Ids, Member, Pool};
+use crate::version::{Entered, Traffic};
 
 /// The status of a client that went away before its answer. It is for logs and metrics alone: no such status is
 /// registered, and a client that still reads gets a 400.
@@ -19,12 +20,15 @@ const BAD_REQUEST: &str = "bad-request";
 const CLIENT_SLOW: &str = "client-slow";
 /// The word for a request whose body is too long.
 const TOO_LARGE: &str = "too-large";
+/// The word for a request of an app that has as many under way as it may.
+pub(super) const APP_BUSY: &str = "app-busy";
 /// The word for a stored file that could not be read to its end.
 const STORE: &str = "store";
 
 /// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
-pub const FAULTS: [(&str, u16, &str); 21] = [
+pub const FAULTS: [(&str, u16, &str); 22] = [
+    (APP_BUSY, 503, "The app has as many requests under way as `requests_per_app_max` lets it."),
     ("bad-answer", 502, "The backend sent no HTTP answer, or none that can be passed on."),
     (BAD_REQUEST, 400, "The request cannot be forwarded as it is, or its body is malformed."),
     ("busy", 503, "A limit is reached, of requests to this backend or of the system."),
@@ -73,6 +77,8 @@ pub(super) struct RequestOutcome(
 #[derive(Default)]
 struct Aside {
     error: OnceCell<&'static str>,
+    /// Its place among the requests of its app, where these are limited.
+    entered: OnceCell<Entered>,
     backend: OnceCell<ToBackend>,
 }
 
@@ -96,6 +102,16 @@ impl RequestOutcome {
 
     fn backend(&self) -> Option<&ToBackend> {
         self.0.get()?.backend.get()
+    }
+
+    /// The request is one of those of its app that are under way, for as long as this lives.
+    pub(super) fn enter(&self, entered: Entered) {
+        self.aside().entered.set(entered).ok();
+    }
+
+    /// The visitors of its app, where they are limited.
+    pub(super) fn traffic(&self) -> Option<&Arc<Traffic>> {
+        Some(self.0.get()?.entered.get()?.traffic())
     }
 
     pub(super) fn is_proxied(&self) -> bool {

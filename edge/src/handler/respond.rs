@@ -50,7 +50,11 @@ pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
             let challenge = HeaderValue::from_static("Basic realm=\"site\", charset=\"UTF-8\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        Refused::BackendBusy | Refused::OverMemory | Refused::PreviewsBusy | Refused::Unavailable => {
+        Refused::AppBusy
+        | Refused::BackendBusy
+        | Refused::OverMemory
+        | Refused::PreviewsBusy
+        | Refused::Unavailable => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -13,7 +13,8 @@ use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
 use crate::version::{
-    self, AppUsage, Claim, Content, DictionaryMisses, LoadRequest, Memory, Relief, Served, Setting, Version,
+    self, AppUsage, Claim, Content, DictionaryMisses, LoadRequest, Memory, Relief, Served, Setting, TrafficUsage,
+    Traffics, Version,
 };
 
 /// Default lifetime of dictionaries in browsers.
@@ -112,6 +113,7 @@ struct Parts {
     dictionary_seconds: u64,
     misses: DictionaryMisses,
     tallies: Tallies,
+    traffics: Arc<Traffics>,
     /// Where versions are loaded; by default, on the caller's runtime.
     runtime: Option<Handle>,
     contents: Arc<Contents>,
@@ -132,6 +134,7 @@ impl Loader {
             dictionary_seconds: DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY),
             misses: DictionaryMisses::off(),
             tallies: Tallies::default(),
+            traffics: Arc::new(Traffics::new(limits)),
             runtime: None,
             contents: Arc::default(),
             on_demand: Arc::new(Queues::new(limits)),
@@ -169,6 +172,12 @@ impl Loader {
     #[must_use]
     pub fn tallies(&self) -> &Tallies {
         &self.0.tallies
+    }
+
+    /// What visitors of an app take at the moment; `None` where nothing of it is limited.
+    #[must_use]
+    pub fn traffic(&self, app: &AppName) -> Option<TrafficUsage> {
+        self.0.traffics.usage(app)
     }
 
     /// The memory of the loaded versions of each app.
@@ -270,6 +279,7 @@ impl Loader {
             misses: self.0.misses.clone(),
             dictionaries: of_visitors.unwrap_or_default().into_iter().collect(),
             tally: self.0.tallies.of(app.as_str(), &load.place),
+            traffic: self.0.traffics.of(app),
             claim: load.claim,
         };
         Ok(Arc::new(Version::new(content, served).map_err(version::Error::from)?))

@@ -44,12 +44,13 @@ impl Publisher {
     ///
     /// # Errors
     /// `empty_bundle`, `bad_manifest`, `bundle_too_large`, `path_too_long`.
-    pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+    pub(crate) fn check_manifest(&self, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
         manifest.check().map_err(|error| {
             let code = if error == BadManifest::Empty { Code::EmptyBundle } else { Code::BadManifest };
             Problem::new(code, format!("{error}."))
         })?;
         let limits = self.ledger.limits();
+        let limits = limits.for_app(app);
         let beyond = |code, what: String, limit: &str| -> Result<(), Error> {
             let problem = Problem::new(code, what);
             Err(problem.hint(format!("`{limit}` in edge.toml is the limit")).into())
@@ -57,10 +58,9 @@ impl Publisher {
         let too_large = |what, limit: &str| beyond(Code::BundleTooLarge, what, limit);
         let count = u64::try_from(manifest.files_count()).unwrap_or(u64::MAX);
         if count > limits.bundle_files_max {
-            return too_large(
-                format!("The bundle has {}; {} are allowed.", counted(count, "file"), limits.bundle_files_max),
-                "bundle_files_max",
-            );
+            let detail = format!("The bundle has {}; {} are allowed.", counted(count, "file"), limits.bundle_files_max);
+            let problem = Problem::new(Code::BundleTooLarge, detail);
+            return Err(problem.limit("bundle_files_max", limits.bundle_files_max, count).into());
         }
         let bytes = manifest.total_bytes();
         if bytes > limits.bundle_bytes_max {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployOptions, DeployReport, Source};
+use devanture_config::limits::Limits;
 use devanture_config::manifest::{FILES_MEMORY_FACTOR, SETTINGS_MEMORY_FACTOR};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -72,6 +73,13 @@ enum Content {
     Unpacked(Files),
 }
 
+impl Target {
+    /// The limits of the app that the archive is for.
+    fn limits(&self, publisher: &Publisher) -> Limits {
+        publisher.ledger.limits().for_app(&self.app).into_owned()
+    }
+}
+
 impl ArchiveIntake {
     /// Adds bytes.
     ///
@@ -131,9 +139,10 @@ impl ArchiveIntake {
                 }))
             }
             Kind::Tar | Kind::TarGz | Kind::TarZst => {
-                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.ledger.limits());
+                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.target.limits(&self.publisher));
+                let bytes_max = limits.stored_bytes_per_app_max;
                 let unpack = move |sink: &mut dyn Sink| untar(kind, reader, &limits, sink);
-                Work::Unpacking(tokio::spawn(unpack_into(store, unpack)))
+                Work::Unpacking(tokio::spawn(unpack_into(store, bytes_max, unpack)))
             }
         };
         let fed = feed.send(Some(head)).await.is_ok();
@@ -168,7 +177,8 @@ impl Publisher {
     /// Begins to take in an archive for an environment; `announced` is its length, where it is known.
     ///
     /// # Errors
-    /// `busy` where too many come in at once; `alias_taken`; `bundle_too_large` where it announces too much.
+    /// `busy` where too many come in at once; `alias_taken`; `bundle_too_large` where it announces too much;
+    /// `too_many_pushes`.
     pub async fn begin_archive(
         self: &Arc<Self>,
         actor: &Actor,
@@ -181,11 +191,12 @@ impl Publisher {
                 .hint("try again in a moment; `pushes_max` in edge.toml is the limit, and half of it for one app")
                 .into());
         };
-        let bytes_max = archive_bytes_max(&self.ledger.limits());
+        let bytes_max = archive_bytes_max(&self.ledger.limits().for_app(app));
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.ledger.check_place(app, environment).await?;
         self.environments.check_may_make(app, environment).await?;
         self.must_have_room().await?;
+        self.count_push(app)?;
         let (begun, id) = self.new_deploy();
         let target = Target {
             id,
@@ -259,13 +270,14 @@ impl Publisher {
         let files = match content {
             Content::Unpacked(files) => files,
             Content::Spooled(draft) => {
-                let limits = self.ledger.limits();
+                let limits = target.limits(self);
+                let bytes_max = limits.stored_bytes_per_app_max;
                 let unpack = move |sink: &mut dyn Sink| {
                     let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
                     // The draft lives until here, and its file with it.
                     unzip(file, &limits, sink)
                 };
-                unpack_into(Arc::clone(&self.blobs), unpack).await?
+                unpack_into(Arc::clone(&self.blobs), bytes_max, unpack).await?
             }
         };
         let mut memory = self.uploads.manifest_memory.hold(&target.app);
@@ -277,7 +289,7 @@ impl Publisher {
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
         let manifest = archive::manifest(&*self.blobs, &target.app, files, settings_bytes_max, &mut reserve).await?;
         self.switcher.check_watch(options.watch_s)?;
-        self.check_manifest(&manifest)?;
+        self.check_manifest(&target.app, &manifest)?;
         let place = (&target.app, &target.environment);
         self.check_bundle(&target.actor, place, &manifest, &options).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
@@ -286,8 +298,10 @@ impl Publisher {
         let lease = self.ledger.leases.bundle(version, &manifest).await;
         drop(target.arriving);
         let missing = self.uploads.owned.missing(&target.app, &wanted).await?;
-        self.uploads.owned.add(&target.app, missing.iter().copied()).await?;
-        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
+        let missing: HashMap<Digest, u64> =
+            missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
+        self.check_stored_bytes(&target.app, &missing).await?;
+        self.uploads.owned.add(&target.app, missing.iter().map(|(digest, bytes)| (*digest, *bytes))).await?;
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
         let files = manifest.files.len();
         let detail = format!("{}, {}", counted(files, "file"), counted(manifest.total_bytes(), "byte"));

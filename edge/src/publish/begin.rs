@@ -44,7 +44,7 @@ impl Publisher {
     /// Begins a push to an environment, and says which blobs are missing.
     ///
     /// # Errors
-    /// Whatever is wrong with the manifest; nothing is stored then.
+    /// Whatever is wrong with the manifest; `storage_full`, `too_many_pushes`; nothing is stored then.
     pub async fn begin(
         &self,
         actor: &Actor,
@@ -53,6 +53,7 @@ impl Publisher {
         push: CheckedPush,
     ) -> Result<DeployBegun, Error> {
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
+        self.check_pushes(app)?;
         let CheckedPush { manifest, version, source, options, memory } = push;
         let (begun, id) = self.new_deploy();
         let push = self.uploads.pushes.add(Push {
@@ -70,6 +71,15 @@ impl Publisher {
             memory,
             _lease: lease,
         })?;
+        // What it brings is counted with it, so that two pushes that begin at once do not both get the last bytes.
+        let admitted = match self.check_stored_bytes(app, &push.missing).await {
+            Ok(()) => self.count_push(app),
+            refused => refused,
+        };
+        if let Err(refused) = admitted {
+            drop(self.uploads.pushes.take(app, &push.id));
+            return Err(refused);
+        }
         Ok(DeployBegun {
             deploy: push.id.clone(),
             version,
@@ -91,6 +101,8 @@ impl Publisher {
         push: CheckedPush,
     ) -> Result<DeployPrediction, Error> {
         let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
+        self.check_pushes(app)?;
+        self.check_stored_bytes(app, &missing).await?;
         let options = &push.options;
         match (options.if_live.as_deref(), &options.alias) {
             (Some(expected), Some(alias)) => check_expected_alias(expected, alias, live)?,

@@ -154,7 +154,7 @@ impl Publisher {
         blobs: &[(Digest, u64)],
         came_ms: u64,
     ) -> Result<(), Error> {
-        self.uploads.owned.add(app, blobs.iter().map(|(digest, _)| *digest)).await?;
+        self.uploads.owned.add(app, blobs.iter().copied()).await?;
         let push = self.uploads.pushes.find(app, deploy)?;
         let (new, bytes) = {
             let mut received = push.received.lock();

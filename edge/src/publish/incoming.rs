@@ -71,7 +71,7 @@ impl Publisher {
         check_source(&source)?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         self.switcher.check_watch(options.watch_s)?;
-        self.check_manifest(&manifest)?;
+        self.check_manifest(memory.app(), &manifest)?;
         check_cases(&manifest, &options)?;
         Ok(CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), source, options, memory })
     }

@@ -21,11 +21,19 @@ use crate::telemetry;
 /// The blobs of one app.
 #[derive(Default)]
 struct AppBlobs {
-    /// What it has sent, and when, in milliseconds since 1970; 0 for what was known from its versions.
-    sent: HashMap<Digest, u64>,
+    /// What it has sent.
+    sent: HashMap<Digest, SentBlob>,
     /// What a stored version of it holds, so that variants of it were made, or were tried and not worth keeping; and
-    /// since when, as above.
+    /// since when, as in [`SentBlob`].
     stored: HashMap<Digest, u64>,
+}
+
+/// A blob that an app has sent.
+#[derive(Clone, Copy)]
+struct SentBlob {
+    /// When, in milliseconds since 1970; 0 for what was known from the app's versions.
+    at_ms: u64,
+    bytes: u64,
 }
 
 type Set = Arc<Mutex<AppBlobs>>;
@@ -65,8 +73,11 @@ impl Owned {
             // What cannot be read says nothing: its blobs are sent again.
             let Ok(sent) = records::read::<SentRecord>(&key, &record) else { continue };
             let at_ms = sent.at_ms.max(1);
-            for digest in sent.blobs {
-                owned.sent.entry(digest).or_insert(at_ms);
+            let sizes = self.blobs.sizes(sent.blobs.clone()).await?;
+            for (digest, bytes) in sent.blobs.into_iter().zip(sizes) {
+                // What is no longer stored has to be sent again, and takes no room.
+                let Some(bytes) = bytes else { continue };
+                owned.sent.entry(digest).or_insert(SentBlob { at_ms, bytes });
             }
         }
         Ok(())
@@ -81,7 +92,7 @@ impl Owned {
             // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
             let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
             let Ok(manifest) = Manifest::read(&canonical) else { continue };
-            owned.sent.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
+            owned.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: 0, bytes })));
             owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
         }
         Ok(owned)
@@ -104,12 +115,29 @@ impl Owned {
         Ok(missing)
     }
 
-    /// Notes that the app has sent blobs.
-    pub(crate) async fn add(&self, app: &AppName, blobs: impl Iterator<Item = Digest> + Send) -> Result<(), Error> {
+    /// Notes that the app has sent blobs, each with its size.
+    pub(crate) async fn add(
+        &self,
+        app: &AppName,
+        blobs: impl Iterator<Item = (Digest, u64)> + Send,
+    ) -> Result<(), Error> {
         let set = self.of(app).await?;
-        let now_ms = telemetry::now_ms();
-        set.lock().sent.extend(blobs.map(|digest| (digest, now_ms)));
+        let at_ms = telemetry::now_ms();
+        set.lock().sent.extend(blobs.map(|(digest, bytes)| (digest, SentBlob { at_ms, bytes })));
         Ok(())
+    }
+
+    /// Bytes of all that the app has sent, and of what it is going to send, equal blobs once.
+    pub(crate) async fn bytes_with(&self, app: &AppName, coming: &HashMap<Digest, u64>) -> Result<u64, Error> {
+        let known = self.by_app.lock().get(app).and_then(|cell| cell.get().cloned());
+        let set = match known {
+            Some(set) => set,
+            // To ask what every app uses must not hold all of that in memory.
+            None => self.read(app).await?,
+        };
+        let set = set.lock();
+        let coming = coming.iter().filter(|(digest, _)| !set.sent.contains_key(digest)).map(|(_, bytes)| *bytes);
+        Ok(set.sent.values().map(|blob| blob.bytes).chain(coming).fold(0, u64::saturating_add))
     }
 
     /// Notes that a version of the app is stored.
@@ -117,7 +145,7 @@ impl Owned {
         let set = self.of(app).await?;
         let mut set = set.lock();
         let now_ms = telemetry::now_ms();
-        set.sent.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
+        set.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: now_ms, bytes })));
         set.stored.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
         Ok(())
     }
@@ -153,7 +181,8 @@ impl Owned {
         for (app, set) in self.loaded() {
             let has_stale = {
                 let set = set.lock();
-                set.sent.iter().any(|(digest, ms)| (1..before_ms).contains(ms) && !set.stored.contains_key(digest))
+                let is_old = |blob: &SentBlob| (1..before_ms).contains(&blob.at_ms);
+                set.sent.iter().any(|(digest, blob)| is_old(blob) && !set.stored.contains_key(digest))
             };
             if !has_stale && !lost.contains(&app) {
                 continue;
@@ -161,7 +190,7 @@ impl Owned {
             let held = self.read_blobs(&app).await?.stored;
             let mut set = set.lock();
             // What was sent or stored since is in no list that was read before.
-            set.sent.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
+            set.sent.retain(|digest, blob| blob.at_ms >= before_ms || held.contains_key(digest));
             set.stored.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
         }
         Ok(())

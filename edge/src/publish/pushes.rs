@@ -110,6 +110,13 @@ impl Pushes {
         rested.is_some_and(|id| entries.remove(&id).is_some())
     }
 
+    /// What pushes of an app that are under way bring, each blob once, with its size.
+    pub(crate) fn coming(&self, app: &AppName) -> HashMap<Digest, u64> {
+        let entries = self.entries.lock();
+        let of_app = entries.values().filter(|entry| entry.push.app == *app);
+        of_app.flat_map(|entry| &entry.push.missing).map(|(digest, bytes)| (*digest, *bytes)).collect()
+    }
+
     /// Number of pushes under way.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().len()

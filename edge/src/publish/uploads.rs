@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
+use super::push_rate::PushRate;
 use super::pushes::Pushes;
 use super::sent::Unwritten;
 use crate::blobs::Blobs;
@@ -30,6 +31,8 @@ pub(crate) struct Uploads {
     pub(super) batches: Arc<Shares>,
     /// One for each archive that may come in at once.
     pub(super) archives: Arc<Shares>,
+    /// Pushes of each app that were begun within an hour.
+    pub(super) push_rate: PushRate,
     /// The folder for archives that come in.
     pub(super) scratch: PathBuf,
 }
@@ -44,6 +47,7 @@ impl Uploads {
             manifest_memory: ManifestMemory::new(ledger.limits().manifest_memory_bytes_max),
             batches: Shares::new(ledger.limits().blob_batches_max),
             archives: Shares::new(ledger.limits().pushes_max),
+            push_rate: PushRate::default(),
             scratch: scratch(data_dir),
             ledger,
         }

@@ -64,6 +64,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "devanture_scrubbed_bytes_total", "Bytes of the stored files that were read to check them."),
     (Counter, "devanture_scrub_damaged_files_total", "Damaged files that reading all stored files found."),
     (Counter, "devanture_collected_bytes_total", "Bytes of the files that collections deleted."),
+    (
+        Counter,
+        "devanture_app_busy_total",
+        "Requests that were refused since their app had as many under way as it may, by app.",
+    ),
     (Counter, "devanture_upstream_errors_total", "Requests to backends that failed, by app and reason."),
     (
         Gauge,

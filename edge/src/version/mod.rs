@@ -19,6 +19,7 @@ mod memory;
 mod place;
 mod prefetch;
 mod rule_files;
+mod traffic;
 
 pub use browser_cache::KeptFiles;
 pub use damage::DamagedFile;
@@ -31,6 +32,7 @@ pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Memory, OverMemory, Relief};
 pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
+pub use traffic::{Entered, Traffic, TrafficUsage, Traffics};
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -125,6 +127,8 @@ pub struct Version {
     pub metrics: RequestMetrics,
     /// The counts of the place that it was loaded for, of whichever version answers there.
     pub tally: Arc<Tally>,
+    /// The visitors of its app, where they are limited.
+    pub traffic: Option<Arc<Traffic>>,
     /// The deltas that its visitors lack.
     misses: DictionaryMisses,
     /// The dictionaries that its visitors may have, in order.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 use devanture_config::api::Source;
 
-use super::{Claim, Content, DictionaryMisses, OverMemory, Version};
+use super::{Claim, Content, DictionaryMisses, OverMemory, Traffic, Version};
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// Estimated size of a version in one place without its content: its counters, and their series in the metrics.
@@ -28,6 +28,8 @@ pub struct Served {
     pub dictionaries: Box<[Digest]>,
     /// The counts of the place.
     pub tally: Arc<Tally>,
+    /// The visitors of the app, where they are limited.
+    pub traffic: Option<Arc<Traffic>>,
     /// Previews that may be evicted for it.
     pub claim: Claim,
 }
@@ -38,14 +40,14 @@ impl Version {
     /// # Errors
     /// [`OverMemory`].
     pub fn new(content: Arc<Content>, served: Served) -> Result<Self, OverMemory> {
-        let Served { place, source, misses, dictionaries, tally, claim } = served;
+        let Served { place, source, misses, dictionaries, tally, traffic, claim } = served;
         let release = release(&content, &place, &source);
         let charge = content.charge.app().charge(claim);
         let bytes = release.len().saturating_add(size_of_val::<[Digest]>(&dictionaries));
         charge.grow(PLACE_BYTES.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))?;
         let metrics = RequestMetrics::new(content.app.as_str(), &place, &content.id.short());
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { serial, place, release, metrics, tally, misses, dictionaries, content, _charge: charge })
+        Ok(Self { serial, place, release, metrics, tally, traffic, misses, dictionaries, content, _charge: charge })
     }
 }
 

@@ -8,4 +8,5 @@ mod manifests;
 mod memory;
 mod names;
 mod routes;
+mod shares;
 mod user_ids;

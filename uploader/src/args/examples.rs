@@ -98,6 +98,13 @@ Examples:
   devanture promote --from staging --to prod
   devanture promote --from staging --to prod --dry-run";
 
+pub(super) const USAGE: &str = "\
+Examples:
+  devanture usage
+  devanture usage --app shop --json | jq -r '.limits[] | select(.used >= .max) | .name'
+
+The operator of the edge sets limits for every app, and for single ones.";
+
 pub(super) const STATUS: &str = "\
 Examples:
   devanture status

@@ -167,6 +167,9 @@ pub(crate) enum Command {
     /// List the apps that the token may read, with what is live, since when and by whom
     #[command(after_help = apps::EXAMPLES)]
     Apps(AppsArgs),
+    /// List the limits of the app, and what it uses of each
+    #[command(after_help = examples::USAGE)]
+    Usage,
     /// Show what is live, and where
     #[command(after_help = examples::STATUS)]
     Status,

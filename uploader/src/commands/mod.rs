@@ -26,6 +26,7 @@ mod status;
 mod suggest;
 mod switch;
 mod upstreams;
+mod usage;
 
 use self::push::Push;
 use crate::args::Command;
@@ -114,6 +115,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Switch(args) => switch::switch(context, args).await,
         Command::Upstreams(args) => upstreams::upstreams(context, args).await,
         Command::Undelete(args) => retention::undelete(context, args).await,
+        Command::Usage => usage::usage(context).await,
         // Carried out by the callers.
         Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) => Ok(()),
     }

@@ -331,12 +331,13 @@ impl Environments {
     /// # Errors
     /// `hostnames_full`.
     pub(super) fn check_hostnames_of_app(&self, app: &AppName, count: usize, added: usize) -> Result<(), Error> {
-        let max = self.ledger.limits().hostnames_per_app_max;
+        let max = self.ledger.limits().for_app(app).hostnames_per_app_max;
         if added == 0 || u64::try_from(count.saturating_add(added)).is_ok_and(|count| count <= max) {
             return Ok(());
         }
         let detail = format!("The app {app} would have more than {}.", counted(max, "hostname"));
-        Err(Problem::new(Code::HostnamesFull, detail).hint("`hostnames_per_app_max` in edge.toml is the limit").into())
+        let used = u64::try_from(count).unwrap_or(u64::MAX);
+        Err(Problem::new(Code::HostnamesFull, detail).limit("hostnames_per_app_max", max, used).into())
     }
 
     fn hostnames_max(&self) -> usize {

@@ -145,6 +145,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/deploys/{deploy}"
             | "/v1/apps/{app}/deploys/{deploy}/finish"
             | "/v1/apps/{app}/undelete"
+            | "/v1/apps/{app}/usage"
             | "/v1/apps/{app}/versions/{id}"
             | "/v1/apps/{app}/withdrawn"
             | "/v1/backup"

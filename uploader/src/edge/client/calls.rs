@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployPrediction, DeployStatus, DesiredState, Diff, History,
-    HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest, PauseReport,
-    PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList, SettingsPatch,
-    SettingsReport, Status, Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport,
-    WithdrawRequest,
+    AliasList, AliasRequest, AppUsage, BeginDeploy, DeployBegun, DeployPrediction, DeployStatus, DesiredState, Diff,
+    History, HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest,
+    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList,
+    SettingsPatch, SettingsReport, Status, Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport,
+    WithdrawReport, WithdrawRequest,
 };
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
@@ -52,6 +52,14 @@ impl Edge {
         let request = self.request(Method::POST, &["environments", environment.as_str(), "deploys"], &DRY_RUN);
         let request = request.header(CONTENT_TYPE, "application/json").timeout(BEGIN_TIME_MAX).body(encoded(begin)?);
         self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// The limits of the app, and what it uses of each.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn usage(&self) -> Result<AppUsage, Failure> {
+        self.get(&["usage"], &[]).await
     }
 
     /// Makes a stored version live.

@@ -1,0 +1,143 @@
+//! A body that waits for its turn among those of its app, where the bytes that an app sends in a second are limited.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep_until};
+
+use super::body::{Body, Error};
+use crate::engine::{FRAME_BYTES, ResponseBody};
+use crate::version::Traffic;
+
+/// Pieces of a body, each of which is booked before it is sent.
+pub(super) struct Paced {
+    body: Body,
+    traffic: Arc<Traffic>,
+    /// What came of the body and was not sent yet.
+    held: Bytes,
+    /// How much of it is booked.
+    booked: usize,
+    /// Until it may be sent.
+    wait: Option<Pin<Box<Sleep>>>,
+}
+
+impl Paced {
+    pub(super) fn new(body: Body, traffic: Arc<Traffic>) -> Self {
+        Self { body, traffic, held: Bytes::new(), booked: 0, wait: None }
+    }
+
+    /// The piece that was booked, when its time has come.
+    fn poll_booked(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+        if let Some(wait) = &mut self.wait {
+            ready!(wait.as_mut().poll(context));
+            self.wait = None;
+        }
+        let piece = self.held.split_to(self.booked.min(self.held.len()));
+        self.booked = 0;
+        Poll::Ready(piece)
+    }
+}
+
+impl http_body::Body for Paced {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_some(usize::MAX, context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (held, left) = (u64::try_from(self.held.len()).unwrap_or(u64::MAX), self.body.size_hint());
+        let mut hint = SizeHint::new();
+        if let Some(most) = left.upper() {
+            hint.set_upper(most.saturating_add(held));
+        }
+        hint.set_lower(left.lower().saturating_add(held));
+        hint
+    }
+}
+
+impl ResponseBody for Paced {
+    fn poll_some(
+        mut self: Pin<&mut Self>,
+        bytes_max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let piece_max = bytes_max.clamp(1, FRAME_BYTES);
+        loop {
+            if self.booked > 0 {
+                return self.poll_booked(context).map(|piece| Some(Ok(Frame::data(piece))));
+            }
+            if !self.held.is_empty() {
+                self.booked = self.held.len().min(piece_max);
+                self.wait = self.traffic.book(self.booked).map(|at| Box::pin(sleep_until(at.into())));
+                continue;
+            }
+            let polled = ready!(Pin::new(&mut self.body).poll_some(piece_max, context));
+            match polled.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(bytes))) if bytes.is_empty() => {}
+                Some(Ok(Ok(bytes))) => self.held = bytes,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let held = if self.body.is_shared() { 0 } else { self.held.len() };
+        held.saturating_add(self.body.held_bytes())
+    }
+
+    fn is_shared(&self) -> bool {
+        self.body.is_shared()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::limits::Limits;
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+
+    use crate::version::Traffics;
+
+    fn traffic(per_second: u64) -> Arc<Traffic> {
+        let limits = Limits { sent_bytes_per_second_per_app_max: per_second, ..Limits::default() };
+        Traffics::new(&limits).of(&"shop".parse().unwrap()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paced_body_is_the_same_bytes_with_the_same_length() {
+        let bytes: Vec<u8> = (0..100_000_usize).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let body = Body::full(bytes.clone().into()).paced(traffic(1 << 40));
+        assert_eq!(body.size_hint().exact(), Some(100_000));
+        let mut body = body;
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((first.len(), body.size_hint().exact()), (FRAME_BYTES, Some(100_000 - FRAME_BYTES as u64)));
+        assert!(!body.is_end_stream());
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!([first, rest].concat(), bytes);
+        assert!(Body::empty().paced(traffic(1)).is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn what_is_beyond_the_pace_waits_for_its_time() {
+        let traffic = traffic(1_000_000_000);
+        // A minute is booked by others.
+        assert!(traffic.book(60_000_000_000).is_some());
+        let mut body = Body::full(Bytes::from_static(b"later")).paced(Arc::clone(&traffic));
+        let polled = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
+        assert!(polled.is_pending());
+        assert!(!body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(5));
+    }
+}

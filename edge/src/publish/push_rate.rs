@@ -1,0 +1,183 @@
+//! How many pushes each app began within the last hour, by minutes, so that an app takes the same few bytes however often
+//! it pushes. In memory alone: an edge that starts begins at none.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use devanture_config::AppName;
+use parking_lot::Mutex;
+
+/// The minutes that count: the one that is under way, and sixty whole ones, so that no hour has more than is allowed.
+const MINUTES: usize = 61;
+const MINUTE_S: u64 = 60;
+
+/// Pushes of each app.
+pub(super) struct PushRate {
+    began: Instant,
+    by_app: Mutex<HashMap<AppName, LastHour>>,
+}
+
+impl Default for PushRate {
+    fn default() -> Self {
+        Self { began: Instant::now(), by_app: Mutex::default() }
+    }
+}
+
+impl PushRate {
+    /// Counts a push, unless `count_max` of the app were begun within the hour; 0 is no limit.
+    ///
+    /// # Errors
+    /// As [`PushRate::check`].
+    pub(super) fn count(&self, app: &AppName, count_max: u64) -> Result<(), Reached> {
+        let now_s = self.began.elapsed().as_secs();
+        let mut by_app = self.by_app.lock();
+        // Those that count nothing any more go whenever the table would have to grow.
+        if by_app.len() == by_app.capacity() && !by_app.contains_key(app) {
+            by_app.retain(|_, hour| hour.count(now_s) > 0);
+        }
+        let hour = by_app.entry(app.clone()).or_default();
+        hour.check(now_s, count_max)?;
+        hour.add(now_s);
+        Ok(())
+    }
+
+    /// Checks that a push may begin.
+    ///
+    /// # Errors
+    /// How many were begun, and when there may be another.
+    pub(super) fn check(&self, app: &AppName, count_max: u64) -> Result<(), Reached> {
+        let now_s = self.began.elapsed().as_secs();
+        self.by_app.lock().get_mut(app).map_or(Ok(()), |hour| hour.check(now_s, count_max))
+    }
+
+    /// Pushes of an app that were begun within the hour.
+    pub(super) fn begun(&self, app: &AppName) -> u64 {
+        let now_s = self.began.elapsed().as_secs();
+        self.by_app.lock().get_mut(app).map_or(0, |hour| hour.count(now_s))
+    }
+}
+
+/// As many pushes were begun as are allowed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// Pushes within the hour.
+    pub(super) begun: u64,
+    /// Seconds until there may be another.
+    pub(super) wait_s: u64,
+}
+
+/// Pushes of one app by minutes.
+struct LastHour {
+    /// The latest minute that was looked at.
+    minute: u64,
+    /// The pushes of each minute, which has its place by its number.
+    by_minute: [u32; MINUTES],
+}
+
+impl Default for LastHour {
+    fn default() -> Self {
+        Self { minute: 0, by_minute: [0; MINUTES] }
+    }
+}
+
+impl LastHour {
+    fn place(minute: u64) -> usize {
+        usize::try_from(minute % MINUTES as u64).unwrap_or(0)
+    }
+
+    /// Forgets minutes that no longer count.
+    fn advance(&mut self, now_s: u64) {
+        let minute = now_s / MINUTE_S;
+        let passed = minute.saturating_sub(self.minute).min(MINUTES as u64);
+        for old in 1..=passed {
+            if let Some(count) = self.by_minute.get_mut(Self::place(self.minute.saturating_add(old))) {
+                *count = 0;
+            }
+        }
+        if passed == MINUTES as u64 {
+            self.by_minute = [0; MINUTES];
+        }
+        self.minute = self.minute.max(minute);
+    }
+
+    fn count(&mut self, now_s: u64) -> u64 {
+        self.advance(now_s);
+        self.by_minute.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    fn add(&mut self, now_s: u64) {
+        self.advance(now_s);
+        if let Some(count) = self.by_minute.get_mut(Self::place(self.minute)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn check(&mut self, now_s: u64, count_max: u64) -> Result<(), Reached> {
+        let begun = self.count(now_s);
+        if count_max == 0 || begun < count_max {
+            return Ok(());
+        }
+        // As many have to be forgotten as there are too many, those of the oldest minutes first.
+        let mut surplus = begun.saturating_sub(count_max).saturating_add(1);
+        for age in (0..MINUTES as u64).rev() {
+            let Some(minute) = self.minute.checked_sub(age) else { continue };
+            let here = self.by_minute.get(Self::place(minute)).copied().map_or(0, u64::from);
+            if here >= surplus {
+                let free_s = minute.saturating_add(MINUTES as u64).saturating_mul(MINUTE_S);
+                return Err(Reached { begun, wait_s: free_s.saturating_sub(now_s).max(1) });
+            }
+            surplus = surplus.saturating_sub(here);
+        }
+        Err(Reached { begun, wait_s: MINUTE_S })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_hour_ever_has_more_pushes_than_are_allowed_and_the_wait_is_true(
+            count_max in 1u64..5,
+            steps in prop::collection::vec(0u64..2_500, 1..120),
+        ) {
+            let (mut hour, mut now_s, mut allowed) = (LastHour::default(), 0, Vec::new());
+            for step_s in steps {
+                now_s += step_s;
+                match hour.check(now_s, count_max) {
+                    Ok(()) => {
+                        hour.add(now_s);
+                        allowed.push(now_s);
+                    }
+                    Err(Reached { begun, wait_s }) => {
+                        prop_assert_eq!(begun, count_max);
+                        let mut later = LastHour { minute: hour.minute, by_minute: hour.by_minute };
+                        prop_assert!(later.check(now_s + wait_s - 1, count_max).is_err());
+                        prop_assert!(later.check(now_s + wait_s, count_max).is_ok());
+                    }
+                }
+            }
+            for (index, begin) in allowed.iter().enumerate() {
+                let within = allowed[index..].iter().filter(|at| *at - begin < 3_600).count();
+                prop_assert!(within as u64 <= count_max, "{within} within an hour of {begin}: {allowed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn apps_are_counted_apart_and_without_a_limit_too() {
+        let rate = PushRate::default();
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        for _ in 0..3 {
+            rate.count(&shop, 0).unwrap();
+        }
+        assert_eq!((rate.begun(&shop), rate.begun(&blog)), (3, 0));
+        assert_eq!(rate.count(&shop, 3).unwrap_err().begun, 3);
+        assert!(rate.check(&shop, 4).is_ok());
+        rate.count(&blog, 1).unwrap();
+        assert!(rate.check(&blog, 1).is_err());
+        assert_eq!(rate.begun(&shop), 3, "what was refused does not count");
+    }
+}
