@@ -17,11 +17,14 @@ pub mod durable;
 mod free_space;
 mod fs;
 mod key;
+mod lanes;
 mod scrub;
 mod survey;
 
 pub use free_space::FreeSpace;
 pub use key::{DeltaForm, Form, Key};
+pub use lanes::Lane;
+pub(crate) use lanes::{Lanes, Turns};
 pub use scrub::{Pace, scrub};
 pub use survey::Survey;
 
@@ -218,6 +221,9 @@ pub trait ReadAt: Send + Sync {
 /// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
 #[async_trait]
 pub trait Blobs: Send + Sync {
+    /// The same store, for the work of this lane: where the disk is busy, lanes take turns.
+    fn of(&self, lane: Lane) -> Arc<dyn Blobs>;
+
     /// Begins to put the blob or manifest `key`, whose bytes come in pieces. What is stored under `key` already is
     /// replaced by the same bytes, so that damage is repaired, the age in [`Blobs::list`] starts again, and the time
     /// that a put takes tells nobody what was there.

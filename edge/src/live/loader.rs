@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::contents::{Contents, Sought};
 use super::on_demand::Queues;
-use crate::blobs::{Blobs, Key};
+use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
@@ -338,7 +338,7 @@ impl Loader {
             known,
             leaves_out_damaged: load.leaves_out_damaged,
         };
-        let content = Arc::new(version::load(&*self.0.blobs, request).await?);
+        let content = Arc::new(version::load(&*self.0.blobs.of(Lane::of(load.app.as_str())), request).await?);
         *slot = Arc::downgrade(&content);
         Ok(content)
     }

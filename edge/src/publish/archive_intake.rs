@@ -127,7 +127,8 @@ impl ArchiveIntake {
         let (feed, reader) = feed();
         let work = match kind {
             Kind::Zip => {
-                let (folder, store) = (self.publisher.uploads.scratch.clone(), Arc::clone(&self.publisher.blobs));
+                let (folder, store) =
+                    (self.publisher.uploads.scratch.clone(), self.publisher.blobs_of(&self.target.app));
                 Work::Spooling(tokio::spawn(async move {
                     let spooled = tokio::task::spawn_blocking(move || spool(reader, &folder, &*store)).await;
                     match spooled.map_err(|error| lost(&error))? {
@@ -139,7 +140,7 @@ impl ArchiveIntake {
                 }))
             }
             Kind::Tar | Kind::TarGz | Kind::TarZst => {
-                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.target.limits(&self.publisher));
+                let (store, limits) = (self.publisher.blobs_of(&self.target.app), self.target.limits(&self.publisher));
                 let bytes_max = limits.stored_bytes_per_app_max;
                 let unpack = move |sink: &mut dyn Sink| untar(kind, reader, &limits, sink);
                 Work::Unpacking(tokio::spawn(unpack_into(store, bytes_max, unpack)))
@@ -277,7 +278,7 @@ impl Publisher {
                     // The draft lives until here, and its file with it.
                     unzip(file, &limits, sink)
                 };
-                unpack_into(Arc::clone(&self.blobs), bytes_max, unpack).await?
+                unpack_into(self.blobs_of(&target.app), bytes_max, unpack).await?
             }
         };
         let mut memory = self.uploads.manifest_memory.hold(&target.app);
@@ -287,7 +288,9 @@ impl Publisher {
         )?;
         let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
-        let manifest = archive::manifest(&*self.blobs, &target.app, files, settings_bytes_max, &mut reserve).await?;
+        let manifest =
+            archive::manifest(&*self.blobs_of(&target.app), &target.app, files, settings_bytes_max, &mut reserve)
+                .await?;
         self.switcher.check_watch(options.watch_s)?;
         self.check_manifest(&target.app, &manifest)?;
         let place = (&target.app, &target.environment);

@@ -154,7 +154,7 @@ impl Publisher {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };
-        let upload = self.blobs.upload(Key::Blob(digest)).await?;
+        let upload = self.blobs_of(app).upload(Key::Blob(digest)).await?;
         let (app, deploy, came_ms) = (app.clone(), deploy.to_owned(), telemetry::now_ms());
         Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms })
     }

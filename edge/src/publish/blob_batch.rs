@@ -139,7 +139,7 @@ impl BlobBatch {
         }
         let sizes: Vec<(Digest, u64)> =
             blobs.iter().map(|(digest, bytes)| (*digest, u64::try_from(bytes.len()).unwrap_or(u64::MAX))).collect();
-        publisher.blobs.put_all(blobs).await?;
+        publisher.blobs_of(&push.app).put_all(blobs).await?;
         publisher.arrived(&push.app, &push.id, &sizes, came_ms).await?;
         Ok(order)
     }

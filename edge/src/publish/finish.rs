@@ -245,10 +245,11 @@ impl Publisher {
             return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
         }
         let wanted: BTreeMap<Digest, u64> = push.manifest.blobs().collect();
-        let stored = self.blobs.sizes(wanted.keys().copied().collect()).await?;
+        let blobs = self.blobs_of(&push.app);
+        let stored = blobs.sizes(wanted.keys().copied().collect()).await?;
         wanted.iter().zip(stored).try_for_each(|((digest, size), stored)| check_size(*digest, *size, stored))?;
         // What came in many at a time was read back as it was written.
-        self.blobs.check_all(wanted.into_keys().filter(|digest| received.contains(digest)).collect()).await?;
+        blobs.check_all(wanted.into_keys().filter(|digest| received.contains(digest)).collect()).await?;
         Ok(((), "ok".to_owned()))
     }
 
@@ -256,9 +257,9 @@ impl Publisher {
     /// versions that were live lately.
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
-        let (file_bytes_max, pool) = (self.ledger.limits().compress_file_bytes_max, &self.quick);
+        let (file_bytes_max, pool) = (self.ledger.limits().compress_file_bytes_max, &self.quick.of(&push.app));
         let work = encode::Work {
-            blobs: &*self.blobs,
+            blobs: &*self.blobs_of(&push.app),
             manifest: &push.manifest,
             fresh: &fresh,
             pool,
@@ -277,7 +278,7 @@ impl Publisher {
                     version: push.version,
                     manifest: &push.manifest,
                     given: &given.forms,
-                    pool: &self.quick,
+                    pool,
                     is_before_switch: true,
                     deadline: Some(Instant::now() + Duration::from_millis(self.ledger.limits().delta_ms_max)),
                 };
@@ -309,7 +310,7 @@ impl Publisher {
     /// Stores the manifest, then the records that make the version and, where it is new, the app known. Returns whether
     /// the version was not there before.
     async fn store_version(&self, push: &Push, given: encode::Given) -> Result<bool, Error> {
-        self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
+        self.blobs_of(&push.app).put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
         let now_ms = telemetry::now_ms();
         let is_admin = push.actor.scope == Scope::Admin;
         // An admin of one environment vouches for what is served in that one.

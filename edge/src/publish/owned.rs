@@ -11,7 +11,7 @@ use devanture_config::{AppName, Digest, Manifest};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::blobs::{Blobs, Key};
+use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Catalog, records};
@@ -84,13 +84,13 @@ impl Owned {
     }
 
     async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, Error> {
-        let mut owned = AppBlobs::default();
+        let (mut owned, blobs) = (AppBlobs::default(), self.blobs.of(Lane::of(app.as_str())));
         let prefix = records::versions_prefix(app);
         let mut versions = Scan::new(&*self.catalog, prefix);
         while let Some((key, _)) = versions.next().await? {
             let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
             // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
-            let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
+            let Ok(canonical) = blobs.get(Key::Manifest(id)).await else { continue };
             let Ok(manifest) = Manifest::read(&canonical) else { continue };
             owned.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: 0, bytes })));
             owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
@@ -109,7 +109,7 @@ impl Owned {
         // Neighbours lie in one folder.
         let mut owned: Vec<Digest> = owned.into_iter().collect();
         owned.sort_unstable();
-        let sizes = self.blobs.sizes(owned.clone()).await?;
+        let sizes = self.blobs.of(Lane::of(app.as_str())).sizes(owned.clone()).await?;
         let found = owned.into_iter().zip(sizes);
         missing.extend(found.filter(|(digest, size)| *size != wanted.get(digest).copied()).map(|(digest, _)| digest));
         Ok(missing)

@@ -17,7 +17,7 @@ use super::smoke::Smoke;
 use super::switcher::Switcher;
 use super::uploads::Uploads;
 use super::watcher::Watcher;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Lane};
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
@@ -190,6 +190,11 @@ impl Publisher {
     #[must_use]
     pub(crate) fn uploads(&self) -> &Arc<Uploads> {
         &self.uploads
+    }
+
+    /// The stored files, for the work of one app.
+    pub(super) fn blobs_of(&self, app: &AppName) -> Arc<dyn Blobs> {
+        self.blobs.of(Lane::of(app.as_str()))
     }
 
     /// The stored files.

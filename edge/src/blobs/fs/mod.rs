@@ -30,15 +30,14 @@ use devanture_config::Digest;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 #[cfg(target_os = "linux")]
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::sync::Semaphore;
 
 use folder::{Checked, Folder, digest_of};
 use tree::Tree;
 
 use super::durable::{Draft, failed};
 use super::{
-    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, NewDelta, Quality, ReadAt, StoredVariant, UnnamedUpload, Upload,
-    VariantInfo,
+    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, Lane, NewDelta, Quality, ReadAt, StoredVariant, Turns,
+    UnnamedUpload, Upload, VariantInfo,
 };
 
 /// Bytes of an upload that wait in memory before they are written: the most that one upload holds, and also the
@@ -72,7 +71,9 @@ pub(super) struct FileBlobs {
 #[derive(Clone)]
 struct Disk {
     folder: Arc<Folder>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    /// Whose work it does.
+    lane: Lane,
     /// Below which uploads fail.
     floor: Option<Arc<FreeSpace>>,
 }
@@ -81,7 +82,7 @@ impl FileBlobs {
     /// Opens the store in `data_dir`. Blocks on the disk.
     pub(super) fn open(data_dir: PathBuf) -> Result<Self, Error> {
         let folder = Arc::new(Folder::open(data_dir)?);
-        Ok(Self { disk: Disk { folder, turns: Arc::new(Semaphore::new(CALLS_AT_ONCE)), floor: None } })
+        Ok(Self { disk: Disk { folder, turns: Turns::new(CALLS_AT_ONCE), lane: Lane::EDGE, floor: None } })
     }
 
     /// With a floor of free space.
@@ -111,7 +112,7 @@ impl Disk {
     ) -> Result<T, Error> {
         let (folder, turns) = (Arc::clone(&self.folder), Arc::clone(&self.turns));
         let lost = |error| failed("working in", self.folder.root())(std::io::Error::other(error));
-        let turn = turns.acquire_owned().await.map_err(|closed| lost(closed.to_string()))?;
+        let turn = turns.take(self.lane, 1).await;
         let work = move || {
             let _turn = turn;
             work(&folder)
@@ -122,6 +123,10 @@ impl Disk {
 
 #[async_trait]
 impl Blobs for FileBlobs {
+    fn of(&self, lane: Lane) -> Arc<dyn Blobs> {
+        Arc::new(Self { disk: Disk { lane, ..self.disk.clone() } })
+    }
+
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {
         self.must_stand_alone(key)?;
         Ok(Box::new(FileUpload::new(&self.disk, Some(key))))

@@ -82,7 +82,7 @@ async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> 
     let file = work.blobs.open(Key::Blob(encoded)).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
     // Ends by itself when the receiver is dropped.
-    let decoding = work.pool.run(move || {
+    let decoding = work.pool.run(file.size(), move || {
         let mut decoder = decoder(stored(file), form)?.take(size_max.saturating_add(1));
         let mut total = 0_u64;
         loop {

@@ -12,6 +12,7 @@ use super::encode::encode;
 use super::fill::{fill, fill_file};
 use super::large::{self, LARGE_BYTES_MIN};
 use super::pool::{Pool, Priority};
+use super::queue::{Entry, WentLive, queue};
 use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog, pointer};
@@ -20,21 +21,14 @@ use crate::ledger::Error;
 use crate::live::DictionaryMiss;
 
 /// Versions that may wait for the background pass; more are found again at the next start.
-const VERSIONS_MAX: usize = 1_024;
+const VERSIONS_MAX: u64 = 1_024;
 /// Most requested deltas that wait for it, apart from the versions: requests of strangers delay no switch. More stay as
 /// they are.
 const WISHES_MAX: usize = 64;
 
 /// The pass that remakes variants at the best level, behind the switch, on threads of its own.
 #[derive(Clone)]
-pub struct Background(Option<mpsc::Sender<WentLive>>);
-
-/// A version that went live in an environment.
-struct WentLive {
-    app: AppName,
-    environment: PlaceName,
-    version: VersionId,
-}
+pub struct Background(Option<Arc<Entry>>);
 
 /// The context of the pass.
 pub struct BackgroundParts {
@@ -75,7 +69,7 @@ impl Background {
     #[must_use]
     pub fn start(parts: BackgroundParts) -> Self {
         let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, dictionaries } = parts;
-        let (sender, mut versions) = mpsc::channel(VERSIONS_MAX);
+        let (entry, mut versions) = queue(VERSIONS_MAX);
         let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
         let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
         let (dictionaries, misses) = dictionaries.unzip();
@@ -94,7 +88,7 @@ impl Background {
                 // Switches go before requested deltas.
                 tokio::select! {
                     biased;
-                    Some(WentLive { app, environment, version }) = versions.recv() => {
+                    Some(WentLive { app, environment, version }) = versions.next() => {
                         remaker.live(&app, &environment, version).await;
                     }
                     Some(miss) = improvable.recv() => remaker.miss(&miss).await,
@@ -102,20 +96,20 @@ impl Background {
                 }
             }
         });
-        Self(Some(sender))
+        Self(Some(Arc::new(entry)))
     }
 
     /// Versions whose turn has not come yet.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.0.as_ref().map_or(0, |sender| sender.max_capacity().saturating_sub(sender.capacity()))
+        self.0.as_ref().map_or(0, |entry| entry.len())
     }
 
     /// Has the variants and deltas of a version that went live remade when its turn comes.
     pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
-        if let Some(sender) = &self.0
-            && sender.try_send(went_live).is_err()
+        if let Some(entry) = &self.0
+            && entry.add(went_live).is_err()
         {
             tracing::warn!(
                 "the queue of the background pass is full; what is left out is found again at the next start"
@@ -128,9 +122,8 @@ impl Background {
     /// As [`Background::enqueue`], but waits for as long as the queue is full.
     pub async fn enqueue_in_turn(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
-        if let Some(sender) = &self.0 {
-            // The pass has ended where it fails, and the edge with it.
-            sender.send(went_live).await.ok();
+        if let Some(entry) = &self.0 {
+            entry.add_in_turn(went_live).await;
         }
     }
 }
@@ -138,13 +131,14 @@ impl Background {
 impl Remaker {
     /// First the variants and deltas that are not there at all, then everything at the best level.
     async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        let pool = &self.pool.of(app);
         // Others may have taken long; what comes back is put here again.
         match self.is_live(app, environment, version).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => tracing::warn!(app = %app, %error, "what is live is not known; it is remade all the same"),
         }
-        match self.fill(app, version).await {
+        match self.fill(app, version, pool).await {
             Ok(0) => {}
             Ok(variants) => {
                 tracing::info!(app = %app, version = %version, variants, "missing variants were made again");
@@ -153,7 +147,7 @@ impl Remaker {
             Err(error) => tracing::warn!(app = %app, version = %version, %error, "missing variants were not made"),
         }
         if let Some(dictionaries) = &self.dictionaries {
-            match dictionaries.after_switch(app, environment, version, &self.pool).await {
+            match dictionaries.after_switch(app, environment, version, pool).await {
                 Ok(true) => self.announce(version),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not made"),
@@ -162,7 +156,7 @@ impl Remaker {
         if !self.best {
             return;
         }
-        match remake(&*self.blobs, &self.pool, version).await {
+        match remake(&*self.blobs, pool, version).await {
             Ok(0) => {}
             Ok(variants) => {
                 tracing::info!(version = %version, variants, "variants were remade at the best level");
@@ -171,7 +165,7 @@ impl Remaker {
             Err(error) => tracing::warn!(version = %version, %error, "variants were not remade; the first ones stay"),
         }
         let Some(dictionaries) = &self.dictionaries else { return };
-        match dictionaries.improve(app, version, &self.pool).await {
+        match dictionaries.improve(app, version, pool).await {
             Ok(0) => {}
             Ok(deltas) => {
                 tracing::info!(app = %app, version = %version, deltas, "deltas were remade at the best level");
@@ -182,7 +176,7 @@ impl Remaker {
     }
 
     /// Makes the variants that a version lacks. Returns how many.
-    async fn fill(&self, app: &AppName, version: VersionId) -> Result<usize, Error> {
+    async fn fill(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
         let given = records::read::<VersionRecord>(&key, &stored)?.given;
@@ -192,10 +186,10 @@ impl Remaker {
         let dictionaries = self.catalog.get(&key).await?;
         let pages = dictionaries.and_then(|record| records::read::<DictionariesRecord>(&key, &record).ok()?.pages);
         let of_pages = match pages {
-            Some(pages) => fill_file(&*self.blobs, &self.pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
+            Some(pages) => fill_file(&*self.blobs, pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
             None => 0,
         };
-        Ok(of_pages + fill(&*self.blobs, &self.pool, &manifest, &given, self.file_bytes_max).await?)
+        Ok(of_pages + fill(&*self.blobs, pool, &manifest, &given, self.file_bytes_max).await?)
     }
 
     async fn is_live(
@@ -210,7 +204,7 @@ impl Remaker {
 
     async fn miss(&self, miss: &DictionaryMiss) {
         let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.best) else { return };
-        match dictionaries.improve_delta(miss, &self.pool).await {
+        match dictionaries.improve_delta(miss, &self.pool.of(&miss.app)).await {
             Ok(true) => self.announce(miss.version),
             Ok(false) => {}
             Err(error) => tracing::warn!(app = %miss.app, %error, "a requested delta was not remade"),
@@ -245,7 +239,7 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<u
     let mut made = Vec::with_capacity(quick.len());
     for variant in quick {
         let plain = bytes.clone();
-        let encoded = pool.run(move || encode(&plain, variant.form, Quality::Best)).await.flatten();
+        let encoded = pool.run(size, move || encode(&plain, variant.form, Quality::Best)).await.flatten();
         let smaller = encoded.filter(|encoded| (encoded.len() as u64) < variant.size);
         let bytes = match smaller {
             Some(encoded) => encoded.into(),

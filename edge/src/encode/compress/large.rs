@@ -4,16 +4,15 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use devanture_config::Digest;
 use metrics::counter;
-use tokio::sync::Semaphore;
 
 use super::encode::{ZSTD_WINDOW_LOG_MAX, decoded_digest_of, is_worth_keeping, label, window_log};
 use super::pool::Pool;
-use crate::blobs::{self, Blobs, Form, Key, Quality, ReadAt};
+use crate::blobs::{self, Blobs, Form, Key, Quality, ReadAt, Turns};
 
 /// Files above this length are compressed as they are read.
 pub(super) const LARGE_BYTES_MIN: u64 = 16 * 1024 * 1024;
@@ -23,8 +22,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// Bytes of an encoding after which it ends where it has saved less than a fiftieth so far.
 const FUTILE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
-/// Large files are compressed one after the other, whichever push they are of.
-static TURN: Semaphore = Semaphore::const_new(1);
+/// Large files are compressed one after the other, whichever push they are of; apps take turns.
+static TURN: LazyLock<Arc<Turns>> = LazyLock::new(|| Turns::new(1));
 
 /// A stored file that is read from its beginning. Blocks on the disk.
 struct Stored {
@@ -86,12 +85,12 @@ pub(super) async fn encode(
     form: Form,
     (quality, bytes_max): (Quality, u64),
 ) -> Result<Option<Bytes>, blobs::Error> {
-    let _turn = TURN.acquire().await;
+    let _turn = TURN.take(pool.lane(), 1).await;
     let file = blobs.open(Key::Blob(digest)).await?;
-    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    let (size, bytes_max) = (file.size(), usize::try_from(bytes_max).unwrap_or(usize::MAX));
     let encode =
         move || encode_stored(Stored { file, at: Rc::default() }, form, quality == Quality::Best, bytes_max).ok();
-    let encoded = pool.run(encode).await;
+    let encoded = pool.run(size, encode).await;
     Ok(encoded.flatten().map(Into::into))
 }
 
@@ -156,8 +155,9 @@ pub(super) async fn decodes_to(
     (plain, size): (Digest, u64),
 ) -> Result<bool, blobs::Error> {
     let file = blobs.open(Key::Blob(encoded)).await?;
+    let length = file.size();
     let decode = move || decoded_digest_of(stored(file), form, size) == Some(plain);
-    Ok(pool.run(decode).await.unwrap_or_default())
+    Ok(pool.run(length, decode).await.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -7,10 +7,13 @@ mod encode;
 mod fill;
 mod large;
 mod pool;
+mod queue;
 mod small;
+#[cfg(test)]
+mod tests;
 
 pub use background::{Background, BackgroundParts};
-pub(crate) use pool::{Pool, Priority};
+pub(crate) use pool::{Pool, Priority, length_of};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -152,7 +155,7 @@ async fn quick_file(
     }
     let bytes = blobs.get(Key::Blob(digest)).await?;
     // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
-    let mut made = pool.run(move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
+    let mut made = pool.run(size, move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
     let count = made.len();
     let known = blobs.variants(digest).await?;
     made.retain(|(form, ..)| known.iter().all(|variant| variant.form != *form));
@@ -173,7 +176,7 @@ async fn decodes_to(
         return Ok(large::decodes_to(work.blobs, work.pool, (encoded, form), (plain, size)).await?);
     }
     let bytes = work.blobs.get(Key::Blob(encoded)).await?;
-    Ok(work.pool.run(move || decoded_digest(&bytes, form, size) == Some(plain)).await.unwrap_or_default())
+    Ok(work.pool.run(length, move || decoded_digest(&bytes, form, size) == Some(plain)).await.unwrap_or_default())
 }
 
 /// The channel on which [`Background`] tells which versions got better variants.

@@ -1,9 +1,16 @@
 //! Threads for compressing, apart from those that serve and from those that wait for the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use bytes::Bytes;
+use devanture_config::AppName;
+use parking_lot::{Condvar, Mutex};
+
+use crate::blobs::{Lane, Lanes};
+
+/// What a job counts at least.
+const JOB_BYTES_MIN: u64 = 4 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -26,25 +33,63 @@ impl Priority {
     }
 }
 
-/// Threads that work off jobs in their order.
+/// Threads that work off jobs: those of one app in their order, and apps in turns, each as many bytes (law 11). Cheap to
+/// clone; the threads end with the last clone.
 ///
 /// A fixed number of them, since an encoder's memory stays with the thread that it ran on.
+#[derive(Clone)]
 pub(crate) struct Pool {
-    jobs: mpsc::Sender<Job>,
+    jobs: Arc<Jobs>,
+    lane: Lane,
     threads: usize,
+}
+
+/// The end of the queue that takes jobs.
+struct Jobs(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Lanes<Job>,
+    ended: bool,
+}
+
+impl Queue {
+    /// The next job; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if let Some(job) = waiting.jobs.next() {
+                return Some(job);
+            }
+            if waiting.ended {
+                return None;
+            }
+            self.changed.wait(&mut waiting);
+        }
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.0.waiting.lock().ended = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Pool {
     pub(crate) fn new(name: &str, threads: usize, priority: Priority) -> Self {
-        let (jobs, receiver) = mpsc::channel::<Job>();
-        let receiver = Arc::new(Mutex::new(receiver));
+        let queue = Arc::<Queue>::default();
         for number in 0..threads.max(1) {
-            let receiver = Arc::clone(&receiver);
+            let queue = Arc::clone(&queue);
             let work = move || {
                 lower_priority(priority);
-                loop {
-                    let job = receiver.lock().recv();
-                    let Ok(job) = job else { return };
+                while let Some(job) = queue.next() {
                     // What one app's file does to an encoder must not take the thread from all others.
                     if catch_unwind(AssertUnwindSafe(job)).is_err() {
                         tracing::error!("an encoder failed; its file is served as it is");
@@ -55,7 +100,17 @@ impl Pool {
                 tracing::error!(%error, "a thread that compresses could not be started");
             }
         }
-        Self { jobs, threads: threads.max(1) }
+        Self { jobs: Arc::new(Jobs(queue)), lane: Lane::EDGE, threads: threads.max(1) }
+    }
+
+    /// The same threads, for the work of one app.
+    pub(crate) fn of(&self, app: &AppName) -> Self {
+        Self { lane: Lane::of(app.as_str()), ..self.clone() }
+    }
+
+    /// Whose work it takes.
+    pub(super) const fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// Number of jobs that run at once.
@@ -63,15 +118,26 @@ impl Pool {
         self.threads
     }
 
-    /// Runs `work` when its turn comes; `None` where it panicked.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// Runs `work` on so many bytes when its turn comes; `None` where it panicked.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let job: Job = Box::new(move || {
             sender.send(work()).ok();
         });
-        self.jobs.send(job).ok()?;
+        // A file of a few bytes costs an encoder as much as one of some kilobytes.
+        self.jobs.0.waiting.lock().jobs.push(self.lane, bytes.max(JOB_BYTES_MIN), job);
+        self.jobs.0.changed.notify_one();
         receiver.await.ok()
     }
+}
+
+/// The length of bytes in memory.
+pub(crate) fn length_of(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// On Linux the priority belongs to the thread that asks, and every thread may lower its own.
@@ -88,8 +154,64 @@ mod tests {
     #[tokio::test]
     async fn law_11_a_job_that_panics_leaves_the_pool_to_others() {
         let pool = Pool::new("test", 1, Priority::Low);
-        assert_eq!(pool.run(|| -> u8 { panic!("a hostile file") }).await, None);
-        assert_eq!(pool.run(|| 7).await, Some(7));
+        assert_eq!(pool.run(1, || -> u8 { panic!("a hostile file") }).await, None);
+        assert_eq!(pool.run(1, || 7).await, Some(7));
+    }
+
+    /// What a thread did, by app, while one app had much for it and nine had little.
+    async fn order_under_contention(modest_jobs: usize, modest_bytes: u64) -> Vec<usize> {
+        let pool = Pool::new("test", 1, Priority::Low);
+        let order: Arc<Mutex<Vec<usize>>> = Arc::default();
+        // The thread waits until all is there.
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let first = pool.run(1, move || gate.recv().ok());
+        let mut jobs = Vec::new();
+        for app in 0..10_usize {
+            let (count, bytes) = if app == 0 { (200, 1_000_000) } else { (modest_jobs, modest_bytes) };
+            let pool = pool.of(&format!("app-{app}").parse().unwrap());
+            for _ in 0..count {
+                let (pool, order) = (pool.clone(), Arc::clone(&order));
+                jobs.push(async move { pool.run(bytes, move || order.lock().push(app)).await });
+            }
+        }
+        let all = futures_util::future::join_all(jobs);
+        let opened = async {
+            // Both before it have been polled, and so is all that they push.
+            open.send(()).unwrap();
+        };
+        let (first, done, ()) = tokio::join!(first, all, opened);
+        assert!(first.is_some() && done.iter().all(Option::is_some));
+        let order = order.lock();
+        order.clone()
+    }
+
+    #[tokio::test]
+    async fn law_11_one_greedy_app_costs_nine_modest_ones_one_of_its_jobs_for_each_of_theirs() {
+        let last_modest = |order: &[usize]| order.iter().rposition(|app| *app != 0).unwrap();
+        // As large as its own: each in its turn.
+        let order = order_under_contention(4, 1_000_000).await;
+        assert_eq!(order.len(), 200 + 9 * 4);
+        let greedy = order[..last_modest(&order)].iter().filter(|app| **app == 0).count();
+        assert!((1..=4).contains(&greedy), "{greedy} jobs of the greedy one came first");
+        // Ten times smaller: ten of them for one of its own.
+        let order = order_under_contention(10, 100_000).await;
+        let greedy = order[..last_modest(&order)].iter().filter(|app| **app == 0).count();
+        assert!(greedy <= 1, "{greedy} jobs of the greedy one came first");
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_pool() {
+        let pool = Pool::new("test", 2, Priority::Low);
+        let queue = Arc::downgrade(&pool.jobs.0);
+        let other = pool.of(&"shop".parse().unwrap());
+        drop(pool);
+        assert_eq!(other.run(1, || 7).await, Some(7));
+        drop(other);
+        let began = std::time::Instant::now();
+        while queue.strong_count() > 0 {
+            assert!(began.elapsed().as_secs() < 60, "threads wait for work that never comes");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
@@ -98,7 +220,7 @@ mod tests {
         let before = own();
         for priority in [Priority::Low, Priority::Lowest] {
             let pool = Pool::new("test", 1, priority);
-            assert_eq!(pool.run(own).await, Some(priority.nice()));
+            assert_eq!(pool.run(1, own).await, Some(priority.nice()));
         }
         assert_eq!(own(), before);
     }

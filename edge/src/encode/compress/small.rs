@@ -7,7 +7,7 @@ use devanture_config::Digest;
 use futures_util::{StreamExt as _, stream};
 
 use super::encode::encode_all;
-use super::pool::Pool;
+use super::pool::{Pool, length_of};
 use crate::blobs::{Blobs, Form, Quality};
 use crate::ledger::Error;
 
@@ -55,7 +55,10 @@ pub(super) async fn quick(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) ->
     let jobs: Vec<_> = files
         .chunks(JOB_FILES)
         .map(<[(Digest, Vec<Form>, Bytes)]>::to_vec)
-        .map(|files| pool.run(move || files.iter().map(compressed).collect::<Vec<_>>()))
+        .map(|files| {
+            let length = files.iter().map(|(_, _, bytes)| length_of(bytes)).sum();
+            pool.run(length, move || files.iter().map(compressed).collect::<Vec<_>>())
+        })
         .collect();
     let made: Vec<Vec<_>> = stream::iter(jobs).buffered(pool.threads()).filter_map(async |made| made).collect().await;
     let made: BTreeMap<_, _> = made.into_iter().flatten().filter(|(_, variants)| !variants.is_empty()).collect();

@@ -14,7 +14,7 @@ use super::pages;
 use super::public::{bare, is_html, is_withdrawn};
 use crate::blobs::{self, DeltaForm, Key, Quality};
 use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
-use crate::encode::compress::{best, delta};
+use crate::encode::compress::{best, delta, length_of};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 
@@ -64,7 +64,7 @@ impl Dictionaries {
         if sample.len() < 2 || is_over(pass.deadline) {
             return Ok(None);
         }
-        let deadline = pass.deadline;
+        let (deadline, length) = (pass.deadline, sample.iter().map(|(page, _)| length_of(page)).sum());
         let work = move || {
             let plain = plain(&sample, deadline)?;
             let sample: Vec<Bytes> = sample.into_iter().map(|(page, _)| page).collect();
@@ -74,7 +74,7 @@ impl Dictionaries {
             };
             Some((made, u64::try_from(sample.len()).unwrap_or(u64::MAX)))
         };
-        let Some((made, count)) = pass.pool.run(work).await.flatten() else { return Ok(None) };
+        let Some((made, count)) = pass.pool.run(length, work).await.flatten() else { return Ok(None) };
         let Some((worth, made)) = made.filter(|(worth, _)| pages::pays(worth.saved, count, worth.cost)) else {
             return Ok(None);
         };
@@ -83,7 +83,7 @@ impl Dictionaries {
         let (blob, sha256, made) = (Digest::of(&made), delta::sha256(&made), Bytes::from(made));
         self.blobs.put(Key::Blob(blob), made.clone()).await?;
         // No manifest names it, so that no other pass makes its variants.
-        if let Some(variants) = pass.pool.run(move || best(&made)).await {
+        if let Some(variants) = pass.pool.run(length_of(&made), move || best(&made)).await {
             self.blobs.put_variants(blob, variants).await?;
         }
         Ok(Some((PagesDictionary { blob, sha256, size }, pages_of)))

@@ -18,7 +18,7 @@ use super::pair::{Earlier, File, Likeness};
 use super::public::is_html;
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
-use crate::encode::compress::{Pool, delta};
+use crate::encode::compress::{Pool, delta, length_of};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 use crate::version::KeptFiles;
@@ -234,6 +234,7 @@ impl Dictionaries {
                 }
                 (Ok(_), Ok(_)) => return Ok(0),
             };
+        let length = length_of(&bytes).saturating_add(length_of(&dictionary));
         let encode = move || {
             // Its turn may come late: others push, too.
             if is_over(deadline) {
@@ -244,7 +245,7 @@ impl Dictionaries {
                     .map(|form| (form, delta::encode(&bytes, &dictionary, pair.sha256, form, Quality::Quick))),
             )
         };
-        let Some(encoded) = pool.run(encode).await.flatten() else { return Ok(0) };
+        let Some(encoded) = pool.run(length, encode).await.flatten() else { return Ok(0) };
         let mut deltas = Vec::new();
         for (form, encoded) in encoded {
             let Some(encoded) = encoded.filter(|encoded| delta::is_worth_keeping(pair.plain, encoded.len() as u64))
@@ -327,8 +328,10 @@ impl Dictionaries {
                     break;
                 }
                 let (bytes, with) = (bytes.clone(), with.clone());
+                let length = length_of(&bytes).saturating_add(length_of(&with));
                 let encode = move || delta::encode(&bytes, &with, one.sha256, one.form, Quality::Best);
-                let encoded = pool.run(encode).await.flatten().filter(|encoded| (encoded.len() as u64) < one.size);
+                let encoded =
+                    pool.run(length, encode).await.flatten().filter(|encoded| (encoded.len() as u64) < one.size);
                 let bytes = match encoded {
                     Some(encoded) => encoded.into(),
                     // The quick one was the better: it stays, and is not tried again.

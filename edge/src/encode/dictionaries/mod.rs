@@ -28,8 +28,8 @@ use devanture_site::fingerprint;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::compress::Pool;
 use super::compress::delta::sha256;
+use super::compress::{Pool, length_of};
 use super::wire_size::Siblings;
 use crate::blobs::{Form, Key};
 use crate::catalog::history;
@@ -289,7 +289,7 @@ impl Dictionaries {
             return Ok(None);
         }
         let bytes = self.blobs.get(Key::Blob(blob)).await?;
-        Ok(pass.pool.run(move || sha256(&bytes)).await.map(|sha256| (blob, sha256)))
+        Ok(pass.pool.run(length_of(&bytes), move || sha256(&bytes)).await.map(|sha256| (blob, sha256)))
     }
 
     /// The dictionaries of this app that there are deltas of these files with.

@@ -83,7 +83,7 @@ impl Dictionaries {
                 if !budget.is_left(&miss.app) {
                     continue;
                 }
-                match self.fulfil_one(&miss, &pool, &mut |app| budget.take(app)).await {
+                match self.fulfil_one(&miss, &pool.of(&miss.app), &mut |app| budget.take(app)).await {
                     Ok(true) => got.entry(miss.version).or_default().push(miss),
                     Ok(false) => {}
                     Err(error) => tracing::warn!(app = %miss.app, %error, "a requested delta was not made"),
