@@ -80,9 +80,6 @@ impl EngineService {
         if let Decision::Load(_) | Decision::Proxy { .. } = decision {
             return None;
         }
-        if decision.traffic().is_some() {
-            return Some(put(self.limited(request, began, decision, host)));
-        }
         let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
             return Some(put(self.made(request, began, decision, host)));
         };
@@ -106,15 +103,22 @@ impl EngineService {
     /// An answer that is made for this request.
     fn made(&self, request: &RequestHead<'_>, began: Instant, decision: Decision, host: &str) -> Answer<Counted> {
         let mut measurement = self.measure(request, began);
+        if decision.traffic().is_some() {
+            return self.limited(measurement, request, decision, host);
+        }
         measurement.decided(&decision);
         let (parts, body) = self.handler.at_once(decision, request.fields, host).into_parts();
         sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
 
     /// The answer of an app whose visitors are limited.
-    #[cold]
-    fn limited(&self, request: &RequestHead<'_>, began: Instant, decision: Decision, host: &str) -> Answer<Counted> {
-        let mut measurement = self.measure(request, began);
+    fn limited(
+        &self,
+        mut measurement: Measurement,
+        request: &RequestHead<'_>,
+        decision: Decision,
+        host: &str,
+    ) -> Answer<Counted> {
         let decision = measurement.admitted(decision);
         measurement.decided(&decision);
         let (parts, body) = self.handler.at_once(decision, request.fields, host).into_parts();

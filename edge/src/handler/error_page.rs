@@ -83,12 +83,18 @@ pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext)
     response
 }
 
-/// The plain 404 of a version, as it is prepared for the engine; `None` if any rule is about it.
+/// The plain 404 of a version, as it is prepared for the engine; `None` if any rule is about it, or its app's visitors
+/// are limited.
+#[inline]
 pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
     if refusal.refused != Refused::NotFound || refusal.paused.is_some() || !refusal.ruled.is_empty() {
         return None;
     }
-    let head = refusal.current.as_ref()?.version.miss_ready(|| {
+    let version = &refusal.current.as_ref()?.version;
+    if version.traffic.is_some() {
+        return None;
+    }
+    let head = version.miss_ready(|| {
         let mut response = respond::refused(Refused::NotFound);
         finish(refusal, &mut response);
         response.into_parts().0.headers
