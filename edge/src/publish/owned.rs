@@ -1,8 +1,8 @@
 //! What an app itself has sent: nothing else is ever reported to it as present.
 //!
 //! Equal bytes of two apps are one file on disk, but neither learns it: a blob counts as an app's own when one of its
-//! stored versions holds it, or when it was sent by this app: to this process, or to an earlier one that wrote it down
-//! (`sent.rs`).
+//! versions holds it that are stored or can be restored, or when it was sent by this app: to this process, or to an
+//! earlier one that wrote it down (`sent.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key, Lane};
+use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Catalog, records};
@@ -85,15 +86,22 @@ impl Owned {
 
     async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, Error> {
         let (mut owned, blobs) = (AppBlobs::default(), self.blobs.of(Lane::of(app.as_str())));
-        let prefix = records::versions_prefix(app);
-        let mut versions = Scan::new(&*self.catalog, prefix);
-        while let Some((key, _)) = versions.next().await? {
-            let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
-            // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
-            let Ok(canonical) = blobs.get(Key::Manifest(id)).await else { continue };
-            let Ok(manifest) = Manifest::read(&canonical) else { continue };
-            owned.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: 0, bytes })));
-            owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
+        for (prefix, is_gone) in [(records::versions_prefix(app), false), (gone::gone_prefix(app), true)] {
+            let mut versions = Scan::new(&*self.catalog, prefix);
+            while let Some((key, record)) = versions.next().await? {
+                let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
+                // Of what is gone, what can be restored has its files. A damaged record may have said so.
+                if is_gone && records::read::<GoneVersion>(&key, &record).is_ok_and(|gone| gone.record.is_none()) {
+                    continue;
+                }
+                // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
+                let Ok(canonical) = blobs.get(Key::Manifest(id)).await else { continue };
+                let Ok(manifest) = Manifest::read(&canonical) else { continue };
+                owned.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: 0, bytes })));
+                if !is_gone {
+                    owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
+                }
+            }
         }
         Ok(owned)
     }
@@ -173,7 +181,8 @@ impl Owned {
     }
 
     /// Takes from the apps in `lost`, and from those with old uploads that became no version, what no version of theirs
-    /// holds any more and was sent before `before_ms`: an app does not learn that another one still holds it.
+    /// holds any more, be it one that can be restored, and was sent before `before_ms`: an app does not learn that
+    /// another one still holds it.
     ///
     /// # Errors
     /// Where the catalog fails.
@@ -187,11 +196,18 @@ impl Owned {
             if !has_stale && !lost.contains(&app) {
                 continue;
             }
-            let held = self.read_blobs(&app).await?.stored;
+            let held = self.read_blobs(&app).await?;
             let mut set = set.lock();
             // What was sent or stored since is in no list that was read before.
-            set.sent.retain(|digest, blob| blob.at_ms >= before_ms || held.contains_key(digest));
-            set.stored.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
+            set.sent.retain(|digest, blob| {
+                let is_new = blob.at_ms >= before_ms;
+                if !is_new {
+                    // From now on known from a version, whose app is in `lost` when it ends.
+                    blob.at_ms = 0;
+                }
+                is_new || held.sent.contains_key(digest)
+            });
+            set.stored.retain(|digest, ms| *ms >= before_ms || held.stored.contains_key(digest));
         }
         Ok(())
     }

@@ -72,6 +72,36 @@ async fn law_11_an_app_stores_as_many_bytes_as_it_may_and_equal_ones_once() {
 }
 
 #[tokio::test]
+async fn bytes_of_a_deleted_version_count_until_they_are_collected() {
+    // Nothing that is deleted here is collected before it is purged.
+    let edge = edge().with_limit("stored_bytes_per_app_max", 100).with_limit("grace_ms_max", 0).start().await;
+    let old = edge.push("shop", &[("index.html", &[b'a'; 60]), ("shared.html", &[b's'; 5])]).await;
+    edge.push("shop", &[("index.html", &[b'b'; 20]), ("shared.html", &[b's'; 5])]).await;
+    // Another app keeps the same bytes stored, whatever becomes of these.
+    edge.push("blog", &[("index.html", &[b'a'; 60])]).await;
+    let path = format!("/v1/apps/shop/versions/{}", old.version);
+    assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
+    let mut edge = edge;
+    for step in ["deleted", "collected", "restarted", "collected again"] {
+        match step {
+            "restarted" => edge = edge.restart().await,
+            "collected" | "collected again" => {
+                assert_eq!(got(edge.api(Method::POST, "/v1/gc")).await.status, StatusCode::OK);
+            }
+            _ => {}
+        }
+        let used = usage_of(&edge, "shop", "stored_bytes_per_app_max").await.used;
+        assert_eq!(used, Some(85), "{step}");
+        let problem = refused(&edge, "shop", &[("index.html", &[b'c'; 20])]).await;
+        assert_eq!((problem.code, reached(&problem).2), (Code::StorageFull, 85), "{step}");
+    }
+    assert_eq!(got(edge.api(Method::DELETE, &format!("{path}?purge=true"))).await.status, StatusCode::OK);
+    assert_eq!(usage_of(&edge, "shop", "stored_bytes_per_app_max").await.used, Some(25));
+    edge.push("shop", &[("index.html", &[b'c'; 70])]).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn two_pushes_at_once_do_not_both_get_the_last_bytes() {
     let edge = edge().with_limit("stored_bytes_per_app_max", 100).with_app("shop", &[("index.html", b"0123456789")]);
     let edge = edge.start().await;
