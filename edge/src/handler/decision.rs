@@ -84,7 +84,7 @@ impl Decision {
     /// The visitors of the app that it is about, where they are limited.
     #[inline]
     pub(super) fn traffic(&self) -> Option<&Arc<Traffic>> {
-        self.current()?.version.traffic.as_ref()
+        Some(&self.current()?.version.traffic).filter(|traffic| traffic.is_limited())
     }
 
     /// Whether the site's rules say anything about the answer's head.

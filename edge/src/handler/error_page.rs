@@ -91,7 +91,7 @@ pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
         return None;
     }
     let version = &refusal.current.as_ref()?.version;
-    if version.traffic.is_some() {
+    if version.traffic.is_limited() {
         return None;
     }
     let head = version.miss_ready(|| {

@@ -6,11 +6,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::sleep_until;
 
 use super::body::{Body, Error};
 use crate::engine::{FRAME_BYTES, ResponseBody};
-use crate::version::Traffic;
+use crate::version::{Traffic, Turn};
+
+/// Ends at the time of a piece, or as soon as the limit changes; says whether its time has come.
+type Wait = Pin<Box<dyn Future<Output = bool>>>;
 
 /// Pieces of a body, each of which is booked before it is sent.
 pub(super) struct Paced {
@@ -21,7 +24,7 @@ pub(super) struct Paced {
     /// How much of it is booked.
     booked: usize,
     /// Until it may be sent.
-    wait: Option<Pin<Box<Sleep>>>,
+    wait: Option<Wait>,
 }
 
 impl Paced {
@@ -29,16 +32,35 @@ impl Paced {
         Self { body, traffic, held: Bytes::new(), booked: 0, wait: None }
     }
 
+    /// Books the next piece of what is held.
+    fn book(&mut self, bytes: usize) {
+        self.booked = bytes;
+        self.wait = self.traffic.book(bytes).map(wait);
+    }
+
     /// The piece that was booked, when its time has come.
     fn poll_booked(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
-        if let Some(wait) = &mut self.wait {
-            ready!(wait.as_mut().poll(context));
-            self.wait = None;
+        while let Some(wait) = &mut self.wait {
+            if ready!(wait.as_mut().poll(context)) {
+                self.wait = None;
+            } else {
+                self.book(self.booked);
+            }
         }
         let piece = self.held.split_to(self.booked.min(self.held.len()));
         self.booked = 0;
         Poll::Ready(piece)
     }
+}
+
+fn wait(turn: Turn) -> Wait {
+    let Turn { at, changed } = turn;
+    Box::pin(async move {
+        tokio::select! {
+            () = sleep_until(at.into()) => true,
+            () = changed.cancelled_owned() => false,
+        }
+    })
 }
 
 impl http_body::Body for Paced {
@@ -76,8 +98,8 @@ impl ResponseBody for Paced {
                 return self.poll_booked(context).map(|piece| Some(Ok(Frame::data(piece))));
             }
             if !self.held.is_empty() {
-                self.booked = self.held.len().min(piece_max);
-                self.wait = self.traffic.book(self.booked).map(|at| Box::pin(sleep_until(at.into())));
+                let bytes = self.held.len().min(piece_max);
+                self.book(bytes);
                 continue;
             }
             let polled = ready!(Pin::new(&mut self.body).poll_some(piece_max, context));
@@ -111,8 +133,11 @@ mod tests {
     use crate::version::Traffics;
 
     fn traffic(per_second: u64) -> Arc<Traffic> {
-        let limits = Limits { sent_bytes_per_second_per_app_max: per_second, ..Limits::default() };
-        Traffics::new(&limits).of(&"shop".parse().unwrap()).unwrap()
+        Traffics::new(&limits(per_second)).of(&"shop".parse().unwrap())
+    }
+
+    fn limits(per_second: u64) -> Limits {
+        Limits { sent_bytes_per_second_per_app_max: per_second, ..Limits::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,5 +164,20 @@ mod tests {
         assert!(polled.is_pending());
         assert!(!body.is_end_stream());
         assert_eq!(body.size_hint().exact(), Some(5));
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_on_as_soon_as_the_limit_is_lifted() {
+        for (before, after) in [(1, 0), (1, 1_000_000_000)] {
+            let traffics = Traffics::new(&limits(before));
+            let mut body =
+                Body::full(Bytes::from_static(b"an hour later")).paced(traffics.of(&"shop".parse().unwrap()));
+            let polled = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
+            assert!(polled.is_pending());
+            // Woken by the change alone: the rest is polled before it.
+            let rest = tokio::time::timeout(std::time::Duration::from_secs(5), body.collect());
+            let (rest, ()) = tokio::join!(rest, async { traffics.set_limits(&limits(after)) });
+            assert_eq!(rest.expect("it waits").unwrap().to_bytes(), "an hour later");
+        }
     }
 }

@@ -176,7 +176,7 @@ impl ReadyBody<'_> {
 /// app whose visitors are not limited.
 #[inline]
 pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
-    if !answer.ruled.is_empty() || answer.version().traffic.is_some() {
+    if !answer.ruled.is_empty() || answer.version().traffic.is_limited() {
         return None;
     }
     let chosen = answer.version().file(answer.file)?.representations.get(answer.representation)?;

@@ -136,7 +136,8 @@ impl Ledger {
         self.limits.load_full()
     }
 
-    /// Changes those of [`LIMITS_APPLIED`], which are read where they are compared with something; the others stay.
+    /// Changes those of [`LIMITS_APPLIED`], which are read where they are compared with something, and those of single
+    /// apps, which are all of that kind; the others stay.
     pub fn set_limits(&self, new: &Limits) {
         let (mut limits, mut new) = ((*self.limits()).clone(), new.clone());
         for name in LIMITS_APPLIED {
@@ -144,6 +145,7 @@ impl Ledger {
                 *limit = *new;
             }
         }
+        limits.apps = new.apps;
         self.limits.store(Arc::new(limits));
     }
 

@@ -1,6 +1,7 @@
 //! Loads versions by their records, for the live pointers and for previews.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
@@ -110,7 +111,7 @@ struct Parts {
     memory_file_bytes_max: u64,
     rules_max: usize,
     with_dictionaries: bool,
-    dictionary_seconds: u64,
+    dictionary_seconds: Arc<AtomicU64>,
     misses: DictionaryMisses,
     tallies: Tallies,
     traffics: Arc<Traffics>,
@@ -131,7 +132,7 @@ impl Loader {
             memory_file_bytes_max: limits.memory_file_bytes_max,
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             with_dictionaries: true,
-            dictionary_seconds: DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY),
+            dictionary_seconds: Arc::new(AtomicU64::new(DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY))),
             misses: DictionaryMisses::off(),
             tallies: Tallies::default(),
             traffics: Arc::new(Traffics::new(limits)),
@@ -156,10 +157,13 @@ impl Loader {
     /// deltas for.
     #[must_use]
     pub fn with_dictionaries(self, days: u64, misses: DictionaryMisses) -> Self {
-        self.with(|parts| {
-            parts.dictionary_seconds = days.saturating_mul(SECONDS_OF_DAY);
-            parts.misses = misses;
-        })
+        self.set_dictionary_days(days);
+        self.with(|parts| parts.misses = misses)
+    }
+
+    /// Changes for how many days browsers keep dictionaries of versions that are loaded from now on.
+    pub fn set_dictionary_days(&self, days: u64) {
+        self.0.dictionary_seconds.store(days.saturating_mul(SECONDS_OF_DAY), Ordering::Relaxed);
     }
 
     /// Loads versions on this runtime instead of the caller's.
@@ -174,10 +178,15 @@ impl Loader {
         &self.0.tallies
     }
 
-    /// What visitors of an app take at the moment; `None` where nothing of it is limited.
+    /// What visitors of an app take at the moment.
     #[must_use]
-    pub fn traffic(&self, app: &AppName) -> Option<TrafficUsage> {
+    pub fn traffic(&self, app: &AppName) -> TrafficUsage {
         self.0.traffics.usage(app)
+    }
+
+    /// As [`Traffics::set_limits`].
+    pub fn set_limits(&self, limits: &Limits) {
+        self.0.traffics.set_limits(limits);
     }
 
     /// The memory of the loaded versions of each app.
@@ -331,7 +340,7 @@ impl Loader {
             edge_admin,
             stored_ms: record.stored_ms,
             dictionaries,
-            dictionary_seconds: self.0.dictionary_seconds,
+            dictionary_seconds: self.0.dictionary_seconds.load(Ordering::Relaxed),
             memory_file_bytes_max: self.0.memory_file_bytes_max,
             rules_max: self.0.rules_max,
             memory: (self.0.memory.of(&load.app), load.claim),

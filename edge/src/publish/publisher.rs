@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::edge_toml::Watch;
+use devanture_config::edge_toml::{Compress, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use tokio::time::Instant;
@@ -113,6 +113,24 @@ impl Publisher {
             quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),
             tasks,
         }
+    }
+
+    /// Changes those limits that are read where they are compared with something, and those of the apps' visitors.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.ledger.set_limits(limits);
+        self.switcher.loader.set_limits(limits);
+    }
+
+    /// Changes how variants and deltas to come are made. Returns the background pass if it now is to make the live
+    /// versions better, too.
+    #[must_use]
+    pub fn set_compress(&self, compress: &Compress) -> Option<Background> {
+        if let Some(dictionaries) = &self.dictionaries {
+            dictionaries.set(compress);
+        }
+        self.switcher.loader.set_dictionary_days(compress.dictionary_days);
+        let background = &self.switcher.background;
+        background.set_best(compress.background).then(|| background.clone())
     }
 
     /// Begins the end: switches are watched no longer. What was accepted still runs, see [`Publisher::ended`].

@@ -84,8 +84,8 @@ impl Publisher {
             "environments_max" => Some(counts.environments),
             "hostnames_per_app_max" => Some(counts.hostnames),
             "pushes_per_hour_per_app_max" => Some(self.uploads.push_rate.begun(app)),
-            "requests_per_app_max" => traffic.map(|traffic| traffic.requests),
-            "sent_bytes_per_second_per_app_max" => traffic.and_then(|traffic| traffic.bytes_per_second),
+            "requests_per_app_max" => traffic.requests,
+            "sent_bytes_per_second_per_app_max" => traffic.bytes_per_second,
             _ => None,
         };
         let usage = |name: &&str| {

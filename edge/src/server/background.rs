@@ -76,7 +76,7 @@ pub(super) fn start(
 }
 
 /// Enqueues everything that is live, once it is loaded: nothing else is to take the disk until then.
-async fn enqueue_live(background: Background, catalog: Arc<dyn Catalog>, live: Live) {
+pub(super) async fn enqueue_live(background: Background, catalog: Arc<dyn Catalog>, live: Live) {
     live.loaded().await;
     let mut pointers = Scan::new(&*catalog, "live/");
     loop {

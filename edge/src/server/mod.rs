@@ -249,7 +249,11 @@ impl Server {
         *self.drain_times.lock() = DrainTimes::of(file);
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
-        self.publisher.ledger().set_limits(&file.limits);
+        self.publisher.set_limits(&file.limits);
+        if let Some(background) = self.publisher.set_compress(&file.compress) {
+            let ledger = self.publisher.ledger();
+            self.control.spawn(background::enqueue_live(background, Arc::clone(&ledger.catalog), ledger.live.clone()));
+        }
         self.reloadable.set(file);
         self.certificates.set_profile(file.tls_profile);
         self.certificates.reload()

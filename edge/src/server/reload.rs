@@ -7,21 +7,28 @@ use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 
 use super::threads::Serving;
 use crate::listen::ConnectionLimits;
-use crate::{ledger, listen};
+use crate::{ledger, listen, version};
 
 /// Whether [`super::Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
 #[must_use]
 pub fn is_applied_at_reload(key: &str) -> bool {
     match key {
         "drain_timeout_ms" | "listen.trusted_proxies" | "tls.profile" => true,
+        "compress.background" | "compress.dictionary_days" | "compress.dictionary_versions" => true,
         // Read where the tasks that they are about begin.
         "retention.collect_every_s" | "watch.before_s" => false,
+        // What one app may have another value of is applied for all of them.
+        _ if key.starts_with("limits.apps.") => true,
         _ if key.starts_with("limits.") => {
             let name = key.trim_start_matches("limits.");
-            ledger::LIMITS_APPLIED.contains(&name) || listen::LIMITS_APPLIED.contains(&name)
+            limits_applied().any(|applied| applied == name)
         }
         _ => ["drain.", "retention.", "watch."].iter().any(|table| key.starts_with(table)),
     }
+}
+
+fn limits_applied() -> impl Iterator<Item = &'static str> {
+    ledger::LIMITS_APPLIED.iter().chain(listen::LIMITS_APPLIED).chain(version::LIMITS_APPLIED).copied()
 }
 
 /// What the serving threads look at again and again.
@@ -49,25 +56,28 @@ impl Reloadable {
 
 #[cfg(test)]
 mod tests {
-    use devanture_config::limits::TABLE;
+    use devanture_config::limits::{PER_APP, TABLE};
 
     use super::*;
 
     #[test]
     fn limits_that_are_applied_are_in_the_documents() {
         let documents = include_str!("../../../docs/operating.md");
-        let all = ledger::LIMITS_APPLIED.iter().chain(listen::LIMITS_APPLIED);
-        let missing: Vec<&&str> = all.filter(|name| !documents.contains(&format!("`{name}`"))).collect();
+        let all = limits_applied().chain(["background", "dictionary_days", "dictionary_versions"]);
+        let missing: Vec<&str> = all.filter(|name| !documents.contains(&format!("`{name}`"))).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]
     fn limits_that_are_applied_are_limits() {
         let is_one = |name: &&str| TABLE.iter().any(|limit| limit.name == *name);
-        let unknown: Vec<&&str> =
-            ledger::LIMITS_APPLIED.iter().chain(listen::LIMITS_APPLIED).filter(|name| !is_one(name)).collect();
+        let unknown: Vec<&str> = limits_applied().filter(|name| !is_one(name)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
         assert!(is_applied_at_reload("limits.idle_ms_max") && is_applied_at_reload("drain.uploads_ms"));
+        let waits = |name: &&&str| !limits_applied().any(|applied| applied == **name);
+        let waiting: Vec<&&str> = PER_APP.iter().filter(waits).collect();
+        assert!(waiting.is_empty(), "{waiting:?}");
+        assert!(is_applied_at_reload("limits.apps.shop.versions_max") && !is_applied_at_reload("compress.threads"));
         assert!(!is_applied_at_reload("limits.connections_max") && !is_applied_at_reload("listen.https"));
     }
 }

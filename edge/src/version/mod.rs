@@ -32,7 +32,8 @@ pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Memory, OverMemory, Relief};
 pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
-pub use traffic::{Entered, Traffic, TrafficUsage, Traffics};
+pub(crate) use traffic::Turn;
+pub use traffic::{Entered, LIMITS_APPLIED, Traffic, TrafficUsage, Traffics};
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -127,8 +128,8 @@ pub struct Version {
     pub metrics: RequestMetrics,
     /// The counts of the place that it was loaded for, of whichever version answers there.
     pub tally: Arc<Tally>,
-    /// The visitors of its app, where they are limited.
-    pub traffic: Option<Arc<Traffic>>,
+    /// The visitors of its app.
+    pub traffic: Arc<Traffic>,
     /// The deltas that its visitors lack.
     misses: DictionaryMisses,
     /// The dictionaries that its visitors may have, in order.

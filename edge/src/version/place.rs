@@ -28,8 +28,8 @@ pub struct Served {
     pub dictionaries: Box<[Digest]>,
     /// The counts of the place.
     pub tally: Arc<Tally>,
-    /// The visitors of the app, where they are limited.
-    pub traffic: Option<Arc<Traffic>>,
+    /// The visitors of the app.
+    pub traffic: Arc<Traffic>,
     /// Previews that may be evicted for it.
     pub claim: Claim,
 }

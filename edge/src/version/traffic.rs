@@ -1,15 +1,17 @@
 //! What the visitors of one app take at once, where that is limited: requests under way, and bytes sent in a second.
 //!
-//! An app without such a limit has no [`Traffic`], and a request to it asks no more than whether there is one.
+//! Every app that is loaded has a [`Traffic`]. Where nothing is limited, a request looks at one flag of it and counts
+//! nothing. Limits change while the edge runs: for requests to come, and for what waits for its time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use devanture_config::AppName;
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 /// How long an app may have sent nothing and send as much at once: a page comes as fast as without a limit.
 const BURST: Duration = Duration::from_secs(1);
@@ -18,34 +20,77 @@ const BURST: Duration = Duration::from_secs(1);
 const AHEAD: Duration = Duration::from_millis(10);
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// Limits of one app's visitors that [`Traffics::set_limits`] changes.
+pub const LIMITS_APPLIED: &[&str] = &["requests_per_app_max", "sent_bytes_per_second_per_app_max"];
+
 /// The visitors of one app.
 pub struct Traffic {
-    requests_max: u64,
+    /// Whether a request has to be counted; looked at by every request.
+    is_limited: AtomicBool,
+    /// 0 where they are not limited.
+    requests_max: AtomicU64,
     requests: AtomicU64,
-    pace: Option<Mutex<Pace>>,
+    pacing: Mutex<Pacing>,
+}
+
+/// How fast an app may send.
+struct Pacing {
+    /// `None` where that is not limited.
+    pace: Option<Pace>,
+    /// Cancelled when the limit changes.
+    changed: CancellationToken,
+}
+
+/// Bytes that were booked and have to wait.
+pub(crate) struct Turn {
+    /// When they may be sent.
+    pub(crate) at: Instant,
+    /// Cancelled when the limit changes before that: the bytes are booked again.
+    pub(crate) changed: CancellationToken,
 }
 
 /// A request under way, until it is dropped.
 pub struct Entered(Arc<Traffic>);
 
-/// What visitors of an app take at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What visitors of an app take at the moment; `None` of what is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TrafficUsage {
     /// Requests under way.
-    pub requests: u64,
-    /// Bytes sent in the last whole second; `None` where they are not limited.
+    pub requests: Option<u64>,
+    /// Bytes sent in the last whole second.
     pub bytes_per_second: Option<u64>,
 }
 
 impl Traffic {
-    /// Counts the visitors of an app within its limits; `None` where it has none.
-    fn new(limits: &Limits) -> Option<Self> {
-        let (requests_max, per_second) = (limits.requests_per_app_max, limits.sent_bytes_per_second_per_app_max);
-        (requests_max > 0 || per_second > 0).then(|| Self {
-            requests_max,
+    fn new(limits: &Limits) -> Self {
+        let traffic = Self {
+            is_limited: AtomicBool::new(false),
+            requests_max: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            pace: (per_second > 0).then(|| Mutex::new(Pace::new(per_second, Instant::now()))),
-        })
+            pacing: Mutex::new(Pacing { pace: None, changed: CancellationToken::new() }),
+        };
+        traffic.set_limits(limits);
+        traffic
+    }
+
+    /// Changes the limits. Requests under way go on as they began, but for what waits for its time: its time may not
+    /// come for hours under the limit before.
+    fn set_limits(&self, limits: &Limits) {
+        let (requests_max, per_second) = (limits.requests_per_app_max, limits.sent_bytes_per_second_per_app_max);
+        let mut pacing = self.pacing.lock();
+        if pacing.pace.as_ref().map_or(0, |pace| pace.per_second) != per_second {
+            pacing.pace = (per_second > 0).then(|| Pace::new(per_second, Instant::now()));
+            std::mem::take(&mut pacing.changed).cancel();
+        }
+        self.requests_max.store(requests_max, Ordering::Relaxed);
+        self.is_limited.store(requests_max > 0 || per_second > 0, Ordering::Relaxed);
+    }
+
+    /// Whether anything is limited.
+    #[must_use]
+    #[inline]
+    pub fn is_limited(&self) -> bool {
+        self.is_limited.load(Ordering::Relaxed)
     }
 
     /// Counts a request until what this returns is dropped; `None` if as many are under way as are allowed.
@@ -54,25 +99,28 @@ impl Traffic {
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
         // Dropped at once, it takes itself back.
         let entered = Entered(Arc::clone(self));
-        (self.requests_max == 0 || before < self.requests_max).then_some(entered)
+        let max = self.requests_max.load(Ordering::Relaxed);
+        (max == 0 || before < max).then_some(entered)
     }
 
     /// Whether bytes have to wait.
     #[must_use]
-    pub const fn is_paced(&self) -> bool {
-        self.pace.is_some()
+    pub fn is_paced(&self) -> bool {
+        self.pacing.lock().pace.is_some()
     }
 
     /// Books bytes that are to be sent. Returns when they may be, if that is not now.
-    pub(crate) fn book(&self, bytes: usize) -> Option<Instant> {
-        let mut pace = self.pace.as_ref()?.lock();
-        pace.book(u64::try_from(bytes).unwrap_or(u64::MAX), Instant::now())
+    pub(crate) fn book(&self, bytes: usize) -> Option<Turn> {
+        let mut pacing = self.pacing.lock();
+        let at = pacing.pace.as_mut()?.book(u64::try_from(bytes).unwrap_or(u64::MAX), Instant::now())?;
+        Some(Turn { at, changed: pacing.changed.clone() })
     }
 
     fn usage(&self) -> TrafficUsage {
+        let is_counted = self.requests_max.load(Ordering::Relaxed) > 0;
         TrafficUsage {
-            requests: self.requests.load(Ordering::Relaxed),
-            bytes_per_second: self.pace.as_ref().map(|pace| pace.lock().last_second(Instant::now())),
+            requests: is_counted.then(|| self.requests.load(Ordering::Relaxed)),
+            bytes_per_second: self.pacing.lock().pace.as_mut().map(|pace| pace.last_second(Instant::now())),
         }
     }
 }
@@ -143,38 +191,53 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The visitors of every app that is loaded and has such a limit.
-pub struct Traffics {
+/// The visitors of every app that is loaded.
+pub struct Traffics(Mutex<Known>);
+
+struct Known {
     limits: Limits,
-    by_app: Mutex<HashMap<AppName, Weak<Traffic>>>,
+    by_app: HashMap<AppName, Weak<Traffic>>,
 }
 
 impl Traffics {
     /// Counts within these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), by_app: Mutex::default() }
+        Self(Mutex::new(Known { limits: limits.clone(), by_app: HashMap::new() }))
     }
 
-    /// The visitors of `app`, all its versions together; `None` where nothing of it is limited.
-    #[must_use]
-    pub fn of(&self, app: &AppName) -> Option<Arc<Traffic>> {
-        let new = Traffic::new(&self.limits.for_app(app))?;
-        let mut by_app = self.by_app.lock();
-        if let Some(traffic) = by_app.get(app).and_then(Weak::upgrade) {
-            return Some(traffic);
+    /// Changes those of [`LIMITS_APPLIED`], also for single apps.
+    pub fn set_limits(&self, limits: &Limits) {
+        let mut known = self.0.lock();
+        known.limits = limits.clone();
+        for (app, traffic) in &known.by_app {
+            if let Some(traffic) = traffic.upgrade() {
+                traffic.set_limits(&known.limits.for_app(app));
+            }
         }
-        by_app.retain(|_, traffic| traffic.strong_count() > 0);
-        let traffic = Arc::new(new);
-        by_app.insert(app.clone(), Arc::downgrade(&traffic));
-        Some(traffic)
     }
 
-    /// What visitors of `app` take at the moment; `None` where nothing of it is limited.
+    /// The visitors of `app`, all its versions together.
     #[must_use]
-    pub fn usage(&self, app: &AppName) -> Option<TrafficUsage> {
-        let known = self.by_app.lock().get(app).and_then(Weak::upgrade);
-        Some(known.or_else(|| self.of(app))?.usage())
+    pub fn of(&self, app: &AppName) -> Arc<Traffic> {
+        let Known { limits, by_app } = &mut *self.0.lock();
+        if let Some(traffic) = by_app.get(app).and_then(Weak::upgrade) {
+            return traffic;
+        }
+        // Only before it would grow: apps that are loaded one after the other are not all looked at for each.
+        if by_app.len() == by_app.capacity() {
+            by_app.retain(|_, traffic| traffic.strong_count() > 0);
+            by_app.reserve(by_app.len().max(1));
+        }
+        let traffic = Arc::new(Traffic::new(&limits.for_app(app)));
+        by_app.insert(app.clone(), Arc::downgrade(&traffic));
+        traffic
+    }
+
+    /// What visitors of `app` take at the moment.
+    #[must_use]
+    pub fn usage(&self, app: &AppName) -> TrafficUsage {
+        self.of(app).usage()
     }
 }
 
@@ -189,17 +252,54 @@ mod tests {
         let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
         limits.apps.set(blog.clone(), vec![("requests_per_app_max", 0)]);
         let traffics = Traffics::new(&limits);
-        assert!(traffics.of(&blog).is_none() && traffics.usage(&blog).is_none());
-        let traffic = traffics.of(&shop).unwrap();
+        assert!(!traffics.of(&blog).is_limited());
+        assert_eq!(traffics.usage(&blog), TrafficUsage::default());
+        let traffic = traffics.of(&shop);
         let first = traffic.enter().unwrap();
-        let second = traffics.of(&shop).unwrap().enter().unwrap();
-        assert!(traffic.enter().is_none());
-        assert_eq!(traffics.usage(&shop), Some(TrafficUsage { requests: 2, bytes_per_second: None }));
+        let second = traffics.of(&shop).enter().unwrap();
+        assert!(traffic.is_limited() && traffic.enter().is_none());
+        assert_eq!(traffics.usage(&shop), TrafficUsage { requests: Some(2), bytes_per_second: None });
         drop(first);
         drop(traffic.enter().unwrap());
-        assert_eq!(traffics.usage(&shop).unwrap().requests, 1);
+        assert_eq!(traffics.usage(&shop).requests, Some(1));
         drop(second);
         assert!(!traffic.is_paced() && traffic.book(1 << 40).is_none());
+    }
+
+    #[test]
+    fn limits_change_for_apps_that_are_loaded_and_what_waits_is_booked_again() {
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let traffics = Traffics::new(&Limits::default());
+        let (traffic, other) = (traffics.of(&shop), traffics.of(&blog));
+        // Under way without being counted; it ends without being counted, too.
+        assert!(!traffic.is_limited());
+        let mut limits = Limits { requests_per_app_max: 1, ..Limits::default() };
+        limits.apps.set(blog, vec![("requests_per_app_max", 2), ("sent_bytes_per_second_per_app_max", 1)]);
+        traffics.set_limits(&limits);
+        let entered = [traffic.enter(), other.enter(), other.enter()];
+        assert!(entered.iter().all(Option::is_some) && traffic.enter().is_none() && other.enter().is_none());
+        assert!(!traffic.is_paced() && other.is_paced());
+        let waiting = other.book(1_000_000).unwrap();
+        // The same limits change nothing of what waits.
+        traffics.set_limits(&limits);
+        assert!(!waiting.changed.is_cancelled());
+        traffics.set_limits(&Limits { sent_bytes_per_second_per_app_max: 1_000_000_000, ..Limits::default() });
+        assert!(waiting.changed.is_cancelled());
+        assert!(other.book(1_000_000).is_none(), "what was owed under the limit before is forgotten");
+        assert!(traffic.enter().is_some() && traffic.is_limited());
+        traffics.set_limits(&Limits::default());
+        assert!(!traffic.is_limited() && !other.is_limited());
+        drop(entered);
+        assert_eq!(traffic.requests.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn apps_that_are_not_loaded_any_more_take_no_memory() {
+        let traffics = Traffics::new(&Limits::default());
+        for number in 0..10_000 {
+            drop(traffics.of(&format!("app-{number}").parse().unwrap()));
+        }
+        assert!(traffics.0.lock().by_app.len() < 100);
     }
 
     proptest! {

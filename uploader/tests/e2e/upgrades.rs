@@ -146,3 +146,58 @@ async fn a_reload_changes_limits_and_proxies_for_what_comes_then() {
     })
     .await;
 }
+
+/// Puts `config` in place of the configuration, and has it read again.
+async fn reload(edge: &Edge, config: &str, applied: &str) {
+    std::fs::write(edge.folder.path().join("edge.toml"), config).unwrap();
+    edge.hang_up();
+    eventually(applied, async || edge.log().contains(&format!("\"applied\":\"{applied}\"")).then_some(())).await;
+    assert!(!edge.log().contains("\"waiting\""), "{}", edge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_the_limits_of_visitors_and_of_single_apps_that_are_live() {
+    let edge = edge().start();
+    edge.push("shop", site(&"a page ".repeat(1_000)).path());
+    edge.push("blog", site("a page").path());
+    let (client, config) = (edge.client(true), std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap());
+    let visit = async |app: &str| {
+        let answer = client.get(edge.url(&format!("{app}.localhost"), "/")).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    let of_shop =
+        "[limits.apps.shop]\nrequests_per_app_max = 1\nsent_bytes_per_second_per_app_max = 1\nversions_max = 1\n";
+    let [requests, bytes, versions] = ["requests_per_app_max", "sent_bytes_per_second_per_app_max", "versions_max"]
+        .map(|name| format!("limits.apps.shop.{name}"));
+    reload(&edge, &format!("{config}{of_shop}"), &format!("{requests}, {bytes}, {versions}")).await;
+    // Its body takes two hours: while it waits, no other request of the app has room.
+    let answer = client.get(edge.url("shop.localhost", "/")).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), visit("shop").await, visit("blog").await), (200, 503, 200));
+    let ran = edge.run("shop", &["push", site("two").path().to_str().unwrap(), "--json"]);
+    assert_eq!(ran.problem(), "too_many");
+    let usage = edge.run("shop", &["usage"]).stdout;
+    assert!(usage.contains("1  of 1 (100 %)") && usage.contains("requests_per_app_max, for this app"), "{usage}");
+    reload(
+        &edge,
+        &config.replace("[limits]\n", "[limits]\nrequests_per_app_max = 9\n"),
+        &format!("{requests}, {bytes}, {versions}, limits.requests_per_app_max"),
+    )
+    .await;
+    assert_eq!(answer.text().await.unwrap().len(), 7_000);
+    assert_eq!((visit("shop").await, visit("blog").await), (200, 200));
+    edge.push("shop", site("two").path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_turns_the_background_pass_on_makes_what_is_live_better() {
+    let edge = edge().start();
+    edge.push("shop", site(&"a page of many words, some of them twice ".repeat(500)).path());
+    assert!(!edge.log().contains("best level"), "{}", edge.log());
+    let config = std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap();
+    let config = config.replace("background = false", "background = true\ndictionary_days = 7");
+    reload(&edge, &config, "compress.background, compress.dictionary_days").await;
+    eventually("the better variants", async || {
+        edge.log().contains("variants were remade at the best level").then_some(())
+    })
+    .await;
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -28,7 +29,12 @@ const WISHES_MAX: usize = 64;
 
 /// The pass that remakes variants at the best level, behind the switch, on threads of its own.
 #[derive(Clone)]
-pub struct Background(Option<Arc<Entry>>);
+pub struct Background(Option<Arc<Started>>);
+
+struct Started {
+    entry: Entry,
+    best: Arc<AtomicBool>,
+}
 
 /// The context of the pass.
 pub struct BackgroundParts {
@@ -53,7 +59,7 @@ struct Remaker {
     catalog: Arc<dyn Catalog>,
     pool: Arc<Pool>,
     remade: broadcast::Sender<VersionId>,
-    best: bool,
+    best: Arc<AtomicBool>,
     file_bytes_max: u64,
     dictionaries: Option<Arc<Dictionaries>>,
 }
@@ -69,6 +75,7 @@ impl Background {
     #[must_use]
     pub fn start(parts: BackgroundParts) -> Self {
         let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, dictionaries } = parts;
+        let best = Arc::new(AtomicBool::new(best));
         let (entry, mut versions) = queue(VERSIONS_MAX);
         let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
         let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
@@ -82,6 +89,7 @@ impl Background {
             // Apart from the versions: a browser comes again soon, and a version's turn may take long.
             tokio::spawn(Arc::clone(dictionaries).fulfil(misses, Arc::clone(&pool), remade.clone(), improve));
         }
+        let started = Started { entry, best: Arc::clone(&best) };
         let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
         tokio::spawn(async move {
             loop {
@@ -96,20 +104,26 @@ impl Background {
                 }
             }
         });
-        Self(Some(Arc::new(entry)))
+        Self(Some(Arc::new(started)))
+    }
+
+    /// Changes whether what was made quickly is made again at the best level, from the next version in the queue on.
+    /// Returns whether it was not and now is: the live versions are then to be queued again.
+    pub(crate) fn set_best(&self, best: bool) -> bool {
+        self.0.as_ref().is_some_and(|started| !started.best.swap(best, Ordering::Relaxed) && best)
     }
 
     /// Versions whose turn has not come yet.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.0.as_ref().map_or(0, |entry| entry.len())
+        self.0.as_ref().map_or(0, |started| started.entry.len())
     }
 
     /// Has the variants and deltas of a version that went live remade when its turn comes.
     pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
-        if let Some(entry) = &self.0
-            && entry.add(went_live).is_err()
+        if let Some(started) = &self.0
+            && started.entry.add(went_live).is_err()
         {
             tracing::warn!(
                 "the queue of the background pass is full; what is left out is found again at the next start"
@@ -122,8 +136,8 @@ impl Background {
     /// As [`Background::enqueue`], but waits for as long as the queue is full.
     pub async fn enqueue_in_turn(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
-        if let Some(entry) = &self.0 {
-            entry.add_in_turn(went_live).await;
+        if let Some(started) = &self.0 {
+            started.entry.add_in_turn(went_live).await;
         }
     }
 }
@@ -153,7 +167,7 @@ impl Remaker {
                 Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not made"),
             }
         }
-        if !self.best {
+        if !self.is_best() {
             return;
         }
         match remake(&*self.blobs, pool, version).await {
@@ -203,12 +217,16 @@ impl Remaker {
     }
 
     async fn miss(&self, miss: &DictionaryMiss) {
-        let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.best) else { return };
+        let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.is_best()) else { return };
         match dictionaries.improve_delta(miss, &self.pool.of(&miss.app)).await {
             Ok(true) => self.announce(miss.version),
             Ok(false) => {}
             Err(error) => tracing::warn!(app = %miss.app, %error, "a requested delta was not remade"),
         }
+    }
+
+    fn is_best(&self) -> bool {
+        self.best.load(Ordering::Relaxed)
     }
 
     fn announce(&self, version: VersionId) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use devanture_config::edge_toml::Compress;
 use devanture_config::limits::Limits;
@@ -29,8 +29,8 @@ pub(super) const FILES_AT_ONCE: usize = 8;
 pub struct Dictionaries {
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) catalog: Arc<dyn Catalog>,
-    pub(super) days: u64,
-    pub(super) versions: usize,
+    pub(super) days: AtomicU64,
+    pub(super) versions: AtomicUsize,
     pub(super) limits: Limits,
     /// The dictionaries of places that browsers came to lately with one that there was no delta for.
     pub(super) by_place: Mutex<HashMap<PlaceKey, KnownDictionaries>>,
@@ -90,14 +90,20 @@ impl Dictionaries {
             Arc::new(Self {
                 blobs,
                 catalog,
-                days: settings.dictionary_days,
-                versions: settings.dictionary_versions,
+                days: AtomicU64::new(settings.dictionary_days),
+                versions: AtomicUsize::new(settings.dictionary_versions),
                 limits: limits.clone(),
                 by_place: Mutex::default(),
                 writes: AtomicU64::new(0),
                 tried: Mutex::default(),
             })
         })
+    }
+
+    /// Changes how far passes to come look back.
+    pub(crate) fn set(&self, settings: &Compress) {
+        self.days.store(settings.dictionary_days, Ordering::Relaxed);
+        self.versions.store(settings.dictionary_versions, Ordering::Relaxed);
     }
 
     /// A manifest; `None` if it cannot be read, which is reported where it is served.

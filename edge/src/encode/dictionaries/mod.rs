@@ -19,6 +19,7 @@ mod record;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use devanture_config::manifest::FileEntry;
@@ -157,13 +158,14 @@ impl Dictionaries {
     /// been announced as dictionaries.
     async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Side>, Error> {
         let Pass { app, environment, version: but, deadline, .. } = pass;
-        let since_ms = telemetry::now_ms().saturating_sub(self.days.saturating_mul(DAY_MS));
+        let (days, count_max) = (self.days.load(Ordering::Relaxed), self.versions.load(Ordering::Relaxed));
+        let since_ms = telemetry::now_ms().saturating_sub(days.saturating_mul(DAY_MS));
         let prefix = records::history_prefix(app, environment);
-        let switches = history::switches(&*self.catalog, &prefix, since_ms, self.versions.saturating_add(1)).await?;
+        let switches = history::switches(&*self.catalog, &prefix, since_ms, count_max.saturating_add(1)).await?;
         let mut seen = BTreeSet::from([*but]);
         let versions = switches.iter().map(|switch| switch.version).filter(|version| seen.insert(*version));
         let mut sides = Vec::new();
-        for version in versions.take(self.versions) {
+        for version in versions.take(count_max) {
             // What there is no time for is made behind the switch.
             if is_over(*deadline) {
                 break;
