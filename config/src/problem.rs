@@ -124,6 +124,7 @@ codes! {
     SmokeFailed "smoke_failed" 422 Refused "The version did not answer as its smoke checks say; it did not go live.",
     StorageFull "storage_full" 507 Refused "The app stores as many bytes as the edge allows one app.",
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
+    TimedOut "timed_out" 0 Refused "What the command waited for did not come in time.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
     TooMany "too_many" 409 Refused "A limit of the edge allows no more of them.",
     TooManyAttempts "too_many_attempts" 429 Unreachable "There were too many attempts to log in, or too many changes in a minute.",

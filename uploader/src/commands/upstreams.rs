@@ -1,7 +1,10 @@
 //! `upstreams list`, `upstreams add`, `upstreams drain`, `upstreams remove`.
 
+use std::time::{Duration, Instant};
+
 use devanture_config::api::{DesiredState, MemberReport, UpstreamReport, UpstreamsReport};
-use devanture_config::site_toml::Protocol;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{Protocol, UpstreamUrl};
 
 use super::dry_run;
 use crate::args::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
@@ -11,6 +14,8 @@ use crate::output::progress::Style;
 use crate::output::prompt::confirm;
 use crate::output::report::counted;
 
+/// Pause between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 
@@ -25,13 +30,22 @@ pub(crate) async fn upstreams(context: &Context, args: &UpstreamsArgs) -> Result
             context.output.write(&report, || all_lines(context.output.style, &report));
             Ok(())
         }
-        Some(UpstreamsCommand::Add(member)) => change(context, member, DesiredState::In, true).await,
-        Some(UpstreamsCommand::Drain(member)) => change(context, member, DesiredState::Drain, true).await,
-        Some(UpstreamsCommand::Remove { member, yes }) => change(context, member, DesiredState::Out, *yes).await,
+        Some(UpstreamsCommand::Add { member, wait }) => change(context, member, DesiredState::In, true, *wait).await,
+        Some(UpstreamsCommand::Drain { member, wait }) => {
+            change(context, member, DesiredState::Drain, true, *wait).await
+        }
+        Some(UpstreamsCommand::Remove { member, yes }) => change(context, member, DesiredState::Out, *yes, None).await,
     }
 }
 
-async fn change(context: &Context, args: &MemberArgs, desired: DesiredState, is_meant: bool) -> Result<(), Failure> {
+/// Sets what a member is to be, and waits until it is, for `wait` seconds at most.
+async fn change(
+    context: &Context,
+    args: &MemberArgs,
+    desired: DesiredState,
+    is_meant: bool,
+    wait: Option<u32>,
+) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let (style, member) = (context.output.style, (&args.name, &args.address));
     if !is_meant && !args.dry_run {
@@ -45,7 +59,10 @@ async fn change(context: &Context, args: &MemberArgs, desired: DesiredState, is_
             confirm(args.name.as_str(), &what, way_back, "--yes", false, context.output.is_json).await?;
         }
     }
-    let report = edge.set_member(&place, member, desired, if args.dry_run { DRY_RUN } else { &[] }).await?;
+    let mut report = edge.set_member(&place, member, desired, if args.dry_run { DRY_RUN } else { &[] }).await?;
+    if let Some(seconds) = wait.filter(|_| !args.dry_run) {
+        report = reached(context, args, desired, (report, seconds)).await?;
+    }
     context.output.of_change(args.dry_run).report(&report, || {
         let (word, text) = changed(args, desired, &report);
         let mut lines = vec![style.line(if args.dry_run { "would" } else { word }, &text)];
@@ -56,6 +73,47 @@ async fn change(context: &Context, args: &MemberArgs, desired: DesiredState, is_
         lines
     });
     Ok(())
+}
+
+/// Waits until a member is what it is to be.
+async fn reached(
+    context: &Context,
+    args: &MemberArgs,
+    desired: DesiredState,
+    (mut report, seconds): (UpstreamReport, u32),
+) -> Result<UpstreamReport, Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    let began = Instant::now();
+    while !has_reached(&report, &args.address, desired) {
+        if began.elapsed() > Duration::from_secs(seconds.into()) {
+            let (name, address) = (&args.name, &args.address);
+            let what = match desired {
+                DesiredState::In => format!("{address} is a member of {name}, and is not up after {seconds} s"),
+                DesiredState::Drain | DesiredState::Out => {
+                    format!("{address} gets no new requests of {name}, and has some in flight after {seconds} s")
+                }
+            };
+            let hint = "`devanture upstreams` shows its backends; `--wait=SECONDS` waits longer";
+            return Err(Failure::new(Code::TimedOut, what).hint(hint));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        let all = edge.upstreams(&place).await?;
+        let same = all.upstreams.into_iter().find(|upstream| upstream.name == args.name.as_str());
+        // Of a pool that what is live no longer names, there is nothing to wait for.
+        let Some(same) = same else { return Ok(report) };
+        report = same;
+    }
+    Ok(report)
+}
+
+/// Whether all backends of a member are up, or have no request in flight.
+fn has_reached(report: &UpstreamReport, address: &UpstreamUrl, desired: DesiredState) -> bool {
+    let member = report.members.iter().find(|member| member.address == *address);
+    let mut backends = member.into_iter().flat_map(|member| &member.backends).peekable();
+    match desired {
+        DesiredState::In => backends.peek().is_some() && backends.all(|backend| backend.state == "up"),
+        DesiredState::Drain | DesiredState::Out => backends.all(|backend| backend.requests == 0),
+    }
 }
 
 /// Whether somebody gets its requests, or would once they are well.
@@ -198,6 +256,30 @@ mod tests {
         let none = UpstreamReport { members: Vec::new(), waiting: 0, protocol: Protocol::Http1, ..report };
         assert_eq!(lines_of(plain(), &none), ["  api", "    no member"]);
         assert_eq!(all_lines(plain(), &UpstreamsReport { upstreams: Vec::new() }), ["What is live has no upstream."]);
+    }
+
+    #[test]
+    fn a_member_is_what_it_is_to_be_when_all_its_backends_are() {
+        let address: UpstreamUrl = "http://a".parse().unwrap();
+        let of = |backends| UpstreamReport {
+            members: vec![
+                member("http://a", true, None, backends),
+                member("http://b", true, None, &[("2", 5, "unwell")]),
+            ],
+            name: "api".to_owned(),
+            protocol: Protocol::Http1,
+            waiting: 0,
+        };
+        for (backends, is_in, is_drained) in [
+            (&[("1", 0, "up"), ("2", 3, "up")][..], true, false),
+            (&[("1", 0, "up"), ("2", 0, "unwell")], false, true),
+            (&[("1", 0, "draining")], false, true),
+            (&[("1", 1, "draining")], false, false),
+            (&[], false, true),
+        ] {
+            assert_eq!(has_reached(&of(backends), &address, DesiredState::In), is_in, "{backends:?}");
+            assert_eq!(has_reached(&of(backends), &address, DesiredState::Drain), is_drained, "{backends:?}");
+        }
     }
 
     #[test]

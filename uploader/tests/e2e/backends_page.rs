@@ -219,7 +219,7 @@ async fn on_a_machine_a_backend_is_released_without_a_failed_request() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/backends.md");
     let page = std::fs::read_to_string(page).unwrap();
     let script = page.split("```sh\n").find(|script| script.starts_with("for i in 1 2")).unwrap();
-    let script = here(script.split("```").next().unwrap()).replace("sleep 5 ", "sleep 3 ");
+    let script = here(script.split("```").next().unwrap());
     let environment = edge.command(folder.path(), "shop", &[]);
     let mut released = shell(&script);
     released.current_dir(folder.path());
