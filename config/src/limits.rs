@@ -152,7 +152,7 @@ limits! {
     blob_batches_max = 64 in 1 ..= 10_000,
     /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory, at most a quarter of it.
     app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
-    /// Bytes of memory for the loaded versions of all apps together, with the files that are held in memory. Beyond, environments are unloaded, those first that were requested least; their next request loads them again. 0 is no limit.
+    /// Bytes of memory for the loaded versions of all apps together, with the files that are held in memory. Beyond, environments are unloaded, those first that were requested least; their next request loads them again. 0 is half of the memory that the process may use.
     loaded_memory_bytes_max = 0 in 0 ..= 1_099_511_627_776,
     /// Previews of one app, of versions and of aliases, that are kept loaded.
     previews_loaded_max = 32 in 1 ..= 10_000,
@@ -166,6 +166,8 @@ limits! {
     memory_file_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
     /// Bytes of files and variants that are held in memory in all; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent.
     memory_bytes_max = 268_435_456 in 0 ..= 1_099_511_627_776,
+    /// Stored files that are kept open at a time, at most an eighth of the file descriptors of the process; others are opened when they are read.
+    open_files_max = 4_096 in 1 ..= 1_048_576,
     /// Versions of one environment that answer for their fingerprinted assets after a switch, within the grace period.
     grace_versions_max = 16 in 0 ..= 1_000,
     /// Milliseconds after a switch within which a fingerprinted asset of the replaced version still answers.
@@ -222,8 +224,6 @@ limits! {
     dictionary_files_max = 2_000 in 0 ..= 100_000,
     /// Deltas of one app that are made in a minute because browsers came with dictionaries that there were none for.
     on_demand_deltas_per_minute_max = 60 in 0 ..= 100_000,
-    /// Deltas of one app that are read from the disk as they are sent, of all its loaded versions together: each keeps a file open.
-    app_open_deltas_max = 4_096 in 0 ..= 1_000_000,
     /// Settings and secrets of one environment.
     settings_max = 500 in 0 ..= 10_000,
     /// Bytes of the name of a setting.

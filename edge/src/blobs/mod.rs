@@ -218,6 +218,9 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
+/// Most files of a store that are open at a time where nothing else is said.
+pub(crate) const OPEN_FILES_MAX: usize = 4_096;
+
 /// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -487,13 +490,23 @@ pub fn check_format(data_dir: &std::path::Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`] and [`Error::Full`].
 pub fn open(data_dir: PathBuf) -> Result<Arc<dyn Blobs>, Error> {
-    Ok(Arc::new(fs::FileBlobs::open(data_dir)?))
+    Ok(Arc::new(fs::FileBlobs::open(data_dir, OPEN_FILES_MAX)?))
 }
 
-/// As [`open`], with a floor of free space: uploads fail below it.
+/// What a store may take of the machine.
+#[derive(Clone)]
+pub struct Bounds {
+    /// Uploads fail below this floor of free space.
+    pub free_space: Arc<FreeSpace>,
+    /// Files to read from that are open at a time; others are opened when they are read.
+    pub open_files_max: usize,
+}
+
+/// As [`open`], within these bounds.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_above(data_dir: PathBuf, floor: Arc<FreeSpace>) -> Result<Arc<dyn Blobs>, Error> {
-    Ok(Arc::new(fs::FileBlobs::open(data_dir)?.above(floor)))
+pub fn open_within(data_dir: PathBuf, bounds: &Bounds) -> Result<Arc<dyn Blobs>, Error> {
+    let store = fs::FileBlobs::open(data_dir, bounds.open_files_max)?;
+    Ok(Arc::new(store.above(Arc::clone(&bounds.free_space))))
 }

@@ -1,9 +1,14 @@
 //! File descriptors: how many the edge may have open, and how many of these connections may take, so that some are left
 //! for files, backends and the API whatever visitors do.
 
+use std::path::Path;
+
 use devanture_config::limits::Limits;
 use metrics::gauge;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::blobs::{Bounds, FreeSpace};
+use crate::telemetry::gauge_value;
 
 /// The limit of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +35,7 @@ impl Descriptors {
         let set = limits.connections_max;
         let (visitors, admin) = (self.of_visitors(set), self.of_admin(set));
         for (listener, connections) in [("visitors", visitors), ("admin", admin)] {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a gauge is a float, and counts of connections are far smaller"
-            )]
-            gauge!("devanture_connections_max", "listener" => listener).set(connections as f64);
+            gauge!("devanture_connections_max", "listener" => listener).set(gauge_value(connections));
         }
         if let Some(descriptors) = self.max.filter(|_| visitors < set) {
             tracing::warn!(
@@ -48,6 +49,13 @@ impl Descriptors {
         }
         let with = |connections_max| Limits { connections_max, ..limits.clone() };
         (with(visitors), with(admin))
+    }
+
+    /// What the store may take: of the descriptors an eighth at most.
+    pub(super) fn bounds(self, data_dir: &Path, limits: &Limits) -> Bounds {
+        let free_space = FreeSpace::new(data_dir.to_owned(), limits.disk_free_bytes_min);
+        let files = self.max.map_or(limits.open_files_max, |max| limits.open_files_max.min(max / 8)).max(1);
+        Bounds { free_space, open_files_max: usize::try_from(files).unwrap_or(usize::MAX) }
     }
 
     fn of_visitors(self, set: u64) -> u64 {
@@ -85,6 +93,16 @@ mod tests {
             let limits = Limits { connections_max: set, ..Limits::default() };
             let (of_visitors, of_admin) = Descriptors { max }.share(&limits);
             assert_eq!((of_visitors.connections_max, of_admin.connections_max), (visitors, admin), "{max:?} {set}");
+        }
+    }
+
+    #[test]
+    fn stored_files_take_an_eighth_of_the_descriptors_at_most() {
+        for (max, set, files) in
+            [(Some(1_024), 4_096, 128), (Some(65_536), 4_096, 4_096), (Some(4), 4_096, 1), (None, 4_096, 4_096)]
+        {
+            let limits = Limits { open_files_max: set, ..Limits::default() };
+            assert_eq!(Descriptors { max }.bounds(Path::new("."), &limits).open_files_max, files, "{max:?} {set}");
         }
     }
 

@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health};
-use crate::blobs::{FreeSpace, durable};
+use crate::blobs::durable;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
@@ -142,12 +142,12 @@ impl Server {
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
         let descriptors = Descriptors::take();
         let data_dir = data_dir(file, base);
-        let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
-        let mut arrival = Arrival::begin(&data_dir, &free_space)?;
+        let bounds = descriptors.bounds(&data_dir, &file.limits);
+        let mut arrival = Arrival::begin(&data_dir, &bounds)?;
         let (metrics, control) = (Exposition::install(), control_runtime()?);
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
-        let stores = arrival.stores(&data_dir, &free_space)?;
+        let stores = arrival.stores(&data_dir, &bounds)?;
         let remade = crate::encode::remade_channel();
         let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
@@ -160,7 +160,7 @@ impl Server {
         let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
         control.spawn(follower.run());
         keep_certificates(file, &control, &certificates, &live);
-        start_upkeep((file, &stores), &control, &free_space, (&metrics, &loader, &requests));
+        start_upkeep((file, &stores), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
         let background =
             background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), reported_misses);
@@ -192,7 +192,7 @@ impl Server {
             watch: file.watch,
         }));
         begin_publishing(&control, &publisher)?;
-        let health = Arc::new(Health::on(free_space));
+        let health = Arc::new(Health::on(bounds.free_space));
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.ledger().audit().clone(), &file.limits));
         control.spawn(keep_last_uses(Arc::clone(&credentials)));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);

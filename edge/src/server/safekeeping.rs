@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, Stores, data_dir};
-use crate::blobs::FreeSpace;
+use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::ledger::{Task, task_done};
 use crate::safekeeping::{self, BackupSource, Restored, VerifyOptions};
 
@@ -48,7 +48,8 @@ impl Safekeeping {
         let folder = data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || {
             // Nothing is uploaded.
-            Stores::open(&folder, &FreeSpace::new(folder.clone(), 0))
+            let free_space = FreeSpace::new(folder.clone(), 0);
+            Stores::open(&folder, &Bounds { free_space, open_files_max: OPEN_FILES_MAX })
         });
         let stores = opened.await.map_err(|error| LocalError::Unanswered(error.to_string()))??;
         Ok(Self { data_dir, key_file, way: Way::Stopped(stores) })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use devanture_config::edge_toml::EdgeFile;
 
 use super::error::StartError;
-use crate::blobs::{self, Blobs, FreeSpace, durable};
+use crate::blobs::{self, Blobs, Bounds, durable};
 use crate::catalog::{self, Catalog};
 
 /// The catalog's file in the data folder.
@@ -27,12 +27,12 @@ pub(super) struct Stores {
 
 impl Stores {
     #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
-    pub(super) fn open(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
+    pub(super) fn open(data_dir: &Path, bounds: &Bounds) -> Result<Self, StartError> {
         check_folder(data_dir)?;
         durable::make_folder(data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
         let catalog = patiently(|| open_catalog(data_dir), std::thread::sleep)?;
-        Ok(Self { catalog, blobs: blobs::open_above(data_dir.to_owned(), Arc::clone(free_space))? })
+        Ok(Self { catalog, blobs: blobs::open_within(data_dir.to_owned(), bounds)? })
     }
 }
 

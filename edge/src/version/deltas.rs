@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
@@ -17,9 +16,8 @@ use metrics::counter;
 
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, Loader};
-use super::memory::OpenDeltaPermit;
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
-use crate::blobs::{self, DeltaForm, DeltaInfo, Key, ReadAt};
+use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 
 /// The media type of what is a dictionary and nothing else.
@@ -142,23 +140,10 @@ const fn delta_coding(form: DeltaForm) -> Coding {
     }
 }
 
-/// Why a delta that was made is not served.
+/// A delta that was made is damaged, and not served.
 #[derive(Debug, thiserror::Error)]
-enum LeftOut {
-    #[error("{0}")]
-    Damaged(String),
-    #[error("the app has app_open_deltas_max deltas open that do not fit into memory")]
-    OpenFiles,
-}
-
-impl LeftOut {
-    const fn reason(&self) -> &'static str {
-        match self {
-            Self::Damaged(_) => "damaged",
-            Self::OpenFiles => "open_files",
-        }
-    }
-}
+#[error("{0}")]
+struct DamagedDelta(String);
 
 impl Loader<'_> {
     fn record(&self) -> Option<&DictionariesRecord> {
@@ -222,13 +207,9 @@ impl Loader<'_> {
             let at_hand = AtHand { coding: delta_coding(info.form), size: info.size, hash: info.hash, key };
             match self.delta_body(&at_hand, &info).await {
                 Ok(bytes) => found.push((info, at_hand, bytes)),
-                Err(left_out) => {
-                    let (reason, form) = (left_out.reason(), info.form.suffix());
-                    counter!("devanture_deltas_left_out_total", "reason" => reason).increment(1);
-                    match left_out {
-                        LeftOut::OpenFiles => tracing::debug!(%blob, form, "{left_out}"),
-                        LeftOut::Damaged(_) => tracing::warn!(%blob, form, "a delta is left out: {left_out}"),
-                    }
+                Err(damaged) => {
+                    counter!("devanture_deltas_left_out_total", "reason" => "damaged").increment(1);
+                    tracing::warn!(%blob, form = info.form.suffix(), "a delta is left out: {damaged}");
                 }
             }
         }
@@ -237,7 +218,7 @@ impl Loader<'_> {
 
     /// The bytes of a delta: held in memory where they do not take the room of what every visitor needs, and else read
     /// from the disk as they are sent.
-    async fn delta_body(&self, at_hand: &AtHand, info: &DeltaInfo) -> Result<Source, LeftOut> {
+    async fn delta_body(&self, at_hand: &AtHand, info: &DeltaInfo) -> Result<Source, DamagedDelta> {
         let bytes = self.delta_source(at_hand).await?;
         let (size, begin) = match &bytes {
             Source::Memory(bytes) => (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes.clone()),
@@ -245,21 +226,21 @@ impl Loader<'_> {
                 let (size, file) = (file.size(), Arc::clone(file));
                 let read = tokio::task::spawn_blocking(move || file.read_at(0, DELTA_HEAD_BYTES)).await;
                 let read = read.map_err(std::io::Error::other).flatten();
-                (size, read.map_err(|error| LeftOut::Damaged(error.to_string()))?)
+                (size, read.map_err(|error| DamagedDelta(error.to_string()))?)
             }
         };
         // Its head announces the length that is listed.
         if size != info.size {
-            return Err(LeftOut::Damaged("it has another length than is listed".to_owned()));
+            return Err(DamagedDelta("it has another length than is listed".to_owned()));
         }
         match names_dictionary(&begin, info) {
             true => Ok(bytes),
-            false => Err(LeftOut::Damaged("it names another dictionary".to_owned())),
+            false => Err(DamagedDelta("it names another dictionary".to_owned())),
         }
     }
 
-    async fn delta_source(&self, at_hand: &AtHand) -> Result<Source, LeftOut> {
-        let damaged = |error: blobs::Error| LeftOut::Damaged(error.to_string());
+    async fn delta_source(&self, at_hand: &AtHand) -> Result<Source, DamagedDelta> {
+        let damaged = |error: blobs::Error| DamagedDelta(error.to_string());
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Source::Memory(bytes));
         }
@@ -268,9 +249,7 @@ impl Loader<'_> {
             let bytes = self.blobs.get(at_hand.key).await.map_err(damaged)?;
             return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
         }
-        let permit = self.memory.open_delta().ok_or(LeftOut::OpenFiles)?;
-        let file = self.blobs.open(at_hand.key).await.map_err(damaged)?;
-        Ok(Source::Stored(Arc::new(OpenDelta { file, _permit: permit })))
+        Ok(Source::Stored(self.blobs.open(at_hand.key).await.map_err(damaged)?))
     }
 
     /// The dictionary that pages share, as a file that no path of the bundle leads to.
@@ -309,34 +288,6 @@ impl Loader<'_> {
             representations: representations.into(),
             dictionaries,
         })
-    }
-}
-
-/// A delta that is read from the disk as it is sent, counted for its app while it is open.
-struct OpenDelta {
-    file: Arc<dyn ReadAt>,
-    _permit: OpenDeltaPermit,
-}
-
-impl ReadAt for OpenDelta {
-    fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
-        self.file.read_at(offset, len)
-    }
-
-    fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
-        self.file.read_cached(offset, len)
-    }
-
-    fn size(&self) -> u64 {
-        self.file.size()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.file.held_bytes()
-    }
-
-    fn is_damaged(&self) -> bool {
-        self.file.is_damaged()
     }
 }
 

@@ -33,8 +33,8 @@ const READS_AT_ONCE: usize = 16;
 const FILES_AT_ONCE: usize = 500;
 /// Size of the handle to bytes that are held in memory.
 const OWNER_BYTES: usize = 48;
-/// Estimated kernel memory of an open file.
-const OPEN_FILE_BYTES: usize = 1_024;
+/// Estimated memory of what reads a stored file.
+const STORED_FILE_BYTES: usize = 512;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
 
@@ -339,7 +339,7 @@ impl HeapBytes for Representation {
         match &self.bytes {
             // The bytes themselves are counted where they are held.
             Source::Memory(_) => allocated(OWNER_BYTES),
-            Source::Stored(file) => OPEN_FILE_BYTES.saturating_add(file.held_bytes()),
+            Source::Stored(file) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
         }
     }
 }

@@ -77,7 +77,7 @@ impl FileBlobs {
         let mut reading = self
             .with(move |folder| {
                 let located = folder.locate(key)?.ok_or(Error::Missing(key))?;
-                let Located { file, stamp, at, size, expected } = located;
+                let Located { file, stamp, at, size, expected, .. } = located;
                 // A file that has grown is not whole either.
                 let left = if size == stamp.size { u64::MAX } else { size };
                 Ok(Reading { file, stamp, hasher: blake3::Hasher::new(), expected, at, left, bytes: 0 })

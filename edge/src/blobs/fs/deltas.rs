@@ -62,7 +62,7 @@ impl Folder {
         let gone = listed.into_iter().filter(|key| !left.contains(key)).collect();
         let index_path = self.delta_index_path(blob);
         let folder = folder_of(&index_path).to_path_buf();
-        self.replace_all(&folder, vec![(Replacing { index_path, changes_known, gone, files }, drafts)])
+        self.replace_all(&folder, vec![(Replacing { index_path, index_id: None, changes_known, gone, files }, drafts)])
     }
 
     /// The index of a blob's deltas, in the order in which they were put.

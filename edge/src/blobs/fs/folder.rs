@@ -9,12 +9,13 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use devanture_config::Digest;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::handles::{FileId, Handle, Handles};
 use super::index::Line;
 use super::tree::Tree;
 use super::verified::Verified;
@@ -41,13 +42,14 @@ pub(super) struct Folder {
     opened: durable::Identity,
     locks: [Mutex<()>; 256],
     verified: Mutex<Verified>,
-    damages: AtomicU64,
+    handles: Handles,
+    pub(super) damages: AtomicU64,
 }
 
 /// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
 pub(super) struct Checked {
-    pub(super) file: File,
-    pub(super) stamp: Stamp,
+    pub(super) handle: Arc<Handle>,
+    id: FileId,
     /// Where it begins.
     pub(super) at: u64,
     pub(super) size: u64,
@@ -56,6 +58,7 @@ pub(super) struct Checked {
 
 /// Where the bytes of a key are, and the hash that they must have.
 pub(super) struct Located {
+    id: FileId,
     pub(super) file: File,
     pub(super) stamp: Stamp,
     pub(super) at: u64,
@@ -96,8 +99,9 @@ pub(super) const fn digest_of(key: Key) -> Digest {
 }
 
 impl Folder {
-    /// Opens the store in `root`, making what is missing and removing what an interrupted write left.
-    pub(super) fn open(root: PathBuf) -> Result<Self, Error> {
+    /// Opens the store in `root`, making what is missing and removing what an interrupted write left. At most
+    /// `open_files_max` of the files that are served are open at a time.
+    pub(super) fn open(root: PathBuf, open_files_max: usize) -> Result<Self, Error> {
         durable::make_folder(&root)?;
         keep_format(&root)?;
         durable::make_folders(&root, SHARDED.into_iter().chain([QUARANTINE, TMP]).map(|name| root.join(name)))?;
@@ -112,6 +116,7 @@ impl Folder {
             opened,
             locks: [const { Mutex::new(()) }; 256],
             verified: Mutex::default(),
+            handles: Handles::new(open_files_max),
             damages: AtomicU64::new(0),
         })
     }
@@ -222,7 +227,7 @@ impl Folder {
 
     /// The file of `key`, checked unless this process did so before.
     pub(super) fn open_file(&self, key: Key) -> Result<Checked, Error> {
-        let (located, tree) = self.checked(key, |Located { file, stamp, at, size, expected }| {
+        let (located, tree) = self.checked(key, |Located { file, stamp, at, size, expected, .. }| {
             if let Some(tree) = self.verified().of(key, *stamp) {
                 return Ok(Some(tree));
             }
@@ -235,29 +240,40 @@ impl Folder {
             self.verified().remember(key, *stamp, &tree);
             Ok(Some(tree))
         })?;
-        let Located { file, stamp, at, size, .. } = located;
-        Ok(Checked { file, stamp, at, size, tree })
+        let Located { id, file, stamp, at, size, .. } = located;
+        Ok(Checked { handle: self.handles.of(id, &self.path_of(id), file, stamp), id, at, size, tree })
     }
 
-    /// Notes that a part of an opened file is not as it was when the whole was checked.
-    pub(super) fn found_damaged(&self, key: Key, stamp: Stamp) {
-        self.verified().forget(key);
-        self.damages.fetch_add(1, Ordering::Relaxed);
-        match self.set_aside(key, stamp) {
-            Ok(Some(quarantined)) => tracing::error!(?key, quarantined, "stored bytes changed since they were checked"),
-            Ok(None) => {
-                tracing::error!(?key, "stored bytes changed since they were checked");
-                // Somebody wrote into the file, or another one has the name by now: all of it is checked, so that it is
-                // set aside before a push relies on it.
-                drop(self.open_file(key));
-            }
-            Err(error) => tracing::error!(?key, %error, "stored bytes changed, and cannot be set aside"),
+    pub(super) fn path_of(&self, id: FileId) -> PathBuf {
+        match id {
+            FileId::Of(key) => self.path(key),
+            FileId::Index(blob) => self.index_path(blob),
         }
     }
 
-    /// Number of opened files that were found damaged.
-    pub(super) fn damages(&self) -> u64 {
-        self.damages.load(Ordering::Relaxed)
+    /// The file of `checked` and its stamp, opened again where it was closed.
+    pub(super) fn reopen(&self, checked: &Checked) -> std::io::Result<(Arc<File>, Stamp)> {
+        match checked.handle.opened() {
+            Some(opened) => Ok(opened),
+            None => self.handles.open(&checked.handle, &self.path_of(checked.id)),
+        }
+    }
+
+    /// Keeps a file open for those who read it, before it loses its name. Called under the lock.
+    pub(super) fn keep_open(&self, id: FileId) {
+        self.handles.keep(id, &self.path_of(id));
+    }
+
+    /// Deletes the index of a blob's variants. Called under the lock.
+    pub(super) fn forget_index(&self, blob: Digest) -> Result<(), Error> {
+        self.keep_open(FileId::Index(blob));
+        durable::remove_file(&self.index_path(blob)).map(drop)
+    }
+
+    /// Number of open files that could be closed.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.handles.open_count()
     }
 
     /// Has all of a file checked again when it is read next.
@@ -302,7 +318,7 @@ impl Folder {
                     Some(Line { info, at: Some(at) }) => {
                         let stamp = stamp(&index).map_err(failed("reading", &self.index_path(blob)))?;
                         let (at, size, expected) = (*at, info.size, info.hash);
-                        return Ok(Some(Located { file: index, stamp, at, size, expected }));
+                        return Ok(Some(Located { id: FileId::Index(blob), file: index, stamp, at, size, expected }));
                     }
                     Some(line) => line.info.hash,
                     None => return Ok(None),
@@ -320,50 +336,11 @@ impl Folder {
         match opened {
             Ok(file) => {
                 let stamp = stamp(&file).map_err(failed("reading", &path))?;
-                Ok(Some(Located { file, stamp, at: 0, size: stamp.size, expected }))
+                Ok(Some(Located { id: FileId::Of(key), file, stamp, at: 0, size: stamp.size, expected }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("opening", &path)(error)),
         }
-    }
-
-    /// As [`Folder::set_aside`], of a file whose bytes are not those of its hash.
-    pub(super) fn set_aside_damaged(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
-        self.verified().forget(key);
-        let quarantined = self.set_aside(key, stamp)?;
-        if let Some(quarantined) = &quarantined {
-            tracing::error!(?key, path = %self.path(key).display(), quarantined, "stored bytes do not match their hash");
-        }
-        Ok(quarantined)
-    }
-
-    /// Moves the file of `key` to the quarantine, if it still is the one with that stamp, and says where it is now. A
-    /// variant is lost by this, since an index says nothing about a file that is not there.
-    fn set_aside(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
-        let mut paths = vec![self.path(key)];
-        if let Key::Variant(blob, _) = key {
-            // What stands in the index takes the other variants along, and all are made again.
-            paths.push(self.index_path(blob));
-        }
-        let _turn = self.lock(digest_of(key));
-        let is_it = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp);
-        let Some(path) = paths.into_iter().find(is_it) else { return Ok(None) };
-        let kind = match key {
-            Key::Blob(_) => "blob",
-            Key::Manifest(_) => "manifest",
-            Key::Variant(..) => "variant",
-            Key::Delta(..) => "delta",
-        };
-        self.quarantine(kind, &path)
-    }
-
-    /// Moves a file to the quarantine, if it is there, and says where it is now. Called under the lock.
-    pub(super) fn quarantine(&self, kind: &str, path: &Path) -> Result<Option<String>, Error> {
-        // One place for each file, so that what is bad again and again does not fill the disk.
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let quarantined = self.root.join(QUARANTINE).join(format!("{kind}-{name}"));
-        let moved = durable::move_file(path, &quarantined)?;
-        Ok(moved.then(|| quarantined.display().to_string()))
     }
 }
 

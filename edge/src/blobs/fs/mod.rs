@@ -6,8 +6,10 @@ mod check;
 mod delta_index;
 mod deltas;
 mod folder;
+mod handles;
 mod index;
 mod many;
+mod quarantine;
 mod removal;
 mod replacing;
 #[cfg(test)]
@@ -79,9 +81,10 @@ struct Disk {
 }
 
 impl FileBlobs {
-    /// Opens the store in `data_dir`. Blocks on the disk.
-    pub(super) fn open(data_dir: PathBuf) -> Result<Self, Error> {
-        let folder = Arc::new(Folder::open(data_dir)?);
+    /// Opens the store in `data_dir`, of which at most `open_files_max` served files are open at a time. Blocks on the
+    /// disk.
+    pub(super) fn open(data_dir: PathBuf, open_files_max: usize) -> Result<Self, Error> {
+        let folder = Arc::new(Folder::open(data_dir, open_files_max)?);
         Ok(Self { disk: Disk { folder, turns: Turns::new(CALLS_AT_ONCE), lane: Lane::EDGE, floor: None } })
     }
 
@@ -404,7 +407,7 @@ impl UnnamedUpload for FileUpload {
     }
 }
 
-/// An opened file, which the system keeps for as long as it is open, whatever becomes of its name.
+/// A file that can be read for as long as this is there, whatever becomes of its name.
 struct OpenedFile {
     checked: Checked,
     folder: Arc<Folder>,
@@ -415,6 +418,14 @@ impl OpenedFile {
     /// As much of `len` bytes from `offset` as the file has.
     fn available(&self, offset: u64, len: usize) -> usize {
         usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX).min(len)
+    }
+
+    /// Notes that somebody removed or replaced the file by hand.
+    fn note_lost(&self, error: &std::io::Error) {
+        if error.kind() == ErrorKind::NotFound && !self.is_damaged() {
+            self.checked.tree.set_damaged();
+            self.folder.found_lost(self.key);
+        }
     }
 }
 
@@ -433,7 +444,8 @@ impl ReadAt for OpenedFile {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        let Checked { file, stamp, at, size, tree } = &self.checked;
+        let Checked { at, size, tree, .. } = &self.checked;
+        let (file, stamp) = self.folder.reopen(&self.checked).inspect_err(|error| self.note_lost(error))?;
         let (from, around) = Tree::around(offset, len, *size);
         let mut bytes = vec![0; around];
         let read = file.read_exact_at(&mut bytes, at.saturating_add(from));
@@ -442,7 +454,7 @@ impl ReadAt for OpenedFile {
         }
         if read.is_err() || !tree.is_whole(from, &bytes) {
             tree.set_damaged();
-            self.folder.found_damaged(self.key, *stamp);
+            self.folder.found_damaged(self.key, stamp);
             return Err(std::io::Error::new(ErrorKind::InvalidData, "stored bytes changed since they were checked"));
         }
         Ok(piece(bytes, from, offset, len))
@@ -451,13 +463,15 @@ impl ReadAt for OpenedFile {
     #[cfg(target_os = "linux")]
     fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
         let len = self.available(offset, len);
-        let Checked { file, at, size, tree, .. } = &self.checked;
+        let Checked { handle, at, size, tree, .. } = &self.checked;
+        // To open it may wait for the disk.
+        let Some((file, _)) = handle.opened() else { return Ok(None) };
         let is_trusted = tree.is_trusted(offset, len);
         // A part of a group cannot be checked alone.
         let (from, around) = if is_trusted { (offset, len) } else { Tree::around(offset, len, *size) };
         let mut bytes = vec![0; around];
         let pieces = &mut [IoSliceMut::new(&mut bytes)];
-        match preadv2(file, pieces, at.saturating_add(from), ReadWriteFlags::NOWAIT) {
+        match preadv2(&*file, pieces, at.saturating_add(from), ReadWriteFlags::NOWAIT) {
             // What is not whole is read again, and reported, on a thread that may wait.
             Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole_or_trusted(from, &bytes)) => {
                 Ok(Some(piece(bytes, from, offset, len)))

@@ -10,6 +10,7 @@ use devanture_config::Digest;
 
 use super::deltas::delta_key;
 use super::folder::{Folder, QUARANTINE, TMP, digest_of, each_file, folder_of};
+use super::handles::FileId;
 use crate::blobs::durable;
 use crate::blobs::{Error, Key};
 
@@ -59,6 +60,7 @@ impl Folder {
             return Ok(Some(bytes));
         }
         self.verified().forget(key);
+        self.keep_open(FileId::Of(key));
         durable::make_folder(folder_of(&collected))?;
         durable::move_file(&self.path(key), &collected)?;
         Ok(Some(bytes))
@@ -153,6 +155,7 @@ impl Folder {
 
     pub(super) fn forget(&self, key: Key) -> Result<(), Error> {
         self.verified().forget(key);
+        self.keep_open(FileId::Of(key));
         durable::remove_file(&self.path(key))?;
         Ok(())
     }

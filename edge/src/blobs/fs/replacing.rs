@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::folder::{Folder, rename_into};
+use super::handles::FileId;
 use crate::blobs::durable::{self, Draft};
 use crate::blobs::{Error, Key};
 
 /// Replaces the files of a blob and the index that lists them.
 pub(super) struct Replacing {
     pub(super) index_path: PathBuf,
+    /// The index, where files stand in it that are served.
+    pub(super) index_id: Option<FileId>,
     /// Whether the existing index lists files whose bytes change.
     pub(super) changes_known: bool,
     /// Files that go.
@@ -23,6 +26,10 @@ impl Folder {
     /// line of the old one beside other bytes, which would pass for corruption. Called under the lock.
     pub(super) fn replace_all(&self, folder: &Path, all: Vec<(Replacing, Vec<Draft>)>) -> Result<(), Error> {
         let indexes: Vec<PathBuf> = all.iter().map(|(replacing, _)| replacing.index_path.clone()).collect();
+        for (replacing, _) in &all {
+            let files = replacing.files.iter().map(|key| FileId::Of(*key));
+            files.chain(replacing.index_id).for_each(|id| self.keep_open(id));
+        }
         for (replacing, _) in all.iter().filter(|(replacing, _)| replacing.changes_known) {
             durable::remove_file(&replacing.index_path)?;
         }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::folder::{Folder, TMP, folder_of};
+use super::handles::FileId;
 use super::index::{self, Line, Lines, TEXT_BYTES_MAX};
 use super::replacing::Replacing;
-use crate::blobs::durable::{self, Batch, failed};
+use crate::blobs::durable::{Batch, failed};
 use crate::blobs::{Error, Form, Key, Quality, StoredVariant, VariantInfo};
 
 /// Variants of a blob that are to be put.
@@ -104,6 +105,7 @@ impl Folder {
         let gone = listed.keys().filter(|form| has_file(&listed, form) && !has_file(&lines, form));
         let replacing = Replacing {
             index_path: self.index_path(blob),
+            index_id: Some(FileId::Index(blob)),
             changes_known,
             gone: gone.map(|form| Key::Variant(blob, *form)).collect(),
             files: files.iter().map(|(form, _)| Key::Variant(blob, *form)).collect(),
@@ -247,17 +249,22 @@ impl Folder {
         lines.retain(|form, line| line.at.is_none() || left.contains_key(form));
         if lines.is_empty() {
             // An index without a line would say that none is worth keeping.
-            return durable::remove_file(&self.index_path(blob)).map(drop);
+            return self.forget_index(blob);
         }
         let index = index::to_bytes(&lines, |form| left.get(&form).map(|bytes| &**bytes));
-        let replacing =
-            Replacing { index_path: self.index_path(blob), changes_known: false, gone: Vec::new(), files: Vec::new() };
+        let replacing = Replacing {
+            index_path: self.index_path(blob),
+            index_id: Some(FileId::Index(blob)),
+            changes_known: false,
+            gone: Vec::new(),
+            files: Vec::new(),
+        };
         self.carry_out(vec![Plan { replacing, contents: vec![index.into()] }])
     }
 
     /// Deletes what is there of a blob's variants, the index first. Called under the lock.
     pub(super) fn forget_variants(&self, blob: Digest) -> Result<(), Error> {
-        durable::remove_file(&self.index_path(blob))?;
+        self.forget_index(blob)?;
         for form in Form::ALL {
             self.forget(Key::Variant(blob, form))?;
         }
@@ -276,11 +283,12 @@ fn here(file: &File, line: &Line) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blobs::durable;
 
     #[test]
     fn variants_that_are_gone_are_missed_and_none_that_are_worth_nothing() {
         let data = tempfile::tempdir().unwrap();
-        let folder = Folder::open(data.path().to_path_buf()).unwrap();
+        let folder = Folder::open(data.path().to_path_buf(), 1).unwrap();
         let (bytes, variant) = (Bytes::from_static(b"some text"), Bytes::from(vec![7; 10_000]));
         let digest = Digest::of(&bytes);
         folder.put(Key::Blob(digest), &bytes).unwrap();

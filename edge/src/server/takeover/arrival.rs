@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 
 use super::successor::{Inherited, Successor};
-use crate::blobs::FreeSpace;
+use crate::blobs::Bounds;
 use crate::catalog::{Catalog, Committed};
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
@@ -32,10 +32,10 @@ impl Arrival {
     ///
     /// # Errors
     /// As the stores, and [`StartError::TakeOver`].
-    pub(crate) fn begin(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
+    pub(crate) fn begin(data_dir: &Path, bounds: &Bounds) -> Result<Self, StartError> {
         Ok(match Successor::find(data_dir)? {
             Some((successor, inherited)) => Self::Beside(successor, inherited, None),
-            None => Self::Alone(Some(Stores::open(data_dir, free_space)?), Inherited::default()),
+            None => Self::Alone(Some(Stores::open(data_dir, bounds)?), Inherited::default()),
         })
     }
 
@@ -43,12 +43,12 @@ impl Arrival {
     ///
     /// # Errors
     /// As [`Arrival::begin`].
-    pub(crate) fn stores(&mut self, data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Stores, StartError> {
+    pub(crate) fn stores(&mut self, data_dir: &Path, bounds: &Bounds) -> Result<Stores, StartError> {
         match self {
-            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open(data_dir, free_space), Ok),
+            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open(data_dir, bounds), Ok),
             Self::Beside(successor, _, commits) => {
                 successor.take_catalog()?;
-                let stores = Stores::open(data_dir, free_space)?;
+                let stores = Stores::open(data_dir, bounds)?;
                 *commits = Some(stores.catalog.watch());
                 Ok(stores)
             }

@@ -70,17 +70,7 @@ struct Pool {
     /// Of versions and files together; 0 is no limit.
     loaded_bytes_max: u64,
     app_bytes_max: u64,
-    app_open_deltas_max: u64,
     relief: OnceLock<Box<dyn Relief>>,
-}
-
-/// Permission of an app to keep one more delta open, until this is dropped.
-pub struct OpenDeltaPermit(Arc<AppMemory>);
-
-impl Drop for OpenDeltaPermit {
-    fn drop(&mut self) {
-        self.0.open_deltas.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A reservation for bytes of a file, until they are held or this is dropped.
@@ -116,8 +106,6 @@ pub struct AppMemory {
     used: AtomicU64,
     /// The part of `used` that is bytes of files.
     files: AtomicU64,
-    /// Deltas that are read from the disk.
-    open_deltas: AtomicU64,
     shares: Mutex<HashMap<Digest, Weak<Share>>>,
 }
 
@@ -156,7 +144,6 @@ impl Memory {
             loaded_bytes_max: limits.loaded_memory_bytes_max,
             bytes_max: limits.memory_bytes_max,
             app_bytes_max: limits.app_memory_bytes_max,
-            app_open_deltas_max: limits.app_open_deltas_max,
             relief: OnceLock::new(),
         };
         Self { apps: Mutex::default(), pool: Arc::new(pool) }
@@ -171,6 +158,18 @@ impl Memory {
     #[must_use]
     pub fn loaded_bytes(&self) -> u64 {
         self.pool.versions.load(Ordering::Relaxed).saturating_add(self.pool.used.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of files that are held, those of several apps counted once, and the most that they may be.
+    #[must_use]
+    pub fn file_bytes(&self) -> (u64, u64) {
+        (self.pool.used.load(Ordering::Relaxed), self.pool.bytes_max)
+    }
+
+    /// The most that all loaded versions may take with their files; 0 where there is no limit.
+    #[must_use]
+    pub fn loaded_bytes_max(&self) -> u64 {
+        self.pool.loaded_bytes_max
     }
 
     /// Whether loaded versions take more than `parts` of a hundred of what they may all together.
@@ -193,7 +192,6 @@ impl Memory {
             pool: Arc::clone(&self.pool),
             used: AtomicU64::new(0),
             files: AtomicU64::new(0),
-            open_deltas: AtomicU64::new(0),
             shares: Mutex::default(),
         });
         apps.insert(app.clone(), Arc::downgrade(&memory));
@@ -219,15 +217,6 @@ impl AppMemory {
     #[must_use]
     pub fn charge(self: &Arc<Self>, claim: Claim) -> Charge {
         Charge { app: Arc::clone(self), bytes: AtomicU64::new(0), claim }
-    }
-
-    /// Permits one more delta to be open, if the app has not too many in all of its loaded versions: each takes a file
-    /// descriptor, and these are shared by all apps.
-    #[must_use]
-    pub fn open_delta(self: &Arc<Self>) -> Option<OpenDeltaPermit> {
-        let one_more = |open: u64| (open < self.pool.app_open_deltas_max).then(|| open.saturating_add(1));
-        self.open_deltas.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(OpenDeltaPermit(Arc::clone(self)))
     }
 
     /// The bytes with the hash `hash`, if this app holds them, or if another app does and this one has room.

@@ -46,19 +46,6 @@ fn equal_bytes_are_held_once_and_freed_with_their_last_user() {
 }
 
 #[test]
-fn an_app_has_so_many_deltas_open_in_all_of_its_versions() {
-    let memory = Memory::new(&Limits { app_open_deltas_max: 2, ..Limits::default() });
-    let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
-    let (one, two) = (shop.open_delta().unwrap(), shop.open_delta().unwrap());
-    assert!(shop.open_delta().is_none() && app(&memory, "shop").open_delta().is_none());
-    assert!(blog.open_delta().is_some(), "another app has its own");
-    drop(one);
-    let three = shop.open_delta();
-    assert!(three.is_some() && shop.open_delta().is_none());
-    drop((two, three));
-}
-
-#[test]
 fn bytes_that_several_apps_have_are_held_once_and_count_for_each_of_them() {
     let memory = memory(100, 1_000);
     let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));

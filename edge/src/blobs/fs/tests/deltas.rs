@@ -25,7 +25,7 @@ fn put_blob(folder: &Folder, bytes: &Bytes) -> Digest {
 #[test]
 fn the_layout_of_deltas_is_the_one_that_is_written_down() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let digest = put_blob(&folder, &sample(1, 10));
     let made = DeltaForm::ALL.map(|form| delta(form, 5, Quality::Quick, &sample(2, 5)));
     folder.put_deltas(digest, &made).unwrap();
@@ -55,7 +55,7 @@ fn the_layout_of_deltas_is_the_one_that_is_written_down() {
 fn law_6_every_delta_is_synced_before_it_has_its_name_and_the_index_comes_last() {
     use durable::Step::{Create, Folder as MakeFolder, Remove, Rename, SyncFile, SyncFolder, Write};
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let digest = put_blob(&folder, &sample(1, 10));
     let put = |deltas: &[NewDelta]| {
         let log = arm(data.path(), Fault::None, 0);
@@ -82,7 +82,7 @@ fn law_6_every_delta_is_synced_before_it_has_its_name_and_the_index_comes_last()
 #[test]
 fn an_index_of_deltas_that_cannot_be_read_says_nothing_and_is_replaced() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let digest = put_blob(&folder, &sample(1, 10));
     let deltas = [delta(DeltaForm::Dcb, 1, Quality::Quick, &sample(2, 5))];
     let index = path_of(data.path(), Key::Blob(digest)).display().to_string().replace("/blobs/", "/deltas/") + ".index";
@@ -102,7 +102,7 @@ fn an_index_of_deltas_that_cannot_be_read_says_nothing_and_is_replaced() {
 #[test]
 fn a_listing_removes_deltas_whose_blob_is_gone_also_those_that_no_index_lists() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let made = |number| [delta(DeltaForm::Dcz, number, Quality::Quick, &sample(2, 5))];
     let (gone, kept) = (put_blob(&folder, &sample(1, 10)), put_blob(&folder, &sample(2, 10)));
     for digest in [gone, kept] {

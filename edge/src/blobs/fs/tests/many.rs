@@ -24,7 +24,7 @@ fn two_folders() -> BTreeMap<Digest, Bytes> {
 fn law_6_files_written_together_are_all_synced_before_any_has_its_name_and_each_folder_once() {
     use durable::Step::{Create, Folder as MakeFolder, Rename, SyncFile, SyncFolder, Write};
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let blobs = two_folders();
     let put = || {
         let log = arm(data.path(), Fault::None, 0);
@@ -47,7 +47,7 @@ fn law_3_a_failure_at_any_step_leaves_whole_blobs_alone_and_those_that_were_ther
     for fault in [Fault::Full, Fault::Death] {
         for nth in 0.. {
             let data = tempfile::tempdir().unwrap();
-            let folder = Folder::open(data.path().to_path_buf()).unwrap();
+            let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
             let mut blobs = two_folders();
             let (first, bytes) = blobs.pop_first().unwrap();
             folder.put(Key::Blob(first), &bytes).unwrap();
@@ -57,7 +57,7 @@ fn law_3_a_failure_at_any_step_leaves_whole_blobs_alone_and_those_that_were_ther
             let fired = armed.fired();
             drop(armed);
             drop(folder);
-            let folder = Folder::open(data.path().to_path_buf()).unwrap();
+            let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
             is_sound(data.path(), &folder);
             assert_eq!(folder.get(Key::Blob(first)).unwrap(), bytes, "step {nth}");
             if !fired {
@@ -97,7 +97,7 @@ async fn blobs_put_together_are_not_read_again_by_a_check_until_their_files_chan
 async fn nothing_is_put_together_below_the_floor_of_free_space() {
     let folder = tempfile::tempdir().unwrap();
     let floor = FreeSpace::short(folder.path().to_path_buf());
-    let store = FileBlobs::open(folder.path().to_path_buf()).unwrap().above(floor);
+    let store = FileBlobs::open(folder.path().to_path_buf(), OPEN_FILES_MAX).unwrap().above(floor);
     assert!(matches!(store.put_all(two_folders()).await, Err(Error::Short { .. })));
     assert_eq!(store.list().await.unwrap(), []);
 }

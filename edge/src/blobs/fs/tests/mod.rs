@@ -2,6 +2,7 @@
 
 mod damage;
 mod deltas;
+mod handles;
 mod many;
 mod removal;
 mod small_variants;
@@ -16,16 +17,23 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::blobs::DeltaForm;
 use crate::blobs::conformance::{Harness, blob, conformance, sample};
 use crate::blobs::durable::{
     self,
     fault::{Fault, arm},
 };
+use crate::blobs::{DeltaForm, OPEN_FILES_MAX};
 
 struct InAFolder {
     data: TempDir,
     store: Arc<FileBlobs>,
+}
+
+impl InAFolder {
+    fn of(data: TempDir, open_files_max: usize) -> Self {
+        let store = Arc::new(FileBlobs::open(data.path().to_path_buf(), open_files_max).unwrap());
+        Self { data, store }
+    }
 }
 
 /// Every file below `folder` that is not of the layout itself, by its path in it.
@@ -69,9 +77,7 @@ fn overwrite(path: &Path, bytes: &[u8]) {
 #[async_trait]
 impl Harness for InAFolder {
     async fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let store = Arc::new(FileBlobs::open(data.path().to_path_buf()).unwrap());
-        Self { data, store }
+        Self::of(tempfile::tempdir().unwrap(), OPEN_FILES_MAX)
     }
 
     fn store(&self) -> Arc<dyn Blobs> {
@@ -80,8 +86,7 @@ impl Harness for InAFolder {
 
     async fn restart(self) -> Self {
         drop(Arc::into_inner(self.store).unwrap());
-        let store = Arc::new(FileBlobs::open(self.data.path().to_path_buf()).unwrap());
-        Self { data: self.data, store }
+        Self::of(self.data, OPEN_FILES_MAX)
     }
 
     async fn damage(&self, key: Key, bytes: &[u8]) {
@@ -168,7 +173,7 @@ fn the_examples_of_the_docs_are_what_the_code_writes() {
 fn a_folder_of_another_format_is_refused_and_left_alone() {
     let data = tempfile::tempdir().unwrap();
     durable::write_file(&data.path().join("format"), b"devanture 2\n", 0o600).unwrap();
-    let error = FileBlobs::open(data.path().to_path_buf()).err().unwrap().to_string();
+    let error = FileBlobs::open(data.path().to_path_buf(), OPEN_FILES_MAX).err().unwrap().to_string();
     assert!(error.contains("`devanture 2`") && error.contains("`devanture 1`"), "{error}");
     assert_eq!(files(data.path()), ["format".to_owned()].into());
     assert!(!data.path().join("blobs").exists());
@@ -177,10 +182,10 @@ fn a_folder_of_another_format_is_refused_and_left_alone() {
 #[test]
 fn a_start_empties_what_the_dead_left_and_not_what_the_living_write() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let draft = folder.draft().unwrap();
     durable::write_file(&data.path().join("tmp/left"), b"half", 0o600).unwrap();
-    Folder::open(data.path().to_path_buf()).unwrap();
+    Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     assert_eq!(files(&data.path().join("tmp")).len(), 1);
     drop(draft);
     assert_eq!(files(&data.path().join("tmp")).len(), 0);
@@ -189,7 +194,7 @@ fn a_start_empties_what_the_dead_left_and_not_what_the_living_write() {
 #[test]
 fn folders_removed_by_hand_come_back() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let bytes = sample(1, 10);
     let digest = Digest::of(&bytes);
     folder.put(Key::Blob(digest), &bytes).unwrap();
@@ -203,7 +208,7 @@ fn folders_removed_by_hand_come_back() {
 #[test]
 fn an_index_that_cannot_be_read_says_nothing_and_is_replaced() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let bytes = sample(1, 10);
     let digest = Digest::of(&bytes);
     folder.put(Key::Blob(digest), &bytes).unwrap();
@@ -264,7 +269,7 @@ fn is_sound(data: &Path, folder: &Folder) {
 #[test]
 fn law_3_a_full_disk_at_any_step_leaves_everything_whole() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     life(&folder, 1).unwrap();
     for nth in 0.. {
         let armed = arm(data.path(), Fault::Full, nth);
@@ -287,14 +292,15 @@ fn law_3_a_full_disk_at_any_step_leaves_everything_whole() {
 #[test]
 fn law_3_a_death_at_any_step_leaves_everything_whole_for_the_next_start() {
     let data = tempfile::tempdir().unwrap();
-    life(&Folder::open(data.path().to_path_buf()).unwrap(), 1).unwrap();
+    life(&Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap(), 1).unwrap();
     for nth in 0.. {
         let armed = arm(data.path(), Fault::Death, nth);
         // The opening too may be what dies.
-        let result = Folder::open(data.path().to_path_buf()).and_then(|folder| life(&folder, 2 + nth as u64));
+        let result =
+            Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).and_then(|folder| life(&folder, 2 + nth as u64));
         let fired = armed.fired();
         drop(armed);
-        let folder = Folder::open(data.path().to_path_buf()).unwrap();
+        let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
         is_sound(data.path(), &folder);
         assert!(folder.get(blob(&sample(0, 2_000))).is_ok(), "step {nth}");
         if !fired {
@@ -309,7 +315,7 @@ fn law_3_a_death_at_any_step_leaves_everything_whole_for_the_next_start() {
 fn law_6_every_file_of_a_put_is_synced_before_it_has_its_name() {
     use durable::Step::{Create, Folder as MakeFolder, Remove, Rename, SyncFile, SyncFolder, Write};
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let bytes = sample(1, 10);
     let put = || {
         let log = arm(data.path(), Fault::None, 0);
@@ -362,10 +368,10 @@ async fn nothing_new_is_uploaded_below_the_floor_of_free_space() {
     let folder = tempfile::tempdir().unwrap();
     let floor = FreeSpace::short(folder.path().to_path_buf());
     let (small, large) = (sample(1, 1_000), sample(2, 1_000_000));
-    let without = FileBlobs::open(folder.path().to_path_buf()).unwrap();
+    let without = FileBlobs::open(folder.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     without.put(blob(&small), small.clone()).await.unwrap();
     drop(without);
-    let store = FileBlobs::open(folder.path().to_path_buf()).unwrap().above(floor);
+    let store = FileBlobs::open(folder.path().to_path_buf(), OPEN_FILES_MAX).unwrap().above(floor);
     assert!(matches!(store.check_free_space(), Err(Error::Short { .. })));
     let mut upload = store.upload(blob(&large)).await.unwrap();
     assert!(matches!(upload.write(large.clone()).await, Err(Error::Short { .. })));
@@ -387,7 +393,7 @@ async fn law_3_a_really_full_disk_is_reported_and_what_was_there_is_read() {
         eprintln!("skipped: only root may mount a small file system");
         return;
     }
-    let store = FileBlobs::open(folder.path().to_path_buf()).unwrap();
+    let store = FileBlobs::open(folder.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let mut kept = Vec::new();
     let full = loop {
         let bytes = sample(kept.len() as u64, 20_000);

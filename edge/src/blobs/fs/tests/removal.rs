@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn leftovers_of_before_a_moment_are_removed_and_no_living_draft() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let draft = folder.draft().unwrap();
     durable::write_file(&data.path().join("tmp/left"), b"half", 0o600).unwrap();
     durable::write_file(&data.path().join("quarantine/blob-ab"), b"damaged", 0o600).unwrap();
@@ -20,7 +20,7 @@ fn leftovers_of_before_a_moment_are_removed_and_no_living_draft() {
 #[test]
 fn a_collected_file_comes_back_when_it_is_read_and_ends_after_its_time() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let bytes = sample(1, 100);
     for key in [Key::Blob(Digest::of(&bytes)), Key::Manifest(Digest::of(&bytes))] {
         folder.put(key, &bytes).unwrap();
@@ -40,11 +40,11 @@ fn a_collected_file_comes_back_when_it_is_read_and_ends_after_its_time() {
 fn a_folder_that_took_the_name_of_the_opened_one_is_left_alone() {
     let parent = tempfile::tempdir().unwrap();
     let (root, aside) = (parent.path().join("data"), parent.path().join("aside"));
-    let folder = Folder::open(root.clone()).unwrap();
+    let folder = Folder::open(root.clone(), OPEN_FILES_MAX).unwrap();
     let bytes = sample(1, 100);
     let key = Key::Blob(Digest::of(&bytes));
     durable::move_folder(&root, &aside).unwrap();
-    Folder::open(root.clone()).unwrap().put(key, &bytes).unwrap();
+    Folder::open(root.clone(), OPEN_FILES_MAX).unwrap().put(key, &bytes).unwrap();
     let is_refused = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Replaced { .. })), "{result:?}");
     is_refused(folder.put(key, &bytes));
     is_refused(folder.delete_put_before(key, u64::MAX, false).map(drop));
@@ -59,7 +59,7 @@ fn a_folder_that_took_the_name_of_the_opened_one_is_left_alone() {
 #[test]
 fn a_listing_removes_variants_whose_blob_is_gone_and_ignores_strangers() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
     let bytes = sample(1, 10);
     let digest = Digest::of(&bytes);
     folder.put(Key::Blob(digest), &bytes).unwrap();

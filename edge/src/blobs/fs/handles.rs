@@ -1,0 +1,244 @@
+//! The files of the store that versions are served from. Few of them are open at a time, however many are served: what
+//! was not read for a while is closed, and opened again when it is read.
+//!
+//! A file that loses its name, or whose name another file gets, is opened before, and stays open for those who have it.
+//! Blobs are an exception where the other file is another copy of the same bytes.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use devanture_config::Digest;
+use parking_lot::Mutex;
+
+use crate::blobs::Key;
+use crate::blobs::durable::Stamp;
+
+/// A file that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum FileId {
+    /// The file of a key.
+    Of(Key),
+    /// The index of a blob's variants, in which the small ones stand.
+    Index(Digest),
+}
+
+impl FileId {
+    /// Whether all files that have this name have the same bytes.
+    const fn is_constant(self) -> bool {
+        matches!(self, Self::Of(Key::Blob(_) | Key::Manifest(_)))
+    }
+}
+
+/// A served file, shared by all who read it.
+pub(super) struct Handle {
+    id: FileId,
+    state: Mutex<State>,
+    /// Whether it was read since it was last spared.
+    is_read: AtomicBool,
+    open: Arc<AtomicUsize>,
+}
+
+struct State {
+    stamp: Stamp,
+    file: Option<Arc<File>>,
+    /// Whether the name is another file's, so that this one could not be opened again.
+    is_kept: bool,
+}
+
+impl State {
+    const fn counts(&self) -> bool {
+        self.file.is_some() && !self.is_kept
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.state.get_mut().counts() {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Handle {
+    /// The file and its stamp, if it is open.
+    pub(super) fn opened(&self) -> Option<(Arc<File>, Stamp)> {
+        let state = self.state.lock();
+        let file = state.file.clone()?;
+        self.is_read.store(true, Ordering::Relaxed);
+        Some((file, state.stamp))
+    }
+
+    /// Changes the state, and the count of open files with it.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let before = state.counts();
+        let changed = change(&mut state);
+        match (before, state.counts()) {
+            (false, true) => drop(self.open.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.open.fetch_sub(1, Ordering::Relaxed)),
+            (true, true) | (false, false) => {}
+        }
+        changed
+    }
+
+    /// Takes a file that has the name, if it is this one or another copy of it. Gives whether none was open.
+    fn take(&self, file: &Arc<File>, stamp: Stamp) -> Option<bool> {
+        self.change(|state| {
+            if state.stamp != stamp && (state.is_kept || !self.id.is_constant()) {
+                return None;
+            }
+            let was_closed = state.file.is_none();
+            if was_closed || state.stamp != stamp {
+                // Of two copies, the one that was checked last.
+                (state.stamp, state.file) = (stamp, Some(Arc::clone(file)));
+            }
+            Some(was_closed)
+        })
+    }
+
+    /// Keeps the file open, before it loses its name.
+    fn keep(&self, path: &Path) -> std::io::Result<()> {
+        let keep_opened = |state: &mut State| {
+            state.is_kept = state.file.is_some();
+            state.is_kept
+        };
+        if self.change(keep_opened) {
+            return Ok(());
+        }
+        let (file, stamp) = open(path)?;
+        self.change(|state| {
+            if state.file.is_none() && (state.stamp == stamp || self.id.is_constant()) {
+                (state.stamp, state.file) = (stamp, Some(Arc::new(file)));
+            }
+            keep_opened(state);
+        });
+        Ok(())
+    }
+
+    fn close(&self) -> Option<Arc<File>> {
+        self.change(|state| if state.is_kept { None } else { state.file.take() })
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<(File, Stamp)> {
+    let file = File::open(path)?;
+    let stamp = Stamp::of(&file.metadata()?);
+    Ok((file, stamp))
+}
+
+/// The served files of a store.
+pub(super) struct Handles {
+    open_max: usize,
+    known: Mutex<HashMap<FileId, Weak<Handle>>>,
+    /// Those that are open, in the order in which they are looked at to be closed.
+    turns: Mutex<VecDeque<Weak<Handle>>>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Handles {
+    /// At most `open_max` files are open, beside those that lost their names.
+    pub(super) fn new(open_max: usize) -> Self {
+        Self { open_max, known: Mutex::default(), turns: Mutex::default(), open: Arc::default() }
+    }
+
+    /// The handle of a file that was just opened under its name, `path`.
+    pub(super) fn of(&self, id: FileId, path: &Path, file: File, stamp: Stamp) -> Arc<Handle> {
+        let (handle, was_closed) = self.shared(id, &Arc::new(file), stamp);
+        // It may have lost its name before the handle was known.
+        let has_name = std::fs::metadata(path).is_ok_and(|found| id.is_constant() || Stamp::of(&found) == stamp);
+        if !has_name {
+            handle.change(|state| state.is_kept = state.file.is_some());
+        }
+        if was_closed {
+            self.opened(&handle);
+        }
+        handle
+    }
+
+    /// The handle that others have of the same file, or a new one, and whether the file was closed.
+    fn shared(&self, id: FileId, file: &Arc<File>, stamp: Stamp) -> (Arc<Handle>, bool) {
+        let mut known = self.known.lock();
+        if let Some(handle) = known.get(&id).and_then(Weak::upgrade)
+            && let Some(was_closed) = handle.take(file, stamp)
+        {
+            return (handle, was_closed);
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let state = Mutex::new(State { stamp, file: Some(Arc::clone(file)), is_kept: false });
+        let handle = Arc::new(Handle { id, state, is_read: AtomicBool::new(false), open: Arc::clone(&self.open) });
+        if known.len() == known.capacity() {
+            known.retain(|_, handle| handle.strong_count() > 0);
+        }
+        known.insert(id, Arc::downgrade(&handle));
+        (handle, true)
+    }
+
+    /// The file of a handle and its stamp, opened again where it was closed.
+    ///
+    /// # Errors
+    /// Errors of the system; [`ErrorKind::NotFound`] if somebody removed or replaced the file by hand.
+    pub(super) fn open(&self, handle: &Arc<Handle>, path: &Path) -> std::io::Result<(Arc<File>, Stamp)> {
+        if let Some(opened) = handle.opened() {
+            return Ok(opened);
+        }
+        match open(path) {
+            Ok((file, stamp)) => {
+                let file = Arc::new(file);
+                if let Some(was_closed) = handle.take(&file, stamp) {
+                    if was_closed {
+                        self.opened(handle);
+                    }
+                    return Ok((file, stamp));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // It lost its name since, and was kept open for this.
+        handle.opened().ok_or_else(|| std::io::Error::new(ErrorKind::NotFound, "a stored file is not there any more"))
+    }
+
+    /// Keeps a file open for those who have it, before it loses its name. Called under the lock of its folder.
+    pub(super) fn keep(&self, id: FileId, path: &Path) {
+        let handle = self.known.lock().get(&id).and_then(Weak::upgrade);
+        if let Some(Err(error)) = handle.map(|handle| handle.keep(path))
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(?id, %error, "a file that goes cannot be opened for those who read it");
+        }
+    }
+
+    /// Notes that a file was opened, and closes others where there are too many.
+    fn opened(&self, handle: &Arc<Handle>) {
+        let mut closed = Vec::new();
+        let mut turns = self.turns.lock();
+        if turns.len() > self.open_max.saturating_mul(2) {
+            turns.retain(|handle| handle.strong_count() > 0);
+        }
+        turns.push_back(Arc::downgrade(handle));
+        let mut spared = 0;
+        while self.open.load(Ordering::Relaxed) > self.open_max {
+            let Some(next) = turns.pop_front() else { break };
+            let Some(handle) = next.upgrade() else { continue };
+            if spared < self.open_max && handle.is_read.swap(false, Ordering::Relaxed) {
+                spared = spared.saturating_add(1);
+                turns.push_back(next);
+            } else {
+                closed.push(handle.close());
+            }
+        }
+        drop(turns);
+        // Which may wait for the disk.
+        drop(closed);
+    }
+
+    /// Number of open files that could be closed.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,111 @@
+//! Files that are closed between two reads: no reader notices, whatever became of their names meanwhile.
+
+use super::*;
+
+/// A store that keeps one file open at a time.
+struct WithOneOpen(InAFolder);
+
+#[async_trait]
+impl Harness for WithOneOpen {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        Self(InAFolder::of(data, 1))
+    }
+
+    fn store(&self) -> Arc<dyn Blobs> {
+        self.0.store()
+    }
+
+    async fn restart(self) -> Self {
+        drop(Arc::into_inner(self.0.store).unwrap());
+        Self(InAFolder::of(self.0.data, 1))
+    }
+
+    async fn damage(&self, key: Key, bytes: &[u8]) {
+        self.0.damage(key, bytes).await;
+    }
+
+    async fn is_tidy(&self) -> bool {
+        self.0.is_tidy().await
+    }
+}
+
+conformance!(WithOneOpen);
+
+/// A store that keeps two files open, with so many blobs in it, and these as somebody has them to read.
+async fn opened(count: u64) -> (InAFolder, Vec<(Arc<dyn ReadAt>, Bytes)>) {
+    let harness = InAFolder::of(tempfile::tempdir().unwrap(), 2);
+    let mut files = Vec::new();
+    for number in 0..count {
+        let bytes = sample(number, 1_000);
+        harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
+        files.push((harness.store.open(blob(&bytes)).await.unwrap(), bytes));
+    }
+    (harness, files)
+}
+
+#[tokio::test]
+async fn few_of_the_files_that_are_read_are_open() {
+    let (harness, files) = opened(20).await;
+    let folder = &harness.store.disk.folder;
+    for _ in 0..3 {
+        for (file, bytes) in &files {
+            assert_eq!(file.read_at(10, 100).unwrap(), bytes[10..110]);
+            assert!(folder.open_count() <= 2);
+        }
+    }
+    drop(files);
+    assert_eq!(folder.open_count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_read_again_and_again_stays_open() {
+    let (_harness, files) = opened(20).await;
+    let (hot, others) = files.split_first().unwrap();
+    let Some(_) = others[18].0.read_cached(0, 10).unwrap() else { return };
+    hot.0.read_at(0, 10).unwrap();
+    for (file, _) in others {
+        assert!(hot.0.read_cached(0, 10).unwrap().is_some(), "it is open");
+        file.read_at(0, 10).unwrap();
+    }
+    assert!(others[0].0.read_cached(0, 10).unwrap().is_none(), "to open it may take time");
+}
+
+#[tokio::test]
+async fn one_file_that_many_have_is_open_once() {
+    let (harness, files) = opened(1).await;
+    let (_, bytes) = &files[0];
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        all.push(harness.store.open(blob(bytes)).await.unwrap());
+    }
+    assert_eq!(harness.store.disk.folder.open_count(), 1);
+    assert!(all.iter().all(|file| file.read_at(0, 1_000).unwrap() == *bytes));
+}
+
+#[tokio::test]
+async fn a_blob_that_was_put_again_is_read_from_its_new_file() {
+    let (harness, files) = opened(5).await;
+    for (_, bytes) in &files {
+        harness.store.put(blob(bytes), bytes.clone()).await.unwrap();
+    }
+    for (file, bytes) in &files {
+        assert_eq!(file.read_at(0, 1_000).unwrap(), bytes);
+        assert!(!file.is_damaged());
+    }
+    assert!(harness.store.disk.folder.open_count() <= 2);
+}
+
+#[tokio::test]
+async fn what_was_removed_or_replaced_by_hand_is_damaged_and_nothing_else_is_given_out() {
+    let (harness, files) = opened(5).await;
+    let paths: Vec<PathBuf> = files.iter().map(|(_, bytes)| path_of(harness.data.path(), blob(bytes))).collect();
+    durable::remove_file(&paths[0]).unwrap();
+    overwrite(&paths[1], &files[2].1);
+    for number in [0, 1] {
+        assert!(files[number].0.read_at(0, 10).is_err());
+        assert!(files[number].0.is_damaged());
+    }
+    assert_eq!(files[2].0.read_at(0, 10).unwrap(), files[2].1[..10]);
+    assert_eq!(harness.store.damages(), 2);
+}
