@@ -12,6 +12,7 @@ use metrics::gauge;
 
 use super::Error;
 use super::durable::failed;
+use crate::telemetry::gauge_value;
 
 /// No more than this part of a disk stays free.
 const SHARE_MAX: u64 = 16;
@@ -60,10 +61,8 @@ impl FreeSpace {
         let bytes_min = self.bytes_min.min(bytes.checked_div(self.share).unwrap_or(u64::MAX));
         let is_short = free_bytes < bytes_min;
         let was_short = self.is_short.swap(is_short, Ordering::Relaxed);
-        #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-        gauge!("devanture_disk_free_bytes").set(free_bytes as f64);
-        #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-        gauge!("devanture_disk_size_bytes").set(bytes as f64);
+        gauge!("devanture_disk_free_bytes").set(gauge_value(free_bytes));
+        gauge!("devanture_disk_size_bytes").set(gauge_value(bytes));
         gauge!("devanture_disk_short").set(u8::from(is_short));
         match (was_short, is_short) {
             (false, true) => tracing::error!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::telemetry::Gauges;
+use crate::telemetry::{Gauges, gauge_value};
 
 /// The folders that are counted.
 const KINDS: [&str; 7] = ["blobs", "collected", "deltas", "manifests", "quarantine", "tmp", "variants"];
@@ -83,8 +83,8 @@ impl Survey {
     /// Adds what was counted last; nothing before the first count of a kind has ended.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         for (kind, amount) in self.counted.lock().iter() {
-            gauges.add("devanture_stored_bytes", &[("kind", kind)], of(amount.bytes));
-            gauges.add("devanture_stored_files", &[("kind", kind)], of(amount.files));
+            gauges.add("devanture_stored_bytes", &[("kind", kind)], gauge_value(amount.bytes));
+            gauges.add("devanture_stored_files", &[("kind", kind)], gauge_value(amount.files));
         }
     }
 }
@@ -106,12 +106,6 @@ fn look(folder: &Path) -> (Vec<PathBuf>, Amount) {
         }
     }
     (folders, amount)
-}
-
-/// A number as a gauge has it.
-#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-const fn of(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::telemetry::gauge_value;
+
 /// A client that has taken nothing for so long is slow.
 pub(crate) const STALL_MIN: Duration = Duration::from_secs(1);
 /// Interval of checks of the budget.
@@ -190,8 +192,7 @@ pub async fn keep_response_memory(memory: Arc<ResponseMemory>) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         looks.tick().await;
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        held.set(memory.held_bytes() as f64);
+        held.set(gauge_value(memory.held_bytes() as u64));
         memory.look(Instant::now());
     }
 }

@@ -1,14 +1,18 @@
 //! What is served as metrics, collected for each scrape: what is gone has none.
 
 use super::{AppsWanted, Live, Loader};
-use crate::telemetry::Gauges;
+use crate::telemetry::{Gauges, gauge_value};
 
 impl Loader {
-    /// Adds the memory of the loaded versions of each app.
+    /// Adds the memory of the loaded versions of each app, and of all.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
+        for (part, (bytes, bytes_max)) in self.memory_parts() {
+            gauges.add("devanture_memory_bytes", &[("part", part)], gauge_value(bytes));
+            gauges.add("devanture_memory_bytes_max", &[("part", part)], gauge_value(bytes_max));
+        }
         for (app, usage) in self.memory_usage() {
             for (kind, bytes) in [("files", usage.files), ("versions", usage.bytes.saturating_sub(usage.files))] {
-                gauges.add_in_app("devanture_app_memory_bytes", app.as_str(), &[("kind", kind)], of(bytes));
+                gauges.add_in_app("devanture_app_memory_bytes", app.as_str(), &[("kind", kind)], gauge_value(bytes));
             }
         }
     }
@@ -18,13 +22,13 @@ impl Live {
     /// Adds the number of apps and environments, the damage of live versions, and how many are not loaded.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         let all = self.apps(&AppsWanted { app: None, environment: None, part: "", after: None, limit: 0 });
-        gauges.add("devanture_apps", &[], of(all.totals.apps));
-        gauges.add("devanture_environments", &[], of(all.totals.environments));
+        gauges.add("devanture_apps", &[], gauge_value(all.totals.apps));
+        gauges.add("devanture_environments", &[], gauge_value(all.totals.environments));
         let progress = self.progress();
         for (name, count) in
             [("devanture_loading_versions", progress.waiting), ("devanture_idle_versions", progress.unloaded)]
         {
-            gauges.add(name, &[], of(u64::try_from(count).unwrap_or(u64::MAX)));
+            gauges.add(name, &[], gauge_value(u64::try_from(count).unwrap_or(u64::MAX)));
         }
         for damaged in self.damaged() {
             let place = (damaged.app.as_str(), damaged.environment.as_str());
@@ -33,14 +37,8 @@ impl Live {
             }
             if !damaged.files.is_empty() {
                 let files = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
-                gauges.add_problem("devanture_damaged_files", place, of(files));
+                gauges.add_problem("devanture_damaged_files", place, gauge_value(files));
             }
         }
     }
-}
-
-/// A number as a gauge has it.
-#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-const fn of(number: u64) -> f64 {
-    number as f64
 }

@@ -201,6 +201,12 @@ impl Loader {
         self.0.memory.loaded_bytes()
     }
 
+    /// As [`Memory::file_bytes`], and [`Memory::loaded_bytes`] with [`Memory::loaded_bytes_max`], by what they are of.
+    pub(super) fn memory_parts(&self) -> [(&'static str, (u64, u64)); 2] {
+        let memory = &self.0.memory;
+        [("loaded", (memory.loaded_bytes(), memory.loaded_bytes_max())), ("files", memory.file_bytes())]
+    }
+
     /// As [`Memory::is_beyond`].
     pub(super) fn is_beyond(&self, parts: u64) -> bool {
         self.0.memory.is_beyond(parts)

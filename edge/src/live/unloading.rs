@@ -15,6 +15,8 @@ use crate::version::Setting;
 const INTERVAL: u32 = 1 << 16;
 /// After so many bits of intervals without any, counts are half of what they were: a day, of 30 s each.
 const DECAY_BITS: u32 = 12;
+/// To what part of the budget environments are unloaded, once it is exceeded: to find out which takes a look at all.
+const UNLOADED_TO: u64 = 98;
 /// Parts of a hundred of the budget that loads fill before they are requested; the rest is for those that are.
 const FILLED_AHEAD: u64 = 90;
 
@@ -101,7 +103,7 @@ impl Live {
         let mut candidates: Vec<_> = places.filter_map(candidate).collect();
         candidates.sort_by_key(|(count, serial, ..)| (*count, *serial));
         for (_, _, place, current) in candidates {
-            if !loader.is_beyond(100) {
+            if !loader.is_beyond(UNLOADED_TO) {
                 return;
             }
             if place.unload_live(&current) {

@@ -40,6 +40,11 @@ impl ManifestMemory {
         Arc::new(Self { bytes_max, held: Mutex::default() })
     }
 
+    /// Bytes that all manifests hold, and the most that they may.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.held.lock().bytes, self.bytes_max)
+    }
+
     /// A hold of nothing yet.
     pub(crate) fn hold(self: &Arc<Self>, app: &AppName) -> Hold {
         self.held.lock().by_app.entry(app.clone()).or_default().holds += 1;

@@ -24,7 +24,7 @@ use crate::ledger::{Error, Ledger};
 use crate::live::{DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
-use crate::telemetry::{AccessLog, Gauges};
+use crate::telemetry::{AccessLog, Gauges, gauge_value};
 
 /// Interval of looks at whether deploys have ended.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
@@ -239,6 +239,10 @@ impl Publisher {
         self.switcher.loader.add_metrics(gauges);
         self.ledger.live.add_metrics(gauges);
         self.environments.add_metrics(gauges);
+        let (held, held_max) = self.uploads.manifest_memory.bytes();
+        for (name, bytes) in [("devanture_memory_bytes", held), ("devanture_memory_bytes_max", held_max)] {
+            gauges.add(name, &[("part", "manifests")], gauge_value(bytes));
+        }
         let loads = self.switcher.loader.queued();
         let queues = [
             ("compression", self.switcher.background.queued()),
@@ -246,8 +250,7 @@ impl Publisher {
             ("loads", loads),
         ];
         for (queue, length) in queues {
-            let length = f64::from(u32::try_from(length).unwrap_or(u32::MAX));
-            gauges.add("devanture_queue_length", &[("queue", queue)], length);
+            gauges.add("devanture_queue_length", &[("queue", queue)], gauge_value(length as u64));
         }
     }
 

@@ -6,7 +6,7 @@ use devanture_config::api::InstanceStatus;
 
 use super::group::Group;
 use super::shared::Shared;
-use crate::telemetry::Gauges;
+use crate::telemetry::{Gauges, gauge_value};
 
 /// Usage of the instances of one name; while one is replaced, there are two.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Shared {
         for ((app, environment, name), used) in used {
             let place = (app.as_str(), environment.as_str());
             let more = [("name", name.as_str())];
-            let mut add = |gauge, number| gauges.add_in_place(gauge, place, &more, of(number));
+            let mut add = |gauge, number| gauges.add_in_place(gauge, place, &more, gauge_value(number));
             add("devanture_instance_memory_bytes", used.memory_bytes);
             add("devanture_instance_memory_limit_bytes", used.memory_bytes_max);
             add("devanture_instance_processes", used.processes);
@@ -57,14 +57,8 @@ impl Shared {
         }
         for ((app, environment), bytes, is_too_much) in self.persisted.all() {
             let place = (app.as_str(), environment.as_str());
-            gauges.add_in_place("devanture_persist_bytes", place, &[], of(bytes));
+            gauges.add_in_place("devanture_persist_bytes", place, &[], gauge_value(bytes));
             gauges.add_in_place("devanture_persist_full", place, &[], f64::from(u8::from(is_too_much)));
         }
     }
-}
-
-/// A number as a gauge has it.
-#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-const fn of(number: u64) -> f64 {
-    number as f64
 }

@@ -7,6 +7,7 @@ use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
 
+use super::memory;
 use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
 use crate::catalog::scan::Scan;
@@ -27,7 +28,7 @@ impl Made {
     /// Makes them on these stores.
     pub(super) fn of(file: &EdgeFile, stores: &Stores, control: &Runtime) -> Self {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
-        let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &file.limits);
+        let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &memory::bounded(&file.limits));
         let loader = loader.on_runtime(control.handle().clone());
         let (misses, reported_misses) = DictionaryMisses::channel(file.limits.on_demand_deltas_per_minute_max);
         let loader = match file.compress.dictionaries {

@@ -10,6 +10,7 @@ mod descriptors;
 mod drain;
 mod error;
 mod local;
+mod memory;
 mod most_requested;
 mod node;
 mod reload;

@@ -35,8 +35,7 @@ pub(super) fn start(
         Box::new(move |gauges| certificates.add_metrics(gauges)),
         Box::new(move |gauges| {
             if let Ok(catalog) = std::fs::metadata(&path) {
-                #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-                gauges.add("devanture_catalog_bytes", &[], catalog.len() as f64);
+                gauges.add("devanture_catalog_bytes", &[], telemetry::gauge_value(catalog.len()));
             }
         }),
     ];

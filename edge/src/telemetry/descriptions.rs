@@ -77,6 +77,12 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Gauge,
+        "devanture_memory_bytes",
+        "Bytes of memory, by part: loaded (all loaded versions with their files, equal files once), files (of these, the files), manifests (of pushes under way).",
+    ),
+    (Gauge, "devanture_memory_bytes_max", "The most that each part of that memory may take."),
+    (
+        Gauge,
         "devanture_upstream_members",
         "Backends of an upstream, by app, environment, upstream and state: up, draining, ejected, unwell.",
     ),
@@ -144,7 +150,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (
         Counter,
         "devanture_deltas_left_out_total",
-        "Deltas that were made and are not served, counted at each load of their version, by reason: damaged, open_files.",
+        "Deltas that were made and are not served, counted at each load of their version, by reason: damaged.",
     ),
     (
         Gauge,

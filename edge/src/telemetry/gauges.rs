@@ -15,6 +15,13 @@ const FEW_VALUES: [&str; 2] = ["kind", "state"];
 /// Adds gauges to those of a scrape.
 pub type GaugeSource = Box<dyn Fn(&mut Gauges) + Send + Sync>;
 
+/// A number as a gauge has it.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
+pub const fn gauge_value(number: u64) -> f64 {
+    number as f64
+}
+
 /// Gauges, by their names and labels.
 #[derive(Default)]
 pub struct Gauges {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Gauges, since_epoch};
+use super::{Gauges, gauge_value, since_epoch};
 
 /// When the process began, as far as it is known here: when it first was looked at.
 static BEGAN_S: LazyLock<f64> = LazyLock::new(|| since_epoch().as_secs_f64());
@@ -18,10 +18,10 @@ pub fn process_figures(gauges: &mut Gauges) {
         gauges.add("process_start_time_seconds", &[], stat.start_s.unwrap_or(*BEGAN_S));
     }
     if let Some(open) = open_descriptors() {
-        gauges.add("process_open_fds", &[], number(open));
+        gauges.add("process_open_fds", &[], gauge_value(open));
     }
     if let Some(max) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        gauges.add("process_max_fds", &[], number(max));
+        gauges.add("process_max_fds", &[], gauge_value(max));
     }
 }
 
@@ -58,13 +58,13 @@ impl Stat {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // Of the manual's numbers, which begin with 1, the first one here is 3.
         let field = |at: usize| fields.get(at.checked_sub(3)?)?.parse::<u64>().ok();
-        let seconds = |ticks: u64| number(ticks) / number(ticks_per_second.max(1));
+        let seconds = |ticks: u64| gauge_value(ticks) / gauge_value(ticks_per_second.max(1));
         Some(Self {
             cpu_seconds: seconds(field(14)?) + seconds(field(15)?),
-            threads: number(field(20)?),
-            virtual_bytes: number(field(23)?),
-            resident_bytes: number(field(24)?.saturating_mul(u64::try_from(page_bytes).ok()?)),
-            start_s: boot_s.map(number).zip(field(22).map(seconds)).map(|(boot, since)| boot + since),
+            threads: gauge_value(field(20)?),
+            virtual_bytes: gauge_value(field(23)?),
+            resident_bytes: gauge_value(field(24)?.saturating_mul(u64::try_from(page_bytes).ok()?)),
+            start_s: boot_s.map(gauge_value).zip(field(22).map(seconds)).map(|(boot, since)| boot + since),
         })
     }
 }
@@ -72,12 +72,6 @@ impl Stat {
 /// The boot of the machine, in seconds since 1970 UTC.
 fn boot_time_s(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
-}
-
-/// A number as a gauge has it.
-#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
-const fn number(value: u64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]
