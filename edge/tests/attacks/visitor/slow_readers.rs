@@ -9,7 +9,7 @@ use devanture_config::site_toml::Route;
 use futures_util::future::join_all;
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::support::{RunningEdge, Setup, edge, eventually, got, manifest, on_each_engine};
@@ -27,6 +27,8 @@ const CONNECTIONS: usize = 25;
 const STREAMS: u32 = 120;
 /// What all of them together may make the process grow.
 const GROWTH_MAX: u64 = 72 * 1024 * 1024;
+/// What the system holds of an answer of the backend.
+const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 /// Bytes of the file that is asked for.
 const FILE_BYTES: usize = 1024 * 1024;
 
@@ -59,7 +61,12 @@ async fn world(setup: Setup) -> (RunningEdge, Bytes) {
 
 /// Starts a backend that answers everything with `file`, and gives its port.
 async fn backend(file: Bytes) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    // What the system would hold of thousands of answers is more than it has for all connections: of those whose sender
+    // has gone it then breaks some off.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1_024).unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
