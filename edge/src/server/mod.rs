@@ -203,7 +203,7 @@ impl Server {
         let reloadable = Reloadable::of(&serving);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
-        arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref())?;
+        arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
         let handover = HandoverParts {
             publisher: Arc::clone(&publisher),
             credentials: Arc::clone(&credentials),
@@ -294,7 +294,7 @@ impl Server {
         });
         // Otherwise a live reader would hold up the end for as long as it may take. It has what was answered until now.
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
-        self.access_log.end_readers();
+        let passed_on = self.handover.end_log_readers(&self.access_log);
         if let Some(runner) = &self.runner {
             runner.end_log_readers();
         }
@@ -306,6 +306,11 @@ impl Server {
         self.upstream_keeper.end();
         self.requests.write();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
+        if let Some(passed_on) = passed_on {
+            self.access_log.end_readers();
+            let passed_on = async { tokio::time::timeout(LOG_FLUSH_TIME_MAX, passed_on).await };
+            self.control.block_on(passed_on).ok();
+        }
         if !has_successor {
             self.control.block_on(self.credentials.write_last_uses());
             self.control.block_on(self.publisher.uploads().write_sent());

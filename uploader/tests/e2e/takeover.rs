@@ -229,6 +229,52 @@ async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_followed_show_what_the_old_edge_answers_while_it_drains() {
+    let mut edge = edge().with_table("[access_log]\nformat = \"json\"\nto = \"access.log\"\n").start();
+    edge.push("shop", site("page").path());
+    let home = tempfile::tempdir().unwrap();
+    let mut logs = edge.command(home.path(), "shop", &["logs", "--tail", "--source", "requests", "--json"]);
+    let mut logs = logs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (lines, notes) = (lines_of(logs.stdout.take().unwrap()), lines_of(logs.stderr.take().unwrap()));
+    let count = |text: &str, path: &str| text.matches(&format!("\"target\":\"{path}\"")).count();
+    let shown = |path: &str| count(&lines.lock().unwrap().join("\n"), path);
+    eventually("a line", async || {
+        edge.client(true).get(edge.url("shop.localhost", "/begin")).send().await.unwrap();
+        (shown("/begin") > 0).then_some(())
+    })
+    .await;
+    let streams = ["/at-once", "/later"].map(|path| (path, connect(&edge, "shop.localhost", b"http/1.1")));
+    let old = edge.take_over_and_leave_draining();
+    for (path, mut stream) in streams {
+        if path == "/later" {
+            eventually("the reader at the new edge", async || {
+                notes.lock().unwrap().join("").contains("connected to the edge that took its place").then_some(())
+            })
+            .await;
+        }
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: shop.localhost:{}\r\n\r\n", edge.https().port()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    edge.client(true).get(edge.url("shop.localhost", "/new")).send().await.unwrap();
+    for path in ["/at-once", "/later", "/new"] {
+        eventually(path, async || (shown(path) > 0).then_some(())).await;
+    }
+    assert!(old.ended().success());
+    edge.client(true).get(edge.url("shop.localhost", "/end")).send().await.unwrap();
+    eventually("the last line", async || (shown("/end") > 0).then_some(())).await;
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    // The edge remembers them as well, and the file has each of them once.
+    let remembered = edge.run("shop", &["logs", "--json"]).stdout;
+    let file = std::fs::read_to_string(edge.folder.path().join("access.log")).unwrap();
+    for path in ["/at-once", "/later", "/new", "/end"] {
+        assert_eq!([shown(path), count(&remembered, path), count(&file, path)], [1, 1, 1], "{path}: {remembered}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_edge_that_does_not_come_up_leaves_the_old_one_serving() {
     let edge = edge().start();
     edge.push("shop", site("page 1").path());

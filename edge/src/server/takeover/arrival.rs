@@ -13,6 +13,7 @@ use crate::catalog::{Catalog, Committed};
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
 use crate::server::stores::Stores;
+use crate::telemetry::AccessLog;
 
 /// Longest wait of an edge alone for what is live: with few apps that is enough for all of them.
 const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
@@ -90,11 +91,13 @@ impl Arrival {
         control: &Runtime,
         catalog: &Arc<dyn Catalog>,
         runner: Option<&Runner>,
+        access_log: &AccessLog,
     ) -> Result<(), StartError> {
         match self {
             Self::Alone(..) => Ok(()),
             Self::Beside(successor, _, commits) => {
-                successor.serve(control, commits.unwrap_or_else(|| catalog.watch()), catalog, runner)
+                let commits = commits.unwrap_or_else(|| catalog.watch());
+                successor.serve(control, commits, catalog, runner, access_log)
             }
         }
     }

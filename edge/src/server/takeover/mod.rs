@@ -5,6 +5,7 @@
 //! loads what is live, serves, and says so; only then the old one drains. Where it ends before it serves, the old one
 //! takes the catalog back and goes on. What the new one commits while the old one drains reaches the old one's
 //! connections too, and a backend that one of their requests is for, and that nobody runs yet, is started by the new one.
+//! Readers of the log come to the new one, which shows them what the old one still answers.
 
 mod arrival;
 mod predecessor;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SOCKET_NAME;
@@ -23,6 +24,7 @@ use crate::blobs::durable;
 use crate::catalog::{self, Catalog};
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
+use crate::telemetry::{AccessLog, LogEvent, LogReader};
 
 /// For the owner alone.
 const MODE: u32 = 0o600;
@@ -62,7 +64,15 @@ struct Giver {
     settle_time_max: Duration,
     runner: Option<Runner>,
     served: watch::Sender<bool>,
+    /// Whether the new edge shows requests of this one to readers of the log.
+    shows_lines: AtomicBool,
+    /// Requests that the new edge is to show.
+    last_lines: Mutex<Option<LastLines>>,
+    has_last_lines: Notify,
 }
+
+/// Requests that are answered in the drain, and what is dropped once the new edge has all of them.
+struct LastLines(LogReader, oneshot::Sender<()>);
 
 impl Handover {
     /// Opens the socket in the data folder. An edge without it serves all the same, and is restarted with a gap.
@@ -77,6 +87,9 @@ impl Handover {
             settle_time_max: parts.settle_time_max,
             runner: parts.runner,
             served: sender,
+            shows_lines: AtomicBool::new(false),
+            last_lines: Mutex::new(None),
+            has_last_lines: Notify::new(),
         });
         let _inside = control.enter();
         match bind(&path) {
@@ -99,6 +112,19 @@ impl Handover {
     /// Whether a new edge serves in place of this one.
     pub(crate) fn has_successor(&self) -> bool {
         *self.served.borrow()
+    }
+
+    /// Ends the readers of the log, who come to the new edge, and has that one show them what this one still answers.
+    /// What this returns ends when it has all of it, which is after the readers are ended once more.
+    pub(crate) fn end_log_readers(&self, access_log: &AccessLog) -> Option<oneshot::Receiver<()>> {
+        if !self.has_successor() || !self.giver.shows_lines.load(Ordering::Acquire) {
+            access_log.end_readers();
+            return None;
+        }
+        let (sender, passed_on) = oneshot::channel();
+        *self.giver.last_lines.lock() = Some(LastLines(access_log.end_readers_for_one(), sender));
+        self.giver.has_last_lines.notify_one();
+        Some(passed_on)
     }
 
     /// Closes its copies of the sockets, and of the path where no new edge has it.
@@ -153,8 +179,8 @@ impl Giver {
     async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
         let own = std::process::id();
-        let (protocol, pid, starts_wanted) = match begun? {
-            Request::Begin { protocol, pid, starts_wanted } => (protocol, pid, starts_wanted),
+        let (protocol, pid, starts_wanted, shows_lines) = match begun? {
+            Request::Begin { protocol, pid, starts_wanted, shows_lines } => (protocol, pid, starts_wanted, shows_lines),
             Request::Probe => {
                 let runner = self.runner.as_ref().map(Runner::terms);
                 let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner };
@@ -183,11 +209,15 @@ impl Giver {
         }
         // Before this edge drains, which ends the instances that are its own.
         let has_left = self.runner.as_ref().is_some_and(|runner| runner.leave(starts_wanted));
+        self.shows_lines.store(shows_lines, Ordering::Release);
         self.served.send_replace(true);
         let (from, to) = stream.split();
+        // A frame is written whole before the other kind has its turn.
+        let to = tokio::sync::Mutex::new(to);
         let ended = tokio::select! {
             ended = self.follow_next(from) => ended,
-            ended = self.pass_on_wanted(to), if starts_wanted && has_left => ended,
+            ended = self.pass_on_wanted(&to), if starts_wanted && has_left => ended,
+            ended = self.pass_on_lines(&to) => ended,
         };
         if let Some(runner) = self.runner.as_ref().filter(|_| has_left) {
             runner.end_wanted();
@@ -213,13 +243,32 @@ impl Giver {
     }
 
     /// Has the new edge start the backends that requests of this one are for, as those of a preview.
-    async fn pass_on_wanted(&self, mut to: WriteHalf<'_>) -> io::Result<()> {
+    async fn pass_on_wanted(&self, to: &tokio::sync::Mutex<WriteHalf<'_>>) -> io::Result<()> {
         let Some(runner) = &self.runner else { return std::future::pending().await };
         loop {
             let (id, origin) = runner.next_wanted().await;
             let wanted = Answer::Wanted(Box::new(WantedRun::new(id, &origin)));
-            to.write_all(&wire::frame(&wanted)?).await?;
+            to.lock().await.write_all(&wire::frame(&wanted)?).await?;
         }
+    }
+
+    /// Has the new edge show its readers of the log the requests that this one answers while it drains.
+    async fn pass_on_lines(&self, to: &tokio::sync::Mutex<WriteHalf<'_>>) -> io::Result<()> {
+        self.has_last_lines.notified().await;
+        let Some(LastLines(mut lines, passed_on)) = self.last_lines.lock().take() else {
+            return std::future::pending().await;
+        };
+        while let Some(event) = lines.next().await {
+            match event {
+                LogEvent::Line(line) => {
+                    let line = Answer::Line(Box::new((*line.line).clone()));
+                    to.lock().await.write_all(&wire::frame(&line)?).await?;
+                }
+                LogEvent::Lost(lost) => tracing::warn!(lost, "requests are missing in the log that the new edge shows"),
+            }
+        }
+        drop(passed_on);
+        std::future::pending().await
     }
 
     async fn give_sockets(&self, stream: &mut UnixStream) -> io::Result<()> {

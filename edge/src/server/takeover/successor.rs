@@ -22,6 +22,7 @@ use crate::catalog::{Catalog, Committed};
 use crate::proxy::{RunId, RunNow};
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
+use crate::telemetry::AccessLog;
 
 /// Longest wait for an answer of the running edge. It lets deploys end before it releases the catalog.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
@@ -63,8 +64,12 @@ impl Successor {
     }
 
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
-        let Answer::Sockets { sockets, .. } =
-            self.ask(&Request::Begin { protocol: PROTOCOL, pid: std::process::id(), starts_wanted: true })?
+        let Answer::Sockets { sockets, .. } = self.ask(&Request::Begin {
+            protocol: PROTOCOL,
+            pid: std::process::id(),
+            starts_wanted: true,
+            shows_lines: true,
+        })?
         else {
             return Err(Unanswered::other());
         };
@@ -140,6 +145,7 @@ impl Successor {
         commits: Receiver<Committed>,
         catalog: &Arc<dyn Catalog>,
         runner: Option<&Runner>,
+        access_log: &AccessLog,
     ) -> Result<(), StartError> {
         catalog.check_in_place()?;
         let runs = runner.map(Runner::published);
@@ -158,11 +164,11 @@ impl Successor {
         self.stream.set_nonblocking(true).map_err(failed)?;
         let _inside = control.enter();
         let stream = tokio::net::UnixStream::from_std(self.stream).map_err(failed)?;
-        let runner = runner.cloned();
+        let (runner, access_log) = (runner.cloned(), access_log.clone());
         control.spawn(async move {
             let (from, to) = stream.into_split();
             tokio::select! {
-                () = hear(from, runner.as_ref()) => {}
+                () = hear(from, runner.as_ref(), &access_log) => {}
                 () = pass_on(to, commits, runs) => {}
             }
             if let Some(runner) = runner {
@@ -244,12 +250,19 @@ fn refused(pid: u32, reason: &str) -> StartError {
     StartError::TakeOver { reason: format!("process {pid}: {reason}") }
 }
 
-/// Starts the backends that requests of the other edge are for, until it has drained.
-async fn hear(mut from: OwnedReadHalf, runner: Option<&Runner>) {
+/// Starts the backends that requests of the other edge are for, and shows these to readers of the log, until it has
+/// drained.
+async fn hear(mut from: OwnedReadHalf, runner: Option<&Runner>, access_log: &AccessLog) {
     while let Ok(answer) = wire::receive(&mut from).await {
-        if let (Answer::Wanted(wanted), Some(runner)) = (answer, runner) {
-            let (id, origin) = wanted.into_parts();
-            runner.start_wanted(id, &origin);
+        match answer {
+            Answer::Wanted(wanted) => {
+                let (id, origin) = wanted.into_parts();
+                if let Some(runner) = runner {
+                    runner.start_wanted(id, &origin);
+                }
+            }
+            Answer::Line(line) => access_log.take_written(line),
+            _ => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use devanture_config::VersionId;
+use devanture_config::api::LogLine;
 use devanture_config::manifest::Managed;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -34,12 +35,15 @@ pub(super) const DESCRIPTORS_AT_ONCE: usize = 16;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Request {
-    /// The first one of a new edge; whether it starts the backends that the running one's last requests are for.
+    /// The first one of a new edge; whether it starts the backends that the running one's last requests are for, and
+    /// whether it shows these to readers of the log.
     Begin {
         protocol: u32,
         pid: u32,
         #[serde(default)]
         starts_wanted: bool,
+        #[serde(default)]
+        shows_lines: bool,
     },
     /// The first one, and the last, of a program that only looks whether it could take over.
     Probe,
@@ -69,6 +73,8 @@ pub(super) enum Answer {
     Probed { pid: u32, protocol: u32, runner: Option<Terms> },
     /// A request that it still has is for this backend, which nobody runs yet.
     Wanted(Box<WantedRun>),
+    /// A request that it answered while it drained, and has logged.
+    Line(Box<LogLine>),
     /// It stays.
     Refused { pid: u32, reason: String },
 }

@@ -79,6 +79,8 @@ pub struct AccessLog {
 
 enum Message {
     Line(Box<LogLine>),
+    /// A line that another process has written.
+    Written(Box<LogLine>),
     /// There is something to do beside writing.
     Look,
     /// Tells when all that came before is written.
@@ -171,18 +173,29 @@ impl AccessLog {
 
     /// Hands a line over; never waits.
     pub fn write(&self, line: Box<LogLine>) {
-        let Some(sender) = &self.sender else { return };
-        let (Err(TrySendError::Full(message)) | Err(TrySendError::Disconnected(message))) =
-            sender.try_send(Message::Line(line))
-        else {
-            return;
-        };
-        if self.shared.written {
+        let is_lost = self.hand_over(Message::Line(line));
+        if is_lost && self.shared.written {
             counter!("devanture_access_log_dropped_total").increment(1);
         }
-        if let Message::Line(line) = message {
+    }
+
+    /// Hands over a line of the edge that this one took over from, which wrote it itself: for readers, and to be
+    /// remembered. Never waits.
+    pub fn take_written(&self, line: Box<LogLine>) {
+        self.hand_over(Message::Written(line));
+    }
+
+    /// Returns whether there was no room.
+    fn hand_over(&self, message: Message) -> bool {
+        let Some(sender) = &self.sender else { return false };
+        let (Err(TrySendError::Full(message)) | Err(TrySendError::Disconnected(message))) = sender.try_send(message)
+        else {
+            return false;
+        };
+        if let Message::Line(line) | Message::Written(line) = message {
             self.shared.readers.lose(&line);
         }
+        true
     }
 
     /// Reads along from now on, after lines that are remembered.
@@ -253,6 +266,15 @@ impl AccessLog {
         }
     }
 
+    /// As [`AccessLog::end_readers`], and gives all lines that come from then on until it is called again: those that
+    /// the readers had are not among them.
+    #[must_use]
+    pub fn end_readers_for_one(&self) -> LogReader {
+        // A line goes either to them or to this one.
+        let _kept = self.shared.kept.lock();
+        self.shared.readers.end_for_one(self.shared.settings.lines_max)
+    }
+
     /// Ends every reader, and takes no further one.
     pub fn end_readers(&self) {
         self.shared.readers.end();
@@ -287,7 +309,14 @@ impl Writer {
             // What waits already is written together: one call to the system for a burst.
             for message in std::iter::once(first).chain(messages.try_iter()).take(BATCH_LINES) {
                 match message {
-                    Message::Line(line) => self.take(Arc::new(*line)),
+                    Message::Line(line) => {
+                        let line = Arc::new(*line);
+                        if let Some(output) = &mut self.output {
+                            output.add(&line);
+                        }
+                        self.take(line);
+                    }
+                    Message::Written(line) => self.take(Arc::new(*line)),
                     Message::Look => {}
                     Message::Flushed(done) => flushed.push(done),
                 }
@@ -301,10 +330,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, line: Arc<LogLine>) {
-        if let Some(output) = &mut self.output {
-            output.add(&line);
-        }
+    fn take(&self, line: Arc<LogLine>) {
         // Readers come under the same lock: a line is either remembered for them or handed to them.
         let mut kept = self.shared.kept.lock();
         if kept.is_forgotten(&line) {

@@ -83,11 +83,25 @@ pub(super) struct ReadersMax {
 }
 
 struct Known {
-    wanted: LogWanted,
+    /// All lines where there is none.
+    wanted: Option<LogWanted>,
     /// Whether it counts for the limits.
     counted: bool,
     /// Lines that it was too slow for, and that were not reported yet.
     lost: AtomicU64,
+}
+
+impl Known {
+    fn takes(&self, line: &LogLine) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.takes(line))
+    }
+
+    /// Whether it reads lines of an app, or of one environment of it.
+    fn is_of(&self, app: &str, environment: Option<&str>) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| {
+            wanted.app == app && environment.is_none_or(|environment| wanted.environment == environment)
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -132,27 +146,42 @@ impl Readers {
             if others.clone().count() >= self.max.all {
                 return Err(TooManyReaders::InAll(self.max.all));
             }
-            let of_app = others.filter(|entry| entry.known.wanted.app == wanted.app);
+            let of_app = others.filter(|entry| entry.known.is_of(&wanted.app, None));
             let free = self.max.per_app.saturating_sub(of_app.clone().count());
             if free == 0 {
                 return Err(TooManyReaders::OfApp(self.max.per_app));
             }
-            let own = of_app.filter(|entry| entry.known.wanted.environment == wanted.environment).count();
+            let own = of_app.filter(|entry| entry.known.is_of(&wanted.app, Some(&wanted.environment))).count();
             if !may_take_another(own, free) {
                 return Err(TooManyReaders::OfEnvironment(own));
             }
         }
+        let (entry, reader) = self.reader(Some(wanted), lines_max, counted);
+        self.list.change(|entries| entries.push(entry.clone()));
+        Ok(reader)
+    }
+
+    /// A reader that is not in the list yet.
+    fn reader(&self, wanted: Option<LogWanted>, lines_max: usize, counted: bool) -> (Entry, LogReader) {
         let known = Arc::new(Known { wanted, counted, lost: AtomicU64::new(0) });
         let (sender, receiver) = mpsc::channel(lines_max.max(1));
         let entry = Entry { known: Arc::clone(&known), sender };
-        self.list.change(|entries| entries.push(entry.clone()));
         self.list.count.fetch_add(1, Ordering::Relaxed);
-        Ok(LogReader { receiver, known, list: Arc::clone(&self.list) })
+        (entry, LogReader { receiver, known, list: Arc::clone(&self.list) })
+    }
+
+    /// As [`Readers::end`], with one reader of all lines in their place.
+    pub(super) fn end_for_one(&self, lines_max: usize) -> LogReader {
+        let _one_at_a_time = self.adding.lock();
+        self.list.ended.store(true, Ordering::Release);
+        let (entry, reader) = self.reader(None, lines_max, false);
+        self.list.change(|entries| *entries = vec![entry.clone()]);
+        reader
     }
 
     /// Hands a line to those who want it; never waits.
     pub(super) fn send(&self, line: &NumberedLine) {
-        for entry in self.list.entries.load().iter().filter(|entry| entry.known.wanted.takes(line)) {
+        for entry in self.list.entries.load().iter().filter(|entry| entry.known.takes(line)) {
             if entry.sender.try_send(line.clone()).is_err() {
                 entry.known.lost.fetch_add(1, Ordering::Relaxed);
             }
@@ -161,17 +190,14 @@ impl Readers {
 
     /// Notes, for those who would have wanted it, that a line was lost.
     pub(super) fn lose(&self, line: &LogLine) {
-        for entry in self.list.entries.load().iter().filter(|entry| entry.known.wanted.takes(line)) {
+        for entry in self.list.entries.load().iter().filter(|entry| entry.known.takes(line)) {
             entry.known.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Ends those of an app, or of one environment of it.
     pub(super) fn end_of(&self, app: &str, environment: Option<&str>) {
-        let is_of = |wanted: &LogWanted| {
-            wanted.app == app && environment.is_none_or(|environment| wanted.environment == environment)
-        };
-        self.list.change(|entries| entries.retain(|entry| !is_of(&entry.known.wanted)));
+        self.list.change(|entries| entries.retain(|entry| !entry.known.is_of(app, environment)));
     }
 
     pub(super) fn end(&self) {

@@ -118,6 +118,43 @@ async fn a_reader_gets_its_apps_lines_and_learns_what_it_lost() {
     assert_eq!(log.read(wanted("shop"), LinesBefore::Last(0)).err(), Some(TooManyReaders::Ending));
 }
 
+#[tokio::test]
+async fn lines_of_another_process_are_read_and_remembered_and_not_written_again() {
+    for is_written in [true, false] {
+        let (old_paper, new_paper) = (Paper::default(), Paper::default());
+        let log = |paper: &Paper| if is_written { paper.log(settings()) } else { AccessLog::new(settings(), None) };
+        let (old, new) = (log(&old_paper), log(&new_paper));
+        let mut reader = old.read(wanted("shop"), LinesBefore::Last(0)).unwrap().reader;
+        old.write(line("shop", "/before", 200));
+        old.flush(LONG);
+        let mut rest = old.end_readers_for_one();
+        // Also where nothing is written, a line is wanted.
+        assert!(old.is_on());
+        assert_eq!(old.read(wanted("shop"), LinesBefore::Last(0)).err(), Some(TooManyReaders::Ending));
+        assert!(matches!(reader.next().await, Some(LogEvent::Line(line)) if line.target == "/before"));
+        assert_eq!(reader.next().await, None);
+        let mut reader = new.read(wanted("shop"), LinesBefore::After(0)).unwrap().reader;
+        for app in ["shop", "blog"] {
+            old.write(line(app, "/after", 200));
+        }
+        old.flush(LONG);
+        old.end_readers();
+        while let Some(event) = rest.next().await {
+            let LogEvent::Line(line) = event else { panic!("{event:?}") };
+            new.take_written(Box::new((*line.line).clone()));
+        }
+        new.write(line("shop", "/new", 200));
+        new.flush(LONG);
+        for target in ["/after", "/new"] {
+            assert!(matches!(reader.next().await, Some(LogEvent::Line(line)) if line.target == target));
+        }
+        let remembered = if is_written { vec!["/after", "/new"] } else { vec![] };
+        assert_eq!(new.remembered(&wanted("shop"), 9).iter().map(|line| &*line.target).collect::<Vec<_>>(), remembered);
+        let counts = [&old_paper, &new_paper].map(|paper| paper.lines().len());
+        assert_eq!(counts, if is_written { [3, 1] } else { [0, 0] });
+    }
+}
+
 #[test]
 fn readers_are_bounded_in_all_and_for_each_app() {
     let log = AccessLog::new(settings(), None);
