@@ -339,7 +339,7 @@ fn limits(table: &Table<'_, '_>) -> Limits {
         of_app.finish();
         match name.parse::<AppName>() {
             Ok(app) => limits.apps.set(app, values),
-            Err(error) => table.mistake("apps", error.to_string(), None),
+            Err(error) => of_app.mistaken(error.to_string()),
         }
     }
     table.finish();

@@ -101,6 +101,11 @@ impl<'r, 't> Table<'r, 't> {
         self.reader.report(self.reader.line(offset), message.into(), hint.map(str::to_owned));
     }
 
+    /// Reports a mistake of the table itself, such as one of its name.
+    pub(crate) fn mistaken(&self, message: impl Into<String>) {
+        self.reader.report(self.reader.line(self.span.start), message.into(), None);
+    }
+
     fn wrong_type(&self, key: &str, wanted: &str, found: &DeValue<'_>) {
         self.mistake(key, format!("`{}` must be {wanted}, not {}", self.full(key), described(found)), None);
     }
@@ -371,7 +376,8 @@ impl<'r, 't> Table<'r, 't> {
 fn described(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
-        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",

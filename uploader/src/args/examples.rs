@@ -101,7 +101,7 @@ Examples:
 pub(super) const USAGE: &str = "\
 Examples:
   devanture usage
-  devanture usage --app shop --json | jq -r '.limits[] | select(.used >= .max) | .name'
+  devanture usage --app shop --json | jq -r '.limits[] | select(.max and .used >= .max) | .name'
 
 The operator of the edge sets limits for every app, and for single ones.";
 
