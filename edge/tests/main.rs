@@ -22,6 +22,8 @@ mod proxy;
 mod rooms;
 mod rules;
 mod runner;
+#[path = "support/seaweed.rs"]
+mod seaweed;
 mod spawner;
 mod support;
 mod upkeep;

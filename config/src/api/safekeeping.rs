@@ -1,7 +1,10 @@
 //! Stored files: what is damaged, what repairs it, and backups.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::access::Secret;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
@@ -67,29 +70,36 @@ pub struct RepairRequest {
     /// This app alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The folder of a backup that damaged files are taken from; only by the socket in the data folder.
+    /// The folder of backups, or `s3://BUCKET/PREFIX`, that damaged files are taken from; only by the socket in the data
+    /// folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Environment variables that say how to reach an S3 store; without any, those of the edge count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, Secret>,
 }
 
 /// `POST /v1/backup`: where a backup is to be written; only by the socket in the data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
-    /// The folder, from the root on.
+    /// The folder, from the root on, or `s3://BUCKET/PREFIX`.
     pub to: String,
-    /// How many backups stay in the folder, this one among them; all of them where it says nothing.
+    /// How many backups stay there, this one among them; all of them where it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<u32>,
     /// Whether the keys that seal secrets are written, too.
     #[serde(default)]
     pub with_key: bool,
+    /// Environment variables that say how to reach an S3 store; without any, those of the edge count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, Secret>,
 }
 
 /// A backup that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupReport {
-    /// Its name in the folder: the time, in UTC.
+    /// Its name: the time, in UTC.
     pub name: String,
     /// The revision of the catalog.
     pub revision: u64,

@@ -1,7 +1,5 @@
 //! Operations on stored files: verification, repair, backups.
 
-use std::path::Path;
-
 use devanture_config::AppName;
 use devanture_config::api::{BackupRequest, RepairRequest, Scope};
 use devanture_config::problem::{Code, Problem};
@@ -11,7 +9,7 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
 use crate::ledger::{Actor, Credential, Error, Task, task_done};
-use crate::safekeeping::{self, BackupSource, VerifyOptions};
+use crate::safekeeping::{self, BackupSource, Location, VerifyOptions};
 
 impl Admin {
     pub(super) async fn verify(&self, call: Call) -> Answer {
@@ -34,7 +32,8 @@ impl Admin {
         }
         let options = VerifyOptions { app: wanted.app.clone(), bytes_per_second_max: self.rate() };
         let ledger = self.publisher.ledger();
-        let from = wanted.from.as_deref().map(Path::new);
+        let from = wanted.from.as_deref().map(Location::of);
+        let from = from.as_ref().map(|from| (from, &wanted.variables));
         let report = safekeeping::repair(&*ledger.catalog, &**self.publisher.blobs(), &options, from).await?;
         self.publisher.make_derived_again(wanted.app.as_ref());
         tracing::info!(
@@ -78,7 +77,7 @@ fn must_be_local(actor: &Actor) -> Result<(), Error> {
     match actor.credential {
         Credential::Local => Ok(()),
         Credential::Login(_) | Credential::Token(_) => {
-            let detail = "Folders of the machine are named by the socket in the data folder alone.";
+            let detail = "Places of backups are named by the socket in the data folder alone.";
             Err(Problem::new(Code::Forbidden, detail).hint("use `devanture-edge` on the machine of the edge").into())
         }
     }

@@ -18,10 +18,12 @@ mod free_space;
 mod fs;
 mod key;
 mod lanes;
+pub mod s3;
 mod scrub;
 mod survey;
 
 pub use free_space::FreeSpace;
+pub(crate) use fs::FORMAT;
 pub use key::{DeltaForm, Form, Key};
 pub use lanes::Lane;
 pub(crate) use lanes::{Lanes, Turns};
@@ -395,8 +397,7 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
 
-    /// Reads all bytes of `key` from the disk, so many in a second at most, and compares them with its hash. Returns
-    /// their number.
+    /// Reads all bytes of `key` from the disk, so many in a second at most, and checks its hash. Returns their number.
     ///
     /// # Errors
     /// As [`Blobs::get`].
@@ -476,8 +477,8 @@ pub fn holds_files(data_dir: &std::path::Path) -> Result<bool, Error> {
     fs::holds_files(data_dir)
 }
 
-/// Checks that the folder has the layout that this program knows. A folder without a number of its layout is new; where
-/// the caller may not read the number, nothing is checked.
+/// Checks that the folder has the layout that this program knows. One without a number is new, and one whose number the
+/// caller may not read is not checked.
 ///
 /// # Errors
 /// [`Error::Io`].

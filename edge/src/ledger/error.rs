@@ -3,6 +3,7 @@
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
+use crate::blobs::s3;
 use crate::live::LoadError;
 use crate::proxy::address::{Reason, Refusal};
 use crate::version::RuleFileError;
@@ -43,6 +44,35 @@ impl From<blobs::Error> for Error {
                 .hint("push the bundle again: the missing file is then uploaded"),
         };
         problem.into()
+    }
+}
+
+impl From<s3::Error> for Error {
+    fn from(error: s3::Error) -> Self {
+        let (code, hint) = match &error {
+            s3::Error::Clock { .. } => (Code::StoreRefused, "set the clock of this machine, then try again"),
+            s3::Error::Denied { .. } => {
+                let hint = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may list, read, write and delete objects of the bucket";
+                (Code::StoreRefused, hint)
+            }
+            s3::Error::Failed { .. } => (Code::StoreUnavailable, "try again; the store's own log says more"),
+            s3::Error::Full { .. } => (Code::DiskFull, "make room in the store or raise its quota, then try again"),
+            s3::Error::NoBucket { .. } => {
+                (Code::StoreRefused, "create the bucket, or correct its name, AWS_REGION or AWS_ENDPOINT_URL")
+            }
+            s3::Error::NoCredentials { .. } => {
+                (Code::StoreRefused, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
+            }
+            s3::Error::Region { .. } => (Code::StoreRefused, "set AWS_REGION to the region of the bucket"),
+            s3::Error::Settings { .. } => (Code::StoreRefused, "correct the variable and try again"),
+            s3::Error::Unreachable { .. } => {
+                (Code::StoreUnavailable, "check AWS_ENDPOINT_URL and the network, then try again")
+            }
+            s3::Error::Untrusted { .. } => {
+                (Code::StoreRefused, "name the file of the authority that the certificate is from in AWS_CA_BUNDLE")
+            }
+        };
+        Problem::new(code, sentence(&error.to_string())).hint(hint).into()
     }
 }
 

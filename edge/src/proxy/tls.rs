@@ -1,5 +1,6 @@
 //! Whom `https` upstreams are trusted by.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use devanture_config::site_toml::{Protocol, Upstream};
@@ -21,6 +22,22 @@ pub fn platform() -> Result<Arc<ClientConfig>, rustls::Error> {
         tracing::warn!("the platform has no root certificates: no https upstream will be trusted");
     }
     trusting(found.certs)
+}
+
+/// The platform's roots and the authorities of a PEM file.
+///
+/// # Errors
+/// Why the file cannot be used, as a sentence.
+pub fn platform_and(file: &Path) -> Result<Arc<ClientConfig>, String> {
+    let shown = file.display();
+    let pem = std::fs::read(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| format!("{shown} is not PEM: {error}"))?;
+    if found.is_empty() {
+        return Err(format!("{shown} has no `BEGIN CERTIFICATE` section"));
+    }
+    let all = rustls_native_certs::load_native_certs().certs.into_iter().chain(found);
+    trusting(all).map_err(|error| format!("{shown} cannot be used: {error}"))
 }
 
 /// Exactly the authorities given; those that cannot be read are left out.

@@ -1,22 +1,31 @@
 //! Writes a backup while the edge serves: first the records of one moment, then what they refer to. No collection runs
 //! meanwhile, so that all of it is still there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest};
 use devanture_config::text::date_time;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 
-use super::folder::{self, CATALOG, Description, FILE_MODE, KEYS, SNAPSHOTS, TLS, bad};
+use super::layout::{CATALOG, DESCRIPTION, Description, KEYS, LOCK, TLS, bad, hash_of, in_snapshot};
+use super::location::Location;
+use super::prune::prune;
 use super::references::{self, Look};
+use super::store::{self, BackupStore};
 use crate::blobs::{self, Blobs, Key, durable};
 use crate::catalog::{self, Catalog, sent};
 use crate::ledger::{Error, lost};
 use crate::telemetry;
 
-/// The lock of the folder: one backup at a time.
-const LOCK: &str = "backup.lock";
+/// The folder in the data folder for what a backup is made of while it is written.
+const WORK: &str = "backup";
 /// Records that say nothing without the files of pushes that are under way.
 const LEFT_OUT: &[&str] = &[sent::SENT_PREFIX];
 
@@ -32,116 +41,132 @@ pub struct BackupSource<'b> {
     pub key_file: Option<&'b Path>,
 }
 
-/// Writes a backup into a folder, which may hold earlier ones: files that are there already are not copied again. The
-/// caller keeps collections from running meanwhile.
+/// Writes a backup to a place that may hold earlier ones: files that are there already are not copied again. The caller
+/// keeps collections from running meanwhile.
 ///
 /// # Errors
-/// `bad_request` where the folder cannot be one of backups, `busy` while another backup is written to it, `disk_full`;
-/// earlier backups stay as they are.
+/// `bad_request` where the place cannot be one of backups, or another backup is being written; `disk_full`; errors of the
+/// store. Earlier backups stay as they are.
 pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Result<BackupReport, Error> {
-    let to = PathBuf::from(&request.to);
-    check_folder(&to, source.data_dir)?;
-    let unusable = |error| unusable(&to, error);
-    durable::make_folder(&to).map_err(unusable)?;
-    let _lock = durable::lock(&to.join(LOCK)).map_err(unusable)?.map_err(|_holder| {
-        bad(format!("Another backup is being written to {}.", to.display()), "try again when it has ended")
-    })?;
-    remove_incomplete(&to)?;
+    let location = Location::of(&request.to);
+    let work = Work::begin(source.data_dir)?;
+    let store = store::open_to_write(&location, &request.variables, source.data_dir).await?;
+    let held = store.lock().await?;
+    let result = back_up_to(source, request, &*store, &work.folder).await;
+    held.release().await;
+    result
+}
+
+/// Writes a backup to a place that is locked.
+async fn back_up_to(
+    source: &BackupSource<'_>,
+    request: &BackupRequest,
+    store: &dyn BackupStore,
+    work: &Path,
+) -> Result<BackupReport, Error> {
+    let names = remove_incomplete(store).await?;
     let at_ms = telemetry::now_ms();
-    let snapshot = free_name(&to.join(SNAPSHOTS), at_ms);
-    durable::make_folder(&snapshot).map_err(unusable)?;
-    let written = write(source, &to, &snapshot, at_ms, request.with_key).await;
+    let name = free_name(&names, at_ms);
+    let written = write(source, store, work, &name, at_ms, request.with_key).await;
     if written.is_err() {
-        drop(durable::remove_folder(&snapshot));
+        drop(store.remove_snapshot(&name).await);
     }
     let mut report = written?;
     if let Some(keep) = request.keep {
-        report.removed = prune(&to, usize::try_from(keep.max(1)).unwrap_or(usize::MAX)).await?;
+        let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
+        report.removed = prune(store, source.blobs, work, keep).await?;
     }
     Ok(report)
 }
 
-/// The folder cannot hold backups: its name is one of a file, or the edge may not write there.
-fn unusable(to: &Path, error: blobs::Error) -> Error {
-    match error {
-        blobs::Error::Io { .. } => bad(
-            format!("Backups cannot be written to {}: {error}.", to.display()),
-            "name a folder that the user of the edge may write to",
-        ),
-        other => other.into(),
+/// A folder for what a backup is made of, which goes when this is dropped. One backup of a data folder at a time has it.
+struct Work {
+    folder: PathBuf,
+    _lock: durable::Lock,
+}
+
+impl Work {
+    fn begin(data_dir: &Path) -> Result<Self, Error> {
+        let lock = durable::lock(&data_dir.join(LOCK))?
+            .map_err(|_holder| bad("Another backup of this edge is being written.", "try again when it has ended"))?;
+        let folder = data_dir.join(WORK);
+        // What a process left that was killed.
+        durable::remove_folder(&folder)?;
+        durable::make_folder(&folder)?;
+        Ok(Self { folder, _lock: lock })
     }
 }
 
-fn check_folder(to: &Path, data_dir: &Path) -> Result<(), Error> {
-    let shown = to.display();
-    if !to.is_absolute() {
-        return Err(bad(format!("{shown} is not the path of a folder from the root on."), "name it in full"));
+impl Drop for Work {
+    fn drop(&mut self) {
+        drop(durable::remove_folder(&self.folder));
     }
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let (folder, data) = (real(to), real(data_dir));
-    if folder.starts_with(&data) || data.starts_with(&folder) {
-        let detail = format!("{shown} and the data folder lie in each other.");
-        return Err(bad(detail, "name a folder elsewhere, best on another disk"));
-    }
-    if to.join(CATALOG).exists() {
-        return Err(bad(format!("{shown} is the data folder of an edge."), "name another folder"));
-    }
-    Ok(())
 }
 
-/// Removes what backups left that did not come to their end.
-fn remove_incomplete(to: &Path) -> Result<(), Error> {
-    for entry in std::fs::read_dir(to.join(SNAPSHOTS)).into_iter().flatten().flatten() {
-        if Description::read(&entry.path())?.is_none() {
-            durable::remove_folder(&entry.path())?;
+/// Removes what backups left that did not come to their end. Returns the names of the others.
+async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    for name in store.snapshots().await? {
+        if store::description(store, &name).await?.is_some() {
+            names.push(name);
+        } else {
+            store.remove_snapshot(&name).await?;
         }
     }
-    Ok(())
+    Ok(names)
 }
 
-/// The folder of a new backup: its time, such as `20260131T120000Z`, and a number where there is one of that second.
-fn free_name(snapshots: &Path, at_ms: u64) -> PathBuf {
+/// The name of a new backup: its time, such as `20260131T120000Z`, and a number where there is one of that second.
+fn free_name(names: &[String], at_ms: u64) -> String {
     let digits: String = date_time(at_ms).chars().filter(char::is_ascii_digit).collect();
     let (date, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
     let name = format!("{date}T{time}Z");
-    let numbered = (2_u32..).map(|number| snapshots.join(format!("{name}-{number}")));
-    std::iter::once(snapshots.join(&name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
+    let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name)).unwrap_or_default()
 }
 
 async fn write(
     source: &BackupSource<'_>,
-    to: &Path,
-    snapshot: &Path,
+    store: &dyn BackupStore,
+    work: &Path,
+    name: &str,
     at_ms: u64,
     with_key: bool,
 ) -> Result<BackupReport, Error> {
-    let target = open_store(to).await?;
-    let records = snapshot.join(CATALOG);
+    let records = work.join(CATALOG);
     let revision = source.catalog.copy_to(&records, LEFT_OUT).await?;
     let copied = open_catalog(&records).await?;
-    let mut copier = Copier { from: source.blobs, to: &*target, files: 0, copied_files: 0, copied_bytes: 0 };
-    let gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
+    let mut copier = Copier::new(source.blobs, store).await?;
+    let mut gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
     // Also those of versions whose names still count, although their files are gone.
     for first in 0..=u8::MAX {
         for (key, ..) in source.blobs.list_part(first).await?.into_iter().filter(|(key, ..)| is_manifest(*key)) {
-            if target.size(key).await?.is_none() {
-                copier.look(key).await?;
-            }
+            copier.begin(key).await?;
         }
     }
-    drop(copied);
-    durable::remove_file(&records.with_extension("lock"))?;
-    copy_folder(&source.data_dir.join(TLS), &snapshot.join(TLS))?;
-    let key = source.key_file.filter(|_| with_key).filter(|key| key.exists());
-    if let Some(key) = key {
-        copy_file(key, &snapshot.join(KEYS))?;
+    if copier.finish().await? {
+        // Files that were found damaged while they were copied.
+        gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
     }
-    Description::new(at_ms, revision, gone.versions, copier.files).write(snapshot)?;
+    drop(copied);
+    store.store(&in_snapshot(name, CATALOG), &records).await?;
+    let mut hashes = BTreeMap::from([(CATALOG.to_owned(), hash_of(&records).await?)]);
+    let key = source.key_file.filter(|_| with_key).filter(|key| key.exists());
+    let small = files_below(&source.data_dir.join(TLS), TLS)?;
+    for (file, path) in small.into_iter().chain(key.map(|key| (KEYS.to_owned(), key.to_owned()))) {
+        let bytes = Bytes::from(std::fs::read(&path).map_err(durable::failed("reading", &path))?);
+        hashes.insert(file.clone(), Digest::of(&bytes));
+        store.write(&in_snapshot(name, &file), bytes).await?;
+    }
+    let files = u64::try_from(copier.looked.len()).unwrap_or(u64::MAX);
+    let description = Description::new(at_ms, revision, gone.versions, files, hashes);
+    // By this the backup is complete.
+    store.write(&in_snapshot(name, DESCRIPTION), description.to_bytes()).await?;
     Ok(BackupReport {
-        name: snapshot.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: name.to_owned(),
         revision,
         versions: gone.versions,
-        files: copier.files,
+        files,
         copied_files: copier.copied_files,
         copied_bytes: copier.copied_bytes,
         damaged: gone.damaged,
@@ -150,115 +175,120 @@ async fn write(
     })
 }
 
-const fn is_manifest(key: Key) -> bool {
+pub(super) const fn is_manifest(key: Key) -> bool {
     matches!(key, Key::Manifest(_))
 }
 
-pub(super) async fn open_store(folder: &Path) -> Result<std::sync::Arc<dyn Blobs>, Error> {
+pub(super) async fn open_blobs(folder: &Path) -> Result<Arc<dyn Blobs>, Error> {
     let folder = folder.to_owned();
     let opened = tokio::task::spawn_blocking(move || blobs::open(folder)).await;
     Ok(opened.map_err(|error| lost(&error))??)
 }
 
-pub(super) async fn open_catalog(path: &Path) -> Result<std::sync::Arc<dyn Catalog>, Error> {
+pub(super) async fn open_catalog(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     let path = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || catalog::open(&path)).await;
     Ok(opened.map_err(|error| lost(&error))??)
 }
 
-/// Copies a small file.
-pub(super) fn copy_file(from: &Path, to: &Path) -> Result<(), Error> {
-    let bytes = std::fs::read(from).map_err(durable::failed("reading", from))?;
-    Ok(durable::write_file(to, &bytes, FILE_MODE)?)
-}
-
-/// Copies a folder of small files; one that is not there leaves nothing.
-pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
-    let mut folders = vec![(from.to_owned(), to.to_owned())];
-    while let Some((from, to)) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&from) else { continue };
-        durable::make_folder(&to)?;
+/// The files below a folder, and their names, which begin with `name/`; none if there is no folder.
+fn files_below(folder: &Path, name: &str) -> Result<Vec<(String, PathBuf)>, Error> {
+    let mut folders = vec![(folder.to_owned(), name.to_owned())];
+    let mut files = Vec::new();
+    while let Some((folder, name)) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
-            let entry = entry.map_err(durable::failed("reading", &from))?;
-            let (path, inner) = (entry.path(), to.join(entry.file_name()));
-            if path.is_dir() {
-                folders.push((path, inner));
-            } else {
-                copy_file(&path, &inner)?;
-            }
+            let entry = entry.map_err(durable::failed("reading", &folder))?;
+            let (path, name) = (entry.path(), format!("{name}/{}", entry.file_name().to_string_lossy()));
+            let list = if path.is_dir() { &mut folders } else { &mut files };
+            list.push((path, name));
         }
     }
-    Ok(())
+    Ok(files.into_iter().map(|(path, name)| (name, path)).collect())
 }
 
+/// A file that was copied, with its length; `None` if it was found damaged.
+type Copied = (Key, Option<u64>);
+
+/// Copies files to a place of backups, several at a time.
 struct Copier<'c> {
     from: &'c dyn Blobs,
-    to: &'c dyn Blobs,
-    files: u64,
+    to: &'c dyn BackupStore,
+    /// What is there, or under way.
+    present: HashSet<Key>,
+    /// What was looked at and is there.
+    looked: HashSet<Key>,
+    under_way: FuturesUnordered<BoxFuture<'c, Result<Copied, Error>>>,
+    /// What was found damaged while it was copied.
+    damaged: HashSet<Key>,
     copied_files: u64,
     copied_bytes: u64,
+}
+
+impl<'c> Copier<'c> {
+    async fn new(from: &'c dyn Blobs, to: &'c dyn BackupStore) -> Result<Self, Error> {
+        Ok(Self {
+            from,
+            to,
+            present: to.keys().await?,
+            looked: HashSet::new(),
+            under_way: FuturesUnordered::new(),
+            damaged: HashSet::new(),
+            copied_files: 0,
+            copied_bytes: 0,
+        })
+    }
+
+    /// Begins to copy a file, unless it is there. False if it is missing or damaged here.
+    async fn begin(&mut self, key: Key) -> Result<bool, Error> {
+        if self.present.contains(&key) {
+            return Ok(true);
+        }
+        if self.damaged.contains(&key) {
+            return Ok(false);
+        }
+        let file = match self.from.open(key).await {
+            Ok(file) => file,
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        while self.under_way.len() >= self.to.parallel() {
+            self.wait().await?;
+        }
+        let to = self.to;
+        self.present.insert(key);
+        self.under_way.push(Box::pin(async move { Ok((key, to.put(key, file).await?)) }));
+        Ok(true)
+    }
+
+    /// Waits for one copy. False if none is under way.
+    async fn wait(&mut self) -> Result<bool, Error> {
+        let Some((key, copied)) = self.under_way.next().await.transpose()? else { return Ok(false) };
+        if let Some(bytes) = copied {
+            self.copied_files = self.copied_files.saturating_add(1);
+            self.copied_bytes = self.copied_bytes.saturating_add(bytes);
+        } else {
+            self.present.remove(&key);
+            self.looked.remove(&key);
+            self.damaged.insert(key);
+        }
+        Ok(true)
+    }
+
+    /// Waits for what is under way. Returns whether a file was found damaged.
+    async fn finish(&mut self) -> Result<bool, Error> {
+        while self.wait().await? {}
+        Ok(!self.damaged.is_empty())
+    }
 }
 
 #[async_trait]
 impl Look for Copier<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
-        let is_there = self.to.size(key).await?.is_some();
-        if !is_there {
-            match folder::copy(self.from, self.to, key).await {
-                Ok(bytes) => {
-                    self.copied_files = self.copied_files.saturating_add(1);
-                    self.copied_bytes = self.copied_bytes.saturating_add(bytes);
-                }
-                Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => return Ok(false),
-                Err(error) => return Err(error.into()),
-            }
+        let is_there = self.begin(key).await?;
+        if is_there {
+            self.looked.insert(key);
         }
-        self.files = self.files.saturating_add(1);
-        Ok(true)
-    }
-}
-
-/// Removes the oldest backups beyond `keep`, and the files that none of the others refers to. Returns their names.
-async fn prune(to: &Path, keep: usize) -> Result<Vec<String>, Error> {
-    let all = folder::snapshots(to)?;
-    let (old, kept) = all.split_at(all.len().saturating_sub(keep));
-    if old.is_empty() {
-        return Ok(Vec::new());
-    }
-    let store = open_store(to).await?;
-    let mut marker = Marker(HashSet::new());
-    for snapshot in kept {
-        let path = snapshot.join(CATALOG);
-        let records = open_catalog(&path).await?;
-        let gone = references::go_through(&*records, &*store, None, &mut marker).await?;
-        drop(records);
-        durable::remove_file(&path.with_extension("lock"))?;
-        if gone.damaged.iter().any(|damaged| damaged.manifest) {
-            // What such a version refers to is not known, so nothing goes.
-            tracing::warn!(backup = %snapshot.display(), "a manifest of a backup is missing: no earlier backup is removed");
-            return Ok(Vec::new());
-        }
-    }
-    for snapshot in old {
-        durable::remove_folder(snapshot)?;
-    }
-    for first in 0..=u8::MAX {
-        for (key, ..) in store.list_part(first).await? {
-            if !is_manifest(key) && !marker.0.contains(&key) {
-                store.delete(key).await?;
-            }
-        }
-    }
-    Ok(old.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
-}
-
-/// Notes what is referred to.
-struct Marker(HashSet<Key>);
-
-#[async_trait]
-impl Look for Marker {
-    async fn look(&mut self, key: Key) -> Result<bool, Error> {
-        self.0.insert(key);
-        Ok(true)
+        Ok(is_there)
     }
 }

@@ -1,16 +1,22 @@
 //! Stored files over the years: reads them all and names the versions that lack some, repairs what can be repaired, writes
 //! backups while the edge serves, and restores them.
 //!
-//! All of it works on the two stores alone, so that it does the same with the edge running and without.
+//! All of it works on the two stores alone, so that it does the same with the edge running and without. Backups lie in a
+//! folder or in an S3 store, in the same layout.
 
 mod backup;
-mod folder;
+mod fetch;
+mod layout;
+mod location;
+mod prune;
 mod references;
 mod repair;
 mod restore;
+mod store;
 mod verify;
 
 pub use backup::{BackupSource, back_up};
+pub use location::Location;
 pub use repair::repair;
 pub use restore::{Restored, restore};
 pub use verify::{VerifyOptions, verify};

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use devanture_config::api::DamagedVersion;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use serde::Deserialize;
@@ -25,6 +26,24 @@ const VERSIONS_SHOWN_MAX: usize = 10_000;
 pub(super) trait Look: Send {
     /// Whether it is whole.
     async fn look(&mut self, key: Key) -> Result<bool, Error>;
+}
+
+/// Where manifests are read.
+#[async_trait]
+pub(super) trait Manifests: Sync {
+    /// The bytes of a manifest; `None` if it is missing or damaged.
+    async fn canonical(&self, key: Key) -> Result<Option<Bytes>, Error>;
+}
+
+#[async_trait]
+impl<B: Blobs + ?Sized> Manifests for B {
+    async fn canonical(&self, key: Key) -> Result<Option<Bytes>, Error> {
+        match self.get(key).await {
+            Ok(canonical) => Ok(Some(canonical)),
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What was gone through.
@@ -62,7 +81,7 @@ struct Pages {
 /// Has `look` look at each file that the versions refer to, each once: of all apps, or of one.
 pub(super) async fn go_through(
     catalog: &dyn Catalog,
-    blobs: &dyn Blobs,
+    manifests: &(impl Manifests + ?Sized),
     app: Option<&AppName>,
     look: &mut dyn Look,
 ) -> Result<Gone, Error> {
@@ -76,7 +95,7 @@ pub(super) async fn go_through(
         while let Some((key, record)) = records.next().await? {
             let Some(reference) = Reference::of(&key, &record.value) else { continue };
             gone.versions = gone.versions.saturating_add(1);
-            let damage = reference.damage(catalog, blobs, look, &mut looked).await?;
+            let damage = reference.damage(catalog, manifests, look, &mut looked).await?;
             // It may have been deleted for good while its files were looked at.
             if damage.is_some() && catalog.get(&key).await?.is_none() {
                 continue;
@@ -131,13 +150,14 @@ impl Reference {
     async fn damage(
         self,
         catalog: &dyn Catalog,
-        blobs: &dyn Blobs,
+        manifests: &(impl Manifests + ?Sized),
         look: &mut dyn Look,
         looked: &mut HashMap<Key, bool>,
     ) -> Result<Option<DamagedVersion>, Error> {
         let key = Key::Manifest(self.version);
         let is_whole = once(look, looked, key).await?;
-        let manifest = if is_whole { read(blobs, key).await? } else { None };
+        let manifest = if is_whole { manifests.canonical(key).await? } else { None };
+        let manifest = manifest.and_then(|canonical| Manifest::read(&canonical).ok());
         let mut damage = DamagedVersion {
             app: self.app,
             version: self.version,
@@ -175,14 +195,6 @@ async fn once(look: &mut dyn Look, looked: &mut HashMap<Key, bool>, key: Key) ->
     let is_whole = look.look(key).await?;
     looked.insert(key, is_whole);
     Ok(is_whole)
-}
-
-async fn read(blobs: &dyn Blobs, key: Key) -> Result<Option<Manifest>, Error> {
-    match blobs.get(key).await {
-        Ok(canonical) => Ok(Manifest::read(&canonical).ok()),
-        Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The dictionary that the pages of a version share: it is a file of no manifest.

@@ -1,24 +1,22 @@
 //! Restores a backup into a data folder that has no catalog: files first, the records last. Until then the edge does not
 //! start over it, and a restore that was interrupted is begun again.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-use async_trait::async_trait;
 use devanture_config::api::DamagedVersion;
 
-use super::backup::{copy_file, copy_folder, open_catalog, open_store};
-use super::folder::{self, CATALOG, Description, KEYS, SNAPSHOTS, TLS, bad};
-use super::references::{self, Look};
-use crate::blobs::durable::{self, Draft};
-use crate::blobs::{self, Blobs, Key};
+use super::backup::{open_blobs, open_catalog};
+use super::fetch::{Fetcher, Stored};
+use super::layout::{CATALOG, Description, KEYS, TLS, bad, in_snapshot};
+use super::location::Location;
+use super::references;
+use super::store::{self, BackupStore};
+use crate::blobs::durable;
+use crate::blobs::s3::Variables;
 use crate::ledger::Error;
 
 /// The records while their files are copied.
 const RESTORING: &str = "restoring.redb";
-/// Bytes that are copied at once.
-const PIECE_BYTES: usize = 1_024 * 1_024;
 
 /// A backup that was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,34 +36,20 @@ pub struct Restored {
     pub keys: bool,
 }
 
-/// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`.
+/// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`. The variables say how
+/// to reach a store; those of this process where there are none.
 ///
 /// # Errors
-/// `bad_request` where there is no such backup or the folder has a catalog; errors of the disk.
+/// `bad_request` where there is no such backup or the folder has a catalog; errors of the disk and of the store.
 pub async fn restore(
-    from: &Path,
+    from: &Location,
+    variables: &Variables,
     name: Option<&str>,
     data_dir: &Path,
     key_file: Option<&Path>,
 ) -> Result<Restored, Error> {
-    if !from.join(SNAPSHOTS).is_dir() {
-        let detail = match from.is_dir() {
-            true => format!("{} holds no backup.", from.display()),
-            false => format!("There is no folder {}.", from.display()),
-        };
-        return Err(bad(detail, "name the folder of `devanture-edge backup --to`"));
-    }
-    let snapshot = match name {
-        Some(name) => from.join(SNAPSHOTS).join(name),
-        None => folder::snapshots(from)?.pop().unwrap_or_default(),
-    };
-    if Description::read(&snapshot)?.is_none() {
-        let what = name.map_or_else(|| "a backup".to_owned(), |name| format!("the backup {name}"));
-        return Err(bad(
-            format!("{} does not hold {what}.", from.display()),
-            "its folder `snapshots` lists those that it holds",
-        ));
-    }
+    let backup = store::open_to_read(from, variables).await?;
+    let (name, description) = find(&*backup, name).await?;
     if data_dir.join(CATALOG).exists() {
         let detail = format!("{} has a catalog already.", data_dir.display());
         return Err(bad(detail, "restore into an empty folder: move this one away first"));
@@ -76,69 +60,73 @@ pub async fn restore(
         .map_err(|_holder| bad(format!("Another process has {} open.", data_dir.display()), "stop it first"))?;
     let records = data_dir.join(RESTORING);
     durable::remove_file(&records)?;
-    copy_large(&snapshot.join(CATALOG), &records)?;
-    let (backup, store) = (open_store(from).await?, open_store(data_dir).await?);
+    let part = Parts { backup: &*backup, name: &name, description: &description };
+    part.fetch(CATALOG, &records).await?;
+    let blobs = open_blobs(data_dir).await?;
     let catalog = open_catalog(&records).await?;
-    let mut copier = Copier { from: &*backup, to: &*store, files: 0, bytes: 0 };
-    let gone = references::go_through(&*catalog, &*backup, None, &mut copier).await?;
+    let mut fetcher = Fetcher::new(&*backup, &*blobs).await?;
+    references::go_through(&*catalog, &*blobs, None, &mut fetcher).await?;
+    fetcher.all_manifests().await?;
+    fetcher.finish().await?;
+    let gone = references::go_through(&*catalog, &*blobs, None, &mut Stored(&*blobs)).await?;
     drop(catalog);
     durable::remove_file(&records.with_extension("lock"))?;
-    for first in 0..=u8::MAX {
-        let manifests = backup.list_part(first).await?.into_iter().filter(|(key, ..)| matches!(key, Key::Manifest(_)));
-        for (key, ..) in manifests {
-            copier.look(key).await?;
-        }
-    }
-    copy_folder(&snapshot.join(TLS), &data_dir.join(TLS))?;
-    let keys = key_file.filter(|file| !file.exists() && snapshot.join(KEYS).exists());
-    if let Some(file) = keys {
-        copy_file(&snapshot.join(KEYS), file)?;
-    }
+    let keys = part.fetch_all(data_dir, key_file).await?;
     durable::move_file(&records, &data_dir.join(CATALOG))?;
     Ok(Restored {
-        name: snapshot.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name,
         versions: gone.versions,
-        files: copier.files,
-        bytes: copier.bytes,
+        files: fetcher.files,
+        bytes: fetcher.bytes,
         damaged: gone.damaged,
-        keys: keys.is_some(),
+        keys,
     })
 }
 
-fn copy_large(from: &Path, to: &Path) -> Result<(), Error> {
-    let mut file = File::open(from).map_err(durable::failed("opening", from))?;
-    let mut draft = Draft::create(to.parent().unwrap_or(to))?;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let read = file.read(&mut piece).map_err(durable::failed("reading", from))?;
-        if read == 0 {
-            return Ok(draft.persist(to)?);
-        }
-        draft.write(piece.get(..read).unwrap_or_default())?;
+/// The backup of that name, or the newest one, and what it says of itself.
+async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, Description), Error> {
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => store::complete(backup).await?.pop().unwrap_or_default(),
+    };
+    let description = match name.contains('/') {
+        true => None,
+        false => store::description(backup, &name).await?,
+    };
+    let missing = || {
+        let detail = format!("{} does not hold the backup {name}.", backup.shown());
+        bad(detail, "its folder `snapshots` lists those that it holds")
+    };
+    let description = description.ok_or_else(missing)?;
+    Ok((name, description))
+}
+
+/// The files of one backup alone.
+struct Parts<'p> {
+    backup: &'p dyn BackupStore,
+    name: &'p str,
+    description: &'p Description,
+}
+
+impl Parts<'_> {
+    async fn fetch(&self, file: &str, to: &Path) -> Result<(), Error> {
+        self.backup.fetch(&in_snapshot(self.name, file), to).await?;
+        self.description.check(self.name, file, to).await
     }
-}
 
-struct Copier<'c> {
-    from: &'c dyn Blobs,
-    to: &'c dyn Blobs,
-    files: u64,
-    bytes: u64,
-}
-
-#[async_trait]
-impl Look for Copier<'_> {
-    async fn look(&mut self, key: Key) -> Result<bool, Error> {
-        if self.to.size(key).await?.is_some() {
-            return Ok(true);
-        }
-        match folder::copy(self.from, self.to, key).await {
-            Ok(bytes) => {
-                self.files = self.files.saturating_add(1);
-                self.bytes = self.bytes.saturating_add(bytes);
-                Ok(true)
+    /// Copies the certificates, and the keys where `key_file` is not there yet. Returns whether the keys were copied.
+    async fn fetch_all(&self, data_dir: &Path, key_file: Option<&Path>) -> Result<bool, Error> {
+        let mut keys = false;
+        for file in self.backup.files(self.name).await? {
+            if file == KEYS {
+                if let Some(to) = key_file.filter(|to| !to.exists()) {
+                    self.fetch(&file, to).await?;
+                    keys = true;
+                }
+            } else if file.strip_prefix(TLS).is_some_and(|rest| rest.starts_with('/')) && !file.contains("..") {
+                self.fetch(&file, &data_dir.join(&file)).await?;
             }
-            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
         }
+        Ok(keys)
     }
 }

@@ -12,9 +12,10 @@ use tokio::net::UnixStream;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, Stores, data_dir};
+use crate::blobs::s3::Variables;
 use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::ledger::{Task, task_done};
-use crate::safekeeping::{self, BackupSource, Restored, VerifyOptions};
+use crate::safekeeping::{self, BackupSource, Location, Restored, VerifyOptions};
 
 /// The stored files of an edge.
 pub struct Safekeeping {
@@ -82,7 +83,8 @@ impl Safekeeping {
             Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/repair", Some(request)).await?),
             Way::Stopped(stores) => {
                 let options = VerifyOptions { app: request.app.clone(), bytes_per_second_max: u64::MAX };
-                let from = request.from.as_deref().map(Path::new);
+                let from = request.from.as_deref().map(Location::of);
+                let from = from.as_ref().map(|from| (from, &request.variables));
                 Ok(safekeeping::repair(&*stores.catalog, &*stores.blobs, &options, from).await?)
             }
         }
@@ -110,11 +112,18 @@ impl Safekeeping {
     }
 }
 
-/// Restores a backup into the data folder, which has no catalog yet.
+/// Restores a backup into the data folder, which has no catalog yet. The variables say how to reach an S3 store; without
+/// any, those of this process count.
 ///
 /// # Errors
 /// [`LocalError`].
-pub async fn restore(file: &EdgeFile, base: &Path, from: &Path, name: Option<&str>) -> Result<Restored, LocalError> {
+pub async fn restore(
+    file: &EdgeFile,
+    base: &Path,
+    from: &Location,
+    variables: &Variables,
+    name: Option<&str>,
+) -> Result<Restored, LocalError> {
     let key_file = file.secrets_key_file().map(|path| base.join(path));
-    Ok(safekeeping::restore(from, name, &data_dir(file, base), key_file.as_deref()).await?)
+    Ok(safekeeping::restore(from, variables, name, &data_dir(file, base), key_file.as_deref()).await?)
 }

@@ -22,6 +22,7 @@ mod lost_catalog;
 mod metrics;
 mod pause;
 mod restore;
+mod s3;
 mod safekeeping;
 mod withdraw;
 

@@ -7,34 +7,46 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest, BeginDeploy, RepairRequest, Scope, Status, VerifyReport};
-use devanture_edge::server::{self, Safekeeping};
+use devanture_config::edge_toml::EdgeFile;
+use devanture_edge::blobs::s3::Variables;
+use devanture_edge::safekeeping::Restored;
+use devanture_edge::server::{self, LocalError, Safekeeping};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::{Files, RunningEdge, edge, eventually, got, manifest};
 
 const PAGE: &[u8] = b"<h1>hi</h1>";
-const PHOTO: &[u8] = b"a photo, as it were";
-const SITE: Files<'static> = &[("index.html", PAGE), ("photo.png", PHOTO), ("app-4f2a91bc.js", b"let a = 1;")];
+pub(super) const PHOTO: &[u8] = b"a photo, as it were";
+pub(super) const SITE: Files<'static> =
+    &[("index.html", PAGE), ("photo.png", PHOTO), ("app-4f2a91bc.js", b"let a = 1;")];
 
-fn base(edge: &RunningEdge) -> PathBuf {
+pub(super) fn base(edge: &RunningEdge) -> PathBuf {
     edge.data_dir().parent().unwrap().to_owned()
 }
 
-fn blob(folder: &Path, bytes: &[u8]) -> PathBuf {
+pub(super) fn blob(folder: &Path, bytes: &[u8]) -> PathBuf {
     let name = Digest::of(bytes).to_string();
     folder.join("blobs").join(&name[..2]).join(name)
 }
 
-async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyReport {
+pub(super) async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyReport {
     let app = app.map(|app| app.parse().unwrap());
     let stores = Safekeeping::open(edge.file(), &base(edge)).await.unwrap();
     stores.verify(app.as_ref(), u64::MAX).await.unwrap()
 }
 
 async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
-    let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep, with_key };
+    let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep, with_key, variables: Variables::new() };
     Safekeeping::open(edge.file(), &base(edge)).await.unwrap().back_up(&request).await.unwrap()
+}
+
+pub(super) fn request_to(to: &str) -> BackupRequest {
+    BackupRequest { to: to.to_owned(), keep: None, with_key: false, variables: Variables::new() }
+}
+
+async fn restore(file: &EdgeFile, base: &Path, from: &Path, name: Option<&str>) -> Result<Restored, LocalError> {
+    server::restore(file, base, &from.into(), &Variables::new(), name).await
 }
 
 async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<'_>) {
@@ -43,7 +55,7 @@ async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<
 }
 
 /// What an edge answers to visitors and to its owner, without the ports, which are its own.
-async fn all_answers(edge: &RunningEdge) -> Vec<String> {
+pub(super) async fn all_answers(edge: &RunningEdge) -> Vec<String> {
     let port = |text: &str| {
         text.replace(&edge.https().port().to_string(), "PORT").replace(&edge.admin().port().to_string(), "PORT")
     };
@@ -79,7 +91,7 @@ async fn all_answers(edge: &RunningEdge) -> Vec<String> {
 }
 
 /// An edge with a history, aliases, hostnames, secrets, and what was deleted.
-async fn lived_in() -> RunningEdge {
+pub(super) async fn lived_in() -> RunningEdge {
     let edge = edge().start().await;
     edge.push("shop", &[("index.html", b"first"), ("app-5a3b92cd.js", b"let b = 1;")]).await;
     edge.push("shop", SITE).await;
@@ -189,12 +201,12 @@ async fn a_backup_that_is_restored_answers_and_remembers_the_same() {
 
     let fresh = tempfile::tempdir().unwrap();
     // The second one has the keys, the first one the records.
-    let restored = server::restore(&file, fresh.path(), &folder, Some(&second.name)).await.unwrap();
+    let restored = restore(&file, fresh.path(), &folder, Some(&second.name)).await.unwrap();
     assert!(restored.keys && restored.damaged.is_empty(), "{restored:?}");
     std::fs::remove_dir_all(fresh.path().join("data")).unwrap();
-    let restored = server::restore(&file, fresh.path(), &folder, Some(&first.name)).await.unwrap();
+    let restored = restore(&file, fresh.path(), &folder, Some(&first.name)).await.unwrap();
     assert_eq!((restored.name.as_str(), restored.keys), (first.name.as_str(), false), "the keys are there already");
-    let again = server::restore(&file, fresh.path(), &folder, None).await;
+    let again = restore(&file, fresh.path(), &folder, None).await;
     assert!(again.unwrap_err().to_string().contains("has a catalog already"));
     let edge = RunningEdge::over(fresh, file).await;
     assert_eq!(all_answers(&edge).await, expected);
@@ -218,7 +230,7 @@ async fn damaged_files_come_back_from_a_backup() {
     back_up(&edge, backups.path(), None, false).await;
     std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
     let from = Some(backups.path().to_str().unwrap().to_owned());
-    let request = RepairRequest { app: None, from };
+    let request = RepairRequest { app: None, from, variables: Variables::new() };
     // A token reaches no folder of the machine.
     let refused = got(edge.api(Method::POST, "/v1/repair").json(&request)).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");
@@ -248,7 +260,7 @@ async fn only_so_many_backups_stay_and_what_they_have_stays_whole() {
     let damaged = back_up(&edge, backups.path(), Some(1), false).await;
     assert_eq!(damaged.damaged, [], "an earlier backup has the file");
     for to in [edge.data_dir(), edge.data_dir().join("backup"), base(&edge), PathBuf::from("backups")] {
-        let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep: None, with_key: false };
+        let request = request_to(to.to_str().unwrap());
         let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
         assert!(stores.back_up(&request).await.is_err(), "{}", to.display());
     }
@@ -283,7 +295,7 @@ async fn a_folder_that_cannot_hold_backups_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "x").unwrap();
     let to = folder.path().join("file/backups");
-    let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep: None, with_key: false };
+    let request = request_to(to.to_str().unwrap());
     let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
     let refused = stores.back_up(&request).await.unwrap_err().to_string();
     assert!(refused.contains(&request.to) && refused.contains("(os error "), "{refused}");
@@ -294,7 +306,7 @@ async fn a_restore_says_what_its_folder_lacks() {
     let edge = edge().start().await;
     let folder = tempfile::tempdir().unwrap();
     let refused = async |from: &Path| {
-        let restored = server::restore(edge.file(), &base(&edge), from, None).await;
+        let restored = restore(edge.file(), &base(&edge), from, None).await;
         restored.unwrap_err().to_string()
     };
     let missing = refused(&folder.path().join("nosuch")).await;

@@ -1,12 +1,14 @@
 //! `verify`, `repair`, `backup` and `restore`: stored files and their backups.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use devanture_config::AppName;
 use devanture_config::api::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
+use devanture_edge::blobs::s3::{Variables, own_variables};
+use devanture_edge::safekeeping::Location;
 use devanture_edge::server::{self, Safekeeping};
 use serde::Serialize;
 
@@ -36,9 +38,9 @@ pub(crate) struct RepairArgs {
     /// Only this app
     #[arg(long, value_name = "APP")]
     app: Option<AppName>,
-    /// Folder of backups to take damaged files from
-    #[arg(long, value_name = "FOLDER")]
-    from: Option<PathBuf>,
+    /// Folder of backups, or s3://BUCKET/PREFIX, to take damaged files from
+    #[arg(long, value_name = "PLACE")]
+    from: Option<Location>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -47,10 +49,10 @@ pub(crate) struct RepairArgs {
 /// Flags of `backup`.
 #[derive(Args)]
 pub(crate) struct BackupArgs {
-    /// Folder of backups; files that it has already are not copied again
-    #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
-    /// Number of backups to keep in the folder; all by default
+    /// Folder of backups, or s3://BUCKET/PREFIX; files that are there already are not copied again
+    #[arg(long, value_name = "PLACE")]
+    to: Location,
+    /// Number of backups to keep there; all by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
     /// Copy the keys that seal secrets, too
@@ -64,9 +66,9 @@ pub(crate) struct BackupArgs {
 /// Flags of `restore`.
 #[derive(Args)]
 pub(crate) struct RestoreArgs {
-    /// Folder of backups
-    #[arg(long, value_name = "FOLDER")]
-    from: PathBuf,
+    /// Folder of backups, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE")]
+    from: Location,
     /// Name of the backup, such as 20260131T120000Z; the newest by default
     #[arg(long, value_name = "NAME")]
     at: Option<String>,
@@ -81,8 +83,8 @@ pub(crate) async fn verify(file: &EdgeFile, base: &Path, args: VerifyArgs) -> Re
 }
 
 pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Result<(), Failure> {
-    let from = args.from.as_deref().map(full).transpose()?;
-    let request = RepairRequest { app: args.app, from };
+    let variables = args.from.as_ref().map(variables).unwrap_or_default();
+    let request = RepairRequest { app: args.app, from: args.from.as_ref().map(full).transpose()?, variables };
     let report = Safekeeping::open(file, base).await?.repair(&request).await?;
     print(args.json, &report, || {
         let mut lines = checked_lines(&report);
@@ -97,14 +99,15 @@ pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Re
 }
 
 pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Result<(), Failure> {
-    let request = BackupRequest { to: full(&args.to)?, keep: args.keep, with_key: args.with_key };
+    let BackupArgs { to, keep, with_key, json } = args;
+    let request = BackupRequest { to: full(&to)?, keep, with_key, variables: variables(&to) };
     let report = Safekeeping::open(file, base).await?.back_up(&request).await?;
-    print(args.json, &report, || backup_lines(&report));
+    print(json, &report, || backup_lines(&report));
     whole(report.damaged.is_empty())
 }
 
 pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> Result<(), Failure> {
-    let restored = server::restore(file, base, &args.from, args.at.as_deref()).await?;
+    let restored = server::restore(file, base, &args.from, &variables(&args.from), args.at.as_deref()).await?;
     print_line(&format!(
         "restored {} into {}: {}, {} written ({} bytes)",
         restored.name,
@@ -120,10 +123,19 @@ pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> 
     whole(restored.damaged.is_empty())
 }
 
-/// The path from the root on: a running edge has another working folder.
-fn full(path: &Path) -> Result<String, Failure> {
-    let full = std::path::absolute(path).map_err(|error| Failure::refused(&error))?;
+/// The place in full: a running edge has another working folder.
+fn full(place: &Location) -> Result<String, Failure> {
+    let Location::Folder(folder) = place else { return Ok(place.to_string()) };
+    let full = std::path::absolute(folder).map_err(|error| Failure::refused(&error))?;
     full.into_os_string().into_string().map_err(|path| Failure::refused(&format!("{} is not UTF-8", path.display())))
+}
+
+/// How to reach the place: the edge has another environment than the shell of its operator.
+fn variables(place: &Location) -> Variables {
+    match place {
+        Location::Folder(_) => Variables::new(),
+        Location::S3(_) => own_variables(),
+    }
 }
 
 fn print(is_json: bool, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
@@ -163,7 +175,7 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
 fn advise(is_json: bool, report: &VerifyReport) {
     if !is_json && !report.damaged.is_empty() {
         say(
-            "a push of the same files brings them back, and so does `devanture-edge repair --from FOLDER` with a backup",
+            "a push of the same files brings them back, and so does `devanture-edge repair --from PLACE` with a backup",
         );
     }
 }

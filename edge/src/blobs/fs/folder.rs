@@ -25,7 +25,7 @@ use crate::blobs::{DeltaInfo, Error, Key};
 /// The file with the number of the layout.
 const FORMAT_NAME: &str = "format";
 /// Its content. Another number is another layout, which this program does not know.
-const FORMAT: &str = "devanture 1\n";
+pub(crate) const FORMAT: &str = "devanture 1\n";
 /// More of the file `format` is not read.
 const FORMAT_BYTES_MAX: u64 = 64;
 /// Most retries when a file was replaced while it was read.

@@ -33,6 +33,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 #[cfg(target_os = "linux")]
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+pub(crate) use folder::FORMAT;
 use folder::{Checked, Folder, digest_of};
 use tree::Tree;
 

@@ -1,0 +1,154 @@
+//! Where backups lie, a folder or a prefix of a bucket, has the layout of a store of blobs and manifests, which all backups
+//! in it share, and one folder for each backup below `snapshots/`:
+//!
+//! * `catalog.redb`: the records of one moment;
+//! * `tls/`: the local authority, and what is kept of ACME;
+//! * `secrets.key`: the keys that seal secrets, only where that was wanted;
+//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+use devanture_config::problem::{Code, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::blobs::{Key, durable};
+use crate::ledger::{Error, lost};
+
+/// The folder of the backups in the folder of all.
+pub(super) const SNAPSHOTS: &str = "snapshots";
+/// Of one backup: its records, …
+pub(super) const CATALOG: &str = "catalog.redb";
+/// … its keys, …
+pub(super) const KEYS: &str = "secrets.key";
+/// … its certificates, …
+pub(super) const TLS: &str = "tls";
+/// … and what it is.
+pub(super) const DESCRIPTION: &str = "snapshot.json";
+/// The lock of the process that writes a backup.
+pub(super) const LOCK: &str = "backup.lock";
+/// The number of the layout.
+const FORMAT: u32 = 1;
+/// For the owner alone: hashes of tokens, and keys.
+pub(super) const FILE_MODE: u32 = 0o600;
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 1_024 * 1_024;
+
+/// The path of a blob or manifest; `None` for what is in no backup.
+pub(super) fn path_of(key: Key) -> Option<String> {
+    let (folder, name, ending) = match key {
+        Key::Blob(digest) => ("blobs", digest.to_string(), ""),
+        Key::Manifest(digest) => ("manifests", digest.to_string(), ".json"),
+        Key::Variant(..) | Key::Delta(..) => return None,
+    };
+    Some(format!("{folder}/{}/{name}{ending}", name.get(..2)?))
+}
+
+/// The key whose path that is.
+pub(super) fn key_of(path: &str) -> Option<Key> {
+    let name = path.rsplit('/').next()?;
+    let key = match name.strip_suffix(".json") {
+        Some(name) => Key::Manifest(name.parse().ok()?),
+        None => Key::Blob(name.parse().ok()?),
+    };
+    (path_of(key)? == path).then_some(key)
+}
+
+/// The path of a file of a backup.
+pub(super) fn in_snapshot(name: &str, file: &str) -> String {
+    format!("{SNAPSHOTS}/{name}/{file}")
+}
+
+/// `snapshot.json`: what a backup is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Description {
+    /// The number of the layout.
+    pub(super) format: u32,
+    /// When it was begun, in milliseconds since 1970 UTC.
+    pub(super) at_ms: u64,
+    /// The program that wrote it.
+    pub(super) program: String,
+    /// The revision of the catalog.
+    pub(super) revision: u64,
+    /// Versions that it has.
+    pub(super) versions: u64,
+    /// Files that they refer to.
+    pub(super) files: u64,
+    /// Of each other file in the folder of the backup, its BLAKE3.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) hashes: BTreeMap<String, Digest>,
+}
+
+impl Description {
+    pub(super) fn new(at_ms: u64, revision: u64, versions: u64, files: u64, hashes: BTreeMap<String, Digest>) -> Self {
+        let program = concat!("devanture-edge ", env!("CARGO_PKG_VERSION")).to_owned();
+        Self { format: FORMAT, at_ms, program, revision, versions, files, hashes }
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec_pretty(self).unwrap_or_default().into()
+    }
+
+    /// Reads the text of the backup `name`.
+    pub(super) fn parse(name: &str, text: &[u8]) -> Result<Self, Error> {
+        let description: Self = serde_json::from_slice(text)
+            .map_err(|error| bad(format!("The backup {name} cannot be read: {error}."), "take another one"))?;
+        if description.format != FORMAT {
+            let detail =
+                format!("The backup {name} has the layout {}, and this program knows {FORMAT}.", description.format);
+            return Err(bad(detail, "use a newer release"));
+        }
+        Ok(description)
+    }
+
+    /// Checks a file of the backup `name` that was copied to `copy`. Earlier releases noted no hashes.
+    pub(super) async fn check(&self, name: &str, file: &str, copy: &Path) -> Result<(), Error> {
+        let Some(expected) = self.hashes.get(file) else { return Ok(()) };
+        if hash_of(copy).await? == *expected {
+            return Ok(());
+        }
+        Err(bad(format!("{file} of the backup {name} is damaged."), "take another backup: `--at` names one"))
+    }
+}
+
+/// The BLAKE3 of a file.
+pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
+    let path = path.to_owned();
+    let hash = move || -> Result<Digest, Error> {
+        let mut file = File::open(&path).map_err(durable::failed("opening", &path))?;
+        let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; PIECE_BYTES]);
+        loop {
+            let read = file.read(&mut piece).map_err(durable::failed("reading", &path))?;
+            if read == 0 {
+                return Ok(Digest::from(hasher.finalize()));
+            }
+            hasher.update(piece.get(..read).unwrap_or_default());
+        }
+    };
+    tokio::task::spawn_blocking(hash).await.map_err(|error| lost(&error))?
+}
+
+/// A problem with a place of backups.
+pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
+    Problem::new(Code::BadRequest, detail).hint(hint).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_key_and_no_other_path_does() {
+        for key in [Key::Blob(Digest::of(b"a")), Key::Manifest(Digest::of(b"b"))] {
+            let path = path_of(key).unwrap();
+            assert_eq!(key_of(&path), Some(key), "{path}");
+            assert_eq!(key_of(&path.replacen("s/", "s/0", 1)), None);
+            assert_eq!(key_of(&format!("x/{path}")), None);
+        }
+        assert_eq!(key_of("blobs/ab/notes.txt"), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! Backups in a folder.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SNAPSHOTS, bad};
+use super::{BackupStore, Held, read_piece};
+use crate::blobs::durable::{self, Draft};
+use crate::blobs::{self, Blobs, Key, ReadAt};
+use crate::ledger::{Error, lost};
+
+/// Bytes that are copied at once.
+const PIECE_BYTES: usize = 256 * 1_024;
+/// Copies that go on at the same time: more would only move the disk's head about.
+const PARALLEL: usize = 2;
+
+/// A folder of backups.
+pub(super) struct FolderStore {
+    root: PathBuf,
+    blobs: Arc<dyn Blobs>,
+}
+
+impl FolderStore {
+    /// Makes the folder where it is missing.
+    pub(super) async fn open_to_write(root: &Path, data_dir: &Path) -> Result<Self, Error> {
+        check_folder(root, data_dir)?;
+        durable::make_folder(root).map_err(|error| unusable(root, error))?;
+        Self::open(root).await
+    }
+
+    pub(super) async fn open_to_read(root: &Path) -> Result<Self, Error> {
+        if !root.join(SNAPSHOTS).is_dir() {
+            let detail = match root.is_dir() {
+                true => format!("{} holds no backup.", root.display()),
+                false => format!("There is no folder {}.", root.display()),
+            };
+            return Err(bad(detail, "name the place that `devanture-edge backup --to` named"));
+        }
+        Self::open(root).await
+    }
+
+    async fn open(root: &Path) -> Result<Self, Error> {
+        let folder = root.to_owned();
+        let opened = blocking(move || Ok(blobs::open(folder))).await?;
+        Ok(Self { root: root.to_owned(), blobs: opened.map_err(|error| unusable(root, error))? })
+    }
+}
+
+/// The folder cannot hold backups: its name is one of a file, or the edge may not write there.
+fn unusable(root: &Path, error: blobs::Error) -> Error {
+    match error {
+        blobs::Error::Io { .. } => bad(
+            format!("Backups cannot be written to {}: {error}.", root.display()),
+            "name a folder that the user of the edge may write to",
+        ),
+        other => other.into(),
+    }
+}
+
+fn check_folder(root: &Path, data_dir: &Path) -> Result<(), Error> {
+    let shown = root.display();
+    if !root.is_absolute() {
+        return Err(bad(format!("{shown} is not the path of a folder from the root on."), "name it in full"));
+    }
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (folder, data) = (real(root), real(data_dir));
+    if folder.starts_with(&data) || data.starts_with(&folder) {
+        let detail = format!("{shown} and the data folder lie in each other.");
+        return Err(bad(detail, "name a folder elsewhere, best on another disk"));
+    }
+    if root.join(CATALOG).exists() {
+        return Err(bad(format!("{shown} is the data folder of an edge."), "name another folder"));
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| lost(&error))?
+}
+
+/// Copies a file of any length.
+fn copy_file(from: &Path, to: &Path) -> Result<(), Error> {
+    let folder = to.parent().unwrap_or(to);
+    durable::make_folder(folder)?;
+    let mut file = File::open(from).map_err(durable::failed("opening", from))?;
+    let (mut draft, mut piece) = (Draft::create(folder)?, vec![0; PIECE_BYTES]);
+    loop {
+        let read = file.read(&mut piece).map_err(durable::failed("reading", from))?;
+        if read == 0 {
+            return Ok(draft.persist(to)?);
+        }
+        draft.write(piece.get(..read).unwrap_or_default())?;
+    }
+}
+
+/// Copies a file from one store to another, which checks what it writes. Returns its length; `None` if it is damaged.
+async fn copy(file: Arc<dyn ReadAt>, to: &dyn Blobs, key: Key) -> Result<Option<u64>, blobs::Error> {
+    let mut upload = to.upload(key).await?;
+    let mut at = 0;
+    while at < file.size() {
+        let Some(piece) = read_piece(&file, at).await? else { return Ok(None) };
+        at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        upload.write(piece).await?;
+    }
+    match upload.finish().await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(blobs::Error::Mismatch { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[async_trait]
+impl Held for durable::Lock {
+    async fn release(self: Box<Self>) {}
+}
+
+#[async_trait]
+impl BackupStore for FolderStore {
+    fn shown(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn parallel(&self) -> usize {
+        PARALLEL
+    }
+
+    async fn lock(&self) -> Result<Box<dyn Held>, Error> {
+        let lock = durable::lock(&self.root.join(LOCK)).map_err(|error| unusable(&self.root, error))?;
+        let lock = lock.map_err(|_holder| {
+            bad(format!("Another backup is being written to {}.", self.shown()), "try again when it has ended")
+        })?;
+        Ok(Box::new(lock))
+    }
+
+    async fn snapshots(&self) -> Result<Vec<String>, Error> {
+        let entries = std::fs::read_dir(self.root.join(SNAPSHOTS)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn files(&self, name: &str) -> Result<Vec<String>, Error> {
+        let root = self.root.join(SNAPSHOTS).join(name);
+        let (mut folders, mut files) = (vec![root.clone()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).map_err(durable::failed("reading", &folder))? {
+                let path = entry.map_err(durable::failed("reading", &folder))?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Some(path) = path.strip_prefix(&root).ok().and_then(Path::to_str) {
+                    files.push(path.to_owned());
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
+        // What is no folder there has no file in it.
+        Ok(std::fs::read(self.root.join(path)).ok().map(Bytes::from))
+    }
+
+    async fn write(&self, path: &str, bytes: Bytes) -> Result<(), Error> {
+        let path = self.root.join(path);
+        durable::make_folder(path.parent().unwrap_or(&self.root)).map_err(|error| unusable(&self.root, error))?;
+        Ok(durable::write_file(&path, &bytes, FILE_MODE)?)
+    }
+
+    async fn store(&self, path: &str, from: &Path) -> Result<(), Error> {
+        let (from, to) = (from.to_owned(), self.root.join(path));
+        blocking(move || copy_file(&from, &to)).await
+    }
+
+    async fn fetch(&self, path: &str, to: &Path) -> Result<(), Error> {
+        let (from, to) = (self.root.join(path), to.to_owned());
+        blocking(move || copy_file(&from, &to)).await
+    }
+
+    async fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
+        let folder = self.root.join(SNAPSHOTS).join(name);
+        durable::remove_file(&folder.join(DESCRIPTION))?;
+        durable::remove_folder(&folder)?;
+        Ok(())
+    }
+
+    async fn keys(&self) -> Result<HashSet<Key>, Error> {
+        let mut keys = HashSet::new();
+        for first in 0..=u8::MAX {
+            keys.extend(self.blobs.list_part(first).await?.into_iter().map(|(key, ..)| key));
+        }
+        Ok(keys)
+    }
+
+    async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error> {
+        Ok(copy(file, &*self.blobs, key).await?)
+    }
+
+    async fn copy_to(&self, key: Key, to: &dyn Blobs) -> Result<Option<u64>, Error> {
+        let copied = match self.blobs.open(key).await {
+            Ok(file) => copy(file, to, key).await,
+            Err(error) => Err(error),
+        };
+        match copied {
+            Ok(copied) => Ok(copied),
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn remove(&self, keys: Vec<Key>) -> Result<(), Error> {
+        for key in keys {
+            self.blobs.delete(key).await?;
+        }
+        Ok(())
+    }
+}
