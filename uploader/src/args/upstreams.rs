@@ -7,9 +7,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   devanture upstreams                                     upstreams and members with their health
   devanture upstreams add api http://10.0.0.7:3000        a new member, or one that was drained
-  devanture upstreams add api http://10.0.0.7:3000 --wait returns when it is up
-  devanture upstreams drain api http://10.0.0.7:3000 --wait=300
-                                                          no new requests; returns when those in flight ended
+  devanture upstreams add api http://10.0.0.7 --wait      returns when it is up
+  devanture upstreams drain api http://10.0.0.7:3000      no new requests; those in flight end
+  devanture upstreams drain api http://10.0.0.7 --wait    returns when none is in flight
   devanture upstreams remove api http://10.0.0.7:3000 --env staging
   devanture upstreams add api unix:/run/shop/2.sock --dry-run
   devanture upstreams list --json | jq '.upstreams[].members[].backends[].requests'
