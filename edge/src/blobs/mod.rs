@@ -4,99 +4,36 @@
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devanture_config::{Digest, Sha256};
+use devanture_config::Digest;
+use futures_util::future::BoxFuture;
 
 #[cfg(test)]
 mod conformance;
+mod derived;
 pub mod durable;
 mod free_space;
 mod fs;
 mod key;
 mod lanes;
+mod open;
 pub mod s3;
 mod scrub;
 mod survey;
 
+pub use derived::{DELTA_DICTIONARIES_MAX, DeltaInfo, NewDelta, Quality, StoredVariant, VariantInfo};
 pub use free_space::FreeSpace;
 pub(crate) use fs::FORMAT;
 pub use key::{DeltaForm, Form, Key};
 pub use lanes::Lane;
 pub(crate) use lanes::{Lanes, Turns};
+pub(crate) use open::OPEN_FILES_MAX;
+pub use open::{Bounds, check_format, holds_files, open, open_within};
 pub use scrub::{Pace, scrub};
 pub use survey::Survey;
-
-/// The quality of a variant; a remade one replaces one of lower quality.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Quality {
-    /// Made at a quick level before the switch.
-    Quick,
-    /// Made at the best level in the background.
-    Best,
-    /// Came with the bundle, and is never remade.
-    Given,
-}
-
-/// Metadata of a variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VariantInfo {
-    /// Its encoding.
-    pub form: Form,
-    /// Its length in bytes.
-    pub size: u64,
-    /// The BLAKE3 of its own bytes.
-    pub hash: Digest,
-    /// Its quality.
-    pub quality: Quality,
-}
-
-/// A variant that is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredVariant {
-    /// Its metadata.
-    pub info: VariantInfo,
-    /// Its bytes, compared with their hash; `None` if they have to be read.
-    pub bytes: Option<Bytes>,
-}
-
-/// Metadata of a delta.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeltaInfo {
-    /// Its encoding.
-    pub form: DeltaForm,
-    /// The BLAKE3 of the dictionary; the blob of that name may be gone meanwhile.
-    pub dictionary: Digest,
-    /// The SHA-256 of the dictionary, by which a client names it.
-    pub sha256: Sha256,
-    /// Its length in bytes.
-    pub size: u64,
-    /// The BLAKE3 of its own bytes.
-    pub hash: Digest,
-    /// Its quality: quick or at the best level.
-    pub quality: Quality,
-}
-
-/// A delta to be put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewDelta {
-    /// Its encoding.
-    pub form: DeltaForm,
-    /// The BLAKE3 of the dictionary.
-    pub dictionary: Digest,
-    /// The SHA-256 of the dictionary.
-    pub sha256: Sha256,
-    /// Its quality.
-    pub quality: Quality,
-    /// Its bytes, those that name its form and its dictionary first (RFC 9842 §4 and §5).
-    pub bytes: Bytes,
-}
-
-/// Most dictionaries that one blob has deltas for; of more, those that were put last stay.
-pub const DELTA_DICTIONARIES_MAX: usize = 16;
 
 /// An error of a store.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +143,17 @@ pub trait ReadAt: Send + Sync {
         Ok(None)
     }
 
+    /// As [`ReadAt::read_at`], on a thread that may wait, and when it is the turn of whom the file was opened for.
+    ///
+    /// # Errors
+    /// As [`ReadAt::read_at`].
+    fn read_in_turn(self: Arc<Self>, offset: u64, len: usize) -> BoxFuture<'static, std::io::Result<Bytes>>
+    where
+        Self: 'static,
+    {
+        Box::pin(read_on_a_thread(move || self.read_at(offset, len)))
+    }
+
     /// Its length in bytes.
     fn size(&self) -> u64;
 
@@ -220,8 +168,10 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
-/// Most files of a store that are open at a time where nothing else is said.
-pub(crate) const OPEN_FILES_MAX: usize = 4_096;
+/// Reads on a thread that may wait for the disk.
+async fn read_on_a_thread(read: impl FnOnce() -> std::io::Result<Bytes> + Send + 'static) -> std::io::Result<Bytes> {
+    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).flatten()
+}
 
 /// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
 #[async_trait]
@@ -467,47 +417,4 @@ pub trait Blobs: Send + Sync {
         collected_before_s: u64,
         dry_run: bool,
     ) -> Result<(u64, u64), Error>;
-}
-
-/// Whether the folder `data_dir` holds blobs or manifests already.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn holds_files(data_dir: &std::path::Path) -> Result<bool, Error> {
-    fs::holds_files(data_dir)
-}
-
-/// Checks that the folder has the layout that this program knows. One without a number is new, and one whose number the
-/// caller may not read is not checked.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn check_format(data_dir: &std::path::Path) -> Result<(), Error> {
-    fs::check_format(data_dir)
-}
-
-/// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.
-///
-/// # Errors
-/// [`Error::Io`] and [`Error::Full`].
-pub fn open(data_dir: PathBuf) -> Result<Arc<dyn Blobs>, Error> {
-    Ok(Arc::new(fs::FileBlobs::open(data_dir, OPEN_FILES_MAX)?))
-}
-
-/// What a store may take of the machine.
-#[derive(Clone)]
-pub struct Bounds {
-    /// Uploads fail below this floor of free space.
-    pub free_space: Arc<FreeSpace>,
-    /// Files to read from that are open at a time; others are opened when they are read.
-    pub open_files_max: usize,
-}
-
-/// As [`open`], within these bounds.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_within(data_dir: PathBuf, bounds: &Bounds) -> Result<Arc<dyn Blobs>, Error> {
-    let store = fs::FileBlobs::open(data_dir, bounds.open_files_max)?;
-    Ok(Arc::new(store.above(Arc::clone(&bounds.free_space))))
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_site::range::{Multipart, Span};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header::EXPECT;
 use http::{Request, Version as HttpVersion};
 use http_body::{Frame, SizeHint};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::paced::Paced;
@@ -112,7 +113,7 @@ struct Segments {
 /// A read of the disk that is under way.
 struct Reading {
     length: usize,
-    read: JoinHandle<std::io::Result<Bytes>>,
+    read: BoxFuture<'static, std::io::Result<Bytes>>,
 }
 
 impl Body {
@@ -215,9 +216,9 @@ impl Segments {
     /// The next piece, for which at most `bytes_max` bytes are read.
     fn poll_piece(&mut self, bytes_max: usize, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
         if let Some(Reading { read, .. }) = &mut self.reading {
-            let read = ready!(Pin::new(read).poll(context));
+            let read = ready!(read.as_mut().poll(context));
             self.reading = None;
-            return Poll::Ready(Some(self.took(read.map_err(std::io::Error::other).flatten())));
+            return Poll::Ready(Some(self.took(read)));
         }
         match self.queue.pop_front() {
             None => Poll::Ready(None),
@@ -237,12 +238,13 @@ impl Segments {
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 }
                 // The disk may make a reader wait; the thread that serves others must not.
-                let read = move || match file.read_at(next, length) {
+                let read = file.read_in_turn(next, length);
+                let whole = read.map(move |read| match read {
                     Ok(bytes) if bytes.len() == length => Ok(bytes),
                     Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
                     Err(error) => Err(error),
-                };
-                self.reading = Some(Reading { length, read: tokio::task::spawn_blocking(read) });
+                });
+                self.reading = Some(Reading { length, read: Box::pin(whole) });
                 self.poll_piece(0, context)
             }
         }

@@ -20,7 +20,7 @@ use super::index::Line;
 use super::tree::Tree;
 use super::verified::Verified;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
-use crate::blobs::{DeltaInfo, Error, Key};
+use crate::blobs::{DeltaInfo, Error, Key, Turns};
 
 /// The file with the number of the layout.
 const FORMAT_NAME: &str = "format";
@@ -30,6 +30,9 @@ pub(crate) const FORMAT: &str = "devanture 1\n";
 const FORMAT_BYTES_MAX: u64 = 64;
 /// Most retries when a file was replaced while it was read.
 const TRIES_MAX: usize = 4;
+
+/// Reads for visitors that wait for the disk at once. Each is a thread, and a disk gains little from more.
+pub(super) const READS_AT_ONCE: usize = 64;
 
 /// The folders that have one below them for each first byte.
 const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
@@ -43,6 +46,8 @@ pub(super) struct Folder {
     locks: [Mutex<()>; 256],
     verified: Mutex<Verified>,
     handles: Handles,
+    /// The turns of reads for those who wait for an answer.
+    pub(super) reads: Arc<Turns>,
     pub(super) damages: AtomicU64,
 }
 
@@ -117,6 +122,7 @@ impl Folder {
             locks: [const { Mutex::new(()) }; 256],
             verified: Mutex::default(),
             handles: Handles::new(open_files_max),
+            reads: Turns::new(READS_AT_ONCE),
             damages: AtomicU64::new(0),
         })
     }

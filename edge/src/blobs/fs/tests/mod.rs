@@ -4,11 +4,12 @@ mod damage;
 mod deltas;
 mod handles;
 mod many;
+mod reads;
 mod removal;
 mod small_variants;
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

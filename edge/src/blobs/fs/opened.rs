@@ -1,0 +1,119 @@
+//! A stored file that is read piece by piece: each piece is checked.
+
+use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+#[cfg(target_os = "linux")]
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use super::folder::{Checked, Folder};
+use super::tree::Tree;
+use crate::blobs::{Key, Lane, ReadAt, read_on_a_thread};
+
+/// A file that can be read for as long as this is there, whatever becomes of its name.
+pub(super) struct OpenedFile {
+    pub(super) checked: Checked,
+    pub(super) folder: Arc<Folder>,
+    /// Whose turn it is when it waits for the disk.
+    pub(super) lane: Lane,
+    pub(super) key: Key,
+}
+
+impl OpenedFile {
+    /// As much of `len` bytes from `offset` as the file has.
+    fn available(&self, offset: u64, len: usize) -> usize {
+        usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX).min(len)
+    }
+
+    /// Notes that somebody removed or replaced the file by hand.
+    fn note_lost(&self, error: &std::io::Error) {
+        if error.kind() == ErrorKind::NotFound && !self.is_damaged() {
+            self.checked.tree.set_damaged();
+            self.folder.found_lost(self.key);
+        }
+    }
+}
+
+/// The `len` bytes at `offset` of a file, of which `bytes` are those from `from` on.
+fn piece(bytes: Vec<u8>, from: u64, offset: u64, len: usize) -> Bytes {
+    let at = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
+    let wanted = bytes.get(at..at.saturating_add(len)).unwrap_or_default();
+    // A slice would hold whole groups in memory for as long as a slow reader takes.
+    if wanted.len() == bytes.len() { bytes.into() } else { Bytes::copy_from_slice(wanted) }
+}
+
+impl ReadAt for OpenedFile {
+    /// Checks all that is read: what comes from the disk may not be what was written.
+    fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+        let len = self.available(offset, len);
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let Checked { at, size, tree, .. } = &self.checked;
+        let (file, stamp) = self.folder.reopen(&self.checked).inspect_err(|error| self.note_lost(error))?;
+        let (from, around) = Tree::around(offset, len, *size);
+        let mut bytes = vec![0; around];
+        let read = file.read_exact_at(&mut bytes, at.saturating_add(from));
+        if read.as_ref().is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof) {
+            return read.map(|()| Bytes::new());
+        }
+        if read.is_err() || !tree.is_whole(from, &bytes) {
+            tree.set_damaged();
+            self.folder.found_damaged(self.key, stamp);
+            return Err(std::io::Error::new(ErrorKind::InvalidData, "stored bytes changed since they were checked"));
+        }
+        Ok(piece(bytes, from, offset, len))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
+        let len = self.available(offset, len);
+        let Checked { handle, at, size, tree, .. } = &self.checked;
+        // To open it may wait for the disk.
+        let Some((file, _)) = handle.opened() else { return Ok(None) };
+        let is_trusted = tree.is_trusted(offset, len);
+        // A part of a group cannot be checked alone.
+        let (from, around) = if is_trusted { (offset, len) } else { Tree::around(offset, len, *size) };
+        let mut bytes = vec![0; around];
+        let pieces = &mut [IoSliceMut::new(&mut bytes)];
+        match preadv2(&*file, pieces, at.saturating_add(from), ReadWriteFlags::NOWAIT) {
+            // What is not whole is read again, and reported, on a thread that may wait.
+            Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole_or_trusted(from, &bytes)) => {
+                Ok(Some(piece(bytes, from, offset, len)))
+            }
+            // A part is in memory, or the file is shorter than it was: a read that waits tells.
+            Ok(_) => Ok(None),
+            // It would wait, or this kind of file cannot tell.
+            Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_in_turn(self: Arc<Self>, offset: u64, len: usize) -> BoxFuture<'static, std::io::Result<Bytes>> {
+        Box::pin(async move {
+            let turn = self.folder.reads.take(self.lane, len as u64).await;
+            let read = move || {
+                let _turn = turn;
+                self.read_at(offset, len)
+            };
+            read_on_a_thread(read).await
+        })
+    }
+
+    fn size(&self) -> u64 {
+        self.checked.size
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.checked.tree.held_bytes()
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.checked.tree.is_damaged()
+    }
+}
