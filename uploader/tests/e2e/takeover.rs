@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -187,14 +187,38 @@ fn lines_of(output: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String
     lines
 }
 
+/// `logs --tail` of the requests of an app, until this is dropped.
+struct FollowedLogs {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// What it says of its connection.
+    notes: Arc<Mutex<Vec<String>>>,
+    _home: TempDir,
+}
+
+impl FollowedLogs {
+    fn of(edge: &Edge, app: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut logs = edge.command(home.path(), app, &["logs", "--tail", "--source", "requests", "--json"]);
+        let mut child = logs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (lines, notes) = (lines_of(child.stdout.take().unwrap()), lines_of(child.stderr.take().unwrap()));
+        Self { child, lines, notes, _home: home }
+    }
+}
+
+impl Drop for FollowedLogs {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
     let mut edge = edge().with_table("[access_log]\nformat = \"json\"\nto = \"access.log\"\n").start();
     edge.push("shop", site("page").path());
-    let home = tempfile::tempdir().unwrap();
-    let mut logs = edge.command(home.path(), "shop", &["logs", "--tail", "--source", "requests", "--json"]);
-    let mut logs = logs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (lines, notes) = (lines_of(logs.stdout.take().unwrap()), lines_of(logs.stderr.take().unwrap()));
+    let logs = FollowedLogs::of(&edge, "shop");
+    let (lines, notes) = (Arc::clone(&logs.lines), Arc::clone(&logs.notes));
     let shown = || -> Vec<String> {
         let line = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["target"].to_string();
         lines.lock().unwrap().iter().map(line).collect()
@@ -219,8 +243,7 @@ async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
     }
     edge.client(true).get(edge.url("shop.localhost", "/end")).send().await.unwrap();
     eventually("the last line", async || shown().contains(&"\"/end\"".to_owned()).then_some(())).await;
-    logs.kill().unwrap();
-    logs.wait().unwrap();
+    drop(logs);
     let mut shown = shown();
     shown.retain(|path| path != "\"/begin\"" && path != "\"/end\"");
     assert_eq!(shown, sent, "each line once, in order");
@@ -232,10 +255,8 @@ async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
 async fn logs_that_are_followed_show_what_the_old_edge_answers_while_it_drains() {
     let mut edge = edge().with_table("[access_log]\nformat = \"json\"\nto = \"access.log\"\n").start();
     edge.push("shop", site("page").path());
-    let home = tempfile::tempdir().unwrap();
-    let mut logs = edge.command(home.path(), "shop", &["logs", "--tail", "--source", "requests", "--json"]);
-    let mut logs = logs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (lines, notes) = (lines_of(logs.stdout.take().unwrap()), lines_of(logs.stderr.take().unwrap()));
+    let logs = FollowedLogs::of(&edge, "shop");
+    let (lines, notes) = (Arc::clone(&logs.lines), Arc::clone(&logs.notes));
     let count = |text: &str, path: &str| text.matches(&format!("\"target\":\"{path}\"")).count();
     let shown = |path: &str| count(&lines.lock().unwrap().join("\n"), path);
     eventually("a line", async || {
@@ -264,8 +285,7 @@ async fn logs_that_are_followed_show_what_the_old_edge_answers_while_it_drains()
     assert!(old.ended().success());
     edge.client(true).get(edge.url("shop.localhost", "/end")).send().await.unwrap();
     eventually("the last line", async || (shown("/end") > 0).then_some(())).await;
-    logs.kill().unwrap();
-    logs.wait().unwrap();
+    drop(logs);
     // The edge remembers them as well, and the file has each of them once.
     let remembered = edge.run("shop", &["logs", "--json"]).stdout;
     let file = std::fs::read_to_string(edge.folder.path().join("access.log")).unwrap();
