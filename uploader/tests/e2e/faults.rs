@@ -10,11 +10,12 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::support::edge::{Edge, Ran, edge};
-use crate::support::rounds;
+use crate::support::{VISITOR_PAUSE, rounds};
 
 /// Switches of a route's backend.
 const SWITCHES: usize = 1_000;
@@ -145,6 +146,9 @@ async fn every_answer_during_a_thousand_switches_of_a_route_is_the_backends_of_t
                 assert!(versions[which].starts_with(&version), "{version}");
                 assert_eq!(answer.text().await.unwrap(), format!("{} {expected}", ["blue", "green"][which]));
                 seen[which].fetch_add(1, Ordering::Relaxed);
+                if turn % 3 == 2 {
+                    sleep(VISITOR_PAUSE).await;
+                }
             }
         }));
     }
@@ -258,7 +262,7 @@ async fn a_pool_that_is_full_says_when_to_come_again_and_serves_as_soon_as_it_ca
     let (client, url) = (edge.client(true), edge.url("shop.localhost", "/api/x"));
     let under_way: Vec<_> = (0..2).map(|_| tokio::spawn(client.get(&url).send())).collect();
     while arrived.load(Ordering::SeqCst) < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        sleep(std::time::Duration::from_millis(5)).await;
     }
     let refused = client.get(&url).send().await.unwrap();
     assert_eq!(refused.status(), 503);

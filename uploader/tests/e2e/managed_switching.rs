@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::support::edge::edge;
 use crate::support::managed::Project;
-use crate::support::rounds;
+use crate::support::{VISITOR_PAUSE, rounds};
 
 const SWITCHES: usize = 500;
 
@@ -43,6 +44,9 @@ async fn every_answer_during_five_hundred_switches_is_of_the_version_that_it_nam
                 let name = ["blue", "green"][index];
                 assert!(text.contains(name), "{named} is {name}, and answered {text}");
                 seen[index].fetch_add(1, Ordering::Relaxed);
+                if turn % 4 == 3 {
+                    sleep(VISITOR_PAUSE).await;
+                }
             }
         }));
     }

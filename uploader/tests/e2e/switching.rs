@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use devanture_config::edge_toml::Engine;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::support::edge::{Edge, edge, files};
-use crate::support::{inputs, rounds};
+use crate::support::{VISITOR_PAUSE, inputs, rounds};
 
 const SWITCHES: usize = 1_000;
 /// The same where hyper serves, which is behind a switch of its own.
@@ -71,6 +72,7 @@ async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize
                     assert!(sites[&version][path] == body, "{path} is not that of {version}");
                     seen[usize::from(ids[1].starts_with(&version))].fetch_add(1, Ordering::Relaxed);
                 }
+                sleep(VISITOR_PAUSE).await;
             }
         }));
     }
@@ -144,6 +146,7 @@ async fn law_10_no_page_load_fails_that_straddles_a_switch() {
                 if now.headers()["devanture-version"] != version.as_str() {
                     straddled.fetch_add(1, Ordering::Relaxed);
                 }
+                sleep(VISITOR_PAUSE).await;
             }
         }));
     }

@@ -10,6 +10,8 @@
     reason = "each test binary uses a part of this, and a test that cannot go on should stop where it is"
 )]
 
+use std::time::Duration;
+
 pub(crate) mod browser;
 mod cdp;
 pub(crate) mod crawl;
@@ -42,6 +44,10 @@ pub(crate) fn is_for_full_runs() -> bool {
     }
     is_quick()
 }
+
+/// The pause of a visitor between two page loads, or of a client after some requests, while versions are switched. Without
+/// it they take both processors, each switch waits for them, and the test takes longer without meeting more switches.
+pub(crate) const VISITOR_PAUSE: Duration = Duration::from_millis(30);
 
 /// How often a test repeats what `./test full` repeats `full` times: a tenth of that in `./test`.
 pub(crate) fn rounds(full: usize) -> usize {
