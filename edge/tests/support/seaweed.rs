@@ -26,6 +26,8 @@ use devanture_config::api::Secret;
 const START_MAX: Duration = Duration::from_secs(60);
 /// The bucket that it has.
 pub(crate) const BUCKET: &str = "backups";
+/// The file of its certificate, in its folder.
+const CERTIFICATE: &str = "certificate.pem";
 /// Who may do everything, and who may only read.
 pub(crate) const OWNER: (&str, &str) = ("owner-key-id", "owner-secret-key");
 pub(crate) const READER: (&str, &str) = ("reader-key-id", "reader-secret-key");
@@ -33,8 +35,10 @@ pub(crate) const READER: (&str, &str) = ("reader-key-id", "reader-secret-key");
 /// The store. It ends when this is dropped.
 pub(crate) struct Seaweed {
     pub(crate) address: SocketAddr,
+    /// Where it speaks TLS, with a certificate that only [`Self::secure_variables`] trust.
+    https: SocketAddr,
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Whether it is installed; says what is not tested where it is not, and fails where nothing may be missing.
@@ -85,21 +89,25 @@ impl Seaweed {
         let users =
             serde_json::json!({ "identities": [identity(OWNER, &everything), identity(READER, &["Read", "List"])] });
         std::fs::write(folder.path().join("s3.json"), users.to_string()).unwrap();
-        let listeners: Vec<_> = (0..8).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.path().join(CERTIFICATE), made.cert.pem()).unwrap();
+        std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         drop(listeners);
         let names = ["master.port", "volume.port", "filer.port", "s3.port"];
         let mut command = Command::new("weed");
         command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=20"]);
-        command.args(["-master.volumeSizeLimitMB=64", "-dir=.", "-s3.config=s3.json"]);
+        command.args(["-master.volumeSizeLimitMB=64", "-dir=.", "-s3.config=s3.json", "-s3.key.file=key.pem"]);
+        command.args([format!("-s3.cert.file={CERTIFICATE}"), format!("-s3.port.https={}", ports[8])]);
         for (name, ports) in names.iter().zip(ports.chunks(2)) {
             command.args([format!("-{name}={}", ports[0]), format!("-{name}.grpc={}", ports[1])]);
         }
         let command = command.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut store = Self { address: at(ports[6]), child, _folder: folder };
+        let mut store = Self { address: at(ports[6]), https: at(ports[8]), child, folder };
         let began = Instant::now();
         // The first write is what takes the longest: it wants a volume.
         while !is_done(store.address, "GET", "/") || !is_done(at(ports[4]), "POST", &format!("/buckets/{BUCKET}/")) {
@@ -115,6 +123,19 @@ impl Seaweed {
     /// How its owner reaches it.
     pub(crate) fn variables(&self) -> BTreeMap<String, Secret> {
         variables(self.address, OWNER)
+    }
+
+    /// The same over TLS, with the authority to trust.
+    pub(crate) fn secure_variables(&self) -> BTreeMap<String, Secret> {
+        let mut variables = self.variables();
+        let bundle = self.folder.path().join(CERTIFICATE);
+        for (name, value) in [
+            ("AWS_CA_BUNDLE", bundle.to_str().unwrap().to_owned()),
+            ("AWS_ENDPOINT_URL", format!("https://localhost:{}", self.https.port())),
+        ] {
+            variables.insert(name.to_owned(), Secret::new(value));
+        }
+        variables
     }
 }
 

@@ -2,14 +2,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use devanture_config::api::{BackupReport, RepairRequest};
+use devanture_config::api::{BackupReport, RepairRequest, Secret};
 use devanture_edge::blobs::s3::Variables;
 use devanture_edge::safekeeping::Location;
 use devanture_edge::server::{self, LocalError, Safekeeping};
 use http::Method;
+use serde_json::json;
 
 use super::safekeeping::{PHOTO, SITE, all_answers, base, blob, lived_in, request_to, verify};
 use crate::seaweed::{BUCKET, Gate, OWNER, READER, Seaweed, is_installed, variables};
@@ -93,7 +96,9 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     if !is_installed() {
         return;
     }
-    let (store, edge) = (Seaweed::start(), edge().start().await);
+    // A dictionary that is made meanwhile would be one more file.
+    let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
+    let store = Seaweed::start();
     let ours = store.variables();
     let mut reports = Vec::new();
     for text in [b"one", b"two", b"six"] {
@@ -130,6 +135,49 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     edge.stop().await;
 }
 
+/// Answers like what gives a container the credentials of its role; ends with the tests.
+fn credentials_of_a_role((id, secret): (&'static str, &'static str)) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4_096];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..read]).to_ascii_lowercase();
+            let is_known = head.starts_with("get /role ") && head.contains("authorization: of the container");
+            let expires = "2099-01-01T00:00:00Z";
+            let body = json!({"AccessKeyId": id, "SecretAccessKey": secret, "Token": "", "Expiration": expires});
+            let (status, body) = if is_known { (200, body.to_string()) } else { (404, String::new()) };
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            stream.write_all(format!("{head}{body}").as_bytes()).ok();
+        }
+    });
+    format!("http://{address}/role")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_backs_up_with_the_credentials_of_its_role() {
+    if !is_installed() {
+        return;
+    }
+    let (store, edge) = (Seaweed::start(), edge().start().await);
+    edge.push("shop", SITE).await;
+    let mut ours = store.variables();
+    ours.retain(|name, _| name != "AWS_ACCESS_KEY_ID" && name != "AWS_SECRET_ACCESS_KEY");
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "of the container").unwrap();
+    for (name, value) in [
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path().to_str().unwrap().to_owned()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", credentials_of_a_role(OWNER)),
+    ] {
+        ours.insert(name.to_owned(), Secret::new(value));
+    }
+    let report = back_up(&edge, &ours, None).await.unwrap();
+    assert!(report.damaged.is_empty() && report.copied_files == report.files && report.files > 0, "{report:?}");
+    edge.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_or_fails_is_named_with_what_to_do_and_never_with_a_credential() {
     if !is_installed() {
@@ -162,6 +210,10 @@ async fn a_store_that_refuses_or_fails_is_named_with_what_to_do_and_never_with_a
     assert!(unknown.contains("InvalidAccessKeyId"), "{unknown}");
     let plain = refused(&variables(([192, 0, 2, 1], 80).into(), OWNER), &place()).await;
     assert!(plain.contains("AWS_ALLOW_HTTP=true"), "{plain}");
+    let mut untrusted = store.secure_variables();
+    untrusted.remove("AWS_CA_BUNDLE");
+    let untrusted = refused(&untrusted, &place()).await;
+    assert!(untrusted.contains("AWS_CA_BUNDLE"), "{untrusted}");
     // Of a backup that failed nothing is left, and earlier ones are whole.
     gate.fail(usize::MAX);
     let failed = refused(&ours, &place()).await;

@@ -145,4 +145,6 @@ async fn a_bucket_keeps_backups() {
         let location = Location::of(&format!("s3://{BUCKET}{prefix}"));
         conforms(Place { location, variables: store.variables() }).await;
     }
+    let location = Location::of(&format!("s3://{BUCKET}/over/tls"));
+    conforms(Place { location, variables: store.secure_variables() }).await;
 }
