@@ -2,10 +2,12 @@
 //! bytes, with next to no HTTP. `benches/performance` measures the edge beside it.
 //!
 //! From the environment: PORT, CERT and KEY (PEM files), WWW (the folder, with its precompressed siblings). The first head
-//! of a connection says what is asked for; every further one is taken to ask for the same, and is not looked at.
+//! of a connection says what is requested; every further one is taken to request the same, and is not looked at. With
+//! BACKEND, a port, everything is passed on to there instead (`benches/proxy`, HTTP/1.1 alone).
 
 mod answers;
 mod protocol;
+mod relay;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -27,6 +29,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use answers::Answers;
 use protocol::{Out, Protocol};
+use relay::Relay;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -51,10 +54,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     let certificates =
         Certificates::open(&Tls::Files(vec![files]), here, here, Arc::new(|_| false), Arc::new(|_| None))?;
     let tls = certificates.server_config();
-    let answers = Arc::new(Answers::read(Path::new(&www))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = bind(([127, 0, 0, 1], port).into(), false)?;
-    LocalSet::new().block_on(&runtime, accept(listener, Arc::clone(tls.config()), answers))
+    let config = Arc::clone(tls.config());
+    match variable("BACKEND") {
+        Ok(backend) => LocalSet::new().block_on(&runtime, relay(listener, config, backend.parse()?)),
+        Err(_) => {
+            let answers = Arc::new(Answers::read(Path::new(&www))?);
+            LocalSet::new().block_on(&runtime, accept(listener, config, answers))
+        }
+    }
+}
+
+/// Two buffers for all connections, and what is sent in a turn.
+fn shared() -> Rc<RefCell<Shared>> {
+    let buffer = || vec![0; INPUT_BYTES].into_boxed_slice();
+    Rc::new(RefCell::new(Shared { input: buffer(), plain: buffer(), out: Out::default() }))
+}
+
+async fn relay(listener: std::net::TcpListener, tls: Arc<ServerConfig>, backend: u16) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::from_std(listener)?;
+    let mut tls = (*tls).clone();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let (tls, shared) = (Arc::new(tls), shared());
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let (tls, shared) = (Arc::clone(&tls), Rc::clone(&shared));
+        spawn_local(async move {
+            let mut relay = Relay::open(socket, tls, backend).await?;
+            poll_fn(|cx| relay.poll(cx, &mut shared.borrow_mut())).await
+        });
+    }
 }
 
 async fn accept(
@@ -63,8 +93,7 @@ async fn accept(
     answers: Arc<Answers>,
 ) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::from_std(listener)?;
-    let buffer = || vec![0; INPUT_BYTES].into_boxed_slice();
-    let shared = Rc::new(RefCell::new(Shared { input: buffer(), plain: buffer(), out: Out::default() }));
+    let shared = shared();
     loop {
         let (socket, _) = listener.accept().await?;
         let mut connection = Connection {
