@@ -2,10 +2,10 @@
 
 mod calls;
 mod instances;
+mod repeat;
 mod retention;
 
 use std::error::Error as _;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
 use super::credential::Pass;
 use super::trust;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
-use crate::output::report::{counted, milliseconds};
+use crate::output::report::milliseconds;
 use crate::project::settings::{self, EdgeAccess};
 
 /// Longest time until a connection stands.
@@ -33,18 +34,6 @@ pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// The query by which the edge only reports what a change would come to.
 pub(crate) const DRY_RUN: [(&str, &str); 1] = [("dry_run", "true")];
-/// Most attempts of a request that may be repeated.
-pub(crate) const QUESTIONS_MAX: u32 = 5;
-/// Most attempts to send a blob: the blobs that have arrived are worth some patience.
-pub(crate) const BLOB_TRIES_MAX: u32 = 7;
-/// The first pause before a repetition; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause that this program chooses.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for an edge that takes over from another one.
-const RESTART_TIME_MAX: Duration = Duration::from_secs(120);
-/// Longest `Retry-After` that is waited for; a longer one is reported at once.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// The members of a problem (RFC 9457 §3).
@@ -72,24 +61,6 @@ impl std::ops::Deref for Edge {
 
     fn deref(&self) -> &Link {
         &self.link
-    }
-}
-
-/// Whether a request that failed may be sent again.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// Nothing came of it; the edge may have said how long to wait.
-    Again(Failure, Option<Duration>),
-    /// Sending it again would end the same.
-    Final(Failure),
-}
-
-impl Refusal {
-    /// The failure, whichever it is.
-    pub(crate) fn into_failure(self) -> Failure {
-        match self {
-            Self::Again(failure, _) | Self::Final(failure) => failure,
-        }
     }
 }
 
@@ -235,16 +206,11 @@ impl Link {
     /// # Errors
     /// The problem that the edge answered, or why it did not.
     pub(crate) async fn send(&self, mut request: RequestBuilder) -> Result<Response, Refusal> {
-        let until = Instant::now() + RESTART_TIME_MAX;
+        let begun = Instant::now();
         loop {
             let again = request.try_clone();
             match (Box::pin(self.send_renewing(request)).await, again) {
-                (Err(Refusal::Again(failure, wait)), Some(next))
-                    if failure.is(Code::Restarting) && Instant::now() < until =>
-                {
-                    tokio::time::sleep(wait.unwrap_or(PAUSE).min(RETRY_AFTER_MAX)).await;
-                    request = next;
-                }
+                (Err(refusal), Some(next)) if refusal.wait_for_takeover(begun).await => request = next,
                 (other, _) => return other,
             }
         }
@@ -372,53 +338,6 @@ impl Link {
     }
 }
 
-/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between.
-///
-/// # Errors
-/// The last failure.
-pub(crate) async fn repeat<T, F>(tries_max: u32, attempt: impl Fn() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, Refusal>>,
-{
-    let mut pause = PAUSE;
-    let until = Instant::now() + RESTART_TIME_MAX;
-    let mut tries = 1;
-    while tries < tries_max {
-        tries += 1;
-        match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(Refusal::Again(failure, wait)) if failure.is(Code::Restarting) && Instant::now() < until => {
-                // It was not carried out, and is no try.
-                tries -= 1;
-                tokio::time::sleep(wait.unwrap_or(PAUSE).min(RETRY_AFTER_MAX)).await;
-                continue;
-            }
-            Err(Refusal::Final(failure)) => return Err(failure),
-            Err(Refusal::Again(failure, Some(wait))) if wait > RETRY_AFTER_MAX => {
-                return Err(
-                    failure.hint(format!("the edge asks to come again in {}", counted(wait.as_secs(), "second")))
-                );
-            }
-            Err(Refusal::Again(_, Some(wait))) => tokio::time::sleep(wait).await,
-            Err(Refusal::Again(_, None)) => tokio::time::sleep(jittered(pause, random())).await,
-        }
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
-    attempt().await.map_err(Refusal::into_failure)
-}
-
-/// A pause between half of it and all of it, so that many who were cut off at once do not come back at once.
-fn jittered(pause: Duration, random: u64) -> Duration {
-    let half = pause / 2;
-    let rest = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
-    half + Duration::from_micros(random % rest)
-}
-
-/// A number that no two processes share: the standard library seeds its hashers at random.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
 /// A request as it is printed: never its fields, one of which is the token.
 fn request_line(request: &reqwest::Request) -> String {
     let url = request.url();
@@ -426,7 +345,7 @@ fn request_line(request: &reqwest::Request) -> String {
     format!("{} {}{query}", request.method(), url.path())
 }
 
-/// The report of a deploy, wherever it comes from.
+/// The media type of a response, without its parameters; empty where it has none.
 pub(crate) fn media_type(response: &Response) -> &str {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
@@ -485,36 +404,4 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 /// Checks that the report of a deploy is one of `app`.
 pub(crate) fn check_report(edge: &Edge, report: DeployReport) -> Result<DeployReport, Failure> {
     if report.app == *edge.app() { Ok(report) } else { Err(edge.not_an_edge("it reports on another app")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pause_is_never_longer_and_never_less_than_half() {
-        for random in [0, 1, 49_999, 50_000, u64::MAX] {
-            let pause = jittered(PAUSE, random);
-            assert!(PAUSE / 2 <= pause && pause <= PAUSE, "{pause:?}");
-        }
-        assert_eq!(jittered(Duration::ZERO, 7), Duration::ZERO);
-        assert_ne!(random(), random());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_edge_asks_for_is_waited_for_unless_that_is_too_long() {
-        let failure = || Failure::new(Code::Busy, "It is busy.");
-        for (wait, tries, seconds) in [(Some(7), 3, 14), (Some(61), 1, 0), (None, 3, 0)] {
-            let (begun, count) = (tokio::time::Instant::now(), std::cell::Cell::new(0));
-            let attempt = async || {
-                count.set(count.get() + 1);
-                Err::<(), _>(Refusal::Again(failure(), wait.map(Duration::from_secs)))
-            };
-            let failed = repeat(3, attempt).await.unwrap_err();
-            assert!(failed.is(Code::Busy));
-            assert_eq!(count.get(), tries, "{wait:?}");
-            assert_eq!(begun.elapsed().as_secs(), seconds, "{wait:?}");
-            assert_eq!(failed.hint.is_some(), wait == Some(61));
-        }
-    }
 }
