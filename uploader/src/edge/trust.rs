@@ -1,18 +1,19 @@
-//! Whom the client trusts: the system's CAs, those of the file that `DEVANTURE_CA` names, and its certificates as they
-//! are.
+//! Whom the client trusts: those of the file that `DEVANTURE_CA` names, its certificates as they are, and the system's
+//! CAs, which are read only for a certificate that the named ones do not answer for.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use devanture_config::problem::Code;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use crate::output::exit::Failure;
 
@@ -60,22 +61,43 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn client_config(named: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<ClientConfig, Error> {
-    let usual = rustls_platform_verifier::Verifier::new_with_extra_roots(named.clone(), Arc::clone(&provider))?;
-    let verifier = Arc::new(Verifier { usual, named });
+    let verifier = Arc::new(Verifier::new(named, Arc::clone(&provider))?);
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The system's verifier, which also takes a certificate that is named as it is.
+/// Takes what the named certificates answer for, a named certificate as it is, and what the system's verifier takes.
 ///
 /// `openssl req -x509` marks what it makes as a CA's, so the one certificate is CA and server at once. webpki refuses
 /// that; curl and browsers do not, and a person who names exactly this certificate has said whom they trust.
 #[derive(Debug)]
 struct Verifier {
-    usual: rustls_platform_verifier::Verifier,
+    by_named: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+    /// The system's, which takes as long to read as all else that a short command does.
+    usual: OnceLock<Result<rustls_platform_verifier::Verifier, Error>>,
+}
+
+impl Verifier {
+    fn new(named: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        named.iter().try_for_each(|certificate| roots.add(certificate.clone()))?;
+        let by_named = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let by_named = by_named.map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self { by_named, named, provider, usual: OnceLock::new() })
+    }
+
+    /// The system's verifier, with the named certificates beside the system's.
+    fn usual(&self) -> Result<&rustls_platform_verifier::Verifier, Error> {
+        let read = || {
+            let (named, provider) = (self.named.clone(), Arc::clone(&self.provider));
+            rustls_platform_verifier::Verifier::new_with_extra_roots(named, provider)
+        };
+        self.usual.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -87,15 +109,19 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
+        let verified = self.by_named.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let refused = match verified {
             // webpki looks at the dates before it looks at whose certificate it is, so only the name is left to check.
             Err(Error::InvalidCertificate(why)) if is_ca_as_server(&why) && self.named.contains(end_entity) => {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+                return Ok(ServerCertVerified::assertion());
             }
-            verified => verified,
-        }
+            Err(refused) => refused,
+            verified => return verified,
+        };
+        // Without certificates of the system, what the named ones say is all there is to say.
+        let Ok(usual) = self.usual() else { return Err(refused) };
+        usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -104,7 +130,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -113,11 +139,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -134,11 +160,24 @@ mod tests {
     }
 
     fn verify(named: &CertificateDer<'static>, shown: &CertificateDer<'static>, name: &str) -> Result<(), Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let named = vec![named.clone()];
-        let usual = rustls_platform_verifier::Verifier::new_with_extra_roots(named.clone(), provider)?;
+        let verifier = verifier(named);
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        Verifier { usual, named }.verify_server_cert(shown, &[], &name, &[], UnixTime::now()).map(drop)
+        verifier.verify_server_cert(shown, &[], &name, &[], UnixTime::now()).map(drop)
+    }
+
+    fn verifier(named: &CertificateDer<'static>) -> Verifier {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Verifier::new(vec![named.clone()], provider).unwrap()
+    }
+
+    #[test]
+    fn the_systems_certificates_are_read_only_where_the_named_ones_do_not_answer_for_a_server() {
+        let (one, name) = (certificate(|_| {}), ServerName::try_from("localhost").unwrap());
+        let verifier = verifier(&one);
+        verifier.verify_server_cert(&one, &[], &name, &[], UnixTime::now()).unwrap();
+        assert!(verifier.usual.get().is_none());
+        verifier.verify_server_cert(&certificate(|_| {}), &[], &name, &[], UnixTime::now()).unwrap_err();
+        assert!(verifier.usual.get().is_some());
     }
 
     #[test]
