@@ -51,7 +51,8 @@ impl<'f> Announced<'f> {
             let length = broad.text().len();
             // One whose successor would find another's longer pattern needs its own: `index-legacy-*` beside `index-*`.
             let needs_own = |(_, Reverse(path)): &Sized<'f>| {
-                own.taking(path).any(|entry| entry.length > length && Some(entry.pattern) != Pattern::own(path))
+                let pattern = Pattern::own(path);
+                own.taking(path).any(|entry| entry.length > length && Some(entry.pattern) != pattern)
             };
             let stands_in = scripts.iter().rev().find(|file| !needs_own(file)).or_else(|| scripts.last());
             broadest.extend(stands_in.map(|file| (broad, *file)));

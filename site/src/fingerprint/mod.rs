@@ -52,9 +52,19 @@ const AFTER_TOKEN: &[&str] =
 /// The ending of a file's name in lower case, without its dot; a name that only begins with a dot has none.
 #[must_use]
 pub fn extension(path: &str) -> Option<String> {
+    ending(path).map(str::to_ascii_lowercase)
+}
+
+/// As [`extension`], as it is written.
+fn ending(path: &str) -> Option<&str> {
     let file_name = path.rsplit('/').next().unwrap_or(path);
     let (name, ending) = file_name.rsplit_once('.')?;
-    (!name.is_empty() && !ending.is_empty()).then(|| ending.to_ascii_lowercase())
+    (!name.is_empty() && !ending.is_empty()).then_some(ending)
+}
+
+/// Whether an ending, in whatever case, is one of these.
+fn is_one_of(endings: &[&str], ending: &str) -> bool {
+    endings.iter().any(|known| known.eq_ignore_ascii_case(ending))
 }
 
 /// Whether the file at `path` has a fingerprinted name; a file's name alone does, but its folders help.
@@ -66,8 +76,8 @@ pub fn is_fingerprinted(path: &str) -> bool {
 /// The parts of a fingerprinted path before and after the token, which stay when the content changes.
 #[must_use]
 pub fn pattern(path: &str) -> Option<(&str, &str)> {
-    let ending = extension(path)?;
-    if NEVER.contains(&ending.as_str()) {
+    let ending = ending(path)?;
+    if is_one_of(NEVER, ending) {
         return None;
     }
     let folder_bytes = path.rfind('/').map_or(0, |slash| slash + 1);
@@ -78,7 +88,7 @@ pub fn pattern(path: &str) -> Option<(&str, &str)> {
     }
     let (before, token) =
         turbopack_token(folder, stem).or_else(|| named_token(folder, stem)).or_else(|| bare_token(folder, stem))?;
-    if may_be_a_number(&ending, token) {
+    if may_be_a_number(ending, token) {
         return None;
     }
     let start = folder_bytes + before.len();
@@ -86,7 +96,10 @@ pub fn pattern(path: &str) -> Option<(&str, &str)> {
 }
 
 fn is_below(folder: &str, generated: &[&str]) -> bool {
-    generated.iter().any(|name| folder.starts_with(name) || folder.contains(&format!("/{name}")))
+    // At each of its folders, as every path of every version that is loaded is looked at.
+    let folders = std::iter::once(0).chain(folder.match_indices('/').map(|(slash, _)| slash + 1));
+    let mut rests = folders.filter_map(|start| folder.get(start..));
+    rests.any(|rest| generated.iter().any(|name| rest.starts_with(name)))
 }
 
 fn without_markers(mut stem: &str) -> &str {
@@ -197,10 +210,10 @@ fn may_be_a_number(ending: &str, token: &str) -> bool {
     let has = |is: fn(&u8) -> bool| token.as_bytes().iter().any(is);
     let (has_small, has_capital) = (has(u8::is_ascii_lowercase), has(u8::is_ascii_uppercase));
     let is_hex = token.bytes().all(is_lower_hex);
-    if DOCUMENTS.contains(&ending) {
+    if is_one_of(DOCUMENTS, ending) {
         return has_small != has_capital && !is_hex;
     }
-    !CODE.contains(&ending) && !has_small && has(|byte| matches!(byte, b'-' | b'_'))
+    !is_one_of(CODE, ending) && !has_small && has(|byte| matches!(byte, b'-' | b'_'))
 }
 
 fn is_upper_hash(token: &str) -> bool {

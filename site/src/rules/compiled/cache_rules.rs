@@ -49,6 +49,9 @@ impl Keeping {
     pub fn seconds(&self, path: &str, cache_control: &HeaderValue, compared: &mut usize) -> u64 {
         let mut numbers = Vec::new();
         self.index.visit(path, &mut |number| numbers.push(number));
+        if numbers.is_empty() {
+            return kept_seconds(cache_control.as_bytes());
+        }
         numbers.sort_unstable();
         let (mut changes, mut is_ours) = (FieldChanges::default(), true);
         for rule in numbers.into_iter().filter_map(|number| at(&self.rules, number)) {
