@@ -306,6 +306,20 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error>;
 
+    /// Those of many blobs of which [`Blobs::lacks_variants`], in their order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
+        let mut lacking = Vec::new();
+        for blob in blobs {
+            if self.lacks_variants(blob).await? {
+                lacking.push(blob);
+            }
+        }
+        Ok(lacking)
+    }
+
     /// Looks whether the lists of a blob's variants and deltas can be read, and sets aside those that cannot, by which
     /// all of it is made again. Gives their number.
     ///
@@ -328,6 +342,18 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error>;
+
+    /// As [`Blobs::deltas`], of many blobs, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error> {
+        let mut all = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            all.push(self.deltas(blob).await?);
+        }
+        Ok(all)
+    }
 
     /// Whether something is stored under `key`, and of what length; the bytes are not checked.
     ///

@@ -196,10 +196,14 @@ impl Loader<'_> {
     /// The deltas of a blob that are sound, made with dictionaries of this app alone: of another app's nobody may
     /// learn.
     async fn deltas(&self, blob: Digest, record: &DictionariesRecord) -> Vec<(DeltaInfo, AtHand, Source)> {
-        let listed = self.blobs.deltas(blob).await.unwrap_or_else(|error| {
-            tracing::warn!(%blob, %error, "the deltas of a file cannot be listed and are left out");
-            Vec::new()
-        });
+        let prefetched = self.prefetched.lock().deltas_of(&blob);
+        let listed = match prefetched {
+            Some(listed) => listed,
+            None => self.blobs.deltas(blob).await.unwrap_or_else(|error| {
+                tracing::warn!(%blob, %error, "the deltas of a file cannot be listed and are left out");
+                Vec::new()
+            }),
+        };
         let mut found = Vec::new();
         let is_of_app = |info: &DeltaInfo| record.deltas_from.values().any(|from| from.contains(&info.dictionary));
         for info in listed.into_iter().filter(is_of_app) {

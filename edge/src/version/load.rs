@@ -22,21 +22,25 @@ use super::deltas::DictionaryFields;
 use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
-use super::prefetch::prefetch;
+use super::prefetch::{Prefetched, prefetch};
 use super::{Charge, Content, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
 use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;
-/// Files whose loads are prepared, and then charged for, together.
-const FILES_AT_ONCE: usize = 500;
+/// Files whose loads are prepared, and then charged for, together: so many are in memory twice, and so many more that
+/// were read ahead.
+const FILES_AT_ONCE: usize = 256;
 /// Size of the handle to bytes that are held in memory.
 const OWNER_BYTES: usize = 48;
 /// Estimated memory of what reads a stored file.
 const STORED_FILE_BYTES: usize = 512;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
+
+/// A file of the manifest, with its number among the public ones.
+type Numbered<'m> = (usize, (&'m BundlePath, &'m FileEntry));
 
 /// Loads a version.
 ///
@@ -160,25 +164,29 @@ impl Loader<'_> {
     async fn files(&self, charge: &Charge) -> Result<(Box<[ServedFile]>, Option<(Sha256, u32)>), Error> {
         // Private files are never read: nobody can ask for them.
         let mut public = self.manifest.files.iter().filter(|(path, _)| !path.is_private()).enumerate();
+        // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
+        // groups, as the futures of a hundred thousand files take more memory than the files.
+        let mut next = || public.by_ref().take(FILES_AT_ONCE).collect::<Vec<_>>();
         let mut files: Vec<ServedFile> = Vec::new();
-        loop {
-            // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
-            // groups, as the futures of a hundred thousand files take more memory than the files.
-            let some: Vec<_> = public.by_ref().take(FILES_AT_ONCE).collect();
-            if some.is_empty() {
-                break;
-            }
-            let entries = some.iter().map(|(_, (_, entry))| *entry);
-            let size_max = self.request.memory_file_bytes_max;
-            let prefetched = prefetch(self.blobs, self.memory, entries, size_max).await;
+        let mut some = next();
+        let mut prefetched = self.prefetched(&some).await;
+        while !some.is_empty() {
             *self.prefetched.lock() = prefetched;
+            let following = next();
             let loads: Vec<_> =
                 some.into_iter().map(|(number, (path, entry))| self.file(number, path, entry)).collect();
             let first = files.len();
-            let mut loading = stream::iter(loads).buffered(READS_AT_ONCE);
-            while let Some(file) = loading.try_next().await? {
-                files.push(file);
-            }
+            let load = async {
+                let mut loading = stream::iter(loads).buffered(READS_AT_ONCE);
+                while let Some(file) = loading.try_next().await? {
+                    files.push(file);
+                }
+                Ok::<(), Error>(())
+            };
+            // The disk is read for the next group while the heads of this one are made.
+            let (loaded, ahead) = tokio::join!(load, self.prefetched(&following));
+            loaded?;
+            (some, prefetched) = (following, ahead);
             let taken = files.iter().skip(first).map(|file| size_of::<ServedFile>() + file.heap_bytes()).sum();
             charge.grow(bytes(taken))?;
         }
@@ -192,6 +200,13 @@ impl Loader<'_> {
             Some((sha256, number))
         });
         Ok((files.into(), pages))
+    }
+
+    /// What the files of a group need, read ahead.
+    async fn prefetched(&self, group: &[Numbered<'_>]) -> Prefetched {
+        let entries = group.iter().map(|(_, (_, entry))| *entry);
+        let with_deltas = self.request.dictionaries.as_ref().is_some_and(|record| !record.deltas_from.is_empty());
+        prefetch(self.blobs, self.memory, entries, self.request.memory_file_bytes_max, with_deltas).await
     }
 
     async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {

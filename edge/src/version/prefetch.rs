@@ -9,7 +9,7 @@ use devanture_config::Digest;
 use devanture_config::manifest::FileEntry;
 
 use super::AppMemory;
-use crate::blobs::{Blobs, VariantInfo};
+use crate::blobs::{Blobs, DeltaInfo, VariantInfo};
 
 /// Files up to this length are read ahead.
 const SMALL_BYTES_MAX: u64 = 64 * 1_024;
@@ -18,6 +18,7 @@ const SMALL_BYTES_MAX: u64 = 64 * 1_024;
 #[derive(Default)]
 pub(super) struct Prefetched {
     variants: HashMap<Digest, Vec<VariantInfo>>,
+    deltas: HashMap<Digest, Vec<DeltaInfo>>,
     /// By the hash of the bytes.
     bytes: HashMap<Digest, Bytes>,
 }
@@ -28,19 +29,25 @@ impl Prefetched {
         self.variants.get(blob).cloned()
     }
 
+    /// The deltas of a blob.
+    pub(super) fn deltas_of(&self, blob: &Digest) -> Option<Vec<DeltaInfo>> {
+        self.deltas.get(blob).cloned()
+    }
+
     /// The bytes with that hash.
     pub(super) fn bytes_of(&self, hash: &Digest) -> Option<Bytes> {
         self.bytes.get(hash).cloned()
     }
 }
 
-/// Reads ahead what the files of some entries need, those of at most so many bytes. What cannot be read is left to the
-/// load of its file, which knows what to do about it.
+/// Reads ahead what the files of some entries need, those of at most so many bytes, and which deltas they have, if
+/// `with_deltas`. What cannot be read is left to the load of its file, which knows what to do about it.
 pub(super) async fn prefetch(
     blobs: &dyn Blobs,
     memory: &Arc<AppMemory>,
     entries: impl Iterator<Item = &FileEntry>,
     size_max: u64,
+    with_deltas: bool,
 ) -> Prefetched {
     let mut prefetched = Prefetched::default();
     // In their order: neighbours lie in one folder.
@@ -51,6 +58,9 @@ pub(super) async fn prefetch(
             let with_bytes = variants.into_iter().filter_map(|variant| Some((variant.info.hash, variant.bytes?)));
             prefetched.bytes.extend(with_bytes);
         }
+    }
+    if with_deltas && let Ok(found) = blobs.deltas_all(sizes.keys().copied().collect()).await {
+        prefetched.deltas = sizes.keys().copied().zip(found).collect();
     }
     let size_max = SMALL_BYTES_MAX.min(size_max);
     let small = sizes.iter().filter(|(blob, size)| **size <= size_max && memory.share(**blob).is_none());

@@ -42,6 +42,8 @@ pub(in crate::blobs) async fn deltas_are_known_with_dictionary_size_hash_and_qua
     let harness = harness.restart().await;
     let store = harness.store();
     assert_eq!(store.deltas(digest).await.unwrap(), made.each_ref().map(info));
+    let all = store.deltas_all(vec![Digest::of(b"none"), digest]).await.unwrap();
+    assert_eq!(all, [Vec::new(), made.each_ref().map(info).to_vec()]);
     for delta in &made {
         let key = key_of(digest, delta);
         assert_eq!(store.size(key).await.unwrap(), Some(300));

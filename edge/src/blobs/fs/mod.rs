@@ -201,6 +201,14 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.lacks_variants(blob)).await
     }
 
+    async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
+        let mut lacking = Vec::new();
+        for part in parts(&blobs) {
+            lacking.extend(self.with(move |folder| folder.lacking_variants(part)).await?);
+        }
+        Ok(lacking)
+    }
+
     async fn check_lists(&self, blob: Digest) -> Result<u64, Error> {
         self.with(move |folder| folder.check_lists(blob)).await
     }
@@ -211,6 +219,15 @@ impl Blobs for FileBlobs {
 
     async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error> {
         self.with(move |folder| folder.deltas(blob)).await
+    }
+
+    async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error> {
+        let mut found = Vec::with_capacity(blobs.len());
+        for part in parts(&blobs) {
+            let deltas = move |folder: &Folder| part.iter().map(|blob| folder.deltas(*blob)).collect();
+            found.extend(self.with::<Vec<_>>(deltas).await?);
+        }
+        Ok(found)
     }
 
     async fn size(&self, key: Key) -> Result<Option<u64>, Error> {

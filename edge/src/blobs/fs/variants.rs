@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -15,6 +15,17 @@ use super::index::{self, Line, Lines, TEXT_BYTES_MAX};
 use super::replacing::Replacing;
 use crate::blobs::durable::{Batch, failed};
 use crate::blobs::{Error, Form, Key, Quality, StoredVariant, VariantInfo};
+
+/// Bytes of an index that are read at once where those of its variants are wanted: most indexes are shorter.
+const AHEAD_BYTES: u64 = 8 * 1024;
+
+/// An index that was opened.
+struct Opened {
+    file: File,
+    /// Its first bytes.
+    head: Vec<u8>,
+    lines: Lines,
+}
 
 /// Variants of a blob that are to be put.
 type New = [(Form, Quality, Bytes)];
@@ -135,6 +146,18 @@ impl Folder {
         self.is_lacking(blob, &listed)
     }
 
+    /// Those of many blobs of which [`Folder::lacks_variants`].
+    pub(super) fn lacking_variants(&self, mut blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
+        let mut failed = None;
+        blobs.retain(|blob| {
+            self.lacks_variants(*blob).unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        });
+        failed.map_or(Ok(blobs), Err)
+    }
+
     /// Whether the index is not there or cannot be understood, or variants that are `listed` are not there.
     fn is_lacking(&self, blob: Digest, listed: &Lines) -> Result<bool, Error> {
         let length = std::fs::metadata(self.index_path(blob)).map_or(None, |found| Some(found.len()));
@@ -183,10 +206,12 @@ impl Folder {
     pub(super) fn variants_all(&self, blobs: &[Digest]) -> Result<Vec<Vec<StoredVariant>>, Error> {
         let of = |blob: &Digest| {
             let _turn = self.lock(*blob);
-            let Some((file, listed)) = self.open_index(*blob)? else { return Ok(Vec::new()) };
-            let lines = self.present(*blob, listed)?.into_values();
-            let stored = lines.map(|line| StoredVariant { info: line.info, bytes: here(&file, &line) });
-            Ok(stored.collect())
+            let Some(Opened { file, head, lines }) = self.open_ahead(*blob, AHEAD_BYTES)? else {
+                return Ok(Vec::new());
+            };
+            let lines = self.present(*blob, lines)?.into_values();
+            let bytes = |line: &Line| ahead(&head, line).or_else(|| here(&file, line));
+            Ok(lines.map(|line| StoredVariant { info: line.info, bytes: bytes(&line) }).collect())
         };
         blobs.iter().map(of).collect()
     }
@@ -198,20 +223,28 @@ impl Folder {
 
     /// A blob's index and its lines, which are none if it cannot be parsed; `None` if there is no index.
     pub(super) fn open_index(&self, blob: Digest) -> Result<Option<(File, Lines)>, Error> {
+        Ok(self.open_ahead(blob, TEXT_BYTES_MAX)?.map(|Opened { file, lines, .. }| (file, lines)))
+    }
+
+    /// As [`Folder::open_index`], with so many of its first bytes, which are read in one call.
+    fn open_ahead(&self, blob: Digest, bytes: u64) -> Result<Option<Opened>, Error> {
         let path = self.index_path(blob);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("reading", &path)(error)),
         };
-        let mut head = Vec::new();
         let length = file.metadata().map_err(failed("reading", &path))?.len();
-        (&file).take(TEXT_BYTES_MAX).read_to_end(&mut head).map_err(failed("reading", &path))?;
-        let lines = index::parse(&head, length).unwrap_or_else(|| {
+        let mut head = vec![0; usize::try_from(length.min(bytes)).unwrap_or_default()];
+        let read = file.read_at(&mut head, 0).map_err(failed("reading", &path))?;
+        head.truncate(read);
+        let text_max = usize::try_from(TEXT_BYTES_MAX).unwrap_or(usize::MAX).min(head.len());
+        let text = head.get(..text_max).unwrap_or_default();
+        let lines = index::parse(text, length).unwrap_or_else(|| {
             tracing::error!(path = %path.display(), "an index cannot be read; its variants will be made again");
             Lines::default()
         });
-        Ok(Some((file, lines)))
+        Ok(Some(Opened { file, head, lines }))
     }
 
     /// The bytes of a variant that stands in its index, if they are whole.
@@ -270,6 +303,13 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// The bytes of a variant that stands in the beginning of its index, if they are whole.
+fn ahead(head: &[u8], line: &Line) -> Option<Bytes> {
+    let from = usize::try_from(line.at?).ok()?;
+    let bytes = head.get(from..from.checked_add(usize::try_from(line.info.size).ok()?)?)?;
+    (Digest::of(bytes) == line.info.hash).then(|| Bytes::copy_from_slice(bytes))
 }
 
 /// The bytes of a variant that stands in the file of its index, if they are whole.

@@ -24,7 +24,9 @@ pub(super) async fn fill(
 ) -> Result<usize, Error> {
     let mut files = lacking_forms(manifest, given, |_| true);
     files.retain(|_, (size, _)| *size <= file_bytes_max);
-    let files: Vec<_> = files.into_iter().map(|(digest, wanted)| fill_file(blobs, pool, digest, wanted)).collect();
+    let lacking = blobs.lacking_variants(files.keys().copied().collect()).await?;
+    let lacking = lacking.into_iter().filter_map(|digest| Some((digest, files.remove(&digest)?)));
+    let files: Vec<_> = lacking.map(|(digest, wanted)| make(blobs, pool, digest, wanted)).collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
     Ok(made.iter().sum())
 }
@@ -39,9 +41,14 @@ pub(super) async fn fill_file(
     digest: Digest,
     wanted: (u64, Vec<Form>),
 ) -> Result<usize, Error> {
-    if !blobs.lacks_variants(digest).await? {
-        return Ok(0);
+    match blobs.lacks_variants(digest).await? {
+        true => make(blobs, pool, digest, wanted).await,
+        false => Ok(0),
     }
+}
+
+/// Makes the variants of a blob that lacks some.
+async fn make(blobs: &dyn Blobs, pool: &Pool, digest: Digest, wanted: (u64, Vec<Form>)) -> Result<usize, Error> {
     match quick_file(blobs, pool, digest, wanted).await {
         Ok(0) => {
             // Nothing is worth keeping: it is noted, so that it is not tried again at each start.

@@ -294,7 +294,11 @@ impl Dictionaries {
         let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
         let blobs: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
         let deadline = self.background_deadline();
-        let work: Vec<_> = blobs.into_iter().map(|blob| self.improve_file(blob, &from, pool, deadline)).collect();
+        let blobs: Vec<Digest> = blobs.into_iter().collect();
+        let deltas = self.blobs.deltas_all(blobs.clone()).await?;
+        let is_quick = |one: &DeltaInfo| one.quality == Quality::Quick && from.contains(&one.dictionary);
+        let blobs = blobs.into_iter().zip(deltas).filter(|(_, deltas)| deltas.iter().any(is_quick));
+        let work: Vec<_> = blobs.map(|(blob, _)| self.improve_file(blob, &from, pool, deadline)).collect();
         let made: Vec<usize> = stream::iter(work).buffer_unordered(pool.threads()).try_collect().await?;
         Ok(made.iter().sum())
     }

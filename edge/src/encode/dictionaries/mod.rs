@@ -303,8 +303,7 @@ impl Dictionaries {
     ) -> Result<BTreeSet<Digest>, Error> {
         let dictionaries = known_dictionaries(earlier, record);
         let blobs: BTreeSet<Digest> = files.iter().map(|(_, entry)| entry.hash).collect();
-        let lookups: Vec<_> = blobs.into_iter().map(|blob| self.blobs.deltas(blob)).collect();
-        let found: Vec<Vec<_>> = stream::iter(lookups).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+        let found = self.blobs.deltas_all(blobs.into_iter().collect()).await?;
         let with = found.into_iter().flatten().map(|delta| delta.dictionary);
         Ok(with.filter(|dictionary| dictionaries.contains(dictionary)).collect())
     }
