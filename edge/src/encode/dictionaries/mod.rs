@@ -33,8 +33,8 @@ use super::compress::delta::sha256;
 use super::compress::{Pool, length_of};
 use super::wire_size::Siblings;
 use crate::blobs::{Form, Key};
-use crate::catalog::history;
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
+use crate::catalog::{history, pointer};
 use crate::ledger::{Error, lost};
 use crate::telemetry;
 use crate::version::RuleFiles;
@@ -106,8 +106,15 @@ impl Dictionaries {
     }
 
     async fn pass(&self, pass: &Pass<'_>) -> Result<Passed, Error> {
+        let own = self.record(pass.app, &pass.version).await?;
+        if pass.is_before_switch
+            && let Some(record) = &own
+            && self.is_done(pass, record).await?
+        {
+            return Ok(Passed { record: record.clone(), deltas: 0 });
+        }
+        let own = own.unwrap_or_default();
         let earlier = self.earlier(pass).await?;
-        let own = self.record(pass.app, &pass.version).await?.unwrap_or_default();
         let Some(public) = self.public(pass.manifest, pass.given, None, pass.deadline).await? else {
             return Ok(Passed { record: own, deltas: 0 });
         };
@@ -152,6 +159,17 @@ impl Dictionaries {
                 Ok(Passed { record, deltas: 0 })
             }
         }
+    }
+
+    /// Whether the version is what is live: it got its deltas when it went live, and what had no time then behind the
+    /// switch. What was made of a page that is withdrawn since is made again.
+    async fn is_done(&self, pass: &Pass<'_>, own: &DictionariesRecord) -> Result<bool, Error> {
+        let live = pointer::live_pointer(&*self.catalog, pass.app, pass.environment).await?;
+        if live.is_none_or(|(_, pointer)| pointer.version != pass.version) {
+            return Ok(false);
+        }
+        let withdrawn = self.withdrawn(pass.app).await?;
+        Ok(self.sound_pages(own, &withdrawn).await? == own.pages)
     }
 
     /// The versions that were live in an environment lately, the last one first: those of whose files browsers may have

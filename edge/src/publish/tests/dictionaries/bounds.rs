@@ -105,3 +105,23 @@ async fn every_dictionary_of_an_environment_is_found_however_many_versions_were_
     assert_eq!(found.len(), 100);
     assert!((0..100).map(file).all(|(blob, sha256)| found.get(&sha256) == Some(&blob)));
 }
+
+#[tokio::test]
+async fn a_push_of_what_is_live_leaves_deltas_to_the_pass_behind_the_switch() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), Compress::default(), patient()).await;
+    let (one, two) = (script(1, 1), script(1, 2));
+    let push_two = async || world.push(&shop(), &[("app-77c01d2e.js", two.clone())]).await.version;
+    world.push(&shop(), &[("app-3f2a91bc.js", one.clone())]).await;
+    let second = push_two().await;
+    let record = world.record(&shop(), &second).await;
+    for form in DeltaForm::ALL {
+        world.blobs.delete(Key::Delta(Digest::of(&two), Digest::of(&one), form)).await.unwrap();
+    }
+    assert_eq!(push_two().await, second);
+    assert_eq!((world.deltas(&two, &one).await, world.record(&shop(), &second).await), (Vec::new(), record));
+    // Of what is live no longer they are made before the switch.
+    world.rollback().await;
+    assert_eq!(push_two().await, second);
+    assert_eq!(world.deltas(&two, &one).await, QUICK);
+}
