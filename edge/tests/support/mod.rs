@@ -329,9 +329,10 @@ pub(crate) fn manifest(files: Files<'_>) -> Manifest {
     Manifest::of_files(files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect())
 }
 
-/// Waits until `fact` holds, and fails when it does not for long.
+/// Waits until `fact` holds, and fails when it does not for half a minute: on a busy machine, what takes a second takes
+/// ten.
 pub(crate) async fn eventually(what: &str, mut fact: impl AsyncFnMut() -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..3_000 {
         if fact().await {
             return;
         }
