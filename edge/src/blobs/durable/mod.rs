@@ -475,7 +475,7 @@ pub fn lock_in_turn(path: &Path) -> Result<Lock, Error> {
 }
 
 /// Distinguishes states of a file by inode, length and time of change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     inode: u64,
     /// The length in bytes.

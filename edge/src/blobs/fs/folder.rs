@@ -54,7 +54,6 @@ pub(super) struct Folder {
 /// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
 pub(super) struct Checked {
     pub(super) handle: Arc<Handle>,
-    id: FileId,
     /// Where it begins.
     pub(super) at: u64,
     pub(super) size: u64,
@@ -234,7 +233,7 @@ impl Folder {
     /// The file of `key`, checked unless this process did so before.
     pub(super) fn open_file(&self, key: Key) -> Result<Checked, Error> {
         let (located, tree) = self.checked(key, |Located { file, stamp, at, size, expected, .. }| {
-            if let Some(tree) = self.verified().of(key, *stamp) {
+            if let Some(tree) = self.verified().of(key, *stamp, *expected) {
                 return Ok(Some(tree));
             }
             let part = From { file, at: *at }.take(if *size == stamp.size { u64::MAX } else { *size });
@@ -247,7 +246,7 @@ impl Folder {
             Ok(Some(tree))
         })?;
         let Located { id, file, stamp, at, size, .. } = located;
-        Ok(Checked { handle: self.handles.of(id, &self.path_of(id), file, stamp), id, at, size, tree })
+        Ok(Checked { handle: self.handles.of(id, &self.path_of(id), file, stamp), at, size, tree })
     }
 
     pub(super) fn path_of(&self, id: FileId) -> PathBuf {
@@ -261,7 +260,7 @@ impl Folder {
     pub(super) fn reopen(&self, checked: &Checked) -> std::io::Result<(Arc<File>, Stamp)> {
         match checked.handle.opened() {
             Some(opened) => Ok(opened),
-            None => self.handles.open(&checked.handle, &self.path_of(checked.id)),
+            None => self.handles.open(&checked.handle, &self.path_of(checked.handle.id())),
         }
     }
 

@@ -64,6 +64,11 @@ impl Drop for Handle {
 }
 
 impl Handle {
+    /// Which file it is.
+    pub(super) const fn id(&self) -> FileId {
+        self.id
+    }
+
     /// The file and its stamp, if it is open.
     pub(super) fn opened(&self) -> Option<(Arc<File>, Stamp)> {
         let state = self.state.lock();

@@ -80,7 +80,7 @@ impl Folder {
         for digest in blobs {
             let key = Key::Blob(*digest);
             let is_known = std::fs::metadata(self.path(key))
-                .is_ok_and(|metadata| self.verified().of(key, Stamp::of(&metadata)).is_some());
+                .is_ok_and(|metadata| self.verified().of(key, Stamp::of(&metadata), *digest).is_some());
             if !is_known {
                 self.open_file(key)?;
             }

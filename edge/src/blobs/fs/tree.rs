@@ -123,6 +123,12 @@ impl Tree {
         Ok((hash, Self { groups: groups.into(), is_damaged: AtomicBool::new(false) }))
     }
 
+    /// That of a file of one group, whose hash is `hash`. Its bytes have to be checked when they are read.
+    pub(super) fn of_one_group(hash: Digest) -> Self {
+        let group = Group { value: *hash.as_bytes(), checked_s: AtomicU32::new(0) };
+        Self { groups: Box::new([group]), is_damaged: AtomicBool::new(false) }
+    }
+
     /// The number of groups.
     pub(super) const fn len(&self) -> usize {
         self.groups.len()

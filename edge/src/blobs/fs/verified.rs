@@ -1,50 +1,117 @@
 //! The files that this process has checked as a whole, so that none is read twice for it.
+//!
+//! There may be hundreds of thousands of them, so of each only two digests stay: one of its key, and one of the stamp
+//! that its file had. The hashes of its groups stay too where it has several; those of a file of one group are the hash
+//! of the file.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+
+use devanture_config::Digest;
 
 use super::tree::Tree;
 use crate::blobs::Key;
 use crate::blobs::durable::Stamp;
 
-/// Most files that are remembered as checked. When there are more, all are forgotten and checked again.
+/// Most files that are remembered as checked: 6 MiB. When there are more, all are forgotten and checked again.
 const VERIFIED_MAX: usize = 200_000;
 /// Of how many groups of bytes the hashes are remembered: 36 MiB, of 64 GiB of files.
 const VERIFIED_GROUPS_MAX: usize = 1 << 20;
 
+/// 128 bits of a digest of a key, by secrets of the process: nobody can choose keys that share one.
+type KeyDigest = [u64; 2];
+
 /// The files that were checked as a whole.
 #[derive(Default)]
 pub(super) struct Verified {
-    files: HashMap<Key, (Stamp, Arc<Tree>)>,
+    secrets: [RandomState; 2],
+    /// A digest of the stamp of each file.
+    files: HashMap<KeyDigest, u64>,
+    /// The groups of those that have several.
+    trees: HashMap<KeyDigest, Arc<Tree>>,
     groups: usize,
 }
 
 impl Verified {
-    /// The result of the last check of a file, if it is still the same.
-    pub(super) fn of(&self, key: Key, stamp: Stamp) -> Option<Arc<Tree>> {
-        self.files.get(&key).filter(|(known, _)| *known == stamp).map(|(_, tree)| Arc::clone(tree))
+    /// The result of the last check of the file of `key`, whose hash is `hash`, if the file is still the same.
+    pub(super) fn of(&self, key: Key, stamp: Stamp, hash: Digest) -> Option<Arc<Tree>> {
+        let digest = self.digest(key);
+        if self.files.get(&digest) != Some(&self.stamp_digest(stamp)) {
+            return None;
+        }
+        Some(self.trees.get(&digest).cloned().unwrap_or_else(|| Arc::new(Tree::of_one_group(hash))))
     }
 
     /// Remembers a file that was just checked.
     pub(super) fn remember(&mut self, key: Key, stamp: Stamp, tree: &Arc<Tree>) {
         self.forget(key);
-        if self.files.len() >= VERIFIED_MAX || self.groups.saturating_add(tree.len()) > VERIFIED_GROUPS_MAX {
+        let groups = if tree.len() > 1 { tree.len() } else { 0 };
+        if self.files.len() >= VERIFIED_MAX || self.groups.saturating_add(groups) > VERIFIED_GROUPS_MAX {
             *self = Self::default();
         }
-        self.groups = self.groups.saturating_add(tree.len());
-        self.files.insert(key, (stamp, Arc::clone(tree)));
+        let digest = self.digest(key);
+        if groups > 0 {
+            self.groups = self.groups.saturating_add(groups);
+            self.trees.insert(digest, Arc::clone(tree));
+        }
+        self.files.insert(digest, self.stamp_digest(stamp));
     }
 
     pub(super) fn forget(&mut self, key: Key) {
-        if let Some((_, tree)) = self.files.remove(&key) {
+        let digest = self.digest(key);
+        self.files.remove(&digest);
+        if let Some(tree) = self.trees.remove(&digest) {
             self.groups = self.groups.saturating_sub(tree.len());
         }
     }
 
+    fn digest(&self, key: Key) -> KeyDigest {
+        self.secrets.each_ref().map(|secret| secret.hash_one(key))
+    }
+
+    fn stamp_digest(&self, stamp: Stamp) -> u64 {
+        let [secret, _] = &self.secrets;
+        secret.hash_one(stamp)
+    }
+
     #[cfg(test)]
     pub(super) fn distrust(&self, key: Key) {
-        if let Some((_, tree)) = self.files.get(&key) {
+        if let Some(tree) = self.trees.get(&self.digest(key)) {
             tree.distrust();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::fs::tree::GROUP_BYTES;
+
+    fn stamp(file: &tempfile::NamedTempFile) -> Stamp {
+        Stamp::of(&file.as_file().metadata().unwrap())
+    }
+
+    #[test]
+    fn a_file_is_known_until_it_is_another_one_or_forgotten_whatever_its_length() {
+        let (file, other) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        for length in [0, 1, GROUP_BYTES, GROUP_BYTES + 1, 3 * GROUP_BYTES] {
+            let bytes = vec![7; length];
+            let (hash, tree) = Tree::read(&*bytes, length as u64).unwrap();
+            let (hash, tree) = (hash.unwrap(), Arc::new(tree));
+            let (blob, manifest) = (Key::Blob(hash), Key::Manifest(hash));
+            let mut verified = Verified::default();
+            let is_known = |verified: &Verified, key, file| verified.of(key, stamp(file), hash).is_some();
+            assert!(!is_known(&verified, blob, &file));
+            verified.remember(blob, stamp(&file), &tree);
+            assert!(verified.of(blob, stamp(&file), hash).unwrap().is_whole(0, &bytes), "{length}");
+            assert!(!is_known(&verified, blob, &other) && !is_known(&verified, manifest, &file));
+            verified.remember(blob, stamp(&other), &tree);
+            assert!(is_known(&verified, blob, &other) && !is_known(&verified, blob, &file));
+            assert_eq!(verified.groups, if length > GROUP_BYTES { tree.len() } else { 0 });
+            verified.forget(blob);
+            assert!(!is_known(&verified, blob, &other));
+            assert_eq!((verified.groups, verified.files.len(), verified.trees.len()), (0, 0, 0));
         }
     }
 }

@@ -82,7 +82,7 @@ async fn blobs_put_together_are_not_read_again_by_a_check_until_their_files_chan
         let known = |digest: &Digest| {
             let path = path_of(harness.data.path(), Key::Blob(*digest));
             let stamp = durable::Stamp::of(&std::fs::metadata(path).unwrap());
-            store.disk.folder.verified().of(Key::Blob(*digest), stamp).is_some()
+            store.disk.folder.verified().of(Key::Blob(*digest), stamp, *digest).is_some()
         };
         digests.iter().filter(|digest| known(digest)).count()
     };
