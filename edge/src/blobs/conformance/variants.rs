@@ -177,8 +177,8 @@ pub(in crate::blobs) async fn variants_of_many_blobs_are_there_as_if_put_for_eac
     assert_eq!(store.variants(Digest::of(b"gone")).await.unwrap(), []);
     let stored = store.variants_all(expected.keys().copied().collect()).await.unwrap();
     let untried = put_blob(&*store, &sample(761, 100)).await;
-    let asked = expected.keys().copied().chain([untried]).collect();
-    assert_eq!(store.lacking_variants(asked).await.unwrap(), [untried]);
+    let blobs = expected.keys().copied().chain([untried]).collect();
+    assert_eq!(store.lacking_variants(blobs).await.unwrap(), [untried]);
     for ((digest, variants), stored) in expected.into_iter().zip(stored) {
         let infos: Vec<_> = variants.iter().map(|(form, quality, bytes)| info(*form, *quality, bytes)).collect();
         assert_eq!(stored.iter().map(|variant| variant.info).collect::<Vec<_>>(), infos);
