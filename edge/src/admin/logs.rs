@@ -39,6 +39,8 @@ const LINES_BEFORE_TAIL: usize = 10;
 const LINES_MAX: usize = 100_000;
 /// The field of a reader of events that comes again.
 const LAST_EVENT_ID: &str = "last-event-id";
+/// In place of a number in the id of a request's line: all lines of the process, which another one takes over from.
+const ALL_OF_RUN: &str = "all";
 /// Longest method that may be asked for.
 const METHOD_CHARACTERS_MAX: usize = 32;
 
@@ -92,6 +94,15 @@ impl Reader {
                 runner::OutputEvent::Lost(lost) => ReadItem::Lost(lost),
             },
         })
+    }
+
+    /// The id that a reader comes with to the edge that goes on where this one has ended.
+    fn end_id(&self) -> Option<String> {
+        match self {
+            Self::Requests(reader, run) => reader.is_handed_over().then(|| format!("{run}-{ALL_OF_RUN}")),
+            // Its lines are the same in the other edge.
+            Self::Instances(..) => None,
+        }
     }
 }
 
@@ -215,19 +226,19 @@ impl Admin {
             return Ok(Before { lines: named(lines), since_ms, ..Before::default() });
         }
         let last = asked.last_id.and_then(|id| id.rsplit_once('-'));
-        let last = last.and_then(|(of, number)| Some((of == run, number.parse::<u64>().ok()?)));
-        let before = match last {
-            None => LinesBefore::Last(asked.lines),
-            Some((true, number)) => LinesBefore::After(number),
-            // All lines of this process are new to who had those of another.
-            Some((false, _)) => LinesBefore::After(0),
-        };
+        let last = last.and_then(|(of, number)| match number {
+            ALL_OF_RUN => Some((log.run_before() == Some(of), 0)),
+            number if of == run => Some((true, number.parse().ok()?)),
+            // All lines of this process are new to a reader that had those of another.
+            number => number.parse::<u64>().ok().map(|_| (false, 0)),
+        });
+        let before = last.map_or(LinesBefore::Last(asked.lines), |(_, number)| LinesBefore::After(number));
         let begun = log.read(wanted, before).map_err(too_many)?;
         Ok(Before {
             lines: named(begun.lines),
             reader: Some(Reader::Requests(begun.reader, run.to_owned())),
             last_id: Some(request_id(run, begun.last_number)),
-            is_resumed: last.map(|(is_same, _)| is_same),
+            is_resumed: last.map(|(follows, _)| follows),
             since_ms: begun.since_ms,
             gone: None,
         })
@@ -282,10 +293,9 @@ fn streamed(form: Form, before: Before, is_over: impl Future<Output = ()> + Send
         let text = match begin.pop_front() {
             Some(text) => text,
             None => match tokio::time::timeout(REST_MAX, reader.as_mut()?.next()).await {
-                Ok(received) => match received? {
-                    ReadItem::Line(line) => form.line(&line),
-                    ReadItem::Lost(lost) => form.lost(LogLost { lost }),
-                },
+                Ok(Some(ReadItem::Line(line))) => form.line(&line),
+                Ok(Some(ReadItem::Lost(lost))) => form.lost(LogLost { lost }),
+                Ok(None) => reader.take()?.end_id().and_then(|id| form.position(&id))?,
                 Err(_elapsed) => form.silence(),
             },
         };

@@ -276,7 +276,9 @@ impl Giver {
             self.sockets.lock().iter().map(|(listening, socket)| Ok((*listening, socket.try_clone()?))).collect();
         let copies = copies?;
         let sockets = copies.iter().map(|(listening, _)| *listening).collect();
-        stream.write_all(&wire::frame(&Answer::Sockets { pid: std::process::id(), sockets })?).await?;
+        let log_run = Some(self.publisher.access_log().run().to_owned());
+        let answer = Answer::Sockets { pid: std::process::id(), sockets, log_run };
+        stream.write_all(&wire::frame(&answer)?).await?;
         send_all(stream, &copies.iter().map(|(_, socket)| socket.as_fd()).collect::<Vec<_>>()).await
     }
 

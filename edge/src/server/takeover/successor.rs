@@ -37,6 +37,8 @@ pub(crate) struct Successor {
     stream: UnixStream,
     /// The running edge's process.
     pid: u32,
+    /// The name of its log.
+    log_run: Option<String>,
 }
 
 /// The sockets of the running edge.
@@ -54,7 +56,7 @@ impl Successor {
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs());
-        let mut successor = Self { stream, pid };
+        let mut successor = Self { stream, pid, log_run: None };
         match successor.take_sockets() {
             Ok(inherited) => Ok(Some((successor, inherited))),
             Err(Unanswered::Refused(reason)) => Err(refused(pid, &reason)),
@@ -64,7 +66,7 @@ impl Successor {
     }
 
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
-        let Answer::Sockets { sockets, .. } = self.ask(&Request::Begin {
+        let Answer::Sockets { sockets, log_run, .. } = self.ask(&Request::Begin {
             protocol: PROTOCOL,
             pid: std::process::id(),
             starts_wanted: true,
@@ -73,6 +75,7 @@ impl Successor {
         else {
             return Err(Unanswered::other());
         };
+        self.log_run = log_run;
         let descriptors = self.receive_descriptors(sockets.len())?;
         let sockets = sockets.into_iter().zip(descriptors.into_iter().map(TcpListener::from));
         Ok(Inherited(sockets.collect()))
@@ -148,6 +151,9 @@ impl Successor {
         access_log: &AccessLog,
     ) -> Result<(), StartError> {
         catalog.check_in_place()?;
+        if let Some(run) = self.log_run.take() {
+            access_log.follow_run(run);
+        }
         let runs = runner.map(Runner::published);
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         let written = wire::frame(&Request::Serving).and_then(|frame| self.stream.write_all(&frame));
@@ -196,7 +202,7 @@ pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -
     let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
     let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
     stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
-    let mut successor = Successor { stream, pid: 0 };
+    let mut successor = Successor { stream, pid: 0, log_run: None };
     match successor.ask(&Request::Probe) {
         Ok(Answer::Probed { pid, protocol: PROTOCOL, runner }) => {
             if let (Some(terms), Some((settings, folder))) = (runner, own) {

@@ -63,8 +63,14 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Answer {
-    /// The process, and what each of the sockets is for whose descriptors follow.
-    Sockets { pid: u32, sockets: Vec<Listening> },
+    /// The process, what each of the sockets is for whose descriptors follow, and the name that its log has in the ids
+    /// of lines.
+    Sockets {
+        pid: u32,
+        sockets: Vec<Listening>,
+        #[serde(default)]
+        log_run: Option<String>,
+    },
     /// The catalog can be opened.
     Released,
     /// The instances, whose descriptors follow; `None` where it runs none.

@@ -8,9 +8,9 @@ mod recent;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -102,6 +102,8 @@ pub struct BegunReader {
 struct Shared {
     /// Names this process among those whose lines have the same numbers.
     run: String,
+    /// The process that hands its readers over to this one.
+    run_before: OnceLock<String>,
     /// Whether lines are written, with or without live readers.
     written: bool,
     settings: LogSettings,
@@ -134,6 +136,7 @@ impl AccessLog {
         let shared = Arc::new(Shared {
             // The standard library seeds its hashers at random.
             run: format!("{:x}", RandomState::new().build_hasher().finish()),
+            run_before: OnceLock::new(),
             written: output.is_some(),
             settings,
             readers: Readers::new(ReadersMax { all: settings.readers_max, per_app: settings.readers_per_app_max }),
@@ -227,6 +230,17 @@ impl AccessLog {
     #[must_use]
     pub fn run(&self) -> &str {
         &self.shared.run
+    }
+
+    /// The name of the process that hands its readers over to this one, if there is one.
+    #[must_use]
+    pub fn run_before(&self) -> Option<&str> {
+        self.shared.run_before.get().map(String::as_str)
+    }
+
+    /// Says which process hands its readers over to this one, before any of them can come.
+    pub fn follow_run(&self, run: String) {
+        self.shared.run_before.set(run).ok();
     }
 
     /// As [`AccessLog::read`], for the edge itself: it counts for no limit.

@@ -115,6 +115,8 @@ struct List {
     /// The number of readers, read by the serving threads.
     count: AtomicUsize,
     ended: AtomicBool,
+    /// Whether another process shows what comes after the end.
+    handed_over: AtomicBool,
 }
 
 /// All readers.
@@ -127,7 +129,12 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(max: ReadersMax) -> Self {
-        let list = List { entries: ArcSwap::default(), count: AtomicUsize::new(0), ended: AtomicBool::new(false) };
+        let list = List {
+            entries: ArcSwap::default(),
+            count: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+        };
         Self { list: Arc::new(list), max, adding: parking_lot::Mutex::default() }
     }
 
@@ -174,6 +181,7 @@ impl Readers {
     pub(super) fn end_for_one(&self, lines_max: usize) -> LogReader {
         let _one_at_a_time = self.adding.lock();
         self.list.ended.store(true, Ordering::Release);
+        self.list.handed_over.store(true, Ordering::Release);
         let (entry, reader) = self.reader(None, lines_max, false);
         self.list.change(|entries| *entries = vec![entry.clone()]);
         reader
@@ -236,10 +244,24 @@ pub struct LogReader {
 impl LogReader {
     /// The next item; `None` when the edge ends.
     pub async fn next(&mut self) -> Option<LogEvent> {
-        match self.known.lost.swap(0, Ordering::Relaxed) {
-            0 => self.receiver.recv().await.map(LogEvent::Line),
-            lost => Some(LogEvent::Lost(lost)),
+        if let Some(lost) = self.lost() {
+            return Some(lost);
         }
+        match self.receiver.recv().await {
+            Some(line) => Some(LogEvent::Line(line)),
+            // The last ones may have been lost while it waited.
+            None => self.lost(),
+        }
+    }
+
+    fn lost(&self) -> Option<LogEvent> {
+        Some(self.known.lost.swap(0, Ordering::Relaxed)).filter(|lost| *lost > 0).map(LogEvent::Lost)
+    }
+
+    /// Once it has ended: whether it had every line up to the one where another process goes on.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.list.handed_over.load(Ordering::Acquire)
     }
 }
 

@@ -115,6 +115,7 @@ async fn a_reader_gets_its_apps_lines_and_learns_what_it_lost() {
     assert!(targets.iter().enumerate().all(|(n, text)| text.contains(&format!("\"/{n}\""))), "{targets:?}");
     log.end_readers();
     assert_eq!(reader.next().await, None);
+    assert!(!reader.is_handed_over(), "nobody goes on");
     assert_eq!(log.read(wanted("shop"), LinesBefore::Last(0)).err(), Some(TooManyReaders::Ending));
 }
 
@@ -124,6 +125,8 @@ async fn lines_of_another_process_are_read_and_remembered_and_not_written_again(
         let (old_paper, new_paper) = (Paper::default(), Paper::default());
         let log = |paper: &Paper| if is_written { paper.log(settings()) } else { AccessLog::new(settings(), None) };
         let (old, new) = (log(&old_paper), log(&new_paper));
+        new.follow_run(old.run().to_owned());
+        assert_eq!((new.run_before(), old.run_before()), (Some(old.run()), None));
         let mut reader = old.read(wanted("shop"), LinesBefore::Last(0)).unwrap().reader;
         old.write(line("shop", "/before", 200));
         old.flush(LONG);
@@ -133,6 +136,7 @@ async fn lines_of_another_process_are_read_and_remembered_and_not_written_again(
         assert_eq!(old.read(wanted("shop"), LinesBefore::Last(0)).err(), Some(TooManyReaders::Ending));
         assert!(matches!(reader.next().await, Some(LogEvent::Line(line)) if line.target == "/before"));
         assert_eq!(reader.next().await, None);
+        assert!(reader.is_handed_over());
         let mut reader = new.read(wanted("shop"), LinesBefore::After(0)).unwrap().reader;
         for app in ["shop", "blog"] {
             old.write(line(app, "/after", 200));
