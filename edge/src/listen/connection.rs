@@ -1,4 +1,4 @@
-//! One connection from its handshake to its end: the engine speaks HTTP on it, where the listener has a lane, or hyper
+//! One connection from its handshake to its end: the engine speaks HTTP on it, where the listener has it, or hyper
 //! does. This drives hyper, writes what it collected, and ends it when a limit is over or the edge drains; the engine
 //! is driven by [`super::engine`].
 
@@ -104,7 +104,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
     } else {
         shared.http1.increment(1);
     }
-    let Some(lane) = shared.service.lane(&peer) else {
+    let Some((service, lane)) = shared.service.on_engine(&peer) else {
         activity.count_unsent(shared.limits.sizes.response_bytes, !is_http2);
         let driver = Driver { pulse, activity };
         if is_http2 {
@@ -113,14 +113,15 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
         let begun = Begun::new(Watch::new(Arc::clone(&shared.limits.times), true));
         return Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), driver, begun)).await;
     };
+    activity.set_lane(lane);
     let times = Arc::clone(&shared.limits.times);
     if is_http2 {
-        let machine = engine::http2::Connection::new(Rc::clone(&shared.engine), lane);
+        let machine = engine::http2::Connection::new(Rc::clone(&shared.engine), service);
         let mut drive = Box::new(Drive::new(stream, machine, times, activity));
         let end = poll_fn(|cx| drive.poll(cx)).await;
         return Box::pin(close(end, drive, &shared.limits, pulse)).await;
     }
-    let machine = engine::http1::Connection::new(Rc::clone(&shared.engine), lane);
+    let machine = engine::http1::Connection::new(Rc::clone(&shared.engine), service);
     let mut drive = Box::new(Drive::new(stream, machine, times, Rc::clone(&activity)));
     match poll_fn(|cx| drive.poll(cx)).await {
         End::HandOver(bytes) => {

@@ -30,5 +30,5 @@ pub use limits::{ConnectionLimits, LIMITS_APPLIED};
 pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};
 pub use serve::{Drain, DrainOrder, Drained, Peer, Protocol, Settings, serve};
-pub use service::{Answers, NoLane, WithLane};
+pub use service::{Answers, NoEngine, WithEngine};
 pub use socket::{bind, bind_all};

@@ -1,4 +1,4 @@
-//! Answers the requests of a listener: through the library, and, where it has a lane, through the engine.
+//! Answers the requests of a listener: through the library, and, where it has one, through the engine.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,9 +7,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::serve::Peer;
+use crate::blobs::Lane;
 use crate::engine::{self, Answer, Answering, BodyError, Inbound, Outcome, RequestHead, ResponseBody};
 
-/// Answers the requests of a listener. A closure of a request and its peer is one that has no lane.
+/// Answers the requests of a listener. A closure of a request and its peer is one without the engine.
 pub trait Answers: 'static {
     /// The service on the engine.
     type EngineService: engine::Service + 'static;
@@ -18,8 +19,9 @@ pub trait Answers: 'static {
     /// The body of an answer.
     type Body: ResponseBody<Error: Into<BodyError>> + Unpin + 'static;
 
-    /// The service of one connection on the engine; without one, the library drives it.
-    fn lane(&self, peer: &Arc<Peer>) -> Option<Self::EngineService>;
+    /// The service of one connection on the engine, and whose share of the thread its answers take; without one, the
+    /// library drives it.
+    fn on_engine(&self, peer: &Arc<Peer>) -> Option<(Self::EngineService, Lane)>;
 
     /// Answers a request that the library read.
     fn call(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Self::Future;
@@ -31,11 +33,11 @@ where
     F: Future<Output = Response<B>> + 'static,
     B: ResponseBody<Error: Into<BodyError>> + Unpin + 'static,
 {
-    type EngineService = NoLane;
+    type EngineService = NoEngine;
     type Future = F;
     type Body = B;
 
-    fn lane(&self, _peer: &Arc<Peer>) -> Option<NoLane> {
+    fn on_engine(&self, _peer: &Arc<Peer>) -> Option<(NoEngine, Lane)> {
         None
     }
 
@@ -44,29 +46,29 @@ where
     }
 }
 
-/// A closure with a lane beside it.
+/// A closure with the engine beside it.
 #[derive(Debug, Clone)]
-pub struct WithLane<C, L> {
+pub struct WithEngine<C, E> {
     /// Answers what the library read.
     pub call: C,
-    /// Makes the lane of a connection.
-    pub lane: L,
+    /// Makes the service of a connection on the engine.
+    pub on_engine: E,
 }
 
-impl<C, L, F, B, S> Answers for WithLane<C, L>
+impl<C, E, F, B, S> Answers for WithEngine<C, E>
 where
     C: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: ResponseBody<Error: Into<BodyError>> + Unpin + 'static,
-    L: Fn(&Arc<Peer>) -> Option<S> + 'static,
+    E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
     S: engine::Service + 'static,
 {
     type EngineService = S;
     type Future = F;
     type Body = B;
 
-    fn lane(&self, peer: &Arc<Peer>) -> Option<S> {
-        (self.lane)(peer)
+    fn on_engine(&self, peer: &Arc<Peer>) -> Option<(S, Lane)> {
+        (self.on_engine)(peer)
     }
 
     fn call(&self, request: Request<Incoming>, peer: Arc<Peer>) -> F {
@@ -74,11 +76,11 @@ where
     }
 }
 
-/// The lane of who has none.
+/// The service on the engine of a listener without it.
 #[derive(Debug)]
-pub enum NoLane {}
+pub enum NoEngine {}
 
-impl engine::Service for NoLane {
+impl engine::Service for NoEngine {
     type Outcome = Self;
 
     fn answer<R>(&self, _request: &RequestHead<'_>, _now: Instant, _put: impl FnOnce(Answer<Self>) -> R) -> Option<R> {
@@ -94,7 +96,7 @@ impl engine::Service for NoLane {
     }
 }
 
-impl Outcome for NoLane {
+impl Outcome for NoEngine {
     fn sent(&mut self, _bytes: usize) {
         match *self {}
     }

@@ -58,6 +58,7 @@ use http::header::LAST_MODIFIED;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::blobs::Lane;
 use crate::catalog::Revision;
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
@@ -366,6 +367,16 @@ impl Live {
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
         self.find(host, |found| !matches!(found, Found::Nobody))
+    }
+
+    /// The lane of the app that `host` is a name of, as [`Live::find`] takes it.
+    #[must_use]
+    pub fn lane_of(&self, host: &str) -> Lane {
+        self.find(host, |found| match found {
+            Found::Nobody => Lane::EDGE,
+            Found::Place(entry) => Lane::of(entry.place.app.as_str()),
+            Found::Preview(key) => Lane::of(key.app.as_str()),
+        })
     }
 
     /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Request;
@@ -18,14 +19,17 @@ use super::error::StartError;
 use super::sockets::Sockets;
 use super::{HandlerParts, local};
 use crate::admin::{Admin, Via};
+use crate::blobs::Lane;
 use crate::handler::{self, EngineService};
-use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithLane};
+use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithEngine};
 use crate::proxy::Chain;
 use crate::publish::Publisher;
 use crate::tls::{Certificates, ServerTls};
 
 /// Threads of each runtime for what waits, such as reads of a disk.
 const BLOCKING_THREADS: usize = 512;
+/// The time after which one of them ends that has nothing to do: it keeps pages of memory for as long as it is there.
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(2);
 
 /// The services of the threads.
 pub(super) struct Serving {
@@ -95,7 +99,8 @@ where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
 {
     let mut builder = Builder::new_current_thread();
-    let runtime: Runtime = builder.max_blocking_threads(blocking).enable_all().build().map_err(StartError::Runtime)?;
+    builder.max_blocking_threads(blocking).thread_keep_alive(IDLE_TIME).enable_all();
+    let runtime: Runtime = builder.build().map_err(StartError::Runtime)?;
     let run = move || {
         let cut = LocalSet::new().block_on(&runtime, async { work().await });
         // Reads of a disk that nobody waits for any more do not hold the end up.
@@ -131,14 +136,15 @@ fn serve(
             ))
         });
         let tls = Rc::new(visitors.tls.clone());
-        let lane = {
-            let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
+        let on_engine = {
+            let (handler, tls, live) = (Rc::clone(&handler), Rc::clone(&tls), handler.live.clone());
             move |peer: &Arc<Peer>| {
                 let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
                 let covers = move |host: &str| covers(&tls, sni.as_deref(), host);
                 let service =
                     is_on_engine.then(|| EngineService::new(Rc::clone(&handler), peer.address.ip(), covers))?;
-                Some(if peer.protocol == Protocol::Http1 { service.with_interim() } else { service })
+                let service = if peer.protocol == Protocol::Http1 { service.with_interim() } else { service };
+                Some((service, peer.sni.as_deref().map_or(Lane::EDGE, |host| live.lane_of(host))))
             }
         };
         let limits = visitors.limits.clone();
@@ -150,7 +156,7 @@ fn serve(
                 handler.handle(request, peer.address.ip(), peer.interim.as_ref(), covers).await
             }
         };
-        let mut cut = cut(listen::serve(socket, visitors, WithLane { call, lane }).await);
+        let mut cut = cut(listen::serve(socket, visitors, WithEngine { call, on_engine }).await);
         if let Some(plain) = plain {
             cut += plain.await.map_or(0, self::cut);
         }

@@ -15,6 +15,7 @@ use tracing::debug;
 use super::response_memory::Held;
 use super::unsent::Unsent;
 use super::watch::Stall;
+use crate::blobs::Lane;
 use crate::engine::under_way::is_event_stream;
 use crate::engine::{BodyError, Kinds, ResponseBody, UnderWay, announced_length};
 
@@ -39,6 +40,8 @@ pub(crate) struct Activity {
     held: RefCell<Held>,
     /// The part of it that hyper holds, on its connections.
     unsent: OnceCell<Box<Unsent>>,
+    /// Whose share of the thread its long answers take.
+    lane: Cell<Lane>,
 }
 
 /// How a connection ends once the edge drains.
@@ -63,6 +66,14 @@ enum BodyPoll {
 }
 
 impl Activity {
+    pub(crate) const fn lane(&self) -> Lane {
+        self.lane.get()
+    }
+
+    pub(crate) fn set_lane(&self, lane: Lane) {
+        self.lane.set(lane);
+    }
+
     pub(crate) fn requests(&self) -> u64 {
         self.requests.get()
     }

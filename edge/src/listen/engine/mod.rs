@@ -4,6 +4,7 @@
 //! (`machine`); what it puts (`pieces`) becomes records, which are written at once. Nothing is produced while records
 //! wait for the peer, so what a slow one costs is bounded; what an idle one costs is the session and little more.
 
+mod long_answers;
 mod machine;
 mod pieces;
 mod rewind;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
+use self::long_answers::LongAnswers;
 pub(crate) use self::machine::Machine;
 use self::machine::Step;
 pub(crate) use self::rewind::Rewind;
@@ -27,12 +29,13 @@ use self::tls_io::ReadOutcome;
 use super::answer::Activity;
 use super::limits::Times;
 use super::response_memory::{self, STALL_MIN};
-use super::socket::{IoActivity, SocketIo};
+use super::socket::SocketIo;
 use super::watch::{self, Alarm, Verdict, Watch};
 use crate::engine;
 use crate::tls::WRITE_BYTES;
 
-/// Turns after which other connections of the thread have theirs.
+/// Turns after which other connections of the thread have theirs: a look at what came in, and a change to another
+/// connection, cost as much as some kilobytes.
 const TURNS_MAX: usize = 8;
 
 /// The end of a connection on the engine.
@@ -68,7 +71,6 @@ pub(crate) struct Drive<M> {
     machine: M,
     pub(crate) watch: Watch,
     activity: Rc<Activity>,
-    pulse: Arc<IoActivity>,
     alarm: Alarm,
     /// The end of the connection once all output is written. Nothing is read or produced until then.
     ending: Option<End>,
@@ -79,25 +81,25 @@ pub(crate) struct Drive<M> {
     pub(crate) finishes: bool,
     /// Bytes that were written and that the peer has not taken yet.
     unsent: u32,
+    long_answers: LongAnswers,
 }
 
 impl<M: Machine> Drive<M> {
     /// Begins after the handshake.
     pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
-        let pulse = Arc::clone(stream.get_ref().0.pulse());
         let watch = Watch::new(times, M::HEADS_ARE_SEEN);
         Self {
             stream,
             machine,
             watch,
             activity,
-            pulse,
             alarm: Alarm::default(),
             ending: None,
             has_begun: false,
             has_ended: false,
             finishes: false,
             unsent: 0,
+            long_answers: LongAnswers::default(),
         }
     }
 
@@ -122,6 +124,7 @@ impl<M: Machine> Drive<M> {
             let now = clock();
             match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
                 Turned::Ended(end) => return Poll::Ready(end),
+                Turned::More if self.long_answers.yields(cx.waker()) => {}
                 Turned::More => cx.waker().wake_by_ref(),
                 Turned::Rest => self.poll_alarm(cx),
             }
@@ -174,12 +177,13 @@ impl<M: Machine> Drive<M> {
 
     /// The activity, for the timeouts.
     fn turn(&self) -> watch::Turn {
-        let is_unsent = self.stream.get_ref().1.wants_write();
+        let (io, session) = self.stream.get_ref();
+        let (pulse, is_unsent) = (io.pulse(), session.wants_write());
         watch::Turn {
-            read: self.pulse.take_read(),
-            wrote: self.pulse.take_wrote(),
+            read: pulse.take_read(),
+            wrote: pulse.take_wrote(),
             // Streams without a window are the machine's business: it resets them in time.
-            blocked: self.pulse.blocked(),
+            blocked: pulse.blocked(),
             requests: self.machine.requests(),
             in_flight: self.machine.in_flight() + usize::from(is_unsent),
         }
@@ -230,8 +234,9 @@ impl<M: Machine> Drive<M> {
                 }
             }
         }
-        let mut is_full = false;
-        if is_sent && self.ending.is_none() {
+        let may_put = is_sent && self.ending.is_none() && self.long_answers.may_put(cx.waker());
+        let mut puts_more = false;
+        if may_put {
             if came {
                 // What was decided meanwhile ends now, all of it: one look at the clock for all answers of the turn.
                 turn.now = clock();
@@ -243,25 +248,26 @@ impl<M: Machine> Drive<M> {
                 Step::Broken => Some(End::Lost),
                 Step::Over => Some(End::Close),
             };
-            is_full = pieces.is_full();
+            let is_full = pieces.is_full();
             if !pieces.is_empty() {
                 self.unsent = self.unsent.saturating_add(u32::try_from(pieces.len()).unwrap_or(u32::MAX));
                 pieces.write_to(&mut session.writer())?;
                 is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
             }
+            puts_more = self.long_answers.has_put(is_full, is_sent, self.activity.lane());
         }
         if is_sent {
             self.unsent = 0;
         }
-        if !is_sent && self.ending.is_none() {
-            // Backends are asked, and uploads read, also while a slow peer takes an earlier answer.
+        if !(may_put && is_sent) && self.ending.is_none() {
+            // Backends are asked, and uploads read, also while a slow peer takes an earlier answer, or others theirs.
             self.machine.tend(&mut turn, cx);
         }
         if is_sent && let Some(end) = self.end() {
             return Ok(Some(Turned::Ended(end)));
         }
         let is_asked_now = !is_asked && self.ending.is_none() && !self.has_ended && self.machine.wants_input();
-        let may_do_more = came || is_sent && is_full || is_asked_now;
+        let may_do_more = came || puts_more || is_asked_now;
         Ok((!may_do_more).then_some(Turned::Rest))
     }
 

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// A connection of HTTP/1.1 to a listener with a lane.
+/// A connection of HTTP/1.1 to a listener with the engine.
 async fn connected(folder: &std::path::Path, limits: &Limits) -> (Running, TlsStream<TcpStream>) {
     let tls = self_signed(folder, &["shop.localhost"]).server_config();
     let running = Running::start(Some(tls), limits);
@@ -122,7 +122,7 @@ fn the_task_of_a_connection_that_rests_is_small() {
     use crate::listen::engine::Drive;
 
     type Call = fn(Request<Incoming>, Arc<Peer>) -> std::future::Ready<Response<TestBody>>;
-    type Service = WithLane<Call, fn(&Arc<Peer>) -> Option<EngineService>>;
+    type Service = WithEngine<Call, fn(&Arc<Peer>) -> Option<(EngineService, Lane)>>;
     const fn size<A, B, C, F>(_run: &impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }

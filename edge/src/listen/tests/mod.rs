@@ -3,9 +3,9 @@
 mod chains;
 mod drain;
 mod engine;
+mod engine_service;
 mod handshakes;
 mod http;
-mod lane;
 mod lengths;
 mod limits;
 mod resumption;
@@ -38,8 +38,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::lane::EngineService;
-use super::{ConnectionLimits, DrainOrder, Drained, Peer, Settings, WithLane, bind, serve};
+use self::engine_service::EngineService;
+use super::{ConnectionLimits, DrainOrder, Drained, Peer, Settings, WithEngine, bind, serve};
+use crate::blobs::Lane;
 use crate::tls::{Certificates, ServerTls};
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -74,11 +75,11 @@ impl Running {
                 respond(request, Rc::clone(&gate))
             }
         };
-        let lane = {
+        let on_engine = {
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
-            move |peer: &Arc<Peer>| ON_ENGINE.get().then(|| EngineService::new(peer, &gate, &peers))
+            move |peer: &Arc<Peer>| ON_ENGINE.get().then(|| (EngineService::new(peer, &gate, &peers), Lane::EDGE))
         };
-        let ended = spawn_local(serve(listener, settings, WithLane { call: service, lane }));
+        let ended = spawn_local(serve(listener, settings, WithEngine { call: service, on_engine }));
         Self { address, drain, ended, limits, gate, peers }
     }
 
@@ -157,7 +158,7 @@ fn full(bytes: impl Into<Bytes>) -> TestBody {
 }
 
 thread_local! {
-    /// Whether listeners have a lane.
+    /// Whether listeners have the engine.
     static ON_ENGINE: Cell<bool> = const { Cell::new(false) };
 }
 
