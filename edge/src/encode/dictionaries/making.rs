@@ -27,12 +27,32 @@ use crate::version::KeptFiles;
 const TRIED_MAX: usize = 65_536;
 /// Pairs that are looked up in one pass.
 const PAIRS_MAX: usize = 4_096;
+/// Bytes of deltas that are in memory before they are stored.
+const ENCODED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Files whose predecessors are looked for in one go.
 const FILES_IN_A_ROW: usize = 128;
 
 /// Pairs of a file and a dictionary that have too little in common.
 #[derive(Default)]
 pub(super) struct Tried(HashSet<(Digest, Digest)>);
+
+/// Deltas that are to be stored: those of one file together, as each time costs the disk as much.
+#[derive(Default)]
+struct Encoded {
+    by_blob: BTreeMap<Digest, Vec<NewDelta>>,
+    bytes: u64,
+}
+
+impl Encoded {
+    fn add(&mut self, blob: Digest, deltas: Vec<NewDelta>) {
+        self.bytes = self.bytes.saturating_add(bytes_of(&deltas));
+        self.by_blob.entry(blob).or_default().extend(deltas);
+    }
+}
+
+fn bytes_of(deltas: &[NewDelta]) -> u64 {
+    deltas.iter().map(|delta| delta.bytes.len() as u64).sum()
+}
 
 /// A file, and a dictionary for it.
 #[derive(Debug, Clone, Copy)]
@@ -202,15 +222,34 @@ impl Dictionaries {
         let work: Vec<_> = pairs
             .into_iter()
             .map(|pair| {
-                let made = self.make_pair(pair, pool, deadline, &left);
-                async move { Ok::<_, Error>((made.await?, pair.dictionary)) }
+                let encoded = self.encode_pair(pair, pool, deadline, &left);
+                async move { (pair, encoded.await) }
             })
             .collect();
-        let made: Vec<(usize, Digest)> = stream::iter(work).buffer_unordered(pool.threads()).try_collect().await?;
-        let deltas = made.iter().map(|(deltas, _)| deltas).sum();
-        let with = made.into_iter().filter(|(deltas, _)| *deltas > 0).map(|(_, dictionary)| dictionary).collect();
-        tracing::debug!(pairs = pairs_in_all, deltas, ms = began.elapsed().as_millis(), "deltas were made");
-        Ok((deltas, with))
+        let mut encoding = stream::iter(work).buffer_unordered(pool.threads());
+        let (mut waiting, mut with, mut made) = (Encoded::default(), BTreeSet::new(), 0);
+        while let Some((pair, deltas)) = encoding.next().await {
+            if deltas.is_empty() {
+                continue;
+            }
+            with.insert(pair.dictionary);
+            waiting.add(pair.blob, deltas);
+            if waiting.bytes >= ENCODED_BYTES_MAX {
+                made += self.put_all(std::mem::take(&mut waiting)).await?;
+            }
+        }
+        made += self.put_all(waiting).await?;
+        tracing::debug!(pairs = pairs_in_all, deltas = made, ms = began.elapsed().as_millis(), "deltas were made");
+        Ok((made, with))
+    }
+
+    /// Stores deltas of any number of files.
+    async fn put_all(&self, encoded: Encoded) -> Result<usize, Error> {
+        let puts = encoded.by_blob.into_iter().map(|(blob, deltas)| self.put(blob, deltas, "quick"));
+        // Collected, as a closure in the stream would keep the future from being `Send`.
+        let puts: Vec<_> = puts.collect();
+        let made: Vec<usize> = stream::iter(puts).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+        Ok(made.iter().sum())
     }
 
     /// Makes the quick deltas of one pair, where they save enough.
@@ -221,8 +260,14 @@ impl Dictionaries {
         deadline: Option<Instant>,
         left: &AtomicU64,
     ) -> Result<usize, Error> {
+        let deltas = self.encode_pair(pair, pool, deadline, left).await;
+        self.put(pair.blob, deltas, "quick").await
+    }
+
+    /// The quick deltas of one pair, where they save enough.
+    async fn encode_pair(&self, pair: Pair, pool: &Pool, deadline: Option<Instant>, left: &AtomicU64) -> Vec<NewDelta> {
         if is_over(deadline) || left.load(Ordering::Relaxed) == 0 {
-            return Ok(0);
+            return Vec::new();
         }
         // A dictionary that is gone has no deltas any more.
         let (bytes, dictionary) =
@@ -230,9 +275,9 @@ impl Dictionaries {
                 (Ok(Some(bytes)), Ok(Some(dictionary))) => (bytes, dictionary),
                 (Err(error), _) | (_, Err(error)) => {
                     tracing::warn!(blob = %pair.blob, dictionary = %pair.dictionary, %error, "a delta was not made");
-                    return Ok(0);
+                    return Vec::new();
                 }
-                (Ok(_), Ok(_)) => return Ok(0),
+                (Ok(_), Ok(_)) => return Vec::new(),
             };
         let length = length_of(&bytes).saturating_add(length_of(&dictionary));
         let encode = move || {
@@ -245,7 +290,7 @@ impl Dictionaries {
                     .map(|form| (form, delta::encode(&bytes, &dictionary, pair.sha256, form, Quality::Quick))),
             )
         };
-        let Some(encoded) = pool.run(length, encode).await.flatten() else { return Ok(0) };
+        let Some(encoded) = pool.run(length, encode).await.flatten() else { return Vec::new() };
         let mut deltas = Vec::new();
         for (form, encoded) in encoded {
             let Some(encoded) = encoded.filter(|encoded| delta::is_worth_keeping(pair.plain, encoded.len() as u64))
@@ -262,14 +307,13 @@ impl Dictionaries {
         }
         if deltas.is_empty() {
             self.tried_in_vain(pair.blob, pair.dictionary);
-            return Ok(0);
         }
-        let bytes: u64 = deltas.iter().map(|delta| delta.bytes.len() as u64).sum();
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_err() {
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes_of(&deltas))).is_err()
+        {
             left.store(0, Ordering::Relaxed);
-            return Ok(0);
+            return Vec::new();
         }
-        self.put(pair.blob, deltas, "quick").await
+        deltas
     }
 
     pub(crate) fn was_tried(&self, blob: Digest, dictionary: Digest) -> bool {
