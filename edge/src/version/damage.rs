@@ -9,7 +9,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest};
 use devanture_site::negotiate::Coding;
 use devanture_site::{cache, fingerprint};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::content_type::media_type_of;
 use super::loader::{AtHand, Error, Loader};
@@ -20,6 +20,8 @@ use crate::blobs::{self, Blobs, Key};
 const PIECE_BYTES: usize = 64 * 1024;
 /// Decoded pieces that may wait to be written.
 const PIECES_MAX: usize = 4;
+/// Files that are restored at once. The thread that decodes one waits for the threads that write it.
+static RESTORES: Semaphore = Semaphore::const_new(4);
 /// The window that a Zstandard encoding may need (RFC 9659 §3), as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Paths that the log names of one version.
@@ -103,6 +105,8 @@ impl Loader<'_> {
 
     /// Stores the bytes of a file again, decoded from one of its encodings. Returns whether it did.
     async fn restore(&self, path: &BundlePath, entry: &FileEntry) -> bool {
+        // It is never closed.
+        let _turn = RESTORES.acquire().await;
         let encodings = self.encodings(path, entry).await.unwrap_or_default();
         for at_hand in encodings {
             let Ok(encoded) = self.blobs.get(at_hand.key).await else { continue };
