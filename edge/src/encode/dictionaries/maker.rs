@@ -11,7 +11,7 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::linked_assets::Named;
+use super::earlier::KnownSides;
 use super::making::Tried;
 use super::record::{KnownDictionaries, PlaceKey};
 use crate::blobs::{Blobs, Form, Key};
@@ -20,7 +20,6 @@ use crate::catalog::records::DictionariesRecord;
 use crate::encode::compress::Pool;
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
-use crate::version::KeptFiles;
 
 /// Files that are looked up or read at once.
 pub(super) const FILES_AT_ONCE: usize = 8;
@@ -37,15 +36,7 @@ pub struct Dictionaries {
     /// Records that were written: what was read before may lack some.
     pub(super) writes: AtomicU64,
     pub(super) tried: Mutex<Tried>,
-}
-
-/// A version that was live.
-pub(super) struct Side {
-    pub(super) manifest: Manifest,
-    pub(super) record: DictionariesRecord,
-    pub(super) named: Named,
-    /// Its files that browsers kept, in the environment in which it was live.
-    pub(super) kept: KeptFiles,
+    pub(super) known_sides: Mutex<KnownSides>,
 }
 
 /// One pass over a version.
@@ -96,6 +87,7 @@ impl Dictionaries {
                 by_place: Mutex::default(),
                 writes: AtomicU64::new(0),
                 tried: Mutex::default(),
+                known_sides: Mutex::default(),
             })
         })
     }

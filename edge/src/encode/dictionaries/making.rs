@@ -1,6 +1,7 @@
 //! Makes deltas: which ones, in what order, and within which bounds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -12,8 +13,9 @@ use metrics::counter;
 use tokio::time::Instant;
 
 use super::deadline::is_over;
+use super::earlier::Side;
 use super::linked_assets::{Named, Places};
-use super::maker::{Dictionaries, FILES_AT_ONCE, Side};
+use super::maker::{Dictionaries, FILES_AT_ONCE};
 use super::pair::{Earlier, File, Likeness};
 use super::public::is_html;
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
@@ -95,14 +97,14 @@ impl Dictionaries {
         &self,
         files: &[(&BundlePath, &FileEntry)],
         named: &Named,
-        earlier: &[Side],
+        earlier: &[Arc<Side>],
         pages: Option<PagesDictionary>,
         deadline: Option<Instant>,
     ) -> LikelyPairs {
         let contents: Vec<HashSet<Digest>> =
             earlier.iter().map(|side| side.manifest.files.values().map(|entry| entry.hash).collect()).collect();
         let last = contents.first();
-        let indexes: Vec<Earlier<'_>> = earlier.iter().map(Side::index).collect();
+        let indexes: Vec<Earlier<'_>> = earlier.iter().map(|side| side.index()).collect();
         let mut likely = LikelyPairs::new();
         let is_kept = earlier.first().is_some_and(|side| side.kept.pages() == pages);
         let places = named.places();
@@ -173,7 +175,7 @@ impl Dictionaries {
         &self,
         likely: LikelyPairs,
         siblings: &Siblings,
-        earlier: &[Side],
+        earlier: &[Arc<Side>],
         own: &DictionariesRecord,
         deadline: Option<Instant>,
     ) -> Result<Vec<Pair>, Error> {

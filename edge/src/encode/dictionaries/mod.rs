@@ -7,6 +7,7 @@
 
 mod corpus;
 mod deadline;
+mod earlier;
 mod imports;
 mod linked_assets;
 mod maker;
@@ -19,6 +20,7 @@ mod record;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -39,9 +41,10 @@ use crate::ledger::{Error, lost};
 use crate::telemetry;
 use crate::version::RuleFiles;
 use deadline::is_over;
+use earlier::{Side, SideKey};
 use imports::Followed;
 use linked_assets::Named;
-use maker::{FILES_AT_ONCE, Side};
+use maker::FILES_AT_ONCE;
 use public::{Closed, Public, is_page};
 
 pub use maker::Dictionaries;
@@ -174,7 +177,7 @@ impl Dictionaries {
 
     /// The versions that were live in an environment lately, the last one first: those of whose files browsers may have
     /// been announced as dictionaries.
-    async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Side>, Error> {
+    async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Arc<Side>>, Error> {
         let Pass { app, environment, version: but, deadline, .. } = pass;
         let (days, count_max) = (self.days.load(Ordering::Relaxed), self.versions.load(Ordering::Relaxed));
         let since_ms = telemetry::now_ms().saturating_sub(days.saturating_mul(DAY_MS));
@@ -188,18 +191,39 @@ impl Dictionaries {
             if is_over(*deadline) {
                 break;
             }
-            let Some(record) = self.record(app, &version).await? else { continue };
-            // One whose files are gone has no dictionaries any more.
-            let Ok(Some(manifest)) = self.manifest(version).await else { continue };
-            let named = self.named(&manifest, &|path| !path.is_private(), None).await?;
-            match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
-                Ok(kept) => sides.push(Side { record, manifest, named, kept }),
-                Err(error) => {
-                    tracing::warn!(%app, %version, %error, "what browsers keep of an earlier version is not known");
-                }
-            }
+            sides.extend(self.side(app, environment, version).await?);
         }
         Ok(sides)
+    }
+
+    /// A version that was live; `None` if it has no dictionaries, or no longer.
+    async fn side(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<Option<Arc<Side>>, Error> {
+        let key = records::dictionaries_key(app, &version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(None) };
+        let side_key = SideKey { version, environment: environment.clone(), record: Digest::of(&stored.value) };
+        if let Some(side) = self.known_sides.lock().get(&side_key) {
+            return Ok(Some(side));
+        }
+        let Ok(record) = records::read::<DictionariesRecord>(&key, &stored) else { return Ok(None) };
+        // One whose files are gone has no dictionaries any more.
+        let Ok(Some(manifest)) = self.manifest(version).await else { return Ok(None) };
+        let named = self.named(&manifest, &|path| !path.is_private(), None).await?;
+        match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
+            Ok(kept) => {
+                let side = Arc::new(Side { record, manifest, named, kept });
+                self.known_sides.lock().add(side_key, &side);
+                Ok(Some(side))
+            }
+            Err(error) => {
+                tracing::warn!(%app, %version, %error, "what browsers keep of an earlier version is not known");
+                Ok(None)
+            }
+        }
     }
 
     /// Public files of a version, if given only those with the content `only`. `None` if
@@ -275,7 +299,7 @@ impl Dictionaries {
         pass: &Pass<'_>,
         files: &[(&BundlePath, &FileEntry)],
         linked: &[BundlePath],
-        earlier: &[Side],
+        earlier: &[Arc<Side>],
         own: &DictionariesRecord,
     ) -> Result<BTreeMap<Digest, Sha256>, Error> {
         let wanted = files.iter().filter(|(path, entry)| !is_page(path, entry));
@@ -316,7 +340,7 @@ impl Dictionaries {
     async fn made_with(
         &self,
         files: &[(&BundlePath, &FileEntry)],
-        earlier: &[Side],
+        earlier: &[Arc<Side>],
         record: &DictionariesRecord,
     ) -> Result<BTreeSet<Digest>, Error> {
         let dictionaries = known_dictionaries(earlier, record);
@@ -328,7 +352,7 @@ impl Dictionaries {
 }
 
 /// The dictionaries of a version and the earlier ones.
-fn known_dictionaries(earlier: &[Side], record: &DictionariesRecord) -> HashSet<Digest> {
+fn known_dictionaries(earlier: &[Arc<Side>], record: &DictionariesRecord) -> HashSet<Digest> {
     let records = earlier.iter().map(|side| &side.record).chain([record]);
     records.flat_map(|record| record.files.keys().copied().chain(record.pages.map(|pages| pages.blob))).collect()
 }
