@@ -1,0 +1,86 @@
+//! Runs each fuzz target over what its corpus holds, and over some bytes that are new each time.
+//!
+//! A fuzzer wants a compiler and flags of its own; here the targets are compiled and looked at as all tests are.
+#![allow(clippy::duplicate_mod, reason = "each target brings the modules that it needs")]
+
+// The targets name the fuzzer's crate, whose macro this one has.
+extern crate self as libfuzzer_sys;
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+/// Bytes of a new input at most.
+const BYTES_MAX: usize = 2_048;
+
+/// Runs a target over the files of its corpus, where it has one, and over new inputs.
+fn replay(name: &str, run: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(name);
+    for file in corpus.read_dir().into_iter().flatten() {
+        let path = file.unwrap().path();
+        println!("{}", path.display());
+        run(&std::fs::read(path).unwrap());
+    }
+    let bytes = proptest::collection::vec(any::<u8>(), 0..BYTES_MAX);
+    let ran = TestRunner::default().run(&bytes, |bytes| {
+        run(&bytes);
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// A module for each target, and a test.
+macro_rules! targets {
+    ($($name:ident at $path:literal)*) => {
+        $(
+            #[allow(unused_attributes, reason = "each is the root of a program where a fuzzer runs it")]
+            #[path = $path]
+            mod $name;
+        )*
+
+        mod tests {
+            $(
+                #[test]
+                fn $name() {
+                    super::replay(stringify!($name), super::$name::run);
+                }
+            )*
+        }
+    };
+}
+
+targets! {
+    accept_encoding at "../targets/accept_encoding.rs"
+    answer at "../targets/answer.rs"
+    blob_batch at "../targets/blob_batch.rs"
+    date at "../targets/date.rs"
+    dictionary at "../targets/dictionary.rs"
+    engines at "../targets/engines.rs"
+    entity_tags at "../targets/entity_tags.rs"
+    expiry at "../targets/expiry.rs"
+    forwarded at "../targets/forwarded.rs"
+    hpack at "../targets/hpack.rs"
+    http1_heads at "../targets/http1_heads.rs"
+    http2_connection at "../targets/http2_connection.rs"
+    http2_frames at "../targets/http2_frames.rs"
+    pages at "../targets/pages.rs"
+    procfile at "../targets/procfile.rs"
+    range at "../targets/range.rs"
+    rules at "../targets/rules.rs"
+    site_file at "../targets/site_file.rs"
+    statuses at "../targets/statuses.rs"
+    target at "../targets/target.rs"
+}
+
+// Behind the targets, which name it by its path.
+/// What a fuzzer would run again and again: a function of bytes.
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$input:ident: $kind:ty| $body:block) => {
+        pub fn run(bytes: &[u8]) {
+            let bytes = ::arbitrary::Unstructured::new(bytes);
+            if let Ok($input) = <$kind as ::arbitrary::Arbitrary<'_>>::arbitrary_take_rest(bytes) $body
+        }
+    };
+}
