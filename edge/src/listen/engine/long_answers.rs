@@ -1,5 +1,5 @@
-//! Turns of connections with long answers, on one thread: one of them has some between two looks at what came in, so that
-//! a short answer waits for these however many there are. Lanes have equal shares of them (law 11).
+//! Turns of connections that send without a pause, on one thread: one of them goes on between two looks at what came in,
+//! so that a short answer waits for that one however many there are. Lanes have equal shares of the turns (law 11).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ struct Waiting {
     are_given: bool,
 }
 
-/// A connection's part in the turns; none while its answers are short.
+/// A connection's part in the turns; none after an output that was less than a whole turn.
 #[derive(Default)]
 pub(super) struct LongAnswers(Option<Rc<Part>>);
 
@@ -80,13 +80,12 @@ fn wait(part: &Rc<Part>, waker: &Waker) {
         std::mem::replace(&mut waiting.are_given, true)
     });
     if !are_given {
-        spawn_local(give_turns());
+        spawn_local(give_turns(Given));
     }
 }
 
 /// Gives turns until nobody waits for one.
-async fn give_turns() {
-    let _given = Given;
+async fn give_turns(_given: Given) {
     loop {
         // The thread looks for what came in before it goes on here.
         yield_now().await;
