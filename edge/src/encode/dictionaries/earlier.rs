@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use devanture_config::{Digest, Manifest, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::linked_assets::Named;
 use crate::catalog::records::DictionariesRecord;
@@ -23,9 +23,11 @@ pub(super) struct Side {
     pub(super) kept: KeptFiles,
 }
 
-/// All that a [`Side`] follows from, but for the limits of the edge.
+/// All that a [`Side`] follows from, but for the limits of the edge; and whose it is, as how soon a push is done must not
+/// show what another app has (law 11).
 #[derive(PartialEq, Eq)]
 pub(super) struct SideKey {
+    pub(super) app: AppName,
     pub(super) version: VersionId,
     pub(super) environment: PlaceName,
     /// Of the record of its dictionaries.
@@ -47,7 +49,8 @@ impl KnownSides {
 
     pub(super) fn add(&mut self, key: SideKey, side: &Arc<Side>) {
         // An older record of it is of no use any more.
-        self.0.retain(|(known, _)| (known.version, &known.environment) != (key.version, &key.environment));
+        let SideKey { app, version, environment, .. } = &key;
+        self.0.retain(|(known, _)| (&known.app, &known.version, &known.environment) != (app, version, environment));
         if side.manifest.files.len() > FILES_MAX / 2 {
             return;
         }
@@ -70,7 +73,7 @@ mod tests {
 
     fn key(version: &str, record: &str) -> SideKey {
         let (version, record) = (VersionId::of(version.as_bytes()), Digest::of(record.as_bytes()));
-        SideKey { version, environment: PlaceName::prod(), record }
+        SideKey { app: "shop".parse().unwrap(), version, environment: PlaceName::prod(), record }
     }
 
     fn side(files: usize) -> Arc<Side> {
@@ -92,6 +95,8 @@ mod tests {
         assert!(known.get(&key("1", "a")).is_none() && known.get(&key("3", "a")).is_some());
         known.add(key("4", "a"), &side(FILES_MAX / 2 + 1));
         assert!(known.get(&key("4", "a")).is_none() && known.get(&key("3", "a")).is_some(), "it has too many files");
+        let of_another = SideKey { app: "blog".parse().unwrap(), ..key("3", "a") };
+        assert!(known.get(&of_another).is_none(), "another app knows nothing of it");
         for number in 0..=VERSIONS_MAX {
             known.add(key(&number.to_string(), "a"), &side(1));
         }

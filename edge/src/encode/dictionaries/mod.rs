@@ -122,7 +122,7 @@ impl Dictionaries {
             return Ok(Passed { record: own, deltas: 0 });
         };
         let followed = Some(Followed::new(pass.manifest, pass.deadline));
-        let named = self.named(pass.manifest, &|path| public.anyone_may_read(path), followed).await?;
+        let (named, _) = self.named(pass.manifest, &|path| public.anyone_may_read(path), followed).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
         let siblings = Siblings::new(pass.manifest, pass.given);
         let linked = self.linked(&files, &named, &siblings).await?;
@@ -205,18 +205,22 @@ impl Dictionaries {
     ) -> Result<Option<Arc<Side>>, Error> {
         let key = records::dictionaries_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(None) };
-        let side_key = SideKey { version, environment: environment.clone(), record: Digest::of(&stored.value) };
+        let record = Digest::of(&stored.value);
+        let side_key = SideKey { app: app.clone(), version, environment: environment.clone(), record };
         if let Some(side) = self.known_sides.lock().get(&side_key) {
             return Ok(Some(side));
         }
         let Ok(record) = records::read::<DictionariesRecord>(&key, &stored) else { return Ok(None) };
         // One whose files are gone has no dictionaries any more.
         let Ok(Some(manifest)) = self.manifest(version).await else { return Ok(None) };
-        let named = self.named(&manifest, &|path| !path.is_private(), None).await?;
+        let (named, is_whole) = self.named(&manifest, &|path| !path.is_private(), None).await?;
         match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
             Ok(kept) => {
                 let side = Arc::new(Side { record, manifest, named, kept });
-                self.known_sides.lock().add(side_key, &side);
+                // A page that could not be read may be restored before the next push.
+                if is_whole {
+                    self.known_sides.lock().add(side_key, &side);
+                }
                 Ok(Some(side))
             }
             Err(error) => {
@@ -244,28 +248,32 @@ impl Dictionaries {
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
-    /// Assets that the top pages of a version link, and that their modules import, if `followed`.
+    /// Assets that the top pages of a version link, and that their modules import, if `followed`; and whether each of the
+    /// pages could be read.
     async fn named(
         &self,
         manifest: &Manifest,
         is_public: &(dyn Fn(&BundlePath) -> bool + Sync),
         mut followed: Option<Followed<'_>>,
-    ) -> Result<Named, Error> {
+    ) -> Result<(Named, bool), Error> {
         let pages = manifest.files.iter().filter(|(path, entry)| entry.size <= PAGE_BYTES_MAX && is_html(path, entry));
         let mut pages: Vec<(&BundlePath, &FileEntry)> = pages.collect();
         pages.sort_by_key(|(path, _)| (path.as_str().matches('/').count(), path.file_name() != "index.html", *path));
         let pages: Vec<(&BundlePath, &FileEntry)> =
             pages.into_iter().filter(|(path, _)| is_public(path)).take(PAGES_MAX).collect();
-        let mut named = Named::default();
+        let (mut named, mut is_whole) = (Named::default(), true);
         for (path, entry) in pages {
             // A page that cannot be read names nothing; serving it reports the damage.
-            let Ok(html) = self.blobs.get(Key::Blob(entry.hash)).await else { continue };
+            let Ok(html) = self.blobs.get(Key::Blob(entry.hash)).await else {
+                is_whole = false;
+                continue;
+            };
             let modules = named.add(path, &html, &|path| manifest.files.contains_key(path));
             if let Some(followed) = &mut followed {
                 self.follow(&mut named, modules, followed, is_public).await;
             }
         }
-        Ok(named)
+        Ok((named, is_whole))
     }
 
     /// The files under names that could change that pages offer as dictionaries.
