@@ -45,7 +45,7 @@ impl LongAnswers {
     pub(super) fn may_put(&self, waker: &Waker) -> bool {
         let Some(part) = &self.0 else { return true };
         if let State::Full = part.state.get() {
-            wait(part, waker);
+            enqueue(part, waker);
         }
         matches!(part.state.get(), State::Turn)
     }
@@ -62,16 +62,18 @@ impl LongAnswers {
         is_sent
     }
 
-    /// Has the connection wait until others had their turns, if its answers are long; if not, it may go on.
-    pub(super) fn yields(&self, waker: &Waker) -> bool {
+    /// Has the connection wait until others had their turns. Returns whether it does: not if its last output was less
+    /// than a whole turn.
+    pub(super) fn wait(&self, waker: &Waker) -> bool {
         if let Some(part) = &self.0 {
-            wait(part, waker);
+            enqueue(part, waker);
         }
         self.0.is_some()
     }
 }
 
-fn wait(part: &Rc<Part>, waker: &Waker) {
+/// Puts a connection in its lane, if it is not there.
+fn enqueue(part: &Rc<Part>, waker: &Waker) {
     if let State::Waits = part.state.replace(State::Waits) {
         return;
     }
@@ -144,7 +146,7 @@ mod tests {
                 log.borrow_mut().push(name);
                 assert!(long.has_put(true, true, lane));
             }
-            assert!(long.yields(cx.waker()));
+            assert!(long.wait(cx.waker()));
             Poll::Pending
         })
         .await;

@@ -124,8 +124,11 @@ impl<M: Machine> Drive<M> {
             let now = clock();
             match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
                 Turned::Ended(end) => return Poll::Ready(end),
-                Turned::More if self.long_answers.yields(cx.waker()) => {}
-                Turned::More => cx.waker().wake_by_ref(),
+                Turned::More => {
+                    if !self.long_answers.wait(cx.waker()) {
+                        cx.waker().wake_by_ref();
+                    }
+                }
                 Turned::Rest => self.poll_alarm(cx),
             }
             match self.watch.turn(cx, self.turn(), draining) {
