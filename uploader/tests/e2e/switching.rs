@@ -86,16 +86,19 @@ async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize
     assert!(edge.log().contains("\"status\":200"), "the access log has them");
 }
 
-/// The assets of its own that each page and script of a site names.
+/// The assets that each page of a site names, and those of its own that each script does: others are texts.
 fn links(site: &Site) -> BTreeMap<String, Vec<String>> {
-    let texts = site
-        .iter()
-        .filter(|(name, _)| Path::new(name.as_str()).extension().is_some_and(|kind| kind == "js" || kind == "html"));
-    let of_site = |text: &[u8]| {
-        let named = assets(std::str::from_utf8(text).unwrap());
-        named.into_iter().filter(|name| site.contains_key(name)).collect()
+    let of_text = |(name, text): (&String, &Vec<u8>)| {
+        let is_page = match Path::new(name).extension()?.to_str()? {
+            "html" => true,
+            "js" => false,
+            _ => return None,
+        };
+        let mut named = assets(std::str::from_utf8(text).unwrap());
+        named.retain(|asset| is_page || site.contains_key(asset));
+        Some((name.clone(), named))
     };
-    texts.map(|(name, text)| (name.clone(), of_site(text))).collect()
+    site.iter().filter_map(of_text).collect()
 }
 
 /// Every `/assets/…` that a text names.
