@@ -6,6 +6,7 @@
 // The targets name the fuzzer's crate, whose macro this one has.
 extern crate self as libfuzzer_sys;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -30,6 +31,18 @@ fn replay(name: &str, run: fn(&[u8])) {
     ran.unwrap();
 }
 
+/// Fails unless these are the targets, and each corpus is that of one.
+fn check(names: &[&str]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let entries = |name: &str| -> BTreeSet<String> {
+        let entries = folder.join(name).read_dir().unwrap();
+        entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+    assert_eq!(entries("targets"), names);
+    assert!(entries("corpus").is_subset(&names));
+}
+
 /// A module for each target, and a test.
 macro_rules! targets {
     ($($name:ident at $path:literal)*) => {
@@ -40,6 +53,13 @@ macro_rules! targets {
         )*
 
         mod tests {
+            const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            #[test]
+            fn every_target_and_every_corpus_is_here() {
+                super::check(NAMES);
+            }
+
             $(
                 #[test]
                 fn $name() {
