@@ -39,7 +39,7 @@ const LINES_BEFORE_TAIL: usize = 10;
 const LINES_MAX: usize = 100_000;
 /// The field of a reader of events that comes again.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// In place of a number in the id of a request's line: all lines of the process, which another one takes over from.
+/// Stands for a number in the id that ends a stream, where another process takes over: its reader had all lines of this one.
 const ALL_OF_RUN: &str = "all";
 /// Longest method that may be asked for.
 const METHOD_CHARACTERS_MAX: usize = 32;

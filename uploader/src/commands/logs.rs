@@ -127,7 +127,7 @@ impl Follower<'_> {
             // First, as a stream that goes on has no end to say it at.
             note_gone_lines(context, missing);
         } else if self.last_id.is_some() {
-            self.note_resumed(text(LOGS_RESUMED_HEADER) == Some("false"), missing.0);
+            self.note_resumed(text(LOGS_RESUMED_HEADER) != Some("true"), missing.0);
         }
         let mut parser = events::Parser::default();
         let mut has_printed = false;
