@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
@@ -18,15 +19,19 @@ pub(crate) mod history;
 pub mod identities;
 mod in_place;
 pub mod instances;
+mod lease;
 pub(crate) mod pointer;
 pub mod records;
 pub(crate) mod scan;
 pub mod sent;
 pub mod settings;
+mod state;
 mod team;
 pub mod upstreams;
 
 pub use in_place::watch_in_place;
+pub use lease::Lease;
+pub use state::CatalogState;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
 pub type Revision = u64;
@@ -119,6 +124,47 @@ pub enum Error {
     /// The process ends, and the work was not begun.
     #[error("the edge ends")]
     Ending,
+    /// etcd refuses the user, or what the user wants to do. Nothing was changed.
+    #[error("etcd refuses the catalog: {reason}")]
+    Denied {
+        /// What it answered.
+        reason: String,
+    },
+    /// The lease of the commit has run out. Nothing was changed.
+    #[error("the lease has run out")]
+    LeaseLost,
+    /// The file mirrors another etcd cluster or another prefix than the configured one. Nothing was changed.
+    #[error("{path} is the mirror of {found}, and the configured catalog is {expected}")]
+    OtherOrigin {
+        /// The file.
+        path: String,
+        /// What it mirrors.
+        found: String,
+        /// What it should mirror.
+        expected: String,
+    },
+    /// etcd has reached its space quota (alarm `NOSPACE`). Nothing was changed.
+    #[error("etcd has reached its space quota (alarm NOSPACE)")]
+    Quota,
+    /// The commit is larger than the store takes at once. Nothing was changed.
+    #[error("the commit is too large for the catalog: {reason}")]
+    TooLarge {
+        /// What is too large, and the limit.
+        reason: String,
+    },
+    /// etcd cannot be reached, or has no quorum. Nothing was changed.
+    #[error("etcd is not available: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// etcd stopped answering during the commit: whether it was made is not known yet. All of it was made or nothing,
+    /// and what is read tells which once etcd answers again.
+    #[error("etcd stopped answering during the commit, which it may or may not have made: {reason}")]
+    Undecided {
+        /// Why.
+        reason: String,
+    },
     /// A page of the catalog's file is not as it was written.
     #[error("a page of {path} is damaged")]
     Damaged {
@@ -173,7 +219,8 @@ pub trait Catalog: Send + Sync {
     /// Makes the changes if all checks hold; durable when it returns.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`]; nothing was changed then.
+    /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`], [`Error::TooLarge`], [`Error::Unavailable`], …; nothing
+    /// was changed then, except that [`Error::Undecided`] leaves it open.
     async fn commit(&self, commit: Commit) -> Result<Revision, Error>;
 
     /// As [`Catalog::commit`], for a commit by which a full disk is freed, or a site that does harm ended: it may use
@@ -230,6 +277,39 @@ pub trait Catalog: Send + Sync {
     /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel and
     /// reads again.
     fn watch(&self) -> broadcast::Receiver<Committed>;
+
+    /// The revision that can be read here, and the connection by which newer ones arrive.
+    fn state(&self) -> CatalogState;
+
+    /// Waits until every commit can be read here that was acknowledged anywhere before the call; returns a revision
+    /// from then on. Without waiting in a catalog that nobody else writes to.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Denied`].
+    async fn refresh(&self) -> Result<Revision, Error> {
+        Ok(self.state().revision)
+    }
+
+    /// Waits for the commit `revision` to be readable here, for `at_most`. Returns whether it is.
+    async fn wait_for(&self, revision: Revision, _at_most: Duration) -> bool {
+        self.state().revision >= revision
+    }
+
+    /// A lease that runs out when nothing was heard of this node for `ttl`, which is rounded up to what the store can.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Denied`].
+    async fn lease(&self, _ttl: Duration) -> Result<Lease, Error> {
+        Ok(Lease::endless())
+    }
+
+    /// As [`Catalog::commit`]; the records that it puts vanish with the lease.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit`], and [`Error::LeaseLost`].
+    async fn commit_leased(&self, commit: Commit, _lease: &Lease) -> Result<Revision, Error> {
+        self.commit(commit).await
+    }
 }
 
 /// Opens the catalog in the file `path`, making it where it is missing.

@@ -128,7 +128,7 @@ mod tests {
     use tokio::sync::broadcast::Receiver;
 
     use super::*;
-    use crate::catalog::{Catalog, Change, Commit, Committed, Error as CatalogError, Revision};
+    use crate::catalog::{Catalog, CatalogState, Change, Commit, Committed, Error as CatalogError, Revision};
     use crate::environments::Parts;
     use crate::ledger::Ledger;
     use crate::live::{Domains, Follower, Grace, Live, Loader};
@@ -162,6 +162,10 @@ mod tests {
 
         fn watch(&self) -> Receiver<Committed> {
             self.0.watch()
+        }
+
+        fn state(&self) -> CatalogState {
+            self.0.state()
         }
     }
 

@@ -12,6 +12,9 @@ use crate::{blobs, catalog, version};
 /// Seconds until a request is tried again that came while a new edge took over.
 const RESTARTING_RETRY_S: u64 = 1;
 
+/// Seconds until a request is tried again that the catalog could not be reached for: an election of etcd takes about two.
+const UNAVAILABLE_RETRY_S: u64 = 5;
+
 /// A problem that stopped a request to publish.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -99,11 +102,22 @@ impl From<catalog::Error> for Error {
                 .retry_after(seconds)
             }
             catalog::Error::HandedOver => restarting(),
+            catalog::Error::Denied { .. } | catalog::Error::Unavailable { .. } => unavailable(&error),
+            catalog::Error::Quota => Problem::new(Code::DiskFull, sentence(&error.to_string())).hint("compact and defragment etcd or raise its quota, disarm the alarm, then try again"),
+            catalog::Error::TooLarge { .. } => Problem::new(Code::TooMany, sentence(&error.to_string()))
+                .hint("make the change in smaller parts"),
+            catalog::Error::Undecided { .. } => {
+                Problem::new(Code::OutcomeUnknown, "The catalog stopped answering: the change was made as a whole or not at all.")
+                    .hint("look at the current state before you try again")
+                    .retry_after(UNAVAILABLE_RETRY_S)
+            }
             // The caller waits for an edge that is stopping; the next one answers it.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
-            catalog::Error::Damaged { .. } | catalog::Error::Locked { .. } | catalog::Error::Store(_) => {
-                internal(&error)
-            }
+            catalog::Error::Damaged { .. }
+            | catalog::Error::LeaseLost
+            | catalog::Error::Locked { .. }
+            | catalog::Error::OtherOrigin { .. }
+            | catalog::Error::Store(_) => internal(&error),
         };
         problem.into()
     }
@@ -158,6 +172,17 @@ pub(super) fn restarting() -> Problem {
     Problem::new(Code::Restarting, "A new edge takes over from this one.")
         .hint("try again in a moment; `devanture` does so by itself")
         .retry_after(RESTARTING_RETRY_S)
+}
+
+/// The answer while etcd is away, or refuses the edge: the log has the reason, which is the operator's.
+fn unavailable(error: &catalog::Error) -> Problem {
+    tracing::warn!(%error, "a change was refused");
+    Problem::new(
+        Code::CatalogUnavailable,
+        "The catalog cannot be reached; nothing was changed, and what is live stays.",
+    )
+    .hint("try again in a moment; the edge's log says more")
+    .retry_after(UNAVAILABLE_RETRY_S)
 }
 
 fn replaced(error: &impl std::fmt::Display) -> Problem {

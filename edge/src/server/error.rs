@@ -117,7 +117,9 @@ impl StartError {
         match self {
             Self::AccessLog { .. }
             | Self::Bind { .. }
-            | Self::Catalog(catalog::Error::Locked { .. })
+            | Self::Catalog(
+                catalog::Error::Denied { .. } | catalog::Error::Locked { .. } | catalog::Error::OtherOrigin { .. },
+            )
             | Self::CatalogMissing { .. }
             | Self::CatalogUnreadable { .. }
             | Self::Certificates(_)

@@ -134,7 +134,7 @@ impl CatalogFile {
     }
 
     /// Closes the file and opens it again, by which the database repairs what an interrupted commit left.
-    fn open_again(&self) -> Result<(), Error> {
+    pub(super) fn open_again(&self) -> Result<(), Error> {
         let mut database = self.database.write();
         // Another file in its place would be taken for this one, with other records.
         self.check_in_place()?;
@@ -162,7 +162,7 @@ impl CatalogFile {
     }
 
     /// Reads, and reads once more from the reopened file where the database fails.
-    fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
+    pub(super) fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
         let attempt = || self.with(|database| work(&database.begin_read()?));
         match attempt() {
             Some(Ok(value)) => return Ok(value),
@@ -279,7 +279,7 @@ impl CatalogFile {
     }
 
     /// The revision of the last commit.
-    fn revision(&self) -> Result<Revision, Error> {
+    pub(super) fn revision(&self) -> Result<Revision, Error> {
         self.read(|transaction| {
             let table = transaction.open_table(META)?;
             let found = table.get(META_REVISION)?;

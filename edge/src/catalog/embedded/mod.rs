@@ -8,6 +8,7 @@ mod copy;
 mod file;
 mod handover;
 mod header;
+mod mirror;
 mod reserve;
 mod storage;
 #[cfg(test)]
@@ -15,12 +16,14 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore, broadcast};
 
-use super::{Catalog, Commit, Committed, Error, Record, Revision};
+use super::{Catalog, CatalogState, Commit, Committed, Error, Record, Revision};
 use file::{CatalogFile, whole};
+pub(super) use mirror::{Snapshot, SnapshotPage};
 use reserve::Reserve;
 
 /// Most commits that a watcher may lag behind before it has to read again.
@@ -36,13 +39,17 @@ pub(super) struct RedbCatalog {
     turn: Arc<Mutex<()>>,
     readers: Semaphore,
     committed: broadcast::Sender<Committed>,
+    /// The revision of the last commit in the file.
+    last: Arc<AtomicU64>,
     reserve: Option<Arc<Reserve>>,
 }
 
 impl RedbCatalog {
     /// Opens the catalog in `path`, making it where it is missing. Blocks on the disk.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self::of(CatalogFile::open(path)?))
+        let file = CatalogFile::open(path)?;
+        let last = whole(path, || file.revision())?;
+        Ok(Self::of(file, last))
     }
 
     /// As [`RedbCatalog::open`], with a reserve beside it for [`Catalog::commit_reserved`].
@@ -51,12 +58,13 @@ impl RedbCatalog {
         Ok(Self { reserve: Some(Arc::new(Reserve::open(path.with_extension("reserve")))), ..opened })
     }
 
-    fn of(file: CatalogFile) -> Self {
+    fn of(file: CatalogFile, last: Revision) -> Self {
         Self {
             file: Arc::new(file),
             turn: Arc::default(),
             readers: Semaphore::new(READS_AT_ONCE),
             committed: broadcast::Sender::new(WATCH_COMMITS_MAX),
+            last: Arc::new(AtomicU64::new(last)),
             reserve: None,
         }
     }
@@ -111,9 +119,11 @@ impl Catalog for RedbCatalog {
     async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
         let committed = self.committed.clone();
         let reserve = self.reserve.clone();
+        let last = Arc::clone(&self.last);
         let turn = Arc::clone(&self.turn).lock_owned().await;
         self.blocking(move |file| {
             let revision = file.commit(&commit)?;
+            last.store(revision, Ordering::Release);
             // Without a watcher there is nobody to tell, which is no error.
             drop(committed.send(Committed { revision, changes: commit.changes.into() }));
             // Here and not with the caller, who may be gone: the next commit is announced after this one.
@@ -146,13 +156,16 @@ impl Catalog for RedbCatalog {
     }
 
     async fn take_back(&self) -> Result<(), Error> {
+        let _turn = Arc::clone(&self.turn).lock_owned().await;
         self.blocking(CatalogFile::take_back).await
     }
 
     async fn follow(&self, committed: Committed) -> Result<(), Error> {
         let watchers = self.committed.clone();
+        let last = Arc::clone(&self.last);
         self.blocking(move |file| {
             file.follow(&committed)?;
+            last.store(committed.revision, Ordering::Release);
             drop(watchers.send(committed));
             Ok(())
         })
@@ -166,5 +179,9 @@ impl Catalog for RedbCatalog {
 
     fn watch(&self) -> broadcast::Receiver<Committed> {
         self.committed.subscribe()
+    }
+
+    fn state(&self) -> CatalogState {
+        CatalogState::local(self.last.load(Ordering::Acquire))
     }
 }

@@ -1,0 +1,407 @@
+//! The file as a mirror of another store: commits with the revisions that they have there, and whole snapshots.
+//!
+//! A mirror has an origin, a text that names the store. Commits need not be on stable storage one by one: what is lost
+//! of the tail comes again from the origin, after the revision that the file has.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::Ordering as AtomicOrdering;
+
+use redb::{Database, Durability, ReadableTable, Table, TableDefinition, TableError};
+use tokio::sync::mpsc;
+
+use super::RedbCatalog;
+use super::file::{CatalogFile, META, META_REVISION, RECORDS, encoded, store_error};
+use crate::catalog::{Change, Committed, Error, Record, Revision};
+
+/// What a mirror is of. A copy made by [`CatalogFile::copy_to`] has no origin: it is a catalog of its own.
+const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin");
+/// The only key in [`ORIGIN`].
+const ORIGIN_KEY: &str = "origin";
+
+/// A part of a snapshot: records in the order of their keys' bytes.
+pub(in crate::catalog) struct SnapshotPage {
+    pub(in crate::catalog) records: Vec<(String, Record)>,
+    /// Whether no page comes after it.
+    pub(in crate::catalog) is_last: bool,
+}
+
+/// A whole state that takes the place of the mirror's.
+pub(in crate::catalog) struct Snapshot {
+    pub(in crate::catalog) origin: String,
+    pub(in crate::catalog) revision: Revision,
+    /// Its pages. Where it closes before the last one, the mirror stays as it is.
+    pub(in crate::catalog) pages: mpsc::Receiver<SnapshotPage>,
+}
+
+impl RedbCatalog {
+    /// What the file mirrors; `None` if it is no mirror yet, or a catalog of its own.
+    pub(in crate::catalog) async fn origin(&self) -> Result<Option<String>, Error> {
+        self.blocking(CatalogFile::origin).await
+    }
+
+    /// The revision of the last commit in the file.
+    pub(in crate::catalog) async fn last_revision(&self) -> Result<Revision, Error> {
+        let revision = self.blocking(CatalogFile::revision).await?;
+        self.last.store(revision, AtomicOrdering::Release);
+        Ok(revision)
+    }
+
+    /// Writes the commits of the origin after `after`, in their order; those up to the file's own revision are there
+    /// already. With `is_durable`, all that was applied is on stable storage when this returns. Watchers learn nothing of
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where the file ends before `after`, so that commits would be missing.
+    pub(in crate::catalog) async fn apply(
+        &self,
+        after: Revision,
+        commits: Vec<Committed>,
+        is_durable: bool,
+    ) -> Result<(), Error> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let last = Arc::clone(&self.last);
+        self.blocking(move |file| {
+            let _turn = turn;
+            let durability = if is_durable { Durability::Immediate } else { Durability::None };
+            last.store(file.apply_all(after, &commits, durability)?, AtomicOrdering::Release);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes the records those of a snapshot, all at once and durably. Returns the changes by which they became so, if
+    /// `is_announced`.
+    pub(in crate::catalog) async fn replace(
+        &self,
+        snapshot: Snapshot,
+        is_announced: bool,
+    ) -> Result<Vec<Change>, Error> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let last = Arc::clone(&self.last);
+        self.blocking(move |file| {
+            let _turn = turn;
+            let revision = snapshot.revision;
+            let mut changes = Vec::new();
+            file.replace_all(snapshot, |change| {
+                if is_announced {
+                    changes.push(change);
+                }
+            })?;
+            last.store(revision, AtomicOrdering::Release);
+            Ok(changes)
+        })
+        .await
+    }
+
+    /// Sends a commit to the watchers.
+    pub(in crate::catalog) fn announce(&self, committed: Committed) {
+        // Without a watcher nobody receives it, which is no error.
+        drop(self.committed.send(committed));
+    }
+}
+
+impl CatalogFile {
+    fn origin(&self) -> Result<Option<String>, Error> {
+        self.read(|transaction| match transaction.open_table(ORIGIN) {
+            Ok(table) => Ok(table.get(ORIGIN_KEY)?.map(|origin| origin.value().to_owned())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// Returns the revision of the file after it.
+    fn apply_all(&self, after: Revision, commits: &[Committed], durability: Durability) -> Result<Revision, Error> {
+        let applied = self.write_as_mirror(|database| apply(database, after, commits, durability))?;
+        applied.map_err(|last| Error::Store(format!("the mirror ends at {last} and not at {after}")))
+    }
+
+    fn replace_all(&self, snapshot: Snapshot, changed: impl FnMut(Change)) -> Result<(), Error> {
+        match self.write_as_mirror(|database| replace(database, snapshot, changed))? {
+            true => Ok(()),
+            false => Err(Error::Store("the snapshot ended before its last page".to_owned())),
+        }
+    }
+
+    /// Lets `write` write to the file, or to the copy while another process has the file. Never called by two at once.
+    fn write_as_mirror<T>(&self, write: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
+        if self.is_handed_over() {
+            return self.with(write).unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error);
+        }
+        self.check_in_place()?;
+        if self.with(|_| ()).is_none() {
+            self.open_again()?;
+        }
+        let written = self.with(|database| self.header.writing(|| write(database)));
+        written.unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(|error| {
+            tracing::error!(path = %self.path.display(), %error, "the mirror could not be written and is opened again");
+            // Without effect where it fails: the next access tries again, and reports it.
+            drop(self.open_again());
+            store_error(error)
+        })
+    }
+}
+
+/// Returns the revision of the file after it; as an error that of a file which ends before `after`, and stays as it is.
+fn apply(
+    database: &Database,
+    after: Revision,
+    commits: &[Committed],
+    durability: Durability,
+) -> Result<Result<Revision, Revision>, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(durability)?;
+    let mut last;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        let mut meta = transaction.open_table(META)?;
+        last = meta.get(META_REVISION)?.map_or(0, |value| value.value());
+        if last < after {
+            return Ok(Err(last));
+        }
+        for committed in commits {
+            if committed.revision <= last {
+                continue;
+            }
+            for change in committed.changes.iter() {
+                make(&mut records, change, committed.revision)?;
+            }
+            last = committed.revision;
+        }
+        meta.insert(META_REVISION, last)?;
+    }
+    transaction.commit()?;
+    Ok(Ok(last))
+}
+
+fn make(records: &mut Table<'_, &str, &[u8]>, change: &Change, revision: Revision) -> Result<(), redb::Error> {
+    match change {
+        Change::Delete(key) => drop(records.remove(key.as_str())?),
+        Change::Put(key, value) => drop(records.insert(key.as_str(), encoded(revision, value).as_slice())?),
+    }
+    Ok(())
+}
+
+/// Returns false where the last page did not come, and changes nothing then.
+fn replace(database: &Database, mut snapshot: Snapshot, mut changed: impl FnMut(Change)) -> Result<bool, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        let mut done: Option<String> = None;
+        loop {
+            let Some(page) = snapshot.pages.blocking_recv() else { return Ok(false) };
+            let is_last = page.is_last;
+            let end = page.records.last().map(|(key, _)| key.clone()).filter(|_| !is_last);
+            merge(&mut records, done.as_deref(), end.as_deref(), page, &mut changed)?;
+            if is_last {
+                break;
+            }
+            done = end.or(done);
+        }
+        transaction.open_table(META)?.insert(META_REVISION, snapshot.revision)?;
+        transaction.open_table(ORIGIN)?.insert(ORIGIN_KEY, snapshot.origin.as_str())?;
+    }
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// Makes the records after `after` up to `end` those of a page; up to the last record without an `end`.
+fn merge(
+    records: &mut Table<'_, &str, &[u8]>,
+    after: Option<&str>,
+    end: Option<&str>,
+    page: SnapshotPage,
+    changed: &mut impl FnMut(Change),
+) -> Result<(), redb::Error> {
+    if end.is_none() && !page.is_last {
+        // A page of nothing, between two others.
+        return Ok(());
+    }
+    let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), end.map_or(Bound::Unbounded, Bound::Included));
+    let mut deleted = Vec::new();
+    let mut put = Vec::new();
+    {
+        let mut stored = records.range::<&str>(bounds)?;
+        let mut wanted = page.records.into_iter();
+        let (mut left, mut right) = (stored.next().transpose()?, wanted.next());
+        loop {
+            let order = match (&left, &right) {
+                (Some((key, _)), Some((wanted, _))) => key.value().cmp(wanted),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            if order == Ordering::Less
+                && let Some((key, _)) = &left
+            {
+                deleted.push(key.value().to_owned());
+            }
+            if order != Ordering::Less
+                && let Some((key, record)) = right.take()
+            {
+                let bytes = encoded(record.revision, &record.value);
+                // The bytes and not the revision alone: a cluster that was restored gives its revisions a second time.
+                let is_same = order == Ordering::Equal
+                    && left.as_ref().is_some_and(|(_, stored)| stored.value() == bytes.as_slice());
+                if !is_same {
+                    put.push((key, record, bytes));
+                }
+                right = wanted.next();
+            }
+            if order != Ordering::Greater {
+                left = stored.next().transpose()?;
+            }
+        }
+    }
+    for key in deleted {
+        records.remove(key.as_str())?;
+        changed(Change::Delete(key));
+    }
+    for (key, record, bytes) in put {
+        records.insert(key.as_str(), bytes.as_slice())?;
+        changed(Change::Put(key, record.value));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::{Catalog, Commit};
+
+    type State = BTreeMap<String, (Revision, Vec<u8>)>;
+
+    fn pages(state: &State, records_max: usize) -> Vec<SnapshotPage> {
+        let all: Vec<_> = state
+            .iter()
+            .map(|(key, (revision, value))| {
+                (key.clone(), Record { value: value.as_slice().into(), revision: *revision })
+            })
+            .collect();
+        let mut pages: Vec<_> =
+            all.chunks(records_max).map(|records| SnapshotPage { records: records.to_vec(), is_last: false }).collect();
+        match pages.last_mut() {
+            Some(page) => page.is_last = true,
+            None => pages.push(SnapshotPage { records: Vec::new(), is_last: true }),
+        }
+        pages
+    }
+
+    async fn replace(
+        catalog: &RedbCatalog,
+        state: &State,
+        revision: Revision,
+        records_max: usize,
+    ) -> Result<Vec<Change>, Error> {
+        send(catalog, pages(state, records_max), revision).await
+    }
+
+    async fn send(catalog: &RedbCatalog, pages: Vec<SnapshotPage>, revision: Revision) -> Result<Vec<Change>, Error> {
+        let (sender, receiver) = mpsc::channel(pages.len() + 1);
+        for page in pages {
+            sender.try_send(page).ok().unwrap();
+        }
+        drop(sender);
+        let snapshot = Snapshot { origin: "a".to_owned(), revision, pages: receiver };
+        catalog.replace(snapshot, true).await
+    }
+
+    async fn state(catalog: &RedbCatalog) -> State {
+        let listed = catalog.list("", None, false, usize::MAX).await.unwrap();
+        listed.into_iter().map(|(key, record)| (key, (record.revision, record.value.to_vec()))).collect()
+    }
+
+    fn states() -> impl Strategy<Value = State> {
+        prop::collection::btree_map("[ab]{0,3}", (1..4_u64, prop::collection::vec(0..2_u8, 0..2)), 0..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_snapshot_replaces_whatever_is_there_and_names_each_difference(
+            before in states(), after in states(), records_max in 1..5_usize,
+        ) {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+            runtime.block_on(async {
+                let folder = tempfile::tempdir().unwrap();
+                let catalog = RedbCatalog::open(&folder.path().join("mirror.redb")).unwrap();
+                replace(&catalog, &before, 5, records_max).await.unwrap();
+                assert_eq!(state(&catalog).await, before);
+                let changes = replace(&catalog, &after, 9, records_max).await.unwrap();
+                assert_eq!(state(&catalog).await, after);
+                assert_eq!(catalog.last_revision().await.unwrap(), 9);
+                let mut changed: Vec<_> = changes.iter().map(|change| match change {
+                    Change::Delete(key) | Change::Put(key, _) => key.clone(),
+                }).collect();
+                changed.sort();
+                let all: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).cloned().collect();
+                let different: Vec<_> = all.into_iter().filter(|key| before.get(key) != after.get(key)).collect();
+                assert_eq!(changed, different);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_without_its_last_page_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = RedbCatalog::open(&folder.path().join("mirror.redb")).unwrap();
+        let before = State::from([("a".to_owned(), (1, vec![1])), ("b".to_owned(), (2, vec![2]))]);
+        replace(&catalog, &before, 2, 9).await.unwrap();
+        let mut cut = pages(&State::from([("b".to_owned(), (3, vec![3])), ("c".to_owned(), (3, vec![3]))]), 1);
+        cut.pop();
+        assert!(send(&catalog, cut, 3).await.is_err());
+        assert_eq!(state(&catalog).await, before);
+        assert_eq!(catalog.last_revision().await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_mirror_has_the_revisions_of_its_origin_and_keeps_them_when_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirror.redb");
+        let catalog = RedbCatalog::open(&path).unwrap();
+        assert_eq!(catalog.origin().await.unwrap(), None);
+        replace(&catalog, &State::new(), 7, 1).await.unwrap();
+        let committed = |revision, change| Committed { revision, changes: [change].into() };
+        let put = |key: &str| Change::Put(key.to_owned(), b"1".as_slice().into());
+        let commits = vec![
+            // From before the snapshot.
+            committed(6, put("old")),
+            committed(12, put("a")),
+            committed(40, put("b")),
+            committed(41, Change::Delete("a".to_owned())),
+        ];
+        catalog.apply(7, commits, false).await.unwrap();
+        drop(catalog);
+        let catalog = RedbCatalog::open(&path).unwrap();
+        assert_eq!(catalog.origin().await.unwrap().as_deref(), Some("a"));
+        assert_eq!(catalog.last_revision().await.unwrap(), 41);
+        assert_eq!(state(&catalog).await, State::from([("b".to_owned(), (40, b"1".to_vec()))]));
+    }
+
+    #[tokio::test]
+    async fn a_mirror_that_is_handed_over_is_written_to_its_copy_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirror.redb");
+        let old = RedbCatalog::open(&path).unwrap();
+        replace(&old, &State::new(), 1, 1).await.unwrap();
+        old.hand_over().await.unwrap();
+        let new = RedbCatalog::open(&path).unwrap();
+        let put = Change::Put("a".to_owned(), b"1".as_slice().into());
+        let commits = vec![Committed { revision: 2, changes: [put].into() }];
+        old.apply(1, commits.clone(), true).await.unwrap();
+        assert_eq!((old.last_revision().await.unwrap(), new.last_revision().await.unwrap()), (2, 1));
+        assert!(matches!(old.commit(Commit::default()).await, Err(Error::HandedOver)));
+        drop(new);
+        old.take_back().await.unwrap();
+        assert_eq!(old.last_revision().await.unwrap(), 1);
+        // What the copy alone had is missing in the file.
+        assert!(matches!(old.apply(2, commits, true).await, Err(Error::Store(_))));
+        assert_eq!(old.last_revision().await.unwrap(), 1);
+    }
+}
