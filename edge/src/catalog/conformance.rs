@@ -12,14 +12,17 @@ use super::{Catalog, Change, Check, Commit, Error, Record, Revision};
 /// A catalog under test, which can be closed and opened again.
 #[async_trait]
 pub(super) trait Harness: Sized + Send {
+    /// The length of the longest value that is tried.
+    const VALUE_BYTES_MAX: u32 = 2_000_000;
+
     async fn start() -> Self;
     fn catalog(&self) -> Arc<dyn Catalog>;
     async fn restart(self) -> Self;
 }
 
-macro_rules! conformance {
-    ($harness:ty) => {
-        conformance! { @ $harness:
+macro_rules! cases {
+    ($then:ident $harness:ty) => {
+        $crate::catalog::conformance::$then! { @ $harness:
             a_record_is_what_was_put,
             a_failed_check_changes_nothing_and_names_its_key,
             absent_holds_only_where_nothing_is,
@@ -38,6 +41,14 @@ macro_rules! conformance {
             many_records_are_read_each_in_its_place,
         }
     };
+}
+pub(super) use cases;
+
+/// A test for each case.
+macro_rules! conformance {
+    ($harness:ty) => {
+        $crate::catalog::conformance::cases! { conformance $harness }
+    };
     (@ $harness:ty: $($case:ident,)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +60,23 @@ macro_rules! conformance {
     };
 }
 pub(super) use conformance;
+
+/// A future that runs every case, one after the other, for an implementation whose server takes long to start.
+macro_rules! every_case {
+    ($harness:ty) => {
+        $crate::catalog::conformance::cases! { every_case $harness }
+    };
+    (@ $harness:ty: $($case:ident,)+) => {
+        async {
+            $(
+                eprintln!("{}", stringify!($case));
+                let harness = <$harness as $crate::catalog::conformance::Harness>::start().await;
+                Box::pin($crate::catalog::conformance::$case(harness)).await;
+            )+
+        }
+    };
+}
+pub(super) use every_case;
 
 fn put(key: &str, value: &str) -> Change {
     Change::Put(key.to_owned(), value.as_bytes().into())
@@ -333,9 +361,10 @@ pub(super) async fn a_commit_of_nothing_still_has_a_revision(harness: impl Harne
     assert!(commit(&*catalog, &[absent("a")], &[]).await.unwrap() > first);
 }
 
-pub(super) async fn large_and_empty_values_come_back(harness: impl Harness) {
+pub(super) async fn large_and_empty_values_come_back<H: Harness>(harness: H) {
     let catalog = harness.catalog();
-    let large: Arc<[u8]> = (0..2_000_000u32).flat_map(u32::to_le_bytes).take(2_000_000).collect();
+    let length = usize::try_from(H::VALUE_BYTES_MAX).unwrap();
+    let large: Arc<[u8]> = (0..H::VALUE_BYTES_MAX).flat_map(u32::to_le_bytes).take(length).collect();
     let changes = vec![Change::Put("large".to_owned(), Arc::clone(&large)), put("empty", "")];
     catalog.commit(Commit { checks: vec![], changes }).await.unwrap();
     assert_eq!(catalog.get("large").await.unwrap().unwrap().value, large);

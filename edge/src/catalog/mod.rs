@@ -14,6 +14,7 @@ pub(crate) mod belongs;
 #[cfg(test)]
 mod conformance;
 mod embedded;
+mod etcd;
 pub mod gone;
 pub(crate) mod history;
 pub mod identities;
@@ -29,6 +30,7 @@ mod state;
 mod team;
 pub mod upstreams;
 
+pub use etcd::EtcdSettings;
 pub use in_place::watch_in_place;
 pub use lease::Lease;
 pub use state::CatalogState;
@@ -326,4 +328,17 @@ pub fn open(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
 /// As [`open`].
 pub fn open_with_reserve(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(embedded::RedbCatalog::open_with_reserve(path)?))
+}
+
+/// Opens the catalog in etcd, with its mirror in the file `path`, which only one process of this node has open.
+///
+/// With a mirror from an earlier start this waits for etcd no longer than a second, and reads go on from there. Without one
+/// it waits for the first snapshot. The tasks that follow etcd, commit and keep leases alive run on the runtime that this is
+/// called on, until the catalog is dropped; the catalog itself may be used from any.
+///
+/// # Errors
+/// [`Error::Locked`] where another process has the mirror open, [`Error::OtherOrigin`] where it is of another cluster or
+/// prefix; without a mirror [`Error::Unavailable`] and [`Error::Denied`]; [`Error::Store`].
+pub async fn open_etcd(path: &Path, settings: EtcdSettings) -> Result<Arc<dyn Catalog>, Error> {
+    Ok(Arc::new(etcd::EtcdCatalog::open(path, settings).await?))
 }

@@ -1,0 +1,237 @@
+//! Calls to whichever member is connected now, with a user's token.
+//!
+//! The follower chooses the member and connects (`follower`); this is what all others send their calls by. A call that
+//! finds the member silent or cut off gives its connection up, which leads the follower to the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use devanture_config::api::Secret;
+use http::header::HeaderValue;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::fault::Fault;
+use super::grpc::Channel;
+use super::keys::Keys;
+use super::settings::Endpoint;
+use super::wire::{self, AuthenticateRequest, Call, RangeRequest, ResponseHeader, SortOrder, SortTarget};
+use crate::catalog::Revision;
+
+/// Longest wait for one answer. A member answers within milliseconds; this is a few elections of a leader (one second by
+/// default), after which another member is more likely to answer.
+pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest wait for a connection where there is none: to find out that a member is silent, and an election, or two.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Pause before a call is sent again: the next connection has to be made first.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How often a token is renewed for one call.
+const RENEWALS_MAX: usize = 2;
+
+/// Calls to a cluster.
+pub(super) struct Client {
+    pub(super) keys: Keys,
+    credentials: Option<(String, Secret)>,
+    /// The cluster that is talked to, once it is known: members of another one are refused.
+    cluster: Mutex<Option<u64>>,
+    current: watch::Sender<Option<Arc<Channel>>>,
+    /// The last reason for there being no connection.
+    last_fault: Mutex<Option<Fault>>,
+    /// When etcd answered last.
+    contact: Mutex<Option<Instant>>,
+    reconnects: AtomicU64,
+    /// Whose turn it is to renew a token: one is enough for all calls that found it expired.
+    renewing: tokio::sync::Mutex<()>,
+}
+
+/// Offers a connection to callers, until it is dropped.
+pub(super) struct Offer<'c> {
+    client: &'c Client,
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        self.client.current.send_replace(None);
+    }
+}
+
+impl Client {
+    pub(super) fn new(keys: Keys, credentials: Option<(String, Secret)>, cluster: Option<u64>) -> Self {
+        Self {
+            keys,
+            credentials,
+            cluster: Mutex::new(cluster),
+            current: watch::Sender::new(None),
+            last_fault: Mutex::new(None),
+            contact: Mutex::new(None),
+            reconnects: AtomicU64::new(0),
+            renewing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Connects to a member as the configured user, before `until`.
+    pub(super) async fn connect(&self, endpoint: &Endpoint, until: Instant) -> Result<Arc<Channel>, Fault> {
+        let channel = Channel::connect(endpoint, until).await?;
+        self.authenticate(&channel, until).await?;
+        Ok(Arc::new(channel))
+    }
+
+    /// Lets callers use a connection while the offer lives.
+    pub(super) fn offer(&self, channel: Arc<Channel>) -> Offer<'_> {
+        self.current.send_replace(Some(channel));
+        Offer { client: self }
+    }
+
+    /// Takes note of why there is no connection.
+    pub(super) fn note_fault(&self, fault: Fault) {
+        *self.last_fault.lock() = Some(fault);
+    }
+
+    /// Takes note of a connection that ended after it had been used.
+    pub(super) fn note_reconnect(&self) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn note_contact(&self) {
+        *self.contact.lock() = Some(Instant::now());
+    }
+
+    /// The time since etcd answered.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.contact.lock().map(|at| at.elapsed())
+    }
+
+    pub(super) fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Checks that an answer is of the cluster that is talked to, which the first answer decides.
+    pub(super) fn check_cluster(&self, channel: &Channel, header: &ResponseHeader) -> Result<(), Fault> {
+        let expected = *self.cluster.lock().get_or_insert(header.cluster_id);
+        if expected == header.cluster_id {
+            return Ok(());
+        }
+        Err(Fault::OtherCluster { endpoint: channel.url().to_owned(), expected, found: header.cluster_id })
+    }
+
+    /// The current connection, waiting for one until `until`, and no longer than [`CONNECTION_TIME_MAX`].
+    pub(super) async fn connection(&self, until: Instant) -> Result<Arc<Channel>, Fault> {
+        let until = until.min(Instant::now() + CONNECTION_TIME_MAX);
+        let mut current = self.current.subscribe();
+        let found = timeout_at(until, current.wait_for(Option::is_some)).await;
+        match found.ok().and_then(Result::ok).and_then(|channel| channel.clone()) {
+            Some(channel) => Ok(channel),
+            None => {
+                let unknown =
+                    || Fault::Unreachable { endpoint: "etcd".to_owned(), reason: "no member answered yet".to_owned() };
+                Err(self.last_fault.lock().clone().unwrap_or_else(unknown))
+            }
+        }
+    }
+
+    /// Calls the member of `channel`, renewing the token where it has expired.
+    pub(super) async fn call_on<C: Call>(
+        &self,
+        channel: &Channel,
+        request: &C::Request,
+        until: Instant,
+    ) -> Result<C::Answer, Fault> {
+        let full = Instant::now() + REQUEST_TIME_MAX;
+        let until_answered = full.min(until);
+        let mut renewals = 0;
+        loop {
+            let token = channel.token();
+            match channel.call::<C>(request, until_answered).await {
+                Ok(answer) => {
+                    self.note_contact();
+                    return Ok(answer);
+                }
+                Err(Fault::ExpiredToken) if renewals < RENEWALS_MAX => {
+                    renewals += 1;
+                    self.renew(channel, token.as_ref(), until_answered).await?;
+                }
+                Err(fault) => {
+                    // A caller with little time left learns nothing of the member by getting no answer.
+                    if fault.is_of_member() && !(matches!(fault, Fault::Silent { .. }) && until < full) {
+                        channel.give_up();
+                    }
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    /// Reads, from one member after the other until one answers.
+    pub(super) async fn read<C: Call>(&self, request: &C::Request, until: Instant) -> Result<C::Answer, Fault> {
+        loop {
+            let channel = self.connection(until).await?;
+            match self.call_on::<C>(&channel, request, until).await {
+                Err(fault) if fault.is_transient() && Instant::now() < until => pause_before_again().await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The last commit of any node that was acknowledged before the call.
+    pub(super) async fn last_commit(&self, until: Instant) -> Result<Revision, Fault> {
+        let found = self.read::<wire::Range>(&self.last_marker(), until).await?;
+        Ok(newest(&found.kvs))
+    }
+
+    /// Reads the marker that was written last. It has the revision of the last commit: each one writes a marker, and none
+    /// is ever deleted.
+    pub(super) fn last_marker(&self) -> RangeRequest {
+        let (key, range_end) = self.keys.markers();
+        RangeRequest {
+            key,
+            range_end,
+            limit: 1,
+            sort_order: SortOrder::Descend.into(),
+            sort_target: SortTarget::Mod.into(),
+            keys_only: true,
+            ..RangeRequest::default()
+        }
+    }
+
+    async fn renew(&self, channel: &Channel, expired: Option<&HeaderValue>, until: Instant) -> Result<(), Fault> {
+        let late = |_late| Fault::Silent { endpoint: channel.url().to_owned() };
+        let _turn = timeout_at(until, self.renewing.lock()).await.map_err(late)?;
+        if channel.token().as_ref() != expired {
+            return Ok(());
+        }
+        self.authenticate(channel, until).await
+    }
+
+    async fn authenticate(&self, channel: &Channel, until: Instant) -> Result<(), Fault> {
+        let Some((name, password)) = &self.credentials else { return Ok(()) };
+        let request = AuthenticateRequest { name: name.clone(), password: password.expose().to_owned() };
+        // Without the token that has expired.
+        channel.set_token(None);
+        let answer = match channel.call::<wire::Authenticate>(&request, until).await {
+            // Users that are not needed yet: etcd is open to everybody.
+            Err(Fault::AuthDisabled) => return Ok(()),
+            answer => answer?,
+        };
+        let malformed = |_error| Fault::Malformed {
+            endpoint: channel.url().to_owned(),
+            reason: "a token that is no text".to_owned(),
+        };
+        let mut token = HeaderValue::try_from(answer.token).map_err(malformed)?;
+        token.set_sensitive(true);
+        channel.set_token(Some(token));
+        Ok(())
+    }
+}
+
+/// Waits for a moment, which differs from call to call.
+pub(super) async fn pause_before_again() {
+    sleep(AGAIN_AFTER.mul_f64(rand::random_range(0.5..1.5))).await;
+}
+
+/// The highest revision of some keys.
+pub(super) fn newest(kvs: &[wire::KeyValue]) -> Revision {
+    kvs.iter().filter_map(|kv| Revision::try_from(kv.mod_revision).ok()).max().unwrap_or(0)
+}

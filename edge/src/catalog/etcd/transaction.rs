@@ -1,0 +1,183 @@
+//! A commit as one transaction of etcd, and what its answer means.
+//!
+//! The transaction compares the checked keys and the marker of this node, which it also writes. So a commit of nothing has
+//! a revision, and whether a commit was made can be found out after its answer was lost (`outcome`).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::client::newest;
+use super::fault::Fault;
+use super::wire::{
+    Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, RequestOp,
+    Response, ResponseOp, TargetUnion, TxnRequest, TxnResponse,
+};
+use super::{Client, Error};
+use crate::catalog::{Change, Check, Commit, Revision};
+
+/// Operations of a transaction by etcd's default (`--max-txn-ops`).
+const TRANSACTION_OPERATIONS_MAX: usize = 128;
+/// Checks of a commit, and changes: where the commit fails, each checked key is read, the marker, and the last commit.
+pub(super) const COMMIT_OPERATIONS_MAX: usize = TRANSACTION_OPERATIONS_MAX - 2;
+/// Bytes of a request by etcd's default (`--max-request-bytes`), less what etcd adds for itself.
+pub(super) const REQUEST_BYTES_MAX: usize = 1_572_864 - 4_096;
+
+/// A commit, ready to be sent once the marker's revision is known.
+pub(super) struct Transaction {
+    checks: Vec<Check>,
+    compares: Vec<Compare>,
+    changes: Vec<RequestOp>,
+    reads: Vec<RequestOp>,
+    marker: Bytes,
+}
+
+/// What a transaction came to.
+pub(super) enum Answer {
+    /// It was made.
+    Made(Revision),
+    /// A check did not hold.
+    Conflict {
+        /// The first such check.
+        check: Check,
+        /// The last commit that it lost against.
+        seen: Revision,
+    },
+    /// The marker is at another revision; nothing was changed.
+    OtherMarker(i64),
+}
+
+impl Transaction {
+    /// The transaction of a commit whose puts hang on `lease`, 0 for none.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub(super) fn new(client: &Client, marker: &Bytes, commit: Commit, lease: i64) -> Result<Self, Error> {
+        for (count, what) in [(commit.checks.len(), "checks"), (commit.changes.len(), "changes")] {
+            if count > COMMIT_OPERATIONS_MAX {
+                let reason = format!("it has {count} {what}, and etcd takes {COMMIT_OPERATIONS_MAX} at once");
+                return Err(Error::TooLarge { reason });
+            }
+        }
+        let mut compares = Vec::with_capacity(commit.checks.len().saturating_add(1));
+        let mut reads = Vec::with_capacity(commit.checks.len().saturating_add(2));
+        for check in &commit.checks {
+            let (key, revision) = match check {
+                Check::Absent(key) => (client.keys.record(key), 0),
+                // A revision that etcd cannot have is that of no record.
+                Check::At(key, revision) => (client.keys.record(key), i64::try_from(*revision).unwrap_or(i64::MAX)),
+            };
+            compares.push(at(key.clone(), revision));
+            reads.push(read(key));
+        }
+        reads.push(read(marker.clone()));
+        reads.push(operation(Request::Range(client.last_marker())));
+        let transaction = Self {
+            checks: commit.checks,
+            compares,
+            changes: operations(client, commit.changes, lease),
+            reads,
+            marker: marker.clone(),
+        };
+        let length = transaction.request(0, "").encoded_len();
+        if length > REQUEST_BYTES_MAX {
+            let reason = format!("it has {length} bytes, and etcd takes {REQUEST_BYTES_MAX} at once");
+            return Err(Error::TooLarge { reason });
+        }
+        Ok(transaction)
+    }
+
+    /// The request that is carried out only while the marker is at `marker_revision`, and writes `id` there.
+    pub(super) fn request(&self, marker_revision: i64, id: &str) -> TxnRequest {
+        let mut compare = self.compares.clone();
+        compare.push(at(self.marker.clone(), marker_revision));
+        let mut success = self.changes.clone();
+        success.push(put(self.marker.clone(), Bytes::copy_from_slice(id.as_bytes()), 0));
+        TxnRequest { compare, success, failure: self.reads.clone() }
+    }
+
+    /// What the answer to [`Transaction::request`] means.
+    pub(super) fn read(&self, answer: TxnResponse, marker_revision: i64) -> Result<Answer, Fault> {
+        let malformed = || Fault::Malformed { endpoint: "etcd".to_owned(), reason: "no answer to a commit".to_owned() };
+        if answer.succeeded {
+            let header = answer.header.ok_or_else(malformed)?;
+            return Ok(Answer::Made(Revision::try_from(header.revision).map_err(|_error| malformed())?));
+        }
+        let mut found = answer.responses.into_iter().map(range_of);
+        let mut seen = 0;
+        let mut failed = None;
+        for check in &self.checks {
+            let kvs = found.next().flatten().ok_or_else(malformed)?;
+            seen = seen.max(newest(&kvs));
+            let revision = kvs.first().and_then(|kv| Revision::try_from(kv.mod_revision).ok());
+            if failed.is_none() && !holds(check, revision) {
+                failed = Some(check.clone());
+            }
+        }
+        let marker = found.next().flatten().ok_or_else(malformed)?;
+        let marker = marker.first().map_or(0, |kv| kv.mod_revision);
+        seen = seen.max(newest(&found.next().flatten().ok_or_else(malformed)?));
+        match failed {
+            Some(check) => Ok(Answer::Conflict { check, seen }),
+            None if marker != marker_revision => Ok(Answer::OtherMarker(marker)),
+            None => Err(malformed()),
+        }
+    }
+}
+
+/// Whether a check holds of a record with `revision`.
+pub(super) fn holds(check: &Check, revision: Option<Revision>) -> bool {
+    match check {
+        Check::Absent(_) => revision.is_none(),
+        Check::At(_, expected) => revision == Some(*expected),
+    }
+}
+
+/// The last change of each key, which etcd wants to be named once.
+fn operations(client: &Client, changes: Vec<Change>, lease: i64) -> Vec<RequestOp> {
+    let mut last: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
+    for change in changes {
+        match change {
+            Change::Delete(key) => last.insert(key, None),
+            Change::Put(key, value) => last.insert(key, Some(Bytes::copy_from_slice(&value))),
+        };
+    }
+    let operation_of = |(key, value): (String, Option<Bytes>)| {
+        let key = client.keys.record(&key);
+        match value {
+            None => operation(Request::DeleteRange(DeleteRangeRequest { key })),
+            Some(value) => put(key, value, lease),
+        }
+    };
+    last.into_iter().map(operation_of).collect()
+}
+
+const fn operation(request: Request) -> RequestOp {
+    RequestOp { request: Some(request) }
+}
+
+pub(super) fn put(key: Bytes, value: Bytes, lease: i64) -> RequestOp {
+    operation(Request::Put(PutRequest { key, value, lease }))
+}
+
+pub(super) fn read(key: Bytes) -> RequestOp {
+    operation(Request::Range(RangeRequest { key, ..RangeRequest::default() }))
+}
+
+/// That a key was changed last at `revision`; 0 for one that is not there.
+pub(super) fn at(key: Bytes, revision: i64) -> Compare {
+    Compare {
+        result: CompareResult::Equal.into(),
+        target: CompareTarget::Mod.into(),
+        key,
+        target_union: Some(TargetUnion::ModRevision(revision)),
+    }
+}
+
+pub(super) fn range_of(response: ResponseOp) -> Option<Vec<KeyValue>> {
+    match response.response {
+        Some(Response::Range(range)) => Some(range.kvs),
+        Some(Response::Put(_) | Response::DeleteRange(_)) | None => None,
+    }
+}
