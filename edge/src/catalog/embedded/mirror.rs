@@ -17,8 +17,10 @@ use crate::catalog::{Change, Committed, Error, Record, Revision};
 
 /// What a mirror is of. A copy made by [`CatalogFile::copy_to`] has no origin: it is a catalog of its own.
 const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin");
-/// The only key in [`ORIGIN`].
+/// The key in [`ORIGIN`] of the origin itself.
 const ORIGIN_KEY: &str = "origin";
+/// The key in [`ORIGIN`] of the note.
+const NOTE_KEY: &str = "note";
 
 /// A part of a snapshot: records in the order of their keys' bytes.
 pub(in crate::catalog) struct SnapshotPage {
@@ -31,6 +33,8 @@ pub(in crate::catalog) struct SnapshotPage {
 pub(in crate::catalog) struct Snapshot {
     pub(in crate::catalog) origin: String,
     pub(in crate::catalog) revision: Revision,
+    /// What its reader wants to remember of the origin; empty for nothing.
+    pub(in crate::catalog) note: String,
     /// Its pages. Where it closes before the last one, the mirror stays as it is.
     pub(in crate::catalog) pages: mpsc::Receiver<SnapshotPage>,
 }
@@ -38,7 +42,12 @@ pub(in crate::catalog) struct Snapshot {
 impl RedbCatalog {
     /// What the file mirrors; `None` if it is no mirror yet, or a catalog of its own.
     pub(in crate::catalog) async fn origin(&self) -> Result<Option<String>, Error> {
-        self.blocking(CatalogFile::origin).await
+        self.blocking(|file| file.text(ORIGIN_KEY)).await
+    }
+
+    /// The note that was written last beside the records; `None` if there is none.
+    pub(in crate::catalog) async fn note(&self) -> Result<Option<String>, Error> {
+        self.blocking(|file| file.text(NOTE_KEY)).await
     }
 
     /// The revision of the last commit in the file.
@@ -49,7 +58,7 @@ impl RedbCatalog {
     }
 
     /// Writes the commits of the origin after `after`, in their order; those up to the file's own revision are there
-    /// already. With `is_durable`, all that was applied is on stable storage when this returns. Watchers learn nothing of
+    /// already. `note` is kept with them. With `is_durable`, all that was applied is on stable storage when this returns. Watchers learn nothing of
     /// it.
     ///
     /// # Errors
@@ -58,6 +67,7 @@ impl RedbCatalog {
         &self,
         after: Revision,
         commits: Vec<Committed>,
+        note: Option<String>,
         is_durable: bool,
     ) -> Result<(), Error> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
@@ -65,7 +75,7 @@ impl RedbCatalog {
         self.blocking(move |file| {
             let _turn = turn;
             let durability = if is_durable { Durability::Immediate } else { Durability::None };
-            last.store(file.apply_all(after, &commits, durability)?, AtomicOrdering::Release);
+            last.store(file.apply_all(after, &commits, note.as_deref(), durability)?, AtomicOrdering::Release);
             Ok(())
         })
         .await
@@ -103,17 +113,23 @@ impl RedbCatalog {
 }
 
 impl CatalogFile {
-    fn origin(&self) -> Result<Option<String>, Error> {
+    fn text(&self, key: &'static str) -> Result<Option<String>, Error> {
         self.read(|transaction| match transaction.open_table(ORIGIN) {
-            Ok(table) => Ok(table.get(ORIGIN_KEY)?.map(|origin| origin.value().to_owned())),
+            Ok(table) => Ok(table.get(key)?.map(|text| text.value().to_owned())),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(error.into()),
         })
     }
 
     /// Returns the revision of the file after it.
-    fn apply_all(&self, after: Revision, commits: &[Committed], durability: Durability) -> Result<Revision, Error> {
-        let applied = self.write_as_mirror(|database| apply(database, after, commits, durability))?;
+    fn apply_all(
+        &self,
+        after: Revision,
+        commits: &[Committed],
+        note: Option<&str>,
+        durability: Durability,
+    ) -> Result<Revision, Error> {
+        let applied = self.write_as_mirror(|database| apply(database, after, commits, note, durability))?;
         applied.map_err(|last| Error::Store(format!("the mirror ends at {last} and not at {after}")))
     }
 
@@ -148,6 +164,7 @@ fn apply(
     database: &Database,
     after: Revision,
     commits: &[Committed],
+    note: Option<&str>,
     durability: Durability,
 ) -> Result<Result<Revision, Revision>, redb::Error> {
     let mut transaction = database.begin_write()?;
@@ -170,6 +187,9 @@ fn apply(
             last = committed.revision;
         }
         meta.insert(META_REVISION, last)?;
+        if let Some(note) = note {
+            transaction.open_table(ORIGIN)?.insert(NOTE_KEY, note)?;
+        }
     }
     transaction.commit()?;
     Ok(Ok(last))
@@ -202,6 +222,7 @@ fn replace(database: &Database, mut snapshot: Snapshot, mut changed: impl FnMut(
         }
         transaction.open_table(META)?.insert(META_REVISION, snapshot.revision)?;
         transaction.open_table(ORIGIN)?.insert(ORIGIN_KEY, snapshot.origin.as_str())?;
+        transaction.open_table(ORIGIN)?.insert(NOTE_KEY, snapshot.note.as_str())?;
     }
     transaction.commit()?;
     Ok(true)
@@ -308,7 +329,7 @@ mod tests {
             sender.try_send(page).ok().unwrap();
         }
         drop(sender);
-        let snapshot = Snapshot { origin: "a".to_owned(), revision, pages: receiver };
+        let snapshot = Snapshot { origin: "a".to_owned(), revision, note: String::new(), pages: receiver };
         catalog.replace(snapshot, true).await
     }
 
@@ -376,10 +397,11 @@ mod tests {
             committed(40, put("b")),
             committed(41, Change::Delete("a".to_owned())),
         ];
-        catalog.apply(7, commits, false).await.unwrap();
+        catalog.apply(7, commits, Some("b".to_owned()), false).await.unwrap();
         drop(catalog);
         let catalog = RedbCatalog::open(&path).unwrap();
         assert_eq!(catalog.origin().await.unwrap().as_deref(), Some("a"));
+        assert_eq!(catalog.note().await.unwrap().as_deref(), Some("b"));
         assert_eq!(catalog.last_revision().await.unwrap(), 41);
         assert_eq!(state(&catalog).await, State::from([("b".to_owned(), (40, b"1".to_vec()))]));
     }
@@ -394,14 +416,14 @@ mod tests {
         let new = RedbCatalog::open(&path).unwrap();
         let put = Change::Put("a".to_owned(), b"1".as_slice().into());
         let commits = vec![Committed { revision: 2, changes: [put].into() }];
-        old.apply(1, commits.clone(), true).await.unwrap();
+        old.apply(1, commits.clone(), None, true).await.unwrap();
         assert_eq!((old.last_revision().await.unwrap(), new.last_revision().await.unwrap()), (2, 1));
         assert!(matches!(old.commit(Commit::default()).await, Err(Error::HandedOver)));
         drop(new);
         old.take_back().await.unwrap();
         assert_eq!(old.last_revision().await.unwrap(), 1);
         // What the copy alone had is missing in the file.
-        assert!(matches!(old.apply(2, commits, true).await, Err(Error::Store(_))));
+        assert!(matches!(old.apply(2, commits, None, true).await, Err(Error::Store(_))));
         assert_eq!(old.last_revision().await.unwrap(), 1);
     }
 }

@@ -25,7 +25,7 @@ use crate::catalog::{Catalog as _, Check, Commit, Revision};
 /// takes one to two seconds.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time beyond that to find out what became of a commit.
-const OUTCOME_TIME_MAX: Duration = Duration::from_secs(15);
+const OUTCOME_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the mirror after a commit.
 const MIRROR_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -198,7 +198,7 @@ impl Committer {
         let request = TxnRequest {
             compare: vec![at(self.marker.clone(), revision)],
             success: vec![put(self.marker.clone(), Bytes::copy_from_slice(fence.as_bytes()), 0)],
-            failure: vec![read(self.marker.clone())],
+            failure: vec![read(self.marker.clone(), false)],
         };
         let answer: TxnResponse = self.client.call_on::<Txn>(&channel, &request, until).await?;
         let malformed = |what: &str| Fault::Malformed { endpoint: channel.url().to_owned(), reason: what.to_owned() };

@@ -48,6 +48,12 @@ pub(super) enum Fault {
     /// The mirror could not be read or written.
     #[error("the mirror failed: {0}")]
     Mirror(String),
+    /// An answer is longer than one may be.
+    #[error("{endpoint} sent an answer that is too long")]
+    LongAnswer {
+        /// Which member.
+        endpoint: String,
+    },
     /// The member has no leader: it is cut off, or there is no majority.
     #[error("{endpoint} has no leader")]
     NoLeader {
@@ -83,7 +89,7 @@ pub(super) enum Fault {
         /// etcd's text.
         message: String,
     },
-    /// The request, or an answer, is larger than one may be.
+    /// The request is larger than one may be.
     #[error("the request is larger than etcd takes")]
     TooLarge,
     /// No connection, or it broke.
@@ -126,7 +132,7 @@ impl Fault {
     /// What broke in the frames of an answer.
     pub(super) fn of_frame(endpoint: &str, error: FrameError) -> Self {
         match error {
-            FrameError::TooLong(_) => Self::TooLarge,
+            FrameError::TooLong(_) => Self::LongAnswer { endpoint: endpoint.to_owned() },
             FrameError::Compressed | FrameError::Undecodable => {
                 Self::Malformed { endpoint: endpoint.to_owned(), reason: error.to_string() }
             }
@@ -157,6 +163,7 @@ impl Fault {
             // A transaction that found room when it was proposed and none when it was applied is made nevertheless
             // (`quotaApplierV3` of etcd).
             Self::NoSpace
+            | Self::LongAnswer { .. }
             | Self::Malformed { .. }
             | Self::Mirror(_)
             | Self::Silent { .. }
@@ -194,6 +201,7 @@ impl From<Fault> for Error {
             | Fault::Silent { .. }
             | Fault::Unreachable { .. } => Self::Unavailable { reason },
             Fault::Status { code: code::INVALID_ARGUMENT | code::UNIMPLEMENTED, .. }
+            | Fault::LongAnswer { .. }
             | Fault::Malformed { .. }
             | Fault::Mirror(_) => Self::Store(reason),
             Fault::Status { .. } => Self::Unavailable { reason },

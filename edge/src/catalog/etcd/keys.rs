@@ -44,6 +44,12 @@ impl Keys {
         std::str::from_utf8(key).ok()
     }
 
+    /// The node, of the key in etcd of its marker; `None` for what is no marker, or no text.
+    pub(super) fn node_of<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
+        let key = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(MARKERS.as_bytes())?;
+        std::str::from_utf8(key).ok()
+    }
+
     /// Everything.
     pub(super) fn all(&self) -> KeyRange {
         below(self.prefix.as_bytes())
@@ -99,6 +105,7 @@ mod tests {
             let (stored, marker) = (keys.record(&key), keys.marker(&key));
             prop_assert_eq!(keys.record_of(&stored), Some(key.as_str()));
             prop_assert_eq!(keys.record_of(&marker), None);
+            prop_assert_eq!((keys.node_of(&marker), keys.node_of(&stored)), (Some(key.as_str()), None));
             prop_assert!(is_within(&stored, &keys.records()) && !is_within(&stored, &keys.markers()));
             prop_assert!(is_within(&marker, &keys.markers()) && !is_within(&marker, &keys.records()));
             prop_assert!(is_within(&stored, &keys.all()) && is_within(&marker, &keys.all()));

@@ -9,6 +9,7 @@ mod commit;
 mod fault;
 mod follower;
 mod grpc;
+mod history;
 mod keys;
 mod lease;
 mod origin;

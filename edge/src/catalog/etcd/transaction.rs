@@ -69,9 +69,10 @@ impl Transaction {
                 Check::At(key, revision) => (client.keys.record(key), i64::try_from(*revision).unwrap_or(i64::MAX)),
             };
             compares.push(at(key.clone(), revision));
-            reads.push(read(key));
+            // Of these and of the marker, revisions are enough: together their values may be too long for an answer.
+            reads.push(read(key, true));
         }
-        reads.push(read(marker.clone()));
+        reads.push(read(marker.clone(), true));
         reads.push(operation(Request::Range(client.last_marker())));
         let transaction = Self {
             checks: commit.checks,
@@ -161,8 +162,8 @@ pub(super) fn put(key: Bytes, value: Bytes, lease: i64) -> RequestOp {
     operation(Request::Put(PutRequest { key, value, lease }))
 }
 
-pub(super) fn read(key: Bytes) -> RequestOp {
-    operation(Request::Range(RangeRequest { key, ..RangeRequest::default() }))
+pub(super) fn read(key: Bytes, keys_only: bool) -> RequestOp {
+    operation(Request::Range(RangeRequest { key, keys_only, ..RangeRequest::default() }))
 }
 
 /// That a key was changed last at `revision`; 0 for one that is not there.

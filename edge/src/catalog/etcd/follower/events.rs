@@ -1,6 +1,7 @@
 //! Commits out of the events of a watch.
 
 use crate::catalog::etcd::fault::Fault;
+use crate::catalog::etcd::history::Marked;
 use crate::catalog::etcd::keys::Keys;
 use crate::catalog::etcd::wire::{EventType, WatchResponse};
 use crate::catalog::{Change, Committed, Revision};
@@ -13,6 +14,8 @@ use crate::catalog::{Change, Committed, Revision};
 pub(super) struct Events {
     /// The commit that may not be whole yet.
     begun: Option<(Revision, Vec<Change>)>,
+    /// The last marker that was written.
+    marked: Option<Marked>,
 }
 
 impl Events {
@@ -29,6 +32,9 @@ impl Events {
             let kind = EventType::try_from(event.kind).map_err(|_error| malformed("an event of no known kind"))?;
             let kv = event.kv.ok_or_else(|| malformed("an event without a key"))?;
             let revision = Revision::try_from(kv.mod_revision).map_err(|_error| malformed("a negative revision"))?;
+            if let Some(node) = keys.node_of(&kv.key) {
+                self.marked = Marked::of(node, &kv).or_else(|| self.marked.take());
+            }
             let change = keys.record_of(&kv.key).map(|key| match kind {
                 EventType::Delete => Change::Delete(key.to_owned()),
                 EventType::Put => Change::Put(key.to_owned(), kv.value.as_ref().into()),
@@ -44,6 +50,12 @@ impl Events {
             whole.extend(self.take());
         }
         Ok(whole)
+    }
+
+    /// The last marker of the commits so far, if it is not that of a commit which is not whole yet.
+    pub(super) fn marked(&self) -> Option<&Marked> {
+        let is_whole = |_marked: &&Marked| self.begun.is_none();
+        self.marked.as_ref().filter(is_whole)
     }
 
     fn take(&mut self) -> Option<Committed> {

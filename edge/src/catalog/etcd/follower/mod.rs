@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::client::Client;
+use super::client::{Client, REQUEST_TIME_MAX};
 use super::fault::Fault;
 use super::grpc::Channel;
+use super::history::Marked;
 use super::origin::Origin;
 use super::progress::Progress;
 use super::settings::Endpoint;
-use super::wire::{self, ResponseHeader};
+use super::wire::{self, KeyValue, RangeRequest, ResponseHeader};
 use crate::catalog::embedded::RedbCatalog;
 use crate::catalog::{Catalog as _, Committed, Revision};
 
@@ -30,6 +31,9 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest such pause: how late a node notices that etcd is back.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A member that was followed for less than this is left with a pause, so that a fault of this node's own, such as a full
+/// disk, does not become a storm of connections.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// What is applied is on stable storage at the latest so long afterwards, and
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
 /// after so many commits: pages of commits that are not durable cannot be used again, so that the file would grow.
@@ -68,6 +72,7 @@ impl Follower {
         loop {
             let Some(endpoint) = self.endpoints.get(next % self.endpoints.len().max(1)).cloned() else { return };
             next = next.wrapping_add(1);
+            let began = Instant::now();
             let Err(fault) = Box::pin(self.session(&endpoint)).await;
             let was_connected = self.progress.is_connected();
             self.progress.set_connected(false);
@@ -75,7 +80,12 @@ impl Follower {
             if was_connected {
                 tracing::warn!(%fault, "etcd is not followed any more; another member is tried");
                 self.client.note_reconnect();
-                (round, pause) = (Vec::new(), PAUSE_MIN);
+                round.clear();
+                if began.elapsed() >= STABLE_AFTER {
+                    pause = PAUSE_MIN;
+                } else {
+                    pause = take_pause(pause).await;
+                }
                 continue;
             }
             tracing::debug!(%fault, endpoint = endpoint.url, "a member of etcd cannot be followed");
@@ -86,9 +96,7 @@ impl Follower {
                     tracing::error!(faults = faults.join("; "), "no member of etcd can be followed");
                 }
                 self.progress.note_failed(std::mem::take(&mut round));
-                // Nodes that lost etcd together do not come back together.
-                sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = pause.saturating_mul(2).min(PAUSE_MAX);
+                pause = take_pause(pause).await;
             }
         }
     }
@@ -100,15 +108,11 @@ impl Follower {
         let header = self.verify(&channel, until).await?;
         let client = Arc::clone(&self.client);
         let _offer = client.offer(Arc::clone(&channel));
-        let mirrored = self.mirrored().await?;
-        let revision = Revision::try_from(header.revision).unwrap_or(0);
-        let went_back = revision < mirrored;
-        if went_back {
-            // A restored backup of etcd: a watch from the mirror's revision on would wait for what is never to come.
-            tracing::error!(revision, mirrored, "etcd has an earlier state than the mirror, which follows it back");
-            self.progress.set_announced(0);
-        }
-        let mut needs_snapshot = went_back || !self.has_snapshot;
+        let mut needs_snapshot = !self.has_snapshot
+            || match self.is_continued(&channel, &header).await {
+                Err(Fault::Compacted) => true,
+                is_continued => !is_continued?,
+            };
         loop {
             if needs_snapshot {
                 match self.snapshot(&channel, header.cluster_id).await {
@@ -136,6 +140,32 @@ impl Follower {
         Ok(header)
     }
 
+    /// Whether the mirror is an earlier state of this etcd, so that a watch can go on from there. A restored backup may be
+    /// at an earlier revision, or have given the mirror's revisions to other commits.
+    async fn is_continued(&self, channel: &Channel, header: &ResponseHeader) -> Result<bool, Fault> {
+        self.mirrored().await?;
+        let mirrored = self.progress.applied();
+        let is_continued = Revision::try_from(header.revision).is_ok_and(|revision| revision >= mirrored)
+            && self.has_marked(channel).await?;
+        if !is_continued {
+            tracing::error!(mirrored, "etcd is not in a state after that of the mirror, which takes a new snapshot");
+            self.progress.set_announced(0);
+        }
+        Ok(is_continued)
+    }
+
+    /// Whether the last commit that the mirror knows is in this etcd; [`Fault::Compacted`] where etcd has forgotten it.
+    async fn has_marked(&self, channel: &Channel) -> Result<bool, Fault> {
+        let note = self.mirror.note().await.map_err(|error| Fault::Mirror(error.to_string()))?;
+        let Some(marked) = note.and_then(|note| Marked::from_text(&note)) else { return Ok(true) };
+        let key = self.client.keys.marker(&marked.node);
+        let request = RangeRequest { key, revision: marked.revision, ..RangeRequest::default() };
+        let until = Instant::now() + REQUEST_TIME_MAX;
+        let found = self.client.call_on::<wire::Range>(channel, &request, until).await?;
+        let is_marked = |kv: &KeyValue| kv.mod_revision == marked.revision && kv.value.as_ref() == marked.id.as_bytes();
+        Ok(found.kvs.first().is_some_and(is_marked))
+    }
+
     /// The revision up to which the mirror holds everything and watchers know it.
     async fn mirrored(&self) -> Result<Revision, Fault> {
         let stored = self.mirror.last_revision().await.map_err(|error| Fault::Mirror(error.to_string()))?;
@@ -144,10 +174,10 @@ impl Follower {
     }
 
     /// Writes commits into the mirror, which has everything up to `after`, and sends them to the watchers.
-    async fn apply(&mut self, after: Revision, commits: Vec<Committed>) -> Result<(), Fault> {
+    async fn apply(&mut self, after: Revision, commits: Vec<Committed>, marked: Option<&Marked>) -> Result<(), Fault> {
         self.undurable = self.undurable.saturating_add(commits.len());
         let is_durable = self.undurable >= COMMITS_UNDURABLE_MAX || self.durable_at.elapsed() >= DURABLE_EVERY;
-        let applied = self.mirror.apply(after, commits.clone(), is_durable).await;
+        let applied = self.mirror.apply(after, commits.clone(), marked.map(Marked::to_text), is_durable).await;
         applied.map_err(|error| Fault::Mirror(error.to_string()))?;
         if is_durable {
             (self.undurable, self.durable_at) = (0, Instant::now());
@@ -166,7 +196,7 @@ impl Follower {
     /// Brings to stable storage what was applied a while ago.
     async fn flush(&mut self) -> Result<(), Fault> {
         if self.undurable > 0 && self.durable_at.elapsed() >= DURABLE_EVERY {
-            self.apply(0, Vec::new()).await?;
+            self.apply(0, Vec::new(), None).await?;
         }
         Ok(())
     }
@@ -175,4 +205,10 @@ impl Follower {
     fn origin(&self, cluster: u64) -> Origin {
         Origin { cluster, prefix: self.client.keys.prefix().to_owned() }
     }
+}
+
+/// Waits for some of `pause`, since nodes that lost etcd together should not come back together; the pause after it.
+async fn take_pause(pause: Duration) -> Duration {
+    sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+    pause.saturating_mul(2).min(PAUSE_MAX)
 }

@@ -9,6 +9,7 @@ use crate::catalog::embedded::{Snapshot, SnapshotPage};
 use crate::catalog::etcd::client::REQUEST_TIME_MAX;
 use crate::catalog::etcd::fault::Fault;
 use crate::catalog::etcd::grpc::Channel;
+use crate::catalog::etcd::history::Marked;
 use crate::catalog::etcd::wire::{self, KeyValue, RangeRequest, RangeResponse};
 use crate::catalog::{Change, Committed, Record, Revision};
 
@@ -28,7 +29,8 @@ impl Follower {
         let read_at = header.revision;
         let revision = Revision::try_from(read_at).map_err(|_error| malformed("a negative revision"))?;
         let (pages, receiver) = mpsc::channel(WAITING_PAGES_MAX);
-        let snapshot = Snapshot { origin: self.origin(cluster).to_string(), revision, pages: receiver };
+        let note = self.marked_at(channel, read_at).await?.map_or_else(String::new, |marked| marked.to_text());
+        let snapshot = Snapshot { origin: self.origin(cluster).to_string(), revision, note, pages: receiver };
         let mirror = std::sync::Arc::clone(&self.mirror);
         // Nobody watches before the first one is there.
         let is_announced = self.has_snapshot;
@@ -54,13 +56,19 @@ impl Follower {
         Ok(())
     }
 
+    /// The last commit up to a revision.
+    async fn marked_at(&self, channel: &Channel, revision: i64) -> Result<Option<Marked>, Fault> {
+        let request = RangeRequest { revision, keys_only: false, ..self.client.last_marker() };
+        let until = Instant::now() + REQUEST_TIME_MAX;
+        let found = self.client.call_on::<wire::Range>(channel, &request, until).await?;
+        Ok(found.kvs.first().and_then(|kv| Marked::of(self.client.keys.node_of(&kv.key)?, kv)))
+    }
+
     fn announce(&self, revision: Revision, changes: Vec<Change>) {
-        if revision > self.progress.announced() {
-            if !changes.is_empty() {
-                self.mirror.announce(Committed { revision, changes: changes.into() });
-            }
-            self.progress.set_announced(revision);
+        if !changes.is_empty() {
+            self.mirror.announce(Committed { revision, changes: changes.into() });
         }
+        self.progress.set_announced(revision);
         self.progress.set_applied(revision);
     }
 
@@ -83,7 +91,7 @@ impl Follower {
             };
             let until = Instant::now() + REQUEST_TIME_MAX;
             match self.client.call_on::<wire::Range>(channel, &request, until).await {
-                Err(Fault::TooLarge) if limit > 1 => limit = (limit / 4).max(1),
+                Err(Fault::LongAnswer { .. }) if limit > 1 => limit = (limit / 4).max(1),
                 page => return Ok((page?, limit)),
             }
         }

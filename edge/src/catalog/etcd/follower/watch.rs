@@ -47,7 +47,7 @@ impl Follower {
                     }
                     let commits = events.push(answer, &self.client.keys, channel.url())?;
                     if let Some(last) = commits.last().map(|last| last.revision) {
-                        self.apply(position, commits).await?;
+                        self.apply(position, commits, events.marked()).await?;
                         position = last;
                     }
                     // Behind the disk, which is none of the member's.

@@ -99,7 +99,7 @@ impl Channel {
         self.token.read().clone()
     }
 
-    /// Gives the connection up: whoever uses it looks for another.
+    /// Gives the connection up, so that its callers look for another.
     pub(super) fn give_up(&self) {
         self.broken.cancel();
     }

@@ -20,6 +20,17 @@ async fn increment(catalog: Arc<EtcdCatalog>, times: usize) -> Vec<Revision> {
     made
 }
 
+/// Commits, again and again while etcd is not available.
+async fn commit_at_last(catalog: &dyn Catalog, changes: &[Change]) -> Revision {
+    let began = Instant::now();
+    loop {
+        match commit(catalog, &[], changes).await {
+            Err(Error::Unavailable { .. }) if began.elapsed() < TIME_MAX => {}
+            made => return made.unwrap(),
+        }
+    }
+}
+
 /// Increments by several callers on each node, while `fault` happens.
 async fn increments_survive(cluster: &Cluster, fault: impl AsyncFnOnce()) {
     const TIMES: usize = 25;
@@ -85,22 +96,60 @@ async fn a_member_that_stops_is_left_for_another() {
     }
     let cluster = Cluster::start(3, &[]);
     let node = Node::start(&cluster, "a").await;
+    let mut made = Vec::new();
     for number in 0..3 {
         // Whichever member it is connected to is one of them.
         cluster.stop(number);
-        let revision = {
-            let mut made = commit(&*node.catalog, &[], &[put("n", &number.to_string())]).await;
-            while matches!(made, Err(Error::Unavailable { .. })) {
-                made = commit(&*node.catalog, &[], &[put("n", &number.to_string())]).await;
-            }
-            made.unwrap()
-        };
-        assert!(node.catalog.wait_for(revision, TIME_MAX).await);
+        let key = format!("n/{number}");
+        made.push((key.clone(), commit_at_last(&*node.catalog, &[put(&key, "")]).await));
         cluster.resume(number);
         cluster.wait_until_healthy();
     }
     assert!(node.catalog.state().reconnects > 0);
+    node.catalog.refresh().await.unwrap();
+    // A request that a stopped member found when it went on would have changed the record a second time.
+    for (key, revision) in made {
+        assert_eq!(node.catalog.get(&key).await.unwrap().unwrap().revision, revision, "{key}");
+    }
     assert_eq!(mirrored(&*node.catalog).await, stored(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_during_commits_leaves_the_outcome_of_each_certain() {
+    const CUTS: usize = 12;
+    const COMMITS: usize = 8;
+    if !is_installed() {
+        return;
+    }
+    let cluster = Cluster::start(1, &[]);
+    let cable = support::Cable::lay(cluster.address(0));
+    let endpoints = vec![format!("http://{}", cable.address)];
+    let node = Node::start_with(EtcdSettings { endpoints, ..settings(&cluster, "a") }).await;
+    let mut outcomes = Vec::new();
+    for cut in 0..CUTS {
+        let mut commits = JoinSet::new();
+        for number in 0..COMMITS {
+            let (catalog, key) = (Arc::clone(&node.catalog), format!("{cut:02}/{number}"));
+            commits.spawn(async move { (commit(&*catalog, &[], &[put(&key, "")]).await, key) });
+        }
+        // Somewhere in the middle, at another moment each time.
+        tokio::time::sleep(Duration::from_micros(700 * u64::try_from(cut).unwrap())).await;
+        cable.cut();
+        cable.repair();
+        outcomes.extend(commits.join_all().await);
+    }
+    node.catalog.refresh().await.unwrap();
+    let found = stored(&cluster);
+    assert_eq!(mirrored(&*node.catalog).await, found);
+    for (outcome, key) in outcomes {
+        let at = found.iter().find(|(stored, ..)| *stored == key).map(|(.., revision)| *revision);
+        match outcome {
+            Ok(revision) => assert_eq!(at, Some(revision), "{key}"),
+            Err(Error::Unavailable { .. }) => assert_eq!(at, None, "{key}"),
+            Err(other) => panic!("{key}: {other}"),
+        }
+    }
+    assert!(node.catalog.state().reconnects > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,11 +169,7 @@ async fn without_a_majority_commits_are_refused_and_reads_go_on() {
     cluster.restart(0);
     cluster.restart(1);
     cluster.wait_until_healthy();
-    let mut made = commit(&*node.catalog, &[], &[put("x", "3")]).await;
-    while matches!(made, Err(Error::Unavailable { .. })) {
-        made = commit(&*node.catalog, &[], &[put("x", "3")]).await;
-    }
-    made.unwrap();
+    commit_at_last(&*node.catalog, &[put("x", "3")]).await;
     assert_eq!(mirrored(&*node.catalog).await, stored(&cluster));
 }
 
@@ -189,6 +234,31 @@ async fn a_restored_etcd_with_an_earlier_state_is_followed_back() {
     let revision = commit(&*node.catalog, &[], &[put("x", "3")]).await.unwrap();
     assert_eq!(watch.recv().await.unwrap().revision, revision);
     assert_eq!(mirrored(&*node.catalog).await, stored(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_etcd_that_gave_revisions_a_second_time_is_no_continuation() {
+    if !is_installed() {
+        return;
+    }
+    let cluster = Cluster::start(1, &[]);
+    let node = Node::start(&cluster, "a").await;
+    commit(&*node.catalog, &[], &[put("x", "1")]).await.unwrap();
+    cluster.back_up(0);
+    let lost = commit(&*node.catalog, &[], &[put("x", "2"), put("lost", "")]).await.unwrap();
+    let folder = node.end();
+    cluster.kill(0);
+    cluster.put_back(0);
+    cluster.restart(0);
+    cluster.wait_until_healthy();
+    let other = Node::start(&cluster, "b").await;
+    let mut last = 0;
+    while last <= lost {
+        last = commit(&*other.catalog, &[], &[put("x", "3")]).await.unwrap();
+    }
+    let node = open_again(&path_in(&folder), &settings(&cluster, "a")).await.unwrap();
+    eventually("it follows", async || mirrored(&node).await == stored(&cluster)).await;
+    assert_eq!(value(&node, "lost").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,11 +329,7 @@ async fn a_token_that_expired_is_renewed() {
     cluster.kill(0);
     cluster.restart(0);
     cluster.wait_until_healthy();
-    let mut made = commit(&*node.catalog, &[], &[put("x", "3")]).await;
-    while matches!(made, Err(Error::Unavailable { .. })) {
-        made = commit(&*node.catalog, &[], &[put("x", "3")]).await;
-    }
-    made.unwrap();
+    commit_at_last(&*node.catalog, &[put("x", "3")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
