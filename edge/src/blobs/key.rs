@@ -77,6 +77,31 @@ pub enum Key {
     Delta(Digest, Digest, DeltaForm),
 }
 
+impl Key {
+    /// The path of a blob or manifest below the root of a data folder, a backup or a bucket; `None` for what is made of
+    /// blobs, which lies elsewhere in each.
+    #[must_use]
+    pub fn path(self) -> Option<String> {
+        let (folder, name, ending) = match self {
+            Self::Blob(digest) => ("blobs", digest.to_string(), ""),
+            Self::Manifest(digest) => ("manifests", digest.to_string(), ".json"),
+            Self::Variant(..) | Self::Delta(..) => return None,
+        };
+        Some(format!("{folder}/{}/{name}{ending}", name.get(..2)?))
+    }
+
+    /// The blob or manifest that has that path.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next()?;
+        let key = match name.strip_suffix(".json") {
+            Some(name) => Self::Manifest(name.parse().ok()?),
+            None => Self::Blob(name.parse().ok()?),
+        };
+        (key.path()? == path).then_some(key)
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -87,5 +112,21 @@ impl fmt::Display for Key {
                 write!(f, "blob {} as {} by {}", blob.short(), form.suffix(), dictionary.short())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_key_and_no_other_path_does() {
+        for key in [Key::Blob(Digest::of(b"a")), Key::Manifest(Digest::of(b"b"))] {
+            let path = key.path().unwrap();
+            assert_eq!(Key::of_path(&path), Some(key), "{path}");
+            assert_eq!(Key::of_path(&path.replacen("s/", "s/0", 1)), None);
+            assert_eq!(Key::of_path(&format!("x/{path}")), None);
+        }
+        assert_eq!(Key::of_path("blobs/ab/notes.txt"), None);
     }
 }

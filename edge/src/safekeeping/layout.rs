@@ -16,7 +16,7 @@ use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::{Key, durable};
+use crate::blobs::durable;
 use crate::ledger::{Error, lost};
 
 /// The folder of the backups in the folder of all.
@@ -37,26 +37,6 @@ const FORMAT: u32 = 1;
 pub(super) const FILE_MODE: u32 = 0o600;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 1_024 * 1_024;
-
-/// The path of a blob or manifest; `None` for what is in no backup.
-pub(super) fn path_of(key: Key) -> Option<String> {
-    let (folder, name, ending) = match key {
-        Key::Blob(digest) => ("blobs", digest.to_string(), ""),
-        Key::Manifest(digest) => ("manifests", digest.to_string(), ".json"),
-        Key::Variant(..) | Key::Delta(..) => return None,
-    };
-    Some(format!("{folder}/{}/{name}{ending}", name.get(..2)?))
-}
-
-/// The key whose path that is.
-pub(super) fn key_of(path: &str) -> Option<Key> {
-    let name = path.rsplit('/').next()?;
-    let key = match name.strip_suffix(".json") {
-        Some(name) => Key::Manifest(name.parse().ok()?),
-        None => Key::Blob(name.parse().ok()?),
-    };
-    (path_of(key)? == path).then_some(key)
-}
 
 /// The path of a file of a backup.
 pub(super) fn in_snapshot(name: &str, file: &str) -> String {
@@ -135,20 +115,4 @@ pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
 /// A problem with a place of backups.
 pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
     Problem::new(Code::BadRequest, detail).hint(hint).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_names_its_key_and_no_other_path_does() {
-        for key in [Key::Blob(Digest::of(b"a")), Key::Manifest(Digest::of(b"b"))] {
-            let path = path_of(key).unwrap();
-            assert_eq!(key_of(&path), Some(key), "{path}");
-            assert_eq!(key_of(&path.replacen("s/", "s/0", 1)), None);
-            assert_eq!(key_of(&format!("x/{path}")), None);
-        }
-        assert_eq!(key_of("blobs/ab/notes.txt"), None);
-    }
 }

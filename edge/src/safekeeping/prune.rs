@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::backup::{is_manifest, open_catalog};
-use super::layout::{CATALOG, in_snapshot, path_of};
+use super::layout::{CATALOG, in_snapshot};
 use super::references::{self, Look, Manifests};
 use super::store::{self, BackupStore};
 use crate::blobs::{self, Blobs, Key, durable};
@@ -63,7 +63,7 @@ impl Manifests for EitherStore<'_> {
             Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let Some(path) = path_of(key) else { return Ok(None) };
+        let Some(path) = key.path() else { return Ok(None) };
         let read = self.store.read(&path).await?;
         Ok(read.filter(|bytes| Key::Manifest(devanture_config::Digest::of(bytes)) == key))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::super::layout::{Description, in_snapshot, path_of};
+use super::super::layout::{Description, in_snapshot};
 use super::{BackupStore, complete, description, open_to_write};
 use crate::blobs::s3::Variables;
 use crate::blobs::{self, Blobs, Key};
@@ -63,11 +63,11 @@ async fn keeps_files(place: &Place) {
         assert!(store.keys().await.unwrap().contains(&key));
     }
     let manifest = Key::Manifest(Digest::of(b"{}"));
-    store.write(&path_of(manifest).unwrap(), Bytes::from_static(b"{}")).await.unwrap();
+    store.write(&manifest.path().unwrap(), Bytes::from_static(b"{}")).await.unwrap();
     assert_eq!(store.copy_to(manifest, &*target).await.unwrap(), Some(2));
     let damaged = Key::Blob(Digest::of(b"as it was"));
     assert_eq!(store.copy_to(damaged, &*target).await.unwrap(), None, "it is missing");
-    store.write(&path_of(damaged).unwrap(), Bytes::from_static(b"as it is")).await.unwrap();
+    store.write(&damaged.path().unwrap(), Bytes::from_static(b"as it is")).await.unwrap();
     assert_eq!(store.copy_to(damaged, &*target).await.unwrap(), None, "it is damaged");
     assert_eq!(target.size(damaged).await.unwrap(), None);
     let keys = store.keys().await.unwrap();

@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot, key_of, path_of};
+use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
 use super::{BackupStore, Held, read_piece};
 use crate::blobs::durable::{self, Draft};
 use crate::blobs::s3::{Address, Bucket, LargeUpload};
@@ -189,7 +189,7 @@ impl Drop for Lock {
 }
 
 fn file_name(key: Key) -> Result<String, Error> {
-    path_of(key).ok_or_else(|| bad(format!("{key} is in no backup."), "this is a fault of the program"))
+    key.path().ok_or_else(|| bad(format!("{key} is in no backup."), "this is a fault of the program"))
 }
 
 #[async_trait]
@@ -277,7 +277,7 @@ impl BackupStore for S3Store {
         for folder in ["blobs", "manifests"] {
             let mut listed = self.bucket.list(folder);
             while let Some(entry) = listed.next().await {
-                keys.extend(key_of(&entry?.path));
+                keys.extend(Key::of_path(&entry?.path));
             }
         }
         Ok(keys)
@@ -305,6 +305,6 @@ impl BackupStore for S3Store {
     }
 
     async fn remove(&self, keys: Vec<Key>) -> Result<(), Error> {
-        Ok(self.bucket.remove(keys.into_iter().filter_map(path_of)).await?)
+        Ok(self.bucket.remove(keys.into_iter().filter_map(Key::path)).await?)
     }
 }
