@@ -167,8 +167,14 @@ struct State {
     puts: AtomicUsize,
     /// So many objects are written; those after them wait for ever.
     puts_max: AtomicUsize,
-    /// So many requests are answered 503.
+    /// So many requests are answered 503, …
     errors: AtomicUsize,
+    /// … after so many that pass.
+    passes: AtomicUsize,
+    /// Requests with `GET`.
+    gets: AtomicUsize,
+    /// Other requests that change something.
+    others: AtomicUsize,
     is_stalled: AtomicBool,
 }
 
@@ -181,6 +187,9 @@ impl Gate {
             puts: AtomicUsize::new(0),
             puts_max: AtomicUsize::new(usize::MAX),
             errors: AtomicUsize::new(0),
+            passes: AtomicUsize::new(0),
+            gets: AtomicUsize::new(0),
+            others: AtomicUsize::new(0),
             is_stalled: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&state);
@@ -198,6 +207,16 @@ impl Gate {
         self.state.puts.swap(0, Ordering::SeqCst)
     }
 
+    /// Requests with `GET` since this was asked last.
+    pub(crate) fn gets(&self) -> usize {
+        self.state.gets.swap(0, Ordering::SeqCst)
+    }
+
+    /// Requests with `HEAD`, `POST` and `DELETE` since this was asked last.
+    pub(crate) fn others(&self) -> usize {
+        self.state.others.swap(0, Ordering::SeqCst)
+    }
+
     /// Stalls after so many more objects.
     pub(crate) fn stall_after(&self, puts: usize) {
         self.state.puts.store(0, Ordering::SeqCst);
@@ -212,6 +231,12 @@ impl Gate {
 
     /// Answers so many requests with an error.
     pub(crate) fn fail(&self, requests: usize) {
+        self.fail_after(0, requests);
+    }
+
+    /// Answers so many requests with an error, after so many others.
+    pub(crate) fn fail_after(&self, passes: usize, requests: usize) {
+        self.state.passes.store(passes, Ordering::SeqCst);
         self.state.errors.store(requests, Ordering::SeqCst);
     }
 }
@@ -250,6 +275,13 @@ impl State {
             loop {
                 std::thread::park();
             }
+        }
+        let counted = if request.starts_with(b"GET /") { &self.gets } else { &self.others };
+        if !request.starts_with(b"PUT /") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        if self.passes.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return true;
         }
         self.errors.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
     }

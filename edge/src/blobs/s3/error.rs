@@ -119,7 +119,11 @@ impl Context {
         Self { at, address: address.clone(), has_credentials }
     }
 
-    fn object(&self, path: &str) -> String {
+    pub(super) fn late(&self) -> Error {
+        Error::Unreachable { at: self.at.clone(), reason: "it does not answer in time".to_owned() }
+    }
+
+    pub(super) fn object(&self, path: &str) -> String {
         if path.is_empty() { self.address.to_string() } else { format!("{}/{path}", self.address) }
     }
 

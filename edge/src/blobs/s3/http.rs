@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Method;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -22,26 +23,24 @@ use object_store::client::{
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
+use super::Waits;
+
 /// Longest time until a connection is open.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Longest time from a request to the head of its answer: parts of several large files are sent within it, also by a slow
-/// uplink. A signature holds for longer.
-const HEAD_MAX: Duration = Duration::from_secs(300);
 /// Longest pause within the body of an answer.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Time for which a connection stays open without a request.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Connections that stay open without a request.
-const IDLE_CONNECTIONS_MAX: usize = 16;
 
 /// Makes clients that trust as `tls` does.
 pub(super) struct Connector {
     tls: Arc<ClientConfig>,
+    waits: Waits,
 }
 
 impl Connector {
-    pub(super) const fn new(tls: Arc<ClientConfig>) -> Self {
-        Self { tls }
+    pub(super) const fn new(tls: Arc<ClientConfig>, waits: Waits) -> Self {
+        Self { tls, waits }
     }
 }
 
@@ -67,19 +66,24 @@ impl HttpConnector for Connector {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .pool_max_idle_per_host(self.waits.idle_connections_max)
             .build(builder.enable_http1().wrap_connector(tcp));
-        Ok(HttpClient::new(Service(client)))
+        Ok(HttpClient::new(Service { client, waits: self.waits }))
     }
 }
 
 #[derive(Debug)]
-struct Service(Client<HttpsConnector<TcpConnector>, HttpRequestBody>);
+struct Service {
+    client: Client<HttpsConnector<TcpConnector>, HttpRequestBody>,
+    waits: Waits,
+}
 
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let answered = timeout(HEAD_MAX, self.0.request(request)).await.map_err(|_elapsed| late())?;
+        let has_body = matches!(*request.method(), Method::PUT | Method::POST);
+        let head_max = if has_body { self.waits.write_max } else { self.waits.read_max };
+        let answered = timeout(head_max, self.client.request(request)).await.map_err(|_elapsed| late())?;
         let (parts, body) = answered.map_err(failed)?.into_parts();
         let body = StreamBody::new(stream::unfold(Some(body), next_frame).fuse());
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))

@@ -2,6 +2,7 @@
 //! memory; a request that fails is an [`Error`] that names the bucket and never a credential.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,20 +18,21 @@ use rustls::ClientConfig;
 mod address;
 mod error;
 mod http;
+#[cfg(test)]
+#[path = "../../../tests/support/seaweed.rs"]
+pub(crate) mod seaweed;
+mod settings;
 mod upload;
+mod waits;
 
 pub use address::Address;
 pub use error::Error;
+pub use settings::BucketSettings;
 pub use upload::LargeUpload;
+pub use waits::Waits;
 
-/// Retries of one request.
-const RETRIES_MAX: usize = 5;
-/// Longest time in which a request is retried.
-const RETRY_MAX: Duration = Duration::from_secs(120);
 /// First pause before a retry; later ones are longer and random.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause before a retry.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Bytes of an object that is read at once.
 const SMALL_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
 
@@ -59,14 +61,37 @@ pub struct Entry {
     pub path: String,
     /// Its length in bytes.
     pub size: u64,
+    /// When it was last written, in seconds since 1970 by the clock of the store.
+    pub written_s: u64,
+}
+
+/// An object that is being read.
+pub struct Reading {
+    /// What it is.
+    pub entry: Entry,
+    /// Its bytes, piece by piece.
+    pub pieces: BoxStream<'static, Result<Bytes, Error>>,
 }
 
 impl Bucket {
-    /// Prepares access to a bucket. Nothing is sent.
+    /// Prepares access to a bucket, with the waits of backups. Nothing is sent.
     ///
     /// # Errors
     /// [`Error::Settings`] for variables that make no sense, and for plain HTTP to another machine.
     pub fn new(address: &Address, variables: &Variables, tls: Arc<ClientConfig>) -> Result<Self, Error> {
+        Self::with_waits(address, variables, tls, Waits::BACKUP)
+    }
+
+    /// As [`Bucket::new`], with other waits.
+    ///
+    /// # Errors
+    /// As [`Bucket::new`].
+    pub fn with_waits(
+        address: &Address,
+        variables: &Variables,
+        tls: Arc<ClientConfig>,
+        waits: Waits,
+    ) -> Result<Self, Error> {
         let mut builder = AmazonS3Builder::new();
         for (name, value) in variables {
             if let Ok(key) = name.to_ascii_lowercase().parse() {
@@ -74,12 +99,12 @@ impl Bucket {
             }
         }
         let endpoint = address::endpoint(variables)?;
-        let backoff = BackoffConfig { init_backoff: BACKOFF_FIRST, max_backoff: BACKOFF_MAX, base: 2.0 };
-        let retry = RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: RETRY_MAX };
+        let backoff = BackoffConfig { init_backoff: BACKOFF_FIRST, max_backoff: waits.pause_max, base: 2.0 };
+        let retry = RetryConfig { backoff, max_retries: waits.retries_max, retry_timeout: waits.retry_max };
         let store = builder
             .with_bucket_name(address.bucket())
             .with_allow_http(endpoint.is_plain)
-            .with_http_connector(http::Connector::new(tls))
+            .with_http_connector(http::Connector::new(tls, waits))
             .with_retry(retry)
             .build()
             .map_err(|error| Error::Settings { reason: error::sentence(&error) })?;
@@ -89,7 +114,8 @@ impl Bucket {
     }
 
     fn path(&self, relative: &str) -> Path {
-        relative.split('/').fold(self.prefix.clone(), |path, segment| path.join(segment))
+        let segments = relative.split('/').filter(|segment| !segment.is_empty());
+        segments.fold(self.prefix.clone(), |path, segment| path.join(segment))
     }
 
     /// All objects below a folder, in no order. A folder without objects does not exist and is empty.
@@ -98,7 +124,7 @@ impl Bucket {
         let entry = move |meta: object_store::ObjectMeta| {
             let parts = meta.location.prefix_match(&self.prefix)?;
             let path = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-            Some(Entry { path, size: meta.size })
+            Some(entry(path, &meta))
         };
         let folder = folder.to_owned();
         let entries = listed.map_err(move |error| self.context.error("listing", &folder, &error));
@@ -125,6 +151,54 @@ impl Bucket {
         let Some(found) = self.get(path).await? else { return Ok(None) };
         let (context, path) = (self.context.clone(), path.to_owned());
         Ok(Some(Box::pin(found.into_stream().map_err(move |error| context.error("reading", &path, &error)))))
+    }
+
+    /// What an object is; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn head(&self, path: &str) -> Result<Option<Entry>, Error> {
+        match self.store.head(&self.path(path)).await {
+            Ok(meta) => Ok(Some(entry(path.to_owned(), &meta))),
+            Err(error) if error::is_missing_object(&error) => Ok(None),
+            Err(error) => Err(self.context.error("looking for", path, &error)),
+        }
+    }
+
+    /// Begins to read an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open(&self, path: &str) -> Result<Option<Reading>, Error> {
+        let Some(found) = self.get(path).await? else { return Ok(None) };
+        let (context, path) = (self.context.clone(), path.to_owned());
+        let entry = entry(path.clone(), &found.meta);
+        let pieces = found.into_stream().map_err(move |error| context.error("reading", &path, &error));
+        Ok(Some(Reading { entry, pieces: Box::pin(pieces) }))
+    }
+
+    /// Some of the bytes of an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Option<Bytes>, Error> {
+        match self.store.get_range(&self.path(path), range).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error::is_missing_object(&error) => Ok(None),
+            Err(error) => Err(self.context.error("reading", path, &error)),
+        }
+    }
+
+    /// The name of an object for messages, with its bucket.
+    #[must_use]
+    pub fn shown(&self, path: &str) -> String {
+        self.context.object(path)
+    }
+
+    /// An error of a store that did not end an operation in time.
+    #[must_use]
+    pub fn late(&self) -> Error {
+        self.context.late()
     }
 
     /// When an object was written, in milliseconds since 1970 UTC; `None` if there is none.
@@ -200,6 +274,11 @@ impl Bucket {
         }
         Ok(())
     }
+}
+
+fn entry(path: String, meta: &object_store::ObjectMeta) -> Entry {
+    let written_s = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
+    Entry { path, size: meta.size, written_s }
 }
 
 /// Whether credentials are named; else the metadata service of the machine is asked.

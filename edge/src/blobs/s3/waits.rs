@@ -1,0 +1,42 @@
+//! How long requests to a store are waited for and repeated.
+
+use std::time::Duration;
+
+/// How long each request is waited for, and how often it is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// Longest time from a request without a body to the head of its answer.
+    pub read_max: Duration,
+    /// Longest time from a request with a body to the head of its answer: the body is sent within it.
+    pub write_max: Duration,
+    /// Longest time in which a request is repeated.
+    pub retry_max: Duration,
+    /// Repetitions of one request.
+    pub retries_max: usize,
+    /// Longest pause between two of them.
+    pub pause_max: Duration,
+    /// Connections that stay open without a request.
+    pub idle_connections_max: usize,
+}
+
+impl Waits {
+    /// For backups, which nobody waits for: parts of several large files are sent within a wait, also by a slow uplink. A
+    /// signature holds for longer.
+    pub const BACKUP: Self = Self {
+        read_max: Duration::from_secs(300),
+        write_max: Duration::from_secs(300),
+        retry_max: Duration::from_secs(120),
+        retries_max: 5,
+        pause_max: Duration::from_secs(10),
+        idle_connections_max: 16,
+    };
+    /// For the files of a cluster, which a push or a node that prepares a version waits for.
+    pub const CLUSTER: Self = Self {
+        read_max: Duration::from_secs(10),
+        write_max: Duration::from_secs(60),
+        retry_max: Duration::from_secs(8),
+        retries_max: 3,
+        pause_max: Duration::from_secs(2),
+        idle_connections_max: 64,
+    };
+}
