@@ -16,10 +16,9 @@ use super::client::{Client, pause_before_again};
 use super::fault::Fault;
 use super::progress::Progress;
 use super::transaction::{Answer, Transaction, at, holds, put, range_of, read};
-use super::wire::{KeyValue, RangeRequest, Txn, TxnRequest, TxnResponse};
-use super::{Error, wire};
+use super::wire::{self, KeyValue, RangeRequest, Txn, TxnRequest, TxnResponse};
 use crate::catalog::embedded::RedbCatalog;
-use crate::catalog::{Catalog as _, Check, Commit, Revision};
+use crate::catalog::{Catalog as _, Check, Commit, Error, Revision};
 
 /// Longest time until a commit is sent, or sent again, its wait for those before it included. An election of a leader
 /// takes one to two seconds.
@@ -249,5 +248,94 @@ impl Turn {
         }
         self.marker_revision = revision;
         self.is_ours = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Change;
+    use crate::catalog::etcd::EtcdCatalog;
+    use crate::catalog::etcd::tests::{Cluster, Node, TIME_MAX, is_installed};
+
+    fn lost() -> Fault {
+        Fault::Silent { endpoint: "a member".to_owned() }
+    }
+
+    /// A commit that puts `key`, as it is sent; and its id.
+    fn begin(catalog: &EtcdCatalog, turn: &mut Turn, key: &str) -> (Transaction, TxnRequest, String) {
+        let changes = vec![Change::Put(key.to_owned(), b"1".as_slice().into())];
+        let commit = Commit { checks: Vec::new(), changes };
+        let transaction = Transaction::new(&catalog.client, &catalog.committer.marker, commit, 0).unwrap();
+        let id = turn.next_id(&catalog.committer.process);
+        let request = transaction.request(turn.marker_revision, &id);
+        (transaction, request, id)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_whose_request_comes_behind_the_fence_is_never_made() {
+        if !is_installed() {
+            return;
+        }
+        let cluster = Cluster::start(1, &[]);
+        let node = Node::start(&cluster, "a").await;
+        let catalog = &node.catalog;
+        let until = Instant::now() + TIME_MAX;
+        catalog.commit(Commit::default()).await.unwrap();
+        let mut turn = catalog.committer.turn(until).await.unwrap();
+        let before = turn.marker_revision;
+        let (transaction, request, id) = begin(catalog, &mut turn, "x");
+        let outcome = catalog.committer.outcome(&id, &lost(), &mut turn, until).await.unwrap();
+        assert!(matches!(outcome, Outcome::NotMade));
+        let answer = catalog.client.read::<Txn>(&request, until).await.unwrap();
+        assert!(matches!(transaction.read(answer, before).unwrap(), Answer::OtherMarker(_)));
+        catalog.refresh().await.unwrap();
+        assert!(catalog.get("x").await.unwrap().is_none());
+        drop(turn);
+        catalog.commit(Commit::default()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_that_was_made_and_whose_answer_is_lost_is_found_by_its_marker() {
+        if !is_installed() {
+            return;
+        }
+        let cluster = Cluster::start(1, &[]);
+        let node = Node::start(&cluster, "a").await;
+        let catalog = &node.catalog;
+        let until = Instant::now() + TIME_MAX;
+        let mut turn = catalog.committer.turn(until).await.unwrap();
+        // With a fence, and by reading alone where etcd has no space for one.
+        for (key, fault) in [("x", lost()), ("y", Fault::NoSpace)] {
+            let (_, request, id) = begin(catalog, &mut turn, key);
+            catalog.client.read::<Txn>(&request, until).await.unwrap();
+            let outcome = catalog.committer.outcome(&id, &fault, &mut turn, until).await.unwrap();
+            let Outcome::Made(revision) = outcome else { panic!("{key} was made") };
+            assert!(catalog.wait_for(revision, TIME_MAX).await);
+            assert_eq!(catalog.get(key).await.unwrap().unwrap().revision, revision);
+        }
+        let (_, _, id) = begin(catalog, &mut turn, "z");
+        let outcome = catalog.committer.outcome(&id, &Fault::NoSpace, &mut turn, until).await.unwrap();
+        assert!(matches!(outcome, Outcome::NotMade));
+        drop(turn);
+        catalog.commit(Commit::default()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_outcome_that_another_process_of_this_name_wrote_over_is_said_to_be_unknown() {
+        if !is_installed() {
+            return;
+        }
+        let cluster = Cluster::start(1, &[]);
+        let (node, other) = (Node::start(&cluster, "same").await, Node::start(&cluster, "same").await);
+        let catalog = &node.catalog;
+        let until = Instant::now() + TIME_MAX;
+        let mut turn = catalog.committer.turn(until).await.unwrap();
+        let (_, _, id) = begin(catalog, &mut turn, "x");
+        other.catalog.commit(Commit::default()).await.unwrap();
+        let outcome = catalog.committer.outcome(&id, &lost(), &mut turn, until).await;
+        assert!(matches!(outcome, Err(Error::Undecided { .. })));
+        drop(turn);
+        catalog.commit(Commit::default()).await.unwrap();
     }
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Error;
 use super::client::Client;
 use super::fault::Fault;
 use super::wire::{self, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest};
-use crate::catalog::Lease;
+use crate::catalog::{Error, Lease};
 
 /// Longest time to grant a lease, and to revoke one.
 const LEASE_TIME_MAX: Duration = Duration::from_secs(10);

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::client::newest;
+use super::client::{Client, newest};
 use super::fault::Fault;
 use super::wire::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, RequestOp,
     Response, ResponseOp, TargetUnion, TxnRequest, TxnResponse,
 };
-use super::{Client, Error};
-use crate::catalog::{Change, Check, Commit, Revision};
+use crate::catalog::{Change, Check, Commit, Error, Revision};
 
 /// Operations of a transaction by etcd's default (`--max-txn-ops`).
 const TRANSACTION_OPERATIONS_MAX: usize = 128;

@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 /// Frames of messages to send.
-pub(in crate::catalog::etcd) struct Outgoing {
+pub(crate) struct Outgoing {
     first: Option<Bytes>,
     /// Later ones; the request ends when its sender is dropped.
     more: Option<mpsc::Receiver<Bytes>>,

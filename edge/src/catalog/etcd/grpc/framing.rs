@@ -4,13 +4,13 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::Message;
 
 /// Longest message that is taken. The largest request of etcd is 1.5 MiB by default, so that one record always fits.
-pub(in crate::catalog::etcd) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes before a message.
 const HEAD_BYTES: usize = 5;
 
 /// Why bytes are not messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::catalog::etcd) enum FrameError {
+pub(crate) enum FrameError {
     /// It is compressed, which was not offered.
     #[error("a compressed message")]
     Compressed,

@@ -130,7 +130,9 @@ async fn a_connection_that_breaks_during_commits_leaves_the_outcome_of_each_cert
         let mut commits = JoinSet::new();
         for number in 0..COMMITS {
             let (catalog, key) = (Arc::clone(&node.catalog), format!("{cut:02}/{number}"));
-            commits.spawn(async move { (commit(&*catalog, &[], &[put(&key, "")]).await, key) });
+            // One that is made a second time loses against itself.
+            let checks = [Check::Absent(key.clone())];
+            commits.spawn(async move { (commit(&*catalog, &checks, &[put(&key, "")]).await, key) });
         }
         // Somewhere in the middle, at another moment each time.
         tokio::time::sleep(Duration::from_micros(700 * u64::try_from(cut).unwrap())).await;

@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use support::{Cluster, PREFIX, is_installed};
+use support::PREFIX;
+pub(super) use support::{Cluster, is_installed};
 
 use super::{EtcdCatalog, EtcdSettings};
 use crate::catalog::{Catalog, Change, Check, Commit, Error, Revision};
 
 /// Longest wait for what has to come.
-const TIME_MAX: Duration = Duration::from_secs(60);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
 
 fn path_in(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("mirror.redb")
@@ -37,13 +38,13 @@ fn settings(cluster: &Cluster, node: &str) -> EtcdSettings {
 }
 
 /// A node of its own: its catalog, and the folder of its mirror.
-struct Node {
-    catalog: Arc<EtcdCatalog>,
+pub(super) struct Node {
+    pub(super) catalog: Arc<EtcdCatalog>,
     folder: tempfile::TempDir,
 }
 
 impl Node {
-    async fn start(cluster: &Cluster, name: &str) -> Self {
+    pub(super) async fn start(cluster: &Cluster, name: &str) -> Self {
         Self::start_with(settings(cluster, name)).await
     }
 
