@@ -126,7 +126,7 @@ codes! {
     SmokeFailed "smoke_failed" 422 Refused "The version did not answer as its smoke checks say; it did not go live.",
     StorageFull "storage_full" 507 Refused "The app stores as many bytes as the edge allows one app.",
     StoreRefused "store_refused" 422 Refused "The S3 store of a backup refuses what is asked of it.",
-    StoreUnavailable "store_unavailable" 503 Unreachable "The S3 store of a backup cannot be reached, or failed.",
+    StoreUnavailable "store_unavailable" 503 Unreachable "The S3 store of a backup, or of the stored files, cannot be reached, or failed.",
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
     TimedOut "timed_out" 0 Refused "What the command waited for did not come in time.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",

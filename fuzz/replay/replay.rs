@@ -91,6 +91,7 @@ targets! {
     site_file at "../targets/site_file.rs"
     statuses at "../targets/statuses.rs"
     target at "../targets/target.rs"
+    variants_object at "../targets/variants_object.rs"
 }
 
 // Behind the targets, which name it by its path.

@@ -1,4 +1,5 @@
-//! Immutable bytes by name: the trait `Blobs`, and the one store behind it that is built in, a folder of files.
+//! Immutable bytes by name: the trait `Blobs`, and the stores behind it: a folder of files, and a bucket that nodes share,
+//! with a folder in front.
 //!
 //! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
@@ -8,13 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devanture_config::Digest;
+use devanture_config::{Digest, VersionId};
 use futures_util::future::BoxFuture;
 
 #[cfg(test)]
 mod conformance;
 mod derived;
 pub mod durable;
+mod error;
+mod fetch_report;
 mod free_space;
 mod fs;
 mod key;
@@ -23,8 +26,11 @@ mod open;
 pub mod s3;
 mod scrub;
 mod survey;
+mod tiered;
 
 pub use derived::{DELTA_DICTIONARIES_MAX, DeltaInfo, NewDelta, Quality, StoredVariant, VariantInfo};
+pub use error::Error;
+pub use fetch_report::FetchReport;
 pub use free_space::FreeSpace;
 pub(crate) use fs::FORMAT;
 pub use key::{DeltaForm, Form, Key};
@@ -34,60 +40,7 @@ pub(crate) use open::OPEN_FILES_MAX;
 pub use open::{Bounds, check_format, holds_files, open, open_within};
 pub use scrub::{Pace, scrub};
 pub use survey::Survey;
-
-/// An error of a store.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The stored bytes are not those of their name. They were set aside and are never given out.
-    #[error("the stored bytes of {key} do not match their hash; they were moved to {quarantined}")]
-    Corrupt {
-        /// The name.
-        key: Key,
-        /// Where the bytes are now.
-        quarantined: String,
-    },
-    /// No room is left; trying again without making room is useless.
-    #[error("no room is left on the disk of {path}")]
-    Full {
-        /// The file that was being written.
-        path: String,
-    },
-    /// The operating system said no.
-    #[error("{doing} {path}: {source}")]
-    Io {
-        /// The operation, such as `writing`.
-        doing: &'static str,
-        /// To which file.
-        path: String,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// The caller's bytes do not have the hash or the length that they were put under.
-    #[error("the bytes put under {expected} have the hash {found}")]
-    Mismatch {
-        /// The announced length or digest.
-        expected: Digest,
-        /// The actual one.
-        found: Digest,
-    },
-    /// Nothing is stored under that name.
-    #[error("there is no {0}")]
-    Missing(Key),
-    /// The disk has no more free than what is to stay free.
-    #[error("{free_bytes} bytes are free on the disk of the data folder, and {bytes_min} stay free")]
-    Short {
-        /// Free bytes.
-        free_bytes: u64,
-        /// Bytes that stay free.
-        bytes_min: u64,
-    },
-    /// The file or folder is gone, or is not the one that this process opened: nothing is written to it or removed.
-    #[error("{path} was moved or replaced while the edge runs")]
-    Replaced {
-        /// The file or folder.
-        path: String,
-    },
-}
+pub use tiered::{EvictReport, ProbeCheck, ProbeReport, TieredBlobs, open_tiered, probe, variants_object};
 
 /// A blob that is being put: bytes are written as they come, and count only once [`Upload::finish`] was awaited.
 ///
@@ -384,6 +337,30 @@ pub trait Blobs: Send + Sync {
         0
     }
 
+    /// Brings a version to the disk of this node, where nodes share a store: its manifest, its blobs and their variants.
+    /// Returns what that took; a store of one node has all of it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] and [`Error::Corrupt`] for what the shared store lacks or has otherwise; [`Error::Remote`];
+    /// [`Error::Full`], [`Error::Short`] and [`Error::Io`] of the disk.
+    async fn fetch(&self, _version: VersionId, _blobs: Vec<Digest>) -> Result<FetchReport, Error> {
+        Ok(FetchReport::default())
+    }
+
+    /// Stores a blob or manifest again, from the copy that this node has, where a store that nodes share has lost it. Only
+    /// of what a version refers to. Returns whether it did.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] and [`Error::Io`].
+    async fn mend(&self, _key: Key) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// Whether nodes share it, so that its room is not that of the disk of this node.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Deletes `key`; a variant or a delta, or a blob with all of its. Deltas that the blob is the dictionary of stay.
     /// Deleting what is not there is no error. After a crash it may be there again, whole.
     ///
@@ -418,6 +395,14 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error>;
+
+    /// The blobs and manifests that are on the disk of this node, of those whose digest begins with that byte.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn held_part(&self, first: u8) -> Result<Vec<Key>, Error> {
+        Ok(self.list_part(first).await?.into_iter().map(|(key, ..)| key).collect())
+    }
 
     /// Blobs and manifests that were collected and can be brought back, in no order.
     ///

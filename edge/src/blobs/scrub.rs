@@ -64,7 +64,7 @@ pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: 
 
 /// Reads all files whose digest begins with a byte.
 async fn scrub_part(blobs: &dyn Blobs, first: u8, bytes_per_second_max: u64) -> Result<(), Error> {
-    for (key, ..) in blobs.list_part(first).await? {
+    for key in blobs.held_part(first).await? {
         let mut keys = vec![key];
         if let Key::Blob(blob) = key {
             keys.extend(blobs.variants(blob).await?.iter().map(|info| Key::Variant(blob, info.form)));

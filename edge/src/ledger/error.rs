@@ -14,6 +14,8 @@ const RESTARTING_RETRY_S: u64 = 1;
 
 /// Seconds until a request is tried again that the catalog could not be reached for: an election of etcd takes about two.
 const UNAVAILABLE_RETRY_S: u64 = 5;
+/// Seconds until a request is tried again that came while the bucket was away.
+const STORE_RETRY_S: u64 = 5;
 
 /// A problem that stopped a request to publish.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,7 @@ impl From<blobs::Error> for Error {
                 Problem::new(Code::BlobMismatch, format!("The bytes sent as {expected} have the hash {found}."))
                     .hint("the file changed while it was sent, or was damaged on the way: push again")
             }
+            blobs::Error::Remote(error) => store_failed(error),
             blobs::Error::Replaced { .. } => replaced(&error),
             blobs::Error::Missing(_) => Problem::new(Code::NotReady, format!("A stored file is gone: {error}."))
                 .hint("push the bundle again: the missing file is then uploaded"),
@@ -166,7 +169,18 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The data folder is not the one that the edge opened.
+/// The bucket that nodes share did not do what was asked. Who pushes learns no more of it than that: it is the operator's.
+fn store_failed(error: &s3::Error) -> Problem {
+    tracing::error!(%error, "the bucket of the stored files fails");
+    match error {
+        s3::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
+            .hint("make room in the bucket of `[blobs]` in edge.toml, or raise its quota, then push again"),
+        _ => Problem::new(Code::StoreUnavailable, "The store of the edge's files cannot be reached, or refuses.")
+            .hint("try again in a moment: what was stored is not sent twice; the log of the edge says more")
+            .retry_after(STORE_RETRY_S),
+    }
+}
+
 /// The answer of an edge whose place a new one is taking to what would change something.
 pub(super) fn restarting() -> Problem {
     Problem::new(Code::Restarting, "A new edge takes over from this one.")
@@ -185,6 +199,7 @@ fn unavailable(error: &catalog::Error) -> Problem {
     .retry_after(UNAVAILABLE_RETRY_S)
 }
 
+/// The data folder is not the one that the edge opened.
 fn replaced(error: &impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotReady, format!("{error}."))
         .hint("put the data folder back, or restore it from a backup and start the edge again; until then it serves what is live and stores nothing")

@@ -66,6 +66,43 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "devanture_collected_bytes_total", "Bytes of the files that collections deleted."),
     (
         Counter,
+        "devanture_bucket_requests_total",
+        "Requests to the bucket of the stored files, by operation (get, head, list, put, delete) and outcome: ok, missing, failed.",
+    ),
+    (
+        Counter,
+        "devanture_bucket_bytes_total",
+        "Bytes of objects read from it and written to it, by direction: in, out.",
+    ),
+    (
+        Histogram,
+        "devanture_bucket_request_seconds",
+        "Seconds of these requests, by operation; of a large object that is written, all of its parts, and of a read, until its first byte.",
+    ),
+    (
+        Counter,
+        "devanture_bucket_mismatches_total",
+        "Objects of the bucket that had other bytes than their name says; none was stored or served.",
+    ),
+    (
+        Counter,
+        "devanture_bucket_objects_stored_again_total",
+        "Objects that the bucket had lost and that were stored again from the disk of a node.",
+    ),
+    (
+        Counter,
+        "devanture_local_reads_total",
+        "Reads of stored files in front of the bucket, by outcome: hit (on the local disk), miss (fetched).",
+    ),
+    (
+        Counter,
+        "devanture_local_files_replaced_total",
+        "Damaged files of the local disk that were replaced by their objects in the bucket.",
+    ),
+    (Counter, "devanture_evicted_files_total", "Blobs and manifests that left the local disk and stay in the bucket."),
+    (Counter, "devanture_evicted_bytes_total", "Their bytes, variants and deltas included."),
+    (
+        Counter,
         "devanture_app_busy_total",
         "Requests that were refused since their app had as many under way as it may, by app.",
     ),

@@ -36,12 +36,18 @@ pub struct DamagedFile {
     pub blob: Digest,
 }
 
-/// Whether an error concerns the bytes of one file alone.
+/// Whether an error concerns the bytes of one file alone. A bucket that is away counts as that: a node prepares nothing
+/// before it has fetched all of it, so that what is missing here was lost, or evicted, since.
 pub(super) const fn is_damage(error: &Error) -> bool {
     matches!(
         error,
         Error::Size { .. }
-            | Error::Blobs(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_) | blobs::Error::Io { .. })
+            | Error::Blobs(
+                blobs::Error::Corrupt { .. }
+                    | blobs::Error::Missing(_)
+                    | blobs::Error::Io { .. }
+                    | blobs::Error::Remote(_)
+            )
     )
 }
 

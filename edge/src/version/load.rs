@@ -299,8 +299,10 @@ impl Loader<'_> {
                 Ok(body) => loaded.push((at_hand, body)),
                 // A variant can be made again: the file is served without it rather than not at all.
                 Err(
-                    error
-                    @ (Error::Blobs(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) | Error::Size { .. }),
+                    error @ (Error::Blobs(
+                        blobs::Error::Corrupt { .. } | blobs::Error::Missing(_) | blobs::Error::Remote(_),
+                    )
+                    | Error::Size { .. }),
                 ) => {
                     tracing::warn!(path, coding = at_hand.coding.as_str(), %error, "a variant is left out");
                 }

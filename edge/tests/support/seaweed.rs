@@ -117,7 +117,8 @@ impl Seaweed {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Some(store)
+        // What answers may be the store of another test, which was quicker to take a port: this one has ended then.
+        store.child.try_wait().unwrap().is_none().then_some(store)
     }
 
     /// How its owner reaches it.

@@ -16,6 +16,7 @@ mod replacing;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod usage;
 mod variants;
 mod verified;
 
@@ -91,6 +92,11 @@ impl FileBlobs {
         self
     }
 
+    /// The same store, for the work of this lane.
+    pub(super) fn in_lane(&self, lane: Lane) -> Self {
+        Self { disk: Disk { lane, ..self.disk.clone() } }
+    }
+
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
@@ -124,7 +130,7 @@ impl Disk {
 #[async_trait]
 impl Blobs for FileBlobs {
     fn of(&self, lane: Lane) -> Arc<dyn Blobs> {
-        Arc::new(Self { disk: Disk { lane, ..self.disk.clone() } })
+        Arc::new(self.in_lane(lane))
     }
 
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {

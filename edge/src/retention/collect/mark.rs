@@ -111,7 +111,9 @@ impl Retention {
     async fn bring_back(&self, marked: &Marked) -> Result<(), Error> {
         for key in self.blobs.collected().await?.into_iter().filter(|key| marked.holds(*key)) {
             match self.blobs.open(key).await {
-                Ok(_) | Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
+                // It may be on the disk of this node alone.
+                Ok(_) => drop(self.blobs.mend(key).await?),
+                Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -165,7 +165,8 @@ impl Retention {
         self.uploads.end_idle();
         let began_ms = telemetry::now_ms();
         // On a full disk, what is kept for the case that somebody wants it back keeps the edge from storing anything.
-        let is_for_good = options.purge || self.is_disk_short().await?;
+        // That of one node is made free by eviction; what nodes share may be somebody's on another one.
+        let is_for_good = options.purge || (!self.blobs.is_shared() && self.is_disk_short().await?);
         let before_s = began_ms.saturating_sub(self.ledger.limits().grace_ms_max) / 1_000;
         let mut pass = Pass {
             dry_run,

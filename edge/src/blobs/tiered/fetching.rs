@@ -1,0 +1,212 @@
+//! Brings objects of the bucket to the local disk: one, or all that a version needs. Each is compared with its hash before
+//! it has a name on the disk (law 4), and fetched once for all who want it at the same time.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use devanture_config::{Digest, VersionId};
+use futures_util::{StreamExt as _, stream};
+
+use super::claims::{Claim, Ending, Other};
+use super::lookups::Search;
+use super::remote::{Object, REQUESTS_AT_ONCE, SMALL_BYTES_MAX, path_of};
+use super::store::TieredBlobs;
+use crate::blobs::{Blobs as _, Error, FetchReport, Key};
+
+/// Small blobs, or the variants of so many, that are put on the disk together, …
+pub(super) const BATCH_OBJECTS: usize = 128;
+/// … and their bytes.
+pub(super) const BATCH_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// What became of blobs that were to be brought.
+#[derive(Default)]
+pub(super) struct Brought {
+    pub(super) report: FetchReport,
+    /// Those that the bucket has not got.
+    pub(super) absent: Vec<Digest>,
+    /// Those that could not be fetched, or are not what their name says.
+    pub(super) failed: HashMap<Digest, Error>,
+}
+
+/// An object that was fetched.
+enum Got {
+    Absent,
+    /// Another one fetches it.
+    Elsewhere(Other),
+    /// It is on the disk; so many bytes were read from the bucket.
+    Here(Option<u64>),
+    /// It is small: its bytes match their name, and are to be put on the disk.
+    Small(Claim, Bytes),
+}
+
+impl TieredBlobs {
+    /// Brings a blob or a manifest to the local disk. Returns false if the bucket has not got it.
+    pub(super) async fn bring(&self, key: Key) -> Result<bool, Error> {
+        loop {
+            match self.fetch_object(key).await? {
+                Got::Absent => return Ok(false),
+                Got::Here(_) => return Ok(true),
+                Got::Small(claim, bytes) => {
+                    self.local.put(key, bytes).await?;
+                    claim.end(Ending::Here);
+                    return Ok(true);
+                }
+                Got::Elsewhere(other) => match other.ended().await {
+                    Some(Ending::Absent) => return Ok(false),
+                    Some(Ending::Failed(error)) => return Err(error.into()),
+                    Some(Ending::Here) => return Ok(true),
+                    Some(Ending::Mismatch) => {
+                        let quarantined = self.remote().bucket.shown(&path_of(key)?);
+                        return Err(Error::Corrupt { key, quarantined });
+                    }
+                    // Its caller is gone, or the disk failed: this one tries.
+                    None => {}
+                },
+            }
+        }
+    }
+
+    /// Fetches an object unless another one does.
+    async fn fetch_object(&self, key: Key) -> Result<Got, Error> {
+        let claim = match self.shared.claims.claim(key) {
+            Ok(claim) => claim,
+            Err(other) => return Ok(Got::Elsewhere(other)),
+        };
+        // Another one may have ended since the caller looked.
+        if self.local.size(key).await?.is_some() {
+            claim.end(Ending::Here);
+            return Ok(Got::Here(None));
+        }
+        let path = path_of(key)?;
+        let object = match self.remote().open(&path, self.lane).await {
+            Ok(Some(object)) => object,
+            Ok(None) => {
+                claim.end(Ending::Absent);
+                return Ok(Got::Absent);
+            }
+            Err(error) => {
+                claim.end(Ending::Failed(error.clone()));
+                return Err(error.into());
+            }
+        };
+        let size = object.size;
+        let read =
+            if size <= SMALL_BYTES_MAX { self.read_small(key, object).await } else { self.copy(key, object).await };
+        match read {
+            Ok(Some(bytes)) => Ok(Got::Small(claim, bytes)),
+            Ok(None) => {
+                claim.end(Ending::Here);
+                Ok(Got::Here(Some(size)))
+            }
+            Err(Error::Mismatch { .. }) => {
+                claim.end(Ending::Mismatch);
+                Err(self.mismatch(key, &path))
+            }
+            Err(Error::Remote(error)) => {
+                claim.end(Ending::Failed(*error.clone()));
+                Err(Error::Remote(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The bytes of a small object.
+    async fn read_small(&self, key: Key, object: Object<'_>) -> Result<Option<Bytes>, Error> {
+        let bytes = object.bytes().await?;
+        let found = Digest::of(&bytes);
+        match key {
+            Key::Blob(expected) | Key::Manifest(expected) if found != expected => {
+                Err(Error::Mismatch { expected, found })
+            }
+            _ => Ok(Some(bytes)),
+        }
+    }
+
+    /// Copies an object to the disk, piece by piece; the disk refuses other bytes.
+    async fn copy(&self, key: Key, mut object: Object<'_>) -> Result<Option<Bytes>, Error> {
+        let mut upload = self.local.upload(key).await?;
+        while let Some(piece) = object.next().await? {
+            upload.write(piece).await?;
+        }
+        upload.finish().await?;
+        Ok(None)
+    }
+
+    /// Brings the blobs that the local disk lacks.
+    pub(super) async fn bring_all(&self, blobs: &[Digest]) -> Result<Brought, Error> {
+        let mut brought = Brought::default();
+        let sizes = self.local.sizes(blobs.to_vec()).await?;
+        let lacking: HashSet<Digest> =
+            blobs.iter().zip(sizes).filter(|(_, size)| size.is_none()).map(|(blob, _)| *blob).collect();
+        let jobs: Vec<_> = lacking.into_iter().map(|blob| self.fetch_blob(blob)).collect();
+        let mut jobs = stream::iter(jobs).buffer_unordered(REQUESTS_AT_ONCE);
+        let (mut batch, mut batch_bytes, mut elsewhere) = (Vec::new(), 0_usize, Vec::new());
+        while let Some((blob, got)) = jobs.next().await {
+            match got {
+                Ok(Got::Absent) => brought.absent.push(blob),
+                Ok(Got::Elsewhere(other)) => elsewhere.push((blob, other)),
+                Ok(Got::Here(bytes)) => bytes.into_iter().for_each(|bytes| brought.report.add(bytes)),
+                Ok(Got::Small(claim, bytes)) => {
+                    brought.report.add(bytes.len() as u64);
+                    batch_bytes = batch_bytes.saturating_add(bytes.len());
+                    batch.push((blob, claim, bytes));
+                    if batch.len() >= BATCH_OBJECTS || batch_bytes >= BATCH_BYTES {
+                        batch_bytes = 0;
+                        self.keep(std::mem::take(&mut batch)).await?;
+                    }
+                }
+                Err(error @ (Error::Remote(_) | Error::Corrupt { .. })) => drop(brought.failed.insert(blob, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        self.keep(batch).await?;
+        // Only now: the others may wait for what this one has fetched.
+        for (blob, other) in elsewhere {
+            drop(other.ended().await);
+            match self.bring(Key::Blob(blob)).await {
+                Ok(true) => {}
+                Ok(false) => brought.absent.push(blob),
+                Err(error @ (Error::Remote(_) | Error::Corrupt { .. })) => drop(brought.failed.insert(blob, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(brought)
+    }
+
+    async fn fetch_blob(&self, blob: Digest) -> (Digest, Result<Got, Error>) {
+        (blob, self.fetch_object(Key::Blob(blob)).await)
+    }
+
+    /// Puts fetched blobs on the disk together.
+    async fn keep(&self, batch: Vec<(Digest, Claim, Bytes)>) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.local.put_all(batch.iter().map(|(blob, _, bytes)| (*blob, bytes.clone())).collect()).await?;
+        batch.into_iter().for_each(|(_, claim, _)| claim.end(Ending::Here));
+        Ok(())
+    }
+
+    /// Brings a version to the local disk: its manifest, its blobs and their variants.
+    pub(super) async fn fetch_version(&self, version: VersionId, blobs: Vec<Digest>) -> Result<FetchReport, Error> {
+        let manifest = Key::Manifest(version);
+        let mut report = FetchReport::default();
+        if self.local.size(manifest).await?.is_none() {
+            if !self.bring(manifest).await? {
+                return Err(Error::Missing(manifest));
+            }
+            report.add(self.local.size(manifest).await?.unwrap_or_default());
+        }
+        let brought = self.bring_all(&blobs).await?;
+        if let Some((_, error)) = brought.failed.into_iter().next() {
+            return Err(error);
+        }
+        if let Some(absent) = brought.absent.first() {
+            return Err(Error::Missing(Key::Blob(*absent)));
+        }
+        report.merge(brought.report);
+        let lacking = self.local.lacking_variants(self.shared.lookups.due(&blobs)).await?;
+        report.merge(self.bring_variants(lacking, Search::Seldom).await?);
+        Ok(report)
+    }
+}

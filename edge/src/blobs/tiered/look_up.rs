@@ -1,0 +1,201 @@
+//! Brings variants of blobs from the bucket to the local disk: for a version that is prepared, and for blobs of which the
+//! disk has none.
+
+use std::collections::{BTreeMap, HashSet};
+
+use bytes::Bytes;
+use devanture_config::Digest;
+use futures_util::{StreamExt as _, stream};
+
+use super::claims::{Claim, Ending, Other};
+use super::fetching::{BATCH_BYTES, BATCH_OBJECTS};
+use super::lookups::Search;
+use super::remote::{Origin, REQUESTS_AT_ONCE, worth_listing};
+use super::store::TieredBlobs;
+use super::variants::VARIANTS_BYTES_MAX;
+use super::variants_object;
+use crate::blobs::{Blobs as _, Error, FetchReport, Form, Key, Quality};
+
+/// The form by which all variants of a blob are claimed.
+const CLAIMED: Form = Form::Br;
+/// Variants of a blob as they are put.
+type Variants = Vec<(Form, Quality, Bytes)>;
+
+/// Which blobs have variants that came with a bundle.
+enum Given {
+    /// All of them.
+    Known(HashSet<String>),
+    /// A request for each tells.
+    Unknown,
+}
+
+/// Variants that were fetched.
+enum Fetched {
+    /// Another one fetches them.
+    Elsewhere(Digest, Other),
+    /// The disk has them, or the bucket has none.
+    Here,
+    /// They are to be put on the disk.
+    Variants { blob: Digest, claim: Claim, variants: Variants, cost: FetchReport },
+}
+
+impl TieredBlobs {
+    /// Brings what the bucket has of blobs of which the disk has no variants. Where that fails the disk answers: variants
+    /// can be made again.
+    pub(super) async fn look_up(&self, blobs: Vec<Digest>) {
+        let due = self.shared.lookups.due(&blobs);
+        if due.is_empty() {
+            return;
+        }
+        let looked_up = async {
+            let lacking = self.local.lacking_variants(due).await?;
+            if lacking.is_empty() {
+                return Ok(());
+            }
+            self.bring_all(&lacking).await?;
+            let sizes = self.local.sizes(lacking.clone()).await?;
+            let here = lacking.into_iter().zip(sizes).filter(|(_, size)| size.is_some());
+            self.bring_variants(here.map(|(blob, _)| blob).collect(), Search::Seldom).await.map(drop)
+        };
+        if let Err(error) = looked_up.await {
+            let error: Error = error;
+            tracing::debug!(%error, "the bucket does not say which variants it has");
+        }
+    }
+
+    /// Brings the variants of a blob. Returns whether that one is here then.
+    pub(super) async fn bring_variant(&self, blob: Digest, form: Form) -> Result<bool, Error> {
+        if self.local.size(Key::Blob(blob)).await?.is_none() && !self.bring(Key::Blob(blob)).await? {
+            return Ok(false);
+        }
+        self.bring_variants(vec![blob], Search::Always).await?;
+        Ok(self.local.size(Key::Variant(blob, form)).await?.is_some())
+    }
+
+    /// Brings the variants of blobs that are on the disk.
+    pub(super) async fn bring_variants(&self, blobs: Vec<Digest>, search: Search) -> Result<FetchReport, Error> {
+        let mut report = FetchReport::default();
+        let mut todo = blobs;
+        // Again where another one began and gave up.
+        while !todo.is_empty() {
+            let given = self.given(todo.len()).await?;
+            todo = self.bring_variants_by(todo, (&given, search), &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    /// Returns the blobs whose variants another one began to fetch and did not.
+    async fn bring_variants_by(
+        &self,
+        blobs: Vec<Digest>,
+        (given, search): (&Given, Search),
+        report: &mut FetchReport,
+    ) -> Result<Vec<Digest>, Error> {
+        let jobs: Vec<_> = blobs.into_iter().map(|blob| self.fetch_variants(blob, given, search)).collect();
+        let mut jobs = stream::iter(jobs).buffer_unordered(REQUESTS_AT_ONCE);
+        let (mut batch, mut claims, mut batch_bytes, mut elsewhere) =
+            (BTreeMap::new(), Vec::new(), 0_usize, Vec::new());
+        while let Some(fetched) = jobs.next().await {
+            let (blob, claim, variants) = match fetched? {
+                Fetched::Elsewhere(blob, other) => {
+                    elsewhere.push((blob, other));
+                    continue;
+                }
+                Fetched::Here => continue,
+                Fetched::Variants { blob, claim, variants, cost } => {
+                    report.merge(cost);
+                    (blob, claim, variants)
+                }
+            };
+            claims.push(claim);
+            batch_bytes = variants.iter().fold(batch_bytes, |sum, (.., bytes)| sum.saturating_add(bytes.len()));
+            batch.insert(blob, variants);
+            if batch.len() >= BATCH_OBJECTS || batch_bytes >= BATCH_BYTES {
+                batch_bytes = 0;
+                self.local.put_variants_all(std::mem::take(&mut batch)).await?;
+                claims.drain(..).for_each(|claim: Claim| claim.end(Ending::Here));
+            }
+        }
+        self.local.put_variants_all(batch).await?;
+        claims.into_iter().for_each(|claim| claim.end(Ending::Here));
+        let mut given_up = Vec::new();
+        for (blob, other) in elsewhere {
+            given_up.extend(other.ended().await.is_none().then_some(blob));
+        }
+        Ok(given_up)
+    }
+
+    /// Which blobs have variants that came with a bundle: few have, so that one listing mostly tells.
+    async fn given(&self, blobs: usize) -> Result<Given, Error> {
+        if blobs == 1 {
+            return Ok(Given::Unknown);
+        }
+        let listed = self.remote().list(Origin::Given.folder(), worth_listing(blobs), self.lane).await?;
+        Ok(listed.map_or(Given::Unknown, |listed| Given::Known(listed.into_iter().map(|entry| entry.path).collect())))
+    }
+
+    /// Fetches the variants of a blob, unless another one does or they are on the disk by now.
+    async fn fetch_variants(&self, blob: Digest, given: &Given, search: Search) -> Result<Fetched, Error> {
+        let claim = match self.shared.claims.claim(Key::Variant(blob, CLAIMED)) {
+            Ok(claim) => claim,
+            Err(other) => return Ok(Fetched::Elsewhere(blob, other)),
+        };
+        // Another one may have ended since the caller looked.
+        let is_known = search == Search::Seldom && self.shared.lookups.due(&[blob]).is_empty();
+        if is_known || !self.local.lacks_variants(blob).await? {
+            claim.end(Ending::Here);
+            return Ok(Fetched::Here);
+        }
+        let (mut all, mut cost): (Option<Variants>, _) = (None, FetchReport::default());
+        for origin in Origin::ALL {
+            let path = origin.path(blob);
+            let may_be_there = match (origin, given) {
+                (Origin::Given, Given::Known(paths)) => paths.contains(&path),
+                (Origin::Given, Given::Unknown) | (Origin::Made, _) => true,
+            };
+            if !may_be_there {
+                continue;
+            }
+            let Some(object) = self.remote().open(&path, self.lane).await? else { continue };
+            if object.size > VARIANTS_BYTES_MAX {
+                continue;
+            }
+            cost.add(object.size);
+            let memory = self.remote().memory(object.size).await;
+            let bytes = object.bytes().await?;
+            let Some(variants) = self.whole_variants(blob, &path, &bytes) else { continue };
+            match memory {
+                // What is large is put at once, so that its memory is free again.
+                Some(_) => self.local.put_variants(blob, variants).await?,
+                None => all.get_or_insert_default().extend(variants),
+            }
+        }
+        self.shared.lookups.note(blob);
+        match all {
+            Some(variants) => Ok(Fetched::Variants { blob, claim, variants, cost }),
+            None => {
+                claim.end(Ending::Here);
+                Ok(Fetched::Here)
+            }
+        }
+    }
+
+    /// The variants of an object that are what it says.
+    fn whole_variants(&self, blob: Digest, path: &str, object: &Bytes) -> Option<Variants> {
+        let Some(found) = variants_object::parse(object) else {
+            self.mismatch(Key::Blob(blob), path);
+            return None;
+        };
+        let count = found.len();
+        let whole: Variants = found
+            .into_iter()
+            .filter(|(info, bytes)| Digest::of(bytes) == info.hash)
+            .map(|(info, bytes)| (info.form, info.quality, bytes))
+            .collect();
+        if whole.len() < count {
+            self.mismatch(Key::Blob(blob), path);
+        }
+        // That none are worth keeping is only what an object of none says.
+        (whole.len() == count || !whole.is_empty()).then_some(whole)
+    }
+}

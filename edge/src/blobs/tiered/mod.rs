@@ -1,0 +1,222 @@
+//! The store of a cluster: a bucket that all nodes share, and the disk of this node in front of it.
+//!
+//! The bucket is the truth about what is stored and since when. The disk of a node holds what the node wrote or read: a
+//! folder of the same format as that of a single edge. Every put is durable on the disk first, then in the bucket, and
+//! acknowledged after both; it writes the object even if there is one, so that its age starts again and the time that a
+//! put takes tells nobody what was there. A read is served from the disk; what the disk lacks is fetched, and compared
+//! with its hash on the way in. Deltas stay on the node that made them.
+
+mod claims;
+mod collection;
+mod eviction;
+mod fetching;
+mod look_up;
+mod lookups;
+mod probe;
+mod reading;
+mod remote;
+mod store;
+mod stripes;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod uses;
+mod variants;
+pub mod variants_object;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devanture_config::{Digest, VersionId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::fs::FileBlobs;
+use super::s3::Bucket;
+use super::{
+    Blobs, Bounds, DeltaInfo, Error, FetchReport, Form, Key, Lane, NewDelta, Quality, ReadAt, StoredVariant,
+    UnnamedUpload, Upload, VariantInfo,
+};
+pub use eviction::EvictReport;
+pub use probe::{ProbeCheck, ProbeReport, probe};
+use remote::REQUESTS_AT_ONCE;
+pub use store::TieredBlobs;
+
+/// Opens the store in a bucket, with its local tier in the folder `data_dir`. Nothing is sent to the bucket: a node starts
+/// and serves without it.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Full`] of the folder.
+pub fn open_tiered(data_dir: PathBuf, bounds: &Bounds, bucket: Bucket) -> Result<Arc<TieredBlobs>, Error> {
+    let local = FileBlobs::open(data_dir, bounds.open_files_max)?.above(Arc::clone(&bounds.free_space));
+    Ok(Arc::new(TieredBlobs::new(local, bucket)))
+}
+
+#[async_trait]
+impl Blobs for TieredBlobs {
+    fn of(&self, lane: Lane) -> Arc<dyn Blobs> {
+        Arc::new(self.in_lane(lane))
+    }
+
+    async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {
+        self.begin_upload(key).await
+    }
+
+    async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error> {
+        self.begin_unnamed_upload().await
+    }
+
+    fn check_free_space(&self) -> Result<(), Error> {
+        self.local.check_free_space()
+    }
+
+    async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
+        // It refuses other bytes, and keys that are not put alone.
+        self.local.put(key, bytes.clone()).await?;
+        self.store(key, bytes).await
+    }
+
+    async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error> {
+        self.local.put_all(blobs.clone()).await?;
+        let writes: Vec<_> = blobs.into_iter().map(|(digest, bytes)| self.store(Key::Blob(digest), bytes)).collect();
+        stream::iter(writes).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
+    }
+
+    /// The bucket says what is stored: a file of the local disk alone, whose object a collection of another node took,
+    /// has to be sent again.
+    async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
+        self.stored_sizes(blobs).await
+    }
+
+    async fn check_all(&self, blobs: Vec<Digest>) -> Result<(), Error> {
+        self.check_all_here(blobs).await
+    }
+
+    async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error> {
+        self.put_variants_of(blob, variants).await
+    }
+
+    async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+        self.put_variants_of_all(variants).await
+    }
+
+    async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
+        self.look_up(blobs.clone()).await;
+        self.local.variants_all(blobs).await
+    }
+
+    async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error> {
+        self.get_all_of(blobs).await
+    }
+
+    /// Of a blob that is not on the disk it says nothing: what reads every file, as a verification does, must not fill the
+    /// disk. [`Blobs::variants_all`] brings the blobs as well.
+    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+        if self.local.size(Key::Blob(blob)).await?.is_some() {
+            self.look_up(vec![blob]).await;
+        }
+        self.local.variants(blob).await
+    }
+
+    async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error> {
+        self.look_up(vec![blob]).await;
+        self.local.lacks_variants(blob).await
+    }
+
+    async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
+        self.look_up(blobs.clone()).await;
+        self.local.lacking_variants(blobs).await
+    }
+
+    async fn check_lists(&self, blob: Digest) -> Result<u64, Error> {
+        self.local.check_lists(blob).await
+    }
+
+    async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error> {
+        match self.local.put_deltas(blob, deltas.clone()).await {
+            Err(Error::Missing(key)) if self.bring(key).await? => self.local.put_deltas(blob, deltas).await,
+            put => put,
+        }
+    }
+
+    async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error> {
+        self.local.deltas(blob).await
+    }
+
+    async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error> {
+        self.local.deltas_all(blobs).await
+    }
+
+    /// The local disk answers where it can, since versions that are loaded ask; [`Blobs::sizes`] asks the bucket.
+    async fn size(&self, key: Key) -> Result<Option<u64>, Error> {
+        self.size_of(key).await
+    }
+
+    async fn get(&self, key: Key) -> Result<Bytes, Error> {
+        self.get_one(key).await
+    }
+
+    async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
+        self.open_one(key).await
+    }
+
+    async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
+        self.check_one(key, bytes_per_second_max).await
+    }
+
+    fn damages(&self) -> u64 {
+        self.local.damages()
+    }
+
+    async fn fetch(&self, version: VersionId, blobs: Vec<Digest>) -> Result<FetchReport, Error> {
+        self.fetch_version(version, blobs).await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn mend(&self, key: Key) -> Result<bool, Error> {
+        self.store_again(key).await
+    }
+
+    async fn delete(&self, key: Key) -> Result<(), Error> {
+        self.delete_everywhere(key).await
+    }
+
+    async fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
+        self.collect(key, before_s, for_good).await
+    }
+
+    async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
+        self.list_all().await
+    }
+
+    async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
+        self.list_stored(first).await
+    }
+
+    /// What lies on the disk of this node: each node checks its own.
+    async fn held_part(&self, first: u8) -> Result<Vec<Key>, Error> {
+        self.local.held_part(first).await
+    }
+
+    async fn collected(&self) -> Result<Vec<Key>, Error> {
+        self.local.collected().await
+    }
+
+    async fn quarantined(&self) -> Result<u64, Error> {
+        self.local.quarantined().await
+    }
+
+    async fn remove_leftovers(
+        &self,
+        before_s: u64,
+        collected_before_s: u64,
+        dry_run: bool,
+    ) -> Result<(u64, u64), Error> {
+        self.local.remove_leftovers(before_s, collected_before_s, dry_run).await
+    }
+}

@@ -1,0 +1,211 @@
+//! Reads: from the local disk, and from the bucket what the disk lacks or holds damaged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use metrics::counter;
+
+use super::remote::{Origin, REQUESTS_AT_ONCE, path_of, worth_listing};
+use super::store::TieredBlobs;
+use crate::blobs::{Blobs as _, Error, Key, ReadAt};
+
+/// Whether the local disk lacks the bytes, or had others and set them aside.
+const fn is_lost(error: &Error) -> bool {
+    matches!(error, Error::Missing(_) | Error::Corrupt { .. })
+}
+
+fn count_read(is_hit: bool) {
+    counter!("devanture_local_reads_total", "outcome" => if is_hit { "hit" } else { "miss" }).increment(1);
+}
+
+impl TieredBlobs {
+    pub(super) async fn get_one(&self, key: Key) -> Result<Bytes, Error> {
+        self.shared.uses.note(key);
+        match self.local.get(key).await {
+            Err(lost) if is_lost(&lost) => {
+                count_read(false);
+                self.bring_back(key, lost).await?;
+                self.local.get(key).await
+            }
+            read => {
+                count_read(true);
+                read
+            }
+        }
+    }
+
+    pub(super) async fn open_one(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
+        self.shared.uses.note(key);
+        match self.local.open(key).await {
+            Err(lost) if is_lost(&lost) => {
+                count_read(false);
+                self.bring_back(key, lost).await?;
+                self.local.open(key).await
+            }
+            read => {
+                count_read(true);
+                read
+            }
+        }
+    }
+
+    /// Fetches what the local disk lost; fails with that loss where the bucket has not got it either.
+    async fn bring_back(&self, key: Key, lost: Error) -> Result<(), Error> {
+        let is_back = match key {
+            Key::Blob(_) | Key::Manifest(_) => self.bring(key).await?,
+            Key::Variant(blob, form) => self.bring_variant(blob, form).await?,
+            // It is made again where it is wanted.
+            Key::Delta(..) => false,
+        };
+        if !is_back {
+            return Err(lost);
+        }
+        if matches!(lost, Error::Corrupt { .. }) {
+            counter!("devanture_local_files_replaced_total").increment(1);
+            tracing::warn!(?key, "a damaged file was replaced by its object in the bucket");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn get_all_of(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error> {
+        blobs.iter().for_each(|blob| self.shared.uses.note(Key::Blob(*blob)));
+        let mut read = self.local.get_all(blobs.clone()).await?;
+        let is_lost_read = |read: &Result<Bytes, Error>| read.as_ref().is_err_and(is_lost);
+        let lost: Vec<Digest> =
+            blobs.iter().zip(&read).filter(|(_, read)| is_lost_read(read)).map(|(blob, _)| *blob).collect();
+        let misses = lost.len();
+        counter!("devanture_local_reads_total", "outcome" => "hit")
+            .increment(blobs.len().saturating_sub(misses) as u64);
+        counter!("devanture_local_reads_total", "outcome" => "miss").increment(misses as u64);
+        if lost.is_empty() {
+            return Ok(read);
+        }
+        let mut brought = self.bring_all(&lost).await?;
+        let mut again = self.local.get_all(lost).await?.into_iter();
+        for (blob, read) in blobs.iter().zip(&mut read).filter(|(_, read)| is_lost_read(read)) {
+            let Some(again) = again.next() else { continue };
+            match (again, brought.failed.remove(blob)) {
+                // Why it could not be fetched says more than that it is not here.
+                (Err(error), Some(failed)) if is_lost(&error) => *read = Err(failed),
+                // Of one that was damaged here and is nowhere else, that it was damaged says more.
+                (Err(Error::Missing(_)), None) => {}
+                (again, _) => *read = again,
+            }
+        }
+        Ok(read)
+    }
+
+    pub(super) async fn check_all_here(&self, blobs: Vec<Digest>) -> Result<(), Error> {
+        match self.local.check_all(blobs.clone()).await {
+            Err(lost) if is_lost(&lost) => {
+                let brought = self.bring_all(&blobs).await?;
+                if let Some((_, failed)) = brought.failed.into_iter().next() {
+                    return Err(failed);
+                }
+                match self.local.check_all(blobs).await {
+                    Err(Error::Missing(_)) => Err(lost),
+                    checked => checked,
+                }
+            }
+            checked => checked,
+        }
+    }
+
+    pub(super) async fn size_of(&self, key: Key) -> Result<Option<u64>, Error> {
+        match (self.local.size(key).await?, key) {
+            (None, Key::Blob(_) | Key::Manifest(_)) => {
+                let found = self.remote().head(&path_of(key)?, self.lane).await?;
+                Ok(found.map(|entry| entry.size))
+            }
+            (None, Key::Variant(blob, form)) => {
+                self.look_up(vec![blob]).await;
+                self.local.size(Key::Variant(blob, form)).await
+            }
+            (size, _) => Ok(size),
+        }
+    }
+
+    /// The lengths of objects: from one listing where the bucket holds little, else by a request for each.
+    pub(super) async fn stored_sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
+        if blobs.len() > REQUESTS_AT_ONCE
+            && let Some(listed) = self.remote().list("blobs", worth_listing(blobs.len()), self.lane).await?
+        {
+            let sizes: std::collections::HashMap<Option<Key>, u64> =
+                listed.into_iter().map(|entry| (Key::of_path(&entry.path), entry.size)).collect();
+            return Ok(blobs.iter().map(|blob| sizes.get(&Some(Key::Blob(*blob))).copied()).collect());
+        }
+        let heads: Vec<_> = blobs.into_iter().map(|blob| self.stored_size(blob)).collect();
+        stream::iter(heads).buffered(REQUESTS_AT_ONCE).try_collect().await
+    }
+
+    async fn stored_size(&self, blob: Digest) -> Result<Option<u64>, Error> {
+        let found = self.remote().head(&path_of(Key::Blob(blob))?, self.lane).await?;
+        Ok(found.map(|entry| entry.size))
+    }
+
+    /// Checks the local file, which is fetched again where it is damaged. Where there is none, the object in the bucket is
+    /// read and compared, and not stored: a disk that holds a part of all is not filled by being checked.
+    pub(super) async fn check_one(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
+        match self.local.check(key, bytes_per_second_max).await {
+            Err(lost @ Error::Corrupt { .. }) => {
+                self.bring_back(key, lost).await?;
+                self.local.check(key, bytes_per_second_max).await
+            }
+            Err(Error::Missing(_)) if matches!(key, Key::Blob(_) | Key::Manifest(_)) => {
+                self.check_object(key, bytes_per_second_max).await
+            }
+            checked => checked,
+        }
+    }
+
+    async fn check_object(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
+        let path = path_of(key)?;
+        let Some(mut object) = self.remote().open(&path, self.lane).await? else { return Err(Error::Missing(key)) };
+        let (mut hasher, size) = (blake3::Hasher::new(), object.size);
+        while let Some(piece) = object.next().await? {
+            hasher.update(&piece);
+            let micros = (piece.len() as u64).saturating_mul(1_000_000).checked_div(bytes_per_second_max);
+            let pause = Duration::from_micros(micros.unwrap_or_default());
+            // A timer takes a millisecond at least.
+            if pause >= Duration::from_millis(1) {
+                object.pause(pause).await;
+            }
+        }
+        match key {
+            Key::Blob(expected) | Key::Manifest(expected) if Digest::from(hasher.finalize()) == expected => Ok(size),
+            _ => Err(self.mismatch(key, &path)),
+        }
+    }
+
+    /// Notes that an object has other bytes than its name says. It stays where it is: what came may have been changed on
+    /// the way, and one node that hears wrongly must not take an object from all.
+    pub(super) fn mismatch(&self, key: Key, path: &str) -> Error {
+        let object = self.remote().bucket.shown(path);
+        counter!("devanture_bucket_mismatches_total").increment(1);
+        tracing::error!(?key, object, "an object of the bucket has other bytes than its name says");
+        Error::Corrupt { key, quarantined: object }
+    }
+
+    /// Stores the object of a local file again where the bucket has lost it, and what was made of the blob. Only what a
+    /// version refers to may be stored again: of anything else, a collection of another node may have taken the object.
+    pub(super) async fn store_again(&self, key: Key) -> Result<bool, Error> {
+        if !matches!(key, Key::Blob(_) | Key::Manifest(_)) {
+            return Ok(false);
+        }
+        let Some(size) = self.local.size(key).await? else { return Ok(false) };
+        let stored = self.remote().head(&path_of(key)?, self.lane).await?;
+        if stored.is_some_and(|entry| entry.size == size) {
+            return Ok(false);
+        }
+        self.store_from_disk(key).await?;
+        if let Key::Blob(blob) = key {
+            self.store_variants(blob, &Origin::ALL).await?;
+        }
+        counter!("devanture_bucket_objects_stored_again_total").increment(1);
+        tracing::warn!(?key, "an object that the bucket had lost was stored again");
+        Ok(true)
+    }
+}

@@ -1,0 +1,23 @@
+//! Locks for writes of the variants of one blob, one after the other.
+
+use devanture_config::Digest;
+use tokio::sync::Mutex;
+
+/// Locks: two writes of the variants of one blob share one.
+const STRIPES: usize = 256;
+
+/// Locks by which the object of a blob's variants is written from what the disk holds, one write after the other.
+pub(super) struct Stripes([Mutex<()>; STRIPES]);
+
+impl Default for Stripes {
+    fn default() -> Self {
+        Self([const { Mutex::const_new(()) }; STRIPES])
+    }
+}
+
+impl Stripes {
+    pub(super) fn of(&self, blob: Digest) -> Option<&Mutex<()>> {
+        let [first, ..] = *blob.as_bytes();
+        self.0.get(usize::from(first))
+    }
+}
