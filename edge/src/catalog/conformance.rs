@@ -39,6 +39,7 @@ macro_rules! cases {
             a_commit_of_nothing_still_has_a_revision,
             large_and_empty_values_come_back,
             many_records_are_read_each_in_its_place,
+            a_commit_of_many_checks_is_made_only_while_all_of_them_hold,
         }
     };
 }
@@ -380,4 +381,30 @@ pub(super) async fn many_records_are_read_each_in_its_place(harness: impl Harnes
     let record = |value: &str| Some(Record { value: value.as_bytes().into(), revision });
     assert_eq!(found, [record("2"), None, record("1"), record("2"), None, record("3")]);
     assert_eq!(catalog.get_all(&[]).await.unwrap(), []);
+}
+
+/// More checks than any store takes at once by itself: a version is collected only while no alias of its app has moved.
+pub(super) async fn a_commit_of_many_checks_is_made_only_while_all_of_them_hold(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let here = commit(&*catalog, &[], &[put("here", "1")]).await.unwrap();
+    let many = || (0..400).map(|number| absent(&format!("none/{number}"))).chain([at("here", here)]);
+    let checks: Vec<Check> = many().collect();
+    let first = commit(&*catalog, &checks, &[put("made", "1")]).await.unwrap();
+    assert_eq!(value(&*catalog, "made").await.as_deref(), Some("1"));
+    commit(&*catalog, &[], &[put("none/311", "now it is")]).await.unwrap();
+    assert_eq!(conflict_at(commit(&*catalog, &checks, &[put("made", "2")]).await), "none/311");
+    commit(&*catalog, &[], &[delete("none/311")]).await.unwrap();
+    // Of those who do so at the same time one is first, and the others find that its check does not hold.
+    let racers = (0..8).map(|number| {
+        let (catalog, checks) = (Arc::clone(&catalog), many().chain([at("made", first)]).collect::<Vec<_>>());
+        tokio::spawn(async move { commit(&*catalog, &checks, &[put("made", &number.to_string())]).await })
+    });
+    let mut won = 0;
+    for racer in racers.collect::<Vec<_>>() {
+        match racer.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(error) => assert!(matches!(error, Error::Conflict { .. }), "{error}"),
+        }
+    }
+    assert_eq!(won, 1);
 }

@@ -32,6 +32,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Time for which a connection stays open without a request.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes of a body that are sent in no time, also by a slow uplink.
+const SMALL_BODY_BYTES_MAX: usize = 256 * 1_024;
+
 /// Makes clients that trust as `tls` does.
 pub(super) struct Connector {
     tls: Arc<ClientConfig>,
@@ -81,8 +84,10 @@ struct Service {
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let has_body = matches!(*request.method(), Method::PUT | Method::POST);
-        let head_max = if has_body { self.waits.write_max } else { self.waits.read_max };
+        // A small body is sent in no time, so that a store which hangs is noticed as soon as by a read.
+        let is_large = request.body().content_length() > SMALL_BODY_BYTES_MAX;
+        let is_long = matches!(*request.method(), Method::PUT | Method::POST) && is_large;
+        let head_max = if is_long { self.waits.write_max } else { self.waits.read_max };
         let answered = timeout(head_max, self.client.request(request)).await.map_err(|_elapsed| late())?;
         let (parts, body) = answered.map_err(failed)?.into_parts();
         let body = StreamBody::new(stream::unfold(Some(body), next_frame).fuse());

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::{Client, pause_before_again};
 use super::fault::Fault;
 use super::progress::Progress;
-use super::transaction::{Answer, Transaction, at, holds, put, range_of, read};
+use super::transaction::{Answer, COMMIT_OPERATIONS_MAX, Transaction, at, holds, put, range_of, read};
 use super::wire::{self, KeyValue, RangeRequest, Txn, TxnRequest, TxnResponse};
 use crate::catalog::embedded::RedbCatalog;
 use crate::catalog::{Catalog as _, Check, Commit, Error, Revision};
@@ -70,7 +70,11 @@ impl Committer {
     pub(super) async fn commit(&self, commit: Commit, lease: i64) -> Result<Revision, Error> {
         let until = Instant::now() + COMMIT_TIME_MAX;
         self.mirror.check_in_place()?;
-        let transaction = Transaction::new(&self.client, &self.marker, commit, lease)?;
+        let mirrored = match self.check_here(&commit.checks).await? {
+            Ok(revision) => revision,
+            Err(key) => return Err(Error::Conflict { key }),
+        };
+        let transaction = Transaction::new(&self.client, &self.marker, commit, lease, mirrored)?;
         let made = {
             let mut turn = self.turn(until).await?;
             // It may have been handed over meanwhile.
@@ -90,6 +94,25 @@ impl Committer {
                 Err(Error::Conflict { key })
             }
         }
+    }
+
+    /// Compares checks with the mirror where they are more than etcd compares at once, and gives the revision at which they
+    /// held, or the key of one that did not.
+    async fn check_here(&self, checks: &[Check]) -> Result<Result<Revision, String>, Error> {
+        // Before they are read: what is committed in between is found to be too new.
+        let revision = self.mirror.state().revision;
+        if checks.len() <= COMMIT_OPERATIONS_MAX {
+            return Ok(Ok(revision));
+        }
+        let key_of = |check: &Check| {
+            let (Check::Absent(key) | Check::At(key, _)) = check;
+            key.clone()
+        };
+        let keys: Vec<String> = checks.iter().map(key_of).collect();
+        let found = self.mirror.get_all(&keys).await?;
+        let mut pairs = checks.iter().zip(found);
+        let failed = pairs.find(|(check, record)| !holds(check, record.as_ref().map(|record| record.revision)));
+        Ok(failed.map_or(Ok(revision), |(check, _)| Err(key_of(check))))
     }
 
     /// Waits for the commits before this one, and keeps others out until it is dropped.
@@ -266,7 +289,7 @@ mod tests {
     fn begin(catalog: &EtcdCatalog, turn: &mut Turn, key: &str) -> (Transaction, TxnRequest, String) {
         let changes = vec![Change::Put(key.to_owned(), b"1".as_slice().into())];
         let commit = Commit { checks: Vec::new(), changes };
-        let transaction = Transaction::new(&catalog.client, &catalog.committer.marker, commit, 0).unwrap();
+        let transaction = Transaction::new(&catalog.client, &catalog.committer.marker, commit, 0, 0).unwrap();
         let id = turn.next_id(&catalog.committer.process);
         let request = transaction.request(turn.marker_revision, &id);
         (transaction, request, id)

@@ -25,11 +25,20 @@ pub(super) const REQUEST_BYTES_MAX: usize = 1_572_864 - 4_096;
 
 /// A commit, ready to be sent once the marker's revision is known.
 pub(super) struct Transaction {
-    checks: Vec<Check>,
+    checks: Checks,
     compares: Vec<Compare>,
     changes: Vec<RequestOp>,
     reads: Vec<RequestOp>,
     marker: Bytes,
+}
+
+/// How the checks of a commit are made.
+enum Checks {
+    /// Each by a comparison of its own.
+    Each(Vec<Check>),
+    /// They held when they were compared with the mirror, and nothing may have been committed since. There are more of them
+    /// than etcd compares at once; the first one is named where that is not so.
+    Mirrored(Check),
 }
 
 /// What a transaction came to.
@@ -52,16 +61,28 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::TooLarge`].
-    pub(super) fn new(client: &Client, marker: &Bytes, commit: Commit, lease: i64) -> Result<Self, Error> {
-        for (count, what) in [(commit.checks.len(), "checks"), (commit.changes.len(), "changes")] {
-            if count > COMMIT_OPERATIONS_MAX {
-                let reason = format!("it has {count} {what}, and etcd takes {COMMIT_OPERATIONS_MAX} at once");
-                return Err(Error::TooLarge { reason });
-            }
+    pub(super) fn new(
+        client: &Client,
+        marker: &Bytes,
+        commit: Commit,
+        lease: i64,
+        mirrored: Revision,
+    ) -> Result<Self, Error> {
+        let count = commit.changes.len();
+        if count > COMMIT_OPERATIONS_MAX {
+            let reason = format!("it has {count} changes, and etcd takes {COMMIT_OPERATIONS_MAX} at once");
+            return Err(Error::TooLarge { reason });
         }
         let mut compares = Vec::with_capacity(commit.checks.len().saturating_add(1));
         let mut reads = Vec::with_capacity(commit.checks.len().saturating_add(2));
-        for check in &commit.checks {
+        let checks = match commit.checks.first() {
+            Some(first) if commit.checks.len() > COMMIT_OPERATIONS_MAX => Checks::Mirrored(first.clone()),
+            _ => Checks::Each(commit.checks),
+        };
+        if let Checks::Mirrored(_) = &checks {
+            compares.push(none_after(client, mirrored));
+        }
+        for check in checks.each() {
             let (key, revision) = match check {
                 Check::Absent(key) => (client.keys.record(key), 0),
                 // A revision that etcd cannot have is that of no record.
@@ -74,7 +95,7 @@ impl Transaction {
         reads.push(read(marker.clone(), true));
         reads.push(operation(Request::Range(client.last_marker())));
         let transaction = Self {
-            checks: commit.checks,
+            checks,
             compares,
             changes: operations(client, commit.changes, lease),
             reads,
@@ -107,7 +128,7 @@ impl Transaction {
         let mut found = answer.responses.into_iter().map(range_of);
         let mut seen = 0;
         let mut failed = None;
-        for check in &self.checks {
+        for check in self.checks.each() {
             let kvs = found.next().flatten().ok_or_else(malformed)?;
             seen = seen.max(newest(&kvs));
             let revision = kvs.first().and_then(|kv| Revision::try_from(kv.mod_revision).ok());
@@ -118,10 +139,21 @@ impl Transaction {
         let marker = found.next().flatten().ok_or_else(malformed)?;
         let marker = marker.first().map_or(0, |kv| kv.mod_revision);
         seen = seen.max(newest(&found.next().flatten().ok_or_else(malformed)?));
-        match failed {
-            Some(check) => Ok(Answer::Conflict { check, seen }),
-            None if marker != marker_revision => Ok(Answer::OtherMarker(marker)),
-            None => Err(malformed()),
+        match (failed, &self.checks) {
+            (Some(check), _) => Ok(Answer::Conflict { check, seen }),
+            (None, _) if marker != marker_revision => Ok(Answer::OtherMarker(marker)),
+            (None, Checks::Mirrored(first)) => Ok(Answer::Conflict { check: first.clone(), seen }),
+            (None, Checks::Each(_)) => Err(malformed()),
+        }
+    }
+}
+
+impl Checks {
+    /// Those that have a comparison of their own.
+    fn each(&self) -> &[Check] {
+        match self {
+            Self::Each(checks) => checks,
+            Self::Mirrored(_) => &[],
         }
     }
 }
@@ -172,6 +204,20 @@ pub(super) fn at(key: Bytes, revision: i64) -> Compare {
         target: CompareTarget::Mod.into(),
         key,
         target_union: Some(TargetUnion::ModRevision(revision)),
+        range_end: Bytes::new(),
+    }
+}
+
+/// That no node has committed after `revision`.
+fn none_after(client: &Client, revision: Revision) -> Compare {
+    let (key, range_end) = client.keys.markers();
+    let next = i64::try_from(revision.saturating_add(1)).unwrap_or(i64::MAX);
+    Compare {
+        result: CompareResult::Less.into(),
+        target: CompareTarget::Mod.into(),
+        key,
+        target_union: Some(TargetUnion::ModRevision(next)),
+        range_end,
     }
 }
 

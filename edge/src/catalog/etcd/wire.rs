@@ -171,6 +171,7 @@ pub(super) enum Response {
 #[repr(i32)]
 pub(super) enum CompareResult {
     Equal = 0,
+    Less = 2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
@@ -190,6 +191,9 @@ pub(super) struct Compare {
     pub(super) key: Bytes,
     #[prost(oneof = "TargetUnion", tags = "6")]
     pub(super) target_union: Option<TargetUnion>,
+    /// With it, the comparison has to hold of every key from `key` up to this one.
+    #[prost(bytes = "bytes", tag = "64")]
+    pub(super) range_end: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Oneof)]

@@ -22,7 +22,7 @@ use super::progress::Progress;
 use super::settings::Endpoint;
 use super::wire::{self, KeyValue, RangeRequest, ResponseHeader};
 use crate::catalog::embedded::RedbCatalog;
-use crate::catalog::{Catalog as _, Committed, Revision};
+use crate::catalog::{Catalog as _, Change, Committed, Revision};
 
 /// Longest time to connect to a member, to authenticate there and to read a first key. Checking a password takes etcd a
 /// tenth of a second by design.
@@ -36,8 +36,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// What is applied is on stable storage at the latest so long afterwards, and
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
-/// after so many commits: pages of commits that are not durable cannot be used again, so that the file would grow.
+/// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the file would grow.
 const COMMITS_UNDURABLE_MAX: usize = 512;
+
+/// The prefix of live pointers.
+const LIVE_PREFIX: &str = "live/";
 
 /// Follows etcd into the mirror.
 pub(super) struct Follower {
@@ -177,6 +180,7 @@ impl Follower {
     async fn apply(&mut self, after: Revision, commits: Vec<Committed>, marked: Option<&Marked>) -> Result<(), Fault> {
         self.undurable = self.undurable.saturating_add(commits.len());
         let is_durable = self.undurable >= COMMITS_UNDURABLE_MAX || self.durable_at.elapsed() >= DURABLE_EVERY;
+        let is_switch = commits.iter().any(|committed| committed.changes.iter().any(moves_live));
         let applied = self.mirror.apply(after, commits.clone(), marked.map(Marked::to_text), is_durable).await;
         applied.map_err(|error| Fault::Mirror(error.to_string()))?;
         if is_durable {
@@ -190,6 +194,13 @@ impl Follower {
             }
         }
         self.progress.set_applied(self.mirror.state().revision);
+        if is_switch && !is_durable {
+            // Last, so that no visitor waits for the disk. A node that is killed after this serves the version also while
+            // etcd is away.
+            let made = self.mirror.apply(0, Vec::new(), None, true).await;
+            made.map_err(|error| Fault::Mirror(error.to_string()))?;
+            (self.undurable, self.durable_at) = (0, Instant::now());
+        }
         Ok(())
     }
 
@@ -205,6 +216,12 @@ impl Follower {
     fn origin(&self, cluster: u64) -> Origin {
         Origin { cluster, prefix: self.client.keys.prefix().to_owned() }
     }
+}
+
+/// Whether a change moves a live pointer.
+fn moves_live(change: &Change) -> bool {
+    let (Change::Delete(key) | Change::Put(key, _)) = change;
+    key.starts_with(LIVE_PREFIX)
 }
 
 /// Waits for some of `pause`, since nodes that lost etcd together should not come back together; the pause after it.

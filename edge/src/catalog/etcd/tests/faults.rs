@@ -305,7 +305,6 @@ async fn commits_as_large_as_etcd_takes_are_made_and_larger_ones_refused() {
     assert!(matches!(&lost, Err(Error::Conflict { key }) if key == "n/000"), "{lost:?}");
     for refused in [
         commit(&*node.catalog, &[], &puts(most + 1)).await,
-        commit(&*node.catalog, &absent(most + 1), &[]).await,
         commit(&*node.catalog, &[], &[put("large", &"x".repeat(1_572_864))]).await,
     ] {
         assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
