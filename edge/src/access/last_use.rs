@@ -19,7 +19,7 @@ const PAIRS_BEFORE_LOOK: usize = 256;
 /// Interval of writes.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 /// Uses that one commit writes.
-const WRITTEN_AT_ONCE: usize = 256;
+const WRITTEN_AT_ONCE: usize = 100;
 
 /// The use of a token: its id, when and from where.
 type Use = (String, (u64, Option<IpAddr>));

@@ -3,7 +3,7 @@
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
 
-use super::{Actor, Error, Ledger, SystemWrite, commit_system};
+use super::{Actor, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, gone};
@@ -102,9 +102,7 @@ impl Ledger {
                     old.push(Change::Delete(key.clone()));
                 }
             }
-            if !old.is_empty() {
-                self.commit_system(SystemWrite::Collection, Commit { checks: Vec::new(), changes: old }).await?;
-            }
+            commit_in_parts(&*self.catalog, SystemWrite::Collection, old).await?;
         }
     }
 }

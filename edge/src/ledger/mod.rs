@@ -49,7 +49,7 @@ pub use page::{PAGE_MAX, Page};
 pub(crate) use places::{check_there, nothing_live};
 pub(crate) use rollback::Earlier;
 pub(crate) use shares::{Share, Shares};
-pub(crate) use system_write::{SystemWrite, commit_system, unless_conflict};
+pub(crate) use system_write::{PART_CHANGES_MAX, SystemWrite, commit_in_parts, commit_system, unless_conflict};
 pub use tasks::{Task, show_task, show_tasks, task_done};
 pub(crate) use update::{Attempts, update};
 pub(crate) use versions::stored_manifest;

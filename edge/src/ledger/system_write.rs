@@ -1,6 +1,6 @@
 //! Commits of the edge for itself, without an entry of the audit log: [`SystemWrite`] lists all of them.
 
-use crate::catalog::{self, Catalog, Commit, Revision};
+use crate::catalog::{self, Catalog, Change, Commit, Revision};
 
 /// Writes of the edge for itself, without an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,24 @@ pub(crate) async fn commit_system(
 ) -> Result<Revision, catalog::Error> {
     tracing::trace!(?why, "a commit of the edge's own");
     if why.may_use_reserve() { catalog.commit_reserved(commit).await } else { catalog.commit(commit).await }
+}
+
+/// Most changes of one of the commits that [`commit_in_parts`] makes: a catalog in etcd takes 126 at once.
+pub(crate) const PART_CHANGES_MAX: usize = 100;
+
+/// Makes changes of the edge's own that need not happen together, some at a time.
+///
+/// # Errors
+/// As [`Catalog::commit`]; some of them may have been made.
+pub(crate) async fn commit_in_parts(
+    catalog: &dyn Catalog,
+    why: SystemWrite,
+    changes: Vec<Change>,
+) -> Result<(), catalog::Error> {
+    for part in changes.chunks(PART_CHANGES_MAX) {
+        commit_system(catalog, why, Commit { checks: Vec::new(), changes: part.to_vec() }).await?;
+    }
+    Ok(())
 }
 
 /// The revision of a commit; `None` if another commit won the race, and the records have to be read again.

@@ -18,7 +18,7 @@ use super::uploads::Uploads;
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use crate::catalog::{self, Change, Check, Commit, gone, records};
-use crate::ledger::{Error, SystemWrite, commit_system};
+use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, commit_system};
 
 /// Blobs of a push that are written down at once; those of one request with many of them are, however many they are.
 const BLOBS_AT_ONCE: usize = 64;
@@ -126,14 +126,16 @@ impl Uploads {
         // It is taken out only when it is written: the caller that waits for this may go away.
         let Some(pushes) = self.unwritten.apps.lock().get(app).cloned() else { return Ok(()) };
         // The records of an app that was deleted end with it, and then its name is somebody else's.
-        let mut commit = Commit { checks: vec![Check::Absent(gone::deleted_app_key(app))], changes: Vec::new() };
+        let check = Check::Absent(gone::deleted_app_key(app));
+        let mut changes = Vec::new();
         for (id, batch) in &pushes {
             for blobs in batch.blobs.chunks(SENT_BLOBS_MAX) {
                 let record = SentRecord { at_ms: batch.at_ms, blobs: blobs.to_vec() };
-                commit.changes.push(Change::Put(sent::sent_key(app, id, self.ledger.tick()), records::write(&record)?));
+                changes.push(Change::Put(sent::sent_key(app, id, self.ledger.tick()), records::write(&record)?));
             }
         }
-        if !commit.changes.is_empty() {
+        for part in changes.chunks(PART_CHANGES_MAX) {
+            let commit = Commit { checks: vec![check.clone()], changes: part.to_vec() };
             match commit_system(&*self.ledger.catalog, SystemWrite::Sent, commit).await {
                 Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -173,9 +175,7 @@ impl Uploads {
             };
             let ended = page.iter().filter(|(key, record)| is_held(key, record));
             let changes: Vec<Change> = ended.map(|(key, _)| Change::Delete(key.clone())).collect();
-            if !changes.is_empty() {
-                commit_system(&*self.ledger.catalog, SystemWrite::Sent, Commit { checks: Vec::new(), changes }).await?;
-            }
+            commit_in_parts(&*self.ledger.catalog, SystemWrite::Sent, changes).await?;
         }
     }
 }

@@ -9,7 +9,7 @@ use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 use super::maker::Dictionaries;
 use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use crate::catalog::scan::Scan;
-use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
+use crate::catalog::{self, Change, Check, Commit, Revision, history, pointer};
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
 
 /// Places whose dictionaries are kept at hand.
@@ -117,7 +117,13 @@ impl Dictionaries {
                 checks: vec![check, Check::At(version_key, stored.revision)],
                 changes: vec![Change::Put(key.clone(), records::write(&record)?)],
             };
-            if unless_conflict(commit_system(&*self.catalog, SystemWrite::Dictionaries, commit).await)?.is_some() {
+            let committed = commit_system(&*self.catalog, SystemWrite::Dictionaries, commit).await;
+            if let Err(catalog::Error::TooLarge { reason }) = &committed {
+                // Its visitors are sent whole files.
+                tracing::warn!(%app, version = %version.short(), reason, "a version has too many files to serve as dictionaries");
+                return Ok(Some(false));
+            }
+            if unless_conflict(committed)?.is_some() {
                 // Browsers name nothing else: what is made with it may change at any time.
                 if is_renamed {
                     self.writes.fetch_add(1, Ordering::AcqRel);

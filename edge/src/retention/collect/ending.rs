@@ -13,7 +13,7 @@ use crate::ledger::{Error, SystemWrite};
 use crate::retention::Retention;
 
 /// Records that go in one commit.
-const COMMIT_RECORDS: usize = 500;
+const COMMIT_RECORDS: usize = 100;
 
 /// What a record holds; if it is damaged, what it is about stays.
 fn or_stays<T: DeserializeOwned>(key: &str, record: &Record) -> Option<T> {

@@ -13,7 +13,7 @@ use crate::ledger::Error;
 use crate::retention::Retention;
 
 /// Records that are deleted in one commit.
-const COMMIT_RECORDS: usize = 1_000;
+const COMMIT_RECORDS: usize = 100;
 
 impl Retention {
     /// Forgets what is beyond the limits in every app.

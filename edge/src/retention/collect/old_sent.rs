@@ -3,8 +3,8 @@
 use super::Pass;
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
-use crate::catalog::{Change, Commit, records};
-use crate::ledger::Error;
+use crate::catalog::{Change, records};
+use crate::ledger::{Error, SystemWrite, commit_in_parts};
 use crate::retention::Retention;
 
 impl Retention {
@@ -26,9 +26,7 @@ impl Retention {
             };
             let old = page.iter().filter(|(key, record)| is_old(key, record));
             let changes: Vec<Change> = old.map(|(key, _)| Change::Delete(key.clone())).collect();
-            if !changes.is_empty() {
-                self.collected(Commit { checks: Vec::new(), changes }).await?;
-            }
+            commit_in_parts(&*self.ledger.catalog, SystemWrite::Collection, changes).await?;
         }
     }
 }
