@@ -109,6 +109,7 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 Refused "That address does not take this method.",
     MissingFolder "missing_folder" 0 Usage "The folder to push does not exist.",
     NameReserved "name_reserved" 409 Refused "The edge keeps that name for its operator; no app may have it.",
+    NodeUnreachable "node_unreachable" 503 Unreachable "A node of the cluster does not answer, and does not count as gone yet.",
     NoPrevious "no_previous" 409 Refused "No earlier version is there to go back to.",
     NotFound "not_found" 404 Refused "There is no such thing here.",
     NothingLive "nothing_live" 404 Refused "Nothing is live there.",

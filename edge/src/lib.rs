@@ -25,6 +25,8 @@ pub mod runner;
 
 pub mod ledger;
 
+pub mod cluster;
+
 pub mod access;
 
 pub mod encode;

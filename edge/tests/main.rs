@@ -6,10 +6,13 @@ mod acme;
 mod admin_archive;
 mod admin_openapi;
 mod attacks;
+mod cluster;
 mod demo;
 mod deploying;
 mod dictionaries;
 mod docs;
+#[path = "support/etcd.rs"]
+mod etcd;
 mod fingerprints;
 mod hostnames;
 mod http;

@@ -11,6 +11,7 @@ mod hostnames;
 mod instances;
 mod logs;
 mod maintenance;
+mod nodes;
 mod retention;
 mod safekeeping;
 mod settings;
@@ -48,6 +49,7 @@ pub use maintenance::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,
     WithdrawnPath,
 };
+pub use nodes::{NodeList, NodeState, NodeStatus, NodeVersion};
 pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
     PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,

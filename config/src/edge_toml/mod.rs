@@ -2,12 +2,14 @@
 
 mod access_log;
 mod changes;
+mod cluster;
 mod drain;
 mod metrics;
 mod names;
 mod net;
 mod retention;
 mod runner;
+mod storage;
 mod tls;
 mod watch;
 
@@ -21,13 +23,15 @@ use crate::parsing::reader::{Reader, Table};
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use changes::changed_keys;
+pub use cluster::{Cluster, LEASE_S, NODE};
 pub use drain::Drain;
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 use net::ListenAddress;
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
 pub use retention::Retention;
-pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, Runner, Uids};
+pub use runner::{BadControlGroups, BadUids, ControlGroups, RUNNER_PATH, Runner, Uids};
+pub use storage::{BlobStore, CACHE_BYTES_MAX, CATALOG_PREFIX, CatalogStore, Etcd, S3, Storage};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls, TlsProfile};
 pub use watch::Watch;
 
@@ -100,6 +104,8 @@ pub struct Upstreams {
 pub struct EdgeFile {
     /// How the access log is kept.
     pub access_log: AccessLog,
+    /// The cluster that this edge is a node of, if it is of one.
+    pub cluster: Option<Cluster>,
     /// How variants are made.
     pub compress: Compress,
     /// The folder of everything that the edge keeps; relative to `edge.toml`.
@@ -120,6 +126,8 @@ pub struct EdgeFile {
     pub metrics: Metrics,
     /// Names that no new app may have.
     pub names: Names,
+    /// What this node is called.
+    pub node: String,
     /// The domain below which previews answer.
     pub preview_domain: Hostname,
     /// What is kept, and for how long.
@@ -129,6 +137,8 @@ pub struct EdgeFile {
     /// The file of the keys that seal secrets, relative to `edge.toml`; by default beside the data folder, see
     /// [`EdgeFile::secrets_key_file`].
     pub secrets_key_file: Option<PathBuf>,
+    /// Where records and files are kept.
+    pub storage: Storage,
     /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this
     /// process alone where there is none.
     pub ticket_keys: Option<PathBuf>,
@@ -193,6 +203,9 @@ fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str
 
 fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     // Everything is read before the first `?`, so that all mistakes are found.
+    let node = cluster::node(root);
+    let storage = storage::storage(root);
+    let cluster = cluster::cluster(root, &storage);
     let data_dir = required(root, "data_dir", root.string("data_dir"), "\"data\"");
     let domain = required(root, "domain", root.parsed("domain"), "\"localhost\"");
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
@@ -226,6 +239,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     }
     Some(EdgeFile {
         access_log,
+        cluster,
         compress,
         data_dir: data_dir?.into(),
         dns_servers,
@@ -236,10 +250,12 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         listen: listen?,
         metrics,
         names,
+        node,
         preview_domain: preview_domain?,
         retention,
         runner,
         secrets_key_file,
+        storage,
         ticket_keys,
         tls: tls?,
         tls_profile,

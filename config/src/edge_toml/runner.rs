@@ -9,8 +9,6 @@ use crate::parsing::reader::Table;
 
 /// Default search path for programs.
 pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Default name of a node.
-pub const NODE: &str = "node-1";
 
 /// How backends are run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +20,6 @@ pub struct Runner {
     /// The folder for the code and the persistent data of backends, relative to `edge.toml`; by default beside the data
     /// folder, see [`super::EdgeFile::runner_folder`].
     pub folder: Option<PathBuf>,
-    /// What this node is called.
-    pub node: String,
     /// Where instances look for programs.
     pub path: String,
     /// The socket of a spawner that runs as root, for an edge that does not.
@@ -38,7 +34,6 @@ impl Default for Runner {
             enabled: false,
             cgroup: ControlGroups::Auto,
             folder: None,
-            node: NODE.to_owned(),
             path: RUNNER_PATH.to_owned(),
             spawner: None,
             uids: None,
@@ -116,18 +111,12 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
         enabled: table.boolean("enabled").unwrap_or(default.enabled),
         cgroup: table.parsed("cgroup").unwrap_or(default.cgroup),
         folder: table.string("folder").map(PathBuf::from),
-        node: table.string("node").unwrap_or(default.node),
         path: table.string("path").unwrap_or(default.path),
         spawner: table.string("spawner").map(PathBuf::from),
         uids: table.parsed("uids"),
     };
+    table.misplaced("node", "`runner.node` is `node` now", "move it to the top of the file: node = \"…\"");
     table.finish();
-    let is_name = |name: &str| {
-        (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-    };
-    if !is_name(&runner.node) {
-        table.mistake("node", "`runner.node` must be 1 to 63 letters, digits, - and .", Some("node = \"node-1\""));
-    }
     if runner.path.split(':').any(|folder| !folder.starts_with('/')) {
         table.mistake("path", "`runner.path` must be folders from / on, joined by :", None);
     }

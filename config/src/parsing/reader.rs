@@ -202,6 +202,18 @@ impl<'r, 't> Table<'r, 't> {
         }
     }
 
+    /// A number of bytes: a whole number, or a text with a unit, such as `"50GiB"`.
+    pub(crate) fn bytes(&self, key: &'static str) -> Option<u64> {
+        let value = self.value(key)?.get_ref();
+        let DeValue::String(text) = value else { return self.integer(key, 0..=u64::MAX) };
+        let bytes = bytes_of(text);
+        if bytes.is_none() {
+            let message = format!("`{}`: `{text}` is not a number of bytes", self.full(key));
+            self.mistake(key, message, Some("such as \"50GiB\", with KiB, MiB, GiB or TiB"));
+        }
+        bytes
+    }
+
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.string(key)?;
@@ -371,6 +383,14 @@ impl<'r, 't> Table<'r, 't> {
             self.mistake(name, format!("`{}` is not a key that is known here", self.full(name)), hint.as_deref());
         }
     }
+}
+
+/// Reads `50GiB`; the units are those of IEC 80000-13.
+fn bytes_of(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let power = ["", "KiB", "MiB", "GiB", "TiB"].iter().position(|known| *known == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(1_024_u64.checked_pow(u32::try_from(power).ok()?)?)
 }
 
 fn described(value: &DeValue<'_>) -> &'static str {

@@ -11,6 +11,7 @@ mod bundle;
 mod call;
 mod collaboration;
 mod content_digest;
+mod freshness;
 mod hostnames;
 mod instances;
 mod logs;
@@ -35,7 +36,7 @@ use std::net::IpAddr;
 
 use devanture_config::problem::{Code, Problem};
 use http::header::{ALLOW, AUTHORIZATION};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::ledger::{Actor, Error};
@@ -71,6 +72,7 @@ impl Admin {
         let digest = ContentDigest::read(request.headers());
         let request = request.map(|incoming| RequestBody::new(incoming, times, digest));
         let response = self.answer(request, via).await.unwrap_or_else(|error| answer::problem(&error.0));
+        let response = self.with_revision(response);
         if is_head { answer::without_content(response) } else { response }
     }
 
@@ -99,6 +101,7 @@ impl Admin {
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
+        self.catch_up(call.request.method(), call.request.headers()).await?;
         if !call.request.method().is_safe() {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;
@@ -127,10 +130,24 @@ impl Admin {
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         match token {
-            Some(token) => self.credentials.recognise(token, via.address()).await,
+            Some(token) => self.recognised(token, via).await,
             None => Err(Problem::new(Code::Unauthenticated, "This needs a token.")
                 .hint("send `Authorization: Bearer TOKEN`; `devanture-edge token create` makes one")
                 .into()),
+        }
+    }
+}
+
+impl Admin {
+    async fn recognised(&self, token: &str, via: Via) -> Result<Actor, Error> {
+        let recognised = self.credentials.recognise(token, via.address()).await;
+        match recognised {
+            // It may have been made on another node a moment ago.
+            Err(error) if error.0.code == Code::Unauthenticated && self.is_shared() => {
+                self.catch_up(&Method::GET, &HeaderMap::new()).await?;
+                self.credentials.recognise(token, via.address()).await
+            }
+            recognised => recognised,
         }
     }
 }

@@ -60,6 +60,10 @@ impl Admin {
         Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()))
     }
 
+    pub(super) async fn nodes(&self, _: Call) -> Answer {
+        Ok(answer::json(StatusCode::OK, &self.publisher.nodes().await?))
+    }
+
     fn readiness(&self) -> Response<Body> {
         if !self.health.is_ready() {
             return answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n");

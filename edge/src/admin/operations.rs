@@ -122,6 +122,7 @@ operations! {
     POST "/v1/logout" "logout" [open] => logout [];
 
     GET "/metrics" "metrics" [EveryApp(Read)] => all_metrics [];
+    GET "/v1/nodes" "nodes" [EveryApp(Read)] => nodes [];
     POST "/v1/gc" "collect" [EveryApp(ToAdmin)] => collect ["dry_run", "force", "purge"];
     POST "/v1/verify" "verify" [EveryApp(ToAdmin)] => verify ["app", "bytes_per_second_max"];
     POST "/v1/repair" "repair" [EveryApp(ToAdmin)] => repair [];

@@ -39,7 +39,21 @@ impl Ledger {
         app: &AppName,
         environment: &PlaceName,
     ) -> Result<Option<(u64, LivePointer)>, Error> {
-        Ok(pointer::live_pointer(&*self.catalog, app, environment).await?)
+        let live = pointer::live_pointer(&*self.catalog, app, environment).await?;
+        if let Some((_, pointer)) = &live {
+            // The clock of another node may be ahead: what begins after this look is newer all the same.
+            self.not_before(pointer.begun);
+        }
+        Ok(live)
+    }
+
+    /// Brings this node up to date before a push begins, so that the push is newer than what is live on any node.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be reached: nothing could be made live.
+    pub(crate) async fn catch_up(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        self.catalog.refresh().await?;
+        self.live_pointer(app, environment).await.map(drop)
     }
 
     /// The live version of an environment, as far as it is known.

@@ -118,6 +118,19 @@ impl Retries {
 }
 
 impl Place {
+    /// The version that requests get here, loaded or to be loaded by the next one.
+    #[must_use]
+    pub fn served(&self) -> Option<VersionId> {
+        let loaded = self.current.load().as_ref().map(|current| current.version.id);
+        loaded.or_else(|| self.first_load.load().as_ref().map(|load| load.of.version))
+    }
+
+    /// The version that should be live here and could not be loaded.
+    #[must_use]
+    pub fn wanted(&self) -> Option<VersionId> {
+        self.unloaded.load().as_ref().and_then(|unloaded| unloaded.version)
+    }
+
     /// Whether a version should be live here and could not be loaded.
     fn is_unloaded(&self) -> bool {
         let is_nothing_loaded = || self.current.load().is_none() && !self.is_loading();

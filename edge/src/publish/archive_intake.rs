@@ -197,6 +197,7 @@ impl Publisher {
         self.ledger.check_place(app, environment).await?;
         self.environments.check_may_make(app, environment).await?;
         self.must_have_room().await?;
+        self.ledger.catch_up(app, environment).await?;
         self.count_push(app)?;
         let (begun, id) = self.new_deploy();
         let target = Target {

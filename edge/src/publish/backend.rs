@@ -1,6 +1,8 @@
 //! The backends that come with versions: whether they may run, whose user they are, making them ready for a switch, how
 //! many instances there are. What runs them is `runner`; here is what is decided and recorded about them.
 
+use devanture_config::{AppName, PlaceName, VersionId};
+
 use super::intent::Intent;
 use super::steps::Steps;
 use super::switcher::Switcher;
@@ -9,24 +11,27 @@ use crate::ledger::Error;
 use crate::runner::{Held, Wanted};
 
 impl Switcher {
-    /// What is to run where the intent's version is live; `None` if it brings no backend.
+    /// What is to run where a version is live; `None` if it brings no backend. Without a revision of the settings, those
+    /// that hold there.
     ///
     /// # Errors
     /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.
-    pub(super) async fn backend_of(&self, intent: &Intent<'_>) -> Result<Option<Wanted>, Error> {
-        let place = (intent.app, intent.environment);
-        let Some(managed) = self.environments.managed_in(intent.environment, intent.version).await? else {
+    pub(super) async fn backend_of(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        version: VersionId,
+        settings: Option<u64>,
+    ) -> Result<Option<Wanted>, Error> {
+        let Some(managed) = self.environments.managed_in(environment, version).await? else {
             return Ok(None);
         };
-        let settings = match (intent.settings, self.ledger.live_pointer(intent.app, intent.environment).await?) {
+        let settings = match (settings, self.ledger.live_pointer(app, environment).await?) {
             (Some(revision), _) => revision,
             (None, Some((_, pointer))) => pointer.settings,
             // As the switch decides it, see `Switcher::compose`.
-            (None, None) => {
-                catalog::settings::held(&*self.ledger.catalog, intent.app, intent.environment).await?.newest
-            }
+            (None, None) => catalog::settings::held(&*self.ledger.catalog, app, environment).await?.newest,
         };
-        Ok(Some(self.environments.wanted(place, intent.version, managed, settings).await?))
+        Ok(Some(self.environments.wanted((app, environment), version, managed, settings).await?))
     }
 
     /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not

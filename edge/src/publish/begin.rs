@@ -120,6 +120,7 @@ impl Publisher {
         push: &CheckedPush,
     ) -> Result<Admitted, Error> {
         let CheckedPush { manifest, version, options, .. } = push;
+        self.ledger.catch_up(app, environment).await?;
         self.check_bundle(actor, (app, environment), manifest, options).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         // Before the answer says what is there: it stays there until the push has ended.

@@ -18,13 +18,14 @@ use super::switcher::Switcher;
 use super::uploads::Uploads;
 use super::watcher::Watcher;
 use crate::blobs::{Blobs, Lane};
+use crate::cluster::Nodes;
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
 use crate::live::{DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
-use crate::telemetry::{AccessLog, Gauges, gauge_value};
+use crate::telemetry::{self, AccessLog, Gauges, gauge_value};
 
 /// Interval of looks at whether deploys have ended.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
@@ -73,6 +74,10 @@ pub struct Parts {
     pub access_log: AccessLog,
     /// When a switch that is watched is undone.
     pub watch: Watch,
+    /// What this node is called.
+    pub node: String,
+    /// The other nodes of the cluster, if this one is of one.
+    pub nodes: Option<Nodes>,
 }
 
 impl Publisher {
@@ -88,6 +93,7 @@ impl Publisher {
             Arc::clone(&uploads) as Arc<dyn retention::Uploads>,
             parts.access_log.clone(),
             parts.retention,
+            parts.nodes.clone(),
         );
         let switcher = Switcher {
             blobs: Arc::clone(&parts.blobs),
@@ -97,6 +103,9 @@ impl Publisher {
             smoke: parts.smoke,
             background: parts.background,
             watcher: Watcher::new(parts.access_log, parts.watch, parts.ledger.limits().watches_max),
+            node: parts.node,
+            started_ms: telemetry::now_ms(),
+            nodes: parts.nodes,
             tasks: tasks.clone(),
             ledger: Arc::clone(&parts.ledger),
             environments: Arc::clone(&parts.environments),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use devanture_config::api::{Deploy, Lock, Outcome, Step, StepState};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{HostPattern, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
 use super::intent::{Intent, Move};
@@ -63,7 +63,7 @@ impl Switcher {
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         self.check_stored(intent).await?;
-        let mut backend = self.backend_of(intent).await?;
+        let mut backend = self.backend_of((intent.app, intent.environment), intent.version, intent.settings).await?;
         if let Some(wanted) = &backend {
             self.release(intent, wanted, steps).await?;
         }
@@ -71,11 +71,18 @@ impl Switcher {
         let prepare = async {
             // DNS may have to be asked, so before anything is held ready for the switch.
             let claims = self.claims(intent).await?;
-            let (prepared, detail) = self.prepare(intent).await?;
-            let instances = self.prepare_instances(backend.as_ref(), &|line| reporter.report(line)).await?;
-            Ok(((prepared, claims, instances), detail))
+            let report = |line: &str| reporter.report(line);
+            let here = async {
+                let (prepared, detail) = self.prepare((intent.app, intent.environment), intent.version).await?;
+                let instances = self.prepare_instances(backend.as_ref(), &report).await?;
+                Ok::<_, Error>((prepared, instances, detail))
+            };
+            let ((prepared, instances, detail), elsewhere) =
+                tokio::try_join!(here, self.prepare_elsewhere(intent, &report))?;
+            let detail = self.named_by_node(detail, elsewhere.as_ref());
+            Ok(((prepared, claims, instances, elsewhere), detail))
         };
-        let (prepared, claims, mut instances) = steps.run("prepare", prepare).await?;
+        let (prepared, claims, mut instances, elsewhere) = steps.run("prepare", prepare).await?;
         // It was not there as something to switch to: its assets answer no longer once this is given up.
         if let Some(preparing) = &prepared {
             self.smoke(intent, preparing.version(), steps).boxed().await?;
@@ -85,6 +92,9 @@ impl Switcher {
         let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
         // Until here they would have ended if anything had failed; now the pointer holds them.
         drop(instances);
+        if let Some(elsewhere) = elsewhere.filter(|_| moved.switched) {
+            self.await_others(intent, elsewhere, steps).await?;
+        }
         // Also a push of what is live: what is missing of its variants is made again.
         if moved.switched || moved.previous == Some(intent.version) {
             self.background.enqueue(intent.app, intent.environment, intent.version);
@@ -165,20 +175,24 @@ impl Switcher {
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
-    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Option<Preparing>, String), Error> {
-        let place = self.ledger.live.place(intent.app, intent.environment);
+    pub(super) async fn prepare(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        id: VersionId,
+    ) -> Result<(Option<Preparing>, String), Error> {
+        let place = self.ledger.live.place(app, environment);
         if let Some(current) = place.as_ref().and_then(|place| place.current())
-            && current.version.id == intent.version
+            && current.version.id == id
             && current.version.damaged.is_empty()
         {
             return Ok((None, "already live".to_owned()));
         }
-        let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
+        let at_hand = place.as_ref().and_then(|place| place.loaded(&id));
         // What is damaged is tried again, and not switched to if it still is.
         let at_hand = at_hand.filter(|version| version.damaged.is_empty());
         let version = match at_hand {
             Some(version) => version,
-            None => self.loader.load(Load::live(intent.app, &intent.version, intent.environment)).await?,
+            None => self.loader.load(Load::live(app, &id, environment)).await?,
         };
         Ok((Some(self.ledger.live.begin_preparing(&version)), "ready".to_owned()))
     }

@@ -8,6 +8,7 @@ use super::fingerprints::Fingerprints;
 use super::smoke::Smoke;
 use super::watcher::Watcher;
 use crate::blobs::Blobs;
+use crate::cluster::Nodes;
 use crate::encode::Background;
 use crate::environments::Environments;
 use crate::ledger::Ledger;
@@ -27,6 +28,12 @@ pub(crate) struct Switcher {
     /// Makes the variants that were not worth waiting for.
     pub(super) background: Background,
     pub(super) watcher: Watcher,
+    /// What this node is called.
+    pub(super) node: String,
+    /// When it started, in milliseconds since 1970 UTC.
+    pub(super) started_ms: u64,
+    /// The other nodes; `None` of an edge that is alone.
+    pub(super) nodes: Option<Nodes>,
     /// Those of the publisher, whose end ends watches.
     pub(super) tasks: TaskTracker,
 }

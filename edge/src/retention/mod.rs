@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 use crate::blobs::Blobs;
+use crate::cluster::Nodes;
 use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
 use crate::telemetry::AccessLog;
@@ -52,6 +53,8 @@ pub struct Retention {
     environments: Arc<Environments>,
     uploads: Arc<dyn Uploads>,
     access_log: AccessLog,
+    /// The other nodes; `None` of an edge that is alone.
+    nodes: Option<Nodes>,
     /// `[retention]` of `edge.toml`.
     policy: RwLock<Policy>,
     /// One collection at a time.
@@ -67,6 +70,7 @@ impl Retention {
         uploads: Arc<dyn Uploads>,
         access_log: AccessLog,
         policy: Policy,
+        nodes: Option<Nodes>,
     ) -> Self {
         Self {
             blobs,
@@ -74,6 +78,7 @@ impl Retention {
             environments,
             uploads,
             access_log,
+            nodes,
             policy: RwLock::new(policy),
             collecting: Arc::default(),
         }

@@ -49,6 +49,8 @@ const PUBLISHED_MAX: usize = 1_024;
 pub struct Parts {
     /// `[runner]` of `edge.toml`.
     pub settings: edge_toml::Runner,
+    /// What this node is called.
+    pub node: String,
     /// The limits.
     pub limits: Limits,
     /// The data folder, which remembers the user ids of the edge.
@@ -174,8 +176,20 @@ impl Runner {
     /// # Errors
     /// [`Error::Off`], [`Error::Spawn`], [`Error::Folder`], [`Error::User`].
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, limits, data_dir, folder, program, blobs, catalog, live, registry, variables, handover } =
-            parts;
+        let Parts {
+            settings,
+            node,
+            limits,
+            data_dir,
+            folder,
+            program,
+            blobs,
+            catalog,
+            live,
+            registry,
+            variables,
+            handover,
+        } = parts;
         if !settings.enabled {
             return Err(Error::Off);
         }
@@ -210,6 +224,7 @@ impl Runner {
             persisted: Persisted::default(),
             logs: Logs::new(folder.join("logs"), &limits),
             settings,
+            node,
             limits,
             users,
             folders,

@@ -195,7 +195,7 @@ impl<'l> Life<'l> {
             place: &self.group.id.place,
             version: &self.group.version,
             instance: &self.slot.name,
-            node: &self.shared.settings.node,
+            node: &self.shared.node,
             data: set_up.data.as_deref(),
             listen: place.endpoint.as_ref(),
             path: &self.shared.settings.path,

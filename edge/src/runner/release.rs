@@ -42,7 +42,7 @@ impl Shared {
             place: &wanted.place,
             version: &wanted.version,
             instance: NAME,
-            node: &self.settings.node,
+            node: &self.node,
             data: set_up.data.as_deref(),
             listen: None,
             path: &self.settings.path,

@@ -38,6 +38,8 @@ pub type Report<'t> = &'t (dyn Fn(&str) + Send + Sync);
 /// What all parts of a runner share.
 pub(super) struct Shared {
     pub(super) settings: edge_toml::Runner,
+    /// What this node is called.
+    pub(super) node: String,
     pub(super) limits: Limits,
     pub(super) users: Users,
     pub(super) folders: Folders,
@@ -87,7 +89,7 @@ impl Shared {
     /// Reports of the instances of a group.
     pub(super) fn statuses(&self, group: &Group) -> Vec<InstanceStatus> {
         let limits = self.instance_limits(&group.managed.server);
-        group.statuses(&self.settings.node, limits.memory_bytes)
+        group.statuses(&self.node, limits.memory_bytes)
     }
 
     /// The groups of a place that do not only stay for a rollback.

@@ -59,7 +59,7 @@ impl Shared {
         use devanture_config::api::InstanceState::Healthy;
         let mut changes = group.changes();
         let mut reported: HashSet<u64> = HashSet::new();
-        let node = &self.settings.node;
+        let node = &self.node;
         let mut is_first = true;
         let time = self.healthy_time(&group.managed.server);
         let until = Instant::now() + time;

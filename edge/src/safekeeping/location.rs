@@ -60,7 +60,7 @@ pub(super) fn bucket(address: &str, variables: &Variables) -> Result<(s3::Addres
 }
 
 /// Trusts the platform's roots, and the authorities in the file that `AWS_CA_BUNDLE` names.
-fn trust(variables: &Variables) -> Result<Arc<ClientConfig>, Error> {
+pub(crate) fn trust(variables: &Variables) -> Result<Arc<ClientConfig>, Error> {
     let settings = |reason| Error::from(s3::Error::Settings { reason });
     match variables.get("AWS_CA_BUNDLE") {
         Some(file) => proxy::tls::platform_and(Path::new(file.expose()))

@@ -17,6 +17,7 @@ mod verify;
 
 pub use backup::{BackupSource, back_up};
 pub use location::Location;
+pub(crate) use location::trust;
 pub use repair::repair;
 pub use restore::{Restored, restore};
 pub use verify::{VerifyOptions, verify};

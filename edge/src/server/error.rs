@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use devanture_config::parsing::Mistakes;
 
-use crate::{blobs, catalog, runner, tls};
+use crate::{blobs, catalog, cluster, runner, tls};
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum StartError {
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(catalog::Error),
+    /// This node cannot be one of its cluster.
+    #[error("this node cannot be one of its cluster: {0}")]
+    Cluster(#[from] cluster::Error),
     /// The file of the access log cannot be opened.
     #[error("the access log {path} cannot be opened: {reason}. `to` below [access_log] in edge.toml names it")]
     AccessLog {
@@ -81,6 +84,14 @@ pub enum StartError {
     /// A thread or its runtime cannot be started.
     #[error("a thread cannot be started: {0}")]
     Runtime(std::io::Error),
+    /// A store that is shared with other nodes cannot be used.
+    #[error("`{key}` in edge.toml: {reason}")]
+    Storage {
+        /// The key or table.
+        key: &'static str,
+        /// The reason.
+        reason: String,
+    },
     /// The edge that runs over the data folder does not hand over.
     #[error("another edge runs over this data folder and does not hand over to this one: {reason}")]
     TakeOver {
@@ -123,11 +134,13 @@ impl StartError {
             | Self::CatalogMissing { .. }
             | Self::CatalogUnreadable { .. }
             | Self::Certificates(_)
+            | Self::Cluster(_)
             | Self::Config(_)
             | Self::ConfigFile { .. }
             | Self::DataDirIsFile { .. }
             | Self::Runner(_)
             | Self::RunnerFolder
+            | Self::Storage { .. }
             | Self::TakeOver { .. }
             | Self::Upgrade { .. } => 2,
             Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,

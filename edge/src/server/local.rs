@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::error::StartError;
-use super::stores::{CATALOG_NAME, data_dir, open_catalog};
+use super::stores::{CATALOG_NAME, data_dir, open_catalog_alone};
 use crate::access::Credentials;
 use crate::admin::{Admin, SECRETS_LINE, Via};
 use crate::blobs::durable;
@@ -153,7 +153,7 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     }
     // A folder that no edge has used yet stays as it is.
     let is_used = data_dir.join(CATALOG_NAME).exists();
-    let catalog = if is_used { open_catalog(&data_dir).ok() } else { None };
+    let catalog = if is_used { open_catalog_alone(file, base).await.ok() } else { None };
     let mut found = environments::clashing_names(file, catalog.as_deref()).await.unwrap_or_default();
     let Some(catalog) = catalog else { return found };
     let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
@@ -187,7 +187,7 @@ impl Local {
             check_no_edge_runs(file, &data_dir).await?;
         }
         durable::make_folder(&data_dir).map_err(StartError::from)?;
-        let catalog = open_catalog(&data_dir)?;
+        let catalog = open_catalog_alone(file, base).await?;
         let audit = Audit::new(Arc::clone(&catalog), &file.limits);
         Ok(Self(Way::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
     }

@@ -6,16 +6,19 @@
 
 mod access_log;
 mod background;
+mod cluster;
 mod descriptors;
 mod drain;
 mod error;
 mod local;
+mod local_tier;
 mod memory;
 mod most_requested;
 mod node;
 mod reload;
 mod runner;
 mod safekeeping;
+mod shared_stores;
 mod smoke;
 mod sockets;
 mod stores;
@@ -25,6 +28,7 @@ mod trial;
 mod upkeep;
 mod upstreams;
 
+pub use cluster::{cluster_init, cluster_join};
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
 pub use reload::is_applied_at_reload;
@@ -39,7 +43,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use devanture_config::AppName;
-use devanture_config::edge_toml::{AddressBlock, EdgeFile};
+use devanture_config::edge_toml::{AddressBlock, CatalogStore, EdgeFile};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
 use http::header::STRICT_TRANSPORT_SECURITY;
@@ -66,11 +70,12 @@ use crate::telemetry::{AccessLog, Exposition};
 use crate::tls::{self, Certificates, Knows, PatternOf};
 use crate::version::CommonField;
 use background::Made;
+use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use drain::DrainTimes;
 use reload::Reloadable;
-use sockets::Sockets;
-use stores::{Stores, cores};
+use sockets::{SocketCopies, Sockets};
+use stores::{StorePlan, Stores, cores};
 use takeover::{Arrival, Handover, HandoverParts};
 use threads::{Serving, Threads};
 use upkeep::{load_live, start_upkeep};
@@ -90,6 +95,8 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 pub struct Server {
     access_log: AccessLog,
     addresses: Addresses,
+    /// `None` of an edge that is alone.
+    cluster: Option<Joined>,
     prober: Arc<smoke::Prober>,
     certificates: Certificates,
     credentials: Arc<Credentials>,
@@ -118,7 +125,11 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     let tickets = file.ticket_keys.as_ref().and_then(|keys| Certificates::check_ticket_keys(&base.join(keys)).err());
     // A folder that only the edge's own user may read is no mistake.
     let folder = stores::check_folder(&data_dir(file, base)).err();
-    let lost = stores::check_not_lost(&data_dir(file, base)).err();
+    let lost = match &file.storage.catalog {
+        CatalogStore::Embedded => stores::check_not_lost(&data_dir(file, base)).err(),
+        CatalogStore::Etcd(_) => None,
+    };
+    let shared = shared_stores::check(file, base);
     let lost = lost.filter(|error| matches!(error, StartError::CatalogMissing { .. }));
     let unread = stores::check_readable(&data_dir(file, base)).err();
     found
@@ -130,6 +141,8 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         .chain(lost)
         .chain(unread)
         .chain(runner::check(file, base).err())
+        .chain(shared)
+        .chain(cluster::check(file, base).err())
         .collect()
 }
 
@@ -148,11 +161,13 @@ impl Server {
         let descriptors = Descriptors::take();
         let data_dir = data_dir(file, base);
         let bounds = descriptors.bounds(&data_dir, &file.limits);
-        let mut arrival = Arrival::begin(&data_dir, &bounds)?;
+        let plan = StorePlan::of(file, base, &bounds);
         let (metrics, control) = (Exposition::install(), control_runtime()?);
+        let mut arrival = Arrival::begin(&plan, &control)?;
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
-        let stores = arrival.stores(&data_dir, &bounds)?;
+        let stores = arrival.stores(&plan, &control)?;
+        let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
         let remade = crate::encode::remade_channel();
         let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
@@ -165,7 +180,7 @@ impl Server {
         let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
         control.spawn(follower.run());
         keep_certificates(file, &control, &certificates, &live);
-        start_upkeep((file, &stores), &control, &bounds.free_space, (&metrics, &loader, &requests));
+        start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
         let background =
             background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), reported_misses);
@@ -195,6 +210,8 @@ impl Server {
             smoke: Arc::clone(&prober) as Arc<dyn Smoke>,
             access_log: access_log.clone(),
             watch: file.watch,
+            node: file.node.clone(),
+            nodes: cluster.as_ref().map(Cluster::nodes),
         }));
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::on(bounds.free_space));
@@ -208,17 +225,13 @@ impl Server {
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
         arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
-        let handover = HandoverParts {
-            publisher: Arc::clone(&publisher),
-            credentials: Arc::clone(&credentials),
-            sockets: copies,
-            settle_time_max: DrainTimes::of(file).deploys,
-            runner: runner.clone(),
-        };
-        let handover = Handover::listen(&control, &data_dir, handover);
+        let handed = (Arc::clone(&publisher), Arc::clone(&credentials));
+        let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, copies, runner.clone()));
+        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher));
         Ok(Self {
             access_log,
             addresses,
+            cluster,
             prober,
             certificates,
             credentials,
@@ -282,8 +295,11 @@ impl Server {
 
     /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends.
     /// Returns how many connections were cut because the time had run out.
-    pub fn drain(self) -> usize {
+    pub fn drain(mut self) -> usize {
         self.health.set_ready(false);
+        if let Some(cluster) = self.cluster.take() {
+            cluster.leave(&self.control);
+        }
         self.loading.abort();
         let (times, now) = (*self.drain_times.lock(), Instant::now());
         self.publisher.end();
@@ -421,6 +437,15 @@ async fn keep_last_uses(credentials: Arc<Credentials>) {
     credentials.keep_last_uses().await;
 }
 
+fn handover_parts(
+    file: &EdgeFile,
+    (publisher, credentials): (Arc<Publisher>, Arc<Credentials>),
+    sockets: SocketCopies,
+    runner: Option<Runner>,
+) -> HandoverParts {
+    HandoverParts { publisher, credentials, sockets, settle_time_max: DrainTimes::of(file).deploys, runner }
+}
+
 fn environments_parts(
     file: &EdgeFile,
     stores: &Stores,
@@ -435,7 +460,7 @@ fn environments_parts(
         upstreams,
         registry,
         keys,
-        node: file.runner.node.clone(),
+        node: file.node.clone(),
         runner,
     }
 }
@@ -464,8 +489,9 @@ fn open_certificates(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live)
     let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
     let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
     certificates.set_profile(file.tls_profile);
-    match &file.ticket_keys {
-        Some(keys) => certificates.with_ticket_keys(&base.join(keys)),
+    let keys = file.ticket_keys.as_ref().map(|keys| base.join(keys));
+    match keys.or_else(|| cluster::ticket_keys(file, base)) {
+        Some(keys) => certificates.with_ticket_keys(&keys),
         None => Ok(certificates),
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn start(
     let absolute = folder_of(file, base)?;
     let parts = Parts {
         settings: file.runner.clone(),
+        node: file.node.clone(),
         limits: file.limits.clone(),
         data_dir: super::data_dir(file, base),
         folder: absolute,

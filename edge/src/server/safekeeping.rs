@@ -8,10 +8,11 @@ use devanture_config::api::{BackupReport, BackupRequest, RepairRequest, VerifyRe
 use devanture_config::edge_toml::EdgeFile;
 use http::Method;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
-use super::stores::{CATALOG_NAME, Stores, data_dir};
+use super::stores::{CATALOG_NAME, StorePlan, Stores, data_dir};
 use crate::blobs::s3::Variables;
 use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::ledger::{Task, task_done};
@@ -46,12 +47,11 @@ impl Safekeeping {
         if !data_dir.join(CATALOG_NAME).exists() {
             return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
         }
-        let folder = data_dir.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            // Nothing is uploaded.
-            let free_space = FreeSpace::new(folder.clone(), 0);
-            Stores::open(&folder, &Bounds { free_space, open_files_max: OPEN_FILES_MAX })
-        });
+        // Nothing is uploaded.
+        let free_space = FreeSpace::new(data_dir.clone(), 0);
+        let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
+        let runtime = Handle::current();
+        let opened = tokio::task::spawn_blocking(move || Stores::open(&plan, &runtime));
         let stores = opened.await.map_err(|error| LocalError::Unanswered(error.to_string()))??;
         Ok(Self { data_dir, key_file, way: Way::Stopped(stores) })
     }

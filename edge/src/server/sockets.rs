@@ -35,6 +35,9 @@ pub(crate) struct Sockets {
     pub(super) https: Vec<TcpListener>,
 }
 
+/// Copies of the sockets, for the edge that takes over.
+pub(super) type SocketCopies = Vec<(Listening, TcpListener)>;
+
 impl Sockets {
     /// Binds what the file says, but for sockets that were inherited.
     pub(super) fn bind(file: &EdgeFile, inherited: &mut Inherited) -> Result<Self, StartError> {
@@ -65,7 +68,7 @@ impl Sockets {
     }
 
     /// Copies of the sockets, for the next edge.
-    pub(super) fn copies(&self) -> Result<Vec<(Listening, TcpListener)>, StartError> {
+    pub(super) fn copies(&self) -> Result<SocketCopies, StartError> {
         let admin = [(Listener::Admin, &self.admin)];
         let http = self.http.iter().map(|socket| (Listener::Http, socket));
         let https = self.https.iter().map(|socket| (Listener::Https, socket));

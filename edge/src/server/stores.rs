@@ -1,14 +1,18 @@
-//! The stores in the data folder: opens both, and begins an empty catalog where it is lost.
+//! The stores: opens both, in the data folder or with what nodes share behind it, and begins an empty catalog where it
+//! is lost.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile, Storage};
+use tokio::runtime::Handle;
 
 use super::error::StartError;
-use crate::blobs::{self, Blobs, Bounds, durable};
+use super::local_tier::LocalTier;
+use super::shared_stores;
+use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
 use crate::catalog::{self, Catalog};
 
 /// The catalog's file in the data folder.
@@ -19,20 +23,81 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// … and how many of them: two seconds together.
 const LOCK_TRIES_MAX: u32 = 40;
 
-/// The stores of the embedded default: files for blobs, `redb` for records.
+/// Where the stores of an edge are, and what they may take.
+#[derive(Clone)]
+pub(super) struct StorePlan {
+    data_dir: PathBuf,
+    base: PathBuf,
+    storage: Storage,
+    node: String,
+    bounds: Bounds,
+}
+
+impl StorePlan {
+    /// Those of `edge.toml`.
+    pub(super) fn of(file: &EdgeFile, base: &Path, bounds: &Bounds) -> Self {
+        Self {
+            data_dir: data_dir(file, base),
+            base: base.to_owned(),
+            storage: file.storage.clone(),
+            node: file.node.clone(),
+            bounds: bounds.clone(),
+        }
+    }
+
+    /// The data folder.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Opens the catalog, or makes that of a new data folder. Tasks that follow etcd run on `runtime`. Never called on a
+    /// thread of it.
+    fn open_catalog(&self, runtime: &Handle) -> Result<Arc<dyn Catalog>, StartError> {
+        match &self.storage.catalog {
+            CatalogStore::Embedded => open_catalog(&self.data_dir),
+            CatalogStore::Etcd(etcd) => {
+                let settings = shared_stores::etcd(etcd, &self.base, &self.node)?;
+                let path = self.data_dir.join(CATALOG_NAME);
+                runtime.block_on(catalog::open_etcd(&path, settings)).map_err(|error| not_opened(&path, error))
+            }
+        }
+    }
+
+    fn open_blobs(&self) -> Result<(Arc<dyn Blobs>, Option<LocalTier>), StartError> {
+        match &self.storage.blobs {
+            BlobStore::Folder => Ok((blobs::open_within(self.data_dir.clone(), &self.bounds)?, None)),
+            BlobStore::S3(s3) => {
+                let bucket = shared_stores::bucket(s3)?;
+                let tiered = blobs::open_tiered(self.data_dir.clone(), &self.bounds, bucket.clone())?;
+                let tier = LocalTier {
+                    tiered: Arc::clone(&tiered),
+                    bucket,
+                    bytes_max: s3.cache_bytes_max,
+                    free_space: Arc::clone(&self.bounds.free_space),
+                };
+                Ok((tiered, Some(tier)))
+            }
+        }
+    }
+}
+
+/// The stores: files for blobs and `redb` for records by default.
 pub(super) struct Stores {
     pub(super) blobs: Arc<dyn Blobs>,
+    /// The local disk in front of a bucket, where there is one.
+    pub(super) tier: Option<LocalTier>,
     pub(super) catalog: Arc<dyn Catalog>,
 }
 
 impl Stores {
     #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
-    pub(super) fn open(data_dir: &Path, bounds: &Bounds) -> Result<Self, StartError> {
-        check_folder(data_dir)?;
-        durable::make_folder(data_dir)?;
+    pub(super) fn open(plan: &StorePlan, runtime: &Handle) -> Result<Self, StartError> {
+        check_folder(&plan.data_dir)?;
+        durable::make_folder(&plan.data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
-        let catalog = patiently(|| open_catalog(data_dir), std::thread::sleep)?;
-        Ok(Self { catalog, blobs: blobs::open_within(data_dir.to_owned(), bounds)? })
+        let catalog = patiently(|| plan.open_catalog(runtime), std::thread::sleep)?;
+        let (blobs, tier) = plan.open_blobs()?;
+        Ok(Self { blobs, tier, catalog })
     }
 }
 
@@ -42,8 +107,18 @@ pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
     base.join(&file.data_dir)
 }
 
-/// Opens the catalog, or makes that of a new data folder.
-pub(super) fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
+/// Opens the catalog of an edge that does not run, or makes that of a new data folder.
+pub(super) async fn open_catalog_alone(file: &EdgeFile, base: &Path) -> Result<Arc<dyn Catalog>, StartError> {
+    // Nothing is uploaded.
+    let free_space = FreeSpace::new(data_dir(file, base), 0);
+    let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
+    let runtime = Handle::current();
+    let opened = tokio::task::spawn_blocking(move || plan.open_catalog(&runtime)).await;
+    opened.map_err(|error| StartError::Runtime(std::io::Error::other(error)))?
+}
+
+/// Opens the catalog of the embedded default, or makes that of a new data folder.
+fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
     check_not_lost(data_dir)?;
     let path = data_dir.join(CATALOG_NAME);
     catalog::open_with_reserve(&path).map_err(|error| not_opened(&path, error))
@@ -60,7 +135,8 @@ pub(super) fn check_folder(data_dir: &Path) -> Result<(), StartError> {
     Ok(blobs::check_format(data_dir)?)
 }
 
-/// Checks that a folder with stored files has its catalog.
+/// Checks that a folder with stored files has its catalog. That of a node which shares one is a mirror, and is made
+/// again.
 ///
 /// # Errors
 /// [`StartError::CatalogMissing`].

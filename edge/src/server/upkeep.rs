@@ -34,11 +34,14 @@ pub(super) fn load_live(
 
 /// What looks after the disk and the counts for as long as the edge runs.
 pub(super) fn start_upkeep(
-    (file, stores): (&EdgeFile, &Stores),
+    (file, stores, live): (&EdgeFile, &Stores, &Live),
     control: &Runtime,
     free_space: &Arc<FreeSpace>,
     (metrics, loader, requests): (&Exposition, &Loader, &most_requested::Record),
 ) {
+    if let Some(tier) = &stores.tier {
+        tier.start(control, &stores.catalog, live.clone());
+    }
     control.spawn(Arc::clone(free_space).watch());
     control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
     control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));

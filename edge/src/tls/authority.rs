@@ -43,12 +43,12 @@ const COMMON_NAME_MAX: usize = 64;
 /// The name of the edge for clients that name no host, and on the admin listener.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-const CERTIFICATE_FILE: &str = "ca.pem";
-const KEY_FILE: &str = "ca.key";
+pub(super) const CERTIFICATE_FILE: &str = "ca.pem";
+pub(super) const KEY_FILE: &str = "ca.key";
 /// Everybody may read the certificate.
-const CERTIFICATE_MODE: u32 = 0o644;
+pub(super) const CERTIFICATE_MODE: u32 = 0o644;
 /// Nobody but the edge may read the key.
-const KEY_MODE: u32 = 0o600;
+pub(super) const KEY_MODE: u32 = 0o600;
 
 /// A clock before this second since 1970 (2025-01-01 UTC) was never set: no release is older.
 const CLOCK_MIN_S: i64 = 1_735_689_600;

@@ -10,6 +10,7 @@ mod certificates;
 mod file_watch;
 mod files;
 mod server_tls;
+mod shared;
 mod tickets;
 
 pub use certificates::{Certificates, Knows, PatternOf, WATCH_INTERVAL};
@@ -17,6 +18,7 @@ pub use server_tls::ServerTls;
 #[cfg(test)]
 pub(crate) use server_tls::provider;
 pub(crate) use server_tls::{Failed, H2, WRITE_BYTES};
+pub use shared::{share_authority, share_ticket_keys};
 
 use std::path::PathBuf;
 

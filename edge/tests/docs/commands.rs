@@ -59,7 +59,7 @@ fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
 fn every_command_in_a_document_exists() {
     let of_args = files(".rs").into_iter().filter(|path| path.starts_with("uploader/src/args"));
     let args: String = of_args.map(|path| read(&path)).collect();
-    let main = ["main", "init", "safekeeping", "terminal", "upgrade"];
+    let main = ["main", "cluster", "init", "safekeeping", "terminal", "upgrade"];
     let main: String = main.map(|file| read(&format!("edge/src/bin/devanture-edge/{file}.rs"))).concat();
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));
@@ -69,6 +69,7 @@ fn every_command_in_a_document_exists() {
         commands(&args, "TokenCommand"),
         commands(&args, "UpstreamsCommand"),
         commands(&main, "AccountCommand"),
+        commands(&main, "ClusterCommand"),
         commands(&main, "TokenCommand"),
     ];
     let nested: BTreeSet<String> = nested.into_iter().flatten().collect();
@@ -83,8 +84,10 @@ fn every_command_in_a_document_exists() {
                         Some(command) if plain(&command) => {
                             assert!(commands.contains(*command), "{path}: there is no `{program} {command}`: {line}");
                             count += 1;
-                            if let (Some(second), "account" | "alias" | "hostnames" | "token" | "upstreams") =
-                                (call.get(1), *command)
+                            if let (
+                                Some(second),
+                                "account" | "alias" | "cluster" | "hostnames" | "token" | "upstreams",
+                            ) = (call.get(1), *command)
                             {
                                 assert!(nested.contains(*second), "{path}: {line}");
                             }

@@ -196,8 +196,19 @@ fn every_status_of_the_edges_own_is_in_the_documents() {
 
 /// The first text of each call of the reader, which is the name of a key.
 fn keys_of(source: &str) -> BTreeSet<String> {
-    const CALLS: [&str; 10] =
-        ["string", "parsed", "list", "boolean", "integer", "word", "table", "tables", "named_tables", "named_strings"];
+    const CALLS: [&str; 11] = [
+        "bytes",
+        "string",
+        "parsed",
+        "list",
+        "boolean",
+        "integer",
+        "word",
+        "table",
+        "tables",
+        "named_tables",
+        "named_strings",
+    ];
     let code = source.split("#[cfg(test)]").next().unwrap();
     let calls = CALLS.iter().flat_map(|call| {
         let call = format!(".{call}(\"");
@@ -214,10 +225,12 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
     let edge = [
         "config/src/edge_toml/mod.rs",
         "config/src/edge_toml/access_log.rs",
+        "config/src/edge_toml/cluster.rs",
         "config/src/edge_toml/metrics.rs",
         "config/src/edge_toml/drain.rs",
         "config/src/edge_toml/names.rs",
         "config/src/edge_toml/runner.rs",
+        "config/src/edge_toml/storage.rs",
         "config/src/edge_toml/tls.rs",
         "config/src/edge_toml/watch.rs",
     ];

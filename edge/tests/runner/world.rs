@@ -365,6 +365,7 @@ fn parts(
 ) -> Parts {
     Parts {
         settings: edge_toml::Runner { enabled: true, ..edge_toml::Runner::default() },
+        node: "node-1".to_owned(),
         limits: limits.clone(),
         data_dir: folder.to_owned(),
         folder: folder.join("run"),

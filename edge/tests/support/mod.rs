@@ -54,7 +54,7 @@ use devanture_config::problem::Problem;
 use devanture_config::{Digest, Manifest, VersionId};
 use devanture_edge::server::{self, Server};
 use http::{Method, StatusCode};
-use process::Process;
+use process::{Launch, Process};
 use reqwest::RequestBuilder;
 
 use answer::client;
@@ -103,7 +103,8 @@ pub(crate) struct RunningEdge {
     addresses: server::Addresses,
     client: reqwest::Client,
     admin_token: String,
-    file: EdgeFile,
+    /// In a box, since the futures of tests hold edges by the dozen.
+    file: Box<EdgeFile>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -118,26 +119,26 @@ impl RunningEdge {
         let started = tokio::task::spawn_blocking(move || Server::start(&config, &path)).await.unwrap();
         let server = started.unwrap_or_else(|error| panic!("the edge does not start: {error}"));
         let addresses = server.addresses();
-        Self::running(Some(server), None, addresses, folder, file).await
+        Box::pin(Self::running(Some(server), None, (addresses, None), folder, file)).await
     }
 
     /// Starts the program in a folder that holds what `file` was read from.
     async fn as_a_process(
         folder: impl Into<Arc<tempfile::TempDir>>,
         file: EdgeFile,
-        user: Option<u32>,
-        descriptors_max: Option<u64>,
+        launch: Launch,
+        token: Option<String>,
     ) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = folder.into();
-        let (process, addresses) = Process::start(folder.path(), user, descriptors_max);
-        Self::running(None, Some(process), addresses, folder, file).await
+        let (process, addresses) = Process::start(folder.path(), launch);
+        Box::pin(Self::running(None, Some(process), (addresses, token), folder, file)).await
     }
 
     async fn running(
         server: Option<Server>,
         process: Option<Process>,
-        addresses: server::Addresses,
+        (addresses, token): (server::Addresses, Option<String>),
         folder: Arc<tempfile::TempDir>,
         file: EdgeFile,
     ) -> Self {
@@ -148,9 +149,12 @@ impl RunningEdge {
             scope: Scope::Admin,
             expires_in_s: None,
         };
-        let admin_token = server::create_token(&file, folder.path(), request).await.unwrap().token;
+        let admin_token = match token {
+            Some(token) => token,
+            None => server::create_token(&file, folder.path(), request).await.unwrap().token,
+        };
         let client = client(&folder.path().join("data/tls/ca.pem"));
-        Self { server, process, addresses, client, admin_token, file, folder }
+        Self { server, process, addresses, client, admin_token, file: Box::new(file), folder }
     }
 
     /// The process of its own in which it runs.
@@ -175,7 +179,7 @@ impl RunningEdge {
 
     /// The edge's data.
     /// Its configuration.
-    pub(crate) const fn file(&self) -> &EdgeFile {
+    pub(crate) fn file(&self) -> &EdgeFile {
         &self.file
     }
 
@@ -286,18 +290,37 @@ impl RunningEdge {
     /// Ends the edge and starts another one over the same data, on other ports; in a process of its own, where it was
     /// in one.
     pub(crate) async fn restart(self) -> Self {
-        let user = self.process.as_ref().map(Process::user);
+        let launch = self.process.as_ref().map(Process::launch);
         let (folder, file) = Box::pin(self.stopped()).await;
-        match user {
-            Some(user) => Box::pin(Self::as_a_process(folder, file, user, None)).await,
+        match launch {
+            Some(launch) => Box::pin(Self::as_a_process(folder, file, launch, None)).await,
             None => Box::pin(Self::over(folder, file)).await,
         }
+    }
+
+    /// Kills the process, and gives how it was started.
+    pub(crate) fn kill(&mut self) -> Launch {
+        self.process.take().expect("it was started by `in_a_process`").launch()
+    }
+
+    /// Starts another process in the place of one that was killed, over the same data, with the same token.
+    pub(crate) async fn started_again(self, launch: Launch) -> Self {
+        let (folder, file, token) = (Arc::clone(&self.folder), (*self.file).clone(), self.admin_token.clone());
+        Box::pin(Self::as_a_process(folder, file, launch, Some(token))).await
+    }
+
+    /// Kills the process and starts another one over the same data, on other ports, with the same token.
+    pub(crate) async fn killed_and_started(mut self) -> Self {
+        let process = self.process.take().expect("it was started by `in_a_process`");
+        let launch = process.launch();
+        drop(process);
+        self.started_again(launch).await
     }
 
     /// Ends the edge and returns its folder and its configuration, for [`RunningEdge::over`].
     pub(crate) async fn stopped(mut self) -> (Arc<tempfile::TempDir>, EdgeFile) {
         self.drain().await;
-        (Arc::clone(&self.folder), self.file.clone())
+        (Arc::clone(&self.folder), (*self.file).clone())
     }
 
     async fn drain(&mut self) {

@@ -18,11 +18,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often it must be found the same to count as resting.
 const LOOKS: usize = 8;
 
+/// How the program is started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Launch {
+    /// As this user, if not as that of the tests.
+    pub(super) user: Option<u32>,
+    /// With so many file descriptors at most.
+    pub(super) descriptors_max: Option<u64>,
+    /// With these variables beside those of the tests.
+    pub(super) variables: Vec<(String, String)>,
+}
+
 /// The program, running. It is killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
-    /// Whose process it is, where it is not the user's of the tests.
-    user: Option<u32>,
+    launch: Launch,
     /// Kept open: an edge whose output nobody takes must not get a broken pipe.
     _stdout: BufReader<ChildStdout>,
 }
@@ -33,9 +43,9 @@ impl Process {
         fs::write(folder.join("edge.toml"), text).unwrap();
     }
 
-    /// Starts the program in `folder`, as `user` and with so many file descriptors at most where these are said, and
-    /// waits until it is ready.
-    pub(super) fn start(folder: &Path, user: Option<u32>, descriptors_max: Option<u64>) -> (Self, Addresses) {
+    /// Starts the program in `folder`, and waits until it is ready.
+    pub(super) fn start(folder: &Path, launch: Launch) -> (Self, Addresses) {
+        let Launch { user, descriptors_max, .. } = launch;
         let log = folder.join("edge.log");
         let mut program = PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
         if let Some(user) = user {
@@ -58,6 +68,7 @@ impl Process {
         let mut child = command
             .args(["--config", "edge.toml"])
             .current_dir(folder)
+            .envs(launch.variables.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
@@ -71,12 +82,22 @@ impl Process {
         let address = |name: &str| ready[name].as_str().map(|text| text.parse::<SocketAddr>().unwrap());
         let addresses =
             Addresses { admin: address("admin").unwrap(), http: address("http"), https: address("https").unwrap() };
-        (Self { child, user, _stdout: stdout }, addresses)
+        (Self { child, launch, _stdout: stdout }, addresses)
     }
 
-    /// The user that it was started as, if not that of the tests.
-    pub(super) const fn user(&self) -> Option<u32> {
-        self.user
+    /// How it was started.
+    pub(super) fn launch(&self) -> Launch {
+        self.launch.clone()
+    }
+
+    /// Stops it as SIGSTOP does, until [`Process::resume`].
+    pub(crate) fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
     }
 
     /// A line of `/proc/PID/status` that tells an amount of memory, in bytes.

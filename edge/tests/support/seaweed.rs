@@ -121,6 +121,21 @@ impl Seaweed {
         store.child.try_wait().unwrap().is_none().then_some(store)
     }
 
+    /// Stops it: its connections stay and nothing answers.
+    pub(crate) fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
     /// How its owner reaches it.
     pub(crate) fn variables(&self) -> BTreeMap<String, Secret> {
         variables(self.address, OWNER)

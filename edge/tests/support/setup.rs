@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml::EdgeFile;
+use devanture_edge::server;
 
-use super::process::Process;
+use super::process::{Launch, Process};
 use super::{ENGINE, Engine, Files, RunningEdge};
 
 /// Begins to describe an edge; [`Setup::start`] starts it.
@@ -15,10 +16,11 @@ pub(crate) fn edge() -> Setup {
         engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
         drain_timeout_ms: 10_000,
         in_a_process: false,
-        user: None,
-        descriptors_max: None,
+        launch: Launch::default(),
+        ca: None,
         parent: std::env::temp_dir(),
         limits: BTreeMap::new(),
+        top: String::new(),
         toml: String::new(),
         apps: Vec::new(),
         plain_http: false,
@@ -38,10 +40,11 @@ pub(crate) struct Setup {
     engine: Engine,
     drain_timeout_ms: u64,
     in_a_process: bool,
-    user: Option<u32>,
-    descriptors_max: Option<u64>,
+    launch: Launch,
+    ca: Option<PathBuf>,
     parent: PathBuf,
     limits: BTreeMap<String, u64>,
+    top: String,
     toml: String,
     apps: Vec<App>,
     plain_http: bool,
@@ -75,14 +78,33 @@ impl Setup {
 
     /// Runs the program in a process of another user, which takes root.
     pub(crate) fn run_by_user(mut self, user: u32) -> Self {
-        self.user = Some(user);
+        self.launch.user = Some(user);
         self.in_a_process()
     }
 
     /// Runs the program in a process that may have so many file descriptors.
     pub(crate) fn with_descriptors_max(mut self, count: u64) -> Self {
-        self.descriptors_max = Some(count);
+        self.launch.descriptors_max = Some(count);
         self.in_a_process()
+    }
+
+    /// Runs the program in a process with this variable.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.launch.variables.push((name.to_owned(), value.to_owned()));
+        self.in_a_process()
+    }
+
+    /// Joins the cluster whose CA is in that folder, before it starts.
+    pub(crate) fn joining(mut self, ca: &Path) -> Self {
+        self.ca = Some(ca.to_owned());
+        self
+    }
+
+    /// Adds lines to the top of `edge.toml`, before its tables.
+    pub(crate) fn with_top(mut self, lines: &str) -> Self {
+        self.top.push_str(lines);
+        self.top.push('\n');
+        self
     }
 
     /// Keeps its folder here.
@@ -151,6 +173,27 @@ impl Setup {
 
     /// Starts the edge; when this returns, it serves.
     pub(crate) async fn start(self) -> RunningEdge {
+        let (folder, file, text) = self.write();
+        let edge = if self.in_a_process {
+            Process::configure(folder.path(), &text);
+            Box::pin(RunningEdge::as_a_process(folder, file, self.launch, None)).await
+        } else {
+            Box::pin(RunningEdge::over(folder, file)).await
+        };
+        for (app, files) in &self.apps {
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
+            edge.push(app, &files).await;
+        }
+        edge
+    }
+
+    /// The folder of an edge that is not started, and its configuration.
+    pub(crate) fn written(&self) -> (tempfile::TempDir, EdgeFile) {
+        let (folder, file, _) = self.write();
+        (folder, file)
+    }
+
+    fn write(&self) -> (tempfile::TempDir, EdgeFile, String) {
         let folder = tempfile::tempdir_in(&self.parent).unwrap();
         // The users of environments pass it on their way to the folders of backends.
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
@@ -162,27 +205,20 @@ impl Setup {
             Engine::Hyper => "hyper",
         };
         let mut text = format!(
-            "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
+            "{}data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
             drain_timeout_ms = {}\n\
             [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
             [tls]\n{tls}{log}[limits]\n",
-            self.drain_timeout_ms
+            self.top, self.drain_timeout_ms
         );
         for (name, value) in &self.limits {
             writeln!(text, "{name} = {value}").unwrap();
         }
         text.push_str(&self.toml);
         let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
-        let edge = if self.in_a_process {
-            Process::configure(folder.path(), &text);
-            Box::pin(RunningEdge::as_a_process(folder, file, self.user, self.descriptors_max)).await
-        } else {
-            Box::pin(RunningEdge::over(folder, file)).await
-        };
-        for (app, files) in &self.apps {
-            let files: Vec<(&str, &[u8])> = files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
-            edge.push(app, &files).await;
+        if let Some(ca) = &self.ca {
+            server::cluster_join(&file, folder.path(), ca).unwrap();
         }
-        edge
+        (folder, file, text)
     }
 }

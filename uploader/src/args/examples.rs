@@ -105,6 +105,11 @@ Examples:
 
 The operator of the edge sets limits for every app, and for single ones.";
 
+pub(super) const NODES: &str = "\
+Examples:
+  devanture nodes                         name, state, release and lag of each node
+  devanture nodes --json | jq -r '.nodes[] | select(.state != \"ready\") | .name'";
+
 pub(super) const STATUS: &str = "\
 Examples:
   devanture status

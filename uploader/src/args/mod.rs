@@ -170,6 +170,9 @@ pub(crate) enum Command {
     /// List the limits of the app, and what it uses of each
     #[command(after_help = examples::USAGE)]
     Usage,
+    /// List the nodes of the edge, and what is live on each
+    #[command(after_help = examples::NODES)]
+    Nodes,
     /// Show what is live, and where
     #[command(after_help = examples::STATUS)]
     Status,

@@ -19,6 +19,7 @@ mod instances;
 mod logs;
 mod maintenance;
 mod migrate;
+mod nodes;
 mod push;
 mod retention;
 mod routes;
@@ -102,6 +103,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Logout => access::logout(context).await,
         Command::Lock(args) => collaboration::lock(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
+        Command::Nodes => nodes::nodes(context).await,
         Command::Pause(args) => maintenance::pause(context, args).await,
         Command::Promote(args) => switch::promote(context, args).await,
         Command::Restart(args) => instances::restart(context, args).await,

@@ -1,5 +1,6 @@
 //! `devanture-edge`: the server's command line.
 
+mod cluster;
 mod init;
 mod local;
 mod safekeeping;
@@ -38,6 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   devanture-edge upgrade --check --program /tmp/devanture-edge --config edge.toml
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
   devanture-edge account create --config edge.toml --name ada --scope admin
+  devanture-edge cluster init --out cluster-ca  make the CA of a cluster
   devanture-edge verify --config edge.toml     read every stored file
   devanture-edge backup --config edge.toml --to /backups/edge --keep 30"
 )]
@@ -65,6 +67,9 @@ enum Command {
     Restore(safekeeping::RestoreArgs),
     /// Try a new program on the configuration and the stored state, before it takes over
     Upgrade(upgrade::Arguments),
+    /// Make the CA of a cluster, and the certificates of its nodes
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Create an empty catalog for a data folder that has lost its own; the edge does not start without one
     Adopt,
     /// Create, list and revoke tokens
@@ -240,6 +245,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::UserTask) => return user_task().map_err(refused),
+        Some(Command::Cluster(command)) => return cluster::cluster(&command, &config),
         // It reads the configuration by the program that is checked.
         Some(Command::Upgrade(arguments)) => return upgrade::upgrade(&arguments, &config),
         // It reports every failure to its parent.

@@ -137,6 +137,44 @@ impl KeyFile {
     }
 }
 
+impl KeyFile {
+    /// Makes a key where there is none.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read_or_make`].
+    pub fn make_if_missing(&self) -> Result<(), Error> {
+        self.read_or_make().map(drop)
+    }
+
+    /// Takes the keys of the file `from`. Where there are keys already, they must hold the one that seals there: secrets
+    /// that were sealed by it open here, too.
+    ///
+    /// # Errors
+    /// `secrets_locked` where a file cannot be read or written, or has other keys.
+    pub fn share(&self, from: &Path) -> Result<(), Error> {
+        let shared = Self::new(Some(from.to_owned())).read()?;
+        let Some((id, _)) = shared.0.last() else {
+            let detail = format!("{} holds no key.", from.display());
+            return Err(locked(detail).hint("`devanture-edge cluster init` makes it beside the CA").into());
+        };
+        let (own, path) = (self.read()?, self.path()?);
+        if own.has(id) {
+            return Ok(());
+        }
+        if !own.0.is_empty() {
+            let detail = format!("{} has other keys than {}.", path.display(), from.display());
+            let hint = "append the lines of each to the other, so that every node opens all secrets";
+            return Err(locked(detail).hint(hint).into());
+        }
+        let lines: String = shared.0.iter().map(|(_, key)| format!("{}\n", hex::encode(key))).collect();
+        let written = durable::write_file(path, format!("{HEAD}{lines}").as_bytes(), durable::FILE_MODE);
+        written.map_err(|error| {
+            locked(format!("The keys of secrets cannot be written to {}: {error}.", path.display()))
+        })?;
+        Ok(())
+    }
+}
+
 impl Keys {
     /// Reads the text of the file; what is wrong is the number of a line.
     fn parse(text: &str) -> Result<Self, usize> {

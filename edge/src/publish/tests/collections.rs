@@ -77,6 +77,8 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
+        node: "node-1".to_owned(),
+        nodes: None,
     }));
     World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
 }

@@ -60,6 +60,8 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
+        node: "node-1".to_owned(),
+        nodes: None,
     });
     (publisher, catalog)
 }

@@ -17,6 +17,7 @@
 
 mod ending;
 mod forget;
+mod gates;
 mod held;
 mod mark;
 mod old_sent;
@@ -30,13 +31,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{CollectReport, CollectedVersion, WhyCollected};
+use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
 use super::Retention;
-use crate::catalog::records;
+use crate::catalog::{Lease, records};
 use crate::ledger::{Error, Task, lost, task_done};
-use crate::{blobs, telemetry};
+use crate::{blobs, cluster, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.
 const FIRST_AFTER_S: u64 = 60;
@@ -119,6 +121,8 @@ impl Retention {
             pause_s = match self.collect(CollectOptions::default()).await {
                 Ok(report) if report.more => every_s.min(MORE_AFTER_S),
                 Ok(_) => every_s,
+                // Another node collects for all of them.
+                Err(error) if error.0.code == Code::Busy => every_s,
                 Err(error) => {
                     tracing::error!(%error, "a collection failed; the next one goes on");
                     every_s
@@ -158,6 +162,10 @@ impl Retention {
     async fn run_collection(&self, options: CollectOptions) -> Result<CollectReport, Error> {
         let dry_run = options.dry_run;
         let _one = self.collecting.lock().await;
+        let Some(_duty) = self.take_turn().await? else {
+            let detail = "Another node of the cluster collects.";
+            return Err(Problem::new(Code::Busy, detail).hint("wait until it is done").into());
+        };
         // Another edge may have the files by now.
         self.ledger.catalog.check_in_place()?;
         let began = Instant::now();
@@ -207,6 +215,17 @@ impl Retention {
             record(&report);
         }
         Ok(report)
+    }
+
+    /// Takes on the collections of the cluster; `None` while another node has them.
+    async fn take_turn(&self) -> Result<Option<Option<Lease>>, Error> {
+        match &self.nodes {
+            Some(nodes) => {
+                let lease = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
+                Ok(lease.map(Some))
+            }
+            None => Ok(Some(None)),
+        }
     }
 
     /// Whether less is free on the disk than is to stay free.

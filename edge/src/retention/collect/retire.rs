@@ -16,7 +16,7 @@ use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
 use crate::retention::Retention;
 
 /// Versions that lose their records in one commit.
-const COMMIT_VERSIONS: usize = 200;
+const COMMIT_VERSIONS: usize = 32;
 /// How often an app is looked at again when something moved in it meanwhile.
 const TRIES: usize = 3;
 
@@ -68,7 +68,8 @@ impl Retention {
                 pass.report.more = true;
             }
             if pass.dry_run {
-                let closed = self.ledger.leases.closed().await;
+                let keys: Vec<Key> = candidates.iter().map(|one| Key::Manifest(one.id)).collect();
+                let closed = self.close_gates(&keys).await?;
                 candidates.retain(|candidate| !closed.holds(Key::Manifest(candidate.id)));
                 drop(closed);
                 for Candidate { id, stored_ms, .. } in candidates {
@@ -98,7 +99,8 @@ impl Retention {
         checks: &[Check],
         pass: &mut Pass,
     ) -> Result<bool, Error> {
-        let closed = self.ledger.leases.closed().await;
+        let keys: Vec<Key> = chunk.iter().map(|one| Key::Manifest(one.id)).collect();
+        let closed = self.close_gates(&keys).await?;
         let mut commit = Commit { checks: checks.to_vec(), changes: Vec::new() };
         let free: Vec<&Candidate> = chunk.iter().filter(|one| !closed.holds(Key::Manifest(one.id))).collect();
         for Candidate { id, revision, .. } in &free {

@@ -54,7 +54,8 @@ impl Retention {
         watch: &mut Receiver<Committed>,
         batch: &[(Key, u64)],
     ) -> Result<bool, Error> {
-        let closed = self.ledger.leases.closed().await;
+        let keys: Vec<Key> = batch.iter().map(|(key, _)| *key).collect();
+        let closed = self.close_gates(&keys).await?;
         // The holder of a lease that has ended committed before that, and a commit is announced before it returns.
         loop {
             match watch.try_recv() {
@@ -75,6 +76,9 @@ impl Retention {
         for (key, length) in batch {
             if marked.holds(*key) || closed.holds(*key) {
                 continue;
+            }
+            if !closed.are_closed() {
+                return Ok(false);
             }
             let freed = match (pass.dry_run, *key) {
                 (false, key) => self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?,
@@ -97,6 +101,7 @@ impl Retention {
             // Before the gate opens: no answer says that one of them is there.
             self.uploads.forget_blobs(&gone);
         }
+        closed.open(if pass.dry_run { &[] } else { &gone }).await;
         Ok(true)
     }
 }

@@ -1,6 +1,5 @@
 //! A start, alone or beside a running edge: when the stores are opened, and what is inherited.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +7,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 
 use super::successor::{Inherited, Successor};
-use crate::blobs::Bounds;
 use crate::catalog::{Catalog, Committed};
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
-use crate::server::stores::Stores;
+use crate::server::stores::{StorePlan, Stores};
 use crate::telemetry::AccessLog;
 
 /// Longest wait of an edge alone for what is live: with few apps that is enough for all of them.
@@ -33,10 +31,10 @@ impl Arrival {
     ///
     /// # Errors
     /// As the stores, and [`StartError::TakeOver`].
-    pub(crate) fn begin(data_dir: &Path, bounds: &Bounds) -> Result<Self, StartError> {
-        Ok(match Successor::find(data_dir)? {
+    pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
+        Ok(match Successor::find(plan.data_dir())? {
             Some((successor, inherited)) => Self::Beside(successor, inherited, None),
-            None => Self::Alone(Some(Stores::open(data_dir, bounds)?), Inherited::default()),
+            None => Self::Alone(Some(Stores::open(plan, runtime.handle())?), Inherited::default()),
         })
     }
 
@@ -44,12 +42,13 @@ impl Arrival {
     ///
     /// # Errors
     /// As [`Arrival::begin`].
-    pub(crate) fn stores(&mut self, data_dir: &Path, bounds: &Bounds) -> Result<Stores, StartError> {
+    pub(crate) fn stores(&mut self, plan: &StorePlan, runtime: &Runtime) -> Result<Stores, StartError> {
+        let runtime = runtime.handle();
         match self {
-            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open(data_dir, bounds), Ok),
+            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open(plan, runtime), Ok),
             Self::Beside(successor, _, commits) => {
                 successor.take_catalog()?;
-                let stores = Stores::open(data_dir, bounds)?;
+                let stores = Stores::open(plan, runtime)?;
                 *commits = Some(stores.catalog.watch());
                 Ok(stores)
             }

@@ -79,6 +79,8 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
+        node: "node-1".to_owned(),
+        nodes: None,
     }));
     let pool = Pool::new("test", 1, Priority::Low);
     World { publisher, dictionaries, blobs, catalog, pool, _follower: tokio::spawn(follower.run()) }

@@ -1,0 +1,78 @@
+//! `node` and `[cluster]`: what this edge is called, and where the others of its cluster reach it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::net::ListenAddress;
+use super::required;
+use super::storage::{BlobStore, CatalogStore, Storage};
+use crate::parsing::reader::Table;
+
+/// Default name of a node.
+pub const NODE: &str = "node-1";
+/// Default seconds until a node that is silent counts as gone.
+pub const LEASE_S: u64 = 10;
+/// Most bytes in the name of a node.
+const NODE_BYTES_MAX: usize = 63;
+
+/// The cluster that this edge is a node of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Where other nodes reach this one.
+    pub advertise: SocketAddr,
+    /// Where it listens for them.
+    pub listen: SocketAddr,
+    /// The folder of its certificate and of the cluster's CA, relative to `edge.toml`; by default in the data folder.
+    pub folder: Option<PathBuf>,
+    /// Seconds until a node that is silent counts as gone.
+    pub lease_s: u64,
+}
+
+/// Reads `node`.
+pub(super) fn node(root: &Table<'_, '_>) -> String {
+    let node = root.string("node").unwrap_or_else(|| NODE.to_owned());
+    let is_name = (1..=NODE_BYTES_MAX).contains(&node.len())
+        && node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if !is_name {
+        let message = format!("`node` must be 1 to {NODE_BYTES_MAX} letters, digits, - and .");
+        root.mistake("node", message, Some("node = \"edge-1\""));
+    }
+    node
+}
+
+/// Reads `[cluster]`, and checks that what it shares with the other nodes is where they reach it.
+pub(super) fn cluster(root: &Table<'_, '_>, storage: &Storage) -> Option<Cluster> {
+    let cluster = root.table("cluster").and_then(|table| table_of_cluster(&table));
+    let is_shared = matches!(storage.catalog, CatalogStore::Etcd(_));
+    if is_shared && !root.has("cluster") {
+        let hint = "add [cluster] with advertise = \"10.0.0.21:8445\", the address of this node for the others";
+        root.mistake("catalog", "the catalog is in etcd, but there is no table `[cluster]`", Some(hint));
+    }
+    if is_shared && !root.has("node") {
+        root.mistake("catalog", "the catalog is in etcd, but this node has no name", Some("add node = \"edge-1\""));
+    }
+    if is_shared && storage.blobs == BlobStore::Folder {
+        let hint = "add [blobs] with kind = \"s3\" and bucket = \"…\"";
+        root.mistake("catalog", "the catalog is in etcd, but files are in a folder of this node alone", Some(hint));
+    }
+    if root.has("cluster") && !is_shared {
+        let hint = "add [catalog] with kind = \"etcd\"";
+        root.mistake("cluster", "`[cluster]` needs a catalog that all nodes share", Some(hint));
+    }
+    cluster
+}
+
+fn table_of_cluster(table: &Table<'_, '_>) -> Option<Cluster> {
+    let socket = |ListenAddress(address)| address;
+    let advertise = required(table, "advertise", table.parsed("advertise").map(socket), "\"10.0.0.21:8445\"");
+    let listen = table.parsed("listen").map(socket);
+    let folder = table.string("folder").map(PathBuf::from);
+    let lease_s = table.integer("lease_s", 2..=300).unwrap_or(LEASE_S);
+    table.finish();
+    let advertise: SocketAddr = advertise?;
+    if advertise.ip().is_unspecified() {
+        let message = format!("`cluster.advertise`: other nodes cannot reach {advertise}");
+        table.mistake("advertise", message, Some("name an address of this machine; `listen` may be 0.0.0.0"));
+    }
+    Some(Cluster { advertise, listen: listen.unwrap_or(advertise), folder, lease_s })
+}

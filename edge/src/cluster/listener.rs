@@ -1,0 +1,230 @@
+//! Answers other nodes: those alone that have a certificate of the cluster's CA.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use devanture_config::Digest;
+use devanture_config::api::NodeStatus;
+use devanture_config::problem::Problem;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use super::identity::Identity;
+use super::lines::{LineReader, LineSender, LinesBody, channel};
+use super::messages::{Answer, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress};
+use crate::catalog::Revision;
+
+/// Where a version is prepared.
+pub(super) const PREPARE: &str = "/v1/prepare";
+/// Where a collection asks which files are relied on.
+pub(super) const GATE: &str = "/v1/gate";
+/// Where a node says how it is.
+pub(super) const STATUS: &str = "/v1/status";
+
+/// Connections of other nodes at once.
+const CONNECTIONS_MAX: usize = 1_024;
+/// Longest handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// Interval of pings on a connection, and longest time without an answer: what a node holds for another one that is
+/// gone is given up.
+const PING: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted, as where no descriptors are left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a node does for others.
+#[async_trait]
+pub trait Service: Send + Sync {
+    /// Prepares a version to become live, and reports how it goes. It is ready for as long as the result lives.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    async fn prepare(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Problem>;
+
+    /// Waits until a version is live here that was switched to by the commit of `revision`; false if it is not within a
+    /// moment.
+    async fn follow(&self, placed: Placed<'_>, revision: Revision) -> bool;
+
+    /// Reports to `held` which of these files this node relies on, and lets nobody begin to rely on any of them until
+    /// `gone` says which went, or its sender is dropped.
+    async fn close_gate(
+        &self,
+        files: &GateRequest,
+        held: oneshot::Sender<GateHeld>,
+        gone: oneshot::Receiver<Vec<Digest>>,
+    );
+
+    /// How this node is.
+    async fn status(&self) -> NodeStatus;
+}
+
+/// The socket of this node for others.
+pub struct Listener {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Opens it. Another process of this node may have it open, too: it leaves it once this one serves.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let bound = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let socket = std::net::TcpListener::from(socket);
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address })
+        };
+        bound().map_err(|source| Error::Listen { address, source })
+    }
+
+    /// Where it is open.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` is cancelled; exchanges under way then go on.
+    pub async fn serve(self, identity: Identity, service: Arc<dyn Service>, stop: CancellationToken) {
+        let socket = match TcpListener::from_std(self.socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "other nodes cannot be answered");
+                return;
+            }
+        };
+        let acceptor = TlsAcceptor::from(Arc::clone(&identity.server));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, from)) => {
+                    let (acceptor, service) = (acceptor.clone(), Arc::clone(&service));
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        if let Err(reason) = answer(tcp, acceptor, service).await {
+                            tracing::debug!(%from, reason, "a connection of another node ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection of another node could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn answer(tcp: TcpStream, acceptor: TlsAcceptor, service: Arc<dyn Service>) -> Result<(), String> {
+    tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+    let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await;
+    let tls = handshake.map_err(|_elapsed| "no handshake".to_owned())?.map_err(|error| error.to_string())?;
+    let respond = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(respond(request, service)) }
+    });
+    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .serve_connection(TokioIo::new(tls), respond)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<LinesBody> {
+    let (sender, body) = channel();
+    let status = match (request.method(), request.uri().path()) {
+        (&Method::POST, PREPARE) => {
+            tokio::spawn(prepare(LineReader::new(request.into_body()), sender, service));
+            StatusCode::OK
+        }
+        (&Method::POST, GATE) => {
+            tokio::spawn(gate(LineReader::new(request.into_body()), sender, service));
+            StatusCode::OK
+        }
+        (&Method::POST, STATUS) => {
+            tokio::spawn(async move { sender.send(&Answer::Status(Box::new(service.status().await))).await });
+            StatusCode::OK
+        }
+        _ => StatusCode::NOT_FOUND,
+    };
+    let mut response = Response::new(if status == StatusCode::OK { body } else { no_lines() });
+    *response.status_mut() = status;
+    response
+}
+
+fn no_lines() -> LinesBody {
+    http_body_util::Empty::new().boxed_unsync()
+}
+
+/// Prepares a version, and holds it until the other node has switched to it or is gone.
+async fn prepare(mut reader: LineReader<Incoming>, sender: LineSender, service: Arc<dyn Service>) {
+    let Ok(Some(request)) = reader.next::<PrepareRequest>().await else { return };
+    let prepared = {
+        let progress = |line: &str| sender.try_send(&Answer::Step(line.to_owned()));
+        let mut preparing = service.prepare(&request, &progress);
+        tokio::select! {
+            prepared = &mut preparing => prepared,
+            // The other node is gone, or has given up.
+            _ = reader.next::<Outcome>() => return,
+        }
+    };
+    let _hold: Hold = match prepared {
+        Ok(hold) => hold,
+        Err(problem) => {
+            sender.send(&Answer::Problem(Box::new(problem))).await;
+            return;
+        }
+    };
+    if !sender.send(&Answer::Ready).await {
+        return;
+    }
+    if let Ok(Some(Outcome::Switched(revision))) = reader.next::<Outcome>().await {
+        let placed = Placed { app: &request.app, environment: &request.environment, version: request.version };
+        if service.follow(placed, revision).await {
+            sender.send(&Answer::Live).await;
+        }
+    }
+}
+
+/// Keeps the gate closed until the collection has said what went, or its node is gone.
+async fn gate(mut reader: LineReader<Incoming>, sender: LineSender, service: Arc<dyn Service>) {
+    let Ok(Some(files)) = reader.next::<GateRequest>().await else { return };
+    let (held, is_held) = oneshot::channel();
+    let (gone, is_gone) = oneshot::channel();
+    let exchange = async {
+        if let Ok(held) = is_held.await
+            && sender.send(&Answer::Held(held)).await
+            && let Ok(Some(Gone { blobs })) = reader.next::<Gone>().await
+        {
+            gone.send(blobs).ok();
+        }
+    };
+    tokio::join!(service.close_gate(&files, held, is_gone), exchange);
+}

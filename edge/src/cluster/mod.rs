@@ -1,0 +1,23 @@
+//! The other nodes of a cluster: who they are, connections to them by mutual TLS, and what nodes ask of each other.
+//!
+//! Nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), by which it is known to the others, and a
+//! record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has something to ask connects to the address
+//! in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`].
+
+mod authority;
+mod error;
+mod gates;
+mod identity;
+mod lines;
+mod listener;
+mod messages;
+mod nodes;
+mod peer;
+
+pub use authority::{CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, init, join};
+pub use error::Error;
+pub use gates::{GATE_MAX, GatesClosed};
+pub use identity::Identity;
+pub use listener::{Listener, Service};
+pub use messages::{GateHeld, GateRequest, Hold, Placed, PrepareRequest, Progress};
+pub use nodes::{Nodes, Prepared};

@@ -1,0 +1,230 @@
+//! What this node asks of all others: to prepare a version before it goes live, and how they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{NodeState, NodeStatus};
+use futures_util::future::{join_all, try_join_all};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::Error;
+use super::identity::Identity;
+use super::listener::{PREPARE, STATUS};
+use super::messages::{Answer, Outcome, PrepareRequest, Progress};
+use super::peer::{self, Exchange};
+use crate::catalog::{Lease, Revision};
+use crate::ledger::{Member, Members};
+
+/// Longest time for which a node that lives may not answer before a switch is given up.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+/// Pause before a node that did not answer is tried again, and between looks whether a silent one still lives.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Longest wait for a node to serve what was switched to; it has prepared it, so that this is a moment.
+const FOLLOW_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a node to say how it is.
+const STATUS_MAX: Duration = Duration::from_secs(3);
+
+/// The other nodes, as this one reaches them.
+#[derive(Clone)]
+pub struct Nodes {
+    identity: Identity,
+    members: Arc<Members>,
+}
+
+/// A version that every other node holds ready, for as long as this lives.
+pub struct Prepared {
+    ready: Vec<(String, Exchange)>,
+    gone: Vec<String>,
+}
+
+/// How a node answered.
+enum Prepare {
+    Ready(Exchange),
+    Gone,
+}
+
+impl Nodes {
+    /// Reaches the nodes of `members` by `identity`.
+    #[must_use]
+    pub const fn new(identity: Identity, members: Arc<Members>) -> Self {
+        Self { identity, members }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn own(&self) -> &Member {
+        self.members.own()
+    }
+
+    /// When the certificate of this node ends, in seconds since 1970 UTC.
+    #[must_use]
+    pub const fn certificate_ends_s(&self) -> i64 {
+        self.identity.ends_s
+    }
+
+    pub(super) async fn others(&self) -> Result<Vec<Member>, Error> {
+        Ok(self.members.others().await?)
+    }
+
+    pub(super) async fn lives(&self, member: &Member) -> Result<bool, Error> {
+        Ok(self.members.lives(member).await?)
+    }
+
+    pub(super) async fn open(&self, member: &Member, path: &str) -> Result<Exchange, Error> {
+        peer::open(&self.identity, member, path).await
+    }
+
+    /// Takes on what one node does at a time, such as `collection`, for as long as the lease lives; `None` if another one
+    /// does it.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn take_duty(&self, duty: &str) -> Result<Option<Lease>, Error> {
+        Ok(self.members.take_duty(duty).await?)
+    }
+
+    /// Has every other node prepare a version. One whose lease ends meanwhile is gone, and not waited for.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::Unreachable`] of the first node that cannot; [`Error::Catalog`].
+    pub async fn prepare_all(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Prepared, Error> {
+        let others = self.members.others().await?;
+        let all = try_join_all(others.iter().map(|member| self.prepare(member, request, progress))).await?;
+        let mut prepared = Prepared { ready: Vec::new(), gone: Vec::new() };
+        for (member, outcome) in others.into_iter().zip(all) {
+            match outcome {
+                Prepare::Ready(exchange) => prepared.ready.push((member.node, exchange)),
+                Prepare::Gone => prepared.gone.push(member.node),
+            }
+        }
+        Ok(prepared)
+    }
+
+    async fn prepare(
+        &self,
+        member: &Member,
+        request: &PrepareRequest,
+        progress: Progress<'_>,
+    ) -> Result<Prepare, Error> {
+        let began = Instant::now();
+        loop {
+            let asked = tokio::select! {
+                asked = self.ask(member, request, progress) => asked,
+                () = self.gone(member) => return Ok(Prepare::Gone),
+            };
+            match asked {
+                Err(Error::Unreachable { .. }) if began.elapsed() < SILENT_MAX => sleep(PAUSE).await,
+                asked => return asked.map(Prepare::Ready),
+            }
+        }
+    }
+
+    async fn ask(&self, member: &Member, request: &PrepareRequest, progress: Progress<'_>) -> Result<Exchange, Error> {
+        let mut exchange = self.open(member, PREPARE).await?;
+        if !exchange.sender.send(request).await {
+            return Err(peer::unreachable(member, "it ended the connection".to_owned()));
+        }
+        loop {
+            match exchange.reader.next().await {
+                Ok(Some(Answer::Step(line))) => progress(&line),
+                Ok(Some(Answer::Ready)) => {
+                    progress(&format!("{} ready", member.node));
+                    return Ok(exchange);
+                }
+                Ok(Some(Answer::Problem(problem))) => {
+                    return Err(Error::Refused { node: member.node.clone(), problem });
+                }
+                Ok(Some(Answer::Held(_) | Answer::Live | Answer::Status(_))) => {}
+                Ok(None) => return Err(peer::unreachable(member, "it ended the connection".to_owned())),
+                Err(reason) => return Err(peer::unreachable(member, reason)),
+            }
+        }
+    }
+
+    /// Waits until a node is gone.
+    async fn gone(&self, member: &Member) {
+        loop {
+            match self.members.lives(member).await {
+                Ok(false) => return,
+                Ok(true) | Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// How all nodes are, this one by `own`, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn statuses(&self, own: NodeStatus) -> Result<Vec<NodeStatus>, Error> {
+        let others = self.members.others().await?;
+        let mut nodes = join_all(others.iter().map(|member| self.status(member))).await;
+        for node in &mut nodes {
+            node.lag = own.revision.zip(node.revision).map(|(own, other)| own.saturating_sub(other));
+        }
+        nodes.push(own);
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(nodes)
+    }
+
+    async fn status(&self, member: &Member) -> NodeStatus {
+        let ask = async {
+            let mut exchange = self.open(member, STATUS).await?;
+            match exchange.reader.next().await {
+                Ok(Some(Answer::Status(status))) => Ok(*status),
+                Ok(_) => Err(peer::unreachable(member, "it did not say how it is".to_owned())),
+                Err(reason) => Err(peer::unreachable(member, reason)),
+            }
+        };
+        let asked = timeout(STATUS_MAX, ask).await;
+        let detail = match asked {
+            Ok(Ok(status)) => return status,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => format!("{} at {} does not answer", member.node, member.advertise),
+        };
+        NodeStatus {
+            name: member.node.clone(),
+            advertise: Some(member.advertise.to_string()),
+            state: NodeState::Unreachable,
+            release: member.release.clone(),
+            started_ms: member.started_ms,
+            revision: None,
+            lag: None,
+            catalog_age_ms: None,
+            certificate_ends_s: None,
+            versions: Vec::new(),
+            has_more: false,
+            detail: Some(detail),
+        }
+    }
+}
+
+impl Prepared {
+    /// What a report says about it, with the part of the node `own`: a word for each node, in the order of their names.
+    #[must_use]
+    pub fn summary(&self, own: &str, here: &str) -> String {
+        let ready = self.ready.iter().map(|(node, _)| (node.as_str(), "ready"));
+        let gone = self.gone.iter().map(|node| (node.as_str(), "gone"));
+        let mut all: Vec<(&str, &str)> = ready.chain(gone).chain([(own, here)]).collect();
+        all.sort_unstable();
+        all.iter().map(|(node, state)| format!("{node} {state}")).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// Says that the version is live as of `revision`, and waits until each node serves it. Gives the nodes that did not
+    /// say so in time: they follow when they can.
+    pub async fn switched(self, revision: Revision) -> Vec<String> {
+        let follow = self.ready.into_iter().map(|(node, mut exchange)| async move {
+            let live = async {
+                exchange.sender.send(&Outcome::Switched(revision)).await;
+                while let Ok(Some(answer)) = exchange.reader.next::<Answer>().await {
+                    if answer == Answer::Live {
+                        return true;
+                    }
+                }
+                false
+            };
+            let is_live = timeout(FOLLOW_MAX, live).await.unwrap_or(false);
+            (!is_live).then_some(node)
+        });
+        join_all(follow).await.into_iter().flatten().collect()
+    }
+}

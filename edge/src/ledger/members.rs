@@ -1,0 +1,159 @@
+//! The nodes of a cluster: a record for each, which hangs on a lease and goes with the node.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{Catalog, Change, Check, Commit, Error, Lease, records};
+
+/// The prefix of the nodes' records.
+pub(crate) const NODES_PREFIX: &str = "nodes/";
+/// The prefix of what one node does at a time.
+const DUTIES_PREFIX: &str = "duties/";
+/// Most nodes that are listed.
+const NODES_MAX: usize = 1_000;
+/// Pause before a node that could not renew its record tries again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// `nodes/{name}`: a node that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub node: String,
+    /// Where other nodes reach it.
+    pub advertise: SocketAddr,
+    /// The machine and the data folder that it runs over, which tell it from another node of its name.
+    pub home: String,
+    /// The release of its program.
+    pub release: String,
+    /// When it started, in milliseconds since 1970 UTC.
+    pub started_ms: u64,
+}
+
+/// The nodes, and this one among them.
+pub struct Members {
+    catalog: Arc<dyn Catalog>,
+    own: Member,
+    lease: Duration,
+}
+
+impl Members {
+    /// Knows the nodes of `catalog`; this one is `own`, and counts as gone when it was silent for `lease`.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, own: Member, lease: Duration) -> Self {
+        Self { catalog, own, lease }
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn own(&self) -> &Member {
+        &self.own
+    }
+
+    /// All nodes that live as far as this one knows, by their names.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn all(&self) -> Result<Vec<Member>, Error> {
+        let listed = self.catalog.list(NODES_PREFIX, None, false, NODES_MAX).await?;
+        let members = listed.iter().filter_map(|(key, record)| match records::read::<Member>(key, record) {
+            Ok(member) => Some(member),
+            Err(error) => {
+                tracing::error!(%error, key, "the record of a node cannot be read");
+                None
+            }
+        });
+        Ok(members.collect())
+    }
+
+    /// All nodes that live but this one.
+    ///
+    /// # Errors
+    /// As [`Members::all`].
+    pub async fn others(&self) -> Result<Vec<Member>, Error> {
+        let mut all = self.all().await?;
+        all.retain(|member| member.node != self.own.node);
+        Ok(all)
+    }
+
+    /// Whether a node still lives: also false where another process has taken its name since.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn lives(&self, member: &Member) -> Result<bool, Error> {
+        let key = node_key(&member.node);
+        let found = self.catalog.get(&key).await?;
+        let found: Option<Member> = found.map(|record| records::read(&key, &record)).transpose()?;
+        Ok(found.as_ref() == Some(member))
+    }
+
+    /// Another node that lives and has this one's name. A record of the same home is one that this node left behind.
+    ///
+    /// # Errors
+    /// As [`Members::all`].
+    pub async fn namesake(&self) -> Result<Option<Member>, Error> {
+        let is_other = |member: &Member| member.node == self.own.node && member.home != self.own.home;
+        Ok(self.all().await?.into_iter().find(is_other))
+    }
+
+    /// Keeps this node's record for as long as it lives, and takes it away when `stop` is cancelled, unless another
+    /// process of this node has put its own there.
+    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let registered = tokio::select! {
+                () = stop.cancelled() => return,
+                registered = self.register() => registered,
+            };
+            match registered {
+                Ok(lease) => tokio::select! {
+                    () = stop.cancelled() => {
+                        lease.end().await;
+                        return;
+                    }
+                    () = lease.lost() => tracing::warn!("this node counted as gone for a while: its lease ran out"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "this node is not known to the others");
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes on what one node does at a time, for as long as the lease lives; `None` if another one does it.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn take_duty(&self, duty: &str) -> Result<Option<Lease>, Error> {
+        let lease = self.catalog.lease(self.lease).await?;
+        let key = format!("{DUTIES_PREFIX}{duty}");
+        let changes = vec![Change::Put(key.clone(), records::write(&self.own)?)];
+        let taken = self.catalog.commit_leased(Commit { checks: vec![Check::Absent(key)], changes }, &lease).await;
+        match taken {
+            Ok(_) => Ok(Some(lease)),
+            Err(error) => {
+                lease.end().await;
+                if matches!(error, Error::Conflict { .. }) { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    async fn register(&self) -> Result<Lease, Error> {
+        let lease = self.catalog.lease(self.lease).await?;
+        let key = node_key(&self.own.node);
+        let put = Change::Put(key, records::write(&self.own)?);
+        self.catalog.commit_leased(Commit { checks: Vec::new(), changes: vec![put] }, &lease).await?;
+        Ok(lease)
+    }
+}
+
+/// The key of a node's record.
+fn node_key(node: &str) -> String {
+    format!("{NODES_PREFIX}{node}")
+}

@@ -1,0 +1,193 @@
+//! The switches of a cluster: what a node prepares for those of others, and what it has them prepare for its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use devanture_config::Digest;
+use devanture_config::api::{NodeList, NodeState, NodeStatus, NodeVersion};
+use devanture_config::problem::{Code, Problem};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::intent::Intent;
+use super::publisher::Publisher;
+use super::steps::Steps;
+use super::switcher::Switcher;
+use super::uploads::Uploads;
+use crate::blobs::Key;
+use crate::catalog::Revision;
+use crate::cluster::{self, GATE_MAX, GateHeld, GateRequest, Hold, Nodes, Placed, PrepareRequest, Prepared, Progress};
+use crate::ledger::{Error, stored_manifest};
+use crate::retention::Uploads as _;
+
+/// Longest wait for the commits that a switch of another node relies on.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+/// Longest wait until a switch of another node is followed.
+const FOLLOW_MAX: Duration = Duration::from_secs(4);
+/// Most environments in the state of a node.
+const VERSIONS_MAX: usize = 10_000;
+/// A node that has not heard from the catalog for this long is cut off from it.
+const CUT_AFTER: Duration = Duration::from_secs(5);
+
+/// What this node does for others.
+pub struct NodeService {
+    switcher: Arc<Switcher>,
+    uploads: Arc<Uploads>,
+}
+
+impl NodeService {
+    /// Serves others by the parts of `publisher`.
+    #[must_use]
+    pub fn new(publisher: &Publisher) -> Self {
+        Self { switcher: Arc::clone(&publisher.switcher), uploads: Arc::clone(&publisher.uploads) }
+    }
+
+    async fn hold(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Error> {
+        let (switcher, place) = (&self.switcher, (&request.app, &request.environment));
+        if !switcher.ledger.catalog.wait_for(request.revision, CATCH_UP_MAX).await {
+            let detail = "It does not hear of commits to the catalog.";
+            return Err(Problem::new(Code::NotReady, detail).hint("look whether it reaches etcd").into());
+        }
+        let lease = switcher.ledger.leases.version(request.version).await;
+        let manifest = stored_manifest(&*switcher.blobs, request.version).await?;
+        let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
+        let fetched = switcher.blobs.fetch(request.version, blobs).await?;
+        if fetched.objects > 0 {
+            progress(&format!("{} fetched {} files, {} bytes", switcher.node, fetched.objects, fetched.bytes));
+        }
+        let (prepared, _) = switcher.prepare(place, request.version).await?;
+        let backend = switcher.backend_of(place, request.version, request.settings).await?;
+        let instances = switcher.prepare_instances(backend.as_ref(), progress).await?;
+        Ok(Box::new((lease, prepared, instances)))
+    }
+}
+
+#[async_trait]
+impl cluster::Service for NodeService {
+    async fn prepare(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Problem> {
+        self.hold(request, progress).await.map_err(|error| *error.0)
+    }
+
+    async fn follow(&self, placed: Placed<'_>, revision: Revision) -> bool {
+        let live = &self.switcher.ledger.live;
+        if timeout(FOLLOW_MAX, live.wait_for(revision)).await.is_err() {
+            return false;
+        }
+        let current = live.place(placed.app, placed.environment).and_then(|place| place.current());
+        current.is_some_and(|current| current.version.id == placed.version)
+    }
+
+    async fn close_gate(
+        &self,
+        files: &GateRequest,
+        held: oneshot::Sender<GateHeld>,
+        gone: oneshot::Receiver<Vec<Digest>>,
+    ) {
+        let closed = self.switcher.ledger.leases.closed().await;
+        let (blobs, manifests) = (files.blobs.iter().copied(), files.manifests.iter().copied());
+        let files = GateRequest {
+            blobs: blobs.filter(|digest| closed.holds(Key::Blob(*digest))).collect(),
+            manifests: manifests.filter(|version| closed.holds(Key::Manifest(*version))).collect(),
+        };
+        if held.send(GateHeld { files, since_s: closed.held_since_s() }).is_err() {
+            return;
+        }
+        if let Ok(Ok(gone)) = timeout(GATE_MAX, gone).await {
+            // Before the gate opens: no answer says that one of them is there.
+            self.uploads.forget_blobs(&gone);
+        }
+    }
+
+    async fn status(&self) -> NodeStatus {
+        self.switcher.own_status()
+    }
+}
+
+impl Publisher {
+    /// The nodes of the cluster, or this one alone.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn nodes(&self) -> Result<NodeList, Error> {
+        let own = self.switcher.own_status();
+        let nodes = match &self.switcher.nodes {
+            Some(nodes) => nodes.statuses(own).await.map_err(cluster::Error::into_problem)?,
+            None => vec![own],
+        };
+        Ok(NodeList { nodes })
+    }
+}
+
+impl Switcher {
+    /// How this node is.
+    fn own_status(&self) -> NodeStatus {
+        let nodes = self.nodes.as_ref();
+        let state = self.ledger.catalog.state();
+        let is_cut = state.age.is_some_and(|age| age > CUT_AFTER);
+        let mut environments = self.ledger.live.environments();
+        environments.sort();
+        let has_more = environments.len() > VERSIONS_MAX;
+        environments.truncate(VERSIONS_MAX);
+        let versions = environments.into_iter().filter_map(|(app, environment)| {
+            let place = self.ledger.live.place(&app, &environment)?;
+            let version = place.served();
+            let wanted = place.wanted().filter(|wanted| Some(*wanted) != version);
+            (version.is_some() || wanted.is_some()).then_some(NodeVersion { app, environment, version, wanted })
+        });
+        NodeStatus {
+            name: self.node.clone(),
+            advertise: nodes.map(|nodes| nodes.own().advertise.to_string()),
+            state: if is_cut { NodeState::Cut } else { NodeState::Ready },
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: self.started_ms,
+            revision: Some(state.revision),
+            lag: Some(0),
+            catalog_age_ms: state.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            certificate_ends_s: nodes.map(Nodes::certificate_ends_s),
+            versions: versions.collect(),
+            has_more,
+            detail: is_cut.then(|| "it does not reach the catalog, and serves what it knew".to_owned()),
+        }
+    }
+
+    /// Has every other node prepare what is to become live.
+    pub(super) async fn prepare_elsewhere(
+        &self,
+        intent: &Intent<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Option<Prepared>, Error> {
+        let Some(nodes) = &self.nodes else { return Ok(None) };
+        let request = PrepareRequest {
+            app: intent.app.clone(),
+            environment: intent.environment.clone(),
+            version: intent.version,
+            settings: intent.settings,
+            revision: self.ledger.catalog.state().revision,
+        };
+        nodes.prepare_all(&request, progress).await.map(Some).map_err(cluster::Error::into_problem)
+    }
+
+    /// What `prepare` came to, with the names of the nodes where there are several.
+    pub(super) fn named_by_node(&self, here: String, elsewhere: Option<&Prepared>) -> String {
+        match elsewhere {
+            Some(elsewhere) => elsewhere.summary(&self.node, &here),
+            None => here,
+        }
+    }
+
+    /// Waits until every other node serves what was switched to, and names those that do not yet.
+    pub(super) async fn await_others(
+        &self,
+        intent: &Intent<'_>,
+        elsewhere: Prepared,
+        steps: &mut Steps,
+    ) -> Result<(), Error> {
+        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
+        let Some((revision, _)) = live else { return Ok(()) };
+        for node in elsewhere.switched(revision).await {
+            steps.log(&format!("{node} does not serve it yet"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! This node in its cluster: its certificate, its record, and its listener for other nodes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::edge_toml::{EdgeFile, Tls};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::error::StartError;
+use super::stores::data_dir;
+use crate::catalog::Catalog;
+use crate::cluster::{self, Error, Identity, Listener, Nodes};
+use crate::environments::KeyFile;
+use crate::ledger::{Member, Members};
+use crate::publish::{NodeService, Publisher};
+use crate::{telemetry, tls};
+
+/// The folder of a node's certificate in the data folder, where nothing else is said.
+const FOLDER_NAME: &str = "cluster";
+/// The keys of secrets that all nodes share, beside the CA.
+const SECRETS_FILE: &str = "secrets.key";
+/// The keys of tickets that all nodes share, beside the CA and on each node.
+const TICKETS_FILE: &str = "tickets.key";
+/// The folder of the local authority, beside the CA and in each data folder.
+const AUTHORITY_FOLDER: &str = "tls";
+/// Longest wait at the end for the record of this node to be taken away.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// A node that is about to join, or has.
+pub(super) struct Cluster {
+    identity: Identity,
+    members: Arc<Members>,
+    listener: Listener,
+}
+
+/// A node that the others know.
+pub(super) struct Joined {
+    stop: CancellationToken,
+    keeping: JoinHandle<()>,
+}
+
+impl Cluster {
+    /// Reads the certificate of this node and opens its listener; `None` of an edge that is alone.
+    ///
+    /// # Errors
+    /// [`StartError::Cluster`].
+    pub(super) fn open(
+        (file, base): (&EdgeFile, &Path),
+        control: &Runtime,
+        catalog: &Arc<dyn Catalog>,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(settings) = &file.cluster else { return Ok(None) };
+        let identity = Identity::read(&folder(file, base), &file.node)?;
+        // Its tasks begin there.
+        let _inside = control.enter();
+        let listener = Listener::bind(settings.listen)?;
+        let mut advertise = settings.advertise;
+        if advertise.port() == 0 {
+            advertise.set_port(listener.address().port());
+        }
+        let own = Member {
+            node: file.node.clone(),
+            advertise,
+            home: home(&data_dir(file, base)),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: telemetry::now_ms(),
+        };
+        let members = Arc::new(Members::new(Arc::clone(catalog), own, Duration::from_secs(settings.lease_s)));
+        match control.block_on(members.namesake())? {
+            Some(other) => Err(Error::NameTaken { node: other.node, advertise: other.advertise }.into()),
+            None => Ok(Some(Self { identity, members, listener })),
+        }
+    }
+
+    /// The other nodes.
+    pub(super) fn nodes(&self) -> Nodes {
+        Nodes::new(self.identity.clone(), Arc::clone(&self.members))
+    }
+
+    /// Answers other nodes from now on, and becomes known to them.
+    pub(super) fn join(self, control: &Runtime, publisher: &Publisher) -> Joined {
+        let stop = CancellationToken::new();
+        let service = Arc::new(NodeService::new(publisher));
+        control.spawn(self.listener.serve(self.identity, service, stop.clone()));
+        let keeping = control.spawn(self.members.keep(stop.clone()));
+        Joined { stop, keeping }
+    }
+}
+
+impl Joined {
+    /// Leaves: other nodes do not wait for this one any longer.
+    pub(super) fn leave(self, control: &Runtime) {
+        self.stop.cancel();
+        control.block_on(async { tokio::time::timeout(LEAVE_MAX, self.keeping).await.ok() });
+    }
+}
+
+/// The folder of the node's certificate.
+fn folder(file: &EdgeFile, base: &Path) -> PathBuf {
+    let named = file.cluster.as_ref().and_then(|cluster| cluster.folder.as_ref());
+    named.map_or_else(|| data_dir(file, base).join(FOLDER_NAME), |folder| base.join(folder))
+}
+
+/// The keys of tickets that this node shares with the others, where it has joined with any.
+pub(super) fn ticket_keys(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
+    file.cluster.as_ref()?;
+    Some(folder(file, base).join(TICKETS_FILE)).filter(|path| path.exists())
+}
+
+/// The machine and the folder, such as `edge-1:/var/lib/devanture/data`.
+fn home(data_dir: &Path) -> String {
+    let machine = rustix::system::uname();
+    let folder = std::path::absolute(data_dir).unwrap_or_else(|_error| data_dir.to_owned());
+    format!("{}:{}", machine.nodename().to_string_lossy(), folder.display())
+}
+
+/// Checks what a node needs of its cluster and has in files.
+///
+/// # Errors
+/// [`StartError::Cluster`].
+pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    if file.cluster.is_some() {
+        Identity::read(&folder(file, base), &file.node)?;
+    }
+    Ok(())
+}
+
+/// Makes the CA of a new cluster in the folder `out`, and the keys of secrets that all its nodes share.
+///
+/// # Errors
+/// [`StartError::Cluster`].
+pub fn cluster_init(out: &Path) -> Result<(), StartError> {
+    cluster::init(out)?;
+    KeyFile::new(Some(out.join(SECRETS_FILE))).make_if_missing().map_err(|error| shared_keys(out, &error))?;
+    Ok(())
+}
+
+/// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of secrets
+/// and of tickets, and in `self-signed` mode the local authority. Returns the folder of the certificate.
+///
+/// # Errors
+/// [`StartError::Cluster`], [`StartError::Certificates`].
+pub fn cluster_join(file: &EdgeFile, base: &Path, ca: &Path) -> Result<PathBuf, StartError> {
+    let Some(settings) = &file.cluster else {
+        let reason = "there is no table [cluster] in edge.toml".to_owned();
+        return Err(Error::File { path: base.to_owned(), reason }.into());
+    };
+    let folder = folder(file, base);
+    let keys = file.secrets_key_file().map(|path| base.join(path));
+    if let Some(keys) = keys {
+        KeyFile::new(Some(keys)).share(&ca.join(SECRETS_FILE)).map_err(|error| shared_keys(ca, &error))?;
+    }
+    cluster::join(ca, &folder, &file.node, settings.advertise.ip())?;
+    tls::share_ticket_keys(&ca.join(TICKETS_FILE), &folder.join(TICKETS_FILE))?;
+    if file.tls == Tls::SelfSigned {
+        tls::share_authority(&ca.join(AUTHORITY_FOLDER), &data_dir(file, base).join(AUTHORITY_FOLDER))?;
+    }
+    Ok(folder)
+}
+
+fn shared_keys(path: &Path, error: &crate::ledger::Error) -> StartError {
+    Error::File { path: path.join(SECRETS_FILE), reason: error.to_string() }.into()
+}

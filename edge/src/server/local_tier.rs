@@ -1,0 +1,120 @@
+//! The local disk in front of a bucket: what the bucket lacks is reported at the start, and what is not live leaves the
+//! disk once it takes too much of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::{Digest, VersionId};
+use tokio::runtime::Runtime;
+
+use crate::blobs::s3::Bucket;
+use crate::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
+use crate::catalog::scan::Scan;
+use crate::catalog::{Catalog, records};
+use crate::ledger::{Error, stored_manifest};
+use crate::live::Live;
+use crate::telemetry;
+
+/// Pause between two looks at what the disk holds.
+const PAUSE: Duration = Duration::from_secs(3_600);
+/// The same while the disk has less free than is to stay free.
+const PAUSE_SHORT: Duration = Duration::from_secs(60);
+/// Pause before the first one: a start has enough to do.
+const FIRST_AFTER: Duration = Duration::from_secs(300);
+/// Seconds for which what was written or read stays, whatever refers to it: a push may rely on it.
+const UNUSED_S: u64 = 3_600;
+
+/// The disk of this node in front of a bucket.
+#[derive(Clone)]
+pub(super) struct LocalTier {
+    pub(super) tiered: Arc<TieredBlobs>,
+    pub(super) bucket: Bucket,
+    /// Bytes beyond which what is not live leaves the disk.
+    pub(super) bytes_max: u64,
+    /// What is to stay free on the disk: where it is not, all that is not live leaves it.
+    pub(super) free_space: Arc<FreeSpace>,
+}
+
+impl LocalTier {
+    /// Tries the bucket, and looks after the disk for as long as the edge runs.
+    pub(super) fn start(&self, control: &Runtime, catalog: &Arc<dyn Catalog>, live: Live) {
+        let bucket = self.bucket.clone();
+        // Not waited for: a node starts without its bucket.
+        control.spawn(async move {
+            let report = blobs::probe(&bucket).await;
+            if report.is_good() {
+                tracing::info!(bucket = report.bucket, "the bucket does all that is needed");
+            }
+            for check in &report.checks {
+                if let Some((reason, hint)) = &check.fault {
+                    tracing::error!(
+                        bucket = report.bucket,
+                        check = check.name,
+                        reason,
+                        hint,
+                        "the bucket lacks something"
+                    );
+                }
+            }
+        });
+        let (tier, catalog) = (self.clone(), Arc::clone(catalog));
+        control.spawn(async move {
+            tokio::time::sleep(FIRST_AFTER).await;
+            live.loaded().await;
+            loop {
+                match tier.tidy(&*catalog).await {
+                    Ok(report) if report.files > 0 => {
+                        tracing::info!(
+                            files = report.files,
+                            bytes = report.bytes,
+                            left = report.left_bytes,
+                            "files that are not live left the local disk"
+                        );
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "the local disk could not be looked through"),
+                }
+                tokio::time::sleep(if tier.free_space.is_short() { PAUSE_SHORT } else { PAUSE }).await;
+            }
+        });
+    }
+
+    /// Removes what a collection of another node took, and what is beyond the limit.
+    async fn tidy(&self, catalog: &dyn Catalog) -> Result<EvictReport, Error> {
+        let kept = self.kept(catalog).await?;
+        let keeps = |key: Key| kept.contains(&key);
+        let unused_since_s = (telemetry::now_ms() / 1_000).saturating_sub(UNUSED_S);
+        let collected = self.tiered.drop_collected(&keeps, unused_since_s).await?;
+        let bytes_max = if self.free_space.is_short() { 0 } else { self.bytes_max };
+        let evicted = self.tiered.evict(&keeps, bytes_max, unused_since_s).await?;
+        Ok(EvictReport {
+            files: collected.files.saturating_add(evicted.files),
+            bytes: collected.bytes.saturating_add(evicted.bytes),
+            left_bytes: evicted.left_bytes,
+        })
+    }
+
+    /// The manifests and files of all versions that are live or that aliases point to.
+    async fn kept(&self, catalog: &dyn Catalog) -> Result<HashSet<Key>, Error> {
+        let mut versions: HashSet<VersionId> = HashSet::new();
+        let mut pointers = Scan::new(catalog, "live/");
+        while let Some((key, record)) = pointers.next().await? {
+            versions.insert(records::read::<records::LivePointer>(&key, &record)?.version);
+        }
+        let mut aliases = Scan::new(catalog, records::ALIASES_PREFIX);
+        while let Some((key, record)) = aliases.next().await? {
+            versions.insert(records::read::<records::AliasRecord>(&key, &record)?.version);
+        }
+        let mut kept = HashSet::new();
+        for version in versions {
+            // One that cannot be read here is fetched again when it is wanted.
+            if let Ok(manifest) = stored_manifest(&*self.tiered, version).await {
+                let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
+                kept.extend(blobs.into_iter().map(Key::Blob));
+                kept.insert(Key::Manifest(version));
+            }
+        }
+        Ok(kept)
+    }
+}

@@ -1,0 +1,48 @@
+//! What the nodes of a cluster share: the local authority, and the keys of tickets. Each is made once, beside the CA of
+//! the cluster, and copied to every node that joins.
+
+use std::path::Path;
+
+use rand::RngCore as _;
+
+use super::Error;
+use super::authority::{Authority, CERTIFICATE_FILE, CERTIFICATE_MODE, KEY_FILE, KEY_MODE};
+use super::server_tls::provider;
+use crate::blobs::durable;
+
+/// Bytes of a new secret for tickets.
+const SECRET_BYTES: usize = 32;
+
+/// Copies the local authority of the folder `from`, where it is made if it is missing, to the folder `to`, unless one is
+/// there.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub fn share_authority(from: &Path, to: &Path) -> Result<(), Error> {
+    Authority::open(from, provider())?;
+    if to.join(CERTIFICATE_FILE).exists() {
+        return Ok(());
+    }
+    durable::make_folder(to)?;
+    // The key comes first, as where it is made: without the certificate, nobody has trusted it yet.
+    copy(&from.join(KEY_FILE), &to.join(KEY_FILE), KEY_MODE)?;
+    copy(&from.join(CERTIFICATE_FILE), &to.join(CERTIFICATE_FILE), CERTIFICATE_MODE)
+}
+
+/// Copies the keys of tickets in the file `from`, which is made if it is missing, to the file `to`.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub fn share_ticket_keys(from: &Path, to: &Path) -> Result<(), Error> {
+    if !from.exists() {
+        let mut secret = [0; SECRET_BYTES];
+        rand::rng().fill_bytes(&mut secret);
+        durable::write_file(from, format!("{}\n", hex::encode(secret)).as_bytes(), KEY_MODE)?;
+    }
+    copy(from, to, KEY_MODE)
+}
+
+fn copy(from: &Path, to: &Path, mode: u32) -> Result<(), Error> {
+    let text = std::fs::read(from).map_err(|source| Error::Read { path: from.to_path_buf(), source })?;
+    Ok(durable::write_file(to, &text, mode)?)
+}

@@ -1,0 +1,56 @@
+//! Collections of a cluster: one node collects for all of them, and takes nothing that another one relies on.
+
+use devanture_config::Digest;
+use devanture_config::api::{BeginDeploy, DeployBegun};
+use http::{Method, StatusCode};
+
+use super::world::{World, borrowed, is_installed, push, served, site};
+use crate::support::{got, manifest};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_by_one_node_takes_nothing_that_a_push_to_another_one_was_promised() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(2, 1).await;
+    push(&world.nodes[0], 1).await;
+    let files = site(2);
+    let files = borrowed(&files);
+    let begin = BeginDeploy { manifest: manifest(&files), source: Default::default(), options: Default::default() };
+    let deploys = "/v1/apps/shop/environments/prod/deploys";
+    let begun: DeployBegun = got(world.nodes[1].api(Method::POST, deploys).json(&begin)).await.json();
+    for (_, bytes) in &files {
+        let path = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(bytes), begun.deploy);
+        let stored = got(world.nodes[1].api(Method::PUT, &path).body(bytes.to_vec())).await;
+        assert_eq!(stored.status, StatusCode::NO_CONTENT, "{}", stored.text());
+    }
+    // No version refers to them yet, and a purge does not wait for their age.
+    let purged = got(world.nodes[0].api(Method::POST, "/v1/gc?purge=true&force=true")).await;
+    assert_eq!(purged.status, StatusCode::OK, "{}", purged.text());
+    let finish = format!("/v1/apps/shop/deploys/{}/finish", begun.deploy);
+    let finished = got(world.nodes[1].api(Method::POST, &finish)).await;
+    assert_eq!(finished.status, StatusCode::OK, "{}", finished.text());
+    for node in &world.nodes {
+        assert_eq!(served(node).await, Some(begun.version.short()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_collection_took_is_sent_again_by_a_push_to_another_node() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(2, 1).await;
+    let first = push(&world.nodes[1], 1).await.version;
+    push(&world.nodes[0], 2).await;
+    let deleted = format!("/v1/apps/shop/versions/{first}?purge=true");
+    let gone = got(world.nodes[0].api(Method::DELETE, &deleted)).await;
+    assert!(gone.status.is_success(), "{}", gone.text());
+    let purged = got(world.nodes[0].api(Method::POST, "/v1/gc?purge=true&force=true")).await;
+    assert_eq!(purged.status, StatusCode::OK, "{}", purged.text());
+    let report = push(&world.nodes[1], 1).await;
+    assert_eq!((report.version, report.files.new), (first, 2));
+    for node in &world.nodes {
+        assert_eq!(served(node).await, Some(first.short()));
+    }
+}

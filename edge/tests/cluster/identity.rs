@@ -1,0 +1,67 @@
+//! Who may speak to a node, and under which name.
+
+use std::sync::Arc;
+
+use devanture_edge::server::{self, Server, StartError};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+use super::world::{World, is_installed, nodes};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_without_a_certificate_of_the_cluster_gets_an_answer() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(1, 1).await;
+    let address = nodes(&world.nodes[0]).await[0].advertise.clone().unwrap();
+    // The authority of another cluster, with a node of the same name.
+    let folder = tempfile::tempdir().unwrap();
+    devanture_edge::cluster::init(&folder.path().join("ca")).unwrap();
+    devanture_edge::cluster::join(&folder.path().join("ca"), folder.path(), "edge-2", [127, 0, 0, 1].into()).unwrap();
+    let stranger = devanture_edge::cluster::Identity::read(folder.path(), "edge-2").unwrap();
+    let tcp = TcpStream::connect(&address).await.unwrap();
+    let name = "edge-1".try_into().unwrap();
+    let connected = tokio_rustls::TlsConnector::from(stranger.client_config()).connect(name, tcp).await;
+    assert!(connected.is_err(), "it does not know the node's authority");
+    // Nor does the node answer a client that does not look.
+    let mut plain = TcpStream::connect(&address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut plain, b"POST /v1/prepare HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    plain.read_to_end(&mut answer).await.ok();
+    assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_of_a_name_does_not_start() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(1, 1).await;
+    let endpoints = world.etcd.endpoints();
+    let (folder, file) = world.setup(0, &endpoints).written();
+    let folder = Arc::new(folder);
+    let path = folder.path().to_owned();
+    let started = tokio::task::spawn_blocking(move || Server::start(&file, &path).map(drop)).await.unwrap();
+    let Err(StartError::Cluster(error)) = started else { panic!("it starts, or fails otherwise: {started:?}") };
+    assert!(error.to_string().contains("another node at 127.0.0.1:"), "{error}");
+    assert_eq!(StartError::Cluster(error).exit_code(), 2);
+}
+
+#[test]
+fn a_node_without_its_certificate_says_how_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\nnode = \"edge-1\"\n\
+                [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[tls]\nmode = \"self-signed\"\n\
+                [catalog]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:1\"]\n\
+                [blobs]\nkind = \"s3\"\nbucket = \"www\"\nregion = \"r\"\nendpoint = \"http://127.0.0.1:1\"\n\
+                [cluster]\nadvertise = \"127.0.0.1:0\"\n";
+    let file = devanture_config::edge_toml::EdgeFile::parse("edge.toml", text).unwrap();
+    let faults = server::check(&file, folder.path());
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert!(faults.iter().any(|fault| fault.contains("devanture-edge cluster join --ca DIR")), "{faults:?}");
+    server::cluster_init(&folder.path().join("ca")).unwrap();
+    server::cluster_join(&file, folder.path(), &folder.path().join("ca")).unwrap();
+    let faults = server::check(&file, folder.path());
+    assert!(faults.is_empty(), "{faults:?}");
+}

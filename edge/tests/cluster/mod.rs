@@ -1,0 +1,14 @@
+//! Several nodes that share etcd and a bucket: one push for all of them, and what happens where some of it is away.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod away;
+mod collections;
+mod identity;
+mod switches;
+pub(crate) mod world;

@@ -1,0 +1,203 @@
+//! Nodes of one cluster, in processes of their own, with a real etcd and a real S3 store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use devanture_config::VersionId;
+use devanture_config::api::{DeployReport, NodeList, NodeStatus};
+use devanture_edge::server;
+use http::{Method, StatusCode};
+use tokio::task::JoinHandle;
+
+use crate::etcd;
+use crate::seaweed::{self, BUCKET, OWNER, Seaweed};
+use crate::support::{Files, RunningEdge, Setup, edge, got, try_got};
+
+/// Seconds until a node that is silent counts as gone.
+pub(crate) const LEASE_S: u64 = 2;
+/// Longest wait for what has to come.
+pub(crate) const COMES_MAX: Duration = Duration::from_secs(60);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// The app of the tests, and its hostname.
+pub(crate) const APP: &str = "shop";
+pub(crate) const HOST: &str = "shop.localhost";
+
+/// A cluster. All of it ends when this is dropped.
+pub(crate) struct World {
+    pub(crate) etcd: etcd::Cluster,
+    pub(crate) store: Seaweed,
+    pub(crate) nodes: Vec<RunningEdge>,
+    ca: tempfile::TempDir,
+}
+
+/// Whether all that a cluster needs is installed.
+pub(crate) fn is_installed() -> bool {
+    etcd::is_installed() && seaweed::is_installed()
+}
+
+impl World {
+    /// Starts nodes with etcd of `members`.
+    pub(crate) async fn start(nodes: usize, members: usize) -> Self {
+        Self::start_with(nodes, members, |_, setup| setup).await
+    }
+
+    /// As [`World::start`], with more settings of the node of each index.
+    pub(crate) async fn start_with(nodes: usize, members: usize, more: impl Fn(usize, Setup) -> Setup) -> Self {
+        let (etcd, store) =
+            tokio::task::spawn_blocking(move || (etcd::Cluster::start(members, &[]), Seaweed::start())).await.unwrap();
+        let ca = tempfile::tempdir().unwrap();
+        let folder = ca.path().join("ca");
+        server::cluster_init(&folder).unwrap();
+        let mut world = Self { etcd, store, nodes: Vec::new(), ca };
+        for index in 0..nodes {
+            let endpoints = world.etcd.endpoints();
+            let setup = more(index, world.setup(index, &endpoints));
+            world.nodes.push(setup.start().await);
+        }
+        world.is_complete(nodes).await;
+        world
+    }
+
+    /// The node of an index, which reaches etcd by these URLs.
+    pub(crate) fn setup(&self, index: usize, endpoints: &[String]) -> Setup {
+        let store = self.store.address;
+        edge()
+            .with_top(&format!("node = \"edge-{}\"", index + 1))
+            .with_toml(&format!(
+                "[catalog]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n\
+                 [blobs]\nkind = \"s3\"\nbucket = \"{BUCKET}\"\nprefix = \"sites\"\nregion = \"us-east-1\"\n\
+                 endpoint = \"http://{store}\"\n\
+                 [cluster]\nadvertise = \"127.0.0.1:0\"\nlease_s = {LEASE_S}\n"
+            ))
+            .with_variable("AWS_ACCESS_KEY_ID", OWNER.0)
+            .with_variable("AWS_SECRET_ACCESS_KEY", OWNER.1)
+            .joining(&self.ca.path().join("ca"))
+    }
+
+    /// Waits until every node knows `count` of them.
+    pub(crate) async fn is_complete(&self, count: usize) {
+        for node in &self.nodes {
+            comes("all nodes are known", async || nodes(node).await.len() == count).await;
+        }
+    }
+
+    /// Waits until all nodes serve the version that is live.
+    pub(crate) async fn agrees_on(&self, version: VersionId) {
+        for node in &self.nodes {
+            comes("a node serves what is live", async || served(node).await == Some(version.short())).await;
+        }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn comes(what: &str, is_so: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < COMES_MAX, "it never comes: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The nodes as one of them lists them.
+pub(crate) async fn nodes(node: &RunningEdge) -> Vec<NodeStatus> {
+    got(node.api(Method::GET, "/v1/nodes")).await.json::<NodeList>().nodes
+}
+
+/// The version that visitors of a node get, shortened; `None` where nothing answers.
+pub(crate) async fn served(node: &RunningEdge) -> Option<String> {
+    let got = try_got(node.visit(Method::GET, HOST, "/")).await.ok()?;
+    got.headers.get("devanture-version").map(|version| version.to_str().unwrap().to_owned())
+}
+
+/// A site of two files that both name what they are of.
+pub(crate) fn site(number: usize) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("index.html", format!("<!doctype html><title>{number}</title>the page of {number}").into_bytes()),
+        ("about.html", format!("<!doctype html><title>{number}</title>about {number}").into_bytes()),
+    ]
+}
+
+/// Pushes the site of a number by a node.
+pub(crate) async fn push(node: &RunningEdge, number: usize) -> DeployReport {
+    let files = site(number);
+    node.push(APP, &borrowed(&files)).await
+}
+
+/// As [`push`] takes them.
+pub(crate) fn borrowed<'f>(files: &'f [(&'static str, Vec<u8>)]) -> Vec<(&'static str, &'f [u8])> {
+    files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect()
+}
+
+/// Pushes, where that may fail; the code of the problem then.
+pub(crate) async fn try_push(node: &RunningEdge, number: usize) -> Result<DeployReport, String> {
+    let files = site(number);
+    let files: Files<'_> = &borrowed(&files);
+    let begin = devanture_config::api::BeginDeploy {
+        manifest: crate::support::manifest(files),
+        source: Default::default(),
+        options: Default::default(),
+    };
+    node.try_push(APP, "prod", begin, files).await.map_err(|problem| problem.code.as_str().to_owned())
+}
+
+/// The number of the site in a page.
+fn number_of(body: &str) -> Option<usize> {
+    body.split_once("<title>")?.1.split_once("</title>")?.0.parse().ok()
+}
+
+/// Visitors of nodes, until they are stopped.
+pub(crate) struct Visitors {
+    stop: Arc<AtomicBool>,
+    visits: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Visitors {
+    /// Has each of these nodes visited all the time; `known` are the versions that sites of a number have.
+    pub(crate) fn of(nodes: &[&RunningEdge]) -> Self {
+        let (stop, visits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let tasks = nodes.iter().map(|node| {
+            let (stop, visits, client, port) =
+                (Arc::clone(&stop), Arc::clone(&visits), node.client(), node.https().port());
+            tokio::spawn(async move {
+                let (mut faults, mut by_version) = (Vec::new(), BTreeMap::<String, BTreeSet<usize>>::new());
+                while !stop.load(Ordering::Relaxed) {
+                    for path in ["/", "/about"] {
+                        let request = client.get(format!("https://{HOST}:{port}{path}"));
+                        match try_got(request).await {
+                            Ok(got) if got.status == StatusCode::OK => {
+                                let version = got.headers.get("devanture-version").unwrap().to_str().unwrap();
+                                let Some(number) = number_of(&got.text()) else {
+                                    faults.push(format!("{path}: {}", got.text()));
+                                    continue;
+                                };
+                                by_version.entry(version.to_owned()).or_default().insert(number);
+                            }
+                            Ok(got) => faults.push(format!("{path}: {} {}", got.status, got.text())),
+                            Err(error) => faults.push(format!("{path}: {error}")),
+                        }
+                        visits.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                faults.extend(
+                    by_version.iter().filter(|(_, numbers)| numbers.len() > 1).map(|mixed| format!("{mixed:?}")),
+                );
+                faults
+            })
+        });
+        Self { tasks: tasks.collect(), stop, visits }
+    }
+
+    /// Stops them: none may have failed, or seen what is of two versions.
+    pub(crate) async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            assert_eq!(task.await.unwrap(), Vec::<String>::new());
+        }
+        assert!(self.visits.load(Ordering::Relaxed) > 0);
+    }
+}
