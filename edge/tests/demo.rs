@@ -123,3 +123,27 @@ fn the_demo_of_the_game_builds_it_and_runs_its_backend() {
     let second = demo(&folder, &programs, &["game"]);
     assert!(second.contains(live) && !second.contains("$ devanture push"), "{second}");
 }
+
+#[test]
+fn the_demo_of_a_cluster_loses_a_node_a_member_and_the_store_and_no_page() {
+    let Some(programs) = programs() else { return };
+    let found =
+        |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found("etcd").is_err() || found("weed").is_err() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "etcd or weed (SeaweedFS) is not installed");
+        eprintln!("left out: etcd or weed (SeaweedFS) is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = clone(folder.path(), "shop", ".demo", "");
+    fs::create_dir(folder.join("tools")).unwrap();
+    fs::copy(root().join("tools/demo-cluster"), folder.join("tools/demo-cluster")).unwrap();
+    let reported = demo(&folder, &programs, &["cluster"]);
+    for line in [
+        "edge-1 ready · edge-2 ready · edge-3 gone",
+        "edge-1 ready · edge-2 ready · edge-3 ready",
+        "and 0 loads failed",
+    ] {
+        assert!(reported.contains(line), "{line}: {reported}");
+    }
+}
