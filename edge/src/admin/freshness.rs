@@ -26,7 +26,7 @@ const RETRY_S: u64 = 1;
 impl Admin {
     /// Whether other nodes change the catalog.
     pub(super) fn is_shared(&self) -> bool {
-        self.publisher.ledger().catalog.state().age.is_some()
+        self.publisher.is_in_cluster()
     }
 
     /// Waits until this node has what the caller knows, and before a read what was acknowledged anywhere.

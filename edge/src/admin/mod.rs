@@ -143,7 +143,7 @@ impl Admin {
         let recognised = self.credentials.recognise(token, via.address()).await;
         match recognised {
             // It may have been made on another node a moment ago.
-            Err(error) if error.0.code == Code::Unauthenticated && self.is_shared() => {
+            Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
                 self.catch_up(&Method::GET, &HeaderMap::new()).await?;
                 self.credentials.recognise(token, via.address()).await
             }

@@ -27,7 +27,7 @@ const CERTIFICATE_MODE: u32 = 0o644;
 const KEY_MODE: u32 = 0o600;
 /// Validity of the CA.
 const CA_VALID: Duration = Duration::days(3_650);
-/// Validity of a node's certificate: it is renewed by another `join`, and a warning comes before its end.
+/// Validity of a node's certificate: it is renewed by another `join`, and starts warn of its end.
 const NODE_VALID: Duration = Duration::days(825);
 /// Backdating of certificates, for nodes whose clock is behind.
 const BACKDATED: Duration = Duration::days(1);

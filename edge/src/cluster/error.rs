@@ -55,6 +55,9 @@ pub enum Error {
         /// Its reason.
         problem: Box<Problem>,
     },
+    /// Nodes come and go all the time.
+    #[error("nodes come and go all the time")]
+    Unsettled,
     /// Files cannot be written.
     #[error(transparent)]
     Write(#[from] blobs::Error),
@@ -73,7 +76,7 @@ impl Error {
                 problem.detail = format!("{node}: {}", problem.detail);
                 ledger::Error(problem)
             }
-            Self::Unreachable { .. } => {
+            Self::Unreachable { .. } | Self::Unsettled => {
                 let hint = "look at `devanture nodes`; a node that was stopped in order, or is silent for longer than \
                             its lease, is not waited for";
                 Problem::new(Code::NodeUnreachable, format!("A node does not answer: {self}.")).hint(hint).into()

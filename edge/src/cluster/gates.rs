@@ -19,6 +19,8 @@ use crate::ledger::Member;
 pub const GATE_MAX: Duration = Duration::from_secs(10);
 /// Time after which a collection takes nothing more by a gate: well before it opens by itself.
 const USABLE: Duration = Duration::from_secs(5);
+/// Attempts to close the gates of all nodes while some come and go.
+const CLOSE_TRIES: usize = 5;
 /// Longest wait for a node to close its gate.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
@@ -59,10 +61,12 @@ impl GatesClosed {
 }
 
 impl Nodes {
-    /// Closes the gates of all other nodes that live.
+    /// Closes the gates of all other nodes that live. What they committed before that can be read here when it returns: who
+    /// has just given up a lease relies on its commit from then on.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] where one lives and does not answer; [`Error::Catalog`].
+    /// [`Error::Unreachable`] where one lives and does not answer, or where nodes come and go all the time;
+    /// [`Error::Catalog`], also where the catalog cannot be reached.
     pub async fn close_gates(&self, keys: &[Key]) -> Result<GatesClosed, Error> {
         let mut request = GateRequest::default();
         for key in keys {
@@ -72,9 +76,21 @@ impl Nodes {
                 Key::Variant(..) | Key::Delta(..) => {}
             }
         }
+        for _ in 0..CLOSE_TRIES {
+            let others = self.others().await?;
+            let gates = self.close_gates_of(&others, &request).await?;
+            self.catch_up().await?;
+            // One that came meanwhile was not asked.
+            if self.others().await? == others {
+                return Ok(gates);
+            }
+        }
+        Err(Error::Unsettled)
+    }
+
+    async fn close_gates_of(&self, others: &[Member], request: &GateRequest) -> Result<GatesClosed, Error> {
         let closed = Instant::now();
-        let others = self.others().await?;
-        let all = try_join_all(others.iter().map(|member| self.close_gate(member, &request))).await?;
+        let all = try_join_all(others.iter().map(|member| self.close_gate(member, request))).await?;
         let mut gates = GatesClosed { exchanges: Vec::new(), held: HashSet::new(), since_s: None, closed };
         for (exchange, GateHeld { files, since_s }) in all.into_iter().flatten() {
             gates.exchanges.push(exchange);
@@ -99,8 +115,9 @@ impl Nodes {
         let silent = || peer::unreachable(member, "it does not answer".to_owned());
         match timeout(CLOSE_MAX, close).await.unwrap_or_else(|_elapsed| Err(silent())) {
             Ok(closed) => Ok(Some(closed)),
-            Err(_) if !self.lives(member).await? => Ok(None),
-            Err(error) => Err(error),
+            // A process that took its place was not asked.
+            Err(error) if self.current(&member.node).await?.is_some() => Err(error),
+            Err(_) => Ok(None),
         }
     }
 }

@@ -79,7 +79,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens it. Another process of this node may have it open, too: it leaves it once this one serves.
+    /// Binds it. Another process of this node may have it open, too, which gets all connections until
+    /// [`Listener::serve`].
     ///
     /// # Errors
     /// [`Error::Listen`].
@@ -90,7 +91,6 @@ impl Listener {
             socket.set_reuse_port(true)?;
             socket.set_nonblocking(true)?;
             socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
             let socket = std::net::TcpListener::from(socket);
             let address = socket.local_addr()?;
             Ok(Self { socket, address })
@@ -106,7 +106,9 @@ impl Listener {
 
     /// Answers until `stop` is cancelled; exchanges under way then go on.
     pub async fn serve(self, identity: Identity, service: Arc<dyn Service>, stop: CancellationToken) {
-        let socket = match TcpListener::from_std(self.socket) {
+        // Not before: a connection that nobody accepts would wait.
+        let listening = rustix::net::listen(&self.socket, BACKLOG).map_err(std::io::Error::from);
+        let socket = match listening.and_then(|()| TcpListener::from_std(self.socket)) {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, "other nodes cannot be answered");

@@ -15,7 +15,8 @@ use super::peer::{self, Exchange};
 use crate::catalog::{Lease, Revision};
 use crate::ledger::{Member, Members};
 
-/// Longest time for which a node that lives may not answer before a switch is given up.
+/// Shortest time for which a node that lives may not answer before a switch is given up; twice the lease where that is
+/// longer.
 const SILENT_MAX: Duration = Duration::from_secs(60);
 /// Pause before a node that did not answer is tried again, and between looks whether a silent one still lives.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -66,8 +67,14 @@ impl Nodes {
         Ok(self.members.others().await?)
     }
 
-    pub(super) async fn lives(&self, member: &Member) -> Result<bool, Error> {
-        Ok(self.members.lives(member).await?)
+    /// The node of that name, if it lives.
+    pub(super) async fn current(&self, node: &str) -> Result<Option<Member>, Error> {
+        Ok(self.members.current(node).await?)
+    }
+
+    /// Waits until what was acknowledged anywhere can be read here.
+    pub(super) async fn catch_up(&self) -> Result<(), Error> {
+        Ok(self.members.catch_up().await?)
     }
 
     pub(super) async fn open(&self, member: &Member, path: &str) -> Result<Exchange, Error> {
@@ -88,32 +95,45 @@ impl Nodes {
     /// # Errors
     /// [`Error::Refused`] and [`Error::Unreachable`] of the first node that cannot; [`Error::Catalog`].
     pub async fn prepare_all(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Prepared, Error> {
-        let others = self.members.others().await?;
-        let all = try_join_all(others.iter().map(|member| self.prepare(member, request, progress))).await?;
         let mut prepared = Prepared { ready: Vec::new(), gone: Vec::new() };
-        for (member, outcome) in others.into_iter().zip(all) {
-            match outcome {
-                Prepare::Ready(exchange) => prepared.ready.push((member.node, exchange)),
-                Prepare::Gone => prepared.gone.push(member.node),
+        loop {
+            let mut others = self.members.others().await?;
+            others.retain(|member| !prepared.names(&member.node));
+            // Those that came meanwhile have it, too.
+            if others.is_empty() {
+                return Ok(prepared);
+            }
+            let all = try_join_all(others.iter().map(|member| self.prepare(member.clone(), request, progress))).await?;
+            for (member, outcome) in others.into_iter().zip(all) {
+                match outcome {
+                    Prepare::Ready(exchange) => prepared.ready.push((member.node, exchange)),
+                    Prepare::Gone => prepared.gone.push(member.node),
+                }
             }
         }
-        Ok(prepared)
     }
 
     async fn prepare(
         &self,
-        member: &Member,
+        mut member: Member,
         request: &PrepareRequest,
         progress: Progress<'_>,
     ) -> Result<Prepare, Error> {
-        let began = Instant::now();
+        let (began, silent_max) = (Instant::now(), SILENT_MAX.max(self.members.lease().saturating_mul(2)));
         loop {
             let asked = tokio::select! {
-                asked = self.ask(member, request, progress) => asked,
-                () = self.gone(member) => return Ok(Prepare::Gone),
+                asked = self.ask(&member, request, progress) => asked,
+                changed = self.changed(&member) => match changed {
+                    // Another process has taken its place, and has not prepared anything.
+                    Some(successor) => {
+                        member = successor;
+                        continue;
+                    }
+                    None => return Ok(Prepare::Gone),
+                },
             };
             match asked {
-                Err(Error::Unreachable { .. }) if began.elapsed() < SILENT_MAX => sleep(PAUSE).await,
+                Err(Error::Unreachable { .. }) if began.elapsed() < silent_max => sleep(PAUSE).await,
                 asked => return asked.map(Prepare::Ready),
             }
         }
@@ -141,12 +161,12 @@ impl Nodes {
         }
     }
 
-    /// Waits until a node is gone.
-    async fn gone(&self, member: &Member) {
+    /// Waits until a node is gone, or another process has taken its place.
+    async fn changed(&self, member: &Member) -> Option<Member> {
         loop {
-            match self.members.lives(member).await {
-                Ok(false) => return,
-                Ok(true) | Err(_) => sleep(PAUSE).await,
+            match self.members.current(&member.node).await {
+                Ok(current) if current.as_ref() != Some(member) => return current,
+                Ok(_) | Err(_) => sleep(PAUSE).await,
             }
         }
     }
@@ -199,6 +219,10 @@ impl Nodes {
 }
 
 impl Prepared {
+    fn names(&self, node: &str) -> bool {
+        self.ready.iter().any(|(ready, _)| ready == node) || self.gone.iter().any(|gone| gone == node)
+    }
+
     /// What a report says about it, with the part of the node `own`: a word for each node, in the order of their names.
     #[must_use]
     pub fn summary(&self, own: &str, here: &str) -> String {

@@ -79,15 +79,28 @@ impl Members {
         Ok(all)
     }
 
-    /// Whether a node still lives: also false where another process has taken its name since.
+    /// The node of that name, if it lives; another process than before may have taken its place.
     ///
     /// # Errors
     /// Those of the catalog.
-    pub async fn lives(&self, member: &Member) -> Result<bool, Error> {
-        let key = node_key(&member.node);
+    pub async fn current(&self, node: &str) -> Result<Option<Member>, Error> {
+        let key = node_key(node);
         let found = self.catalog.get(&key).await?;
-        let found: Option<Member> = found.map(|record| records::read(&key, &record)).transpose()?;
-        Ok(found.as_ref() == Some(member))
+        found.map(|record| records::read(&key, &record)).transpose()
+    }
+
+    /// Waits until what was acknowledged anywhere can be read here.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be reached.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        self.catalog.refresh().await.map(drop)
+    }
+
+    /// Time after which a silent node counts as gone.
+    #[must_use]
+    pub const fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// Another node that lives and has this one's name. A record of the same home is one that this node left behind.
@@ -95,6 +108,10 @@ impl Members {
     /// # Errors
     /// As [`Members::all`].
     pub async fn namesake(&self) -> Result<Option<Member>, Error> {
+        // Without etcd the mirror shows who was there when it was reached last; this node among them.
+        if !self.catalog.state().is_connected {
+            return Ok(None);
+        }
         let is_other = |member: &Member| member.node == self.own.node && member.home != self.own.home;
         Ok(self.all().await?.into_iter().find(is_other))
     }

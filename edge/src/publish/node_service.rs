@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use devanture_config::Digest;
 use devanture_config::api::{NodeList, NodeState, NodeStatus, NodeVersion};
 use devanture_config::problem::{Code, Problem};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -16,7 +17,7 @@ use super::steps::Steps;
 use super::switcher::Switcher;
 use super::uploads::Uploads;
 use crate::blobs::Key;
-use crate::catalog::Revision;
+use crate::catalog::{Change, Revision, records};
 use crate::cluster::{self, GATE_MAX, GateHeld, GateRequest, Hold, Nodes, Placed, PrepareRequest, Prepared, Progress};
 use crate::ledger::{Error, stored_manifest};
 use crate::retention::Uploads as _;
@@ -105,6 +106,31 @@ impl cluster::Service for NodeService {
 }
 
 impl Publisher {
+    /// Whether it is one of several nodes.
+    #[must_use]
+    pub fn is_in_cluster(&self) -> bool {
+        self.switcher.nodes.is_some()
+    }
+
+    /// Forgets what apps have sent that any node has deleted, for as long as the process lives: the next app of that name is
+    /// somebody else's (law 11).
+    pub async fn keep_forgetting(self: Arc<Self>) {
+        let mut commits = self.ledger.catalog.watch();
+        loop {
+            let committed = match commits.recv().await {
+                Ok(committed) => committed,
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            for change in committed.changes.iter() {
+                let Change::Delete(key) = change else { continue };
+                if let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse) {
+                    self.uploads.forget_app(&app).await;
+                }
+            }
+        }
+    }
+
     /// The nodes of the cluster, or this one alone.
     ///
     /// # Errors
@@ -124,7 +150,7 @@ impl Switcher {
     fn own_status(&self) -> NodeStatus {
         let nodes = self.nodes.as_ref();
         let state = self.ledger.catalog.state();
-        let is_cut = state.age.is_some_and(|age| age > CUT_AFTER);
+        let is_cut = !state.is_connected && state.age.is_none_or(|age| age > CUT_AFTER);
         let mut environments = self.ledger.live.environments();
         environments.sort();
         let has_more = environments.len() > VERSIONS_MAX;

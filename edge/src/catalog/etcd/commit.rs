@@ -88,6 +88,12 @@ impl Committer {
                 }
                 Ok(revision)
             }
+            Err((check, seen)) if transaction.is_mirrored() => {
+                // Which of them does not hold, if any, is seen by the next attempt.
+                self.progress.reached(seen, Instant::now() + MIRROR_TIME_MAX).await;
+                let (Check::Absent(key) | Check::At(key, _)) = check;
+                Err(Error::Conflict { key })
+            }
             Err((check, seen)) => {
                 self.wait_for_loss(&check, seen).await?;
                 let (Check::Absent(key) | Check::At(key, _)) = check;

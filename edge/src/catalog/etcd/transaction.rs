@@ -109,6 +109,11 @@ impl Transaction {
         Ok(transaction)
     }
 
+    /// Whether its checks were compared with the mirror.
+    pub(super) const fn is_mirrored(&self) -> bool {
+        matches!(self.checks, Checks::Mirrored(_))
+    }
+
     /// The request that is carried out only while the marker is at `marker_revision`, and writes `id` there.
     pub(super) fn request(&self, marker_revision: i64, id: &str) -> TxnRequest {
         let mut compare = self.compares.clone();

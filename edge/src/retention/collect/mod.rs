@@ -162,10 +162,7 @@ impl Retention {
     async fn run_collection(&self, options: CollectOptions) -> Result<CollectReport, Error> {
         let dry_run = options.dry_run;
         let _one = self.collecting.lock().await;
-        let Some(_duty) = self.take_turn().await? else {
-            let detail = "Another node of the cluster collects.";
-            return Err(Problem::new(Code::Busy, detail).hint("wait until it is done").into());
-        };
+        let _duty = self.take_duty().await?;
         // Another edge may have the files by now.
         self.ledger.catalog.check_in_place()?;
         let began = Instant::now();
@@ -217,15 +214,20 @@ impl Retention {
         Ok(report)
     }
 
-    /// Takes on the collections of the cluster; `None` while another node has them.
-    async fn take_turn(&self) -> Result<Option<Option<Lease>>, Error> {
-        match &self.nodes {
-            Some(nodes) => {
-                let lease = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
-                Ok(lease.map(Some))
-            }
-            None => Ok(Some(None)),
+    /// Takes on what one node of a cluster does at a time: what takes files. `None` of an edge that is alone.
+    ///
+    /// # Errors
+    /// `busy` while another node does it.
+    async fn take_duty(&self) -> Result<Option<Lease>, Error> {
+        let Some(nodes) = &self.nodes else { return Ok(None) };
+        let lease = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
+        if lease.is_none() {
+            let problem = Problem::new(Code::Busy, "Another node of the cluster collects.");
+            return Err(problem.hint("try again when it is done").into());
         }
+        // It may have committed a moment ago what is not to be taken.
+        self.ledger.catalog.refresh().await?;
+        Ok(lease)
     }
 
     /// Whether less is free on the disk than is to stay free.

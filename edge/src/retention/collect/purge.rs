@@ -181,6 +181,7 @@ impl Retention {
         let _one = self.collecting.lock().await;
         // Another edge may have the files by now.
         self.ledger.catalog.check_in_place()?;
+        let _duty = self.take_duty().await?;
         let mut pass = Pass::for_good(telemetry::now_ms());
         let app = what.app().clone();
         let versions = self.versions_of(what).await?;

@@ -13,8 +13,14 @@ use crate::retention::Retention;
 
 /// Files that are deleted before pushes get their turn again.
 const BATCH: usize = 32;
+/// The same where each takes several requests to a bucket.
+const BATCH_SHARED: usize = 8;
 
 impl Retention {
+    const fn batch(&self) -> usize {
+        if self.nodes.is_some() { BATCH_SHARED } else { BATCH }
+    }
+
     /// Sweeps; `watch` tells what was committed since before `marked` was read.
     pub(super) async fn sweep(
         &self,
@@ -29,7 +35,7 @@ impl Retention {
             let listed = self.blobs.list_part(first).await?;
             let old = listed.into_iter().filter(|(key, _, put_s)| *put_s < pass.before_s && !marked.holds(*key));
             let old: Vec<(Key, u64)> = old.map(|(key, length, _)| (key, length)).collect();
-            for batch in old.chunks(BATCH) {
+            for batch in old.chunks(self.batch()) {
                 if pass.files_left == 0 {
                     pass.report.more = true;
                     return Ok(());
@@ -73,12 +79,14 @@ impl Retention {
         }
         let before_s = pass.before_s.min(closed.held_since_s().unwrap_or(u64::MAX));
         let mut gone: Vec<Digest> = Vec::new();
+        let mut is_whole = true;
         for (key, length) in batch {
             if marked.holds(*key) || closed.holds(*key) {
                 continue;
             }
             if !closed.are_closed() {
-                return Ok(false);
+                is_whole = false;
+                break;
             }
             let freed = match (pass.dry_run, *key) {
                 (false, key) => self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?,
@@ -102,6 +110,6 @@ impl Retention {
             self.uploads.forget_blobs(&gone);
         }
         closed.open(if pass.dry_run { &[] } else { &gone }).await;
-        Ok(true)
+        Ok(is_whole)
     }
 }
