@@ -31,10 +31,14 @@ pub struct Cluster {
 /// Reads `node`.
 pub(super) fn node(root: &Table<'_, '_>) -> String {
     let node = root.string("node").unwrap_or_else(|| NODE.to_owned());
+    // A DNS label, by which other nodes know its certificate; and no number, which would be an address.
     let is_name = (1..=NODE_BYTES_MAX).contains(&node.len())
-        && node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        && node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !node.starts_with('-')
+        && !node.ends_with('-')
+        && !node.bytes().all(|b| b.is_ascii_digit());
     if !is_name {
-        let message = format!("`node` must be 1 to {NODE_BYTES_MAX} letters, digits, - and .");
+        let message = format!("`node` must be 1 to {NODE_BYTES_MAX} letters, digits and -, with a letter in it");
         root.mistake("node", message, Some("node = \"edge-1\""));
     }
     node

@@ -26,6 +26,11 @@ const SECRETS_FILE: &str = "secrets.key";
 const TICKETS_FILE: &str = "tickets.key";
 /// The folder of the local authority, beside the CA and in each data folder.
 const AUTHORITY_FOLDER: &str = "tls";
+/// Days before the end of a node's certificate from which on each start warns of it.
+const WARN_DAYS: i64 = 60;
+const DAY_S: i64 = 86_400;
+/// Longest wait of a start for what was committed while this node was away.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 /// Longest wait at the end for the record of this node to be taken away.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
@@ -54,6 +59,7 @@ impl Cluster {
     ) -> Result<Option<Self>, StartError> {
         let Some(settings) = &file.cluster else { return Ok(None) };
         let identity = Identity::read(&folder(file, base), &file.node)?;
+        warn_of_end(&identity);
         // Its tasks begin there.
         let _inside = control.enter();
         let listener = Listener::bind(settings.listen)?;
@@ -68,6 +74,11 @@ impl Cluster {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: telemetry::now_ms(),
         };
+        // What was missed is known before anything is served; without etcd, what was known last is served.
+        let caught_up = control.block_on(async { tokio::time::timeout(CATCH_UP_MAX, catalog.refresh()).await });
+        if !matches!(caught_up, Ok(Ok(_))) {
+            tracing::warn!("etcd does not answer: this node serves what it knew last, until it does");
+        }
         let members = Arc::new(Members::new(Arc::clone(catalog), own, Duration::from_secs(settings.lease_s)));
         match control.block_on(members.namesake())? {
             Some(other) => Err(Error::NameTaken { node: other.node, advertise: other.advertise }.into()),
@@ -108,6 +119,18 @@ fn folder(file: &EdgeFile, base: &Path) -> PathBuf {
 pub(super) fn ticket_keys(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
     file.cluster.as_ref()?;
     Some(folder(file, base).join(TICKETS_FILE)).filter(|path| path.exists())
+}
+
+/// Warns of a certificate that ends soon: without it this node can neither push nor be pushed to.
+fn warn_of_end(identity: &Identity) {
+    let now_s = i64::try_from(telemetry::now_ms() / 1_000).unwrap_or(i64::MAX);
+    let days = identity.ends_s.saturating_sub(now_s) / DAY_S;
+    if days < WARN_DAYS {
+        tracing::warn!(
+            days,
+            "the certificate of this node ends: renew it by `devanture-edge cluster join`, and restart"
+        );
+    }
 }
 
 /// The machine and the folder, such as `edge-1:/var/lib/devanture/data`.

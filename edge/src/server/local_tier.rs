@@ -22,8 +22,9 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 const PAUSE_SHORT: Duration = Duration::from_secs(60);
 /// Pause before the first one: a start has enough to do.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
-/// Seconds for which what was written or read stays, whatever refers to it: a push may rely on it.
-const UNUSED_S: u64 = 3_600;
+/// Seconds for which what was written or read stays, whatever refers to it: a push may rely on it, and the assets of what
+/// was live a while ago answer (law 10).
+const UNUSED_S: u64 = 24 * 3_600;
 
 /// The disk of this node in front of a bucket.
 #[derive(Clone)]
@@ -80,19 +81,14 @@ impl LocalTier {
         });
     }
 
-    /// Removes what a collection of another node took, and what is beyond the limit.
+    /// Removes what is beyond the limit. What a collection took stays as long as there is room: should the bucket have lost
+    /// it, this is the last copy.
     async fn tidy(&self, catalog: &dyn Catalog) -> Result<EvictReport, Error> {
         let kept = self.kept(catalog).await?;
         let keeps = |key: Key| kept.contains(&key);
         let unused_since_s = (telemetry::now_ms() / 1_000).saturating_sub(UNUSED_S);
-        let collected = self.tiered.drop_collected(&keeps, unused_since_s).await?;
         let bytes_max = if self.free_space.is_short() { 0 } else { self.bytes_max };
-        let evicted = self.tiered.evict(&keeps, bytes_max, unused_since_s).await?;
-        Ok(EvictReport {
-            files: collected.files.saturating_add(evicted.files),
-            bytes: collected.bytes.saturating_add(evicted.bytes),
-            left_bytes: evicted.left_bytes,
-        })
+        Ok(self.tiered.evict(&keeps, bytes_max, unused_since_s).await?)
     }
 
     /// The manifests and files of all versions that are live or that aliases point to.
@@ -108,12 +104,11 @@ impl LocalTier {
         }
         let mut kept = HashSet::new();
         for version in versions {
-            // One that cannot be read here is fetched again when it is wanted.
-            if let Ok(manifest) = stored_manifest(&*self.tiered, version).await {
-                let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
-                kept.extend(blobs.into_iter().map(Key::Blob));
-                kept.insert(Key::Manifest(version));
-            }
+            // Where one cannot be read, nothing leaves: its files would be among those.
+            let manifest = stored_manifest(&*self.tiered, version).await?;
+            let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
+            kept.extend(blobs.into_iter().map(Key::Blob));
+            kept.insert(Key::Manifest(version));
         }
         Ok(kept)
     }

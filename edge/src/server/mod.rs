@@ -158,7 +158,8 @@ impl Server {
     /// # Errors
     /// Everything that keeps it from serving; nothing listens then.
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
-        let descriptors = Descriptors::take();
+        // Before anything is made: a node that has not joined has an authority of its own otherwise.
+        let descriptors = cluster::check(file, base).map(|()| Descriptors::take())?;
         let data_dir = data_dir(file, base);
         let bounds = descriptors.bounds(&data_dir, &file.limits);
         let plan = StorePlan::of(file, base, &bounds);
@@ -222,12 +223,13 @@ impl Server {
         let (drain, socket) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME));
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving);
+        // Known before it takes a push: others ask it before they collect.
+        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher));
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
         arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
         let handed = (Arc::clone(&publisher), Arc::clone(&credentials));
         let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, copies, runner.clone()));
-        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher));
         Ok(Self {
             access_log,
             addresses,
@@ -297,9 +299,6 @@ impl Server {
     /// Returns how many connections were cut because the time had run out.
     pub fn drain(mut self) -> usize {
         self.health.set_ready(false);
-        if let Some(cluster) = self.cluster.take() {
-            cluster.leave(&self.control);
-        }
         self.loading.abort();
         let (times, now) = (*self.drain_times.lock(), Instant::now());
         self.publisher.end();
@@ -319,6 +318,10 @@ impl Server {
             runner.end_log_readers();
         }
         let cut = self.threads.join();
+        // Until here others waited for what it had accepted.
+        if let Some(cluster) = self.cluster.take() {
+            cluster.leave(&self.control);
+        }
         self.prober.end();
         if let Some(runner) = &self.runner {
             self.control.block_on(runner.end(times.requests));
@@ -480,6 +483,9 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
     control.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());
+    if publisher.is_in_cluster() {
+        control.spawn(Arc::clone(publisher).keep_forgetting());
+    }
     Ok(())
 }
 

@@ -30,7 +30,16 @@ pub(super) fn start(
     control.spawn(async move { show_tasks(&*catalog).await });
     let certificates = certificates.clone();
     let path = data_dir.join(CATALOG_NAME);
+    let followed = Arc::clone(&stores.catalog);
     let gauges: Vec<telemetry::GaugeSource> = vec![
+        Box::new(move |gauges| {
+            let state = followed.state();
+            gauges.add("devanture_catalog_revision", &[], telemetry::gauge_value(state.revision));
+            if let Some(age) = state.age {
+                gauges.add("devanture_catalog_age_seconds", &[], age.as_secs_f64());
+                gauges.add("devanture_catalog_reconnects_total", &[], telemetry::gauge_value(state.reconnects));
+            }
+        }),
         Box::new(move |gauges| survey.add_metrics(gauges)),
         Box::new(move |gauges| certificates.add_metrics(gauges)),
         Box::new(move |gauges| {

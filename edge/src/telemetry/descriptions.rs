@@ -229,7 +229,10 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "Bytes of the data folder, by kind: blobs, manifests, variants, deltas, quarantine, collected, tmp; counted in the background every hour.",
     ),
     (Gauge, "devanture_stored_files", "Files of these kinds."),
+    (Gauge, "devanture_catalog_age_seconds", "Seconds since etcd answered last, where the catalog is there."),
     (Gauge, "devanture_catalog_bytes", "Bytes of the file of the catalog."),
+    (Counter, "devanture_catalog_reconnects_total", "Connections to etcd that were lost or left since the start."),
+    (Gauge, "devanture_catalog_revision", "The revision of the catalog that this node has."),
     (Gauge, "devanture_apps", "Apps, without deleted ones."),
     (Gauge, "devanture_environments", "Environments in which a version is live."),
     (

@@ -13,15 +13,19 @@ use crate::blobs::durable;
 /// Bytes of a new secret for tickets.
 const SECRET_BYTES: usize = 32;
 
-/// Copies the local authority of the folder `from`, where it is made if it is missing, to the folder `to`, unless one is
-/// there.
+/// Copies the local authority of the folder `from`, where it is made if it is missing, to the folder `to`.
 ///
 /// # Errors
-/// Where a file cannot be read or written.
+/// Where another one is there, or a file cannot be read or written.
 pub fn share_authority(from: &Path, to: &Path) -> Result<(), Error> {
     Authority::open(from, provider())?;
-    if to.join(CERTIFICATE_FILE).exists() {
-        return Ok(());
+    let certificate = to.join(CERTIFICATE_FILE);
+    if certificate.exists() {
+        if std::fs::read(&certificate).ok() == std::fs::read(from.join(CERTIFICATE_FILE)).ok() {
+            return Ok(());
+        }
+        let reason = format!("it is another one than that in {}, which all nodes share", from.display());
+        return Err(Error::Authority { path: certificate, reason });
     }
     durable::make_folder(to)?;
     // The key comes first, as where it is made: without the certificate, nobody has trusted it yet.

@@ -64,7 +64,10 @@ fn columns(node: &NodeStatus) -> [String; 4] {
 }
 
 fn notes(node: &NodeStatus) -> String {
-    let mut notes = vec![format!("since {}", time_text(node.started_ms))];
+    let mut notes = vec![format!("runs since {}", time_text(node.started_ms))];
+    if let (NodeState::Cut, Some(age_ms)) = (node.state, node.catalog_age_ms) {
+        notes.push(format!("cut off for {}", counted(age_ms / 1_000, "second")));
+    }
     if let Some(lag) = node.lag.filter(|lag| *lag > 0) {
         notes.push(format!("{} behind", counted(lag, "revision")));
     }

@@ -150,6 +150,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/withdrawn"
             | "/v1/backup"
             | "/v1/gc"
+            | "/v1/nodes"
             | "/v1/repair"
             | "/v1/verify",
         )
