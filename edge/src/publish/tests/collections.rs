@@ -346,8 +346,10 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
         tokio::spawn(async move {
             let name = name(app % 2);
             // On a busy machine the collections may have had no turn yet.
-            let goes_on = |round: &u8| *round < 40 || collected.load(Ordering::Acquire) == 0;
-            for round in (0..=u8::MAX).take_while(goes_on) {
+            let goes_on = |round: &u16| *round < 40 || collected.load(Ordering::Acquire) == 0;
+            for round in (0..=u16::MAX).take_while(goes_on) {
+                // The contents are the same again after so many.
+                let round = u8::try_from(round % 60).unwrap();
                 let contents: BTreeSet<u8> = [round % 3, 3 + (round + app) % 5, 8 + (3 * (round % 4) + app) % 4].into();
                 match world.push(&name, &contents).await {
                     Ok(report) => drop(report),
