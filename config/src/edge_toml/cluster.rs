@@ -45,8 +45,10 @@ pub(super) fn node(root: &Table<'_, '_>) -> String {
 }
 
 /// Reads `[cluster]`, and checks that what it shares with the other nodes is where they reach it.
-pub(super) fn cluster(root: &Table<'_, '_>, storage: &Storage) -> Option<Cluster> {
+pub(super) fn cluster(root: &Table<'_, '_>, storage: Option<&Storage>) -> Option<Cluster> {
     let cluster = root.table("cluster").and_then(|table| table_of_cluster(&table));
+    // What is wrong with the stores was reported.
+    let storage = storage?;
     let is_shared = matches!(storage.catalog, CatalogStore::Etcd(_));
     if is_shared && !root.has("cluster") {
         let hint = "add [cluster] with advertise = \"10.0.0.21:8445\", the address of this node for the others";

@@ -205,7 +205,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     // Everything is read before the first `?`, so that all mistakes are found.
     let node = cluster::node(root);
     let storage = storage::storage(root);
-    let cluster = cluster::cluster(root, &storage);
+    let cluster = cluster::cluster(root, storage.as_ref());
     let data_dir = required(root, "data_dir", root.string("data_dir"), "\"data\"");
     let domain = required(root, "domain", root.parsed("domain"), "\"localhost\"");
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
@@ -255,7 +255,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         retention,
         runner,
         secrets_key_file,
-        storage,
+        storage: storage?,
         ticket_keys,
         tls: tls?,
         tls_profile,

@@ -83,28 +83,55 @@ enum BlobsKind {
     S3,
 }
 
-/// Reads `[catalog]` and `[blobs]`.
-pub(super) fn storage(root: &Table<'_, '_>) -> Storage {
-    let catalog = root.table("catalog").and_then(|table| catalog(&table)).unwrap_or_default();
-    let blobs = root.table("blobs").and_then(|table| blobs(&table)).unwrap_or_default();
-    Storage { catalog, blobs }
+/// The keys of `[catalog]` for etcd.
+const ETCD_KEYS: [&str; 7] = ["endpoints", "prefix", "ca", "cert", "key", "username", "password_file"];
+/// The keys of `[blobs]` for a bucket.
+const S3_KEYS: [&str; 5] = ["bucket", "region", "endpoint", "prefix", "cache_bytes_max"];
+
+/// Reads `[catalog]` and `[blobs]`; `None` where it is not known of which kind one of them is.
+pub(super) fn storage(root: &Table<'_, '_>) -> Option<Storage> {
+    let catalog = root.table("catalog").map_or_else(|| Some(CatalogStore::default()), |table| catalog(&table));
+    let blobs = root.table("blobs").map_or_else(|| Some(BlobStore::default()), |table| blobs(&table));
+    Some(Storage { catalog: catalog?, blobs: blobs? })
 }
 
 fn catalog(table: &Table<'_, '_>) -> Option<CatalogStore> {
     let kinds = &[("embedded", CatalogKind::Embedded), ("etcd", CatalogKind::Etcd)];
-    let kind = required(table, "kind", table.word("kind", kinds), "\"embedded\"");
-    let read = match kind {
+    let read = match kind(table, kinds, &ETCD_KEYS, CatalogKind::Embedded, "\"etcd\"") {
         Some(CatalogKind::Etcd) => etcd(table).map(CatalogStore::Etcd),
-        Some(CatalogKind::Embedded) | None => {
-            for key in ["endpoints", "prefix", "ca", "cert", "key", "username", "password_file"] {
-                let full = table.full(key);
-                table.misplaced(key, format!("`{full}` is for etcd"), "write kind = \"etcd\"");
-            }
+        Some(CatalogKind::Embedded) => {
+            misplaced(table, &ETCD_KEYS, "is for etcd", "write kind = \"etcd\"");
             Some(CatalogStore::Embedded)
         }
+        None => None,
     };
     table.finish();
     read
+}
+
+/// Reads `kind`. Where it is wrong, or missing beside keys that need it, that alone is reported: what the other keys mean is
+/// not known then.
+fn kind<T: Copy>(
+    table: &Table<'_, '_>,
+    kinds: &[(&str, T)],
+    keys: &[&'static str],
+    default: T,
+    example: &str,
+) -> Option<T> {
+    let kind = table.word("kind", kinds);
+    let needs_kind = keys.iter().any(|key| table.has(key));
+    if kind.is_some() || !(needs_kind || table.has("kind")) {
+        return Some(kind.unwrap_or(default));
+    }
+    table.know(keys);
+    required(table, "kind", None, example)
+}
+
+fn misplaced(table: &Table<'_, '_>, keys: &[&'static str], is: &str, hint: &str) {
+    for key in keys {
+        let full = table.full(key);
+        table.misplaced(key, format!("`{full}` {is}"), hint);
+    }
 }
 
 fn etcd(table: &Table<'_, '_>) -> Option<Etcd> {
@@ -182,16 +209,13 @@ fn pair(
 
 fn blobs(table: &Table<'_, '_>) -> Option<BlobStore> {
     let kinds = &[("folder", BlobsKind::Folder), ("s3", BlobsKind::S3)];
-    let kind = required(table, "kind", table.word("kind", kinds), "\"folder\"");
-    let read = match kind {
+    let read = match kind(table, kinds, &S3_KEYS, BlobsKind::Folder, "\"s3\"") {
         Some(BlobsKind::S3) => s3(table).map(BlobStore::S3),
-        Some(BlobsKind::Folder) | None => {
-            for key in ["bucket", "region", "endpoint", "prefix", "cache_bytes_max"] {
-                let full = table.full(key);
-                table.misplaced(key, format!("`{full}` is for a bucket"), "write kind = \"s3\"");
-            }
+        Some(BlobsKind::Folder) => {
+            misplaced(table, &S3_KEYS, "is for a bucket", "write kind = \"s3\"");
             Some(BlobStore::Folder)
         }
+        None => None,
     };
     table.finish();
     read
@@ -213,7 +237,7 @@ fn s3(table: &Table<'_, '_>) -> Option<S3> {
         let message = format!("`blobs.{key}`: credentials of a bucket are never in this file");
         table.misplaced(key, message, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
     }
-    let bucket = bucket?;
+    let bucket: String = bucket?;
     let is_name = bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     if !is_name || !(3..=63).contains(&bucket.len()) {
         table.mistake("bucket", format!("`blobs.bucket`: `{bucket}` is not the name of a bucket"), None);

@@ -371,6 +371,11 @@ impl<'r, 't> Table<'r, 't> {
         self.table.iter().any(|(k, _)| k.get_ref().as_ref() == key)
     }
 
+    /// Notes keys that are known here and not read, since what they mean depends on another one.
+    pub(crate) fn know(&self, keys: &[&'static str]) {
+        self.known.borrow_mut().extend(keys);
+    }
+
     /// Reports every key that nobody asked for. Call it last.
     pub(crate) fn finish(&self) {
         let known = self.known.borrow();
