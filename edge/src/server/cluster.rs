@@ -60,8 +60,6 @@ impl Cluster {
         let Some(settings) = &file.cluster else { return Ok(None) };
         let identity = Identity::read(&folder(file, base), &file.node)?;
         warn_of_end(&identity);
-        // Its tasks begin there.
-        let _inside = control.enter();
         let listener = Listener::bind(settings.listen)?;
         let mut advertise = settings.advertise;
         if advertise.port() == 0 {

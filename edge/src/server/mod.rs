@@ -10,6 +10,7 @@ mod cluster;
 mod descriptors;
 mod drain;
 mod error;
+mod handler_parts;
 mod local;
 mod local_tier;
 mod memory;
@@ -41,12 +42,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use devanture_config::AppName;
-use devanture_config::edge_toml::{AddressBlock, CatalogStore, EdgeFile};
+use devanture_config::edge_toml::{CatalogStore, EdgeFile};
 use devanture_config::limits::Limits;
-use http::HeaderValue;
-use http::header::STRICT_TRANSPORT_SECURITY;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -58,21 +56,20 @@ use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::durable;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
-use crate::handler::{Handler, RouteTable};
 use crate::ledger::Ledger;
 use crate::listen::{self, ConnectionLimits, DrainOrder};
-use crate::live::{Domains, Follower, Grace, Live, Loader};
+use crate::live::{Domains, Follower, Grace, Live};
+use crate::proxy::Registry;
 use crate::proxy::address::Policy;
-use crate::proxy::{Client, ClientSettings, Registry};
 use crate::publish::{Parts, Publisher, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition};
 use crate::tls::{self, Certificates, Knows, PatternOf};
-use crate::version::CommonField;
 use background::Made;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use drain::DrainTimes;
+use handler_parts::HandlerParts;
 use reload::Reloadable;
 use sockets::{SocketCopies, Sockets};
 use stores::{StorePlan, Stores, cores};
@@ -88,9 +85,6 @@ const BLOCKING_THREADS: usize = 32;
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
 const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
-/// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
-const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
-
 /// A running edge. Dropped without [`Server::drain`], it cuts what is open.
 pub struct Server {
     access_log: AccessLog,
@@ -345,61 +339,6 @@ impl Server {
     }
 }
 
-/// The parts of one serving thread's handler.
-#[derive(Clone)]
-pub(crate) struct HandlerParts {
-    live: Live,
-    loader: Loader,
-    access_log: AccessLog,
-    certificates: Certificates,
-    limits: Limits,
-    registry: Registry,
-    trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
-    stop: CancellationToken,
-}
-
-impl HandlerParts {
-    fn of(
-        file: &EdgeFile,
-        (live, loader, registry): (&Live, &Loader, &Registry),
-        access_log: &AccessLog,
-        certificates: &Certificates,
-        stop: &CancellationToken,
-    ) -> Self {
-        Self {
-            live: live.clone(),
-            loader: loader.clone(),
-            access_log: access_log.clone(),
-            certificates: certificates.clone(),
-            limits: file.limits.clone(),
-            registry: registry.clone(),
-            trusted_proxies: Arc::new(ArcSwap::from_pointee(file.listen.trusted_proxies.clone())),
-            stop: stop.clone(),
-        }
-    }
-
-    /// The connections to backends belong to the thread that calls this.
-    fn handler(self) -> Handler {
-        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let settings = ClientSettings {
-            body_bytes_max: self.limits.proxy_body_bytes_max,
-            idle_per_member_max: size(self.limits.upstream_idle_max),
-            stop: self.stop,
-        };
-        Handler {
-            live: self.live,
-            loader: self.loader,
-            backends: Client::new(settings),
-            ways: RouteTable::new(self.registry),
-            access_log: self.access_log,
-            hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, HSTS),
-            trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
-            target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
-            trusted_proxies: self.trusted_proxies,
-        }
-    }
-}
-
 /// The input of serving threads.
 fn serving(
     (file, descriptors): (&EdgeFile, Descriptors),
@@ -515,10 +454,4 @@ fn certified_names(live: &Live) -> impl Fn() -> Vec<(AppName, String)> + Send + 
 
 fn grace(limits: &Limits) -> Grace {
     Grace { ms: limits.grace_ms_max, versions_max: usize::try_from(limits.grace_versions_max).unwrap_or(usize::MAX) }
-}
-
-/// The path of any file of a bundle can be asked for, each of its bytes encoded; RFC 9110 §4.1 wants 8,000 at least.
-const fn target_bytes_max(path_bytes_max: usize) -> usize {
-    let encoded = path_bytes_max.saturating_mul(3);
-    if encoded > 8_000 { encoded } else { 8_000 }
 }

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{HandlerParts, StartError};
+use super::StartError;
+use super::handler_parts::HandlerParts;
 use crate::publish::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;

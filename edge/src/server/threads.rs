@@ -16,8 +16,9 @@ use tokio::task::LocalSet;
 use devanture_config::edge_toml::{AddressBlock, Engine};
 
 use super::error::StartError;
+use super::handler_parts::HandlerParts;
+use super::local;
 use super::sockets::Sockets;
-use super::{HandlerParts, local};
 use crate::admin::{Admin, Via};
 use crate::blobs::Lane;
 use crate::handler::{self, EngineService};
