@@ -1,8 +1,8 @@
 //! The other nodes of a cluster: who they are, connections to them by mutual TLS, and what nodes ask of each other.
 //!
 //! Nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), by which it is known to the others, and a
-//! record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has something to ask connects to the address
-//! in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`].
+//! record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has a request connects to the
+//! address in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`].
 
 mod authority;
 mod error;

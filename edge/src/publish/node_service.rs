@@ -119,7 +119,10 @@ impl Publisher {
         loop {
             let committed = match commits.recv().await {
                 Ok(committed) => committed,
-                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Lagged(_)) => {
+                    self.uploads.owned.forget_all();
+                    continue;
+                }
                 Err(RecvError::Closed) => return,
             };
             for change in committed.changes.iter() {
@@ -202,18 +205,18 @@ impl Switcher {
         }
     }
 
-    /// Waits until every other node serves what was switched to, and names those that do not yet.
-    pub(super) async fn await_others(
-        &self,
-        intent: &Intent<'_>,
-        elsewhere: Prepared,
-        steps: &mut Steps,
-    ) -> Result<(), Error> {
-        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
-        let Some((revision, _)) = live else { return Ok(()) };
-        for node in elsewhere.switched(revision).await {
-            steps.log(&format!("{node} does not serve it yet"));
+    /// Waits until every other node serves what was switched to, and names those that do not yet. It is live, whatever
+    /// comes of this.
+    pub(super) async fn await_others(&self, intent: &Intent<'_>, elsewhere: Prepared, steps: &mut Steps) {
+        match self.ledger.live_pointer(intent.app, intent.environment).await {
+            Ok(Some((revision, pointer))) if pointer.deploy == intent.deploy => {
+                for node in elsewhere.switched(revision).await {
+                    steps.log(&format!("{node} does not serve it yet"));
+                }
+            }
+            // Another switch came after this one, and waits for them itself.
+            Ok(_) => {}
+            Err(error) => steps.log(&format!("whether all nodes serve it is not known: {error}")),
         }
-        Ok(())
     }
 }

@@ -174,6 +174,11 @@ impl Owned {
         self.by_app.lock().remove(app);
     }
 
+    /// Forgets what every app has sent; it is read again from the records when it is wanted.
+    pub(crate) fn forget_all(&self) {
+        self.by_app.lock().clear();
+    }
+
     /// The apps that have pushed since the start, and what they sent.
     fn loaded(&self) -> Vec<(AppName, Set)> {
         let by_app = self.by_app.lock();

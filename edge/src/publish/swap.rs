@@ -93,7 +93,7 @@ impl Switcher {
         // Until here they would have ended if anything had failed; now the pointer holds them.
         drop(instances);
         if let Some(elsewhere) = elsewhere.filter(|_| moved.switched) {
-            self.await_others(intent, elsewhere, steps).await?;
+            self.await_others(intent, elsewhere, steps).await;
         }
         // Also a push of what is live: what is missing of its variants is made again.
         if moved.switched || moved.previous == Some(intent.version) {

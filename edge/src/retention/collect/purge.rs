@@ -22,8 +22,6 @@ use crate::telemetry;
 
 /// Between two attempts, where what instances left is not gone yet.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Files that are removed before pushes get their turn again.
-const BATCH: usize = 32;
 
 /// What is purged; it was deleted before.
 #[derive(Debug, Clone)]
@@ -268,7 +266,7 @@ impl Retention {
         mut watch: tokio::sync::broadcast::Receiver<catalog::Committed>,
         files: &[(Key, u64)],
     ) -> Result<(), Error> {
-        for batch in files.chunks(BATCH) {
+        for batch in files.chunks(self.batch()) {
             // What the watch lost track of is left to the next collection.
             if !marked.unreadable.is_empty() || !self.sweep_batch(pass, &mut marked, &mut watch, batch).await? {
                 break;

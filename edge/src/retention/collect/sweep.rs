@@ -17,7 +17,8 @@ const BATCH: usize = 32;
 const BATCH_SHARED: usize = 8;
 
 impl Retention {
-    const fn batch(&self) -> usize {
+    /// Files that are deleted at once.
+    pub(super) const fn batch(&self) -> usize {
         if self.nodes.is_some() { BATCH_SHARED } else { BATCH }
     }
 
@@ -52,7 +53,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile.
+    /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile, or
+    /// where the gates may open before the rest is gone.
     pub(super) async fn sweep_batch(
         &self,
         pass: &mut Pass,
@@ -79,30 +81,31 @@ impl Retention {
         }
         let before_s = pass.before_s.min(closed.held_since_s().unwrap_or(u64::MAX));
         let mut gone: Vec<Digest> = Vec::new();
-        let mut is_whole = true;
+        let mut outcome = Ok(true);
         for (key, length) in batch {
             if marked.holds(*key) || closed.holds(*key) {
                 continue;
             }
             if !closed.are_closed() {
-                is_whole = false;
+                outcome = Ok(false);
                 break;
             }
-            let freed = match (pass.dry_run, *key) {
-                (false, key) => self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?,
-                (true, Key::Blob(digest)) => {
-                    let variants = self.blobs.variants(digest).await?.into_iter().map(|variant| variant.size);
-                    let deltas = self.blobs.deltas(digest).await?.into_iter().map(|delta| delta.size);
-                    Some(variants.chain(deltas).fold(*length, u64::saturating_add))
-                }
-                (true, Key::Manifest(_) | Key::Variant(..) | Key::Delta(..)) => Some(*length),
-            };
-            let Some(freed) = freed else { continue };
-            pass.files_left = pass.files_left.saturating_sub(1);
-            pass.report.files = pass.report.files.saturating_add(1);
-            pass.report.bytes = pass.report.bytes.saturating_add(freed);
-            if let Key::Blob(digest) = key {
+            let taken = self.take(pass, (*key, *length), before_s).await;
+            if let (Key::Blob(digest), Ok(Some(_)) | Err(_)) = (key, &taken) {
+                // One whose deletion failed may be gone all the same.
                 gone.push(*digest);
+            }
+            match taken {
+                Ok(Some(freed)) => {
+                    pass.files_left = pass.files_left.saturating_sub(1);
+                    pass.report.files = pass.report.files.saturating_add(1);
+                    pass.report.bytes = pass.report.bytes.saturating_add(freed);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
         if !pass.dry_run && !gone.is_empty() {
@@ -110,6 +113,17 @@ impl Retention {
             self.uploads.forget_blobs(&gone);
         }
         closed.open(if pass.dry_run { &[] } else { &gone }).await;
-        Ok(is_whole)
+        outcome
+    }
+
+    /// Deletes a file, and returns the bytes of all that went with it; in a dry run, what would. `None` if it stays.
+    async fn take(&self, pass: &Pass, (key, length): (Key, u64), before_s: u64) -> Result<Option<u64>, Error> {
+        if !pass.dry_run {
+            return Ok(self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?);
+        }
+        let Key::Blob(digest) = key else { return Ok(Some(length)) };
+        let variants = self.blobs.variants(digest).await?.into_iter().map(|variant| variant.size);
+        let deltas = self.blobs.deltas(digest).await?.into_iter().map(|delta| delta.size);
+        Ok(Some(variants.chain(deltas).fold(length, u64::saturating_add)))
     }
 }

@@ -36,7 +36,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// What is applied is on stable storage at the latest so long afterwards, and
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
-/// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the file would grow.
+/// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the file
+/// would grow.
 const COMMITS_UNDURABLE_MAX: usize = 512;
 
 /// The prefix of live pointers.
