@@ -139,11 +139,10 @@ fn the_demo_of_a_cluster_loses_a_node_a_member_and_the_store_and_no_page() {
     fs::create_dir(folder.join("tools")).unwrap();
     fs::copy(root().join("tools/demo-cluster"), folder.join("tools/demo-cluster")).unwrap();
     let reported = demo(&folder, &programs, &["cluster"]);
-    for line in [
-        "edge-1 ready · edge-2 ready · edge-3 gone",
-        "edge-1 ready · edge-2 ready · edge-3 ready",
-        "and 0 loads failed",
-    ] {
+    for line in ["edge-1 ready · edge-2 ready · edge-3 ready", "and 0 loads failed"] {
         assert!(reported.contains(line), "{line}: {reported}");
     }
+    // On a slow machine the lease of the node that was killed ends before the push looks who is there.
+    let without = ["prepare   edge-1 ready · edge-2 ready · edge-3 gone", "prepare   edge-1 ready · edge-2 ready"];
+    assert!(reported.lines().any(|line| without.contains(&line.trim())), "{reported}");
 }
