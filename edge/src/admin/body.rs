@@ -137,6 +137,14 @@ impl RequestBody {
         self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream)
     }
 
+    /// The body as it comes in, with nothing checked yet.
+    ///
+    /// # Errors
+    /// Where it was read to its end.
+    pub(super) fn unread(mut self) -> Result<Incoming, Error> {
+        self.incoming.take().ok_or_else(broken_off)
+    }
+
     /// The next bytes; `None` at the end, once they are known to be those that were meant.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if self.digest.is_err() {

@@ -53,11 +53,11 @@ impl Admin {
         Ok(())
     }
 
-    /// Adds the revision that this node has.
+    /// Adds the revision that this node has, unless another one has answered.
     pub(super) fn with_revision(&self, mut response: Response<Body>) -> Response<Body> {
         if self.is_shared() {
             let revision = self.publisher.ledger().catalog.state().revision;
-            response.headers_mut().insert(REVISION, HeaderValue::from(revision));
+            response.headers_mut().entry(REVISION).or_insert(HeaderValue::from(revision));
         }
         response
     }

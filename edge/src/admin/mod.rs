@@ -11,6 +11,7 @@ mod bundle;
 mod call;
 mod collaboration;
 mod content_digest;
+mod forwarding;
 mod freshness;
 mod hostnames;
 mod instances;
@@ -52,14 +53,22 @@ pub enum Via {
     Local,
     /// By the network, from this address: nothing without a token.
     Network(IpAddr),
+    /// By another node, whose client came by the network from this address, or by that node's socket.
+    Node(Option<IpAddr>),
 }
 
 impl Via {
+    /// Whether the client needs no token.
+    fn is_local(self) -> bool {
+        matches!(self, Self::Local | Self::Node(None))
+    }
+
     /// The client's address, where it has one.
     fn address(self) -> Option<IpAddr> {
         match self {
             Self::Local => None,
             Self::Network(address) => Some(address),
+            Self::Node(address) => address,
         }
     }
 }
@@ -88,19 +97,22 @@ impl Admin {
         let actor = self.actor(request.headers().get(AUTHORIZATION), via).await?;
         // Only now: without a token even the shape of the API stays hidden.
         match found {
-            Found::Operation(operation, path) => self.run(operation, Call { actor, path, request }).await,
+            Found::Operation(operation, path) => self.run(operation, Call { actor, path, request }, via).await,
             Found::OtherMethods { allowed, .. } => Ok(method_not_allowed(&allowed)),
             Found::Nothing => Err(operations::no_such_address()),
         }
     }
 
     /// Checks what the row of an operation says, and runs it.
-    async fn run(&self, operation: &Operation, call: Call) -> Answer {
+    async fn run(&self, operation: &Operation, call: Call, via: Via) -> Answer {
         let Handler::Authorized(right, run) = operation.handler else { return Err(operations::no_such_address()) };
         body::only_parameters(call.uri(), operation.query)?;
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
+        if let Some(node) = self.elsewhere(&call, via).await? {
+            return forwarding::forward(node, call, via).await;
+        }
         self.catch_up(call.request.method(), call.request.headers()).await?;
         if !call.request.method().is_safe() {
             // Also before what is only predicted, and before what is stored beside the catalog.
@@ -121,7 +133,7 @@ impl Admin {
     }
 
     async fn actor(&self, authorization: Option<&HeaderValue>, via: Via) -> Result<Actor, Error> {
-        if via == Via::Local {
+        if via.is_local() {
             return Ok(Actor::local());
         }
         let token = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use super::forward::{self, Api};
 use super::identity::Identity;
 use super::lines::{LineReader, LineSender, LinesBody, channel};
 use super::messages::{Answer, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress};
@@ -72,6 +73,15 @@ pub trait Service: Send + Sync {
     async fn status(&self) -> NodeStatus;
 }
 
+/// What answers other nodes.
+#[derive(Clone)]
+pub struct Answers {
+    /// What they ask of each other.
+    pub service: Arc<dyn Service>,
+    /// Requests of the API that another one has received.
+    pub api: Arc<dyn Api>,
+}
+
 /// The socket of this node for others.
 pub struct Listener {
     socket: std::net::TcpListener,
@@ -105,7 +115,7 @@ impl Listener {
     }
 
     /// Answers until `stop` is cancelled; exchanges under way then go on.
-    pub async fn serve(self, identity: Identity, service: Arc<dyn Service>, stop: CancellationToken) {
+    pub async fn serve(self, identity: Identity, answers: Answers, stop: CancellationToken) {
         // Not before: a connection that nobody accepts would wait.
         let listening = rustix::net::listen(&self.socket, BACKLOG).map_err(std::io::Error::from);
         let socket = match listening.and_then(|()| TcpListener::from_std(self.socket)) {
@@ -125,10 +135,10 @@ impl Listener {
             };
             match accepted {
                 Ok((tcp, from)) => {
-                    let (acceptor, service) = (acceptor.clone(), Arc::clone(&service));
+                    let (acceptor, answers) = (acceptor.clone(), answers.clone());
                     tokio::spawn(async move {
                         let _permit = permit;
-                        if let Err(reason) = answer(tcp, acceptor, service).await {
+                        if let Err(reason) = answer(tcp, acceptor, answers).await {
                             tracing::debug!(%from, reason, "a connection of another node ended");
                         }
                     });
@@ -142,13 +152,18 @@ impl Listener {
     }
 }
 
-async fn answer(tcp: TcpStream, acceptor: TlsAcceptor, service: Arc<dyn Service>) -> Result<(), String> {
+async fn answer(tcp: TcpStream, acceptor: TlsAcceptor, answers: Answers) -> Result<(), String> {
     tcp.set_nodelay(true).map_err(|error| error.to_string())?;
     let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await;
     let tls = handshake.map_err(|_elapsed| "no handshake".to_owned())?.map_err(|error| error.to_string())?;
-    let respond = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(respond(request, service)) }
+    let respond = service_fn(move |mut request| {
+        let answers = answers.clone();
+        async move {
+            Ok::<_, Infallible>(match forward::take_original(&mut request) {
+                true => answers.api.answer(request).await,
+                false => respond(request, answers.service),
+            })
+        }
     });
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use devanture_config::api::{NodeState, NodeStatus};
 use futures_util::future::{join_all, try_join_all};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
+use super::forward::Connections;
 use super::identity::Identity;
 use super::listener::{PREPARE, STATUS};
 use super::messages::{Answer, Outcome, PrepareRequest, Progress};
@@ -30,6 +33,7 @@ const STATUS_MAX: Duration = Duration::from_secs(3);
 pub struct Nodes {
     identity: Identity,
     members: Arc<Members>,
+    connections: Connections,
 }
 
 /// A version that every other node holds ready, for as long as this lives.
@@ -47,8 +51,8 @@ enum Prepare {
 impl Nodes {
     /// Reaches the nodes of `members` by `identity`.
     #[must_use]
-    pub const fn new(identity: Identity, members: Arc<Members>) -> Self {
-        Self { identity, members }
+    pub fn new(identity: Identity, members: Arc<Members>) -> Self {
+        Self { identity, members, connections: Connections::default() }
     }
 
     /// This node.
@@ -75,6 +79,22 @@ impl Nodes {
     /// Waits until what was acknowledged anywhere can be read here.
     pub(super) async fn catch_up(&self) -> Result<(), Error> {
         Ok(self.members.catch_up().await?)
+    }
+
+    /// Another node that lives and whose name is one of those.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Option<Member>, Error> {
+        Ok(self.others().await?.into_iter().find(|member| is_wanted(&member.node)))
+    }
+
+    /// Has another node answer a request of the API.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn forward(&self, member: &Member, request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
+        self.connections.forward(&self.identity, member, request).await
     }
 
     pub(super) async fn open(&self, member: &Member, path: &str) -> Result<Exchange, Error> {

@@ -1,9 +1,10 @@
-//! A connection to another node: one for each exchange, over HTTP/2 and mutual TLS.
+//! Connections to other nodes, over HTTP/2 and mutual TLS: one for each exchange.
 
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -12,11 +13,13 @@ use tokio_rustls::TlsConnector;
 
 use super::error::Error;
 use super::identity::Identity;
-use super::lines::{LineReader, LineSender, LinesBody, channel};
+use super::lines::{LineReader, LineSender, channel};
 use crate::ledger::Member;
 
-/// Longest time until a connection to a node is open.
+/// Longest time until a connection to a node is open …
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// … and until it begins to answer an exchange.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Interval of pings on a connection …
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// … and how long each may be without an answer.
@@ -33,38 +36,60 @@ pub(super) struct Exchange {
 /// # Errors
 /// [`Error::Unreachable`].
 pub(super) async fn open(identity: &Identity, member: &Member, path: &str) -> Result<Exchange, Error> {
-    match timeout(CONNECT_MAX, connect(identity, member, path)).await {
-        Ok(result) => result.map_err(|reason| unreachable(member, reason)),
-        Err(_elapsed) => Err(unreachable(member, format!("it does not answer within {} s", CONNECT_MAX.as_secs()))),
+    let (sender, body) = channel();
+    let mut client = connect(identity, member).await?;
+    let uri = format!("https://{}{path}", member.node);
+    let request = Request::builder().method(Method::POST).uri(uri).body(body);
+    let request = request.map_err(|error| unreachable(member, error.to_string()))?;
+    let response = match timeout(ANSWER_MAX, client.send_request(request)).await {
+        Ok(response) => response.map_err(|error| unreachable(member, error.to_string()))?,
+        Err(_elapsed) => return Err(silent(member, ANSWER_MAX)),
+    };
+    if response.status() != StatusCode::OK {
+        return Err(unreachable(member, format!("it answers {}", response.status())));
     }
+    Ok(Exchange { sender, reader: LineReader::new(response.into_body()) })
 }
 
 pub(super) fn unreachable(member: &Member, reason: String) -> Error {
     Error::Unreachable { node: member.node.clone(), advertise: member.advertise, reason }
 }
 
-async fn connect(identity: &Identity, member: &Member, path: &str) -> Result<Exchange, String> {
+fn silent(member: &Member, after: Duration) -> Error {
+    unreachable(member, format!("it does not answer within {} s", after.as_secs()))
+}
+
+/// Opens a connection to `member`, which ends once nothing uses it.
+///
+/// # Errors
+/// [`Error::Unreachable`].
+pub(super) async fn connect<B>(identity: &Identity, member: &Member) -> Result<SendRequest<B>, Error>
+where
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>, Data: Send> + Send + Unpin + 'static,
+{
+    match timeout(CONNECT_MAX, shake_hands(identity, member)).await {
+        Ok(result) => result.map_err(|reason| unreachable(member, reason)),
+        Err(_elapsed) => Err(silent(member, CONNECT_MAX)),
+    }
+}
+
+async fn shake_hands<B>(identity: &Identity, member: &Member) -> Result<SendRequest<B>, String>
+where
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>, Data: Send> + Send + Unpin + 'static,
+{
     let said = |error: &dyn std::error::Error| error.to_string();
     let tcp = TcpStream::connect(member.advertise).await.map_err(|error| said(&error))?;
     tcp.set_nodelay(true).map_err(|error| said(&error))?;
     let name = ServerName::try_from(member.node.clone()).map_err(|error| said(&error))?;
     let tls = TlsConnector::from(std::sync::Arc::clone(&identity.client)).connect(name, tcp).await;
     let tls = tls.map_err(|error| said(&error))?;
-    let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+    let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_MAX)
-        .handshake::<_, LinesBody>(TokioIo::new(tls))
+        .handshake::<_, B>(TokioIo::new(tls))
         .await
         .map_err(|error| said(&error))?;
-    // It ends with the exchange.
     tokio::spawn(async move { connection.await.ok() });
-    let (sender, body) = channel();
-    let uri = format!("https://{}{path}", member.node);
-    let request = Request::builder().method(Method::POST).uri(uri).body(body).map_err(|error| said(&error))?;
-    let response = client.send_request(request).await.map_err(|error| said(&error))?;
-    if response.status() != StatusCode::OK {
-        return Err(format!("it answers {}", response.status()));
-    }
-    Ok(Exchange { sender, reader: LineReader::new(response.into_body()) })
+    Ok(client)
 }

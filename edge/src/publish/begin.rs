@@ -6,8 +6,8 @@ use std::sync::Arc;
 use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
-use rand::RngCore as _;
 
+use super::elsewhere;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
@@ -182,9 +182,7 @@ impl Publisher {
     /// The number and the id of a push that begins now.
     pub(crate) fn new_deploy(&self) -> (u64, String) {
         let begun = self.ledger.tick();
-        let mut random = [0; 4];
-        rand::rng().fill_bytes(&mut random);
-        (begun, format!("{begun:x}{}", hex::encode(random)))
+        (begun, format!("{begun:x}{}{:02x}", elsewhere::tag_of(&self.switcher.node), rand::random::<u8>()))
     }
 
     /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already

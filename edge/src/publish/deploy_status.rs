@@ -12,8 +12,8 @@ use crate::ledger::Error;
 const ENTRIES_MAX: usize = 1_000;
 /// Environments in which a deploy is looked for.
 const ENVIRONMENTS_MAX: usize = 1_000;
-/// Hexadecimal digits of a push's id that are random; what stands before them is when it began.
-const RANDOM_DIGITS: usize = 8;
+/// Hexadecimal digits of a push's id after those of when it began: the tag of its node, and two that are random.
+const TAIL_DIGITS: usize = 8;
 
 impl Publisher {
     /// Where a deploy of an app is.
@@ -82,6 +82,6 @@ impl Publisher {
 fn begun_of(id: &str) -> Option<u64> {
     let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     // The number of microseconds has 13 digits until the year 2112.
-    let digits = if id.len() > 13 { id.len().saturating_sub(RANDOM_DIGITS) } else { id.len() };
+    let digits = if id.len() > 13 { id.len().saturating_sub(TAIL_DIGITS) } else { id.len() };
     is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
 }

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
 use super::stores::data_dir;
+use crate::admin::Admin;
 use crate::catalog::Catalog;
-use crate::cluster::{self, Error, Identity, Listener, Nodes};
+use crate::cluster::{self, Answers, Api, Error, Identity, Listener, Nodes};
 use crate::environments::KeyFile;
 use crate::ledger::{Member, Members};
 use crate::publish::{NodeService, Publisher};
@@ -90,10 +91,11 @@ impl Cluster {
     }
 
     /// Answers other nodes from now on, and becomes known to them.
-    pub(super) fn join(self, control: &Runtime, publisher: &Publisher) -> Joined {
+    pub(super) fn join(self, control: &Runtime, publisher: &Publisher, admin: &Arc<Admin>) -> Joined {
         let stop = CancellationToken::new();
-        let service = Arc::new(NodeService::new(publisher));
-        control.spawn(self.listener.serve(self.identity, service, stop.clone()));
+        let answers =
+            Answers { service: Arc::new(NodeService::new(publisher)), api: Arc::clone(admin) as Arc<dyn Api> };
+        control.spawn(self.listener.serve(self.identity, answers, stop.clone()));
         let keeping = control.spawn(self.members.keep(stop.clone()));
         Joined { stop, keeping }
     }

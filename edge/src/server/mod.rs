@@ -55,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::durable;
+use crate::catalog::Catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::Ledger;
 use crate::listen::{self, ConnectionLimits, DrainOrder};
@@ -210,16 +211,16 @@ impl Server {
         }));
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::on(bounds.free_space));
-        let credentials = Arc::new(Credentials::new(stores.catalog, publisher.ledger().audit().clone(), &file.limits));
-        control.spawn(keep_last_uses(Arc::clone(&credentials)));
+        let credentials = begin_access(&control, stores.catalog, &publisher, &file.limits);
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
+        let admin = Arc::new(admin);
 
         let (drain, socket) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME));
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving);
         // Known before it takes a push: others ask it before they collect.
-        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher));
-        let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
+        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &admin));
+        let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
         arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
         let handed = (Arc::clone(&publisher), Arc::clone(&credentials));
@@ -375,8 +376,17 @@ fn keep_certificates(file: &EdgeFile, control: &Runtime, certificates: &Certific
     control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone()));
 }
 
-async fn keep_last_uses(credentials: Arc<Credentials>) {
-    credentials.keep_last_uses().await;
+/// The credentials of callers of the API; their last uses are noted from now on.
+fn begin_access(
+    control: &Runtime,
+    catalog: Arc<dyn Catalog>,
+    publisher: &Publisher,
+    limits: &Limits,
+) -> Arc<Credentials> {
+    let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), limits));
+    let kept = Arc::clone(&credentials);
+    control.spawn(async move { kept.keep_last_uses().await });
+    credentials
 }
 
 fn handover_parts(

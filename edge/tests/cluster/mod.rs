@@ -9,6 +9,7 @@
 
 mod away;
 mod collections;
+mod forwarding;
 mod identity;
 mod switches;
 pub(crate) mod world;
