@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod commands;
+mod sources;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,0 +1,35 @@
+//! What sources outside of `docs` say to people: manifests, and examples in documentation comments.
+
+use devanture_config::edge_toml::EdgeFile;
+
+use super::{files, read};
+
+#[test]
+fn the_configuration_of_each_manifest_of_kubernetes_is_one_that_an_edge_takes() {
+    for (manifest, nodes) in [("deploy/kubernetes.yaml", 1), ("deploy/kubernetes-cluster.yaml", 3)] {
+        let text = read(manifest);
+        assert!(text.contains(&format!("\n  replicas: {nodes}\n")), "{manifest}");
+        let (_, rest) = text.split_once("  edge.toml: |\n").unwrap();
+        let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+        let toml: String = lines.map(|line| format!("{}\n", line.trim_start_matches("    "))).collect();
+        // As the container that joins writes it.
+        let toml = toml.replace("NODE", "devanture-0").replace("POD_IP", "10.0.0.21");
+        let file = EdgeFile::parse("edge.toml", &toml).unwrap_or_else(|mistakes| panic!("{manifest}: {mistakes}"));
+        assert_eq!(file.cluster.is_some(), nodes > 1, "{manifest}");
+    }
+}
+
+#[test]
+fn examples_in_documentation_comments_are_of_crates_whose_examples_run() {
+    for crate_folder in ["edge", "site"] {
+        assert!(read(&format!("{crate_folder}/Cargo.toml")).contains("doctest = false"), "{crate_folder}");
+        for path in files(".rs").iter().filter(|path| path.starts_with(&format!("{crate_folder}/src/"))) {
+            let comments = read(path);
+            let comments = comments.lines().map(str::trim_start).filter(|line| line.starts_with("//"));
+            // Every second fence closes a block.
+            let fences = comments.filter_map(|line| line.trim_start_matches(['/', '!', ' ']).strip_prefix("```"));
+            let languages: Vec<&str> = fences.step_by(2).collect();
+            assert!(languages.iter().all(|language| *language == "text"), "{path}: {languages:?}");
+        }
+    }
+}
