@@ -151,14 +151,14 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes the CA of a new cluster in the folder `out`, and the keys of secrets that all its nodes share.
+/// Makes the CA of a new cluster in the folder `out`, and the keys of secrets and of tickets that all its nodes share.
 ///
 /// # Errors
 /// [`StartError::Cluster`].
 pub fn cluster_init(out: &Path) -> Result<(), StartError> {
     cluster::init(out)?;
     KeyFile::new(Some(out.join(SECRETS_FILE))).make_if_missing().map_err(|error| shared_keys(out, &error))?;
-    Ok(())
+    Ok(tls::make_ticket_keys(&out.join(TICKETS_FILE))?)
 }
 
 /// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of secrets

@@ -33,16 +33,25 @@ pub fn share_authority(from: &Path, to: &Path) -> Result<(), Error> {
     copy(&from.join(CERTIFICATE_FILE), &to.join(CERTIFICATE_FILE), CERTIFICATE_MODE)
 }
 
+/// Makes the file of the keys of tickets, if it is missing.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn make_ticket_keys(file: &Path) -> Result<(), Error> {
+    if !file.exists() {
+        let mut secret = [0; SECRET_BYTES];
+        rand::rng().fill_bytes(&mut secret);
+        durable::write_file(file, format!("{}\n", hex::encode(secret)).as_bytes(), KEY_MODE)?;
+    }
+    Ok(())
+}
+
 /// Copies the keys of tickets in the file `from`, which is made if it is missing, to the file `to`.
 ///
 /// # Errors
 /// Where a file cannot be read or written.
 pub fn share_ticket_keys(from: &Path, to: &Path) -> Result<(), Error> {
-    if !from.exists() {
-        let mut secret = [0; SECRET_BYTES];
-        rand::rng().fill_bytes(&mut secret);
-        durable::write_file(from, format!("{}\n", hex::encode(secret)).as_bytes(), KEY_MODE)?;
-    }
+    make_ticket_keys(from)?;
     copy(from, to, KEY_MODE)
 }
 
