@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::collaboration::{Lock, PlaceStatus};
 use super::history::{Outcome, Source};
 use super::maintenance::Pause;
+use super::rollout::Rollout;
 use super::steps::{Step, Urls};
 use super::switching::SwitchReport;
 use crate::digest::{Digest, VersionId};
@@ -80,6 +81,9 @@ pub struct DeployOptions {
     /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
+    /// How it goes live on the nodes of a cluster.
+    #[serde(skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
 }
 
 /// The answer to [`BeginDeploy`]: 201.

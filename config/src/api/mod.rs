@@ -13,6 +13,7 @@ mod logs;
 mod maintenance;
 mod nodes;
 mod retention;
+mod rollout;
 mod safekeeping;
 mod settings;
 mod status;
@@ -54,6 +55,8 @@ pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
     PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
 };
+pub(crate) use rollout::ROLLOUTS;
+pub use rollout::{Rollout, UnknownRollout};
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 pub use settings::{
     BadSettingName, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::maintenance::Pause;
+use super::rollout::Rollout;
 use super::settings::SettingsDifference;
 use super::steps::{Step, Urls};
 use crate::digest::VersionId;
@@ -29,6 +30,9 @@ pub struct SwitchRequest {
     /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
+    /// How it goes live on the nodes of a cluster.
+    #[serde(default, skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/rollback`: makes an earlier version live again.
@@ -47,6 +51,9 @@ pub struct RollbackRequest {
     /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
+    /// How it goes live on the nodes of a cluster.
+    #[serde(skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
     /// Let the settings that it was live with last hold again, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub with_settings: bool,
@@ -70,6 +77,9 @@ pub struct PromoteRequest {
     /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
+    /// How it goes live on the nodes of a cluster.
+    #[serde(default, skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
 }
 
 /// The answer to a switch, a rollback and a promotion.

@@ -11,12 +11,13 @@ use super::procfile::FromProcfile;
 use super::server::{self, SERVER_UPSTREAM};
 use super::serving::Serving;
 use super::serving_table::serving;
+use crate::api::{ROLLOUTS, Rollout};
 use crate::names::{AppName, PlaceName};
 use crate::parsing::reader::{Reader, Table};
 use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
-const KEYS_OF_AN_APP: [&str; 18] = [
+const KEYS_OF_AN_APP: [&str; 19] = [
     "app",
     "cache",
     "check",
@@ -28,6 +29,7 @@ const KEYS_OF_AN_APP: [&str; 18] = [
     "public_source",
     "redirects",
     "rewrites",
+    "rollout",
     "routes",
     "rules",
     "server",
@@ -44,6 +46,8 @@ pub struct SiteFile {
     pub app: Option<AppName>,
     /// The folder to push, relative to the file.
     pub www: Option<String>,
+    /// How a version goes live on the nodes of a cluster, where the command line does not say it.
+    pub rollout: Option<Rollout>,
     /// The folder of the backend, relative to the file.
     pub server_dir: Option<String>,
     /// The `Procfile` that says its commands, where it does.
@@ -114,6 +118,7 @@ impl SiteFile {
         let app = root.parsed("app");
         let www = root.string("www");
         let url = root.string("url");
+        let rollout = root.word("rollout", ROLLOUTS);
         let base = serving(root);
         let mut layers = vec![Layer::new(file, None, base.clone(), root)];
         root.finish_serving_hostnames();
@@ -137,7 +142,20 @@ impl SiteFile {
         let types = MediaTypes::read(root);
         let check = CheckTable::read(root);
         let server_dir = root.table("server").and_then(|table| server::dir(&table));
-        Self { app, www, server_dir, procfile: None, apps: BTreeMap::new(), url, base, env, types, check, layers }
+        Self {
+            app,
+            www,
+            rollout,
+            server_dir,
+            procfile: None,
+            apps: BTreeMap::new(),
+            url,
+            base,
+            env,
+            types,
+            check,
+            layers,
+        }
     }
 }
 

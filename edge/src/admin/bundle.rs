@@ -268,6 +268,10 @@ impl Wanted {
                 }
                 "no_smoke" => options.no_smoke = body::flag_value(&name, &value)?,
                 "no_switch" => options.no_switch = body::flag_value(&name, &value)?,
+                "rollout" => {
+                    options.rollout =
+                        value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
+                }
                 "watch_s" => options.watch_s = Some(seconds(&name, &value)?),
                 _ => wanted.set_text(&name, value)?,
             }
@@ -284,6 +288,9 @@ impl Wanted {
         options.no_smoke |= self.options.no_smoke;
         options.no_switch |= self.options.no_switch;
         options.watch_s = options.watch_s.or(self.options.watch_s);
+        if options.rollout.is_default() {
+            options.rollout = self.options.rollout;
+        }
         options.if_live = options.if_live.take().or(self.options.if_live);
         options.alias = options.alias.take().or(self.options.alias);
         options.alias_expires = options.alias_expires.or(self.options.alias_expires);
@@ -305,7 +312,7 @@ impl Wanted {
             _ => {
                 let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
                 return Err(Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."))
-                    .hint("the query takes no_switch, no_smoke, watch_s, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
+                    .hint("the query takes no_switch, no_smoke, watch_s, rollout, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
                     .into());
             }
         };

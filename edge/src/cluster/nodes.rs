@@ -243,6 +243,12 @@ impl Prepared {
         self.ready.iter().any(|(ready, _)| ready == node) || self.gone.iter().any(|gone| gone == node)
     }
 
+    /// How many nodes hold it.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.ready.len()
+    }
+
     /// What a report says about it, with the part of the node `own`: a word for each node, in the order of their names.
     #[must_use]
     pub fn summary(&self, own: &str, here: &str) -> String {

@@ -50,6 +50,44 @@ impl Place {
     /// Makes `next` live, and keeps what was live for its assets. Returns whether that is still to be loaded.
     pub(super) fn switch(&self, next: Arc<Current>, grace: &Grace) -> bool {
         let _moving = self.moving.lock();
+        self.settle();
+        self.serve(next, grace)
+    }
+
+    /// Serves `next` ahead of the pointer; false where nothing is served that could be gone back to.
+    pub(super) fn go_ahead(&self, next: Arc<Current>, grace: &Grace) -> bool {
+        let _moving = self.moving.lock();
+        let mut pointed = self.pointed_current.lock();
+        let Some(before) = self.current().filter(|_| pointed.is_none()) else { return false };
+        *pointed = Some(before);
+        self.serve(next, grace);
+        true
+    }
+
+    /// Serves what the pointer says again, unless it has moved since `next` was served ahead of it.
+    pub(super) fn go_back(&self, next: &Arc<Current>, grace: &Grace) {
+        let _moving = self.moving.lock();
+        let before = self.pointed_current.lock().take();
+        if let Some(before) = before.filter(|_| self.current().is_none_or(|now| now.version.id == next.version.id)) {
+            before.replaced.store(false, Ordering::Relaxed);
+            self.serve(before, grace);
+        }
+    }
+
+    /// Forgets what the pointer said before: what is served is what it says.
+    pub(super) fn settle(&self) {
+        *self.pointed_current.lock() = None;
+    }
+
+    /// What the pointer says, as it is served or would be.
+    #[must_use]
+    pub fn pointed(&self) -> Option<Arc<Current>> {
+        let pointed = self.pointed_current.lock().clone();
+        pointed.or_else(|| self.current())
+    }
+
+    /// Puts `next` in the place of what is served. Called while `moving` is held.
+    fn serve(&self, next: Arc<Current>, grace: &Grace) -> bool {
         // Kept before the swap: there is no moment at which its assets are neither live nor kept.
         if let Some(before) = self.current.load_full()
             && before.version.id != next.version.id

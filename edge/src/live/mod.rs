@@ -8,6 +8,7 @@ mod aliased;
 mod apps;
 mod contents;
 mod damage;
+mod first;
 mod first_load;
 mod follow;
 mod forget;
@@ -32,6 +33,7 @@ mod withdrawn;
 
 pub use apps::{AppFound, AppsFound, AppsWanted};
 pub use damage::DamagedPlace;
+pub use first::ServedFirst;
 pub use first_load::{LoadTarget, Progress};
 pub use follow::Follower;
 pub use grace::Grace;
@@ -138,6 +140,8 @@ pub struct Place {
     demand: unloading::Demand,
     /// Held while what is live in an environment changes.
     moving: Mutex<()>,
+    /// What the pointer says, while this node serves another version ahead of it.
+    pointed_current: Mutex<Option<Arc<Current>>>,
     /// The target of an alias, loaded or not.
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     /// The version that should be live and could not be loaded.
@@ -168,6 +172,7 @@ impl Place {
             earlier_load: first_load::RareLoad::default(),
             demand: unloading::Demand::default(),
             moving: Mutex::default(),
+            pointed_current: Mutex::default(),
             aliased: Mutex::default(),
             unloaded: ArcSwapOption::empty(),
             replaced: RareList::default(),

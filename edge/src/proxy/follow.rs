@@ -119,7 +119,7 @@ impl Following {
 
     /// Keeps the pools of what is live in an environment.
     fn hold(&self, app: &AppName, name: &PlaceName) {
-        let current = self.live.place(app, name).and_then(|place| place.current());
+        let current = self.live.place(app, name).and_then(|place| place.pointed());
         let pools = current.map_or_else(Vec::new, |current| {
             let (version, settings) = (&current.version, current.settings.load().revision);
             let numbers = 0..version.upstreams.len();

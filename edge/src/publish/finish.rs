@@ -20,6 +20,7 @@ use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::swap::Moved;
+use super::watch::Caution;
 use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
@@ -164,7 +165,8 @@ impl Publisher {
             },
             settings: None,
         };
-        let moved = self.switcher.make_live_watched(&intent, push.options.watch_s, steps).await?;
+        let caution = Caution { watch_s: push.options.watch_s, rollout: push.options.rollout };
+        let moved = self.switcher.make_live_watched(&intent, caution, steps).await?;
         if let Some(lock) = &moved.locked {
             steps.log(&format!("{}: stored, with its preview", locked_by(lock, &push.environment)));
             self.record_stored(push, steps, Outcome::Stored, None).await?;

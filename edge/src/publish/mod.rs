@@ -28,6 +28,7 @@ mod quota;
 mod reach;
 mod returning;
 mod rise;
+mod rollout;
 mod rules;
 mod sent;
 mod smoke;

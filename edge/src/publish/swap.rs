@@ -10,8 +10,10 @@ use futures_util::FutureExt as _;
 use super::intent::{Intent, Move};
 use super::steps::Steps;
 use super::switcher::Switcher;
+use super::watch::Watching;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
+use crate::cluster::Prepared;
 use crate::environments::{Claims, Gate, locked_by};
 use crate::ledger::{Attempts, Error, other_than};
 use crate::live::{Load, Preparing};
@@ -53,8 +55,14 @@ impl Switcher {
         self.environments.claims(intent.actor, place, intent.version, is_rollback).await
     }
 
-    /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
-    pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+    /// Loads the version, then swaps the pointer; this node serves it `first` for a while, where that is wanted. What was
+    /// live is live until the swap, and after any failure.
+    pub(crate) async fn make_live(
+        &self,
+        intent: &Intent<'_>,
+        first: Option<&Watching>,
+        steps: &mut Steps,
+    ) -> Result<Moved, Error> {
         if let Some(held) = self.held_back(intent, steps).await? {
             return Ok(held);
         }
@@ -87,9 +95,19 @@ impl Switcher {
         if let Some(preparing) = &prepared {
             self.smoke(intent, preparing.version(), steps).boxed().await?;
         }
+        let served_first = match (first, &prepared) {
+            (Some(watching), Some(preparing)) => {
+                let others = elsewhere.as_ref().map_or(0, Prepared::count);
+                self.serve_first(intent, preparing.version(), (watching, others), steps).boxed().await?
+            }
+            _ => None,
+        };
         let before = steps.list().to_vec();
         let running = Running { wanted: &mut backend, held: &mut instances };
         let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
+        if let Some(first) = served_first.filter(|_| moved.switched) {
+            first.keep();
+        }
         // Until here they would have ended if anything had failed; now the pointer holds them.
         drop(instances);
         if let Some(elsewhere) = elsewhere.filter(|_| moved.switched) {
@@ -181,7 +199,7 @@ impl Switcher {
         id: VersionId,
     ) -> Result<(Option<Preparing>, String), Error> {
         let place = self.ledger.live.place(app, environment);
-        if let Some(current) = place.as_ref().and_then(|place| place.current())
+        if let Some(current) = place.as_ref().and_then(|place| place.pointed())
             && current.version.id == id
             && current.version.damaged.is_empty()
         {
@@ -289,7 +307,7 @@ impl Switcher {
         revision: u64,
         pointer: &LivePointer,
     ) -> Result<Option<Vec<HostPattern>>, Error> {
-        let served = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.current());
+        let served = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.pointed());
         let is_whole = |version: &Version| version.id == pointer.version && version.damaged.is_empty();
         let is_served = served.is_some_and(|current| is_whole(&current.version));
         let is_newer = intent.movement.is_push() && intent.begun > pointer.begun;

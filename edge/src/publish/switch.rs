@@ -15,6 +15,7 @@ use super::intent::{Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
 use super::swap::{Foreseen, Moved};
 use super::switcher::Switcher;
+use super::watch::Caution;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings;
 use crate::ledger::Earlier;
@@ -26,7 +27,7 @@ struct Moving {
     if_live: Option<String>,
     condition: Condition,
     passes: Passes,
-    watch_s: Option<u64>,
+    caution: Caution,
     settings: Option<u64>,
     /// For a rollback: how the settings differ from those that the version was live with.
     difference: Option<SettingsDifference>,
@@ -64,7 +65,7 @@ impl Switcher {
                 lock: wanted.force,
                 smoke: wanted.no_smoke,
             },
-            watch_s: wanted.watch_s,
+            caution: Caution { watch_s: wanted.watch_s, rollout: wanted.rollout },
             settings: None,
             difference: None,
             dry_run,
@@ -126,7 +127,7 @@ impl Switcher {
             if_live,
             condition: condition.clone(),
             passes: Passes { newer_pushes: true, fingerprints: was_live, lock: request.force, smoke: request.no_smoke },
-            watch_s: request.watch_s,
+            caution: Caution { watch_s: request.watch_s, rollout: request.rollout },
             settings: was.filter(|_| with_settings),
             difference,
             dry_run,
@@ -162,7 +163,7 @@ impl Switcher {
                 lock: wanted.force,
                 smoke: wanted.no_smoke,
             },
-            watch_s: wanted.watch_s,
+            caution: Caution { watch_s: wanted.watch_s, rollout: wanted.rollout },
             settings: None,
             difference: None,
             dry_run,
@@ -237,7 +238,7 @@ impl Switcher {
                 let Foreseen { previous, switches } = self.foresee(&intent).await?;
                 Moved { previous, switched: switches, ..Moved::default() }
             }
-            false => self.make_live_watched(&intent, moving.watch_s, steps).await?,
+            false => self.make_live_watched(&intent, moving.caution, steps).await?,
         };
         let paused = self.pause_of(app, environment, &moved).await;
         Ok(SwitchReport {

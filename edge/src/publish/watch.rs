@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devanture_config::api::{LogFilter, Source};
+use devanture_config::api::{LogFilter, Rollout, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
@@ -31,6 +31,14 @@ pub(crate) struct Watching {
     _share: Share,
 }
 
+/// How carefully a version is made live.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caution {
+    /// Seconds for which the switch is watched.
+    pub(crate) watch_s: Option<u64>,
+    pub(crate) rollout: Rollout,
+}
+
 /// A switch that may be undone.
 pub(super) struct Switched {
     pub(super) app: AppName,
@@ -53,7 +61,7 @@ impl Switched {
 }
 
 /// How a watch ended.
-enum Ended {
+pub(super) enum Ended {
     /// Nothing rose.
     Well(Answers),
     /// Something else went live.
@@ -99,13 +107,15 @@ impl Switcher {
     pub(crate) async fn make_live_watched(
         self: &Arc<Self>,
         intent: &Intent<'_>,
-        watch_s: Option<u64>,
+        caution: Caution,
         steps: &mut Steps,
     ) -> Result<Moved, Error> {
-        let watching = self.begin_watch(intent.app, watch_s)?;
-        let moved = self.make_live(intent, steps).boxed().await?;
+        let is_one_first = caution.rollout == Rollout::OneFirst;
+        let first_s = is_one_first.then(|| self.watcher.settings().one_first_s);
+        let watching = self.begin_watch(intent.app, caution.watch_s.or(first_s))?;
+        let moved = self.make_live(intent, watching.as_ref().filter(|_| is_one_first), steps).boxed().await?;
         self.begin_trial(intent, &moved);
-        let Some(watching) = watching else { return Ok(moved) };
+        let Some(watching) = watching.filter(|_| caution.watch_s.is_some()) else { return Ok(moved) };
         match &moved.before {
             Some(replaced) if moved.switched => {
                 let reporter = steps.reporter("watch");
@@ -133,7 +143,7 @@ impl Switcher {
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
         let mut paths = BadPaths::default();
-        let ended = self.look(intent, watching, before, reporter, &mut paths).await?;
+        let ended = self.look((intent, intent.deploy), watching, before, reporter, &mut paths).await?;
         let (outcome, result) = match ended {
             Ended::Well(after) if after.requests < self.watcher.settings().requests_min => {
                 ("passed", Ok(((), format!("{}: too few to tell", requests(after)))))
@@ -152,10 +162,10 @@ impl Switcher {
         result
     }
 
-    /// Looks until the time is over, something else is live, or errors have risen.
-    async fn look(
+    /// Looks until the time is over, something else is live than what `deploy` made so, or errors have risen.
+    pub(super) async fn look(
         &self,
-        intent: &Intent<'_>,
+        (intent, deploy): (&Intent<'_>, &str),
         watching: &Watching,
         before: Answers,
         reporter: &StepReporter,
@@ -178,7 +188,7 @@ impl Switcher {
                 .ledger
                 .live_pointer(intent.app, intent.environment)
                 .await?
-                .is_none_or(|(_, p)| p.deploy != intent.deploy)
+                .is_none_or(|(_, pointer)| pointer.deploy != deploy)
             {
                 return Ok(Ended::Elsewhere);
             }
@@ -230,7 +240,7 @@ impl Switcher {
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
         tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone");
-        match self.make_live(&intent, &mut Steps::new(None)).boxed().await {
+        match self.make_live(&intent, None, &mut Steps::new(None)).boxed().await {
             Ok(_) => {
                 let detail = format!("{seen}. The switch to {from} was undone; {to} is live again.");
                 let hint = "look at `devanture logs`, and at the preview of the version; fix it and push again";

@@ -107,7 +107,7 @@ impl Shared {
     fn reconcile(self: &Arc<Self>, app: &AppName, name: &PlaceName) {
         let place = self.live.place(app, name).filter(|_| !self.live.is_deleted(app));
         let is_environment = place.as_ref().is_some_and(|place| place.setting == Setting::Environment);
-        let current = place.as_ref().and_then(|place| place.current());
+        let current = place.as_ref().and_then(|place| place.pointed());
         if place.is_some() && current.is_none() {
             // It cannot be loaded just now: what ran goes on.
             return;

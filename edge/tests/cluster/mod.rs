@@ -11,5 +11,6 @@ mod away;
 mod collections;
 mod forwarding;
 mod identity;
+mod rollout;
 mod switches;
 pub(crate) mod world;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devanture_config::api::{DeployKind, DeployOptions, DeployReport, StepState};
+use devanture_config::api::{DeployKind, DeployOptions, DeployReport, Rollout, StepState};
 use devanture_config::problem::{Code, Problem};
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -280,4 +280,15 @@ async fn switches_of_one_app_leave_watches_for_those_of_others() {
     let began = Instant::now();
     Arc::into_inner(edge).unwrap().stop().await;
     assert!(began.elapsed() < Duration::from_secs(5), "the edge waited for the watch");
+}
+
+#[tokio::test]
+async fn an_edge_alone_has_no_node_to_move_first() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let options = DeployOptions { rollout: Rollout::OneFirst, ..DeployOptions::default() };
+    let report = push(&edge, "prod", "", options, NEW).await.unwrap();
+    let first = report.steps.iter().find(|step| step.name == "first").unwrap();
+    assert_eq!((first.state, first.detail.as_str()), (StepState::Skipped, "no other node is there"));
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "new");
+    edge.stop().await;
 }

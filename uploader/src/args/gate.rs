@@ -3,6 +3,8 @@
 use std::str::FromStr;
 
 use clap::Args;
+use devanture_config::api::Rollout;
+use devanture_config::site_toml::SiteFile;
 
 /// Flags of every command that makes a version live.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -13,12 +15,20 @@ pub(crate) struct GateArgs {
     /// Watch the switch for this time, such as 60s or 5m, and undo it when 5xx or 404 rise
     #[arg(long, value_name = "TIME")]
     pub(crate) watch: Option<Seconds>,
+    /// On a cluster, all-at-once or one-first: one node, watched for the time of --watch or 30s, before the others
+    #[arg(long, value_name = "HOW")]
+    pub(crate) rollout: Option<Rollout>,
 }
 
 impl GateArgs {
     /// Seconds for which the switch is watched.
     pub(crate) fn watch_s(&self) -> Option<u64> {
         self.watch.map(|seconds| seconds.0)
+    }
+
+    /// How the nodes of a cluster go over to it; `devanture.toml` says it where the command line does not.
+    pub(crate) fn rollout(&self, site: &SiteFile) -> Rollout {
+        self.rollout.or(site.rollout).unwrap_or_default()
     }
 }
 

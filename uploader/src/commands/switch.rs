@@ -27,6 +27,7 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
         force: args.force,
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
+        rollout: args.gate.rollout(&context.project.site),
     };
     if args.dry_run {
         return foresee(context, &context.place()?, "switch", &request).await;
@@ -49,6 +50,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         with_settings: args.with_settings,
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
+        rollout: args.gate.rollout(&context.project.site),
     };
     if args.dry_run {
         return foresee(context, &context.place()?, "rollback", &request).await;
@@ -78,6 +80,7 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         force: args.force,
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
+        rollout: args.gate.rollout(&context.project.site),
     };
     if args.dry_run {
         return foresee(context, &args.to, "promote", &wanted).await;

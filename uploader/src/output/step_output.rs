@@ -26,7 +26,12 @@ impl<'p> StepOutput<'p> {
     /// Tells what instances do and the checks before a switch, and the watch after it; the command itself says what was
     /// switched.
     pub(crate) fn of_gate(progress: &'p Progress) -> Self {
-        Self { progress, working: None, only: Some(&["prepare", "release", "smoke", "watch"]), has_switched: false }
+        Self {
+            progress,
+            working: None,
+            only: Some(&["prepare", "release", "smoke", "first", "watch"]),
+            has_switched: false,
+        }
     }
 
     /// Tells one.

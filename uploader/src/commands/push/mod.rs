@@ -270,6 +270,7 @@ impl<'c> Push<'c> {
             alias_expires: self.args.expires,
             no_smoke: self.args.gate.no_smoke,
             watch_s: self.args.gate.watch_s(),
+            rollout: self.args.gate.rollout(&self.context.project.site),
         })
     }
 

@@ -49,10 +49,12 @@ impl Push<'_> {
         ];
         let mut query: Vec<(&str, &str)> =
             flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
+        let rollout = (!options.rollout.is_default()).then(|| options.rollout.to_string());
         let watch_s = options.watch_s.map(|seconds| seconds.to_string());
         let texts = [
             ("if_live", &options.if_live),
             ("watch_s", &watch_s),
+            ("rollout", &rollout),
             ("alias", &alias),
             ("alias_expires", &expires),
             ("message", &source.message),

@@ -1,0 +1,63 @@
+//! How a version goes live on the nodes of a cluster.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How a version goes live on the nodes of a cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rollout {
+    /// On all of them at once.
+    #[default]
+    AllAtOnce,
+    /// On the node that takes the push first, which is watched for a while, and then on the others.
+    OneFirst,
+}
+
+/// The words of [`Rollout`].
+pub(crate) const ROLLOUTS: &[(&str, Rollout)] =
+    &[("all-at-once", Rollout::AllAtOnce), ("one-first", Rollout::OneFirst)];
+
+/// Why a text is no [`Rollout`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no way to go live: write all-at-once or one-first")]
+pub struct UnknownRollout(String);
+
+impl Rollout {
+    /// Whether it is what holds where nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Rollout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ROLLOUTS.iter().find(|(_, rollout)| rollout == self).map_or("", |(word, _)| word))
+    }
+}
+
+impl FromStr for Rollout {
+    type Err = UnknownRollout;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRollout> {
+        let known = ROLLOUTS.iter().find(|(word, _)| *word == text).map(|(_, rollout)| *rollout);
+        known.ok_or_else(|| UnknownRollout(text.chars().take(40).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_is_read_as_it_is_written() {
+        for (word, rollout) in ROLLOUTS {
+            assert_eq!((word.parse(), rollout.to_string().as_str()), (Ok(*rollout), *word));
+            assert_eq!(serde_json::to_value(rollout).unwrap(), *word);
+        }
+        assert!("One-first".parse::<Rollout>().is_err());
+    }
+}

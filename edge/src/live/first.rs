@@ -1,0 +1,95 @@
+//! A version that this node serves before the pointer of its environment says so: a rollout that moves one node first.
+
+use std::sync::Arc;
+
+use super::{Current, Live, Place};
+
+/// A version that this node serves ahead of the pointer. Dropped, what the pointer says is served again, unless the
+/// pointer has moved meanwhile.
+#[must_use = "the version is served ahead for as long as this lives"]
+pub struct ServedFirst {
+    live: Live,
+    place: Arc<Place>,
+    next: Arc<Current>,
+}
+
+impl ServedFirst {
+    /// Goes on serving the version: the pointer has moved to it, or is about to.
+    pub fn keep(self) {
+        self.place.settle();
+    }
+}
+
+impl Drop for ServedFirst {
+    fn drop(&mut self) {
+        self.place.go_back(&self.next, &self.live.0.grace);
+    }
+}
+
+impl Live {
+    /// Serves `next` in an environment where something is live; `None` where nothing is.
+    pub fn serve_first(&self, place: &Arc<Place>, next: Arc<Current>) -> Option<ServedFirst> {
+        let is_ahead = place.go_ahead(Arc::clone(&next), &self.0.grace);
+        is_ahead.then(|| ServedFirst { live: self.clone(), place: Arc::clone(place), next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::limits::Limits;
+    use serde_json::json;
+
+    use super::*;
+    use crate::live::Load;
+    use crate::live::test_world::World;
+
+    /// An environment that serves the first of two versions, and the second one as it would be served.
+    async fn two_versions(world: &World) -> (Arc<Place>, Arc<Current>) {
+        let one = world.store("shop", "one", 0, json!({})).await;
+        let two = world.store("shop", "two", 0, json!({})).await;
+        world.switch("shop", "prod", one, None).await;
+        let place = world.place("shop", "prod");
+        let version = world.loader.load(Load::live(&place.app, &two, &place.name)).await.unwrap();
+        let before = place.current().unwrap();
+        let next = Current::new(version, 0, Arc::clone(&before.withdrawn), before.settings.clone());
+        (place, Arc::new(next))
+    }
+
+    #[tokio::test]
+    async fn what_the_pointer_says_is_served_again_when_it_ends() {
+        let world = World::new(&Limits::default()).await;
+        let (place, next) = two_versions(&world).await;
+        let before = place.current().unwrap();
+        let first = world.live.serve_first(&place, Arc::clone(&next)).unwrap();
+        assert!(Arc::ptr_eq(&place.current().unwrap(), &next));
+        assert!(Arc::ptr_eq(&place.pointed().unwrap(), &before), "it is what the pointer says");
+        drop(first);
+        assert!(Arc::ptr_eq(&place.current().unwrap(), &before));
+        // Pages of the version that was served for a while find their assets (law 10).
+        assert!(place.loaded(&next.version.id).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_pointer_that_moves_meanwhile_decides() {
+        let world = World::new(&Limits::default()).await;
+        let (place, next) = two_versions(&world).await;
+        let before = place.current().unwrap().version.id;
+        let first = world.live.serve_first(&place, next).unwrap();
+        let three = world.store("shop", "three", 0, json!({})).await;
+        world.switch("shop", "prod", three, Some(before)).await;
+        assert_eq!(place.current().unwrap().version.id, three);
+        drop(first);
+        assert_eq!(place.current().unwrap().version.id, three);
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_kept_is_what_the_pointer_then_says() {
+        let world = World::new(&Limits::default()).await;
+        let (place, next) = two_versions(&world).await;
+        let before = place.current().unwrap().version.id;
+        world.live.serve_first(&place, Arc::clone(&next)).unwrap().keep();
+        assert_eq!(place.current().unwrap().version.id, next.version.id);
+        world.switch("shop", "prod", next.version.id, Some(before)).await;
+        assert_eq!(place.pointed().unwrap().version.id, next.version.id);
+    }
+}

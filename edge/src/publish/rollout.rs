@@ -1,0 +1,112 @@
+//! Moves one node first: this one serves what is to become live, and is watched, before the pointer moves for all.
+//!
+//! Nothing is committed until then: where errors rise, or this process ends, every node serves what it served before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devanture_config::problem::{Code, Problem};
+use futures_util::FutureExt as _;
+
+use super::intent::Intent;
+use super::rise::{BadPaths, requests, summary};
+use super::steps::{StepReporter, Steps};
+use super::switcher::Switcher;
+use super::watch::{Ended, Watching};
+use crate::catalog::records::LivePointer;
+use crate::ledger::Error;
+use crate::live::{Current, LoadTarget, ServedFirst};
+use crate::telemetry;
+use crate::version::Version;
+
+/// The name of the step.
+const STEP: &str = "first";
+
+impl Switcher {
+    /// Serves a version here, and watches it, while so many `others` hold it ready. It is served until the result is
+    /// dropped; `None` where there is nothing to compare it with.
+    ///
+    /// # Errors
+    /// `watch_failed` where errors rose; `restarting` where the edge stops.
+    pub(super) async fn serve_first(
+        &self,
+        intent: &Intent<'_>,
+        version: &Arc<Version>,
+        (watching, others): (&Watching, usize),
+        steps: &mut Steps,
+    ) -> Result<Option<ServedFirst>, Error> {
+        if others == 0 {
+            steps.skip(STEP, "no other node is there");
+            return Ok(None);
+        }
+        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
+        let Some((_, pointer)) = live.filter(|(_, pointer)| pointer.is_known()) else {
+            steps.skip(STEP, "nothing was live before, so there is nothing to go back to");
+            return Ok(None);
+        };
+        let reporter = steps.reporter(STEP);
+        let first = async { self.watch_first(intent, version, &pointer, watching, &reporter).await };
+        steps.run(STEP, first.boxed()).await
+    }
+
+    async fn watch_first(
+        &self,
+        intent: &Intent<'_>,
+        version: &Arc<Version>,
+        pointer: &LivePointer,
+        watching: &Watching,
+        reporter: &StepReporter,
+    ) -> Result<(Option<ServedFirst>, String), Error> {
+        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
+        let span = Duration::from_secs(self.watcher.settings().before_s);
+        let before = self.loader.tallies().recent(app, environment, span, &pointer.version);
+        let Some(first) = self.go_first(intent, version).await? else {
+            return Ok((None, "what is live is not loaded here".to_owned()));
+        };
+        self.loader.tallies().switched(app, environment, intent.version);
+        let (began, mut paths) = (Instant::now(), BadPaths::default());
+        let ended = self.look((intent, &pointer.deploy), watching, before, reporter, &mut paths).await;
+        let problem = match ended {
+            Ok(Ended::Well(after)) if after.requests < self.watcher.settings().requests_min => {
+                return Ok((Some(first), format!("{}: {}: too few to tell", self.node, requests(after))));
+            }
+            Ok(Ended::Well(after)) => {
+                return Ok((Some(first), format!("{}: {}", self.node, summary(before, after))));
+            }
+            // The switch decides whether it may take over from that.
+            Ok(Ended::Elsewhere) => return Ok((None, "ended: something else went live meanwhile".to_owned())),
+            Ok(Ended::Stopping) => {
+                let detail = format!("{} stops; {} is live as it was.", self.node, pointer.version.short());
+                Problem::new(Code::Restarting, detail).hint("push again").into()
+            }
+            Ok(Ended::Rose(rise)) => {
+                let seconds = began.elapsed().as_secs().max(1);
+                let seen = format!("{rise} within {seconds} s on {}{}", self.node, paths.listed());
+                failed(intent, pointer, &seen)
+            }
+            Err(error) => error,
+        };
+        drop(first);
+        self.loader.tallies().switched(app, environment, pointer.version);
+        Err(problem)
+    }
+
+    /// Serves a version as the switch would; `None` where nothing is loaded that could be gone back to.
+    async fn go_first(&self, intent: &Intent<'_>, version: &Arc<Version>) -> Result<Option<ServedFirst>, Error> {
+        let live = &self.ledger.live;
+        let target = LoadTarget::Environment(intent.app.clone(), intent.environment.clone());
+        self.loader.load_target(live, &target).await;
+        let Some(place) = live.place(intent.app, intent.environment) else { return Ok(None) };
+        let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
+        let withdrawn = live.withdrawn(intent.app);
+        let next = Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings);
+        Ok(live.serve_first(&place, Arc::new(next)))
+    }
+}
+
+fn failed(intent: &Intent<'_>, pointer: &LivePointer, seen: &str) -> Error {
+    let (to, live) = (intent.version.short(), pointer.version.short());
+    let detail = format!("{seen}. No other node was switched to {to}; {live} is live on all of them.");
+    let hint = "look at `devanture logs`, and at the preview of the version; fix it and push again";
+    Problem::new(Code::WatchFailed, detail).hint(hint).into()
+}
