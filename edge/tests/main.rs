@@ -27,6 +27,8 @@ mod rules;
 mod runner;
 #[path = "support/seaweed.rs"]
 mod seaweed;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 mod spawner;
 mod support;
 mod upkeep;

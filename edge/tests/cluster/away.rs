@@ -37,6 +37,10 @@ async fn nodes_serve_without_etcd_and_the_bucket_also_after_a_restart() {
     let ready = got(world.nodes[0].api(Method::GET, "/health/ready")).await;
     assert!(ready.status.is_success(), "{}", ready.text());
     visitors.stop().await;
+    // The last one that had been there before, so that no node has spoken with etcd since its start.
+    let node = world.nodes.remove(0);
+    world.nodes.insert(0, node.killed_and_started().await);
+    assert_eq!(served(&world.nodes[0]).await, Some(version.short()));
     world.etcd.restart(0);
     world.store.resume();
     world.is_complete(2).await;

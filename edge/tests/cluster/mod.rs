@@ -9,6 +9,7 @@
 
 mod away;
 mod collections;
+mod faults;
 mod forwarding;
 mod identity;
 mod rollout;

@@ -1,54 +1,15 @@
 //! A disk that has no room left for anything new.
 
-#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
-
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use devanture_config::api::BeginDeploy;
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::small_disk::SmallDisk;
 use crate::support::{edge, eventually, got, manifest};
 
 const HOST: &str = "shop.localhost";
 const MIB: u64 = 1024 * 1024;
-
-/// A disk of 64 MiB, of which a sixteenth stays free.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(folder.path()).stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(folder));
-        }
-        eprintln!("left out: only root may mount a small file system");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Writes a file until no more than `bytes` are free.
-    fn fill(&self, bytes: u64) {
-        let found = rustix::fs::statvfs(self.path()).unwrap();
-        let length = found.f_bavail * found.f_frsize - bytes;
-        fs::write(self.path().join("large"), vec![1; usize::try_from(length).unwrap()]).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_live_is_served_and_switched_while_the_disk_takes_nothing_new() {
@@ -78,7 +39,7 @@ async fn what_is_live_is_served_and_switched_while_the_disk_takes_nothing_new() 
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.lines().any(|line| line == "devanture_disk_short 1"), "{metrics}");
     assert!(metrics.lines().any(|line| line.starts_with("devanture_disk_free_bytes ")), "{metrics}");
-    fs::remove_file(disk.path().join("large")).unwrap();
+    disk.empty();
     edge.push("shop", files).await;
     assert_eq!(got(edge.api(Method::GET, "/health/ready")).await.text(), "ready\n");
     edge.stop().await;
