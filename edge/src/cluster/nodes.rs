@@ -15,8 +15,8 @@ use super::identity::Identity;
 use super::listener::{PREPARE, STATUS};
 use super::messages::{Answer, Outcome, PrepareRequest, Progress};
 use super::peer::{self, Exchange};
-use crate::catalog::{Lease, Revision};
-use crate::ledger::{Member, Members};
+use crate::catalog::Revision;
+use crate::ledger::{Duty, Member, Members};
 
 /// Shortest time for which a node that lives may not answer before a switch is given up; twice the lease where that is
 /// longer.
@@ -106,8 +106,16 @@ impl Nodes {
     ///
     /// # Errors
     /// [`Error::Catalog`].
-    pub async fn take_duty(&self, duty: &str) -> Result<Option<Lease>, Error> {
+    pub async fn take_duty(&self, duty: &str) -> Result<Option<Duty>, Error> {
         Ok(self.members.take_duty(duty).await?)
+    }
+
+    /// Whether some node has a duty, as far as this one knows.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn is_duty_taken(&self, duty: &str) -> Result<bool, Error> {
+        Ok(self.members.is_duty_taken(duty).await?)
     }
 
     /// Has every other node prepare a version. One whose lease ends meanwhile is gone, and not waited for.

@@ -36,6 +36,7 @@ pub(crate) use hostnames::Claims;
 pub use instances::SettingsOf;
 pub(crate) use lock::{Gate, Passage, locked_by};
 pub use reserved::clashing_names;
+pub(crate) use settings::Unopened;
 pub(crate) use settings::etag as settings_etag;
 pub use settings::{KeyFile, LostSecrets, lost_secrets};
 pub use upstreams::MemberAt;

@@ -376,12 +376,11 @@ fn with_path(uri: &http::Uri, path_and_query: &str) -> Option<http::Uri> {
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
 /// canonical hostname where there is one. A host that nobody here has is sent nowhere. An authority that looks for the
 /// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path.
-#[must_use]
-pub fn to_https(
+pub async fn to_https(
     request: &Request<Incoming>,
     live: &Live,
     https_port: u16,
-    proof: impl Fn(&str, &str) -> Option<String>,
+    proof: impl AsyncFn(&str, &str) -> Option<String>,
 ) -> Response<Body> {
     let authority = match authority(&head_of(request)) {
         Ok(authority) => authority,
@@ -389,7 +388,7 @@ pub fn to_https(
     };
     let host = hostname(authority);
     if matches!(*request.method(), Method::GET | Method::HEAD)
-        && let Some(proof) = proof(&host, request.uri().path())
+        && let Some(proof) = proof(&host, request.uri().path()).await
     {
         return respond::typed(StatusCode::OK, respond::TEXT, proof.into());
     }

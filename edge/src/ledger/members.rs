@@ -33,6 +33,21 @@ pub struct Member {
     pub started_ms: u64,
 }
 
+/// What this node does for all, until its lease is ended, dropped or lost.
+#[derive(Debug)]
+pub struct Duty {
+    pub(super) lease: Lease,
+    /// Holds for as long as no other node has taken the duty on: a check of every commit that is made by it.
+    pub(super) held: Check,
+}
+
+impl Duty {
+    /// Waits until it is lost; for ever, where that does not happen.
+    pub async fn lost(&self) {
+        self.lease.lost().await;
+    }
+}
+
 /// The nodes, and this one among them.
 pub struct Members {
     catalog: Arc<dyn Catalog>,
@@ -147,18 +162,26 @@ impl Members {
     ///
     /// # Errors
     /// Those of the catalog.
-    pub async fn take_duty(&self, duty: &str) -> Result<Option<Lease>, Error> {
+    pub async fn take_duty(&self, duty: &str) -> Result<Option<Duty>, Error> {
         let lease = self.catalog.lease(self.lease).await?;
-        let key = format!("{DUTIES_PREFIX}{duty}");
+        let key = duty_key(duty);
         let changes = vec![Change::Put(key.clone(), records::write(&self.own)?)];
-        let taken = self.catalog.commit_leased(Commit { checks: vec![Check::Absent(key)], changes }, &lease).await;
-        match taken {
-            Ok(_) => Ok(Some(lease)),
+        let commit = Commit { checks: vec![Check::Absent(key.clone())], changes };
+        match self.catalog.commit_leased(commit, &lease).await {
+            Ok(revision) => Ok(Some(Duty { lease, held: Check::At(key, revision) })),
             Err(error) => {
                 lease.end().await;
                 if matches!(error, Error::Conflict { .. }) { Ok(None) } else { Err(error) }
             }
         }
+    }
+
+    /// Whether some node has a duty, as far as this one knows.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn is_duty_taken(&self, duty: &str) -> Result<bool, Error> {
+        Ok(self.catalog.get(&duty_key(duty)).await?.is_some())
     }
 
     async fn register(&self) -> Result<Lease, Error> {
@@ -168,6 +191,11 @@ impl Members {
         self.catalog.commit_leased(Commit { checks: Vec::new(), changes: vec![put] }, &lease).await?;
         Ok(lease)
     }
+}
+
+/// The key of the record of who does something.
+fn duty_key(duty: &str) -> String {
+    format!("{DUTIES_PREFIX}{duty}")
 }
 
 /// The key of a node's record.

@@ -5,6 +5,7 @@
 //! commits with checks that they are still what it read; [`update`] begins it again where another one was quicker. A
 //! test holds that nothing above this room commits in another way.
 
+mod acme_records;
 mod actor;
 mod audit;
 mod clock;
@@ -36,6 +37,7 @@ use devanture_config::limits::Limits;
 use crate::catalog::{Catalog, Commit, Revision};
 use crate::live::Live;
 
+pub use acme_records::{ACME_PREFIX, AcmeRecords};
 pub(crate) use actor::from_text;
 pub use actor::{Actor, Credential};
 pub(crate) use audit::AuditEvent;
@@ -46,7 +48,7 @@ pub use error::Error;
 pub(crate) use error::lost;
 pub(crate) use gone::ambiguous;
 pub(crate) use leases::{Closed, Lease, Leases};
-pub use members::{Member, Members};
+pub use members::{Duty, Member, Members};
 pub use page::{PAGE_MAX, Page};
 pub(crate) use places::{check_there, nothing_live};
 pub(crate) use rollback::Earlier;

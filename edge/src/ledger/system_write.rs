@@ -5,6 +5,8 @@ use crate::catalog::{self, Catalog, Change, Commit, Revision};
 /// Writes of the edge for itself, without an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SystemWrite {
+    /// Certificates by ACME that nodes share, their account, and the history of orders.
+    Acme,
     /// The end of what was deleted or is beyond what is kept: the log tells what it took.
     Collection,
     /// The dictionaries of a version: they follow from what was pushed, and their version has an entry.

@@ -21,13 +21,14 @@ use super::references::{self, Look};
 use super::store::{self, BackupStore};
 use crate::blobs::{self, Blobs, Key, durable};
 use crate::catalog::{self, Catalog, sent};
-use crate::ledger::{Error, lost};
+use crate::ledger::{ACME_PREFIX, Error, lost};
 use crate::telemetry;
 
 /// The folder in the data folder for what a backup is made of while it is written.
 const WORK: &str = "backup";
-/// Records that say nothing without the files of pushes that are under way.
-const LEFT_OUT: &[&str] = &[sent::SENT_PREFIX];
+/// Records that say nothing without the files of pushes that are under way, and those of certificates that nodes share:
+/// an edge that is alone has its own in files.
+const LEFT_OUT: &[&str] = &[sent::SENT_PREFIX, ACME_PREFIX];
 
 /// What a backup is made of.
 pub struct BackupSource<'b> {

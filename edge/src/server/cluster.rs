@@ -162,7 +162,7 @@ pub fn cluster_init(out: &Path) -> Result<(), StartError> {
 }
 
 /// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of secrets
-/// and of tickets, and in `self-signed` mode the local authority. Returns the folder of the certificate.
+/// and of tickets, and the local authority, unless all certificates are files. Returns the folder of the certificate.
 ///
 /// # Errors
 /// [`StartError::Cluster`], [`StartError::Certificates`].
@@ -178,7 +178,7 @@ pub fn cluster_join(file: &EdgeFile, base: &Path, ca: &Path) -> Result<PathBuf, 
     }
     cluster::join(ca, &folder, &file.node, settings.advertise.ip())?;
     tls::share_ticket_keys(&ca.join(TICKETS_FILE), &folder.join(TICKETS_FILE))?;
-    if file.tls == Tls::SelfSigned {
+    if !matches!(file.tls, Tls::Files(_)) {
         tls::share_authority(&ca.join(AUTHORITY_FOLDER), &data_dir(file, base).join(AUTHORITY_FOLDER))?;
     }
     Ok(folder)

@@ -175,7 +175,7 @@ impl Server {
         let requests = most_requested::Record::new(&data_dir, &loader);
         let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
         control.spawn(follower.run());
-        keep_certificates(file, &control, &certificates, &live);
+        keep_certificates((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
         let background =
@@ -370,10 +370,24 @@ fn serving(
     }
 }
 
-/// Reads certificate files again as they change, and has those of ACME issued.
-fn keep_certificates(file: &EdgeFile, control: &Runtime, certificates: &Certificates, live: &Live) {
+/// Reads certificate files again as they change, and has those of ACME issued: in a cluster by one node for all.
+fn keep_certificates(
+    (file, base): (&EdgeFile, &Path),
+    control: &Runtime,
+    (certificates, live): (&Certificates, &Live),
+    (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
+) -> Result<(), tls::Error> {
+    let shared = match cluster {
+        Some(cluster) => {
+            let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
+            // Before anything is served.
+            control.block_on(certificates.share(Arc::clone(catalog), cluster.nodes(), keys))?
+        }
+        None => None,
+    };
     control.spawn(certificates.clone().watch_files());
-    control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone()));
+    control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared));
+    Ok(())
 }
 
 /// The credentials of callers of the API; their last uses are noted from now on.

@@ -126,13 +126,16 @@ fn serve(
         let handler = Rc::new(parts.handler());
         let live = handler.live.clone();
         let plain = plain.map(|(socket, settings, certificates)| {
+            let certificates = Rc::new(certificates);
             tokio::task::spawn_local(listen::serve(
                 socket,
                 settings,
                 move |request: Request<Incoming>, _peer: Arc<Peer>| {
-                    let proof = |host: &str, path: &str| certificates.http_proof(host, path);
-                    let response = handler::to_https(&request, &live, https_port, proof);
-                    async move { response }
+                    let (live, certificates) = (live.clone(), Rc::clone(&certificates));
+                    async move {
+                        let proof = async |host: &str, path: &str| certificates.http_proof(host, path).await;
+                        handler::to_https(&request, &live, https_port, proof).await
+                    }
                 },
             ))
         });

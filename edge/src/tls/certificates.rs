@@ -13,11 +13,15 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::Error;
-use super::acme::{Acme, Keeper, Served};
+use super::acme::{Acme, Cluster, Follow, Keeper, Served};
 use super::authority::{Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
 use super::server_tls::{ServerTls, provider};
 use super::tickets::{TicketFile, Tickets};
+use crate::catalog::Catalog;
+use crate::cluster::Nodes;
+use crate::environments::KeyFile;
+use crate::ledger::AcmeRecords;
 use crate::telemetry::Gauges;
 
 /// Interval at which [`Certificates::watch_files`] looks at the files.
@@ -45,6 +49,12 @@ pub struct Certificates {
     admin: ServerTls,
     source: Source,
     tickets: Option<Arc<TicketFile>>,
+}
+
+/// The certificates that nodes share, and the nodes: for [`Certificates::keep_issued`].
+pub struct SharedCertificates {
+    nodes: Nodes,
+    follow: Follow,
 }
 
 #[derive(Debug, Clone)]
@@ -245,11 +255,10 @@ impl Certificates {
     }
 
     /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless it looks for
-    /// a proof that it was promised a moment ago.
-    #[must_use]
-    pub fn http_proof(&self, host: &str, path: &str) -> Option<String> {
+    /// a proof that it was promised a moment ago, in a cluster by any node.
+    pub async fn http_proof(&self, host: &str, path: &str) -> Option<String> {
         match &self.source {
-            Source::Acme { acme, .. } => acme.challenges().http_answer(host, path),
+            Source::Acme { acme, .. } => acme.challenges().http_answer(host, path).await,
             Source::Files(_) | Source::SelfSigned => None,
         }
     }
@@ -289,10 +298,34 @@ impl Certificates {
         }
     }
 
+    /// Has the certificates of an authority that the nodes of a cluster share in `catalog`, sealed by `keys`, in place of
+    /// those in the data folder. `None` where no authority is asked.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn share(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        nodes: Nodes,
+        keys: KeyFile,
+    ) -> Result<Option<SharedCertificates>, Error> {
+        let Source::Acme { acme, .. } = &self.source else { return Ok(None) };
+        let records = AcmeRecords::new(catalog, &acme.authority_name());
+        let follow = acme.share(records, Arc::new(keys)).await?;
+        Ok(Some(SharedCertificates { nodes, follow }))
+    }
+
     /// Orders a certificate for each of `names` that no file covers, and renews them; each comes with the app that has
     /// it, and of an app those that matter most come first. Never ends. To be dropped when it is not wanted any more;
     /// it must be inside a tokio runtime. `names` is asked every second.
-    pub async fn keep_issued(self, names: impl Fn() -> Vec<(AppName, String)> + Send + Sync + 'static, limits: Limits) {
+    ///
+    /// In a cluster, `shared`, one node at a time orders, and all of them take in what it keeps.
+    pub async fn keep_issued(
+        self,
+        names: impl Fn() -> Vec<(AppName, String)> + Send + Sync + 'static,
+        limits: Limits,
+        shared: Option<SharedCertificates>,
+    ) {
         let Source::Acme { acme, files, knows } = self.source else { return std::future::pending().await };
         let names = move || {
             let mut names = names();
@@ -300,7 +333,8 @@ impl Certificates {
             names
         };
         let served = Served { names: Box::new(names), serves: knows.0 };
-        Keeper::new(acme, served, &limits).keep().await;
+        let cluster = shared.map(|shared| Cluster::new(shared.nodes, shared.follow, &acme));
+        Keeper::new(acme, served, &limits, cluster).keep().await;
     }
 
     const fn files(&self) -> Option<&Arc<Files>> {

@@ -13,7 +13,7 @@ mod server_tls;
 mod shared;
 mod tickets;
 
-pub use certificates::{Certificates, Knows, PatternOf, WATCH_INTERVAL};
+pub use certificates::{Certificates, Knows, PatternOf, SharedCertificates, WATCH_INTERVAL};
 pub use server_tls::ServerTls;
 #[cfg(test)]
 pub(crate) use server_tls::provider;
@@ -44,6 +44,9 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// The catalog that nodes share cannot be read or written.
+    #[error("the certificates that nodes share: {0}")]
+    Catalog(#[from] crate::catalog::Error),
     /// A file of a certificate is there but cannot be used.
     #[error("the certificate {path} cannot be used: {reason}")]
     Certificate {
@@ -79,6 +82,9 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The keys of secrets, which seal what nodes share, cannot be used.
+    #[error("what nodes share of certificates cannot be sealed or opened: {0}")]
+    Secrets(String),
     /// A certificate, the local authority or an account could not be kept.
     #[error("what certificates need could not be written: {0}")]
     Store(#[from] crate::blobs::Error),

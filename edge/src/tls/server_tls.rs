@@ -130,7 +130,10 @@ impl ServerTls {
     {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(Failed::Io)?;
         let hello = start.client_hello();
-        if let Some(config) = self.challenges.as_ref().and_then(|challenges| challenges.config_for(&hello)) {
+        if let Some(challenges) = &self.challenges
+            && let Some(name) = Challenges::name_asked_for(&hello)
+            && let Some(config) = challenges.config_for(&name).await
+        {
             let mut stream = start.into_stream(config).await.map_err(Failed::Io)?;
             // RFC 8737 §3: the handshake was all. The authority may be gone already.
             drop(stream.shutdown().await);

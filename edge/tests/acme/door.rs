@@ -1,7 +1,8 @@
 //! A port whose connections are led elsewhere, or nowhere: it has its address before there is anything behind it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::copy_bidirectional;
@@ -11,7 +12,8 @@ use tokio::task::JoinHandle;
 /// Leads connections on until it is dropped; shut, it ends them at once.
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
-    leads_to: Arc<Mutex<Option<SocketAddr>>>,
+    leads_to: Arc<Mutex<VecDeque<SocketAddr>>>,
+    holds: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -27,11 +29,22 @@ impl Door {
     pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (leads_to, refused) = (Arc::<Mutex<Option<SocketAddr>>>::default(), Arc::<AtomicUsize>::default());
-        let (target, count) = (Arc::clone(&leads_to), Arc::clone(&refused));
+        let (leads_to, refused) = (Arc::<Mutex<VecDeque<SocketAddr>>>::default(), Arc::<AtomicUsize>::default());
+        let holds = Arc::<AtomicBool>::default();
+        let (targets, count, holding) = (Arc::clone(&leads_to), Arc::clone(&refused), Arc::clone(&holds));
         let task = tokio::spawn(async move {
+            let mut held = Vec::new();
             while let Ok((mut from, _)) = listener.accept().await {
-                let target = *target.lock().unwrap();
+                if holding.load(Ordering::Relaxed) {
+                    held.push(from);
+                    continue;
+                }
+                let target = {
+                    let mut targets = targets.lock().unwrap();
+                    let next = targets.pop_front();
+                    targets.extend(next);
+                    next
+                };
                 let Some(target) = target else {
                     count.fetch_add(1, Ordering::Relaxed);
                     continue;
@@ -43,15 +56,26 @@ impl Door {
                 });
             }
         });
-        Self { address, leads_to, refused, task }
+        Self { address, leads_to, holds, refused, task }
     }
 
     pub(crate) fn open(&self, target: SocketAddr) {
-        *self.leads_to.lock().unwrap() = Some(target);
+        self.open_to_all([target]);
+    }
+
+    /// Leads each connection to the next one of these.
+    pub(crate) fn open_to_all(&self, targets: impl IntoIterator<Item = SocketAddr>) {
+        *self.leads_to.lock().unwrap() = targets.into_iter().collect();
+        self.holds.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn shut(&self) {
-        *self.leads_to.lock().unwrap() = None;
+        self.leads_to.lock().unwrap().clear();
+    }
+
+    /// Lets connections wait for ever, until it is opened.
+    pub(crate) fn hold(&self) {
+        self.holds.store(true, Ordering::Relaxed);
     }
 
     /// Connections that found it shut.

@@ -12,6 +12,7 @@
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 
+mod cluster;
 mod dns;
 mod door;
 mod fake;

@@ -20,7 +20,8 @@ use devanture_config::{AppName, PlaceName};
 
 pub(crate) use change::etag;
 pub use keys::KeyFile;
-use keys::{Keys, Unopened, locked};
+pub(crate) use keys::Unopened;
+use keys::{Keys, locked};
 pub use lost::{LostSecrets, lost_secrets};
 
 use super::Environments;

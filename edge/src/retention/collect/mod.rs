@@ -36,8 +36,8 @@ use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
 use super::Retention;
-use crate::catalog::{Lease, records};
-use crate::ledger::{Error, Task, lost, task_done};
+use crate::catalog::records;
+use crate::ledger::{Duty, Error, Task, lost, task_done};
 use crate::{blobs, cluster, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.
@@ -218,16 +218,16 @@ impl Retention {
     ///
     /// # Errors
     /// `busy` while another node does it.
-    async fn take_duty(&self) -> Result<Option<Lease>, Error> {
+    async fn take_duty(&self) -> Result<Option<Duty>, Error> {
         let Some(nodes) = &self.nodes else { return Ok(None) };
-        let lease = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
-        if lease.is_none() {
+        let duty = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
+        if duty.is_none() {
             let problem = Problem::new(Code::Busy, "Another node of the cluster collects.");
             return Err(problem.hint("try again when it is done").into());
         }
         // It may have committed a moment ago what is not to be taken.
         self.ledger.catalog.refresh().await?;
-        Ok(lease)
+        Ok(duty)
     }
 
     /// Whether less is free on the disk than is to stay free.

@@ -22,36 +22,40 @@ use crate::tls::Error;
 /// The error type of an unknown account (RFC 8555 §6.7).
 const NO_SUCH_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
-/// Finds the account, or has it made.
-pub(crate) struct Accounts {
-    directory: String,
+/// What the settings say of the authority, with the files that they name.
+#[derive(Clone)]
+pub(crate) struct Authority {
+    pub(crate) directory: String,
     contact: Vec<String>,
     external: Option<(String, Vec<u8>)>,
     tls: Arc<ClientConfig>,
-    store: Arc<Store>,
+}
+
+/// Finds the account, or has it made.
+pub(crate) struct Accounts {
+    authority: Authority,
+    store: Arc<dyn Store>,
     /// Held while an account is made: never are there two.
     open: Mutex<Option<Account>>,
 }
 
-impl Accounts {
-    /// Reads what the settings name, and the account as far as there is one.
-    pub(crate) fn open(settings: &Settings, base: &Path, store: Arc<Store>) -> Result<Self, Error> {
-        let (tls, external) = read(settings, base)?;
-        // It is logged at the start, not with the first order.
-        drop(store.account()?);
+impl Authority {
+    /// Reads what the settings name.
+    pub(crate) fn read(settings: &Settings, base: &Path) -> Result<Self, Error> {
+        let external = settings.external_account.as_ref().map(|external| external_key(external, base)).transpose()?;
         Ok(Self {
             directory: settings.directory.clone(),
             contact: settings.contact.clone(),
             external,
-            tls,
-            store,
-            open: Mutex::default(),
+            tls: trusted(settings, base)?,
         })
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn directory(&self) -> &str {
-        &self.directory
+impl Accounts {
+    /// The account that `store` keeps.
+    pub(crate) fn new(authority: Authority, store: Arc<dyn Store>) -> Self {
+        Self { authority, store, open: Mutex::default() }
     }
 
     /// The account. Asks the authority where this is the first time since the start, or since [`Accounts::close`].
@@ -60,7 +64,7 @@ impl Accounts {
         if let Some(account) = &*open {
             return Ok(account.clone());
         }
-        let account = match self.store.account()? {
+        let account = match self.store.account().await? {
             Some(kept) => self.enter(kept).await,
             None => self.make().await,
         };
@@ -71,13 +75,16 @@ impl Accounts {
 
     /// Has the authority's directory read again before the next order; and if `error` says that it does not know the
     /// account any more, has another one made.
-    pub(crate) fn close(&self, error: &AcmeError) {
+    pub(crate) async fn close(&self, error: &AcmeError) {
         // The holder of the lock is talking to the authority right now, and that may take minutes.
         let Ok(mut open) = self.open.try_lock() else { return };
         *open = None;
         if matches!(error, AcmeError::Api(problem) if is_unknown(problem)) {
-            warn!(directory = self.directory, "the authority does not know the account: another one will be made");
-            if let Err(error) = self.store.remove_account() {
+            warn!(
+                directory = self.authority.directory,
+                "the authority does not know the account: another one will be made"
+            );
+            if let Err(error) = self.store.remove_account().await {
                 warn!(%error, "the account that the authority does not know could not be removed");
             }
         }
@@ -85,31 +92,32 @@ impl Accounts {
 
     async fn enter(&self, kept: KeptAccount) -> Result<Account, AcmeError> {
         let credentials: AccountCredentials = serde_json::from_value(kept.credentials.clone())?;
-        let account = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls))))
+        let account = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.authority.tls))))
             .from_credentials(credentials)
             .await?;
-        if kept.contact != self.contact {
-            let contact: Vec<&str> = self.contact.iter().map(String::as_str).collect();
+        if kept.contact != self.authority.contact {
+            let contact: Vec<&str> = self.authority.contact.iter().map(String::as_str).collect();
             account.update_contacts(&contact).await?;
-            self.keep(kept.credentials)?;
+            self.keep(kept.credentials).await?;
         }
         Ok(account)
     }
 
     async fn make(&self) -> Result<Account, AcmeError> {
-        let contact: Vec<&str> = self.contact.iter().map(String::as_str).collect();
+        let contact: Vec<&str> = self.authority.contact.iter().map(String::as_str).collect();
         let wanted = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let external = self.external.as_ref().map(|(id, key)| ExternalAccountKey::new(id.clone(), key));
-        let builder = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls))));
-        let (account, credentials) = builder.create(&wanted, self.directory.clone(), external.as_ref()).await?;
-        self.keep(serde_json::to_value(&credentials)?)?;
-        info!(directory = self.directory, account = account.id(), "an account was made at the authority");
+        let external = self.authority.external.as_ref().map(|(id, key)| ExternalAccountKey::new(id.clone(), key));
+        let builder = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.authority.tls))));
+        let (account, credentials) =
+            builder.create(&wanted, self.authority.directory.clone(), external.as_ref()).await?;
+        self.keep(serde_json::to_value(&credentials)?).await?;
+        info!(directory = self.authority.directory, account = account.id(), "an account was made at the authority");
         Ok(account)
     }
 
-    fn keep(&self, credentials: serde_json::Value) -> Result<(), AcmeError> {
-        let kept = KeptAccount { contact: self.contact.clone(), credentials };
-        self.store.keep_account(&kept).map_err(|error| AcmeError::Other(Box::new(error)))
+    async fn keep(&self, credentials: serde_json::Value) -> Result<(), AcmeError> {
+        let kept = KeptAccount { contact: self.authority.contact.clone(), credentials };
+        self.store.keep_account(&kept).await.map_err(|error| AcmeError::Other(Box::new(error)))
     }
 }
 
@@ -122,14 +130,6 @@ pub(crate) fn is_unknown(problem: &Problem) -> bool {
 pub(crate) fn check(settings: &Settings, base: &Path) -> Vec<Error> {
     let external = settings.external_account.as_ref().and_then(|external| external_key(external, base).err());
     external.into_iter().chain(trusted(settings, base).err()).collect()
-}
-
-/// The roots that the authority's directory is trusted by, and the key that it gave to the operator of the edge.
-type Files = (Arc<ClientConfig>, Option<(String, Vec<u8>)>);
-
-fn read(settings: &Settings, base: &Path) -> Result<Files, Error> {
-    let external = settings.external_account.as_ref().map(|external| external_key(external, base)).transpose()?;
-    Ok((trusted(settings, base)?, external))
 }
 
 /// Trusts the platform's authorities, and those of the file that the settings name.

@@ -2,35 +2,43 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::lookup::Lookup;
+use super::store::Proof;
 use crate::tls::Error;
 use crate::tls::server_tls::provider;
 
 /// The protocol that an authority names in its handshake, and no other beside it (RFC 8737 §4).
 const ACME_TLS: &[u8] = b"acme-tls/1";
+/// Bytes of the digest of a key authorization: SHA-256.
+const DIGEST_BYTES: usize = 32;
+/// Characters of a token, which is base64url of 128 bits or more (RFC 8555 §8.3).
+const TOKEN_CHARACTERS_MAX: usize = 512;
 /// The path that an authority asks for, before the token (RFC 8555 §8.3).
 const HTTP_PREFIX: &str = "/.well-known/acme-challenge/";
 
-/// The proofs in flight. No lock is taken to look at them.
+/// The proofs in flight. No lock is taken to look at those that this process promised.
 pub(crate) struct Challenges {
     proofs: Arc<Proofs>,
     config: Arc<ServerConfig>,
+    /// Those of other nodes, in a cluster.
+    elsewhere: OnceLock<Lookup>,
 }
 
 #[derive(Default)]
-struct Proofs(ArcSwap<HashMap<Box<str>, Arc<Proof>>>);
+struct Proofs(ArcSwap<HashMap<Box<str>, Arc<Ready>>>);
 
-/// The proof for one name.
-enum Proof {
+/// The proof for one name, ready to be shown.
+enum Ready {
     Http { token: String, key_authorization: String },
     TlsAlpn(Arc<CertifiedKey>),
 }
@@ -60,7 +68,7 @@ impl Drop for Shown {
 }
 
 impl Proofs {
-    fn change(&self, change: impl Fn(&mut HashMap<Box<str>, Arc<Proof>>)) {
+    fn change(&self, change: impl Fn(&mut HashMap<Box<str>, Arc<Ready>>)) {
         self.0.rcu(|proofs| {
             let mut proofs = HashMap::clone(proofs);
             change(&mut proofs);
@@ -68,7 +76,7 @@ impl Proofs {
         });
     }
 
-    fn show(self: &Arc<Self>, name: &str, proof: Proof) -> Shown {
+    fn show(self: &Arc<Self>, name: &str, proof: Ready) -> Shown {
         let proof = Arc::new(proof);
         self.change(|proofs| drop(proofs.insert(name.into(), Arc::clone(&proof))));
         Shown { proofs: Arc::clone(self), name: name.into() }
@@ -78,8 +86,8 @@ impl Proofs {
 impl ResolvesServerCert for Proofs {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         match &**self.0.load().get(hello.server_name()?)? {
-            Proof::TlsAlpn(key) => Some(Arc::clone(key)),
-            Proof::Http { .. } => None,
+            Ready::TlsAlpn(key) => Some(Arc::clone(key)),
+            Ready::Http { .. } => None,
         }
     }
 }
@@ -87,55 +95,105 @@ impl ResolvesServerCert for Proofs {
 impl Challenges {
     pub(crate) fn new() -> Result<Self, Error> {
         let proofs = Arc::<Proofs>::default();
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Proofs>::clone(&proofs));
-        config.alpn_protocols = vec![ACME_TLS.to_vec()];
-        // Nobody comes back to such a session.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Self { proofs, config: Arc::new(config) })
+        let config = config(Arc::<Proofs>::clone(&proofs))?;
+        Ok(Self { proofs, config: Arc::new(config), elsewhere: OnceLock::new() })
     }
 
-    /// Answers `token` for `name` over HTTP until the value is dropped.
-    pub(crate) fn show_http(&self, name: &str, token: &str, key_authorization: &str) -> Shown {
-        let proof = Proof::Http { token: token.to_owned(), key_authorization: key_authorization.to_owned() };
-        self.proofs.show(name, proof)
+    /// Shows the proofs of other nodes, too.
+    pub(crate) fn look_elsewhere(&self, lookup: Lookup) {
+        // Only the first call counts, and there is one.
+        self.elsewhere.set(lookup).ok();
     }
 
-    /// Shows the digest of a key authorization in handshakes for `name` until the value is dropped (RFC 8737 §3).
-    pub(crate) fn show_tls_alpn(&self, name: &str, digest: &[u8]) -> Result<Shown, Error> {
-        let mut params = CertificateParams::new(vec![name.to_owned()])?;
-        params.distinguished_name = DistinguishedName::new();
-        params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        // Not checked against each other: the library does not read a certificate with an extension that is critical
-        // and unknown to it, and this one must have it (RFC 8737 §3).
-        let key = CertifiedKey::new(vec![certificate.into()], provider().key_provider.load_private_key(key)?);
-        Ok(self.proofs.show(name, Proof::TlsAlpn(Arc::new(key))))
+    /// Shows `proof` for `name` until the value is dropped.
+    pub(crate) fn show(&self, name: &str, proof: &Proof) -> Result<Shown, Error> {
+        let ready = match proof {
+            Proof::Http { token, key_authorization } => {
+                Ready::Http { token: token.clone(), key_authorization: key_authorization.clone() }
+            }
+            Proof::TlsAlpn { digest } => Ready::TlsAlpn(Arc::new(challenge_key(name, digest)?)),
+        };
+        Ok(self.proofs.show(name, ready))
     }
 
     /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless there is such a
     /// challenge.
-    pub(crate) fn http_answer(&self, host: &str, path: &str) -> Option<String> {
+    pub(crate) async fn http_answer(&self, host: &str, path: &str) -> Option<String> {
         let requested = path.strip_prefix(HTTP_PREFIX)?;
-        match &**self.proofs.0.load().get(host)? {
-            Proof::Http { token, key_authorization } if token == requested => Some(key_authorization.clone()),
-            Proof::Http { .. } | Proof::TlsAlpn(_) => None,
+        if let Some(own) = self.own_http_answer(host, requested) {
+            return Some(own);
+        }
+        let elsewhere = self.elsewhere.get().filter(|_| is_token(requested))?;
+        let is_requested = |proof: &Proof| matches!(proof, Proof::Http { token, .. } if token == requested);
+        match elsewhere.find(host, is_requested).await? {
+            Proof::Http { key_authorization, .. } => Some(key_authorization),
+            Proof::TlsAlpn { .. } => None,
         }
     }
 
-    /// The settings for a handshake in which an authority looks for a proof that is in flight.
-    pub(crate) fn config_for(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+    fn own_http_answer(&self, host: &str, requested: &str) -> Option<String> {
+        match &**self.proofs.0.load().get(host)? {
+            Ready::Http { token, key_authorization } if token == requested => Some(key_authorization.clone()),
+            Ready::Http { .. } | Ready::TlsAlpn(_) => None,
+        }
+    }
+
+    /// The name that an authority looks for a proof of by this handshake; `None` for all others.
+    pub(crate) fn name_asked_for(hello: &ClientHello<'_>) -> Option<String> {
         let mut protocols = hello.alpn()?;
         let asks = protocols.next() == Some(ACME_TLS) && protocols.next().is_none();
-        let proofs = asks.then(|| self.proofs.0.load())?;
-        let is_shown = matches!(**proofs.get(hello.server_name()?)?, Proof::TlsAlpn(_));
-        is_shown.then(|| Arc::clone(&self.config))
+        if asks { hello.server_name().map(str::to_owned) } else { None }
     }
+
+    /// The settings for a handshake in which an authority looks for a proof of `name` that is in flight.
+    pub(crate) async fn config_for(&self, name: &str) -> Option<Arc<ServerConfig>> {
+        let is_own = |proof: &Arc<Ready>| matches!(**proof, Ready::TlsAlpn(_));
+        if self.proofs.0.load().get(name).is_some_and(is_own) {
+            return Some(Arc::clone(&self.config));
+        }
+        let found = self.elsewhere.get()?.find(name, |proof| matches!(proof, Proof::TlsAlpn { .. })).await?;
+        let Proof::TlsAlpn { digest } = found else { return None };
+        let made = challenge_key(name, &digest).and_then(|key| config(Arc::new(SingleCertAndKey::from(key))));
+        made.inspect_err(|error| tracing::warn!(name, %error, "a proof of another node cannot be shown"))
+            .ok()
+            .map(Arc::new)
+    }
+}
+
+/// Whether a text is base64url without padding, so that it is one segment of a path and nothing else.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_of_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=TOKEN_CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(is_of_alphabet)
+}
+
+fn config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![ACME_TLS.to_vec()];
+    // Nobody comes back to such a session.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// The certificate that shows the digest of a key authorization in handshakes for `name` (RFC 8737 §3), with its key.
+fn challenge_key(name: &str, digest: &[u8]) -> Result<CertifiedKey, Error> {
+    if digest.len() != DIGEST_BYTES {
+        // The library panics.
+        let reason = format!("a digest has {DIGEST_BYTES} bytes, not {}", digest.len());
+        return Err(Error::Certificate { path: name.into(), reason });
+    }
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    // Not checked against each other: the library does not read a certificate with an extension that is critical
+    // and unknown to it, and this one must have it (RFC 8737 §3).
+    Ok(CertifiedKey::new(vec![certificate.into()], provider().key_provider.load_private_key(key)?))
 }
 
 #[cfg(test)]
@@ -143,12 +201,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_answered_for_its_host_alone_and_while_it_is_in_flight() {
+    fn a_token_is_one_segment_of_a_path() {
+        assert!(is_token("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"));
+        for text in
+            ["", "..", "../../etc/passwd", "a/b", "a%2fb", "<script>", "a b", "a\r\nb: c", "é", &"a".repeat(513)]
+        {
+            assert!(!is_token(text), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_answered_for_its_host_alone_and_while_it_is_in_flight() {
         let challenges = Challenges::new().unwrap();
-        let shown = challenges.show_http("a.example", "token", "token.thumb");
-        let other = challenges.show_tls_alpn("b.example", &[7; 32]).unwrap();
-        let answer = |host: &str, path: &str| challenges.http_answer(host, path);
-        assert_eq!(answer("a.example", "/.well-known/acme-challenge/token").as_deref(), Some("token.thumb"));
+        let proof = Proof::Http { token: "token".to_owned(), key_authorization: "token.thumb".to_owned() };
+        let shown = challenges.show("a.example", &proof).unwrap();
+        let other = challenges.show("b.example", &Proof::TlsAlpn { digest: vec![7; 32] }).unwrap();
+        assert!(challenges.show("b.example", &Proof::TlsAlpn { digest: vec![7; 31] }).is_err());
+        let answer = async |host: &str, path: &str| challenges.http_answer(host, path).await;
+        assert_eq!(answer("a.example", "/.well-known/acme-challenge/token").await.as_deref(), Some("token.thumb"));
         for (host, path) in [
             ("b.example", "/.well-known/acme-challenge/token"),
             ("c.example", "/.well-known/acme-challenge/token"),
@@ -158,10 +228,10 @@ mod tests {
             ("a.example", "//.well-known/acme-challenge/token"),
             ("a.example", "/token"),
         ] {
-            assert_eq!(answer(host, path), None, "{host} {path}");
+            assert_eq!(answer(host, path).await, None, "{host} {path}");
         }
         drop(shown);
-        assert_eq!(answer("a.example", "/.well-known/acme-challenge/token"), None);
+        assert_eq!(answer("a.example", "/.well-known/acme-challenge/token").await, None);
         assert_eq!(challenges.proofs.0.load().len(), 1);
         drop(other);
         assert_eq!(challenges.proofs.0.load().len(), 0);

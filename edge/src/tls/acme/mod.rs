@@ -2,7 +2,8 @@
 //!
 //! `schedule` decides when, without a clock; `renewer` looks every second at what is served and lets `order` do it,
 //! with the account of `account` and the requests of `client`; `store` keeps what came of it; `challenges` shows proofs
-//! to the authority. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for nothing
+//! to the authority. In a cluster, one node does that for all (`duty`): the others have what it keeps by `follow`, and show its
+//! proofs by `lookup`. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for nothing
 //! here.
 //!
 //! A certificate stays until a better one is there. What an authority does, or does not, takes nothing away.
@@ -10,7 +11,11 @@
 mod account;
 mod challenges;
 mod client;
+mod duty;
 mod failure;
+mod follow;
+mod held;
+mod lookup;
 mod order;
 mod renewer;
 mod schedule;
@@ -20,6 +25,8 @@ mod store;
 mod tests;
 
 pub(crate) use challenges::Challenges;
+pub(crate) use duty::Cluster;
+pub(crate) use follow::Follow;
 pub(crate) use renewer::{Keeper, Served};
 
 use std::collections::HashMap;
@@ -33,15 +40,22 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
 use super::Error;
-use account::Accounts;
-use store::{Held, HeldByName, Store};
+use crate::environments::KeyFile;
+use crate::ledger::AcmeRecords;
+use account::Authority;
+use held::{Held, HeldByName};
+use lookup::Lookup;
+use store::authority_name;
+use store::folder::Folder;
+use store::shared::SharedRecords;
 
 /// The certificates of one authority, and how it is asked for them.
 pub(crate) struct Acme {
     held: ArcSwap<HeldByName>,
     challenges: Arc<Challenges>,
-    accounts: Accounts,
-    store: Arc<Store>,
+    authority: Authority,
+    folder: Folder,
+    provider: Arc<CryptoProvider>,
     ways: Vec<ChallengeKind>,
 }
 
@@ -59,11 +73,24 @@ impl Acme {
         folder: &Path,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
-        let (store, held) = Store::open(folder, &settings.directory, provider)?;
-        let store = Arc::new(store);
-        let accounts = Accounts::open(settings, base, Arc::clone(&store))?;
-        let challenges = Arc::new(Challenges::new()?);
-        Ok(Self { held: ArcSwap::from_pointee(held), challenges, accounts, store, ways: settings.challenges.clone() })
+        let folder = Folder::open(folder, &settings.directory, Arc::clone(&provider))?;
+        let held = ArcSwap::from_pointee(folder.read_certificates()?);
+        // It is logged at the start, not with the first order.
+        drop(folder.read_account()?);
+        let (authority, challenges) = (Authority::read(settings, base)?, Arc::new(Challenges::new()?));
+        Ok(Self { held, challenges, authority, folder, provider, ways: settings.challenges.clone() })
+    }
+
+    /// Has what all nodes of a cluster share from now on, in place of what the folder held.
+    pub(crate) async fn share(&self, records: AcmeRecords, keys: Arc<KeyFile>) -> Result<Follow, Error> {
+        let shared = SharedRecords { records, keys, provider: Arc::clone(&self.provider) };
+        self.challenges.look_elsewhere(Lookup::new(shared.clone()));
+        Follow::begin(shared, self).await
+    }
+
+    /// The name of the authority in the records that nodes share.
+    pub(crate) fn authority_name(&self) -> String {
+        authority_name(&self.authority.directory)
     }
 
     /// Checks what the settings name, without a folder for it, and gives everything that is wrong.

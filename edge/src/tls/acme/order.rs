@@ -9,8 +9,9 @@ use instant_acme::{
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
-use super::challenges::{Challenges, Shown};
+use super::challenges::{Challenges, Shown, is_token};
 use super::failure::Failure;
+use super::store::{Proof, Store};
 use crate::tls::Error;
 
 /// Delays between polls of an authority: short at first, then longer.
@@ -19,8 +20,6 @@ const POLLING: RetryPolicy =
 
 /// Authorizations of an order for one name: one is usual.
 const AUTHORIZATIONS_MAX: usize = 8;
-/// Characters of a token, which is base64url of 128 bits or more (RFC 8555 §8.3).
-const TOKEN_CHARACTERS_MAX: usize = 512;
 
 /// The order.
 pub(crate) struct OrderRequest<'w> {
@@ -35,7 +34,7 @@ pub(crate) struct OrderRequest<'w> {
 /// longer than this takes.
 pub(crate) async fn obtain(
     account: &Account,
-    challenges: &Challenges,
+    (challenges, store): (&Challenges, &dyn Store),
     request: OrderRequest<'_>,
 ) -> Result<String, Failure> {
     let identifiers = [Identifier::Dns(request.name.to_owned())];
@@ -44,7 +43,7 @@ pub(crate) async fn obtain(
         new = new.replaces(replaces);
     }
     let mut order = account.new_order(&new).await?;
-    let shown = prove(&mut order, challenges, request.name, &request.ways).await?;
+    let shown = prove(&mut order, (challenges, store), request.name, &request.ways).await?;
     let ready = order.poll_ready(&POLLING).await;
     drop(shown);
     match ready {
@@ -66,7 +65,7 @@ pub(crate) async fn obtain(
 /// Shows what each authorization that is open asks for, and says so.
 async fn prove(
     order: &mut Order,
-    challenges: &Challenges,
+    (challenges, store): (&Challenges, &dyn Store),
     name: &str,
     ways: &[ChallengeKind],
 ) -> Result<Option<Shown>, Failure> {
@@ -94,20 +93,19 @@ async fn prove(
         if !is_token(&challenge.token) {
             return Err(Failure::refused("the authority's token is not base64url".to_owned()));
         }
-        let proof = challenge.key_authorization();
-        shown = Some(match way {
-            ChallengeKind::Http => challenges.show_http(name, &challenge.token, proof.as_str()),
-            ChallengeKind::TlsAlpn => challenges.show_tls_alpn(name, proof.digest().as_ref())?,
-        });
+        let authorized = challenge.key_authorization();
+        let proof = match way {
+            ChallengeKind::Http => {
+                Proof::Http { token: challenge.token.clone(), key_authorization: authorized.as_str().to_owned() }
+            }
+            ChallengeKind::TlsAlpn => Proof::TlsAlpn { digest: authorized.digest().as_ref().to_vec() },
+        };
+        shown = Some(challenges.show(name, &proof)?);
+        // Any node may be asked, from the next line on.
+        store.show_proof(name, &proof).await?;
         challenge.set_ready().await?;
     }
     Ok(shown)
-}
-
-/// Whether a text is base64url without padding, so that it is one segment of a path and nothing else.
-fn is_token(text: &str) -> bool {
-    let is_of_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=TOKEN_CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(is_of_alphabet)
 }
 
 const fn kind(way: ChallengeKind) -> ChallengeType {
@@ -128,19 +126,4 @@ async fn unproven(order: &mut Order, otherwise: &str) -> Failure {
         }
     }
     Failure::unproven(otherwise.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_one_segment_of_a_path() {
-        assert!(is_token("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"));
-        for text in
-            ["", "..", "../../etc/passwd", "a/b", "a%2fb", "<script>", "a b", "a\r\nb: c", "é", &"a".repeat(513)]
-        {
-            assert!(!is_token(text), "{text:?}");
-        }
-    }
 }

@@ -1,5 +1,5 @@
 //! Sees to it that every name has a certificate: looks each second at what is served, begins the orders that are due,
-//! and takes in what came of them.
+//! and takes in what came of them. In a cluster, the node that has the duty does so, for all.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,10 +15,14 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::Acme;
+use super::account::Accounts;
+use super::duty::{Cluster, Ordering, lost, next_commit};
 use super::failure::Failure;
+use super::held::{Held, HeldByName};
 use super::order::{OrderRequest, obtain};
 use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
-use super::store::{Held, HeldByName};
+use super::store::Store;
+use super::store::shared::SharedStore;
 use crate::telemetry;
 
 /// Interval of checks of the served names.
@@ -33,6 +37,9 @@ const SUGGESTION_AGAIN_MS: u64 = 6 * HOUR_MS;
 /// Time after its expiry for which the certificate of an unserved name is kept, should the name come back.
 const EXPIRED_KEPT_MS: u64 = 30 * 24 * HOUR_MS;
 
+/// Longest wait for the duty to order, while which nothing else is looked at.
+const TAKE_MAX: Duration = Duration::from_secs(5);
+
 /// The served names.
 pub(crate) struct Served {
     /// The names that want a certificate and whose they are, those of an app that matter most first.
@@ -46,6 +53,10 @@ pub(crate) struct Keeper {
     acme: Arc<Acme>,
     served: Served,
     rules: Rules,
+    /// `None` of an edge that is alone.
+    cluster: Option<Cluster>,
+    /// `None` while another node orders.
+    ordering: Option<Arc<Ordering>>,
     books: Books,
     suggestions: HashMap<String, Suggestion>,
     tasks: JoinSet<Done>,
@@ -75,13 +86,14 @@ enum Done {
 }
 
 impl Keeper {
-    pub(crate) fn new(acme: Arc<Acme>, served: Served, limits: &Limits) -> Self {
-        let books = acme.store.books();
+    pub(crate) fn new(acme: Arc<Acme>, served: Served, limits: &Limits, cluster: Option<Cluster>) -> Self {
         Self {
             acme,
             served,
             rules: Rules::new(limits),
-            books,
+            cluster,
+            ordering: None,
+            books: Books::default(),
             suggestions: HashMap::new(),
             tasks: JoinSet::new(),
             about: HashMap::new(),
@@ -92,20 +104,67 @@ impl Keeper {
 
     /// Keeps the certificates; never ends. Dropped, it gives up what is under way, and loses nothing that was issued.
     pub(crate) async fn keep(mut self) {
+        if self.cluster.is_none() {
+            self.begin(Arc::new(self.acme.folder.clone())).await;
+        }
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = tick.tick() => self.look().await,
                 Some(ended) = self.tasks.join_next_with_id() => self.take_in(ended).await,
+                committed = next_commit(self.cluster.as_mut()) => {
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.follow.apply(committed, &self.acme).await;
+                    }
+                }
+                () = lost(self.ordering.as_deref()) => {
+                    warn!("another node orders certificates from now on: this one was not heard of for a while");
+                    self.give_up();
+                }
             }
         }
     }
 
+    /// Orders from now on.
+    async fn begin(&mut self, store: Arc<dyn Store>) {
+        self.books = store.books().await;
+        self.ordering = Some(Arc::new(Ordering::new(&self.acme, store)));
+    }
+
+    /// Orders no more, and gives up what is under way.
+    fn give_up(&mut self) {
+        self.tasks = JoinSet::new();
+        self.about.clear();
+        self.ordering = None;
+    }
+
+    /// Orders for all nodes from now on, where none does.
+    async fn take_over(&mut self) {
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.open_locked(&self.acme).await;
+        if self.ordering.is_some() {
+            return;
+        }
+        match timeout(TAKE_MAX, cluster.take_duty(&self.acme)).await {
+            Ok(Ok(Some(duty))) => {
+                info!("this node orders certificates for all");
+                let store = SharedStore::new(cluster.follow.shared.clone(), duty);
+                self.begin(Arc::new(store)).await;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => debug!(error, "who orders certificates is not known"),
+            Err(_elapsed) => debug!("who orders certificates is not known: etcd does not answer"),
+        }
+    }
+
     async fn look(&mut self) {
+        self.take_over().await;
         let now_ms = telemetry::now_ms();
         let held = self.acme.held.load_full();
         let wanted = self.wanted(&held);
+        measure(&wanted, &held, now_ms);
+        let Some(ordering) = self.ordering.clone() else { return };
         let is_due = |wanted: &&Wanted| {
             let window = self.window(&wanted.name);
             held.get(wanted.name.as_str()).is_none_or(|held| held.life.is_due(held.spread, window, now_ms))
@@ -114,16 +173,20 @@ impl Keeper {
         let begun = self.books.begin(due, &self.rules, now_ms);
         if !begun.is_empty() {
             // Before the authority hears of them: a process that dies again and again counts them too.
-            self.save().await;
+            let is_saved = self.save(&ordering).await;
+            if !is_saved && self.cluster.is_some() {
+                // Another node may order them.
+                self.give_up();
+                return;
+            }
         }
         for begun in begun {
-            self.order(begun.name, &held);
+            self.order(&ordering, begun.name, &held);
         }
-        self.ask_for_a_suggestion(&wanted, &held, now_ms);
-        measure(&wanted, &held, now_ms);
+        self.ask_for_a_suggestion(&ordering, &wanted, &held, now_ms);
         if now_ms.abs_diff(self.tidied_ms) >= HOUR_MS {
             self.tidied_ms = now_ms;
-            self.tidy(&wanted, &held, now_ms).await;
+            self.tidy(&ordering, &wanted, &held, now_ms).await;
         }
     }
 
@@ -147,7 +210,7 @@ impl Keeper {
         self.suggestions.get(name).and_then(|suggestion| suggestion.window)
     }
 
-    fn order(&mut self, name: String, held: &HeldByName) {
+    fn order(&mut self, ordering: &Arc<Ordering>, name: String, held: &HeldByName) {
         let mut ways = self.acme.ways.clone();
         let first = self.books.way(&name) % ways.len().max(1);
         ways.rotate_left(first);
@@ -155,10 +218,11 @@ impl Keeper {
         let is_replacement = self.window(&name).is_some() && self.books.failures(&name) == 0;
         let replaces = held.get(name.as_str()).filter(|_| is_replacement).and_then(|held| identifier(held));
         let (acme, serves) = (Arc::clone(&self.acme), Arc::clone(&self.served.serves));
+        let ordering = Arc::clone(ordering);
         info!(name, way = ?ways.first(), renewal = held.contains_key(name.as_str()), "a certificate is ordered");
         let subject = Subject::Order(name.clone());
         let task = async move {
-            let order = Box::pin(order(&acme, &name, ways, replaces, &*serves));
+            let order = Box::pin(order((&acme, &ordering), &name, ways, replaces, &*serves));
             let late = || Failure::refused("it took too long".to_owned());
             Done::Order(timeout(ORDER_MAX, order).await.unwrap_or_else(|_elapsed| Err(late())))
         };
@@ -166,7 +230,7 @@ impl Keeper {
     }
 
     /// Asks the authority about one certificate at a time.
-    fn ask_for_a_suggestion(&mut self, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
+    fn ask_for_a_suggestion(&mut self, ordering: &Arc<Ordering>, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
         let is_asking = self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_)));
         if is_asking || self.books.authority_rests(now_ms) {
             return;
@@ -175,10 +239,10 @@ impl Keeper {
         let is_due = |name: &String| self.suggestions.get(name).is_none_or(|known| known.next_ms <= now_ms);
         let next = names.find_map(|name| Some((name, held.get(name.as_str()).filter(|_| is_due(name))?)));
         let Some((name, held)) = next else { return };
-        let (acme, held) = (Arc::clone(&self.acme), Arc::clone(held));
+        let (ordering, held) = (Arc::clone(ordering), Arc::clone(held));
         let subject = Subject::Suggestion(name.clone());
         let known = self.window(name);
-        let task = async move { Done::Suggestion(Box::pin(suggestion(&acme, &held, known)).await) };
+        let task = async move { Done::Suggestion(Box::pin(suggestion(&ordering.accounts, &held, known)).await) };
         self.about.insert(self.tasks.spawn(task).id(), subject);
     }
 
@@ -207,7 +271,11 @@ impl Keeper {
     }
 
     async fn ended(&mut self, name: &str, result: Result<Held, Failure>) {
+        let Some(ordering) = self.ordering.clone() else { return };
         let now_ms = telemetry::now_ms();
+        if let Err(error) = ordering.store.hide_proof(name).await {
+            debug!(name, %error, "other nodes go on showing a proof");
+        }
         let (ended, outcome) = match result {
             Ok(held) => {
                 let life = held.life;
@@ -220,14 +288,14 @@ impl Keeper {
             Err(failure) => {
                 self.report(name, &failure, now_ms);
                 if let Some(source) = failure.source.as_ref().filter(|source| is_to_be_closed(source)) {
-                    self.acme.accounts.close(source);
+                    ordering.accounts.close(source).await;
                 }
                 (failure.ended, failure.outcome)
             }
         };
         counter!("devanture_acme_orders_total", "outcome" => outcome).increment(1);
         self.books.end(name, ended, &self.rules, now_ms);
-        self.save().await;
+        self.save(&ordering).await;
     }
 
     fn report(&self, name: &str, failure: &Failure, now_ms: u64) {
@@ -250,17 +318,14 @@ impl Keeper {
         }
     }
 
-    async fn save(&self) {
-        let (store, books) = (Arc::clone(&self.acme.store), self.books.clone());
-        match tokio::task::spawn_blocking(move || store.keep_books(&books)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "what is known of orders could not be kept"),
-            Err(error) => warn!(%error, "what is known of orders could not be kept"),
-        }
+    /// Keeps the history of orders; false where that fails.
+    async fn save(&self, ordering: &Ordering) -> bool {
+        let saved = ordering.store.keep_books(&self.books).await;
+        saved.inspect_err(|error| warn!(%error, "what is known of orders could not be kept")).is_ok()
     }
 
     /// Forgets what nobody will ask for again.
-    async fn tidy(&mut self, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
+    async fn tidy(&mut self, ordering: &Ordering, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
         let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
         self.books.forget(|name| wanted.contains(name), now_ms);
         self.suggestions.retain(|name, _| wanted.contains(name.as_str()));
@@ -271,10 +336,10 @@ impl Keeper {
             return;
         }
         self.acme.change(|held| held.retain(|name, _| !gone.contains(name)));
-        let store = Arc::clone(&self.acme.store);
-        let removed = move || gone.iter().try_for_each(|name| store.remove_certificate(name));
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(removed).await {
-            warn!(%error, "an expired certificate could not be removed");
+        for name in gone {
+            if let Err(error) = ordering.store.remove_certificate(&name).await {
+                warn!(name, %error, "an expired certificate could not be removed");
+            }
         }
     }
 }
@@ -320,34 +385,31 @@ fn identifier(held: &Held) -> Option<CertificateIdentifier<'static>> {
 
 /// One order, with the account, and until what came of it is kept.
 pub(super) async fn order(
-    acme: &Acme,
+    (acme, ordering): (&Acme, &Ordering),
     name: &str,
     ways: Vec<ChallengeKind>,
     replaces: Option<CertificateIdentifier<'static>>,
     serves: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Result<Held, Failure> {
-    let account = acme.accounts.account().await?;
+    let account = ordering.accounts.account().await?;
     // The authority may have taken its time with the account.
     if !serves(name) {
         return Err(Failure::dropped());
     }
     let request = OrderRequest { name, ways, replaces };
-    let pem = obtain(&account, &acme.challenges, request).await.map_err(|failure| failure.about(name))?;
-    let (store, owned) = (Arc::clone(&acme.store), name.to_owned());
+    let shown = (&**acme.challenges(), &*ordering.store);
+    let pem = obtain(&account, shown, request).await.map_err(|failure| failure.about(name))?;
     let replaced = acme.held.load().get(name).map(|held| held.life);
-    let kept = tokio::task::spawn_blocking(move || {
-        store.check_issued(&owned, &pem, replaced, telemetry::now_ms())?;
-        store.keep_certificate(&owned, &pem)
-    });
-    let kept = kept.await;
-    Ok(kept.map_err(|error| Failure::refused(error.to_string()))??)
+    let held = Held::issued(name, &pem, replaced, telemetry::now_ms(), &acme.provider)?;
+    ordering.store.keep_certificate(name, &pem).await?;
+    Ok(held)
 }
 
 /// Asks when the authority would renew a certificate. What it said before holds until it says something else.
-async fn suggestion(acme: &Acme, held: &Held, known: Option<Window>) -> Suggestion {
+async fn suggestion(accounts: &Accounts, held: &Held, known: Option<Window>) -> Suggestion {
     let answers = async {
         let identifier = identifier(held)?;
-        let account = acme.accounts.account().await.ok()?;
+        let account = accounts.account().await.ok()?;
         let (info, wait) = account.renewal_info(&identifier).await.inspect_err(|error| debug!(%error)).ok()?;
         let ms = |time: time::OffsetDateTime| u64::try_from(time.unix_timestamp()).unwrap_or_default() * 1_000;
         let window = Window { start_ms: ms(info.suggested_window.start), end_ms: ms(info.suggested_window.end) };

@@ -16,8 +16,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::duty::Ordering;
 use super::schedule::Ended;
-use super::store::KeptAccount;
+use super::store::{KeptAccount, Store as _};
 use super::*;
 use crate::tls::provider;
 
@@ -28,6 +29,7 @@ type Answers = fn(&str) -> Response<Full<Bytes>>;
 struct World {
     folder: tempfile::TempDir,
     acme: Acme,
+    ordering: Ordering,
     requested: Arc<Mutex<Vec<String>>>,
 }
 
@@ -69,16 +71,17 @@ impl World {
             external_account: None,
         };
         let acme = Acme::open(&settings, folder.path(), &folder.path().join("acme"), provider()).unwrap();
-        Self { folder, acme, requested }
+        let ordering = Ordering::new(&acme, Arc::new(acme.folder.clone()));
+        Self { folder, acme, ordering, requested }
     }
 
     /// Has an account already, of an earlier start.
-    fn with_account(self) -> Self {
+    async fn with_account(self) -> Self {
         let key = KeyPair::generate().unwrap();
         let key = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, key.serialize_der());
-        let directory = self.acme.accounts.directory();
+        let directory = &self.acme.authority.directory;
         let credentials = json!({"id": "https://127.0.0.1/account/1", "key_pkcs8": key, "directory": directory});
-        self.acme.store.keep_account(&KeptAccount { contact: Vec::new(), credentials }).unwrap();
+        self.acme.folder.keep_account(&KeptAccount { contact: Vec::new(), credentials }).await.unwrap();
         self
     }
 
@@ -131,11 +134,11 @@ async fn an_authority_that_wants_no_more_accounts_is_left_alone_as_a_whole() {
         other => panic!("{other}"),
     })
     .await;
-    let failure = world.acme.accounts.account().await.err().unwrap();
+    let failure = world.ordering.accounts.account().await.err().unwrap();
     assert_eq!(failure.ended, Ended::Unanswered { retry_after_ms: 7_200_000 });
     assert_eq!(failure.outcome, "rate_limited");
     assert!(failure.reason.contains("7200 s: too many"), "{}", failure.reason);
-    assert!(world.acme.store.account().unwrap().is_none());
+    assert!(world.acme.folder.account().await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -145,10 +148,11 @@ async fn an_authority_that_wants_no_more_orders_for_a_name_is_left_alone_about_i
         other => panic!("{other}"),
     })
     .await
-    .with_account();
-    let account = world.acme.accounts.account().await.unwrap();
+    .with_account()
+    .await;
+    let account = world.ordering.accounts.account().await.unwrap();
     let request = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
-    let failure = order::obtain(&account, &world.acme.challenges, request).await.unwrap_err();
+    let failure = order::obtain(&account, (&world.acme.challenges, &world.acme.folder), request).await.unwrap_err();
     assert_eq!(
         (failure.ended, failure.outcome),
         (Ended::Failed { retry_after_ms: 60_000, unproven: false }, "rate_limited")
@@ -165,13 +169,14 @@ async fn an_account_that_the_authority_does_not_know_is_given_up() {
         other => panic!("{other}"),
     })
     .await
-    .with_account();
-    let account = world.acme.accounts.account().await.unwrap();
+    .with_account()
+    .await;
+    let account = world.ordering.accounts.account().await.unwrap();
     let request = order::OrderRequest { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
-    let failure = order::obtain(&account, &world.acme.challenges, request).await.unwrap_err();
-    assert!(world.acme.store.account().unwrap().is_some());
-    world.acme.accounts.close(&failure.source.unwrap());
-    assert!(world.acme.store.account().unwrap().is_none());
+    let failure = order::obtain(&account, (&world.acme.challenges, &world.acme.folder), request).await.unwrap_err();
+    assert!(world.acme.folder.account().await.unwrap().is_some());
+    world.ordering.accounts.close(&failure.source.unwrap()).await;
+    assert!(world.acme.folder.account().await.unwrap().is_none());
 }
 
 /// The keeper asks the authority, and orders at once where it says that a certificate is to be replaced, such as before
@@ -188,14 +193,17 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
         other => panic!("{other}"),
     })
     .await
-    .with_account();
-    let held = world.acme.store.keep_certificate(NAME, &issued(NAME)).unwrap();
+    .with_account()
+    .await;
+    let pem = issued(NAME);
+    world.acme.folder.keep_certificate(NAME, &pem).await.unwrap();
+    let held = Held::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap();
     assert!(!held.life.is_due(held.spread, None, crate::telemetry::now_ms()));
     world.acme.hold(NAME, &Arc::new(held));
-    let World { acme, requested, folder } = world;
+    let World { acme, requested, folder, .. } = world;
     let served =
         Served { names: Box::new(|| vec![("shop".parse().unwrap(), NAME.to_owned())]), serves: Arc::new(|_| true) };
-    let keeper = Keeper::new(Arc::new(acme), served, &Limits::default());
+    let keeper = Keeper::new(Arc::new(acme), served, &Limits::default(), None);
     let task = tokio::spawn(keeper.keep());
     let world = || requested.lock().iter().filter(|path| *path == "/order").count();
     for _ in 0..1_000 {
@@ -212,8 +220,9 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
 /// The name went while the account was being fetched.
 #[tokio::test]
 async fn nothing_is_ordered_for_a_name_that_is_not_served_any_more() {
-    let world = World::start(|other| panic!("{other}")).await.with_account();
-    let failure = renewer::order(&world.acme, "a.example", vec![ChallengeKind::Http], None, &|_| false).await;
+    let world = World::start(|other| panic!("{other}")).await.with_account().await;
+    let failure =
+        renewer::order((&world.acme, &world.ordering), "a.example", vec![ChallengeKind::Http], None, &|_| false).await;
     assert_eq!(failure.unwrap_err().ended, Ended::Dropped);
     assert_eq!((world.requested("/dir"), world.requested("/order")), (1, 0));
     assert!(world.folder.path().exists());

@@ -1,0 +1,190 @@
+//! The nodes of a cluster have one account and one order for each name, whichever of them the authority asks for a proof.
+
+use std::collections::BTreeSet;
+
+use devanture_config::api::BeginDeploy;
+
+use crate::acme::dns::Dns;
+use crate::acme::door::Door;
+use crate::acme::pebble::{Manner, Pebble, is_installed, write_certificate};
+use crate::acme::tls::{Shown, shown};
+use crate::acme::world::wait_for;
+use crate::cluster::world::{self, COMES_MAX};
+use crate::support::{RunningEdge, manifest};
+
+/// The name that an environment of the app has by itself.
+const NAME: &str = "shop.apps.test";
+
+/// A cluster, its authority, and the ways between them.
+struct World {
+    cluster: world::World,
+    pebble: Pebble,
+    authority: Door,
+    http: Door,
+    https: Door,
+    folder: tempfile::TempDir,
+    _dns: Dns,
+}
+
+impl World {
+    /// Starts three nodes; `None` where something is not installed.
+    async fn start(manner: Manner, challenges: &'static [&'static str]) -> Option<Self> {
+        if !is_installed() || !world::is_installed() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path());
+        let (authority, http, https) = (Door::new().await, Door::new().await, Door::new().await);
+        let dns = Dns::start().await;
+        let ports = (http.address.port(), https.address.port());
+        let pebble = Pebble::start(folder.path(), dns.address, ports.0, ports.1, manner).await;
+        authority.open(pebble.address);
+        let toml = format!(
+            "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\nca = \"{}\"\nchallenges = {challenges:?}\n",
+            authority.address,
+            folder.path().join("roots.pem").display(),
+        );
+        let cluster = world::World::start_with(3, 1, |_, setup| {
+            let setup = setup.with_domain("apps.test").with_tls("mode = \"acme\"\n").with_plain_http();
+            setup.with_limit("acme_retry_ms_min", 100).with_toml(&toml).in_a_process()
+        })
+        .await;
+        let world = Self { cluster, pebble, authority, http, https, folder, _dns: dns };
+        world.open();
+        Some(world)
+    }
+
+    /// Lets the authority come to all nodes, each time to the next one.
+    fn open(&self) {
+        self.http.open_to_all(self.cluster.nodes.iter().map(|node| node.http().unwrap()));
+        self.https.open_to_all(self.cluster.nodes.iter().map(RunningEdge::https));
+    }
+
+    async fn push(&self, node: usize, hostnames: &[&str]) {
+        let files: &[(&str, &[u8])] = &[("index.html", b"shop")];
+        let mut manifest = manifest(files);
+        manifest.base.hostnames = Some(hostnames.iter().map(|name| name.parse().unwrap()).collect());
+        let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+        let pushed = self.cluster.nodes[node].try_push("shop", "prod", begin, files).await;
+        pushed.unwrap_or_else(|problem| panic!("{problem:#?}"));
+    }
+
+    /// Waits until every node shows the same certificate of the authority for a name, and another one than `before`.
+    async fn issued(&self, name: &str, before: Option<&Shown>) -> Shown {
+        let mut last: Vec<Shown> = Vec::new();
+        let agree = async || {
+            last.clear();
+            for node in &self.cluster.nodes {
+                last.push(shown(node.https(), name).await);
+            }
+            last.iter().all(|shown| shown.is_issued() && *shown == last[0]) && before.is_none_or(|b| *b != last[0])
+        };
+        let waited = tokio::time::timeout(COMES_MAX, wait_for("all nodes show one certificate", agree)).await;
+        assert!(waited.is_ok(), "{name}: {last:#?}\n{}", self.pebble.log());
+        last.swap_remove(0)
+    }
+
+    /// Records of ACME in etcd whose keys contain a text, with their values.
+    fn records(&self, text: &str) -> Vec<(String, String)> {
+        let stored = self.cluster.etcd.stored("devanture/records/");
+        let text_of = |value: Vec<u8>| String::from_utf8(value).unwrap();
+        let found = stored.into_iter().filter(|(key, _, _)| key.contains(text));
+        found.map(|(key, value, _)| (key, text_of(value))).collect()
+    }
+
+    /// The index of the node that orders.
+    fn on_duty(&self) -> Option<usize> {
+        let (_, record) = self.records("/duties/acme-").pop()?;
+        let member: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let named = |node: &RunningEdge| member["node"] == node.file().node.as_str();
+        self.cluster.nodes.iter().position(named)
+    }
+}
+
+/// Mounted once for each way of proof. The authority looks from three places for each proof, and so from three nodes.
+async fn any_node_answers_and_one_orders(challenges: &'static [&'static str]) {
+    let Some(world) = World::start(Manner::default(), challenges).await else { return };
+    let names = [NAME, "one.customer.test", "two.customer.test"];
+    world.push(1, &names[1..]).await;
+    let mut serials = BTreeSet::new();
+    for name in names {
+        serials.insert(world.issued(name, None).await.serial);
+    }
+    assert_eq!((serials.len(), world.pebble.orders(), world.pebble.accounts()), (3, 3, 1), "{}", world.pebble.log());
+
+    let records = world.records("/acme/");
+    assert_eq!(records.iter().filter(|(key, _)| key.contains("/certificates/")).count(), 3, "{records:#?}");
+    assert!(records.iter().all(|(_, value)| !value.contains("PRIVATE KEY")), "{records:#?}");
+    wait_for("no proof is shown any more", async || world.records("/proofs/").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_answers_by_http_01_and_one_orders_for_all() {
+    any_node_answers_and_one_orders(&["http-01"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_answers_by_tls_alpn_01_and_one_orders_for_all() {
+    any_node_answers_and_one_orders(&["tls-alpn-01"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_node_that_orders_is_killed_in_the_middle_another_one_finishes() {
+    let Some(mut world) = World::start(Manner::default(), &["http-01"]).await else { return };
+    world.http.hold();
+    world.push(0, &[]).await;
+    wait_for("a proof is shown", async || !world.records("/proofs/").is_empty()).await;
+    let killed = world.on_duty().unwrap();
+    world.cluster.nodes[killed].kill();
+    let gone = world.cluster.nodes.remove(killed);
+    world.open();
+    let first = world.issued(NAME, None).await;
+    assert_eq!((world.pebble.orders(), world.pebble.accounts()), (2, 1), "the one that was given up, and another one");
+    assert_ne!(world.on_duty(), None);
+
+    // A node that comes to them later has the same, and orders nothing.
+    drop(gone);
+    let endpoints = world.cluster.etcd.endpoints();
+    let late =
+        world.cluster.setup(3, &endpoints).with_domain("apps.test").with_plain_http().with_tls("mode = \"acme\"\n");
+    let toml = format!(
+        "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\nca = \"{}\"\n",
+        world.authority.address,
+        world.folder.path().join("roots.pem").display(),
+    );
+    let late = late.with_toml(&toml).start().await;
+    assert_eq!(shown(late.https(), NAME).await, first);
+    world.cluster.nodes.push(late);
+    assert_eq!(world.issued(NAME, None).await, first);
+    assert_eq!(world.pebble.orders(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_is_ordered_by_one_node_and_taken_in_by_all() {
+    let Some(world) = World::start(Manner { validity_s: 15, ..Manner::default() }, &["tls-alpn-01"]).await else {
+        return;
+    };
+    world.push(2, &[]).await;
+    let first = world.issued(NAME, None).await;
+    let orders = world.pebble.orders();
+    let renewed = world.issued(NAME, Some(&first)).await;
+    assert_ne!(renewed.serial, first.serial);
+    assert_eq!((world.pebble.orders(), world.pebble.accounts()), (orders + 1, 1), "{}", world.pebble.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_shown_after_a_restart_without_etcd() {
+    let Some(mut world) = World::start(Manner::default(), &["tls-alpn-01"]).await else { return };
+    world.push(0, &[]).await;
+    let first = world.issued(NAME, None).await;
+    // A mirror is on stable storage with every switch, and otherwise after a while.
+    world.push(1, &["www.customer.test"]).await;
+    world.cluster.etcd.kill(0);
+    let node = world.cluster.nodes.remove(0).killed_and_started().await;
+    assert_eq!(shown(node.https(), NAME).await, first);
+    world.cluster.etcd.restart(0);
+    world.cluster.nodes.push(node);
+    world.open();
+    world.issued("www.customer.test", None).await;
+    assert_eq!(world.issued(NAME, None).await, first);
+}
