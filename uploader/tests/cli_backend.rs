@@ -13,7 +13,7 @@ use crate::cli_support::Project;
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
 use devanture_config::api::{InstanceList, InstanceState, InstanceStatus, Step, StepState};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::Kind;
+use devanture_config::site_toml::{Instances, Kind};
 use devanture_config::{Digest, VersionId};
 
 const STILL_RUNNING: &str = "The previous version is still running.";
@@ -218,7 +218,7 @@ fn list() -> InstanceList {
         detail: None,
     };
     let instances = vec![one("web.1", InstanceState::Healthy), one("web.2", InstanceState::Waiting)];
-    InstanceList { instances, scale: [("web".parse().unwrap(), 2)].into() }
+    InstanceList { instances, scale: [("web".parse().unwrap(), Instances::Count(2))].into() }
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn instances_are_listed_scaled_and_restarted() {
     let ran = project.run(&["instances", "--env", "staging"]);
     assert!(ran.code == Some(0) && ran.stdout.starts_with("  web.1  node-1  healthy  since 1970"), "{ran:#?}");
     assert_eq!(project.run(&["instances", "--json"]).json(), serde_json::to_value(list()).unwrap());
-    assert!(project.run(&["scale"]).stdout.contains("2 instances, 1 healthy  2 on each node"));
+    assert!(project.run(&["scale"]).stdout.contains("2 instances, 1 healthy  2 in all"));
     let ran = project.run(&["scale", "web=5", "mailer=default"]);
     assert!(ran.stdout.ends_with("  undo      devanture scale mailer=default web=2\n"), "{ran:#?}");
     let ran = project.run(&["scale", "web=5", "--dry-run"]);

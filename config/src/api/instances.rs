@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::VersionId;
-use crate::site_toml::{Kind, ProcessName};
+use crate::site_toml::{Instances, Kind, ProcessName};
 
 /// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ pub struct InstanceList {
     /// By process and number.
     pub instances: Vec<InstanceStatus>,
     /// Counts set through the API, by process; the version decides about the others.
-    pub scale: BTreeMap<ProcessName, u64>,
+    pub scale: BTreeMap<ProcessName, Instances>,
 }
 
 /// The wanted number of instances of a process.
@@ -99,7 +99,7 @@ pub struct InstanceList {
 #[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
     /// By process; `null` is what the version says again.
-    pub processes: BTreeMap<ProcessName, Option<u64>>,
+    pub processes: BTreeMap<ProcessName, Option<Instances>>,
 }
 
 /// Restarts instances, one after the other.

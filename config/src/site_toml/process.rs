@@ -36,7 +36,7 @@ pub enum ListenOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Instances {
-    /// So many on each node.
+    /// So many, spread over the nodes of a cluster.
     Count(u64),
     /// One on every node.
     All(All),
@@ -51,9 +51,9 @@ pub enum All {
 }
 
 impl Instances {
-    /// The number that a node runs.
+    /// The number that an edge alone runs.
     #[must_use]
-    pub fn per_node(self) -> u64 {
+    pub fn alone(self) -> u64 {
         match self {
             Self::Count(count) => count,
             Self::All(All::All) => 1,

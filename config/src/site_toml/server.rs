@@ -227,7 +227,7 @@ impl ServerTable {
             if let Some(why) = bad_command(&process.command) {
                 wrong("processes", format!("`{name}`: `command` {why}"));
             }
-            if process.instances.is_some_and(|instances| instances.per_node() > INSTANCES_MAX) {
+            if process.instances.is_some_and(|instances| instances.alone() > INSTANCES_MAX) {
                 wrong("processes", format!("`{name}`: `instances` must lie between 0 and {INSTANCES_MAX}"));
             }
         }
@@ -237,7 +237,7 @@ impl ServerTable {
         let ranges = [
             ("cpu_percent", self.cpu_percent, 1..=CPU_PERCENT_MAX),
             ("drain_ms", self.drain_ms, 0..=SERVER_MS_MAX),
-            ("instances", self.instances.map(Instances::per_node), 0..=INSTANCES_MAX),
+            ("instances", self.instances.map(Instances::alone), 0..=INSTANCES_MAX),
             ("memory_mb", self.memory_mb, 16..=MEMORY_MB_MAX),
             ("start_ms", self.start_ms, 100..=SERVER_MS_MAX),
             ("stop_ms", self.stop_ms, 0..=SERVER_MS_MAX),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use devanture_config::AppName;
-use devanture_config::site_toml::ProcessName;
+use devanture_config::site_toml::{Instances, ProcessName};
 use serde::{Deserialize, Serialize};
 
 /// The prefix of instance counts set by the API.
@@ -19,7 +19,7 @@ pub const UID_NEXT_KEY: &str = "uids-next";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScaleRecord {
     /// By process.
-    pub processes: BTreeMap<ProcessName, u64>,
+    pub processes: BTreeMap<ProcessName, Instances>,
 }
 
 /// `uids/{app}/{env}`: the user id of the instances of an environment, or of the app's previews (`preview`), as its

@@ -21,6 +21,7 @@ pub mod identities;
 mod in_place;
 pub mod instances;
 mod lease;
+pub(crate) mod nodes;
 pub(crate) mod pointer;
 pub mod records;
 pub(crate) mod scan;

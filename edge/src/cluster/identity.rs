@@ -13,6 +13,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::authority::{CA_FILE, CERTIFICATE_FILE, KEY_FILE};
 use super::error::Error;
+use super::tunnel;
 
 /// The name of the protocol between nodes in ALPN: HTTP/2.
 const ALPN: &[u8] = b"h2";
@@ -64,7 +65,7 @@ impl Identity {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![own.clone()], private.clone_key())
             .map_err(of_key)?;
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = vec![ALPN.to_vec(), tunnel::ALPN.to_vec()];
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(of_key)?

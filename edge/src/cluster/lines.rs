@@ -32,6 +32,11 @@ impl LineSender {
         }
     }
 
+    /// Waits until the other side is gone.
+    pub(super) async fn closed(&self) {
+        self.0.closed().await;
+    }
+
     /// Sends one value unless the other side does not keep up, or is gone.
     pub(super) fn try_send(&self, value: &impl Serialize) {
         if let Some(line) = line(value) {

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use super::forward::{self, Api};
 use super::identity::Identity;
+use super::instance_messages::{INSTANCES, RUNS};
+use super::instance_service::{self, InstanceService};
 use super::lines::{LineReader, LineSender, LinesBody, channel};
 use super::messages::{Answer, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress};
+use super::tunnel::{self, TUNNELS_MAX};
 use crate::catalog::Revision;
 
 /// Where a version is prepared.
@@ -49,7 +52,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a node does for others.
 #[async_trait]
-pub trait Service: Send + Sync {
+pub trait Service: InstanceService {
     /// Prepares a version to become live, and reports how it goes. It is ready for as long as the result lives.
     ///
     /// # Errors
@@ -126,7 +129,7 @@ impl Listener {
             }
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&identity.server));
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (connections, tunnels) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Semaphore::new(TUNNELS_MAX)));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -135,10 +138,9 @@ impl Listener {
             };
             match accepted {
                 Ok((tcp, from)) => {
-                    let (acceptor, answers) = (acceptor.clone(), answers.clone());
+                    let (acceptor, answers, tunnels) = (acceptor.clone(), answers.clone(), Arc::clone(&tunnels));
                     tokio::spawn(async move {
-                        let _permit = permit;
-                        if let Err(reason) = answer(tcp, acceptor, answers).await {
+                        if let Err(reason) = answer(tcp, acceptor, answers, (permit, &tunnels)).await {
                             tracing::debug!(%from, reason, "a connection of another node ended");
                         }
                     });
@@ -152,10 +154,20 @@ impl Listener {
     }
 }
 
-async fn answer(tcp: TcpStream, acceptor: TlsAcceptor, answers: Answers) -> Result<(), String> {
+async fn answer(
+    tcp: TcpStream,
+    acceptor: TlsAcceptor,
+    answers: Answers,
+    (permit, tunnels): (OwnedSemaphorePermit, &Semaphore),
+) -> Result<(), String> {
     tcp.set_nodelay(true).map_err(|error| error.to_string())?;
     let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await;
     let tls = handshake.map_err(|_elapsed| "no handshake".to_owned())?.map_err(|error| error.to_string())?;
+    if tls.get_ref().1.alpn_protocol() == Some(tunnel::ALPN) {
+        // They are counted by themselves: however many there are, nodes still speak to each other.
+        drop(permit);
+        return tunnel::end(tls, answers.service.registry(), tunnels).await;
+    }
     let respond = service_fn(move |mut request| {
         let answers = answers.clone();
         async move {
@@ -187,6 +199,15 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
         }
         (&Method::POST, STATUS) => {
             tokio::spawn(async move { sender.send(&Answer::Status(Box::new(service.status().await))).await });
+            StatusCode::OK
+        }
+        (&Method::POST, RUNS) => {
+            tokio::spawn(instance_service::report(sender, service.registry().clone()));
+            StatusCode::OK
+        }
+        (&Method::POST, INSTANCES) => {
+            let reader = LineReader::new(request.into_body());
+            tokio::spawn(async move { instance_service::answer(reader, sender, &*service).await });
             StatusCode::OK
         }
         _ => StatusCode::NOT_FOUND,

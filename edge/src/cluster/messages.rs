@@ -1,10 +1,11 @@
 //! The messages between nodes. Two consecutive releases understand each other: what a message lacks has a default.
 
-use devanture_config::api::NodeStatus;
+use devanture_config::api::{InstanceStatus, NodeStatus};
 use devanture_config::problem::Problem;
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
+use super::instance_messages::RunReport;
 use crate::catalog::Revision;
 
 /// A version that is to become live, for a node to prepare.
@@ -71,6 +72,10 @@ pub(super) enum Answer {
     Held(GateHeld),
     /// Its state, in answer to the request for that.
     Status(Box<NodeStatus>),
+    /// The instances of the node, in answer to a request about them.
+    Instances(Vec<InstanceStatus>),
+    /// Instances that it has now.
+    Runs(RunReport),
 }
 
 /// A line about how a preparation goes.

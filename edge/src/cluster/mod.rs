@@ -4,23 +4,32 @@
 //! record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has a request connects to the
 //! address in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`]. Requests of the API that
 //! belong to another node are passed on to it ([`forward`]).
+//!
+//! Each follows which instances the others run ([`follow_runs`]), and requests for these go through a [`tunnel`].
 
 mod authority;
 mod error;
+mod follow_runs;
 mod forward;
 mod gates;
 mod identity;
+mod instance_messages;
+mod instance_service;
+mod instances;
 mod lines;
 mod listener;
 mod messages;
 mod nodes;
 mod peer;
+mod tunnel;
 
 pub use authority::{CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, init, join};
 pub use error::Error;
 pub use forward::Api;
 pub use gates::{GATE_MAX, GatesClosed};
 pub use identity::Identity;
+pub use instance_messages::{InstancesAction, InstancesRequest};
+pub use instance_service::InstanceService;
 pub use listener::{Answers, Listener, Service};
 pub use messages::{GateHeld, GateRequest, Hold, Placed, PrepareRequest, Progress};
 pub use nodes::{Nodes, Prepared};

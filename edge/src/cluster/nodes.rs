@@ -7,6 +7,7 @@ use devanture_config::api::{NodeState, NodeStatus};
 use futures_util::future::{join_all, try_join_all};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
@@ -15,8 +16,10 @@ use super::identity::Identity;
 use super::listener::{PREPARE, STATUS};
 use super::messages::{Answer, Outcome, PrepareRequest, Progress};
 use super::peer::{self, Exchange};
-use crate::catalog::Revision;
+use super::tunnel;
+use crate::catalog::{Committed, Revision};
 use crate::ledger::{Duty, Member, Members};
+use crate::proxy::Registry;
 
 /// Shortest time for which a node that lives may not answer before a switch is given up; twice the lease where that is
 /// longer.
@@ -95,6 +98,16 @@ impl Nodes {
     /// [`Error::Unreachable`].
     pub async fn forward(&self, member: &Member, request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
         self.connections.forward(&self.identity, member, request).await
+    }
+
+    /// Commits from now on.
+    pub(super) fn commits(&self) -> Receiver<Committed> {
+        self.members.commits()
+    }
+
+    /// Has `registry` reach the instances of other nodes.
+    pub fn open_tunnels(&self, registry: &Registry) {
+        registry.open_tunnels_by(Arc::new(tunnel::Opener::new(&self.identity)));
     }
 
     pub(super) async fn open(&self, member: &Member, path: &str) -> Result<Exchange, Error> {
@@ -182,7 +195,9 @@ impl Nodes {
                 Ok(Some(Answer::Problem(problem))) => {
                     return Err(Error::Refused { node: member.node.clone(), problem });
                 }
-                Ok(Some(Answer::Held(_) | Answer::Live | Answer::Status(_))) => {}
+                Ok(Some(
+                    Answer::Held(_) | Answer::Instances(_) | Answer::Live | Answer::Runs(_) | Answer::Status(_),
+                )) => {}
                 Ok(None) => return Err(peer::unreachable(member, "it ended the connection".to_owned())),
                 Err(reason) => return Err(peer::unreachable(member, reason)),
             }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use devanture_config::api::{InstanceList, ScaleRequest};
 use devanture_config::manifest::Managed;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::ProcessName;
+use devanture_config::site_toml::{Instances as Count, ProcessName};
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName, VersionId};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
 use crate::catalog::{Catalog, Change, Check, Commit};
+use crate::cluster::Nodes;
 use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
 use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
 use crate::telemetry::Gauges;
@@ -28,11 +29,18 @@ pub(super) struct Instances {
     settings_of: Option<Arc<SettingsOf>>,
     pub(super) placing: Placing,
     node: String,
+    /// The other nodes; `None` of an edge that is alone.
+    pub(super) nodes: Option<Nodes>,
 }
 
 impl Instances {
-    pub(crate) fn new(runner: Option<Runner>, settings_of: Option<Arc<SettingsOf>>, node: String) -> Self {
-        Self { runner, settings_of, placing: Placing::default(), node }
+    pub(crate) fn new(
+        runner: Option<Runner>,
+        settings_of: Option<Arc<SettingsOf>>,
+        node: String,
+        nodes: Option<Nodes>,
+    ) -> Self {
+        Self { runner, settings_of, placing: Placing::default(), node, nodes }
     }
 }
 
@@ -243,13 +251,13 @@ impl Environments {
         Ok(Some(self.runner()?.prepare(&wanted, &|_line| {}).await?))
     }
 
-    /// The instances of an environment or alias, as this node runs them.
+    /// The instances of an environment or alias, of all nodes that answer.
     ///
     /// # Errors
     /// `not_found`, `runner_off`.
     pub async fn instances(&self, app: &AppName, environment: &PlaceName) -> Result<InstanceList, Error> {
         self.ledger.must_exist(app).await?;
-        let instances = self.runner()?.instances(app, environment.as_str());
+        let instances = self.instances_everywhere((app, environment)).await?.0;
         let scale = self.scale_of(app, environment).await?.0.processes;
         Ok(InstanceList { instances, scale })
     }
@@ -295,8 +303,8 @@ impl Environments {
         self.ledger.must_exist(app).await?;
         let managed = self.ledger.served(app, environment)?.managed.clone();
         let Some(managed) = managed else { return Err(no_backend(app, environment)) };
-        let known: BTreeMap<&ProcessName, u64> =
-            managed.server.processes.iter().map(|process| (&process.name, process.instances.per_node())).collect();
+        let known: BTreeMap<&ProcessName, Count> =
+            managed.server.processes.iter().map(|process| (&process.name, process.instances)).collect();
         if let Some(unknown) = wanted.processes.keys().find(|name| !known.contains_key(name)) {
             return Err(no_process(environment, unknown, known.keys().copied()));
         }
@@ -313,9 +321,9 @@ impl Environments {
             if after.processes.len() > REMEMBERED_MAX {
                 after.processes.retain(|name, _| known.contains_key(name));
             }
-            let count = |name: &ProcessName, declared: u64| after.processes.get(name).copied().unwrap_or(declared);
+            let count = |name: &ProcessName, declared: Count| after.processes.get(name).copied().unwrap_or(declared);
             self.check_instances(
-                known.iter().fold(0, |sum, (name, declared)| sum.saturating_add(count(name, *declared))),
+                known.iter().fold(0, |sum, (name, declared)| sum.saturating_add(count(name, *declared).alone())),
             )?;
             if dry_run || after == before {
                 return Ok(Some(InstanceList { scale: after.processes, ..self.instances(app, environment).await? }));
@@ -323,9 +331,9 @@ impl Environments {
             if !self.commit_scale(actor, (app, environment), &after, check).await? {
                 return Ok(None);
             }
-            if let Err(error) = self.runner()?.rescale(app, environment.as_str(), &|_line| {}).await {
+            if let Err(error) = self.rescale_everywhere((app, environment)).await {
                 self.unscale(actor, (app, environment), &after, &before).await?;
-                return Err(error.into());
+                return Err(error);
             }
             Ok(Some(self.instances(app, environment).await?))
         })
@@ -360,7 +368,7 @@ impl Environments {
     ) -> Result<(), Error> {
         let (now, check) = self.scale_of(place.0, place.1).await?;
         if now == *wanted && self.commit_scale(actor, place, before, check).await? {
-            self.runner()?.rescale(place.0, place.1.as_str(), &|_line| {}).await?;
+            self.rescale_everywhere(place).await?;
         }
         Ok(())
     }
@@ -389,7 +397,7 @@ impl Environments {
             let what = process.map_or("all", ProcessName::as_str);
             let event = AuditEvent::of(Action::Restart).place(app, environment).what(what);
             self.ledger.commit(actor, event, Commit::default()).await?;
-            self.runner()?.restart(app, environment.as_str(), process, &|_line| {}).await?;
+            self.restart_everywhere((app, environment), process).await?;
         }
         self.instances(app, environment).await
     }

@@ -7,6 +7,7 @@ mod aliases;
 mod apps;
 mod counts;
 mod hostnames;
+mod instance_nodes;
 mod instances;
 mod lock;
 mod marker;
@@ -25,6 +26,7 @@ use devanture_config::edge_toml::Names;
 use tokio::sync::Mutex;
 
 use crate::blobs::Blobs;
+use crate::cluster::Nodes;
 use crate::ledger::Ledger;
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
@@ -78,6 +80,8 @@ pub struct Parts {
     pub keys: Arc<KeyFile>,
     /// What this node is called.
     pub node: String,
+    /// The other nodes; `None` of an edge that is alone.
+    pub nodes: Option<Nodes>,
     /// What runs backends, where it does, and what gives them their settings.
     pub runner: Option<(Runner, Arc<SettingsOf>)>,
 }
@@ -101,7 +105,7 @@ impl Environments {
             members: upstreams::Members::new(parts.registry, parts.upstreams),
             keys: parts.keys,
             lost_secrets: arc_swap::ArcSwap::default(),
-            instances: instances::Instances::new(runner, settings_of, parts.node),
+            instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
         }
     }
 }
@@ -121,6 +125,7 @@ impl Parts {
             registry: Registry::new(settings),
             keys: Arc::new(KeyFile::new(Some(folder.join("secrets.key")))),
             node: "node-1".to_owned(),
+            nodes: None,
             runner: None,
         }
     }

@@ -47,6 +47,10 @@ impl Members {
     pub(super) fn new(registry: Registry, policy: Policy) -> Self {
         Self { registry, policy, changing: Mutex::default() }
     }
+
+    pub(super) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
 }
 
 /// The next entry of one member.

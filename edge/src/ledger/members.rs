@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{Catalog, Change, Check, Commit, Error, Lease, records};
+use crate::catalog::nodes::{NODES_PREFIX, node_key};
+use crate::catalog::{Catalog, Change, Check, Commit, Committed, Error, Lease, records};
 
-/// The prefix of the nodes' records.
-pub(crate) const NODES_PREFIX: &str = "nodes/";
 /// The prefix of what one node does at a time.
 const DUTIES_PREFIX: &str = "duties/";
 /// Most nodes that are listed.
@@ -102,6 +102,12 @@ impl Members {
         let key = node_key(node);
         let found = self.catalog.get(&key).await?;
         found.map(|record| records::read(&key, &record)).transpose()
+    }
+
+    /// Commits from now on, those among them by which nodes come and go.
+    #[must_use]
+    pub fn commits(&self) -> Receiver<Committed> {
+        self.catalog.watch()
     }
 
     /// Waits until what was acknowledged anywhere can be read here.
@@ -196,9 +202,4 @@ impl Members {
 /// The key of the record of who does something.
 fn duty_key(duty: &str) -> String {
     format!("{DUTIES_PREFIX}{duty}")
-}
-
-/// The key of a node's record.
-fn node_key(node: &str) -> String {
-    format!("{NODES_PREFIX}{node}")
 }

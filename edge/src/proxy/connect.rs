@@ -40,8 +40,12 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
         match &member.endpoint {
             Endpoint::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(Error::connect)?;
-                check_listener(&stream, member)?;
+                check_listener(&stream, member.uid).map_err(Error::connect)?;
                 speak(Stream::Unix(stream), protocol, member).await
+            }
+            Endpoint::Node(instance) => {
+                let stream = pool.tunnel(instance).await.map_err(Error::connect)?;
+                speak(Stream::Tls(Box::new(stream)), protocol, member).await
             }
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(Error::connect)?;
@@ -64,16 +68,16 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
 
 /// Anyone who may write to the folder of a socket can have put another one there, or a link to it. Who listens is known
 /// for sure only of the connection itself: the system says whose process it was that began to.
-fn check_listener(stream: &UnixStream, member: &Member) -> Result<(), Error> {
-    let Some(uid) = member.uid else { return Ok(()) };
-    if stream.peer_cred().map_err(Error::connect)?.uid() == uid {
+pub(super) fn check_listener(stream: &UnixStream, uid: Option<u32>) -> io::Result<()> {
+    let Some(uid) = uid else { return Ok(()) };
+    if stream.peer_cred()?.uid() == uid {
         return Ok(());
     }
     let why = "a process of somebody else listens there";
-    Err(Error::Connect(io::Error::new(io::ErrorKind::PermissionDenied, why)))
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
-fn set_up(stream: &TcpStream) {
+pub(super) fn set_up(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER / 4);
     let outcome = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
     if let Err(error) = outcome {

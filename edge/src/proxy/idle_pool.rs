@@ -54,8 +54,8 @@ impl Place {
 
     /// Drops what is too old, broken, or leads to a member that is none any more.
     fn sweep(&mut self, now: Instant) {
-        let is_gone = self.member.is_gone();
-        self.idle.retain(|one| !is_gone && one.is_usable(now));
+        let (is_gone, is_left) = (self.member.is_gone(), self.member.is_left());
+        self.idle.retain(|one| !is_left && one.is_usable(now));
         // What is in use lives on with its streams.
         self.shared.retain(|one| !is_gone && !one.is_closed() && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX);
     }
@@ -118,7 +118,7 @@ impl Kept {
 
     /// Keeps `connection`, whose exchange has ended, if it is free for another.
     pub(crate) fn give_back(self: &Rc<Self>, member: &Arc<Member>, mut connection: Connection) {
-        if self.idle_max > 0 && connection.rest() && !member.is_gone() {
+        if self.idle_max > 0 && connection.rest() && !member.is_left() {
             self.keep(member, connection);
         }
     }

@@ -5,38 +5,20 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use devanture_config::VersionId;
 use devanture_config::manifest::Managed;
-use devanture_config::{AppName, Digest, VersionId};
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::address::Endpoint;
 use super::clock::now_ms;
+use super::elsewhere::Elsewhere;
+use super::run::{RunId, RunMember, RunNow, RunState};
+use super::tunnel::Opener;
 use crate::version::{Setting, Version};
 
 /// Most runs that were asked for and not taken yet; a request beyond asks again when it comes again.
 const ASKED_MAX: usize = 1_024;
-
-/// Distinguishes backends in the same place: the code that runs, and the revision of its settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RunKey {
-    /// [`Managed::digest`].
-    pub digest: Digest,
-    /// The revision of the settings.
-    pub settings: u64,
-}
-
-/// The instances of one backend in one place.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RunId {
-    /// The app.
-    pub app: AppName,
-    /// The environment or alias, or `preview`.
-    pub place: String,
-    /// The backend.
-    pub key: RunKey,
-}
 
 /// The backend to start where a request finds no instance.
 #[derive(Debug, Clone)]
@@ -60,43 +42,30 @@ impl RunOrigin {
     }
 }
 
-/// One instance, as a member of pools.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunMember {
-    /// Where it listens.
-    pub endpoint: Endpoint,
-    /// Whether it gets no new requests.
-    pub is_draining: bool,
-    /// The user whose socket it must be, where the app has one of its own.
-    pub uid: Option<u32>,
-}
-
-/// The state of a run for its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RunState {
-    /// Somebody will be there in a while: they wait.
-    Starting,
-    /// Its members answer, if it has any.
-    Running,
-    /// Nobody is there, and nobody will be for now.
-    Refused,
-}
-
-/// The members of a run now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunNow {
-    /// The state for requests.
-    pub state: RunState,
-    /// The instances.
-    pub members: Vec<RunMember>,
-}
-
 /// All runs that somebody said something about.
-#[derive(Default)]
 pub(super) struct Runs {
     now: RwLock<HashMap<RunId, Arc<RunNow>>>,
+    /// Notifies of changes of this node's instances.
+    changed: watch::Sender<u64>,
+    /// A number of this process.
+    pub(super) process: u64,
+    /// Whether other nodes may reach this node's instances.
+    is_shared: AtomicBool,
+    pub(super) elsewhere: Elsewhere,
     pub(super) asks: Arc<Asks>,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self {
+            now: RwLock::default(),
+            changed: watch::Sender::new(0),
+            process: rand::random(),
+            is_shared: AtomicBool::new(true),
+            elsewhere: Elsewhere::default(),
+            asks: Arc::default(),
+        }
+    }
 }
 
 impl Runs {
@@ -107,15 +76,48 @@ impl Runs {
             Some(now) => drop(all.insert(id.clone(), Arc::new(now))),
             None => drop(all.remove(id)),
         }
+        drop(all);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The instances. Unless they were set, they are requested by the first request, if there is a runner.
+    /// Those whose instances other nodes may reach.
+    pub(super) fn shared(&self) -> Vec<(RunId, Arc<RunNow>)> {
+        let all = self.now.read();
+        all.iter().filter(|(_, now)| now.is_shared).map(|(id, now)| (id.clone(), Arc::clone(now))).collect()
+    }
+
+    /// An instance of this node that other nodes may reach and that gets requests.
+    pub(super) fn shared_member(&self, id: &RunId, endpoint: &Endpoint) -> Option<RunMember> {
+        let now = self.now.read().get(id).filter(|now| now.is_shared).cloned()?;
+        now.members.iter().find(|member| member.endpoint == *endpoint && !member.is_draining).cloned()
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    /// Has other nodes reach this node's instances no longer.
+    pub(super) fn end_sharing(&self) {
+        self.is_shared.store(false, Ordering::Relaxed);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The instances, with those of other nodes. Unless this node's were set, they are requested by the first request, if
+    /// there is a runner.
     pub(super) fn get(&self, id: &RunId) -> Arc<RunNow> {
         let known = self.now.read().get(id).cloned();
-        known.unwrap_or_else(|| {
+        let mut now = known.unwrap_or_else(|| {
             let state = if self.asks.is_heard() { RunState::Starting } else { RunState::Refused };
-            Arc::new(RunNow { state, members: Vec::new() })
-        })
+            Arc::new(RunNow { state, is_shared: false, members: Vec::new() })
+        });
+        if self.elsewhere.has(id) {
+            self.elsewhere.add_to(id, Arc::make_mut(&mut now));
+        }
+        now
     }
 }
 
@@ -163,13 +165,14 @@ pub(super) struct PoolRun {
     pub(super) id: RunId,
     origin: Option<RunOrigin>,
     asks: Arc<Asks>,
+    pub(super) tunnels: Opener,
     /// When it was last asked for a member, on the clock of [`now_ms`].
     used_ms: AtomicU64,
 }
 
 impl PoolRun {
-    pub(super) fn new(id: RunId, origin: Option<RunOrigin>, asks: Arc<Asks>) -> Self {
-        Self { id, origin, asks, used_ms: AtomicU64::new(0) }
+    pub(super) fn new(id: RunId, origin: Option<RunOrigin>, asks: Arc<Asks>, tunnels: Opener) -> Self {
+        Self { id, origin, asks, tunnels, used_ms: AtomicU64::new(0) }
     }
 
     pub(super) fn note_use(&self) {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use devanture_config::api::DesiredState;
 use devanture_config::site_toml::{Upstream, UpstreamUrl};
 
-use super::address::{Endpoint, Host, host_and_port};
-use super::managed_backends::{RunNow, RunState};
+use super::address::{Endpoint, Host, NodeInstance, host_and_port};
 use super::pool::{Member, Pool, Resolved};
+use super::run::{RunNow, RunState};
 use crate::catalog::upstreams::MembersRecord;
 
 /// The resolved names of a pool.
@@ -137,11 +137,8 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
         for one in &now.members {
             let member = before.iter().find(|old| old.endpoint == one.endpoint && old.uid == one.uid);
             let member = member.cloned().or_else(|| {
-                let declared = match &one.endpoint {
-                    Endpoint::Socket(path) => format!("unix:{}", path.display()),
-                    Endpoint::Tcp(address) => format!("http://{address}"),
-                };
-                let member = Member::new(declared.parse().ok()?, one.endpoint.clone(), None, true, true);
+                let member =
+                    Member::new(address_of(&one.endpoint).parse().ok()?, one.endpoint.clone(), None, true, true);
                 Some(Arc::new(member.run_by(one.uid)))
             });
             let Some(member) = member else {
@@ -154,6 +151,16 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
         let resolved = if now.state == RunState::Starting { Resolved::Not } else { Resolved::DnsAnswer(None) };
         pool.set_members(members, resolved);
     });
+}
+
+/// An instance as the address of a backend that somebody declares.
+fn address_of(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Socket(path) => format!("unix:{}", path.display()),
+        Endpoint::Tcp(address) => format!("http://{address}"),
+        // The node reaches it as its own instances.
+        Endpoint::Node(NodeInstance { instance, .. }) => address_of(instance),
+    }
 }
 
 #[cfg(test)]

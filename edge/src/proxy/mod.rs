@@ -8,17 +8,22 @@
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
 //! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`.
 //!
+//! Of a backend that the nodes of a cluster run together, a pool has the instances of all of them: those of this node go
+//! first, and those of others ([`elsewhere`]) are reached through a [`tunnel`], which ends there as one that is [`arriving`].
+//!
 //! There is one [`Client`] per serving thread, whose connections never move: it must be used inside a
 //! [`tokio::task::LocalSet`]. hyper-util's own pooled client is not used, since it wants bodies that are `Send` and
 //! does not know members.
 
 pub mod address;
+mod arriving;
 mod clock;
 mod compiled_route;
 mod connect;
 mod connection;
 mod copy_bidirectional;
 mod dns;
+mod elsewhere;
 mod error;
 mod follow;
 mod forward;
@@ -40,14 +45,18 @@ mod progress;
 mod registry;
 mod request_body;
 mod response_body;
+mod run;
 mod stats;
 pub mod tls;
 mod trailers;
+mod tunnel;
 mod upgrade;
 mod websocket;
 
+pub use arriving::ArrivedTunnel;
 pub use compiled_route::CompiledRoute;
 pub use dns::Names;
+pub use elsewhere::NodeProcess;
 pub use error::{BadAnswer, Error, Phase};
 pub use follow::Following;
 pub use forward::{Client, ClientSettings};
@@ -56,8 +65,10 @@ pub use headers::Arrival;
 pub use ids::{Ids, REQUEST_ID};
 pub use interim::{Interim, Passing};
 pub use maintenance::{DnsTimes, keep_pools};
-pub use managed_backends::{RunId, RunKey, RunMember, RunNow, RunOrigin, RunState};
+pub use managed_backends::RunOrigin;
 pub use pool::{Member, MemberState, Pool, PoolKey};
 pub use registry::{Registry, RegistrySettings};
 pub use response_body::ProxyBody;
+pub use run::{RunId, RunKey, RunMember, RunNow, RunState};
 pub use stats::Counts;
+pub use tunnel::Tunnels;

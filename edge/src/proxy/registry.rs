@@ -13,11 +13,15 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::address::{Endpoint, Policy};
+use super::arriving::{ArrivedTunnel, Arriving};
 use super::clock::now_ms;
-use super::managed_backends::{PoolRun, RunId, RunKey, RunNow, RunOrigin, Runs};
+use super::elsewhere::NodeProcess;
+use super::managed_backends::{PoolRun, RunOrigin, Runs};
 use super::membership::{self, Known};
 use super::pool::{Pool, PoolKey};
+use super::run::{RunId, RunKey, RunMember, RunNow};
 use super::tls;
+use super::tunnel::{Opener, Tunnels};
 use crate::catalog::Revision;
 use crate::catalog::upstreams::MembersRecord;
 use crate::version::Version;
@@ -51,6 +55,10 @@ struct Shared {
     born: mpsc::UnboundedSender<Weak<Pool>>,
     births: Mutex<Option<mpsc::UnboundedReceiver<Weak<Pool>>>>,
     runs: Runs,
+    /// What opens tunnels to other nodes, in a cluster.
+    tunnels: Opener,
+    /// Tunnels of other nodes.
+    arriving: Arc<Arriving>,
     /// The commit up to which settings of the API are known.
     applied: watch::Sender<Revision>,
 }
@@ -86,6 +94,8 @@ impl Registry {
             born,
             births: Mutex::new(Some(births)),
             runs: Runs::default(),
+            tunnels: Opener::default(),
+            arriving: Arc::default(),
             applied: watch::Sender::new(0),
         }))
     }
@@ -118,7 +128,7 @@ impl Registry {
         }
         let run = key.run.map(|run| {
             let id = RunId { app: key.app.clone(), place: key.place.clone(), key: run };
-            PoolRun::new(id, origin, Arc::clone(&self.0.runs.asks))
+            PoolRun::new(id, origin, Arc::clone(&self.0.runs.asks), Arc::clone(&self.0.tunnels))
         });
         let pool = Arc::new(Pool::new(key.clone(), policy, made, *requests_max, run));
         // Addresses are members at once; names are resolved by maintenance.
@@ -212,6 +222,98 @@ impl Registry {
         }
     }
 
+    /// Says which instances of a run another node has from now on.
+    pub fn run_elsewhere(&self, from: &NodeProcess, id: &RunId, members: &[RunMember]) {
+        let pools = {
+            let pools = self.0.pools.lock();
+            self.0.runs.elsewhere.set(from, id, members);
+            of_run(&pools, id)
+        };
+        for pool in pools {
+            self.follow_run(&pool);
+        }
+    }
+
+    /// The runs that another node has instances of.
+    #[must_use]
+    pub fn runs_of_node(&self, node: &str) -> Vec<RunId> {
+        self.0.runs.elsewhere.of_node(node)
+    }
+
+    /// Instances of other nodes that get requests to a run.
+    #[must_use]
+    pub fn members_elsewhere(&self, id: &RunId) -> usize {
+        self.0.runs.elsewhere.count(id)
+    }
+
+    /// Notifies of changes of instances of other nodes.
+    #[must_use]
+    pub fn elsewhere_changes(&self) -> watch::Receiver<u64> {
+        self.0.runs.elsewhere.changes()
+    }
+
+    /// The runs of this node that other nodes may send requests to.
+    #[must_use]
+    pub fn shared_runs(&self) -> Vec<(RunId, Arc<RunNow>)> {
+        self.0.runs.shared()
+    }
+
+    /// Notifies of changes of this node's instances.
+    #[must_use]
+    pub fn run_changes(&self) -> watch::Receiver<u64> {
+        self.0.runs.changes()
+    }
+
+    /// A number of this process, for other nodes.
+    #[must_use]
+    pub fn process(&self) -> u64 {
+        self.0.runs.process
+    }
+
+    /// Whether other nodes may reach this node's instances.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.runs.is_shared()
+    }
+
+    /// Has other nodes reach this node's instances no longer: it ends. Tunnels that are open stay.
+    pub fn end_sharing(&self) {
+        self.0.runs.end_sharing();
+    }
+
+    /// Forgets the instances of another node.
+    pub fn forget_node(&self, node: &str) {
+        for id in self.runs_of_node(node) {
+            let pools = {
+                let pools = self.0.pools.lock();
+                self.0.runs.elsewhere.forget(node, &id);
+                of_run(&pools, &id)
+            };
+            for pool in pools {
+                self.follow_run(&pool);
+            }
+        }
+    }
+
+    /// Sets what opens tunnels to instances of other nodes; the first one stays.
+    pub fn open_tunnels_by(&self, tunnels: Arc<dyn Tunnels>) {
+        self.0.tunnels.set(tunnels).ok();
+    }
+
+    /// Waits until no tunnel of another node ends here.
+    pub async fn tunnels_ended(&self) {
+        self.0.arriving.all_ended().await;
+    }
+
+    /// Connects to the instance of this node at `endpoint`, for another node. It must be one of the run that gets requests.
+    ///
+    /// # Errors
+    /// A sentence for the log of the other node.
+    pub async fn arrive(&self, id: &RunId, endpoint: &Endpoint) -> Result<ArrivedTunnel, String> {
+        let member = self.0.runs.shared_member(id, endpoint).ok_or("it does not run there, or ends")?;
+        self.0.arriving.arrive(id, &member).await.map_err(|error| error.to_string())
+    }
+
     fn follow_run(&self, pool: &Pool) {
         if let Some(run) = &pool.run {
             membership::follow_run(pool, &|| self.0.runs.get(&run.id));
@@ -232,13 +334,14 @@ impl Registry {
         self.0.runs.asks.next().await
     }
 
-    /// Requests in flight to the instances of a run, or to the one at `endpoint` alone; upgraded connections count.
+    /// Requests in flight to this node's instances of a run, or to the one at `endpoint` alone; upgraded connections and
+    /// tunnels of other nodes count.
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let pools = of_run(&self.0.pools.lock(), id);
         let members = pools.iter().flat_map(|pool| pool.members().iter().cloned().collect::<Vec<_>>());
         let here = members.filter(|member| endpoint.is_none_or(|endpoint| member.endpoint == *endpoint));
-        here.map(|member| member.in_flight()).sum()
+        here.map(|member| member.in_flight()).sum::<usize>() + self.0.arriving.count(id, endpoint)
     }
 
     /// Requests that wait for an instance of a run.

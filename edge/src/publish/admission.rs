@@ -123,7 +123,7 @@ impl Publisher {
         self.environments.runner()?.check(actor.is_admin_of_all())?;
         for place in manifest.env.keys().map(PlaceName::as_str).chain([""]) {
             let Some(managed) = manifest.managed_in(&manifest.serving_for(place)) else { continue };
-            let processes = managed.server.processes.iter().map(|process| process.instances.per_node());
+            let processes = managed.server.processes.iter().map(|process| process.instances.alone());
             self.environments.check_instances(processes.fold(0, u64::saturating_add))?;
         }
         Ok(())

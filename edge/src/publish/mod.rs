@@ -19,6 +19,7 @@ mod finish;
 mod incoming;
 mod intent;
 mod manifest_memory;
+mod node_instances;
 mod node_service;
 mod owned;
 mod publisher;

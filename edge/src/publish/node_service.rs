@@ -17,7 +17,7 @@ use super::steps::Steps;
 use super::switcher::Switcher;
 use super::uploads::Uploads;
 use crate::blobs::Key;
-use crate::catalog::{Change, Revision, records};
+use crate::catalog::{Catalog, Change, Revision, records};
 use crate::cluster::{self, GATE_MAX, GateHeld, GateRequest, Hold, Nodes, Placed, PrepareRequest, Prepared, Progress};
 use crate::ledger::{Error, stored_manifest};
 use crate::retention::Uploads as _;
@@ -33,8 +33,20 @@ const CUT_AFTER: Duration = Duration::from_secs(5);
 
 /// What this node does for others.
 pub struct NodeService {
-    switcher: Arc<Switcher>,
+    pub(super) switcher: Arc<Switcher>,
     uploads: Arc<Uploads>,
+}
+
+/// Waits until a commit of another node can be read here.
+///
+/// # Errors
+/// `not_ready`.
+pub(super) async fn catch_up(catalog: &dyn Catalog, revision: Revision) -> Result<(), Error> {
+    if catalog.wait_for(revision, CATCH_UP_MAX).await {
+        return Ok(());
+    }
+    let detail = "It does not hear of commits to the catalog.";
+    Err(Problem::new(Code::NotReady, detail).hint("look whether it reaches etcd").into())
 }
 
 impl NodeService {
@@ -46,10 +58,7 @@ impl NodeService {
 
     async fn hold(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Error> {
         let (switcher, place) = (&self.switcher, (&request.app, &request.environment));
-        if !switcher.ledger.catalog.wait_for(request.revision, CATCH_UP_MAX).await {
-            let detail = "It does not hear of commits to the catalog.";
-            return Err(Problem::new(Code::NotReady, detail).hint("look whether it reaches etcd").into());
-        }
+        catch_up(&*switcher.ledger.catalog, request.revision).await?;
         let lease = switcher.ledger.leases.version(request.version).await;
         let manifest = stored_manifest(&*switcher.blobs, request.version).await?;
         let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();

@@ -50,8 +50,8 @@ impl Switcher {
             // The instances are those from before the switch: going back would change nothing.
             return Ok(());
         }
-        let mut failure =
-            std::pin::pin!(self.environments.runner()?.failure(app, environment.as_str(), managed.digest));
+        let failure = self.environments.failure((app, environment), switched.version, managed.digest);
+        let mut failure = std::pin::pin!(failure);
         let why = loop {
             if Instant::now() >= until || self.tasks.is_closed() {
                 return Ok(());
@@ -60,7 +60,7 @@ impl Switcher {
                 break ended;
             }
         };
-        let Some(why) = why else { return Ok(()) };
+        let Some(why) = why? else { return Ok(()) };
         if let (_, Err(Error(problem))) = self.undo(switched, replaced, "edge", &why).await {
             tracing::error!(%app, %environment, detail = problem.detail, "the new instances failed");
         }

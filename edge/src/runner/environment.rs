@@ -59,7 +59,8 @@ pub(super) fn variables(settings: &BTreeMap<String, String>, edge: &EdgeVariable
             all.remove("PORT");
             all.insert("SOCKET".to_owned(), text(socket));
         }
-        None => {}
+        // An instance of another node is not started here.
+        Some(Endpoint::Node(_)) | None => {}
     }
     all
 }

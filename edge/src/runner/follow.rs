@@ -2,13 +2,14 @@
 //! request.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::group::Group;
 use super::place_user::PREVIEW;
@@ -44,6 +45,7 @@ impl Shared {
         mut watch: Receiver<Committed>,
         mut shown: Receiver<(AppName, PlaceName)>,
     ) {
+        let mut elsewhere = self.registry.elsewhere_changes();
         loop {
             self.standstill.ended().await;
             tokio::select! {
@@ -60,12 +62,15 @@ impl Shared {
                     Err(RecvError::Lagged(missed)) => {
                         tracing::warn!(missed, "the watch of the catalog lagged: what runs is compared with all that is live");
                         self.reconcile_all();
+                        self.follow_nodes().await;
                         for group in self.all_groups() {
                             self.rescale_later(group);
                         }
                     }
                     Err(RecvError::Closed) => return,
                 },
+                Ok(()) = elsewhere.changed() => self.follow_elsewhere(),
+                () = sleep_until_some(self.nodes.next_end()) => self.forget_nodes(),
                 (id, origin) = self.registry.next_requested() => self.start_requested(id, &origin),
                 () = self.stop.cancelled() => return,
             }
@@ -73,6 +78,9 @@ impl Shared {
     }
 
     async fn apply(self: &Arc<Self>, committed: &Committed) {
+        if self.nodes.are_changed_by(committed) {
+            self.follow_nodes().await;
+        }
         let mut moved: Vec<(AppName, PlaceName)> = Vec::new();
         let mut is_app = Vec::new();
         for change in committed.changes.iter() {
@@ -159,7 +167,7 @@ impl Shared {
         }
     }
 
-    fn rescale_later(self: &Arc<Self>, group: Arc<Group>) {
+    pub(super) fn rescale_later(self: &Arc<Self>, group: Arc<Group>) {
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
             if let Err(error) = shared.adjust(&group).await {
@@ -238,5 +246,13 @@ impl Shared {
 
     pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
         self.groups.lock().clone()
+    }
+}
+
+/// Sleeps until then; without an end where there is no such time.
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }

@@ -59,8 +59,18 @@ pub(super) struct Inner {
     pub(super) foundation: Option<Foundation>,
     /// Instances were started as often as they are to be.
     pub(super) is_begun: bool,
+    pub(super) spreading: Spreading,
     /// Why none could be.
     pub(super) failed: Option<Error>,
+}
+
+/// How its instances are spread over the nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Spreading {
+    /// More run here than this node's share, until those of other nodes answer.
+    pub(super) has_excess: bool,
+    /// All that answer requests are to run on other nodes.
+    pub(super) is_elsewhere: bool,
 }
 
 /// Why a group runs.
@@ -242,7 +252,8 @@ impl Group {
         let is_web =
             self.managed.server.processes.iter().any(|process| process.kind == devanture_config::site_toml::Kind::Web);
         let comes = |slot: &Arc<Slot>| slot.is_web() && slot.is_wanted() && slot.will_answer_soon();
-        match !inner.is_begun && is_web || inner.slots.iter().any(comes) {
+        // Other nodes say so when theirs are there.
+        match inner.spreading.is_elsewhere || !inner.is_begun && is_web || inner.slots.iter().any(comes) {
             true => RunState::Starting,
             false => RunState::Running,
         }
@@ -256,8 +267,9 @@ impl Group {
 /// The state for requests to a run, of which there are several groups where one ends while the next begins: those that
 /// end come first.
 pub(super) fn now_of(groups: &[Arc<Group>]) -> Option<RunNow> {
-    let state = groups.last()?.state();
-    Some(RunNow { state, members: groups.iter().flat_map(|group| group.members()).collect() })
+    let last = groups.last()?;
+    let (state, is_shared) = (last.state(), last.is_spread());
+    Some(RunNow { state, is_shared, members: groups.iter().flat_map(|group| group.members()).collect() })
 }
 
 #[cfg(test)]

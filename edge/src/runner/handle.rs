@@ -23,6 +23,7 @@ use super::handover::handed::{Handed, Handover};
 use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
+use super::nodes::KnownNodes;
 use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
@@ -51,6 +52,8 @@ pub struct Parts {
     pub settings: edge_toml::Runner,
     /// What this node is called.
     pub node: String,
+    /// Whether it is one of several, over which instances are spread.
+    pub is_in_cluster: bool,
     /// The limits.
     pub limits: Limits,
     /// The data folder, which remembers the user ids of the edge.
@@ -179,6 +182,7 @@ impl Runner {
         let Parts {
             settings,
             node,
+            is_in_cluster,
             limits,
             data_dir,
             folder,
@@ -224,6 +228,7 @@ impl Runner {
             persisted: Persisted::default(),
             logs: Logs::new(folder.join("logs"), &limits),
             settings,
+            nodes: KnownNodes::new(node.clone(), is_in_cluster),
             node,
             limits,
             users,
@@ -250,6 +255,7 @@ impl Runner {
         }
         // The watch begins before what is live is looked at: nothing that is committed in between is missed.
         let (watch, shown) = (shared.catalog.watch(), shared.live.shown());
+        shared.nodes.refresh(&*shared.catalog).await?;
         shared.registry.hear_asks(true);
         shared.reconcile_all();
         tokio::spawn(Arc::clone(&shared).follow(watch, shown));
@@ -293,6 +299,7 @@ impl Runner {
             trusted: wanted.trusted,
             settings_place: shared.settings_place(wanted),
         };
+        shared.forget_gone_nodes();
         let group = shared.group(request, |inner| {
             inner.reasons.held += 1;
             inner.failed = None;

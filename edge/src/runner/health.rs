@@ -167,6 +167,8 @@ impl Question {
         let path = goal.path();
         let exchange = async {
             match endpoint {
+                // Each node checks its own.
+                Endpoint::Node(_) => Err(io::ErrorKind::Unsupported.into()),
                 Endpoint::Tcp(address) => exchange(TcpStream::connect(address).await?, path, endpoint).await.map(Ok),
                 Endpoint::Socket(socket) => {
                     let stream = UnixStream::connect(socket).await?;
@@ -218,7 +220,7 @@ async fn exchange(
     let Some(path) = path else { return Ok(None) };
     let host = match endpoint {
         Endpoint::Tcp(address) => address.to_string(),
-        Endpoint::Socket(_) => "localhost".to_owned(),
+        Endpoint::Node(_) | Endpoint::Socket(_) => "localhost".to_owned(),
     };
     let question = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: devanture\r\nconnection: close\r\n\r\n");
     stream.write_all(question.as_bytes()).await?;

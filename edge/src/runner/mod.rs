@@ -4,9 +4,13 @@
 //! The instances of one backend in one place with one revision of settings are a group ([`crate::proxy::RunId`]):
 //! versions that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so
 //! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and pools get the instances that answer.
+//!
+//! In a cluster each node runs its share of the instances of an environment ([`spread`]) of the nodes that it knows
+//! ([`nodes`]).
 
 mod backoff;
 mod capacity;
+mod counts;
 mod environment;
 mod error;
 mod folder;
@@ -22,6 +26,7 @@ mod instance;
 mod instance_handle;
 mod life;
 mod logs;
+mod nodes;
 mod persist;
 mod persisted;
 mod place_user;
@@ -30,6 +35,7 @@ mod release;
 mod request;
 mod set_up;
 mod shared;
+mod spread;
 mod supervise;
 mod temporary;
 mod users;

@@ -19,6 +19,7 @@ use super::group::Group;
 use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
+use super::nodes::KnownNodes;
 use super::persisted::Persisted;
 use super::place_user::PREVIEW;
 use super::ports::Ports;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) settings: edge_toml::Runner,
     /// What this node is called.
     pub(super) node: String,
+    /// The nodes that instances are spread over.
+    pub(super) nodes: KnownNodes,
     pub(super) limits: Limits,
     pub(super) users: Users,
     pub(super) folders: Folders,

@@ -1,22 +1,21 @@
 //! Looks after groups: sets them up, starts as many instances as there are to be, ends them when nobody needs them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::site_toml::{Kind, Process, ProcessName, Server};
+use devanture_config::site_toml::{Kind, Server};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
+use super::counts::{Count, Counts, are_elsewhere};
 use super::error::Error;
 use super::group::{self, Fate, Group, Inner};
 use super::instance;
 use super::instance_handle::Slot;
 use super::request::{GroupRequest, run_of};
 use super::shared::{Report, Shared, ms};
-use crate::catalog::instances::{ScaleRecord, scale_key};
-use crate::catalog::records;
 use crate::proxy::{RunId, RunNow, RunState};
 
 /// Between two looks at whether a preview is idle, or requests wait.
@@ -89,7 +88,7 @@ impl Shared {
             if self.all_groups().iter().any(|group| group.id == id) {
                 return;
             }
-            self.set_run(&id, Some(RunNow { state: RunState::Refused, members: Vec::new() }));
+            self.set_run(&id, Some(RunNow { state: RunState::Refused, is_shared: false, members: Vec::new() }));
         }
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -231,67 +230,56 @@ impl Shared {
         Ok(())
     }
 
-    /// The wanted number of instances of each process.
-    async fn counts(&self, id: &RunId, server: &Server) -> Result<BTreeMap<ProcessName, u64>, Error> {
-        let key = scale_key(&id.app, &id.place);
-        let record = self.catalog.get(&key).await?;
-        let scale: ScaleRecord = match record {
-            Some(record) => records::read(&key, &record)?,
-            None => ScaleRecord::default(),
-        };
-        let count = |process: &Process| {
-            let wished = scale.processes.get(&process.name).copied();
-            (process.name.clone(), wished.unwrap_or_else(|| process.instances.per_node()))
-        };
-        let counts: BTreeMap<ProcessName, u64> = server.processes.iter().map(count).collect();
-        let wanted = counts.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-        let max = self.limits.instances_max;
-        if wanted > max {
-            return Err(Error::TooMany { wanted, max, setting: "instances_max" });
-        }
-        Ok(counts)
-    }
-
     /// Brings a group to as many instances as there are to be. Gives those that were started.
     pub(super) async fn adjust(self: &Arc<Self>, group: &Arc<Group>) -> Result<Vec<Arc<Slot>>, Error> {
         let _one_at_a_time = group.adjusting.lock().await;
         let server = &group.managed.server;
-        let counts = self.counts(&group.id, server).await?;
+        let counts = self.counts(group, server).await?;
         let is_set_up = {
-            let inner = group.inner();
+            let mut inner = group.inner();
+            inner.spreading.is_elsewhere = are_elsewhere(server, &counts);
             inner.set_up.is_some() || inner.is_begun
         };
         if !is_set_up {
             return Ok(Vec::new());
         }
-        let change = |inner: &mut Inner| {
-            let mut made = Vec::new();
-            let is_standby = inner.reasons.is_standby(Instant::now());
-            for process in &server.processes {
-                let count = match is_standby && process.kind != Kind::Web {
-                    true => 0,
-                    false => counts.get(&process.name).copied().unwrap_or(0),
-                };
-                let of = |slot: &&Arc<Slot>| slot.process.name == process.name && slot.is_wanted();
-                for slot in inner.slots.iter().filter(of).filter(|slot| slot.number > count) {
-                    slot.stop.cancel();
-                }
-                if is_standby {
-                    // What is there waits for a rollback, which starts what is missing.
-                    continue;
-                }
-                let there: HashSet<u64> = inner.slots.iter().filter(of).map(|slot| slot.number).collect();
-                for number in (1..=count).filter(|number| !there.contains(number)) {
-                    made.push(Arc::new(Slot::new(process.clone(), number)));
-                }
-            }
-            (made, ())
-        };
+        let change = |inner: &mut Inner| (self.change_slots(group, server, &counts, inner), ());
         let (made, ()) = self.with_room(group, self.limits.instances_total_max, change).await?;
         for slot in &made {
             self.start(group, slot);
         }
+        // Whether requests wait for other nodes' instances may be otherwise now.
+        self.publish(&group.id);
         Ok(made)
+    }
+
+    /// Stops the instances that are too many, and gives those that are missing.
+    fn change_slots(&self, group: &Group, server: &Server, counts: &Counts, inner: &mut Inner) -> Vec<Arc<Slot>> {
+        let mut made = Vec::new();
+        let is_standby = inner.reasons.is_standby(Instant::now());
+        inner.spreading.has_excess = false;
+        for process in &server.processes {
+            let count = match is_standby && process.kind != Kind::Web {
+                true => Count::default(),
+                false => counts.get(&process.name).copied().unwrap_or_default(),
+            };
+            let of = |slot: &&Arc<Slot>| slot.process.name == process.name && slot.is_wanted();
+            let mut excess = inner.slots.iter().filter(of).filter(|slot| slot.number > count.own).peekable();
+            if excess.peek().is_some() && !self.may_end_excess(group, process, count) {
+                inner.spreading.has_excess = true;
+            } else {
+                excess.for_each(|slot| slot.stop.cancel());
+            }
+            if is_standby {
+                // What is there waits for a rollback, which starts what is missing.
+                continue;
+            }
+            let there: HashSet<u64> = inner.slots.iter().filter(of).map(|slot| slot.number).collect();
+            for number in (1..=count.own).filter(|number| !there.contains(number)) {
+                made.push(Arc::new(Slot::new(process.clone(), number)));
+            }
+        }
+        made
     }
 
     fn start(self: &Arc<Self>, group: &Arc<Group>, slot: &Arc<Slot>) {

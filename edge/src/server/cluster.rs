@@ -13,9 +13,10 @@ use super::error::StartError;
 use super::stores::data_dir;
 use crate::admin::Admin;
 use crate::catalog::Catalog;
-use crate::cluster::{self, Answers, Api, Error, Identity, Listener, Nodes};
+use crate::cluster::{self, Answers, Api, Error, Identity, InstanceService as _, Listener, Nodes};
 use crate::environments::KeyFile;
 use crate::ledger::{Member, Members};
+use crate::proxy::Registry;
 use crate::publish::{NodeService, Publisher};
 use crate::{telemetry, tls};
 
@@ -45,7 +46,9 @@ pub(super) struct Cluster {
 /// A node that the others know.
 pub(super) struct Joined {
     stop: CancellationToken,
+    serving: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    registry: Registry,
 }
 
 impl Cluster {
@@ -90,22 +93,32 @@ impl Cluster {
         Nodes::new(self.identity.clone(), Arc::clone(&self.members))
     }
 
-    /// Answers other nodes from now on, and becomes known to them.
+    /// Answers other nodes from now on, becomes known to them, and reaches their instances.
     pub(super) fn join(self, control: &Runtime, publisher: &Publisher, admin: &Arc<Admin>) -> Joined {
         let stop = CancellationToken::new();
-        let answers =
-            Answers { service: Arc::new(NodeService::new(publisher)), api: Arc::clone(admin) as Arc<dyn Api> };
-        control.spawn(self.listener.serve(self.identity, answers, stop.clone()));
+        let service = Arc::new(NodeService::new(publisher));
+        let (nodes, registry) = (self.nodes(), service.registry().clone());
+        nodes.open_tunnels(&registry);
+        control.spawn(nodes.follow_runs(registry.clone(), stop.clone()));
+        let answers = Answers { service, api: Arc::clone(admin) as Arc<dyn Api> };
+        let serving = control.spawn(self.listener.serve(self.identity, answers, stop.clone()));
         let keeping = control.spawn(self.members.keep(stop.clone()));
-        Joined { stop, keeping }
+        Joined { stop, serving, keeping, registry }
     }
 }
 
 impl Joined {
-    /// Leaves: other nodes do not wait for this one any longer.
-    pub(super) fn leave(self, control: &Runtime) {
+    /// Leaves: other nodes do not wait for this one any longer, and send no requests to its instances. Those under way go
+    /// on for `requests` at most.
+    pub(super) fn leave(self, control: &Runtime, requests: Duration) {
         self.stop.cancel();
-        control.block_on(async { tokio::time::timeout(LEAVE_MAX, self.keeping).await.ok() });
+        control.block_on(async {
+            // Nobody listens when the others look again who runs what: a process that took its place answers them.
+            tokio::time::timeout(LEAVE_MAX, self.serving).await.ok();
+            self.registry.end_sharing();
+            tokio::time::timeout(requests, self.registry.tunnels_ended()).await.ok();
+            tokio::time::timeout(LEAVE_MAX, self.keeping).await.ok();
+        });
     }
 }
 

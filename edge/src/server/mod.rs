@@ -190,8 +190,8 @@ impl Server {
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
         let runner = running.as_ref().map(|(runner, _)| runner.clone());
         let ledger = Arc::new(Ledger::new(Arc::clone(&stores.catalog), live, &file.limits));
-        let environments = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running);
-        let environments = Arc::new(Environments::new(Arc::clone(&ledger), environments));
+        let parts = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running, cluster.as_ref());
+        let environments = Arc::new(Environments::new(Arc::clone(&ledger), parts));
         let publisher = Arc::new(Publisher::new(Parts {
             blobs: stores.blobs,
             ledger,
@@ -315,7 +315,7 @@ impl Server {
         let cut = self.threads.join();
         // Until here others waited for what it had accepted.
         if let Some(cluster) = self.cluster.take() {
-            cluster.leave(&self.control);
+            cluster.leave(&self.control, times.requests);
         }
         self.prober.end();
         if let Some(runner) = &self.runner {
@@ -418,6 +418,7 @@ fn environments_parts(
     (upstreams, registry): (Policy, Registry),
     keys: Arc<KeyFile>,
     runner: Option<(Runner, Arc<SettingsOf>)>,
+    cluster: Option<&Cluster>,
 ) -> environments::Parts {
     environments::Parts {
         blobs: Arc::clone(&stores.blobs),
@@ -427,6 +428,7 @@ fn environments_parts(
         registry,
         keys,
         node: file.node.clone(),
+        nodes: cluster.map(Cluster::nodes),
         runner,
     }
 }

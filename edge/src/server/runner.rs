@@ -39,6 +39,7 @@ pub(super) fn start(
     let parts = Parts {
         settings: file.runner.clone(),
         node: file.node.clone(),
+        is_in_cluster: file.cluster.is_some(),
         limits: file.limits.clone(),
         data_dir: super::data_dir(file, base),
         folder: absolute,

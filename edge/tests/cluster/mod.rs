@@ -12,6 +12,7 @@ mod collections;
 mod faults;
 mod forwarding;
 mod identity;
+mod instances;
 mod rollout;
 mod switches;
 pub(crate) mod world;

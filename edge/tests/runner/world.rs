@@ -13,7 +13,7 @@ use bytes::Bytes;
 use devanture_config::api::{InstanceState, InstanceStatus};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
-use devanture_config::site_toml::SERVER_UPSTREAM;
+use devanture_config::site_toml::{Instances, SERVER_UPSTREAM};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId, edge_toml};
 use devanture_edge::blobs::{self, Blobs, Key};
 use devanture_edge::catalog::instances::{ScaleRecord, UidRecord, scale_key, uid_key};
@@ -284,7 +284,7 @@ impl World {
     }
 
     pub(crate) async fn scale(&self, process: &str, count: u64) {
-        let record = ScaleRecord { processes: [(process.parse().unwrap(), count)].into() };
+        let record = ScaleRecord { processes: [(process.parse().unwrap(), Instances::Count(count))].into() };
         self.put(scale_key(&self.app, "prod"), &record).await;
     }
 
@@ -366,6 +366,7 @@ fn parts(
     Parts {
         settings: edge_toml::Runner { enabled: true, ..edge_toml::Runner::default() },
         node: "node-1".to_owned(),
+        is_in_cluster: false,
         limits: limits.clone(),
         data_dir: folder.to_owned(),
         folder: folder.join("run"),

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use devanture_config::site_toml::{BadProcessName, INSTANCES_MAX, ProcessName};
+use devanture_config::site_toml::{All, BadProcessName, INSTANCES_MAX, Instances, ProcessName};
 
 /// Examples of `instances`.
 pub(super) const EXAMPLES: &str = "\
@@ -16,7 +16,8 @@ Examples:
 pub(super) const SCALE_EXAMPLES: &str = "\
 Examples:
   devanture scale                         the number of instances of each process, and who set it
-  devanture scale web=5                   five on each node; returns when they are healthy
+  devanture scale web=5                   five, spread over the nodes; returns when they are healthy
+  devanture scale web=all                 one on each node
   devanture scale web=5 mailer=0 --env staging
   devanture scale web=default             the number of devanture.toml again
   devanture scale web=5 --dry-run
@@ -32,11 +33,13 @@ Examples:
 
 /// The word for the count of `devanture.toml`.
 const DEFAULT: &str = "default";
+/// The word for one on each node.
+const ALL: &str = "all";
 
 /// Flags of `scale`.
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
-    /// Number of instances of a process on each node; `default` is the number in devanture.toml
+    /// Number of instances of a process, `all` for one on each node, or `default` for what devanture.toml says
     #[arg(value_name = "PROCESS=N")]
     pub(crate) wanted: Vec<ScaleTo>,
     /// Do not ask, even if no instance is left to answer requests
@@ -63,14 +66,14 @@ pub(crate) struct ScaleTo {
     /// The process.
     pub(crate) process: ProcessName,
     /// The number; `None` is that of `devanture.toml`.
-    pub(crate) count: Option<u64>,
+    pub(crate) count: Option<Instances>,
 }
 
 /// Why a text is not `PROCESS=NUMBER`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadScaleTo {
     /// It has no `=`, or no number.
-    #[error("write PROCESS=N with a number from 0 to {INSTANCES_MAX}, or PROCESS={DEFAULT}")]
+    #[error("write PROCESS=N with a number from 0 to {INSTANCES_MAX}, PROCESS={ALL} or PROCESS={DEFAULT}")]
     Form,
     /// The name of the process is invalid.
     #[error(transparent)]
@@ -84,7 +87,11 @@ impl FromStr for ScaleTo {
         let (process, count) = text.split_once('=').ok_or(BadScaleTo::Form)?;
         let count = match count {
             DEFAULT => None,
-            number => Some(number.parse().ok().filter(|count| *count <= INSTANCES_MAX).ok_or(BadScaleTo::Form)?),
+            ALL => Some(Instances::All(All::All)),
+            number => {
+                let count = number.parse().ok().filter(|count| *count <= INSTANCES_MAX).ok_or(BadScaleTo::Form)?;
+                Some(Instances::Count(count))
+            }
         };
         Ok(Self { process: process.parse()?, count })
     }
@@ -97,10 +104,11 @@ mod tests {
     #[test]
     fn a_process_is_scaled_to_a_number_or_to_what_the_file_says() {
         let read = |text: &str| text.parse::<ScaleTo>().ok().map(|to| (to.process.to_string(), to.count));
-        assert_eq!(read("web=5"), Some(("web".to_owned(), Some(5))));
-        assert_eq!(read("mailer=0"), Some(("mailer".to_owned(), Some(0))));
+        assert_eq!(read("web=5"), Some(("web".to_owned(), Some(Instances::Count(5)))));
+        assert_eq!(read("web=all"), Some(("web".to_owned(), Some(Instances::All(All::All)))));
+        assert_eq!(read("mailer=0"), Some(("mailer".to_owned(), Some(Instances::Count(0)))));
         assert_eq!(read("web=default"), Some(("web".to_owned(), None)));
-        for bad in ["web", "web=", "web=-1", "web=1001", "Web=1", "=1", "web=all"] {
+        for bad in ["web", "web=", "web=-1", "web=1001", "Web=1", "=1", "web=every"] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{ProcessName, WEB};
+use devanture_config::site_toml::{All, Instances, ProcessName, WEB};
 use serde_json::json;
 
 use super::dry_run;
@@ -44,7 +44,9 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         context.output.write(&list, || scale_lines(&list));
         return Ok(());
     }
-    if !args.dry_run && processes.iter().any(|(name, count)| name.as_str() == WEB && *count == Some(0)) {
+    if !args.dry_run
+        && processes.iter().any(|(name, count)| name.as_str() == WEB && *count == Some(Instances::Count(0)))
+    {
         let what = format!("Without instances of {WEB}, requests to the backend of {place} get 503.");
         let way_back = "`devanture scale web=default` starts them again";
         confirm(WEB, &what, way_back, "--yes", args.yes, context.output.is_json).await?;
@@ -99,7 +101,7 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
     Ok(())
 }
 
-fn count_text(count: Option<u64>) -> String {
+fn count_text(count: Option<Instances>) -> String {
     count.map_or_else(|| "default".to_owned(), |count| count.to_string())
 }
 
@@ -114,7 +116,8 @@ fn scale_lines(list: &InstanceList) -> Vec<String> {
         let own: Vec<&InstanceStatus> = current().filter(|one| one.process == *name).collect();
         let healthy = own.iter().filter(|one| one.state == InstanceState::Healthy).count();
         let declared = match list.scale.get(name) {
-            Some(count) => format!("{count} on each node, as `devanture scale` said"),
+            Some(Instances::All(All::All)) => "one on each node, as `devanture scale` said".to_owned(),
+            Some(Instances::Count(count)) => format!("{count} in all, as `devanture scale` said"),
             None => "as devanture.toml says".to_owned(),
         };
         format!("  {:<12}  {}, {healthy} healthy  {declared}", name.as_str(), counted(own.len() as u64, "instance"))
@@ -135,7 +138,7 @@ fn memory_text(one: &InstanceStatus) -> String {
 /// why it is so.
 fn table(style: Style, list: &InstanceList) -> Vec<String> {
     if list.instances.is_empty() {
-        return vec!["The edge runs no instance here.".to_owned()];
+        return vec!["No instance runs here.".to_owned()];
     }
     let row = |one: &InstanceStatus| {
         [
@@ -223,7 +226,7 @@ mod tests {
                 ),
             ]
         );
-        assert_eq!(table(plain(), &InstanceList::default()), ["The edge runs no instance here."]);
+        assert_eq!(table(plain(), &InstanceList::default()), ["No instance runs here."]);
     }
 
     #[test]
@@ -233,12 +236,18 @@ mod tests {
             one("web.2", InstanceState::Starting, 0, None),
             one("web.9", InstanceState::Warm, 0, None),
         ];
-        let scale = [("web".parse().unwrap(), 2), ("mailer".parse().unwrap(), 0)].into();
+        let scale = [
+            ("web".parse().unwrap(), Instances::Count(2)),
+            ("mailer".parse().unwrap(), Instances::Count(0)),
+            ("sweeper".parse().unwrap(), Instances::All(All::All)),
+        ];
+        let scale = scale.into();
         assert_eq!(
             scale_lines(&InstanceList { instances, scale }),
             [
-                "  mailer        0 instances, 0 healthy  0 on each node, as `devanture scale` said",
-                "  web           2 instances, 1 healthy  2 on each node, as `devanture scale` said",
+                "  mailer        0 instances, 0 healthy  0 in all, as `devanture scale` said",
+                "  sweeper       0 instances, 0 healthy  one on each node, as `devanture scale` said",
+                "  web           2 instances, 1 healthy  2 in all, as `devanture scale` said",
             ]
         );
         assert_eq!(scale_lines(&InstanceList::default()).len(), 1);

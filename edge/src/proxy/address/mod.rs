@@ -17,6 +17,21 @@ pub enum Endpoint {
     Socket(PathBuf),
     /// An address and a port.
     Tcp(SocketAddr),
+    /// An instance of another node of the cluster.
+    Node(NodeInstance),
+}
+
+/// An instance of another node of the cluster, which is reached through that node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NodeInstance {
+    /// The node.
+    pub node: String,
+    /// Where other nodes reach it.
+    pub advertise: SocketAddr,
+    /// A number of the node's process.
+    pub process: u64,
+    /// Where the instance listens on its node.
+    pub instance: Box<Endpoint>,
 }
 
 impl fmt::Display for Endpoint {
@@ -24,6 +39,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Socket(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => address.fmt(f),
+            Self::Node(NodeInstance { node, instance, .. }) => write!(f, "{node}/{instance}"),
         }
     }
 }
@@ -206,6 +222,8 @@ impl Policy {
         match endpoint {
             Endpoint::Tcp(address) => self.permits(*address),
             Endpoint::Socket(path) => self.permits_socket(path),
+            // Nobody can declare one.
+            Endpoint::Node(_) => Err(Refusal { endpoint: endpoint.clone(), reason: Reason::Own }),
         }
     }
 
@@ -234,6 +252,8 @@ impl Policy {
         let is_own = match endpoint {
             Endpoint::Tcp(address) => self.own.iter().any(|own| is_own(*own, *address)),
             Endpoint::Socket(path) => self.is_own_socket(&real(path)),
+            // Its node looks at it.
+            Endpoint::Node(_) => false,
         };
         if is_own { Err(Refusal { endpoint: endpoint.clone(), reason: Reason::Own }) } else { Ok(()) }
     }

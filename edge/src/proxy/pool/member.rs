@@ -159,6 +159,11 @@ impl Member {
         }
     }
 
+    /// Whether it is an instance of another node.
+    pub(crate) const fn is_elsewhere(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Node(_))
+    }
+
     fn is_ejected(&self) -> bool {
         let until_ms = self.ejected_until_ms.load(Ordering::Relaxed);
         // Most never were: no clock is asked for them.
@@ -194,6 +199,12 @@ impl Member {
     /// Whether it is no member any more; its connections are closed as they become free.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Relaxed)
+    }
+
+    /// Whether connections to it are closed as they become free: it is none any more, or gets no new requests. An
+    /// instance of another node is ended once these are closed.
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_gone() || self.is_draining.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_gone(&self) {

@@ -6,6 +6,7 @@ mod member;
 pub(crate) use member::HTTP2_STREAMS_MAX;
 pub use member::{Member, MemberState};
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,14 +15,18 @@ use arc_swap::ArcSwap;
 use devanture_config::AppName;
 use devanture_config::site_toml::{self, Protocol};
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
 
 use self::budget::Budget;
-use super::address::{Policy, Refusal};
+use super::address::{NodeInstance, Policy, Refusal};
 use super::error::Error;
-use super::managed_backends::{PoolRun, RunKey};
+use super::managed_backends::PoolRun;
+use super::run::RunKey;
 use super::tls::PoolTls;
+use super::tunnel;
 
 /// The key of a pool: equal keys share one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -201,6 +206,14 @@ impl Pool {
         }
     }
 
+    /// Opens a connection to an instance of another node.
+    pub(crate) async fn tunnel(&self, to: &NodeInstance) -> io::Result<TlsStream<TcpStream>> {
+        match &self.run {
+            Some(run) => tunnel::open(&run.tunnels, &run.id, to).await,
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Says that a member may have become fit.
     pub(crate) fn wake_all(&self) {
         self.freed.notify_waiters();
@@ -306,7 +319,7 @@ impl Pool {
     }
 
     /// Two are drawn by lot, and the one with less to do is taken: nearly as good as asking all, without everybody
-    /// running to the same one.
+    /// running to the same one. Instances of other nodes are for requests that none of this node's own can take.
     fn pick(&self, avoid: Option<u64>) -> Picked {
         let members = self.members.load();
         if let [only] = members.as_slice() {
@@ -317,8 +330,10 @@ impl Pool {
             };
         }
         let is_up = |member: &Member| member.state() == MemberState::Up;
-        let rounds: [&dyn Fn(&Member) -> bool; 3] =
-            [&|member| is_up(member) && Some(member.id) != avoid, &is_up, &Member::is_last_resort];
+        let is_other = |member: &Member| is_up(member) && Some(member.id) != avoid;
+        let rounds: [&dyn Fn(&Member) -> bool; 4] =
+            [&|member| is_other(member) && !member.is_elsewhere(), &is_other, &is_up, &Member::is_last_resort];
+        let mut picked = Picked::Nobody;
         for is_fit in rounds {
             let fit = || members.iter().filter(|member| is_fit(member));
             let count = fit().count();
@@ -336,10 +351,15 @@ impl Pool {
                 }
             };
             // The last place may have been taken in between, which is the same to those that wait.
-            let taken = chosen.filter(|member| member.take(self.connections_max));
-            return taken.map_or(Picked::Full, |member| Picked::Member(Arc::clone(member)));
+            if let Some(taken) = chosen.filter(|member| member.take(self.connections_max)) {
+                return Picked::Member(Arc::clone(taken));
+            }
+            picked = Picked::Full;
+            if !members.iter().any(|member| member.is_elsewhere()) {
+                break;
+            }
         }
-        Picked::Nobody
+        picked
     }
 
     /// Why there is nobody.

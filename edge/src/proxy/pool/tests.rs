@@ -2,9 +2,10 @@
 
 use devanture_config::api::DesiredState;
 
-use super::super::managed_backends::{RunId, RunMember, RunNow, RunState};
+use super::super::elsewhere::NodeProcess;
 use super::super::membership::{self, Known};
 use super::super::registry::{Registry, RegistrySettings};
+use super::super::run::{RunId, RunMember, RunNow, RunState};
 use super::super::tls;
 use super::*;
 use crate::catalog::upstreams::{MemberEntry, MembersRecord};
@@ -271,7 +272,7 @@ fn running(ports: &[(u16, bool)]) -> RunNow {
         is_draining: *is_draining,
         uid: None,
     };
-    RunNow { state: RunState::Running, members: ports.iter().map(member).collect() }
+    RunNow { state: RunState::Running, is_shared: false, members: ports.iter().map(member).collect() }
 }
 
 #[tokio::test]
@@ -299,7 +300,7 @@ async fn requests_to_instances_wait_while_these_start_and_leave_them_at_once_whe
     assert_eq!((registry.run_in_flight(&id, Some(&of_first)), registry.run_in_flight(&id, None)), (1, 1));
     registry.run(&id, Some(running(&[(2, false)])));
     assert!(first.member.is_gone());
-    registry.run(&id, Some(RunNow { state: RunState::Refused, members: Vec::new() }));
+    registry.run(&id, Some(RunNow { state: RunState::Refused, is_shared: false, members: Vec::new() }));
     assert!(matches!(lease(&pool).await, Err(Error::NoMember("none of its instances runs"))));
     assert!(registry.run_idle_ms(&id).is_some());
 }
@@ -334,7 +335,7 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
     for (uid, is_reached) in [(None, true), (Some(own), true), (Some(own + 1), false)] {
         let endpoint = crate::proxy::address::Endpoint::Socket(link.clone());
         let members = vec![RunMember { endpoint, is_draining: false, uid }];
-        registry.run(&id, Some(RunNow { state: RunState::Running, members }));
+        registry.run(&id, Some(RunNow { state: RunState::Running, is_shared: false, members }));
         let lease = lease(&pool).await.unwrap();
         let connected = crate::proxy::connect::connect(&pool, &lease.member, false, Duration::from_secs(60)).await;
         assert_eq!(connected.is_ok(), is_reached, "{uid:?}");
@@ -351,4 +352,55 @@ async fn nobody_but_the_edge_names_its_instances() {
     membership::update(&pool, &|| registry.members_of(&pool), &Known::default());
     let members: Vec<String> = pool.members().iter().map(|member| member.endpoint.to_string()).collect();
     assert_eq!(members, ["127.0.0.1:1"]);
+}
+
+#[tokio::test]
+async fn instances_of_other_nodes_get_what_none_of_this_node_can_take() {
+    let (registry, pool, id) = run_pool();
+    let other = |process| NodeProcess { node: "edge-2".to_owned(), advertise: ([127, 0, 0, 1], 8_445).into(), process };
+    let at = |port, is_draining| running(&[(port, is_draining)]).members;
+    registry.run(&id, Some(running(&[])));
+    assert!(matches!(lease(&pool).await, Err(Error::NoMember(_))));
+    registry.run_elsewhere(&other(1), &id, &at(5, false));
+    let far = lease(&pool).await.unwrap();
+    assert_eq!((endpoint(&far).as_str(), registry.members_elsewhere(&id)), ("edge-2/127.0.0.1:5", 1));
+    assert!(pool.permits(&far.member).is_ok());
+    registry.run(&id, Some(running(&[(1, false)])));
+    for _ in 0..20 {
+        assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:1");
+    }
+    let near = lease(&pool).await.unwrap().member.id;
+    let again = pool.lease(Some(near), Instant::now() + Duration::from_secs(60)).await.unwrap();
+    assert_eq!(endpoint(&again), "edge-2/127.0.0.1:5", "the own one has failed");
+    registry.run(&id, Some(running(&[(1, true)])));
+    assert_eq!(endpoint(&lease(&pool).await.unwrap()), "edge-2/127.0.0.1:5");
+    // Another process of the node has other connections.
+    registry.run_elsewhere(&other(2), &id, &at(5, false));
+    assert!(far.member.is_gone());
+    registry.run_elsewhere(&other(2), &id, &at(5, true));
+    assert_eq!(registry.members_elsewhere(&id), 0);
+    registry.forget_node("edge-2");
+    registry.run(&id, Some(running(&[])));
+    assert!(matches!(lease(&pool).await, Err(Error::NoMember(_))) && registry.runs_of_node("edge-2").is_empty());
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_at_an_instance_of_this_node_that_is_shared_and_gets_requests() {
+    let (registry, _pool, id) = run_pool();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let at = crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], port).into());
+    let run = |is_shared, is_draining| RunNow { is_shared, ..running(&[(port, is_draining)]) };
+    for (now, arrives) in [(run(false, false), false), (run(true, true), false), (run(true, false), true)] {
+        registry.run(&id, Some(now));
+        assert_eq!(registry.arrive(&id, &at).await.is_ok(), arrives);
+    }
+    let other = crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], 1).into());
+    assert!(registry.arrive(&id, &other).await.is_err(), "it is none of the run");
+    assert_eq!(registry.run_in_flight(&id, Some(&at)), 0);
+    let tunnel = registry.arrive(&id, &at).await.unwrap();
+    // What drains waits for it.
+    assert_eq!((registry.run_in_flight(&id, Some(&at)), registry.run_in_flight(&id, Some(&other))), (1, 0));
+    drop(tunnel);
+    registry.tunnels_ended().await;
 }

@@ -1,0 +1,79 @@
+//! What this node asks of all others about their instances: how they are, and to follow a change.
+
+use std::time::Duration;
+
+use devanture_config::api::InstanceStatus;
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::error::Error;
+use super::instance_messages::{INSTANCES, InstancesRequest};
+use super::messages::Answer;
+use super::nodes::Nodes;
+use super::peer;
+use crate::ledger::Member;
+
+/// Longest wait for a node to list its instances.
+const LIST_MAX: Duration = Duration::from_secs(3);
+
+impl Nodes {
+    /// The instances of all other nodes; of a node that does not answer, `None`.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn instances(&self, request: &InstancesRequest) -> Result<Vec<Option<Vec<InstanceStatus>>>, Error> {
+        let others = self.others().await?;
+        let ask = |member: Member| async move {
+            match timeout(LIST_MAX, self.ask_about_instances(&member, request)).await {
+                Ok(Ok(instances)) => Some(instances),
+                Ok(Err(error)) => {
+                    tracing::warn!(node = member.node, %error, "the instances of a node cannot be listed");
+                    None
+                }
+                Err(_elapsed) => None,
+            }
+        };
+        Ok(join_all(others.into_iter().map(ask)).await)
+    }
+
+    /// Sends a request to all other nodes, at once or one after the other. A node that does not answer is left out: it
+    /// follows the catalog when it can.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] of a node that cannot; [`Error::Catalog`].
+    pub async fn change_instances(&self, request: &InstancesRequest, one_by_one: bool) -> Result<(), Error> {
+        let others = self.others().await?;
+        let change = |member: Member| async move {
+            match self.ask_about_instances(&member, request).await {
+                Err(Error::Unreachable { node, reason, .. }) => {
+                    tracing::warn!(node, reason, "a node is not waited for with its instances");
+                    Ok(())
+                }
+                asked => asked.map(drop),
+            }
+        };
+        if one_by_one {
+            for member in others {
+                change(member).await?;
+            }
+            return Ok(());
+        }
+        // All of them, so that none still works on it after the answer.
+        join_all(others.into_iter().map(change)).await.into_iter().collect()
+    }
+
+    async fn ask_about_instances(
+        &self,
+        member: &Member,
+        request: &InstancesRequest,
+    ) -> Result<Vec<InstanceStatus>, Error> {
+        let mut exchange = self.open(member, INSTANCES).await?;
+        exchange.sender.send(request).await;
+        match exchange.reader.next().await {
+            Ok(Some(Answer::Instances(instances))) => Ok(instances),
+            Ok(Some(Answer::Problem(problem))) => Err(Error::Refused { node: member.node.clone(), problem }),
+            Ok(_) => Err(peer::unreachable(member, "it ended the connection".to_owned())),
+            Err(reason) => Err(peer::unreachable(member, reason)),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Instances of other nodes, as those report them: members of pools, for requests that find none of this node's own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::address::{Endpoint, NodeInstance};
+use super::run::{RunId, RunMember, RunNow};
+
+/// A process of another node, as its instances are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeProcess {
+    /// The node.
+    pub node: String,
+    /// Where other nodes reach it.
+    pub advertise: SocketAddr,
+    /// A number of this process of the node: another process gets connections of its own.
+    pub process: u64,
+}
+
+/// Instances of a run, by the node that runs them.
+type ByNode = BTreeMap<String, Vec<RunMember>>;
+
+/// The instances of all other nodes.
+pub(super) struct Elsewhere {
+    runs: RwLock<HashMap<RunId, ByNode>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Elsewhere {
+    fn default() -> Self {
+        Self { runs: RwLock::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Elsewhere {
+    /// Sets the instances of a run that a node has; without any they are forgotten.
+    pub(super) fn set(&self, from: &NodeProcess, id: &RunId, members: &[RunMember]) {
+        let reached = |member: &RunMember| RunMember {
+            endpoint: Endpoint::Node(NodeInstance {
+                node: from.node.clone(),
+                advertise: from.advertise,
+                process: from.process,
+                instance: Box::new(member.endpoint.clone()),
+            }),
+            is_draining: member.is_draining,
+            // The other node looks whose it is.
+            uid: None,
+        };
+        if members.is_empty() {
+            self.forget(&from.node, id);
+            return;
+        }
+        let members = members.iter().map(reached).collect();
+        self.runs.write().entry(id.clone()).or_default().insert(from.node.clone(), members);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Forgets what a node runs of a run.
+    pub(super) fn forget(&self, node: &str, id: &RunId) {
+        let mut runs = self.runs.write();
+        if let Some(by_node) = runs.get_mut(id) {
+            by_node.remove(node);
+            if by_node.is_empty() {
+                runs.remove(id);
+            }
+        }
+        drop(runs);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The runs that a node has instances of.
+    pub(super) fn of_node(&self, node: &str) -> Vec<RunId> {
+        let runs = self.runs.read();
+        runs.iter().filter(|(_, by_node)| by_node.contains_key(node)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Adds them to what this node has.
+    pub(super) fn add_to(&self, id: &RunId, now: &mut RunNow) {
+        if let Some(by_node) = self.runs.read().get(id) {
+            now.members.extend(by_node.values().flatten().cloned());
+        }
+    }
+
+    pub(super) fn has(&self, id: &RunId) -> bool {
+        self.runs.read().contains_key(id)
+    }
+
+    /// Those of a run that get requests.
+    pub(super) fn count(&self, id: &RunId) -> usize {
+        let runs = self.runs.read();
+        let members = runs.get(id).into_iter().flat_map(BTreeMap::values).flatten();
+        members.filter(|member| !member.is_draining).count()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
