@@ -61,6 +61,9 @@ pub struct LogLine {
     /// The fault, in one word of a table of the documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The node of a cluster that answered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// The `source` of `GET /v1/apps/{app}/environments/{env}/logs` for requests, which is the default.
@@ -117,6 +120,15 @@ pub struct InstanceLine {
 pub struct LogLost {
     /// The number.
     pub lost: u64,
+}
+
+/// A node of a cluster whose lines are missing from now on: the data of the event `unavailable`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogUnavailable {
+    /// The node.
+    pub node: String,
+    /// The reason.
+    pub detail: String,
 }
 
 /// Statuses: `404`, `5xx`, `400-499`, or several of these with commas between.
@@ -227,6 +239,7 @@ mod tests {
             request_id: None,
             upstream: None,
             error: None,
+            node: None,
         }
     }
 

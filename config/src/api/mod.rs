@@ -44,7 +44,8 @@ pub use instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest,
 pub(crate) use logs::SOURCES;
 pub use logs::{
     BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine,
-    LogLost, LogStream, SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter,
+    LogLost, LogStream, LogUnavailable, SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS,
+    StatusFilter,
 };
 pub use maintenance::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,

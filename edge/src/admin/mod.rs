@@ -17,6 +17,7 @@ mod hostnames;
 mod instances;
 mod logs;
 mod maintenance;
+mod merged_logs;
 mod monitoring;
 mod operations;
 mod precondition;

@@ -27,6 +27,7 @@ use super::identity::Identity;
 use super::instance_messages::{INSTANCES, RUNS};
 use super::instance_service::{self, InstanceService};
 use super::lines::{LineReader, LineSender, LinesBody, channel};
+use super::logs::{self, LOGS, LogsRequest, LogsSender};
 use super::messages::{Answer, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress};
 use super::tunnel::{self, TUNNELS_MAX};
 use crate::catalog::Revision;
@@ -71,6 +72,9 @@ pub trait Service: InstanceService {
         held: oneshot::Sender<GateHeld>,
         gone: oneshot::Receiver<Vec<Digest>>,
     );
+
+    /// Says which of the lines that `request` wants there are here; and with `tail` those that come, until it is dropped.
+    async fn logs(&self, request: LogsRequest, sender: LogsSender);
 
     /// How this node is.
     async fn status(&self) -> NodeStatus;
@@ -195,6 +199,11 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
         }
         (&Method::POST, GATE) => {
             tokio::spawn(gate(LineReader::new(request.into_body()), sender, service));
+            StatusCode::OK
+        }
+        (&Method::POST, LOGS) => {
+            let reader = LineReader::new(request.into_body());
+            tokio::spawn(async move { logs::answer(reader, sender, &*service).await });
             StatusCode::OK
         }
         (&Method::POST, STATUS) => {

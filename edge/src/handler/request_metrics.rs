@@ -319,6 +319,7 @@ fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
         request_id: None,
         upstream: None,
         error: None,
+        node: None,
     }
 }
 

@@ -12,13 +12,17 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::intent::Intent;
+use super::log_lines::LogSources;
 use super::publisher::Publisher;
 use super::steps::Steps;
 use super::switcher::Switcher;
 use super::uploads::Uploads;
 use crate::blobs::Key;
 use crate::catalog::{Catalog, Change, Revision, records};
-use crate::cluster::{self, GATE_MAX, GateHeld, GateRequest, Hold, Nodes, Placed, PrepareRequest, Prepared, Progress};
+use crate::cluster::{
+    self, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest, Prepared,
+    Progress,
+};
 use crate::ledger::{Error, stored_manifest};
 use crate::retention::Uploads as _;
 
@@ -35,6 +39,7 @@ const CUT_AFTER: Duration = Duration::from_secs(5);
 pub struct NodeService {
     pub(super) switcher: Arc<Switcher>,
     uploads: Arc<Uploads>,
+    logs: LogSources,
 }
 
 /// Waits until a commit of another node can be read here.
@@ -53,7 +58,11 @@ impl NodeService {
     /// Serves others by the parts of `publisher`.
     #[must_use]
     pub fn new(publisher: &Publisher) -> Self {
-        Self { switcher: Arc::clone(&publisher.switcher), uploads: Arc::clone(&publisher.uploads) }
+        Self {
+            switcher: Arc::clone(&publisher.switcher),
+            uploads: Arc::clone(&publisher.uploads),
+            logs: publisher.log_sources(),
+        }
     }
 
     async fn hold(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Error> {
@@ -109,6 +118,10 @@ impl cluster::Service for NodeService {
         }
     }
 
+    async fn logs(&self, request: LogsRequest, sender: LogsSender) {
+        self.logs.answer(&request, &sender).await;
+    }
+
     async fn status(&self) -> NodeStatus {
         self.switcher.own_status()
     }
@@ -141,6 +154,18 @@ impl Publisher {
                 }
             }
         }
+    }
+
+    /// The logs of this node.
+    #[must_use]
+    pub fn log_sources(&self) -> LogSources {
+        LogSources::of(self)
+    }
+
+    /// The other nodes; `None` of an edge that is alone.
+    #[must_use]
+    pub fn cluster_nodes(&self) -> Option<&Nodes> {
+        self.switcher.nodes.as_ref()
     }
 
     /// The nodes of the cluster, or this one alone.

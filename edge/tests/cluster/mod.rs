@@ -13,6 +13,7 @@ mod faults;
 mod forwarding;
 mod identity;
 mod instances;
+mod logs;
 mod rollout;
 mod switches;
 pub(crate) mod world;

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{
-    InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogLine, LogLost, LogStream,
+    InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogLine, LogLost, LogStream, LogUnavailable,
 };
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
@@ -239,7 +239,7 @@ fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>))
 fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
-        "line" | "lost" if output.is_json => terminal::json(&event.data),
+        "line" | "lost" | "unavailable" if output.is_json => terminal::json(&event.data),
         "line" if is_of_instances => {
             let line: InstanceLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
             let text = instance_line_text(output.style, &line);
@@ -254,6 +254,12 @@ fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Res
             let LogLost { lost } = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
             let lines = format!("{} {}", counted(lost, "line"), if lost == 1 { "was" } else { "were" });
             context.progress.line(&format!("{lines} left out: they came faster than they were read"));
+            return Ok(true);
+        }
+        "unavailable" => {
+            let LogUnavailable { node, detail } = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
+            let note = format!("lines of {} are missing from now on: {}", escaped(&node), escaped(&detail));
+            context.progress.note(&note);
             return Ok(true);
         }
         // An edge that is newer than this program may have more to say.
@@ -278,8 +284,9 @@ fn line_text(style: Style, line: &LogLine) -> String {
     };
     let proxied = if line.proxied { "  proxied" } else { "" };
     let error = line.error.as_deref().map_or_else(String::new, |error| format!("  {}", escaped(error)));
+    let node = line.node.as_deref().map_or_else(String::new, |node| format!("  {}", style.dim(&escaped(node))));
     format!(
-        "{}  {status}  {:<6}  {}  {}  {took}  {}  {}{proxied}{error}",
+        "{}{node}  {status}  {:<6}  {}  {}  {took}  {}  {}{proxied}{error}",
         time_text(line.at_ms),
         escaped(&line.method),
         escaped(&line.target),
@@ -331,6 +338,9 @@ mod tests {
             line_text(plain(), &line),
             "1970-01-01 00:00:00 UTC  200  GET     /a?b  1.2 KB  3 ms  4f2a91bc03de  203.0.113.0  proxied  closed"
         );
+        let line = LogLine { node: Some("edge-1".to_owned()), ..line };
+        let text = line_text(plain(), &line);
+        assert!(text.starts_with("1970-01-01 00:00:00 UTC  edge-1  200  GET"), "{text}");
     }
 
     #[test]

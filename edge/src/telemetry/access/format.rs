@@ -126,6 +126,7 @@ mod tests {
             request_id: None,
             upstream: None,
             error: None,
+            node: None,
         }
     }
 

@@ -78,6 +78,7 @@ fn line(app: &str, target: &str, status: u16) -> Box<LogLine> {
         request_id: None,
         upstream: None,
         error: None,
+        node: None,
     })
 }
 

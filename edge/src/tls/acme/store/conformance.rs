@@ -115,7 +115,7 @@ impl World {
         SharedRecords { records, keys, provider: provider() }
     }
 
-    /// The store of a node that takes the duty on, whoever had it.
+    /// The store of a node that takes the duty on from any other.
     async fn store(&self, key_file: &str) -> SharedStore {
         let own = Member {
             node: "edge-1".to_owned(),

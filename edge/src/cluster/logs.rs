@@ -1,0 +1,321 @@
+//! Lines of logs of other nodes: those that are held, and then those that come.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use devanture_config::problem::Problem;
+use devanture_config::{AppName, PlaceName};
+use futures_util::future::join_all;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::error::Error;
+use super::lines::{LineReader, LineSender};
+use super::listener::Service;
+use super::nodes::Nodes;
+use super::peer::{self, Exchange};
+use crate::ledger::Member;
+
+/// Where a node is asked for lines of its logs.
+pub(super) const LOGS: &str = "/v1/logs";
+/// Longest wait for the lines that a node holds.
+const HELD_MAX: Duration = Duration::from_secs(3);
+/// Pause between looks for nodes that came, or came back, while a log is read live.
+const LOOK: Duration = Duration::from_secs(2);
+/// Lines of other nodes that wait for their reader.
+const WAITING_MAX: usize = 64;
+
+/// The lines of an environment that a reader wants. Filters are in the form in which the API has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogFilters {
+    /// The method.
+    pub method: Option<String>,
+    /// The path.
+    pub path: Option<String>,
+    /// The status.
+    pub status: Option<String>,
+    /// The version.
+    pub version: Option<String>,
+}
+
+/// Whose lines are wanted, and which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsRequest {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The source, as the API has it.
+    pub source: String,
+    /// The filters.
+    #[serde(default)]
+    pub filters: LogFilters,
+    /// Most lines of those that are held.
+    pub lines: usize,
+    /// Whether those that come are wanted, too.
+    pub tail: bool,
+    /// The id of the last line that the reader had of this node, if it comes again.
+    pub last_id: Option<String>,
+}
+
+/// A line as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsLine {
+    /// The id that a reader comes again with.
+    pub id: String,
+    /// When it was, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// The line.
+    pub json: String,
+}
+
+/// What is to be known of the lines that are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsHeld {
+    /// The id of the last line before those that come, whether or not it is wanted.
+    pub last_id: Option<String>,
+    /// Whether the lines follow those that a reader had that comes again.
+    pub is_resumed: Option<bool>,
+    /// The time of the oldest line that is held, where older ones made room that were asked for.
+    pub since_ms: Option<u64>,
+    /// Their number, where that is known.
+    pub gone: Option<u64>,
+}
+
+/// What a node says about its log: the lines that it holds, [`LogsEvent::Held`], and then what comes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogsEvent {
+    /// A line.
+    Line(LogsLine),
+    /// Those were all that are held.
+    Held(LogsHeld),
+    /// So many lines were left out: their reader was too slow.
+    Lost(u64),
+    /// The id that a reader comes with to the process that goes on.
+    Position(String),
+    /// Why there are none.
+    Problem(Box<Problem>),
+}
+
+/// Says to another node what its log is.
+pub struct LogsSender(LineSender);
+
+impl LogsSender {
+    /// Sends one; false once the other node is gone.
+    pub async fn send(&self, event: &LogsEvent) -> bool {
+        self.0.send(event).await
+    }
+}
+
+/// Answers a node that wants lines, until it is gone.
+pub(super) async fn answer(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
+    let Ok(Some(request)) = reader.next::<LogsRequest>().await else { return };
+    tokio::select! {
+        () = service.logs(request, LogsSender(sender)) => {}
+        _ = reader.next::<LogsRequest>() => {}
+    }
+}
+
+/// The log of one other node.
+pub struct NodeLog {
+    /// The node.
+    pub node: String,
+    /// The lines that it holds, oldest first.
+    pub lines: Vec<LogsLine>,
+    /// About these.
+    pub held: LogsHeld,
+    exchange: Exchange,
+}
+
+/// A node whose lines are missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silent {
+    /// The node.
+    pub node: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// What comes from other nodes while a log is read live.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FromNode {
+    /// This, of a node.
+    Event(String, LogsEvent),
+    /// A node that was followed ended, or cannot be reached.
+    Silent(Silent),
+}
+
+impl NodeLog {
+    async fn open(nodes: &Nodes, member: &Member, request: &LogsRequest) -> Result<Self, Error> {
+        let open = async {
+            let mut exchange = nodes.open(member, LOGS).await?;
+            exchange.sender.send(request).await;
+            let mut lines = Vec::new();
+            loop {
+                match exchange.reader.next().await {
+                    Ok(Some(LogsEvent::Line(line))) => lines.push(line),
+                    Ok(Some(LogsEvent::Held(held))) => {
+                        return Ok(Self { node: member.node.clone(), lines, held, exchange });
+                    }
+                    Ok(Some(LogsEvent::Problem(problem))) => {
+                        return Err(Error::Refused { node: member.node.clone(), problem });
+                    }
+                    Ok(Some(LogsEvent::Lost(_) | LogsEvent::Position(_))) => {}
+                    Ok(None) => return Err(peer::unreachable(member, "it ended the connection".to_owned())),
+                    Err(reason) => return Err(peer::unreachable(member, reason)),
+                }
+            }
+        };
+        let silent = |_elapsed| Err(peer::unreachable(member, "it does not answer".to_owned()));
+        timeout(HELD_MAX, open).await.unwrap_or_else(silent)
+    }
+
+    /// Passes on what comes until the node ends or nobody listens; why it ended.
+    async fn forward(mut self, to: mpsc::Sender<FromNode>) -> Silent {
+        loop {
+            let event = tokio::select! {
+                event = self.exchange.reader.next::<LogsEvent>() => event,
+                () = to.closed() => Ok(None),
+            };
+            let reason = match event {
+                Ok(Some(event)) => {
+                    if to.send(FromNode::Event(self.node.clone(), event)).await.is_err() {
+                        "nobody listens".to_owned()
+                    } else {
+                        continue;
+                    }
+                }
+                Ok(None) => "it ended the stream".to_owned(),
+                Err(reason) => reason,
+            };
+            return Silent { node: self.node, reason };
+        }
+    }
+}
+
+impl Nodes {
+    /// The lines that all other nodes hold, and the nodes that do not answer. `last_ids` has the id of the last line that
+    /// the reader had of a node.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn logs(
+        &self,
+        request: &LogsRequest,
+        last_ids: &HashMap<String, String>,
+    ) -> Result<(Vec<NodeLog>, Vec<Silent>), Error> {
+        let others = self.others().await?;
+        let opened = others.iter().map(|member| async move {
+            let request = LogsRequest { last_id: last_ids.get(&member.node).cloned(), ..request.clone() };
+            let silent = |error: Error| Silent { node: member.node.clone(), reason: error.to_string() };
+            NodeLog::open(self, member, &request).await.map_err(silent)
+        });
+        let (mut logs, mut silent) = (Vec::new(), Vec::new());
+        for opened in join_all(opened).await {
+            match opened {
+                Ok(log) => logs.push(log),
+                Err(one) => silent.push(one),
+            }
+        }
+        Ok((logs, silent))
+    }
+
+    /// Follows the logs of `begun`, and those of nodes that come or come back, until the receiver is dropped. A node of
+    /// `silent` was reported already.
+    #[must_use]
+    pub fn follow_logs(
+        &self,
+        request: LogsRequest,
+        begun: Vec<NodeLog>,
+        silent: &[Silent],
+    ) -> mpsc::Receiver<FromNode> {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let silent = silent.iter().map(|silent| silent.node.clone()).collect();
+        let follow = FollowLogs {
+            nodes: self.clone(),
+            request,
+            last_ids: HashMap::new(),
+            silent,
+            followed: HashSet::new(),
+            tasks: JoinSet::new(),
+            sender,
+        };
+        tokio::spawn(follow.run(begun));
+        receiver
+    }
+}
+
+/// Follows the logs of all other nodes.
+struct FollowLogs {
+    nodes: Nodes,
+    request: LogsRequest,
+    /// The id of the last line of a node that ended.
+    last_ids: HashMap<String, String>,
+    /// Nodes that were reported, and are not followed.
+    silent: HashSet<String>,
+    followed: HashSet<String>,
+    tasks: JoinSet<Silent>,
+    sender: mpsc::Sender<FromNode>,
+}
+
+impl FollowLogs {
+    async fn run(mut self, begun: Vec<NodeLog>) {
+        begun.into_iter().for_each(|log| self.follow(log));
+        loop {
+            tokio::select! {
+                () = self.sender.closed() => return,
+                Some(ended) = self.tasks.join_next() => {
+                    if let Ok(silent) = ended {
+                        self.followed.remove(&silent.node);
+                        self.report(silent).await;
+                    }
+                }
+                () = sleep(LOOK) => self.look().await,
+            }
+        }
+    }
+
+    fn follow(&mut self, log: NodeLog) {
+        self.silent.remove(&log.node);
+        self.followed.insert(log.node.clone());
+        if let Some(id) = &log.held.last_id {
+            self.last_ids.insert(log.node.clone(), id.clone());
+        }
+        self.tasks.spawn(log.forward(self.sender.clone()));
+    }
+
+    /// Begins to follow nodes that are not followed.
+    async fn look(&mut self) {
+        let Ok(mut others) = self.nodes.others().await else { return };
+        others.retain(|member| !self.followed.contains(&member.node));
+        for member in others {
+            let last_id = self.last_ids.get(&member.node).cloned();
+            let request = LogsRequest { last_id, ..self.request.clone() };
+            match NodeLog::open(&self.nodes, &member, &request).await {
+                Ok(mut log) => {
+                    for line in std::mem::take(&mut log.lines) {
+                        let event = FromNode::Event(member.node.clone(), LogsEvent::Line(line));
+                        if self.sender.send(event).await.is_err() {
+                            return;
+                        }
+                    }
+                    self.follow(log);
+                }
+                Err(error) => self.report(Silent { node: member.node, reason: error.to_string() }).await,
+            }
+        }
+    }
+
+    /// Reports a node once, until it is followed again.
+    async fn report(&mut self, silent: Silent) {
+        if self.silent.insert(silent.node.clone()) {
+            // Nobody listens any more: the next look finds out.
+            self.sender.send(FromNode::Silent(silent)).await.ok();
+        }
+    }
+}
