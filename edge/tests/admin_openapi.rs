@@ -152,6 +152,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("BackupRequest", read::<api::BackupRequest>()),
         ("BeginDeploy", read::<api::BeginDeploy>()),
         ("CacheTable", read::<CacheTable>()),
+        ("ChangesPauseRequest", read::<api::ChangesPauseRequest>()),
         ("DeployOptions", read::<api::DeployOptions>()),
         ("FieldRules", read::<FieldRules>()),
         ("FileEntry", read::<FileEntry>()),

@@ -5,6 +5,7 @@
 mod access;
 mod apps;
 mod collaboration;
+mod copying;
 mod deploys;
 mod history;
 mod hostnames;
@@ -32,6 +33,7 @@ pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
 };
+pub use copying::{ChangesPauseRequest, ChangesPaused, CopyReport, RecordsPage, StoredRecord};
 pub use deploys::{
     BeginDeploy, BlobBatchLimits, BlobsStored, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployPrediction,
     DeployReport, DeployState, DeployStatus, FileCounts, IncomingDeploy, Returning,

@@ -11,6 +11,7 @@ mod bundle;
 mod call;
 mod collaboration;
 mod content_digest;
+mod copying;
 mod forwarding;
 mod freshness;
 mod hostnames;
@@ -45,7 +46,7 @@ use crate::ledger::{Actor, Error};
 use body::{BodyTimes, RequestBody};
 use call::{Answer, Call, PathParameters};
 use content_digest::ContentDigest;
-use operations::{AfterDeletion, Found, Handler};
+use operations::{AfterDeletion, Found, Handler, PAUSE_PATH};
 
 /// The listener or socket of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Admin {
             return forwarding::forward(node, call, via).await;
         }
         self.catch_up(call.request.method(), call.request.headers()).await?;
-        if !call.request.method().is_safe() {
+        if !call.request.method().is_safe() && operation.path != PAUSE_PATH {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;
         }

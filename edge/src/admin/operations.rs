@@ -113,6 +113,9 @@ macro_rules! operations {
     };
 }
 
+/// The path of the pause of all changes, which has to be ended while it lasts.
+pub(super) const PAUSE_PATH: &str = "/v1/pause";
+
 operations! {
     GET "/health/live" "live" [open] => live [];
     GET "/health/ready" "ready" [open] => ready [];
@@ -127,6 +130,9 @@ operations! {
     POST "/v1/verify" "verify" [EveryApp(ToAdmin)] => verify ["app", "bytes_per_second_max"];
     POST "/v1/repair" "repair" [EveryApp(ToAdmin)] => repair [];
     POST "/v1/backup" "backUp" [Checked("the socket in the data folder")] => back_up [];
+    GET "/v1/records" "records" [Checked("the socket in the data folder")] => records ["after"];
+    POST "/v1/pause" "pauseChanges" [Checked("the socket in the data folder")] => pause_changes [];
+    DELETE "/v1/pause" "resumeChanges" [Checked("the socket in the data folder")] => resume_changes [];
     GET "/v1/audit" "audit" [Checked("admin")] => audit_log ["app", "limit", "before"];
     GET "/v1/tokens" "tokens" [Checked("admin")] => tokens ["app", "limit", "after"];
     POST "/v1/tokens" "createToken" [Checked("admin")] => create_token ["dry_run"];

@@ -72,12 +72,12 @@ impl Admin {
 }
 
 /// Checks that the actor may read and write the folders of the edge anyway.
-fn must_be_local(actor: &Actor) -> Result<(), Error> {
+pub(super) fn must_be_local(actor: &Actor) -> Result<(), Error> {
     actor.may_in_every_app(Scope::Admin)?;
     match actor.credential {
         Credential::Local => Ok(()),
         Credential::Login(_) | Credential::Token(_) => {
-            let detail = "Places of backups are named by the socket in the data folder alone.";
+            let detail = "This is for the socket in the data folder alone.";
             Err(Problem::new(Code::Forbidden, detail).hint("use `devanture-edge` on the machine of the edge").into())
         }
     }

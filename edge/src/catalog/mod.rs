@@ -124,6 +124,9 @@ pub enum Error {
     /// Another process of this node has the catalog now. Nothing was changed.
     #[error("a new edge takes over from this one")]
     HandedOver,
+    /// Changes are paused while records are copied to another store. Nothing was changed.
+    #[error("changes are paused while the edge moves to another store")]
+    Paused,
     /// The process ends, and the work was not begun.
     #[error("the edge ends")]
     Ending,

@@ -12,6 +12,8 @@ use crate::{blobs, catalog, version};
 /// Seconds until a request is tried again that came while a new edge took over.
 const RESTARTING_RETRY_S: u64 = 1;
 
+/// Seconds until a request is tried again that came while changes were paused for a move to another store.
+const MOVING_RETRY_S: u64 = 2;
 /// Seconds until a request is tried again that the catalog could not be reached for: an election of etcd takes about two.
 const UNAVAILABLE_RETRY_S: u64 = 5;
 /// Seconds until a request is tried again that came while the bucket was away.
@@ -105,6 +107,7 @@ impl From<catalog::Error> for Error {
                 .retry_after(seconds)
             }
             catalog::Error::HandedOver => restarting(),
+            catalog::Error::Paused => moving(),
             catalog::Error::Denied { .. } | catalog::Error::Unavailable { .. } => unavailable(&error),
             catalog::Error::Quota => Problem::new(Code::DiskFull, sentence(&error.to_string())).hint("compact and defragment etcd or raise its quota, disarm the alarm, then try again"),
             catalog::Error::TooLarge { .. } => Problem::new(Code::TooMany, sentence(&error.to_string()))
@@ -186,6 +189,13 @@ pub(super) fn restarting() -> Problem {
     Problem::new(Code::Restarting, "A new edge takes over from this one.")
         .hint("try again in a moment; `devanture` does so by itself")
         .retry_after(RESTARTING_RETRY_S)
+}
+
+/// The answer while changes are paused, so that the last of them are copied to another store.
+pub(super) fn moving() -> Problem {
+    Problem::new(Code::Restarting, "This edge moves to another store: nothing can be changed until it has.")
+        .hint("try again in a moment; `devanture` does so by itself for two minutes")
+        .retry_after(MOVING_RETRY_S)
 }
 
 /// The answer while etcd is away, or refuses the edge: the log has the reason, which is the operator's.

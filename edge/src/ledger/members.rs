@@ -12,7 +12,7 @@ use crate::catalog::nodes::{NODES_PREFIX, node_key};
 use crate::catalog::{Catalog, Change, Check, Commit, Committed, Error, Lease, records};
 
 /// The prefix of what one node does at a time.
-const DUTIES_PREFIX: &str = "duties/";
+pub(super) const DUTIES_PREFIX: &str = "duties/";
 /// Most nodes that are listed.
 const NODES_MAX: usize = 1_000;
 /// Pause before a node that could not renew its record tries again.

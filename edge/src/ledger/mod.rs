@@ -10,6 +10,7 @@ mod actor;
 mod audit;
 mod clock;
 mod condition;
+mod copied;
 mod deploys;
 mod error;
 mod gone;
@@ -26,6 +27,7 @@ mod tasks;
 mod update;
 mod versions;
 mod windows;
+mod write_pause;
 mod writes;
 
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub(crate) use audit::AuditEvent;
 pub use audit::{Action, Audit};
 pub(crate) use condition::other_than;
 pub use condition::{Condition, Expected};
+pub(crate) use copied::{NotCopied, begin_copy, check_finished, finish_copy, is_copied, take_copied, write_copied};
 pub use error::Error;
 pub(crate) use error::lost;
 pub(crate) use gone::ambiguous;
@@ -58,6 +61,7 @@ pub use tasks::{Task, show_task, show_tasks, task_done};
 pub(crate) use update::{Attempts, update};
 pub(crate) use versions::stored_manifest;
 pub(crate) use windows::{Windows, ms_since};
+pub(crate) use write_pause::{PAUSE_KEY, WritePause, is_write_pause, pause_changes, resume_changes, write_pause};
 
 /// Limits that [`Ledger::set_limits`] changes: nothing was made by them that is kept.
 pub const LIMITS_APPLIED: &[&str] = &[
@@ -117,6 +121,8 @@ pub struct Ledger {
     clock: clock::Clock,
     /// While a new edge takes over from this one.
     refuses: AtomicBool,
+    /// While changes are paused.
+    is_paused: AtomicBool,
 }
 
 impl Ledger {
@@ -130,6 +136,7 @@ impl Ledger {
             live,
             clock: clock::Clock::default(),
             refuses: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
             limits: ArcSwap::from_pointee(limits.clone()),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::error::restarting;
+use super::error::{moving, restarting};
 use super::gone::deleted;
 use super::{Error, Ledger};
 use crate::catalog::Catalog;
@@ -82,11 +82,19 @@ impl Ledger {
         self.refuses.store(refused, Ordering::Release);
     }
 
+    /// Has [`Ledger::check_in_place`] refuse what would begin now, before its commit finds that changes are paused.
+    pub fn note_pause(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Release);
+    }
+
     /// Checks that the catalog is where it was opened: what is written to another one would be lost.
     ///
     /// # Errors
-    /// `not_ready`, and `restarting` while a new edge takes over.
+    /// `not_ready`, and `restarting` while a new edge takes over or changes are paused.
     pub fn check_in_place(&self) -> Result<(), Error> {
+        if self.is_paused.load(Ordering::Acquire) {
+            return Err(moving().into());
+        }
         if self.refuses.load(Ordering::Acquire) {
             return Err(restarting().into());
         }

@@ -1,5 +1,6 @@
 //! Commits of the edge for itself, without an entry of the audit log: [`SystemWrite`] lists all of them.
 
+use super::write_pause::{paused, unless_paused};
 use crate::catalog::{self, Catalog, Change, Commit, Revision};
 
 /// Writes of the edge for itself, without an actor.
@@ -20,6 +21,10 @@ pub(crate) enum SystemWrite {
     LastUse,
     /// The next pair of tokens of a login: who they are was said when they logged in.
     Refresh,
+    /// Records of another store that are copied into this one, which nothing serves from yet.
+    Copy,
+    /// The pause of all changes, and its end: the copy of records that wants it is logged.
+    Pause,
     /// The secret that proofs of hostnames are made with.
     ProofSecret,
     /// The number of the user id of an environment: the push that needs it has its entry.
@@ -31,6 +36,11 @@ pub(crate) enum SystemWrite {
 }
 
 impl SystemWrite {
+    /// Whether it goes on while changes are paused.
+    const fn is_exempt_from_pause(self) -> bool {
+        matches!(self, Self::Copy | Self::Pause)
+    }
+
     /// As [`Action::may_use_reserve`].
     const fn may_use_reserve(self) -> bool {
         matches!(self, Self::Collection | Self::ExpiredAlias | Self::Refresh)
@@ -47,7 +57,12 @@ pub(crate) async fn commit_system(
     commit: Commit,
 ) -> Result<Revision, catalog::Error> {
     tracing::trace!(?why, "a commit of the edge's own");
-    if why.may_use_reserve() { catalog.commit_reserved(commit).await } else { catalog.commit(commit).await }
+    let commit = if why.is_exempt_from_pause() { commit } else { unless_paused(commit) };
+    let committed = match why.may_use_reserve() {
+        true => catalog.commit_reserved(commit).await,
+        false => catalog.commit(commit).await,
+    };
+    committed.map_err(paused)
 }
 
 /// Most changes of one of the commits that [`commit_in_parts`] makes: a catalog in etcd takes 126 at once.

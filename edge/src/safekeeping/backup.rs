@@ -193,7 +193,7 @@ pub(super) async fn open_catalog(path: &Path) -> Result<Arc<dyn Catalog>, Error>
 }
 
 /// The files below a folder, and their names, which begin with `name/`; none if there is no folder.
-fn files_below(folder: &Path, name: &str) -> Result<Vec<(String, PathBuf)>, Error> {
+pub(crate) fn files_below(folder: &Path, name: &str) -> Result<Vec<(String, PathBuf)>, Error> {
     let mut folders = vec![(folder.to_owned(), name.to_owned())];
     let mut files = Vec::new();
     while let Some((folder, name)) = folders.pop() {

@@ -5,6 +5,7 @@
 //! folder or in an S3 store, in the same layout.
 
 mod backup;
+mod copy;
 mod fetch;
 mod layout;
 mod location;
@@ -15,7 +16,11 @@ mod restore;
 mod store;
 mod verify;
 
+pub(crate) use backup::files_below;
 pub use backup::{BackupSource, back_up};
+pub(crate) use copy::{
+    Copied, FileTarget, Progress, RecordSource, StoredFiles, Transfer, compare_records, copy_records,
+};
 pub use location::Location;
 pub(crate) use location::trust;
 pub use repair::repair;

@@ -147,7 +147,7 @@ fn warn_of_end(identity: &Identity) {
 }
 
 /// The machine and the folder, such as `edge-1:/var/lib/devanture/data`.
-fn home(data_dir: &Path) -> String {
+pub(super) fn home(data_dir: &Path) -> String {
     let machine = rustix::system::uname();
     let folder = std::path::absolute(data_dir).unwrap_or_else(|_error| data_dir.to_owned());
     format!("{}:{}", machine.nodename().to_string_lossy(), folder.display())

@@ -69,6 +69,14 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The stores are a copy of others that no edge may start over.
+    #[error("{data_dir}: {reason}")]
+    Copy {
+        /// The data folder.
+        data_dir: String,
+        /// Why not.
+        reason: String,
+    },
     /// The data folder is no folder.
     #[error("{data_dir} is a file, and `data_dir` in edge.toml must name a folder")]
     DataDirIsFile {
@@ -137,6 +145,7 @@ impl StartError {
             | Self::Cluster(_)
             | Self::Config(_)
             | Self::ConfigFile { .. }
+            | Self::Copy { .. }
             | Self::DataDirIsFile { .. }
             | Self::Runner(_)
             | Self::RunnerFolder

@@ -125,6 +125,9 @@ pub enum LocalError {
         /// The data folder.
         data_dir: String,
     },
+    /// A signal ended it, and nothing stays paused.
+    #[error("it was interrupted, and changes go on")]
+    Interrupted,
     /// The running edge did not answer.
     #[error("the running edge does not answer: {0}")]
     Unanswered(String),

@@ -7,6 +7,7 @@
 mod access_log;
 mod background;
 mod cluster;
+mod copying;
 mod descriptors;
 mod drain;
 mod error;
@@ -28,8 +29,10 @@ mod threads;
 mod trial;
 mod upkeep;
 mod upstreams;
+mod write_pause;
 
 pub use cluster::{cluster_init, cluster_join};
+pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
 pub use reload::is_applied_at_reload;
@@ -442,6 +445,7 @@ fn control_runtime() -> Result<Runtime, StartError> {
 
 /// Background work of publishing, from the start of the edge on.
 fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(), StartError> {
+    control.spawn(write_pause::follow(Arc::clone(publisher)));
     control.block_on(publisher.ledger().continue_clock())?;
     control.block_on(publisher.environments().check_secrets())?;
     control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));

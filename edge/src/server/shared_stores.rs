@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::StartError;
-use crate::blobs::s3::{Bucket, BucketSettings, own_variables};
+use crate::blobs::s3::{Bucket, BucketSettings, Waits, own_variables};
 use crate::catalog::EtcdSettings;
 use crate::safekeeping;
 
@@ -88,7 +88,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 ///
 /// # Errors
 /// [`StartError::Storage`] for settings and variables that make no sense.
-pub(super) fn bucket(settings: &S3) -> Result<Bucket, StartError> {
+pub(super) fn bucket(settings: &S3, waits: Waits) -> Result<Bucket, StartError> {
     let variables = own_variables();
     let trust = safekeeping::trust(&variables).map_err(|error| storage("blobs", error.0.detail.clone()))?;
     let settings = BucketSettings {
@@ -97,7 +97,7 @@ pub(super) fn bucket(settings: &S3) -> Result<Bucket, StartError> {
         endpoint: settings.endpoint.clone(),
         prefix: settings.prefix.clone(),
     };
-    settings.open(&variables, trust).map_err(|error| storage("blobs", error.to_string()))
+    settings.open(&variables, trust, waits).map_err(|error| storage("blobs", error.to_string()))
 }
 
 /// Finds what keeps the shared stores from being reached, as far as that is known without them.
@@ -107,7 +107,7 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         CatalogStore::Embedded => None,
     };
     let blobs = match &file.storage.blobs {
-        BlobStore::S3(settings) => bucket(settings).err(),
+        BlobStore::S3(settings) => bucket(settings, Waits::CLUSTER).err(),
         BlobStore::Folder => None,
     };
     catalog.into_iter().chain(blobs).collect()

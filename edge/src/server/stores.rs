@@ -12,8 +12,10 @@ use tokio::runtime::Handle;
 use super::error::StartError;
 use super::local_tier::LocalTier;
 use super::shared_stores;
+use crate::blobs::s3::Waits;
 use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
 use crate::catalog::{self, Catalog};
+use crate::ledger::{NotCopied, take_copied};
 
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";
@@ -52,7 +54,7 @@ impl StorePlan {
 
     /// Opens the catalog, or makes that of a new data folder. Tasks that follow etcd run on `runtime`. Never called on a
     /// thread of it.
-    fn open_catalog(&self, runtime: &Handle) -> Result<Arc<dyn Catalog>, StartError> {
+    pub(super) fn open_catalog(&self, runtime: &Handle) -> Result<Arc<dyn Catalog>, StartError> {
         match &self.storage.catalog {
             CatalogStore::Embedded => open_catalog(&self.data_dir),
             CatalogStore::Etcd(etcd) => {
@@ -67,7 +69,7 @@ impl StorePlan {
         match &self.storage.blobs {
             BlobStore::Folder => Ok((blobs::open_within(self.data_dir.clone(), &self.bounds)?, None)),
             BlobStore::S3(s3) => {
-                let bucket = shared_stores::bucket(s3)?;
+                let bucket = shared_stores::bucket(s3, Waits::CLUSTER)?;
                 let tiered = blobs::open_tiered(self.data_dir.clone(), &self.bounds, bucket.clone())?;
                 let tier = LocalTier {
                     tiered: Arc::clone(&tiered),
@@ -98,6 +100,18 @@ impl Stores {
         let catalog = patiently(|| plan.open_catalog(runtime), std::thread::sleep)?;
         let (blobs, tier) = plan.open_blobs()?;
         Ok(Self { blobs, tier, catalog })
+    }
+
+    /// As [`Stores::open`], for an edge that is to serve: not of a copy that is unfinished.
+    pub(super) fn open_to_serve(plan: &StorePlan, runtime: &Handle) -> Result<Self, StartError> {
+        let stores = Self::open(plan, runtime)?;
+        runtime.block_on(take_copied(&*stores.catalog)).map_err(|error| match error {
+            NotCopied::Catalog(error) => error.into(),
+            error @ (NotCopied::Late { .. } | NotCopied::Unfinished { .. }) => {
+                StartError::Copy { data_dir: plan.data_dir.display().to_string(), reason: error.to_string() }
+            }
+        })?;
+        Ok(stores)
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod away;
 mod collections;
+mod copies;
 mod faults;
 mod forwarding;
 mod identity;

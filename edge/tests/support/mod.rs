@@ -61,7 +61,7 @@ use answer::client;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use answer::{Got, got, try_got};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use setup::{Setup, edge};
+pub(crate) use setup::{Prepared, Setup, edge};
 
 /// Longest that a test waits for one answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use devanture_config::edge_toml::EdgeFile;
 use devanture_edge::server;
@@ -53,6 +54,32 @@ pub(crate) struct Setup {
     preview_domain: Option<String>,
     tls: String,
     log: String,
+}
+
+/// An edge that is configured and does not run.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    folder: Arc<tempfile::TempDir>,
+    pub(crate) file: EdgeFile,
+    launch: Launch,
+}
+
+impl Prepared {
+    /// The folder of its `edge.toml`.
+    pub(crate) fn base(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its `edge.toml`.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("edge.toml")
+    }
+
+    /// Starts it; `token` is that of an admin that its catalog has already.
+    pub(crate) async fn start(&self, token: &str) -> RunningEdge {
+        let (folder, file) = (Arc::clone(&self.folder), self.file.clone());
+        Box::pin(RunningEdge::as_a_process(folder, file, self.launch.clone(), Some(token.to_owned()))).await
+    }
 }
 
 impl Setup {
@@ -185,6 +212,13 @@ impl Setup {
             edge.push(app, &files).await;
         }
         edge
+    }
+
+    /// Writes the folder and the `edge.toml` of an edge that runs in a process of its own, and does not start it.
+    pub(crate) fn prepare(self) -> Prepared {
+        let (folder, file, text) = self.write();
+        Process::configure(folder.path(), &text);
+        Prepared { folder: folder.into(), file, launch: self.launch }
     }
 
     /// The folder of an edge that is not started, and its configuration.

@@ -10,6 +10,7 @@
 )]
 
 mod check_stored;
+pub(crate) mod copies;
 mod damage;
 mod delete;
 mod dictionaries;
@@ -23,7 +24,7 @@ mod metrics;
 mod pause;
 mod restore;
 mod s3;
-mod safekeeping;
+pub(crate) mod safekeeping;
 mod withdraw;
 
 use crate::support::{Files, Got, RunningEdge, got, manifest};

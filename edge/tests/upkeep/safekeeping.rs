@@ -17,15 +17,15 @@ use serde_json::json;
 use crate::support::{Files, RunningEdge, edge, eventually, got, manifest};
 
 const PAGE: &[u8] = b"<h1>hi</h1>";
-pub(super) const PHOTO: &[u8] = b"a photo, as it were";
-pub(super) const SITE: Files<'static> =
+pub(crate) const PHOTO: &[u8] = b"a photo, as it were";
+pub(crate) const SITE: Files<'static> =
     &[("index.html", PAGE), ("photo.png", PHOTO), ("app-4f2a91bc.js", b"let a = 1;")];
 
-pub(super) fn base(edge: &RunningEdge) -> PathBuf {
+pub(crate) fn base(edge: &RunningEdge) -> PathBuf {
     edge.data_dir().parent().unwrap().to_owned()
 }
 
-pub(super) fn blob(folder: &Path, bytes: &[u8]) -> PathBuf {
+pub(crate) fn blob(folder: &Path, bytes: &[u8]) -> PathBuf {
     let name = Digest::of(bytes).to_string();
     folder.join("blobs").join(&name[..2]).join(name)
 }
@@ -56,6 +56,15 @@ async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<
 
 /// What an edge answers to visitors and to its owner, without the ports, which are its own.
 pub(super) async fn all_answers(edge: &RunningEdge) -> Vec<String> {
+    answers(edge, true).await
+}
+
+/// As [`all_answers`], without the revisions of records, which differ in another catalog.
+pub(crate) async fn answers_of_copy(edge: &RunningEdge) -> Vec<String> {
+    answers(edge, false).await
+}
+
+async fn answers(edge: &RunningEdge, with_revisions: bool) -> Vec<String> {
     // With the colon: the digits alone may stand in a version's id.
     let (https, admin) = (format!(":{}", edge.https().port()), format!(":{}", edge.admin().port()));
     let port = |text: &str| text.replace(&https, ":PORT").replace(&admin, ":PORT");
@@ -85,6 +94,7 @@ pub(super) async fn all_answers(edge: &RunningEdge) -> Vec<String> {
         let got = got(edge.api(Method::GET, path)).await;
         // Before the hash of the answer, which has the port, stands the revision of the record.
         let tag = got.headers.get("etag").map(|tag| tag.to_str().unwrap().split('-').next().unwrap().to_owned());
+        let tag = tag.filter(|_| with_revisions);
         answers.push(port(&format!("{path} {} {tag:?} {}", got.status, got.text())));
     }
     answers
@@ -93,9 +103,15 @@ pub(super) async fn all_answers(edge: &RunningEdge) -> Vec<String> {
 /// An edge with a history, aliases, hostnames, secrets, and what was deleted.
 pub(super) async fn lived_in() -> RunningEdge {
     let edge = edge().start().await;
+    live_in(&edge).await;
+    edge
+}
+
+/// Gives an edge all of that.
+pub(crate) async fn live_in(edge: &RunningEdge) {
     edge.push("shop", &[("index.html", b"first"), ("app-5a3b92cd.js", b"let b = 1;")]).await;
     edge.push("shop", SITE).await;
-    push_to(&edge, "shop", "staging", &[("index.html", b"staging")]).await;
+    push_to(edge, "shop", "staging", &[("index.html", b"staging")]).await;
     edge.push("blog", &[("index.html", b"blog")]).await;
     let old = edge.push("blog", &[("index.html", b"blog two")]).await.previous.unwrap();
     let version = edge.live("shop").await.unwrap();
@@ -116,7 +132,6 @@ pub(super) async fn lived_in() -> RunningEdge {
         let answer = got(if method == Method::DELETE { request } else { request.json(&body) }).await;
         assert!(answer.status.is_success(), "{method} {path}: {answer:?}");
     }
-    edge
 }
 
 #[tokio::test]

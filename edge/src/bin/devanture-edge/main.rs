@@ -1,6 +1,7 @@
 //! `devanture-edge`: the server's command line.
 
 mod cluster;
+mod copy;
 mod init;
 mod local;
 mod safekeeping;
@@ -41,7 +42,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   devanture-edge account create --config edge.toml --name ada --scope admin
   devanture-edge cluster init --out cluster-ca  make the CA of a cluster
   devanture-edge verify --config edge.toml     read every stored file
-  devanture-edge backup --config edge.toml --to /backups/edge --keep 30"
+  devanture-edge backup --config edge.toml --to /backups/edge --keep 30
+  devanture-edge copy --from edge.toml --to cluster.toml"
 )]
 struct Arguments {
     /// Configuration file
@@ -65,6 +67,8 @@ enum Command {
     Backup(safekeeping::BackupArgs),
     /// Restore a backup into an empty data folder
     Restore(safekeeping::RestoreArgs),
+    /// Copy the whole store to that of another configuration, as from one edge to a cluster and back, while it serves
+    Copy(copy::Arguments),
     /// Try a new program on the configuration and the stored state, before it takes over
     Upgrade(upgrade::Arguments),
     /// Make the CA of a cluster, and the certificates of its nodes
@@ -245,6 +249,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::UserTask) => return user_task().map_err(refused),
+        // It has two of them.
+        Some(Command::Copy(arguments)) => return runtime()?.block_on(copy::copy(arguments)),
         Some(Command::Cluster(command)) => return cluster::cluster(&command, &config),
         // It reads the configuration by the program that is checked.
         Some(Command::Upgrade(arguments)) => return upgrade::upgrade(&arguments, &config),

@@ -180,7 +180,7 @@ fn advise(is_json: bool, report: &VerifyReport) {
     }
 }
 
-fn damage_lines(damaged: &DamagedVersion) -> Vec<String> {
+pub(crate) fn damage_lines(damaged: &DamagedVersion) -> Vec<String> {
     let DamagedVersion { app, version, live_in, deleted, manifest, count, files } = damaged;
     let mut state = match live_in.as_slice() {
         [] => String::new(),

@@ -42,10 +42,10 @@ impl BucketSettings {
     ///
     /// # Errors
     /// [`Error::Settings`] for settings and variables that make no sense, and for plain HTTP to another machine.
-    pub fn open(&self, variables: &Variables, tls: Arc<ClientConfig>) -> Result<Bucket, Error> {
+    pub fn open(&self, variables: &Variables, tls: Arc<ClientConfig>, waits: Waits) -> Result<Bucket, Error> {
         let address = format!("s3://{}/{}", self.bucket, self.prefix);
         let address: Address = address.parse().map_err(|reason| Error::Settings { reason })?;
-        Bucket::with_waits(&address, &self.over(variables), tls, Waits::CLUSTER)
+        Bucket::with_waits(&address, &self.over(variables), tls, waits)
     }
 }
 

@@ -175,6 +175,29 @@ impl KeyFile {
     }
 }
 
+impl KeyFile {
+    /// Adds the keys of the file `from` that are missing here, before the own ones, so that the key that seals stays.
+    /// Returns how many were added.
+    ///
+    /// # Errors
+    /// `secrets_locked` where a file cannot be read or written.
+    pub(crate) fn adopt(&self, from: &Path) -> Result<u64, Error> {
+        let (theirs, own) = (Self::new(Some(from.to_owned())).read()?, self.read()?);
+        let mut missing = theirs.0;
+        missing.retain(|(id, _)| !own.has(id));
+        let (added, path) = (u64::try_from(missing.len()).unwrap_or(u64::MAX), self.path()?);
+        if added == 0 {
+            return Ok(0);
+        }
+        let all = missing.iter().chain(&own.0);
+        let lines: String = all.map(|(_, key)| format!("{}\n", hex::encode(key))).collect();
+        durable::write_file(path, format!("{HEAD}{lines}").as_bytes(), durable::FILE_MODE).map_err(|error| {
+            locked(format!("The keys of secrets cannot be written to {}: {error}.", path.display()))
+        })?;
+        Ok(added)
+    }
+}
+
 impl Keys {
     /// Reads the text of the file; what is wrong is the number of a line.
     fn parse(text: &str) -> Result<Self, usize> {

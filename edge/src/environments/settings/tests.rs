@@ -226,3 +226,20 @@ async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
     let held = settings::held(&*world.catalog, &world.app, &world.prod).await.unwrap();
     assert_eq!((held.revision, held.newest), (3, 5));
 }
+
+#[test]
+fn keys_of_another_edge_open_here_and_the_own_one_seals() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| KeyFile::new(Some(folder.path().join(name)));
+    let (own, other, new) = (file("own"), file("other"), file("new"));
+    let sealed = other.read_or_make().unwrap().seal("a", "hush").unwrap();
+    let own_id = own.read_or_make().unwrap().seal("a", "own").unwrap().key;
+    assert_eq!(own.adopt(&folder.path().join("other")).unwrap(), 1);
+    let keys = own.read().unwrap();
+    assert_eq!(keys.open("a", &sealed).unwrap(), "hush");
+    assert_eq!(keys.seal("a", "again").unwrap().key, own_id);
+    // There they are, also a second time, and in a file that was not there.
+    assert_eq!(own.adopt(&folder.path().join("other")).unwrap(), 0);
+    assert_eq!(new.adopt(&folder.path().join("own")).unwrap(), 2);
+    assert_eq!(new.read().unwrap().seal("a", "new").unwrap().key, own_id);
+}

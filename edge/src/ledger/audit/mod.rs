@@ -13,6 +13,7 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
 
+use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
 use super::{Actor, Credential};
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, identities, records};
@@ -80,6 +81,7 @@ impl Audit {
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
             with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
+            let with_entry = unless_paused(with_entry);
             let committed = match event.action.may_use_reserve() {
                 true => self.0.catalog.commit_reserved(with_entry).await,
                 false => self.0.catalog.commit(with_entry).await,
@@ -98,7 +100,7 @@ impl Audit {
                 }
                 Err(error) => {
                     begun.failed();
-                    return Err(error);
+                    return Err(paused(error));
                 }
             }
         }

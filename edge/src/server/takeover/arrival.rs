@@ -34,7 +34,7 @@ impl Arrival {
     pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
         Ok(match Successor::find(plan.data_dir())? {
             Some((successor, inherited)) => Self::Beside(successor, inherited, None),
-            None => Self::Alone(Some(Stores::open(plan, runtime.handle())?), Inherited::default()),
+            None => Self::Alone(Some(Stores::open_to_serve(plan, runtime.handle())?), Inherited::default()),
         })
     }
 
@@ -45,10 +45,10 @@ impl Arrival {
     pub(crate) fn stores(&mut self, plan: &StorePlan, runtime: &Runtime) -> Result<Stores, StartError> {
         let runtime = runtime.handle();
         match self {
-            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open(plan, runtime), Ok),
+            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open_to_serve(plan, runtime), Ok),
             Self::Beside(successor, _, commits) => {
                 successor.take_catalog()?;
-                let stores = Stores::open(plan, runtime)?;
+                let stores = Stores::open_to_serve(plan, runtime)?;
                 *commits = Some(stores.catalog.watch());
                 Ok(stores)
             }

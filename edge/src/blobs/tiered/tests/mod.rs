@@ -22,7 +22,7 @@ use super::remote::Origin;
 use super::*;
 use crate::blobs::conformance::sample;
 use crate::blobs::s3::seaweed::{self, BUCKET, Gate, Seaweed, is_installed, variables};
-use crate::blobs::s3::{BucketSettings, Variables};
+use crate::blobs::s3::{BucketSettings, Variables, Waits};
 use crate::blobs::{FreeSpace, OPEN_FILES_MAX};
 
 /// A bucket, with a prefix that nothing else uses.
@@ -33,7 +33,7 @@ fn bucket(variables: &Variables) -> Bucket {
 
 fn bucket_at(variables: &Variables, prefix: &str) -> Bucket {
     let settings = BucketSettings { bucket: BUCKET.to_owned(), prefix: prefix.to_owned(), ..BucketSettings::default() };
-    settings.open(variables, tls(variables)).unwrap()
+    settings.open(variables, tls(variables), Waits::CLUSTER).unwrap()
 }
 
 /// Trusts the authority that the variables name, and nobody else: what has none is plain HTTP on this machine.

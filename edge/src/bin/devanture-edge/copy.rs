@@ -1,0 +1,199 @@
+//! `copy`: moves a whole store to that of another configuration.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::Args;
+use devanture_config::api::CopyReport;
+use devanture_config::text::{counted, date_time};
+use devanture_edge::server::{self, CopyOptions, CopyProgress};
+
+use crate::safekeeping::damage_lines;
+use crate::terminal::{print_line, say};
+use crate::{Configuration, Failure, Lifetime, read};
+
+/// Milliseconds between two lines of progress on a terminal.
+const PROGRESS_EVERY_MS: u64 = 200;
+/// What is printed when changes are about to be paused.
+const PAUSING: &str = "pausing changes";
+/// Longest pause of changes: a day.
+const PAUSE_MAX_S: u64 = 86_400;
+
+/// Flags of `copy`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  devanture-edge copy --from edge.toml --to cluster.toml            while the edge serves
+  devanture-edge copy --from edge.toml --to cluster.toml --finish   with a pause of changes
+  devanture-edge copy --from edge.toml --resume                     end the pause, and stay
+
+After --finish, stop the edge of --from and start that of --to while changes are paused.
+
+Exit codes: 0 if all is copied, 1 if files are damaged or the copy failed, 2 for a configuration
+or a store that cannot be used.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that a person types")]
+pub(crate) struct Arguments {
+    /// Configuration of the store to copy; its edge may run
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// Configuration of the store to copy to; no edge of it may run
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    to: Option<PathBuf>,
+    /// Pause all changes, copy what differs, compare all records, and finish the copy
+    #[arg(long)]
+    finish: bool,
+    /// Time after which changes go on by themselves, such as 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = pause)]
+    pause_for: Lifetime,
+    /// Finish although files are damaged or missing in the store to copy
+    #[arg(long)]
+    allow_damaged: bool,
+    /// End the pause of an earlier copy, and copy nothing
+    #[arg(long, conflicts_with_all = ["to", "finish", "allow_damaged"])]
+    resume: bool,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn pause(text: &str) -> Result<Lifetime, String> {
+    let lifetime: Lifetime = text.parse()?;
+    if (1..=PAUSE_MAX_S).contains(&lifetime.0) { Ok(lifetime) } else { Err("it must be at most a day".to_owned()) }
+}
+
+/// Copies, or ends a pause.
+pub(crate) async fn copy(arguments: Arguments) -> Result<(), Failure> {
+    let from = read(&arguments.from)?;
+    let Some(to_path) = &arguments.to else {
+        server::resume(&from.file, &from.base).await?;
+        print_line("changes go on");
+        return Ok(());
+    };
+    let to = read(to_path)?;
+    let options = CopyOptions {
+        finish: arguments.finish,
+        allow_damaged: arguments.allow_damaged,
+        pause_s: arguments.pause_for.0,
+    };
+    let bar = ProgressBar::new();
+    let observer = |progress| bar.show(progress);
+    let copied = server::copy(place(&from), place(&to), options, &observer).await;
+    bar.end();
+    let report = copied?;
+    match arguments.json {
+        true => print_line(&serde_json::to_string(&report).unwrap_or_default()),
+        false => lines(&report, &arguments).iter().for_each(|line| print_line(line)),
+    }
+    let is_good = report.damaged.is_empty() || (report.finished && arguments.allow_damaged);
+    if is_good { Ok(()) } else { Err(Failure { message: String::new(), code: 1 }) }
+}
+
+fn place(configuration: &Configuration) -> (&devanture_config::edge_toml::EdgeFile, &Path) {
+    (&configuration.file, &configuration.base)
+}
+
+fn lines(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
+    let mut lines = vec![
+        format!(
+            "compared {}: {} written, {} removed",
+            counted(report.records, "record"),
+            report.written_records,
+            report.removed_records
+        ),
+        format!(
+            "checked {} of {}: {} copied ({} bytes)",
+            counted(report.files, "file"),
+            counted(report.versions, "version"),
+            report.copied_files,
+            report.copied_bytes
+        ),
+    ];
+    if report.added_keys > 0 {
+        lines.push(format!("keys of secrets: {} added", report.added_keys));
+    }
+    if !report.left_out.is_empty() {
+        let count = counted(report.left_out.len(), "record");
+        lines.push(format!("left out: {count} of dictionaries, too large for this store; the edge makes them again"));
+    }
+    if !report.kept_files.is_empty() {
+        lines.push(format!("other content, left as it is: {}", report.kept_files.join(", ")));
+    }
+    lines.extend(report.warnings.iter().map(|warning| format!("note: {warning}")));
+    lines.extend(report.damaged.iter().flat_map(damage_lines));
+    lines.extend(next_steps(report, arguments));
+    lines
+}
+
+/// What the operator does next.
+fn next_steps(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
+    let from = arguments.from.display();
+    let to = arguments.to.as_deref().unwrap_or_else(|| Path::new("")).display();
+    if !report.finished {
+        return vec![match (report.damaged.is_empty(), arguments.finish) {
+            (true, _) => format!("not finished: `devanture-edge copy --from {from} --to {to} --finish` does the rest"),
+            (false, true) => {
+                "not finished: push or repair the damaged files, or add `--allow-damaged`; changes go on".to_owned()
+            }
+            (false, false) => "not finished: push or repair the damaged files before `--finish`".to_owned(),
+        }];
+    }
+    let start = format!("start the edge: devanture-edge --config {to}");
+    let compared = match report.paused_ms {
+        Some(ms) => format!("finished: all records are equal; {ms} ms after changes were paused"),
+        None => "finished: all records are equal".to_owned(),
+    };
+    let mut lines = vec![compared];
+    match report.resumes_ms {
+        Some(resumes_ms) => {
+            let time = date_time(resumes_ms);
+            lines.push(format!("changes stay paused until {time}: stop the edge of {from} before that, then {start}"));
+            lines.push(format!("to stay with it instead: devanture-edge copy --from {from} --resume"));
+        }
+        None => lines.push(start),
+    }
+    lines
+}
+
+/// A line on a terminal that is written again as the copy goes on; elsewhere the beginning of the pause alone.
+struct ProgressBar {
+    is_shown: bool,
+    began: Instant,
+    next_ms: AtomicU64,
+}
+
+impl ProgressBar {
+    fn new() -> Self {
+        Self { is_shown: std::io::stderr().is_terminal(), began: Instant::now(), next_ms: AtomicU64::new(0) }
+    }
+
+    fn show(&self, progress: CopyProgress) {
+        if !self.is_shown {
+            // The one step that others notice.
+            if progress == CopyProgress::Paused {
+                say(PAUSING);
+            }
+            return;
+        }
+        let text = match progress {
+            CopyProgress::Records => "comparing records".to_owned(),
+            CopyProgress::Paused => PAUSING.to_owned(),
+            CopyProgress::Files { files, bytes } => {
+                let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                if now_ms < self.next_ms.load(Ordering::Relaxed) {
+                    return;
+                }
+                self.next_ms.store(now_ms.saturating_add(PROGRESS_EVERY_MS), Ordering::Relaxed);
+                format!("copied {} ({} MB)", counted(files, "file"), bytes / 1_000_000)
+            }
+        };
+        let mut stderr = std::io::stderr().lock();
+        write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush()).ok();
+    }
+
+    fn end(&self) {
+        if self.is_shown {
+            write!(std::io::stderr(), "\r\x1b[K").ok();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What lies beside both stores of an edge, and what of it is copied: the keys of secrets, and the local authority and what
+//! is kept of ACME.
+
+use std::path::Path;
+
+use devanture_config::api::CopyReport;
+use devanture_config::edge_toml::EdgeFile;
+
+use crate::blobs::durable;
+use crate::environments::KeyFile;
+use crate::ledger::Error;
+use crate::safekeeping::files_below;
+use crate::server::local::LocalError;
+use crate::server::stores::data_dir;
+
+/// The folder of certificates in a data folder.
+const TLS: &str = "tls";
+
+/// Adds the keys of secrets to those of the target, and copies the certificates that the target lacks.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub(super) async fn copy(
+    (from, from_base): (&EdgeFile, &Path),
+    (to, to_base): (&EdgeFile, &Path),
+    report: &mut CopyReport,
+) -> Result<(), LocalError> {
+    let keys = from.secrets_key_file().map(|path| from_base.join(path));
+    let own = to.secrets_key_file().map(|path| to_base.join(path));
+    let (from, to) = (data_dir(from, from_base), data_dir(to, to_base));
+    let copied = tokio::task::spawn_blocking(move || {
+        let added = match keys.filter(|keys| keys.exists()) {
+            Some(keys) => KeyFile::new(own).adopt(&keys)?,
+            None => 0,
+        };
+        Ok::<_, Error>((added, copy_missing(&from, &to)?))
+    });
+    let (added, kept) = copied.await.map_err(|error| crate::ledger::lost(&error))??;
+    report.added_keys = report.added_keys.saturating_add(added);
+    report.kept_files = kept;
+    Ok(())
+}
+
+/// Copies files below `tls/` that are missing. Returns those that are there with other content.
+fn copy_missing(from: &Path, to: &Path) -> Result<Vec<String>, Error> {
+    let mut kept = Vec::new();
+    for (name, path) in files_below(&from.join(TLS), TLS)? {
+        let bytes = std::fs::read(&path).map_err(durable::failed("reading", &path))?;
+        let target = to.join(&name);
+        match std::fs::read(&target) {
+            Ok(found) if found == bytes => {}
+            Ok(_) => kept.push(name),
+            Err(_missing) => {
+                durable::make_folder(target.parent().unwrap_or(to))?;
+                durable::write_file(&target, &bytes, durable::FILE_MODE)?;
+            }
+        }
+    }
+    kept.sort();
+    Ok(kept)
+}
+
+/// What is left to the operator.
+pub(super) fn warnings((from, from_base): (&EdgeFile, &Path), (to, to_base): (&EdgeFile, &Path)) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let keys = to.secrets_key_file().map(|path| to_base.join(path)).unwrap_or_default();
+    let has_keys = from.secrets_key_file().is_some_and(|path| from_base.join(path).exists());
+    if has_keys && to.cluster.is_some() {
+        warnings.push(format!(
+            "{} has the keys of secrets of both: copy it to every other node, and over secrets.key beside the CA",
+            keys.display()
+        ));
+    }
+    if from.runner.enabled {
+        warnings.push(
+            "what backends keep in `persist` is not copied: copy `data/` of the runner's folder while they are stopped"
+                .to_owned(),
+        );
+    }
+    warnings
+}

@@ -1,0 +1,204 @@
+//! The store that is copied: its records by the running edge, which alone has its catalog open, or out of the catalog; its
+//! files as they lie in the data folder or in the bucket.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use devanture_config::api::{ChangesPauseRequest, ChangesPaused, RecordsPage};
+use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile};
+use devanture_config::problem::{Code, Problem};
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
+
+use crate::blobs::durable;
+use crate::blobs::s3::Waits;
+use crate::catalog::Catalog;
+use crate::catalog::nodes::NODES_PREFIX;
+use crate::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
+use crate::safekeeping::{RecordSource, StoredFiles};
+use crate::server::cluster::home;
+use crate::server::error::StartError;
+use crate::server::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
+use crate::server::shared_stores;
+use crate::server::stores::{CATALOG_NAME, data_dir, open_catalog_alone};
+use crate::telemetry;
+
+/// Records that are read at once from a catalog that is open here.
+const PAGE: usize = 256;
+/// Longest time in which a running edge is asked again that does not answer: a new one may take its place.
+const UNANSWERED_MAX: Duration = Duration::from_secs(60);
+/// Pause before it is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The store that is copied.
+pub(super) struct Source {
+    name: String,
+    files: StoredFiles,
+    records: Records,
+    /// Whether others may change the records although no edge runs here.
+    is_shared: bool,
+}
+
+/// Where its records are read.
+enum Records {
+    /// By an edge that runs, and has this socket.
+    Running(PathBuf),
+    /// Out of the catalog.
+    Stopped(Arc<dyn Catalog>),
+}
+
+/// A pause of changes.
+pub(super) struct Pause {
+    /// Its record, by which it is known later on; `None` where no pause was needed, since nobody else has the catalog.
+    pub(super) record: Option<Arc<[u8]>>,
+    /// When it ends by itself; `None` where no edge runs.
+    pub(super) resumes_ms: Option<u64>,
+}
+
+impl Source {
+    /// Finds the running edge, or opens the catalog.
+    ///
+    /// # Errors
+    /// Where it has no catalog, or that cannot be opened.
+    pub(super) async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
+        let data_dir = data_dir(file, base);
+        let files = match &file.storage.blobs {
+            BlobStore::Folder => StoredFiles::Folder(data_dir.clone()),
+            BlobStore::S3(s3) => StoredFiles::Bucket(shared_stores::bucket(s3, Waits::BACKUP)?),
+        };
+        let (name, is_shared) = match &file.storage.catalog {
+            CatalogStore::Embedded => (home(&data_dir), false),
+            CatalogStore::Etcd(etcd) => (format!("{} in etcd", etcd.prefix), true),
+        };
+        let socket = data_dir.join(SOCKET_NAME);
+        let records = if UnixStream::connect(&socket).await.is_ok() {
+            Records::Running(socket)
+        } else {
+            if !is_shared && !data_dir.join(CATALOG_NAME).exists() {
+                return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
+            }
+            durable::make_folder(&data_dir).map_err(StartError::from)?;
+            let catalog = open_catalog_alone(file, base).await?;
+            check_finished(&*catalog).await?;
+            Records::Stopped(catalog)
+        };
+        Ok(Self { name, files, records, is_shared })
+    }
+
+    /// What it is called, for people.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn files(&self) -> &StoredFiles {
+        &self.files
+    }
+
+    /// Pauses changes on all nodes. When this returns, all that was changed before can be read.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub(super) async fn pause(&self, seconds: u64) -> Result<Pause, LocalError> {
+        let resumes_ms = match &self.records {
+            // The lock of the catalog keeps edges from starting.
+            Records::Stopped(_) if !self.is_shared => return Ok(Pause { record: None, resumes_ms: None }),
+            Records::Stopped(catalog) => {
+                catalog.refresh().await.map_err(Error::from)?;
+                let at_ms = telemetry::now_ms();
+                pause_changes(&**catalog, &WritePause { at_ms, seconds }).await.map_err(Error::from)?;
+                let nodes = catalog.list(NODES_PREFIX, None, false, 1).await.map_err(Error::from)?;
+                (!nodes.is_empty()).then(|| at_ms.saturating_add(seconds.saturating_mul(1_000)))
+            }
+            Records::Running(socket) => {
+                let request = ChangesPauseRequest { seconds };
+                let paused: ChangesPaused = read(&answered(socket, &Method::POST, "/v1/pause", Some(&request)).await?)?;
+                Some(paused.resumes_ms)
+            }
+        };
+        Ok(Pause { record: self.pause_record().await?, resumes_ms })
+    }
+
+    /// Ends the pause.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub(super) async fn resume(&self) -> Result<(), LocalError> {
+        match &self.records {
+            Records::Running(socket) => answered(socket, &Method::DELETE, "/v1/pause", NOTHING).await.map(drop),
+            Records::Stopped(catalog) => {
+                resume_changes(&**catalog, None).await.map_err(Error::from)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The record of the pause, as it is stored now.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub(super) async fn pause_record(&self) -> Result<Option<Arc<[u8]>>, LocalError> {
+        match &self.records {
+            Records::Stopped(catalog) => {
+                let found = catalog.get(PAUSE_KEY).await.map_err(Error::from)?;
+                Ok(found.map(|record| record.value))
+            }
+            Records::Running(_) => {
+                // What comes after all keys that are before it.
+                let before = PAUSE_KEY.get(..PAUSE_KEY.len().saturating_sub(1));
+                let found = self.page(before).await?.into_iter().find(|(key, _)| key == PAUSE_KEY);
+                Ok(found.map(|(_, value)| value))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl RecordSource for Source {
+    async fn page(&self, after: Option<&str>) -> Result<Vec<(String, Arc<[u8]>)>, Error> {
+        match &self.records {
+            Records::Stopped(catalog) => {
+                let page = catalog.list("", after, false, PAGE).await?;
+                Ok(page.into_iter().map(|(key, record)| (key, record.value)).collect())
+            }
+            Records::Running(socket) => {
+                let after = after.map(|after| format!("?after={}", utf8_percent_encode(after, NON_ALPHANUMERIC)));
+                let path = format!("/v1/records{}", after.unwrap_or_default());
+                let page = async { read::<RecordsPage>(&answered(socket, &Method::GET, &path, NOTHING).await?) };
+                let page = page.await.map_err(refused)?;
+                let pairs = page.records.into_iter().map(|record| (record.key, record.value.into_bytes().into()));
+                Ok(pairs.collect())
+            }
+        }
+    }
+}
+
+/// Asks the running edge, for a while also where it does not answer.
+async fn answered<T: Serialize + Sync>(
+    socket: &Path,
+    method: &Method,
+    path: &str,
+    body: Option<&T>,
+) -> Result<bytes::Bytes, LocalError> {
+    let until = Instant::now() + UNANSWERED_MAX;
+    loop {
+        match ask(socket, method.clone(), path, body).await {
+            Err(LocalError::Unanswered(_)) if Instant::now() < until => sleep(AGAIN).await,
+            Err(LocalError::Refused(Error(problem))) if problem.code == Code::Restarting && Instant::now() < until => {
+                sleep(AGAIN).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+fn refused(error: LocalError) -> Error {
+    match error {
+        LocalError::Refused(error) => error,
+        other => Problem::new(Code::NotReady, format!("{other}.")).hint("start it, or stop it, and copy again").into(),
+    }
+}

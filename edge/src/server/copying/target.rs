@@ -1,0 +1,64 @@
+//! The store that is copied to. Its catalog is open here, so that no edge starts over it meanwhile.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use devanture_config::edge_toml::{BlobStore, EdgeFile};
+use devanture_config::problem::{Code, Problem};
+use tokio::runtime::Handle;
+
+use crate::blobs::s3::Waits;
+use crate::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
+use crate::catalog::Catalog;
+use crate::ledger::Error;
+use crate::safekeeping::FileTarget;
+use crate::server::error::StartError;
+use crate::server::local::LocalError;
+use crate::server::shared_stores;
+use crate::server::stores::{StorePlan, check_folder};
+
+/// The store that is copied to.
+pub(super) struct Target {
+    pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) files: FileTarget,
+}
+
+impl Target {
+    /// Opens it, or makes it where there is none.
+    ///
+    /// # Errors
+    /// Where an edge runs over it, or it cannot be used.
+    pub(super) async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
+        let data_dir = crate::server::data_dir(file, base);
+        let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
+        let bounds = Bounds { free_space, open_files_max: OPEN_FILES_MAX };
+        let plan = StorePlan::of(file, base, &bounds);
+        let runtime = Handle::current();
+        let folder = data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            check_folder(&folder)?;
+            durable::make_folder(&folder)?;
+            plan.open_catalog(&runtime)
+        });
+        let catalog = opened.await.map_err(|error| StartError::Runtime(std::io::Error::other(error)))??;
+        let files = match &file.storage.blobs {
+            BlobStore::Folder => {
+                let opened = tokio::task::spawn_blocking(move || blobs::open_within(data_dir, &bounds));
+                let opened = opened.await.map_err(|error| StartError::Runtime(std::io::Error::other(error)))?;
+                FileTarget::Folder(opened.map_err(StartError::from)?)
+            }
+            BlobStore::S3(s3) => {
+                let bucket = shared_stores::bucket(s3, Waits::BACKUP)?;
+                // It also notes what the prefix is for.
+                let probe = blobs::probe(&bucket).await;
+                let fault = probe.checks.iter().find_map(|check| check.fault.as_ref().map(|fault| (check.name, fault)));
+                if let Some((name, (reason, hint))) = fault {
+                    let detail = format!("{} cannot be copied to ({name}): {reason}.", probe.bucket);
+                    return Err(Error::from(Problem::new(Code::StoreRefused, detail).hint(*hint)).into());
+                }
+                FileTarget::Bucket(bucket)
+            }
+        };
+        Ok(Self { catalog, files })
+    }
+}
