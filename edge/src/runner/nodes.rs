@@ -100,24 +100,24 @@ impl Shared {
         if let Err(error) = self.nodes.refresh(&*self.catalog).await {
             tracing::error!(%error, "the nodes cannot be listed: instances stay where they are");
         }
-        self.spread_anew(&before);
+        self.spread_again(&before);
     }
 
     /// As [`Shared::follow_nodes`], for nodes whose time to come back is over.
     pub(super) fn forget_nodes(self: &Arc<Self>) {
         let before = self.nodes.names();
         self.nodes.forget(Instant::now());
-        self.spread_anew(&before);
+        self.spread_again(&before);
     }
 
     /// Has what is about to go live not count on nodes that have gone: whatever it needs is to be healthy before.
     pub(super) fn forget_gone_nodes(self: &Arc<Self>) {
         let before = self.nodes.names();
         self.nodes.forget_all();
-        self.spread_anew(&before);
+        self.spread_again(&before);
     }
 
-    fn spread_anew(self: &Arc<Self>, before: &[String]) {
+    fn spread_again(self: &Arc<Self>, before: &[String]) {
         let nodes = self.nodes.names();
         if nodes != before {
             tracing::info!(?nodes, "instances are spread over other nodes than before");
