@@ -219,6 +219,23 @@ async fn a_node_that_restarts_costs_visitors_of_others_nothing_and_moves_nothing
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_takes_over_a_node_goes_on_with_its_instances_for_other_nodes() {
+    if !is_installed() {
+        return;
+    }
+    let mut world = start(2).await;
+    push(&world.nodes[0], &backend(1, 1)).await;
+    let before = healthy(&world.nodes[0]).await;
+    let running = world.nodes.iter().position(|node| node.file().node == before[0].node).unwrap();
+    let running = world.nodes.remove(running);
+    let callers = Callers::of(&[&world.nodes[0]]);
+    world.nodes.push(running.taken_over().await);
+    assert_eq!(answering(&world.nodes[0]).await, before[0].node);
+    callers.stop().await;
+    assert_eq!(healthy(&world.nodes[1]).await[0].pid, before[0].pid, "the same process");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_breaks_on_another_node_is_taken_back_by_the_one_that_was_pushed_to() {
     if !is_installed() {
         return;

@@ -317,6 +317,14 @@ impl RunningEdge {
         self.started_again(launch).await
     }
 
+    /// Starts another process over the same data, which takes over from this one; returns once this one has ended.
+    pub(crate) async fn taken_over(mut self) -> Self {
+        let before = self.process.take().expect("it was started by `in_a_process`");
+        let next = self.started_again(before.launch()).await;
+        tokio::task::spawn_blocking(move || before.ended()).await.unwrap();
+        next
+    }
+
     /// Ends the edge and returns its folder and its configuration, for [`RunningEdge::over`].
     pub(crate) async fn stopped(mut self) -> (Arc<tempfile::TempDir>, EdgeFile) {
         self.drain().await;

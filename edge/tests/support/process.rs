@@ -90,6 +90,11 @@ impl Process {
         self.launch.clone()
     }
 
+    /// Waits until it has ended by itself.
+    pub(super) fn ended(mut self) {
+        assert!(self.child.wait().unwrap().success(), "it failed");
+    }
+
     /// Stops it as SIGSTOP does, until [`Process::resume`].
     pub(crate) fn suspend(&self) {
         self.signal("-STOP");
