@@ -5,15 +5,23 @@
 //! from which it did log in has a window of its own there: a stranger who tries and tries locks out other strangers,
 //! and not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the
 //! window; attempts that are refused do not count, so that nobody can prolong that.
+//!
+//! Nodes of a cluster report the attempts that were looked at to each other, a moment later, and count those of others as
+//! their own: so many are allowed on all of them, and a few more within that moment.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
+use crate::cluster::{ATTEMPTS_MAX, AttemptNote};
 use crate::ledger::{Windows, ms_since};
 
+/// Time in which attempts gather before they are reported to other nodes together.
+pub(super) const REPORT_PAUSE: Duration = Duration::from_millis(200);
 /// Lines about refused tokens and logins in the log, …
 const LINES_MAX: usize = 20;
 /// … within so many milliseconds.
@@ -38,6 +46,15 @@ impl Network {
             }
         }
     }
+
+    /// Its first address, from which it is known again.
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Local => None,
+            Self::V4(address) => Some(address.into()),
+            Self::V6([a, b, c, d]) => Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()),
+        }
+    }
 }
 
 /// The hash of a login as it was typed, so that a long one takes no more room.
@@ -47,6 +64,8 @@ type Login = [u8; 32];
 pub(super) struct Attempts {
     began: Instant,
     tables: Mutex<Tables>,
+    /// Takes what is reported to other nodes, in a cluster. What does not fit is left out.
+    notes: OnceLock<mpsc::Sender<AttemptNote>>,
 }
 
 struct Tables {
@@ -72,7 +91,7 @@ impl Attempts {
             by_address: Windows::new(size(limits.login_attempts_per_address_max), keys_max, window_ms),
             known: Windows::new(1, keys_max, limits.refresh_token_ms_max),
         };
-        Self { began: Instant::now(), tables: Mutex::new(tables) }
+        Self { began: Instant::now(), tables: Mutex::new(tables), notes: OnceLock::new() }
     }
 
     /// Counts an attempt before it is looked at, so that many at once are not more than one after the other.
@@ -106,6 +125,54 @@ impl Attempts {
         let known = (attempt.account.0, attempt.network);
         tables.known.clear(&known);
         tables.known.add(&known, now_ms);
+        drop(tables);
+        self.note(attempt, true);
+    }
+
+    /// The password was wrong: it was counted when it began, and is reported to other nodes.
+    pub(super) fn failed(&self, attempt: &Attempt) {
+        self.note(attempt, false);
+    }
+
+    /// What is reported to other nodes, from now on.
+    pub(super) fn noted(&self) -> mpsc::Receiver<AttemptNote> {
+        let (sender, receiver) = mpsc::channel(ATTEMPTS_MAX);
+        // It is asked for once.
+        self.notes.set(sender).ok();
+        receiver
+    }
+
+    fn note(&self, attempt: &Attempt, has_succeeded: bool) {
+        let Some(notes) = self.notes.get() else { return };
+        let login = hex::encode(attempt.account.0);
+        notes.try_send(AttemptNote { login, network: attempt.network.address(), has_succeeded }).ok();
+    }
+
+    /// Counts an attempt on another node.
+    pub(super) fn count(&self, note: &AttemptNote) {
+        self.count_at(note, ms_since(self.began));
+    }
+
+    fn count_at(&self, note: &AttemptNote, now_ms: u64) {
+        let (mut login, network): (Login, _) = ([0; 32], Network::of(note.network));
+        if hex::decode_to_slice(&note.login, &mut login).is_err() {
+            return;
+        }
+        let mut tables = self.tables.lock();
+        let known = (login, network);
+        let is_known = tables.known.wait_ms(&known, now_ms).is_some();
+        let account = (login, is_known.then_some(network));
+        // Windows that are full stay so without it, and no longer.
+        if tables.by_address.wait_ms(&network, now_ms).is_none() {
+            tables.by_address.add(&network, now_ms);
+        }
+        if note.has_succeeded {
+            tables.by_account.clear(&account);
+            tables.known.clear(&known);
+            tables.known.add(&known, now_ms);
+        } else if tables.by_account.wait_ms(&account, now_ms).is_none() {
+            tables.by_account.add(&account, now_ms);
+        }
     }
 
     /// The password was not looked at.
@@ -187,6 +254,34 @@ mod tests {
             attempts.begin_at("other", address(from), 1).unwrap();
         }
         attempts.begin_at("other", address("::ffff:192.0.2.1"), 1).unwrap_err();
+    }
+
+    #[test]
+    fn attempts_on_other_nodes_count_as_own_ones_and_fill_no_window_beyond_its_limit() {
+        let (one, other) = (attempts(3, 100), attempts(3, 100));
+        let mut noted = one.noted();
+        for number in 0..3 {
+            let attempt = one.begin_at("ada", address(&format!("2001:db8:0:{number}::1")), 0).unwrap();
+            one.failed(&attempt);
+        }
+        for _ in 0..3 {
+            let note = noted.try_recv().unwrap();
+            for _ in 0..10 {
+                other.count_at(&note, 10);
+            }
+        }
+        assert_eq!(other.begin_at("ada", address("192.0.2.1"), 510).unwrap_err(), 500);
+        other.begin_at("bob", address("2001:db8:0:1::2"), 510).unwrap();
+        // Where the owner logged in on one node, they are known on all.
+        let home = one.begin_at("cy", address("192.0.2.9"), 20).unwrap();
+        one.succeeded(&home);
+        other.count_at(&noted.try_recv().unwrap(), 20);
+        for _ in 0..3 {
+            other.begin_at("cy", address("198.51.100.1"), 30).unwrap();
+        }
+        other.begin_at("cy", address("198.51.100.1"), 30).unwrap_err();
+        other.begin_at("cy", address("192.0.2.9"), 30).unwrap();
+        other.count(&AttemptNote { login: "no hash".to_owned(), network: None, has_succeeded: true });
     }
 
     #[test]

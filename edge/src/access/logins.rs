@@ -84,7 +84,10 @@ impl Credentials {
             (Some(name), Some((_, account))) if verified.is_right => {
                 self.logged_in(name, account, request, verified, (from, attempt)).await
             }
-            _ => Err(self.refused(&request.login, from)),
+            _ => {
+                self.attempts.failed(&attempt);
+                Err(self.refused(&request.login, from))
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use rand::RngCore as _;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::catalog::{Catalog, Change, identities, records};
+use crate::cluster::{ATTEMPTS_MAX, AttemptNote, Nodes};
 use crate::ledger::{Actor, Audit, Credential, Error, from_text};
 use crate::telemetry;
 use attempts::{Attempts, Quota};
@@ -54,6 +55,27 @@ impl Credentials {
             used: LastUse::default(),
             log_quota: Quota::of_the_log(),
             limits: limits.clone(),
+        }
+    }
+
+    /// Counts attempts at logging in that were made on another node of the cluster.
+    pub(crate) fn count_attempts(&self, notes: &[AttemptNote]) {
+        notes.iter().for_each(|note| self.attempts.count(note));
+    }
+
+    /// Reports attempts at logging in on this node to the others; never ends. Where nodes cannot be reached, the limits hold
+    /// on each of them. Nothing of it is written: a stranger who tries and tries costs the nodes some messages a second.
+    pub async fn keep_reporting_attempts(self: Arc<Self>, nodes: Nodes) {
+        let mut noted = self.attempts.noted();
+        while let Some(first) = noted.recv().await {
+            tokio::time::sleep(attempts::REPORT_PAUSE).await;
+            let mut notes = vec![first];
+            while notes.len() < ATTEMPTS_MAX
+                && let Ok(note) = noted.try_recv()
+            {
+                notes.push(note);
+            }
+            nodes.report_attempts(&notes).await;
         }
     }
 

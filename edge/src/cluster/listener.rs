@@ -28,7 +28,9 @@ use super::instance_messages::{INSTANCES, RUNS};
 use super::instance_service::{self, InstanceService};
 use super::lines::{LineReader, LineSender, LinesBody, channel};
 use super::logs::{self, LOGS, LogsRequest, LogsSender};
-use super::messages::{Answer, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress};
+use super::messages::{
+    ATTEMPTS_MAX, Answer, AttemptNote, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress,
+};
 use super::tunnel::{self, TUNNELS_MAX};
 use crate::catalog::Revision;
 
@@ -36,6 +38,8 @@ use crate::catalog::Revision;
 pub(super) const PREPARE: &str = "/v1/prepare";
 /// Where a collection asks which files are relied on.
 pub(super) const GATE: &str = "/v1/gate";
+/// Where a node reports attempts at logging in.
+pub(super) const ATTEMPTS: &str = "/v1/attempts";
 /// Where a node says how it is.
 pub(super) const STATUS: &str = "/v1/status";
 
@@ -75,6 +79,9 @@ pub trait Service: InstanceService {
 
     /// Says which of the lines that `request` wants there are here; and with `tail` those that come, until it is dropped.
     async fn logs(&self, request: LogsRequest, sender: LogsSender);
+
+    /// Counts attempts at logging in that were made on another node.
+    fn count_attempts(&self, notes: &[AttemptNote]);
 
     /// How this node is.
     async fn status(&self) -> NodeStatus;
@@ -201,6 +208,10 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
             tokio::spawn(gate(LineReader::new(request.into_body()), sender, service));
             StatusCode::OK
         }
+        (&Method::POST, ATTEMPTS) => {
+            tokio::spawn(attempts(LineReader::new(request.into_body()), sender, service));
+            StatusCode::OK
+        }
         (&Method::POST, LOGS) => {
             let reader = LineReader::new(request.into_body());
             tokio::spawn(async move { logs::answer(reader, sender, &*service).await });
@@ -228,6 +239,14 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
 
 fn no_lines() -> LinesBody {
     http_body_util::Empty::new().boxed_unsync()
+}
+
+/// Counts attempts on another node; the answer ends when that is done.
+async fn attempts(mut reader: LineReader<Incoming>, _until_counted: LineSender, service: Arc<dyn Service>) {
+    if let Ok(Some(mut notes)) = reader.next::<Vec<AttemptNote>>().await {
+        notes.truncate(ATTEMPTS_MAX);
+        service.count_attempts(&notes);
+    }
 }
 
 /// Prepares a version, and holds it until the other node has switched to it or is gone.

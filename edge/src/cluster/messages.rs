@@ -1,5 +1,7 @@
 //! The messages between nodes. Two consecutive releases understand each other: what a message lacks has a default.
 
+use std::net::IpAddr;
+
 use devanture_config::api::{InstanceStatus, NodeStatus};
 use devanture_config::problem::Problem;
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
@@ -93,4 +95,18 @@ pub struct Placed<'t> {
     pub environment: &'t PlaceName,
     /// The version.
     pub version: VersionId,
+}
+
+/// Most attempts of one report.
+pub const ATTEMPTS_MAX: usize = 1_024;
+
+/// An attempt at logging in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptNote {
+    /// The hash of the login as it was typed, in hex.
+    pub login: String,
+    /// The network that it came from; `None` of this machine.
+    pub network: Option<IpAddr>,
+    /// Whether the password was right.
+    pub has_succeeded: bool,
 }

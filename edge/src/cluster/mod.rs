@@ -7,6 +7,7 @@
 //!
 //! Each follows which instances the others run ([`follow_runs`]), and requests for these go through a [`tunnel`].
 
+mod attempts;
 mod authority;
 mod error;
 mod follow_runs;
@@ -33,5 +34,5 @@ pub use instance_messages::{InstancesAction, InstancesRequest};
 pub use instance_service::InstanceService;
 pub use listener::{Answers, Listener, Service};
 pub use logs::{FromNode, LogFilters, LogsEvent, LogsHeld, LogsLine, LogsRequest, LogsSender, NodeLog, Silent};
-pub use messages::{GateHeld, GateRequest, Hold, Placed, PrepareRequest, Progress};
+pub use messages::{ATTEMPTS_MAX, AttemptNote, GateHeld, GateRequest, Hold, Placed, PrepareRequest, Progress};
 pub use nodes::{Nodes, Prepared};

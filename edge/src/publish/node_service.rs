@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use devanture_config::Digest;
 use devanture_config::api::{NodeList, NodeState, NodeStatus, NodeVersion};
 use devanture_config::problem::{Code, Problem};
+use metrics::histogram;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::intent::Intent;
 use super::log_lines::LogSources;
@@ -17,14 +18,16 @@ use super::publisher::Publisher;
 use super::steps::Steps;
 use super::switcher::Switcher;
 use super::uploads::Uploads;
+use crate::access::Credentials;
 use crate::blobs::Key;
 use crate::catalog::{Catalog, Change, Revision, records};
 use crate::cluster::{
-    self, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest, Prepared,
-    Progress,
+    self, AttemptNote, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest,
+    Prepared, Progress,
 };
 use crate::ledger::{Error, stored_manifest};
 use crate::retention::Uploads as _;
+use crate::telemetry;
 
 /// Longest wait for the commits that a switch of another node relies on.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -40,6 +43,7 @@ pub struct NodeService {
     pub(super) switcher: Arc<Switcher>,
     uploads: Arc<Uploads>,
     logs: LogSources,
+    credentials: Arc<Credentials>,
 }
 
 /// Waits until a commit of another node can be read here.
@@ -55,13 +59,14 @@ pub(super) async fn catch_up(catalog: &dyn Catalog, revision: Revision) -> Resul
 }
 
 impl NodeService {
-    /// Serves others by the parts of `publisher`.
+    /// Serves others by the parts of `publisher`, and counts attempts at logging in by `credentials`.
     #[must_use]
-    pub fn new(publisher: &Publisher) -> Self {
+    pub fn new(publisher: &Publisher, credentials: Arc<Credentials>) -> Self {
         Self {
             switcher: Arc::clone(&publisher.switcher),
             uploads: Arc::clone(&publisher.uploads),
             logs: publisher.log_sources(),
+            credentials,
         }
     }
 
@@ -85,7 +90,11 @@ impl NodeService {
 #[async_trait]
 impl cluster::Service for NodeService {
     async fn prepare(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Problem> {
-        self.hold(request, progress).await.map_err(|error| *error.0)
+        let began = Instant::now();
+        let held = self.hold(request, progress).await;
+        let outcome = if held.is_ok() { "ok" } else { "failed" };
+        histogram!(telemetry::PREPARE, "outcome" => outcome).record(began.elapsed().as_secs_f64());
+        held.map_err(|error| *error.0)
     }
 
     async fn follow(&self, placed: Placed<'_>, revision: Revision) -> bool {
@@ -120,6 +129,10 @@ impl cluster::Service for NodeService {
 
     async fn logs(&self, request: LogsRequest, sender: LogsSender) {
         self.logs.answer(&request, &sender).await;
+    }
+
+    fn count_attempts(&self, notes: &[AttemptNote]) {
+        self.credentials.count_attempts(notes);
     }
 
     async fn status(&self) -> NodeStatus {

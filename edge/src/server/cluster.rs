@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
 use super::stores::data_dir;
+use crate::access::Credentials;
 use crate::admin::Admin;
 use crate::catalog::Catalog;
 use crate::cluster::{self, Answers, Api, Error, Identity, InstanceService as _, Listener, Nodes};
@@ -94,12 +95,19 @@ impl Cluster {
     }
 
     /// Answers other nodes from now on, becomes known to them, and reaches their instances.
-    pub(super) fn join(self, control: &Runtime, publisher: &Publisher, admin: &Arc<Admin>) -> Joined {
+    pub(super) fn join(
+        self,
+        control: &Runtime,
+        publisher: &Publisher,
+        credentials: &Arc<Credentials>,
+        admin: &Arc<Admin>,
+    ) -> Joined {
         let stop = CancellationToken::new();
-        let service = Arc::new(NodeService::new(publisher));
+        let service = Arc::new(NodeService::new(publisher, Arc::clone(credentials)));
         let (nodes, registry) = (self.nodes(), service.registry().clone());
         nodes.open_tunnels(&registry);
         control.spawn(nodes.follow_runs(registry.clone(), stop.clone()));
+        control.spawn(Arc::clone(credentials).keep_reporting_attempts(self.nodes()));
         let answers = Answers { service, api: Arc::clone(admin) as Arc<dyn Api> };
         let serving = control.spawn(self.listener.serve(self.identity, answers, stop.clone()));
         let keeping = control.spawn(self.members.keep(stop.clone()));

@@ -222,7 +222,7 @@ impl Server {
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving);
         // Known before it takes a push: others ask it before they collect.
-        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &admin));
+        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin));
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
         arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;

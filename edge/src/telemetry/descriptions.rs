@@ -147,6 +147,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_instance_restarts_total",
         "Instances that ended by themselves and were started again, by app, environment and process.",
     ),
+    (
+        Histogram,
+        "devanture_prepare_seconds",
+        "Seconds in which this node prepared a version for a switch by another node of the cluster, by outcome: ok, failed.",
+    ),
     (Histogram, "devanture_instance_start_seconds", "Seconds from an instance's start to its health, by app."),
     (
         Counter,

@@ -12,6 +12,10 @@ use super::{counters, labels, requests};
 pub const INSTANCE_START: &str = "devanture_instance_start_seconds";
 /// Bounds of its buckets, in seconds: a program that is compiled is up in some hundredths, a large one within a minute.
 const INSTANCE_START_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// The histogram of the seconds in which a version is prepared for a switch.
+pub const PREPARE: &str = "devanture_prepare_seconds";
+/// Its bounds in seconds: from files that are here to a large site from a slow bucket, or instances that take their time.
+const PREPARE_BOUNDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 /// The histogram of requests to the bucket of the stored files.
 pub const BUCKET_REQUEST: &str = "devanture_bucket_request_seconds";
 /// Its bounds in seconds: from a store in the same rack to a large object over a slow line.
@@ -57,7 +61,8 @@ fn with_buckets() -> PrometheusBuilder {
     let named = |name: &str| Matcher::Full(name.to_owned());
     let set = PrometheusBuilder::new()
         .set_buckets_for_metric(named(INSTANCE_START), &INSTANCE_START_BOUNDS)
-        .and_then(|set| set.set_buckets_for_metric(named(BUCKET_REQUEST), &BUCKET_REQUEST_BOUNDS));
+        .and_then(|set| set.set_buckets_for_metric(named(BUCKET_REQUEST), &BUCKET_REQUEST_BOUNDS))
+        .and_then(|set| set.set_buckets_for_metric(named(PREPARE), &PREPARE_BOUNDS));
     // Only an empty list of bounds is refused.
     set.unwrap_or_else(|_| PrometheusBuilder::new())
 }

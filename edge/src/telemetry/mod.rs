@@ -20,7 +20,7 @@ pub use counters::{count_in_app, count_in_place};
 pub use descriptions::{Kind, METRICS};
 pub use gauges::{GaugeSource, Gauges, gauge_value};
 pub use labels::{app_label, choose_apps};
-pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, describe};
+pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
 pub use process::process_figures;
 pub use requests::RequestMetrics;
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};

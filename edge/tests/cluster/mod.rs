@@ -14,6 +14,7 @@ mod faults;
 mod forwarding;
 mod identity;
 mod instances;
+mod logins;
 mod logs;
 mod rollout;
 mod switches;
