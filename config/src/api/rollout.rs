@@ -26,7 +26,7 @@ pub(crate) const ROLLOUTS: &[(&str, Rollout)] =
 pub struct UnknownRollout(String);
 
 impl Rollout {
-    /// Whether it is what holds where nothing is said.
+    /// Whether it is the default.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
