@@ -3,29 +3,33 @@
 //! The node that has the request checks its token and its right; the other one checks them again, as for any request.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devanture_config::problem::{Code, Problem};
 use futures_util::stream;
 use http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 
-use super::body;
 use super::call::{Answer, Call};
 use super::state::Admin;
-use super::{Body, Via};
+use super::{Body, Via, answer, body};
 use crate::cluster::Api;
-use crate::ledger::Error;
+use crate::ledger::{Error, Share, Shares};
 use crate::publish::BegunBy;
 
 /// The field in which a node says where the client of a forwarded request is: its address, or [`LOCAL`].
 const CLIENT: HeaderName = HeaderName::from_static("devanture-client");
 /// A client of the socket in the data folder.
 const LOCAL: &str = "local";
+
+/// Most requests that a node passes on at once; one app gets no more than half of them. Each has a connection of its own:
+/// on a shared one, a body that nobody reads would hold up all others.
+const FORWARDS_MAX: u64 = 64;
 
 /// Fields of a connection, which do not go beyond it (RFC 9110 §7.6.1; in HTTP/2 they are malformed, RFC 9113 §8.2.2),
 /// and those that this node has dealt with.
@@ -58,35 +62,82 @@ impl Admin {
     }
 }
 
-/// Has another node answer a request.
+/// Places for requests that are passed on, so that no app takes all connections between nodes.
+pub(super) fn forwards() -> Arc<Shares> {
+    Shares::new(FORWARDS_MAX)
+}
+
+/// Has another node answer a request, which has a place among those that are passed on until its answer has ended.
 ///
 /// # Errors
-/// `node_unreachable`.
-pub(super) async fn forward(node: BegunBy<'_>, call: Call, via: Via) -> Answer {
+/// `busy`, `node_unreachable`.
+pub(super) async fn forward(node: BegunBy<'_>, forwards: &Arc<Shares>, call: Call, via: Via) -> Answer {
+    let share = forwards.take(&call.path.app()?).ok_or_else(|| {
+        let detail = "This node passes on no more requests of the app to others just now.";
+        Problem::new(Code::Busy, detail).hint("try again in a moment, or at the node that has begun the push")
+    })?;
     let (mut parts, body) = call.request.into_parts();
     for name in &OF_CONNECTION {
         parts.headers.remove(name);
     }
     let client = via.address().map_or_else(|| LOCAL.to_owned(), |address| address.to_string());
-    parts.headers.extend(HeaderValue::from_str(&client).ok().map(|client| (CLIENT, client)));
+    let client = HeaderValue::from_str(&client).map_err(|_error| no_client())?;
+    // In place of any that the client itself has sent.
+    parts.headers.insert(CLIENT, client);
     let answered = node.answer(Request::from_parts(parts, body.unread()?)).await?;
-    Ok(answered.map(passed_on))
+    Ok(answered.map(|incoming| passed_on(incoming, share)))
+}
+
+/// Where the client of a forwarded request is, as the node says that has passed it on.
+fn client_of(headers: &HeaderMap) -> Option<Via> {
+    let mut clients = headers.get_all(CLIENT).iter();
+    let client = clients.next()?.to_str().ok().filter(|_| clients.next().is_none())?;
+    match client {
+        LOCAL => Some(Via::Node(None)),
+        address => address.parse().ok().map(|address| Via::Node(Some(address))),
+    }
+}
+
+fn no_client() -> Error {
+    Problem::new(Code::BadRequest, "A request was passed on that does not say where its client is.").into()
 }
 
 #[async_trait]
 impl Api for Admin {
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let client = request.headers_mut().remove(CLIENT);
-        let address = client.and_then(|client| client.to_str().ok()?.parse::<IpAddr>().ok());
-        self.handle(request, Via::Node(address)).await
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        match client_of(request.headers()) {
+            Some(via) => self.handle(request, via).await,
+            None => answer::problem(&no_client().0),
+        }
     }
 }
 
 /// The body of another node's answer. Where it breaks off, its length or its last event is missing.
-fn passed_on(incoming: Incoming) -> Body {
-    let frames = stream::unfold(incoming, async |mut incoming| {
+fn passed_on(incoming: Incoming, share: Share) -> Body {
+    let frames = stream::unfold((incoming, share), async |(mut incoming, share)| {
         let bytes: Bytes = incoming.frame().await?.ok()?.into_data().ok()?;
-        Some((Ok::<_, Infallible>(Frame::data(bytes)), incoming))
+        Some((Ok::<_, Infallible>(Frame::data(bytes)), (incoming, share)))
     });
     StreamBody::new(frames).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_says_where_a_client_is_and_any_other_is_refused() {
+        let via = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CLIENT, value.parse().unwrap());
+            }
+            client_of(&headers)
+        };
+        assert_eq!(via(&["local"]), Some(Via::Node(None)));
+        assert_eq!(via(&["192.0.2.1"]), Some(Via::Node(Some("192.0.2.1".parse().unwrap()))));
+        for refused in [&[][..], &["x"], &["Local"], &[""], &["local", "192.0.2.1"], &["192.0.2.1", "local"]] {
+            assert_eq!(via(refused), None, "{refused:?}");
+        }
+    }
 }

@@ -116,7 +116,10 @@ impl Admin {
         let app = path.app()?;
         let deploy = path.deploy();
         let push = self.publisher.take(&actor, &app, deploy)?;
-        if !body::accepts_events(request.headers()) {
+        let is_for_events = body::accepts_events(request.headers());
+        // It takes no body: whatever comes is not kept for as long as the steps take.
+        drop(request);
+        if !is_for_events {
             return Ok(answer::json(StatusCode::OK, &self.publisher.finish(push, None).await?));
         }
         let (sink, events) = mpsc::unbounded_channel();

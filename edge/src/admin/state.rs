@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::forwarding::forwards;
 use crate::access::Credentials;
 use crate::blobs::FreeSpace;
+use crate::ledger::Shares;
 use crate::publish::Publisher;
 use crate::telemetry::{Exposition, GaugeSource};
 
@@ -45,6 +47,8 @@ pub struct Admin {
     pub(super) metrics: Exposition,
     pub(super) health: Arc<Health>,
     pub(super) node: Node,
+    /// One for each request that another node answers.
+    pub(super) forwards: Arc<Shares>,
 }
 
 /// What operations on the whole node need.
@@ -67,6 +71,6 @@ impl Admin {
         health: Arc<Health>,
         node: Node,
     ) -> Self {
-        Self { publisher, credentials, metrics, health, node }
+        Self { publisher, credentials, metrics, health, node, forwards: forwards() }
     }
 }

@@ -32,6 +32,11 @@ impl LineSender {
         }
     }
 
+    /// Whether the other side is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Waits until the other side is gone.
     pub(super) async fn closed(&self) {
         self.0.closed().await;

@@ -45,6 +45,8 @@ pub(super) const STATUS: &str = "/v1/status";
 
 /// Connections of other nodes at once.
 const CONNECTIONS_MAX: usize = 1_024;
+/// Most bytes of a request's header fields.
+const HEADERS_BYTES_MAX: u32 = 128 * 1024;
 /// Longest handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
@@ -190,6 +192,8 @@ async fn answer(
     });
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        // As many bytes as a client of the API may send, and what the node adds that passes it on.
+        .max_header_list_size(HEADERS_BYTES_MAX)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .serve_connection(TokioIo::new(tls), respond)

@@ -3,7 +3,7 @@
 //! Nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), by which it is known to the others, and a
 //! record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has a request connects to the
 //! address in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`]. Requests of the API that
-//! belong to another node are passed on to it ([`forward`]).
+//! belong to another node are passed on to it ([`forwarder`]).
 //!
 //! Each follows which instances the others run ([`follow_runs`]), and requests for these go through a [`tunnel`].
 
@@ -12,6 +12,7 @@ mod authority;
 mod error;
 mod follow_runs;
 mod forward;
+mod forwarder;
 mod gates;
 mod identity;
 mod instance_messages;

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use devanture_config::api::{NodeState, NodeStatus};
 use futures_util::future::{join_all, try_join_all};
-use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
-use super::forward::Connections;
 use super::identity::Identity;
 use super::listener::{PREPARE, STATUS};
 use super::messages::{Answer, Outcome, PrepareRequest, Progress};
@@ -25,7 +24,7 @@ use crate::proxy::Registry;
 /// longer.
 const SILENT_MAX: Duration = Duration::from_secs(60);
 /// Pause before a node that did not answer is tried again, and between looks whether a silent one still lives.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for a node to serve what was switched to; it has prepared it, so that this is a moment.
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a node to say how it is.
@@ -36,7 +35,6 @@ const STATUS_MAX: Duration = Duration::from_secs(3);
 pub struct Nodes {
     identity: Identity,
     members: Arc<Members>,
-    connections: Connections,
 }
 
 /// A version that every other node holds ready, for as long as this lives.
@@ -54,8 +52,8 @@ enum Prepare {
 impl Nodes {
     /// Reaches the nodes of `members` by `identity`.
     #[must_use]
-    pub fn new(identity: Identity, members: Arc<Members>) -> Self {
-        Self { identity, members, connections: Connections::default() }
+    pub const fn new(identity: Identity, members: Arc<Members>) -> Self {
+        Self { identity, members }
     }
 
     /// This node.
@@ -92,12 +90,14 @@ impl Nodes {
         Ok(self.others().await?.into_iter().find(|member| is_wanted(&member.node)))
     }
 
-    /// Has another node answer a request of the API.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`].
-    pub async fn forward(&self, member: &Member, request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
-        self.connections.forward(&self.identity, member, request).await
+    /// Opens a connection for requests of clients.
+    pub(super) async fn connect(&self, member: &Member) -> Result<SendRequest<Incoming>, Error> {
+        peer::connect(&self.identity, member).await
+    }
+
+    /// How long a node that lives may not answer.
+    pub(super) fn silent_max(&self) -> Duration {
+        SILENT_MAX.max(self.members.lease().saturating_mul(2))
     }
 
     /// Commits from now on.
@@ -136,7 +136,25 @@ impl Nodes {
     /// # Errors
     /// [`Error::Refused`] and [`Error::Unreachable`] of the first node that cannot; [`Error::Catalog`].
     pub async fn prepare_all(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Prepared, Error> {
-        let mut prepared = Prepared { ready: Vec::new(), gone: Vec::new() };
+        self.prepare_others(Prepared { ready: Vec::new(), gone: Vec::new() }, request, progress).await
+    }
+
+    /// Has those prepare it that hold it no longer, or have come since.
+    ///
+    /// # Errors
+    /// As [`Nodes::prepare_all`].
+    pub async fn prepare_again(&self, mut prepared: Prepared, request: &PrepareRequest) -> Result<Prepared, Error> {
+        prepared.ready.retain(|(_, exchange)| !exchange.sender.is_closed());
+        prepared.gone.clear();
+        self.prepare_others(prepared, request, &|_line| {}).await
+    }
+
+    async fn prepare_others(
+        &self,
+        mut prepared: Prepared,
+        request: &PrepareRequest,
+        progress: Progress<'_>,
+    ) -> Result<Prepared, Error> {
         loop {
             let mut others = self.members.others().await?;
             others.retain(|member| !prepared.names(&member.node));
@@ -160,7 +178,7 @@ impl Nodes {
         request: &PrepareRequest,
         progress: Progress<'_>,
     ) -> Result<Prepare, Error> {
-        let (began, silent_max) = (Instant::now(), SILENT_MAX.max(self.members.lease().saturating_mul(2)));
+        let (began, silent_max) = (Instant::now(), self.silent_max());
         loop {
             let asked = tokio::select! {
                 asked = self.ask(&member, request, progress) => asked,

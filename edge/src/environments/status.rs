@@ -130,7 +130,7 @@ impl Environments {
 
     /// Parts of the live version of an environment.
     pub(crate) fn live_parts(&self, app: &AppName, environment: &PlaceName) -> Option<Parts> {
-        let current = self.ledger.live.place(app, environment)?.current()?;
+        let current = self.ledger.live.place(app, environment)?.pointed()?;
         let version = &current.version;
         let pages = version.files.iter().filter(|file| parts::is_page(&file.path)).count();
         let managed = version.managed.iter().flat_map(|managed| &managed.server.processes);

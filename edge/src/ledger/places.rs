@@ -110,7 +110,7 @@ impl Ledger {
     }
 
     pub(crate) fn current(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Current>, Error> {
-        let current = self.live.place(app, environment).and_then(|place| place.current());
+        let current = self.live.place(app, environment).and_then(|place| place.pointed());
         Ok(current.ok_or_else(|| nothing_live(app, environment))?)
     }
 

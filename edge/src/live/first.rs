@@ -16,7 +16,13 @@ pub struct ServedFirst {
 impl ServedFirst {
     /// Goes on serving the version: the pointer has moved to it, or is about to.
     pub fn keep(self) {
-        self.place.settle();
+        self.place.take_ahead(&self.next);
+    }
+
+    /// Whether it is served: the pointer has not moved since.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.place.is_ahead(&self.next)
     }
 }
 
@@ -78,8 +84,26 @@ mod tests {
         let three = world.store("shop", "three", 0, json!({})).await;
         world.switch("shop", "prod", three, Some(before)).await;
         assert_eq!(place.current().unwrap().version.id, three);
+        assert!(!first.is_served());
         drop(first);
         assert_eq!(place.current().unwrap().version.id, three);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_one_leaves_another_one_ahead() {
+        let world = World::new(&Limits::default()).await;
+        let (place, next) = two_versions(&world).await;
+        let before = place.current().unwrap();
+        let first = world.live.serve_first(&place, Arc::clone(&next)).unwrap();
+        // The pointer is written again, with what it said before.
+        world.switch("shop", "prod", before.version.id, None).await;
+        let again = Current::new(Arc::clone(&next.version), 0, Arc::clone(&next.withdrawn), next.settings.clone());
+        let second = world.live.serve_first(&place, Arc::new(again)).unwrap();
+        drop(first);
+        assert!(second.is_served());
+        assert_eq!(place.current().unwrap().version.id, next.version.id);
+        drop(second);
+        assert_eq!(place.current().unwrap().version.id, before.version.id);
     }
 
     #[tokio::test]

@@ -24,6 +24,12 @@ pub(super) struct GraceVersion {
     pub(super) until_ms: u64,
 }
 
+/// A version that this node serves ahead of the pointer, and what the pointer says.
+pub(super) struct Ahead {
+    pub(super) next: Arc<Current>,
+    before: Arc<Current>,
+}
+
 impl Place {
     /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
     /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at:
@@ -50,16 +56,16 @@ impl Place {
     /// Makes `next` live, and keeps what was live for its assets. Returns whether that is still to be loaded.
     pub(super) fn switch(&self, next: Arc<Current>, grace: &Grace) -> bool {
         let _moving = self.moving.lock();
-        self.settle();
+        *self.ahead.lock() = None;
         self.serve(next, grace)
     }
 
     /// Serves `next` ahead of the pointer; false where nothing is served that could be gone back to.
     pub(super) fn go_ahead(&self, next: Arc<Current>, grace: &Grace) -> bool {
         let _moving = self.moving.lock();
-        let mut pointed = self.pointed_current.lock();
-        let Some(before) = self.current().filter(|_| pointed.is_none()) else { return false };
-        *pointed = Some(before);
+        let mut ahead = self.ahead.lock();
+        let Some(before) = self.current().filter(|_| ahead.is_none()) else { return false };
+        *ahead = Some(Ahead { next: Arc::clone(&next), before });
         self.serve(next, grace);
         true
     }
@@ -67,23 +73,27 @@ impl Place {
     /// Serves what the pointer says again, unless it has moved since `next` was served ahead of it.
     pub(super) fn go_back(&self, next: &Arc<Current>, grace: &Grace) {
         let _moving = self.moving.lock();
-        let before = self.pointed_current.lock().take();
-        if let Some(before) = before.filter(|_| self.current().is_none_or(|now| now.version.id == next.version.id)) {
+        if let Some(Ahead { before, .. }) = self.take_ahead(next) {
             before.replaced.store(false, Ordering::Relaxed);
             self.serve(before, grace);
         }
     }
 
-    /// Forgets what the pointer said before: what is served is what it says.
-    pub(super) fn settle(&self) {
-        *self.pointed_current.lock() = None;
+    /// Whether `next` is served ahead of the pointer.
+    pub(super) fn is_ahead(&self, next: &Arc<Current>) -> bool {
+        self.ahead.lock().as_ref().is_some_and(|ahead| Arc::ptr_eq(&ahead.next, next))
+    }
+
+    /// Forgets what the pointer says while `next` is served ahead of it, and no other version.
+    pub(super) fn take_ahead(&self, next: &Arc<Current>) -> Option<Ahead> {
+        self.ahead.lock().take_if(|ahead| Arc::ptr_eq(&ahead.next, next))
     }
 
     /// What the pointer says, as it is served or would be.
     #[must_use]
     pub fn pointed(&self) -> Option<Arc<Current>> {
-        let pointed = self.pointed_current.lock().clone();
-        pointed.or_else(|| self.current())
+        let before = self.ahead.lock().as_ref().map(|ahead| Arc::clone(&ahead.before));
+        before.or_else(|| self.current())
     }
 
     /// Puts `next` in the place of what is served. Called while `moving` is held.

@@ -140,8 +140,8 @@ pub struct Place {
     demand: unloading::Demand,
     /// Held while what is live in an environment changes.
     moving: Mutex<()>,
-    /// What the pointer says, while this node serves another version ahead of it.
-    pointed_current: Mutex<Option<Arc<Current>>>,
+    /// A version that this node serves ahead of the pointer.
+    ahead: Mutex<Option<grace::Ahead>>,
     /// The target of an alias, loaded or not.
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     /// The version that should be live and could not be loaded.
@@ -172,7 +172,7 @@ impl Place {
             earlier_load: first_load::RareLoad::default(),
             demand: unloading::Demand::default(),
             moving: Mutex::default(),
-            pointed_current: Mutex::default(),
+            ahead: Mutex::default(),
             aliased: Mutex::default(),
             unloaded: ArcSwapOption::empty(),
             replaced: RareList::default(),

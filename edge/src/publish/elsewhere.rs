@@ -8,6 +8,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::publisher::Publisher;
+use super::pushes::unknown;
 use crate::cluster::{self, Nodes};
 use crate::ledger::{Error, Member};
 
@@ -55,9 +56,10 @@ impl BegunBy<'_> {
     /// Has it answer a request of the API.
     ///
     /// # Errors
-    /// `node_unreachable`.
+    /// `not_found` where it is gone meanwhile, and with it the push; `node_unreachable`.
     pub async fn answer(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
-        self.nodes.forward(&self.member, request).await.map_err(cluster::Error::into_problem)
+        let answered = self.nodes.forward(&self.member, request).await.map_err(cluster::Error::into_problem)?;
+        answered.ok_or_else(unknown)
     }
 }
 

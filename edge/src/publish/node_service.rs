@@ -234,14 +234,29 @@ impl Switcher {
         progress: Progress<'_>,
     ) -> Result<Option<Prepared>, Error> {
         let Some(nodes) = &self.nodes else { return Ok(None) };
-        let request = PrepareRequest {
+        let prepared = nodes.prepare_all(&self.prepare_request(intent), progress).await;
+        prepared.map(Some).map_err(cluster::Error::into_problem)
+    }
+
+    /// Has those nodes prepare it that hold it no longer, or have come since.
+    pub(super) async fn prepare_again(
+        &self,
+        intent: &Intent<'_>,
+        prepared: Option<Prepared>,
+    ) -> Result<Option<Prepared>, Error> {
+        let (Some(nodes), Some(prepared)) = (&self.nodes, prepared) else { return Ok(None) };
+        let prepared = nodes.prepare_again(prepared, &self.prepare_request(intent)).await;
+        prepared.map(Some).map_err(cluster::Error::into_problem)
+    }
+
+    fn prepare_request(&self, intent: &Intent<'_>) -> PrepareRequest {
+        PrepareRequest {
             app: intent.app.clone(),
             environment: intent.environment.clone(),
             version: intent.version,
             settings: intent.settings,
             revision: self.ledger.catalog.state().revision,
-        };
-        nodes.prepare_all(&request, progress).await.map(Some).map_err(cluster::Error::into_problem)
+        }
     }
 
     /// What `prepare` came to, with the names of the nodes where there are several.

@@ -160,7 +160,8 @@ impl Pushes {
     }
 }
 
-fn unknown() -> Error {
+/// The problem of a push that this node does not know.
+pub(super) fn unknown() -> Error {
     Problem::new(Code::NotFound, "There is no such push under way.")
         .hint("begin it again: what was sent already is not sent twice")
         .into()

@@ -12,7 +12,7 @@ use super::intent::Intent;
 use super::rise::{BadPaths, requests, summary};
 use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
-use super::watch::{Ended, Watching};
+use super::watch::{Ended, WatchedFor, Watching};
 use crate::catalog::records::LivePointer;
 use crate::ledger::Error;
 use crate::live::{Current, LoadTarget, ServedFirst};
@@ -21,6 +21,17 @@ use crate::version::Version;
 
 /// The name of the step.
 const STEP: &str = "first";
+/// Most watches of one rollout, where what is live changes in each of them.
+const TRIES_MAX: usize = 3;
+
+/// How the watch of the first node ended.
+enum First {
+    Passed(ServedFirst),
+    /// Nothing is served here that could be gone back to.
+    NotLoaded,
+    /// The pointer has moved.
+    Elsewhere,
+}
 
 impl Switcher {
     /// Serves a version here, and watches it, while so many `others` hold it ready. It is served until the result is
@@ -39,14 +50,27 @@ impl Switcher {
             steps.skip(STEP, "no other node is there");
             return Ok(None);
         }
-        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
-        let Some((_, pointer)) = live.filter(|(_, pointer)| pointer.is_known()) else {
-            steps.skip(STEP, "nothing was live before, so there is nothing to go back to");
-            return Ok(None);
-        };
-        let reporter = steps.reporter(STEP);
-        let first = async { self.watch_first(intent, version, &pointer, watching, &reporter).await };
-        steps.run(STEP, first.boxed()).await
+        for _ in 0..TRIES_MAX {
+            let (live, is_same) = self.replaced(intent).await?;
+            if is_same {
+                return Ok(None);
+            }
+            let Some((_, pointer)) = live.filter(|(_, pointer)| pointer.is_known()) else {
+                steps.skip(STEP, "nothing was live before, so there is nothing to go back to");
+                return Ok(None);
+            };
+            let reporter = steps.reporter(STEP);
+            let first = async { self.watch_first(intent, version, &pointer, watching, &reporter).await };
+            match steps.run(STEP, first.boxed()).await? {
+                First::Passed(first) => return Ok(Some(first)),
+                First::NotLoaded => return Ok(None),
+                // The old version was served again: what was seen says nothing of the new one.
+                First::Elsewhere => {}
+            }
+        }
+        let detail =
+            format!("What is live in {} changed again and again while one node was watched.", intent.environment);
+        Err(Problem::new(Code::LiveMoved, detail).hint("look at `devanture status`, then decide").into())
     }
 
     async fn watch_first(
@@ -56,25 +80,26 @@ impl Switcher {
         pointer: &LivePointer,
         watching: &Watching,
         reporter: &StepReporter,
-    ) -> Result<(Option<ServedFirst>, String), Error> {
+    ) -> Result<(First, String), Error> {
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &pointer.version);
         let Some(first) = self.go_first(intent, version).await? else {
-            return Ok((None, "what is live is not loaded here".to_owned()));
+            return Ok((First::NotLoaded, "what is live is not loaded here".to_owned()));
         };
         self.loader.tallies().switched(app, environment, intent.version);
         let (began, mut paths) = (Instant::now(), BadPaths::default());
-        let ended = self.look((intent, &pointer.deploy), watching, before, reporter, &mut paths).await;
+        let ended = self.look((intent, WatchedFor::First(&first)), watching, before, reporter, &mut paths).await;
         let problem = match ended {
             Ok(Ended::Well(after)) if after.requests < self.watcher.settings().requests_min => {
-                return Ok((Some(first), format!("{}: {}: too few to tell", self.node, requests(after))));
+                return Ok((First::Passed(first), format!("{}: {}: too few to tell", self.node, requests(after))));
             }
             Ok(Ended::Well(after)) => {
-                return Ok((Some(first), format!("{}: {}", self.node, summary(before, after))));
+                return Ok((First::Passed(first), format!("{}: {}", self.node, summary(before, after))));
             }
-            // The switch decides whether it may take over from that.
-            Ok(Ended::Elsewhere) => return Ok((None, "ended: something else went live meanwhile".to_owned())),
+            Ok(Ended::Elsewhere) => {
+                return Ok((First::Elsewhere, "something else went live, or other settings".to_owned()));
+            }
             Ok(Ended::Stopping) => {
                 let detail = format!("{} stops; {} is live as it was.", self.node, pointer.version.short());
                 Problem::new(Code::Restarting, detail).hint("push again").into()

@@ -42,7 +42,7 @@ impl Switcher {
         if version.smoke.is_empty() || intent.movement.was_live_here() {
             return Ok(());
         }
-        let live = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.current());
+        let live = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.pointed());
         if live.is_some_and(|current| current.version.id == version.id) {
             // It is live already: nothing will be switched.
             return Ok(());

@@ -90,7 +90,7 @@ impl Switcher {
             let detail = self.named_by_node(detail, elsewhere.as_ref());
             Ok(((prepared, claims, instances, elsewhere), detail))
         };
-        let (prepared, claims, mut instances, elsewhere) = steps.run("prepare", prepare).await?;
+        let (prepared, claims, mut instances, mut elsewhere) = steps.run("prepare", prepare).await?;
         // It was not there as something to switch to: its assets answer no longer once this is given up.
         if let Some(preparing) = &prepared {
             self.smoke(intent, preparing.version(), steps).boxed().await?;
@@ -102,6 +102,10 @@ impl Switcher {
             }
             _ => None,
         };
+        if served_first.is_some() {
+            // Nodes may have come, or come back, while one was watched.
+            elsewhere = self.prepare_again(intent, elsewhere).await?;
+        }
         let before = steps.list().to_vec();
         let running = Running { wanted: &mut backend, held: &mut instances };
         let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
@@ -159,7 +163,7 @@ impl Switcher {
     }
 
     /// The live pointer, which the intent may replace, and whether it is as wanted already.
-    async fn replaced(&self, intent: &Intent<'_>) -> Result<(Option<(Revision, LivePointer)>, bool), Error> {
+    pub(super) async fn replaced(&self, intent: &Intent<'_>) -> Result<(Option<(Revision, LivePointer)>, bool), Error> {
         self.ledger.check_place(intent.app, intent.environment).await?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;

@@ -18,6 +18,7 @@ use super::swap::Moved;
 use super::switcher::Switcher;
 use crate::catalog::records::LivePointer;
 use crate::ledger::{Actor, Condition, Error, Share};
+use crate::live::ServedFirst;
 use crate::telemetry::{self, Answers, LogWanted};
 
 /// How often the answers are looked at.
@@ -58,6 +59,15 @@ impl Switched {
             actor: intent.actor.clone(),
         }
     }
+}
+
+/// What is watched.
+#[derive(Clone, Copy)]
+pub(super) enum WatchedFor<'w> {
+    /// What the deploy has made live.
+    Deploy,
+    /// What this node serves before all others.
+    First(&'w ServedFirst),
 }
 
 /// How a watch ended.
@@ -143,7 +153,7 @@ impl Switcher {
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
         let mut paths = BadPaths::default();
-        let ended = self.look((intent, intent.deploy), watching, before, reporter, &mut paths).await?;
+        let ended = self.look((intent, WatchedFor::Deploy), watching, before, reporter, &mut paths).await?;
         let (outcome, result) = match ended {
             Ended::Well(after) if after.requests < self.watcher.settings().requests_min => {
                 ("passed", Ok(((), format!("{}: too few to tell", requests(after)))))
@@ -162,10 +172,21 @@ impl Switcher {
         result
     }
 
-    /// Looks until the time is over, something else is live than what `deploy` made so, or errors have risen.
+    /// Whether what is watched is served no longer.
+    async fn is_elsewhere(&self, intent: &Intent<'_>, watched: WatchedFor<'_>) -> Result<bool, Error> {
+        Ok(match watched {
+            WatchedFor::Deploy => {
+                let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
+                live.is_none_or(|(_, pointer)| pointer.deploy != intent.deploy)
+            }
+            WatchedFor::First(first) => !first.is_served(),
+        })
+    }
+
+    /// Looks until the time is over, what is watched is served no longer, or errors have risen.
     pub(super) async fn look(
         &self,
-        (intent, deploy): (&Intent<'_>, &str),
+        (intent, watched): (&Intent<'_>, WatchedFor<'_>),
         watching: &Watching,
         before: Answers,
         reporter: &StepReporter,
@@ -184,12 +205,7 @@ impl Switcher {
             let next = (tokio::time::Instant::now() + LOOK_EVERY).min(until);
             paths.read_until(&mut reader, next).await;
             let after = tally.answers().since(at_switch);
-            if self
-                .ledger
-                .live_pointer(intent.app, intent.environment)
-                .await?
-                .is_none_or(|(_, pointer)| pointer.deploy != deploy)
-            {
+            if self.is_elsewhere(intent, watched).await? {
                 return Ok(Ended::Elsewhere);
             }
             if self.tasks.is_closed() {
