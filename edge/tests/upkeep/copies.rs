@@ -148,9 +148,14 @@ async fn nothing_is_changed_from_the_end_of_a_copy_on_until_the_pause_ends() {
     })
     .await;
     // An operator who stays ends it.
-    let resumed = output(program(&["copy", "--from", config(&source).to_str().unwrap(), "--resume"], &[])).await;
+    let (from, to) = (config(&source), target.config());
+    let paths = ["copy", "--from", from.to_str().unwrap(), "--to", to.to_str().unwrap(), "--resume"];
+    let resumed = output(program(&paths, &[])).await;
     assert!(resumed.status.success(), "{resumed:?}");
     source.try_push("shop", "prod", begin, files).await.unwrap();
+    // What was pushed since is not in it.
+    let (code, said) = failed_start(&target.config()).await;
+    assert!(code == 2 && said.contains("an unfinished copy of"), "{code} {said}");
     source.stop().await;
 }
 

@@ -26,7 +26,7 @@ const PAUSE_MAX_S: u64 = 86_400;
 #[command(after_help = "Examples:
   devanture-edge copy --from edge.toml --to cluster.toml            while the edge serves
   devanture-edge copy --from edge.toml --to cluster.toml --finish   with a pause of changes
-  devanture-edge copy --from edge.toml --resume                     end the pause, and stay
+  devanture-edge copy --from edge.toml --to cluster.toml --resume   end the pause, and stay
 
 After --finish, stop the edge of --from and start that of --to while changes are paused.
 
@@ -38,8 +38,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
     /// Configuration of the store to copy to; no edge of it may run
-    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
-    to: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
     /// Pause all changes, copy what differs, compare all records, and finish the copy
     #[arg(long)]
     finish: bool,
@@ -49,8 +49,8 @@ pub(crate) struct Arguments {
     /// Finish although files are damaged or missing in the store to copy
     #[arg(long)]
     allow_damaged: bool,
-    /// End the pause of an earlier copy, and copy nothing
-    #[arg(long, conflicts_with_all = ["to", "finish", "allow_damaged"])]
+    /// End the pause of an earlier copy, which is unfinished from then on, and copy nothing
+    #[arg(long, conflicts_with_all = ["finish", "allow_damaged"])]
     resume: bool,
     /// Print one line of JSON
     #[arg(long)]
@@ -64,13 +64,12 @@ fn pause(text: &str) -> Result<Lifetime, String> {
 
 /// Copies, or ends a pause.
 pub(crate) async fn copy(arguments: Arguments) -> Result<(), Failure> {
-    let from = read(&arguments.from)?;
-    let Some(to_path) = &arguments.to else {
-        server::resume(&from.file, &from.base).await?;
-        print_line("changes go on");
+    let (from, to) = (read(&arguments.from)?, read(&arguments.to)?);
+    if arguments.resume {
+        server::resume(place(&from), place(&to)).await?;
+        print_line("changes go on; the copy is not finished any more");
         return Ok(());
-    };
-    let to = read(to_path)?;
+    }
     let options = CopyOptions {
         finish: arguments.finish,
         allow_damaged: arguments.allow_damaged,
@@ -128,7 +127,7 @@ fn lines(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
 /// What the operator does next.
 fn next_steps(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
     let from = arguments.from.display();
-    let to = arguments.to.as_deref().unwrap_or_else(|| Path::new("")).display();
+    let to = arguments.to.display();
     if !report.finished {
         return vec![match (report.damaged.is_empty(), arguments.finish) {
             (true, _) => format!("not finished: `devanture-edge copy --from {from} --to {to} --finish` does the rest"),
@@ -148,7 +147,7 @@ fn next_steps(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
         Some(resumes_ms) => {
             let time = date_time(resumes_ms);
             lines.push(format!("changes stay paused until {time}: stop the edge of {from} before that, then {start}"));
-            lines.push(format!("to stay with it instead: devanture-edge copy --from {from} --resume"));
+            lines.push(format!("to stay with it instead: devanture-edge copy --from {from} --to {to} --resume"));
         }
         None => lines.push(start),
     }

@@ -91,12 +91,15 @@ pub async fn copy(
     Ok(run.report)
 }
 
-/// Ends a pause of changes that an earlier copy began.
+/// Ends the pause of changes of an earlier copy. The copy is unfinished again first: what changes from here on is not in it.
 ///
 /// # Errors
-/// [`LocalError`].
-pub async fn resume(file: &EdgeFile, base: &Path) -> Result<(), LocalError> {
-    Source::open(file, base).await?.resume().await
+/// [`LocalError`], also where an edge has taken the copy; changes stay paused then.
+pub async fn resume(from: (&EdgeFile, &Path), to: (&EdgeFile, &Path)) -> Result<(), LocalError> {
+    let source = Source::open(from.0, from.1).await?;
+    let target = Target::open(to.0, to.1).await?;
+    begin_copy(&*target.catalog, source.name()).await?;
+    source.resume().await
 }
 
 /// A copy in progress.
