@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::instance_messages::RunReport;
 use crate::catalog::Revision;
+use crate::catalog::settings::SettingsRecord;
 
 /// A version that is to become live, for a node to prepare.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct PrepareRequest {
     pub version: VersionId,
     /// The revision of the settings that it is to be live with, where it is not the one that is live.
     pub settings: Option<u64>,
+    /// The settings of that revision, with secrets sealed, where they are not stored yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coming: Option<SettingsRecord>,
     /// The revision of the catalog at which all of this is known.
     pub revision: Revision,
 }

@@ -13,21 +13,21 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use parking_lot::Mutex;
 
 use super::settings::{self, KeyFile};
+use super::turns::Turns;
 use super::{Environments, REMEMBERED_MAX};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
-use crate::catalog::settings::SettingsRecord;
 use crate::catalog::{Catalog, Change, Check, Commit};
 use crate::cluster::Nodes;
 use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
-use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
+use crate::runner::{self, Logs, Runner, Variables, Wanted};
 use crate::telemetry::Gauges;
 
 /// What runs backends, where anything does.
 pub(super) struct Instances {
     pub(super) runner: Option<Runner>,
-    settings_of: Option<Arc<SettingsOf>>,
-    pub(super) placing: Placing,
+    pub(super) settings_of: Option<Arc<SettingsOf>>,
+    pub(super) turns: Turns,
     node: String,
     /// The other nodes; `None` of an edge that is alone.
     pub(super) nodes: Option<Nodes>,
@@ -40,23 +40,7 @@ impl Instances {
         node: String,
         nodes: Option<Nodes>,
     ) -> Self {
-        Self { runner, settings_of, placing: Placing::default(), node, nodes }
-    }
-}
-
-/// A turn for each environment, with the highest revision of its settings that instances were started with.
-#[derive(Default)]
-pub(super) struct Placing(Mutex<HashMap<(AppName, PlaceName), Turn>>);
-
-/// The turn of one environment.
-pub(crate) type Turn = Arc<tokio::sync::Mutex<u64>>;
-
-impl Placing {
-    pub(crate) fn of(&self, app: &AppName, environment: &PlaceName) -> Turn {
-        let mut all = self.0.lock();
-        // Those that nobody has in hand and that started nothing are made again as they are needed.
-        all.retain(|_, place| Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|highest| *highest > 0));
-        Arc::clone(all.entry((app.clone(), environment.clone())).or_default())
+        Self { runner, settings_of, turns: Turns::default(), node, nodes }
     }
 }
 
@@ -157,11 +141,6 @@ fn hint(code: Code) -> Option<&'static str> {
 }
 
 impl Environments {
-    /// The turn of an environment: what starts its instances, or runs its `release`, does so one after the other.
-    pub(crate) fn turn(&self, app: &AppName, environment: &PlaceName) -> Turn {
-        self.instances.placing.of(app, environment)
-    }
-
     /// Whether somebody may say what instances are started with: where they run as the edge's own user, settings are as
     /// good as code.
     ///
@@ -230,25 +209,6 @@ impl Environments {
         let trusted = record.is_some_and(|record| record.is_of_edge_admin());
         self.runner()?.check(trusted)?;
         Ok(trusted)
-    }
-
-    /// Prepares what an environment is to run with settings that are not stored yet; `None` if what is live there
-    /// brings no backend.
-    pub(crate) async fn prepare_for_settings(
-        &self,
-        (app, environment): (&AppName, &PlaceName),
-        version: VersionId,
-        revision: u64,
-        record: &SettingsRecord,
-    ) -> Result<Option<Held>, Error> {
-        let Some(settings_of) = &self.instances.settings_of else { return Ok(None) };
-        let place = (app, environment);
-        let Some(managed) = self.managed_in(environment, version).await? else { return Ok(None) };
-        let opened = settings::opened(record.clone(), &self.keys, app, environment)?;
-        let values = opened.into_iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect();
-        let _coming = settings_of.coming(place, revision, values);
-        let wanted = self.wanted(place, version, managed, revision).await?;
-        Ok(Some(self.runner()?.prepare(&wanted, &|_line| {}).await?))
     }
 
     /// The instances of an environment or alias, of all nodes that answer.

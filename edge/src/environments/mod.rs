@@ -16,6 +16,7 @@ mod places;
 mod reserved;
 mod settings;
 mod status;
+mod turns;
 mod upstreams;
 mod user_ids;
 
@@ -38,8 +39,8 @@ pub(crate) use hostnames::Claims;
 pub use instances::SettingsOf;
 pub(crate) use lock::{Gate, Passage, locked_by};
 pub use reserved::clashing_names;
-pub(crate) use settings::Unopened;
 pub(crate) use settings::etag as settings_etag;
+pub(crate) use settings::{Coming, Unopened};
 pub use settings::{KeyFile, LostSecrets, lost_secrets};
 pub use upstreams::MemberAt;
 pub use user_ids::give_user_ids_apart;

@@ -40,9 +40,8 @@ impl Switcher {
         let Some(command) = wanted.managed.server.release.as_ref().filter(|_| !intent.movement.is_rollback()) else {
             return Ok(());
         };
-        // One at a time in an environment, and none for what will not go live.
-        let place = self.environments.turn(intent.app, intent.environment);
-        let _one_at_a_time = place.lock().await;
+        // One at a time in an environment, whichever nodes are pushed to, and none for what will not go live.
+        let _one_at_a_time = self.environments.take_turn(intent.app, intent.environment).await?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
         self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;

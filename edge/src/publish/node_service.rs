@@ -25,6 +25,7 @@ use crate::cluster::{
     self, AttemptNote, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest,
     Prepared, Progress,
 };
+use crate::environments::Coming;
 use crate::ledger::{Error, stored_manifest};
 use crate::retention::Uploads as _;
 use crate::telemetry;
@@ -81,8 +82,17 @@ impl NodeService {
             progress(&format!("{} fetched {} files, {} bytes", switcher.node, fetched.objects, fetched.bytes));
         }
         let (prepared, _) = switcher.prepare(place, request.version).await?;
-        let backend = switcher.backend_of(place, request.version, request.settings).await?;
-        let instances = switcher.prepare_instances(backend.as_ref(), progress).await?;
+        let instances = match (request.settings, &request.coming) {
+            (Some(revision), Some(record)) => {
+                let coming = Coming { revision, record };
+                let environments = &switcher.environments;
+                environments.prepare_for_settings_of_others(place, request.version, coming, progress).await?
+            }
+            _ => {
+                let backend = switcher.backend_of(place, request.version, request.settings).await?;
+                switcher.prepare_instances(backend.as_ref(), progress).await?
+            }
+        };
         Ok(Box::new((lease, prepared, instances)))
     }
 }
@@ -255,6 +265,7 @@ impl Switcher {
             environment: intent.environment.clone(),
             version: intent.version,
             settings: intent.settings,
+            coming: None,
             revision: self.ledger.catalog.state().revision,
         }
     }

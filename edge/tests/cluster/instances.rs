@@ -39,29 +39,29 @@ process.on('SIGTERM', () => process.exit(0));
 ";
 
 /// A backend of that build with so many instances.
-fn backend(build: usize, instances: impl Into<Value>) -> Backend {
+pub(super) fn backend(build: usize, instances: impl Into<Value>) -> Backend {
     let backend = Backend::new(&format!("page {build}")).with("instances", instances);
     backend.with_file("server.js", &SERVER.replace("BUILD", &build.to_string()), false)
 }
 
-async fn start(nodes: usize) -> World {
+pub(super) async fn start(nodes: usize) -> World {
     World::start_with(nodes, 1, |_, setup: Setup| setup.with_runner()).await
 }
 
-async fn push(node: &RunningEdge, backend: &Backend) -> DeployReport {
+pub(super) async fn push(node: &RunningEdge, backend: &Backend) -> DeployReport {
     let pushed = node.push_backend(node.admin_token(), (APP, "prod"), backend).await;
     pushed.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
 /// The healthy instances of all nodes, as one of them lists them.
-async fn healthy(node: &RunningEdge) -> Vec<InstanceStatus> {
+pub(super) async fn healthy(node: &RunningEdge) -> Vec<InstanceStatus> {
     let mut list = got(node.api(Method::GET, INSTANCES)).await.json::<InstanceList>().instances;
     list.retain(|one| one.state == InstanceState::Healthy);
     list
 }
 
 /// The nodes that run healthy instances, one for each, in the order of their names.
-async fn nodes_of(node: &RunningEdge) -> Vec<String> {
+pub(super) async fn nodes_of(node: &RunningEdge) -> Vec<String> {
     let mut nodes: Vec<String> = healthy(node).await.into_iter().map(|one| one.node).collect();
     nodes.sort();
     nodes

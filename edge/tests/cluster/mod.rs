@@ -13,6 +13,7 @@ mod copies;
 mod faults;
 mod forwarding;
 mod identity;
+mod instance_settings;
 mod instances;
 mod logins;
 mod logs;

@@ -11,6 +11,7 @@ use devanture_site::conditional::{Comparison, matches_any};
 
 use super::context;
 use super::keys::Keys;
+use super::prepare::Coming;
 use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Change, Check, Commit, Revision};
@@ -66,9 +67,11 @@ impl Environments {
         }
         let wanted = self.read_patch(patch)?;
         self.check_settings_actor(actor)?;
-        let place = self.turn(app, environment);
         // Instances are started with a revision before it is stored, so that no two changes may be at the same one.
-        let mut highest = place.lock().await;
+        let mut turn = match dry_run {
+            true => self.take_turn_here(app, environment).await,
+            false => self.take_turn(app, environment).await?,
+        };
         let mut begun_with = None;
         let mut attempts = Attempts::default();
         loop {
@@ -81,7 +84,7 @@ impl Environments {
             }
             let changes = Self::changes(&held, &wanted)?;
             let changed = !changes.set.is_empty() || !changes.unset.is_empty();
-            let next = held.newest.max(*highest).saturating_add(1);
+            let next = held.newest.max(turn.begun.revision).saturating_add(1);
             let revision = match begun_with {
                 _ if !changed => held.revision,
                 // The same values, after somebody else was quicker with something else.
@@ -104,24 +107,25 @@ impl Environments {
                 return Ok(report);
             }
             let record = self.changed(actor, (app, environment), &held.record, &wanted, &changes, revision)?;
-            let instances = match &live {
+            let place = (app, environment);
+            let prepared = match &live {
                 Some((_, pointer)) => {
-                    if self.instances.runner.is_some() {
-                        *highest = revision.max(*highest);
-                        begun_with = Some(revision);
-                    }
-                    self.prepare_for_settings((app, environment), pointer.version, revision, &record).await?
+                    let coming = Coming { revision, record: &record };
+                    self.prepare_for_settings(place, pointer.version, coming, &mut turn.begun).await?
                 }
                 None => None,
             };
+            begun_with = prepared.as_ref().map(|_| revision).or(begun_with);
             // Either one holds the same lock until the commit.
             let making_app = self.make_app(app).await?;
             let _making = match &making_app {
                 Some(_) => None,
                 None => self.make_environment(app, environment, live.is_some()).await?,
             };
-            if self.commit_settings(actor, (app, environment), live, revision, &record, &changes).await? {
-                drop(instances);
+            if self.commit_settings(actor, place, live, revision, &record, &changes).await? {
+                if let Some(prepared) = prepared {
+                    self.await_settings(place, revision, prepared).await;
+                }
                 tracing::info!(app = %app, environment = %environment, who = actor.name, revision, "settings were changed");
                 return Ok(report);
             }

@@ -7,6 +7,7 @@
 mod change;
 mod keys;
 mod lost;
+mod prepare;
 mod reach;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use keys::KeyFile;
 pub(crate) use keys::Unopened;
 use keys::{Keys, locked};
 pub use lost::{LostSecrets, lost_secrets};
+pub(crate) use prepare::Coming;
 
 use super::Environments;
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};

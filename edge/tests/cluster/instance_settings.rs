@@ -1,0 +1,85 @@
+//! Settings of backends whose instances run on other nodes than the one that is asked.
+
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::instances::{backend, nodes_of, push, start};
+use super::world::{HOST, World, comes, is_installed};
+use crate::support::backends::Backend;
+use crate::support::{Got, RunningEdge, got};
+
+/// Where settings are changed.
+const SETTINGS: &str = "/v1/apps/shop/environments/prod/settings";
+/// Says which build it is and what it was started with; with `BROKEN` it ends at once.
+const SERVER: &str = r"
+if (process.env.BROKEN) process.exit(1);
+const who = { node: process.env.DEVANTURE_NODE, build: BUILD, colour: process.env.COLOUR };
+const server = require('http').createServer((request, answer) => answer.end(JSON.stringify(who)));
+setTimeout(() => server.listen(+process.env.PORT, '127.0.0.1'), AFTER_MS);
+process.on('SIGTERM', () => process.exit(0));
+";
+
+/// A backend of one instance, which listens after so many milliseconds.
+fn built(build: usize, after_ms: u64) -> Backend {
+    let server = SERVER.replace("BUILD", &build.to_string()).replace("AFTER_MS", &after_ms.to_string());
+    backend(build, 1).with_file("server.js", &server, false)
+}
+
+/// A world with a backend of one instance, and a node that does not run it.
+async fn started() -> (World, usize) {
+    let world = start(3).await;
+    push(&world.nodes[0], &built(1, 0)).await;
+    let running = nodes_of(&world.nodes[0]).await;
+    let without = world.nodes.iter().position(|node| !running.contains(&node.file().node)).unwrap();
+    (world, without)
+}
+
+async fn set(node: &RunningEdge, name: &str, value: &str) -> Got {
+    got(node.api(Method::PATCH, SETTINGS).json(&json!({ "set": { name: { "value": value } } }))).await
+}
+
+/// What the backend says of itself to a visitor of a node.
+async fn who(node: &RunningEdge) -> Value {
+    let got = got(node.visit(Method::GET, HOST, "/api/who")).await;
+    assert_eq!(got.status, StatusCode::OK, "{}", got.text());
+    serde_json::from_slice(&got.body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_hold_when_the_instances_of_other_nodes_are_healthy_with_them_and_not_before() {
+    if !is_installed() {
+        return;
+    }
+    let (world, without) = started().await;
+    let node = &world.nodes[without];
+    let refused = set(node, "BROKEN", "1").await;
+    assert_eq!(refused.code(), Code::CrashLoop, "{}", refused.text());
+    assert_eq!(got(node.api(Method::GET, SETTINGS)).await.json::<Value>()["revision"], 0);
+    for node in &world.nodes {
+        assert_eq!(who(node).await["build"], 1, "what was live goes on");
+    }
+    let taken = set(node, "COLOUR", "green").await;
+    assert_eq!(taken.status, StatusCode::OK, "{}", taken.text());
+    for node in &world.nodes {
+        assert_eq!(who(node).await["colour"], "green");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_two_nodes_change_at_once_all_hold() {
+    if !is_installed() {
+        return;
+    }
+    let (world, _) = started().await;
+    let colours = ["red", "green", "blue"];
+    let changes = world.nodes.iter().zip(colours).map(|(node, colour)| set(node, "COLOUR", colour));
+    for changed in futures_util::future::join_all(changes).await {
+        assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+    }
+    let held: Value = got(world.nodes[0].api(Method::GET, SETTINGS)).await.json();
+    let colour = &held["settings"][0]["value"];
+    for node in &world.nodes {
+        comes("a node has what holds", async || who(node).await["colour"] == *colour).await;
+    }
+}
