@@ -1,11 +1,13 @@
-//! Settings of backends whose instances run on other nodes than the one that is asked.
+//! Settings and `release` of backends whose instances run on other nodes than the one that is asked.
+
+use std::net::TcpListener;
 
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::instances::{backend, nodes_of, push, start};
-use super::world::{HOST, World, comes, is_installed};
+use super::world::{APP, HOST, World, comes, is_installed};
 use crate::support::backends::Backend;
 use crate::support::{Got, RunningEdge, got};
 
@@ -81,5 +83,27 @@ async fn settings_that_two_nodes_change_at_once_all_hold() {
     let colour = &held["settings"][0]["value"];
     for node in &world.nodes {
         comes("a node has what holds", async || who(node).await["colour"] == *colour).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_runs_on_one_node_at_a_time() {
+    if !is_installed() {
+        return;
+    }
+    let world = start(2).await;
+    // Two of them would want the same port.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let release = format!(
+        "require('net').createServer().listen({port}, '127.0.0.1', () => setTimeout(() => process.exit(0), 2000))"
+    );
+    let with_release = |build| built(build, 0).with("release", json!(["node", "-e", release]));
+    let backends = [with_release(1), with_release(2)];
+    let pushes = world.nodes.iter().zip(&backends);
+    let pushes = pushes.map(|(node, backend)| node.push_backend(node.admin_token(), (APP, "prod"), backend));
+    let pushed = futures_util::future::join_all(pushes).await;
+    assert!(pushed.iter().any(Result::is_ok), "{pushed:?}");
+    for problem in pushed.into_iter().filter_map(Result::err) {
+        assert_eq!(problem.code, Code::Superseded, "{problem:?}");
     }
 }
