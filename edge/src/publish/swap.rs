@@ -25,6 +25,8 @@ use crate::version::Version;
 pub(super) struct Running<'r> {
     pub(super) wanted: &'r mut Option<Wanted>,
     pub(super) held: &'r mut Option<Held>,
+    /// What the other nodes hold.
+    pub(super) elsewhere: &'r mut Option<Prepared>,
 }
 
 /// What a switch did.
@@ -107,7 +109,7 @@ impl Switcher {
             elsewhere = self.prepare_again(intent, elsewhere).await?;
         }
         let before = steps.list().to_vec();
-        let running = Running { wanted: &mut backend, held: &mut instances };
+        let running = Running { wanted: &mut backend, held: &mut instances, elsewhere: &mut elsewhere };
         let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
         if let Some(first) = served_first.filter(|_| moved.switched) {
             first.keep();
@@ -264,7 +266,10 @@ impl Switcher {
                 && wanted.settings != settings
             {
                 wanted.settings = settings;
-                *running.held = self.prepare_instances(Some(wanted), &|_line| {}).await?;
+                let here = self.prepare_instances(Some(wanted), &|_line| {});
+                // The other nodes read the pointer for it, which may have moved on since: then this comes again.
+                let (held, elsewhere) = tokio::try_join!(here, self.prepare_elsewhere(intent, &|_line| {}))?;
+                (*running.held, *running.elsewhere) = (held, elsewhere);
                 continue;
             }
             let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone()).filter(LivePointer::is_known);

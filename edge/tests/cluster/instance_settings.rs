@@ -6,7 +6,7 @@ use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::instances::{backend, nodes_of, push, start};
+use super::instances::{backend, healthy, nodes_of, push, start};
 use super::world::{APP, HOST, World, comes, is_installed};
 use crate::support::backends::Backend;
 use crate::support::{Got, RunningEdge, got};
@@ -84,6 +84,33 @@ async fn settings_that_two_nodes_change_at_once_all_hold() {
     for node in &world.nodes {
         comes("a node has what holds", async || who(node).await["colour"] == *colour).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_goes_live_with_settings_that_changed_meanwhile_if_other_nodes_have_it_with_them() {
+    if !is_installed() {
+        return;
+    }
+    let (world, without) = started().await;
+    let node = &world.nodes[without];
+    let second = built(2, 5_000);
+    let pushing = node.push_backend(node.admin_token(), (APP, "prod"), &second);
+    let changing = async {
+        let starts = async || {
+            let list: Value = got(node.api(Method::GET, "/v1/apps/shop/environments/prod/instances")).await.json();
+            list["instances"].as_array().unwrap().len() > 1
+        };
+        comes("the second one starts", starts).await;
+        set(node, "COLOUR", "green").await
+    };
+    let (pushed, changed) = tokio::join!(pushing, changing);
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+    let version = pushed.unwrap().version;
+    // Not only five seconds later, which is what it takes to start.
+    let list = healthy(node).await;
+    assert!(list.iter().any(|one| (one.version, one.settings) == (version, 1)), "{list:?}");
+    let who = who(node).await;
+    assert_eq!((&who["build"], &who["colour"]), (&json!(2), &json!("green")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -188,12 +188,8 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
     ];
     let revision = catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
 
-    let error = publisher
-        .switcher
-        .swap(&intent, &claims, Running { wanted: &mut None, held: &mut None }, Vec::new(), None)
-        .await
-        .map(|_| ())
-        .unwrap_err();
+    let running = Running { wanted: &mut None, held: &mut None, elsewhere: &mut None };
+    let error = publisher.switcher.swap(&intent, &claims, running, Vec::new(), None).await.map(|_| ()).unwrap_err();
     assert_eq!(error.0.code, Code::FingerprintReused);
     assert_eq!(catalog.get(&live).await.unwrap().unwrap().revision, revision);
 }
