@@ -33,6 +33,7 @@ use super::messages::{
 };
 use super::tunnel::{self, TUNNELS_MAX};
 use crate::catalog::Revision;
+use crate::ledger::Shares;
 
 /// Where a version is prepared.
 pub(super) const PREPARE: &str = "/v1/prepare";
@@ -142,7 +143,7 @@ impl Listener {
             }
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&identity.server));
-        let (connections, tunnels) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Semaphore::new(TUNNELS_MAX)));
+        let (connections, tunnels) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Shares::new(TUNNELS_MAX));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -171,15 +172,13 @@ async fn answer(
     tcp: TcpStream,
     acceptor: TlsAcceptor,
     answers: Answers,
-    (permit, tunnels): (OwnedSemaphorePermit, &Semaphore),
+    (permit, tunnels): (OwnedSemaphorePermit, &Arc<Shares>),
 ) -> Result<(), String> {
     tcp.set_nodelay(true).map_err(|error| error.to_string())?;
     let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await;
     let tls = handshake.map_err(|_elapsed| "no handshake".to_owned())?.map_err(|error| error.to_string())?;
     if tls.get_ref().1.alpn_protocol() == Some(tunnel::ALPN) {
-        // They are counted by themselves: however many there are, nodes still speak to each other.
-        drop(permit);
-        return tunnel::end(tls, answers.service.registry(), tunnels).await;
+        return tunnel::end(tls, answers.service.registry(), tunnels, permit).await;
     }
     let respond = service_fn(move |mut request| {
         let answers = answers.clone();

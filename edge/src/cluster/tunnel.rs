@@ -12,19 +12,20 @@ use serde::{Deserialize, Serialize};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, server};
 
 use super::identity::Identity;
+use crate::ledger::{Share, Shares};
 use crate::proxy::address::{Endpoint, NodeInstance};
 use crate::proxy::{Registry, RunId, Tunnels};
 
 /// The protocol of tunnels in ALPN, which distinguishes them from requests on the same listener.
 pub(super) const ALPN: &[u8] = b"devanture-tunnel/1";
-/// Tunnels of other nodes at once.
-pub(super) const TUNNELS_MAX: usize = 4_096;
+/// Tunnels of other nodes at once, of all apps together. One app gets half of them at most, see [`Shares`].
+pub(super) const TUNNELS_MAX: u64 = 4_096;
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Longest time from a connection until its tunnel is open, on the side where it ends.
@@ -80,20 +81,21 @@ impl Tunnels for Opener {
     }
 }
 
-/// Ends a tunnel of another node at an instance of this one.
+/// Ends a tunnel of another node at an instance of this one. It counts among `tunnels` from the moment at which its app
+/// is known, and as a `connection` until then.
 pub(super) async fn end(
     mut tls: server::TlsStream<TcpStream>,
     registry: &Registry,
-    tunnels: &Semaphore,
+    tunnels: &Arc<Shares>,
+    connection: OwnedSemaphorePermit,
 ) -> Result<(), String> {
     let said = |error: io::Error| error.to_string();
     keep_alive(tls.get_ref().0).map_err(said)?;
-    let permit = tunnels.try_acquire();
     let open = async {
         let OpenRequest { run, instance } = read_line(&mut tls).await.map_err(said)?;
-        let arrived = match &permit {
-            Ok(_) => registry.arrive(&run, &instance).await,
-            Err(_) => Err("the node has too many tunnels".to_owned()),
+        let arrived = match take_place(tunnels, &run) {
+            Ok(place) => registry.arrive(&run, &instance).await.map(|arrived| (arrived, place)),
+            Err(reason) => Err(reason),
         };
         let answer = match &arrived {
             Ok(_) => OpenAnswer::Open,
@@ -103,8 +105,16 @@ pub(super) async fn end(
         tls.flush().await.map_err(said)?;
         arrived
     };
-    let arrived = timeout(OPEN_MAX, open).await.map_err(|_elapsed| "no tunnel was opened in time".to_owned())??;
+    let (arrived, _place) =
+        timeout(OPEN_MAX, open).await.map_err(|_elapsed| "no tunnel was opened in time".to_owned())??;
+    // However many tunnels there are, nodes still speak to each other.
+    drop(connection);
     arrived.join(tls).await.map_err(said)
+}
+
+/// A place for a tunnel to an instance of a run.
+fn take_place(tunnels: &Arc<Shares>, run: &RunId) -> Result<Share, String> {
+    tunnels.take(&run.app).ok_or_else(|| "the node has too many tunnels".to_owned())
 }
 
 /// Detects nodes that are gone silently, so that their tunnels end.
@@ -134,7 +144,25 @@ async fn read_line<T: serde::de::DeserializeOwned>(stream: &mut (impl AsyncRead 
 
 #[cfg(test)]
 mod tests {
+    use devanture_config::Digest;
+
     use super::*;
+    use crate::proxy::RunKey;
+
+    #[test]
+    fn law_11_tunnels_to_one_app_leave_places_for_those_to_others() {
+        let run = |app: &str| RunId {
+            app: app.parse().unwrap(),
+            place: "prod".to_owned(),
+            key: RunKey { digest: Digest::of(b"1"), settings: 0 },
+        };
+        let tunnels = Shares::new(TUNNELS_MAX);
+        let greedy: Vec<Share> = std::iter::from_fn(|| take_place(&tunnels, &run("greedy")).ok()).collect();
+        assert_eq!(greedy.len(), 2_048);
+        let others: Vec<Share> = std::iter::from_fn(|| take_place(&tunnels, &run("shop")).ok()).collect();
+        assert_eq!(others.len(), 1_024);
+        assert!(take_place(&tunnels, &run("third")).is_ok());
+    }
 
     #[tokio::test]
     async fn a_line_is_read_to_its_end_and_no_further() {
