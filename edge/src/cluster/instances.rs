@@ -36,15 +36,20 @@ impl Nodes {
         Ok(join_all(others.into_iter().map(ask)).await)
     }
 
-    /// Sends a request to all other nodes, at once or one after the other. A node that does not answer is left out: it
-    /// follows the catalog when it can.
+    /// Sends a request to all other nodes, at once or one after the other. A node that does not answer, or not within
+    /// that time, is left out: it follows the catalog when it can.
     ///
     /// # Errors
     /// [`Error::Refused`] of a node that cannot; [`Error::Catalog`].
-    pub async fn change_instances(&self, request: &InstancesRequest, one_by_one: bool) -> Result<(), Error> {
+    pub async fn change_instances(
+        &self,
+        request: &InstancesRequest,
+        one_by_one: bool,
+        time: Duration,
+    ) -> Result<(), Error> {
         let others = self.others().await?;
         let change = |member: Member| async move {
-            match self.ask_about_instances(&member, request).await {
+            match within(&member, time, self.ask_about_instances(&member, request)).await {
                 Err(Error::Unreachable { node, reason, .. }) => {
                     tracing::warn!(node, reason, "a node is not waited for with its instances");
                     Ok(())
@@ -75,5 +80,35 @@ impl Nodes {
             Ok(_) => Err(peer::unreachable(member, "it ended the connection".to_owned())),
             Err(reason) => Err(peer::unreachable(member, reason)),
         }
+    }
+}
+
+/// The answer of a node that gives one within that time: one whose program stands still may answer pings and no more.
+async fn within<T>(
+    member: &Member,
+    time: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_elapsed| Err(peer::unreachable(member, format!("it did not answer within {} s", time.as_secs())));
+    timeout(time, answer).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_never_answers_is_unreachable() {
+        let member = Member {
+            node: "edge-2".to_owned(),
+            advertise: ([127, 0, 0, 1], 7_443).into(),
+            home: String::new(),
+            release: String::new(),
+            started_ms: 0,
+        };
+        let never = std::future::pending::<Result<(), Error>>();
+        let error = within(&member, Duration::from_secs(90), never).await.unwrap_err();
+        assert!(matches!(&error, Error::Unreachable { reason, .. } if reason.contains("90 s")), "{error}");
+        assert!(within(&member, Duration::from_secs(90), async { Ok(()) }).await.is_ok());
     }
 }

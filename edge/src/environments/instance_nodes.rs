@@ -15,6 +15,9 @@ use crate::proxy::Registry;
 
 /// Pause between two looks at the instances of all nodes.
 const LOOK: Duration = Duration::from_secs(1);
+/// Time that another node gets for a change of its instances beside what these may take to be healthy: to hear of the
+/// commit, and for a change that is under way there.
+const MORE_TIME: Duration = Duration::from_secs(60);
 /// Ends of an instance after which a new backend has failed: one that ends once may come back.
 const FAILURES: u64 = 2;
 
@@ -127,8 +130,10 @@ impl Environments {
     async fn change_elsewhere(&self, place: PlaceOf<'_>, action: InstancesAction) -> Result<(), Error> {
         let Some(nodes) = &self.instances.nodes else { return Ok(()) };
         let one_by_one = matches!(action, InstancesAction::Restart(_));
+        let time = self.runner()?.change_time(place.0, place.1.as_str(), one_by_one).await?;
         let request = self.request(place, action);
-        Nodes::change_instances(nodes, &request, one_by_one).await.map_err(cluster::Error::into_problem)
+        let changed = Nodes::change_instances(nodes, &request, one_by_one, time.saturating_add(MORE_TIME)).await;
+        changed.map_err(cluster::Error::into_problem)
     }
 
     fn request(&self, (app, environment): PlaceOf<'_>, action: InstancesAction) -> InstancesRequest {

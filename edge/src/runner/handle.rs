@@ -351,6 +351,19 @@ impl Runner {
         Ok(())
     }
 
+    /// Longest time in which all instances of a place become healthy on a node: all at once, or one after the other as
+    /// if all of them ran there.
+    ///
+    /// # Errors
+    /// [`Error::NothingRuns`], [`Error::TooMany`]; where the catalog cannot be read.
+    pub async fn change_time(&self, app: &AppName, place: &str, one_by_one: bool) -> Result<Duration, Error> {
+        let mut all = Duration::ZERO;
+        for group in self.0.running(app, place)? {
+            all = all.saturating_add(self.0.change_time(&group, one_by_one).await?);
+        }
+        Ok(all)
+    }
+
     /// Restarts every instance of a process, or of all: one after the other, each only replaced when the new one is
     /// healthy.
     ///

@@ -48,6 +48,20 @@ impl Shared {
         ms(self.start_ms(server).saturating_mul(starts)) + waits
     }
 
+    /// Longest time until the instances of a group are healthy, at once or one after the other; those of other nodes
+    /// count as if they ran here.
+    pub(super) async fn change_time(&self, group: &Group, one_by_one: bool) -> Result<Duration, Error> {
+        let server = &group.managed.server;
+        let time = self.healthy_time(server);
+        if !one_by_one {
+            return Ok(time);
+        }
+        let counts = self.counts(group, server).await?;
+        let count =
+            counts.values().fold(0, |sum: u64, count| sum.saturating_add(count.own).saturating_add(count.elsewhere));
+        Ok(time.saturating_mul(u32::try_from(count.max(1)).unwrap_or(u32::MAX)))
+    }
+
     /// Waits until `slots` are healthy, and reports each. What one may take is bounded by its own start, and all of
     /// them by [`Self::healthy_time`].
     pub(super) async fn wait_healthy(
