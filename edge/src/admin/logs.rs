@@ -108,22 +108,18 @@ impl Admin {
 
 /// The lines before, and then those that come, until their reader leaves, may no longer read, or the edge ends.
 fn streamed(form: Form, merged: Merged, is_over: impl Future<Output = ()> + Send + 'static) -> Response<Body> {
-    let Merged { begin, live, .. } = merged;
-    let frames = stream::unfold((begin, live), move |(mut begin, mut live)| async move {
+    let frames = stream::unfold(merged, move |mut merged| async move {
         let text = loop {
-            let item = match begin.pop_front() {
-                Some(item) => item,
-                None => match tokio::time::timeout(REST_MAX, live.as_mut()?.next()).await {
-                    Ok(Some(item)) => item,
-                    Ok(None) => Item::Position(live.take()?.end_id()?),
-                    Err(_elapsed) => break form.silence(),
-                },
-            };
-            if let Some(text) = form.item(item) {
-                break text;
+            match tokio::time::timeout(REST_MAX, merged.next()).await {
+                Ok(item) => {
+                    if let Some(text) = form.item(item?) {
+                        break text;
+                    }
+                }
+                Err(_elapsed) => break form.silence(),
             }
         };
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (begin, live)))
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), merged))
     });
     let media_type = match form {
         Form::Events => "text/event-stream",

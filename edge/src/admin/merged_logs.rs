@@ -1,6 +1,7 @@
 //! Lines of logs of one node or of all nodes of a cluster, as one sequence: what is held by its time, then what comes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -12,6 +13,8 @@ use crate::publish::{LogSources, LogsBegun, LogsReader};
 const NODES_APART: char = ';';
 /// … and a node from the id that its line has there.
 const NODE_APART: char = '=';
+/// Most bytes in the id of a line on its node; those of nodes are shorter.
+const PLACE_BYTES_MAX: usize = 64;
 
 /// An item of the sequence.
 #[derive(Debug, PartialEq)]
@@ -28,20 +31,22 @@ pub(super) enum Item {
 
 /// The sequence.
 pub(super) struct Merged {
-    /// What comes first.
-    pub(super) begin: VecDeque<Item>,
-    /// None without `tail`.
-    pub(super) live: Option<Live>,
+    /// What comes first, with the node that it is from, whose ids are still its own.
+    begin: VecDeque<(Option<Arc<str>>, Item)>,
+    /// None without `tail`, and at the end.
+    live: Option<Live>,
+    places: Places,
+    /// The share of a reader without `tail`.
+    _share: Option<LogsReader>,
     /// About the lines that are held.
     pub(super) held: LogsHeld,
 }
 
 /// What comes then.
-pub(super) struct Live {
+struct Live {
     own: LogsReader,
     /// `None` of an edge that is alone.
     others: Option<mpsc::Receiver<FromNode>>,
-    places: Places,
 }
 
 /// How far a reader has come, on each node.
@@ -57,7 +62,16 @@ impl Places {
     /// nothing of it.
     fn of_cluster(own: &str, id: Option<&str>) -> Self {
         let parts = id.unwrap_or_default().split(NODES_APART).filter_map(|part| part.split_once(NODE_APART));
+        let parts = parts.filter(|(_, id)| id.len() <= PLACE_BYTES_MAX);
         Self::Cluster(own.to_owned(), parts.map(|(node, id)| (node.to_owned(), id.to_owned())).collect())
+    }
+
+    /// Forgets the places of all but these nodes and this one: each line repeats what is left.
+    fn keep_known<'n>(&mut self, others: impl Iterator<Item = &'n str>) {
+        if let Self::Cluster(own, places) = self {
+            let known: HashSet<&str> = others.collect();
+            places.retain(|node, _| node == own || known.contains(node.as_str()));
+        }
     }
 
     fn of(&self, node: &str) -> Option<String> {
@@ -89,16 +103,36 @@ impl Merged {
         request: LogsRequest,
     ) -> Result<Self, Error> {
         match nodes {
-            None => Ok(Self::alone(sources.begin(&request).await?)),
+            None => Ok(Self::alone(sources.begin(&request).await?, request.tail)),
             Some(nodes) => Self::of_cluster(sources, nodes, request).await,
         }
     }
 
-    fn alone(begun: LogsBegun) -> Self {
+    /// The next item; `None` at the end: where this node ends the stream, or, without `tail`, after what is held.
+    pub(super) async fn next(&mut self) -> Option<Item> {
+        // The ids are made one at a time: each has the places on all nodes.
+        if let Some((node, item)) = self.begin.pop_front() {
+            let node = node.as_deref();
+            return Some(match item {
+                Item::Line(line) => Item::Line(LogsLine { id: self.places.pass(node, line.id), ..line }),
+                Item::Position(id) => Item::Position(self.places.pass(node, id)),
+                other => other,
+            });
+        }
+        if let Some(item) = self.live.as_mut()?.next(&mut self.places).await {
+            return Some(item);
+        }
+        // The id that a reader comes with to the edge that goes on where this one has ended.
+        let id = self.live.take()?.own.end_id()?;
+        Some(Item::Position(self.places.pass(None, id)))
+    }
+
+    fn alone(begun: LogsBegun, tail: bool) -> Self {
         let LogsBegun { lines, held, reader } = begun;
-        let position = held.last_id.clone().filter(|_| reader.is_some()).map(Item::Position);
-        let live = reader.map(|own| Live { own, others: None, places: Places::Alone });
-        Self { begin: lines.into_iter().map(Item::Line).chain(position).collect(), live, held }
+        let position = held.last_id.clone().filter(|_| tail).map(Item::Position);
+        let begin = lines.into_iter().map(Item::Line).chain(position).map(|item| (None, item)).collect();
+        let live = reader.filter(|_| tail).map(|own| Live { own, others: None });
+        Self { begin, live, places: Places::Alone, _share: None, held }
     }
 
     async fn of_cluster(sources: &LogSources, nodes: &Nodes, mut request: LogsRequest) -> Result<Self, Error> {
@@ -114,32 +148,35 @@ impl Merged {
         // The lines of this node are shown whatever becomes of the others.
         let (mut others, silent) =
             nodes.logs(&request, &last_ids).await.map_err(crate::cluster::Error::into_problem)?;
+        places.keep_known(others.iter().map(|log| &*log.node).chain(silent.iter().map(|silent| &*silent.node)));
         let held =
             together(comes_again, &silent, std::iter::once(&begun.held).chain(others.iter().map(|log| &log.held)));
-        let mut queues = vec![(own, VecDeque::from(begun.lines))];
-        queues.extend(others.iter_mut().map(|log| (log.node.clone(), std::mem::take(&mut log.lines).into())));
-        let mut lines = by_time(queues);
-        if !comes_again {
-            lines.drain(..lines.len().saturating_sub(request.lines));
+        let mut queues = vec![Held::new(&own, begun.held.is_resumed, begun.lines)];
+        queues.extend(others.iter_mut().map(|log| {
+            let lines = std::mem::take(&mut log.lines);
+            Held::new(&log.node, log.held.is_resumed, lines)
+        }));
+        let silent_first = silent.iter().cloned().map(|silent| (None, Item::Silent(silent)));
+        let lines = last_by_time(queues, request.lines).map(|(node, line)| (Some(node), Item::Line(line)));
+        let mut begin: VecDeque<(Option<Arc<str>>, Item)> = silent_first.chain(lines).collect();
+        if !request.tail {
+            return Ok(Self { begin, live: None, places, _share: begun.reader, held });
         }
-        let mut begin: VecDeque<Item> = silent.iter().cloned().map(Item::Silent).collect();
-        for (node, line) in lines {
-            begin.push_back(Item::Line(LogsLine { id: places.pass(Some(&node), line.id), ..line }));
-        }
-        let Some(reader) = begun.reader else { return Ok(Self { begin, live: None, held }) };
         // After those lines, so that a reader that was cut off among them gets the others again.
-        let reached = others.iter().filter_map(|log| Some((Some(log.node.as_str()), log.held.last_id.clone()?)));
-        for (node, id) in reached.chain(begun.held.last_id.map(|id| (None, id))) {
-            begin.push_back(Item::Position(places.pass(node, id)));
-        }
-        let others = nodes.follow_logs(LogsRequest { last_id: None, ..request }, others, &silent);
-        Ok(Self { begin, live: Some(Live { own: reader, others: Some(others), places }), held })
+        let reached = others.iter().filter_map(|log| Some((Some(log.node.as_str().into()), log.held.last_id.clone()?)));
+        let reached = reached.chain(begun.held.last_id.map(|id| (None, id)));
+        begin.extend(reached.map(|(node, id)| (node, Item::Position(id))));
+        let live = begun.reader.map(|own| {
+            let others = nodes.follow_logs(LogsRequest { last_id: None, ..request }, others, &silent);
+            Live { own, others: Some(others) }
+        });
+        Ok(Self { begin, live, places, _share: None, held })
     }
 }
 
 impl Live {
     /// What comes next; `None` where this node ends the stream.
-    pub(super) async fn next(&mut self) -> Option<Item> {
+    async fn next(&mut self, places: &mut Places) -> Option<Item> {
         loop {
             let (node, event) = tokio::select! {
                 event = self.own.next() => (None, event?),
@@ -150,20 +187,14 @@ impl Live {
             };
             match event {
                 LogsEvent::Line(line) => {
-                    let id = self.places.pass(node.as_deref(), line.id.clone());
+                    let id = places.pass(node.as_deref(), line.id.clone());
                     return Some(Item::Line(LogsLine { id, ..line }));
                 }
                 LogsEvent::Lost(lost) => return Some(Item::Lost(lost)),
-                LogsEvent::Position(id) => return Some(Item::Position(self.places.pass(node.as_deref(), id))),
+                LogsEvent::Position(id) => return Some(Item::Position(places.pass(node.as_deref(), id))),
                 LogsEvent::Held(_) | LogsEvent::Problem(_) => {}
             }
         }
-    }
-
-    /// The id that a reader comes with to the edge that goes on where this one has ended.
-    pub(super) fn end_id(mut self) -> Option<String> {
-        let id = self.own.end_id()?;
-        Some(self.places.pass(None, id))
     }
 }
 
@@ -178,8 +209,11 @@ async fn next_of(others: Option<&mut mpsc::Receiver<FromNode>>) -> FromNode {
 }
 
 /// What is to be known of the lines of several nodes.
-fn together<'h>(comes_again: bool, silent: &[Silent], all: impl Iterator<Item = &'h LogsHeld>) -> LogsHeld {
-    let mut together = LogsHeld { is_resumed: comes_again.then_some(silent.is_empty()), ..LogsHeld::default() };
+fn together<'h>(comes_again: bool, silent: &[Silent], all: impl Iterator<Item = &'h LogsHeld> + Clone) -> LogsHeld {
+    // An id with a place that no node knows says nothing.
+    let is_known = all.clone().any(|held| held.is_resumed.is_some());
+    let is_resumed = comes_again.then_some(silent.is_empty() && is_known);
+    let mut together = LogsHeld { is_resumed, ..LogsHeld::default() };
     for held in all {
         // A node that came meanwhile has nothing to go on from.
         if held.is_resumed == Some(false) {
@@ -195,17 +229,36 @@ fn together<'h>(comes_again: bool, silent: &[Silent], all: impl Iterator<Item = 
     together
 }
 
-/// The lines of all nodes by their time, each node's in the order in which it has them.
-fn by_time(mut queues: Vec<(String, VecDeque<LogsLine>)>) -> Vec<(String, LogsLine)> {
-    let mut lines = Vec::with_capacity(queues.iter().map(|(_, lines)| lines.len()).sum());
-    loop {
-        let first = queues.iter_mut().filter(|(_, lines)| !lines.is_empty());
-        let first = first.min_by_key(|(_, lines)| lines.front().map(|line| line.at_ms));
-        let Some((node, Some(line))) = first.map(|(node, lines)| (node.clone(), lines.pop_front())) else {
-            return lines;
-        };
-        lines.push((node, line));
+/// The lines that a node holds.
+struct Held {
+    node: Arc<str>,
+    /// Whether they follow those that the reader had, so that none of them may be left out.
+    follow: bool,
+    lines: VecDeque<LogsLine>,
+}
+
+impl Held {
+    fn new(node: &str, is_resumed: Option<bool>, lines: Vec<LogsLine>) -> Self {
+        Self { node: node.into(), follow: is_resumed.is_some(), lines: lines.into() }
     }
+}
+
+/// The lines of all nodes by their time, each node's in the order in which it has them; of those that follow nothing that
+/// the reader had, the last `lines_max`.
+fn last_by_time(mut queues: Vec<Held>, lines_max: usize) -> impl Iterator<Item = (Arc<str>, LogsLine)> {
+    let others: usize = queues.iter().filter(|held| !held.follow).map(|held| held.lines.len()).sum();
+    let mut left_out = others.saturating_sub(lines_max);
+    std::iter::from_fn(move || {
+        loop {
+            let first = queues.iter_mut().filter(|held| !held.lines.is_empty());
+            let first = first.min_by_key(|held| held.lines.front().map(|line| line.at_ms))?;
+            let line = first.lines.pop_front()?;
+            if first.follow || left_out == 0 {
+                return Some((Arc::clone(&first.node), line));
+            }
+            left_out -= 1;
+        }
+    })
 }
 
 #[cfg(test)]
@@ -218,12 +271,32 @@ mod tests {
 
     #[test]
     fn lines_of_all_nodes_come_by_their_time_and_those_of_one_in_its_order() {
-        let queues = vec![
-            ("a".to_owned(), VecDeque::from([line("1", 5), line("2", 3), line("3", 9)])),
-            ("b".to_owned(), VecDeque::from([line("x", 4), line("y", 6)])),
-        ];
-        let ids: Vec<String> = by_time(queues).into_iter().map(|(_, line)| line.id).collect();
-        assert_eq!(ids, ["x", "1", "2", "y", "3"]);
+        let ids = |of_a: Option<bool>, of_b: Option<bool>, lines_max| {
+            let queues = vec![
+                Held::new("a", of_a, vec![line("1", 5), line("2", 3), line("3", 9)]),
+                Held::new("b", of_b, vec![line("x", 4), line("y", 6)]),
+            ];
+            last_by_time(queues, lines_max).map(|(_, line)| line.id).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(ids(None, None, 9), "x 1 2 y 3");
+        assert_eq!(ids(None, None, 2), "y 3");
+        // Those that a reader waits for that comes again are all there; of a node that it does not know, the last ones.
+        assert_eq!(ids(Some(true), Some(false), 0), "x 1 2 y 3");
+        assert_eq!(ids(Some(true), None, 1), "1 2 y 3");
+    }
+
+    #[tokio::test]
+    async fn no_line_repeats_what_a_reader_says_of_nodes_that_are_not_there() {
+        let junk: String = (0..2_000).map(|node| format!("gone-{node}=run-1;")).collect();
+        let id = format!("{junk}edge-1={};edge-2=run-7", "x".repeat(20_000));
+        let mut places = Places::of_cluster("edge-1", Some(&id));
+        places.keep_known(["edge-2", "edge-3"].into_iter());
+        let begin = (0..3).map(|at| (Some("edge-1".into()), Item::Line(line(&format!("own-{at}"), at)))).collect();
+        let mut merged = Merged { begin, live: None, places, _share: None, held: LogsHeld::default() };
+        for at in 0..3 {
+            assert_eq!(merged.next().await, Some(Item::Line(line(&format!("edge-1=own-{at};edge-2=run-7"), at))));
+        }
+        assert_eq!(merged.next().await, None);
     }
 
     #[test]
@@ -251,5 +324,7 @@ mod tests {
         let broken = [held(Some(true), None, None), held(Some(false), None, None)];
         assert_eq!(together(true, &[], broken.iter()).is_resumed, Some(false));
         assert_eq!(together(false, &[], all.iter()).is_resumed, None);
+        let unknown = [held(None, None, None), held(None, None, None)];
+        assert_eq!(together(true, &[], unknown.iter()).is_resumed, Some(false), "no node knows the id");
     }
 }

@@ -32,7 +32,8 @@ pub struct LogsBegun {
     pub lines: Vec<LogsLine>,
     /// About these.
     pub held: LogsHeld,
-    /// None without `tail`.
+    /// Without `tail`, it has nothing to say, and is a reader's share of those that an app may have at once; none is
+    /// taken of an edge that is alone.
     pub reader: Option<LogsReader>,
 }
 
@@ -150,11 +151,16 @@ impl LogSources {
         let run = log.run();
         let named = |lines: Vec<NumberedLine>| lines.iter().map(|line| request_line(line, run, node)).collect();
         if !request.tail {
+            // In a cluster, each reader costs every node, also one that wants no more than what is held.
+            let reader = match node.map(|_| log.read(wanted.clone(), LinesBefore::Last(0))) {
+                None | Some(Err(telemetry::TooManyReaders::Ending)) => None,
+                Some(begun) => Some(LogsReader::Requests(begun.map_err(too_many)?.reader, run.to_owned(), None)),
+            };
             let lines = log.remembered(&wanted, request.lines);
             // Fewer lines than there would be, had older ones not made room.
             let since_ms = if lines.len() < request.lines { log.held_since(request.app.as_str()) } else { None };
             let held = LogsHeld { since_ms, ..LogsHeld::default() };
-            return Ok(LogsBegun { lines: named(lines), held, reader: None });
+            return Ok(LogsBegun { lines: named(lines), held, reader });
         }
         let last = request.last_id.as_deref().and_then(|id| id.rsplit_once('-'));
         let last = last.and_then(|(of, number)| match number {
@@ -182,18 +188,19 @@ impl LogSources {
         let last = request.last_id.as_deref().and_then(|id| id.split_once('.'));
         let last = last
             .and_then(|(at_ms, ordinal)| Some(LineId { at_ms: at_ms.parse().ok()?, ordinal: ordinal.parse().ok()? }));
-        let (before, reader) = match request.tail {
-            true => {
-                let before = last.map_or(LinesBefore::Last(request.lines), LinesBefore::After);
-                let followed = logs.follow(app, place, name, before).await;
-                let (before, reader) = followed.map_err(|refused| match refused {
-                    runner::TooManyReaders::Ending => ending(),
-                    runner::TooManyReaders::OfApp(max) => too_many_of_app(max),
-                    runner::TooManyReaders::OfEnvironment(own) => too_many_of_environment(own),
-                })?;
-                (before, Some(LogsReader::Instances(reader, node.to_owned())))
+        let last = last.filter(|_| request.tail);
+        let followed = if request.tail || self.node.is_some() {
+            let before = last.map_or(LinesBefore::Last(request.lines), LinesBefore::After);
+            Some(logs.follow(app, place, name, before).await)
+        } else {
+            None
+        };
+        let (before, reader) = match followed {
+            Some(Ok((before, reader))) => (before, Some(LogsReader::Instances(reader, node.to_owned()))),
+            Some(Err(refused)) if request.tail || !matches!(refused, runner::TooManyReaders::Ending) => {
+                return Err(too_many_of_output(refused).into());
             }
-            false => (logs.last(app, place, name, request.lines).await, None),
+            _ => (logs.last(app, place, name, request.lines).await, None),
         };
         let LastLines { lines, last_id, gone } = before;
         let held = LogsHeld {
@@ -223,7 +230,7 @@ impl LogSources {
         if !sender.send(&LogsEvent::Held(held)).await {
             return;
         }
-        let Some(mut reader) = reader else { return };
+        let Some(mut reader) = reader.filter(|_| request.tail) else { return };
         while let Some(event) = reader.next().await {
             if !sender.send(&event).await {
                 return;
@@ -257,6 +264,14 @@ fn too_many(refused: telemetry::TooManyReaders) -> Problem {
             .hint("`log_readers_max` in edge.toml is the limit"),
         OfApp(max) => too_many_of_app(max),
         OfEnvironment(own) => too_many_of_environment(own),
+    }
+}
+
+fn too_many_of_output(refused: runner::TooManyReaders) -> Problem {
+    match refused {
+        runner::TooManyReaders::Ending => ending(),
+        runner::TooManyReaders::OfApp(max) => too_many_of_app(max),
+        runner::TooManyReaders::OfEnvironment(own) => too_many_of_environment(own),
     }
 }
 
