@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use devanture_config::problem::Problem;
 use devanture_config::{AppName, PlaceName};
 use futures_util::future::join_all;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -175,26 +176,69 @@ impl NodeLog {
         timeout(HELD_MAX, open).await.unwrap_or_else(silent)
     }
 
-    /// Passes on what comes until the node ends or nobody listens; why it ended.
-    async fn forward(mut self, to: mpsc::Sender<FromNode>) -> Silent {
-        loop {
-            let event = tokio::select! {
-                event = self.exchange.reader.next::<LogsEvent>() => event,
-                () = to.closed() => Ok(None),
-            };
-            let reason = match event {
-                Ok(Some(event)) => {
-                    if to.send(FromNode::Event(self.node.clone(), event)).await.is_err() {
-                        "nobody listens".to_owned()
-                    } else {
-                        continue;
-                    }
+    /// As [`pass_on`], while the connection is held.
+    async fn forward(mut self, to: mpsc::Sender<FromNode>) -> Ended {
+        pass_on(self.node, &mut self.exchange.reader, self.held.last_id, to).await
+    }
+}
+
+/// The end of a node's log.
+#[derive(Debug, PartialEq)]
+struct Ended {
+    silent: Silent,
+    /// The id that its log is asked for with when the node is there again.
+    last_id: Option<String>,
+}
+
+/// Passes on what comes until the node ends or nobody listens. `last_id` is where the node's log is now.
+async fn pass_on<B>(
+    node: String,
+    reader: &mut LineReader<B>,
+    mut last_id: Option<String>,
+    to: mpsc::Sender<FromNode>,
+) -> Ended
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    loop {
+        let event = tokio::select! {
+            event = reader.next::<LogsEvent>() => event,
+            () = to.closed() => Ok(None),
+        };
+        let reason = match event {
+            Ok(Some(event)) => {
+                let place = match &event {
+                    LogsEvent::Line(LogsLine { id, .. }) | LogsEvent::Position(id) => Some(id.clone()),
+                    _ => None,
+                };
+                if to.send(FromNode::Event(node.clone(), event)).await.is_ok() {
+                    last_id = place.or(last_id);
+                    continue;
                 }
-                Ok(None) => "it ended the stream".to_owned(),
-                Err(reason) => reason,
-            };
-            return Silent { node: self.node, reason };
-        }
+                "nobody listens".to_owned()
+            }
+            Ok(None) => "it ended the stream".to_owned(),
+            Err(reason) => {
+                tracing::debug!(node, reason, "the connection to a node whose log is read is lost");
+                "the connection to it is lost".to_owned()
+            }
+        };
+        return Ended { silent: Silent { node, reason }, last_id };
+    }
+}
+
+impl Silent {
+    /// Says no address of a node: those who read the logs of one app do not learn it.
+    fn of(node: &str, error: Error) -> Self {
+        let reason = match error {
+            Error::Refused { problem, .. } => problem.detail,
+            error => {
+                tracing::debug!(node, %error, "a node whose log is wanted does not answer");
+                "it does not answer".to_owned()
+            }
+        };
+        Self { node: node.to_owned(), reason }
     }
 }
 
@@ -212,8 +256,7 @@ impl Nodes {
         let others = self.others().await?;
         let opened = others.iter().map(|member| async move {
             let request = LogsRequest { last_id: last_ids.get(&member.node).cloned(), ..request.clone() };
-            let silent = |error: Error| Silent { node: member.node.clone(), reason: error.to_string() };
-            NodeLog::open(self, member, &request).await.map_err(silent)
+            NodeLog::open(self, member, &request).await.map_err(|error| Silent::of(&member.node, error))
         });
         let (mut logs, mut silent) = (Vec::new(), Vec::new());
         for opened in join_all(opened).await {
@@ -259,7 +302,7 @@ struct FollowLogs {
     /// Nodes that were reported, and are not followed.
     silent: HashSet<String>,
     followed: HashSet<String>,
-    tasks: JoinSet<Silent>,
+    tasks: JoinSet<Ended>,
     sender: mpsc::Sender<FromNode>,
 }
 
@@ -270,7 +313,10 @@ impl FollowLogs {
             tokio::select! {
                 () = self.sender.closed() => return,
                 Some(ended) = self.tasks.join_next() => {
-                    if let Ok(silent) = ended {
+                    if let Ok(Ended { silent, last_id }) = ended {
+                        if let Some(last_id) = last_id {
+                            self.last_ids.insert(silent.node.clone(), last_id);
+                        }
                         self.followed.remove(&silent.node);
                         self.report(silent).await;
                     }
@@ -283,9 +329,6 @@ impl FollowLogs {
     fn follow(&mut self, log: NodeLog) {
         self.silent.remove(&log.node);
         self.followed.insert(log.node.clone());
-        if let Some(id) = &log.held.last_id {
-            self.last_ids.insert(log.node.clone(), id.clone());
-        }
         self.tasks.spawn(log.forward(self.sender.clone()));
     }
 
@@ -306,7 +349,7 @@ impl FollowLogs {
                     }
                     self.follow(log);
                 }
-                Err(error) => self.report(Silent { node: member.node, reason: error.to_string() }).await,
+                Err(error) => self.report(Silent::of(&member.node, error)).await,
             }
         }
     }
@@ -317,5 +360,47 @@ impl FollowLogs {
             // Nobody listens any more: the next look finds out.
             self.sender.send(FromNode::Silent(silent)).await.ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::problem::Code;
+
+    use super::super::lines;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_goes_on_after_the_last_line_that_was_passed_on() {
+        let line = |id: &str| LogsEvent::Line(LogsLine { id: id.to_owned(), at_ms: 1, json: "{}".to_owned() });
+        for (events, expected) in [
+            (vec![], "run-2"),
+            (vec![line("run-3"), line("run-4"), LogsEvent::Lost(1)], "run-4"),
+            (vec![line("run-3"), LogsEvent::Position("run-all".to_owned())], "run-all"),
+        ] {
+            let (sender, body) = lines::channel();
+            for event in &events {
+                assert!(sender.send(event).await);
+            }
+            drop(sender);
+            let (to, mut from) = mpsc::channel(WAITING_MAX);
+            let begun_at = Some("run-2".to_owned());
+            let ended = pass_on("edge-2".to_owned(), &mut LineReader::new(body), begun_at, to).await;
+            assert_eq!(ended.last_id.as_deref(), Some(expected));
+            for event in events {
+                assert_eq!(from.recv().await, Some(FromNode::Event("edge-2".to_owned(), event)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_named_without_its_address() {
+        let advertise = ([10, 0, 0, 12], 7_443).into();
+        let error = Error::Unreachable { node: "edge-2".to_owned(), advertise, reason: "TLS at 10.0.0.12".to_owned() };
+        let expected = Silent { node: "edge-2".to_owned(), reason: "it does not answer".to_owned() };
+        assert_eq!(Silent::of("edge-2", error), expected);
+        let problem = Box::new(Problem::new(Code::TooMany, "8 read logs of this app already."));
+        let refused = Silent::of("edge-2", Error::Refused { node: "edge-2".to_owned(), problem });
+        assert_eq!(refused.reason, "8 read logs of this app already.");
     }
 }
