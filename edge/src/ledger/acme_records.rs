@@ -8,11 +8,20 @@ use tokio::sync::broadcast;
 
 use super::members::Duty;
 use super::system_write::{PART_CHANGES_MAX, SystemWrite, commit_system};
+use super::write_pause::{PAUSE_KEY, paused, unless_paused};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Change, Commit, Committed, Error, Record, records};
 
 /// The prefix of all these records.
 pub const ACME_PREFIX: &str = "acme/";
+/// The prefix of the records of shown proofs, among those of one authority. They last as long as the duty to order.
+pub const PROOFS: &str = "proofs/";
+
+/// Whether the record at `key` is a proof that is shown.
+pub(super) fn is_proof(key: &str) -> bool {
+    let of_authority = key.strip_prefix(ACME_PREFIX).and_then(|rest| rest.split_once('/'));
+    of_authority.is_some_and(|(_authority, rest)| rest.starts_with(PROOFS))
+}
 
 /// The records of one authority, whose keys are relative to `acme/{authority}/`.
 #[derive(Clone)]
@@ -72,6 +81,14 @@ impl AcmeRecords {
         self.catalog.refresh().await.map(drop)
     }
 
+    /// Whether all changes are paused, as far as this node knows.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn are_changes_paused(&self) -> Result<bool, Error> {
+        Ok(self.catalog.get(PAUSE_KEY).await?.is_some())
+    }
+
     /// Writes `values` by their keys, and removes the records of those without one; some of them at a time.
     ///
     /// # Errors
@@ -91,7 +108,7 @@ impl AcmeRecords {
     /// As [`AcmeRecords::write`], and [`Error::LeaseLost`].
     pub async fn write_leased<T: Serialize>(&self, duty: &Duty, key: &str, value: T) -> Result<(), Error> {
         let commit = self.by(duty, &[(key.to_owned(), Some(value))])?;
-        self.catalog.commit_leased(commit, &duty.lease).await.map(drop)
+        self.catalog.commit_leased(unless_paused(commit), &duty.lease).await.map(drop).map_err(paused)
     }
 
     fn by<T: Serialize>(&self, duty: &Duty, values: &[(String, Option<T>)]) -> Result<Commit, Error> {

@@ -5,6 +5,7 @@ use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::acme_records::is_proof;
 use super::members::DUTIES_PREFIX;
 use super::system_write::{SystemWrite, commit_system};
 use super::write_pause::PAUSE_KEY;
@@ -64,7 +65,7 @@ pub(crate) enum NotCopied {
 
 /// Whether a copy of a store has the record.
 pub(crate) fn is_copied(key: &str) -> bool {
-    key != COPY_KEY && key != PAUSE_KEY && !LEFT_OUT.iter().any(|prefix| key.starts_with(prefix))
+    key != COPY_KEY && key != PAUSE_KEY && !is_proof(key) && !LEFT_OUT.iter().any(|prefix| key.starts_with(prefix))
 }
 
 async fn copy_record(catalog: &dyn Catalog) -> Result<Option<(Record, CopyRecord)>, catalog::Error> {
@@ -203,6 +204,20 @@ mod tests {
         finish_copy(&*catalog, None).await.unwrap();
         take_copied(&*catalog).await.unwrap();
         assert!(catalog.list("", None, false, 1).await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_copy_has_no_proof_that_lasts_as_long_as_the_duty_to_order_does() {
+        for (key, expected) in [
+            ("acme/a.example-1/proofs/shop.example", false),
+            ("acme/a.example-1/certificates/shop.example", true),
+            ("acme/a.example-1/certificates/proofs/x", true),
+            ("acme/a.example-1/account", true),
+            ("apps/proofs/x", true),
+            ("nodes/edge-1", false),
+        ] {
+            assert_eq!(is_copied(key), expected, "{key}");
+        }
     }
 
     #[tokio::test]

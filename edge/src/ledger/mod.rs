@@ -39,7 +39,7 @@ use devanture_config::limits::Limits;
 use crate::catalog::{Catalog, Commit, Revision};
 use crate::live::Live;
 
-pub use acme_records::{ACME_PREFIX, AcmeRecords};
+pub use acme_records::{ACME_PREFIX, AcmeRecords, PROOFS};
 pub(crate) use actor::from_text;
 pub use actor::{Actor, Credential};
 pub(crate) use audit::AuditEvent;
