@@ -15,6 +15,8 @@ use crate::telemetry;
 
 /// The key of the record of a copy.
 const COPY_KEY: &str = "copy";
+/// Time before the source goes on, in milliseconds, within which no edge takes a copy: clocks of machines differ.
+const CLOCKS_APART_MS: u64 = 2_000;
 /// What belongs to nodes, and says nothing without the files of pushes that are under way.
 const LEFT_OUT: [&str; 3] = [NODES_PREFIX, DUTIES_PREFIX, sent::SENT_PREFIX];
 
@@ -152,7 +154,7 @@ pub(crate) async fn take_copied(catalog: &dyn Catalog) -> Result<(), NotCopied> 
     let Some((found, record)) = copy_record(catalog).await? else { return Ok(()) };
     let from = record.from;
     let Some(Finished { resumes_ms, .. }) = record.finished else { return Err(NotCopied::Unfinished { from }) };
-    if resumes_ms.is_some_and(|resumes_ms| resumes_ms <= telemetry::now_ms()) {
+    if resumes_ms.is_some_and(|resumes_ms| resumes_ms <= telemetry::now_ms().saturating_add(CLOCKS_APART_MS)) {
         return Err(NotCopied::Late { from });
     }
     tracing::info!(from, "this edge begins with a copy");
@@ -198,6 +200,10 @@ mod tests {
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Unfinished { from }) if from == "a"));
         finish_copy(&*catalog, Some(1)).await.unwrap();
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Late { from }) if from == "a"));
+        // So late that a clock which is a little behind would miss the end of the pause.
+        begin_copy(&*catalog, "a").await.unwrap();
+        finish_copy(&*catalog, Some(telemetry::now_ms() + CLOCKS_APART_MS / 2)).await.unwrap();
+        assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Late { .. })));
         // Begun again, it is unfinished again.
         begin_copy(&*catalog, "a").await.unwrap();
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Unfinished { .. })));

@@ -23,7 +23,7 @@ use crate::catalog::Catalog;
 use crate::environments::{KeyFile, LostSecrets, lost_secrets};
 use crate::ledger::{Error, begin_copy, finish_copy};
 use crate::safekeeping::{self, Copied, Transfer};
-use source::{Pause, Source};
+use source::{PAUSE_LONGER, PAUSE_OVER, Pause, Source};
 use target::Target;
 
 /// Most passes over what changed meanwhile, before the last one.
@@ -207,9 +207,7 @@ impl Run<'_> {
         if self.source.pause_record().await? == pause.record {
             return Ok(());
         }
-        let detail = "The pause of changes ended before everything was copied.";
-        let hint = "run the copy again with a longer `--pause-for`";
-        Err(Error::from(Problem::new(Code::Conflict, detail).hint(hint)).into())
+        Err(Error::from(Problem::new(Code::Conflict, PAUSE_OVER).hint(PAUSE_LONGER)).into())
     }
 
     /// Adds what the operator should know.

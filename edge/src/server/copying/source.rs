@@ -35,6 +35,11 @@ const UNANSWERED_MAX: Duration = Duration::from_secs(60);
 /// Pause before it is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Why a copy is not finished that took longer than the pause.
+pub(super) const PAUSE_OVER: &str = "The pause of changes ended before everything was copied.";
+/// What helps.
+pub(super) const PAUSE_LONGER: &str = "run the copy again with a longer `--pause-for`";
+
 /// The store that is copied.
 pub(super) struct Source {
     name: String,
@@ -120,7 +125,8 @@ impl Source {
                 Some(paused.resumes_ms)
             }
         };
-        Ok(Pause { record: self.pause_record().await?, resumes_ms })
+        let record = Some(lasting(self.pause_record().await?)?);
+        Ok(Pause { record, resumes_ms })
     }
 
     /// Ends the pause.
@@ -177,6 +183,15 @@ impl RecordSource for Source {
     }
 }
 
+/// The record of a pause that was begun.
+///
+/// # Errors
+/// `conflict` where the pause has ended already: from then on changes were made that no later look would find.
+fn lasting(record: Option<Arc<[u8]>>) -> Result<Arc<[u8]>, Error> {
+    let over = || Error::from(Problem::new(Code::Conflict, PAUSE_OVER).hint(PAUSE_LONGER));
+    record.ok_or_else(over)
+}
+
 /// Asks the running edge, for a while also where it does not answer.
 async fn answered<T: Serialize + Sync>(
     socket: &Path,
@@ -200,5 +215,16 @@ fn refused(error: LocalError) -> Error {
     match error {
         LocalError::Refused(error) => error,
         other => Problem::new(Code::NotReady, format!("{other}.")).hint("start it, or stop it, and copy again").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_over_when_it_is_first_looked_at_is_no_pause() {
+        assert_eq!(lasting(None).unwrap_err().0.code, Code::Conflict);
+        assert_eq!(*lasting(Some(b"{}".as_slice().into())).unwrap(), *b"{}");
     }
 }
