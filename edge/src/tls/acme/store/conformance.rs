@@ -12,6 +12,7 @@ use crate::catalog::{self, Catalog, Change, Commit, Record};
 use crate::environments::KeyFile;
 use crate::ledger::{AcmeRecords, Member, Members};
 use crate::tls::acme::held::pem_of;
+use crate::tls::acme::lookup::Lookup;
 use crate::tls::acme::schedule::{Ended, Rules, Wanted};
 use crate::tls::provider;
 
@@ -189,4 +190,14 @@ async fn a_node_whose_duty_another_one_has_taken_on_writes_nothing_more() {
     books.end("a.example", Ended::Unanswered { retry_after_ms: 9 }, &Rules::new(&Limits::default()), 1);
     assert!(conflict(before.keep_books(&books).await.unwrap_err()));
     assert_eq!(listed().await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_proof_that_a_node_knows_is_shown_however_many_ask_for_others() {
+    let world = World::start();
+    let proof = Proof::Http { token: "t".to_owned(), key_authorization: "t.k".to_owned() };
+    world.store("keys").await.show_proof("a.example", &proof).await.unwrap();
+    let lookup = Lookup::busy(world.shared("keys"));
+    assert_eq!(lookup.find("a.example", |_| true).await, Some(proof));
+    assert_eq!(lookup.find("b.example", |_| true).await, None);
 }
