@@ -27,7 +27,7 @@ use crate::telemetry;
 
 /// Interval of checks of the served names.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Longest time for one order.
+/// Longest time until one order has its certificate.
 const ORDER_MAX: Duration = Duration::from_secs(600);
 const HOUR_MS: u64 = 3_600_000;
 /// Shortest interval of renewal information requests, whatever the authority says (RFC 9773 §4.3).
@@ -169,14 +169,20 @@ impl Keeper {
             let window = self.window(&wanted.name);
             held.get(wanted.name.as_str()).is_none_or(|held| held.life.is_due(held.spread, window, now_ms))
         };
+        if ordering.store.is_paused().await {
+            // Nothing could be kept of an order that begins now; those under way wait with what they got.
+            return;
+        }
         let due: Vec<Wanted> = wanted.iter().filter(is_due).cloned().collect();
+        let before = self.books.clone();
         let begun = self.books.begin(due, &self.rules, now_ms);
         if !begun.is_empty() {
             // Before the authority hears of them: a process that dies again and again counts them too.
             let is_saved = self.save(&ordering).await;
             if !is_saved && self.cluster.is_some() {
-                // Another node may order them.
-                self.give_up();
+                // A node that takes the duty on would begin them again: they begin at another look. Orders under way go on
+                // for as long as the duty lasts.
+                self.books = before;
                 return;
             }
         }
@@ -221,11 +227,8 @@ impl Keeper {
         let ordering = Arc::clone(ordering);
         info!(name, way = ?ways.first(), renewal = held.contains_key(name.as_str()), "a certificate is ordered");
         let subject = Subject::Order(name.clone());
-        let task = async move {
-            let order = Box::pin(order((&acme, &ordering), &name, ways, replaces, &*serves));
-            let late = || Failure::refused("it took too long".to_owned());
-            Done::Order(timeout(ORDER_MAX, order).await.unwrap_or_else(|_elapsed| Err(late())))
-        };
+        let task =
+            async move { Done::Order(Box::pin(order((&acme, &ordering), &name, ways, replaces, &*serves)).await) };
         self.about.insert(self.tasks.spawn(task).id(), subject);
     }
 
@@ -391,16 +394,21 @@ pub(super) async fn order(
     replaces: Option<CertificateIdentifier<'static>>,
     serves: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Result<Held, Failure> {
-    let account = ordering.accounts.account().await?;
-    // The authority may have taken its time with the account.
-    if !serves(name) {
-        return Err(Failure::dropped());
-    }
-    let request = OrderRequest { name, ways, replaces };
-    let shown = (&**acme.challenges(), &*ordering.store);
-    let pem = obtain(&account, shown, request).await.map_err(|failure| failure.about(name))?;
+    let obtained = async {
+        let account = ordering.accounts.account().await?;
+        // The authority may have taken its time with the account.
+        if !serves(name) {
+            return Err(Failure::dropped());
+        }
+        let request = OrderRequest { name, ways, replaces };
+        let shown = (&**acme.challenges(), &*ordering.store);
+        obtain(&account, shown, request).await.map_err(|failure| failure.about(name))
+    };
+    let late = || Failure::refused("it took too long".to_owned());
+    let pem = timeout(ORDER_MAX, obtained).await.unwrap_or_else(|_elapsed| Err(late()))?;
     let replaced = acme.held.load().get(name).map(|held| held.life);
     let held = Held::issued(name, &pem, replaced, telemetry::now_ms(), &acme.provider)?;
+    // However long it takes: a pause of changes may be longer than an order.
     ordering.store.keep_certificate(name, &pem).await?;
     Ok(held)
 }

@@ -1,6 +1,7 @@
 //! What every store of ACME does, and what that of a cluster does beside it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use devanture_config::limits::Limits;
@@ -10,7 +11,7 @@ use super::shared::{CERTIFICATES, SharedRecords, SharedStore, Unread};
 use super::*;
 use crate::catalog::{self, Catalog, Change, Commit, Record};
 use crate::environments::KeyFile;
-use crate::ledger::{AcmeRecords, Member, Members};
+use crate::ledger::{AcmeRecords, Member, Members, WritePause, pause_changes, resume_changes};
 use crate::tls::acme::held::pem_of;
 use crate::tls::acme::lookup::Lookup;
 use crate::tls::acme::schedule::{Ended, Rules, Wanted};
@@ -190,6 +191,42 @@ async fn a_node_whose_duty_another_one_has_taken_on_writes_nothing_more() {
     books.end("a.example", Ended::Unanswered { retry_after_ms: 9 }, &Rules::new(&Limits::default()), 1);
     assert!(conflict(before.keep_books(&books).await.unwrap_err()));
     assert_eq!(listed().await.unwrap(), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_authority_gave_is_kept_once_a_pause_of_changes_is_over() {
+    let world = World::start();
+    let store = world.store("keys").await;
+    assert!(!store.is_paused().await);
+    pause_changes(&*world.catalog, &WritePause { at_ms: 1, seconds: 60 }).await.unwrap();
+    assert!(store.is_paused().await);
+    let refused = store.keep_books(&Books::default()).await;
+    assert!(matches!(refused, Err(Error::Catalog(catalog::Error::Paused))), "{refused:?}");
+
+    let proof = Proof::Http { token: "t".to_owned(), key_authorization: "t.k".to_owned() };
+    let account = KeptAccount { contact: Vec::new(), credentials: serde_json::json!({}) };
+    let pem = pem_of(&["a.example"]);
+    let shared = world.shared("keys");
+    let is_over = AtomicBool::new(false);
+    let kept = async {
+        let kept = tokio::try_join!(
+            store.keep_certificate("a.example", &pem),
+            store.keep_account(&account),
+            store.show_proof("a.example", &proof)
+        );
+        kept.unwrap();
+        assert!(is_over.load(Ordering::Relaxed));
+    };
+    let pause = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        // Not even a proof, which vanishes with its lease, comes into the catalog meanwhile.
+        assert!(shared.records.list("").await.unwrap().is_empty());
+        is_over.store(true, Ordering::Relaxed);
+        resume_changes(&*world.catalog, None).await.unwrap();
+    };
+    tokio::join!(kept, pause);
+    assert_eq!(shared.records.list(CERTIFICATES).await.unwrap().len(), 1);
+    assert_eq!(shared.proof("a.example").await.unwrap(), Some(proof));
 }
 
 #[tokio::test]

@@ -73,6 +73,11 @@ pub(crate) trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Whether nothing can be written for now, since all changes are paused.
+    async fn is_paused(&self) -> bool {
+        false
+    }
+
     /// Waits until another node may write; for ever, where there is none.
     async fn lost(&self) {
         std::future::pending::<()>().await;

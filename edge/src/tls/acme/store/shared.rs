@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::{KeptAccount, Proof, Store};
 use crate::catalog;
 use crate::catalog::settings::Sealed;
 use crate::environments::{KeyFile, Unopened};
-use crate::ledger::{AcmeRecords, Duty};
+use crate::ledger::{AcmeRecords, Duty, PROOFS};
 use crate::telemetry;
 use crate::tls::Error;
 use crate::tls::acme::held::Held;
@@ -33,9 +34,7 @@ const ORDERS_OF_NAMES: &str = "orders/";
 const NAMES: &str = "names";
 /// A record for each name with its key and chain.
 pub(crate) const CERTIFICATES: &str = "certificates/";
-/// A record for each name whose proof is shown now.
-const PROOFS: &str = "proofs/";
-/// Pause before what an authority has issued is written again, while etcd is away.
+/// Pause before something is written again, while etcd is away or changes are paused.
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 /// `acme/{authority}/account`.
@@ -153,6 +152,10 @@ impl SharedStore {
     }
 }
 
+fn is_paused(error: &Error) -> bool {
+    matches!(error, Error::Catalog(catalog::Error::Paused))
+}
+
 /// The history in the records that it is written to.
 fn parts(books: &Books) -> Result<BTreeMap<String, Value>, serde_json::Error> {
     let mut whole = serde_json::to_value(books)?;
@@ -186,7 +189,13 @@ impl Store for SharedStore {
     async fn keep_account(&self, account: &KeptAccount) -> Result<(), Error> {
         let credentials = self.shared.seal(ACCOUNT, &account.credentials.to_string())?;
         let record = AccountRecord { contact: account.contact.clone(), credentials };
-        self.write(ACCOUNT.to_owned(), Some(record)).await
+        // The authority has made it already.
+        loop {
+            match self.write(ACCOUNT.to_owned(), Some(&record)).await {
+                Err(error) if is_paused(&error) => sleep(WRITE_PAUSE).await,
+                written => return written,
+            }
+        }
     }
 
     async fn remove_account(&self) -> Result<(), Error> {
@@ -214,16 +223,16 @@ impl Store for SharedStore {
         Ok(())
     }
 
-    /// What an authority has issued is not to be lost because etcd is away for a moment: it is written again until the
-    /// caller gives up.
+    /// What an authority has issued is not to be lost because etcd is away for a moment, or changes are paused: it is
+    /// written again until the caller gives up.
     async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error> {
         let key = format!("{CERTIFICATES}{name}");
         let record = CertificateRecord { pem: self.shared.seal(&key, pem)?, issued_ms: telemetry::now_ms() };
         loop {
             match self.write(key.clone(), Some(&record)).await {
-                Err(Error::Catalog(catalog::Error::Unavailable { .. } | catalog::Error::Undecided { .. })) => {
-                    tokio::time::sleep(WRITE_PAUSE).await;
-                }
+                Err(Error::Catalog(
+                    catalog::Error::Unavailable { .. } | catalog::Error::Undecided { .. } | catalog::Error::Paused,
+                )) => sleep(WRITE_PAUSE).await,
                 written => return written,
             }
         }
@@ -235,12 +244,23 @@ impl Store for SharedStore {
 
     async fn show_proof(&self, name: &str, proof: &Proof) -> Result<(), Error> {
         self.shown.lock().insert(name.to_owned());
-        Ok(self.shared.records.write_leased(&self.duty, &format!("{PROOFS}{name}"), proof).await?)
+        let key = format!("{PROOFS}{name}");
+        loop {
+            match self.shared.records.write_leased(&self.duty, &key, proof).await {
+                Err(catalog::Error::Paused) => sleep(WRITE_PAUSE).await,
+                written => return Ok(written?),
+            }
+        }
     }
 
     async fn hide_proof(&self, name: &str) -> Result<(), Error> {
         let was_shown = self.shown.lock().remove(name);
         if was_shown { self.write::<Proof>(format!("{PROOFS}{name}"), None).await } else { Ok(()) }
+    }
+
+    async fn is_paused(&self) -> bool {
+        // Where that cannot be read, the next write says so.
+        self.shared.records.are_changes_paused().await.unwrap_or_default()
     }
 
     async fn lost(&self) {
