@@ -436,16 +436,16 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
         switch(two).await.unwrap();
     }
     assert!(broken_off > 0);
-    let live = &world.publisher.ledger.live;
-    // A commit that nobody waited for may still have been under way in the last round.
+    let (live, leases) = (&world.publisher.ledger.live, &world.publisher.ledger.leases);
+    // What nobody waited for may still be under way in the last round.
     for _ in 0..100 {
         switch(two).await.unwrap();
-        if !live.is_held(&app, &one) {
+        if !live.is_held(&app, &one) && !leases.closed().await.holds(Key::Manifest(one)) {
             break;
         }
     }
     assert!(live.is_held(&app, &two) && !live.is_held(&app, &one));
-    let closed = world.publisher.ledger.leases.closed().await;
+    let closed = leases.closed().await;
     assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
 }
 
