@@ -60,7 +60,8 @@ async fn every_operation_that_takes_json_takes_nothing_else() {
     let mut count = 0;
     for (path, method, expected) in operations() {
         let takes_json = expected.contains("requestBody:") && expected.contains("          application/json:");
-        if !takes_json || ["/v1/login", "/v1/refresh", "/v1/logout"].contains(&path.as_str()) {
+        // Nobody's token reaches a pause of all changes.
+        if !takes_json || ["/v1/login", "/v1/refresh", "/v1/logout", "/v1/pause"].contains(&path.as_str()) {
             continue;
         }
         count += 1;

@@ -151,6 +151,8 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/backup"
             | "/v1/gc"
             | "/v1/nodes"
+            | "/v1/pause"
+            | "/v1/records"
             | "/v1/repair"
             | "/v1/verify",
         )
