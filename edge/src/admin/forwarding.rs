@@ -3,7 +3,6 @@
 //! The node that has the request checks its token and its right; the other one checks them again, as for any request.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,17 +18,13 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, Via, answer, body};
 use crate::cluster::Api;
-use crate::ledger::{Error, Share, Shares};
+use crate::ledger::{Error, Share};
 use crate::publish::BegunBy;
 
 /// The field in which a node says where the client of a forwarded request is: its address, or [`LOCAL`].
 const CLIENT: HeaderName = HeaderName::from_static("devanture-client");
 /// A client of the socket in the data folder.
 const LOCAL: &str = "local";
-
-/// Most requests that a node passes on at once; one app gets no more than half of them. Each has a connection of its own:
-/// on a shared one, a body that nobody reads would hold up all others.
-const FORWARDS_MAX: u64 = 64;
 
 /// Fields of a connection, which do not go beyond it (RFC 9110 §7.6.1; in HTTP/2 they are malformed, RFC 9113 §8.2.2),
 /// and those that this node has dealt with.
@@ -60,32 +55,27 @@ impl Admin {
             deploy => self.publisher.begun_by(deploy).await,
         }
     }
-}
 
-/// Places for requests that are passed on, so that no app takes all connections between nodes.
-pub(super) fn forwards() -> Arc<Shares> {
-    Shares::new(FORWARDS_MAX)
-}
-
-/// Has another node answer a request, which has a place among those that are passed on until its answer has ended.
-///
-/// # Errors
-/// `busy`, `node_unreachable`.
-pub(super) async fn forward(node: BegunBy<'_>, forwards: &Arc<Shares>, call: Call, via: Via) -> Answer {
-    let share = forwards.take(&call.path.app()?).ok_or_else(|| {
-        let detail = "This node passes on no more requests of the app to others just now.";
-        Problem::new(Code::Busy, detail).hint("try again in a moment, or at the node that has begun the push")
-    })?;
-    let (mut parts, body) = call.request.into_parts();
-    for name in &OF_CONNECTION {
-        parts.headers.remove(name);
+    /// Has another node answer a request, which has a place among those that are passed on until its answer has ended.
+    ///
+    /// # Errors
+    /// `busy`, `node_unreachable`.
+    pub(super) async fn forward(&self, node: BegunBy<'_>, call: Call, via: Via) -> Answer {
+        let share = self.forwards.take(&call.path.app()?).ok_or_else(|| {
+            let detail = "This node passes on no more requests of the app to others just now.";
+            Problem::new(Code::Busy, detail).hint("try again in a moment, or at the node that has begun the push")
+        })?;
+        let (mut parts, body) = call.request.into_parts();
+        for name in &OF_CONNECTION {
+            parts.headers.remove(name);
+        }
+        let client = via.address().map_or_else(|| LOCAL.to_owned(), |address| address.to_string());
+        let client = HeaderValue::from_str(&client).map_err(|_error| no_client())?;
+        // In place of any that the client itself has sent.
+        parts.headers.insert(CLIENT, client);
+        let answered = node.answer(Request::from_parts(parts, body.unread()?)).await?;
+        Ok(answered.map(|incoming| passed_on(incoming, share)))
     }
-    let client = via.address().map_or_else(|| LOCAL.to_owned(), |address| address.to_string());
-    let client = HeaderValue::from_str(&client).map_err(|_error| no_client())?;
-    // In place of any that the client itself has sent.
-    parts.headers.insert(CLIENT, client);
-    let answered = node.answer(Request::from_parts(parts, body.unread()?)).await?;
-    Ok(answered.map(|incoming| passed_on(incoming, share)))
 }
 
 /// Where the client of a forwarded request is, as the node says that has passed it on.

@@ -113,7 +113,7 @@ impl Admin {
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
         if let Some(node) = self.elsewhere(&call, via).await? {
-            return forwarding::forward(node, &self.forwards, call, via).await;
+            return self.forward(node, call, via).await;
         }
         self.catch_up(call.request.method(), call.request.headers()).await?;
         if !call.request.method().is_safe() && operation.path != PAUSE_PATH {

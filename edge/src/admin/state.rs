@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::forwarding::forwards;
 use crate::access::Credentials;
 use crate::blobs::FreeSpace;
 use crate::ledger::Shares;
 use crate::publish::Publisher;
 use crate::telemetry::{Exposition, GaugeSource};
+
+/// Most requests that a node passes on at once; one app gets no more than half of them. Each has a connection of its own:
+/// on a shared one, a body that nobody reads would hold up all others.
+const FORWARDS_MAX: u64 = 64;
 
 /// Whether the edge can serve, and whether it is about to end.
 #[derive(Debug, Default)]
@@ -71,6 +74,6 @@ impl Admin {
         health: Arc<Health>,
         node: Node,
     ) -> Self {
-        Self { publisher, credentials, metrics, health, node, forwards: forwards() }
+        Self { publisher, credentials, metrics, health, node, forwards: Shares::new(FORWARDS_MAX) }
     }
 }
