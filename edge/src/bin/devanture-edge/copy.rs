@@ -65,6 +65,7 @@ fn pause(text: &str) -> Result<Lifetime, String> {
 /// Copies, or ends a pause.
 pub(crate) async fn copy(arguments: Arguments) -> Result<(), Failure> {
     let (from, to) = (read(&arguments.from)?, read(&arguments.to)?);
+    check_apart(&from, &to)?;
     if arguments.resume {
         server::resume(place(&from), place(&to)).await?;
         print_line("changes go on; the copy is not finished any more");
@@ -86,6 +87,19 @@ pub(crate) async fn copy(arguments: Arguments) -> Result<(), Failure> {
     }
     let is_good = report.damaged.is_empty() || (report.finished && arguments.allow_damaged);
     if is_good { Ok(()) } else { Err(Failure { message: String::new(), code: 1 }) }
+}
+
+/// Checks that the two are not one store: to open it twice would only say that another process has it.
+fn check_apart(from: &Configuration, to: &Configuration) -> Result<(), Failure> {
+    let folder = |configuration: &Configuration| {
+        let folder = configuration.base.join(&configuration.file.data_dir);
+        std::fs::canonicalize(&folder).unwrap_or(folder)
+    };
+    if folder(from) != folder(to) {
+        return Ok(());
+    }
+    let message = format!("--from and --to have one data folder, {}: name another one in --to", folder(to).display());
+    Err(Failure { message, code: 2 })
 }
 
 fn place(configuration: &Configuration) -> (&devanture_config::edge_toml::EdgeFile, &Path) {
