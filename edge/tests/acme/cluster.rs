@@ -6,9 +6,9 @@ use devanture_config::api::BeginDeploy;
 
 use crate::acme::dns::Dns;
 use crate::acme::door::Door;
-use crate::acme::pebble::{Manner, Pebble, is_installed, write_certificate};
+use crate::acme::pebble::{Manner, Pebble, is_installed};
 use crate::acme::tls::{Shown, shown};
-use crate::acme::world::wait_for;
+use crate::acme::world::{Outside, wait_for};
 use crate::cluster::world::{self, COMES_MAX};
 use crate::support::{RunningEdge, manifest};
 
@@ -32,13 +32,7 @@ impl World {
         if !is_installed() || !world::is_installed() {
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
-        write_certificate(folder.path());
-        let (authority, http, https) = (Door::new().await, Door::new().await, Door::new().await);
-        let dns = Dns::start().await;
-        let ports = (http.address.port(), https.address.port());
-        let pebble = Pebble::start(folder.path(), dns.address, ports.0, ports.1, manner).await;
-        authority.open(pebble.address);
+        let Outside { pebble, authority, http, https, dns, folder } = Outside::start(manner).await;
         let toml = format!(
             "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\nca = \"{}\"\nchallenges = {challenges:?}\n",
             authority.address,

@@ -25,6 +25,33 @@ pub(crate) async fn wait_for(what: &str, mut fact: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// An authority, and the ways between it and edges that are not there yet.
+pub(crate) struct Outside {
+    pub(crate) pebble: Pebble,
+    /// Between edges and the authority.
+    pub(crate) authority: Door,
+    /// Between the authority and plain HTTP of edges.
+    pub(crate) http: Door,
+    /// Between the authority and HTTPS of edges.
+    pub(crate) https: Door,
+    pub(crate) dns: Dns,
+    /// What the authority keeps.
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Outside {
+    pub(crate) async fn start(manner: Manner) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path());
+        let (authority, http, https) = (Door::new().await, Door::new().await, Door::new().await);
+        let dns = Dns::start().await;
+        let ports = (http.address.port(), https.address.port());
+        let pebble = Pebble::start(folder.path(), dns.address, ports.0, ports.1, manner).await;
+        authority.open(pebble.address);
+        Self { pebble, authority, http, https, dns, folder }
+    }
+}
+
 /// Begins to describe one.
 pub(crate) fn world() -> Setup {
     Setup { manner: Manner::default(), challenges: &["tls-alpn-01", "http-01"], limits: Vec::new(), tls: String::new() }
@@ -68,13 +95,7 @@ impl Setup {
         if !is_installed() {
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
-        write_certificate(folder.path());
-        let (authority, http, https) = (Door::new().await, Door::new().await, Door::new().await);
-        let dns = Dns::start().await;
-        let ports = (http.address.port(), https.address.port());
-        let pebble = Pebble::start(folder.path(), dns.address, ports.0, ports.1, self.manner).await;
-        authority.open(pebble.address);
+        let Outside { pebble, authority, http, https, dns, folder } = Outside::start(self.manner).await;
         let mut toml = format!(
             "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\ncontact = [\"mailto:ops@example.org\"]\n\
             ca = \"{}\"\nchallenges = {:?}\n",

@@ -1,11 +1,9 @@
 //! Collections of a cluster: one node collects for all of them, and takes nothing that another one relies on.
 
-use devanture_config::Digest;
-use devanture_config::api::{BeginDeploy, DeployBegun};
 use http::{Method, StatusCode};
 
-use super::world::{World, borrowed, is_installed, push, served, site};
-use crate::support::{got, manifest};
+use super::world::{World, finish, is_installed, push, served, uploaded};
+use crate::support::got;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_by_one_node_takes_nothing_that_a_push_to_another_one_was_promised() {
@@ -14,21 +12,12 @@ async fn a_purge_by_one_node_takes_nothing_that_a_push_to_another_one_was_promis
     }
     let world = World::start(2, 1).await;
     push(&world.nodes[0], 1).await;
-    let files = site(2);
-    let files = borrowed(&files);
-    let begin = BeginDeploy { manifest: manifest(&files), source: Default::default(), options: Default::default() };
-    let deploys = "/v1/apps/shop/environments/prod/deploys";
-    let begun: DeployBegun = got(world.nodes[1].api(Method::POST, deploys).json(&begin)).await.json();
-    for (_, bytes) in &files {
-        let path = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(bytes), begun.deploy);
-        let stored = got(world.nodes[1].api(Method::PUT, &path).body(bytes.to_vec())).await;
-        assert_eq!(stored.status, StatusCode::NO_CONTENT, "{}", stored.text());
-    }
+    let begun = uploaded(&world.nodes[1], 2).await;
+    assert_eq!(begun.missing.len(), 2);
     // No version refers to them yet, and a purge does not wait for their age.
     let purged = got(world.nodes[0].api(Method::POST, "/v1/gc?purge=true&force=true")).await;
     assert_eq!(purged.status, StatusCode::OK, "{}", purged.text());
-    let finish = format!("/v1/apps/shop/deploys/{}/finish", begun.deploy);
-    let finished = got(world.nodes[1].api(Method::POST, &finish)).await;
+    let finished = got(finish(&world.nodes[1], &begun.deploy, world.nodes[1].admin_token())).await;
     assert_eq!(finished.status, StatusCode::OK, "{}", finished.text());
     for node in &world.nodes {
         assert_eq!(served(node).await, Some(begun.version.short()));

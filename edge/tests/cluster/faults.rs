@@ -1,41 +1,22 @@
 //! Nodes that are lost, cut off or full in the middle of a push: one version is live everywhere afterwards.
 
-use devanture_config::api::{BeginDeploy, DeployBegun, NodeState};
-use devanture_config::{Digest, VersionId};
+use devanture_config::VersionId;
+use devanture_config::api::{DeployBegun, DeployStatus, NodeState};
 use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
 
-use super::world::{APP, Visitors, World, borrowed, comes, is_installed, nodes, push, served, site, try_push};
+use super::world::{APP, Visitors, World, comes, finish, is_installed, nodes, push, served, try_push, uploaded};
 use crate::etcd::Cable;
 use crate::small_disk::SmallDisk;
-use crate::support::{RunningEdge, got, manifest};
+use crate::support::{RunningEdge, got};
 
 /// The steps of a push, in their order.
 const STEPS: [&str; 4] = ["verify", "compress", "prepare", "switch"];
 
-/// A push that has all of its files and is not finished.
-async fn uploaded(node: &RunningEdge, number: usize) -> DeployBegun {
-    let files = site(number);
-    let files = borrowed(&files);
-    let begin = BeginDeploy { manifest: manifest(&files), source: Default::default(), options: Default::default() };
-    let path = format!("/v1/apps/{APP}/environments/prod/deploys");
-    let begun: DeployBegun = got(node.api(Method::POST, &path).json(&begin)).await.json();
-    for digest in &begun.missing {
-        let bytes = files.iter().map(|(_, bytes)| *bytes).find(|bytes| Digest::of(bytes) == *digest).unwrap();
-        let path = format!("/v1/apps/{APP}/blobs/{digest}?deploy={}", begun.deploy);
-        let put = got(node.api(Method::PUT, &path).body(bytes.to_vec())).await;
-        assert_eq!(put.status, StatusCode::NO_CONTENT, "{}", put.text());
-    }
-    begun
-}
-
-fn finish(node: &RunningEdge, begun: &DeployBegun) -> reqwest::RequestBuilder {
-    node.api(Method::POST, &format!("/v1/apps/{APP}/deploys/{}/finish", begun.deploy))
-}
-
 /// Finishes a push until the step of that name has begun.
 async fn finished_until(node: &RunningEdge, begun: &DeployBegun, step: &str) {
-    let answer = finish(node, begun).header("accept", "text/event-stream").send().await.unwrap();
+    let answer =
+        finish(node, &begun.deploy, node.admin_token()).header("accept", "text/event-stream").send().await.unwrap();
     let (mut stream, mut text) = (answer.bytes_stream(), String::new());
     while !text.contains(&format!("\"name\":\"{step}\"")) {
         match stream.next().await {
@@ -90,10 +71,11 @@ async fn a_node_that_is_killed_while_another_one_pushes_is_left_out_or_serves_it
         let begun = uploaded(&world.nodes[0], number + 1).await;
         let visitors = Visitors::of(&[&world.nodes[0]]);
         let mut killed = world.nodes.pop().unwrap();
-        let (finished, launch) = tokio::join!(got(finish(&world.nodes[0], &begun)), async {
-            comes("the step has begun", async || has_begun(&world.nodes[0], &begun, step).await).await;
-            killed.kill()
-        });
+        let (finished, launch) =
+            tokio::join!(got(finish(&world.nodes[0], &begun.deploy, world.nodes[0].admin_token())), async {
+                comes("the step has begun", async || has_begun(&world.nodes[0], &begun, step).await).await;
+                killed.kill()
+            });
         assert_eq!(finished.status, StatusCode::OK, "{step}: {}", finished.text());
         assert_eq!(served(&world.nodes[0]).await, Some(begun.version.short()), "{step}");
         visitors.stop().await;
@@ -106,7 +88,7 @@ async fn a_node_that_is_killed_while_another_one_pushes_is_left_out_or_serves_it
 /// Whether a step of a push has begun, or a later one.
 async fn has_begun(node: &RunningEdge, begun: &DeployBegun, step: &str) -> bool {
     let path = format!("/v1/apps/{APP}/deploys/{}", begun.deploy);
-    let status: devanture_config::api::DeployStatus = got(node.api(Method::GET, &path)).await.json();
+    let status: DeployStatus = got(node.api(Method::GET, &path)).await.json();
     let position = |name: &str| STEPS.iter().position(|known| *known == name);
     status.steps.iter().any(|known| position(&known.name) >= position(step))
 }
@@ -126,7 +108,7 @@ async fn a_node_that_is_cut_off_in_its_push_fails_it_and_follows_the_others_when
     let visitors = Visitors::of(&world.nodes.iter().collect::<Vec<_>>());
     let begun = uploaded(&world.nodes[1], 1).await;
     cable.cut();
-    let refused = got(finish(&world.nodes[1], &begun)).await;
+    let refused = got(finish(&world.nodes[1], &begun.deploy, world.nodes[1].admin_token())).await;
     assert_eq!(refused.problem().code.as_str(), "catalog_unavailable", "{}", refused.text());
     assert_eq!(served(&world.nodes[1]).await, Some(before.short()));
     let live = push(&world.nodes[0], 2).await.version;

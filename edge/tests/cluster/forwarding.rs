@@ -2,33 +2,13 @@
 
 use std::time::Duration;
 
-use devanture_config::api::{BeginDeploy, BlobsStored, DeployBegun, DeployReport, DeployState, DeployStatus, Scope};
+use devanture_config::api::{BlobsStored, DeployBegun, DeployReport, DeployState, DeployStatus, Scope};
 use devanture_config::problem::Code;
 use devanture_config::{Digest, blob_batch};
 use http::{Method, StatusCode};
 
-use super::world::{APP, World, borrowed, comes, is_installed, served, site};
-use crate::support::{Got, RunningEdge, got, manifest};
-
-/// A push of the site of a number that a node has begun.
-async fn begun(node: &RunningEdge, token: &str, number: usize) -> DeployBegun {
-    let begin = BeginDeploy {
-        manifest: manifest(&borrowed(&site(number))),
-        source: Default::default(),
-        options: Default::default(),
-    };
-    let path = format!("/v1/apps/{APP}/environments/prod/deploys");
-    got(node.ask(Method::POST, &path, token).json(&begin)).await.json()
-}
-
-/// The bytes of a blob of the site of a number.
-fn bytes_of(number: usize, digest: Digest) -> Vec<u8> {
-    site(number).into_iter().map(|(_, bytes)| bytes).find(|bytes| Digest::of(bytes) == digest).unwrap()
-}
-
-async fn put(node: &RunningEdge, token: &str, deploy: &str, digest: Digest, bytes: Vec<u8>) -> Got {
-    got(node.ask(Method::PUT, &format!("/v1/apps/{APP}/blobs/{digest}?deploy={deploy}"), token).body(bytes)).await
-}
+use super::world::{APP, World, begun, bytes_of, comes, finish, is_installed, put, served};
+use crate::support::{RunningEdge, got};
 
 async fn status(node: &RunningEdge, deploy: &str) -> DeployStatus {
     got(node.api(Method::GET, &format!("/v1/apps/{APP}/deploys/{deploy}"))).await.json()
@@ -51,9 +31,8 @@ async fn each_request_of_a_push_may_come_to_another_node() {
     let (other_app, other_token) = (first.token_for(Scope::Push, Some("another"), None).await, third.admin_token());
     let path = format!("/v1/apps/another/deploys/{deploy}/finish");
     assert_eq!(got(third.ask(Method::POST, &path, &other_app)).await.code(), Code::NotFound);
-    let path = format!("/v1/apps/{APP}/deploys/{deploy}/finish");
-    assert_eq!(got(third.ask(Method::POST, &path, &other_app)).await.code(), Code::NotFound);
-    assert_eq!(got(third.ask(Method::POST, &path, other_token)).await.code(), Code::Forbidden, "it is another's push");
+    assert_eq!(got(finish(third, &deploy, &other_app)).await.code(), Code::NotFound);
+    assert_eq!(got(finish(third, &deploy, other_token)).await.code(), Code::Forbidden, "it is another's push");
 
     assert_eq!(put(second, token, &deploy, missing[0], bytes_of(1, missing[0])).await.status, StatusCode::NO_CONTENT);
     let bytes = bytes_of(1, missing[1]);
@@ -62,8 +41,7 @@ async fn each_request_of_a_push_may_come_to_another_node() {
     let stored: BlobsStored = got(request.header("content-type", blob_batch::MEDIA_TYPE).body(batch)).await.json();
     assert_eq!(stored.stored, [missing[1]]);
 
-    let finish = third.ask(Method::POST, &path, token);
-    let events = got(finish.header("accept", "text/event-stream")).await;
+    let events = got(finish(third, &deploy, token).header("accept", "text/event-stream")).await;
     assert_eq!(events.header("content-type"), "text/event-stream", "{}", events.text());
     let text = events.text();
     let done = text.split("\n\n").find_map(|event| event.strip_prefix("event: done\ndata: ")).unwrap();
@@ -101,8 +79,7 @@ async fn a_push_whose_node_was_killed_is_unreachable_for_a_lease_and_then_begins
             StatusCode::NO_CONTENT
         );
     }
-    let finish = format!("/v1/apps/{APP}/deploys/{deploy}/finish");
-    let finish = world.nodes[1].ask(Method::POST, &finish, &token);
+    let finish = finish(&world.nodes[1], &deploy, &token);
     let report: DeployReport = got(finish.timeout(Duration::from_secs(60))).await.json();
     assert_eq!(report.version, version);
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use devanture_config::VersionId;
-use devanture_config::api::{DeployReport, NodeList, NodeStatus};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, NodeList, NodeStatus};
+use devanture_config::{Digest, VersionId};
 use devanture_edge::server;
 use http::{Method, StatusCode};
+use reqwest::RequestBuilder;
 use tokio::task::JoinHandle;
 
 use crate::etcd;
 use crate::seaweed::{self, BUCKET, OWNER, Seaweed};
-use crate::support::{Files, RunningEdge, Setup, edge, got, try_got};
+use crate::support::{Files, Got, RunningEdge, Setup, edge, got, try_got};
 
 /// Seconds until a node that is silent counts as gone.
 pub(crate) const LEASE_S: u64 = 2;
@@ -135,12 +136,48 @@ pub(crate) fn borrowed<'f>(files: &'f [(&'static str, Vec<u8>)]) -> Vec<(&'stati
 pub(crate) async fn try_push(node: &RunningEdge, number: usize) -> Result<DeployReport, String> {
     let files = site(number);
     let files: Files<'_> = &borrowed(&files);
-    let begin = devanture_config::api::BeginDeploy {
+    let begin = BeginDeploy {
         manifest: crate::support::manifest(files),
         source: Default::default(),
         options: Default::default(),
     };
     node.try_push(APP, "prod", begin, files).await.map_err(|problem| problem.code.as_str().to_owned())
+}
+
+/// A push of the site of a number to `prod` that a node has begun.
+pub(crate) async fn begun(node: &RunningEdge, token: &str, number: usize) -> DeployBegun {
+    let begin = BeginDeploy {
+        manifest: crate::support::manifest(&borrowed(&site(number))),
+        source: Default::default(),
+        options: Default::default(),
+    };
+    let path = format!("/v1/apps/{APP}/environments/prod/deploys");
+    got(node.ask(Method::POST, &path, token).json(&begin)).await.json()
+}
+
+/// Sends a blob of a push.
+pub(crate) async fn put(node: &RunningEdge, token: &str, deploy: &str, digest: Digest, bytes: Vec<u8>) -> Got {
+    got(node.ask(Method::PUT, &format!("/v1/apps/{APP}/blobs/{digest}?deploy={deploy}"), token).body(bytes)).await
+}
+
+/// The bytes of a blob of the site of a number.
+pub(crate) fn bytes_of(number: usize, digest: Digest) -> Vec<u8> {
+    site(number).into_iter().map(|(_, bytes)| bytes).find(|bytes| Digest::of(bytes) == digest).unwrap()
+}
+
+/// A push that has all of its files and is not finished.
+pub(crate) async fn uploaded(node: &RunningEdge, number: usize) -> DeployBegun {
+    let begun = begun(node, node.admin_token(), number).await;
+    for digest in &begun.missing {
+        let put = put(node, node.admin_token(), &begun.deploy, *digest, bytes_of(number, *digest)).await;
+        assert_eq!(put.status, StatusCode::NO_CONTENT, "{}", put.text());
+    }
+    begun
+}
+
+/// The request that finishes a push.
+pub(crate) fn finish(node: &RunningEdge, deploy: &str, token: &str) -> RequestBuilder {
+    node.ask(Method::POST, &format!("/v1/apps/{APP}/deploys/{deploy}/finish"), token)
 }
 
 /// The number of the site in a page.

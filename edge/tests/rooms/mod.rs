@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod circles;
+mod commits;
 mod crates;
 
 use std::collections::BTreeSet;
@@ -338,80 +339,6 @@ fn the_site_has_no_io_no_clock_and_no_async() {
     assert!(sources.len() > 20, "the sources are not where they are looked for");
     let wrong: Vec<String> = sources.iter().flat_map(|source| source.lines_with(&WORDS)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Whether this code may put a commit together, and hand it to the ledger.
-fn composes_commits(source: &Source) -> bool {
-    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "retention" | "publish")
-}
-
-#[test]
-fn law_5_only_ledger_commits_to_the_catalog() {
-    let sources = sources();
-    for source in sources.iter().filter(|source| !matches!(source.room(), "catalog" | "ledger")) {
-        // However the formatter breaks the lines.
-        let code: String = source.code.chars().filter(|c| !c.is_whitespace()).collect();
-        for (at, _) in code.match_indices(".commit(") {
-            let is_by_the_ledger = ["ledger", "audit"].iter().any(|way| code[..at].ends_with(way));
-            assert!(is_by_the_ledger, "{} commits past the ledger", source.path);
-        }
-        assert!(!code.contains(".commit_leased("), "{} commits past the ledger", source.path);
-        assert!(!code.contains(".commit_reserved("), "{} uses reserved space", source.path);
-        if !composes_commits(source) {
-            let wrong = source.lines_with(&["Commit"]);
-            assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        }
-    }
-    let mut ledger = sources.iter().filter(|source| source.room() == "ledger");
-    assert!(ledger.any(|source| source.code.contains("catalog.commit(")), "the call is looked for by a wrong name");
-}
-
-/// What the edge commits for itself, by the file that does it; everything else is somebody's event.
-const SYSTEM_COMMITS: [(&str, &str); 16] = [
-    ("access/last_use.rs", "SystemWrite::LastUse"),
-    ("access/logins.rs", "SystemWrite::Refresh"),
-    ("encode/dictionaries/record.rs", "SystemWrite::Dictionaries"),
-    ("ledger/acme_records.rs", "SystemWrite::Acme"),
-    ("ledger/copied.rs", "SystemWrite::Copy"),
-    ("ledger/history.rs", "SystemWrite::Collection"),
-    ("ledger/history.rs", "SystemWrite::History"),
-    ("ledger/tasks.rs", "SystemWrite::Task"),
-    ("ledger/write_pause.rs", "SystemWrite::Pause"),
-    ("environments/aliases.rs", "SystemWrite::ExpiredAlias"),
-    ("publish/sent.rs", "SystemWrite::Sent"),
-    ("retention/collect/ending.rs", "SystemWrite::Collection"),
-    ("retention/collect/old_sent.rs", "SystemWrite::Collection"),
-    ("retention/collect/retire.rs", "SystemWrite::Collection"),
-    ("environments/hostnames/proof.rs", "SystemWrite::ProofSecret"),
-    ("environments/user_ids.rs", "SystemWrite::Uid"),
-];
-
-#[test]
-fn no_commit_is_without_its_entry_of_the_audit_log() {
-    let sources = sources();
-    let mut found = BTreeSet::new();
-    for source in sources.iter().filter(|source| composes_commits(source)) {
-        let code: String = source.code.chars().filter(|c| !c.is_whitespace()).collect();
-        for call in [".commit(", ".commit_unseen("] {
-            for (at, _) in code.match_indices(call) {
-                let named = code[at + call.len()..].split(',').next().unwrap_or_default();
-                let is_the_way = matches!(source.path.as_str(), "ledger/audit/mod.rs" | "ledger/system_write.rs");
-                assert!(named.contains("actor") || is_the_way, "{}: {named} has no entry", source.path);
-            }
-        }
-        let by_system = ["commit_system(", "commit_in_parts("].map(|call| code.match_indices(call));
-        for (at, call) in by_system.into_iter().flatten() {
-            let arguments = code[at + call.len()..].split(',').take(2);
-            found.extend(
-                arguments
-                    .filter(|why| why.starts_with("SystemWrite::"))
-                    .map(|why| (source.path.clone(), why.to_owned())),
-            );
-        }
-    }
-    let expected: BTreeSet<_> =
-        SYSTEM_COMMITS.iter().map(|(path, why)| ((*path).to_owned(), (*why).to_owned())).collect();
-    assert_eq!(found, expected, "what the edge writes for itself is listed here");
 }
 
 #[test]
