@@ -8,6 +8,7 @@
 mod answer;
 mod coalesce;
 mod connection;
+mod draining;
 mod engine;
 mod handshakes;
 mod interim_stream;

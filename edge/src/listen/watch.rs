@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::answer::Draining;
+use super::draining::Draining;
 use super::limits::Times;
 
 /// Longest time that a draining connection stays while no request is open.

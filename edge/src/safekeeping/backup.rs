@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,14 +13,15 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::layout::{CATALOG, DESCRIPTION, Description, KEYS, LOCK, TLS, bad, hash_of, in_snapshot};
+use super::layout::{CATALOG, DESCRIPTION, Description, KEYS, LOCK, TLS, bad, hash_of, in_snapshot, is_manifest};
 use super::location::Location;
+use super::open::open_catalog;
 use super::prune::prune;
 use super::references::{self, Look};
 use super::store::{self, BackupStore};
 use crate::blobs::{self, Blobs, Key, durable};
-use crate::catalog::{self, Catalog, sent};
-use crate::ledger::{ACME_PREFIX, Error, lost};
+use crate::catalog::{Catalog, sent};
+use crate::ledger::{ACME_PREFIX, Error};
 use crate::telemetry;
 
 /// The folder in the data folder for what a backup is made of while it is written.
@@ -174,22 +174,6 @@ async fn write(
         removed: Vec::new(),
         with_key: key.is_some(),
     })
-}
-
-pub(super) const fn is_manifest(key: Key) -> bool {
-    matches!(key, Key::Manifest(_))
-}
-
-pub(super) async fn open_blobs(folder: &Path) -> Result<Arc<dyn Blobs>, Error> {
-    let folder = folder.to_owned();
-    let opened = tokio::task::spawn_blocking(move || blobs::open(folder)).await;
-    Ok(opened.map_err(|error| lost(&error))??)
-}
-
-pub(super) async fn open_catalog(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
-    let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || catalog::open(&path)).await;
-    Ok(opened.map_err(|error| lost(&error))??)
 }
 
 /// The files below a folder, and their names, which begin with `name/`; none if there is no folder.

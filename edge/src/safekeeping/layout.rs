@@ -16,7 +16,7 @@ use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::durable;
+use crate::blobs::{Key, durable};
 use crate::ledger::{Error, lost};
 
 /// The folder of the backups in the folder of all.
@@ -115,4 +115,9 @@ pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
 /// A problem with a place of backups.
 pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
     Problem::new(Code::BadRequest, detail).hint(hint).into()
+}
+
+/// Whether a stored file is a manifest.
+pub(super) const fn is_manifest(key: Key) -> bool {
+    matches!(key, Key::Manifest(_))
 }

@@ -9,6 +9,7 @@ mod copy;
 mod fetch;
 mod layout;
 mod location;
+mod open;
 mod prune;
 mod references;
 mod repair;

@@ -6,8 +6,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::backup::{is_manifest, open_catalog};
-use super::layout::{CATALOG, in_snapshot};
+use super::layout::{CATALOG, in_snapshot, is_manifest};
+use super::open::open_catalog;
 use super::references::{self, Look, Manifests};
 use super::store::{self, BackupStore};
 use crate::blobs::{self, Blobs, Key, durable};

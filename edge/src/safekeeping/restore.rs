@@ -5,10 +5,10 @@ use std::path::Path;
 
 use devanture_config::api::DamagedVersion;
 
-use super::backup::{open_blobs, open_catalog};
 use super::fetch::{Fetcher, Stored};
 use super::layout::{CATALOG, Description, KEYS, TLS, bad, in_snapshot};
 use super::location::Location;
+use super::open::{open_blobs, open_catalog};
 use super::references;
 use super::store::{self, BackupStore};
 use crate::blobs::durable;

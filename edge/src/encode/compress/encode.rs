@@ -8,8 +8,10 @@ use bytes::Bytes;
 use devanture_config::Digest;
 use metrics::counter;
 
-use super::small::SMALL_BYTES_MAX;
 use crate::blobs::{Form, Quality};
+
+/// Files up to this length are small: compressed in groups, by contexts that each thread keeps.
+pub(super) const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
 /// A variant is kept if it saves this share of the file, in hundredths …
 const SAVED_PERCENT_MIN: u64 = 3;

@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 use crate::blobs::{Blobs, Form, Key, Quality};
 use crate::catalog::records::DecodedFile;
 use crate::ledger::Error;
-use encode::{decoded_digest, encode_all};
+use encode::{SMALL_BYTES_MAX, decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;
 
 /// Files below this length are not compressed: they fit one packet as they are.
@@ -98,8 +98,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let before = wanted.len();
     wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
     let too_large = before.saturating_sub(wanted.len());
-    let (small, mut large): (Vec<_>, Vec<_>) =
-        wanted.into_iter().partition(|(_, (size, _))| *size <= small::SMALL_BYTES_MAX);
+    let (small, mut large): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, (size, _))| *size <= SMALL_BYTES_MAX);
     // The largest first: one that came last would keep a single thread busy while the others have nothing to do.
     large.sort_by_key(|(_, (size, _))| std::cmp::Reverse(*size));
     let (blobs, pool) = (work.blobs, work.pool);

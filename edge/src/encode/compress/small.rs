@@ -11,8 +11,6 @@ use super::pool::{Pool, length_of};
 use crate::blobs::{Blobs, Form, Quality};
 use crate::ledger::Error;
 
-/// Files up to this length are compressed in groups.
-pub(super) const SMALL_BYTES_MAX: u64 = 64 * 1024;
 /// Most files of a group, which is read and stored at once …
 const GROUP_FILES: usize = 512;
 /// … and most bytes of them.

@@ -2,12 +2,12 @@
 //!
 //! This is no parser of HTML: what it does not see costs a delta, and nothing that it sees is more than a guess.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use devanture_config::path::BundlePath;
 use devanture_site::media::extension;
 
+use super::reference::resolved;
 use super::scripts::{ImportMap, Scope};
 
 /// Bytes of a page that are looked at: what a page loads first stands at its beginning.
@@ -254,29 +254,6 @@ fn based(page: &BundlePath, address: &str) -> Option<BundlePath> {
     // A folder is no path of a bundle: any name in it will do.
     let (folder, _) = address.split(['?', '#']).next()?.rsplit_once('/')?;
     resolved(page, &format!("{folder}/index.html"))
-}
-
-/// The file of the bundle that an address in another file means, as far as the bundle alone says so.
-pub(super) fn resolved(from: &BundlePath, reference: &str) -> Option<BundlePath> {
-    let path = reference.split(['?', '#']).next().unwrap_or_default();
-    let is_elsewhere = path.starts_with("//") || path.split('/').next().is_some_and(|first| first.contains(':'));
-    if path.is_empty() || is_elsewhere {
-        return None;
-    }
-    let decoded: Cow<'_, str> = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
-    let folder = from.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut segments: Vec<&str> = match decoded.starts_with('/') {
-        true => Vec::new(),
-        false => folder.split('/').filter(|segment| !segment.is_empty()).collect(),
-    };
-    for segment in decoded.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => drop(segments.pop()),
-            other => segments.push(other),
-        }
-    }
-    BundlePath::normalised(&segments.join("/")).ok()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod pages;
 mod pair;
 mod public;
 mod record;
+mod reference;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use devanture_config::path::BundlePath;
 use serde_json::Value;
 
-use super::linked_assets::resolved;
+use super::reference::resolved;
 
 /// Bytes of a module that are scanned.
 const SCANNED_BYTES: usize = 2 * 1024 * 1024;

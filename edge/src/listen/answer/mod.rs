@@ -12,6 +12,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tracing::debug;
 
+use super::draining::Draining;
 use super::response_memory::Held;
 use super::unsent::Unsent;
 use super::watch::Stall;
@@ -42,15 +43,6 @@ pub(crate) struct Activity {
     unsent: OnceCell<Box<Unsent>>,
     /// Whose share of the thread its long answers take.
     lane: Cell<Lane>,
-}
-
-/// How a connection ends once the edge drains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Draining {
-    /// As soon as nothing is in flight.
-    AtOnce,
-    /// An idle one of HTTP/1.1 stays for a moment, since a request may be on its way.
-    Patiently,
 }
 
 /// The result of a poll of a body.
