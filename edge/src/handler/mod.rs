@@ -23,6 +23,7 @@ mod request_metrics;
 mod request_outcome;
 mod respond;
 mod route_table;
+mod second_decision;
 mod site_request;
 mod smoke;
 mod tenant_isolation;
@@ -119,7 +120,7 @@ impl Handler {
     /// good for a host, `interim` takes what a backend says ahead of its answer.
     pub async fn handle<B>(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         peer: IpAddr,
         interim: Option<&Arc<Interim>>,
         covers: impl Fn(&str) -> bool,
@@ -143,18 +144,9 @@ impl Handler {
             decision = self.loaded(&request_head, &host, target).await;
         }
         decision = measurement.admitted(decision);
-        let unwanted = match decision {
-            Decision::Proxy { .. } => Unwanted::Over,
-            _ => body::pass_over(&mut request).await,
-        };
-        if unwanted == Unwanted::Malformed {
-            decision = Decision::Refuse(Refused::BadRequest.into());
-        }
-        measurement.decided(&decision);
-        let came =
-            Came { from: Some(&from), authority: &authority, host: &host, outcome: measurement.outcome(), interim };
+        let came = Came { from: Some(&from), authority: &authority, host: &host, interim };
         let version = request.version();
-        let mut response = self.carry_out(request, decision, &came).await;
+        let (mut response, unwanted) = self.carry_out_latest(request, decision, &came, &mut measurement).await;
         let fault = measurement.outcome().error();
         let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
@@ -234,7 +226,13 @@ impl Handler {
     }
 
     /// Does what was decided.
-    async fn carry_out<B>(&self, mut request: Request<B>, decision: Decision, came: &Came<'_>) -> Response<Body>
+    async fn carry_out<B>(
+        &self,
+        mut request: Request<B>,
+        decision: Decision,
+        came: &Came<'_>,
+        outcome: &RequestOutcome,
+    ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BodyError>,
@@ -250,7 +248,7 @@ impl Handler {
         let fields = Fields::Map(request.headers());
         let error_context = ErrorContext::of(fields, came.host, Some(&current));
         let origin = cors::origin(fields, &current.version);
-        let mut response = self.forward(request, came, &current, to, &error_context).await;
+        let mut response = self.forward(request, (came, outcome), &current, to, &error_context).await;
         let status = response.status();
         ruled.apply(response.headers_mut(), Kept::File, status);
         respond::trace(response.headers_mut(), &current.version);
@@ -301,7 +299,7 @@ impl Handler {
     async fn forward<B>(
         &self,
         mut request: Request<B>,
-        came: &Came<'_>,
+        (came, outcome): (&Came<'_>, &RequestOutcome),
         current: &Arc<Current>,
         to: ProxyTo,
         error_context: &ErrorContext,
@@ -310,7 +308,7 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BodyError>,
     {
-        let Came { from, authority, outcome, .. } = *came;
+        let Came { from, authority, .. } = *came;
         let version = &current.version;
         let ids = Ids::of(request.headers(), from.is_some_and(|from| from.is_trusted));
         if let Some(path_and_query) = to.path_and_query {
@@ -360,8 +358,6 @@ struct Came<'r> {
     authority: &'r str,
     /// The name in the authority.
     host: &'r str,
-    /// Where to note what becomes known of it.
-    outcome: &'r RequestOutcome,
     /// Passes interim answers on, where they can be.
     interim: Option<&'r Arc<Interim>>,
 }

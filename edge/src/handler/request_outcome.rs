@@ -1,6 +1,6 @@
 //! Per-request data for logs and metrics: what a backend's part in it was, and what went wrong.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
@@ -24,6 +24,9 @@ const TOO_LARGE: &str = "too-large";
 pub(super) const APP_BUSY: &str = "app-busy";
 /// The word for a stored file that could not be read to its end.
 const STORE: &str = "store";
+
+/// The words for faults before anything was sent to a backend.
+const UNSENT: [&str; 3] = ["busy", "connect", "no-member"];
 
 /// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
@@ -76,7 +79,7 @@ pub(super) struct RequestOutcome(
 
 #[derive(Default)]
 struct Aside {
-    error: OnceCell<&'static str>,
+    error: Cell<Option<&'static str>>,
     /// Its place among the requests of its app, where these are limited.
     entered: OnceCell<Entered>,
     backend: OnceCell<ToBackend>,
@@ -127,7 +130,8 @@ impl RequestOutcome {
 
     /// The first fault is the one that is logged: others follow from it.
     pub(super) fn fail(&self, error: &'static str) {
-        self.aside().error.set(error).ok();
+        let first = &self.aside().error;
+        first.set(first.get().or(Some(error)));
     }
 
     pub(super) fn break_off(&self, error: &body::Error) {
@@ -138,7 +142,17 @@ impl RequestOutcome {
     }
 
     pub(super) fn error(&self) -> Option<&'static str> {
-        self.0.get()?.error.get().copied()
+        self.0.get()?.error.get()
+    }
+
+    /// Whether the request failed before any backend received it.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.error().is_some_and(|error| UNSENT.contains(&error))
+    }
+
+    /// Forgets a fault of a decision that was replaced by a later one.
+    pub(super) fn forget_fault(&self) {
+        self.aside().error.set(None);
     }
 
     pub(super) fn request_id(&self) -> Option<String> {

@@ -47,8 +47,8 @@ impl Handler {
         // Never this machine's own: a backend may trust that, and what it answers is shown to the one who deploys.
         let from = from.map(Chain::direct);
         let outcome = RequestOutcome::default();
-        let came = Came { from: from.as_ref(), authority: &authority, host: &host, outcome: &outcome, interim: None };
-        let response = self.carry_out(request, decision, &came).await;
+        let came = Came { from: from.as_ref(), authority: &authority, host: &host, interim: None };
+        let response = self.carry_out(request, decision, &came, &outcome).await;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();
         // One byte more tells that there is more.

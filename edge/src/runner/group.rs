@@ -121,7 +121,12 @@ impl Reasons {
 
     /// Whether it runs for a rollback alone.
     pub(super) fn is_warm(&self) -> bool {
-        self.held == 0 && !self.is_live && self.idle_until.is_none() && self.warm_until.is_some()
+        self.held == 0 && self.is_replaced()
+    }
+
+    /// Whether something else is live in its place.
+    pub(super) fn is_replaced(&self) -> bool {
+        !self.is_live && self.idle_until.is_none() && self.warm_until.is_some()
     }
 
     /// Whether only what answers requests has to run: it stays for a rollback, and nobody who held it can have made it
@@ -248,6 +253,10 @@ impl Group {
         if inner.is_stopping {
             // A request that comes now asks for others.
             return RunState::Starting;
+        }
+        if inner.reasons.is_replaced() {
+            // Nobody waits for its instances: a request that finds none is for what is live now.
+            return RunState::Running;
         }
         let is_web =
             self.managed.server.processes.iter().any(|process| process.kind == devanture_config::site_toml::Kind::Web);

@@ -310,6 +310,47 @@ fn rustix_is_root() -> bool {
     status.lines().any(|line| line.starts_with("Uid:\t0\t"))
 }
 
+/// Listens at its first start, and never again.
+const LISTENS_ONCE: &str = "
+const mark = process.env.DEVANTURE_DATA + '/started';
+if (fs.existsSync(mark)) setInterval(() => {}, 1000);
+else { fs.writeFileSync(mark, ''); server.listen(Number(process.env.PORT), '127.0.0.1'); }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_an_instance_are_answered_by_the_version_that_goes_live_meanwhile() {
+    let edge = edge().with_runner().with_limit("instance_restart_ms_min", 10).start();
+    let project = Project::new("game", "one", "persist = \"data\"\nstart_ms = 120_000");
+    project.backend_that("one", LISTENS_ONCE);
+    project.push(&edge);
+    assert_eq!(answer(&edge, "/api/exit").await, Err(502), "its only instance ends");
+    let client = edge.client(true);
+    let ask = |number: usize| {
+        let url = edge.url("game.localhost", "/api/who");
+        let request = if number.is_multiple_of(2) { client.get(url) } else { client.post(url).body("an order") };
+        tokio::spawn(async move {
+            let answer = request.send().await.unwrap();
+            let version = answer.headers()["devanture-version"].to_str().unwrap().to_owned();
+            (answer.status().as_u16(), version, answer.text().await.unwrap())
+        })
+    };
+    let waiting: Vec<_> = (0..4).map(ask).collect();
+    eventually("the requests wait", async || {
+        let metrics = edge.api("GET", "/metrics", None).await.1;
+        let waits = |line: &str| line.starts_with("devanture_upstream_waiting{") && line.ends_with(" 4");
+        metrics.as_str().unwrap().lines().any(waits).then_some(())
+    })
+    .await;
+
+    project.backend("two");
+    let version = project.push(&edge);
+    for request in waiting {
+        let (status, served, text) = request.await.unwrap();
+        assert_eq!(status, 200, "{text}\n{}", edge.log());
+        assert!(version.starts_with(&served) && text.starts_with("two "), "{served} answered {text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_wait_for_instances_of_an_edge_that_starts_again() {
     let mut edge = edge().with_runner().start();
