@@ -133,3 +133,20 @@ fn an_archive_that_the_edge_has_lost_is_sent_again() {
         assert!(sent.iter().all(|request| request.body == b"PK not really"));
     }
 }
+
+/// A pause of changes, as while the store is copied: the program waits, and says so.
+#[test]
+fn a_wait_for_the_edge_is_noted_once_on_stderr() {
+    let tries = AtomicUsize::new(0);
+    let edge = FakeEdge::start_with(move |request, _| {
+        let is_paused = request.target.ends_with("/deploys") && tries.fetch_add(1, Ordering::Relaxed) < 2;
+        let problem = Problem::new(Code::Restarting, "The catalog is paused for a copy.");
+        // The field after the media type is one more of the head.
+        let fields = "application/problem+json\r\nretry-after: 1";
+        is_paused.then(|| Reply::Whole(503, fields, serde_json::to_vec(&problem).unwrap()))
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+    let line = "wait      The catalog is paused for a copy (retry in 1 second)";
+    assert_eq!(ran.stderr.matches(line).count(), 1, "{ran:#?}");
+}

@@ -138,7 +138,7 @@ impl Edge {
             let message = format!("The edge stored {} of {} blobs, and does not say why.", stored.len(), batch.len());
             Err(Refusal::Final(Failure::new(Code::Internal, message)))
         };
-        client::repeat(client::BLOB_TRIES_MAX, attempt).await.map_err(BlobError::Failed)?;
+        client::repeat(self.waits(), client::BLOB_TRIES_MAX, attempt).await.map_err(BlobError::Failed)?;
         let bytes: u64 = batch.iter().map(|(_, blob)| blob.bytes).sum();
         sent.add_bytes(i64::try_from(bytes).unwrap_or(i64::MAX));
         Ok(())

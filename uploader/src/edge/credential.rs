@@ -200,7 +200,7 @@ impl Login {
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
             other => other,
         };
-        let answer = client::repeat(client::QUESTIONS_MAX, attempt).await?;
+        let answer = client::repeat(link.waits(), client::QUESTIONS_MAX, attempt).await?;
         let answer: LoggedIn = link.decoded(&answer)?;
         Ok((Session::of(&answer, requested_s), answer))
     }
@@ -214,7 +214,7 @@ async fn refresh(link: &Link, session: &Session) -> Result<Option<Session>, Fail
     let wanted = session.refresh_request();
     let requested_s = now_s();
     // An answer that was lost is asked for again with the same token, which the edge allows for a moment.
-    match client::repeat(client::QUESTIONS_MAX, async || exchange(link, "refresh", &wanted).await).await {
+    match client::repeat(link.waits(), client::QUESTIONS_MAX, async || exchange(link, "refresh", &wanted).await).await {
         Ok(answer) => Ok(Some(Session::of(&link.decoded(&answer)?, requested_s))),
         Err(failure) if is_over(&failure) => Ok(None),
         Err(failure) => Err(failure),

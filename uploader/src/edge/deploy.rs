@@ -98,7 +98,7 @@ impl Edge {
                 other => other.map(drop),
             }
         };
-        let answer = client::repeat(client::BLOB_TRIES_MAX, attempt).await;
+        let answer = client::repeat(self.waits(), client::BLOB_TRIES_MAX, attempt).await;
         match answer {
             Ok(()) => Ok(()),
             Err(_) if changed.load(Ordering::Relaxed) => Err(BlobError::Changed(blob.path.path())),

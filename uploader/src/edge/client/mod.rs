@@ -4,6 +4,7 @@ mod calls;
 mod instances;
 mod repeat;
 mod retention;
+mod waits;
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
+use self::waits::Waits;
 use super::credential::Pass;
 use super::trust;
 use crate::output::exit::Failure;
@@ -46,6 +48,7 @@ pub(crate) struct Link {
     url: Url,
     pass: Arc<Pass>,
     progress: Progress,
+    waits: Waits,
 }
 
 /// An edge, as one app's token sees it.
@@ -91,7 +94,8 @@ impl Link {
             Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
                 .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
         })?;
-        Ok(Self { http, url: access.url.clone(), pass, progress })
+        let waits = Waits::new(progress.clone());
+        Ok(Self { http, url: access.url.clone(), pass, progress, waits })
     }
 
     /// The address as a person writes it.
@@ -102,6 +106,11 @@ impl Link {
     /// Where progress is reported.
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Where long waits are noted.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// The credential.
@@ -175,7 +184,7 @@ impl Link {
         &self,
         request: impl Fn() -> RequestBuilder,
     ) -> Result<T, Failure> {
-        repeat(QUESTIONS_MAX, || self.once(request())).await
+        repeat(&self.waits, QUESTIONS_MAX, || self.once(request())).await
     }
 
     pub(crate) async fn once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Refusal> {
@@ -210,7 +219,7 @@ impl Link {
         loop {
             let again = request.try_clone();
             match (Box::pin(self.send_renewing(request)).await, again) {
-                (Err(refusal), Some(next)) if refusal.wait_for_takeover(begun).await => request = next,
+                (Err(refusal), Some(next)) if refusal.wait_for_takeover(begun, &self.waits).await => request = next,
                 (other, _) => return other,
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use devanture_config::problem::Code;
 
+use super::waits::Waits;
 use crate::output::exit::Failure;
 use crate::output::report::counted;
 
@@ -40,10 +41,12 @@ impl Refusal {
 
     /// Waits a moment where an edge is taking over from another one, which has gone on for less than
     /// [`RESTART_TIME_MAX`] since `begun`; says whether that is so. The request was not carried out.
-    pub(super) async fn wait_for_takeover(&self, begun: Instant) -> bool {
+    pub(super) async fn wait_for_takeover(&self, begun: Instant, waits: &Waits) -> bool {
         match self {
             Self::Again(failure, wait) if failure.is(Code::Restarting) && begun.elapsed() < RESTART_TIME_MAX => {
-                tokio::time::sleep(wait.unwrap_or(PAUSE).min(RETRY_AFTER_MAX)).await;
+                let pause = wait.unwrap_or(PAUSE).min(RETRY_AFTER_MAX);
+                waits.note(failure, pause);
+                tokio::time::sleep(pause).await;
                 true
             }
             _ => false,
@@ -51,11 +54,11 @@ impl Refusal {
     }
 }
 
-/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between.
+/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between; long ones are noted by `waits`.
 ///
 /// # Errors
 /// The last failure.
-pub(crate) async fn repeat<T, F>(tries_max: u32, attempt: impl Fn() -> F) -> Result<T, Failure>
+pub(crate) async fn repeat<T, F>(waits: &Waits, tries_max: u32, attempt: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Refusal>>,
 {
@@ -67,7 +70,7 @@ where
             Ok(value) => return Ok(value),
             Err(refusal) => refusal,
         };
-        if refusal.wait_for_takeover(begun).await {
+        if refusal.wait_for_takeover(begun, waits).await {
             continue;
         }
         tries += 1;
@@ -78,8 +81,11 @@ where
                     failure.hint(format!("the edge asks to come again in {}", counted(wait.as_secs(), "second")))
                 );
             }
-            Refusal::Again(_, Some(wait)) => tokio::time::sleep(wait).await,
-            Refusal::Again(_, None) => tokio::time::sleep(jittered(pause, random())).await,
+            Refusal::Again(failure, wait) => {
+                let wait = wait.unwrap_or_else(|| jittered(pause, random()));
+                waits.note(&failure, wait);
+                tokio::time::sleep(wait).await;
+            }
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
@@ -101,6 +107,8 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::progress::{Progress, Volume};
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_pause_is_never_longer_and_never_less_than_half() {
@@ -115,13 +123,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_edge_asks_for_is_waited_for_unless_that_is_too_long() {
         let failure = || Failure::new(Code::Busy, "It is busy.");
+        let waits = Waits::new(Progress::new(&BTreeMap::new(), Volume::Quiet));
         for (wait, tries, seconds) in [(Some(7), 3, 14), (Some(61), 1, 0), (None, 3, 0)] {
             let (begun, count) = (tokio::time::Instant::now(), std::cell::Cell::new(0));
             let attempt = async || {
                 count.set(count.get() + 1);
                 Err::<(), _>(Refusal::Again(failure(), wait.map(Duration::from_secs)))
             };
-            let failed = repeat(3, attempt).await.unwrap_err();
+            let failed = repeat(&waits, 3, attempt).await.unwrap_err();
             assert!(failed.is(Code::Busy));
             assert_eq!(count.get(), tries, "{wait:?}");
             assert_eq!(begun.elapsed().as_secs(), seconds, "{wait:?}");
