@@ -140,7 +140,7 @@ pub enum Error {
     #[error("the lease has run out")]
     LeaseLost,
     /// The file mirrors another etcd cluster or another prefix than the configured one. Nothing was changed.
-    #[error("{path} is the mirror of {found}, and the configured catalog is {expected}")]
+    #[error("{path} is the mirror of {found}, and the configured catalog is {expected}; delete it if that is meant")]
     OtherOrigin {
         /// The file.
         path: String,

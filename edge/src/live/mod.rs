@@ -24,6 +24,7 @@ mod preparing;
 mod rare_list;
 mod relief;
 mod reloads;
+mod revisions;
 mod settings;
 mod settings_changes;
 #[cfg(test)]

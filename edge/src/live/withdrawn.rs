@@ -54,6 +54,11 @@ impl Withdrawn {
         self.any.load(Ordering::Acquire)
     }
 
+    /// Lets the next write through, whatever its revision.
+    pub(super) fn forget_revision(&self) {
+        self.written.store(0, Ordering::Release);
+    }
+
     fn write(&self, paths: HashMap<Box<str>, u64>, revision: Revision) {
         // After everything was read again, the watch still holds commits that were in what was read.
         if self.written.fetch_max(revision, Ordering::AcqRel) <= revision {

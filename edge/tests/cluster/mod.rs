@@ -18,5 +18,6 @@ mod instances;
 mod logins;
 mod logs;
 mod rollout;
+mod restores;
 mod switches;
 pub(crate) mod world;

@@ -279,6 +279,11 @@ impl Cluster {
         copy_all(&self.folder.path().join("backup"), &data);
     }
 
+    /// The options that a member is started with.
+    pub(crate) fn options(&self, index: usize) -> Vec<String> {
+        self.members[index].lock().unwrap().arguments.clone()
+    }
+
     /// The member that leads, as soon as there is one.
     pub(crate) fn leader(&self) -> usize {
         let began = Instant::now();

@@ -80,7 +80,7 @@ impl Follower {
 
     /// Follows until the catalog is closed.
     pub async fn run(mut self) {
-        let mut remaking = true;
+        let (mut remaking, mut watched) = (true, 0);
         let (mut reloads, mut retries) = (Reloads::default(), Retries::new());
         let (interval, sweeps) = self.sweeps();
         let mut sweep = tokio::time::interval(interval);
@@ -91,6 +91,7 @@ impl Follower {
             tokio::select! {
                 committed = self.watch.recv() => match committed {
                     Ok(committed) => {
+                        self.note_revision(&mut watched, committed.revision);
                         for change in committed.changes.iter() {
                             self.apply(change, committed.revision).await;
                         }
