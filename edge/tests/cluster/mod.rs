@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod clocks;
 mod collections;
 mod copies;
 mod faults;
@@ -17,7 +18,7 @@ mod instance_settings;
 mod instances;
 mod logins;
 mod logs;
-mod rollout;
 mod restores;
+mod rollout;
 mod switches;
 pub(crate) mod world;
