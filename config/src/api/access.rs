@@ -330,6 +330,9 @@ pub struct AuditEntry {
     pub credential: Option<String>,
     /// From which address, or `local`.
     pub from: String,
+    /// The node of a cluster that made the change; `None` of an edge that is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// In which app, where it was in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,

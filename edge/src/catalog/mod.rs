@@ -66,6 +66,13 @@ impl Check {
             None => Self::Absent(key.into()),
         }
     }
+
+    /// The key of the record.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        let (Self::Absent(key) | Self::At(key, _)) = self;
+        key
+    }
 }
 
 /// One change of a commit.

@@ -129,8 +129,14 @@ impl Ledger {
     /// Keeps its records in `catalog`; requests see them by `live`.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, live: Live, limits: &Limits) -> Self {
+        Self::on_node(catalog, live, limits, None)
+    }
+
+    /// As [`Ledger::new`], on a node of a cluster: see [`Audit::on_node`].
+    #[must_use]
+    pub fn on_node(catalog: Arc<dyn Catalog>, live: Live, limits: &Limits, node: Option<String>) -> Self {
         Self {
-            audit: Audit::new(Arc::clone(&catalog), limits),
+            audit: Audit::on_node(Arc::clone(&catalog), limits, node),
             catalog,
             leases: Arc::default(),
             live,

@@ -192,7 +192,7 @@ impl Server {
         let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
         let runner = running.as_ref().map(|(runner, _)| runner.clone());
-        let ledger = Arc::new(Ledger::new(Arc::clone(&stores.catalog), live, &file.limits));
+        let ledger = ledger(file, &stores, live);
         let parts = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running, cluster.as_ref());
         let environments = Arc::new(Environments::new(Arc::clone(&ledger), parts));
         let publisher = Arc::new(Publisher::new(Parts {
@@ -391,6 +391,12 @@ fn keep_certificates(
     control.spawn(certificates.clone().watch_files());
     control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared));
     Ok(())
+}
+
+/// The ledger, which knows its node in a cluster.
+fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
+    let node = file.cluster.as_ref().map(|_cluster| file.node.clone());
+    Arc::new(Ledger::on_node(Arc::clone(&stores.catalog), live, &file.limits, node))
 }
 
 /// The credentials of callers of the API; their last uses are noted from now on.

@@ -239,7 +239,8 @@ fn audit_lines(style: Style, log: &AuditLog) -> Vec<String> {
     let place_width = width(&mut places.iter().map(|place| place.chars().count()));
     let what_width = width(&mut log.entries.iter().map(|entry| entry.what.chars().count())).min(WHAT_WIDTH_MAX);
     let row = |(entry, place): (&AuditEntry, &String)| {
-        let who = style.dim(&format!("by {} from {}", entry.who, entry.from));
+        let node = entry.node.as_ref().map_or_else(String::new, |node| format!(" on {node}"));
+        let who = style.dim(&format!("by {} from {}{node}", entry.who, entry.from));
         let (action, what) = (&entry.action, &entry.what);
         let when = time_text(entry.at_ms);
         format!("  {when}  {action:<action_width$}  {place:<place_width$}  {what:<what_width$}  {who}")

@@ -199,7 +199,7 @@ impl AuditEvent {
         self.environment.as_ref().filter(|_| self.action.needs_environment())
     }
 
-    pub(super) fn entry(&self, actor: &Actor, number: u64) -> AuditEntry {
+    pub(super) fn entry(&self, actor: &Actor, number: u64, node: Option<&str>) -> AuditEntry {
         AuditEntry {
             number,
             at_ms: telemetry::now_ms(),
@@ -208,6 +208,7 @@ impl AuditEvent {
             by: actor.credential.by(),
             credential: actor.credential.id().map(str::to_owned),
             from: actor.address_text(),
+            node: node.map(str::to_owned),
             app: self.app.clone(),
             environment: self.environment.clone(),
             what: self.what.clone(),

@@ -13,9 +13,11 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
 
+use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
 use super::{Actor, Credential};
+use crate::catalog::nodes::node_key;
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, identities, records};
 use crate::telemetry;
 use kept::{Kept, REMOVED_MAX};
@@ -31,6 +33,8 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     entries_max: u64,
     days_max: u64,
+    /// The node of a cluster that writes it; `None` of an edge that is alone.
+    node: Option<String>,
     /// The index of entries, read when it is first needed.
     kept: OnceCell<Kept>,
     writes: Writes,
@@ -40,9 +44,16 @@ impl Audit {
     /// Keeps the log in `catalog`, as long as the limits say.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
+        Self::on_node(catalog, limits, None)
+    }
+
+    /// As [`Audit::new`], with the name of this node of a cluster in each entry. A commit fails if the record of the node
+    /// has gone meanwhile: the others do not reckon with it.
+    #[must_use]
+    pub fn on_node(catalog: Arc<dyn Catalog>, limits: &Limits, node: Option<String>) -> Self {
         let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
         let writes = Writes::new(limits);
-        Self(Arc::new(Inner { catalog, entries_max, days_max, kept: OnceCell::new(), writes }))
+        Self(Arc::new(Inner { catalog, entries_max, days_max, node, kept: OnceCell::new(), writes }))
     }
 
     /// Makes a commit that `actor` causes, together with its entry of the log. Entries beyond what is kept go with it.
@@ -68,15 +79,18 @@ impl Audit {
 
     async fn commit_entry(&self, actor: &Actor, event: AuditEvent, commit: Commit) -> Result<Revision, catalog::Error> {
         let kept = self.kept().await?;
+        let mut attempts = Attempts::default();
         loop {
             let old = self.too_old().await?;
+            let own_node = self.own_node().await?;
             let begun = kept.begin(event.app.as_ref());
-            let entry = event.entry(actor, begun.number);
+            let entry = event.entry(actor, begun.number, self.0.node.as_deref());
             let key = identities::audit_key(begun.number);
             let mut with_entry = commit.clone();
             // After the caller's, so that of two checks that fail the caller hears of its own.
             with_entry.checks.extend(event.checks());
             with_entry.checks.push(Check::Absent(key.clone()));
+            with_entry.checks.extend(own_node.clone());
             let surplus = begun.surplus.iter().map(|(_, number)| identities::audit_key(*number));
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
@@ -98,12 +112,27 @@ impl Audit {
                     begun.failed();
                     kept.read_on(&*self.0.catalog).await?;
                 }
+                // The record of this node went, or was written again: known for certain after all commits are read.
+                Err(catalog::Error::Conflict { key: taken }) if own_node.is_some_and(|own| own.key() == taken) => {
+                    begun.failed();
+                    attempts.begin(&taken)?;
+                    self.0.catalog.refresh().await?;
+                }
                 Err(error) => {
                     begun.failed();
                     return Err(paused(error));
                 }
             }
         }
+    }
+
+    /// That the record of this node is the one that is known here: a node whose lease has ended, and that does not hear
+    /// of it, changes nothing. No check while it has none, as before it has joined and after it has left.
+    async fn own_node(&self) -> Result<Option<Check>, catalog::Error> {
+        let Some(node) = &self.0.node else { return Ok(None) };
+        let key = node_key(node);
+        let own = self.0.catalog.get(&key).await?;
+        Ok(own.map(|record| Check::At(key, record.revision)))
     }
 
     async fn kept(&self) -> Result<&Kept, catalog::Error> {
@@ -151,6 +180,7 @@ fn log(entry: &AuditEntry) {
         by = ?entry.by,
         credential = entry.credential,
         from = entry.from,
+        node = entry.node,
         app,
         environment,
         what = entry.what,
