@@ -53,7 +53,7 @@ pub use maintenance::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,
     WithdrawnPath,
 };
-pub use nodes::{NodeList, NodeState, NodeStatus, NodeVersion};
+pub use nodes::{NodeCache, NodeList, NodeState, NodeStatus, NodeVersion};
 pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
     PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,

@@ -30,6 +30,16 @@ pub struct NodeVersion {
     pub wanted: Option<VersionId>,
 }
 
+/// The local disk of a node in front of the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCache {
+    /// Bytes of files on it, as of the last count, which is at most a few hours old; `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// `blobs.cache_bytes_max`: bytes beyond which files that are not live leave it.
+    pub bytes_max: u64,
+}
+
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -51,6 +61,9 @@ pub struct NodeStatus {
     pub catalog_age_ms: Option<u64>,
     /// When its certificate for other nodes ends, in seconds since 1970 UTC.
     pub certificate_ends_s: Option<i64>,
+    /// Its local disk in front of the bucket; `None` of an edge whose disk is the store, or that does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<NodeCache>,
     /// What is live on it, 10,000 environments at most.
     pub versions: Vec<NodeVersion>,
     /// Whether there are more of them.

@@ -165,7 +165,7 @@ operations! {
     DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)]
         => delete_alias ["dry_run"] conditions=Both;
 
-    GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status [];
+    GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status ["nodes"];
     DELETE "/v1/apps/{app}/environments/{env}" "deleteEnvironment" [EveryEnvironment(ToAdmin)]
         => delete_environment ["dry_run", "purge"] deleted=Own;
     POST "/v1/apps/{app}/environments/{env}/deploys" "deploy" [Environment(Push)]

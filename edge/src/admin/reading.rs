@@ -20,7 +20,11 @@ impl Admin {
     pub(super) async fn status(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
-        let (revision, status) = self.publisher.environments().status(&actor, &app, &environment).await?;
+        let with_nodes = body::flag(request.uri(), "nodes")?;
+        let (revision, mut status) = self.publisher.environments().status(&actor, &app, &environment).await?;
+        if with_nodes {
+            status.nodes = self.publisher.nodes_of_app(&actor, &app).await?;
+        }
         precondition::view(request.headers(), revision, &status)
     }
 

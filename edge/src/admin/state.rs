@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::access::Credentials;
-use crate::blobs::FreeSpace;
+use crate::blobs::{CacheUse, FreeSpace};
 use crate::ledger::Shares;
 use crate::publish::Publisher;
 use crate::telemetry::{Exposition, GaugeSource};
@@ -58,6 +58,8 @@ pub struct Admin {
 pub struct Node {
     /// Added to the metrics of each scrape.
     pub gauges: Vec<GaugeSource>,
+    /// The local disk in front of a bucket; `None` where the disk is the store.
+    pub cache: Option<CacheUse>,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The file of the keys that seal secrets.

@@ -39,7 +39,7 @@ pub(crate) use lanes::{Lanes, Turns};
 pub(crate) use open::OPEN_FILES_MAX;
 pub use open::{Bounds, check_format, holds_files, open, open_within};
 pub use scrub::{Pace, scrub};
-pub use survey::Survey;
+pub use survey::{CacheUse, Survey};
 pub use tiered::{EvictReport, ProbeCheck, ProbeReport, TieredBlobs, open_tiered, probe, variants_object};
 
 /// A blob that is being put: bytes are written as they come, and count only once [`Upload::finish`] was awaited.

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 
 use crate::telemetry::{Gauges, gauge_value};
 
+/// The folders of files that a bucket can give back.
+const CACHED: [&str; 4] = ["blobs", "deltas", "manifests", "variants"];
 /// The folders that are counted.
 const KINDS: [&str; 7] = ["blobs", "collected", "deltas", "manifests", "quarantine", "tmp", "variants"];
 /// What was set aside as damaged is counted at each look: it is little, and wanted soon.
@@ -80,12 +82,45 @@ impl Survey {
         self.counted.lock().insert(kind, amount);
     }
 
+    /// Bytes of blobs, manifests, variants and deltas as of the last count; `None` before the first count has ended.
+    fn cached_bytes(&self) -> Option<u64> {
+        let counted = self.counted.lock();
+        CACHED.iter().try_fold(0_u64, |sum, kind| Some(sum.saturating_add(counted.get(kind)?.bytes)))
+    }
+
     /// Adds what was counted last; nothing before the first count of a kind has ended.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         for (kind, amount) in self.counted.lock().iter() {
             gauges.add("devanture_stored_bytes", &[("kind", kind)], gauge_value(amount.bytes));
             gauges.add("devanture_stored_files", &[("kind", kind)], gauge_value(amount.files));
         }
+    }
+}
+
+/// The use of a local disk in front of a bucket.
+#[derive(Debug, Clone)]
+pub struct CacheUse {
+    survey: Arc<Survey>,
+    bytes_max: u64,
+}
+
+impl CacheUse {
+    /// Of the folder of `survey`, which files that are not live leave once it holds more than `bytes_max`.
+    #[must_use]
+    pub const fn new(survey: Arc<Survey>, bytes_max: u64) -> Self {
+        Self { survey, bytes_max }
+    }
+
+    /// Bytes as of the last count; `None` before the first one has ended.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        self.survey.cached_bytes()
+    }
+
+    /// Bytes beyond which files leave the disk.
+    #[must_use]
+    pub const fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 }
 
@@ -125,9 +160,11 @@ mod tests {
         let variants = vec![(Form::Br, Quality::Best, vec![b'e'; 9_000].into())];
         blobs.put_variants(Digest::of(b"one"), variants).await.unwrap();
         let survey = Survey::new(folder.path().to_owned());
+        assert_eq!(survey.cached_bytes(), None, "nothing is counted yet");
         for kind in KINDS {
             survey.count(kind).await;
         }
+        assert!(survey.cached_bytes().is_some_and(|bytes| bytes > 9_008));
         let counted = survey.counted.lock().clone();
         assert_eq!(counted["blobs"], Amount { files: 2, bytes: 8 });
         assert_eq!((counted["manifests"], counted["quarantine"]), (Amount::default(), Amount::default()));

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use devanture_config::Digest;
 use devanture_config::api::NodeStatus;
 use devanture_config::problem::Problem;
+use devanture_config::{AppName, Digest};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -86,8 +86,8 @@ pub trait Service: InstanceService {
     /// Counts attempts at logging in that were made on another node.
     fn count_attempts(&self, notes: &[AttemptNote]);
 
-    /// How this node is.
-    async fn status(&self) -> NodeStatus;
+    /// The state of this node, with the versions of one app, or of all.
+    async fn status(&self, app: Option<&AppName>) -> NodeStatus;
 }
 
 /// What answers other nodes.
@@ -221,7 +221,11 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
             StatusCode::OK
         }
         (&Method::POST, STATUS) => {
-            tokio::spawn(async move { sender.send(&Answer::Status(Box::new(service.status().await))).await });
+            let app: Option<AppName> = request.uri().query().and_then(|app| app.parse().ok());
+            tokio::spawn(async move {
+                let status = service.status(app.as_ref()).await;
+                sender.send(&Answer::Status(Box::new(status))).await
+            });
             StatusCode::OK
         }
         (&Method::POST, RUNS) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::api::{NodeState, NodeStatus};
 use futures_util::future::{join_all, try_join_all};
 use hyper::body::Incoming;
@@ -232,24 +233,29 @@ impl Nodes {
         }
     }
 
-    /// How all nodes are, this one by `own`, in the order of their names.
+    /// The states of all nodes, this one by `own`, in the order of their names; with the versions of one app, or of all.
     ///
     /// # Errors
     /// [`Error::Catalog`].
-    pub async fn statuses(&self, own: NodeStatus) -> Result<Vec<NodeStatus>, Error> {
+    pub async fn statuses(&self, own: NodeStatus, app: Option<&AppName>) -> Result<Vec<NodeStatus>, Error> {
         let others = self.members.others().await?;
-        let mut nodes = join_all(others.iter().map(|member| self.status(member))).await;
+        let mut nodes = join_all(others.iter().map(|member| self.status(member, app))).await;
         for node in &mut nodes {
             node.lag = own.revision.zip(node.revision).map(|(own, other)| own.saturating_sub(other));
         }
         nodes.push(own);
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(app) = app {
+            // A node of the release before reports those of every app.
+            nodes.iter_mut().for_each(|node| node.versions.retain(|version| version.app == *app));
+        }
         Ok(nodes)
     }
 
-    async fn status(&self, member: &Member) -> NodeStatus {
+    async fn status(&self, member: &Member, app: Option<&AppName>) -> NodeStatus {
+        let path = app.map_or_else(|| STATUS.to_owned(), |app| format!("{STATUS}?{app}"));
         let ask = async {
-            let mut exchange = self.open(member, STATUS).await?;
+            let mut exchange = self.open(member, &path).await?;
             match exchange.reader.next().await {
                 Ok(Some(Answer::Status(status))) => Ok(*status),
                 Ok(_) => Err(peer::unreachable(member, "it did not say how it is".to_owned())),
@@ -272,6 +278,7 @@ impl Nodes {
             lag: None,
             catalog_age_ms: None,
             certificate_ends_s: None,
+            cache: None,
             versions: Vec::new(),
             has_more: false,
             detail: Some(detail),

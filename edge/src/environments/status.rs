@@ -58,6 +58,7 @@ impl Environments {
             more_places,
             went_back,
             parts: self.live_parts(app, environment),
+            nodes: Vec::new(),
         };
         Ok((revision, status))
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use devanture_config::Digest;
-use devanture_config::api::{NodeList, NodeState, NodeStatus, NodeVersion};
+use devanture_config::api::{NodeCache, NodeList, NodeState, NodeStatus, NodeVersion, Scope};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest};
 use metrics::histogram;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
@@ -26,7 +26,7 @@ use crate::cluster::{
     Prepared, Progress,
 };
 use crate::environments::Coming;
-use crate::ledger::{Error, stored_manifest};
+use crate::ledger::{Actor, Error, stored_manifest};
 use crate::retention::Uploads as _;
 use crate::telemetry;
 
@@ -145,8 +145,8 @@ impl cluster::Service for NodeService {
         self.credentials.count_attempts(notes);
     }
 
-    async fn status(&self) -> NodeStatus {
-        self.switcher.own_status()
+    async fn status(&self, app: Option<&AppName>) -> NodeStatus {
+        self.switcher.own_status(app)
     }
 }
 
@@ -196,22 +196,46 @@ impl Publisher {
     /// # Errors
     /// Where the catalog cannot be read.
     pub async fn nodes(&self) -> Result<NodeList, Error> {
-        let own = self.switcher.own_status();
+        let own = self.switcher.own_status(None);
         let nodes = match &self.switcher.nodes {
-            Some(nodes) => nodes.statuses(own).await.map_err(cluster::Error::into_problem)?,
+            Some(nodes) => nodes.statuses(own, None).await.map_err(cluster::Error::into_problem)?,
             None => vec![own],
         };
         Ok(NodeList { nodes })
     }
+
+    /// The nodes of the cluster with the versions of `app`; empty on an edge that is alone. A token of one app gets no
+    /// addresses, disks or certificates, and one of an environment that environment alone.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn nodes_of_app(&self, actor: &Actor, app: &AppName) -> Result<Vec<NodeStatus>, Error> {
+        let Some(nodes) = &self.switcher.nodes else { return Ok(Vec::new()) };
+        let own = self.switcher.own_status(Some(app));
+        let mut nodes = nodes.statuses(own, Some(app)).await.map_err(cluster::Error::into_problem)?;
+        let sees_all = actor.may_in_every_app(Scope::Read).is_ok();
+        for node in &mut nodes {
+            if let Some(environment) = &actor.environment {
+                node.versions.retain(|version| version.environment == *environment);
+            }
+            if !sees_all {
+                (node.advertise, node.cache, node.certificate_ends_s) = (None, None, None);
+                // The reason names addresses.
+                node.detail = node.detail.take().filter(|_| node.state != NodeState::Unreachable);
+            }
+        }
+        Ok(nodes)
+    }
 }
 
 impl Switcher {
-    /// How this node is.
-    fn own_status(&self) -> NodeStatus {
+    /// The state of this node, with the versions of one app, or of all.
+    fn own_status(&self, app: Option<&AppName>) -> NodeStatus {
         let nodes = self.nodes.as_ref();
         let state = self.ledger.catalog.state();
         let is_cut = !state.is_connected && state.age.is_none_or(|age| age > CUT_AFTER);
         let mut environments = self.ledger.live.environments();
+        environments.retain(|(owner, _)| app.is_none_or(|app| owner == app));
         environments.sort();
         let has_more = environments.len() > VERSIONS_MAX;
         environments.truncate(VERSIONS_MAX);
@@ -231,6 +255,7 @@ impl Switcher {
             lag: Some(0),
             catalog_age_ms: state.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             certificate_ends_s: nodes.map(Nodes::certificate_ends_s),
+            cache: self.cache.as_ref().map(|cache| NodeCache { bytes: cache.bytes(), bytes_max: cache.bytes_max() }),
             versions: versions.collect(),
             has_more,
             detail: is_cut.then(|| "it does not reach the catalog, and serves what it knew".to_owned()),

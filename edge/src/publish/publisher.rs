@@ -17,7 +17,7 @@ use super::smoke::Smoke;
 use super::switcher::Switcher;
 use super::uploads::Uploads;
 use super::watcher::Watcher;
-use crate::blobs::{Blobs, Lane};
+use crate::blobs::{Blobs, CacheUse, Lane};
 use crate::cluster::Nodes;
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
@@ -78,6 +78,8 @@ pub struct Parts {
     pub node: String,
     /// The other nodes of the cluster, if this one is of one.
     pub nodes: Option<Nodes>,
+    /// The local disk in front of a bucket; `None` where the disk is the store.
+    pub cache: Option<CacheUse>,
 }
 
 impl Publisher {
@@ -106,6 +108,7 @@ impl Publisher {
             node: parts.node,
             started_ms: telemetry::now_ms(),
             nodes: parts.nodes,
+            cache: parts.cache,
             tasks: tasks.clone(),
             ledger: Arc::clone(&parts.ledger),
             environments: Arc::clone(&parts.environments),

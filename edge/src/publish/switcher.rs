@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 use super::fingerprints::Fingerprints;
 use super::smoke::Smoke;
 use super::watcher::Watcher;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, CacheUse};
 use crate::cluster::Nodes;
 use crate::encode::Background;
 use crate::environments::Environments;
@@ -34,6 +34,8 @@ pub(crate) struct Switcher {
     pub(super) started_ms: u64,
     /// The other nodes; `None` of an edge that is alone.
     pub(super) nodes: Option<Nodes>,
+    /// The local disk in front of a bucket; `None` where the disk is the store.
+    pub(super) cache: Option<CacheUse>,
     /// Those of the publisher, whose end ends watches.
     pub(super) tasks: TaskTracker,
 }

@@ -167,7 +167,7 @@ impl Server {
         let certificates = open_certificates(file, base, &data_dir, &live)?;
         let stores = arrival.stores(&plan, &control)?;
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
-        let remade = crate::encode::remade_channel();
+        let (remade, access_log) = (crate::encode::remade_channel(), access_log::open(file, base)?);
         let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before it is known what is live; connections then wait for what they are for.
@@ -185,7 +185,7 @@ impl Server {
             background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), reported_misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
-        let (stop, access_log) = (CancellationToken::new(), access_log::open(file, base)?);
+        let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());
         let handler = HandlerParts::of(file, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let keys = Arc::new(KeyFile::new(node.key_file.clone()));
@@ -211,6 +211,7 @@ impl Server {
             watch: file.watch,
             node: file.node.clone(),
             nodes: cluster.as_ref().map(Cluster::nodes),
+            cache: node.cache.clone(),
         }));
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::on(bounds.free_space));
@@ -218,7 +219,6 @@ impl Server {
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
         let admin = Arc::new(admin);
 
-        let (drain, socket) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME));
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving);
         // Known before it takes a push: others ask it before they collect.

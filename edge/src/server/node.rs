@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::stores::{CATALOG_NAME, Stores};
 use crate::admin::Node;
-use crate::blobs::Survey;
+use crate::blobs::{CacheUse, Survey};
 use crate::ledger::{show_task, show_tasks};
 use crate::telemetry;
 use crate::tls::Certificates;
@@ -26,6 +26,7 @@ pub(super) fn start(
     telemetry::choose_apps(apps, usize::try_from(file.limits.metrics_environments_max).unwrap_or(usize::MAX));
     let survey = Survey::new(data_dir.to_owned());
     control.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
+    let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));
     let catalog = Arc::clone(&stores.catalog);
     control.spawn(async move { show_tasks(&*catalog).await });
     let certificates = certificates.clone();
@@ -49,5 +50,5 @@ pub(super) fn start(
         }),
     ];
     let key_file = file.secrets_key_file().map(|path| base.join(path));
-    Node { gauges, data_dir: data_dir.to_owned(), key_file }
+    Node { gauges, cache, data_dir: data_dir.to_owned(), key_file }
 }

@@ -2,9 +2,9 @@
 
 use http::{Method, StatusCode};
 
-use super::world::{APP, Visitors, World, comes, is_installed, nodes, push, served, try_push};
+use super::world::{APP, Visitors, World, borrowed, comes, is_installed, nodes, push, served, site, try_push};
 use crate::support::got;
-use devanture_config::api::{NodeState, Scope};
+use devanture_config::api::{AuditLog, NodeState, Scope, Status};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_to_any_node_is_live_on_all_of_them_when_it_is_answered() {
@@ -19,6 +19,8 @@ async fn a_push_to_any_node_is_live_on_all_of_them_when_it_is_answered() {
         for node in &world.nodes {
             assert_eq!(served(node).await, Some(report.version.short()));
         }
+        let log: AuditLog = got(world.nodes[0].api(Method::GET, "/v1/audit?limit=1")).await.json();
+        assert_eq!(log.entries[0].node.as_deref(), Some(format!("edge-{}", node + 1).as_str()), "{log:?}");
     }
     for node in &world.nodes {
         let listed = nodes(node).await;
@@ -28,6 +30,35 @@ async fn a_push_to_any_node_is_live_on_all_of_them_when_it_is_answered() {
             assert_eq!(node.state, NodeState::Ready, "{node:?}");
             assert_eq!(node.versions.len(), 1, "{node:?}");
             assert_eq!((node.versions[0].version, node.versions[0].wanted), (listed[0].versions[0].version, None));
+            assert_eq!(node.cache.map(|cache| cache.bytes_max), Some(50 << 30), "{node:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_of_an_environment_lists_the_nodes_and_hides_their_machines_from_tokens_of_one_app() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(2, 1).await;
+    let version = push(&world.nodes[0], 1).await.version;
+    world.nodes[1].push("other", &borrowed(&site(2))).await;
+    let path = format!("/v1/apps/{APP}/environments/prod");
+    let plain: Status = got(world.nodes[1].api(Method::GET, &path)).await.json();
+    assert!(plain.nodes.is_empty(), "they are listed on request");
+    let with_nodes = format!("{path}?nodes=true");
+    let status: Status = got(world.nodes[1].api(Method::GET, &with_nodes)).await.json();
+    let token = world.nodes[0].token_for(Scope::Read, Some(APP), None).await;
+    let of_one_app: Status = got(world.nodes[1].ask(Method::GET, &with_nodes, &token)).await.json();
+    for (status, sees_machines) in [(status, true), (of_one_app, false)] {
+        let names: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["edge-1", "edge-2"]);
+        for node in &status.nodes {
+            assert_eq!((node.state, node.lag), (NodeState::Ready, Some(0)), "{node:?}");
+            assert_eq!(node.versions.len(), 1, "those of another app are not listed: {node:?}");
+            assert_eq!((node.versions[0].version, node.versions[0].wanted), (Some(version), None));
+            let shown = [node.advertise.is_some(), node.cache.is_some(), node.certificate_ends_s.is_some()];
+            assert_eq!(shown, [sees_machines; 3], "{node:?}");
         }
     }
 }

@@ -1,8 +1,11 @@
-//! `status`: what is live in an environment.
+//! `status`: what is live in an environment, and on each node of a cluster.
+
+use devanture_config::api::{NodeVersion, Status};
 
 use crate::context::Context;
 use crate::output::exit::Failure;
-use crate::output::report;
+use crate::output::progress::Style;
+use crate::output::{node_lines, report};
 
 /// `status`.
 ///
@@ -10,6 +13,18 @@ use crate::output::report;
 /// As the edge says.
 pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let status = context.edge()?.status(&context.place()?).await?;
-    context.output.write(&status, || report::status_lines(context.output.style, &status));
+    context.output.write(&status, || lines(context.output.style, &status));
     Ok(())
+}
+
+fn lines(style: Style, status: &Status) -> Vec<String> {
+    let mut lines = report::status_lines(style, status);
+    for node in &status.nodes {
+        lines.push(style.line("node", &node_lines::summary(style, node, &status.environment)));
+        // The version of this environment is in the summary.
+        let elsewhere = |version: &&NodeVersion| version.environment != status.environment;
+        let behind = node_lines::behind(node.versions.iter().filter(elsewhere));
+        lines.extend(behind.into_iter().map(|text| style.line("", &text)));
+    }
+    lines
 }

@@ -323,5 +323,6 @@ fn status(state: &State) -> Status {
         lost_secrets: Vec::new(),
         went_back: None,
         parts: None,
+        nodes: Vec::new(),
     }
 }

@@ -79,6 +79,7 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         watch: Watch::default(),
         node: "node-1".to_owned(),
         nodes: None,
+        cache: None,
     }));
     World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
 }

@@ -62,6 +62,7 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         watch: Watch::default(),
         node: "node-1".to_owned(),
         nodes: None,
+        cache: None,
     });
     (publisher, catalog)
 }

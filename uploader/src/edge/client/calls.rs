@@ -101,12 +101,12 @@ impl Edge {
         self.move_live(&["environments", to.as_str(), "promote"], request, on_step).await
     }
 
-    /// The live version.
+    /// The live version, and the nodes of a cluster.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
     pub(crate) async fn status(&self, env: &PlaceName) -> Result<Status, Failure> {
-        self.get(&["environments", env.as_str()], &[]).await
+        self.get(&["environments", env.as_str()], &[("nodes", "true")]).await
     }
 
     /// The live version, requested once, for a failure that must be reported within `time_max`.

@@ -81,6 +81,7 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
         watch: Watch::default(),
         node: "node-1".to_owned(),
         nodes: None,
+        cache: None,
     }));
     let pool = Pool::new("test", 1, Priority::Low);
     World { publisher, dictionaries, blobs, catalog, pool, _follower: tokio::spawn(follower.run()) }
