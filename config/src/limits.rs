@@ -390,6 +390,8 @@ limits! {
     tokens_per_app_max = 500 in 1 ..= 1_000_000,
     /// Accounts.
     accounts_max = 1_000 in 0 ..= 100_000,
+    /// Milliseconds for which an invitation to set the password of an account is good, if it says no less.
+    invitation_ms_max = 604_800_000 in 60_000 ..= 31_536_000_000,
     /// Logins of one account that are in force at once; a further one ends the oldest.
     logins_per_account_max = 64 in 1 ..= 10_000,
     /// Milliseconds that the access token of a login lives.

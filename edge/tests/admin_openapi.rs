@@ -147,6 +147,7 @@ fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
 #[test]
 fn what_is_sent_has_the_members_that_are_read_and_no_others() {
     for (schema, read) in [
+        ("AcceptRequest", read::<api::AcceptRequest>()),
         ("AccountRequest", read::<api::AccountRequest>()),
         ("AliasRequest", read::<api::AliasRequest>()),
         ("BackupRequest", read::<api::BackupRequest>()),
@@ -159,6 +160,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("HeadersTable", read::<HeadersTable>()),
         ("HealthCheck", read::<HealthCheck>()),
         ("HostnameRequest", read::<api::HostnameRequest>()),
+        ("InvitationRequest", read::<api::InvitationRequest>()),
         ("LockRequest", read::<api::LockRequest>()),
         ("LoginRequest", read::<api::LoginRequest>()),
         ("Manifest", read::<Manifest>()),

@@ -221,8 +221,9 @@ pub struct AccountRequest {
     pub environment: Option<PlaceName>,
     /// Its scope.
     pub scope: Scope,
-    /// Its password.
-    pub password: Secret,
+    /// Its password; without one, nobody logs in before an invitation was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
 }
 
 /// An account, as it is listed.
@@ -238,12 +239,76 @@ pub struct AccountInfo {
     pub scope: Scope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When its password was set.
+    /// When its password was set; 0 while it has none.
     pub password_ms: u64,
     /// Logins that are in force.
     pub logins: u64,
     /// When the newest of them was made.
     pub last_login_ms: Option<u64>,
+    /// When its open invitation ends, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_until_ms: Option<u64>,
+}
+
+/// The answer to changes of accounts and invitations with `dry_run`: the account that would be made, invited or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountPrediction {
+    /// Always true.
+    pub dry_run: bool,
+    /// Its name.
+    pub name: AccountName,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// Its scope.
+    pub scope: Scope,
+    /// When the invitation would end, or the one ends that would be revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_until_ms: Option<u64>,
+}
+
+/// `POST /v1/accounts/{account}/invitation`: makes an invitation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvitationRequest {
+    /// Lifetime in seconds; by default `invitation_ms_max`, which is also the longest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
+}
+
+/// The answer to [`InvitationRequest`]: the only time that the invitation is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationMade {
+    /// The account.
+    pub account: AccountName,
+    /// The invitation. Behind `/v1/invitations#` of the edge's address it is the link for a person.
+    pub invitation: Secret,
+    /// When it ends, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
+}
+
+/// `POST /v1/invitations`: accepts an invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// The invitation.
+    pub invitation: Secret,
+    /// The password that the account gets.
+    pub password: Secret,
+}
+
+/// The answer to [`AcceptRequest`]: the account that has a password now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationAccepted {
+    /// The account.
+    pub account: AccountName,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// Its scope.
+    pub scope: Scope,
 }
 
 /// `GET /v1/accounts`: in the order of their names.

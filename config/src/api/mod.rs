@@ -24,9 +24,10 @@ mod upstreams;
 mod usage;
 
 pub use access::{
-    ACCOUNT_CHARACTERS_MAX, AccountInfo, AccountList, AccountName, AccountRequest, AuditEntry, AuditLog,
-    BadAccountName, By, LoggedIn, LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList,
-    TokenMade, TokenPrediction, TokenRequest, lifetime_s,
+    ACCOUNT_CHARACTERS_MAX, AcceptRequest, AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest,
+    AuditEntry, AuditLog, BadAccountName, By, InvitationAccepted, InvitationMade, InvitationRequest, LoggedIn,
+    LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList, TokenMade, TokenPrediction,
+    TokenRequest, lifetime_s,
 };
 pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
 pub use collaboration::{

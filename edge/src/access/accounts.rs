@@ -1,19 +1,19 @@
 //! Accounts: a name, a password, and the permissions of their logins.
 
-use devanture_config::api::{AccountInfo, AccountList, AccountName, AccountRequest, Secret};
+use devanture_config::api::{AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest, Scope, Secret};
 use devanture_config::problem::{Code, Problem};
 
 use super::{Credentials, random_hex};
 use crate::catalog::identities::{self, AccountRecord, LoginRecord};
 use crate::catalog::records;
 use crate::catalog::{self, Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, AuditEvent, Error, unless_conflict, update};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
 use crate::telemetry;
 
 /// Random bytes of an account's id.
 pub(super) const ID_BYTES: usize = 6;
 /// Random bytes of what tells one password of an account from the next.
-const STAMP_BYTES: usize = 8;
+pub(super) const STAMP_BYTES: usize = 8;
 
 impl Credentials {
     /// Makes an account.
@@ -22,19 +22,12 @@ impl Credentials {
     /// `forbidden` without lasting rights to run the edge, as for a login, `conflict` where there is one of that name,
     /// `bad_request` for a password that is too short, `too_many`, `busy`.
     pub async fn create_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountInfo, Error> {
-        must_manage_accounts(actor)?;
-        let count_max = usize::try_from(self.limits.accounts_max).unwrap_or(usize::MAX);
-        if self.catalog.list(identities::ACCOUNTS_PREFIX, None, false, count_max).await?.len() >= count_max {
-            return Err(Problem::new(Code::TooMany, format!("There are {count_max} accounts already."))
-                .hint("delete those that nobody uses, or raise `accounts_max` in edge.toml")
-                .into());
-        }
+        self.check_creation_of_account(actor, &request.name).await?;
         let key = identities::account_key(&request.name);
-        if self.catalog.get(&key).await?.is_some() {
-            return Err(there_already(&request.name));
-        }
-        let password = self.passwords.keep(&request.password).await?;
-        let now_ms = telemetry::now_ms();
+        let (password, password_ms) = match &request.password {
+            Some(password) => (self.passwords.keep(password).await?, telemetry::now_ms()),
+            None => (self.passwords.nobodys(), 0),
+        };
         let record = AccountRecord {
             id: random_hex(ID_BYTES),
             password,
@@ -42,9 +35,10 @@ impl Credentials {
             app: request.app,
             environment: request.environment,
             scope: request.scope,
-            created_ms: now_ms,
-            password_ms: now_ms,
+            created_ms: telemetry::now_ms(),
+            password_ms,
             made_by: actor.name.clone(),
+            invitation: None,
         };
         let commit = Commit {
             checks: vec![Check::Absent(key.clone())],
@@ -56,6 +50,37 @@ impl Credentials {
             Err(catalog::Error::Conflict { key: taken }) if taken == key => Err(there_already(&request.name)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Predicts [`Credentials::create_account`], with the refusals that it would get, but for those of the password.
+    ///
+    /// # Errors
+    /// As [`Credentials::create_account`].
+    pub async fn predict_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountPrediction, Error> {
+        self.check_creation_of_account(actor, &request.name).await?;
+        Ok(AccountPrediction {
+            dry_run: true,
+            name: request.name,
+            app: request.app,
+            environment: request.environment,
+            scope: request.scope,
+            invited_until_ms: None,
+        })
+    }
+
+    /// Checks that the actor may make accounts, and that there is room and no such account.
+    async fn check_creation_of_account(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
+        must_manage_accounts(actor)?;
+        let count_max = usize::try_from(self.limits.accounts_max).unwrap_or(usize::MAX);
+        if self.catalog.list(identities::ACCOUNTS_PREFIX, None, false, count_max).await?.len() >= count_max {
+            return Err(Problem::new(Code::TooMany, format!("There are {count_max} accounts already."))
+                .hint("delete those that nobody uses, or raise `accounts_max` in edge.toml")
+                .into());
+        }
+        if self.catalog.get(&identities::account_key(name)).await?.is_some() {
+            return Err(there_already(name));
+        }
+        Ok(())
     }
 
     /// All accounts.
@@ -87,6 +112,7 @@ impl Credentials {
             account.password.clone_from(&kept);
             account.stamp = random_hex(STAMP_BYTES);
             account.password_ms = telemetry::now_ms();
+            account.invitation = None;
             let mut changes = self.end_logins(&account).await?;
             changes.push(Change::Put(key.clone(), records::write(&account)?));
             let event = of_account(Action::SetPassword, &account).what(name);
@@ -102,7 +128,7 @@ impl Credentials {
     /// Deletes an account; every login of it ends. Tokens that it made stay.
     ///
     /// # Errors
-    /// `forbidden`, `not_found`.
+    /// `forbidden`, `not_found`; `conflict` for the last one that may run the edge, except on the edge's machine.
     pub async fn delete_account(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
         must_manage_accounts(actor)?;
         let key = identities::account_key(name);
@@ -111,13 +137,52 @@ impl Credentials {
             let mut changes = self.end_logins(&account).await?;
             changes.push(Change::Delete(key.clone()));
             let event = of_account(Action::DeleteAccount, &account).what(name);
-            let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
+            // The other admin has to be there in the same commit: two admins may be deleted at the same time.
+            let mut checks = vec![Check::At(key.clone(), revision)];
+            checks.extend(self.admin_that_stays(actor, name, &account).await?);
+            let commit = Commit { checks, changes };
             if unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some() {
                 return Ok(Some(()));
             }
             Ok(None)
         })
         .await
+    }
+
+    /// Predicts [`Credentials::delete_account`], with the refusals that it would get; deletes nothing.
+    ///
+    /// # Errors
+    /// As [`Credentials::delete_account`].
+    pub async fn predict_deletion(&self, actor: &Actor, name: &AccountName) -> Result<AccountPrediction, Error> {
+        must_manage_accounts(actor)?;
+        let (_, account) = self.account(name).await?.ok_or_else(|| missing(name))?;
+        self.admin_that_stays(actor, name, &account).await?;
+        let invited_until_ms = account.invitation.as_ref().map(|invitation| invitation.expires_ms);
+        Ok(prediction(name, account, invited_until_ms))
+    }
+
+    /// A check for another account that may run the edge, if `account` is one that may. On the edge's machine there is
+    /// always a way in.
+    async fn admin_that_stays(
+        &self,
+        actor: &Actor,
+        name: &AccountName,
+        account: &AccountRecord,
+    ) -> Result<Option<Check>, Error> {
+        if actor.credential == Credential::Local || !runs_the_edge(account) {
+            return Ok(None);
+        }
+        let own = identities::account_key(name);
+        for (key, record) in self.catalog.list(identities::ACCOUNTS_PREFIX, None, false, usize::MAX).await? {
+            if key != own && runs_the_edge(&records::read(&key, &record)?) {
+                return Ok(Some(Check::At(key, record.revision)));
+            }
+        }
+        Err(Problem::new(Code::Conflict, format!("{name} is the last account that may run the edge."))
+            .hint(
+                "make another one first; `devanture-edge account delete` on the edge's machine deletes it all the same",
+            )
+            .into())
     }
 
     /// The record of an account.
@@ -139,7 +204,7 @@ impl Credentials {
     }
 
     /// Ends every login of an account. One that is made at the same moment has a stale stamp.
-    async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
+    pub(super) async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }
 
@@ -157,12 +222,13 @@ impl Credentials {
             password_ms: account.password_ms,
             logins: u64::try_from(in_force.len()).unwrap_or(u64::MAX),
             last_login_ms: in_force.into_iter().max(),
+            invited_until_ms: account.invitation.map(|open| open.expires_ms).filter(|at_ms| *at_ms > now_ms),
         })
     }
 }
 
 /// Accounts last: only an admin whose own credential does not end makes and changes them.
-fn must_manage_accounts(actor: &Actor) -> Result<(), Error> {
+pub(super) fn must_manage_accounts(actor: &Actor) -> Result<(), Error> {
     actor.must_be_admin()?;
     if actor.expires_ms.is_none() {
         return Ok(());
@@ -182,13 +248,34 @@ pub(super) fn of_account(action: Action, account: &AccountRecord) -> AuditEvent 
     }
 }
 
-fn missing(name: &AccountName) -> Error {
-    let hint = "`devanture-edge account list` lists the accounts";
+/// Whether somebody can log in with it and manage all apps.
+fn runs_the_edge(account: &AccountRecord) -> bool {
+    account.app.is_none() && account.scope == Scope::Admin && account.password_ms > 0
+}
+
+/// What would become of an account, for a dry run.
+pub(super) fn prediction(
+    name: &AccountName,
+    account: AccountRecord,
+    invited_until_ms: Option<u64>,
+) -> AccountPrediction {
+    AccountPrediction {
+        dry_run: true,
+        name: name.clone(),
+        app: account.app,
+        environment: account.environment,
+        scope: account.scope,
+        invited_until_ms,
+    }
+}
+
+pub(super) fn missing(name: &AccountName) -> Error {
+    let hint = "`devanture account list` lists the accounts";
     Problem::new(Code::NotFound, format!("There is no account {name}.")).hint(hint).into()
 }
 
 fn there_already(name: &AccountName) -> Error {
     Problem::new(Code::Conflict, format!("There is an account {name} already."))
-        .hint("`devanture-edge account password` gives it another password")
+        .hint("`devanture account invite` makes a link that sets another password")
         .into()
 }

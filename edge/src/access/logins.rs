@@ -323,7 +323,7 @@ impl Credentials {
         Ok(Some(actor_of(id, &found.login, &found.account, from)))
     }
 
-    fn limited(&self, login: &str, from: Option<IpAddr>, wait: Duration) -> Error {
+    pub(super) fn limited(&self, login: &str, from: Option<IpAddr>, wait: Duration) -> Error {
         count("limited");
         self.log_refusal(login, from, "too many attempts");
         let seconds = wait.as_millis().div_ceil(1_000);

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod attempts;
+mod invitations;
 mod last_use;
 mod logins;
 mod passwords;

@@ -118,8 +118,8 @@ impl Passwords {
         Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone())
     }
 
-    /// The hash for unknown accounts: of random bytes, which no password hashes to.
-    fn nobodys(&self) -> String {
+    /// The hash for unknown accounts, and for those without a password: of random bytes, which no password hashes to.
+    pub(super) fn nobodys(&self) -> String {
         let (mut salt, mut hash) = ([0; SALT_BYTES], [0; HASH_BYTES]);
         rand::rng().fill_bytes(&mut salt);
         rand::rng().fill_bytes(&mut hash);

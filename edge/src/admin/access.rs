@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use devanture_config::AppName;
-use devanture_config::api::{AccountRequest, LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
+use devanture_config::api::{LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
 use devanture_config::problem::{Code, Problem};
 use http::{Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ use crate::ledger::Error;
 /// Default number of entries of the audit log on a page.
 const AUDIT_PAGE: usize = 50;
 /// Most bytes of what somebody sends who has shown no token.
-const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
+pub(super) const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
 
 impl Admin {
     pub(super) async fn login(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
@@ -65,12 +65,6 @@ impl Admin {
         Ok(answer::no_content())
     }
 
-    pub(super) async fn create_account(&self, call: Call) -> Answer {
-        let Call { actor, request, .. } = call;
-        let wanted: AccountRequest = self.json(request).await?;
-        Ok(answer::json(StatusCode::CREATED, &self.credentials.create_account(&actor, wanted).await?))
-    }
-
     pub(super) async fn accounts(&self, call: Call) -> Answer {
         let Call { actor, .. } = call;
         Ok(answer::json(StatusCode::OK, &self.credentials.accounts(&actor).await?))
@@ -81,13 +75,6 @@ impl Admin {
         let name = path.account()?;
         let wanted: PasswordRequest = self.json(request).await?;
         self.credentials.set_password(&actor, &name, &wanted.password).await?;
-        Ok(answer::no_content())
-    }
-
-    pub(super) async fn delete_account(&self, call: Call) -> Answer {
-        let Call { actor, path, .. } = call;
-        let name = path.account()?;
-        self.credentials.delete_account(&actor, &name).await?;
         Ok(answer::no_content())
     }
 
@@ -113,7 +100,7 @@ fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
 /// Reads the body of a request without a token. One that cannot be read proves no identity, and is 401; one of another
 /// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but
 /// not `application/json`.
-async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
+pub(super) async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
     let (parts, incoming) = request.into_parts();
     let is_empty = incoming.is_empty();
     let read = async {

@@ -79,7 +79,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     Ok(read)
 }
 
-async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
+pub(super) async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let time_max = body.times.whole;
     let whole = async move {

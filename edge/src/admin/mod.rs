@@ -16,6 +16,7 @@ mod forwarding;
 mod freshness;
 mod hostnames;
 mod instances;
+mod invitations;
 mod logs;
 mod maintenance;
 mod merged_logs;

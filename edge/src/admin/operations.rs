@@ -123,6 +123,8 @@ operations! {
     POST "/v1/login" "login" [open] => login [];
     POST "/v1/refresh" "refresh" [open] => refresh [];
     POST "/v1/logout" "logout" [open] => logout [];
+    GET "/v1/invitations" "invitationPage" [open] => invitation_page [];
+    POST "/v1/invitations" "acceptInvitation" [open] => accept_invitation [];
 
     GET "/metrics" "metrics" [EveryApp(Read)] => all_metrics [];
     GET "/v1/nodes" "nodes" [EveryApp(Read)] => nodes [];
@@ -139,8 +141,12 @@ operations! {
     DELETE "/v1/tokens/{id}" "revokeToken" [Checked("admin, or the token itself")]
         => revoke_token ["dry_run"];
     GET "/v1/accounts" "accounts" [EveryApp(ToAdmin)] => accounts [];
-    POST "/v1/accounts" "createAccount" [EveryApp(ToAdmin)] => create_account [];
-    DELETE "/v1/accounts/{account}" "deleteAccount" [EveryApp(ToAdmin)] => delete_account [];
+    POST "/v1/accounts" "createAccount" [EveryApp(ToAdmin)] => create_account ["dry_run"];
+    DELETE "/v1/accounts/{account}" "deleteAccount" [EveryApp(ToAdmin)]
+        => delete_account ["dry_run"];
+    POST "/v1/accounts/{account}/invitation" "invite" [EveryApp(ToAdmin)] => invite ["dry_run"];
+    DELETE "/v1/accounts/{account}/invitation" "revokeInvitation" [EveryApp(ToAdmin)]
+        => revoke_invitation ["dry_run"];
     PUT "/v1/accounts/{account}/password" "setPassword" [EveryApp(ToAdmin)] => set_password [];
 
     GET "/v1/apps" "apps" [Checked("read")] => apps ["search", "limit", "after"];

@@ -21,10 +21,22 @@ pub struct AccountRecord {
     pub scope: Scope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When its password was set.
+    /// When its password was set; 0 while it has none, and `password` is a hash that no password has.
     pub password_ms: u64,
     /// Its creator.
     pub made_by: String,
+    /// Its open invitation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<Invitation>,
+}
+
+/// An invitation to set the password of an account once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// The BLAKE3 of its secret part.
+    pub hash: Digest,
+    /// When it ends, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
 }
 
 /// `logins/{id}`: a login and all tokens that came of it, as their hashes. Without it none of them is good.

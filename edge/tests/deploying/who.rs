@@ -1,6 +1,7 @@
 //! Who may do what, and who did: accounts and their logins, tokens, the audit log.
 
 mod audit;
+mod invitations;
 mod logins;
 mod tokens;
 

@@ -353,7 +353,7 @@ async fn account(file: &EdgeFile, base: &Path, command: AccountCommand) -> Resul
     match command {
         AccountCommand::Create { name, app, env, scope, password } => {
             let (password, is_made) = password.get()?;
-            let request = AccountRequest { name, app, environment: env, scope, password: password.clone() };
+            let request = AccountRequest { name, app, environment: env, scope, password: Some(password.clone()) };
             Local::open(file, base).await?.create_account(request).await?;
             if is_made {
                 print_line(password.expose());

@@ -35,6 +35,8 @@ macro_rules! actions {
 }
 
 actions! {
+    /// An invitation was accepted: its account has the password that came with it.
+    AcceptInvitation = "accept_invitation",
     /// A hostname was given to an environment, or the one that the others lead to was said.
     AddHostname = "add_hostname",
     /// A member was added to an upstream, or gets requests again.
@@ -55,6 +57,8 @@ actions! {
     DeleteVersion = "delete_version",
     /// A member of an upstream gets no new requests.
     DrainMember = "drain_member",
+    /// An invitation to set the password of an account was made.
+    Invite = "invite",
     /// An environment was locked, or its lock changed.
     Lock = "lock",
     /// Somebody logged in.
@@ -85,6 +89,8 @@ actions! {
     Resume = "resume",
     /// An old refresh token was presented, and its login ended.
     ReuseRefreshToken = "reuse_refresh_token",
+    /// An invitation was revoked.
+    RevokeInvitation = "revoke_invitation",
     /// A token was revoked.
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
@@ -130,6 +136,7 @@ impl Action {
                     | Self::PurgeApp
                     | Self::PurgeEnvironment
                     | Self::PurgeVersion
+                    | Self::RevokeInvitation
                     | Self::Rollback
                     | Self::Withdraw
             )

@@ -137,6 +137,7 @@ fn expected(method: &str, path: &str) -> Expected {
             "/metrics"
             | "/v1/accounts"
             | "/v1/accounts/{account}"
+            | "/v1/accounts/{account}/invitation"
             | "/v1/accounts/{account}/password"
             | "/v1/apps/{app}"
             | "/v1/apps/{app}/aliases/{name}"

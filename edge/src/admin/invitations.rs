@@ -1,0 +1,191 @@
+//! Operations about invitations: an admin makes and revokes them; who has one sets the password of its account.
+//!
+//! The link of an invitation has it behind `#`, which browsers send to nobody: neither a log nor a `Referer` holds it,
+//! and a program that follows links in mails uses none up. The page is the same for everybody.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use devanture_config::api::{AcceptRequest, AccountRequest, InvitationAccepted, InvitationRequest, Secret};
+use devanture_config::problem::{Code, Problem};
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use super::answer::Body;
+use super::body::RequestBody;
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{access, answer, body};
+use crate::ledger::Error;
+
+const PAGE: &str = include_str!("invitation.html");
+/// Lets the one script and the one style of [`PAGE`] run, and the form go to this edge.
+const POLICY: &str = "default-src 'none'; script-src 'sha256-EN+SUvTdhyi1RtwUGETbJx/d3UGmhEJT5MF4QtpmNf4='; \
+    style-src 'sha256-BxXKYr8DFOyFUk0QnV1Zhmj1SuUOmVnTl0tbJ1gRKVI='; form-action 'self'; base-uri 'none'; \
+    frame-ancestors 'none'";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+impl Admin {
+    pub(super) async fn create_account(&self, call: Call) -> Answer {
+        let Call { actor, request, .. } = call;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted: AccountRequest = self.json(request).await?;
+        if dry_run {
+            return Ok(answer::json(StatusCode::OK, &self.credentials.predict_account(&actor, wanted).await?));
+        }
+        Ok(answer::json(StatusCode::CREATED, &self.credentials.create_account(&actor, wanted).await?))
+    }
+
+    pub(super) async fn delete_account(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let name = path.account()?;
+        if body::dry_run(request.uri())? {
+            return Ok(answer::json(StatusCode::OK, &self.credentials.predict_deletion(&actor, &name).await?));
+        }
+        self.credentials.delete_account(&actor, &name).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn invite(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (name, dry_run) = (path.account()?, body::dry_run(request.uri())?);
+        let wanted: InvitationRequest = self.json_or_default(request).await?;
+        if dry_run {
+            let predicted = self.credentials.predict_invitation(&actor, &name, &wanted).await?;
+            return Ok(answer::json(StatusCode::OK, &predicted));
+        }
+        Ok(answer::json(StatusCode::CREATED, &self.credentials.invite(&actor, &name, &wanted).await?))
+    }
+
+    pub(super) async fn revoke_invitation(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let name = path.account()?;
+        if body::dry_run(request.uri())? {
+            let predicted = self.credentials.predict_invitation_revoked(&actor, &name).await?;
+            return Ok(answer::json(StatusCode::OK, &predicted));
+        }
+        self.credentials.revoke_invitation(&actor, &name).await?;
+        Ok(answer::no_content())
+    }
+
+    /// The page of all invitations.
+    pub(super) async fn invitation_page(&self, request: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
+        body::only_parameters(request.uri(), &[])?;
+        Ok(page(StatusCode::OK, PAGE.into()))
+    }
+
+    /// Accepts an invitation, of a program by JSON, and of the page by its form.
+    pub(super) async fn accept_invitation(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        if body::media_type(request.headers()).as_deref() != Some(FORM) {
+            let wanted: AcceptRequest = access::shown(request).await?;
+            return Ok(answer::json(StatusCode::OK, &self.accepted(&wanted, from).await?));
+        }
+        let accepted = async {
+            body::only_parameters(request.uri(), &[])?;
+            let wanted = fields(&body::whole(request.into_body(), access::OPEN_BODY_BYTES_MAX).await?)?;
+            self.accepted(&wanted, from).await
+        };
+        Ok(match accepted.await {
+            Ok(accepted) => {
+                let text = format!("The password of {} is set. You can close this page.", accepted.account);
+                page(StatusCode::OK, outcome("Done", &text, ""))
+            }
+            Err(Error(problem)) => {
+                let again = "Go back to try again.";
+                let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                page(status, outcome("The password is not set", &problem.detail, again))
+            }
+        })
+    }
+
+    async fn accepted(&self, wanted: &AcceptRequest, from: Option<IpAddr>) -> Result<InvitationAccepted, Error> {
+        let accepted = self.credentials.accept(wanted, from).await;
+        match accepted {
+            // It may have been made on another node a moment ago.
+            Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
+                self.catch_up(&Method::GET, &http::HeaderMap::new()).await?;
+                self.credentials.accept(wanted, from).await
+            }
+            accepted => accepted,
+        }
+    }
+}
+
+/// What the form of the page sends.
+fn fields(bytes: &Bytes) -> Result<AcceptRequest, Error> {
+    let bad = || Problem::new(Code::BadRequest, "The form has an invitation and a password.");
+    let (mut invitation, mut password) = (None, None);
+    for pair in std::str::from_utf8(bytes).map_err(|_reason| bad())?.split('&') {
+        let (name, value) = body::decoded_pair(pair)?;
+        let field = match name.as_str() {
+            "invitation" => &mut invitation,
+            "password" => &mut password,
+            _ => return Err(bad().into()),
+        };
+        if field.replace(value).is_some() {
+            return Err(bad().into());
+        }
+    }
+    let (invitation, password) = invitation.zip(password).ok_or_else(bad)?;
+    // A person may paste the whole link.
+    let invitation = invitation.rsplit('#').next().unwrap_or_default().trim();
+    Ok(AcceptRequest { invitation: Secret::new(invitation), password: Secret::new(password) })
+}
+
+fn outcome(title: &str, text: &str, hint: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|letter| match letter {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            other => other.to_string(),
+        })
+        .collect();
+    format!("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><p>{text}<p>{hint}\n")
+}
+
+fn page(status: StatusCode, html: String) -> Response<Body> {
+    let mut response = answer::typed(status, "text/html; charset=utf-8", html.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    #[test]
+    fn the_policy_lets_run_what_the_page_has_and_nothing_else() {
+        for tag in ["script", "style"] {
+            let (_, rest) = PAGE.split_once(&format!("<{tag}>")).unwrap();
+            let (text, after) = rest.split_once(&format!("</{tag}>")).unwrap();
+            assert!(!after.contains(&format!("<{tag}")), "there is one");
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            let expected = format!("{tag}-src 'sha256-{}'", STANDARD.encode(hash));
+            assert!(POLICY.contains(&expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_form_has_its_two_fields_once_and_may_hold_the_whole_link() {
+        let form = |text: &'static str| fields(&Bytes::from_static(text.as_bytes()));
+        let read = form("password=a+b%26c&invitation=https%3A%2F%2Fedge%2Fv1%2Finvitations%23dvi_1_2+").unwrap();
+        assert_eq!((read.invitation.expose(), read.password.expose()), ("dvi_1_2", "a b&c"));
+        for bad in
+            ["", "password=a", "invitation=a", "invitation=a&password=b&password=c", "invitation=a&password=b&x=y"]
+        {
+            assert_eq!(form(bad).unwrap_err().0.code, Code::BadRequest, "{bad}");
+        }
+        fields(&Bytes::from_static(b"invitation=\xff&password=a")).unwrap_err();
+    }
+
+    #[test]
+    fn nothing_of_an_outcome_is_markup() {
+        assert!(outcome("x", "<script>&", "").contains("&lt;script>&amp;"));
+    }
+}
