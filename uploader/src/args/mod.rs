@@ -1,6 +1,7 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
 mod access;
+mod accounts;
 mod apps;
 mod collaboration;
 mod dev;
@@ -26,6 +27,7 @@ use devanture_config::text::Expiry;
 use devanture_config::{HostPattern, IdPrefix, PlaceName};
 
 pub(crate) use access::{AuditArgs, TokenCommand};
+pub(crate) use accounts::{AccountCommand, InviteArgs};
 pub(crate) use apps::AppsArgs;
 pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use dev::{ApiRoute, DevArgs};
@@ -215,6 +217,9 @@ pub(crate) enum Command {
     /// List, create and revoke tokens of the app
     #[command(subcommand, after_help = examples::TOKEN)]
     Token(TokenCommand),
+    /// List, create, invite and delete accounts of people
+    #[command(subcommand, after_help = accounts::EXAMPLES)]
+    Account(AccountCommand),
     /// Log in as the account DEVANTURE_LOGIN with DEVANTURE_PASSWORD, and store the login for further commands
     #[command(after_help = examples::LOGIN)]
     Login,
@@ -283,6 +288,7 @@ impl Command {
     /// Whether it concerns the edge rather than an app.
     pub(crate) fn is_of_the_edge(&self) -> bool {
         match self {
+            Self::Account(command) => command.is_of_the_edge(),
             Self::Audit(args) => args.all_apps,
             Self::Token(TokenCommand::Create { all_apps, .. } | TokenCommand::List { all_apps }) => *all_apps,
             Self::Token(TokenCommand::Revoke { .. }) | Self::Apps(_) | Self::Gc(_) | Self::Login | Self::Logout => true,

@@ -177,7 +177,7 @@ pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Fai
 }
 
 /// The app that is meant; `None` if all of them are.
-fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName>, Failure> {
+pub(super) fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName>, Failure> {
     if all_apps { Ok(None) } else { Ok(Some(context.settings.app()?.value)) }
 }
 
@@ -186,7 +186,7 @@ fn public_id(typed: &str) -> &str {
     typed.strip_prefix("dvt_").and_then(|rest| rest.split('_').next()).unwrap_or(typed)
 }
 
-fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
+pub(super) fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
     match (app, environment) {
         (Some(app), Some(environment)) => format!("{environment} of {app}"),
         (Some(app), None) => app.to_string(),

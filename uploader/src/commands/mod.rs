@@ -4,6 +4,7 @@
 //! `bundle_notes` and `suggest` serve several of them.
 
 mod access;
+mod accounts;
 mod apps;
 mod bundle_notes;
 mod check;
@@ -87,6 +88,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Apps(args) => apps::apps(context, args).await,
         Command::Audit(args) => access::audit(context, args).await,
+        Command::Account(command) => accounts::account(context, command).await,
         Command::Alias(command) => collaboration::alias(context, command).await,
         Command::Delete(args) => retention::delete(context, args).await,
         Command::Diff(args) => collaboration::diff(context, args).await,

@@ -103,6 +103,16 @@ impl Link {
         self.url.as_str().trim_end_matches('/')
     }
 
+    /// The address of a page under `/v1` for a person, with `fragment` behind `#`.
+    pub(crate) fn person_address(&self, segments: &[&str], fragment: &str) -> String {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").extend(segments);
+        }
+        url.set_fragment(Some(fragment));
+        url.into()
+    }
+
     /// Where progress is reported.
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress

@@ -1,0 +1,226 @@
+//! `account`: the accounts of people, and the links by which they set their passwords.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use devanture_config::api::{
+    AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest, InvitationMade, InvitationRequest, Scope,
+    Secret,
+};
+use devanture_config::problem::Code;
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::access::{app_of, place_text};
+use super::maintenance;
+use crate::args::{AccountCommand, InviteArgs};
+use crate::context::Context;
+use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::prompt;
+use crate::output::report::{counted, time_text};
+use crate::project::settings::Source;
+
+/// Most bytes that are read for a password.
+const PASSWORD_BYTES_MAX: u64 = 4_096;
+
+impl Link {
+    async fn accounts(&self) -> Result<AccountList, Failure> {
+        let request = || self.request_at(Method::GET, &["accounts"], &[]).timeout(ANSWER_TIME_MAX);
+        self.repeated(request).await
+    }
+
+    async fn post_account<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        wanted: &impl Serialize,
+        is_dry: bool,
+    ) -> Result<T, Failure> {
+        let query: &[_] = if is_dry { &DRY_RUN } else { &[] };
+        let request = self.request_at(Method::POST, segments, query).header(CONTENT_TYPE, "application/json");
+        let request = request.timeout(ANSWER_TIME_MAX).body(client::encoded(wanted)?);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    async fn predict_deletion(&self, segments: &[&str]) -> Result<AccountPrediction, Failure> {
+        let request = || self.request_at(Method::DELETE, segments, &DRY_RUN).timeout(ANSWER_TIME_MAX);
+        self.repeated(request).await
+    }
+
+    async fn delete_at(&self, segments: &[&str]) -> Result<(), Failure> {
+        let request = self.request_at(Method::DELETE, segments, &[]).timeout(ANSWER_TIME_MAX);
+        self.send(request).await.map(drop).map_err(Refusal::into_failure)
+    }
+}
+
+/// `account`.
+///
+/// # Errors
+/// As the edge says; `usage` if no password can be read.
+pub(crate) async fn account(context: &Context, command: &AccountCommand) -> Result<(), Failure> {
+    let link = context.link()?;
+    match command {
+        AccountCommand::List => {
+            let list = link.accounts().await?;
+            context.output.write(&list, || account_lines(context.output.style, &list));
+        }
+        AccountCommand::Create { name, scope, all_apps, dry_run } => {
+            let mut wanted = wanted_account(context, name, *scope, *all_apps)?;
+            if *dry_run {
+                let predicted = link.post_account(&["accounts"], &wanted, true).await?;
+                print_prediction(context, &predicted, "would_create", "create the account");
+                return Ok(());
+            }
+            wanted.password = Some(password().await?);
+            let made: AccountInfo = link.post_account(&["accounts"], &wanted, false).await?;
+            let place = place_text(made.app.as_ref(), made.environment.as_ref());
+            let line = format!("The account {} is there, {} for {place}.", made.name, made.scope);
+            context.output.report(&made, || vec![line]);
+        }
+        AccountCommand::Invite(args) => invite(context, &link, args).await?,
+        AccountCommand::Delete { name, dry_run } => {
+            let segments = ["accounts", name.as_str()];
+            if *dry_run {
+                let predicted = link.predict_deletion(&segments).await?;
+                print_prediction(context, &predicted, "would_delete", "end all logins and delete the account");
+                return Ok(());
+            }
+            link.delete_at(&segments).await?;
+            context.output.report(&json!({ "deleted": name }), || vec![format!("The account {name} is deleted.")]);
+        }
+    }
+    Ok(())
+}
+
+async fn invite(context: &Context, link: &Link, args: &InviteArgs) -> Result<(), Failure> {
+    let name = &args.name;
+    let segments = ["accounts", name.as_str(), "invitation"];
+    if args.revoke {
+        if args.dry_run {
+            let predicted = link.predict_deletion(&segments).await?;
+            print_prediction(context, &predicted, "would_revoke", "revoke the invitation of the account");
+            return Ok(());
+        }
+        link.delete_at(&segments).await?;
+        let line = format!("The invitation of {name} is revoked.");
+        context.output.report(&json!({ "revoked": name }), || vec![line]);
+        return Ok(());
+    }
+    let wanted = InvitationRequest { expires_in_s: args.expires };
+    if let Some(scope) = args.scope {
+        let account = wanted_account(context, name, scope, args.all_apps)?;
+        if args.dry_run {
+            let predicted = link.post_account(&["accounts"], &account, true).await?;
+            print_prediction(context, &predicted, "would_create", "create and invite the account");
+            return Ok(());
+        }
+        let made: AccountInfo = link.post_account(&["accounts"], &account, false).await?;
+        let place = place_text(made.app.as_ref(), made.environment.as_ref());
+        context.progress.note(&format!("the account {name} is there, {scope} for {place}, without a password yet"));
+    } else if args.dry_run {
+        let predicted = link.post_account(&segments, &wanted, true).await?;
+        print_prediction(context, &predicted, "would_invite", "invite again the account");
+        return Ok(());
+    }
+    let made: InvitationMade = link.post_account(&segments, &wanted, false).await?;
+    let url = link.person_address(&["invitations"], made.invitation.expose());
+    let until = time_text(made.expires_ms);
+    context.progress.note(&format!("the link is shown this once, and sets the password of {name} once, until {until}"));
+    let value = json!({ "account": name, "link": url, "expires_ms": made.expires_ms });
+    context.output.write(&value, || vec![url.clone()]);
+    Ok(())
+}
+
+fn wanted_account(
+    context: &Context,
+    name: &AccountName,
+    scope: Scope,
+    all_apps: bool,
+) -> Result<AccountRequest, Failure> {
+    let environment = context.settings.environment()?;
+    let environment = (environment.source == Source::Flag).then_some(environment.value);
+    Ok(AccountRequest { name: name.clone(), app: app_of(context, all_apps)?, environment, scope, password: None })
+}
+
+/// A new password: typed twice on a terminal, or the only line of stdin.
+async fn password() -> Result<Secret, Failure> {
+    if std::io::stdin().is_terminal() {
+        let first = prompt::hidden_line("Password (not shown): ").await?;
+        if prompt::hidden_line("Once more: ").await? != first {
+            return Err(Failure::new(Code::Usage, "The two are not the same; nothing has changed."));
+        }
+        return Ok(Secret::new(first.trim_end_matches(['\r', '\n'])));
+    }
+    let read = tokio::task::spawn_blocking(|| {
+        let mut text = String::new();
+        std::io::stdin().lock().take(PASSWORD_BYTES_MAX).read_to_string(&mut text).map(|_bytes| text)
+    });
+    let text = read.await.ok().and_then(Result::ok).unwrap_or_default();
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(Failure::new(Code::Usage, "Stdin holds no password.")
+            .hint("`devanture account invite NAME --scope SCOPE` prints a link by which the person sets it"));
+    }
+    Ok(Secret::new(text))
+}
+
+fn print_prediction(context: &Context, account: &AccountPrediction, member: &str, would: &str) {
+    let place = place_text(account.app.as_ref(), account.environment.as_ref());
+    let text = format!("{would} {}, {} for {place}", account.name, account.scope);
+    let mut value = json!(account);
+    if let Some(members) = value.as_object_mut() {
+        members.insert(member.to_owned(), true.into());
+    }
+    maintenance::print_foreseen(context, &value, &text);
+}
+
+fn account_lines(style: Style, list: &AccountList) -> Vec<String> {
+    if list.accounts.is_empty() {
+        return vec!["There is no account.".to_owned()];
+    }
+    let width = list.accounts.iter().fold(0, |width, account| width.max(account.name.as_str().len()));
+    list.accounts.iter().map(|account| account_line(style, account, width)).collect()
+}
+
+fn account_line(style: Style, account: &AccountInfo, width: usize) -> String {
+    let place = place_text(account.app.as_ref(), account.environment.as_ref());
+    let state = match (account.last_login_ms, account.password_ms) {
+        (Some(at_ms), _) => format!("{}, the newest {}", counted(account.logins, "login"), time_text(at_ms)),
+        (None, 0) => "no password yet".to_owned(),
+        (None, _) => "no login".to_owned(),
+    };
+    let invited =
+        account.invited_until_ms.map_or_else(String::new, |at_ms| format!(" · invited until {}", time_text(at_ms)));
+    let (name, scope) = (account.name.as_str(), account.scope.to_string());
+    format!("  {name:<width$}  {scope:<7}  {place}  {}", style.dim(&format!("{state}{invited}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::{AppName, PlaceName};
+
+    #[test]
+    fn a_list_says_of_each_account_whether_somebody_uses_it() {
+        let account = |name: &str, password_ms, invited_until_ms, last_login_ms: Option<u64>| AccountInfo {
+            name: name.parse().unwrap(),
+            app: Some("shop".parse::<AppName>().unwrap()),
+            environment: Some(PlaceName::prod()),
+            scope: Scope::Push,
+            created_ms: 0,
+            password_ms,
+            logins: u64::from(last_login_ms.is_some()),
+            last_login_ms,
+            invited_until_ms,
+        };
+        let accounts = vec![account("ada", 1, None, Some(0)), account("eve@example.org", 0, Some(0), None)];
+        let style = Style::of(&std::collections::BTreeMap::new(), false);
+        let lines = account_lines(style, &AccountList { accounts });
+        let words: Vec<&str> = lines[0].split_whitespace().take(9).collect();
+        assert_eq!(words, ["ada", "push", "prod", "of", "shop", "1", "login,", "the", "newest"]);
+        assert!(lines[1].contains("no password yet · invited until 1970"), "{lines:?}");
+    }
+}
