@@ -1,10 +1,12 @@
 //! `[runner]`: whether and how the edge runs the backends of bundles.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::manifest::InterpreterName;
 use crate::parsing::reader::Table;
 
 /// Default search path for programs.
@@ -26,6 +28,8 @@ pub struct Runner {
     pub spawner: Option<PathBuf>,
     /// The user ids of backends; without them, a range is chosen that nothing on the machine uses.
     pub uids: Option<Uids>,
+    /// Where the interpreters are that links of bundles may lead to, such as `python3.11` of a virtual environment.
+    pub interpreters: BTreeMap<InterpreterName, PathBuf>,
 }
 
 impl Default for Runner {
@@ -37,6 +41,7 @@ impl Default for Runner {
             path: RUNNER_PATH.to_owned(),
             spawner: None,
             uids: None,
+            interpreters: BTreeMap::new(),
         }
     }
 }
@@ -114,6 +119,7 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
         path: table.string("path").unwrap_or(default.path),
         spawner: table.string("spawner").map(PathBuf::from),
         uids: table.parsed("uids"),
+        interpreters: interpreters(&table),
     };
     table.misplaced("node", "`runner.node` is `node` now", "move it to the top of the file: node = \"…\"");
     table.finish();
@@ -124,6 +130,23 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
         table.mistake("spawner", "`runner.spawner` must be a path from / on", None);
     }
     runner
+}
+
+/// Reads `[runner.interpreters]`.
+fn interpreters(table: &Table<'_, '_>) -> BTreeMap<InterpreterName, PathBuf> {
+    let mut interpreters = BTreeMap::new();
+    for (name, path) in table.named_strings("interpreters") {
+        let path = PathBuf::from(path);
+        match name.parse::<InterpreterName>() {
+            Err(error) => table.mistake("interpreters", format!("`{name}` of `runner.interpreters`: {error}"), None),
+            Ok(name) if !path.is_absolute() => {
+                let message = format!("`{name}` of `runner.interpreters` must be a path from / on");
+                table.mistake("interpreters", message, Some("such as \"/usr/bin/python3.11\""));
+            }
+            Ok(name) => drop(interpreters.insert(name, path)),
+        }
+    }
+    interpreters
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod canonical;
 mod files;
 mod incoming;
+mod interpreter;
 pub mod leave_out;
 pub mod parts;
 mod server_folder;
@@ -23,6 +24,7 @@ use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use crate::site_toml::{HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamName};
 
 pub use incoming::{FILES_MEMORY_FACTOR, IncomingManifest, SETTINGS_MEMORY_FACTOR};
+pub use interpreter::{BadInterpreterName, InterpreterName};
 pub use server_folder::{BadServerFolder, ServerFile, ServerFolder, stays_within};
 
 /// The number of the format that this code writes.

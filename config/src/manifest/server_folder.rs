@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
+use super::InterpreterName;
 use crate::digest::Digest;
 use crate::path::BundlePath;
 
@@ -30,7 +31,7 @@ pub struct ServerFile {
 pub struct ServerFolder {
     /// Path to file.
     pub files: BTreeMap<BundlePath, ServerFile>,
-    /// Path to target: relative, and within the folder.
+    /// Path to target: relative, and within the folder, or an [`InterpreterName`] of the edge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<BundlePath, String>,
 }
@@ -68,10 +69,16 @@ impl ServerFolder {
                 return Err(BadServerFolder::Double(path.clone()));
             }
         }
-        match self.links.iter().find(|(path, target)| !stays_within(path, target)) {
+        let may_stay = |path, target: &str| stays_within(path, target) || InterpreterName::of_link(target).is_some();
+        match self.links.iter().find(|(path, target)| !may_stay(*path, target)) {
             Some((path, _)) => Err(BadServerFolder::Link(path.clone())),
             None => Ok(()),
         }
+    }
+
+    /// The interpreters of the edge that links lead to, with the paths of the links.
+    pub fn interpreters(&self) -> impl Iterator<Item = (&BundlePath, InterpreterName)> {
+        self.links.iter().filter_map(|(path, target)| Some((path, InterpreterName::of_link(target)?)))
     }
 
     /// Every blob of it, with its length.
@@ -135,6 +142,9 @@ mod tests {
         assert_eq!(folder(&["a/b"], &[("a", "c")]).check(), double("a"));
         assert_eq!(folder(&["a"], &[("a/b", "c")]).check(), double("a"));
         assert_eq!(folder(&["a"], &[("a", "c")]).check(), double("a"));
+        assert_eq!(folder(&["a"], &[(".venv/bin/python3", "/interpreters/python3.11")]).check(), Ok(()));
+        let elsewhere = folder(&["a"], &[("b", "/interpreters/../etc/passwd")]);
+        assert_eq!(elsewhere.check(), Err(BadServerFolder::Link("b".parse().unwrap())));
         assert_eq!(folder(&["a"], &[("b", "../x")]).check(), Err(BadServerFolder::Link("b".parse().unwrap())));
     }
 }

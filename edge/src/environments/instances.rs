@@ -110,6 +110,7 @@ impl From<runner::Error> for Error {
             runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
             runner::Error::TooMany { .. } => Code::TooMany,
             runner::Error::PersistFull { .. } => Code::PersistFull,
+            runner::Error::Interpreter { .. } => Code::BadBundle,
             runner::Error::Restarting => Code::Restarting,
             _ => Code::InstanceFailed,
         };
@@ -118,6 +119,9 @@ impl From<runner::Error> for Error {
             // Nothing ran that could have written a line.
             runner::Error::Missing { .. } => Some(
                 "look at `command` below [server] in devanture.toml: a program in the folder, with its run bit, or one in the PATH of the edge",
+            ),
+            runner::Error::Interpreter { .. } => Some(
+                "build with an interpreter that the edge has, or name this one below [runner.interpreters] in its edge.toml",
             ),
             _ => hint(code),
         };

@@ -120,7 +120,9 @@ impl Publisher {
         if manifest.server.is_none() {
             return Ok(());
         }
-        self.environments.runner()?.check(actor.is_admin_of_all())?;
+        let runner = self.environments.runner()?;
+        runner.check(actor.is_admin_of_all())?;
+        manifest.server.as_ref().map_or(Ok(()), |folder| runner.check_interpreters(folder))?;
         for place in manifest.env.keys().map(PlaceName::as_str).chain([""]) {
             let Some(managed) = manifest.managed_in(&manifest.serving_for(place)) else { continue };
             let processes = managed.server.processes.iter().map(|process| process.instances.alone());

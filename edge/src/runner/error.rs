@@ -17,6 +17,16 @@ pub enum Error {
         "all backends of this edge run as its own user, so that only an admin of every app may push them and change their settings"
     )]
     Forbidden,
+    /// A link of the folder leads to an interpreter that this edge does not have.
+    #[error("`{path}` of the bundle is a link to {name}, and {reason}")]
+    Interpreter {
+        /// The link.
+        path: String,
+        /// The interpreter, such as `python3.11`.
+        name: String,
+        /// What this edge has instead.
+        reason: String,
+    },
     /// The edge is about to end.
     #[error("the edge is about to end")]
     Ended,

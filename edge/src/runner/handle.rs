@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use devanture_config::api::InstanceStatus;
 use devanture_config::limits::Limits;
+use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, Digest, edge_toml};
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use super::folder::{Folders, owners};
+use super::folder::{Folders, Interpreters, owners};
 use super::group::Group;
 use super::handover::adopt::{self, Taken};
 use super::handover::handed::{Handed, Handover};
@@ -161,6 +162,20 @@ async fn begin(
 #[derive(Clone)]
 pub struct Runner(pub(super) Arc<Shared>);
 
+/// Opens the folders of backends, off the threads that serve.
+async fn open_folders(
+    root: &Path,
+    settings: &edge_toml::Runner,
+    users: &Users,
+    blobs: &Arc<dyn Blobs>,
+    is_adopted: bool,
+) -> Result<Folders, Error> {
+    let interpreters = Interpreters::new(settings.interpreters.clone());
+    let (root, of_folders, blobs) = (root.to_owned(), (users.clone(), interpreters), Arc::clone(blobs));
+    let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, blobs, is_adopted)).await;
+    opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))
+}
+
 impl Runner {
     /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie.
     ///
@@ -204,10 +219,7 @@ impl Runner {
         };
         let temporary_folders = before.iter().flat_map(|(handed, ..)| handed.temporary_folders.clone()).collect();
         let Begun { spawner, users, taken } = begin(&settings, &data_dir, &folder, program, before).await?;
-        let (root, of_folders, from) = (folder.clone(), users.clone(), Arc::clone(&blobs));
-        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from, is_adopted)).await;
-        let folders =
-            opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
+        let folders = open_folders(&folder, &settings, &users, &blobs, is_adopted).await?;
         // What an earlier run of the edge left was ended by the spawner.
         if matches!(users, Users::Given(_)) && !is_adopted {
             // A record that cannot be read costs the backends of its environment, and not the whole edge.
@@ -278,6 +290,14 @@ impl Runner {
     /// [`Error::Forbidden`] where environments have no user ids of their own and no admin of every app pushed it.
     pub fn check(&self, trusted: bool) -> Result<(), Error> {
         self.0.check(trusted)
+    }
+
+    /// Whether this edge has the interpreters that links of a bundle's folder lead to.
+    ///
+    /// # Errors
+    /// [`Error::Interpreter`].
+    pub fn check_interpreters(&self, folder: &ServerFolder) -> Result<(), Error> {
+        self.0.folders.interpreters().check(folder)
     }
 
     /// Number of user ids for environments and previews of all apps together.

@@ -13,6 +13,7 @@ mod away;
 mod forms;
 mod front;
 mod http;
+mod python_page;
 mod servers;
 mod tokens;
 

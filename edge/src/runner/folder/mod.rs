@@ -1,6 +1,8 @@
 //! The folders of backends: the code of a version, laid out whole and read-only; what an environment keeps; what it may
 //! write that nobody keeps; where its sockets lie.
 
+mod interpreters;
+mod lay_out;
 pub(super) mod owners;
 
 use std::collections::HashMap;
@@ -8,22 +10,19 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use devanture_config::manifest::{ServerFile, ServerFolder};
-use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Digest, PlaceName};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use devanture_config::manifest::ServerFolder;
+use devanture_config::{AppName, PlaceName};
 use parking_lot::Mutex;
 
 use super::error::Error;
 use super::place_user::{PREVIEW, PlaceUser};
 use super::users::Users;
+use crate::blobs::Blobs;
 use crate::blobs::durable::{self, Owner};
-use crate::blobs::{Blobs, Key, ReadAt};
 
-/// Files that are copied at once.
-const COPIES_AT_ONCE: usize = 8;
-/// Bytes copied at once.
-const PIECE_BYTES: usize = 1024 * 1024;
+pub(super) use interpreters::Interpreters;
+pub(super) use lay_out::Layout;
+
 /// Longest path of a socket that every system takes, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// The mode of the runner's folder: everybody may pass it, and nobody else may list it.
@@ -44,25 +43,11 @@ pub(super) struct Code {
 /// The code of one app that is on disk, by its folder.
 type Known = HashMap<PathBuf, Weak<Code>>;
 
-/// The files to lay out.
-pub(super) struct Layout<'l> {
-    pub(super) app: &'l AppName,
-    pub(super) place: &'l str,
-    /// Whose settings it has: an environment's, or those of `preview`.
-    pub(super) settings_place: &'l str,
-    /// The name of the folder.
-    pub(super) digest: &'l Digest,
-    pub(super) folder: ServerFolder,
-    /// The user that runs it, where it is another than the edge's.
-    pub(super) uid: Option<u32>,
-    /// The name of the folder that stays, and where it is.
-    pub(super) persist: Option<(&'l BundlePath, &'l Path)>,
-}
-
 /// All folders of the runner.
 pub(super) struct Folders {
     root: PathBuf,
     users: Users,
+    interpreters: Interpreters,
     blobs: Arc<dyn Blobs>,
     /// Held while one of an app is laid out or removed.
     apps: Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<Known>>>>,
@@ -72,7 +57,12 @@ impl Folders {
     /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way, unless its instances
     /// are adopted; what apps have
     /// made of their folders is removed meanwhile, and never keeps an edge from starting.
-    pub(super) fn open(root: PathBuf, users: Users, blobs: Arc<dyn Blobs>, is_adopted: bool) -> Result<Self, Error> {
+    pub(super) fn open(
+        root: PathBuf,
+        (users, interpreters): (Users, Interpreters),
+        blobs: Arc<dyn Blobs>,
+        is_adopted: bool,
+    ) -> Result<Self, Error> {
         durable::make_folder(&root)?;
         durable::make_folder_as(&root, PASSED, Owner::default())?;
         let old = root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()));
@@ -95,7 +85,7 @@ impl Folders {
                 }
             }
         }));
-        Ok(Self { root, users, blobs, apps: Mutex::default() })
+        Ok(Self { root, users, interpreters, blobs, apps: Mutex::default() })
     }
 
     /// Mode and owner of the folder with the code of one environment. The edge owns the code, so that no instance can
@@ -106,6 +96,11 @@ impl Folders {
             (Users::Given(_), Some(_)) => (0o710, Owner { uid: None, gid: uid }),
             _ => (PASSED, Owner::default()),
         }
+    }
+
+    /// The interpreters to which links of bundles may lead.
+    pub(super) fn interpreters(&self) -> &Interpreters {
+        &self.interpreters
     }
 
     fn of(&self, app: &AppName) -> Arc<tokio::sync::Mutex<Known>> {
@@ -119,7 +114,7 @@ impl Folders {
         let mut known = known.lock().await;
         let of_app = self.root.join("code").join(folder_name(layout.app, layout.settings_place));
         let of_place = of_app.join(layout.place);
-        let path = of_place.join(layout.digest.short());
+        let path = of_place.join(format!("{}{}", layout.digest.short(), self.interpreters.suffix(&layout.folder)));
         if let Some(code) = known.get(&path).and_then(Weak::upgrade) {
             return Ok(code);
         }
@@ -159,55 +154,6 @@ impl Folders {
         let code = Arc::new(Code { path: path.clone(), folder: ServerFolder::default() });
         known.insert(path, Arc::downgrade(&code));
         code
-    }
-
-    async fn lay_out(&self, draft: &Path, layout: &Layout<'_>, earlier: &[Arc<Code>]) -> Result<(), Error> {
-        let folders = folders_of(draft, layout)?;
-        let made = folders.clone();
-        blocking(move || {
-            let mut made = made.iter();
-            made.try_for_each(|folder| Ok(durable::make_folder_as(folder, 0o700, Owner::default())?))
-        })
-        .await?;
-        let mut same: HashMap<(Digest, bool), PathBuf> = HashMap::new();
-        for code in earlier {
-            for (path, file) in &code.folder.files {
-                same.entry((file.hash, file.run)).or_insert_with(|| code.path.join(path.as_str()));
-            }
-        }
-        // Made before they are run: a closure in the stream would keep the future from being `Send`.
-        let files = layout.folder.files.iter();
-        let copies: Vec<_> = files
-            .map(|(path, file)| self.file(draft.join(path.as_str()), file, same.get(&(file.hash, file.run)).cloned()))
-            .collect();
-        stream::iter(copies).buffer_unordered(COPIES_AT_ONCE).try_collect::<Vec<()>>().await?;
-        let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-        links.extend(layout.folder.links.iter().map(|(path, to)| (draft.join(path.as_str()), PathBuf::from(to))));
-        links.extend(layout.persist.map(|(path, to)| (draft.join(path.as_str()), to.to_owned())));
-        let draft = draft.to_owned();
-        blocking(move || {
-            for (path, to) in links {
-                durable::link_to(&to, &path)?;
-            }
-            // The deepest first: what is closed is not gone into any more.
-            for folder in folders.iter().rev() {
-                durable::make_folder_as(folder, 0o555, Owner::default())?;
-            }
-            Ok(durable::sync_file_system(&draft)?)
-        })
-        .await
-    }
-
-    async fn file(&self, path: PathBuf, file: &ServerFile, same: Option<PathBuf>) -> Result<(), Error> {
-        let mode = if file.run { 0o555 } else { 0o444 };
-        if let Some(same) = same {
-            let to = path.clone();
-            if blocking(move || Ok(durable::link_file(&same, &to))).await? {
-                return Ok(());
-            }
-        }
-        let from = self.blobs.open(Key::Blob(file.hash)).await?;
-        blocking(move || Ok(durable::new_file(&path, mode, Owner::default(), |to| copy(&*from, to))?)).await
     }
 
     /// Removes the code of an app that nothing has any more.
@@ -398,45 +344,6 @@ fn set_aside_foreign(root: &Path) {
             tracing::warn!(%error, "a folder of temporary files stays where it is");
         }
     }
-}
-
-/// Every folder of a backend in `draft`, parents first.
-fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> {
-    let persist = layout.persist.map(|(path, _)| path);
-    if let Some(persist) = persist {
-        let below = format!("{persist}/");
-        let paths = layout.folder.files.keys().chain(layout.folder.links.keys());
-        let taken = paths.map(BundlePath::as_str).find(|path| {
-            let is_parent = persist.as_str().strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-            *path == persist.as_str() || path.starts_with(&below) || is_parent
-        });
-        if let Some(taken) = taken {
-            return Err(Error::Folder(format!("`persist = \"{persist}\"` is in the way of `{taken}` of the bundle")));
-        }
-    }
-    let paths = layout.folder.files.keys().chain(layout.folder.links.keys()).chain(persist);
-    let parents = paths.flat_map(|path| Path::new(path.as_str()).ancestors().skip(1));
-    let mut folders: Vec<PathBuf> = parents.map(|parent| draft.join(parent)).collect();
-    folders.push(draft.to_owned());
-    // `join` of an empty path ends in a slash that is none to compare.
-    folders = folders.into_iter().map(|folder| folder.components().collect()).collect();
-    folders.sort();
-    folders.dedup();
-    Ok(folders)
-}
-
-fn copy(from: &dyn ReadAt, to: &mut std::fs::File) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let mut at = 0;
-    while at < from.size() {
-        let piece = from.read_at(at, PIECE_BYTES)?;
-        if piece.is_empty() {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        to.write_all(&piece)?;
-        at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-    }
-    Ok(())
 }
 
 /// Removes laid out code, under another name: what is only half there is never taken for what it was.

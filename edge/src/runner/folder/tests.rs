@@ -1,8 +1,13 @@
 //! Folders of backends on a real disk.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use devanture_config::Digest;
+use devanture_config::manifest::ServerFile;
 
 use super::*;
+use crate::blobs::Key;
 
 struct Setup {
     root: tempfile::TempDir,
@@ -18,7 +23,12 @@ impl Setup {
     }
 
     fn folders(&self) -> Folders {
-        Folders::open(self.root.path().join("run"), Users::Same, Arc::clone(&self.blobs), false).unwrap()
+        self.with(Interpreters::default())
+    }
+
+    fn with(&self, interpreters: Interpreters) -> Folders {
+        let root = self.root.path().join("run");
+        Folders::open(root, (Users::Same, interpreters), Arc::clone(&self.blobs), false).unwrap()
     }
 
     async fn folder(&self, files: &[(&str, &str, bool)]) -> ServerFolder {
@@ -48,11 +58,33 @@ async fn the_code_of_a_backend_is_laid_out_read_only_with_its_run_bits_and_links
     let layout = Layout { persist: Some((&persist, &kept)), ..setup.layout(&digest, folder.clone()) };
     let code = folders.code(layout).await.unwrap();
     let mode = |name: &str| std::fs::metadata(code.path.join(name)).unwrap().mode() & 0o777;
-    assert_eq!((mode(""), mode("bin"), mode("server.js"), mode("bin/run")), (0o555, 0o555, 0o444, 0o555));
+    assert_eq!((mode(""), mode("bin"), mode("server.js"), mode("bin/run")), (0o555, 0o555, 0o644, 0o755));
     assert_eq!(std::fs::read_to_string(code.path.join("bin/link")).unwrap(), "#!/bin/sh");
     assert_eq!(std::fs::read_link(code.path.join("var/data")).unwrap(), kept);
     let again = folders.code(setup.layout(&digest, folder)).await.unwrap();
     assert!(Arc::ptr_eq(&code, &again));
+}
+
+#[tokio::test]
+async fn a_virtual_environment_has_the_interpreter_of_the_edge_also_after_that_moved() {
+    let setup = Setup::new();
+    let mut folder = setup.folder(&[("v/pyvenv.cfg", "home = /home/ci/bin\n", false), ("app.py", "", false)]).await;
+    folder.links.insert("v/bin/python3".parse().unwrap(), "/interpreters/python3.11".to_owned());
+    folder.links.insert("v/bin/python".parse().unwrap(), "python3".to_owned());
+    let digest = Digest::of(b"1");
+    let refused = setup.folders().code(setup.layout(&digest, folder.clone())).await.unwrap_err();
+    assert!(matches!(refused, Error::Interpreter { .. }), "{refused}");
+    for name in ["old", "new"] {
+        let bin = setup.root.path().join(name);
+        let program = bin.join("python3.11");
+        durable::make_folder(&bin).unwrap();
+        durable::new_file(&program, 0o755, Owner::default(), |to| to.write_all(name.as_bytes())).unwrap();
+        let folders = setup.with(Interpreters::new([("python3.11".parse().unwrap(), program)].into()));
+        let code = folders.code(setup.layout(&digest, folder.clone())).await.unwrap();
+        let text = |path: &str| std::fs::read_to_string(code.path.join(path)).unwrap();
+        assert_eq!((text("v/bin/python").as_str(), text("v/bin/python3").as_str()), (name, name));
+        assert_eq!(text("v/pyvenv.cfg"), format!("home = {}\n", bin.display()));
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use devanture_config::manifest::stays_within;
+use devanture_config::manifest::{InterpreterName, stays_within};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
@@ -134,8 +134,9 @@ impl ServerWalk {
             Err(error) => return self.walk.unreadable(path, &error.to_string()),
         };
         let Some(key) = self.walk.key(path) else { return };
-        match target.to_str().filter(|target| stays_within(&key, target)) {
-            Some(target) if self.links.len() < FILES_MAX => drop(self.links.insert(key, target.to_owned())),
+        let within = target.to_str().filter(|target| stays_within(&key, target)).map(str::to_owned);
+        match within.or_else(|| interpreter(link).map(|name| name.link())) {
+            Some(target) if self.links.len() < FILES_MAX => drop(self.links.insert(key, target)),
             Some(_) => {
                 self.walk.is_full = true;
                 self.walk.refuse(path, &format!("the folder holds more than {FILES_MAX} links"), None);
@@ -147,6 +148,13 @@ impl ServerWalk {
             }
         }
     }
+}
+
+/// The interpreter that a link of a virtual environment leads to: the edge has its own of that name.
+fn interpreter(link: &Path) -> Option<InterpreterName> {
+    let program = fs::canonicalize(link).ok()?;
+    let runs = fs::metadata(&program).is_ok_and(|found| found.is_file() && may_run(&found));
+    program.file_name()?.to_str()?.parse().ok().filter(|_| runs)
 }
 
 /// Whether the owner may run it.
@@ -226,6 +234,24 @@ mod tests {
         assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 2));
         assert!(failure.mistakes[0].file.ends_with("/passwd"), "{failure}");
         assert!(failure.mistakes[0].message.contains("/etc/passwd"), "{failure}");
+    }
+
+    #[test]
+    fn a_link_to_an_interpreter_outside_is_its_name() {
+        let elsewhere = folder(&[("python3.11", 0o755), ("node", 0o755), ("python3.12", 0o644), ("tool", 0o755)]);
+        symlink("python3.11", elsewhere.path().join("python3")).unwrap();
+        let folder = folder(&[("app.py", 0o644)]);
+        for (link, program) in [("python", "python3"), ("node", "node")] {
+            symlink(elsewhere.path().join(program), folder.path().join(link)).unwrap();
+        }
+        let links = scan(folder.path()).unwrap().links;
+        let links: Vec<(&str, &str)> = links.iter().map(|(path, to)| (path.as_str(), to.as_str())).collect();
+        assert_eq!(links, [("node", "/interpreters/node"), ("python", "/interpreters/python3.11")]);
+        // What cannot be run, and other programs, are no interpreters.
+        for (link, program) in [("a", "python3.12"), ("b", "tool"), ("c", "python3.13")] {
+            symlink(elsewhere.path().join(program), folder.path().join(link)).unwrap();
+        }
+        assert_eq!(scan(folder.path()).unwrap_err().mistakes.len(), 3);
     }
 
     #[test]
