@@ -62,7 +62,8 @@ fn clone(folder: &Path, example: &str, data: &str, table: &str) -> PathBuf {
     // A path with a space is nothing unusual.
     let folder = folder.join("a clone");
     fs::create_dir_all(folder.join("examples")).unwrap();
-    for path in ["demo".to_owned(), format!("examples/{example}")] {
+    fs::create_dir_all(folder.join("packages")).unwrap();
+    for path in ["demo".to_owned(), format!("examples/{example}"), "packages/service".to_owned()] {
         let to = folder.join(&path);
         assert!(Command::new("cp").arg("-R").arg(root().join(path)).arg(to).status().unwrap().success());
     }

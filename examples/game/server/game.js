@@ -1,7 +1,7 @@
 // The service `game`: what a browser can call, and what it can wait for.
 
 import { act, end, isOver, newGame, turnOf, winningCells } from "./rules.js";
-import { Refusal } from "./service.js";
+import { Refusal } from "@devanture/service/server";
 
 const PLAYER = { name: "string" };
 

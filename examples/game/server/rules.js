@@ -1,7 +1,7 @@
 // The rules: two players put their marks on a board of three by three in turn; three in a row win. Pure functions: a
 // game goes in, and the next one comes out.
 
-import { Refusal } from "./service.js";
+import { Refusal } from "@devanture/service/server";
 
 const NAME_LENGTH_MAX = 40;
 const LINES = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]];

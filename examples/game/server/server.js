@@ -9,7 +9,7 @@
 
 import { join } from "node:path";
 import { Game, view } from "./game.js";
-import { serve } from "./service.js";
+import { serve } from "@devanture/service/server";
 import { Store } from "./store.js";
 
 const { PORT = "3000", SOCKET, DEVANTURE_DATA = "data", DEVANTURE_VERSION, DEVANTURE_INSTANCE } = process.env;

@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ServiceError, service } from "../www/service.mjs";
-import { serve } from "../server/service.js";
-import { TinyWebSocket, after, call, eventually, folder, startServer } from "./support.mjs";
+import { service } from "../../../packages/service/index.js";
+import { TinyWebSocket, after, call, eventually, folder, frame, rawSocket, startServer } from "./support.mjs";
 
 const [GEORGES, ALADDIN] = [{ name: "Georgesdelajungle" }, { name: "Aladdin" }];
 
@@ -62,41 +61,6 @@ test("a game goes on when all its processes were killed", async (t) => {
   assert.deepEqual([result.board[8], result.board[0], result.turn], [0, 1, GEORGES.name]);
 });
 
-test("a service can be awaited, and has no names but strings", async () => {
-  const game = service("game", { origin: "http://127.0.0.1:9" });
-  assert.equal(await game, game);
-  assert.equal(game[Symbol.iterator], undefined);
-  // Every other name is a function of the service, of which there may be none.
-  await assert.rejects(game.toString(), { code: "network" });
-});
-
-test("what fails has a code, and only what is safe is called again", async () => {
-  const answers = {
-    502: () => new Response("<html>", { status: 502 }),
-    404: () => Response.json({ code: "not_found", detail: "nothing is there" }, { status: 404 }),
-    503: () => Response.json({ code: "upstream_down", detail: "nobody answers" }, { status: 503 }),
-    network: () => Promise.reject(new TypeError("fetch failed")),
-    timeout: () => Promise.reject(new DOMException("", "TimeoutError")),
-    html: () => new Response("<html>"),
-    good: () => Response.json({ result: 7 }),
-  };
-  const asked = async (name, ...kinds) => {
-    let tries = 0;
-    const fetch = () => answers[kinds[Math.min(tries++, kinds.length - 1)]]();
-    const counter = service("counter", { origin: "http://x", safe: ["read"], fetch });
-    const outcome = await counter[name]().catch((error) => (assert.ok(error instanceof ServiceError), error.code));
-    return [outcome, tries];
-  };
-  const passing = { 502: "http_502", 503: "http_503", network: "network", timeout: "timeout" };
-  for (const [kind, code] of Object.entries(passing)) {
-    assert.deepEqual(await asked("add", kind), [code, 1], kind);
-    assert.deepEqual(await asked("read", kind, "good"), [7, 2], kind);
-  }
-  assert.deepEqual(await asked("read", "404"), ["not_found", 1]);
-  assert.deepEqual(await asked("read", "html"), ["http_200", 1]);
-  assert.deepEqual(await asked("read", "502"), ["http_502", 4]);
-});
-
 test("a browser that is cut off connects again, subscribes again, and is told", async (t) => {
   const env = { DEVANTURE_DATA: await folder(t) };
   const servers = [await startServer(t, env), await startServer(t, env)];
@@ -141,29 +105,30 @@ test("a browser that is cut off connects again, subscribes again, and is told", 
   assert.ok(!seen.includes(3));
 });
 
-test("a server that says nothing any more is given up, and one that lives says so", async (t) => {
-  class Clock {
-    static functions = {};
-    static events = ["tick"];
+const subscription = (...events) => frame(1, JSON.stringify({ subscribe: events }));
+
+test("a process that gets SIGTERM closes its sockets with 1001, and itself with 0", async (t) => {
+  const server = await startServer(t, { DEVANTURE_DATA: await folder(t) });
+  const socket = await rawSocket(t, server.origin);
+  socket.send(subscription("changed"));
+  await socket.next();
+  server.child.kill("SIGTERM");
+  assert.equal((await socket.next()).code, 1001);
+  // One that does not end its side is not waited for.
+  assert.deepEqual(await server.ended, [0, null]);
+});
+
+test("an event reaches the sockets of the other instances", async (t) => {
+  const env = { DEVANTURE_DATA: await folder(t) };
+  const servers = await Promise.all([1, 2, 3].map((at) => startServer(t, { ...env, DEVANTURE_INSTANCE: `web.${at}` })));
+  const sockets = await Promise.all(servers.map(({ origin }) => rawSocket(t, origin)));
+  for (const socket of sockets) {
+    socket.send(subscription("changed"));
+    await socket.next();
   }
-  const served = serve({ clock: new Clock() }, { aliveEveryMs: 50 });
-  await new Promise((resolve) => served.server.listen(0, "127.0.0.1", resolve));
-  after(t, () => served.close());
-  const origin = `http://127.0.0.1:${served.server.address().port}`;
-  class Deaf extends TinyWebSocket {
-    set onmessage(_) {}
-    get onmessage() {
-      return undefined;
-    }
+  const players = [{ name: "Georgesdelajungle" }, { name: "Aladdin" }];
+  const { result } = await call(servers[0].origin, "game/createGame", players);
+  for (const socket of sockets) {
+    assert.deepEqual(JSON.parse((await socket.next()).text), { event: "changed", data: result });
   }
-  const cuts = [TinyWebSocket, Deaf].map((WebSocket) => {
-    const clock = service("clock", { origin, WebSocket, silenceMs: 1_000 });
-    after(t, () => clock.close());
-    const counted = { count: 0 };
-    clock.on("disconnected", () => (counted.count += 1));
-    return counted;
-  });
-  // By then the other one would have been given up as often.
-  await eventually(() => cuts[1].count === 3);
-  assert.ok(cuts[0].count < 3, `${cuts[0].count}`);
 });

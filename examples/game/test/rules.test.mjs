@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { act, end, isOver, newGame, turnOf, winningCells } from "../server/rules.js";
+import { act, end, isOver, newGame, turnOf, winningCells } from "../dist/server/rules.js";
 
 const [GEORGES, ALADDIN] = ["Georgesdelajungle", "Aladdin"];
 const fresh = () => newGame(1, { name: GEORGES }, { name: ALADDIN });

@@ -4,11 +4,14 @@ import assert from "node:assert/strict";
 import { readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Store } from "../server/store.js";
+import { fileURLToPath } from "node:url";
+import { Store } from "../dist/server/store.js";
 import { after, eventually, folder, start } from "./support.mjs";
 
+const WORKER = fileURLToPath(new URL("store_worker.mjs", import.meta.url));
+
 async function workers(t, path, count) {
-  const all = Array.from({ length: count }, () => start(t, "store_worker.mjs", { args: [path] }));
+  const all = Array.from({ length: count }, () => start(t, WORKER, { args: [path] }));
   await Promise.all(all.map((worker) => worker.line(/^ready$/)));
   return all;
 }

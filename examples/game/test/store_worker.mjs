@@ -3,7 +3,7 @@
 // For each line `FIRST COUNT` on its input it adds COUNT numbers from FIRST on, and says `kept N` once N is there.
 
 import { createInterface } from "node:readline";
-import { Store } from "../server/store.js";
+import { Store } from "../dist/server/store.js";
 
 const store = await new Store(process.argv[2]).open();
 console.log("ready");

@@ -1,18 +1,17 @@
 // The page: shows the game that the service has, and turns clicks into calls. Whoever looks at the page may move for
 // the player whose turn it is.
 
-import { ServiceError, service } from "/service.mjs";
+import { ServiceError, onNewVersion, service } from "/service/index.js";
 
 // These change nothing: they may be asked again when an answer was lost.
 const game = service("game", { safe: ["isFinished", "getWinner", "getGame", "about"] });
 const MARKS = ["✕", "◯"];
 /** A release is seen after so long at the latest: old instances may stay for a while, and keep the connection. */
-const LOOK_FOR_RELEASE_EVERY_MS = 30_000;
+const RELEASE_EVERY_MS = 30_000;
 const at = (id) => document.getElementById(id);
 const cells = [...document.querySelectorAll("[data-cell]")];
 
 let shown = null;
-let release;
 let last = Promise.resolve();
 
 /** Shows a state, unless a newer one is there already: answers and events come by different ways. */
@@ -70,14 +69,21 @@ async function refresh() {
 
 /** Shows which release serves this page and which answers it; after a switch they differ until the page is loaded. */
 async function showRelease() {
-  const live = await fetch("/.well-known/devanture/release.json")
-    .then((answer) => (answer.ok ? answer.json() : {}))
-    .catch(() => ({}));
-  release ??= live.version;
-  at("front").textContent = (release ?? "unreleased").slice(0, 12);
-  at("news").hidden = !live.version || live.version === release;
   const { version, instance } = await game.about();
   at("backend").textContent = `${version.slice(0, 12)} (${instance})`;
+}
+
+async function showFront() {
+  const answer = await fetch("/.well-known/devanture/release.json").catch(() => undefined);
+  const { version = "unreleased" } = answer?.ok ? await answer.json() : {};
+  at("front").textContent = version.slice(0, 12);
+  onNewVersion(
+    (live) => {
+      at("news").hidden = live === null;
+      showRelease().catch(() => {});
+    },
+    { service: game, everyMs: RELEASE_EVERY_MS, version: answer?.ok ? version : undefined },
+  );
 }
 
 at("start").addEventListener("submit", (event) => {
@@ -91,6 +97,7 @@ at("board").addEventListener("click", ({ target }) => {
 });
 at("end").addEventListener("click", () => ask(() => shown?.turn && game.endGame()));
 
+const front = showFront();
 game.on("changed", show);
 game.on("disconnected", () => (at("connection").textContent = "connecting again"));
 game.on("connected", async () => {
@@ -98,6 +105,6 @@ game.on("connected", async () => {
   // What has happened before, nobody has told.
   await refresh();
   await showRelease().catch(() => {});
+  await front;
   document.documentElement.dataset.ready = "true";
 });
-setInterval(() => showRelease().catch(() => {}), LOOK_FOR_RELEASE_EVERY_MS);

@@ -38,6 +38,11 @@ impl Project {
             let copied = Command::new("cp").arg("-R").arg(example.join(name)).arg(project.path()).status().unwrap();
             assert!(copied.success(), "{name}");
         }
+        // As `npm install` has it.
+        let packages = project.path().join("node_modules/@devanture");
+        std::fs::create_dir_all(&packages).unwrap();
+        let service = example.join("../../packages/service");
+        assert!(Command::new("cp").arg("-R").arg(service).arg(packages).status().unwrap().success());
         project.build();
         Some(project)
     }
@@ -50,7 +55,9 @@ impl Project {
         let mut npm = Command::new("npm");
         let built = npm.args(["run", "build"]).current_dir(self.path()).stdin(Stdio::null()).output().unwrap();
         assert!(built.status.success(), "{built:?}");
-        for name in ["dist/www/index.html", "dist/server/server.js", "dist/server/service.js"] {
+        for name in
+            ["dist/www/index.html", "dist/server/server.js", "dist/server/node_modules/@devanture/service/server.js"]
+        {
             assert!(self.path().join(name).is_file(), "{name}");
         }
     }
@@ -270,6 +277,8 @@ async fn a_game_is_played_to_its_winner_while_front_and_backend_are_released() {
     assert_eq!(text(&page, "#status").await, format!("{GEORGES} is to move (✕)"));
     click(&page, 2, 0).await;
     assert_eq!(text(&page, "#status").await, format!("{GEORGES} has won!"));
+    page.evaluate("window.dispatchEvent(new Event('online'))").await;
+    page.wait_for("!document.querySelector('#news').hidden").await;
     is_well(&page).await;
 
     // A page that is loaded now has the second front, and the same game.
@@ -358,12 +367,12 @@ async fn an_environment_has_its_own_instances_and_its_own_game() {
     let staging = edge.url(STAGING, "/");
     assert_eq!(result(call(&client, &staging, "getGame", &json!([])).await), Value::Null);
     let page = opened(&browser, &staging).await;
-    let created = "import('/service.mjs').then(({ service }) => { const game = service('game'); return \
+    let created = "import('/service/index.js').then(({ service }) => { const game = service('game'); return \
                    game.createGame({\"name\": \"Georgesdelajungle\"}, {\"name\": \"Aladdin\"}) })";
     assert_eq!(page.evaluate(created).await["turn"], GEORGES);
     // The page hears of it by the event.
     page.wait_for("document.documentElement.dataset.game === 'on'").await;
-    let names = "import('/service.mjs').then(({ service }) => service('game').isFinished('too', 'many'))";
+    let names = "import('/service/index.js').then(({ service }) => service('game').isFinished('too', 'many'))";
     assert!(page.try_evaluate(names).await.unwrap_err().contains("takes 0 arguments"));
     click(&page, 0, 0).await;
     page.evaluate("document.querySelector('#end').click()").await;

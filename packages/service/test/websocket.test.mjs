@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { serve } from "../server/service.js";
-import { after, call, folder, frame, rawSocket, startServer } from "./support.mjs";
+import { serve } from "../server.js";
+import { after, frame, rawSocket } from "./support.mjs";
 
 class Clock {
   static functions = {};
@@ -113,31 +113,5 @@ test("what breaks the protocol ends the connection with the code for it", async 
     assert.deepEqual([end.kind, end.code], [CLOSE, code], what);
     socket.socket.end();
     await socket.ended();
-  }
-});
-
-test("a process that is told to end closes its sockets with 1001, and itself with 0", async (t) => {
-  const server = await startServer(t, { DEVANTURE_DATA: await folder(t) });
-  const socket = await rawSocket(t, server.origin);
-  socket.send(subscription("changed"));
-  await socket.next();
-  server.child.kill("SIGTERM");
-  assert.equal((await socket.next()).code, 1001);
-  // One that does not end its side is not waited for.
-  assert.deepEqual(await server.ended, [0, null]);
-});
-
-test("an event reaches the sockets of the other instances", async (t) => {
-  const env = { DEVANTURE_DATA: await folder(t) };
-  const servers = await Promise.all([1, 2, 3].map((at) => startServer(t, { ...env, DEVANTURE_INSTANCE: `web.${at}` })));
-  const sockets = await Promise.all(servers.map(({ origin }) => rawSocket(t, origin)));
-  for (const socket of sockets) {
-    socket.send(subscription("changed"));
-    await socket.next();
-  }
-  const players = [{ name: "Georgesdelajungle" }, { name: "Aladdin" }];
-  const { result } = await call(servers[0].origin, "game/createGame", players);
-  for (const socket of sockets) {
-    assert.deepEqual(JSON.parse((await socket.next()).text), { event: "changed", data: result });
   }
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { request as rawRequest } from "node:http";
 import { test } from "node:test";
-import { Refusal, serve } from "../server/service.js";
+import { Refusal, serve } from "../server.js";
 import { after, call } from "./support.mjs";
 
 class Base {
