@@ -24,6 +24,7 @@ mod faults;
 mod foresight;
 mod game;
 mod gate;
+mod git_hook;
 mod hostnames;
 mod isolation;
 mod keep;

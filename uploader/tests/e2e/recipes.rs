@@ -18,21 +18,24 @@ const MACHINE: [(&str, &str); 5] = [
     ("sudo", "exec \"$@\""),
     ("apt-get", ":"),
     ("npm", "[ \"$1\" != run ] || { mkdir -p dist; cp page.html dist/index.html; }"),
-    ("gh", "cat comment.md >> \"$SENT\""),
+    ("gh", "case \"$1\" in api) { echo \"$4\"; cat; } >> \"$SENT\" ;; *) cat comment.md >> \"$SENT\" ;; esac"),
     (
         "curl",
         "case \"$*\" in\n\
          *' -o /usr/local/bin/devanture') cp \"$2\" \"$BIN/devanture\" ;;\n\
-         *) cat >> \"$SENT\" ;;\n\
+         *) { printf '%s\\n' \"$*\"; cat; } >> \"$SENT\" ;;\n\
          esac",
     ),
 ];
+const COMMIT: &str = "1111111111111111111111111111111111111111";
 /// The commit of a pull request, and what the three systems say of it.
-const PULL_REQUEST: [(&str, &str); 13] = [
+const PULL_REQUEST: [(&str, &str); 15] = [
     ("GITHUB_ACTIONS", "true"),
     ("GITHUB_HEAD_REF", "feature-cards"),
-    ("GITHUB_SHA", "1111111111111111111111111111111111111111"),
+    ("GITHUB_SHA", COMMIT),
+    ("GITHUB_REPOSITORY", "me/shop"),
     ("GITLAB_CI", "true"),
+    ("CI_COMMIT_SHA", COMMIT),
     ("CI_COMMIT_REF_NAME", "feature-cards"),
     ("CI_API_V4_URL", "https://gitlab.example/api/v4"),
     ("CI_PROJECT_ID", "1"),
@@ -161,6 +164,8 @@ impl Machine {
             );
             command.env("CI", "true").env("DEVANTURE_CA", &self.settings["DEVANTURE_CA"]).envs(&job.variables);
             command.env("PATH", &path).env("BIN", &bin).env("SENT", self.sent());
+            // Outputs of steps, which become the addresses of deployments.
+            command.env("GITHUB_OUTPUT", self.folder.path().join("outputs"));
             let ran = Ran::of(command.output().unwrap());
             assert_eq!(ran.code, Some(0), "{script}\n{}\n{}", ran.stdout, ran.stderr);
             output.push_str(&ran.stdout);
@@ -174,7 +179,7 @@ impl Machine {
     }
 
     /// Two rounds of a pull request, its merge and its way to `prod`, by the jobs of a recipe.
-    async fn rounds(&self, shell: &[&str], preview: &Job, staging: &Job, prod: &Job) {
+    async fn rounds(&self, shell: &[&str], preview: &Job, staging: &Job, prod: &Job, has_status: bool) {
         for (round, text) in ["first", "second"].into_iter().enumerate() {
             self.page(text);
             self.run(shell, preview);
@@ -185,6 +190,8 @@ impl Machine {
             let history = history.to_string();
             assert!(history.contains("\"commit\"") && !history.contains("\"dirty\""), "what a job writes: {history}");
             assert!(sent.contains("Preview: https://feature-cards--shop.localhost"), "{sent}");
+            let is_status = sent.contains(&format!("/statuses/{COMMIT}")) && sent.contains("\"state\": \"success\"");
+            assert_eq!(is_status, has_status, "{sent}");
             self.run(shell, staging);
             assert_eq!(self.visit("staging--shop.localhost").await, text);
             let output = self.run(shell, prod);
@@ -212,6 +219,7 @@ async fn the_recipe_of_github_puts_a_new_app_live() {
     let (machine, yaml) = (Machine::new(&["GITHUB_"]), recipe("github-actions.yml"));
     let filled = |text: &str| {
         let mut text = text.replace("${{ github.event.number }}", "12").replace("${{ github.token }}", "github");
+        text = text.replace("${{ github.event.pull_request.head.sha }}", COMMIT);
         for (name, value) in &machine.settings {
             for table in ["vars", "secrets"] {
                 text = text.replace(&format!("${{{{ {table}.{name} }}}}"), value);
@@ -233,7 +241,7 @@ async fn the_recipe_of_github_puts_a_new_app_live() {
             scripts: steps.iter().filter_map(|step| step["run"].as_str()).map(filled).collect(),
         }
     };
-    machine.rounds(&["-e"], &job("preview"), &job("staging"), &job("prod")).await;
+    machine.rounds(&["-e"], &job("preview"), &job("staging"), &job("prod"), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +265,7 @@ async fn the_recipe_of_gitlab_puts_a_new_app_live() {
         let script = lines.collect::<Vec<_>>().join("\n");
         Job { has_checkout: true, has_dist: true, variables, scripts: vec![script] }
     };
-    machine.rounds(&["-eo", "pipefail"], &job("preview"), &job("staging"), &job("prod")).await;
+    machine.rounds(&["-eo", "pipefail"], &job("preview"), &job("staging"), &job("prod"), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,5 +305,5 @@ async fn the_recipe_of_circleci_puts_a_new_app_live() {
     };
     let jobs = [("preview", "PREVIEW_TOKEN"), ("staging", "STAGING_TOKEN"), ("prod", "PROD_TOKEN")];
     let [preview, staging, prod] = jobs.map(|(name, token)| job(name, token));
-    machine.rounds(&["-eo", "pipefail"], &preview, &staging, &prod).await;
+    machine.rounds(&["-eo", "pipefail"], &preview, &staging, &prod, false).await;
 }
