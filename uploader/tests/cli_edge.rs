@@ -304,6 +304,8 @@ fn deploy() -> Deploy {
         alias: None,
         problem: None,
         went_back: None,
+        halves: None,
+        with: None,
         log: Vec::new(),
         settings: 0,
     }

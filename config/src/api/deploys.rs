@@ -9,6 +9,7 @@ use super::rollout::Rollout;
 use super::steps::{Step, Urls};
 use super::switching::SwitchReport;
 use crate::digest::{Digest, VersionId};
+use crate::manifest::halves::Half;
 use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, HostPattern, PlaceName};
 use crate::problem::Problem;
@@ -84,6 +85,12 @@ pub struct DeployOptions {
     /// How it goes live on the nodes of a cluster.
     #[serde(skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// The half that is pushed; the version's other half is that of the live version, or of `with`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<Half>,
+    /// The version that gives the other half, as its id or the beginning of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
 }
 
 /// The answer to [`BeginDeploy`]: 201.
@@ -100,6 +107,9 @@ pub struct DeployBegun {
     /// How much one request with many blobs may carry; an edge that takes none does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BlobBatchLimits>,
+    /// Of a push of one half: the version that gives the other one, if there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<VersionId>,
 }
 
 /// Limits of a request that carries many blobs ([`crate::blob_batch`]).
@@ -129,6 +139,9 @@ pub struct DeployPrediction {
     pub missing: Vec<Digest>,
     /// The version that is live now; of a push to an alias, the version that it points at now.
     pub live: Option<VersionId>,
+    /// Of a push of one half: the version that gives the other one, if there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<VersionId>,
 }
 
 /// Totals of files.
@@ -199,6 +212,12 @@ pub struct DeployReport {
     /// Hostnames that became the environment's by this push.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostnames: Vec<HostPattern>,
+    /// The half that was pushed, where it was one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Half>,
+    /// The version that gave the other half, if there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<VersionId>,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::Step;
 use crate::digest::VersionId;
+use crate::manifest::halves::Halves;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Code;
 
@@ -115,6 +116,12 @@ pub struct Deploy {
     /// Why the edge went back by itself, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
+    /// The halves that a push brought; absent for a whole bundle without a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halves: Option<Halves>,
+    /// The version that gave the other half to a push of one half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<VersionId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

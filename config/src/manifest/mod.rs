@@ -6,6 +6,7 @@
 
 mod canonical;
 mod files;
+pub mod halves;
 mod incoming;
 mod interpreter;
 pub mod leave_out;
@@ -258,6 +259,10 @@ impl Manifest {
             }
         }
         self.tables().try_for_each(check_backends)?;
+        if self.env.values().filter_map(|table| table.server.as_ref()).any(|table| table.owns.is_some()) {
+            let message = "stands below [server] alone: it is the same in every environment".to_owned();
+            return Err(BadManifest::ServerTable { key: "owns", message });
+        }
         let places = self.env.keys().map(PlaceName::as_str).chain([""]);
         for place in places {
             let serving = self.serving_for(place);
@@ -334,7 +339,7 @@ impl Manifest {
     pub fn managed_in(&self, serving: &Serving) -> Option<Managed> {
         let (folder, table) = (self.server.as_ref()?, serving.server.as_ref()?);
         let mut declared = table.clone();
-        declared.routes = None;
+        (declared.routes, declared.owns) = (None, None);
         let value = serde_json::json!({ "folder": folder, "said": declared });
         Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server: table.resolved() })
     }

@@ -10,6 +10,7 @@ use super::process::{All, Instances, Kind, ListenOn, ProcessName, WEB};
 use super::route_path::RoutePath;
 use super::routes::{ROUTES_MAX, Route, RouteTo};
 use super::upstream_url::UpstreamName;
+use crate::manifest::halves::OwnedTable;
 use crate::parsing::reader::Table;
 use crate::path::BundlePath;
 
@@ -86,6 +87,9 @@ pub struct ServerTable {
     /// Memory of one instance, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u64>,
+    /// Tables beside `[server]` that belong to the backend's half of a bundle; the others are the front's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owns: Option<Vec<OwnedTable>>,
     /// A folder that stays through releases: a link of that name beside the code, and `DEVANTURE_DATA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persist: Option<BundlePath>,
@@ -162,6 +166,7 @@ impl ServerTable {
             kind: over.kind.or(self.kind),
             listen: over.listen.or(self.listen),
             memory_mb: over.memory_mb.or(self.memory_mb),
+            owns: over.owns.clone().or(self.owns),
             persist: over.persist.clone().or(self.persist),
             processes: over.processes.clone().or(self.processes),
             release: over.release.clone().or(self.release),
@@ -331,12 +336,17 @@ fn bad_command(words: &[String]) -> Option<&'static str> {
 /// Reads `[server]` of a table, except for `dir`, see [`dir`].
 pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
     let table = outer.table("server")?;
-    if dir(&table).is_some() && outer.full("server").rsplit('.').nth(2) == Some("env") {
+    let is_of_environment = outer.full("server").rsplit('.').nth(2) == Some("env");
+    if dir(&table).is_some() && is_of_environment {
         table.mistake(
             "dir",
             format!("`{}` is the same in every environment", table.full("dir")),
             Some("write it below [server]"),
         );
+    }
+    if table.has("owns") && is_of_environment {
+        let message = format!("`{}` is the same in every environment", table.full("owns"));
+        table.mistake("owns", message, Some("write it below [server]"));
     }
     let processes = table.has("processes").then(|| {
         let tables = table.named_tables("processes");
@@ -364,6 +374,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         kind: table.word("kind", KINDS),
         listen: table.word("listen", LISTENS),
         memory_mb: table.integer("memory_mb", 0..=MEMORY_MB_MAX),
+        owns: table.list("owns"),
         persist: table.parsed("persist"),
         processes,
         release: table.list("release"),

@@ -268,11 +268,16 @@ impl Wanted {
                 }
                 "no_smoke" => options.no_smoke = body::flag_value(&name, &value)?,
                 "no_switch" => options.no_switch = body::flag_value(&name, &value)?,
+                "only" => {
+                    let half = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
+                    options.only = Some(half);
+                }
                 "rollout" => {
                     options.rollout =
                         value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
                 }
                 "watch_s" => options.watch_s = Some(seconds(&name, &value)?),
+                "with" => options.with = Some(value),
                 _ => wanted.set_text(&name, value)?,
             }
         }
@@ -292,6 +297,8 @@ impl Wanted {
             options.rollout = self.options.rollout;
         }
         options.if_live = options.if_live.take().or(self.options.if_live);
+        options.only = options.only.or(self.options.only);
+        options.with = options.with.take().or(self.options.with);
         options.alias = options.alias.take().or(self.options.alias);
         options.alias_expires = options.alias_expires.or(self.options.alias_expires);
         source.branch = source.branch.take().or(self.source.branch);
@@ -312,7 +319,7 @@ impl Wanted {
             _ => {
                 let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
                 return Err(Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."))
-                    .hint("the query takes no_switch, no_smoke, watch_s, rollout, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
+                    .hint("the query takes no_switch, no_smoke, watch_s, rollout, only, with, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
                     .into());
             }
         };

@@ -98,6 +98,8 @@ mod tests {
                 log: Vec::new(),
                 settings: 0,
                 went_back: None,
+                halves: None,
+                with: None,
             };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);

@@ -16,6 +16,7 @@ mod conformance;
 mod embedded;
 mod etcd;
 pub mod gone;
+pub mod halves_begun;
 pub(crate) mod history;
 pub mod identities;
 mod in_place;

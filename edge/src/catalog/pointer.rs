@@ -64,6 +64,7 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
                 // Unknown: any push may take over.
                 begun: 0,
                 position,
+                halves_begun: None,
             });
         }
     }
@@ -75,5 +76,6 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
         deploy: String::new(),
         begun: 0,
         position: String::new(),
+        halves_begun: None,
     })
 }

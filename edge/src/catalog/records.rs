@@ -8,6 +8,7 @@ use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha25
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::halves_begun::HalvesBegun;
 pub use super::team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
 use super::{Error, Record};
 use crate::blobs::Form;
@@ -176,6 +177,9 @@ pub struct LivePointer {
     pub begun: u64,
     /// The entry of the history that going back starts from.
     pub position: String,
+    /// When the pushes of its halves began, if they came from different pushes; else `begun` is that of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halves_begun: Option<HalvesBegun>,
 }
 
 impl LivePointer {

@@ -3,6 +3,8 @@
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
+use super::halves_begun::HalvesBegun;
+
 /// The prefix of every alias of every app.
 pub const ALIASES_PREFIX: &str = "alias/";
 
@@ -26,6 +28,9 @@ pub struct AliasRecord {
     /// When it ends, in milliseconds since 1970 UTC, where it does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// As that of a live pointer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halves_begun: Option<HalvesBegun>,
 }
 
 impl AliasRecord {

@@ -4,6 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use devanture_config::api::{AliasList, AliasPrediction, AliasRequest, PlaceStatus, Scope};
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::Expiry;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -12,6 +13,7 @@ use tokio::sync::MutexGuard;
 use super::Environments;
 use super::counts::check_count;
 use super::places::size;
+use crate::catalog::halves_begun::HalvesBegun;
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{Change, Check, Commit, Record, Revision, gone};
 use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, other_than, update};
@@ -31,6 +33,8 @@ pub(crate) struct Aliasing<'a> {
     pub(crate) expires: Option<Expiry>,
     /// Of a push: when it began, and whether that does not matter.
     pub(crate) push: Option<(u64, bool)>,
+    /// Of a push of one half: which, and the version that gives the other one.
+    pub(crate) half: Option<(Half, Option<VersionId>)>,
     /// The environment that the alias belongs to from now on: that of the push, or of the token.
     pub(crate) environment: Option<&'a PlaceName>,
     pub(crate) if_live: Option<&'a str>,
@@ -354,7 +358,7 @@ impl<'a> Aliasing<'a> {
         condition: &'a Condition,
     ) -> Self {
         let environment = actor.environment.as_ref();
-        Self { app, name, version, actor, expires, push: None, environment, if_live: None, condition }
+        Self { app, name, version, actor, expires, push: None, half: None, environment, if_live: None, condition }
     }
 
     /// Whether it may take over from what the alias points at.
@@ -363,7 +367,7 @@ impl<'a> Aliasing<'a> {
             check_expected_alias(expected, self.name, before.map(|before| before.version))?;
         }
         if let (Some((begun, false)), Some(before)) = (self.push, before)
-            && begun < before.begun
+            && begun < self.half.map_or(before.begun, |(half, _)| before.halves().of(half))
             && before.version != self.version
         {
             let detail = format!(
@@ -375,7 +379,14 @@ impl<'a> Aliasing<'a> {
                 .hint("the version is stored and has its preview; --force moves the alias all the same")
                 .into());
         }
-        Ok(())
+        match (self.half, before.map(|before| before.version)) {
+            // An alias that is new takes the other half from elsewhere.
+            (Some((_, with)), Some(now)) if with != Some(now) && now != self.version => {
+                let detail = format!("{} got the alias {}, which gives the other half.", now.short(), self.name);
+                Err(Problem::new(Code::LiveMoved, detail).hint("push again").into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn record(&self, before: Option<&AliasRecord>) -> Result<AliasRecord, Error> {
@@ -383,12 +394,19 @@ impl<'a> Aliasing<'a> {
         let same = before.filter(|before| before.version == self.version);
         // Never back, as for an environment.
         let moved_ms = now_ms.max(before.map_or(0, |before| before.switched_ms));
-        let begun = before.map_or(0, |before| before.begun);
+        let halves = before.map(AliasRecord::halves).unwrap_or_default();
+        // Set by hand, it does not let a push through that was older than the one it is taken from.
+        let halves = match (self.push, self.half) {
+            (Some((pushed, _)), Some((half, _))) => halves.with(half, pushed.max(halves.of(half))),
+            (Some((pushed, _)), None) => HalvesBegun::both(pushed.max(halves.recorded().0)),
+            (None, _) => halves,
+        };
+        let (begun, halves_begun) = halves.recorded();
         Ok(AliasRecord {
             version: self.version,
             switched_ms: same.map_or(moved_ms, |same| same.switched_ms),
-            // Set by hand, it does not let a push through that was older than the one it is taken from.
-            begun: self.push.map_or(begun, |(pushed, _)| pushed.max(begun)),
+            begun,
+            halves_begun,
             who: match same.filter(|_| self.expires.is_none() && self.push.is_none()) {
                 Some(same) => same.who.clone(),
                 None => self.actor.name.clone(),

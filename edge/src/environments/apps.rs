@@ -186,6 +186,7 @@ mod tests {
                 deploy: "1".to_owned(),
                 begun: 0,
                 position: "history/none".to_owned(),
+                halves_begun: None,
             };
             let key = records::live_key(&app, &PlaceName::prod());
             changes.push(Change::Put(key, records::write(&pointer).unwrap()));

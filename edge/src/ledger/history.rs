@@ -54,6 +54,8 @@ impl Ledger {
             alias: None,
             problem: None,
             went_back: None,
+            halves: None,
+            with: None,
             log: Vec::new(),
         };
         Ok((key.clone(), HistoryEntry { deploy, position: key }))

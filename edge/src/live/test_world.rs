@@ -102,6 +102,8 @@ impl World {
             log: Vec::new(),
             settings: 0,
             went_back: None,
+            halves: None,
+            with: None,
         };
         let prefix = records::history_prefix(&app_name, &deploy.environment);
         let number = self.catalog.list(&prefix, None, false, usize::MAX).await.unwrap().len() as u64;

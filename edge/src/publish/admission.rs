@@ -14,7 +14,8 @@ use crate::ledger::{Actor, Error};
 pub const SOURCE_CHARACTERS_MAX: usize = 4_096;
 
 impl Publisher {
-    /// Checks that `actor` may push this bundle there, before any of its blobs is sent.
+    /// Checks that `actor` may push this bundle there, before any of its blobs is sent. `own` is what the actor vouches
+    /// for: all of it, or the half that is pushed.
     ///
     /// # Errors
     /// The first check that fails; nothing is stored then.
@@ -22,12 +23,12 @@ impl Publisher {
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        manifest: &Manifest,
+        (manifest, own): (&Manifest, &Manifest),
         options: &DeployOptions,
     ) -> Result<(), Error> {
         self.check_smoke(manifest)?;
-        self.switcher.check_reach(actor, manifest).await?;
-        self.check_backend(actor, manifest)?;
+        self.switcher.check_reach(actor, own).await?;
+        self.check_backend(actor, own)?;
         match &options.alias {
             Some(alias) => self.environments.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.ledger.check_place(app, environment).await?,
@@ -162,6 +163,24 @@ impl Publisher {
 pub fn check_if_live(typed: &str) -> Result<(), Error> {
     let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`if_live`: {error}."));
     Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
+}
+
+/// Checks what a push says of its half.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) fn check_half(options: &DeployOptions) -> Result<(), Error> {
+    match (&options.with, options.only) {
+        (Some(_), None) => {
+            let detail = "`with` names the version that gives the other half, and `only` is missing.";
+            Err(Problem::new(Code::BadRequest, detail).hint("say which half is pushed: front or backend").into())
+        }
+        (Some(with), Some(_)) => {
+            let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`with`: {error}."));
+            Ok(with.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
+        }
+        (None, _) => Ok(()),
+    }
 }
 
 /// Checks what a push says of where it comes from.

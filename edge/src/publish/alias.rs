@@ -19,6 +19,7 @@ impl Publisher {
             actor: &push.actor,
             expires: options.alias_expires,
             push: Some((push.begun, options.force)),
+            half: push.following().map(|joined| (joined.half, joined.with)),
             environment: Some(&push.environment),
             if_live: options.if_live.as_deref(),
             condition: &Condition::default(),

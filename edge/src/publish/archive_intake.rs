@@ -1,6 +1,6 @@
 //! The way of a bundle in one request: bytes in, files stored, a manifest made, and from there on any other push.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+use super::admission::check_half;
 use super::deploys::Watched;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
@@ -293,22 +294,30 @@ impl Publisher {
             archive::manifest(&*self.blobs_of(&target.app), &target.app, files, settings_bytes_max, &mut reserve)
                 .await?;
         self.switcher.check_watch(options.watch_s)?;
-        self.check_manifest(&target.app, &manifest)?;
+        check_half(&options)?;
         let place = (&target.app, &target.environment);
-        self.check_bundle(&target.actor, place, &manifest, &options).await?;
-        let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
-        let (version, manifest) = (manifest.id(), Arc::new(manifest));
+        let own = Arc::new(match options.only {
+            Some(half) => half.of(&manifest),
+            None => manifest,
+        });
+        let (joined, manifest) = match self.join(&target.actor, place, &own, &options, &mut memory).await? {
+            Some((joined, manifest)) => (Some(joined), Arc::new(manifest)),
+            None => {
+                self.check_manifest(&target.app, &own)?;
+                (None, Arc::clone(&own))
+            }
+        };
+        self.check_bundle(&target.actor, place, (&manifest, &own), &options).await?;
+        let version = manifest.id();
         // From here on the blobs are held by name, and no longer by their age.
         let lease = self.ledger.leases.bundle(version, &manifest).await;
         drop(target.arriving);
-        let missing = self.uploads.owned.missing(&target.app, &wanted).await?;
-        let missing: HashMap<Digest, u64> =
-            missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
+        let (wanted, missing) = self.missing_of(&target.app, &own).await?;
         self.check_stored_bytes(&target.app, &missing).await?;
         self.uploads.owned.add(&target.app, missing.iter().map(|(digest, bytes)| (*digest, *bytes))).await?;
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
-        let files = manifest.files.len();
-        let detail = format!("{}, {}", counted(files, "file"), counted(manifest.total_bytes(), "byte"));
+        let files = own.files_count();
+        let detail = format!("{}, {}", counted(files, "file"), counted(own.total_bytes(), "byte"));
         let blobs: HashSet<Digest> = wanted.into_keys().collect();
         let push = Push {
             id: target.id,
@@ -316,6 +325,7 @@ impl Publisher {
             environment: target.environment,
             version,
             manifest,
+            joined,
             source,
             options,
             actor: target.actor,

@@ -52,9 +52,10 @@ impl Publisher {
         environment: &PlaceName,
         push: CheckedPush,
     ) -> Result<DeployBegun, Error> {
+        let push = self.joined(actor, (app, environment), push).await?;
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
-        let CheckedPush { manifest, version, source, options, memory } = push;
+        let CheckedPush { manifest, version, source, options, memory, joined } = push;
         let (begun, id) = self.new_deploy();
         let push = self.uploads.pushes.add(Push {
             id,
@@ -62,6 +63,7 @@ impl Publisher {
             environment: environment.clone(),
             version,
             manifest,
+            joined,
             source,
             options,
             actor: actor.clone(),
@@ -86,6 +88,7 @@ impl Publisher {
             missing: sorted(&push.missing),
             live,
             batch: Some(self.batch_limits()),
+            with: push.with(),
         })
     }
 
@@ -100,6 +103,7 @@ impl Publisher {
         environment: &PlaceName,
         push: CheckedPush,
     ) -> Result<DeployPrediction, Error> {
+        let push = self.joined(actor, (app, environment), push).await?;
         let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
         self.check_stored_bytes(app, &missing).await?;
@@ -109,7 +113,8 @@ impl Publisher {
             (Some(expected), None) if !options.no_switch => check_expected(expected, environment, live)?,
             (_, _) => {}
         }
-        Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live })
+        let with = push.joined.as_ref().and_then(|joined| joined.with);
+        Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live, with })
     }
 
     /// Checks that a push may begin, and finds what it has to send.
@@ -119,15 +124,14 @@ impl Publisher {
         (app, environment): (&AppName, &PlaceName),
         push: &CheckedPush,
     ) -> Result<Admitted, Error> {
-        let CheckedPush { manifest, version, options, .. } = push;
+        let CheckedPush { manifest, version, options, joined, .. } = push;
+        let own = joined.as_ref().map_or(manifest, |joined| &joined.own);
         self.ledger.catch_up(app, environment).await?;
-        self.check_bundle(actor, (app, environment), manifest, options).await?;
-        let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
+        self.check_bundle(actor, (app, environment), (manifest, own), options).await?;
         // Before the answer says what is there: it stays there until the push has ended.
         let lease = self.ledger.leases.bundle(*version, manifest).await;
-        let missing = self.uploads.owned.missing(app, &wanted).await?;
+        let (_, missing) = self.missing_of(app, own).await?;
         self.check_free_space(app, *version, missing.is_empty()).await?;
-        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         let live = match &options.alias {
             Some(alias) => self.environments.aliased(app, alias).await?,
             None => self.ledger.live_version_id(app, environment).await?,

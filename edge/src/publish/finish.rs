@@ -1,6 +1,6 @@
 //! The second half of a push, step by step: verify, compress, prepare, switch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
+use super::halves::{JOINS_MAX, StoredAs};
 use super::intent::{Intent, Move, Passes, Preconditions};
 use super::publisher::Publisher;
 use super::pushes::Push;
@@ -72,10 +73,10 @@ impl Publisher {
 
     pub(crate) async fn finish_push(
         self: &Arc<Self>,
-        push: Arc<Push>,
+        mut push: Arc<Push>,
         mut steps: Steps,
     ) -> Result<DeployReport, Error> {
-        let result = self.run_steps(&push, &mut steps).await;
+        let result = self.run_joined(&mut push, &mut steps).boxed().await;
         let outcome = match &result {
             Ok(report) if report.switched => "live",
             Ok(_) => "stored",
@@ -97,7 +98,29 @@ impl Publisher {
         result
     }
 
+    /// Runs the steps; those of one half again, joined with what is live then, while other pushes go live meanwhile.
+    async fn run_joined(self: &Arc<Self>, push: &mut Arc<Push>, steps: &mut Steps) -> Result<DeployReport, Error> {
+        for left in (0..JOINS_MAX).rev() {
+            if let Some(again) = self.joined_again(push).await? {
+                *push = again;
+                steps.version_is(push.version);
+            }
+            let result = self.run_steps(push, steps).await;
+            let may_join_again = push.following().is_some() && push.options.if_live.is_none() && left > 0;
+            match result {
+                Err(error) if error.0.code == Code::LiveMoved && may_join_again => {
+                    steps.log(&format!("joined again: {}", error.0.detail));
+                }
+                result => return result,
+            }
+        }
+        Err(Problem::new(Code::LiveMoved, "Other pushes went live all the time.").hint("push again").into())
+    }
+
     async fn run_steps(self: &Arc<Self>, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
+        if let Some(joined) = &push.joined {
+            steps.run("join", async { Ok(((), joined.text())) }).await?;
+        }
         steps.run("verify", self.verify(push)).await?;
         let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
         check_cases(&push.manifest, &push.options)?;
@@ -164,6 +187,8 @@ impl Publisher {
                 smoke: push.options.no_smoke,
             },
             settings: None,
+            half: push.following().map(|joined| (joined.half, joined.with)),
+            brought: (push.halves(), push.with()),
         };
         let caution = Caution { watch_s: push.options.watch_s, rollout: push.options.rollout };
         let moved = self.switcher.make_live_watched(&intent, caution, steps).await?;
@@ -230,6 +255,8 @@ impl Publisher {
             returning: None,
             paused: None,
             hostnames: moved.hostnames,
+            only: push.joined.as_ref().map(|joined| joined.half),
+            with: push.with(),
         }
     }
 
@@ -313,13 +340,8 @@ impl Publisher {
     /// the version was not there before.
     async fn store_version(&self, push: &Push, given: encode::Given) -> Result<bool, Error> {
         self.blobs_of(&push.app).put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
-        let now_ms = telemetry::now_ms();
-        let is_admin = push.actor.scope == Scope::Admin;
-        // An admin of one environment vouches for what is served in that one.
-        let trusted = is_admin && push.actor.environment.is_none();
-        let trusted_in: BTreeSet<PlaceName> = push.actor.environment.iter().filter(|_| is_admin).cloned().collect();
-        let edge_admin = push.actor.is_admin_of_all();
         loop {
+            let StoredAs { stored_ms, trusted, trusted_in, edge_admin } = self.stored_as(push).await?;
             self.ledger.check_there(&push.app, None).await?;
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
@@ -347,7 +369,7 @@ impl Publisher {
                 None => {
                     self.environments.check_version_count(&push.app).await?;
                     let record = VersionRecord {
-                        stored_ms: self.retention.after_withdrawals(&push.app, now_ms).await?,
+                        stored_ms,
                         who: push.actor.name.clone(),
                         trusted,
                         edge_admin: Some(edge_admin),
@@ -362,7 +384,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&record)?));
                     // What was deleted or collected of it before is no longer reported or restorable.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
-                    self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
+                    self.environments.add_app(&push.app, &push.actor, telemetry::now_ms(), &mut commit).await?;
                 }
             }
             let event = AuditEvent::of(Action::StoreVersion).app(&push.app).what(push.version.short());
@@ -398,6 +420,8 @@ impl Publisher {
             log: steps.lines().to_vec(),
             settings: live.map_or(0, |pointer| pointer.settings),
             went_back: None,
+            halves: push.halves(),
+            with: push.with(),
         };
         let _making = self.environments.make_environment(&push.app, &deploy.environment, false).await?;
         self.ledger.append_history(&push.app, deploy).await

@@ -12,7 +12,8 @@ use devanture_config::{AppName, Manifest, VersionId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::admission::{check_cases, check_if_live, check_source};
+use super::admission::{check_cases, check_half, check_if_live, check_source};
+use super::halves::Joined;
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use crate::ledger::{Error, Share, lost};
@@ -48,6 +49,8 @@ pub struct CheckedPush {
     pub(super) source: Source,
     pub(super) options: DeployOptions,
     pub(super) memory: Hold,
+    /// How one half was joined, once it was.
+    pub(super) joined: Option<Joined>,
 }
 
 impl Publisher {
@@ -71,9 +74,18 @@ impl Publisher {
         check_source(&source)?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         self.switcher.check_watch(options.watch_s)?;
-        self.check_manifest(memory.app(), &manifest)?;
+        check_half(&options)?;
+        let manifest = match options.only {
+            // Checked once it is joined: it may name what the other half declares.
+            Some(half) => half.of(&manifest),
+            None => {
+                self.check_manifest(memory.app(), &manifest)?;
+                manifest
+            }
+        };
         check_cases(&manifest, &options)?;
-        Ok(CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), source, options, memory })
+        let (version, manifest) = (manifest.id(), Arc::new(manifest));
+        Ok(CheckedPush { version, manifest, source, options, memory, joined: None })
     }
 
     /// Takes memory for a manifest; where there is none, pushes that rest give way, see [`super::pushes::Pushes`].

@@ -1,8 +1,11 @@
 //! What is to become live where, how, and what it expects and passes.
 
 use devanture_config::api::{DeployKind, Source};
+use devanture_config::manifest::halves::{Half, Halves};
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use crate::catalog::halves_begun::HalvesBegun;
+use crate::catalog::records::LivePointer;
 use crate::environments::Passage;
 use crate::ledger::{Action, Actor, AuditEvent, Condition};
 
@@ -107,6 +110,10 @@ pub(crate) struct Intent<'i> {
     pub(crate) passes: Passes,
     /// The revision of the settings that is to hold; by default the one that holds already.
     pub(crate) settings: Option<u64>,
+    /// Of a push of one half that takes the other from what is live: which half, and from which version.
+    pub(crate) half: Option<(Half, Option<VersionId>)>,
+    /// The halves that a push brings, and the version that gives the other one, for the history.
+    pub(crate) brought: (Option<Halves>, Option<VersionId>),
 }
 
 impl Intent<'_> {
@@ -118,6 +125,23 @@ impl Intent<'_> {
             (_, true, None) => Passage::Forced,
             (_, true, Some(_)) => Passage::Undo,
         }
+    }
+
+    /// When the pushes of the halves of what is live began, once it is.
+    pub(crate) fn halves_begun(&self, live: Option<&LivePointer>) -> HalvesBegun {
+        let before = live.map(LivePointer::halves).unwrap_or_default();
+        match (&self.movement, self.half) {
+            (Move::Push, Some((half, _))) => before.with(half, self.begun),
+            (Move::Push, None) => HalvesBegun::both(self.begun),
+            // Going back does not let a push through that was older than the one gone back from: that one's number
+            // stays.
+            (Move::Switch | Move::Rollback { .. } | Move::Promote, _) => before,
+        }
+    }
+
+    /// When the newest push of what is live began that this one would take over from.
+    pub(crate) fn taken_over(&self, live: &LivePointer) -> u64 {
+        self.half.map_or(live.begun, |(half, _)| live.halves().of(half))
     }
 
     /// Its entry of the audit log.

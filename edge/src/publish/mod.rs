@@ -16,6 +16,7 @@ mod diff;
 mod elsewhere;
 mod fingerprints;
 mod finish;
+mod halves;
 mod incoming;
 mod intent;
 mod log_lines;

@@ -12,6 +12,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 
+use super::halves::Joined;
 use super::manifest_memory::Hold;
 use crate::ledger::{Actor, Error, Lease};
 
@@ -22,6 +23,8 @@ pub(crate) struct Push {
     pub(crate) environment: PlaceName,
     pub(crate) version: VersionId,
     pub(crate) manifest: Arc<Manifest>,
+    /// How the manifest was joined, if one half alone is pushed.
+    pub(crate) joined: Option<Joined>,
     pub(crate) source: Source,
     pub(crate) options: DeployOptions,
     pub(crate) actor: Actor,
@@ -206,6 +209,7 @@ mod tests {
             version: manifest.id(),
             _lease: Arc::new(Leases::default()).bundle(manifest.id(), &manifest).await,
             manifest,
+            joined: None,
             source: Source::default(),
             options: DeployOptions::default(),
             actor: Actor::local(),

@@ -319,14 +319,16 @@ impl Switcher {
         let served = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.pointed());
         let is_whole = |version: &Version| version.id == pointer.version && version.damaged.is_empty();
         let is_served = served.is_some_and(|current| is_whole(&current.version));
-        let is_newer = intent.movement.is_push() && intent.begun > pointer.begun;
+        let is_newer = intent.movement.is_push() && intent.begun > intent.taken_over(pointer);
         if is_served && !is_newer {
             return Ok(Some(Vec::new()));
         }
-        let begun = if is_newer { intent.begun } else { pointer.begun };
+        let halves = if is_newer { intent.halves_begun(Some(pointer)) } else { pointer.halves() };
+        let (begun, halves_begun) = halves.recorded();
+        let stays = LivePointer { begun, halves_begun, ..pointer.clone() };
         let mut commit = Commit {
             checks: vec![Check::At(key.to_owned(), revision)],
-            changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
+            changes: vec![Change::Put(key.to_owned(), records::write(&stays)?)],
         };
         let mut hostnames = Vec::new();
         // Of a locked environment the hostnames stay as well.
@@ -358,14 +360,22 @@ impl Switcher {
             && live.version != intent.version
             && intent.movement.is_push()
             && !intent.passes.newer_pushes
-            && intent.begun < live.begun
+            && intent.begun < intent.taken_over(live)
         {
             let detail = format!("{} went live from a push that began after this one.", live.version.short());
             return Err(Problem::new(Code::Superseded, detail)
                 .hint("the version is stored and has its preview; --force makes it live all the same")
                 .into());
         }
-        Ok(())
+        match (intent.half, live.filter(|live| live.is_known()).map(|live| live.version)) {
+            (Some((_, with)), now) if now != with && now != Some(intent.version) => {
+                let is =
+                    now.map_or_else(|| "Nothing is live any more".to_owned(), |id| format!("{} went live", id.short()));
+                let detail = format!("{is}, and this push takes its other half from what is live.");
+                Err(Problem::new(Code::LiveMoved, detail).hint("push again").into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment. Beside
@@ -386,12 +396,7 @@ impl Switcher {
         // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
         let now_ms = telemetry::now_ms().max(before_ms);
-        let begun = match intent.movement {
-            Move::Push => intent.begun,
-            // Going back does not let a push through that was older than the one gone back from: that one's number
-            // stays.
-            Move::Switch | Move::Rollback { .. } | Move::Promote => live.as_ref().map_or(0, |(_, p)| p.begun),
-        };
+        let (begun, halves_begun) = intent.halves_begun(live.as_ref().map(|(_, pointer)| pointer)).recorded();
         let mut commit = Commit::default();
         let settings = match (intent.settings, &live) {
             (Some(revision), _) => {
@@ -409,6 +414,7 @@ impl Switcher {
             deploy: intent.deploy.to_owned(),
             begun,
             position: position.clone(),
+            halves_begun,
         };
         let deploy = Deploy {
             id: intent.deploy.to_owned(),
@@ -426,6 +432,8 @@ impl Switcher {
             log: intent.log.to_vec(),
             settings,
             went_back: intent.expected.undone.map(|replaces| replaces.why.to_owned()),
+            halves: intent.brought.0,
+            with: intent.brought.1,
         };
         let check = Check::of(key.to_owned(), live.as_ref().map(|(revision, _)| *revision));
         // An alias of that name may have been made since the push began.

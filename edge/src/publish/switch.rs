@@ -232,6 +232,8 @@ impl Switcher {
             expected: Preconditions { version: moving.if_live.as_deref(), condition: &moving.condition, undone: None },
             passes: moving.passes,
             settings: moving.settings,
+            half: None,
+            brought: (None, None),
         };
         let moved = match moving.dry_run {
             true => {

@@ -253,6 +253,8 @@ impl Switcher {
             },
             passes: Passes { newer_pushes: true, fingerprints: true, lock: true, smoke: true },
             settings: None,
+            half: None,
+            brought: (None, None),
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
         tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone");

@@ -49,6 +49,9 @@ Examples:
                                           a preview with a lasting name, without going live
   devanture push dist --alias             … named after the branch
   devanture push --watch 60s              undo it when errors rise
+  devanture push --only front             … with the backend that is live
+  devanture push --only backend --with 4f2a91
+                                          … with the front of that version
   devanture push --app notifier           … one of several apps of devanture.toml
   devanture push --dry-run                print the version's id; uploads nothing
   devanture push --json | jq -r .urls.preview

@@ -8,6 +8,7 @@ mod dev;
 mod env;
 mod examples;
 mod gate;
+mod halves;
 mod instances;
 mod logs;
 mod retention;
@@ -33,6 +34,7 @@ pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use gate::GateArgs;
+pub(crate) use halves::{HalfArgs, OnlyArgs};
 pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use logs::{LogSource, LogsArgs};
 pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
@@ -282,6 +284,9 @@ pub(crate) struct CheckArgs {
     /// Format of the findings; github prints annotations of GitHub Actions
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub(crate) format: Format,
+    /// The half to check, if it is one alone.
+    #[command(flatten)]
+    pub(crate) half: OnlyArgs,
 }
 
 impl Command {
@@ -325,6 +330,9 @@ pub(crate) struct PushArgs {
     /// When the alias expires: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
     #[arg(long, value_name = "WHEN", requires = "alias")]
     pub(crate) expires: Option<Expiry>,
+    /// The half to push, if it is one alone.
+    #[command(flatten)]
+    pub(crate) half: HalfArgs,
     /// Message for the history; by default the subject of the commit
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) message: Option<String>,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::halves::OnlyArgs;
+
 /// Examples of `routes`.
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -12,6 +14,7 @@ Examples:
   devanture routes '/cart?id=7' --env staging
   devanture routes /app.js dist           … of a given folder
   devanture routes /cart --header 'Accept: application/json' --header 'Cookie: beta=1'
+  devanture routes /cart --only front     … without the backend's folder
   devanture routes /api/x --method POST --json | jq -r .answer.to
 
 Nothing is sent, and no edge is contacted: this is how the folder would answer once pushed.";
@@ -31,4 +34,7 @@ pub(crate) struct RoutesArgs {
     /// Field of the request, such as 'Accept: */*'; by default those of a browser
     #[arg(long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
+    /// The half to read, if it is one alone.
+    #[command(flatten)]
+    pub(crate) half: OnlyArgs,
 }

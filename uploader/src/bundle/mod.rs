@@ -10,10 +10,11 @@ pub(crate) mod scan;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use devanture_config::manifest::halves::Half;
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{FromProcfile, Rules, SiteFile};
+use devanture_config::site_toml::{FILE_NAME, FromProcfile, Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
@@ -58,6 +59,32 @@ impl Bundle {
     /// # Errors
     /// `bad_bundle` where the files do not go together.
     pub(crate) fn of(scan: &Scan, site: &SiteFile, guessed_rules: Option<Rules>) -> Result<Self, Failure> {
+        let bundle = Self::unchecked(scan, site, guessed_rules);
+        bundle.manifest.check().map_err(|error| Failure::new(Code::BadBundle, format!("{error}.")))?;
+        Ok(bundle)
+    }
+
+    /// As [`Bundle::of`], of one half: whether it goes with the other, only the edge can say.
+    ///
+    /// # Errors
+    /// `usage` where `devanture.toml` names no backend to push.
+    pub(crate) fn of_half(
+        scan: &Scan,
+        site: &SiteFile,
+        guessed_rules: Option<Rules>,
+        half: Half,
+    ) -> Result<Self, Failure> {
+        let mut bundle = Self::unchecked(scan, site, guessed_rules);
+        bundle.manifest = half.of(&bundle.manifest);
+        if half == Half::Backend && bundle.manifest.server.is_none() {
+            let message = format!("--only backend pushes a backend, and {FILE_NAME} has no [server].");
+            return Err(Failure::new(Code::Usage, message).hint("say how it is started: `command` below [server]"));
+        }
+        Ok(bundle)
+    }
+
+    /// As [`Bundle::of`], without a check of the whole.
+    pub(crate) fn unchecked(scan: &Scan, site: &SiteFile, guessed_rules: Option<Rules>) -> Self {
         let mut files = BTreeMap::new();
         let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
         let mut add = |file: &FoundFile| {
@@ -83,8 +110,7 @@ impl Bundle {
         manifest.base = site.base.clone();
         manifest.env.clone_from(&site.env);
         manifest.guessed_rules = guessed_rules;
-        manifest.check().map_err(|error| Failure::new(Code::BadBundle, format!("{error}.")))?;
-        Ok(Self { manifest, blobs })
+        Self { manifest, blobs }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use devanture_config::PlaceName;
 use devanture_config::api::{Deploy, DeployKind, History, Outcome};
+use devanture_config::manifest::halves::Halves;
 use devanture_config::problem::Code;
 
 use crate::args::HistoryArgs;
@@ -109,6 +110,17 @@ const fn kind_text(kind: DeployKind) -> &'static str {
     }
 }
 
+/// The kind of a deploy, with the halves that a push brought.
+fn pushed_text(deploy: &Deploy) -> String {
+    let kind = kind_text(deploy.kind);
+    match deploy.halves {
+        Some(Halves::Backend) => format!("{kind} backend"),
+        Some(Halves::Both) => format!("{kind} both"),
+        Some(Halves::Front) => format!("{kind} front"),
+        None => kind.to_owned(),
+    }
+}
+
 const fn outcome_text(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Live => "live",
@@ -153,7 +165,7 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
     let column =
         |text: &dyn Fn(&Deploy) -> String, width_min| padded(&deploys.iter().map(text).collect::<Vec<_>>(), width_min);
     let columns = [
-        column(&|deploy| kind_text(deploy.kind).to_owned(), 8),
+        column(&pushed_text, 8),
         column(&|deploy| outcome_text(deploy.outcome).to_owned(), 10),
         column(&|deploy| shortened(&deploy.who, who_max), 0),
         column(&commit_text, 0),
@@ -210,9 +222,10 @@ fn place_text(deploy: &Deploy) -> String {
 fn whole_lines(style: Style, deploy: &Deploy) -> Vec<String> {
     let line = |name: &str, text: &str| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
     let outcome = marked(style, deploy.outcome, outcome_text(deploy.outcome));
-    let mut lines = vec![format!("{} in {}: {outcome}", kind_text(deploy.kind), deploy.environment)];
+    let mut lines = vec![format!("{} in {}: {outcome}", pushed_text(deploy), deploy.environment)];
     lines.push(line("deploy", &deploy.id));
     lines.push(line("version", &deploy.version.short()));
+    lines.extend(deploy.with.map(|with| line("with", &with.short())));
     lines.extend(deploy.previous.map(|previous| line("before", &previous.short())));
     lines.extend(deploy.alias.as_ref().map(|alias| line("alias", alias.as_str())));
     lines.push(line("when", &time_text(deploy.at_ms)));
@@ -267,6 +280,8 @@ mod tests {
             alias: None,
             problem: None,
             went_back: None,
+            halves: None,
+            with: None,
             log: Vec::new(),
         }
     }

@@ -37,7 +37,8 @@ const SHOWN_MAX: usize = 5;
 /// `usage` where what is asked for cannot be asked, and as a push of the folder.
 pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), Failure> {
     let (question, dir) = question(args)?;
-    let folders = context.project.folders(dir.as_deref())?;
+    let folders = context.project.folders(dir.as_deref())?.only(args.half.only, dir.is_some());
+    let only = args.half.only;
     let www = folders.www.path().to_owned();
     let (project, place) = (context.project.clone(), context.place()?);
     let style = context.output.style;
@@ -46,7 +47,12 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
     let printed = tokio::task::spawn_blocking(move || {
         let scan = folders.scan(false)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
-        let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
+        let bundle = match only {
+            // What leads to the backend is listed, though the backend is not there to be checked.
+            Some(_) => Bundle::unchecked(&scan, &project.site, guessed),
+            None => Bundle::of(&scan, &project.site, guessed)?,
+        };
+        let manifest = bundle.manifest;
         let files = RuleFiles::read(&scan, &www)?;
         let (rules, findings) = files.rules_in(&manifest, &project, &place);
         let site = ManifestSite::new(&manifest, place.as_str(), rules, files.restricted(&manifest).as_ref());

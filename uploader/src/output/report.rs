@@ -377,6 +377,8 @@ mod tests {
             locked: None,
             returning: None,
             hostnames: Vec::new(),
+            only: None,
+            with: None,
             paused: None,
         }
     }

@@ -1,5 +1,7 @@
 //! The folders of a push: that of the pages, and that of the backend.
 
+use devanture_config::manifest::halves::Half;
+
 use super::boundary::Place;
 
 /// Whether a folder of pages has to be there.
@@ -22,4 +24,26 @@ pub(crate) struct Folders {
     pub(crate) pages: Pages,
     /// The folder of the backend, if there is one.
     pub(crate) server: Option<Place>,
+    /// The half that is read, if it is one alone.
+    pub(crate) only: Option<Half>,
+}
+
+impl Folders {
+    /// One half of them; `is_named` says that the person named a folder, which is that of the half then.
+    pub(crate) fn only(self, only: Option<Half>, is_named: bool) -> Self {
+        match only {
+            Some(Half::Backend) => {
+                let server = if is_named { Some(self.www.clone()) } else { self.server };
+                Self { server, pages: Pages::None, only, ..self }
+            }
+            // The backend's folder is still left out of the pages, if it stands among them.
+            Some(Half::Front) => Self { pages: Pages::Needed, only, ..self },
+            None => self,
+        }
+    }
+
+    /// The folder of the backend, if it is read.
+    pub(crate) fn read_server(&self) -> Option<&Place> {
+        self.server.as_ref().filter(|_| self.only != Some(Half::Front))
+    }
 }

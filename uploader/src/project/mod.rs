@@ -252,7 +252,7 @@ impl Project {
         };
         let pages = if is_sound(&www) { Pages::Needed } else { Pages::None };
         let server = server.filter(is_sound);
-        Some((Folders { www, pages, server }, mistakes))
+        Some((Folders { www, pages, server, only: None }, mistakes))
     }
 
     /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there
@@ -275,7 +275,7 @@ impl Project {
         if !misled.is_empty() {
             return Err(Failure::of_config(&self.file_name, Mistakes(misled)));
         }
-        Ok(Folders { www, pages, server })
+        Ok(Folders { www, pages, server, only: None })
     }
 
     /// The folders to push as the project names them, wherever they lead.

@@ -237,11 +237,11 @@ fn begin(request: &Request, state: &mut State) -> Reply {
     let version = begin.manifest.id();
     let live = state.live.as_ref().map(Manifest::id);
     if request.target.ends_with("?dry_run=true") {
-        return Reply::json(200, &DeployPrediction { dry_run: true, version, missing, live });
+        return Reply::json(200, &DeployPrediction { dry_run: true, version, missing, live, with: None });
     }
     state.begun.push(begin);
     state.received = (0, 0);
-    Reply::json(201, &DeployBegun { deploy: "d1".to_owned(), version, missing, live, batch: None })
+    Reply::json(201, &DeployBegun { deploy: "d1".to_owned(), version, missing, live, batch: None, with: None })
 }
 
 fn finish(state: &mut State) -> Reply {
@@ -267,6 +267,8 @@ fn finish(state: &mut State) -> Reply {
         locked: None,
         returning: None,
         hostnames: Vec::new(),
+        only: None,
+        with: None,
         paused: None,
     };
     if switched {

@@ -325,6 +325,7 @@ mod tests {
             deploy: String::new(),
             begun: 0,
             position: String::new(),
+            halves_begun: None,
         };
         let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
         catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();

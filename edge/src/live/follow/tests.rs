@@ -27,6 +27,7 @@ async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
         who: String::new(),
         environment: None,
         expires_ms: None,
+        halves_begun: None,
     };
     let alias = records::write(&alias).unwrap();
     let commit = async |change| {

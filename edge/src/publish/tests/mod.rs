@@ -81,6 +81,7 @@ async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
         deploy: String::new(),
         begun,
         position: String::new(),
+        halves_begun: None,
     };
     let put = Change::Put(records::live_key(&app, &PlaceName::prod()), records::write(&pointer).unwrap());
     catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();
@@ -109,6 +110,7 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
             who: String::new(),
             environment: None,
             expires_ms,
+            halves_begun: None,
         };
         let key = records::alias_key(&app, &name.parse().unwrap());
         changes.push(Change::Put(key, records::write(&record).unwrap()));
@@ -150,6 +152,8 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         expected: Preconditions { version: None, condition: &Condition::default(), undone: None },
         passes: Passes::default(),
         settings: None,
+        half: None,
+        brought: (None, None),
     };
     // Nothing is live, so that there is nothing to find.
     publisher.switcher.check_fingerprints(&intent).await.unwrap();
@@ -163,6 +167,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         deploy: "1".to_owned(),
         begun: 1,
         position: position.clone(),
+        halves_begun: None,
     };
     let deploy = Deploy {
         id: "1".to_owned(),
@@ -180,6 +185,8 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         log: Vec::new(),
         settings: 0,
         went_back: None,
+        halves: None,
+        with: None,
     };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);
@@ -202,8 +209,15 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
     let (publisher, catalog) = publisher(folder.path());
     let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
     let version = named(&publisher, "one").await;
-    let pointer =
-        LivePointer { version, settings: 0, switched_ms: 0, deploy: String::new(), begun: 1, position: String::new() };
+    let pointer = LivePointer {
+        version,
+        settings: 0,
+        switched_ms: 0,
+        deploy: String::new(),
+        begun: 1,
+        position: String::new(),
+        halves_begun: None,
+    };
     let put = |key: String, value| Change::Put(key, value);
     let made = AppRecord { created_ms: 1, who: String::new() };
     let stored = serde_json::json!({

@@ -25,7 +25,7 @@ impl Folders {
     /// anything else.
     pub(crate) fn walk(&self, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
         let (pages, of_pages) = self.walk_pages(strict, reading);
-        let (server, of_server) = match &self.server {
+        let (server, of_server) = match self.read_server() {
             Some(place) => server::walk(place, reading),
             None => (None, None),
         };
@@ -43,7 +43,7 @@ impl Folders {
     pub(crate) fn check_there(&self) -> Result<(), Failure> {
         let is_missing = |place: &&Place| !place.path().exists();
         let pages = Some(&self.www).filter(|_| self.pages == Pages::Needed).filter(is_missing);
-        match (pages, self.server.as_ref().filter(is_missing)) {
+        match (pages, self.read_server().filter(is_missing)) {
             (Some(www), Some(server)) => {
                 let (www, server) = (www.path().display(), server.path().display());
                 let message = format!("The folders `{www}` of the pages and `{server}` of the backend do not exist.");
@@ -100,6 +100,7 @@ mod tests {
             www: Place::anywhere(folder.path()),
             pages: Pages::Needed,
             server: Some(Place::anywhere(folder.path().join(server))),
+            only: None,
         };
         let scan = folders("server").scan(true).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["index.html"]);
@@ -115,6 +116,7 @@ mod tests {
             www: Place::anywhere(folder.0.path().join("none")),
             pages: Pages::IfThere,
             server: Some(Place::anywhere(folder.path())),
+            only: None,
         };
         assert_eq!(folders.scan(false).unwrap().text(), "server 1 file, 9 B");
         assert_eq!(Folders { pages: Pages::Needed, ..folders }.scan(false).unwrap_err().code, "missing_folder");

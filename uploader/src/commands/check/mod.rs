@@ -22,6 +22,7 @@ mod server;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use devanture_config::manifest::halves::Half;
 use devanture_config::manifest::parts::LOST_HINT;
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
@@ -57,6 +58,7 @@ const NAMED_MAX: usize = 5;
 /// `warnings`.
 pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     let folders = context.project.folders(args.dir.as_deref());
+    let folders = folders.map(|folders| folders.only(args.half.only, args.dir.is_some()));
     // What is wrong with the file itself comes first.
     let examined = match read.and(folders) {
         Ok(folders) => examine(context, args, folders).await,
@@ -107,8 +109,11 @@ impl Task {
         let (scan, of_bundle) = folders.walk(is_strict, Reading::All);
         let www = folders.www.path().to_owned();
         let guessed = bundle::guess_rules(&scan, &project, &www);
-        let made =
-            Bundle::of(&scan, &project.site, guessed).and_then(|bundle| Ok((bundle, RuleFiles::read(&scan, &www)?)));
+        let bundle = match folders.only {
+            Some(_) => Ok(Bundle::unchecked(&scan, &project.site, guessed)),
+            None => Bundle::of(&scan, &project.site, guessed),
+        };
+        let made = bundle.and_then(|bundle| Ok((bundle, RuleFiles::read(&scan, &www)?)));
         let (Bundle { manifest, .. }, files) = match (made, of_bundle.clone()) {
             (Ok(made), _) => made,
             (Err(failure), None) => return Err(failure),
@@ -119,7 +124,7 @@ impl Task {
             (Err(failure), Some(of_bundle)) => return Err(of_bundle.and(failure)),
         };
         let mut of_rules = files.findings_in(&manifest, &project, &places);
-        if of_bundle.is_some() {
+        if of_bundle.is_some() || folders.only == Some(Half::Backend) {
             // Whether a rule has an effect depends on files that may be missing from what was read.
             of_rules.retain(|mistake| mistake.weight == Weight::Mistake);
         }

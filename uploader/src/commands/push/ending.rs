@@ -29,6 +29,9 @@ impl Push<'_> {
         missing: &[(Digest, &Blob)],
         failure: Failure,
     ) -> Result<Option<DeployReport>, Failure> {
+        if self.args.half.only.is_some() {
+            return self.lost_half(edge, begun, failure).await;
+        }
         for _ in 0..LAST_QUESTIONS_MAX {
             let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await else {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -67,6 +70,8 @@ impl Push<'_> {
                     returning: None,
                     paused: status.paused,
                     hostnames: Vec::new(),
+                    only: None,
+                    with: None,
                 }));
             }
             // A push that took over meanwhile is newer than this one.
@@ -83,6 +88,31 @@ impl Push<'_> {
             Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
             None => "the edge may still be at work on it: `devanture status` says what is live",
         }))
+    }
+
+    /// As [`Push::lost`], of one half: its version may be another than the one that it began with, so the deploy itself
+    /// is asked for.
+    async fn lost_half(
+        &mut self,
+        edge: &Edge,
+        begun: &DeployBegun,
+        failure: Failure,
+    ) -> Result<Option<DeployReport>, Failure> {
+        let until = Instant::now() + Duration::from_secs(self.args.gate.watch_s().unwrap_or(0)) + WATCH_SLACK;
+        while Instant::now() < until {
+            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
+                Ok(DeployStatus { report: Some(report), .. }) => return client::check_report(edge, *report).map(Some),
+                Ok(DeployStatus { problem: Some(problem), .. }) => {
+                    self.finishing = None;
+                    return Err((*problem).into());
+                }
+                // A restarted edge knows no more of it than the history does.
+                Ok(DeployStatus { state: DeployState::Live | DeployState::Failed, .. }) => break,
+                Err(failure) if failure.is(Code::NotFound) => return Ok(None),
+                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        Err(failure.hint("`devanture history` says how it ended"))
     }
 
     /// Whether the edge answers that it knows no such push.

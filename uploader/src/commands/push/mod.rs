@@ -8,7 +8,10 @@ mod whole_archive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport, Source, Step, StepState};
+use devanture_config::api::{
+    BeginDeploy, DeployBegun, DeployOptions, DeployPrediction, DeployReport, Source, Step, StepState,
+};
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 
@@ -103,19 +106,24 @@ impl<'c> Push<'c> {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
                 .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
         }
-        let folders = self.context.project.folders(self.args.dir.as_deref())?;
+        let (dir, only) = (self.args.dir.as_deref(), self.args.half.only);
+        let folders = self.context.project.folders(dir)?;
         let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
-        if let (Some(_), Some(server)) = (archive_type, &folders.server) {
+        let folders = folders.only(only, dir.is_some() && archive_type.is_none());
+        if let (Some(_), Some(server), None) = (archive_type, &folders.server, only) {
             let message =
-                format!("An archive holds pages alone, and the backend in `{}` would stay.", server.path().display());
-            return Err(Failure::new(Code::Usage, message).hint("unpack it, and give the folder"));
+                format!("The archive is sent as it is, without the backend in `{}`.", server.path().display());
+            return Err(Failure::new(Code::Usage, message)
+                .hint("unpack it, and give the folder; --only front keeps the backend that is live"));
         }
         if self.args.dry_run {
             return self.dry_run(&folders, archive_type.is_some()).await;
         }
         let place = self.place()?;
         // A slip in the folder's name comes before settings that are missing.
-        folders.check_there()?;
+        if archive_type.is_none() {
+            folders.check_there()?;
+        }
         let edge = self.context.edge()?;
         let report = match archive_type {
             Some(media_type) => self.send_archive(&edge, &place, (&folders.www, media_type)).await?,
@@ -149,8 +157,15 @@ impl<'c> Push<'c> {
             .hint("unpack it, and give the folder"));
         }
         let (scan, bundle) = self.scan(folders).await?;
-        let id = bundle.manifest.id();
-        let is_checked = self.predict(&bundle).await?;
+        let prediction = self.predict(&bundle).await?;
+        // Of one half alone, the edge alone knows the other.
+        let id = match (&prediction, self.args.half.only) {
+            (prediction, Some(_)) => prediction.as_ref().map(|prediction| prediction.version),
+            (_, None) => Some(bundle.manifest.id()),
+        };
+        if id.is_none() {
+            self.context.progress.note("the id is not known without the edge, which has the other half");
+        }
         let app = self.context.settings.explicit_app()?.map(|app| app.value);
         let mut value = serde_json::json!({
             "dry_run": true,
@@ -160,33 +175,34 @@ impl<'c> Push<'c> {
             "files": { "total": scan.count() },
             "bytes": { "total": scan.total_bytes() },
             "left_out": scan.left_out,
-            "checked_by_edge": is_checked,
+            "checked_by_edge": prediction.is_some(),
         });
         if let (Some(server), Some(members)) = (&scan.server, value.as_object_mut()) {
             members.insert("server".to_owned(), server.json());
         }
-        self.context.output.write(&value, || vec![id.to_string()]);
+        self.context.output.write(&value, || id.iter().map(ToString::to_string).collect());
         Ok(())
     }
 
-    /// Ends a dry run as the push would that the edge refuses. False where no edge answers: the id is the same without.
-    async fn predict(&self, bundle: &Bundle) -> Result<bool, Failure> {
+    /// Ends a dry run as the push would that the edge refuses. `None` where no edge answers: the id of a whole bundle
+    /// is the same without.
+    async fn predict(&self, bundle: &Bundle) -> Result<Option<DeployPrediction>, Failure> {
         let progress = &self.context.progress;
         let edge = match self.context.edge() {
             Ok(edge) => edge,
             Err(failure) => {
                 progress.note(&format!("checked without an edge: {}", failure.message));
-                return Ok(false);
+                return Ok(None);
             }
         };
         let source = source(self.context, self.args).await;
         let options = self.options(&source)?;
         let begin = BeginDeploy { manifest: bundle.manifest.clone(), source, options };
         match edge.predict_push(&self.place()?, &begin).await {
-            Ok(_may_begin) => Ok(true),
+            Ok(prediction) => Ok(Some(prediction)),
             Err(failure) if failure.is(Code::Unreachable) => {
                 progress.note(&format!("checked without the edge: {}", failure.message));
-                Ok(false)
+                Ok(None)
             }
             Err(failure) => Err(failure),
         }
@@ -271,21 +287,34 @@ impl<'c> Push<'c> {
             no_smoke: self.args.gate.no_smoke,
             watch_s: self.args.gate.watch_s(),
             rollout: self.args.gate.rollout(&self.context.project.site),
+            only: self.args.half.only,
+            with: self.args.half.with.as_ref().map(ToString::to_string),
         })
     }
 
     /// Reads and hashes the folder, off the threads that speak with the network.
     async fn scan(&mut self, folders: &Folders) -> Result<(Scan, Bundle), Failure> {
         let begun = Instant::now();
-        let working = self.context.progress.working("scan", &folders.www.path().display().to_string());
+        let read = match (self.args.half.only, &folders.server) {
+            (Some(Half::Backend), Some(server)) => server.path(),
+            _ => folders.www.path(),
+        };
+        let working = self.context.progress.working("scan", &read.display().to_string());
         let (wanted, strict) = (folders.clone(), self.args.strict);
         let scan = tokio::task::spawn_blocking(move || wanted.scan(strict)).await;
         let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
         drop(working);
         let guessed = bundle::guess_rules(&scan, &self.context.project, folders.www.path());
-        let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
+        let site = &self.context.project.site;
+        let bundle = match self.args.half.only {
+            Some(half) => Bundle::of_half(&scan, site, guessed, half)?,
+            None => Bundle::of(&scan, site, guessed)?,
+        };
         self.done("scan", scan.text(), begun);
         bundle_notes::print(self.context, &scan, guessed);
+        if self.args.half.only == Some(Half::Backend) {
+            return Ok((scan, bundle));
+        }
         let findings = RuleFiles::read(&scan, folders.www.path())?.findings(
             &bundle.manifest,
             &self.context.project,
@@ -301,7 +330,8 @@ impl<'c> Push<'c> {
         self.has_contacted = true;
         let begun = edge.begin(place, begin).await?;
         self.live = Live::Known(begun.live);
-        if begun.version == begin.manifest.id() {
+        // The edge alone knows the other half.
+        if begun.version == begin.manifest.id() || begin.options.only.is_some() {
             return Ok(begun);
         }
         let message = "The edge computes another id for the same content than this program.";

@@ -51,8 +51,11 @@ impl Push<'_> {
             flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
         let rollout = (!options.rollout.is_default()).then(|| options.rollout.to_string());
         let watch_s = options.watch_s.map(|seconds| seconds.to_string());
+        let only = options.only.map(|half| half.to_string());
         let texts = [
             ("if_live", &options.if_live),
+            ("only", &only),
+            ("with", &options.with),
             ("watch_s", &watch_s),
             ("rollout", &rollout),
             ("alias", &alias),

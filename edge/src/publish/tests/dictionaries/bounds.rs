@@ -81,6 +81,8 @@ fn went_live(version: VersionId) -> HistoryEntry {
         log: Vec::new(),
         settings: 0,
         went_back: None,
+        halves: None,
+        with: None,
     };
     HistoryEntry { deploy, position: String::new() }
 }

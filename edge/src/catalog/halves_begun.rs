@@ -1,0 +1,79 @@
+//! When the pushes began that the halves of a live version, or of an alias' version, came from.
+
+use devanture_config::manifest::halves::Half;
+use serde::{Deserialize, Serialize};
+
+use super::records::{AliasRecord, LivePointer};
+
+/// The numbers of two pushes, as `publish` numbers them: an older push of a half does not take over from a newer one
+/// of the same half.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HalvesBegun {
+    /// The push that brought the backend.
+    pub backend: u64,
+    /// The push that brought the front.
+    pub front: u64,
+}
+
+impl HalvesBegun {
+    /// Both halves came from one push.
+    #[must_use]
+    pub const fn both(begun: u64) -> Self {
+        Self { backend: begun, front: begun }
+    }
+
+    /// The number of one half's push.
+    #[must_use]
+    pub const fn of(self, half: Half) -> u64 {
+        match half {
+            Half::Backend => self.backend,
+            Half::Front => self.front,
+        }
+    }
+
+    /// With another push of one half.
+    #[must_use]
+    pub const fn with(self, half: Half, begun: u64) -> Self {
+        match half {
+            Half::Backend => Self { backend: begun, ..self },
+            Half::Front => Self { front: begun, ..self },
+        }
+    }
+
+    /// The number of the newer push, and what a record keeps beside it.
+    #[must_use]
+    pub fn recorded(self) -> (u64, Option<Self>) {
+        (self.backend.max(self.front), (self.backend != self.front).then_some(self))
+    }
+}
+
+impl LivePointer {
+    /// When the pushes of its halves began.
+    #[must_use]
+    pub fn halves(&self) -> HalvesBegun {
+        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
+    }
+}
+
+impl AliasRecord {
+    /// When the pushes of its halves began.
+    #[must_use]
+    pub fn halves(&self) -> HalvesBegun {
+        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_names_both_pushes_only_where_they_differ() {
+        let whole = HalvesBegun::both(5);
+        assert_eq!(whole.recorded(), (5, None));
+        let halves = whole.with(Half::Front, 7);
+        assert_eq!(halves.recorded(), (7, Some(HalvesBegun { backend: 5, front: 7 })));
+        assert_eq!((halves.of(Half::Front), halves.of(Half::Backend)), (7, 5));
+        assert_eq!(halves.with(Half::Backend, 7).recorded(), (7, None));
+    }
+}

@@ -1,0 +1,289 @@
+//! Pushes of one half: the join with the other half of a stored version, and again when another push goes live
+//! meanwhile.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use devanture_config::api::{DeployOptions, Scope};
+use devanture_config::manifest::FILES_MEMORY_FACTOR;
+use devanture_config::manifest::halves::{Half, Halves};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use parking_lot::Mutex;
+
+use super::incoming::CheckedPush;
+use super::manifest_memory::Hold;
+use super::publisher::Publisher;
+use super::pushes::{Push, Received};
+use crate::catalog::records::{self, VersionRecord};
+use crate::ledger::{Actor, Error, stored_manifest};
+use crate::telemetry;
+
+/// Most joins of one push: each further one means that a push of the other half went live while this one was prepared.
+pub(super) const JOINS_MAX: u32 = 10;
+
+/// How the manifest of a push was joined.
+pub(crate) struct Joined {
+    /// The half that the push brings.
+    pub(crate) half: Half,
+    /// That half alone.
+    pub(crate) own: Arc<Manifest>,
+    /// The version that gives the other half; `None` where there is none.
+    pub(crate) with: Option<VersionId>,
+    /// Whether that is the live version, or the alias', whichever it is at the switch; else the push names it.
+    pub(crate) follows: bool,
+    /// What its record says of the other half.
+    origin: Option<Origin>,
+}
+
+/// The rights of the push that stored the other half.
+struct Origin {
+    trusted: bool,
+    trusted_in: BTreeSet<PlaceName>,
+    edge_admin: bool,
+    /// When its pages count as stored, where some of its paths were withdrawn since.
+    stored_ms: Option<u64>,
+}
+
+/// What the record of a version says of the push that stores it.
+pub(super) struct StoredAs {
+    pub(super) stored_ms: u64,
+    pub(super) trusted: bool,
+    pub(super) trusted_in: BTreeSet<PlaceName>,
+    pub(super) edge_admin: bool,
+}
+
+impl Joined {
+    /// The step that tells of it.
+    pub(super) fn text(&self) -> String {
+        let other = self.half.other();
+        match self.with {
+            Some(version) => format!("{} of this push, {other} of {}", self.half, version.short()),
+            None => format!("{} of this push; there is no {other} to join it with", self.half),
+        }
+    }
+}
+
+impl Push {
+    /// The halves that the push brings, for the history.
+    pub(super) fn halves(&self) -> Option<Halves> {
+        match &self.joined {
+            Some(joined) => Some(joined.half.into()),
+            None => Halves::of(&self.manifest),
+        }
+    }
+
+    /// The version that gave the other half.
+    pub(super) fn with(&self) -> Option<VersionId> {
+        self.joined.as_ref().and_then(|joined| joined.with)
+    }
+
+    /// The join that has to be made again when another version goes live.
+    pub(super) fn following(&self) -> Option<&Joined> {
+        self.joined.as_ref().filter(|joined| joined.follows)
+    }
+}
+
+impl Publisher {
+    /// The push of one half as the push of a whole bundle; any other push as it is.
+    ///
+    /// # Errors
+    /// `not_found`, `ambiguous_id`: `with` is no version of the app; `bad_manifest` where the halves do not go
+    /// together; those of a manifest beyond the limits; `busy`.
+    pub(super) async fn joined(
+        &self,
+        actor: &Actor,
+        place: (&AppName, &PlaceName),
+        mut push: CheckedPush,
+    ) -> Result<CheckedPush, Error> {
+        self.ledger.catch_up(place.0, place.1).await?;
+        let joined = self.join(actor, place, &push.manifest, &push.options, &mut push.memory).await?;
+        if let Some((joined, manifest)) = joined {
+            push.version = manifest.id();
+            (push.manifest, push.joined) = (Arc::new(manifest), Some(joined));
+        }
+        Ok(push)
+    }
+
+    /// Joins one half with the other half of a stored version; `None` for the push of a whole bundle.
+    ///
+    /// # Errors
+    /// As [`Publisher::joined`].
+    pub(super) async fn join(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        own: &Arc<Manifest>,
+        options: &DeployOptions,
+        memory: &mut Hold,
+    ) -> Result<Option<(Joined, Manifest)>, Error> {
+        let Some(half) = options.only else { return Ok(None) };
+        let with = match &options.with {
+            Some(with) => Some(self.ledger.resolve_version(app, with).await?),
+            None => self.followed(actor, (app, environment), options).await?,
+        };
+        let other = match with {
+            Some(version) => stored_manifest(&*self.blobs, version).await?,
+            None => Manifest::of_files(std::collections::BTreeMap::new()),
+        };
+        let manifest = half.joined_with(own, &other);
+        self.grow(memory, manifest.text_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
+        let origin = match with {
+            Some(version) => self.origin(app, &version, half, &other).await?,
+            None => None,
+        };
+        let with_text = with.map_or_else(|| "nothing".to_owned(), |version| version.short());
+        self.check_manifest(app, &manifest).map_err(|Error(problem)| {
+            let detail = format!("{half} joined with the {} of {with_text}: {}", half.other(), problem.detail);
+            let hint = problem.hint.clone().unwrap_or_else(|| {
+                "push both halves together, or name the version that the half goes with: `--with ID`".to_owned()
+            });
+            Error(Box::new(Problem { detail, ..*problem }.hint(hint)))
+        })?;
+        self.check_joined_bytes(&manifest)?;
+        if let Some(version) = with {
+            self.switcher.check_stored_reach(app, version, environment).await?;
+        }
+        let joined = Joined { half, own: Arc::clone(own), with, follows: options.with.is_none(), origin };
+        Ok(Some((joined, manifest)))
+    }
+
+    /// The version whose other half a push takes that names none: of a push to an alias the alias', where it is there,
+    /// else the live one. Previews have nothing live of their own, so that of `prod` stands in for it.
+    async fn followed(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        options: &DeployOptions,
+    ) -> Result<Option<VersionId>, Error> {
+        if let Some(alias) = &options.alias
+            && let Some(version) = self.environments.aliased(app, alias).await?
+        {
+            return Ok(Some(version));
+        }
+        let live = self.ledger.live_version_id(app, environment).await?;
+        let prod = PlaceName::prod();
+        let may_follow_prod = environment.is_preview() && actor.may(Scope::Read, app, Some(&prod)).is_ok();
+        match live {
+            None if may_follow_prod => self.ledger.live_version_id(app, &prod).await,
+            live => Ok(live),
+        }
+    }
+
+    async fn origin(
+        &self,
+        app: &AppName,
+        version: &VersionId,
+        half: Half,
+        manifest: &Manifest,
+    ) -> Result<Option<Origin>, Error> {
+        let key = records::version_key(app, version);
+        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(None) };
+        let record: VersionRecord = records::read(&key, &record)?;
+        let edge_admin = record.is_of_edge_admin();
+        let has_withdrawn =
+            half == Half::Backend && !self.retention.withdrawn_of(app, version, manifest).await?.is_empty();
+        let stored_ms = has_withdrawn.then_some(record.stored_ms);
+        Ok(Some(Origin { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin, stored_ms }))
+    }
+
+    /// Bounds what two halves take together, as the manifest of one push is bounded.
+    fn check_joined_bytes(&self, manifest: &Manifest) -> Result<(), Error> {
+        let max = self.ledger.limits().manifest_bytes_max;
+        let bytes = manifest.text_bytes();
+        if bytes <= max {
+            return Ok(());
+        }
+        let detail = format!("The manifest of both halves has {bytes} bytes; {max} are allowed.");
+        Err(Problem::new(Code::TooLarge, detail).hint("`manifest_bytes_max` in edge.toml is the limit").into())
+    }
+
+    /// What an app has not sent yet of the half that a push brings; the other half is a stored version's.
+    pub(super) async fn missing_of(
+        &self,
+        app: &AppName,
+        own: &Manifest,
+    ) -> Result<(HashMap<Digest, u64>, HashMap<Digest, u64>), Error> {
+        let wanted: HashMap<Digest, u64> = own.blobs().collect();
+        let missing = self.uploads.owned.missing(app, &wanted).await?;
+        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
+        Ok((wanted, missing))
+    }
+
+    /// The push joined again, if another version is live by now than the one that it was joined with.
+    ///
+    /// # Errors
+    /// As [`Publisher::begin`].
+    pub(super) async fn joined_again(&self, push: &Push) -> Result<Option<Arc<Push>>, Error> {
+        let Some(joined) = push.following() else { return Ok(None) };
+        let place = (&push.app, &push.environment);
+        if self.followed(&push.actor, place, &push.options).await? == joined.with {
+            return Ok(None);
+        }
+        let mut memory = self.uploads.manifest_memory.hold(&push.app);
+        let again = self.join(&push.actor, place, &joined.own, &push.options, &mut memory).await?;
+        let Some((joined, manifest)) = again else { return Ok(None) };
+        self.check_bundle(&push.actor, place, (&manifest, &joined.own), &push.options).await?;
+        let (version, manifest) = (manifest.id(), Arc::new(manifest));
+        let received = {
+            let received = push.received.lock();
+            Received { blobs: received.blobs.clone(), bytes: received.bytes }
+        };
+        Ok(Some(Arc::new(Push {
+            id: push.id.clone(),
+            app: push.app.clone(),
+            environment: push.environment.clone(),
+            version,
+            _lease: self.ledger.leases.bundle(version, &manifest).await,
+            manifest,
+            joined: Some(joined),
+            source: push.source.clone(),
+            options: push.options.clone(),
+            actor: push.actor.clone(),
+            begun: push.begun,
+            missing: push.missing.clone(),
+            received: Mutex::new(received),
+            memory,
+        })))
+    }
+
+    /// Whose word the record of a version relies on.
+    ///
+    /// An admin vouches for what an admin pushed, and for no half that somebody else did: the addresses that the front
+    /// names stay those of whoever pushed the front, and so does the user of the backend.
+    pub(super) async fn stored_as(&self, push: &Push) -> Result<StoredAs, Error> {
+        let actor = &push.actor;
+        let is_admin = actor.scope == Scope::Admin;
+        // An admin of one environment vouches for what is served in that one.
+        let trusted = is_admin && actor.environment.is_none();
+        let trusted_in: BTreeSet<PlaceName> = actor.environment.iter().filter(|_| is_admin).cloned().collect();
+        let stored_ms = self.retention.after_withdrawals(&push.app, telemetry::now_ms()).await?;
+        let own = StoredAs { stored_ms, trusted, trusted_in, edge_admin: actor.is_admin_of_all() };
+        let Some((joined, origin)) = push.joined.as_ref().and_then(|joined| Some((joined, joined.origin.as_ref()?)))
+        else {
+            return Ok(own);
+        };
+        let owns_tables = push.manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
+        let has_backend = push.manifest.server.is_some();
+        let both_in = || {
+            let holds = |place: &&PlaceName| origin.trusts(place) && (own.trusted || own.trusted_in.contains(*place));
+            own.trusted_in.iter().chain(&origin.trusted_in).filter(holds).cloned().collect()
+        };
+        let (trusted, trusted_in) = match joined.half {
+            _ if owns_tables => (own.trusted && origin.trusted, both_in()),
+            Half::Backend => (origin.trusted, origin.trusted_in.clone()),
+            Half::Front => (own.trusted, own.trusted_in),
+        };
+        let edge_admin = match joined.half {
+            Half::Front if has_backend => origin.edge_admin,
+            Half::Front | Half::Backend => own.edge_admin,
+        };
+        Ok(StoredAs { stored_ms: origin.stored_ms.unwrap_or(stored_ms), trusted, trusted_in, edge_admin })
+    }
+}
+
+impl Origin {
+    fn trusts(&self, place: &PlaceName) -> bool {
+        self.trusted || self.trusted_in.contains(place)
+    }
+}
