@@ -251,7 +251,7 @@ mod tests {
         "not_found = \"404-page\"\n",
         "hostnames = [\"www.example.org\"]\n",
         "cors = [\"https://other.example\"]\n",
-        "[cache]\n\"/fonts/*\" = { browser = 60 }\n",
+        "[cache]\n\"/fonts/*\" = { control = \"1h\" }\n",
         "[[redirects]]\nfrom = \"/old\"\nto = \"/new\"\n",
         "[[routes]]\npath = \"/x/*\"\nto = \"http://127.0.0.1:9000\"\n",
         "[[smoke]]\npath = \"/\"\n",

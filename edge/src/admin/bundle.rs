@@ -19,7 +19,7 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer, body};
 use crate::ledger::{Actor, Error};
-use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_source};
+use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_half, check_if_live, check_source};
 
 /// The media type of a form.
 pub(super) const FORM: &str = "multipart/form-data";
@@ -67,12 +67,13 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
         check_source(&wanted.source)?;
+        check_half(&wanted.options)?;
         if wanted.dry_run {
             let detail = "A dry run takes a manifest: what an archive holds is known once it was pushed.";
             return Err(Problem::new(Code::BadRequest, detail).hint("leave out `dry_run`").into());
         }
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let intake = self.publisher.begin_archive(actor, app, environment, announced).await?;
+        let intake = self.publisher.begin_archive(actor, app, environment, (announced, wanted.options.only)).await?;
         let archive = receive(intake, &parts, incoming, &mut wanted).await?;
         // An archive may take hours to come in, and its token may be revoked meanwhile.
         self.credentials.check(actor).await?;

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use devanture_config::manifest::FileEntry;
+use devanture_config::manifest::halves::Half;
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::procfile::PROCFILE;
 use devanture_config::site_toml::{FILE_NAME, OverlayText, Rules, SiteFile, overlay_of};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest};
 
+use super::backend::{self, SERVER};
 use super::store::Files;
 use crate::blobs::{Blobs, Key};
 use crate::ledger::{Error, lost};
@@ -26,7 +29,7 @@ const RULE_FILES: [&str; 2] = ["_redirects", "_headers"];
 const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
 
 /// The files of an archive by their paths as text.
-type Tree = BTreeMap<String, FileEntry>;
+pub(super) type Tree = BTreeMap<String, FileEntry>;
 
 /// Makes the manifest.
 ///
@@ -37,29 +40,43 @@ type Tree = BTreeMap<String, FileEntry>;
 ///    the command line; else the root is.
 /// 3. `_redirects` and `_headers` have the meaning that the command line guesses by default.
 ///
+/// Of one half alone, the rest of the archive may be there and is no part of it. The backend's is made by [`backend`].
+///
 /// `reserve` takes memory for settings of so many bytes, before they are read.
 pub(crate) async fn manifest(
     store: &dyn Blobs,
-    app: &AppName,
-    files: Files,
+    (app, half): (&AppName, Option<Half>),
+    content: Files,
     settings_bytes_max: u64,
     reserve: &mut (dyn FnMut(u64) -> Result<(), Error> + Send),
 ) -> Result<Manifest, Error> {
+    let Files { files, mut runs, mut links } = content;
     let mut tree: Tree = files.into_iter().map(|(path, file)| (path.into(), file)).collect();
     let wrapper = wrapper(&tree);
     if let Some(wrapper) = &wrapper {
         tree = below(&tree, wrapper);
+        let inside = |path: &str| Some(path.strip_prefix(wrapper.as_str())?.strip_prefix('/')?.to_owned());
+        runs = runs.iter().filter_map(|path| inside(path)).collect();
+        links = links.into_iter().filter_map(|(path, target)| Some((inside(&path)?, target))).collect();
     }
     let exists = tree.contains_key(FILE_NAME);
-    let mut site = site_file(store, &tree, wrapper.as_deref(), settings_bytes_max, reserve).await?;
+    let mut site = site_file(store, &tree, (wrapper.as_deref(), half), settings_bytes_max, reserve).await?;
     if !site.apps.is_empty() {
         let names: Vec<String> = site.apps.keys().map(ToString::to_string).collect();
         let missing = || of_config(FILE_NAME, 0, format!("[apps.*] has {}, and not {app}", names.join(", ")));
         site = site.apps.remove(app).ok_or_else(missing)?;
     }
+    if half == Some(Half::Backend) {
+        return backend::manifest(site, &tree, (&runs, &links));
+    }
     if site.base.server.is_some() {
-        let why = "an archive holds pages alone, and [server] wants a folder: push the project with the command line";
-        return Err(of_config(FILE_NAME, 0, why.to_owned()).into());
+        if half.is_none() {
+            let why = "an archive is pushed as one half where there is [server]: with `?only=front`, and with \
+                       `?only=backend` for the folder `server/`";
+            return Err(of_config(FILE_NAME, 0, why.to_owned()).into());
+        }
+        // No visitor reads the backend.
+        tree.retain(|path, _| !path.strip_prefix(SERVER).is_some_and(|rest| rest.starts_with('/')));
     }
     tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     let wrangled = has_any(&tree, &WRANGLER_FILES);
@@ -117,7 +134,7 @@ fn has_any(tree: &Tree, names: &[&str]) -> bool {
 async fn site_file(
     store: &dyn Blobs,
     tree: &Tree,
-    wrapper: Option<&str>,
+    (wrapper, half): (Option<&str>, Option<Half>),
     settings_bytes_max: u64,
     reserve: &mut (dyn FnMut(u64) -> Result<(), Error> + Send),
 ) -> Result<SiteFile, Error> {
@@ -145,16 +162,32 @@ async fn site_file(
         let text = text(store, &name, file).await?;
         texts.push((name, place.to_owned(), text));
     }
+    let procfile = match procfile(tree).filter(|_| half == Some(Half::Backend)) {
+        Some((name, file)) => Some((shown(name), text(store, &shown(name), file).await?)),
+        None => None,
+    };
     let file = shown(FILE_NAME);
     // A large file takes a while: not on a thread that others wait for.
-    let parsed = tokio::task::spawn_blocking(move || parse(&file, base.as_deref(), &texts));
+    let parsed = tokio::task::spawn_blocking(move || parse(&file, base.as_deref(), &texts, procfile));
     parsed.await.map_err(|error| lost(&error))?
 }
 
-fn parse(file: &str, base: Option<&str>, overlays: &[(String, String, String)]) -> Result<SiteFile, Error> {
+/// The `Procfile` of a backend, in its folder or beside it.
+fn procfile(tree: &Tree) -> Option<(&str, &FileEntry)> {
+    let inside = format!("{SERVER}/{PROCFILE}");
+    let found = tree.get_key_value(&inside).or_else(|| tree.get_key_value(PROCFILE))?;
+    Some((found.0.as_str(), found.1))
+}
+
+fn parse(
+    file: &str,
+    base: Option<&str>,
+    overlays: &[(String, String, String)],
+    procfile: Option<(String, String)>,
+) -> Result<SiteFile, Error> {
     let overlays: Vec<OverlayText<'_>> =
         overlays.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
-    SiteFile::parse_with(file, base, &overlays).map_err(|mistakes| {
+    SiteFile::parse_with_procfile(file, base, &overlays, &mut |_| procfile.clone()).map_err(|mistakes| {
         let count = mistakes.0.len();
         let file = mistakes.0.first().map_or_else(String::new, |mistake| mistake.file.clone());
         let what = if mistakes.0.iter().all(|m| m.file == file) { file } else { "The configuration".to_owned() };
@@ -175,7 +208,7 @@ async fn text(store: &dyn Blobs, name: &str, file: &FileEntry) -> Result<String,
     Ok(text.to_owned())
 }
 
-fn of_config(name: &str, line: usize, message: String) -> Problem {
+pub(super) fn of_config(name: &str, line: usize, message: String) -> Problem {
     let mistake = Mistake { file: name.to_owned(), line, weight: Weight::Mistake, message, hint: None };
     Problem::new(Code::BadConfig, format!("{name} in the archive cannot be read.")).with_mistakes(vec![mistake])
 }

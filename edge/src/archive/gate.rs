@@ -4,11 +4,13 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use devanture_config::limits::Limits;
+use devanture_config::manifest::halves::Half;
 use devanture_config::manifest::leave_out::is_left_out;
 use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
+use super::backend::{self, Part};
 use super::bounds::entries_max;
 use super::refusal::{bomb, shown, too_large, too_long};
 use crate::ledger::Error;
@@ -42,6 +44,8 @@ pub(super) enum EntryKind {
 pub(super) enum Verdict {
     /// It is a file of the bundle.
     Take(BundlePath),
+    /// It is a link of a backend's folder.
+    Link(BundlePath),
     /// It is a folder, or one of the names that no bundle holds.
     Skip,
 }
@@ -49,6 +53,8 @@ pub(super) enum Verdict {
 /// Lets in what may come in.
 pub(super) struct Gate<'l> {
     limits: &'l Limits,
+    /// The half that is sent, if it is one alone.
+    half: Option<Half>,
     entries: u64,
     files: HashSet<BundlePath>,
     folders: HashSet<BundlePath>,
@@ -63,6 +69,7 @@ impl<'l> Gate<'l> {
     pub(super) fn new(limits: &'l Limits) -> Self {
         Self {
             limits,
+            half: None,
             entries: 0,
             files: HashSet::new(),
             folders: HashSet::new(),
@@ -70,6 +77,11 @@ impl<'l> Gate<'l> {
             manifest_bytes: 0,
             largest: None,
         }
+    }
+
+    /// Lets in one half alone.
+    pub(super) fn of_half(self, half: Option<Half>) -> Self {
+        Self { half, ..self }
     }
 
     /// Decides about the entry `name`, as the archive spells it, of `size` bytes.
@@ -80,13 +92,28 @@ impl<'l> Gate<'l> {
             return Err(too_large(detail, "bundle_files_max").into());
         }
         let Some(path) = self.path(name)? else { return Ok(Verdict::Skip) };
-        if path.as_str().split('/').any(is_left_out) {
+        let part = match self.half {
+            Some(Half::Backend) => backend::part(path.as_str()),
+            Some(Half::Front) | None if path.as_str().split('/').any(is_left_out) => Part::Other,
+            Some(Half::Front) | None => Part::Settings,
+        };
+        if part == Part::Other {
             return Ok(Verdict::Skip);
         }
         match kind {
             EntryKind::File => self.file(path, size),
+            EntryKind::SymbolicLink if part == Part::Folder => match self.file(path, 0)? {
+                Verdict::Take(path) => Ok(Verdict::Link(path)),
+                other => Ok(other),
+            },
             EntryKind::Folder => {
                 self.folders.insert(path);
+                Ok(Verdict::Skip)
+            }
+            // The backend's folder may come along with the front.
+            EntryKind::SymbolicLink
+                if self.half == Some(Half::Front) && backend::part(path.as_str()) == Part::Folder =>
+            {
                 Ok(Verdict::Skip)
             }
             kind => Err(refused(&path, kind).into()),

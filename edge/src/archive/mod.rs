@@ -10,6 +10,7 @@
 //! The `tar` crate reads from blocking readers. That fits: inflating takes a whole core, which the thread of the API
 //! must not give, and the asynchronous descendants of the crate are younger copies of the same parser.
 
+mod backend;
 mod bounds;
 mod bundle;
 mod feed;

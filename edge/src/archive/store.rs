@@ -1,6 +1,7 @@
 //! Hands what is unpacked on a blocking thread to the store: a file at a time comes in, several are made durable at
 //! once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -22,12 +23,23 @@ const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// Files that are made durable at once, while the next ones are unpacked.
 const FINISHED_AT_ONCE: usize = 16;
 
-/// The files of an archive, in its order.
-pub(crate) type Files = Vec<(BundlePath, FileEntry)>;
+/// The content of an archive.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// Its files, in its order.
+    pub(crate) files: Vec<(BundlePath, FileEntry)>,
+    /// Those that may be run.
+    pub(crate) runs: BTreeSet<String>,
+    /// Links of a backend's folder, with their targets.
+    pub(crate) links: BTreeMap<String, String>,
+}
 
 /// A piece of what is unpacked.
 pub(crate) enum Piece {
     Begin(BundlePath),
+    /// The file that comes next may be run.
+    MayRun(BundlePath),
+    Link(BundlePath, String),
     Bytes(Bytes),
     End,
 }
@@ -102,11 +114,13 @@ fn too_much(bytes_max: u64) -> Problem {
 
 /// Stores files until the pieces end.
 async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<Piece>) -> Result<Files, Error> {
-    let (mut files, mut unpacked) = (Files::new(), 0_u64);
+    let (mut files, mut unpacked) = (Files::default(), 0_u64);
     let mut under_way: JoinSet<Result<(BundlePath, FileEntry), blobs::Error>> = JoinSet::new();
     let mut current: Option<(BundlePath, Box<dyn UnnamedUpload>)> = None;
     while let Some(piece) = pieces.recv().await {
         match piece {
+            Piece::MayRun(path) => drop(files.runs.insert(path.into())),
+            Piece::Link(path, target) => drop(files.links.insert(path.into(), target)),
             Piece::Begin(path) => current = Some((path, store.upload_unnamed().await?)),
             Piece::Bytes(bytes) => {
                 // What the app stores already is counted once all is unpacked; what cannot fit is not unpacked till then.
@@ -120,7 +134,7 @@ async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<
             }
             Piece::End => {
                 if under_way.len() >= FINISHED_AT_ONCE {
-                    files.extend(next_finished(&mut under_way).await?);
+                    files.files.extend(next_finished(&mut under_way).await?);
                 }
                 if let Some((path, upload)) = current.take() {
                     under_way.spawn(async move {
@@ -132,7 +146,7 @@ async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<
         }
     }
     while let Some(file) = next_finished(&mut under_way).await? {
-        files.push(file);
+        files.files.push(file);
     }
     Ok(files)
 }

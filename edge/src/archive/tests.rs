@@ -24,7 +24,7 @@ impl Sink for Collected {
         match piece {
             Piece::Begin(path) => self.0.push((path.to_string(), Vec::new())),
             Piece::Bytes(bytes) => self.0.last_mut().unwrap().1.extend_from_slice(&bytes),
-            Piece::End => {}
+            Piece::End | Piece::MayRun(_) | Piece::Link(..) => {}
         }
         Ok(())
     }
@@ -39,7 +39,7 @@ fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, B
             let mut file: File = tempfile::tempfile().unwrap();
             file.write_all(archive).unwrap();
             file.rewind().unwrap();
-            unzip(file, limits, &mut files)
+            unzip(file, (limits, None), &mut files)
         }
         Some(kind) => {
             let (sender, reader) = feed();
@@ -49,7 +49,7 @@ fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, B
                 // Nobody takes more where the archive was refused.
                 chunks.take_while(|chunk| sender.blocking_send(chunk.clone()).is_ok()).count()
             });
-            let result = untar(kind, reader, limits, &mut files);
+            let result = untar(kind, reader, (limits, None), &mut files);
             feeding.join().unwrap();
             result
         }

@@ -3,18 +3,22 @@
 //! The `tar` crate gives raw headers here. Those that announce a long name or PAX records are read by this file, within
 //! limits, since the crate reads them whole, however long they say they are.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use ::tar::{Archive, Entry, EntryType, PaxExtensions};
 use devanture_config::limits::Limits;
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 
 use super::feed::{FeedReader, Meter, Slot};
 use super::gate::{EntryKind, Gate, Verdict};
 use super::kind::Kind;
 use super::refusal::{Refusal, bad, broken, cut_off, shown, too_long};
-use super::store::{Sink, copy};
+use super::store::{Piece, Sink, copy};
 
+/// The bit of a mode by which the owner may run a file.
+pub(super) const OWNER_RUNS: u32 = 0o100;
 /// Longest set of PAX records of one entry: some tools put extended attributes there.
 const PAX_BYTES_MAX: u64 = 1024 * 1024;
 /// The window that a zstd frame may ask for, as a power of two: 32 MiB, more than `zstd -19` takes.
@@ -26,16 +30,23 @@ struct Announced {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
+    /// The target of a link.
+    link: Option<Vec<u8>>,
 }
 
 /// Unpacks what comes by `feed` into `sink`.
-pub(crate) fn untar(kind: Kind, feed: FeedReader, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+pub(crate) fn untar(
+    kind: Kind,
+    feed: FeedReader,
+    (limits, half): (&Limits, Option<Half>),
+    sink: &mut dyn Sink,
+) -> Result<(), Refusal> {
     let slot = feed.slot();
     let damaged = |error: io::Error| damaged(&slot, &error, None);
     match kind {
         Kind::TarGz => {
             let unpack = |feed| Ok(flate2::read::MultiGzDecoder::new(feed));
-            walk(Meter::new(feed, limits, unpack).map_err(damaged)?, &slot, limits, sink)
+            walk(Meter::new(feed, limits, unpack).map_err(damaged)?, &slot, (limits, half), sink)
         }
         Kind::TarZst => {
             let unpack = |feed| {
@@ -43,14 +54,19 @@ pub(crate) fn untar(kind: Kind, feed: FeedReader, limits: &Limits, sink: &mut dy
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Ok(decoder)
             };
-            walk(Meter::new(feed, limits, unpack).map_err(damaged)?, &slot, limits, sink)
+            walk(Meter::new(feed, limits, unpack).map_err(damaged)?, &slot, (limits, half), sink)
         }
-        Kind::Tar | Kind::Zip => walk(Meter::new(feed, limits, Ok).map_err(damaged)?, &slot, limits, sink),
+        Kind::Tar | Kind::Zip => walk(Meter::new(feed, limits, Ok).map_err(damaged)?, &slot, (limits, half), sink),
     }
 }
 
-fn walk<R: Read>(meter: Meter<R>, slot: &Slot, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
-    let mut gate = Gate::new(limits);
+fn walk<R: Read>(
+    meter: Meter<R>,
+    slot: &Slot,
+    (limits, half): (&Limits, Option<Half>),
+    sink: &mut dyn Sink,
+) -> Result<(), Refusal> {
+    let mut gate = Gate::new(limits).of_half(half);
     let mut archive = Archive::new(meter);
     let mut announced = Announced::default();
     let mut announces = false;
@@ -61,11 +77,12 @@ fn walk<R: Read>(meter: Meter<R>, slot: &Slot, limits: &Limits, sink: &mut dyn S
         announces = !kind.is_pax_global_extensions();
         match kind {
             // What holds for the whole archive, such as the commit that `git archive` writes, says nothing of a file.
-            EntryType::XGlobalHeader | EntryType::GNULongLink => {}
+            EntryType::XGlobalHeader => {}
+            // Of a link that no bundle holds it is not read.
+            EntryType::GNULongLink if half != Some(Half::Backend) => {}
+            EntryType::GNULongLink => announced.link = Some(read_name(&mut entry, limits, slot)?),
             EntryType::GNULongName => {
-                let mut name = read_whole(&mut entry, limits.path_bytes_max.saturating_add(1), slot)?;
-                name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
-                announced.name = Some(name);
+                announced.name = Some(read_name(&mut entry, limits, slot)?);
             }
             EntryType::XHeader => read_pax(&read_whole(&mut entry, PAX_BYTES_MAX, slot)?, &mut announced)?,
             _ => {
@@ -122,13 +139,32 @@ fn unpack_entry<R: Read>(
         EntryType::GNUSparse => EntryKind::Sparse,
         _ => EntryKind::Other,
     };
-    if let Verdict::Take(path) = gate.entry(&name, kind, size)? {
-        let came = copy(entry, path, size, sink, |error| damaged(slot, &error, Some(&name)))?;
-        if came != size {
-            return Err(cut_off().into());
+    match gate.entry(&name, kind, size)? {
+        Verdict::Skip => {}
+        Verdict::Link(path) => {
+            let target = announced.link.or_else(|| entry.link_name_bytes().map(Cow::into_owned)).unwrap_or_default();
+            let not_text = |_error| bad(format!("The link `{path}` in the archive leads to a name that is not UTF-8."));
+            let target = String::from_utf8(target).map_err(not_text)?;
+            sink.put(Piece::Link(path, target))?;
+        }
+        Verdict::Take(path) => {
+            if entry.header().mode().is_ok_and(|mode| mode & OWNER_RUNS != 0) {
+                sink.put(Piece::MayRun(path.clone()))?;
+            }
+            let came = copy(entry, path, size, sink, |error| damaged(slot, &error, Some(&name)))?;
+            if came != size {
+                return Err(cut_off().into());
+            }
         }
     }
     Ok(())
+}
+
+/// A name that ends with a zero.
+fn read_name<R: Read>(entry: &mut Entry<'_, R>, limits: &Limits, slot: &Slot) -> Result<Vec<u8>, Refusal> {
+    let mut name = read_whole(entry, limits.path_bytes_max.saturating_add(1), slot)?;
+    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+    Ok(name)
 }
 
 fn read_whole<R: Read>(entry: &mut Entry<'_, R>, bytes_max: u64, slot: &Slot) -> Result<Vec<u8>, Refusal> {
@@ -152,6 +188,7 @@ fn read_pax(records: &[u8], announced: &mut Announced) -> Result<(), Refusal> {
         let key = record.key().map_err(|_error| unreadable())?;
         match key {
             "path" => announced.name = Some(record.value_bytes().to_vec()),
+            "linkpath" => announced.link = Some(record.value_bytes().to_vec()),
             "size" => {
                 let size = record.value().ok().and_then(|size| size.parse().ok());
                 announced.size = Some(size.ok_or_else(unreadable)?);

@@ -15,6 +15,7 @@ use ::zip::ZipArchive;
 use ::zip::read::{ArchiveOffset, Config};
 use ::zip::result::ZipError;
 use devanture_config::limits::Limits;
+use devanture_config::manifest::halves::Half;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 
@@ -22,7 +23,8 @@ use super::bounds::entries_max;
 use super::feed::FeedReader;
 use super::gate::{EntryKind, Gate, Verdict};
 use super::refusal::{Refusal, bad, broken, cut_off, damaged, shown, too_large};
-use super::store::{Sink, copy};
+use super::store::{Piece, Sink, copy};
+use super::untar::OWNER_RUNS;
 use crate::blobs::{self, Blobs, durable::Draft};
 
 /// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
@@ -55,7 +57,7 @@ pub(crate) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> R
 }
 
 /// Unpacks the archive in `file` into `sink`.
-pub(crate) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+pub(crate) fn unzip(file: File, (limits, half): (&Limits, Option<Half>), sink: &mut dyn Sink) -> Result<(), Refusal> {
     let packed = file.metadata().map_err(|error| unreadable(&error))?.len();
     check_counts(&file, packed, limits)?;
     let budget = Rc::new(Cell::new(
@@ -67,12 +69,15 @@ pub(crate) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, reader).map_err(|error| wrong(&error, None))?;
     budget.set(u64::MAX);
-    let taken = check_directory(&archive, &directory, packed, limits)?;
+    let taken = check_directory(&archive, &directory, packed, (limits, half))?;
     check_nothing_hidden(&archive, &directory)?;
     for (index, path, size) in taken {
         let name = path.clone();
         let mut entry = archive.by_index(index).map_err(|error| wrong(&error, Some(&name)))?;
         let failed = |error: io::Error| broken(&error, format!("`{name}` in the archive is damaged: {error}.")).into();
+        if entry.unix_mode().is_some_and(|mode| mode & OWNER_RUNS != 0) {
+            sink.put(Piece::MayRun(name.clone()))?;
+        }
         // One byte more than is promised: reading to the end checks the CRC, and shows whether there is more.
         let came = copy(&mut entry, path, size.saturating_add(1), sink, failed)?;
         if came != size {
@@ -88,20 +93,27 @@ fn check_directory<R: Read + Seek>(
     archive: &ZipArchive<R>,
     file: &File,
     packed: u64,
-    limits: &Limits,
+    (limits, half): (&Limits, Option<Half>),
 ) -> Result<Vec<(usize, BundlePath, u64)>, Refusal> {
     if archive.has_duplicate_names() {
         let problem = Problem::new(Code::DuplicatePath, "Two entries of the archive have the same name.");
         return Err(problem.hint("keep one of the two").into());
     }
-    let mut gate = Gate::new(limits);
+    let mut gate = Gate::new(limits).of_half(half);
     let mut taken = Vec::new();
     for index in 0..archive.len() {
         let entry = archive.by_index_data(index).map_err(|error| wrong(&error, None))?;
         let name = entry.name_raw();
         let kind = kind(name, entry.unix_mode());
         check_local_name(file, entry.header_start(), name)?;
-        let Verdict::Take(path) = gate.entry(name, kind, entry.size())? else { continue };
+        let path = match gate.entry(name, kind, entry.size())? {
+            Verdict::Skip => continue,
+            Verdict::Take(path) => path,
+            Verdict::Link(path) => {
+                let problem = Problem::new(Code::ArchiveLink, format!("`{path}` in the archive is a symbolic link."));
+                return Err(problem.hint("a tar may hold links of a backend; `zip` without -y puts copies in").into());
+            }
+        };
         if entry.encrypted() {
             return Err(bad(format!("`{path}` in the archive is encrypted."))
                 .hint("make it without a password")

@@ -169,7 +169,7 @@ pub fn check_if_live(typed: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// `bad_request`.
-pub(super) fn check_half(options: &DeployOptions) -> Result<(), Error> {
+pub fn check_half(options: &DeployOptions) -> Result<(), Error> {
     match (&options.with, options.only) {
         (Some(_), None) => {
             let detail = "`with` names the version that gives the other half, and `only` is missing.";

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployOptions, DeployReport, Source};
 use devanture_config::limits::Limits;
+use devanture_config::manifest::halves::Half;
 use devanture_config::manifest::{FILES_MEMORY_FACTOR, SETTINGS_MEMORY_FACTOR};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -49,6 +50,8 @@ struct Target {
     actor: Actor,
     app: AppName,
     environment: PlaceName,
+    /// The half that is sent, if it is one alone.
+    half: Option<Half>,
     begun: u64,
     since: Instant,
     /// One of the archives that may be under way at once.
@@ -142,8 +145,8 @@ impl ArchiveIntake {
             }
             Kind::Tar | Kind::TarGz | Kind::TarZst => {
                 let (store, limits) = (self.publisher.blobs_of(&self.target.app), self.target.limits(&self.publisher));
-                let bytes_max = limits.stored_bytes_per_app_max;
-                let unpack = move |sink: &mut dyn Sink| untar(kind, reader, &limits, sink);
+                let (bytes_max, half) = (limits.stored_bytes_per_app_max, self.target.half);
+                let unpack = move |sink: &mut dyn Sink| untar(kind, reader, (&limits, half), sink);
                 Work::Unpacking(tokio::spawn(unpack_into(store, bytes_max, unpack)))
             }
         };
@@ -176,7 +179,8 @@ impl ReceivedArchive {
 }
 
 impl Publisher {
-    /// Begins to take in an archive for an environment; `announced` is its length, where it is known.
+    /// Begins to take in an archive for an environment; `announced` is its length, where it is known, and
+    /// `half` the half that it holds, where it is one alone.
     ///
     /// # Errors
     /// `busy` where too many come in at once; `alias_taken`; `bundle_too_large` where it announces too much;
@@ -186,7 +190,7 @@ impl Publisher {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        announced: Option<u64>,
+        (announced, half): (Option<u64>, Option<Half>),
     ) -> Result<ArchiveIntake, Error> {
         let Some(share) = self.uploads.archives.take(app) else {
             return Err(Problem::new(Code::Busy, format!("The edge takes no more archives of the app {app} now."))
@@ -206,6 +210,7 @@ impl Publisher {
             actor: actor.clone(),
             app: app.clone(),
             environment: environment.clone(),
+            half,
             begun,
             since: Instant::now(),
             _share: share,
@@ -274,11 +279,11 @@ impl Publisher {
             Content::Unpacked(files) => files,
             Content::Spooled(draft) => {
                 let limits = target.limits(self);
-                let bytes_max = limits.stored_bytes_per_app_max;
+                let (bytes_max, half) = (limits.stored_bytes_per_app_max, target.half);
                 let unpack = move |sink: &mut dyn Sink| {
                     let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
                     // The draft lives until here, and its file with it.
-                    unzip(file, &limits, sink)
+                    unzip(file, (&limits, half), sink)
                 };
                 unpack_into(self.blobs_of(&target.app), bytes_max, unpack).await?
             }
@@ -286,13 +291,18 @@ impl Publisher {
         let mut memory = self.uploads.manifest_memory.hold(&target.app);
         self.grow(
             &mut memory,
-            archive::manifest_bytes(files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
+            archive::manifest_bytes(files.files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
         )?;
         let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
-        let manifest =
-            archive::manifest(&*self.blobs_of(&target.app), &target.app, files, settings_bytes_max, &mut reserve)
-                .await?;
+        let manifest = archive::manifest(
+            &*self.blobs_of(&target.app),
+            (&target.app, target.half),
+            files,
+            settings_bytes_max,
+            &mut reserve,
+        )
+        .await?;
         self.switcher.check_watch(options.watch_s)?;
         check_half(&options)?;
         let place = (&target.app, &target.environment);

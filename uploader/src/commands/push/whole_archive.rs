@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use devanture_config::PlaceName;
 use devanture_config::api::DeployReport;
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 
 use super::archive_contents::Contents;
@@ -32,7 +33,10 @@ impl Push<'_> {
         if !site.base.is_empty() || !site.env.is_empty() {
             self.context.progress.note("an archive is sent as it is, without what devanture.toml says about serving");
         }
-        self.look_into_archive(archive).await?;
+        // Of a backend everything is taken.
+        if self.args.half.only != Some(Half::Backend) {
+            self.look_into_archive(archive).await?;
+        }
         self.has_contacted = true;
         if let Some(live) = self.live_in(edge, place).await {
             self.live = Live::Known(live);
