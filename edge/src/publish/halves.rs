@@ -54,7 +54,7 @@ pub(super) struct StoredAs {
 }
 
 impl Joined {
-    /// The step that tells of it.
+    /// The detail of its step.
     pub(super) fn text(&self) -> String {
         let other = self.half.other();
         match self.with {
@@ -247,10 +247,10 @@ impl Publisher {
         })))
     }
 
-    /// Whose word the record of a version relies on.
+    /// The rights that the record of a pushed version gets.
     ///
-    /// An admin vouches for what an admin pushed, and for no half that somebody else did: the addresses that the front
-    /// names stay those of whoever pushed the front, and so does the user of the backend.
+    /// An admin vouches for the half that the admin pushes, and not for the other: the addresses that the front names
+    /// rely on the push of the front, and the user of the backend on that of the backend.
     pub(super) async fn stored_as(&self, push: &Push) -> Result<StoredAs, Error> {
         let actor = &push.actor;
         let is_admin = actor.scope == Scope::Admin;

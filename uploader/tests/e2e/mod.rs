@@ -25,6 +25,8 @@ mod foresight;
 mod game;
 mod gate;
 mod git_hook;
+mod halves;
+mod halves_page;
 mod hostnames;
 mod isolation;
 mod keep;
