@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Manifest;
-use crate::site_toml::Serving;
+use crate::site_toml::{OwnedTable, Serving};
 
 /// One half of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,49 +36,10 @@ pub enum Halves {
     Front,
 }
 
-/// Tables that `owns` of `[server]` may give to the backend's half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OwnedTable {
-    /// `[cache]`.
-    Cache,
-    /// `cors`.
-    Cors,
-    /// `[[headers]]`.
-    Headers,
-    /// `[[redirects]]`.
-    Redirects,
-    /// `[[rewrites]]`.
-    Rewrites,
-    /// `[[routes]]`.
-    Routes,
-    /// `[[smoke]]`.
-    Smoke,
-    /// `[upstreams]`.
-    Upstreams,
-}
-
-/// Each table with its word in the file.
-pub(crate) const OWNED_TABLES: &[(&str, OwnedTable)] = &[
-    ("cache", OwnedTable::Cache),
-    ("cors", OwnedTable::Cors),
-    ("headers", OwnedTable::Headers),
-    ("redirects", OwnedTable::Redirects),
-    ("rewrites", OwnedTable::Rewrites),
-    ("routes", OwnedTable::Routes),
-    ("smoke", OwnedTable::Smoke),
-    ("upstreams", OwnedTable::Upstreams),
-];
-
 /// The text names no half.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("one half of a bundle is `front` or `backend`")]
 pub struct BadHalf;
-
-/// The text names no table that a backend may own.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a backend may own cache, cors, headers, redirects, rewrites, routes, smoke and upstreams")]
-pub struct BadOwnedTable;
 
 impl FromStr for Half {
     type Err = BadHalf;
@@ -89,14 +50,6 @@ impl FromStr for Half {
             "front" => Ok(Self::Front),
             _ => Err(BadHalf),
         }
-    }
-}
-
-impl FromStr for OwnedTable {
-    type Err = BadOwnedTable;
-
-    fn from_str(text: &str) -> Result<Self, BadOwnedTable> {
-        OWNED_TABLES.iter().find(|(word, _)| *word == text).map(|(_, table)| *table).ok_or(BadOwnedTable)
     }
 }
 
@@ -245,7 +198,7 @@ mod tests {
     use super::*;
     use crate::Digest;
     use crate::manifest::{FileEntry, ServerFile, ServerFolder};
-    use crate::site_toml::{Rules, SiteFile};
+    use crate::site_toml::{OWNED_TABLES, Rules, SiteFile};
 
     const TABLES: [&str; 8] = [
         "not_found = \"404-page\"\n",

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::command::address_in;
 use super::mistaken::Mistaken;
+use super::owned_table::OwnedTable;
 use super::process::{All, Instances, Kind, ListenOn, ProcessName, WEB};
 use super::route_path::RoutePath;
 use super::routes::{ROUTES_MAX, Route, RouteTo};
 use super::upstream_url::UpstreamName;
-use crate::manifest::halves::OwnedTable;
 use crate::parsing::reader::Table;
 use crate::path::BundlePath;
 

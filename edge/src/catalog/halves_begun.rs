@@ -3,8 +3,6 @@
 use devanture_config::manifest::halves::Half;
 use serde::{Deserialize, Serialize};
 
-use super::records::{AliasRecord, LivePointer};
-
 /// The numbers of two pushes, as `publish` numbers them: an older push of a half does not take over from a newer one
 /// of the same half.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,22 +42,6 @@ impl HalvesBegun {
     #[must_use]
     pub fn recorded(self) -> (u64, Option<Self>) {
         (self.backend.max(self.front), (self.backend != self.front).then_some(self))
-    }
-}
-
-impl LivePointer {
-    /// When the pushes of its halves began.
-    #[must_use]
-    pub fn halves(&self) -> HalvesBegun {
-        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
-    }
-}
-
-impl AliasRecord {
-    /// When the pushes of its halves began.
-    #[must_use]
-    pub fn halves(&self) -> HalvesBegun {
-        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
     }
 }
 

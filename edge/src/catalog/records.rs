@@ -183,6 +183,12 @@ pub struct LivePointer {
 }
 
 impl LivePointer {
+    /// When the pushes of its halves began.
+    #[must_use]
+    pub fn halves(&self) -> HalvesBegun {
+        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
+    }
+
     /// Whether it says what is live. It does not if the record and all of the history are damaged.
     #[must_use]
     pub const fn is_known(&self) -> bool {

@@ -34,6 +34,12 @@ pub struct AliasRecord {
 }
 
 impl AliasRecord {
+    /// When the pushes of its halves began.
+    #[must_use]
+    pub fn halves(&self) -> HalvesBegun {
+        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
+    }
+
     /// Whether it has ended.
     #[must_use]
     pub fn has_expired(&self, now_ms: u64) -> bool {

@@ -14,8 +14,8 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
-use super::halves::{JOINS_MAX, StoredAs};
 use super::intent::{Intent, Move, Passes, Preconditions};
+use super::joined::{JOINS_MAX, StoredAs};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use super::rules::Tolerance;

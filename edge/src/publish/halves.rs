@@ -6,83 +6,19 @@ use std::sync::Arc;
 
 use devanture_config::api::{DeployOptions, Scope};
 use devanture_config::manifest::FILES_MEMORY_FACTOR;
-use devanture_config::manifest::halves::{Half, Halves};
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 
 use super::incoming::CheckedPush;
+use super::joined::{Joined, Origin, StoredAs};
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
 use crate::catalog::records::{self, VersionRecord};
 use crate::ledger::{Actor, Error, stored_manifest};
 use crate::telemetry;
-
-/// Most joins of one push: each further one means that a push of the other half went live while this one was prepared.
-pub(super) const JOINS_MAX: u32 = 10;
-
-/// How the manifest of a push was joined.
-pub(crate) struct Joined {
-    /// The half that the push brings.
-    pub(crate) half: Half,
-    /// That half alone.
-    pub(crate) own: Arc<Manifest>,
-    /// The version that gives the other half; `None` where there is none.
-    pub(crate) with: Option<VersionId>,
-    /// Whether that is the live version, or the alias', whichever it is at the switch; else the push names it.
-    pub(crate) follows: bool,
-    /// What its record says of the other half.
-    origin: Option<Origin>,
-}
-
-/// The rights of the push that stored the other half.
-struct Origin {
-    trusted: bool,
-    trusted_in: BTreeSet<PlaceName>,
-    edge_admin: bool,
-    /// When its pages count as stored, where some of its paths were withdrawn since.
-    stored_ms: Option<u64>,
-}
-
-/// What the record of a version says of the push that stores it.
-pub(super) struct StoredAs {
-    pub(super) stored_ms: u64,
-    pub(super) trusted: bool,
-    pub(super) trusted_in: BTreeSet<PlaceName>,
-    pub(super) edge_admin: bool,
-}
-
-impl Joined {
-    /// The detail of its step.
-    pub(super) fn text(&self) -> String {
-        let other = self.half.other();
-        match self.with {
-            Some(version) => format!("{} of this push, {other} of {}", self.half, version.short()),
-            None => format!("{} of this push; there is no {other} to join it with", self.half),
-        }
-    }
-}
-
-impl Push {
-    /// The halves that the push brings, for the history.
-    pub(super) fn halves(&self) -> Option<Halves> {
-        match &self.joined {
-            Some(joined) => Some(joined.half.into()),
-            None => Halves::of(&self.manifest),
-        }
-    }
-
-    /// The version that gave the other half.
-    pub(super) fn with(&self) -> Option<VersionId> {
-        self.joined.as_ref().and_then(|joined| joined.with)
-    }
-
-    /// The join that has to be made again when another version goes live.
-    pub(super) fn following(&self) -> Option<&Joined> {
-        self.joined.as_ref().filter(|joined| joined.follows)
-    }
-}
 
 impl Publisher {
     /// The push of one half as the push of a whole bundle; any other push as it is.
@@ -129,7 +65,7 @@ impl Publisher {
         let manifest = half.joined_with(own, &other);
         self.grow(memory, manifest.text_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
         let origin = match with {
-            Some(version) => self.origin(app, &version, half, &other).await?,
+            Some(version) => Some(self.origin(app, &version, half, &other).await?),
             None => None,
         };
         let with_text = with.map_or_else(|| "nothing".to_owned(), |version| version.short());
@@ -176,15 +112,16 @@ impl Publisher {
         version: &VersionId,
         half: Half,
         manifest: &Manifest,
-    ) -> Result<Option<Origin>, Error> {
+    ) -> Result<Origin, Error> {
         let key = records::version_key(app, version);
-        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(None) };
+        // Deleted in this moment: nobody vouches for it.
+        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(Origin::default()) };
         let record: VersionRecord = records::read(&key, &record)?;
         let edge_admin = record.is_of_edge_admin();
         let has_withdrawn =
             half == Half::Backend && !self.retention.withdrawn_of(app, version, manifest).await?.is_empty();
         let stored_ms = has_withdrawn.then_some(record.stored_ms);
-        Ok(Some(Origin { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin, stored_ms }))
+        Ok(Origin { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin, stored_ms })
     }
 
     /// Bounds what two halves take together, as the manifest of one push is bounded.
@@ -279,11 +216,5 @@ impl Publisher {
             Half::Front | Half::Backend => own.edge_admin,
         };
         Ok(StoredAs { stored_ms: origin.stored_ms.unwrap_or(stored_ms), trusted, trusted_in, edge_admin })
-    }
-}
-
-impl Origin {
-    fn trusts(&self, place: &PlaceName) -> bool {
-        self.trusted || self.trusted_in.contains(place)
     }
 }

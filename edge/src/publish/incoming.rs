@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::admission::{check_cases, check_half, check_if_live, check_source};
-use super::halves::Joined;
+use super::joined::Joined;
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use crate::ledger::{Error, Share, lost};

@@ -19,6 +19,7 @@ mod finish;
 mod halves;
 mod incoming;
 mod intent;
+mod joined;
 mod log_lines;
 mod manifest_memory;
 mod node_instances;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{DeployOptions, Source};
+use devanture_config::manifest::halves::Halves;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 
-use super::halves::Joined;
+use super::joined::Joined;
 use super::manifest_memory::Hold;
 use crate::ledger::{Actor, Error, Lease};
 
@@ -40,6 +41,24 @@ pub(crate) struct Push {
 }
 
 impl Push {
+    /// The halves that the push brings, for the history.
+    pub(super) fn halves(&self) -> Option<Halves> {
+        match &self.joined {
+            Some(joined) => Some(joined.half.into()),
+            None => Halves::of(&self.manifest),
+        }
+    }
+
+    /// The version that gave the other half.
+    pub(super) fn with(&self) -> Option<VersionId> {
+        self.joined.as_ref().and_then(|joined| joined.with)
+    }
+
+    /// The join that has to be made again when another version goes live.
+    pub(super) fn following(&self) -> Option<&Joined> {
+        self.joined.as_ref().filter(|joined| joined.follows)
+    }
+
     /// Checks that `actor` has the credential that the push was begun with: its manifest was checked by the rights of that
     /// one, which may since have been revoked.
     ///

@@ -356,17 +356,17 @@ mod tests {
         Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
     }
 
+    fn urls() -> Urls {
+        Urls { live: "https://shop.localhost".to_owned(), preview: "https://p.localhost".to_owned(), alias: None }
+    }
+
     fn report() -> DeployReport {
         DeployReport {
             app: "shop".parse().unwrap(),
             environment: "prod".parse().unwrap(),
             version: Digest::of(b"new"),
             previous: Some(Digest::of(b"old")),
-            urls: Urls {
-                live: "https://shop.localhost".to_owned(),
-                preview: "https://p.localhost".to_owned(),
-                alias: None,
-            },
+            urls: urls(),
             files: FileCounts { total: 3, new: 1 },
             bytes: ByteCounts { total: 30, sent: 10 },
             deploy: Some("d1".to_owned()),
