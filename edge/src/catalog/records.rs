@@ -186,7 +186,7 @@ impl LivePointer {
     /// When the pushes of its halves began.
     #[must_use]
     pub fn halves(&self) -> HalvesBegun {
-        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
+        self.halves_begun.unwrap_or_else(|| HalvesBegun::both(self.begun))
     }
 
     /// Whether it says what is live. It does not if the record and all of the history are damaged.

@@ -37,7 +37,7 @@ impl AliasRecord {
     /// When the pushes of its halves began.
     #[must_use]
     pub fn halves(&self) -> HalvesBegun {
-        self.halves_begun.unwrap_or(HalvesBegun::both(self.begun))
+        self.halves_begun.unwrap_or_else(|| HalvesBegun::both(self.begun))
     }
 
     /// Whether it has ended.
