@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod blob_batch;
+pub mod cron;
 mod digest;
 pub mod edge_toml;
 pub mod heap;

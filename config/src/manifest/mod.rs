@@ -340,6 +340,8 @@ impl Manifest {
         let (folder, table) = (self.server.as_ref()?, serving.server.as_ref()?);
         let mut declared = table.clone();
         (declared.routes, declared.owns) = (None, None);
+        // Versions that differ in their schedules alone run the same instances.
+        declared.schedule = None;
         let value = serde_json::json!({ "folder": folder, "said": declared });
         Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server: table.resolved() })
     }

@@ -18,6 +18,7 @@ pub mod procfile;
 mod route_path;
 mod routes;
 pub mod rules;
+mod schedule;
 mod server;
 mod serving;
 mod serving_table;
@@ -42,6 +43,7 @@ pub use routes::{
     BadRouteTo, ROUTE_CONNECT_TIMEOUT_MS, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX, ROUTES_MAX, Route, RouteTimes,
     RouteTo, sort_routes, without_prefix,
 };
+pub use schedule::{BadScheduleName, Missed, SCHEDULES_MAX, Schedule, ScheduleName, ScheduleTable, ScheduleTables};
 pub use server::{
     DRAIN_MS, INSTANCES_MAX, PROCESSES_MAX, Process, ProcessTable, SERVER_DIR, SERVER_UPSTREAM, START_MS, STOP_MS,
     Server, ServerTable, WARM_MS,

@@ -10,6 +10,7 @@ use super::owned_table::OwnedTable;
 use super::process::{All, Instances, Kind, ListenOn, ProcessName, WEB};
 use super::route_path::RoutePath;
 use super::routes::{ROUTES_MAX, Route, RouteTo};
+use super::schedule::{self, Schedule, ScheduleTables};
 use super::upstream_url::UpstreamName;
 use crate::parsing::reader::Table;
 use crate::path::BundlePath;
@@ -102,6 +103,9 @@ pub struct ServerTable {
     /// Paths that go to the `web` instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<RoutePath>>,
+    /// Commands that run at times, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleTables>,
     /// Longest time until an instance is healthy, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_ms: Option<u64>,
@@ -143,6 +147,9 @@ pub struct Server {
     pub persist: Option<BundlePath>,
     /// The command that runs once before the switch.
     pub release: Option<Vec<String>>,
+    /// Commands that run at times, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
     /// Milliseconds until an instance must be healthy.
     pub start_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL.
@@ -171,6 +178,7 @@ impl ServerTable {
             processes: over.processes.clone().or(self.processes),
             release: over.release.clone().or(self.release),
             routes: over.routes.clone().or(self.routes),
+            schedule: over.schedule.clone().or(self.schedule),
             start_ms: over.start_ms.or(self.start_ms),
             stop_ms: over.stop_ms.or(self.stop_ms),
             warm_ms: over.warm_ms.or(self.warm_ms),
@@ -211,6 +219,7 @@ impl ServerTable {
             cpu_percent: self.cpu_percent,
             persist: self.persist.clone(),
             release: self.release.clone(),
+            schedules: self.schedule.iter().flatten().map(|(name, table)| table.resolved(name)).collect(),
             start_ms: self.start_ms.unwrap_or(START_MS),
             stop_ms: self.stop_ms.unwrap_or(STOP_MS),
             drain_ms: self.drain_ms.unwrap_or(DRAIN_MS),
@@ -239,6 +248,8 @@ impl ServerTable {
         if self.processes.as_ref().is_some_and(|processes| processes.len() > PROCESSES_MAX) {
             wrong("processes", format!("holds more than {PROCESSES_MAX} processes"));
         }
+        found.extend(self.schedule.iter().flat_map(|schedules| schedule::mistakes(schedules, bad_command)));
+        let mut wrong = |key, message: String| found.push(Mistaken { key, message });
         let ranges = [
             ("cpu_percent", self.cpu_percent, 1..=CPU_PERCENT_MAX),
             ("drain_ms", self.drain_ms, 0..=SERVER_MS_MAX),
@@ -379,6 +390,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         processes,
         release: table.list("release"),
         routes: table.list("routes"),
+        schedule: schedule::schedules(&table),
         start_ms: table.integer("start_ms", ms.clone()),
         stop_ms: table.integer("stop_ms", ms.clone()),
         warm_ms: table.integer("warm_ms", ms),

@@ -1,0 +1,195 @@
+//! Cron expressions of five fields: minute, hour, day of the month, month, day of the week; and the times that they match.
+
+mod times;
+mod zone;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::text_form;
+
+pub use zone::{BadZone, Zone};
+
+/// Longest expression, in bytes: every minute of an hour written out in a list, with room to spare.
+const BYTES_MAX: usize = 512;
+/// Short forms and the expressions that they stand for.
+const SHORT: [(&str, &str); 7] = [
+    ("@annually", "0 0 1 1 *"),
+    ("@daily", "0 0 * * *"),
+    ("@hourly", "0 * * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@monthly", "0 0 1 * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@yearly", "0 0 1 1 *"),
+];
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+/// The most days that each month can have.
+const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/// A cron expression. Its smallest step is a minute, so nothing runs more often than once in each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cron {
+    text: String,
+    fields: Fields,
+}
+
+/// The numbers that each field matches, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Fields {
+    minutes: u64,
+    hours: u64,
+    days: u64,
+    months: u64,
+    weekdays: u64,
+    /// Either of both days is enough: neither field begins with `*`.
+    is_either_day: bool,
+    /// The hour begins with `*`: it follows the time that passes rather than the clock on the wall.
+    is_every_hour: bool,
+}
+
+/// Says why a text is no cron expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadCron {
+    /// Neither five fields nor a short form.
+    #[error(
+        "`{0}` is no cron expression: five fields for minute, hour, day, month and weekday, such as \"0 8 * * mon-fri\", or one of @hourly, @daily, @weekly, @monthly, @yearly"
+    )]
+    Form(String),
+    /// One field is wrong.
+    #[error("`{text}` is no {field} of a cron expression: {} to {}, such as 1, 1-5, 1,3,5, * or */2", range.start(), range.end())]
+    Field {
+        /// What the field stands for.
+        field: &'static str,
+        /// Its text.
+        text: String,
+        /// The numbers that it may hold.
+        range: RangeInclusive<u32>,
+    },
+    /// A day that none of its months has.
+    #[error("`{0}` never comes: none of its months has such a day")]
+    Never(String),
+}
+
+/// One field: what it stands for, its range, and the names of its numbers from the first on.
+struct Field {
+    name: &'static str,
+    range: RangeInclusive<u32>,
+    names: &'static [&'static str],
+}
+
+impl Field {
+    fn bad(&self, text: &str) -> BadCron {
+        BadCron::Field { field: self.name, text: shown(text), range: self.range.clone() }
+    }
+
+    fn number(&self, text: &str) -> Option<u32> {
+        let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let number = match named.and_then(|index| u32::try_from(index).ok()) {
+            Some(index) => index.checked_add(if self.names.len() == MONTHS.len() { 1 } else { 0 })?,
+            None if (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
+            None => return None,
+        };
+        self.range.contains(&number).then_some(number)
+    }
+
+    /// The bits of a list of numbers, ranges and steps.
+    fn bits(&self, text: &str) -> Result<u64, BadCron> {
+        text.split(',').try_fold(0, |bits, part| Ok(bits | self.part(part).ok_or_else(|| self.bad(text))?))
+    }
+
+    fn part(&self, part: &str) -> Option<u64> {
+        let (numbers, step) = match part.split_once('/') {
+            Some((numbers, step)) => (numbers, Some(step)),
+            None => (part, None),
+        };
+        let (first, last) = match (numbers, numbers.split_once('-')) {
+            ("*", _) => (*self.range.start(), *self.range.end()),
+            (_, Some((first, last))) => (self.number(first)?, self.number(last)?),
+            // Of one number with a step, crons disagree whether it is a range.
+            (_, None) if step.is_some() => return None,
+            (one, None) => (self.number(one)?, self.number(one)?),
+        };
+        let step = match step {
+            Some(step) if step.len() <= 2 && step.bytes().all(|b| b.is_ascii_digit()) => step.parse().ok()?,
+            Some(_) => return None,
+            None => 1_usize,
+        };
+        if step == 0 || first > last {
+            return None;
+        }
+        Some((first..=last).step_by(step).fold(0, |bits, number| bits | (1 << number)))
+    }
+}
+
+/// At most so much of a text as a message shows.
+fn shown(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+impl Fields {
+    fn read(text: &str, fields: [&str; 5]) -> Result<Self, BadCron> {
+        let [minute, hour, day, month, weekday] = fields;
+        let of = |name, range, names, text: &str| Field { name, range, names }.bits(text);
+        let weekdays = of("weekday", 0..=7, &WEEKDAYS[..], weekday)?;
+        let found = Self {
+            minutes: of("minute", 0..=59, &[], minute)?,
+            hours: of("hour", 0..=23, &[], hour)?,
+            days: of("day", 1..=31, &[], day)?,
+            months: of("month", 1..=12, &MONTHS[..], month)?,
+            // Sunday is both 0 and 7.
+            weekdays: (weekdays | (weekdays >> 7)) & 0x7f,
+            is_either_day: !day.starts_with('*') && !weekday.starts_with('*'),
+            is_every_hour: hour.starts_with('*'),
+        };
+        let has_day = |(month, days): (u32, &u32)| {
+            found.months & (1 << month) != 0 && (1..=*days).any(|day| found.days & (1 << day) != 0)
+        };
+        if !found.is_either_day && !(1..).zip(&DAYS).any(has_day) {
+            return Err(BadCron::Never(shown(text)));
+        }
+        Ok(found)
+    }
+}
+
+impl Cron {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for Cron {
+    type Err = BadCron;
+
+    fn from_str(text: &str) -> Result<Self, BadCron> {
+        let bad = || BadCron::Form(shown(text));
+        if text.len() > BYTES_MAX {
+            return Err(bad());
+        }
+        let long = SHORT.iter().find(|(short, _)| *short == text).map_or(text, |(_, long)| long);
+        let mut words = long.split([' ', '\t']).filter(|word| !word.is_empty());
+        let mut next = || words.next().ok_or_else(bad);
+        let fields = [next()?, next()?, next()?, next()?, next()?];
+        if words.next().is_some() {
+            return Err(bad());
+        }
+        Ok(Self { text: text.to_owned(), fields: Fields::read(text, fields)? })
+    }
+}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+text_form!(Cron, BadCron);
+
+#[cfg(test)]
+mod tests;

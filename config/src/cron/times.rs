@@ -1,0 +1,135 @@
+//! The times that an expression matches in a time zone, through changes of its clock: pure, in milliseconds since 1970 UTC.
+//!
+//! Time is taken in spans of one offset. An expression of fixed hours runs once for each time of the clock on the wall:
+//! what a clock that is set forward leaves out runs when it is set, and what a clock that is set back repeats runs the
+//! first time. An expression of every hour follows the time that passes: it runs whenever the clock shows such a time.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, ToSpan as _};
+
+use super::{Cron, Fields, Zone};
+
+/// Most years without a match: 29 February around a year such as 2100.
+const YEARS_MAX: i64 = 9;
+
+/// A span of one offset, and what the clock showed when it began.
+#[derive(Clone, Copy)]
+struct Stretch {
+    offset: Offset,
+    /// Its first time, by the clock of the offset before.
+    clock_before: Option<DateTime>,
+}
+
+impl Cron {
+    /// The first matching time after `after_ms`; `None` beyond the end of the calendar.
+    #[must_use]
+    pub fn next_after(&self, zone: &Zone, after_ms: u64) -> Option<u64> {
+        let rules = zone.rules();
+        let after = Timestamp::from_second(i64::try_from(after_ms / 60_000 * 60).ok()?).ok()?;
+        let mut from = after.checked_add(1.minute()).ok()?;
+        let horizon = from.checked_add((YEARS_MAX * 366 * 24).hours()).ok()?;
+        let mut stretch = Stretch { offset: rules.to_offset(from), clock_before: clock_before(&rules, from) };
+        let mut changes = rules.following(after);
+        loop {
+            let change = changes.next().filter(|change| change.timestamp() < horizon);
+            // One within the minute before the first time that counts has passed.
+            if change.as_ref().is_some_and(|change| change.timestamp() <= from && change.timestamp() <= after) {
+                continue;
+            }
+            let end = change.as_ref().map_or(horizon, |change| change.timestamp());
+            if let Some(found) = self.fields.first_within(stretch, from, end) {
+                return u64::try_from(found.as_millisecond()).ok();
+            }
+            let change = change?;
+            let clock_before = stretch.offset.to_datetime(change.timestamp());
+            (from, stretch) =
+                (change.timestamp(), Stretch { offset: change.offset(), clock_before: Some(clock_before) });
+        }
+    }
+
+    /// The last matching time after `after_ms`, up to `until_ms`; `None` if there is none.
+    #[must_use]
+    pub fn last_within(&self, zone: &Zone, after_ms: u64, until_ms: u64) -> Option<u64> {
+        let is_before = |at: u64| self.next_after(zone, at).filter(|next| *next <= until_ms);
+        let (mut low, mut high) = (after_ms, until_ms);
+        let mut found = is_before(low)?;
+        // Halving, since there may be a year of minutes in between.
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match is_before(middle) {
+                Some(next) => (low, found) = (middle, next),
+                None => high = middle - 1,
+            }
+        }
+        Some(found)
+    }
+}
+
+/// What the clock showed by the offset before, where one begins with this very minute.
+fn clock_before(rules: &TimeZone, from: Timestamp) -> Option<DateTime> {
+    let before = rules.to_offset(from.checked_sub(1.second()).ok()?);
+    (before != rules.to_offset(from)).then(|| before.to_datetime(from))
+}
+
+impl Fields {
+    /// The first match from `from` on, before `end`.
+    fn first_within(self, stretch: Stretch, from: Timestamp, end: Timestamp) -> Option<Timestamp> {
+        let mut clock = stretch.offset.to_datetime(from);
+        if let Some(before) = stretch.clock_before.filter(|_| !self.is_every_hour) {
+            if before < clock && self.first(before, clock).is_some() {
+                return Some(from);
+            }
+            // What the clock shows a second time has run.
+            clock = clock.max(before);
+        }
+        let found = self.first(clock, stretch.offset.to_datetime(end))?;
+        stretch.offset.to_timestamp(found).ok().filter(|found| *found < end)
+    }
+
+    /// The first match of a clock that is never set, from `from` on, before `end`.
+    fn first(self, from: DateTime, end: DateTime) -> Option<DateTime> {
+        // Times of expressions have no seconds.
+        let from = match (from.second(), from.subsec_nanosecond()) {
+            (0, 0) => from,
+            _ => from.checked_add(1.minute()).ok()?.with().second(0).subsec_nanosecond(0).build().ok()?,
+        };
+        let (mut date, mut minute) = (from.date(), minute_of_day(from));
+        while date.at(0, 0, 0, 0) < end {
+            if self.matches_date(date)
+                && let Some((hour, minute)) = self.first_in_day(minute)
+            {
+                return Some(date.at(hour, minute, 0, 0)).filter(|found| *found < end);
+            }
+            (date, minute) = (date.tomorrow().ok()?, 0);
+        }
+        None
+    }
+
+    pub(super) fn matches_date(self, date: Date) -> bool {
+        let has = |bits: u64, number: i8| bits & (1 << number) != 0;
+        let (day, weekday) = (has(self.days, date.day()), has(self.weekdays, date.weekday().to_sunday_zero_offset()));
+        has(self.months, date.month()) && if self.is_either_day { day || weekday } else { day && weekday }
+    }
+
+    /// The first hour and minute from a minute of the day on.
+    fn first_in_day(self, from: i16) -> Option<(i8, i8)> {
+        let at_least = |bits: u64, least: i16| {
+            let left = if least > 63 { 0 } else { (bits >> least) << least };
+            (left != 0).then(|| i8::try_from(left.trailing_zeros()).ok()).flatten()
+        };
+        let (hour, minute) = (from / 60, from % 60);
+        let first = at_least(self.hours, hour)?;
+        if i16::from(first) == hour
+            && let Some(minute) = at_least(self.minutes, minute)
+        {
+            return Some((first, minute));
+        }
+        let first = if i16::from(first) == hour { at_least(self.hours, hour + 1)? } else { first };
+        Some((first, at_least(self.minutes, 0)?))
+    }
+}
+
+fn minute_of_day(at: DateTime) -> i16 {
+    i16::from(at.hour()) * 60 + i16::from(at.minute())
+}

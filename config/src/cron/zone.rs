@@ -1,0 +1,68 @@
+//! Time zones by their names in the IANA database, a copy of which is part of the program: all nodes have the same rules.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde::{Deserialize, Serialize};
+
+use crate::text::text_form;
+
+/// The database of this program, whatever the machine has.
+static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+/// Longest name, in bytes.
+const BYTES_MAX: usize = 64;
+
+/// A time zone, such as `Europe/Paris`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Zone(String);
+
+/// Says that a text names no time zone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no time zone, such as UTC or Europe/Paris")]
+pub struct BadZone(pub String);
+
+impl Zone {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its rules.
+    pub(super) fn rules(&self) -> TimeZone {
+        // The name was found when it was read.
+        DATABASE.get(&self.0).unwrap_or(TimeZone::UTC)
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self("UTC".to_owned())
+    }
+}
+
+impl FromStr for Zone {
+    type Err = BadZone;
+
+    fn from_str(text: &str) -> Result<Self, BadZone> {
+        let bad = || BadZone(text.chars().take(80).flat_map(char::escape_debug).collect());
+        if text.len() > BYTES_MAX {
+            return Err(bad());
+        }
+        let found = DATABASE.get(text).map_err(|_unknown| bad())?;
+        // The database takes any case: a name has one spelling here.
+        if found.iana_name() == Some(text) { Ok(Self(text.to_owned())) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(Zone, BadZone);
