@@ -340,6 +340,12 @@ limits! {
     instance_unhealthy_after = 3 in 1 ..= 1_000,
     /// Milliseconds that the command `release` of a backend may take.
     release_ms_max = 600_000 in 100 ..= 86_400_000,
+    /// Milliseconds that a command of a schedule may take, however long its `timeout_ms` says.
+    schedule_ms_max = 3_600_000 in 100 ..= 86_400_000,
+    /// Commands of schedules of all apps that run at once on a node; others wait for their turn.
+    scheduled_runs_max = 8 in 1 ..= 10_000,
+    /// Commands of schedules of one app that run at once on a node.
+    scheduled_runs_per_app_max = 2 in 1 ..= 10_000,
     /// Bytes of one file of the log of an environment's instances.
     instance_log_bytes_max = 8_388_608 in 4_096 ..= 1_099_511_627_776,
     /// Files of the log of an environment's instances that are kept; the oldest one goes.

@@ -16,6 +16,7 @@ mod nodes;
 mod retention;
 mod rollout;
 mod safekeeping;
+mod schedules;
 mod settings;
 mod status;
 mod steps;
@@ -62,6 +63,9 @@ pub use retention::{
 pub(crate) use rollout::ROLLOUTS;
 pub use rollout::{Rollout, UnknownRollout};
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
+pub use schedules::{
+    RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason,
+};
 pub use settings::{
     BadSettingName, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch,
     SettingsReport,

@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, identities, records};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 17] = [
+const OF_APP: [&str; 18] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
     "dictionaries/{app}/",
@@ -18,6 +18,7 @@ const OF_APP: [&str; 17] = [
     "locks/{app}/",
     "paused/{app}/",
     "scale/{app}/",
+    "schedules/{app}/",
     "sent/{app}/",
     "settings/{app}/",
     "uids/{app}",
@@ -28,13 +29,14 @@ const OF_APP: [&str; 17] = [
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 9] = [
+const OF_ENVIRONMENT: [&str; 10] = [
     "history/{app}/{env}/",
     "listed/{app}/{env}",
     "live/{app}/{env}",
     "locks/{app}/{env}",
     "paused/{app}/{env}",
     "scale/{app}/{env}",
+    "schedules/{app}/{env}/",
     "settings/{app}/{env}/",
     "uids/{app}/{env}",
     "upstreams/{app}/{env}/",

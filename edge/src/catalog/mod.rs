@@ -26,6 +26,7 @@ pub(crate) mod nodes;
 pub(crate) mod pointer;
 pub mod records;
 pub(crate) mod scan;
+pub mod schedules;
 pub mod sent;
 pub mod settings;
 mod state;

@@ -28,7 +28,7 @@ pub(super) struct Instances {
     pub(super) runner: Option<Runner>,
     pub(super) settings_of: Option<Arc<SettingsOf>>,
     pub(super) turns: Turns,
-    node: String,
+    pub(super) node: String,
     /// The other nodes; `None` of an edge that is alone.
     pub(super) nodes: Option<Nodes>,
 }

@@ -14,6 +14,7 @@ mod marker;
 mod pause;
 mod places;
 mod reserved;
+mod schedules;
 mod settings;
 mod status;
 mod turns;
@@ -63,6 +64,7 @@ pub struct Environments {
     /// Environments whose secrets do not open, as of the last look.
     lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
     instances: instances::Instances,
+    schedules: schedules::Schedules,
 }
 
 /// What [`Environments`] is made of.
@@ -107,6 +109,7 @@ impl Environments {
             keys: parts.keys,
             lost_secrets: arc_swap::ArcSwap::default(),
             instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
+            schedules: schedules::Schedules::default(),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum SystemWrite {
     ProofSecret,
     /// The number of the user id of an environment: the push that needs it has its entry.
     Uid,
+    /// The times and the outcomes of schedules: what they run is said by the version, whose push has its entry.
+    Schedule,
     /// When a task of the upkeep last did its work.
     Task,
     /// The upload journal of a push, so that it can be resumed, and its end: its version has an entry.

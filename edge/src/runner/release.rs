@@ -1,9 +1,11 @@
-//! The command `release` of a backend: once before its instances are switched to, in its folder, with its variables.
+//! Commands of a backend that run once, in its folder, with its variables: `release`, before its instances are switched to.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::environment::{self, EdgeVariables};
 use super::error::{ERROR_LINES_MAX, Error};
@@ -16,23 +18,63 @@ use crate::telemetry;
 /// The name of its lines.
 const NAME: &str = "release.1";
 
+/// A command that runs once.
+pub(super) struct OneOff {
+    /// The name of its lines.
+    pub(super) name: String,
+    /// The program and its arguments.
+    pub(super) command: Vec<String>,
+    /// Longest time that it may take.
+    pub(super) time_max: Duration,
+    /// Ends it early.
+    pub(super) stop: CancellationToken,
+}
+
+/// How a command ended.
+pub(super) struct Ran {
+    /// `None` where its time ran out.
+    pub(super) exit: Option<Exit>,
+    pub(super) took: Duration,
+    /// Its last lines.
+    pub(super) lines: Vec<String>,
+}
+
 impl Shared {
-    /// Runs the command; gives how long it took, in milliseconds.
+    /// Runs the command `release`; gives how long it took, in milliseconds.
     pub(super) async fn run_release(
         self: &Arc<Self>,
         wanted: &Wanted,
         report: Report<'_>,
     ) -> Result<Option<u128>, Error> {
         let Some(command) = wanted.managed.server.release.clone() else { return Ok(None) };
-        self.check(wanted.trusted)?;
-        let ran = self.release_once(wanted, command, report).await;
-        if ran.is_err() {
-            self.folders.tidy(&wanted.app).await;
-        }
-        ran.map(Some)
+        let time_max = ms(self.limits.release_ms_max);
+        let once = OneOff { name: NAME.to_owned(), command, time_max, stop: CancellationToken::new() };
+        let Ran { exit, took, lines } = self.run_one_off(wanted, once, report).await?;
+        let reason = match exit {
+            Some(Exit::Code(0)) => return Ok(Some(took.as_millis())),
+            Some(exit) => exit.to_string(),
+            None => format!("was not done within {} ms", time_max.as_millis()),
+        };
+        Err(Error::ReleaseFailed { reason, lines })
     }
 
-    async fn release_once(&self, wanted: &Wanted, command: Vec<String>, report: Report<'_>) -> Result<u128, Error> {
+    /// Runs a command of a version to its end, in the version's folder.
+    pub(super) async fn run_one_off(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        one_off: OneOff,
+        report: Report<'_>,
+    ) -> Result<Ran, Error> {
+        self.check(wanted.trusted)?;
+        let ran = self.run_in_folder(wanted, one_off, report).await;
+        if !ran.as_ref().is_ok_and(|ran| ran.exit == Some(Exit::Code(0))) {
+            self.folders.tidy(&wanted.app).await;
+        }
+        ran
+    }
+
+    async fn run_in_folder(&self, wanted: &Wanted, one_off: OneOff, report: Report<'_>) -> Result<Ran, Error> {
+        let OneOff { name, command, time_max, stop } = one_off;
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let set_up = self.set_up(&id, &wanted.version, server, &self.settings_place(wanted)).await?;
@@ -41,7 +83,7 @@ impl Shared {
             app: wanted.app.as_str(),
             place: &wanted.place,
             version: &wanted.version,
-            instance: NAME,
+            instance: &name,
             node: &self.node,
             data: set_up.data.as_deref(),
             listen: None,
@@ -49,7 +91,7 @@ impl Shared {
             temporary: &set_up.temporary,
         };
         let launch = Launch {
-            id: format!("{}/{}/{NAME}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
+            id: format!("{}/{}/{name}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
             command,
             folder: set_up.code.path.clone(),
             environment: environment::variables(&set_up.variables, &edge),
@@ -60,26 +102,22 @@ impl Shared {
         };
         let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let mut lines = VecDeque::new();
-        let until = begun + ms(self.limits.release_ms_max);
+        let until = begun + time_max;
         let exit = tokio::select! {
-            ended = timeout_at(until, self.read(wanted, &mut running, &mut lines, report)) => ended,
-            () = self.stop.cancelled() => return Err(Error::Ended),
+            ended = timeout_at(until, self.read((wanted, &name), &mut running, &mut lines, report)) => Ok(ended.ok()),
+            () = self.stop.cancelled() => Err(Error::Ended),
+            () = stop.cancelled() => Err(Error::Ended),
         };
         // Nothing of it runs any more, or is to.
         drop(running);
         self.remove_temporary(&temporary, set_up.user.uid()).await;
-        let reason = match exit {
-            Ok(Exit::Code(0)) => return Ok(begun.elapsed().as_millis()),
-            Ok(exit) => exit.to_string(),
-            Err(_elapsed) => format!("was not done within {} ms", self.limits.release_ms_max),
-        };
-        Err(Error::ReleaseFailed { reason, lines: lines.into() })
+        Ok(Ran { exit: exit?, took: begun.elapsed(), lines: lines.into() })
     }
 
     /// Takes what it writes until it ends.
     async fn read(
         &self,
-        wanted: &Wanted,
+        (wanted, name): (&Wanted, &str),
         running: &mut Running,
         last: &mut VecDeque<String>,
         report: Report<'_>,
@@ -113,7 +151,7 @@ impl Shared {
                 last.push_back(text.clone());
                 log.add(Line {
                     at_ms: telemetry::now_ms(),
-                    instance: NAME.to_owned(),
+                    instance: name.to_owned(),
                     version: wanted.version.short(),
                     stream,
                     text,

@@ -322,6 +322,7 @@ impl Server {
         }
         self.prober.end();
         if let Some(runner) = &self.runner {
+            self.control.block_on(self.publisher.environments().end_schedules(Duration::ZERO));
             self.control.block_on(runner.end(times.requests));
         }
         self.upstream_keeper.end();
@@ -456,6 +457,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.block_on(publisher.environments().check_secrets())?;
     control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
+    control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
     control.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());
     if publisher.is_in_cluster() {

@@ -95,6 +95,8 @@ actions! {
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
     Rollback = "rollback",
+    /// A schedule was run on request.
+    RunSchedule = "run_schedule",
     /// The number of instances was changed.
     Scale = "scale",
     /// An alias was pointed to a version.

@@ -304,6 +304,7 @@ impl Giver {
     async fn release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, catalog::Error> {
         self.publisher.ledger().refuse_changes(true);
         self.publisher.settle(self.settle_time_max).await;
+        self.publisher.environments().end_schedules(self.settle_time_max).await;
         self.credentials.write_last_uses().await;
         self.publisher.uploads().write_sent().await;
         let no_collection = self.publisher.retention().pause().await;

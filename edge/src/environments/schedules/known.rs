@@ -1,0 +1,201 @@
+//! The schedules that this node knows, by environment, and which of them begin next.
+
+use std::collections::BTreeMap;
+
+use devanture_config::site_toml::{Schedule, ScheduleName};
+use devanture_config::{AppName, Digest, PlaceName};
+
+/// An app, and an environment of it.
+pub(super) type Place = (AppName, PlaceName);
+
+/// A schedule of what is live in an environment.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) schedule: Schedule,
+    /// Times up to then are done.
+    pub(super) done_ms: u64,
+    /// When it is looked at.
+    pub(super) look_ms: u64,
+    /// A time that has come, and waits for its turn.
+    pub(super) waiting: Option<u64>,
+    /// Some run of it may have been left behind by a process of the edge that is gone.
+    pub(super) has_others: bool,
+}
+
+/// A schedule whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) place: Place,
+    pub(super) name: ScheduleName,
+    pub(super) due_ms: u64,
+}
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub(super) struct AllKnown {
+    places: BTreeMap<Place, BTreeMap<ScheduleName, Known>>,
+}
+
+impl AllKnown {
+    /// Sets the schedules of an environment.
+    pub(super) fn set(&mut self, place: Place, schedules: BTreeMap<ScheduleName, Known>) {
+        if schedules.is_empty() {
+            self.places.remove(&place);
+        } else {
+            self.places.insert(place, schedules);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.places.keys().cloned().collect()
+    }
+
+    pub(super) fn get(&self, place: &Place, name: &ScheduleName) -> Option<&Known> {
+        self.places.get(place)?.get(name)
+    }
+
+    /// Notes that times of a schedule are done, unless later ones are already.
+    pub(super) fn done(&mut self, place: &Place, name: &ScheduleName, done_ms: u64) {
+        self.change(place, name, |known| {
+            if known.done_ms != done_ms {
+                (known.done_ms, known.look_ms) = (done_ms, 0);
+            }
+            known.waiting = known.waiting.filter(|waiting| *waiting > done_ms);
+        });
+    }
+
+    /// Notes whether another process of the edge runs it.
+    pub(super) fn has_others(&mut self, place: &Place, name: &ScheduleName, has_others: bool) {
+        self.change(place, name, |known| known.has_others = has_others);
+    }
+
+    /// Notes that a time has had its turn.
+    pub(super) fn begun(&mut self, place: &Place, name: &ScheduleName) {
+        self.change(place, name, |known| known.waiting = None);
+    }
+
+    /// Has a time be looked for again that had its turn.
+    pub(super) fn leave(&mut self, place: &Place, name: &ScheduleName) {
+        self.change(place, name, |known| known.look_ms = 0);
+    }
+
+    /// Has all be looked at again.
+    pub(super) fn look_at_all(&mut self) {
+        self.places.values_mut().flat_map(BTreeMap::values_mut).for_each(|known| known.look_ms = 0);
+    }
+
+    fn change(&mut self, place: &Place, name: &ScheduleName, change: impl FnOnce(&mut Known)) {
+        self.places.get_mut(place).and_then(|schedules| schedules.get_mut(name)).map(change).unwrap_or_default();
+    }
+
+    /// Schedules that another process of the edge runs.
+    pub(super) fn with_others(&self) -> Vec<(Place, ScheduleName)> {
+        let all = self.places.iter().flat_map(|(place, schedules)| schedules.iter().map(move |one| (place, one)));
+        let others = all.filter(|(_, (_, known))| known.has_others);
+        others.map(|(place, (name, _))| (place.clone(), name.clone())).collect()
+    }
+
+    /// Schedules that are to be looked at.
+    pub(super) fn to_look_at(&mut self, now_ms: u64) -> impl Iterator<Item = (&Place, &mut Known)> {
+        let all = self.places.iter_mut().flat_map(|(place, schedules)| schedules.values_mut().map(move |one| (place, one)));
+        all.filter(move |(_, known)| known.look_ms <= now_ms)
+    }
+
+    /// Schedules that wait for their turn: by time, and those of one time in an order of `node`'s own, so that nodes do
+    /// not all begin with the same.
+    pub(super) fn waiting(&self, node: &str) -> Vec<Waiting> {
+        let all = self.places.iter().flat_map(|(place, schedules)| schedules.iter().map(move |one| (place, one)));
+        let waits = all.filter_map(|(place, (name, known))| {
+            Some(Waiting { place: place.clone(), name: name.clone(), due_ms: known.waiting? })
+        });
+        let mut waiting: Vec<Waiting> = waits.collect();
+        let order = |one: &Waiting| {
+            let (app, environment) = &one.place;
+            (one.due_ms, Digest::of(format!("{app}/{environment}/{}/{node}", one.name).as_bytes()))
+        };
+        waiting.sort_by_cached_key(order);
+        waiting
+    }
+}
+
+/// Runs that this node has under way.
+#[derive(Debug, Default)]
+pub(super) struct Shares(BTreeMap<AppName, u64>);
+
+impl Shares {
+    pub(super) fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// Takes a share of an app; false where it, or all together, have as many as they may.
+    pub(super) fn take(&mut self, app: &AppName, total_max: u64, app_max: u64) -> bool {
+        let own = self.0.get(app).copied().unwrap_or(0);
+        let is_free = own < app_max && self.total() < total_max;
+        if is_free {
+            self.0.insert(app.clone(), own.saturating_add(1));
+        }
+        is_free
+    }
+
+    pub(super) fn give_back(&mut self, app: &AppName) {
+        if let Some(own) = self.0.get_mut(app) {
+            *own = own.saturating_sub(1);
+        }
+        self.0.retain(|_, own| *own > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(waiting: Option<u64>) -> Known {
+        let schedule = Schedule {
+            name: "digest".parse().unwrap(),
+            command: vec!["digest".to_owned()],
+            cron: "0 8 * * *".parse().unwrap(),
+            zone: Default::default(),
+            missed: Default::default(),
+            overlap: false,
+            timeout_ms: None,
+        };
+        Known { schedule, done_ms: 0, look_ms: 0, waiting, has_others: false }
+    }
+
+    #[test]
+    fn a_thousand_apps_at_eight_begin_a_few_at_a_time_and_none_is_left_out() {
+        let mut all = AllKnown::default();
+        let place = |number: u32| (format!("app-{number}").parse().unwrap(), "prod".parse().unwrap());
+        for number in 0..1_000 {
+            all.set(place(number), [("digest".parse().unwrap(), known(Some(8)))].into());
+        }
+        let orders = [all.waiting("node-1"), all.waiting("node-2")];
+        assert_ne!(orders[0], orders[1]);
+        let (mut shares, mut rounds) = (Shares::default(), 0);
+        while !all.waiting("node-1").is_empty() {
+            let begun: Vec<Waiting> =
+                all.waiting("node-1").into_iter().filter(|one| shares.take(&one.place.0, 8, 2)).collect();
+            assert_eq!(begun.len(), 8);
+            for one in begun {
+                all.done(&one.place, &one.name, one.due_ms);
+                shares.give_back(&one.place.0);
+            }
+            rounds += 1;
+        }
+        assert_eq!((rounds, shares.total()), (125, 0));
+    }
+
+    #[test]
+    fn one_app_does_not_take_every_turn() {
+        let (own, other): (AppName, AppName) = ("own".parse().unwrap(), "other".parse().unwrap());
+        let mut shares = Shares::default();
+        let taken = (0..50).filter(|_| shares.take(&own, 8, 2)).count();
+        assert_eq!((taken, shares.take(&other, 8, 2)), (2, true));
+        shares.give_back(&own);
+        assert!(shares.take(&own, 8, 2) && !shares.take(&own, 8, 2));
+    }
+}
