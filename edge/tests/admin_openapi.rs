@@ -14,7 +14,9 @@ use crate::support::{Got, edge, got};
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
-use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
+use devanture_config::site_toml::{
+    FieldRules, HealthCheck, Route, ScheduleTable, ServerTable, Serving, SmokeCheck, Upstream,
+};
 use devanture_config::{Manifest, api};
 use devanture_edge::admin::{OPERATIONS, Operation};
 use http::{Method, StatusCode};
@@ -175,6 +177,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("RollbackRequest", read::<api::RollbackRequest>()),
         ("Route", read::<Route>()),
         ("ScaleRequest", read::<api::ScaleRequest>()),
+        ("ScheduleTable", read::<ScheduleTable>()),
         ("ServerFile", read::<ServerFile>()),
         ("ServerFolder", read::<ServerFolder>()),
         ("ServerTable", read::<ServerTable>()),

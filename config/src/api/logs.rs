@@ -80,6 +80,8 @@ pub const LOGS_GONE_HEADER: &str = "devanture-logs-gone";
 pub const LOGS_RESUMED_HEADER: &str = "devanture-logs-resumed";
 /// The source of what the command wrote that runs before a switch.
 pub const SOURCE_RELEASE: &str = "release";
+/// What the source of a schedule begins with, before its name.
+pub const SOURCE_SCHEDULE: &str = "schedule.";
 /// The name of [`SOURCE_INSTANCES`] on the command line.
 pub const SOURCE_ALL_INSTANCES: &str = "all-instances";
 /// Reserved names in logs, which no process may have.

@@ -49,7 +49,7 @@ pub(crate) use logs::SOURCES;
 pub use logs::{
     BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine,
     LogLost, LogStream, LogUnavailable, SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS,
-    StatusFilter,
+    SOURCE_SCHEDULE, StatusFilter,
 };
 pub use maintenance::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,
@@ -63,9 +63,7 @@ pub use retention::{
 pub(crate) use rollout::ROLLOUTS;
 pub use rollout::{Rollout, UnknownRollout};
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
-pub use schedules::{
-    RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason,
-};
+pub use schedules::{RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason};
 pub use settings::{
     BadSettingName, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch,
     SettingsReport,

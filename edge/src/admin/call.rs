@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use devanture_config::api::{AccountName, Scope};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::UpstreamUrl;
+use devanture_config::site_toml::{ScheduleName, UpstreamUrl};
 use devanture_config::{AppName, Digest, HostPattern, PlaceName};
 use http::{Request, Response, Uri};
 use percent_encoding::percent_decode_str;
@@ -130,6 +130,10 @@ impl PathParameters {
 
     pub(super) fn host(&self) -> Result<HostPattern, Error> {
         decoded(self.text("host"))
+    }
+
+    pub(super) fn schedule(&self) -> Result<ScheduleName, Error> {
+        parsed(self.text("name"))
     }
 
     /// The name of an upstream.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::api::{
     LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLost, LogUnavailable, SOURCE_INSTANCES,
-    SOURCE_RELEASE, SOURCE_REQUESTS,
+    SOURCE_RELEASE, SOURCE_REQUESTS, SOURCE_SCHEDULE,
 };
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::ProcessName;
+use devanture_config::site_toml::{ProcessName, ScheduleName};
 use devanture_config::text::plain_text;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -236,6 +236,9 @@ impl Source {
             SOURCE_INSTANCES => Ok(Self::Instances),
             // The command that runs before a switch is no process, and has a log.
             SOURCE_RELEASE => Ok(Self::Process(text.to_owned())),
+            name if name.strip_prefix(SOURCE_SCHEDULE).is_some_and(|name| name.parse::<ScheduleName>().is_ok()) => {
+                Ok(Self::Process(name.to_owned()))
+            }
             name => {
                 // A process, or one instance of it.
                 let process = name.split_once('.').map_or(name, |(process, _)| process);

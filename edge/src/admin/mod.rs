@@ -27,6 +27,7 @@ mod pushing;
 mod reading;
 mod retention;
 mod safekeeping;
+mod schedules;
 mod settings;
 mod state;
 mod upstreams;

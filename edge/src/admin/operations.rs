@@ -211,6 +211,9 @@ operations! {
     PATCH "/v1/apps/{app}/environments/{env}/instances" "scale" [Environment(Push)] => scale ["dry_run"];
     POST "/v1/apps/{app}/environments/{env}/instances/restart" "restart" [Environment(Push)]
         => restart ["dry_run"];
+    GET "/v1/apps/{app}/environments/{env}/schedules" "schedules" [Environment(Read)] => schedules [];
+    POST "/v1/apps/{app}/environments/{env}/schedules/{name}/run" "runSchedule" [Environment(Push)]
+        => run_schedule ["dry_run"];
 }
 
 /// What a method and a path lead to.

@@ -147,6 +147,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_instance_restarts_total",
         "Instances that ended by themselves and were started again, by app, environment and process.",
     ),
+    (Counter, "devanture_schedule_runs_total", "Runs of schedules that ended, by app, environment and outcome."),
     (
         Histogram,
         "devanture_prepare_seconds",

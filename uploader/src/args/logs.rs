@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use clap::Args;
 use devanture_config::IdPrefix;
-use devanture_config::api::{SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter};
-use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath};
+use devanture_config::api::{
+    SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, SOURCE_SCHEDULE, StatusFilter,
+};
+use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath, ScheduleName};
 
 /// Examples of `logs`.
 pub(super) const EXAMPLES: &str = "\
@@ -17,6 +19,7 @@ Examples:
   devanture logs --tail --json | jq -r .target
   devanture logs --source web --tail      output of the instances of a process
   devanture logs --source web.2           one of them
+  devanture logs --source schedule.digest output of the runs of a schedule
   devanture logs --source all-instances --lines 500
 
 A reader that is too slow gets the number of lines that it lost.";
@@ -25,8 +28,8 @@ A reader that is too slow gets the number of lines that it lost.";
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
 pub(crate) struct LogsArgs {
-    /// requests, or output of instances: a process such as web, one instance such as web.2, release, or all-instances;
-    /// by default requests, and with --tail the output of instances too
+    /// requests, or output of instances: a process such as web, one instance such as web.2, release, a schedule such
+    /// as schedule.digest, or all-instances; by default requests, and with --tail the output of instances too
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<LogSource>,
     /// Go on with new lines as they come
@@ -70,6 +73,8 @@ pub(crate) enum LogSource {
     AllInstances,
     /// The release command, which runs before a switch.
     Release,
+    /// The runs of a schedule.
+    Schedule(ScheduleName),
     /// The instances of a process, or the one with that number.
     Process(ProcessName, Option<u32>),
 }
@@ -89,6 +94,7 @@ impl FromStr for LogSource {
             SOURCE_REQUESTS => Ok(Self::Requests),
             SOURCE_ALL_INSTANCES | SOURCE_INSTANCES => Ok(Self::AllInstances),
             SOURCE_RELEASE => Ok(Self::Release),
+            name if let Some(Ok(name)) = name.strip_prefix(SOURCE_SCHEDULE).map(str::parse) => Ok(Self::Schedule(name)),
             name => match name.split_once('.').map(|(process, number)| (process, number.parse())) {
                 Some((process, Ok(number))) => Ok(Self::Process(process.parse()?, Some(number))),
                 _ => Ok(Self::Process(name.parse()?, None)),
@@ -104,6 +110,7 @@ impl fmt::Display for LogSource {
             Self::Requests => f.write_str(SOURCE_REQUESTS),
             Self::AllInstances => f.write_str(SOURCE_INSTANCES),
             Self::Release => f.write_str(SOURCE_RELEASE),
+            Self::Schedule(name) => write!(f, "{SOURCE_SCHEDULE}{name}"),
             Self::Process(name, None) => name.fmt(f),
             Self::Process(name, Some(number)) => write!(f, "{name}.{number}"),
         }
@@ -122,6 +129,8 @@ mod tests {
             ("web.2", Some("web.2")),
             ("web.x", None),
             ("release", Some("release")),
+            ("schedule.digest", Some("schedule.digest")),
+            ("schedule.Digest", None),
             ("all-instances", Some("instances")),
             ("instances", Some("instances")),
             ("Web", None),

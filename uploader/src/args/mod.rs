@@ -13,6 +13,7 @@ mod instances;
 mod logs;
 mod retention;
 mod routes;
+mod schedules;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -39,6 +40,7 @@ pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use logs::{LogSource, LogsArgs};
 pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use routes::RoutesArgs;
+pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
 
@@ -210,6 +212,9 @@ pub(crate) enum Command {
     /// Restart the instances of the backend, or of one process
     #[command(after_help = instances::RESTART_EXAMPLES)]
     Restart(RestartArgs),
+    /// List the schedules of an environment with their next time and their last run, or run one now
+    #[command(after_help = schedules::EXAMPLES)]
+    Schedules(SchedulesArgs),
     /// Show answered requests, or the output of instances; with --tail as they come
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),

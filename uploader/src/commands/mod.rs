@@ -24,6 +24,7 @@ mod nodes;
 mod push;
 mod retention;
 mod routes;
+mod schedules;
 mod status;
 mod suggest;
 mod switch;
@@ -113,6 +114,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Rollback(args) => switch::rollback(context, args).await,
         Command::Routes(args) => routes::routes(context, args).await,
         Command::Scale(args) => instances::scale(context, args).await,
+        Command::Schedules(args) => schedules::schedules(context, args).await,
         Command::Status => status::status(context).await,
         Command::Token(command) => access::token(context, command).await,
         Command::Unlock(args) => collaboration::unlock(context, args).await,

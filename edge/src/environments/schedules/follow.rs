@@ -182,8 +182,8 @@ impl Environments {
                 (record.cron, record.zone) = (cron.to_owned(), zone.to_owned());
                 record.time_ms = record.time_ms.max(since_ms);
             }
-            let is_written = (is_same && !is_left)
-                || self.write_schedule(place, &schedule.name, Some(&record), check).await?;
+            let is_written =
+                (is_same && !is_left) || self.write_schedule(place, &schedule.name, Some(&record), check).await?;
             Ok::<_, Error>(is_written.then_some(record))
         })
         .await

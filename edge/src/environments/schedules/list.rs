@@ -102,7 +102,10 @@ impl Environments {
             Ok(Claimed::Run(claim)) => claim,
             Ok(_) => {
                 self.give_share_back(&place);
-                return Err(busy(&format!("The schedule {name} runs already."), "wait for its end, see `devanture schedules`"));
+                return Err(busy(
+                    &format!("The schedule {name} runs already."),
+                    "wait for its end, see `devanture schedules`",
+                ));
             }
             Err(error) => {
                 self.give_share_back(&place);

@@ -172,6 +172,7 @@ impl Giver {
                 tracing::error!(%error, "the catalog could not be taken back: what is live is served, and nothing can be changed; start the edge again");
             }
             self.publisher.ledger().refuse_changes(false);
+            self.publisher.environments().resume_schedules();
         }
     }
 

@@ -4,6 +4,7 @@ mod calls;
 mod instances;
 mod repeat;
 mod retention;
+mod schedules;
 mod waits;
 
 use std::error::Error as _;
