@@ -25,6 +25,7 @@ mod proxy;
 mod rooms;
 mod rules;
 mod runner;
+mod schedules;
 #[path = "support/seaweed.rs"]
 mod seaweed;
 #[path = "support/small_disk.rs"]

@@ -33,8 +33,8 @@ impl Cron {
         let mut changes = rules.following(after);
         loop {
             let change = changes.next().filter(|change| change.timestamp() < horizon);
-            // One within the minute before the first time that counts has passed.
-            if change.as_ref().is_some_and(|change| change.timestamp() <= from && change.timestamp() <= after) {
+            // One at the first time that counts is part of the first span.
+            if change.as_ref().is_some_and(|change| change.timestamp() <= from) {
                 continue;
             }
             let end = change.as_ref().map_or(horizon, |change| change.timestamp());
@@ -66,10 +66,12 @@ impl Cron {
     }
 }
 
-/// What the clock showed by the offset before, where one begins with this very minute.
+/// What the clock showed by the offset before when the one of `from` began: where that is this very minute, or where the
+/// clock shows what it has shown before.
 fn clock_before(rules: &TimeZone, from: Timestamp) -> Option<DateTime> {
-    let before = rules.to_offset(from.checked_sub(1.second()).ok()?);
-    (before != rules.to_offset(from)).then(|| before.to_datetime(from))
+    let change = rules.preceding(from.checked_add(1.second()).ok()?).next()?.timestamp();
+    let before = rules.to_offset(change.checked_sub(1.second()).ok()?).to_datetime(change);
+    (change == from || before > rules.to_offset(from).to_datetime(from)).then_some(before)
 }
 
 impl Fields {

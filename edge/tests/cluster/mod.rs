@@ -20,5 +20,6 @@ mod logins;
 mod logs;
 mod restores;
 mod rollout;
+mod schedules;
 mod switches;
 pub(crate) mod world;

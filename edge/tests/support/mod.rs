@@ -36,6 +36,7 @@
 mod answer;
 pub(crate) mod archives;
 pub(crate) mod backends;
+pub(crate) mod clock;
 pub(crate) mod description;
 pub(crate) mod process;
 mod setup;

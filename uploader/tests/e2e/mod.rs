@@ -40,6 +40,7 @@ mod parts;
 mod recipes;
 mod refusals;
 mod routes;
+mod schedules;
 mod sites;
 mod spellings;
 mod starting;

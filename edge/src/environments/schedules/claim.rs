@@ -77,7 +77,7 @@ impl Environments {
         version: VersionId,
         due_ms: Option<u64>,
     ) -> Result<Claimed, Error> {
-        // Known before it is written: whoever reads the record finds a run that goes on.
+        // Known before it is written, so that a reader of the record finds a run that is under way.
         let (under_way, mut duty) = (self.schedules.under_way(place), None);
         let id = &under_way.id;
         let mut attempts = Attempts::default();

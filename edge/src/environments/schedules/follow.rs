@@ -23,7 +23,7 @@ use crate::version::Setting;
 /// Between two looks at the clock, so that one that is set is noticed soon.
 const TICK: Duration = Duration::from_secs(1);
 /// Looks at the clock between two looks for runs that were left behind.
-const TICKS_OF_LEFT_BEHIND: u64 = 10;
+const TICKS_OF_LEFT_BEHIND: u64 = 3;
 /// The clock was set back where it is earlier by more than this, in milliseconds.
 const SET_BACK_MS: u64 = 2_000;
 const LIVE_PREFIX: &str = "live/";
@@ -209,7 +209,7 @@ impl Environments {
         let mut missed = Vec::new();
         {
             let mut known = self.schedules.known.lock();
-            for (place, one) in known.to_look_at(now_ms) {
+            for (place, one) in known.due_for_a_look(now_ms) {
                 if self.is_paused(place) {
                     continue;
                 }

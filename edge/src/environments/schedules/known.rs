@@ -100,7 +100,7 @@ impl AllKnown {
     }
 
     /// Schedules that are to be looked at.
-    pub(super) fn to_look_at(&mut self, now_ms: u64) -> impl Iterator<Item = (&Place, &mut Known)> {
+    pub(super) fn due_for_a_look(&mut self, now_ms: u64) -> impl Iterator<Item = (&Place, &mut Known)> {
         let all =
             self.places.iter_mut().flat_map(|(place, schedules)| schedules.values_mut().map(move |one| (place, one)));
         all.filter(move |(_, known)| known.look_ms <= now_ms)

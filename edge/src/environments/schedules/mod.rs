@@ -60,7 +60,7 @@ pub(super) struct Schedules {
     /// A run has ended, so that others may begin.
     ended: Notify,
     runs: TaskTracker,
-    /// Where runs go on whoever began them; set once times are followed.
+    /// Where runs go on, also those of a request; set once times are followed.
     runtime: OnceLock<Handle>,
 }
 
