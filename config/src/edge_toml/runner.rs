@@ -24,6 +24,8 @@ pub struct Runner {
     pub folder: Option<PathBuf>,
     /// Where instances look for programs.
     pub path: String,
+    /// The program of PHP-FPM; without it, one is looked for in `path`.
+    pub php_fpm: Option<PathBuf>,
     /// The socket of a spawner that runs as root, for an edge that does not.
     pub spawner: Option<PathBuf>,
     /// The user ids of backends; without them, a range is chosen that nothing on the machine uses.
@@ -39,6 +41,7 @@ impl Default for Runner {
             cgroup: ControlGroups::Auto,
             folder: None,
             path: RUNNER_PATH.to_owned(),
+            php_fpm: None,
             spawner: None,
             uids: None,
             interpreters: BTreeMap::new(),
@@ -117,6 +120,7 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
         cgroup: table.parsed("cgroup").unwrap_or(default.cgroup),
         folder: table.string("folder").map(PathBuf::from),
         path: table.string("path").unwrap_or(default.path),
+        php_fpm: table.string("php_fpm").map(PathBuf::from),
         spawner: table.string("spawner").map(PathBuf::from),
         uids: table.parsed("uids"),
         interpreters: interpreters(&table),
@@ -126,8 +130,10 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
     if runner.path.split(':').any(|folder| !folder.starts_with('/')) {
         table.mistake("path", "`runner.path` must be folders from / on, joined by :", None);
     }
-    if runner.spawner.as_ref().is_some_and(|path| !path.is_absolute()) {
-        table.mistake("spawner", "`runner.spawner` must be a path from / on", None);
+    for (key, path) in [("php_fpm", &runner.php_fpm), ("spawner", &runner.spawner)] {
+        if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            table.mistake(key, format!("`runner.{key}` must be a path from / on"), None);
+        }
     }
     runner
 }

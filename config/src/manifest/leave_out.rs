@@ -25,6 +25,9 @@ const CREDENTIALS: [&str; 17] = [
 /// Endings of files that hold private keys: PEM, PKCS #12, Java's and PuTTY's.
 const KEY_ENDINGS: [&str; 7] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".ppk"];
 
+/// Endings of sources of PHP, which hold passwords of databases: no visitor is to get them as files.
+const SCRIPT_ENDINGS: [&str; 3] = [".php", ".phtml", ".phar"];
+
 /// Whether something of this name is left out wherever it stands, and, where it is a folder, all that it holds.
 ///
 /// Upper case is taken for lower, since file systems that do not tell the two apart are where such names come from.
@@ -34,7 +37,7 @@ pub fn is_left_out(name: &str) -> bool {
     matches!(name.as_str(), ".git" | ".ds_store" | "__macosx" | "node_modules")
         || name.starts_with(".env")
         || CREDENTIALS.contains(&name.as_str())
-        || KEY_ENDINGS.iter().any(|ending| name.ends_with(ending))
+        || KEY_ENDINGS.iter().chain(&SCRIPT_ENDINGS).any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]
@@ -48,6 +51,9 @@ mod tests {
         }
         for name in ["id_rsa", "ID_ED25519", "id_ecdsa_sk", ".npmrc", ".netrc", ".ssh", "store.P12", "key.ppk", "a.jks"]
         {
+            assert!(is_left_out(name), "{name}");
+        }
+        for name in ["wp-config.php", "INDEX.PHP", "view.phtml", "tool.phar"] {
             assert!(is_left_out(name), "{name}");
         }
         for name in ["id_rsa.pub", "id_rsa.html", "netrc", "npmrc", "ssh", "my_id_rsa", "p12", "keystore.js"] {

@@ -13,12 +13,14 @@ mod media_types;
 mod mistaken;
 mod overlays;
 mod owned_table;
+mod php;
 mod process;
 pub mod procfile;
 mod route_path;
 mod routes;
 pub mod rules;
 mod schedule;
+mod scripts;
 mod server;
 mod serving;
 mod serving_table;
@@ -36,7 +38,8 @@ pub use media_types::MediaTypes;
 pub use mistaken::Mistaken;
 pub use overlays::OverlayText;
 pub use owned_table::{BadOwnedTable, OWNED_TABLES, OwnedTable};
-pub use process::{All, BadProcessName, Instances, Kind, ListenOn, ProcessName, WEB};
+pub use php::{PHP_COMMAND, PHP_PERSIST, PHP_ROOT, PHP_WORKERS, PHP_WORKERS_MAX, Php};
+pub use process::{All, BadProcessName, Instances, Kind, ListenOn, MainKind, ProcessName, WEB};
 pub use procfile::{FindProcfile, FromProcfile};
 pub use route_path::{BadRoutePath, RoutePath};
 pub use routes::{
@@ -44,6 +47,7 @@ pub use routes::{
     RouteTo, sort_routes, without_prefix,
 };
 pub use schedule::{BadScheduleName, Missed, SCHEDULES_MAX, Schedule, ScheduleName, ScheduleTable, ScheduleTables};
+pub use scripts::{SCRIPT_INDEX, SCRIPT_PATH_BYTES_MAX, SCRIPT_SPLIT, SCRIPTS_MAX, Scripts};
 pub use server::{
     DRAIN_MS, INSTANCES_MAX, PROCESSES_MAX, Process, ProcessTable, SERVER_DIR, SERVER_UPSTREAM, START_MS, STOP_MS,
     Server, ServerTable, WARM_MS,

@@ -21,6 +21,29 @@ pub enum Kind {
     Worker,
 }
 
+/// The kind of a backend's main process, as `[server] kind` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MainKind {
+    /// PHP-FPM, which the edge starts itself; it gets requests.
+    Php,
+    /// A command that gets requests.
+    Web,
+    /// A command that does not.
+    Worker,
+}
+
+impl MainKind {
+    /// The kind of the process.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Php | Self::Web => Kind::Web,
+            Self::Worker => Kind::Worker,
+        }
+    }
+}
+
 /// Where a `web` instance listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

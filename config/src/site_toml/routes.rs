@@ -140,6 +140,9 @@ pub struct Route {
     /// Timeout of connecting in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout_ms: Option<u64>,
+    /// Whether a file of exactly that path answers in the place of the backend.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub files_first: bool,
     /// Timeout until the answer begins, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_timeout_ms: Option<u64>,
@@ -178,6 +181,7 @@ impl Route {
         Self {
             body_bytes_max: None,
             connect_timeout_ms: None,
+            files_first: false,
             first_byte_timeout_ms: None,
             host: None,
             idle_timeout_ms: None,
@@ -216,6 +220,10 @@ impl Route {
         if matches!(&self.to, RouteTo::Address(to) if to.socket().is_some()) && self.host == Some(HostRule::Target) {
             found.push(Mistaken { key: "host", message: "cannot be \"target\": a socket has no host".to_owned() });
         }
+        if matches!(&self.to, RouteTo::Address(to) if to.is_fastcgi()) {
+            let message = "is a backend of FastCGI, which is a table of [upstreams] with its `root`";
+            found.push(Mistaken { key: "to", message: message.to_owned() });
+        }
         found
     }
 }
@@ -245,11 +253,13 @@ pub(super) fn routes(outer: &Table<'_, '_>, tables: &[Table<'_, '_>]) -> Vec<Rou
         let request_headers = table.table("request_headers").map(|inner| field_rules(&inner));
         let response_headers = table.table("response_headers").map(|inner| field_rules(&inner));
         let strip_prefix = table.boolean("strip_prefix").unwrap_or_default();
+        let files_first = table.boolean("files_first").unwrap_or_default();
         table.finish();
         let (Some(path), Some(to)) = (path, to) else { continue };
         let times = Route { connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, ..Route::new(path, to) };
         let times = Route { timeout_ms, total_timeout_ms, ..times };
-        let route = Route { body_bytes_max, host, request_headers, response_headers, strip_prefix, ..times };
+        let route =
+            Route { body_bytes_max, host, request_headers, response_headers, strip_prefix, files_first, ..times };
         if routes.iter().any(|other| other.path == route.path) {
             table.mistake("path", format!("`{}` stands in two routes", route.path), None);
         }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::command::address_in;
 use super::mistaken::Mistaken;
 use super::owned_table::OwnedTable;
-use super::process::{All, Instances, Kind, ListenOn, ProcessName, WEB};
+use super::php::{self, PHP_COMMAND, PHP_PERSIST, Php};
+use super::process::{All, Instances, Kind, ListenOn, MainKind, ProcessName, WEB};
 use super::route_path::RoutePath;
 use super::routes::{ROUTES_MAX, Route, RouteTo};
 use super::schedule::{self, Schedule, ScheduleTables};
@@ -45,7 +46,7 @@ const MEMORY_MB_MAX: u64 = 1_048_576;
 /// Most processor time that a file may ask for, in percent of one core.
 const CPU_PERCENT_MAX: u64 = 100_000;
 
-const KINDS: &[(&str, Kind)] = &[("web", Kind::Web), ("worker", Kind::Worker)];
+const KINDS: &[(&str, MainKind)] = &[("php", MainKind::Php), ("web", MainKind::Web), ("worker", MainKind::Worker)];
 const LISTENS: &[(&str, ListenOn)] = &[("port", ListenOn::Port), ("socket", ListenOn::Socket)];
 
 /// `[server.processes.NAME]`: a process beside the main one.
@@ -76,12 +77,15 @@ pub struct ServerTable {
     /// 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// The script that answers paths that name none; for PHP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
     /// The number of instances of the main process; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
-    /// Whether the main process gets requests.
+    /// Whether the main process gets requests, and whether it is PHP-FPM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<MainKind>,
     /// Where `web` instances listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<ListenOn>,
@@ -100,6 +104,9 @@ pub struct ServerTable {
     /// A command that runs once per deploy before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Vec<String>>,
+    /// The folder of the scripts that requests reach, below the folder of the backend; for PHP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
     /// Paths that go to the `web` instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<RoutePath>>,
@@ -115,6 +122,9 @@ pub struct ServerTable {
     /// Time for which replaced instances stay for a rollback, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_ms: Option<u64>,
+    /// Workers of one instance; for PHP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u64>,
 }
 
 /// One process of a backend.
@@ -145,6 +155,9 @@ pub struct Server {
     pub cpu_percent: Option<u64>,
     /// The folder that stays.
     pub persist: Option<BundlePath>,
+    /// What PHP-FPM runs, where it is the main process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub php: Option<Php>,
     /// The command that runs once before the switch.
     pub release: Option<Vec<String>>,
     /// Commands that run at times, by name.
@@ -169,6 +182,7 @@ impl ServerTable {
             cpu_percent: over.cpu_percent.or(self.cpu_percent),
             drain_ms: over.drain_ms.or(self.drain_ms),
             health: over.health.clone().or(self.health),
+            index: over.index.clone().or(self.index),
             instances: over.instances.or(self.instances),
             kind: over.kind.or(self.kind),
             listen: over.listen.or(self.listen),
@@ -177,11 +191,13 @@ impl ServerTable {
             persist: over.persist.clone().or(self.persist),
             processes: over.processes.clone().or(self.processes),
             release: over.release.clone().or(self.release),
+            root: over.root.clone().or(self.root),
             routes: over.routes.clone().or(self.routes),
             schedule: over.schedule.clone().or(self.schedule),
             start_ms: over.start_ms.or(self.start_ms),
             stop_ms: over.stop_ms.or(self.stop_ms),
             warm_ms: over.warm_ms.or(self.warm_ms),
+            workers: over.workers.or(self.workers),
         }
     }
 
@@ -190,22 +206,29 @@ impl ServerTable {
         // The name is one: it is written above.
         let to: Option<UpstreamName> = SERVER_UPSTREAM.parse().ok();
         let paths = self.routes.iter().flatten();
-        paths.zip(std::iter::repeat(to)).filter_map(|(path, to)| Some(Route::new(path.clone(), RouteTo::Upstream(to?))))
+        // A front controller takes every path that no file has.
+        let files_first = self.kind == Some(MainKind::Php);
+        let route =
+            move |path: &RoutePath, to| Route { files_first, ..Route::new(path.clone(), RouteTo::Upstream(to)) };
+        paths.zip(std::iter::repeat(to)).filter_map(move |(path, to)| Some(route(path, to?)))
     }
 
     /// Every key with its value, for a table with all that it is laid over.
     #[must_use]
     pub fn resolved(&self) -> Server {
         let mut processes = Vec::new();
-        if let Some(command) = &self.command {
-            let kind = self.kind.unwrap_or(Kind::Web);
+        let php = Php::of(self);
+        let of_php = php.as_ref().map(|_| vec![PHP_COMMAND.to_owned()]);
+        if let Some(command) = of_php.as_ref().or(self.command.as_ref()) {
+            let kind = self.kind.map_or(Kind::Web, MainKind::kind);
             let name = ProcessName::of_main(kind);
             let instances = self.instances.unwrap_or(Instances::Count(1));
             processes.push(Process { name, kind, command: command.clone(), instances });
         }
         for (name, table) in self.processes.iter().flatten() {
             // `instances` of the table itself is that of `web`, also where a `Procfile` names its command.
-            let own = if self.command.is_none() && name.as_str() == WEB { self.instances } else { None };
+            let own =
+                if self.command.is_none() && php.is_none() && name.as_str() == WEB { self.instances } else { None };
             let instances = own.or(table.instances).unwrap_or(Instances::Count(1));
             let (name, kind) = (name.clone(), name.kind());
             processes.push(Process { name, kind, command: table.command.clone(), instances });
@@ -214,10 +237,12 @@ impl ServerTable {
         Server {
             processes,
             health: self.health.clone(),
-            listen: self.listen.unwrap_or_default(),
+            listen: if php.is_some() { ListenOn::Socket } else { self.listen.unwrap_or_default() },
             memory_bytes: self.memory_mb.map(|mb| mb.saturating_mul(1024 * 1024)),
             cpu_percent: self.cpu_percent,
-            persist: self.persist.clone(),
+            // Sessions have to outlast a switch.
+            persist: self.persist.clone().or_else(|| php.as_ref().and_then(|_| PHP_PERSIST.parse().ok())),
+            php,
             release: self.release.clone(),
             schedules: self.schedule.iter().flatten().map(|(name, table)| table.resolved(name)).collect(),
             start_ms: self.start_ms.unwrap_or(START_MS),
@@ -230,7 +255,7 @@ impl ServerTable {
     /// Everything that is wrong with what it says itself.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
-        let mut found = Vec::new();
+        let mut found = php::mistakes(self);
         let mut wrong = |key, message: String| found.push(Mistaken { key, message });
         for (key, command) in [("command", &self.command), ("release", &self.release)] {
             if let Some(why) = command.as_deref().and_then(bad_command) {
@@ -291,14 +316,14 @@ impl ServerTable {
         if let Some(release) = &self.release {
             check("release", "", release, no_web);
         }
-        if let (Some(command), Some(Kind::Worker)) = (&self.command, self.kind) {
+        if let (Some(command), Some(MainKind::Worker)) = (&self.command, self.kind) {
             check("command", "", command, no_web);
         }
         for (name, process) in self.processes.iter().flatten().filter(|(name, _)| name.kind() == Kind::Worker) {
             check("processes", &format!("`{name}`: `command` "), &process.command, no_web);
         }
         if let (Some(command), Some(listen)) = (&self.command, self.listen)
-            && self.kind != Some(Kind::Worker)
+            && self.kind != Some(MainKind::Worker)
         {
             let (other, why) = match listen {
                 ListenOn::Port => ("SOCKET", "instances have with `listen = \"socket\"` alone"),
@@ -315,12 +340,24 @@ impl ServerTable {
     #[must_use]
     pub fn incomplete(&self) -> Option<Mistaken> {
         let wrong = |key, message: &str| Some(Mistaken { key, message: message.to_owned() });
-        if self.command.is_none() && self.processes.as_ref().is_none_or(BTreeMap::is_empty) {
+        let is_php = self.kind == Some(MainKind::Php);
+        for (key, is_there) in
+            [("index", self.index.is_some()), ("root", self.root.is_some()), ("workers", self.workers.is_some())]
+        {
+            if is_there && !is_php {
+                return wrong(key, "is for kind = \"php\"");
+            }
+        }
+        if is_php && self.command.is_some() {
+            return wrong("command", "has no place beside kind = \"php\": the edge starts php-fpm itself");
+        }
+        if !is_php && self.command.is_none() && self.processes.as_ref().is_none_or(BTreeMap::is_empty) {
             return wrong("command", "is missing: say how the backend is started, such as [\"node\", \"server.js\"]");
         }
         let server = self.resolved();
-        let main = if self.kind == Some(Kind::Worker) { "worker" } else { WEB };
-        if self.command.is_some() && self.processes.iter().flatten().any(|(name, _)| name.as_str() == main) {
+        let main = if self.kind == Some(MainKind::Worker) { "worker" } else { WEB };
+        if (is_php || self.command.is_some()) && self.processes.iter().flatten().any(|(name, _)| name.as_str() == main)
+        {
             return wrong("processes", &format!("says `{main}` again, which is what `command` starts"));
         }
         let has_web = server.processes.iter().any(|process| process.kind == Kind::Web);
@@ -381,6 +418,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         cpu_percent: table.integer("cpu_percent", 0..=CPU_PERCENT_MAX),
         drain_ms: table.integer("drain_ms", ms.clone()),
         health: table.string("health"),
+        index: table.string("index"),
         instances: instances(&table),
         kind: table.word("kind", KINDS),
         listen: table.word("listen", LISTENS),
@@ -389,11 +427,13 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         persist: table.parsed("persist"),
         processes,
         release: table.list("release"),
+        root: table.string("root"),
         routes: table.list("routes"),
         schedule: schedule::schedules(&table),
         start_ms: table.integer("start_ms", ms.clone()),
         stop_ms: table.integer("stop_ms", ms.clone()),
         warm_ms: table.integer("warm_ms", ms),
+        workers: table.integer("workers", 0..=u64::MAX),
     };
     table.finish();
     for Mistaken { key, message } in server.mistakes().into_iter().chain(server.misplaced_addresses()) {

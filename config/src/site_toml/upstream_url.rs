@@ -7,13 +7,14 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::host_rule::is_host;
 use crate::text::text_form;
 
 /// Longest path of a socket, in bytes: `sockaddr_un` holds 107 and a zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The address of a backend: an `http` or `https` URL without a path, a query, a fragment or a user, or the path of a
-/// socket, `unix:/run/shop.sock`.
+/// socket, `unix:/run/shop.sock`. One that speaks FastCGI is `fastcgi://HOST:PORT` or `fastcgi+unix:/run/php.sock`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl(Url);
@@ -21,7 +22,7 @@ pub struct UpstreamUrl(Url);
 /// Says why a text is not the address of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not the address of a backend: http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH is wanted, with nothing after it"
+    "`{0}` is not the address of a backend: http://HOST[:PORT], https://HOST[:PORT], unix:/PATH, fastcgi://HOST:PORT or fastcgi+unix:/PATH is wanted, with nothing after it"
 )]
 pub struct BadUpstreamUrl(pub String);
 
@@ -35,7 +36,14 @@ impl UpstreamUrl {
     /// The path of the socket, where it is one.
     #[must_use]
     pub fn socket(&self) -> Option<String> {
-        (self.0.scheme() == "unix").then(|| percent_decode_str(self.0.path()).decode_utf8_lossy().into_owned())
+        matches!(self.0.scheme(), "unix" | "fastcgi+unix")
+            .then(|| percent_decode_str(self.0.path()).decode_utf8_lossy().into_owned())
+    }
+
+    /// Whether the backend speaks FastCGI.
+    #[must_use]
+    pub fn is_fastcgi(&self) -> bool {
+        matches!(self.0.scheme(), "fastcgi" | "fastcgi+unix")
     }
 
     /// Whether it is `https` to a name of the public DNS: a site of its own, which answers to this name. Names of one
@@ -47,10 +55,10 @@ impl UpstreamUrl {
         name.trim_end_matches('.').rsplit_once('.').is_some_and(|(_, top)| !PRIVATE.contains(&top))
     }
 
-    /// Its origin as rules write it; a socket has none.
+    /// Its origin as rules write it; a socket and a backend of FastCGI have none.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
-        (self.0.scheme() != "unix").then(|| self.0.origin().ascii_serialization())
+        matches!(self.0.scheme(), "http" | "https").then(|| self.0.origin().ascii_serialization())
     }
 }
 
@@ -64,7 +72,9 @@ impl FromStr for UpstreamUrl {
         let plain = plain && url.password().is_none() && url.port() != Some(0);
         let is_fine = match url.scheme() {
             "http" | "https" => url.path() == "/" && url.host().is_some(),
-            "unix" => {
+            // No default port is registered for it, and the host of an unknown scheme may hold anything.
+            "fastcgi" => url.path().is_empty() && url.port().is_some() && url.host_str().is_some_and(is_host),
+            "unix" | "fastcgi+unix" => {
                 let decoded = percent_decode_str(url.path()).decode_utf8().map_err(|_reason| bad())?;
                 let is_path = decoded.len() > 1 && decoded.starts_with('/') && !decoded.ends_with('/');
                 let is_path = is_path && decoded.len() <= SOCKET_PATH_BYTES_MAX && !decoded.contains('\0');
@@ -133,6 +143,10 @@ mod tests {
             "http://[::1]:8",
             "unix:/run/shop.sock",
             "unix:/run/a%20b/s",
+            "fastcgi://127.0.0.1:9000",
+            "fastcgi://[::1]:9000",
+            "fastcgi://php.internal:9000",
+            "fastcgi+unix:/run/php/php-fpm.sock",
         ] {
             assert!(good.parse::<UpstreamUrl>().is_ok(), "{good}");
         }
@@ -151,11 +165,24 @@ mod tests {
             "unix://run/x",
             "unix:/run/x/",
             "unix:/a%00b",
+            "fastcgi:/run/x",
+            "fastcgi://127.0.0.1",
+            "fastcgi://127.0.0.1:9000/",
+            "fastcgi://a%2fb:9000",
+            "fastcgi://:9000",
+            "fastcgi://u@127.0.0.1:9000",
+            "fastcgi+unix:run/x",
+            "fastcgi+unix://run/x",
         ] {
             assert!(bad.parse::<UpstreamUrl>().is_err(), "{bad}");
         }
         let socket: UpstreamUrl = "unix:/run/a%20b".parse().unwrap();
         assert_eq!((socket.socket().as_deref(), socket.origin()), (Some("/run/a b"), None));
         assert_eq!(socket.to_string(), "unix:/run/a%20b");
+        let fastcgi: UpstreamUrl = "fastcgi+unix:/run/a%20b".parse().unwrap();
+        assert_eq!((fastcgi.socket().as_deref(), fastcgi.origin()), (Some("/run/a b"), None));
+        assert!(fastcgi.is_fastcgi() && !socket.is_fastcgi());
+        let fastcgi: UpstreamUrl = "fastcgi://127.0.0.1:9000".parse().unwrap();
+        assert_eq!((fastcgi.to_string().as_str(), fastcgi.origin()), ("fastcgi://127.0.0.1:9000", None));
     }
 }

@@ -145,6 +145,12 @@ pub struct Upstream {
     /// The `Host` of requests to its members, where the route says none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
+    /// The script below `root` that answers paths that name none; of FastCGI backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Whether connections to FastCGI backends are kept for the next request: each one takes up a worker of PHP-FPM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<bool>,
     /// Their protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
@@ -160,9 +166,18 @@ pub struct Upstream {
     /// The share of requests that may be retries, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_percent: Option<u64>,
+    /// The folder of a FastCGI backend's scripts, as the backend sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The scripts below `root` that a path may name; all by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scripts: Option<Vec<String>>,
     /// The name that an `https` member's certificate must have, and that it is asked for (SNI).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
+    /// The end of a script's name, after which path info begins; `.php` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Where the members are; a name stands for every address that it has. None: the API adds them.
     pub to: Vec<UpstreamUrl>,
 }
@@ -206,7 +221,7 @@ impl Declared {
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         match self {
-            Self::Address(_) => Vec::new(),
+            Self::Address(to) => Upstream::from(to.clone()).script_mistakes(),
             Self::Pool(pool) => pool.mistakes(),
         }
     }
@@ -216,7 +231,7 @@ impl Upstream {
     /// Everything that is wrong with it.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
-        let mut found = Vec::new();
+        let mut found = self.script_mistakes();
         let mut wrong = |key, message: String| found.push(Mistaken { key, message });
         if self.to.len() > MEMBERS_MAX {
             wrong("to", format!("holds more than {MEMBERS_MAX} addresses"));
@@ -288,6 +303,7 @@ impl HealthCheck {
 /// Reads `[upstreams]`.
 pub(super) fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, Declared>> {
     const HINT: &str = "api = \"http://127.0.0.1:3000\", or a table with to = [\"http://10.0.0.1:3000\", …]";
+    const FASTCGI_HINT: &str = "a table with to = \"fastcgi://127.0.0.1:9000\" and root = \"/srv/shop/public\"";
     let table = outer.table("upstreams")?;
     let mut upstreams = BTreeMap::new();
     for (name, value) in table.texts_or_tables() {
@@ -301,6 +317,10 @@ pub(super) fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, Declar
             Err(inner) => pool(&inner).map(|pool| Declared::Pool(Box::new(pool))).ok_or(()),
         };
         if let Ok(declared) = declared {
+            // Those of a table are reported where it is read.
+            if let (Declared::Address(_), Some(Mistaken { message, .. })) = (&declared, declared.mistakes().first()) {
+                table.mistake(&name, format!("`{}` {message}", table.full(&name)), Some(FASTCGI_HINT));
+            }
             upstreams.insert(name, declared);
         }
     }
@@ -322,12 +342,17 @@ fn pool(table: &Table<'_, '_>) -> Option<Upstream> {
         eject_ms: table.integer("eject_ms", count.clone()),
         health: health(table),
         host: table.parsed("host"),
+        index: table.string("index"),
+        keep_alive: table.boolean("keep_alive"),
         protocol: table.word("protocol", PROTOCOLS),
         queue_max: table.integer("queue_max", count.clone()),
         queue_ms: table.integer("queue_ms", count.clone()),
         retries: table.integer("retries", count.clone()),
         retry_percent: table.integer("retry_percent", count),
+        root: table.string("root"),
+        scripts: table.list("scripts"),
         server_name: table.string("server_name"),
+        split: table.string("split"),
         to: to.unwrap_or_default(),
     };
     table.finish();
