@@ -65,7 +65,12 @@ impl Site for LiveSite<'_> {
     }
 
     fn route(&self, path: &str) -> Option<usize> {
-        self.version().route(path)
+        let version = self.version();
+        let number = version.route(path)?;
+        let is_first = version.routes.get(number).is_some_and(|route| route.declared.files_first);
+        // A page that was open in a switch goes on with the files of its own version (law 10).
+        let is_file = || version.index.exact(path).is_some() || self.asset(path).is_some();
+        (!is_first || !is_file()).then_some(number)
     }
 
     fn upstream(&self, origin: &str) -> Option<usize> {

@@ -225,7 +225,9 @@ impl decide::Site for ManifestSite<'_> {
     }
 
     fn route(&self, path: &str) -> Option<usize> {
-        self.routes.iter().position(|(_, route)| route.path.takes(path))
+        let number = self.routes.iter().position(|(_, route)| route.path.takes(path))?;
+        let is_files = |(_, route): &(_, Route)| route.files_first && self.index.exact(path).is_some();
+        (!self.routes.get(number).is_some_and(is_files)).then_some(number)
     }
 
     fn upstream(&self, origin: &str) -> Option<usize> {
