@@ -80,6 +80,7 @@ targets! {
     engines at "../targets/engines.rs"
     entity_tags at "../targets/entity_tags.rs"
     expiry at "../targets/expiry.rs"
+    fastcgi at "../targets/fastcgi.rs"
     forwarded at "../targets/forwarded.rs"
     hpack at "../targets/hpack.rs"
     http1_heads at "../targets/http1_heads.rs"

@@ -98,6 +98,7 @@ mod tests {
             endpoint: Endpoint::Tcp(([127, 0, 0, 1], port).into()),
             is_draining: false,
             uid: None,
+            scripts: None,
         };
         let now = |port| Arc::new(RunNow { state: RunState::Running, is_shared: true, members: vec![member(port)] });
         let mut reported = Reported::default();

@@ -53,6 +53,17 @@ impl Members {
     }
 }
 
+/// A pool is of HTTP or of FastCGI, and has no members of the other one.
+fn speaks_its_protocol(pool: &Pool, address: &UpstreamUrl, desired: DesiredState) -> Result<(), Error> {
+    if desired == DesiredState::Out || address.is_fastcgi() == pool.is_fastcgi() {
+        return Ok(());
+    }
+    let (protocol, wanted) =
+        if pool.is_fastcgi() { ("FastCGI", "fastcgi://HOST:PORT") } else { ("HTTP", "http://HOST:PORT") };
+    let detail = format!("The members of {} speak {protocol}, and {address} does not.", pool.key.name);
+    Err(Problem::new(Code::BadRequest, detail).hint(format!("an address such as {wanted} is wanted")).into())
+}
+
 /// The next entry of one member.
 #[derive(Debug, PartialEq, Eq)]
 enum NextEntry {
@@ -122,6 +133,7 @@ impl Environments {
             attempts.begin(at.name)?;
             let (live, version) = self.live_version(at.app, at.environment).await?;
             let (name, pool) = self.named_pool(&version, at.name)?;
+            speaks_its_protocol(&pool, at.address, desired)?;
             let is_declared = pool.key.declared.to.contains(at.address);
             let one = self.members.changing.lock().await;
             let key = members_key(at.app, at.environment, &name);

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::address::Endpoint;
 use super::connection::{Connection, STREAM_WINDOW_BYTES, Sender, Shared2};
 use super::error::{BadAnswer, Error, Phase};
+use super::fastcgi;
 use super::http1::codec::HEAD_BYTES_MAX;
 use super::http1::{self, Stream};
 use super::pool::{Member, Pool};
@@ -37,6 +38,9 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
     let work = Box::pin(async {
         // The very address that is connected to is checked: a name may have changed its mind since the publish.
         pool.permits(member).map_err(Error::Forbidden)?;
+        if member.declared.is_fastcgi() != member.fastcgi.is_some() || member.fastcgi.is_none() && pool.is_fastcgi() {
+            return Err(Error::Connect(io::Error::other("its pool has backends of another protocol")));
+        }
         match &member.endpoint {
             Endpoint::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(Error::connect)?;
@@ -97,6 +101,9 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
 
 /// Starts HTTP; that of HTTP/2 is driven by a task of this thread.
 async fn speak(stream: Stream, protocol: Protocol, member: &Member) -> Result<Connection, Error> {
+    if let Some(backend) = &member.fastcgi {
+        return Ok(Connection::new(Sender::FastCgi(Box::new(fastcgi::Connection::new(stream, backend)))));
+    }
     if protocol == Protocol::Http1 {
         return Ok(Connection::new(Sender::Http1(http1::Connection::new(stream))));
     }

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::error::{BadAnswer, Error};
+use super::fastcgi;
 use super::http1::codec::Decoder;
 use super::http1::{self, Early, Fault};
 use super::interim::Passing;
@@ -39,6 +40,7 @@ pub(crate) struct Connection {
 }
 
 pub(crate) enum Sender {
+    FastCgi(Box<fastcgi::Connection>),
     Http1(http1::Connection),
     Http2 { shared: Share, sender: http2::SendRequest<RequestBody> },
 }
@@ -144,6 +146,7 @@ impl Connection {
     /// Whether it can be used for another request, as far as is known.
     pub(crate) fn is_quiet(&self) -> bool {
         match &self.sender {
+            Sender::FastCgi(connection) => connection.is_quiet(),
             Sender::Http1(connection) => connection.is_quiet(),
             Sender::Http2 { sender, .. } => sender.is_ready(),
         }
@@ -152,14 +155,16 @@ impl Connection {
     /// Gives up what is only needed within an exchange; says whether it is to be kept for another one.
     pub(crate) fn rest(&mut self) -> bool {
         match &mut self.sender {
+            Sender::FastCgi(connection) => connection.rest(),
             Sender::Http1(connection) => connection.rest(),
             Sender::Http2 { .. } => false,
         }
     }
 
     /// Whether it still sends the rest of a request that is answered already.
-    pub(crate) const fn is_sending_rest(&self) -> bool {
+    pub(crate) fn is_sending_rest(&self) -> bool {
         match &self.sender {
+            Sender::FastCgi(connection) => connection.is_sending_rest(),
             Sender::Http1(connection) => connection.is_sending_rest(),
             // Its own task does that.
             Sender::Http2 { .. } => false,
@@ -168,8 +173,10 @@ impl Connection {
 
     /// Waits until that is done.
     pub(crate) async fn sent_rest(&mut self) {
-        if let Sender::Http1(connection) = &mut self.sender {
-            connection.sent_rest().await;
+        match &mut self.sender {
+            Sender::FastCgi(connection) => connection.sent_rest().await,
+            Sender::Http1(connection) => connection.sent_rest().await,
+            Sender::Http2 { .. } => {}
         }
     }
 
@@ -182,13 +189,27 @@ impl Connection {
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match &self.sender {
             Sender::Http1(connection) => connection.poll_frame(cx, decoder, bytes_max),
-            Sender::Http2 { .. } => Poll::Ready(None),
+            Sender::FastCgi(_) | Sender::Http2 { .. } => Poll::Ready(None),
         }
     }
 
-    /// Bytes of memory that what was read over HTTP/1.1 takes, and was not given.
+    /// The same over FastCGI.
+    pub(crate) fn poll_script_frame(
+        &self,
+        cx: &mut Context<'_>,
+        body: &mut fastcgi::Body,
+        bytes_max: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match &self.sender {
+            Sender::FastCgi(connection) => connection.poll_frame(cx, body, bytes_max),
+            Sender::Http1(_) | Sender::Http2 { .. } => Poll::Ready(None),
+        }
+    }
+
+    /// Bytes of memory that what was read over HTTP/1.1 or FastCGI takes, and was not given.
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.sender {
+            Sender::FastCgi(connection) => connection.held_bytes(),
             Sender::Http1(connection) => connection.held_bytes(),
             Sender::Http2 { .. } => 0,
         }
@@ -198,7 +219,7 @@ impl Connection {
     pub(crate) fn into_stream(self) -> Option<Early> {
         match self.sender {
             Sender::Http1(connection) => connection.into_stream(),
-            Sender::Http2 { .. } => None,
+            Sender::FastCgi(_) | Sender::Http2 { .. } => None,
         }
     }
 
@@ -237,11 +258,25 @@ impl Connection {
                 }
                 return Ok(response);
             }
+            Sender::FastCgi(connection) => return Box::pin(send_to_script(connection, request, body)).await,
             Sender::Http2 { sender, .. } => sender,
         };
         let request = request.for_http2(body, member).map_err(|error| Unsent { error, is_unsent: false })?;
         Box::pin(send_http2(sender, request, passing)).await
     }
+}
+
+async fn send_to_script(
+    connection: &mut fastcgi::Connection,
+    request: &Outgoing,
+    body: RequestBody,
+) -> Result<Response<Answer>, Unsent> {
+    let sent = connection.send(request, body).await;
+    let (head, body) = sent.map_err(|failed| Unsent { error: failed.error, is_unsent: failed.is_unsent })?;
+    let mut response = Response::new(Answer::FastCgi(body));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.fields;
+    Ok(response)
 }
 
 async fn send_http2(
@@ -265,6 +300,8 @@ async fn send_http2(
 /// The reader of an answer's body.
 #[derive(Debug)]
 pub(crate) enum Answer {
+    /// From the exchange's own connection.
+    FastCgi(fastcgi::Body),
     /// From the exchange's own connection.
     Http1(Decoder),
     Http2(Incoming),

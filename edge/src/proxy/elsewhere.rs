@@ -48,6 +48,7 @@ impl Elsewhere {
             is_draining: member.is_draining,
             // The other node looks whose it is.
             uid: None,
+            scripts: member.scripts.clone(),
         };
         if members.is_empty() {
             self.forget(&from.node, id);

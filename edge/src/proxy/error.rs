@@ -105,6 +105,12 @@ impl fmt::Display for BadAnswer {
     }
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::BadAnswer(BadAnswer::Http1(fault))
+    }
+}
+
 impl BadAnswer {
     /// Whether the other side closed the connection before an answer came, rather than answered badly.
     pub(crate) fn is_closed(&self) -> bool {

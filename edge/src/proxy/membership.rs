@@ -9,6 +9,7 @@ use devanture_config::api::DesiredState;
 use devanture_config::site_toml::{Upstream, UpstreamUrl};
 
 use super::address::{Endpoint, Host, NodeInstance, host_and_port};
+use super::fastcgi::Backend;
 use super::pool::{Member, Pool, Resolved};
 use super::run::{RunNow, RunState};
 use crate::catalog::upstreams::MembersRecord;
@@ -95,7 +96,8 @@ fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
             // A member that is no longer trusted starts afresh, without the connections that were made while it was.
             let member = old.filter(|old| one.trusted || !old.is_trusted()).cloned().unwrap_or_else(|| {
                 let server_name = pool.key.declared.server_name.as_deref();
-                Arc::new(Member::new(one.address.clone(), endpoint, server_name, is_well, one.trusted))
+                let member = Member::new(one.address.clone(), endpoint, server_name, is_well, one.trusted);
+                Arc::new(member.with_scripts(Backend::declared(&pool.key, &one.address)))
             });
             if one.trusted {
                 member.set_trusted();
@@ -137,9 +139,10 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
         for one in &now.members {
             let member = before.iter().find(|old| old.endpoint == one.endpoint && old.uid == one.uid);
             let member = member.cloned().or_else(|| {
-                let member =
-                    Member::new(address_of(&one.endpoint).parse().ok()?, one.endpoint.clone(), None, true, true);
-                Some(Arc::new(member.run_by(one.uid)))
+                let fastcgi = one.scripts.clone().map(|scripts| Backend::new(&pool.key, scripts));
+                let address = address_of(&one.endpoint, fastcgi.is_some()).parse().ok()?;
+                let member = Member::new(address, one.endpoint.clone(), None, true, true);
+                Some(Arc::new(member.run_by(one.uid).with_scripts(fastcgi)))
             });
             let Some(member) = member else {
                 tracing::error!(endpoint = %one.endpoint, "an instance cannot be a member of its pool");
@@ -154,12 +157,14 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
 }
 
 /// An instance as the address of a backend that somebody declares.
-fn address_of(endpoint: &Endpoint) -> String {
+fn address_of(endpoint: &Endpoint, is_fastcgi: bool) -> String {
     match endpoint {
+        Endpoint::Socket(path) if is_fastcgi => format!("fastcgi+unix:{}", path.display()),
         Endpoint::Socket(path) => format!("unix:{}", path.display()),
+        Endpoint::Tcp(address) if is_fastcgi => format!("fastcgi://{address}"),
         Endpoint::Tcp(address) => format!("http://{address}"),
         // The node reaches it as its own instances.
-        Endpoint::Node(NodeInstance { instance, .. }) => address_of(instance),
+        Endpoint::Node(NodeInstance { instance, .. }) => address_of(instance, is_fastcgi),
     }
 }
 

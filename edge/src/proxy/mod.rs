@@ -2,7 +2,7 @@
 //!
 //! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
 //! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or
-//! make one (`idle_pool`, `connect`, `connection`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for
+//! make one (`idle_pool`, `connect`, `connection`, [`address`] being asked about each), send ([`http1`], hyper's HTTP/2, or [`fastcgi`]), wait for
 //! the answer's head, and hand back its body as a stream (`response_body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
@@ -25,6 +25,7 @@ mod copy_bidirectional;
 mod dns;
 mod elsewhere;
 mod error;
+pub mod fastcgi;
 mod follow;
 mod forward;
 pub mod forwarded;

@@ -137,7 +137,10 @@ impl ProxyBody {
                 self.is_drained = polled.is_pending();
                 polled
             }
-            (Some(Answer::Http1(_)), None) | (None, _) => Poll::Ready(None),
+            (Some(Answer::FastCgi(body)), Some(exchange)) => {
+                exchange.connection.poll_script_frame(context, body, bytes_max).map_err(BadAnswer::Http1)
+            }
+            (Some(Answer::Http1(_) | Answer::FastCgi(_)), None) | (None, _) => Poll::Ready(None),
         }
     }
 
@@ -184,6 +187,7 @@ impl Body for ProxyBody {
         let is_over = match &self.answer {
             None => true,
             Some(Answer::Http1(decoder)) => decoder.is_over(),
+            Some(Answer::FastCgi(body)) => body.is_over(),
             Some(Answer::Http2(incoming)) => incoming.is_end_stream(),
         };
         is_over && self.failed.is_none()
@@ -192,6 +196,7 @@ impl Body for ProxyBody {
     fn size_hint(&self) -> SizeHint {
         match &self.answer {
             Some(Answer::Http1(decoder)) => decoder.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Some(Answer::FastCgi(body)) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Some(Answer::Http2(incoming)) => incoming.size_hint(),
             None if self.failed.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
@@ -254,7 +259,7 @@ impl ResponseBody for ProxyBody {
 
     fn held_bytes(&self) -> usize {
         match (&self.answer, &self.exchange) {
-            (Some(Answer::Http1(_)), Some(exchange)) => exchange.connection.held_bytes(),
+            (Some(Answer::Http1(_) | Answer::FastCgi(_)), Some(exchange)) => exchange.connection.held_bytes(),
             // The part that hyper has is unknown: the window, or nothing if it gave all that it had.
             (Some(Answer::Http2(incoming)), _) if !self.is_drained => {
                 let left = incoming.size_hint().upper().unwrap_or(u64::MAX);

@@ -1,5 +1,6 @@
 //! A run: the instances of one backend in one place, and how they are for requests.
 
+use devanture_config::site_toml::Scripts;
 use devanture_config::{AppName, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct RunMember {
     pub is_draining: bool,
     /// The user whose socket it must be, where the app has one of its own.
     pub uid: Option<u32>,
+    /// The scripts that it runs, where it speaks FastCGI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scripts: Option<Scripts>,
 }
 
 /// The state of a run for its requests.

@@ -3,12 +3,14 @@
 use std::io;
 use std::time::Duration;
 
+use devanture_config::site_toml::Scripts;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::address::Endpoint;
+use crate::proxy::fastcgi;
 use crate::spawner::listener_uid;
 
 /// Bytes of an answer that are looked at for its status.
@@ -33,6 +35,8 @@ pub(super) struct Question {
     /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on
     /// it is enough that it listens.
     pub(super) path: Option<String>,
+    /// The scripts that it runs, where it speaks FastCGI.
+    pub(super) scripts: Option<Scripts>,
     /// The user that must own the listening socket, where instances have users of their own.
     pub(super) uid: Option<u32>,
     /// Between two questions to an instance that is healthy.
@@ -169,7 +173,9 @@ impl Question {
             match endpoint {
                 // Each node checks its own.
                 Endpoint::Node(_) => Err(io::ErrorKind::Unsupported.into()),
-                Endpoint::Tcp(address) => exchange(TcpStream::connect(address).await?, path, endpoint).await.map(Ok),
+                Endpoint::Tcp(address) => {
+                    self.exchange(TcpStream::connect(address).await?, path, endpoint).await.map(Ok)
+                }
                 Endpoint::Socket(socket) => {
                     let stream = UnixStream::connect(socket).await?;
                     // As for requests: the app may have put anything there, a link to the socket of somebody else too.
@@ -177,7 +183,7 @@ impl Question {
                     if self.uid.is_some_and(|uid| uid != listener) {
                         return Ok(Err(Bad::foreign("socket")));
                     }
-                    exchange(stream, path, endpoint).await.map(Ok)
+                    self.exchange(stream, path, endpoint).await.map(Ok)
                 }
             }
         };
@@ -190,6 +196,21 @@ impl Question {
             None => Ok(()),
             Some(status) if goal.is_met_by(status) => Ok(()),
             Some(status) => Err(format!("it answered {status} to {}", path.unwrap_or_default()).into()),
+        }
+    }
+}
+
+impl Question {
+    /// Asks for `path`, if there is one; gives the status.
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        path: Option<&str>,
+        endpoint: &Endpoint,
+    ) -> io::Result<Option<u16>> {
+        match (&self.scripts, path) {
+            (Some(scripts), Some(path)) => fastcgi::status_of(stream, path, scripts).await.map(Some),
+            _ => exchange(stream, path, endpoint).await,
         }
     }
 }
@@ -281,7 +302,7 @@ mod tests {
 
     fn question(endpoint: Option<Endpoint>, path: Option<&str>) -> Question {
         let interval = Duration::from_millis(50);
-        Question { endpoint, path: path.map(str::to_owned), uid: None, interval, has_started: false }
+        Question { endpoint, path: path.map(str::to_owned), scripts: None, uid: None, interval, has_started: false }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::VersionId;
 use devanture_config::api::{InstanceState, InstanceStatus};
-use devanture_config::site_toml::{Kind, Process};
+use devanture_config::site_toml::{Kind, Process, Scripts};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,8 @@ pub(super) struct Seen {
     pub(super) endpoint: Option<Endpoint>,
     /// The user whose process listens there, where the app has one of its own.
     pub(super) uid: Option<u32>,
+    /// The scripts that it runs, where it speaks FastCGI.
+    pub(super) scripts: Option<Scripts>,
     /// Duration of its last start in milliseconds.
     pub(super) healthy_ms: Option<u128>,
     /// Why those who wait for it give it up.
@@ -84,6 +86,7 @@ impl Slot {
             detail: None,
             endpoint: None,
             uid: None,
+            scripts: None,
             healthy_ms: None,
             failed: None,
             is_over: false,
@@ -113,6 +116,7 @@ impl Slot {
             (seen.state, seen.since_ms, seen.detail) = (handed.state, handed.since_ms, handed.detail.clone());
             (seen.pid, seen.endpoint, seen.uid) =
                 (Some(handed.running.pid), handed.place.endpoint.clone(), handed.place.uid);
+            seen.scripts = handed.place.scripts.clone();
             (seen.restarts, seen.healthy_ms) = (handed.restarts, handed.healthy_ms.map(u128::from));
             seen.lines = handed.lines.iter().cloned().collect();
         }
@@ -196,7 +200,7 @@ impl Slot {
             InstanceState::Stopping => true,
             _ => return None,
         };
-        Some(RunMember { endpoint, is_draining, uid: seen.uid })
+        Some(RunMember { endpoint, is_draining, uid: seen.uid, scripts: seen.scripts.clone() })
     }
 
     /// Its report; its limits are those of its group.

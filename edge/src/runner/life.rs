@@ -17,10 +17,11 @@ use super::handover::handed::{HandedInstance, HandedPhase, Place};
 use super::health::{Answer, Question};
 use super::instance_handle::Slot;
 use super::logs::{Line, LineStream, PlaceLog, Splitter};
+use super::php;
 use super::shared::{Shared, ms};
 use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
-use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
+use crate::spawner::{Exit, Happened, Launch, Running, Stream};
 use crate::telemetry;
 
 /// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
@@ -164,18 +165,19 @@ impl<'l> Life<'l> {
     fn place(&self, set_up: &SetUp) -> Result<Place, Error> {
         let (temporary, uid) = (Shared::temporary(&set_up.temporary), set_up.user.uid());
         if !self.slot.is_web() {
-            return Ok(Place { endpoint: None, folder: None, temporary, uid });
+            return Ok(Place { endpoint: None, folder: None, temporary, uid, scripts: None });
         }
         match self.server.listen {
             ListenOn::Port => {
                 let port =
                     self.shared.ports.free().map_err(|error| Error::Spawn(format!("no port is free: {error}")))?;
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None, temporary, uid })
+                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None, temporary, uid, scripts: None })
             }
             ListenOn::Socket => {
                 let (folder, socket) = self.shared.folders.socket(uid)?;
-                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), temporary, uid })
+                let scripts = php::scripts(self.server, &set_up.code.path);
+                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), temporary, uid, scripts })
             }
         }
     }
@@ -201,11 +203,16 @@ impl<'l> Life<'l> {
             path: &self.shared.settings.path,
             temporary: &set_up.temporary,
         };
+        let mut variables = environment::variables(&set_up.variables, &edge);
+        if place.scripts.is_some() {
+            // The spawner writes the instance's own folder in its place.
+            variables.insert(php::FOLDER_VARIABLE.to_owned(), set_up.temporary.display().to_string());
+        }
         let launch = Launch {
             id: format!("{}/{}/{}#{}", self.group.id.app, self.group.id.place, self.slot.name, self.slot.serial),
-            command: environment::command(&self.slot.process.command, place.endpoint.as_ref()),
+            command: self.command(set_up, place)?,
             folder: set_up.code.path.clone(),
-            environment: environment::variables(&set_up.variables, &edge),
+            environment: variables,
             uid: place.uid,
             limits: self.shared.instance_limits(self.server),
             temporary: Some(place.temporary.clone()),
@@ -214,16 +221,28 @@ impl<'l> Life<'l> {
         self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
     }
 
+    /// What is started: the command of its process, or PHP-FPM.
+    fn command(&self, set_up: &SetUp, place: &Place) -> Result<Vec<String>, String> {
+        let socket = place.endpoint.as_ref().and_then(Endpoint::socket).filter(|_| place.scripts.is_some());
+        let (Some(php), Some(socket), Some(data)) = (&self.server.php, socket, &set_up.data) else {
+            return Ok(environment::command(&self.slot.process.command, place.endpoint.as_ref()));
+        };
+        let program = php::program(&self.shared.settings)?;
+        Ok(php::Start { php, code: &set_up.code.path, data, socket }.command(&program))
+    }
+
     async fn run(&self, mut running: Running, place: &Place, mut now: Now, mut unended: Unended) -> Ended {
         {
             let mut seen = self.slot.seen();
             (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), place.uid);
+            seen.scripts = place.scripts.clone();
             seen.monitor = Some(running.monitor());
         }
         let question = Question {
             endpoint: place.endpoint.clone(),
             path: self.server.health.clone(),
             uid: place.uid,
+            scripts: place.scripts.clone(),
             interval: ms(self.shared.limits.instance_health_ms),
             has_started: !matches!(now.phase, Phase::Starting),
         };
@@ -448,46 +467,5 @@ impl<'l> Life<'l> {
     fn log_line(&self, stream: LineStream, text: String) -> Line {
         let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
         Line { at_ms, instance, version: self.group.version.short(), stream, text }
-    }
-}
-
-impl Shared {
-    /// Longest time of a start.
-    pub(super) fn start_ms(&self, server: &Server) -> u64 {
-        server.start_ms.min(self.limits.instance_start_ms_max)
-    }
-
-    /// Longest time for requests in flight once the instance is to end.
-    pub(super) fn drain_time(&self, server: &Server) -> Duration {
-        ms(server.drain_ms.min(self.limits.instance_drain_ms_max))
-    }
-
-    /// Longest time from SIGTERM to SIGKILL.
-    fn stop_time(&self, server: &Server) -> Duration {
-        ms(server.stop_ms.min(self.limits.instance_stop_ms_max))
-    }
-
-    /// Limits of an instance: those of its backend, where they are below those of the edge.
-    pub(super) fn instance_limits(&self, server: &Server) -> InstanceLimits {
-        let most = self.limits.instance_memory_bytes_max;
-        let cpu_percent = match (server.cpu_percent, self.limits.instance_cpu_percent_max) {
-            (Some(wanted), 0) => wanted,
-            (Some(wanted), most) => wanted.min(most),
-            (None, most) => most,
-        };
-        let memory_bytes = server.memory_bytes.map_or(most, |wanted| wanted.min(most));
-        let persist = if server.persist.is_some() { self.limits.persist_bytes_max } else { 0 };
-        // The kernel refuses what is larger than anything that the instance may have.
-        let file_bytes = memory_bytes.max(self.limits.instance_tmp_bytes_max).max(persist);
-        InstanceLimits {
-            memory_bytes,
-            processes: self.limits.instance_processes_max,
-            app_tasks: self.limits.app_tasks_max,
-            open_files: self.limits.instance_open_files_max,
-            cpu_percent,
-            file_bytes,
-            temporary_bytes: self.limits.instance_tmp_bytes_max,
-            temporary_files: self.limits.instance_tmp_files_max,
-        }
     }
 }

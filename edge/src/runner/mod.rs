@@ -9,6 +9,7 @@
 //! ([`nodes`]).
 
 mod backoff;
+mod bounds;
 mod capacity;
 mod counts;
 mod environment;
@@ -29,6 +30,7 @@ mod logs;
 mod nodes;
 mod persist;
 mod persisted;
+mod php;
 mod place_user;
 mod ports;
 mod release;

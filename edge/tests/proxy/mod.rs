@@ -11,6 +11,8 @@
 
 mod dns;
 mod dns_server;
+mod fastcgi;
+mod fastcgi_garbage;
 mod faults;
 mod garbage;
 mod http2;

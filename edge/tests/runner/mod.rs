@@ -4,6 +4,7 @@
 mod failing;
 mod living;
 mod logging;
+mod php;
 mod previews;
 mod switching;
 mod world;

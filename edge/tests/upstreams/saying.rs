@@ -30,7 +30,7 @@ async fn what_cannot_be_is_refused_with_a_code_of_its_own() {
     let ask = async |name: &str, address: &str| got(edge.api(Method::PUT, &member(name, address))).await.code();
     assert_eq!(ask("web", a).await, Code::UpstreamUnknown);
     assert_eq!(ask(&one.url(), a).await, Code::UpstreamUnknown, "a route's address is no name");
-    for bad in ["127.0.0.1:3000", "http://h/a", "http://h?q", "ftp://h"] {
+    for bad in ["127.0.0.1:3000", "http://h/a", "http://h?q", "ftp://h", "fastcgi://127.0.0.1:9"] {
         assert_eq!(ask("api", bad).await, Code::BadRequest, "{bad}");
     }
     let elsewhere = member("api", a).replace("/prod/", "/staging/");

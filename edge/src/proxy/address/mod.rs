@@ -34,6 +34,17 @@ pub struct NodeInstance {
     pub instance: Box<Endpoint>,
 }
 
+impl Endpoint {
+    /// The path of the socket, where it is one of this machine.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Socket(path) => Some(path),
+            Self::Tcp(_) | Self::Node(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,4 +8,5 @@ mod stream;
 
 pub use codec::Fault;
 pub(crate) use connection::Connection;
+pub(crate) use output::Output;
 pub(crate) use stream::{Early, Stream};

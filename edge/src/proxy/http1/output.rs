@@ -32,8 +32,8 @@ pub(super) enum Framing {
 
 /// The unwritten bytes, in order: `flat` first, of which `written` bytes are, and then the pieces.
 #[derive(Default)]
-pub(super) struct Output {
-    pub(super) flat: Vec<u8>,
+pub(crate) struct Output {
+    pub(crate) flat: Vec<u8>,
     written: usize,
     pieces: VecDeque<Bytes>,
     /// Bytes of the pieces.
@@ -41,16 +41,17 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.flat.len() == self.written && self.pieces.is_empty()
     }
 
     /// Whether more of the body is to be asked for.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.bytes < HELD_BYTES_MAX && self.flat.len() < HELD_BYTES_MAX && self.pieces.len() < SLICES_MAX
     }
 
-    fn push(&mut self, piece: Bytes) {
+    /// Adds a piece as it is.
+    pub(crate) fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
         }
@@ -116,7 +117,7 @@ impl Output {
     }
 
     /// Writes once as much as is taken; says how much that was.
-    pub(super) fn poll_write<S>(&mut self, cx: &mut Context<'_>, mut stream: Pin<&mut S>) -> Poll<io::Result<usize>>
+    pub(crate) fn poll_write<S>(&mut self, cx: &mut Context<'_>, mut stream: Pin<&mut S>) -> Poll<io::Result<usize>>
     where
         S: AsyncWrite,
     {

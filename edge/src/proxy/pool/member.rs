@@ -1,6 +1,7 @@
 //! One member of a pool: an address, and what is known of it by all threads together.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use devanture_config::site_toml::UpstreamUrl;
@@ -8,6 +9,7 @@ use rustls_pki_types::ServerName;
 
 use crate::proxy::address::Endpoint;
 use crate::proxy::clock::now_ms;
+use crate::proxy::fastcgi::Backend;
 
 /// Streams on one connection, which is what servers commonly allow; then there is a second one.
 pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
@@ -27,6 +29,8 @@ pub struct Member {
     pub(crate) authority: Box<str>,
     /// The name that its certificate must have, where it speaks TLS.
     pub(crate) tls: Option<Option<ServerName<'static>>>,
+    /// Its scripts, where it speaks FastCGI.
+    pub(crate) fastcgi: Option<Arc<Backend>>,
     /// The user whose socket it must be: of an instance whose app has one of its own.
     pub(crate) uid: Option<u32>,
     /// Whether it may be loopback or private, see [`Member::is_trusted`].
@@ -97,6 +101,7 @@ impl Member {
             authority: authority.into(),
             declared,
             tls,
+            fastcgi: None,
             uid: None,
             is_trusted: AtomicBool::new(trusted),
             in_flight: AtomicUsize::new(0),
@@ -113,6 +118,11 @@ impl Member {
     /// The same for an instance of the edge whose app has this user.
     pub(crate) fn run_by(self, uid: Option<u32>) -> Self {
         Self { uid, ..self }
+    }
+
+    /// The same as a backend of FastCGI, if there is one.
+    pub(crate) fn with_scripts(self, fastcgi: Option<Arc<Backend>>) -> Self {
+        Self { fastcgi, ..self }
     }
 
     /// Requests under way to it, upgraded ones among them.

@@ -167,6 +167,11 @@ impl Pool {
         self.key.declared.protocol.unwrap_or_default()
     }
 
+    /// Whether its members are declared to speak FastCGI.
+    pub(crate) fn is_fastcgi(&self) -> bool {
+        self.key.declared.root.is_some()
+    }
+
     /// Most retries of a request.
     pub(crate) fn retries(&self) -> u64 {
         self.key.declared.retries.unwrap_or(site_toml::RETRIES)

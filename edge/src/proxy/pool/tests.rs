@@ -271,6 +271,7 @@ fn running(ports: &[(u16, bool)]) -> RunNow {
         endpoint: crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], *port).into()),
         is_draining: *is_draining,
         uid: None,
+        scripts: None,
     };
     RunNow { state: RunState::Running, is_shared: false, members: ports.iter().map(member).collect() }
 }
@@ -334,7 +335,7 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
     let own = rustix::process::geteuid().as_raw();
     for (uid, is_reached) in [(None, true), (Some(own), true), (Some(own + 1), false)] {
         let endpoint = crate::proxy::address::Endpoint::Socket(link.clone());
-        let members = vec![RunMember { endpoint, is_draining: false, uid }];
+        let members = vec![RunMember { endpoint, is_draining: false, uid, scripts: None }];
         registry.run(&id, Some(RunNow { state: RunState::Running, is_shared: false, members }));
         let lease = lease(&pool).await.unwrap();
         let connected = crate::proxy::connect::connect(&pool, &lease.member, false, Duration::from_secs(60)).await;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::api::InstanceState;
 use devanture_config::manifest::Managed;
-use devanture_config::site_toml::ProcessName;
+use devanture_config::site_toml::{ProcessName, Scripts};
 use devanture_config::{VersionId, edge_toml};
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +157,9 @@ pub(in crate::runner) struct Place {
     pub(in crate::runner) temporary: Temporary,
     /// Where it is another than the edge's.
     pub(in crate::runner) uid: Option<u32>,
+    /// The scripts that it runs, where it speaks FastCGI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::runner) scripts: Option<Scripts>,
 }
 
 /// How far an instance has come.

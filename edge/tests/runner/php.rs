@@ -1,0 +1,155 @@
+//! PHP applications that PHP-FPM runs: what they have, what outlasts a switch, and what nobody can have them run.
+
+use devanture_edge::runner::Error;
+use serde_json::json;
+
+use crate::runner::world::{Version, World, ask, eventually, limits, run};
+
+/// A front controller: who it is, a counter in a session, files that it writes, and lines for the log.
+const INDEX: &str = r#"<?php
+$path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
+$data = getenv('DEVANTURE_DATA');
+if ($path === '/count') {
+    if (isset($_GET['id'])) session_id($_GET['id']);
+    session_start();
+    $_SESSION['count'] = ($_SESSION['count'] ?? 0) + 1;
+    echo session_id(), ' ', $_SESSION['count'];
+} elseif ($path === '/write') {
+    file_put_contents("$data/evil.php", '<?php echo "executed";');
+    file_put_contents("$data/photo.jpg", '<?php echo "executed";');
+    echo is_writable(__FILE__) ? 'writable' : 'read-only';
+} elseif ($path === '/log') {
+    error_log('a line of PHP');
+    fwrite(fopen('php://stderr', 'w'), "another line\n");
+    echo 'logged';
+} elseif ($path === '/fails') {
+    throw new Exception('oh');
+} else {
+    echo json_encode(['build' => BUILD, 'root' => $_SERVER['DOCUMENT_ROOT'], 'variable' => getenv('GAME_PASSWORD'),
+        'temporary' => sys_get_temp_dir(), 'version' => getenv('DEVANTURE_VERSION'), 'user' => posix_geteuid()]);
+}"#;
+
+fn php() -> serde_json::Value {
+    json!({ "kind": "php", "workers": 2, "start_ms": 30_000, "drain_ms": 10_000, "persist": "public/uploads" })
+}
+
+async fn version(world: &World, build: &str) -> Version {
+    let code = INDEX.replace("BUILD", &format!("'{build}'"));
+    let files = [
+        ("public/index.php", code.as_str(), false),
+        ("public/tool.php", "<?php require __DIR__ . '/../lib/tool.php';", false),
+        ("lib/tool.php", "<?php echo 'tool', $_SERVER['PATH_INFO'] ?? '';", false),
+        ("public/photo.jpg", "<?php echo 'executed';", false),
+    ];
+    world.version_of(build, &files, &php()).await
+}
+
+#[test]
+fn an_application_of_php_runs_without_a_command_of_its_own() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.set("prod", 0, "GAME_PASSWORD", "sesame");
+        let one = version(&world, "one").await;
+        world.switch(&one).await;
+        let seen = world.json("/any/path").await;
+        assert_eq!((&seen["build"], &seen["variable"]), (&json!("one"), &json!("sesame")), "{seen}");
+        assert_eq!(seen["version"], one.id.to_string());
+        assert!(seen["root"].as_str().unwrap().ends_with("/public"), "{seen}");
+        assert_eq!(world.get("/tool.php/x").await.1, "tool/x");
+        assert_eq!(world.get("/log").await.1, "logged");
+        assert_eq!(world.get("/fails").await.0, 500);
+        for wanted in ["a line of PHP", "another line", "oh"] {
+            let mut found = Vec::new();
+            for _ in 0..200 {
+                found = world.lines("web.1").await;
+                if found.iter().any(|line| line.contains(wanted)) {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            assert!(found.iter().any(|line| line.contains(wanted)), "{wanted}: {found:?}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_session_outlasts_a_switch_and_a_new_version_answers_at_once() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.switch(&version(&world, "one").await).await;
+        let (_, first) = world.get("/count").await;
+        let (id, count) = first.split_once(' ').unwrap();
+        assert_eq!(count, "1");
+        world.switch(&version(&world, "two").await).await;
+        assert_eq!(world.json("/").await["build"], "two");
+        assert_eq!(world.get(&format!("/count?id={id}")).await.1, format!("{id} 2"));
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_an_application_wrote_is_never_run() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.switch(&version(&world, "one").await).await;
+        assert_eq!(world.get("/write").await.1, "read-only");
+        for path in [
+            "/uploads/evil.php",
+            "/uploads/evil.php/x",
+            "/uploads/photo.jpg",
+            "/uploads/photo.jpg/x.php",
+            "/photo.jpg/x.php",
+            "/photo.jpg%00.php",
+            "/tool.php/../uploads/evil.php",
+            "/..%2f..%2fuploads/evil.php",
+        ] {
+            let (_, body) = world.get(path).await;
+            assert!(!body.contains("executed"), "{path}: {body}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn switches_under_requests_lose_none() {
+    run(async {
+        let world = World::start(limits()).await;
+        let (one, two) = (version(&world, "one").await, version(&world, "two").await);
+        world.switch(&one).await;
+        let front = world.front;
+        let stop = tokio_util::sync::CancellationToken::new();
+        let stopped = stop.clone();
+        let asking = tokio::task::spawn_local(async move {
+            let mut count = 0;
+            while !stopped.is_cancelled() {
+                let (status, text) = ask(front, "/", None).await;
+                assert_eq!(status, 200, "{text}");
+                count += 1;
+            }
+            count
+        });
+        for _ in 0..50 {
+            world.switch(&two).await;
+            world.switch(&one).await;
+        }
+        stop.cancel();
+        assert!(asking.await.unwrap() > 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_backend_that_is_not_well_is_not_switched_to() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.switch(&version(&world, "one").await).await;
+        let files = [("public/index.php", "<?php this is no php", false)];
+        let broken = world.version_of("two", &files, &json!({ "kind": "php", "start_ms": 1_500 })).await;
+        let error = world.prepare(&broken).await.map(drop).unwrap_err();
+        assert!(matches!(&error, Error::NotHealthy { reason, .. } if reason.contains("500")), "{error}");
+        assert_eq!(world.json("/").await["build"], "one");
+        eventually("only the first runs", || world.instances().len() == 1).await;
+        world.end().await;
+    });
+}
