@@ -37,6 +37,7 @@ mod model;
 mod moves;
 mod pages;
 mod parts;
+mod php_page;
 mod recipes;
 mod refusals;
 mod routes;

@@ -56,7 +56,7 @@ process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeI
 /// A project of an app with a backend.
 pub(crate) struct Project {
     pub(crate) folder: TempDir,
-    app: String,
+    pub(crate) app: String,
 }
 
 impl Project {
