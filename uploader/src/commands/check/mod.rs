@@ -66,7 +66,10 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
     };
     match examined {
         Ok(mut examined) => {
-            examined.lost = against_live::lost_parts(context, &examined.manifest).await;
+            // One half takes nothing of the other away.
+            if args.half.only.is_none() {
+                examined.lost = against_live::lost_parts(context, &examined.manifest).await;
+            }
             conclude(context, args, examined)
         }
         // What is wrong with the form of the file, or with what no bundle can hold.
