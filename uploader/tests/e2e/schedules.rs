@@ -12,7 +12,8 @@ fn page() -> String {
 
 /// The blocks of the page that a mark stands before, with what it names.
 fn blocks(page: &str, mark: &str) -> Vec<(String, String)> {
-    let parts = page.split(&format!("<!-- {mark}")).skip(1);
+    let mark = format!("<!-- {mark}");
+    let parts = page.split(&mark).skip(1);
     let block = |part: &str| {
         let (name, rest) = part.split_once("-->\n```").unwrap();
         let (_, rest) = rest.split_once('\n').unwrap();
@@ -42,7 +43,8 @@ async fn a_shop_with_a_procfile_and_a_schedule_is_pushed_and_its_digest_runs() {
     std::fs::create_dir(project.path().join("www")).unwrap();
     std::fs::write(project.path().join("www/index.html"), "<title>shop</title>").unwrap();
     let (_, commands) = blocks(&page, "run").remove(0);
-    let [push, schedules, now, logs] = commands.lines().collect::<Vec<_>>()[..] else { panic!("{commands}") };
+    let lines: Vec<&str> = commands.lines().collect();
+    let [push, schedules, now, logs] = lines[..] else { panic!("{commands}") };
     run(&edge, project.path(), push);
     // The server and the worker.
     healthy(&edge, "shop", 2).await;
