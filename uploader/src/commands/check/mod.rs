@@ -320,7 +320,8 @@ fn print_success(context: &Context, args: &CheckArgs, examined: &Examined, repor
     if !project.exists {
         context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
     }
-    let id = manifest.id();
+    // That of one half is not known without the other.
+    let id = args.half.only.is_none().then(|| manifest.id());
     let mut value = serde_json::json!({
         "ok": true,
         "www": www,
@@ -347,7 +348,11 @@ fn print_success(context: &Context, args: &CheckArgs, examined: &Examined, repor
         let and = if *doubts > 0 { format!(", and {}", count(*doubts, "doubt")) } else { String::new() };
         let files = scan.text();
         let mut lines = explained.as_ref().map(|all| all.lines(context.output.style)).unwrap_or_default();
-        lines.push(format!("No mistakes{and}. {folder} holds {files}: version {}.", id.short()));
+        lines.push(match (id, args.half.only) {
+            (Some(id), _) => format!("No mistakes{and}. {folder} holds {files}: version {}.", id.short()),
+            (None, Some(Half::Backend)) => format!("No mistakes{and}. The backend has {files}."),
+            (None, _) => format!("No mistakes{and}. {folder} holds {files}."),
+        });
         lines
     });
 }
