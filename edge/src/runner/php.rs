@@ -74,12 +74,13 @@ impl Start<'_> {
         GUARD.replace("CODE", &format!("'{code}'"))
     }
 
-    /// Workers come with the load and go again: what they have compiled is shared, and stays.
+    /// Workers come with the load and go again: what they have compiled is shared, and stays. PHP-FPM opens its log also
+    /// where `-O` has it write to its error output.
     fn configuration(&self) -> String {
         let (socket, sessions) = (text(self.socket), self.sessions());
         let workers = self.php.workers;
         format!(
-            "[global]\ndaemonize = no\nlog_level = warning\nlog_limit = 8192\n\
+            "[global]\ndaemonize = no\nerror_log = /dev/null\nlog_level = warning\nlog_limit = 8192\n\
              [devanture]\nlisten = \"{socket}\"\nlisten.mode = 0660\n\
              pm = ondemand\npm.max_children = {workers}\npm.process_idle_timeout = 60s\n\
              clear_env = no\ncatch_workers_output = yes\ndecorate_workers_output = no\n\

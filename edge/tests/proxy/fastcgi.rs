@@ -85,7 +85,7 @@ impl Fpm {
         std::fs::write(folder.path().join("secret.php"), "<?php echo 'executed';").unwrap();
         std::fs::create_dir(folder.path().join("sessions")).unwrap();
         let text = format!(
-            "[global]\ndaemonize = no\n[www]\nuser = root\ngroup = root\nlisten = {0}/fpm.sock\npm = static\n\
+            "[global]\ndaemonize = no\nerror_log = /dev/null\n[www]\nuser = root\ngroup = root\nlisten = {0}/fpm.sock\npm = static\n\
              pm.max_children = {workers}\nphp_value[session.save_path] = {0}/sessions\n\
              php_value[upload_max_filesize] = 20M\nphp_value[post_max_size] = 21M\n",
             folder.path().display()
