@@ -115,6 +115,11 @@ impl Measurement {
         &self.outcome
     }
 
+    /// Forgets the backend that did not answer, before the request is decided again.
+    pub(super) fn forget_backend(&mut self) {
+        self.outcome.forget_backend();
+    }
+
     /// Notes what was decided, and goes with what answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
         (self.answerer, self.is_beside_version) = (Answerer::of(decision), is_beside_version(decision));

@@ -1,6 +1,6 @@
 //! Per-request data for logs and metrics: what a backend's part in it was, and what went wrong.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
@@ -79,7 +79,7 @@ pub(super) struct RequestOutcome(
 
 #[derive(Default)]
 struct Aside {
-    error: Cell<Option<&'static str>>,
+    error: OnceCell<&'static str>,
     /// Its place among the requests of its app, where these are limited.
     entered: OnceCell<Entered>,
     backend: OnceCell<ToBackend>,
@@ -130,8 +130,7 @@ impl RequestOutcome {
 
     /// The first fault is the one that is logged: others follow from it.
     pub(super) fn fail(&self, error: &'static str) {
-        let first = &self.aside().error;
-        first.set(first.get().or(Some(error)));
+        self.aside().error.set(error).ok();
     }
 
     pub(super) fn break_off(&self, error: &body::Error) {
@@ -142,7 +141,7 @@ impl RequestOutcome {
     }
 
     pub(super) fn error(&self) -> Option<&'static str> {
-        self.0.get()?.error.get()
+        self.0.get()?.error.get().copied()
     }
 
     /// Whether the request failed before any backend received it.
@@ -150,9 +149,11 @@ impl RequestOutcome {
         self.error().is_some_and(|error| UNSENT.contains(&error))
     }
 
-    /// Forgets a fault of a decision that was replaced by a later one.
-    pub(super) fn forget_fault(&self) {
-        self.aside().error.set(None);
+    /// Forgets the backend, and what went wrong with it: the request is decided again.
+    pub(super) fn forget_backend(&mut self) {
+        if let Some(aside) = self.0.get_mut() {
+            (aside.error, aside.backend) = (OnceCell::new(), OnceCell::new());
+        }
     }
 
     pub(super) fn request_id(&self) -> Option<String> {

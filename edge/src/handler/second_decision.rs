@@ -62,7 +62,7 @@ impl Handler {
             if !is_later {
                 return (response, Unwanted::Over);
             }
-            measurement.outcome().forget_fault();
+            measurement.forget_backend();
             (request, decision) = (returned, next);
         }
         let unwanted = match decision {
