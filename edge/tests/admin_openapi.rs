@@ -23,7 +23,7 @@ use http::{Method, StatusCode};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// Addresses that need no token.
-const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
+const OPEN: [&str; 4] = ["/health/live", "/health/ready", "/v1/invitations", "/v1/openapi.yaml"];
 
 /// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
 const DOORS: [&str; 3] = ["/v1/login", "/v1/logout", "/v1/refresh"];

@@ -64,6 +64,7 @@ fn every_command_in_a_document_exists() {
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));
     let nested = [
+        commands(&args, "AccountCommand"),
         commands(&args, "AliasCommand"),
         commands(&args, "HostnamesCommand"),
         commands(&args, "TokenCommand"),

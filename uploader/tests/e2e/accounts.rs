@@ -89,6 +89,6 @@ async fn a_person_opens_the_link_in_a_browser_and_sets_the_password() {
     assert_eq!(page.report().await.console_errors, [""; 0]);
     page.evaluate(&format!("document.forms[0].elements.password.value = {PASSWORD:?}; document.forms[0].submit()"))
         .await;
-    page.wait_for("document.body.textContent.includes('The password of ada is set')").await;
+    page.wait_for("document.body?.textContent.includes('The password of ada is set')").await;
     assert_eq!(login(&edge, "ada").await, 200);
 }

@@ -15,7 +15,8 @@ use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 const MARKER: &str = "marker";
 const SCOPES: [Scope; 4] = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
 /// Operations that need no token.
-const OPEN: [&str; 6] = ["/health/live", "/health/ready", "/v1/openapi.yaml", "/v1/login", "/v1/logout", "/v1/refresh"];
+const OPEN: [&str; 7] =
+    ["/health/live", "/health/ready", "/v1/invitations", "/v1/openapi.yaml", "/v1/login", "/v1/logout", "/v1/refresh"];
 
 /// What a token of one environment is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
