@@ -17,6 +17,7 @@ pub mod parsing;
 pub mod path;
 pub mod problem;
 pub mod rules;
+pub mod run_stream;
 pub mod site_toml;
 pub mod text;
 

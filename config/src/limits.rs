@@ -346,6 +346,12 @@ limits! {
     scheduled_runs_max = 8 in 1 ..= 10_000,
     /// Commands of schedules of one app that run at once on a node.
     scheduled_runs_per_app_max = 2 in 1 ..= 10_000,
+    /// Commands of `devanture run` of all apps that run at once on a node; of one app no more than half of them.
+    runs_max = 16 in 0 ..= 1_000,
+    /// Milliseconds that a command of `devanture run` may take.
+    run_ms_max = 3_600_000 in 100 ..= 86_400_000,
+    /// Milliseconds from SIGTERM on after which a command of `devanture run` is killed.
+    run_stop_ms = 5_000 in 0 ..= 600_000,
     /// Bytes of one file of the log of an environment's instances.
     instance_log_bytes_max = 8_388_608 in 4_096 ..= 1_099_511_627_776,
     /// Files of the log of an environment's instances that are kept; the oldest one goes.

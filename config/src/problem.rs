@@ -121,6 +121,7 @@ codes! {
     PreconditionFailed "precondition_failed" 412 Refused "The record is not as the request expects it.",
     ReleaseFailed "release_failed" 422 Refused "The release command of the backend failed; it did not go live.",
     Restarting "restarting" 503 Unreachable "A new edge takes over from this one; what would change something waits a moment.",
+    RunEnded "run_ended" 409 Refused "The edge ended the command before its own end.",
     RunnerForbidden "runner_forbidden" 403 Forbidden "All backends of the edge share its user, and the token is not that of an admin of every app.",
     RunnerOff "runner_off" 422 Refused "The bundle holds a backend, and the edge runs none.",
     SecretsLocked "secrets_locked" 503 Refused "The key that secrets are sealed with cannot be used.",

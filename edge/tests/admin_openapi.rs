@@ -176,6 +176,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("RestartRequest", read::<api::RestartRequest>()),
         ("RollbackRequest", read::<api::RollbackRequest>()),
         ("Route", read::<Route>()),
+        ("RunRequest", read::<api::RunRequest>()),
         ("ScaleRequest", read::<api::ScaleRequest>()),
         ("ScheduleTable", read::<ScheduleTable>()),
         ("ServerFile", read::<ServerFile>()),
@@ -189,6 +190,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("SwitchRequest", read::<api::SwitchRequest>()),
         ("TokenRequest", read::<api::TokenRequest>()),
         ("UndeleteRequest", read::<api::UndeleteRequest>()),
+        ("TerminalSize", read::<api::TerminalSize>()),
         ("Upstream", read::<Upstream>()),
         ("WithdrawRequest", read::<api::WithdrawRequest>()),
     ] {

@@ -15,6 +15,7 @@ mod maintenance;
 mod nodes;
 mod retention;
 mod rollout;
+mod running;
 mod safekeeping;
 mod schedules;
 mod settings;
@@ -62,6 +63,9 @@ pub use retention::{
 };
 pub(crate) use rollout::ROLLOUTS;
 pub use rollout::{Rollout, UnknownRollout};
+pub use running::{
+    RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX, TerminalSize,
+};
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 pub use schedules::{RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason};
 pub use settings::{

@@ -11,6 +11,8 @@ pub struct Drain {
     pub downloads_ms: u64,
     /// Milliseconds for event streams (`text/event-stream`).
     pub event_streams_ms: u64,
+    /// Milliseconds for commands of `devanture run`.
+    pub runs_ms: u64,
     /// Milliseconds for upgraded connections, such as WebSockets.
     pub tunnels_ms: u64,
     /// Milliseconds for requests whose bodies are still coming in.
@@ -21,7 +23,7 @@ impl Drain {
     /// The same time for all.
     #[must_use]
     pub const fn of(ms: u64) -> Self {
-        Self { deploys_ms: ms, downloads_ms: ms, event_streams_ms: ms, tunnels_ms: ms, uploads_ms: ms }
+        Self { deploys_ms: ms, downloads_ms: ms, event_streams_ms: ms, runs_ms: ms, tunnels_ms: ms, uploads_ms: ms }
     }
 }
 
@@ -35,6 +37,7 @@ pub(super) fn drain(root: &Table<'_, '_>, default_ms: u64) -> Drain {
         deploys_ms: table.integer("deploys_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
         downloads_ms: table.integer("downloads_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
         event_streams_ms: table.integer("event_streams_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
+        runs_ms: table.integer("runs_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
         tunnels_ms: table.integer("tunnels_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
         uploads_ms: table.integer("uploads_ms", 0..=DRAIN_MS_MAX).unwrap_or(default_ms),
     };

@@ -26,6 +26,7 @@ mod precondition;
 mod pushing;
 mod reading;
 mod retention;
+mod run;
 mod safekeeping;
 mod schedules;
 mod settings;

@@ -214,6 +214,7 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/schedules" "schedules" [Environment(Read)] => schedules [];
     POST "/v1/apps/{app}/environments/{env}/schedules/{name}/run" "runSchedule" [Environment(Push)]
         => run_schedule ["dry_run"];
+    POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)] => run_once ["dry_run"];
 }
 
 /// What a method and a path lead to.

@@ -377,7 +377,7 @@ fn no_process<'p>(
     Problem::new(Code::BadRequest, detail).hint(format!("it has {}", names.join(", "))).into()
 }
 
-fn no_backend(app: &AppName, environment: &PlaceName) -> Error {
+pub(super) fn no_backend(app: &AppName, environment: &PlaceName) -> Error {
     let detail = format!("What is live in {environment} of {app} brings no backend.");
     Problem::new(Code::NothingLive, detail).hint("write [server] in devanture.toml, and push").into()
 }

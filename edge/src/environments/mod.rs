@@ -14,6 +14,7 @@ mod marker;
 mod pause;
 mod places;
 mod reserved;
+mod run;
 mod schedules;
 mod settings;
 mod status;
@@ -29,7 +30,7 @@ use tokio::sync::Mutex;
 
 use crate::blobs::Blobs;
 use crate::cluster::Nodes;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Shares};
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
 use crate::runner::Runner;
@@ -65,6 +66,8 @@ pub struct Environments {
     lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
     instances: instances::Instances,
     schedules: schedules::Schedules,
+    /// Places of commands that run once.
+    runs: Arc<Shares>,
 }
 
 /// What [`Environments`] is made of.
@@ -101,6 +104,7 @@ impl Environments {
                 ledger.limits().dns_time_ms_max,
                 ledger.limits().dns_lookups_max,
             ),
+            runs: Shares::new(ledger.limits().runs_max),
             ledger,
             blobs: parts.blobs,
             names: parts.names,

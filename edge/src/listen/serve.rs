@@ -73,6 +73,13 @@ impl DrainOrder {
         }
     }
 
+    /// The same, where the streams of a request have until then at least.
+    #[must_use]
+    pub fn at_least(self, until: Instant) -> Self {
+        let later = |time: Instant| time.max(until);
+        Self { requests: later(self.requests), uploads: later(self.uploads), downloads: later(self.downloads), ..self }
+    }
+
     /// The times of requests in turn, with the kinds whose time is over by then.
     fn turns(&self) -> BTreeMap<Instant, Kinds> {
         let time_of = |kind: UnderWay| match kind {

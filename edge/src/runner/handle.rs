@@ -25,6 +25,7 @@ use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
 use super::nodes::KnownNodes;
+use super::once::UnderWay;
 use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
@@ -259,6 +260,7 @@ impl Runner {
             stop,
             root: folder,
             standstill: Standstill::default(),
+            runs: UnderWay::default(),
             published: broadcast::Sender::new(PUBLISHED_MAX),
             predecessor_ended,
         });

@@ -87,6 +87,10 @@ impl Shared {
     fn subjects(&self) -> BTreeMap<Place, Subject> {
         let full = self.persisted.all().into_iter().filter(|(_, _, is_too_much)| *is_too_much);
         let mut subjects: BTreeMap<Place, Subject> = full.map(|(place, ..)| (place, Subject::default())).collect();
+        // Their instances may run on another node, and what cannot fill the disk is measured in vain.
+        for place in self.runs.places() {
+            subjects.entry(place).or_default();
+        }
         for group in self.all_groups().into_iter().filter(|group| self.is_measured(&group.managed.server)) {
             let subject = subjects.entry((group.id.app.clone(), group.settings_place.clone())).or_default();
             subject.monitors.extend(group.slots().iter().filter_map(|slot| slot.seen().monitor.clone()));

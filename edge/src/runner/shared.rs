@@ -20,6 +20,7 @@ use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::logs::Logs;
 use super::nodes::KnownNodes;
+use super::once::UnderWay;
 use super::persisted::Persisted;
 use super::place_user::PREVIEW;
 use super::ports::Ports;
@@ -69,6 +70,8 @@ pub(super) struct Shared {
     /// Where everything of the runner lies.
     pub(super) root: PathBuf,
     pub(super) standstill: Standstill,
+    /// Commands that run once.
+    pub(super) runs: UnderWay,
     /// The members of runs as they were published, for the edge before.
     pub(super) published: broadcast::Sender<(RunId, Option<RunNow>)>,
     /// The edge before has ended, or there was none.

@@ -16,6 +16,7 @@ pub(super) struct DrainTimes {
     event_streams: Duration,
     pub(super) tunnels: Duration,
     pub(super) deploys: Duration,
+    pub(super) runs: Duration,
 }
 
 impl DrainTimes {
@@ -28,6 +29,7 @@ impl DrainTimes {
             event_streams: ms(file.drain.event_streams_ms),
             tunnels: ms(file.drain.tunnels_ms),
             deploys: ms(file.drain.deploys_ms),
+            runs: ms(file.drain.runs_ms),
         }
     }
 

@@ -302,7 +302,12 @@ impl Server {
         self.publisher.end();
         let has_successor = self.handover.has_successor();
         self.handover.end();
-        self.drain.send_replace(Some(times.order(now, has_successor)));
+        let mut order = times.order(now, has_successor);
+        let runs = self.runner.clone().filter(Runner::has_runs).map(|runner| {
+            order = order.at_least(now + runner.run_drain_time(times.runs));
+            self.control.spawn(async move { runner.end_runs(times.runs).await })
+        });
+        self.drain.send_replace(Some(order));
         // Upgraded connections go on like requests that are under way, but for what closing them takes.
         let (stop, time) = (self.stop.clone(), times.tunnels);
         self.control.spawn(async move {
@@ -316,6 +321,9 @@ impl Server {
             runner.end_log_readers();
         }
         let cut = self.threads.join();
+        if let Some(runs) = runs {
+            self.control.block_on(runs).ok();
+        }
         // Until here others waited for what it had accepted.
         if let Some(cluster) = self.cluster.take() {
             cluster.leave(&self.control, times.requests);
@@ -419,7 +427,8 @@ fn handover_parts(
     sockets: SocketCopies,
     runner: Option<Runner>,
 ) -> HandoverParts {
-    HandoverParts { publisher, credentials, sockets, settle_time_max: DrainTimes::of(file).deploys, runner }
+    let DrainTimes { deploys, runs, .. } = DrainTimes::of(file);
+    HandoverParts { publisher, credentials, sockets, settle_time_max: deploys, run_time_max: runs, runner }
 }
 
 fn environments_parts(

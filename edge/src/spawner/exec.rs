@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_files::write;
 use super::private_folders::{self, PrivateFolders};
-use super::{Exit, InstanceLimits, system_calls};
+use super::{Attached, Exit, InstanceLimits, passed_file, system_calls, terminal};
 
 /// Where a command is looked for when the instance has no `PATH` of its own.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -48,6 +48,8 @@ pub(super) struct Spec {
     /// The limit that marks the processes of the instance.
     pub(super) tag: Option<u64>,
     pub(super) folders: TemporaryFolders,
+    /// What came beside this is its input, or its terminal.
+    pub(super) attached: Option<Attached>,
 }
 
 /// Where temporary files go.
@@ -81,11 +83,12 @@ pub fn exec_instance() -> io::Result<()> {
     // Closed when the program begins, like every file that is opened here; the number 0 leads to nothing from now on.
     let mut status = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let passed = passed_file::receive(&status)?;
     let mut text = String::new();
     status.read_to_string(&mut text)?;
     let failed = |(what, error): (&str, io::Error)| Exit::CannotStart(format!("{what}: {error}"));
     let exit = match serde_json::from_str(&text)? {
-        Task::Run(spec) => confine(&spec).map_or_else(failed, |()| become_program(&spec)),
+        Task::Run(spec) => confine(&spec, passed).map_or_else(failed, |()| become_program(&spec)),
         Task::Probe => match private_folders::enter(&PrivateFolders::smallest(), None) {
             Ok(()) => return Ok(()),
             Err(error) => failed(error),
@@ -96,9 +99,12 @@ pub fn exec_instance() -> io::Result<()> {
 
 /// Gives up what the instance may not have. In an order that matters: privileges go before the parent-death signal is
 /// asked for, since their change takes it back, and whether the parent is still there is looked at after that.
-fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
+fn confine(spec: &Spec, passed: Option<OwnedFd>) -> Result<(), (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     setsid().map_err(step("no session of its own"))?;
+    if let (Some(attached), Some(passed)) = (&spec.attached, passed) {
+        terminal::attach(attached, passed).map_err(step("its input cannot be attached"))?;
+    }
     // When the system is out of memory, an instance goes sooner than the edge.
     write(Path::new("/proc/self/oom_score_adj"), KILLED_FIRST).ok();
     umask(Mode::from_raw_mode(0o022));

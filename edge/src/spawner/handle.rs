@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::client::{self, Kept, Launched, SpawnerCommand};
+use super::attached::{Attached, AttachedSignaller};
+use super::client::{self, AttachedOrder, Kept, Launched, SpawnerCommand};
 use super::error::SpawnError;
 use super::event::{Exit, Happened, Usage};
 use super::handover::{HandedProcess, SpawnerConnection};
@@ -90,17 +91,29 @@ impl Spawner {
     /// # Errors
     /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
     pub async fn launch(&self, launch: Launch) -> Result<Running, SpawnError> {
+        self.launch_as(launch, None).await
+    }
+
+    /// Starts an instance whose input, and terminal if it has one, are the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub async fn launch_attached(&self, launch: Launch, attached: Attached) -> Result<Running, SpawnError> {
+        self.launch_as(launch, Some(attached)).await
+    }
+
+    async fn launch_as(&self, launch: Launch, attached: Option<Attached>) -> Result<Running, SpawnError> {
         let (reply, answer) = oneshot::channel();
-        let command = SpawnerCommand::Launch { launch: Box::new(launch), reply };
+        let command = SpawnerCommand::Launch { launch: Box::new(launch), attached, reply };
         self.commands.send(command).map_err(|_gone| SpawnError::Gone)?;
         let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
         Ok(self.running(launched))
     }
 
     fn running(&self, launched: Launched) -> Running {
-        let Launched { key, pid, happens, usage } = launched;
+        let Launched { key, pid, happens, usage, input_taken } = launched;
         let signaller = Signaller { key, commands: self.commands.clone() };
-        Running { pid, happens, usage, signaller, taken: 0, has_exited: false }
+        Running { pid, happens, usage, input_taken, signaller, taken: 0, has_exited: false }
     }
 
     /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any
@@ -202,6 +215,7 @@ pub struct Running {
     pub pid: u32,
     happens: mpsc::UnboundedReceiver<Happened>,
     usage: watch::Receiver<Usage>,
+    input_taken: watch::Receiver<u64>,
     signaller: Signaller,
     /// Output that was taken since the last report to the spawner.
     taken: usize,
@@ -254,6 +268,18 @@ impl Running {
         Monitor { key: self.signaller.key, usage: self.usage.clone() }
     }
 
+    /// Bytes of input that an attached instance has taken so far.
+    #[must_use]
+    pub fn input_taken(&self) -> watch::Receiver<u64> {
+        self.input_taken.clone()
+    }
+
+    /// A handle to send input and signals to an attached instance.
+    #[must_use]
+    pub fn attached(&self) -> AttachedSignaller {
+        AttachedSignaller(self.signaller())
+    }
+
     /// A handle to signal the instance with.
     #[must_use]
     pub fn signaller(&self) -> Signaller {
@@ -285,6 +311,10 @@ impl Signaller {
     /// SIGKILL to every process of the instance.
     pub fn kill(&self) {
         self.send(|key| SpawnerCommand::Kill { key });
+    }
+
+    pub(super) fn attached(&self, order: AttachedOrder) {
+        self.send(|key| SpawnerCommand::Attached { key, order });
     }
 
     fn send(&self, command: impl FnOnce(u64) -> SpawnerCommand) {

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attached::Attachment;
 use super::cgroup::{Group, Groups};
 use super::exec::{Spec, Task, TemporaryFolders};
 use super::own_program::{OWN_NAME, OWN_PROGRAM};
@@ -25,7 +26,7 @@ use super::private_folders::PrivateFolders;
 use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
 use super::tag::Tag;
 use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
-use super::{Exit, InstanceLimits, Stream, Usage};
+use super::{Exit, InstanceLimits, Stream, Usage, passed_file};
 
 /// Most bytes of what `exec-instance` says of a failure.
 const STATUS_BYTES_MAX: u64 = 64 * 1024;
@@ -51,13 +52,15 @@ pub(super) struct Instance {
     pub(super) uid: Option<u32>,
     marker: String,
     /// Bytes of output that may still be sent.
-    window: Semaphore,
+    pub(super) window: Semaphore,
+    /// Its input and its terminal, where they are the edge's.
+    pub(super) attachment: Option<Attachment>,
     tasks: RefCell<Option<Tasks>>,
 }
 
 struct Tasks {
     begin: JoinHandle<Option<Exit>>,
-    outputs: [JoinHandle<()>; 2],
+    outputs: Vec<JoinHandle<()>>,
 }
 
 impl Instance {
@@ -80,6 +83,16 @@ impl Instance {
         let group = groups.map(|groups| groups.create(&app, &format!("instance-{number:016x}"), &start.limits));
         let group = group.transpose().map_err(|error| format!("no control group can be created: {error}"))?;
         let Begun { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
+        let is_over = CancellationToken::new();
+        let attached = start.attached;
+        let opened =
+            attached.map(|attached| Attachment::open(attached, (start.key, start.uid), out, &is_over)).transpose();
+        let (attachment, passed) = opened
+            .map_err(|error| {
+                kill_process(main, Signal::KILL).ok();
+                format!("its input cannot be attached: {error}")
+            })?
+            .unzip();
         let taken = group.as_ref().map(|group| group.add(main.as_raw_nonzero().get().unsigned_abs()));
         if let Some(Err(error)) = taken {
             // Nothing was sent to it yet, so that it still is this program.
@@ -120,6 +133,7 @@ impl Instance {
             has_cgroup: group.is_some(),
             tag: tag.map(Tag::limit),
             folders,
+            attached,
         };
         let instance = Rc::new(Self {
             key: start.key,
@@ -131,16 +145,18 @@ impl Instance {
             reported: Cell::default(),
             verdict: RefCell::default(),
             is_ending: Cell::default(),
-            is_over: CancellationToken::new(),
+            is_over,
             uid,
             marker: tag.map_or(marker, Tag::marker),
             window: Semaphore::new(WINDOW_BYTES),
+            attachment,
             tasks: RefCell::default(),
         });
         started(main);
         let pass = |pipe, stream| tokio::task::spawn_local(pass_on(Rc::clone(&instance), pipe, stream, out.clone()));
-        let outputs = [pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr)];
-        let begin = tokio::task::spawn_local(hand_over(status, Task::Run(Box::new(spec))));
+        let mut outputs = vec![pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr)];
+        outputs.extend(Attachment::pass_on(&instance, out));
+        let begin = tokio::task::spawn_local(hand_over(status, Task::Run(Box::new(spec)), passed));
         *instance.tasks.borrow_mut() = Some(Tasks { begin, outputs });
         Ok(instance)
     }
@@ -207,7 +223,7 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
 /// A sentence that says why not.
 pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
     let Begun { main, status, .. } = begin(edge_id, "probe").map_err(|error| error.to_string())?;
-    let failed = hand_over(status, Task::Probe).await;
+    let failed = hand_over(status, Task::Probe, None).await;
     // It has nothing left to do.
     let ended = tokio::task::spawn_blocking(move || waitpid(Some(main), WaitOptions::empty())).await;
     let is_good = matches!(ended, Ok(Ok(Some((_, status)))) if status.exit_status() == Some(0));
@@ -220,7 +236,10 @@ pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
 }
 
 /// Says what the process is to do, and waits until it has: then it says nothing, and why, where it has not.
-async fn hand_over(status: StdUnixStream, task: Task) -> Option<Exit> {
+async fn hand_over(status: StdUnixStream, task: Task, passed: Option<OwnedFd>) -> Option<Exit> {
+    passed_file::send(&status, passed.as_ref()).ok()?;
+    // The process has a copy: this one would keep its terminal from ending.
+    drop(passed);
     status.set_nonblocking(true).ok()?;
     let mut status = UnixStream::from_std(status).ok()?;
     let text = serde_json::to_vec(&task).ok()?;

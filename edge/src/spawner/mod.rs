@@ -14,6 +14,7 @@
 //! A spawner goes from an edge to the next one with all that it runs (`handover`): it falls silent, the next edge gets a
 //! copy of the connection, and has it go on. The edge before does that where the next one does not come up.
 
+mod attached;
 mod begin;
 mod cgroup;
 mod children;
@@ -32,6 +33,7 @@ mod launch;
 mod leftovers;
 mod measure;
 mod own_program;
+mod passed_file;
 mod ports;
 mod private_folders;
 mod privileged_socket;
@@ -41,11 +43,13 @@ mod session;
 mod settings;
 mod system_calls;
 mod tag;
+mod terminal;
 mod usage;
 mod user;
 mod user_task;
 mod wire;
 
+pub use attached::{Attached, AttachedSignaller, INPUT_WINDOW_BYTES, PassedSignal, WindowSize};
 pub use begin::HostUsers;
 pub(crate) use begin::claim_when_free;
 pub use error::SpawnError;

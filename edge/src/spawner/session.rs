@@ -154,6 +154,11 @@ impl Session {
         Ok(())
     }
 
+    /// Writes a frame.
+    pub(super) fn put(&self, frame: Vec<u8>) {
+        self.out.send(frame).ok();
+    }
+
     /// Says that nothing more comes, upon which the spawner kills everything, and waits until it is gone.
     pub(super) async fn close(self) {
         let Self { child, mut frames, out, writer, .. } = self;

@@ -2,7 +2,8 @@
 //!
 //! A frame is four bytes of length (big endian, of what follows), one byte of kind, and the body. Messages are JSON;
 //! output is eight bytes of the instance's key, one byte of the stream, and the bytes as they are. Output flows by
-//! credit: the spawner sends no more of an instance than the edge said it has taken, beyond [`WINDOW_BYTES`].
+//! credit: the spawner sends no more of an instance than the edge said it has taken, beyond [`WINDOW_BYTES`]. Input is
+//! eight bytes of the key and the bytes as they are, and none at its end; it flows by the same credit in the other direction.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::measure::{Measured, MeasuredFolder};
 use super::user_task::UserTask;
-use super::{Exit, InstanceLimits, Stream, Temporary, Usage};
+use super::{Attached, Exit, InstanceLimits, PassedSignal, Stream, Temporary, Usage, WindowSize};
 
 /// Most bytes of a frame after its length. What one program can be started with is below that on every Linux.
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -23,10 +24,11 @@ pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 /// Most bytes of output of one instance that are on their way or wait to be taken.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
 /// The spoken form; both ends are the same program, except across a socket that somebody else listens on.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_OUTPUT: u8 = 2;
+const KIND_INPUT: u8 = 3;
 /// Length, kind, key, stream.
 const OUTPUT_HEAD_BYTES: usize = 4 + 1 + 8 + 1;
 
@@ -45,6 +47,13 @@ pub(super) enum Order {
     Kill { key: u64 },
     /// So many bytes of output were taken.
     Credit { key: u64, bytes: u32 },
+    /// Input of an instance that is attached; empty at its end. It is no message, but a frame of a kind of its own.
+    #[serde(skip)]
+    Input { key: u64, bytes: Bytes },
+    /// The terminal of an instance has another size.
+    Resize { key: u64, size: WindowSize },
+    /// A signal to the instance's process group.
+    Signal { key: u64, signal: PassedSignal },
     /// Measure what lies in folders, and what these instances have open that has no name any more.
     Measure { request: u64, folders: Vec<MeasuredFolder>, keys: Vec<u64>, files_max: u64 },
     /// SIGKILL to every process of a user, again and again until none is left.
@@ -69,6 +78,8 @@ pub(super) struct Start {
     pub(super) limits: InstanceLimits,
     pub(super) temporary: Option<Temporary>,
     pub(super) keep: Vec<PathBuf>,
+    /// Its input, and its terminal if it has one, are the edge's.
+    pub(super) attached: Option<Attached>,
 }
 
 /// From the spawner to the edge.
@@ -101,6 +112,11 @@ pub(super) enum Event {
         key: u64,
         usage: Usage,
     },
+    /// So many bytes of input were taken.
+    InputTaken {
+        key: u64,
+        bytes: u32,
+    },
     /// The answer to `Measure`.
     Measured {
         request: u64,
@@ -125,6 +141,7 @@ pub(super) enum Event {
 pub(super) enum Frame<M> {
     Message(M),
     Output { key: u64, stream: Stream, bytes: Bytes },
+    Input { key: u64, bytes: Bytes },
 }
 
 /// The frame of a message.
@@ -149,6 +166,18 @@ fn seal(frame: &mut [u8]) -> io::Result<()> {
     let head = frame.get_mut(..4).ok_or_else(too_long)?;
     head.copy_from_slice(&length.to_be_bytes());
     Ok(())
+}
+
+/// The frame of input.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] where it is too long.
+pub(super) fn input(key: u64, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0, 0, 0, 0, KIND_INPUT];
+    frame.extend_from_slice(&key.to_be_bytes());
+    frame.extend_from_slice(bytes);
+    seal(&mut frame)?;
+    Ok(frame)
 }
 
 /// A frame of output that is being filled.
@@ -214,6 +243,10 @@ pub(super) async fn read<M: for<'de> Deserialize<'de>>(
             };
             Ok(Some(Frame::Output { key: u64::from_be_bytes(*key), stream, bytes: body.slice(9..) }))
         }
+        Some(&KIND_INPUT) => {
+            let (key, _) = body.split_first_chunk::<8>().ok_or_else(|| invalid("input has no key"))?;
+            Ok(Some(Frame::Input { key: u64::from_be_bytes(*key), bytes: body.slice(8..) }))
+        }
         _ => Err(invalid("a frame has an unknown kind")),
     }
 }
@@ -228,6 +261,7 @@ mod tests {
         let mut filling = Filling::new(u64::MAX - 1, Stream::Stderr);
         filling.room()[..3].copy_from_slice(b"a\0\xff");
         sent.extend(filling.filled(3).unwrap());
+        sent.extend(input(9, b"in").unwrap());
         let mut from = sent.as_slice();
         let first = read::<Event>(&mut from).await.unwrap().unwrap();
         assert!(matches!(first, Frame::Message(Event::Started { key: 7, pid: 42 })));
@@ -235,6 +269,10 @@ mod tests {
             panic!("it is output");
         };
         assert_eq!((key, stream, bytes.as_ref()), (u64::MAX - 1, Stream::Stderr, b"a\0\xff".as_slice()));
+        let Frame::Input { key, bytes } = read::<Event>(&mut from).await.unwrap().unwrap() else {
+            panic!("it is input");
+        };
+        assert_eq!((key, bytes.as_ref()), (9, b"in".as_slice()));
         assert!(read::<Event>(&mut from).await.unwrap().is_none());
     }
 
@@ -245,6 +283,7 @@ mod tests {
             &[0xff, 0xff, 0xff, 0xff, 1],
             &[0, 0, 0, 1, 9],
             &[0, 0, 0, 3, 2, 1, 1],
+            &[0, 0, 0, 3, 3, 1, 1],
             &[0, 0, 0, 10, 2, 0, 0, 0, 0, 0, 0, 0, 1, 3],
             &[0, 0, 0, 3, 1, b'{', b'}'],
             &[0, 0, 0, 9, 1, b'{'],

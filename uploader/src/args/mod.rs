@@ -13,6 +13,7 @@ mod instances;
 mod logs;
 mod retention;
 mod routes;
+mod run;
 mod schedules;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use logs::{LogSource, LogsArgs};
 pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use routes::RoutesArgs;
+pub(crate) use run::RunArgs;
 pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
@@ -215,6 +217,9 @@ pub(crate) enum Command {
     /// List the schedules of an environment with their next time and their last run, or run one now
     #[command(after_help = schedules::EXAMPLES)]
     Schedules(SchedulesArgs),
+    /// Run a command once in the live version's folder, with the settings of the environment
+    #[command(after_help = run::EXAMPLES)]
+    Run(RunArgs),
     /// Show answered requests, or the output of instances; with --tail as they come
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),

@@ -24,6 +24,7 @@ mod nodes;
 mod push;
 mod retention;
 mod routes;
+mod run;
 mod schedules;
 mod status;
 mod suggest;
@@ -64,6 +65,10 @@ pub(crate) async fn run(
     if let Command::Dev(args) = command {
         // It is over when somebody ends it, which is no failure.
         return Box::pin(dev::run(context, args, read)).await.map_err(|failure| (failure, None));
+    }
+    if let Command::Run(args) = command {
+        // Signals are for what runs.
+        return Box::pin(run::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
     // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
     // apps is not one if no app is meant.
@@ -123,7 +128,9 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Undelete(args) => retention::undelete(context, args).await,
         Command::Usage => usage::usage(context).await,
         // Carried out by the callers.
-        Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) => Ok(()),
+        Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) | Command::Run(_) => {
+            Ok(())
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Failure {
     pub(crate) lines: Box<[String]>,
     /// Whether the line of `--json` has been written already.
     pub(crate) is_printed: bool,
+    /// Whether nothing is printed, since the exit code is all that there is to say.
+    pub(crate) is_silent: bool,
     /// The exit code.
     pub(crate) exit: u8,
 }
@@ -44,6 +46,7 @@ impl Failure {
             mistakes: Box::default(),
             lines: Box::default(),
             is_printed: false,
+            is_silent: false,
             exit: number(code.exit()),
         }
     }
@@ -54,6 +57,11 @@ impl Failure {
         let message =
             if exit == INTERRUPTED { "The command was interrupted." } else { "The command was stopped by a signal." };
         Self { code: "interrupted".to_owned(), exit, ..Self::new(Code::Internal, message) }
+    }
+
+    /// Makes the end of a command that ran and has said itself what there is to say.
+    pub(crate) fn silent(exit: u8) -> Self {
+        Self { is_silent: true, exit, ..Self::new(Code::Internal, "The command ended.") }
     }
 
     /// Adds what to do.

@@ -6,6 +6,9 @@ use super::report::Output;
 
 /// Prints a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
 pub(crate) fn print(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
+    if failure.is_silent {
+        return;
+    }
     if output.is_json && !failure.is_printed {
         output.json(&failure.json());
     }

@@ -41,6 +41,7 @@ mod php_page;
 mod recipes;
 mod refusals;
 mod routes;
+mod running;
 mod schedules;
 mod sites;
 mod spellings;

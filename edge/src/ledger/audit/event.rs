@@ -97,6 +97,10 @@ actions! {
     Rollback = "rollback",
     /// A schedule was run on request.
     RunSchedule = "run_schedule",
+    /// A command was run in an environment.
+    Run = "run",
+    /// A command that was run has ended.
+    RunEnded = "run_ended",
     /// The number of instances was changed.
     Scale = "scale",
     /// An alias was pointed to a version.
@@ -121,7 +125,7 @@ impl Action {
     /// Whether it ends what somebody may do, or has a limit of its own: the holder of a stolen token must not keep its
     /// owner from that by using it up.
     pub(super) const fn is_always_let(self) -> bool {
-        matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken)
+        matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken | Self::RunEnded)
     }
 
     /// Whether a full disk must not prevent it: it frees space, ends what does harm, or is needed for one of these.
@@ -147,7 +151,10 @@ impl Action {
     /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
     /// find, and tokens belong to their holders.
     const fn needs_app(self) -> bool {
-        !matches!(self, Self::CreateToken | Self::DeleteApp | Self::PurgeApp | Self::RevokeToken | Self::Undelete)
+        !matches!(
+            self,
+            Self::CreateToken | Self::DeleteApp | Self::PurgeApp | Self::RevokeToken | Self::RunEnded | Self::Undelete
+        )
     }
 
     /// Whether the environment must not be deleted either.

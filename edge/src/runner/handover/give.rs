@@ -34,6 +34,7 @@ impl Runner {
 
     /// Goes on: after a standstill, or with the instances of the edge before.
     pub fn resume(&self) {
+        self.0.runs.resume();
         self.0.standstill.end();
         if !self.0.standstill.has_left() {
             self.0.spawner.resume();

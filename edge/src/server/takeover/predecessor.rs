@@ -44,6 +44,8 @@ pub(crate) struct HandoverParts {
     pub(crate) sockets: Vec<(Listening, TcpListener)>,
     /// Longest wait for deploys to end before the catalog is released.
     pub(crate) settle_time_max: Duration,
+    /// Time of commands that run once.
+    pub(crate) run_time_max: Duration,
     /// What runs backends, where that is on.
     pub(crate) runner: Option<Runner>,
 }
@@ -62,6 +64,7 @@ struct Giver {
     /// Empty once this edge drains: a copy of a socket keeps it open.
     sockets: Mutex<Vec<(Listening, TcpListener)>>,
     settle_time_max: Duration,
+    run_time_max: Duration,
     runner: Option<Runner>,
     served: watch::Sender<bool>,
     /// Whether the new edge shows requests of this one to readers of the log.
@@ -85,6 +88,7 @@ impl Handover {
             credentials: parts.credentials,
             sockets: Mutex::new(parts.sockets),
             settle_time_max: parts.settle_time_max,
+            run_time_max: parts.run_time_max,
             runner: parts.runner,
             served: sender,
             shows_lines: AtomicBool::new(false),
@@ -304,8 +308,17 @@ impl Giver {
     /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog.
     async fn release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, catalog::Error> {
         self.publisher.ledger().refuse_changes(true);
-        self.publisher.settle(self.settle_time_max).await;
-        self.publisher.environments().end_schedules(self.settle_time_max).await;
+        let runs = async {
+            // A command has a client of this edge, so that the next one cannot go on with it.
+            if let Some(runner) = &self.runner {
+                runner.end_runs(self.run_time_max).await;
+            }
+        };
+        let pushes_and_schedules = async {
+            self.publisher.settle(self.settle_time_max).await;
+            self.publisher.environments().end_schedules(self.settle_time_max).await;
+        };
+        tokio::join!(pushes_and_schedules, runs);
         self.credentials.write_last_uses().await;
         self.publisher.uploads().write_sent().await;
         let no_collection = self.publisher.retention().pause().await;

@@ -92,8 +92,9 @@ impl Keeper {
     pub(super) fn take(&mut self, process: HandedProcess) -> Launched {
         let (happens, receiver) = mpsc::unbounded_channel();
         let (usage, used) = watch::channel(Usage::default());
+        let (input_taken, taken) = watch::channel(0);
         let HandedProcess { key, pid } = process;
-        self.slots.insert(key, Slot { happens, usage, launching: None, pid: Some(pid) });
-        Launched { key, pid, happens: receiver, usage: used }
+        self.slots.insert(key, Slot { happens, usage, input_taken, launching: None, pid: Some(pid) });
+        Launched { key, pid, happens: receiver, usage: used, input_taken: taken }
     }
 }

@@ -1,6 +1,7 @@
 //! The client of the spawner: passes commands on, hands out events, and restarts the spawner when it died, after
 //! everything that it had started is gone.
 
+mod attached;
 mod hand_over;
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +23,9 @@ use crate::spawner::processes::{BETWEEN_PASSES, KILL_WAIT, Table};
 use crate::spawner::session::Session;
 use crate::spawner::user_task::UserTask;
 use crate::spawner::wire::{Event, Frame, Order, Start};
-use crate::spawner::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
+use crate::spawner::{Attached, Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
+
+pub(super) use attached::AttachedOrder;
 
 /// Delay before a spawner that cannot be started is tried again: at first, and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -35,10 +38,15 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, SpawnError>>;
 pub(super) enum SpawnerCommand {
     Launch {
         launch: Box<Launch>,
+        attached: Option<Attached>,
         reply: Reply<Launched>,
     },
     Terminate {
         key: u64,
+    },
+    Attached {
+        key: u64,
+        order: AttachedOrder,
     },
     Kill {
         key: u64,
@@ -84,6 +92,8 @@ pub(super) struct Launched {
     pub(super) pid: u32,
     pub(super) happens: mpsc::UnboundedReceiver<Happened>,
     pub(super) usage: watch::Receiver<Usage>,
+    /// Bytes of input that were taken so far.
+    pub(super) input_taken: watch::Receiver<u64>,
 }
 
 /// A spawner with the task that keeps it.
@@ -142,6 +152,7 @@ pub(super) fn adopt(
 struct Slot {
     happens: mpsc::UnboundedSender<Happened>,
     usage: watch::Sender<Usage>,
+    input_taken: watch::Sender<u64>,
     /// The caller that waits for its start.
     launching: Option<(Reply<Launched>, mpsc::UnboundedReceiver<Happened>)>,
     pid: Option<u32>,
@@ -309,12 +320,14 @@ impl Keeper {
                 }
             }
             Frame::Message(event) => self.hear(session, event),
+            Frame::Input { .. } => {}
         }
     }
 
     fn fulfil(&mut self, session: &Session, command: SpawnerCommand) {
         match command {
-            SpawnerCommand::Launch { launch, reply } => self.launch(session, *launch, reply),
+            SpawnerCommand::Launch { launch, attached, reply } => self.launch(session, *launch, attached, reply),
+            SpawnerCommand::Attached { key, order } => attached::pass_on(session, key, order),
             SpawnerCommand::Terminate { key } => drop(session.say(&Order::Terminate { key })),
             SpawnerCommand::Kill { key } | SpawnerCommand::Abandon { key } => drop(session.say(&Order::Kill { key })),
             SpawnerCommand::Credit { key, bytes } => credit(session, key, bytes),
@@ -349,14 +362,14 @@ impl Keeper {
         }
     }
 
-    fn launch(&mut self, session: &Session, launch: Launch, reply: Reply<Launched>) {
+    fn launch(&mut self, session: &Session, launch: Launch, attached: Option<Attached>, reply: Reply<Launched>) {
         let key = self.next;
         let Some(folder) = launch.folder.to_str().map(str::to_owned) else {
             reply.send(Err(SpawnError::Order("the folder's name is no UTF-8".to_owned()))).ok();
             return;
         };
         let Launch { id, command, environment, uid, limits, temporary, keep, .. } = launch;
-        let start = Start { key, id, command, folder, environment, uid, limits, temporary, keep };
+        let start = Start { key, id, command, folder, environment, uid, limits, temporary, keep, attached };
         if let Err(error) = session.say(&Order::Launch(Box::new(start))) {
             reply.send(Err(SpawnError::Order(error.to_string()))).ok();
             return;
@@ -364,8 +377,8 @@ impl Keeper {
         self.next += 1;
         self.uids.extend(uid);
         let (happens, receiver) = mpsc::unbounded_channel();
-        let usage = watch::Sender::default();
-        self.slots.insert(key, Slot { happens, usage, launching: Some((reply, receiver)), pid: None });
+        let (usage, input_taken) = (watch::Sender::default(), watch::Sender::default());
+        self.slots.insert(key, Slot { happens, usage, input_taken, launching: Some((reply, receiver)), pid: None });
     }
 
     fn hear(&mut self, session: &Session, event: Event) {
@@ -374,8 +387,8 @@ impl Keeper {
                 let Some(slot) = self.slots.get_mut(&key) else { return };
                 slot.pid = Some(pid);
                 let Some((reply, happens)) = slot.launching.take() else { return };
-                let usage = slot.usage.subscribe();
-                if reply.send(Ok(Launched { key, pid, happens, usage })).is_err() {
+                let (usage, input_taken) = (slot.usage.subscribe(), slot.input_taken.subscribe());
+                if reply.send(Ok(Launched { key, pid, happens, usage, input_taken })).is_err() {
                     // Nobody waits for it any more.
                     session.say(&Order::Kill { key }).ok();
                 }
@@ -398,6 +411,11 @@ impl Keeper {
             Event::Used { key, usage } => {
                 if let Some(slot) = self.slots.get(&key) {
                     slot.usage.send_replace(usage);
+                }
+            }
+            Event::InputTaken { key, bytes } => {
+                if let Some(slot) = self.slots.get(&key) {
+                    slot.input_taken.send_modify(|taken| *taken = taken.saturating_add(u64::from(bytes)));
                 }
             }
             Event::Measured { request, measured } => {

@@ -188,7 +188,12 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
 fn orders(mut from: BufReader<OwnedReadHalf>) -> mpsc::Receiver<Order> {
     let (sender, receiver) = mpsc::channel(ORDERS_WAITING);
     spawn_local(async move {
-        while let Ok(Some(Frame::Message(order))) = wire::read(&mut from).await {
+        while let Ok(Some(frame)) = wire::read(&mut from).await {
+            let order = match frame {
+                Frame::Message(order) => order,
+                Frame::Input { key, bytes } => Order::Input { key, bytes },
+                Frame::Output { .. } => return,
+            };
             if sender.send(order).await.is_err() {
                 return;
             }
@@ -211,6 +216,9 @@ impl Host {
                 self.kill_once(instance);
             }),
             Order::Credit { key, bytes } => self.with(key, |instance| instance.credit(bytes)),
+            Order::Input { key, bytes } => self.with(key, |instance| instance.input(bytes)),
+            Order::Resize { key, size } => self.with(key, |instance| instance.resize(size)),
+            Order::Signal { key, signal } => self.with(key, |instance| instance.signal(signal)),
             Order::Measure { request, folders, keys, files_max } => {
                 self.measure_folders(request, folders, &keys, files_max);
             }

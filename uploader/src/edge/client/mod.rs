@@ -4,6 +4,7 @@ mod calls;
 mod instances;
 mod repeat;
 mod retention;
+mod run;
 mod schedules;
 mod waits;
 
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
+pub(crate) use self::run::{RunStream, lost};
 use self::waits::Waits;
 use super::credential::Pass;
 use super::trust;

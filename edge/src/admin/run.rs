@@ -1,0 +1,110 @@
+//! `run`: a command once, its frames in the bodies of one request and its answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::api::RunRequest;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::run_stream::{ClientFrame, MEDIA_TYPE, Reader};
+use futures_util::stream;
+use http::{Request, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+use super::body::RequestBody;
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+use crate::ledger::Error;
+use crate::runner::{EndedBy, FrameSource};
+
+/// Longest wait for the first frame.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Most frames of output that wait to be written.
+const FRAMES_WAITING: usize = 4;
+
+impl Admin {
+    pub(super) async fn run_once(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
+        let dry_run = body::dry_run(request.uri())?;
+        let mut frames = Frames::of(request)?;
+        let wanted = frames.begin().await?;
+        let environments = self.publisher.environments();
+        if dry_run {
+            let predicted = environments.predict_run(&actor, (&app, &environment), wanted).await?;
+            return Ok(answer::json(StatusCode::OK, &predicted));
+        }
+        let run = environments.begin_run(&actor, (&app, &environment), &wanted).await?;
+        let credentials = Arc::clone(&self.credentials);
+        // A command does not outlast the right to run one.
+        let ended_by: EndedBy = Box::pin(async move {
+            credentials.ended(&actor).await;
+            let detail = "The token has expired or was revoked, and the command was ended.";
+            Problem::new(Code::RunEnded, detail)
+        });
+        let (to, output) = mpsc::channel(FRAMES_WAITING);
+        let publisher = Arc::clone(&self.publisher);
+        environments.runner()?.spawn_once(async move {
+            publisher.environments().carry_run(run, frames.into_source(), to, ended_by).await;
+        });
+        let output = stream::unfold(output, async |mut output: mpsc::Receiver<Bytes>| {
+            let bytes = output.recv().await?;
+            Some((Ok::<_, Infallible>(Frame::data(bytes)), output))
+        });
+        Ok(answer::with_body(StatusCode::OK, MEDIA_TYPE, StreamBody::new(output).boxed_unsync()))
+    }
+}
+
+/// The frames of a request.
+struct Frames {
+    incoming: Incoming,
+    reader: Reader,
+}
+
+impl Frames {
+    /// # Errors
+    /// `unsupported_type`.
+    fn of(request: Request<RequestBody>) -> Result<Self, Error> {
+        let (parts, body) = request.into_parts();
+        let media_type = body::media_type(&parts.headers);
+        if media_type.as_deref() != Some(MEDIA_TYPE) {
+            let found = media_type.unwrap_or_else(|| "none".to_owned());
+            let detail = format!("The body's media type is {found}; {MEDIA_TYPE} is wanted.");
+            return Err(Problem::new(Code::UnsupportedType, detail).into());
+        }
+        Ok(Self { incoming: body.unread()?, reader: Reader::default() })
+    }
+
+    /// The first frame, which says what is to run.
+    ///
+    /// # Errors
+    /// `bad_request`.
+    async fn begin(&mut self) -> Result<RunRequest, Error> {
+        match tokio::time::timeout(BEGIN_TIME_MAX, self.next()).await {
+            Ok(Some(ClientFrame::Begin(request))) => Ok(request),
+            _ => Err(Problem::new(Code::BadRequest, "The body does not begin with the frame of a command.").into()),
+        }
+    }
+
+    /// The next frame; `None` where the client is gone, or sends what is none.
+    async fn next(&mut self) -> Option<ClientFrame> {
+        loop {
+            if let Some(frame) = self.reader.next_frame().ok()? {
+                return Some(frame);
+            }
+            // Trailers say nothing here.
+            if let Ok(bytes) = self.incoming.frame().await?.ok()?.into_data() {
+                self.reader.push(&bytes);
+            }
+        }
+    }
+
+    fn into_source(self) -> FrameSource {
+        Box::pin(stream::unfold(self, async |mut frames| frames.next().await.map(|frame| (frame, frames))))
+    }
+}

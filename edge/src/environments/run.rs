@@ -1,0 +1,230 @@
+//! Commands that run once in an environment: who may, in which version, and what the audit log says of them.
+
+use devanture_config::api::{
+    RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Environments;
+use super::instances::no_backend;
+use crate::catalog::records::LivePointer;
+use crate::catalog::{Change, Commit, gone};
+use crate::ledger::{Action, Actor, AuditEvent, Error, Share};
+use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
+
+/// A command that was started.
+pub(crate) struct BegunRun {
+    once: Once,
+    actor: Actor,
+    app: AppName,
+    environment: PlaceName,
+    summary: String,
+    _share: Share,
+}
+
+impl Environments {
+    /// Says what would run.
+    ///
+    /// # Errors
+    /// As [`Self::begin_run`], as far as nothing has to be started for it.
+    pub(crate) async fn predict_run(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: RunRequest,
+    ) -> Result<RunPrediction, Error> {
+        let wanted = self.wanted_run(actor, (app, environment), &request).await?;
+        let time = self.runner()?.once_time(request.timeout_ms);
+        Ok(RunPrediction {
+            dry_run: true,
+            app: app.clone(),
+            environment: environment.clone(),
+            version: wanted.version,
+            command: request.command,
+            timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Starts a command in the folder of the live version, with the settings that are live there.
+    ///
+    /// # Errors
+    /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many as
+    /// it may; `persist_full`; `instance_failed` where it cannot be set up.
+    pub(crate) async fn begin_run(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: &RunRequest,
+    ) -> Result<BegunRun, Error> {
+        let wanted = self.wanted_run(actor, (app, environment), request).await?;
+        let share = self.runs.take(app).ok_or_else(|| {
+            let max = self.ledger.limits().runs_max;
+            let detail =
+                format!("{app} runs as many commands as it may: half of the {max} of this node that are free.");
+            Problem::new(Code::Busy, detail).hint("wait for one of them; `runs_max` in edge.toml is the limit")
+        })?;
+        let summary = summary(request);
+        // Before it runs: what cannot be recorded is not done.
+        let event = AuditEvent::of(Action::Run).place(app, environment).what(&summary);
+        self.ledger.commit(actor, event, Commit::default()).await?;
+        let begun = self.runner()?.begin_once(wanted, request).await;
+        let once = match begun {
+            Ok(once) => once,
+            Err(error) => {
+                let error = Error::from(error);
+                let what = format!("{summary}: not started, {}", error.0.code.as_str());
+                self.note_end(actor, (app, environment), what).await;
+                return Err(error);
+            }
+        };
+        let (app, environment) = (app.clone(), environment.clone());
+        Ok(BegunRun { once, actor: actor.clone(), app, environment, summary, _share: share })
+    }
+
+    /// Carries a command to its end, and records that. It is ended by `ended_by`, and where its environment is deleted.
+    pub(crate) async fn carry_run(&self, run: BegunRun, from: FrameSource, to: FrameSender, ended_by: EndedBy) {
+        let BegunRun { once, actor, app, environment, summary, _share } = run;
+        let deleted = self.deleted(app.clone(), environment.clone());
+        let ended_by: EndedBy = Box::pin(async move {
+            tokio::select! {
+                problem = ended_by => problem,
+                problem = deleted => problem,
+            }
+        });
+        let (end, _until_recorded) = once.serve(from, to, ended_by).await;
+        self.note_end(&actor, (&app, &environment), format!("{summary}: {}", end_text(&end))).await;
+    }
+
+    /// What is to run, for somebody who may.
+    async fn wanted_run(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: &RunRequest,
+    ) -> Result<Wanted, Error> {
+        check(request)?;
+        self.ledger.must_exist(app).await?;
+        self.runner()?;
+        // A command is code: where all backends share a user, it is for those who may push some.
+        self.check_settings_actor(actor)?;
+        let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let Some(LivePointer { version, settings, .. }) = pointer.filter(LivePointer::is_known) else {
+            let detail = format!("Nothing is live in {environment} of {app}.");
+            return Err(Problem::new(Code::NothingLive, detail).hint("push first").into());
+        };
+        let Some(managed) = self.managed_in(environment, version).await? else {
+            return Err(no_backend(app, environment));
+        };
+        self.wanted((app, environment), version, managed, settings).await
+    }
+
+    async fn note_end(&self, actor: &Actor, (app, environment): (&AppName, &PlaceName), what: String) {
+        let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
+        if let Err(Error(problem)) = self.ledger.commit(actor, event, Commit::default()).await {
+            tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the audit log");
+        }
+    }
+
+    /// Waits until an environment is deleted.
+    fn deleted(&self, app: AppName, environment: PlaceName) -> impl Future<Output = Problem> + Send + 'static {
+        let mut commits = self.ledger.catalog.watch();
+        let keys = [gone::deleted_app_key(&app), gone::deleted_environment_key(&app, &environment)];
+        let catalog = std::sync::Arc::clone(&self.ledger.catalog);
+        async move {
+            loop {
+                let is_deleted = match commits.recv().await {
+                    Ok(commit) => {
+                        let puts = |change: &Change| matches!(change, Change::Put(key, _) if keys.contains(key));
+                        commit.changes.iter().any(puts)
+                    }
+                    Err(RecvError::Lagged(_)) => {
+                        let [app, environment] = [catalog.get(&keys[0]).await, catalog.get(&keys[1]).await];
+                        matches!(app, Ok(Some(_))) || matches!(environment, Ok(Some(_)))
+                    }
+                    Err(RecvError::Closed) => std::future::pending().await,
+                };
+                if is_deleted {
+                    let detail = format!("{environment} of {app} was deleted, and the command was ended.");
+                    return Problem::new(Code::RunEnded, detail);
+                }
+            }
+        }
+    }
+}
+
+/// What the audit log says of a command. Its arguments are left out: they hold passwords and the like.
+fn summary(request: &RunRequest) -> String {
+    let program: String = request.command.first().map(String::as_str).unwrap_or_default().chars().take(100).collect();
+    match request.command.len().saturating_sub(1) {
+        0 => program,
+        count => format!("{program} with {}", counted(count as u64, "argument")),
+    }
+}
+
+fn end_text(end: &RunEnd) -> String {
+    let how = match &end.exit {
+        RunExit::Code(code) => format!("code {code}"),
+        RunExit::Signal(signal) => format!("signal {signal}"),
+        RunExit::Missing(_) => "no such program".to_owned(),
+        RunExit::NotExecutable(_) => "may not be run".to_owned(),
+        RunExit::Problem(problem) => problem.detail.clone(),
+    };
+    format!("{how}, after {} ms", end.ms)
+}
+
+/// # Errors
+/// `bad_request` for what no process can be started with.
+fn check(request: &RunRequest) -> Result<(), Error> {
+    let refuse = |detail: String| Err(Problem::new(Code::BadRequest, detail).into());
+    let (words, bytes) = (request.command.len(), request.command.iter().map(String::len).sum::<usize>());
+    if request.command.first().is_none_or(String::is_empty) {
+        return refuse("The command is empty.".to_owned());
+    }
+    if words > RUN_WORDS_MAX || bytes > RUN_COMMAND_BYTES_MAX {
+        return refuse(format!(
+            "The command has {words} words of {bytes} bytes; {RUN_WORDS_MAX} of {RUN_COMMAND_BYTES_MAX} are allowed."
+        ));
+    }
+    if request.command.iter().any(|word| word.contains('\0')) {
+        return refuse("The command holds a NUL character.".to_owned());
+    }
+    let is_term = |term: &String| term.len() <= TERM_CHARACTERS_MAX && term.bytes().all(|byte| byte.is_ascii_graphic());
+    if !request.term.as_ref().is_none_or(is_term) {
+        return refuse("`term` is the name of a terminal, such as xterm-256color.".to_owned());
+    }
+    if request.timeout_ms == Some(0) {
+        return refuse("`timeout_ms` is a number of milliseconds from 1 on.".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(words: &[&str]) -> RunRequest {
+        let command = words.iter().map(ToString::to_string).collect();
+        RunRequest { command, terminal: None, term: None, timeout_ms: None }
+    }
+
+    #[test]
+    fn the_audit_log_names_the_program_and_no_argument() {
+        assert_eq!(summary(&request(&["./manage"])), "./manage");
+        assert_eq!(summary(&request(&["mysql", "-psecret"])), "mysql with 1 argument");
+        assert!(summary(&request(&["x".repeat(999).as_str()])).len() <= 100);
+    }
+
+    #[test]
+    fn what_no_process_can_be_started_with_is_refused() {
+        assert!(check(&request(&["sh", "-c", ""])).is_ok());
+        for words in [&[][..], &[""], &["a\0b"], &["x".repeat(RUN_COMMAND_BYTES_MAX + 1).as_str()]] {
+            assert!(check(&request(words)).is_err());
+        }
+        assert!(check(&request(&["x"; RUN_WORDS_MAX + 1])).is_err());
+        let term = |term: &str| check(&RunRequest { term: Some(term.to_owned()), ..request(&["sh"]) });
+        assert!(term("xterm-256color").is_ok() && term("a b").is_err() && term(&"x".repeat(65)).is_err());
+    }
+}

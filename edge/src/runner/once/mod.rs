@@ -1,0 +1,173 @@
+//! Commands that run once for somebody who watches: in the folder of a version, with the variables, the user and the
+//! limits of its instances, their input and output streamed.
+//!
+//! [`Runner::begin_once`] starts one; `session` carries its frames and ends it: by the client, by its time, by the edge.
+//! `under_way` counts them, so that a drain waits for them.
+
+mod session;
+mod under_way;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{RunRequest, TerminalSize};
+use tokio::time::Instant;
+
+use super::environment::{self, EdgeVariables};
+use super::error::Error;
+use super::group::SetUp;
+use super::handle::Runner;
+use super::request::Wanted;
+use super::shared::{Shared, ms};
+use crate::spawner::{Attached, Launch, Running, Temporary, WindowSize};
+use under_way::Guard;
+
+pub use session::{EndedBy, FrameSender, FrameSource};
+pub(super) use under_way::UnderWay;
+
+/// The variable that names the kind of a terminal, and its value where a client names none.
+const TERM: (&str, &str) = ("TERM", "xterm-256color");
+
+/// A command that was started.
+pub struct Once {
+    shared: Arc<Shared>,
+    running: Running,
+    begun: Instant,
+    /// When it has to be done.
+    until: Instant,
+    time_max: Duration,
+    has_terminal: bool,
+    /// What may fill the disk is measured.
+    is_measured: bool,
+    wanted: Wanted,
+    settings_place: String,
+    temporary: Temporary,
+    /// Its user and its folder, until nothing of it runs.
+    set_up: SetUp,
+    under_way: Guard,
+}
+
+/// Has a drain wait for what is still to be done about a command that has ended.
+pub struct EndedRun(#[expect(dead_code, reason = "held until it is dropped")] Guard);
+
+impl Runner {
+    /// Starts a command in the folder of a backend. Everything of it ends with what is given.
+    ///
+    /// # Errors
+    /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started.
+    pub async fn begin_once(&self, wanted: Wanted, request: &RunRequest) -> Result<Once, Error> {
+        let shared = &self.0;
+        let settings_place = shared.settings_place(&wanted);
+        let under_way = shared.runs.begin((wanted.app.clone(), settings_place.clone())).ok_or(Error::Restarting)?;
+        let server = &wanted.managed.server;
+        let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &settings_place).await;
+        let set_up = match set_up {
+            Ok(set_up) => set_up,
+            Err(error) => {
+                shared.folders.tidy(&wanted.app).await;
+                return Err(error);
+            }
+        };
+        let temporary = Shared::temporary(&set_up.temporary);
+        let name = format!("run.{}", under_way.number());
+        let launch = shared.launch_of(&wanted, &set_up, (&name, request), temporary.clone());
+        let attached = Attached { terminal: request.terminal.map(window_size) };
+        let begun = Instant::now();
+        let running = shared.spawner.launch_attached(launch, attached).await;
+        let running = running.map_err(|error| Error::Spawn(error.to_string()))?;
+        let time_max = self.once_time(request.timeout_ms);
+        Ok(Once {
+            shared: Arc::clone(shared),
+            running,
+            begun,
+            until: begun + time_max,
+            time_max,
+            has_terminal: request.terminal.is_some(),
+            is_measured: shared.is_measured(server),
+            wanted,
+            settings_place,
+            temporary,
+            set_up,
+            under_way,
+        })
+    }
+
+    /// The time that a command has which wants so many milliseconds.
+    #[must_use]
+    pub fn once_time(&self, wanted_ms: Option<u64>) -> Duration {
+        let max = self.0.limits.run_ms_max;
+        ms(wanted_ms.map_or(max, |wanted| wanted.min(max)))
+    }
+
+    /// Runs what carries a command to its end, also after the caller was dropped.
+    pub fn spawn_once(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.runtime.spawn(work);
+    }
+
+    /// Whether commands are under way.
+    #[must_use]
+    pub fn has_runs(&self) -> bool {
+        self.0.runs.count() > 0
+    }
+
+    /// Longest time of [`Self::end_runs`], of which `within` is left to commands that end by themselves.
+    #[must_use]
+    pub fn run_drain_time(&self, within: Duration) -> Duration {
+        within + ms(self.0.limits.run_stop_ms) + session::LAST_OUTPUT_MAX
+    }
+
+    /// Lets no command begin any more, gives those that run so much time, ends them then, and waits until all have
+    /// ended. [`Runner::resume`] takes it back.
+    pub async fn end_runs(&self, within: Duration) {
+        self.0.runs.end(Instant::now() + within);
+        let late = self.run_drain_time(within);
+        tokio::time::timeout(late, self.0.runs.none()).await.ok();
+    }
+}
+
+fn window_size(size: TerminalSize) -> WindowSize {
+    WindowSize { rows: size.rows, columns: size.columns }
+}
+
+impl Shared {
+    fn launch_of(
+        &self,
+        wanted: &Wanted,
+        set_up: &SetUp,
+        (name, request): (&str, &RunRequest),
+        temporary: Temporary,
+    ) -> Launch {
+        let edge = EdgeVariables {
+            app: wanted.app.as_str(),
+            place: &wanted.place,
+            version: &wanted.version,
+            instance: name,
+            node: &self.node,
+            data: set_up.data.as_deref(),
+            listen: None,
+            path: &self.settings.path,
+            temporary: &set_up.temporary,
+        };
+        let mut variables = environment::variables(&set_up.variables, &edge);
+        // Where nothing listens, a port would only mislead.
+        for name in ["PORT", "SOCKET"] {
+            variables.remove(name);
+        }
+        if request.terminal.is_some() {
+            let term = request.term.clone().unwrap_or_else(|| TERM.1.to_owned());
+            variables.insert(TERM.0.to_owned(), term);
+        }
+        let keep: Vec<PathBuf> = set_up.data.iter().cloned().collect();
+        Launch {
+            id: format!("{}/{}/{name}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
+            command: request.command.clone(),
+            folder: set_up.code.path.clone(),
+            environment: variables,
+            uid: set_up.user.uid(),
+            limits: self.instance_limits(&wanted.managed.server),
+            temporary: Some(temporary),
+            keep,
+        }
+    }
+}

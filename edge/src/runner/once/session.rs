@@ -1,0 +1,306 @@
+//! The session of one command: carries frames between its client and its process, and ends it.
+//!
+//! One task does all of it and never waits for the client alone: output beyond the window of what the client has taken
+//! stays with the process, which then waits in its next write, while signals, times and the end go on.
+
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::api::{RunEnd, RunExit};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::run_stream::{ALIVE_S, ClientFrame, EdgeFrame, Frame, RunSignal, SILENCE_S_MAX, WINDOW_BYTES};
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::{EndedRun, Once, window_size};
+use crate::runner::shared::ms;
+use crate::spawner::{AttachedSignaller, Exit, Happened, PassedSignal, Stream as Output};
+
+/// Frames of a client; it is gone at their end.
+pub type FrameSource = Pin<Box<dyn Stream<Item = ClientFrame> + Send>>;
+/// Where frames for a client go.
+pub type FrameSender = mpsc::Sender<Bytes>;
+/// Resolves with the reason when the command may not go on, as where its token is revoked.
+pub type EndedBy = Pin<Box<dyn Future<Output = Problem> + Send>>;
+
+/// Longest wait for a client to take the last output of a command that the edge has ended.
+pub(super) const LAST_OUTPUT_MAX: Duration = Duration::from_secs(2);
+/// Interval of looks at what the environment keeps.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Runs,
+    /// SIGTERM was sent; when SIGKILL is.
+    Terminating(Instant),
+    /// SIGKILL was sent; when the rest of the output is given up.
+    Killed(Instant),
+}
+
+/// What changes in the course of a session.
+struct State {
+    phase: Phase,
+    /// Why the edge ended it.
+    because: Option<Problem>,
+    /// What waits to be sent.
+    waiting: VecDeque<Bytes>,
+    /// The client reads no more.
+    is_deaf: bool,
+    last_heard: Instant,
+    last_said: Instant,
+    /// Bytes of input that came, and of them those that were reported as taken.
+    input: u64,
+    reported: u64,
+    /// Bytes of output that the client has not reported as taken.
+    untaken: usize,
+}
+
+impl State {
+    fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::Runs,
+            because: None,
+            waiting: VecDeque::new(),
+            is_deaf: false,
+            last_heard: now,
+            last_said: now,
+            input: 0,
+            reported: 0,
+            untaken: 0,
+        }
+    }
+
+    fn say(&mut self, frame: &EdgeFrame) {
+        // None of them is longer than a frame may be.
+        if let Ok(bytes) = frame.bytes() {
+            self.waiting.push_back(bytes.into());
+        }
+    }
+
+    /// Whether output of the process has a place.
+    fn takes_output(&self) -> bool {
+        self.is_deaf || self.waiting.is_empty() && self.untaken < WINDOW_BYTES
+    }
+
+    /// The next moment at which something is to be done although nothing happens.
+    fn deadline(&self, until: Instant) -> Instant {
+        let phase = match self.phase {
+            Phase::Runs => until.min(self.last_heard + Duration::from_secs(SILENCE_S_MAX)),
+            Phase::Terminating(until) | Phase::Killed(until) => until,
+        };
+        phase.min(self.last_said + Duration::from_secs(ALIVE_S))
+    }
+}
+
+impl Once {
+    /// Carries the command to its end, which it reports to the client and returns. The edge does not end before what is
+    /// returned beside it was dropped.
+    pub async fn serve(mut self, mut from: FrameSource, to: FrameSender, ended_by: EndedBy) -> (RunEnd, EndedRun) {
+        let mut state = State::new(Instant::now());
+        let exit = self.carry(&mut state, &mut from, &to, ended_by).await;
+        let took = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let end = RunEnd { exit: exit_of(exit, state.because.take()), ms: took, version: self.wanted.version };
+        state.say(&EdgeFrame::Ended(Box::new(end.clone())));
+        // Nothing of it runs any more, or is to.
+        let Self { shared, running, temporary, set_up, .. } = &mut self;
+        running.signaller().kill();
+        shared.remove_temporary(temporary, set_up.user.uid()).await;
+        let rest = async {
+            for bytes in state.waiting {
+                if to.send(bytes).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LAST_OUTPUT_MAX, rest).await.ok();
+        (end, EndedRun(self.under_way))
+    }
+
+    /// Carries frames until the process has ended, or what it still has to say is given up.
+    async fn carry(
+        &mut self,
+        state: &mut State,
+        from: &mut FrameSource,
+        to: &FrameSender,
+        mut ended_by: EndedBy,
+    ) -> Exit {
+        let (signaller, mut taken) = (self.running.attached(), self.running.input_taken());
+        let stop = self.shared.stop.clone();
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let runs = state.phase == Phase::Runs;
+            let mut ends = pin!(self.under_way.ends());
+            let deadline = state.deadline(self.until);
+            tokio::select! {
+                permit = to.reserve(), if !state.waiting.is_empty() && !state.is_deaf => match permit {
+                    Ok(permit) => {
+                        state.last_said = Instant::now();
+                        if let Some(bytes) = state.waiting.pop_front() {
+                            permit.send(bytes);
+                        }
+                    }
+                    Err(_closed) => self.client_gone(state, &signaller),
+                },
+                happened = self.running.next(), if state.takes_output() => match happened {
+                    Some(Happened::Output { stream, bytes }) if !state.is_deaf => {
+                        state.untaken = state.untaken.saturating_add(bytes.len());
+                        state.say(&output(stream, &bytes));
+                    }
+                    Some(Happened::Output { .. }) => {}
+                    Some(Happened::Exited(exit)) => return exit,
+                    None => return Exit::Lost,
+                },
+                frame = from.next(), if !state.is_deaf => match frame {
+                    Some(frame) => self.heard(state, frame, &signaller),
+                    None => self.client_gone(state, &signaller),
+                },
+                changed = taken.changed(), if !state.is_deaf => if changed.is_ok() {
+                    report_taken(state, &mut taken);
+                },
+                problem = &mut ended_by, if runs => self.end(state, problem, &signaller),
+                () = &mut ends, if runs => self.end(state, edge_ends(), &signaller),
+                () = stop.cancelled() => return Exit::Lost,
+                _ = look.tick(), if runs && self.is_measured => {
+                    if let Err(error) = self.shared.check_persisted(&self.wanted.app, &self.settings_place) {
+                        let problem = Problem::new(Code::PersistFull, error.to_string());
+                        self.end(state, problem, &signaller);
+                    }
+                }
+                () = sleep_until(deadline) => if !self.at_deadline(state, &signaller) {
+                    return Exit::Lost;
+                },
+            }
+        }
+    }
+
+    /// Takes a frame of the client.
+    fn heard(&self, state: &mut State, frame: ClientFrame, signaller: &AttachedSignaller) {
+        state.last_heard = Instant::now();
+        match frame {
+            ClientFrame::Input(bytes) => {
+                state.input = state.input.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                let waiting = state.input.saturating_sub(state.reported);
+                if waiting > u64::try_from(WINDOW_BYTES).unwrap_or(u64::MAX) {
+                    let detail = format!("The client sent more than {WINDOW_BYTES} bytes of input ahead.");
+                    return self.end(state, Problem::new(Code::BadRequest, detail), signaller);
+                }
+                signaller.input(bytes.into());
+            }
+            ClientFrame::Resize(size) if self.has_terminal => signaller.resize(window_size(size)),
+            ClientFrame::Signal(signal) => signaller.signal(passed(signal)),
+            ClientFrame::Begin(_) => {
+                let problem = Problem::new(Code::BadRequest, "The client began twice.");
+                self.end(state, problem, signaller);
+            }
+            ClientFrame::Taken(count) => {
+                state.untaken = state.untaken.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
+            }
+            ClientFrame::Resize(_) | ClientFrame::Alive => {}
+        }
+    }
+
+    /// Ends the command since nobody watches it any more.
+    fn client_gone(&self, state: &mut State, signaller: &AttachedSignaller) {
+        state.is_deaf = true;
+        let detail = "The client is gone, and the command was ended.";
+        self.end(state, Problem::new(Code::RunEnded, detail), signaller);
+    }
+
+    /// Has the command end for a reason: SIGTERM first, and SIGHUP as of a terminal that is closed, which is what an
+    /// interactive shell ends by.
+    fn end(&self, state: &mut State, problem: Problem, signaller: &AttachedSignaller) {
+        if state.phase != Phase::Runs {
+            return;
+        }
+        state.because.get_or_insert(problem);
+        if self.has_terminal {
+            signaller.signal(PassedSignal::Hangup);
+        }
+        signaller.signal(PassedSignal::Terminate);
+        state.phase = Phase::Terminating(Instant::now() + ms(self.shared.limits.run_stop_ms));
+    }
+
+    /// Does what is due; says whether the process may still be there.
+    fn at_deadline(&self, state: &mut State, signaller: &AttachedSignaller) -> bool {
+        let now = Instant::now();
+        match state.phase {
+            Phase::Runs if now >= self.until => self.end(state, self.too_late(), signaller),
+            Phase::Runs if now >= state.last_heard + Duration::from_secs(SILENCE_S_MAX) => {
+                self.client_gone(state, signaller);
+            }
+            Phase::Terminating(until) if now >= until => {
+                signaller.kill();
+                state.phase = Phase::Killed(now + LAST_OUTPUT_MAX);
+            }
+            Phase::Killed(until) if now >= until => return false,
+            _ => {}
+        }
+        if now >= state.last_said + Duration::from_secs(ALIVE_S) {
+            state.last_said = now;
+            // One that is not read yet says the same.
+            if state.waiting.is_empty() {
+                state.say(&EdgeFrame::Alive);
+            }
+        }
+        true
+    }
+
+    fn too_late(&self) -> Problem {
+        let ms = self.time_max.as_millis();
+        Problem::new(Code::RunEnded, format!("The command was not done within {ms} ms, and was ended."))
+            .hint("--timeout gives it another time, and `run_ms_max` in edge.toml is the longest one")
+    }
+}
+
+fn edge_ends() -> Problem {
+    Problem::new(Code::RunEnded, "The edge ends or is replaced, and the command was ended.")
+        .hint("run it again; `drain.runs_ms` in edge.toml is the time that commands have then")
+}
+
+/// Reports input that was taken.
+fn report_taken(state: &mut State, taken: &mut watch::Receiver<u64>) {
+    let taken = *taken.borrow_and_update();
+    let more = taken.saturating_sub(state.reported);
+    state.reported = taken;
+    if more > 0 {
+        state.say(&EdgeFrame::Taken(u32::try_from(more).unwrap_or(u32::MAX)));
+    }
+}
+
+fn output(stream: Output, bytes: &Bytes) -> EdgeFrame {
+    match stream {
+        Output::Stdout => EdgeFrame::Stdout(bytes.to_vec()),
+        Output::Stderr => EdgeFrame::Stderr(bytes.to_vec()),
+    }
+}
+
+// A variant for a variant: `config` does not depend on the spawner.
+const fn passed(signal: RunSignal) -> PassedSignal {
+    match signal {
+        RunSignal::Hangup => PassedSignal::Hangup,
+        RunSignal::Interrupt => PassedSignal::Interrupt,
+        RunSignal::Quit => PassedSignal::Quit,
+        RunSignal::Terminate => PassedSignal::Terminate,
+    }
+}
+
+/// The reported end: the edge's reason comes before what its signals did.
+fn exit_of(exit: Exit, because: Option<Problem>) -> RunExit {
+    if let Some(problem) = because {
+        return RunExit::Problem(Box::new(problem));
+    }
+    let problem = |code, exit: &Exit| RunExit::Problem(Box::new(Problem::new(code, format!("The command {exit}."))));
+    match exit {
+        Exit::Code(code) => RunExit::Code(code),
+        Exit::Signal(signal) => RunExit::Signal(signal),
+        Exit::Missing(program) => RunExit::Missing(program),
+        Exit::NotExecutable(program) => RunExit::NotExecutable(program),
+        exit @ Exit::CannotStart(_) => problem(Code::InstanceFailed, &exit),
+        exit => problem(Code::RunEnded, &exit),
+    }
+}

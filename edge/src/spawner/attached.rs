@@ -1,0 +1,272 @@
+//! Instances whose input, and terminal if they have one, are the edge's: commands that run once for somebody who watches.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rustix::fs::{OFlags, Uid, fchown};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, kill_process, kill_process_group};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio_util::sync::CancellationToken;
+
+use super::client::AttachedOrder;
+use super::handle::Signaller;
+use super::instance::Instance;
+use super::terminal;
+use super::wire::{self, CHUNK_BYTES, Event, Filling};
+use super::{Stream, wire::WINDOW_BYTES};
+
+/// Most bytes of input of one instance that are on their way or wait to be read by it.
+pub const INPUT_WINDOW_BYTES: usize = WINDOW_BYTES;
+/// The character that ends the input of a terminal (termios(3), `VEOF`).
+const END_OF_INPUT: u8 = 4;
+
+/// An instance whose input is the edge's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The size of its terminal; without one, its input and outputs are pipes.
+    pub terminal: Option<WindowSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// A signal that somebody passes on to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassedSignal {
+    /// SIGHUP.
+    Hangup,
+    /// SIGINT.
+    Interrupt,
+    /// SIGQUIT.
+    Quit,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl From<PassedSignal> for Signal {
+    fn from(signal: PassedSignal) -> Self {
+        match signal {
+            PassedSignal::Hangup => Self::HUP,
+            PassedSignal::Interrupt => Self::INT,
+            PassedSignal::Quit => Self::QUIT,
+            PassedSignal::Terminate => Self::TERM,
+        }
+    }
+}
+
+/// Sends input, signals and sizes to an attached instance; does nothing if it has exited.
+#[derive(Debug, Clone)]
+pub struct AttachedSignaller(pub(super) Signaller);
+
+impl AttachedSignaller {
+    /// Input, of which no more than [`INPUT_WINDOW_BYTES`] may wait; empty at its end.
+    pub fn input(&self, bytes: Bytes) {
+        self.0.attached(AttachedOrder::Input(bytes));
+    }
+
+    /// Another size of its terminal.
+    pub fn resize(&self, size: WindowSize) {
+        self.0.attached(AttachedOrder::Resize(size));
+    }
+
+    /// A signal for its process group.
+    pub fn signal(&self, signal: PassedSignal) {
+        self.0.attached(AttachedOrder::Signal(signal));
+    }
+
+    /// SIGKILL to every process of it.
+    pub fn kill(&self) {
+        self.0.kill();
+    }
+}
+
+/// The spawner's end of a terminal.
+struct Terminal {
+    /// For its size.
+    file: Rc<OwnedFd>,
+    /// What is written to it, until somebody passes that on.
+    output: RefCell<Option<pipe::Receiver>>,
+}
+
+/// The spawner's end of the input of an instance.
+pub(super) struct Attachment {
+    input: mpsc::UnboundedSender<Bytes>,
+    /// Bytes that wait.
+    waiting: Rc<Cell<usize>>,
+    terminal: Option<Terminal>,
+}
+
+impl Attachment {
+    /// Opens the input of an instance, in the middle of a [`tokio::task::LocalSet`]; gives with it the file that the
+    /// process gets.
+    ///
+    /// # Errors
+    /// Where the system has no more files or terminals.
+    pub(super) fn open(
+        attached: Attached,
+        (key, uid): (u64, Option<u32>),
+        out: &mpsc::Sender<Vec<u8>>,
+        is_over: &CancellationToken,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let (own, its) = match attached.terminal {
+            Some(size) => terminal::open(size, uid)?,
+            None => {
+                let (its, own) = pipe_with(PipeFlags::CLOEXEC)?;
+                // Programs open `/dev/stdin` again, which is a file of its user.
+                if let Some(uid) = uid {
+                    fchown(&its, Some(Uid::from_raw(uid)), None).ok();
+                }
+                let flags = rustix::fs::fcntl_getfl(&own)? | OFlags::NONBLOCK;
+                rustix::fs::fcntl_setfl(&own, flags)?;
+                (own, its)
+            }
+        };
+        let terminal = match attached.terminal {
+            Some(_) => {
+                // A terminal is read and written like a pipe, by a copy for each direction.
+                let output = pipe::Receiver::from_owned_fd_unchecked(own.try_clone()?)?;
+                Some(Terminal { file: Rc::new(own.try_clone()?), output: RefCell::new(Some(output)) })
+            }
+            None => None,
+        };
+        let own = pipe::Sender::from_owned_fd_unchecked(own)?;
+        let (input, incoming) = mpsc::unbounded_channel();
+        let waiting = Rc::new(Cell::default());
+        let writer = Writer { key, is_terminal: terminal.is_some(), out: out.clone(), waiting: Rc::clone(&waiting) };
+        let is_over = is_over.clone();
+        spawn_local(async move {
+            tokio::select! {
+                () = writer.write(own, incoming) => {}
+                () = is_over.cancelled() => {}
+            }
+        });
+        Ok((Self { input, waiting, terminal }, its))
+    }
+
+    /// Takes input. An edge that sends more than the window loses it.
+    pub(super) fn take(&self, bytes: Bytes) {
+        let waiting = self.waiting.get().saturating_add(bytes.len());
+        if waiting <= INPUT_WINDOW_BYTES {
+            self.waiting.set(waiting);
+            self.input.send(bytes).ok();
+        }
+    }
+
+    /// Passes on what an instance writes to its terminal, if it has one.
+    pub(super) fn pass_on(instance: &Rc<Instance>, out: &mpsc::Sender<Vec<u8>>) -> Option<JoinHandle<()>> {
+        let terminal = instance.attachment.as_ref()?.terminal.as_ref()?;
+        let output = terminal.output.borrow_mut().take()?;
+        Some(spawn_local(pass_on(Rc::clone(instance), output, out.clone())))
+    }
+}
+
+impl Instance {
+    /// Input; none for an instance that is not attached.
+    pub(super) fn input(&self, bytes: Bytes) {
+        if let Some(attachment) = &self.attachment {
+            attachment.take(bytes);
+        }
+    }
+
+    /// Another size of its terminal.
+    pub(super) fn resize(&self, size: WindowSize) {
+        let terminal = self.attachment.as_ref().and_then(|attachment| attachment.terminal.as_ref());
+        if let Some(terminal) = terminal {
+            terminal::resize(&terminal.file, size).ok();
+        }
+    }
+
+    /// A signal to its group; to its main process alone, where it has come to make no group yet.
+    pub(super) fn signal(&self, signal: PassedSignal) {
+        if kill_process_group(self.main, signal.into()).is_err() {
+            kill_process(self.main, signal.into()).ok();
+        }
+    }
+}
+
+/// Writes the input of one instance.
+struct Writer {
+    key: u64,
+    is_terminal: bool,
+    out: mpsc::Sender<Vec<u8>>,
+    waiting: Rc<Cell<usize>>,
+}
+
+impl Writer {
+    /// Writes what comes until its end. What the instance does not read any more is taken all the same, so that nobody
+    /// waits for it.
+    async fn write(self, to: pipe::Sender, mut incoming: mpsc::UnboundedReceiver<Bytes>) {
+        let mut to = Some(to);
+        while let Some(bytes) = incoming.recv().await {
+            if bytes.is_empty() {
+                if let (true, Some(terminal)) = (self.is_terminal, &mut to) {
+                    terminal.write_all(&[END_OF_INPUT]).await.ok();
+                }
+                to = None;
+                continue;
+            }
+            if let Some(file) = &mut to
+                && file.write_all(&bytes).await.is_err()
+            {
+                to = None;
+            }
+            self.waiting.set(self.waiting.get().saturating_sub(bytes.len()));
+            let taken = Event::InputTaken { key: self.key, bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX) };
+            let Ok(frame) = wire::message(&taken) else { return };
+            if self.out.send(frame).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Passes on what an instance writes to its terminal, as far as the window allows, until nobody has it open; or, when
+/// the instance is over, until nothing is in it any more.
+async fn pass_on(instance: Rc<Instance>, terminal: pipe::Receiver, out: mpsc::Sender<Vec<u8>>) {
+    loop {
+        let is_over = tokio::select! {
+            ready = terminal.readable() => match ready {
+                Ok(()) => instance.is_over.is_cancelled(),
+                Err(_) => return,
+            },
+            () = instance.is_over.cancelled() => true,
+        };
+        let chunk = u32::try_from(CHUNK_BYTES).unwrap_or(u32::MAX);
+        let Ok(permits) = instance.window.acquire_many(chunk).await else { return };
+        let mut filling = Filling::new(instance.key, Stream::Stdout);
+        let read = match is_over {
+            // Past the runtime, which says that nothing is there until it gets an event.
+            true => rustix::io::read(terminal.as_fd(), filling.room()).map_err(io::Error::from),
+            false => terminal.try_read(filling.room()),
+        };
+        match read {
+            Ok(count @ 1..) => {
+                permits.forget();
+                instance.window.add_permits(CHUNK_BYTES.saturating_sub(count));
+                let Ok(frame) = filling.filled(count) else { return };
+                if out.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_over => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The end of a terminal is an error, EIO, once all that was written has been read.
+            Ok(_) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Pseudo-terminals of instances: allocated by the spawner, attached by the process that becomes the instance.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags, fchmod, fchown, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Uid, ioctl_tiocsctty};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::{Attached, WindowSize};
+
+/// Opens a terminal of this size for a user: the end of the spawner, which never blocks, and that of the instance.
+///
+/// # Errors
+/// Where the system has no more of them, or none at all.
+pub(super) fn open(size: WindowSize, uid: Option<u32>) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&own)?;
+    unlockpt(&own)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let its = ioctl_tiocgptpeer(&own, flags)?;
+    resize(&own, size)?;
+    // For programs that open their terminal by its name. Where the spawner may not, they have what is open already.
+    if let Some(uid) = uid {
+        fchown(&its, Some(Uid::from_raw(uid)), None).ok();
+    }
+    fchmod(&its, Mode::RUSR | Mode::WUSR).ok();
+    fcntl_setfl(&own, fcntl_getfl(&own)? | OFlags::NONBLOCK)?;
+    Ok((own, its))
+}
+
+/// Sets the size, of which the programs in front are notified.
+///
+/// # Errors
+/// Where it is no terminal.
+pub(super) fn resize(terminal: &OwnedFd, size: WindowSize) -> rustix::io::Result<()> {
+    let WindowSize { rows, columns } = size;
+    tcsetwinsize(terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })
+}
+
+/// Makes `passed` the input of this process, or its controlling terminal with input and outputs. To be called by the
+/// leader of a session without a terminal.
+///
+/// # Errors
+/// Where the system refuses it.
+pub(super) fn attach(attached: &Attached, passed: OwnedFd) -> rustix::io::Result<()> {
+    dup2_stdin(&passed)?;
+    if attached.terminal.is_some() {
+        dup2_stdout(&passed)?;
+        dup2_stderr(&passed)?;
+        ioctl_tiocsctty(&passed)?;
+    }
+    drop(File::from(passed));
+    Ok(())
+}

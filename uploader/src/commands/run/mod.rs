@@ -1,0 +1,125 @@
+//! `run`: a command once in the folder of the live version, with this program's input, output, signals and terminal.
+
+mod output;
+mod session;
+mod terminal;
+
+use devanture_config::api::{RunEnd, RunExit, RunRequest};
+use devanture_config::problem::Code;
+use serde_json::json;
+
+use self::session::Session;
+use super::dry_run;
+use crate::args::RunArgs;
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::output::terminal::escaped;
+
+/// The exit code where the command was not run to its own end, as those of `docker run` and `env`; it is none that
+/// programs have by habit.
+const NOT_RUN: u8 = 125;
+/// … where it may not be executed, and where there is no such program, as shells have them.
+const NOT_EXECUTABLE: u8 = 126;
+const MISSING: u8 = 127;
+/// The exit code after a signal is this and its number.
+const SIGNALLED: i32 = 128;
+
+/// Runs a command once.
+///
+/// # Errors
+/// The end of the command, where its exit code is not 0; what kept it from its end, with [`NOT_RUN`].
+pub(crate) async fn run(context: &Context, args: &RunArgs, read: Result<(), Failure>) -> Result<(), Failure> {
+    let ended = match read {
+        Ok(()) => begin(context, args).await,
+        Err(failure) => Err(not_run(failure)),
+    };
+    ended.and_then(|end| match end {
+        Some(end) => exit_of(&end),
+        None => Ok(()),
+    })
+}
+
+/// The command's end; `None` where it was only foreseen.
+async fn begin(context: &Context, args: &RunArgs) -> Result<Option<RunEnd>, Failure> {
+    let (edge, place) = (context.edge().map_err(not_run)?, context.place().map_err(not_run)?);
+    let has_terminal = !args.no_tty && !context.output.is_json && !args.dry_run && terminal::is_there();
+    let wanted = RunRequest {
+        command: args.command.clone(),
+        terminal: has_terminal.then(terminal::size),
+        term: context.environment.get("TERM").filter(|term| has_terminal && is_term(term)).cloned(),
+        timeout_ms: args.timeout.map(|time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)),
+    };
+    if args.dry_run {
+        let predicted = edge.predict_run(&place, &wanted).await.map_err(not_run)?;
+        let style = context.output.style;
+        let words: Vec<String> = predicted.command.iter().map(|word| escaped(word)).collect();
+        let text = format!("run {} in {place}, version {}", words.join(" "), predicted.version.short());
+        context.output.write(&predicted, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        return Ok(None);
+    }
+    let end = Session::new(context.output.is_json, has_terminal).run(&edge, &place, &wanted).await?;
+    if context.output.is_json && !matches!(end.exit, RunExit::Problem(_)) {
+        context.output.json(&json!({
+            "app": edge.app(),
+            "environment": place,
+            "version": end.version,
+            "command": args.command,
+            "exit": end.exit,
+            "ms": end.ms,
+        }));
+    }
+    Ok(Some(end))
+}
+
+/// Whether a value of `TERM` is one that the edge takes.
+fn is_term(term: &str) -> bool {
+    !term.is_empty()
+        && term.len() <= devanture_config::api::TERM_CHARACTERS_MAX
+        && term.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A failure before the command's own end.
+fn not_run(failure: Failure) -> Failure {
+    Failure { exit: NOT_RUN, ..failure }
+}
+
+/// The end of a command as this program's own.
+fn exit_of(end: &RunEnd) -> Result<(), Failure> {
+    let silent = |code: i32| match u8::try_from(code & 0xff) {
+        Ok(0) => Ok(()),
+        code => Err(Failure::silent(code.unwrap_or(NOT_RUN))),
+    };
+    match &end.exit {
+        RunExit::Code(code) => silent(*code),
+        RunExit::Signal(signal) => silent(SIGNALLED.saturating_add(*signal)),
+        RunExit::Missing(program) => {
+            let message = format!("There is no `{program}`, neither in the folder of the version nor in its PATH.");
+            Err(Failure { exit: MISSING, is_printed: true, ..Failure::new(Code::NotFound, message) })
+        }
+        RunExit::NotExecutable(program) => {
+            let message = format!("`{program}` may not be run: it lacks the run bit.");
+            Err(Failure { exit: NOT_EXECUTABLE, is_printed: true, ..Failure::new(Code::NotFound, message) })
+        }
+        RunExit::Problem(problem) => Err(not_run((**problem).clone().into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::VersionId;
+    use devanture_config::problem::Problem;
+
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_the_commands_and_those_of_other_ends_are_none_of_its() {
+        let code = |exit| exit_of(&RunEnd { exit, ms: 1, version: VersionId::of(b"") }).map_err(|failed| failed.exit);
+        assert_eq!(code(RunExit::Code(0)), Ok(()));
+        assert_eq!(code(RunExit::Code(3)), Err(3));
+        assert_eq!(code(RunExit::Signal(9)), Err(137));
+        assert_eq!(code(RunExit::Missing("x".to_owned())), Err(127));
+        assert_eq!(code(RunExit::NotExecutable("x".to_owned())), Err(126));
+        let problem = Box::new(Problem::new(Code::RunEnded, "It took too long."));
+        assert_eq!(code(RunExit::Problem(problem)), Err(125));
+    }
+}

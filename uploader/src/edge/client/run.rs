@@ -1,0 +1,130 @@
+//! The stream of a command that runs once on an edge.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use devanture_config::PlaceName;
+use devanture_config::api::{RunPrediction, RunRequest};
+use devanture_config::problem::Code;
+use devanture_config::run_stream::{BadFrame, ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
+use futures_util::stream;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, Response};
+use tokio::sync::mpsc;
+
+use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
+use crate::output::exit::Failure;
+
+/// Most frames that wait to be sent.
+const FRAMES_WAITING: usize = 16;
+/// Attempts to begin, where the edge has refused one without running anything.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// A command that runs on the edge, for as long as this lives.
+pub(crate) struct RunStream {
+    to: mpsc::Sender<Bytes>,
+    from: Response,
+    reader: Reader,
+}
+
+impl Edge {
+    /// Has the edge say what would run.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn predict_run(&self, env: &PlaceName, wanted: &RunRequest) -> Result<RunPrediction, Failure> {
+        let begin = begin(wanted)?;
+        let request = || {
+            let request = self.request(Method::POST, &["environments", env.as_str(), "run"], &DRY_RUN);
+            request.header(CONTENT_TYPE, MEDIA_TYPE).timeout(ANSWER_TIME_MAX).body(begin.clone())
+        };
+        self.repeated(request).await
+    }
+
+    /// Starts a command. It is sent once, since whether it ran cannot be known, unless the edge says that it did not.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn run(&self, env: &PlaceName, wanted: &RunRequest) -> Result<RunStream, Failure> {
+        let begin = begin(wanted)?;
+        let begun = Instant::now();
+        let mut attempts = 1;
+        loop {
+            let (to, frames) = mpsc::channel(FRAMES_WAITING);
+            // There is room for the first one.
+            to.try_send(begin.clone()).ok();
+            let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
+                frames.recv().await.map(|bytes| (Ok::<_, Infallible>(bytes), frames))
+            });
+            let request = self.request(Method::POST, &["environments", env.as_str(), "run"], &[]);
+            let request = request
+                .header(CONTENT_TYPE, MEDIA_TYPE)
+                .header(ACCEPT, format!("{MEDIA_TYPE}, application/problem+json"))
+                .body(reqwest::Body::wrap_stream(frames));
+            let refusal = match self.send(request).await {
+                Ok(from) if super::media_type(&from) == MEDIA_TYPE => {
+                    return Ok(RunStream { to, from, reader: Reader::default() });
+                }
+                Ok(_) => return Err(self.not_an_edge("its answer is no stream of a command")),
+                Err(refusal) => refusal,
+            };
+            if refusal.wait_for_takeover(begun).await {
+                continue;
+            }
+            match refusal {
+                // The next token of a login is shown in the next attempt.
+                Refusal::Again(_, Some(Duration::ZERO)) if attempts < ATTEMPTS_MAX => attempts += 1,
+                refusal => return Err(refusal.into_failure()),
+            }
+        }
+    }
+}
+
+fn begin(wanted: &RunRequest) -> Result<Bytes, Failure> {
+    // Where it is too long for a frame, the edge would refuse it as well.
+    let bytes = ClientFrame::Begin(wanted.clone()).bytes().map(Bytes::from);
+    bytes.map_err(|_too_long| {
+        let length = encoded(wanted).map_or(0, |text| text.len());
+        Failure::new(Code::Usage, format!("The command is too long: {length} bytes."))
+            .hint("write it into a script of the bundle")
+    })
+}
+
+impl RunStream {
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// `unreachable`.
+    pub(crate) async fn send(&self, frame: &ClientFrame) -> Result<(), Failure> {
+        let bytes = frame.bytes().map_err(|error| garbled(&error))?;
+        self.to.send(bytes.into()).await.map_err(|_closed| lost("the edge takes nothing more"))
+    }
+
+    /// The next frame. May be dropped before it is ready.
+    ///
+    /// # Errors
+    /// `unreachable`, where the connection breaks before the last one.
+    pub(crate) async fn next(&mut self) -> Result<EdgeFrame, Failure> {
+        loop {
+            if let Some(frame) = self.reader.next_frame().map_err(|error| garbled(&error))? {
+                return Ok(frame);
+            }
+            match self.from.chunk().await {
+                Ok(Some(bytes)) => self.reader.push(&bytes),
+                Ok(None) => return Err(lost("the stream ended before the command")),
+                Err(error) => return Err(lost(&super::root_cause(&error))),
+            }
+        }
+    }
+}
+
+/// The failure of a connection that broke while the command ran, which is ended then.
+pub(crate) fn lost(why: &str) -> Failure {
+    Failure::new(Code::Unreachable, format!("The connection to the command is lost: {why}."))
+        .hint("the edge has ended it, or will in a moment; `devanture audit` shows its end")
+}
+
+fn garbled(error: &BadFrame) -> Failure {
+    Failure::new(Code::Unreachable, format!("The stream of the command cannot be read: {error}."))
+}

@@ -1,0 +1,289 @@
+//! `devanture run`: a command once, in the folder of the live version, as somebody who watches it from a terminal or a
+//! pipe.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
+use crate::support::managed::{Project, eventually, is_alive};
+
+/// The exit code where a command was not run to its own end.
+const NOT_RUN: Option<i32> = Some(125);
+
+fn started(builder: EdgeBuilder, lines: &str) -> (Edge, Project) {
+    let edge = builder.with_runner().start();
+    let project = Project::new("game", "one", lines);
+    project.push(&edge);
+    (edge, project)
+}
+
+/// `devanture run` with a command for the shell.
+fn sh(project: &Project, edge: &Edge, script: &str) -> Ran {
+    project.run(edge, &["run", "--", "sh", "-c", script])
+}
+
+fn spawn(project: &Project, edge: &Edge, arguments: &[&str]) -> Child {
+    let mut command = edge.command(project.path(), "game", arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Reads the first line that a command writes, byte by byte, so that the rest stays where it is.
+fn first_line(from: &mut impl std::io::Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while from.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap().trim().to_owned()
+}
+
+async fn gone(pid: u64) {
+    eventually("the end of the command", async || (!is_alive(pid)).then_some(())).await;
+}
+
+fn signal(name: &str, child: &Child) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+async fn audit(edge: &Edge) -> Vec<(String, String)> {
+    let (_, log) = edge.api("GET", "/v1/audit?app=game", None).await;
+    let text = |entry: &serde_json::Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    log["entries"].as_array().unwrap().iter().map(|entry| (text(entry, "action"), text(entry, "what"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment() {
+    let (edge, project) = started(edge(), "persist = \"data\"");
+    assert_eq!(project.run(&edge, &["env", "set", "COLOUR=blue"]).code, Some(0));
+    let ran = sh(&project, &edge, "cat name.txt; echo; echo $COLOUR $DEVANTURE_APP $DEVANTURE_ENVIRONMENT \"[$PORT]\"");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "one\nblue game prod []\n"), "{ran:#?}");
+    let ran = sh(&project, &edge, "echo out; echo err >&2; exit 3");
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(3), "out\n", "err\n"));
+    assert_eq!(sh(&project, &edge, "kill -9 $$").code, Some(137));
+    let missing = project.run(&edge, &["run", "--", "no-such-program"]);
+    assert_eq!(missing.code, Some(127), "{missing:#?}");
+    assert!(missing.stderr.contains("`no-such-program`"), "{missing:#?}");
+    assert_eq!(project.run(&edge, &["run", "--", "./name.txt"]).code, Some(126));
+    // What it keeps is there for the instances, and neither is root nor the edge's own user.
+    assert_eq!(sh(&project, &edge, "echo kept > data/kept && touch $TMPDIR/x").code, Some(0));
+    assert_eq!(sh(&project, &edge, "cat data/kept").stdout, "kept\n");
+    if rustix::process::geteuid().is_root() {
+        assert_ne!(sh(&project, &edge, "id -u").stdout.trim(), "0");
+    }
+    let ran = project.run(&edge, &["run", "--json", "--", "sh", "-c", "echo out; exit 4"]);
+    assert_eq!((ran.code, ran.stderr.as_str(), ran.json()["exit"]["code"].as_i64()), (Some(4), "out\n", Some(4)));
+    let ran = project.run(&edge, &["run", "--dry-run", "--json", "--", "rm", "-rf", "data"]);
+    assert_eq!((ran.code, ran.json()["dry_run"].as_bool()), (Some(0), Some(true)), "{ran:#?}");
+    assert_eq!(sh(&project, &edge, "cat data/kept").stdout, "kept\n");
+
+    let log = audit(&edge).await;
+    let of = |action: &str| log.iter().filter(|(found, _)| found == action).map(|(_, what)| what.as_str());
+    assert!(of("run").all(|what| ["sh with 2 arguments", "no-such-program", "./name.txt"].contains(&what)), "{log:?}");
+    assert!(of("run_ended").any(|what| what.starts_with("sh with 2 arguments: code 3, after ")), "{log:?}");
+    assert_eq!(of("run").count(), of("run_ended").count());
+
+    // In an environment where nothing is live, and one without a backend.
+    let none = project.run(&edge, &["run", "--json", "--env", "staging", "--", "true"]);
+    assert_eq!((none.code, none.problem().as_str()), (NOT_RUN, "nothing_live"));
+    let plain = tempfile::tempdir().unwrap();
+    std::fs::write(plain.path().join("index.html"), "hi").unwrap();
+    edge.push("plain", plain.path());
+    let none = edge.run("plain", &["run", "--json", "--", "true"]);
+    assert_eq!((none.code, none.problem().as_str()), (NOT_RUN, "nothing_live"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_megabytes_go_in_and_come_out_and_nobody_holds_what_is_not_read() {
+    let (edge, project) = started(edge(), "");
+    let sent: Vec<u8> = (0..10_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut child = spawn(&project, &edge, &["run", "--", "cat"]);
+    let (mut input, copy) = (child.stdin.take().unwrap(), sent.clone());
+    let writer = thread::spawn(move || input.write_all(&copy).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success() && output.stdout == sent, "{}", output.stdout.len());
+
+    // One that writes without an end to somebody who does not read, and input that is not read.
+    let before = edge.resident_bytes();
+    let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", "echo $$; exec cat /dev/zero"]);
+    let pid: u64 = first_line(child.stdout.as_mut().unwrap()).parse().unwrap();
+    let mut deaf = spawn(&project, &edge, &["run", "--", "sh", "-c", "echo $$; exec sleep 1000"]);
+    let deaf_pid: u64 = first_line(deaf.stdout.as_mut().unwrap()).parse().unwrap();
+    let mut input = deaf.stdin.take().unwrap();
+    let writer = thread::spawn(move || while input.write_all(&[0; 65_536]).is_ok() {});
+    // A signal passes what is not read.
+    signal("-INT", &deaf);
+    assert_eq!(deaf.wait().unwrap().code(), Some(130));
+    writer.join().unwrap();
+    gone(deaf_pid).await;
+    assert!(is_alive(pid) && edge.resident_bytes() < before + 32_000_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    gone(pid).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_ends_with_its_client_whatever_it_does() {
+    let (edge, project) = started(edge().with_limit("run_stop_ms", 300), "");
+    for script in [
+        // It ignores what ends others, …
+        "trap '' TERM HUP INT; echo $$; while :; do sleep 1; done",
+        // … leaves a process behind in a session of its own, …
+        "setsid sh -c 'echo $$; exec sleep 1000' & wait",
+    ] {
+        let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", script]);
+        let pid: u64 = first_line(child.stdout.as_mut().unwrap()).parse().unwrap();
+        assert!(is_alive(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        gone(pid).await;
+    }
+    // … or ends before what it left.
+    let ran = sh(&project, &edge, "setsid sleep 1000 > /dev/null 2>&1 & echo $!");
+    assert_eq!(ran.code, Some(0));
+    gone(ran.stdout.trim().parse().unwrap()).await;
+    // A token that is revoked takes its commands with it.
+    let token = edge.new_token(&["--name", "one", "--app", "game", "--scope", "push"]);
+    let mut command = edge.command(project.path(), "game", &["run", "--json", "--", "sleep", "1000"]);
+    let child = command.env("DEVANTURE_TOKEN", &token).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("a command", async || audit(&edge).await.iter().filter(|(what, _)| what == "run").nth(3).map(drop))
+        .await;
+    let (_, list) = edge.api("GET", "/v1/tokens?app=game", None).await;
+    let id = list["tokens"].as_array().unwrap().iter().find(|one| one["name"] == "one").unwrap()["id"].clone();
+    edge.api("DELETE", &format!("/v1/tokens/{}", id.as_str().unwrap()), None).await;
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, "run_ended"), "{ran:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_bounded_in_time_and_number_and_by_scope() {
+    let limits = edge().with_limit("runs_max", 2).with_limit("run_stop_ms", 200).with_limit("run_ms_max", 60_000);
+    let (edge, project) = started(limits, "");
+    let late = project.run(&edge, &["run", "--json", "--timeout", "1s", "--", "sleep", "1000"]);
+    assert_eq!((late.code, late.problem().as_str()), (NOT_RUN, "run_ended"), "{late:#?}");
+    let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", "echo; exec sleep 1000"]);
+    first_line(child.stdout.as_mut().unwrap());
+    let second = project.run(&edge, &["run", "--json", "--", "true"]);
+    assert_eq!((second.code, second.problem().as_str()), (NOT_RUN, "busy"), "{second:#?}");
+    signal("-TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(sh(&project, &edge, "true").code, Some(0));
+    for (scope, more, code) in [
+        ("read", &["--app", "game"][..], "forbidden"),
+        ("admin", &["--app", "game", "--env", "staging"], "forbidden"),
+        ("push", &["--app", "other"], "not_found"),
+    ] {
+        let token = edge.new_token(&[&["--name", "one", "--scope", scope], more].concat());
+        let mut command = edge.command(project.path(), "game", &["run", "--json", "--", "true"]);
+        let ran = Ran::of(command.env("DEVANTURE_TOKEN", token).output().unwrap());
+        assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, code), "{scope} {more:?}: {ran:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
+    let (mut edge, project) = started(edge().with_table("drain.runs_ms = 500").with_limit("run_stop_ms", 200), "");
+    let child = spawn(&project, &edge, &["run", "--json", "--", "sh", "-c", "echo >&2; exec sleep 1000"]);
+    let (mut child, mut seen) = (child, [0]);
+    child.stderr.as_mut().unwrap().read_exact(&mut seen).unwrap();
+    edge.take_over();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, "run_ended"), "{ran:#?}\n{}", edge.log());
+    // One that ends by itself meanwhile is not disturbed, and the next edge runs commands too.
+    assert_eq!(sh(&project, &edge, "exit 7").code, Some(7));
+    let mut child = spawn(&project, &edge, &["run", "--json", "--", "sh", "-c", "echo >&2; sleep 0.2; exit 6"]);
+    child.stderr.as_mut().unwrap().read_exact(&mut seen).unwrap();
+    edge.terminate();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(6), "{ran:#?}\n{}", edge.log());
+}
+
+/// A terminal, and the command line in it.
+struct Seat {
+    outer: OwnedFd,
+    child: Child,
+}
+
+impl Seat {
+    fn new(project: &Project, edge: &Edge, arguments: &[&str]) -> Self {
+        let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&outer).unwrap();
+        unlockpt(&outer).unwrap();
+        let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
+        let inner = File::options().read(true).write(true).open(name).unwrap();
+        tcsetwinsize(&outer, size(30, 100)).unwrap();
+        let mut command = edge.command(project.path(), "game", arguments);
+        command.env("TERM", "vt100").stdin(inner.try_clone().unwrap()).stdout(inner.try_clone().unwrap()).stderr(inner);
+        let child = command.spawn().unwrap();
+        Self { outer, child }
+    }
+
+    /// Reads until it has read `text`; gives all of it.
+    fn read_until(&mut self, text: &str) -> String {
+        let mut all = String::new();
+        let mut buffer = [0; 1_024];
+        while !all.contains(text) {
+            let count = rustix::io::read(&self.outer, &mut buffer).unwrap_or_else(|error| panic!("{error}: {all}"));
+            all.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        all
+    }
+
+    fn write(&mut self, text: &str) {
+        rustix::io::write(&self.outer, text.as_bytes()).unwrap();
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_the_commands_with_its_size_its_keys_and_its_controlling_process() {
+    let (edge, project) = started(edge(), "");
+    let script = "trap 'echo interrupted; exit 5' INT; trap 'stty size' WINCH; \
+                  tty; stty size; echo $TERM; read line < /dev/tty; echo \"said $line\"; while :; do sleep 0.05; done";
+    let mut seat = Seat::new(&project, &edge, &["run", "--", "sh", "-c", script]);
+    let begin = seat.read_until("vt100");
+    assert!(begin.contains("/dev/pts/") && begin.contains("30 100"), "{begin}");
+    seat.write("hello\r");
+    // The terminal on the edge's side echoes.
+    assert!(seat.read_until("said hello").contains("hello"));
+    tcsetwinsize(&seat.outer, size(11, 22)).unwrap();
+    signal("-WINCH", &seat.child);
+    seat.read_until("11 22");
+    seat.write("\u{3}");
+    seat.read_until("interrupted");
+    assert_eq!(seat.child.wait().unwrap().code(), Some(5));
+
+    // Its input ends as at a keyboard, and without a terminal there is none.
+    let mut seat = Seat::new(&project, &edge, &["run", "--", "cat"]);
+    seat.write("a\r");
+    seat.read_until("a\r\na\r\n");
+    seat.write("\u{4}");
+    assert!(seat.child.wait().unwrap().success());
+    let mut seat = Seat::new(&project, &edge, &["run", "--no-tty", "--", "sh", "-c", "tty || echo none"]);
+    seat.read_until("none");
+    assert!(seat.child.wait().unwrap().success());
+
+    // A shell ends with the terminal that is closed, though it ignores SIGTERM.
+    let mut seat = Seat::new(&project, &edge, &["run", "--", "bash", "--norc", "-i"]);
+    seat.write("echo pid $$ end\r");
+    let text = seat.read_until(" end\r\n");
+    let text = if text.contains("pid $$ end\r\n") && !text.contains("pid $$ end\r\npid") {
+        text + &seat.read_until(" end\r\n")
+    } else {
+        text
+    };
+    let pid = text.rsplit("pid ").find_map(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
+    assert!(is_alive(pid));
+    seat.child.kill().unwrap();
+    seat.child.wait().unwrap();
+    gone(pid).await;
+}
