@@ -90,6 +90,7 @@ targets! {
     procfile at "../targets/procfile.rs"
     range at "../targets/range.rs"
     rules at "../targets/rules.rs"
+    run_stream at "../targets/run_stream.rs"
     site_file at "../targets/site_file.rs"
     statuses at "../targets/statuses.rs"
     target at "../targets/target.rs"

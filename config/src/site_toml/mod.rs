@@ -11,6 +11,7 @@ mod host_rule;
 mod layer;
 mod media_types;
 mod mistaken;
+mod overlap;
 mod overlays;
 mod owned_table;
 mod php;

@@ -68,7 +68,7 @@ pub fn parse(file: &str, text: &str) -> Result<Procfile, Mistakes> {
             Ok(name) if found.processes.contains_key(&name) => {
                 wrong(format!("`{name}` is there twice"), "name each process once");
             }
-            Ok(name) => drop(found.processes.insert(name, ProcessTable { command, instances: None })),
+            Ok(name) => drop(found.processes.insert(name, ProcessTable { command, instances: None, overlap: None })),
         }
     }
     if mistakes.is_empty() && (found.processes.is_empty() || found.processes.len() > PROCESSES_MAX) {

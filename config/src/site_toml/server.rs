@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::address_in;
 use super::mistaken::Mistaken;
+use super::overlap;
 use super::owned_table::OwnedTable;
 use super::php::{self, PHP_COMMAND, PHP_PERSIST, Php};
 use super::process::{All, Instances, Kind, ListenOn, MainKind, ProcessName, WEB};
@@ -58,6 +59,9 @@ pub struct ProcessTable {
     /// The number of its instances; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
+    /// As that of the backend, for this process alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<bool>,
 }
 
 /// The settings of a table about the backend; missing ones are `None`.
@@ -95,6 +99,9 @@ pub struct ServerTable {
     /// Tables beside `[server]` that belong to the backend's half of a bundle; the others are the front's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owns: Option<Vec<OwnedTable>>,
+    /// Whether instances without traffic of the next version start before those of this one have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<bool>,
     /// A folder that stays through releases: a link of that name beside the code, and `DEVANTURE_DATA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persist: Option<BundlePath>,
@@ -138,6 +145,14 @@ pub struct Process {
     pub command: Vec<String>,
     /// The number of instances.
     pub instances: Instances,
+    /// Whether those of the next version start before those of this one have ended.
+    #[serde(default = "overlaps")]
+    pub overlap: bool,
+}
+
+/// Of processes that an earlier release describes.
+const fn overlaps() -> bool {
+    true
 }
 
 /// A backend as it runs in one place: every key has its value.
@@ -188,6 +203,7 @@ impl ServerTable {
             listen: over.listen.or(self.listen),
             memory_mb: over.memory_mb.or(self.memory_mb),
             owns: over.owns.clone().or(self.owns),
+            overlap: over.overlap.or(self.overlap),
             persist: over.persist.clone().or(self.persist),
             processes: over.processes.clone().or(self.processes),
             release: over.release.clone().or(self.release),
@@ -223,7 +239,8 @@ impl ServerTable {
             let kind = self.kind.map_or(Kind::Web, MainKind::kind);
             let name = ProcessName::of_main(kind);
             let instances = self.instances.unwrap_or(Instances::Count(1));
-            processes.push(Process { name, kind, command: command.clone(), instances });
+            let overlap = overlap::overlaps(kind, None, self.overlap);
+            processes.push(Process { name, kind, command: command.clone(), instances, overlap });
         }
         for (name, table) in self.processes.iter().flatten() {
             // `instances` of the table itself is that of `web`, also where a `Procfile` names its command.
@@ -231,7 +248,8 @@ impl ServerTable {
                 if self.command.is_none() && php.is_none() && name.as_str() == WEB { self.instances } else { None };
             let instances = own.or(table.instances).unwrap_or(Instances::Count(1));
             let (name, kind) = (name.clone(), name.kind());
-            processes.push(Process { name, kind, command: table.command.clone(), instances });
+            let overlap = overlap::overlaps(kind, table.overlap, self.overlap);
+            processes.push(Process { name, kind, command: table.command.clone(), instances, overlap });
         }
         processes.sort_by(|a, b| a.name.cmp(&b.name));
         Server {
@@ -269,6 +287,14 @@ impl ServerTable {
             if process.instances.is_some_and(|instances| instances.alone() > INSTANCES_MAX) {
                 wrong("processes", format!("`{name}`: `instances` must lie between 0 and {INSTANCES_MAX}"));
             }
+        }
+        for (name, _) in self
+            .processes
+            .iter()
+            .flatten()
+            .filter(|(name, process)| name.kind() == Kind::Web && process.overlap == Some(false))
+        {
+            wrong("processes", format!("`{name}`: `overlap` is true: requests would find nobody during a switch"));
         }
         if self.processes.as_ref().is_some_and(|processes| processes.len() > PROCESSES_MAX) {
             wrong("processes", format!("holds more than {PROCESSES_MAX} processes"));
@@ -399,8 +425,11 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
     let processes = table.has("processes").then(|| {
         let tables = table.named_tables("processes");
         let read = |(name, inner): &(String, Table<'_, '_>)| {
-            let process =
-                ProcessTable { command: inner.list("command").unwrap_or_default(), instances: instances(inner) };
+            let process = ProcessTable {
+                command: inner.list("command").unwrap_or_default(),
+                instances: instances(inner),
+                overlap: inner.boolean("overlap"),
+            };
             inner.finish();
             match name.parse::<ProcessName>() {
                 Ok(name) => Some((name, process)),
@@ -424,6 +453,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         listen: table.word("listen", LISTENS),
         memory_mb: table.integer("memory_mb", 0..=MEMORY_MB_MAX),
         owns: table.list("owns"),
+        overlap: table.boolean("overlap"),
         persist: table.parsed("persist"),
         processes,
         release: table.list("release"),
@@ -493,6 +523,8 @@ mod tests {
             (3, "command = [\"a\"]\npersist = \"../data\""),
             (3, "command = [\"a\"]\nroutes = [\"api\"]"),
             (3, "command = [\"a\"]\nkind = \"job\""),
+            (3, "command = [\"a\"]\noverlap = 1"),
+            (2, "processes = { web = { command = [\"b\"], overlap = false } }"),
             (2, "command = [\"a\", \"$PORT\"]\nkind = \"worker\""),
             (2, "command = [\"a\", \"$SOCKET\"]\nlisten = \"port\""),
             (2, "command = [\"a\", \"-b${PORT}\"]\nlisten = \"socket\""),

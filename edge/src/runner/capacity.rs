@@ -22,7 +22,7 @@ impl Shared {
         &self,
         group: &Group,
         max: u64,
-        mut change: impl FnMut(&mut Inner) -> (Vec<Arc<Slot>>, T),
+        mut change: impl FnMut(&[Arc<Group>], &mut Inner) -> (Vec<Arc<Slot>>, T),
     ) -> Result<(Vec<Arc<Slot>>, T), Error> {
         let until = Instant::now() + ROOM_WAIT_MAX;
         let mut has_asked = false;
@@ -36,7 +36,7 @@ impl Shared {
                 if inner.is_stopping {
                     return Err(Error::Ended);
                 }
-                let (made, more) = change(&mut inner);
+                let (made, more) = change(groups.as_slice(), &mut inner);
                 let wanted = others.saturating_add(inner.slots.len()).saturating_add(made.len());
                 let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
                 if made.is_empty() || wanted <= max {

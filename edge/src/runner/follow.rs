@@ -125,15 +125,15 @@ impl Shared {
             && let Some(origin) = RunOrigin::of(&current.version)
         {
             let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
-            let mut was_warm = false;
+            let (mut was_warm, mut was_live) = (false, false);
             let begun = self.group(request, |inner| {
-                was_warm = inner.reasons.is_warm();
+                (was_warm, was_live) = (inner.reasons.is_warm(), inner.reasons.is_live);
                 inner.reasons.is_live = true;
                 inner.reasons.warm_until = None;
             });
             match begun {
-                // Its processes without traffic ended when it was replaced.
-                Ok(group) if was_warm => self.rescale_later(group),
+                // Its processes without traffic ended when it was replaced, or have yet to begin.
+                Ok(group) if was_warm || !was_live => self.rescale_later(group),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%app, environment = %name, %error, "the backend of what is live does not run");

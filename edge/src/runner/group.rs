@@ -135,6 +135,13 @@ impl Reasons {
         self.is_warm() && self.lingers_until.is_none_or(|until| until <= now)
     }
 
+    /// Whether processes may run that do not overlap, where no other group of the place has any: not where it stays for
+    /// a rollback alone.
+    pub(super) fn has_sole_processes(&self, now: Instant) -> bool {
+        let lingers = self.lingers_until.is_some_and(|until| until > now);
+        self.is_live || self.idle_until.is_some() || self.held > 0 || lingers
+    }
+
     /// Whether it runs for the requests of a preview alone.
     pub(super) fn is_preview(&self) -> bool {
         self.held == 0 && !self.is_live && self.idle_until.is_some()
@@ -193,9 +200,9 @@ impl Group {
     /// version. Returns when to look again.
     pub(super) fn end_standby_workers(&self, now: Instant) -> Option<Instant> {
         let inner = self.inner();
-        if inner.reasons.is_standby(now) {
-            inner.slots.iter().filter(|slot| !slot.is_web()).for_each(|slot| slot.stop.cancel());
-        }
+        let (is_standby, has_sole) = (inner.reasons.is_standby(now), inner.reasons.has_sole_processes(now));
+        let is_over = |slot: &&Arc<Slot>| is_standby && !slot.is_web() || !has_sole && !slot.process.overlap;
+        inner.slots.iter().filter(is_over).for_each(|slot| slot.stop.cancel());
         inner.reasons.lingers_until.filter(|until| *until > now)
     }
 
@@ -215,8 +222,8 @@ impl Group {
         inner.slots.iter().map(status).collect()
     }
 
-    /// Waits until every instance of `web` has ended by itself twice since the call and none is healthy: one that ends
-    /// once may come back. Returns nothing once the group is not live.
+    /// Waits until every instance of `web`, or of a process that could not be tried before the switch, has ended by
+    /// itself twice since the call and none is healthy: one that ends once may come back. Returns nothing once the group is not live.
     pub(super) async fn failure(&self) -> Option<String> {
         let restarts = |slot: &Arc<Slot>| (slot.serial, slot.seen().restarts);
         let before: HashMap<u64, u64> = self.inner().slots.iter().map(restarts).collect();
@@ -235,8 +242,12 @@ impl Group {
             if is_over {
                 return None;
             }
-            let web: Vec<Arc<Slot>> = self.wanted_slots().into_iter().filter(|slot| slot.is_web()).collect();
-            if let Some(last) = web.last().filter(|_| web.iter().all(has_failed)) {
+            let mut of_process: BTreeMap<String, Vec<Arc<Slot>>> = BTreeMap::new();
+            for slot in self.wanted_slots().into_iter().filter(|slot| slot.is_web() || !slot.process.overlap) {
+                of_process.entry(slot.process.name.to_string()).or_default().push(slot);
+            }
+            let failed = of_process.values().find(|slots| slots.iter().all(has_failed));
+            if let Some(last) = failed.and_then(|slots| slots.last()) {
                 let why = last.seen().detail.clone().unwrap_or_else(|| "it ended".to_owned());
                 return Some(format!("all new instances failed; {} {why}", last.name));
             }
@@ -296,6 +307,7 @@ mod tests {
         let warm = Reasons { warm_until: Some(later), lingers_until: Some(soon), ..none.clone() };
         assert_eq!((warm.fate(now), warm.fate(later)), (Fate::StaysUntil(later), Fate::Ends));
         assert!(!warm.is_standby(now) && warm.is_standby(soon));
+        assert!(warm.has_sole_processes(now) && !warm.has_sole_processes(soon) && !none.has_sole_processes(now));
         assert!(warm.is_warm() && !Reasons { is_live: true, ..warm.clone() }.is_warm());
         assert_eq!(Reasons { is_live: true, ..warm }.fate(later), Fate::Stays);
         let preview = Reasons { idle_until: Some(soon), ..none };

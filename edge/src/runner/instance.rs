@@ -71,6 +71,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
     }
     slot.seen().is_over = true;
     group.remove(&slot);
+    shared.sole_ended(&group, &slot);
     group.notify();
     shared.publish(&group.id);
 }

@@ -39,6 +39,7 @@ mod request;
 mod scheduled;
 mod set_up;
 mod shared;
+mod sole;
 mod spread;
 mod supervise;
 mod temporary;

@@ -16,6 +16,7 @@ use super::instance;
 use super::instance_handle::Slot;
 use super::request::{GroupRequest, run_of};
 use super::shared::{Report, Shared, ms};
+use super::sole;
 use crate::proxy::{RunId, RunNow, RunState};
 
 /// Between two looks at whether a preview is idle, or requests wait.
@@ -122,7 +123,12 @@ impl Shared {
                 self.publish(&group.id);
             }
             changes.borrow_and_update();
+            let was_live = group.inner().reasons.is_live;
             let fate = self.fate(&group);
+            if !was_live && group.inner().reasons.is_live {
+                // What does not overlap begins only now.
+                self.rescale_later(Arc::clone(&group));
+            }
             let until = match fate {
                 Fate::Ends => break,
                 Fate::Stays => None,
@@ -243,7 +249,8 @@ impl Shared {
         if !is_set_up {
             return Ok(Vec::new());
         }
-        let change = |inner: &mut Inner| (self.change_slots(group, server, &counts, inner), ());
+        let change =
+            |groups: &[Arc<Group>], inner: &mut Inner| (self.change_slots((group, groups), server, &counts, inner), ());
         let (made, ()) = self.with_room(group, self.limits.instances_total_max, change).await?;
         for slot in &made {
             self.start(group, slot);
@@ -254,12 +261,19 @@ impl Shared {
     }
 
     /// Stops the instances that are too many, and gives those that are missing.
-    fn change_slots(&self, group: &Group, server: &Server, counts: &Counts, inner: &mut Inner) -> Vec<Arc<Slot>> {
+    fn change_slots(
+        &self,
+        (group, groups): (&Group, &[Arc<Group>]),
+        server: &Server,
+        counts: &Counts,
+        inner: &mut Inner,
+    ) -> Vec<Arc<Slot>> {
         let mut made = Vec::new();
         let is_standby = inner.reasons.is_standby(Instant::now());
         inner.spreading.has_excess = false;
         for process in &server.processes {
-            let count = match is_standby && process.kind != Kind::Web {
+            let is_over = !process.overlap && !inner.reasons.has_sole_processes(Instant::now());
+            let count = match is_over || is_standby && process.kind != Kind::Web {
                 true => Count::default(),
                 false => counts.get(&process.name).copied().unwrap_or_default(),
             };
@@ -272,6 +286,10 @@ impl Shared {
             }
             if is_standby {
                 // What is there waits for a rollback, which starts what is missing.
+                continue;
+            }
+            if sole::is_waiting((group, inner), groups, process) {
+                // The end of those before starts them.
                 continue;
             }
             let there: HashSet<u64> = inner.slots.iter().filter(of).map(|slot| slot.number).collect();
@@ -301,9 +319,20 @@ impl Shared {
         let new = Arc::new(Slot::new(old.process.clone(), old.number));
         // For as long as it takes there may be one more than otherwise: else what is full could not be restarted.
         let max = self.limits.instances_total_max.saturating_add(1);
-        self.with_room(group, max, |_inner| (vec![Arc::clone(&new)], ())).await?;
+        if !new.process.overlap {
+            sole::end_first(group, old).await;
+        }
+        let change = |groups: &[Arc<Group>], inner: &mut Inner| {
+            // Another version may have begun with its own meanwhile.
+            let is_waiting = !new.process.overlap && sole::is_waiting((group, inner), groups, &new.process);
+            (if is_waiting { Vec::new() } else { vec![Arc::clone(&new)] }, ())
+        };
+        if self.with_room(group, max, change).await?.0.is_empty() {
+            return Err(Error::Unwanted { instance: new.name.clone() });
+        }
         self.start(group, &new);
-        let given_up = GivesUp(Some(&new));
+        // One that has ended already leaves its place to the new one, whatever becomes of that.
+        let given_up = GivesUp(Some(&*new).filter(|new| new.process.overlap));
         self.wait_healthy(group, std::slice::from_ref(&new), report).await?;
         given_up.keep();
         old.stop.cancel();

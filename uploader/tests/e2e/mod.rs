@@ -44,6 +44,7 @@ mod routes;
 mod running;
 mod schedules;
 mod sites;
+mod sole_workers;
 mod spellings;
 mod starting;
 mod story;

@@ -83,10 +83,15 @@ async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment
     assert_eq!(sh(&project, &edge, "cat data/kept").stdout, "kept\n");
 
     let log = audit(&edge).await;
-    let of = |action: &str| log.iter().filter(|(found, _)| found == action).map(|(_, what)| what.as_str());
-    assert!(of("run").all(|what| ["sh with 2 arguments", "no-such-program", "./name.txt"].contains(&what)), "{log:?}");
-    assert!(of("run_ended").any(|what| what.starts_with("sh with 2 arguments: code 3, after ")), "{log:?}");
-    assert_eq!(of("run").count(), of("run_ended").count());
+    let of = |action: &str| -> Vec<&str> {
+        log.iter().filter(|(found, _)| found == action).map(|(_, what)| what.as_str()).collect()
+    };
+    assert!(
+        of("run").iter().all(|what| ["sh with 2 arguments", "no-such-program", "./name.txt"].contains(what)),
+        "{log:?}"
+    );
+    assert!(of("run_ended").iter().any(|what| what.starts_with("sh with 2 arguments: code 3, after ")), "{log:?}");
+    assert_eq!(of("run").len(), of("run_ended").len());
 
     // In an environment where nothing is live, and one without a backend.
     let none = project.run(&edge, &["run", "--json", "--env", "staging", "--", "true"]);

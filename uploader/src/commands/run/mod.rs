@@ -98,7 +98,7 @@ fn exit_of(end: &RunEnd) -> Result<(), Failure> {
         }
         RunExit::NotExecutable(program) => {
             let message = format!("`{program}` may not be run: it lacks the run bit.");
-            Err(Failure { exit: NOT_EXECUTABLE, is_printed: true, ..Failure::new(Code::NotFound, message) })
+            Err(Failure { exit: NOT_EXECUTABLE, is_printed: true, ..Failure::new(Code::InstanceFailed, message) })
         }
         RunExit::Problem(problem) => Err(not_run((**problem).clone().into())),
     }
