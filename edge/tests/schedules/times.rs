@@ -11,37 +11,40 @@ use crate::support::{edge, eventually, got};
 const HOUR_S: u64 = 3_600;
 const HOUR_MS: u64 = HOUR_S * 1_000;
 
+/// Each day at that hour, UTC.
+fn daily(hour: u64) -> String {
+    format!("0 {hour} * * *")
+}
+
 #[tokio::test]
 async fn a_time_runs_once_and_what_was_missed_is_made_up_for_as_the_schedule_says() {
     let Some(clock) = Clock::new() else { return };
-    clock.set_to(1, 7 * HOUR_S);
-    let mut edge = clock.on(edge().with_runner()).start().await;
+    // Its certificate is one of now.
+    let hour = Clock::hour_far_from_now();
+    let edge = clock.on(edge().with_runner()).start().await;
     let digest = json!({
-        "digest": script("0 8 * * *", "echo ran"),
-        "strict": script_with("0 8 * * *", "echo ran", &json!({ "missed": "skip" })),
+        "digest": script(&daily(hour), "echo ran"),
+        "strict": script_with(&daily(hour), "echo ran", &json!({ "missed": "skip" })),
     });
     push(&edge, &backend("one", &digest)).await;
-    let eight = clock.set_to(1, 8 * HOUR_S + 5) + 8 * HOUR_MS;
+    let due_ms = clock.set_to(1, hour * HOUR_S + 5) + hour * HOUR_MS;
     for name in ["digest", "strict"] {
-        ran_for(&edge, name, eight).await;
+        ran_for(&edge, name, due_ms).await;
         let status = status(&edge, name).await;
         assert_eq!(status.last.unwrap().outcome, RunOutcome::Succeeded);
-        assert_eq!(status.next_ms, Some(eight + 24 * HOUR_MS));
+        assert_eq!(status.next_ms, Some(due_ms + 24 * HOUR_MS));
     }
 
-    // No edge runs for some days.
-    let launch = edge.kill();
-    let midnight = clock.set_to(5, 12 * HOUR_S);
-    edge = edge.started_again(launch).await;
-    let last = midnight + 8 * HOUR_MS;
+    // The machine sleeps for some days.
+    let last = clock.set_to(5, hour * HOUR_S + 600) + hour * HOUR_MS;
     ran_for(&edge, "digest", last).await;
     eventually("what was missed is passed over", async || status(&edge, "strict").await.skipped.is_some()).await;
     let skipped = status(&edge, "strict").await.skipped.unwrap();
     assert_eq!((skipped.due_ms, skipped.reason), (last, SkipReason::Missed));
 
     // A clock that is set back for a while, and on again, repeats nothing.
-    clock.set_to(5, 7 * HOUR_S + 1_800);
-    clock.set_to(6, 8 * HOUR_S + 5);
+    clock.set_to(5, hour * HOUR_S - 600);
+    clock.set_to(6, hour * HOUR_S + 5);
     for name in ["digest", "strict"] {
         ran_for(&edge, name, last + 24 * HOUR_MS).await;
     }
@@ -53,17 +56,17 @@ async fn a_time_runs_once_and_what_was_missed_is_made_up_for_as_the_schedule_say
 #[tokio::test]
 async fn times_follow_what_is_live_and_stop_for_a_pause() {
     let Some(clock) = Clock::new() else { return };
-    clock.set_to(1, 7 * HOUR_S);
+    let hour = Clock::hour_far_from_now();
     let edge = clock.on(edge().with_runner()).start().await;
-    push(&edge, &backend("one", &json!({ "digest": script("0 8 * * *", "echo one") }))).await;
-    let two = push(&edge, &backend("two", &json!({ "report": script("0 9 * * *", "echo two") }))).await;
+    push(&edge, &backend("one", &json!({ "digest": script(&daily(hour), "echo one") }))).await;
+    let two = push(&edge, &backend("two", &json!({ "report": script(&daily(hour), "echo two") }))).await;
     let preview = format!("/v1/apps/{APP}/aliases/feature");
     let aliased = got(edge.api(Method::PUT, &preview).json(&json!({ "version": two.version.to_string() }))).await;
     assert!(aliased.status.is_success(), "{}", aliased.text());
     let names = async || list(&edge).await.schedules.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names().await, ["report"]);
-    let nine = clock.set_to(1, 9 * HOUR_S + 5) + 9 * HOUR_MS;
-    ran_for(&edge, "report", nine).await;
+    let due_ms = clock.set_to(1, hour * HOUR_S + 5) + hour * HOUR_MS;
+    ran_for(&edge, "report", due_ms).await;
     assert_eq!(lines(&edge, "digest").await, Vec::<String>::new());
 
     // Back: what would have run meanwhile is not made up for.
@@ -78,10 +81,10 @@ async fn times_follow_what_is_live_and_stop_for_a_pause() {
     // Nothing begins during a pause; after it, one run stands for all.
     post("pause").await;
     assert!(list(&edge).await.paused);
-    let eight = clock.set_to(3, 8 * HOUR_S + 5) + 8 * HOUR_MS;
+    let due_ms = clock.set_to(3, hour * HOUR_S + 5) + hour * HOUR_MS;
     assert!(status(&edge, "digest").await.last.is_none());
     post("resume").await;
-    ran_for(&edge, "digest", eight).await;
+    ran_for(&edge, "digest", due_ms).await;
     assert_eq!(lines(&edge, "digest").await, ["one"]);
     assert_eq!(lines(&edge, "report").await, ["two"], "neither the alias nor the version before ran it");
     edge.stop().await;

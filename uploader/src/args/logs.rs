@@ -19,7 +19,7 @@ Examples:
   devanture logs --tail --json | jq -r .target
   devanture logs --source web --tail      output of the instances of a process
   devanture logs --source web.2           one of them
-  devanture logs --source schedule.digest output of the runs of a schedule
+  devanture logs --source schedule.digest
   devanture logs --source all-instances --lines 500
 
 A reader that is too slow gets the number of lines that it lost.";

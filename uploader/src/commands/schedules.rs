@@ -54,7 +54,14 @@ fn end_text(last: &ScheduleRunEnd) -> String {
         (outcome, _, Some(detail)) => format!("{outcome}: {}", escaped(detail)),
         (outcome, ..) => outcome.to_string(),
     };
-    format!("{how}, started {}, took {seconds} s", time_text(last.run.started_ms))
+    let started = time_text(last.run.started_ms);
+    match last.outcome {
+        // Its end is when another process noticed it.
+        RunOutcome::Interrupted => format!("{how}, started {started}"),
+        RunOutcome::Succeeded | RunOutcome::Failed | RunOutcome::TimedOut => {
+            format!("{how}, started {started}, took {seconds} s")
+        }
+    }
 }
 
 /// A line for each schedule, and one for its last run.
