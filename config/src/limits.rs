@@ -318,6 +318,14 @@ limits! {
     persist_bytes_max = 10_737_418_240 in 1_048_576 ..= 1_125_899_906_842_624,
     /// Files and folders that an environment keeps in `persist`, and all previews of an app together.
     persist_files_max = 1_000_000 in 64 ..= 100_000_000,
+    /// Snapshots of what an environment keeps in `persist`, on each node.
+    snapshots_max = 20 in 1 ..= 10_000,
+    /// Bytes of all snapshots of an environment together, on each node.
+    snapshot_bytes_max = 10_737_418_240 in 1_048_576 ..= 1_125_899_906_842_624,
+    /// Milliseconds after which a snapshot that the edge made itself is removed, when the next one is made.
+    snapshot_age_ms_max = 2_592_000_000 in 60_000 ..= 315_360_000_000,
+    /// Milliseconds of one piece of work on what an environment keeps in `persist`, such as an archive of it.
+    data_task_ms_max = 3_600_000 in 1_000 ..= 86_400_000,
     /// Milliseconds that an instance may take to start, however long its backend says.
     instance_start_ms_max = 600_000 in 100 ..= 86_400_000,
     /// Milliseconds that requests under way to an instance may take once it is to end, however long its backend says.

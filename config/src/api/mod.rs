@@ -6,6 +6,7 @@ mod access;
 mod apps;
 mod collaboration;
 mod copying;
+mod data;
 mod deploys;
 mod history;
 mod hostnames;
@@ -37,6 +38,10 @@ pub use collaboration::{
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
 };
 pub use copying::{ChangesPauseRequest, ChangesPaused, CopyReport, RecordsPage, StoredRecord};
+pub use data::{
+    AUTOMATIC_SNAPSHOT, BadSnapshotName, DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, DataEntry, DataKind,
+    DataList, DataReport, SNAPSHOT_NAME_CHARACTERS_MAX, SnapshotInfo, SnapshotName, SnapshotRequest,
+};
 pub use deploys::{
     BeginDeploy, BlobBatchLimits, BlobsStored, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployPrediction,
     DeployReport, DeployState, DeployStatus, FileCounts, IncomingDeploy, Returning,

@@ -27,6 +27,7 @@ mod serving;
 mod serving_table;
 mod site_file;
 mod smoke;
+mod snapshot_time;
 mod upstream_url;
 mod upstreams;
 
@@ -56,6 +57,7 @@ pub use server::{
 pub use serving::{HtmlHandling, NotFound, Rules, Serving};
 pub use site_file::SiteFile;
 pub use smoke::{SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod};
+pub use snapshot_time::SnapshotTime;
 pub use upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
 pub use upstreams::{
     BadStatusRange, Declared, EJECT_AFTER, EJECT_MS, HEALTH_INTERVAL_MS, HEALTH_TIMEOUT_MS, HEALTHY_AFTER, HealthCheck,

@@ -13,6 +13,7 @@ use super::process::{All, Instances, Kind, ListenOn, MainKind, ProcessName, WEB}
 use super::route_path::RoutePath;
 use super::routes::{ROUTES_MAX, Route, RouteTo};
 use super::schedule::{self, Schedule, ScheduleTables};
+use super::snapshot_time::{SNAPSHOT_TIMES, SnapshotTime};
 use super::upstream_url::UpstreamName;
 use crate::parsing::reader::Table;
 use crate::path::BundlePath;
@@ -105,6 +106,9 @@ pub struct ServerTable {
     /// A folder that stays through releases: a link of that name beside the code, and `DEVANTURE_DATA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persist: Option<BundlePath>,
+    /// When the edge makes a snapshot of that folder by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotTime>,
     /// Processes beside the main one, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<BTreeMap<ProcessName, ProcessTable>>,
@@ -178,6 +182,9 @@ pub struct Server {
     /// Commands that run at times, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
+    /// When the edge makes a snapshot of the folder by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotTime>,
     /// Milliseconds until an instance must be healthy.
     pub start_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL.
@@ -210,6 +217,7 @@ impl ServerTable {
             root: over.root.clone().or(self.root),
             routes: over.routes.clone().or(self.routes),
             schedule: over.schedule.clone().or(self.schedule),
+            snapshot: over.snapshot.or(self.snapshot),
             start_ms: over.start_ms.or(self.start_ms),
             stop_ms: over.stop_ms.or(self.stop_ms),
             warm_ms: over.warm_ms.or(self.warm_ms),
@@ -263,6 +271,7 @@ impl ServerTable {
             php,
             release: self.release.clone(),
             schedules: self.schedule.iter().flatten().map(|(name, table)| table.resolved(name)).collect(),
+            snapshot: self.snapshot.filter(|_| self.persist.is_some()),
             start_ms: self.start_ms.unwrap_or(START_MS),
             stop_ms: self.stop_ms.unwrap_or(STOP_MS),
             drain_ms: self.drain_ms.unwrap_or(DRAIN_MS),
@@ -460,6 +469,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         root: table.string("root"),
         routes: table.list("routes"),
         schedule: schedule::schedules(&table),
+        snapshot: table.word("snapshot", SNAPSHOT_TIMES),
         start_ms: table.integer("start_ms", ms.clone()),
         stop_ms: table.integer("stop_ms", ms.clone()),
         warm_ms: table.integer("warm_ms", ms),

@@ -114,6 +114,11 @@ impl PathParameters {
         parsed(self.text("digest"))
     }
 
+    /// The name of a snapshot, as it was sent.
+    pub(super) fn snapshot(&self) -> &str {
+        self.text("snapshot")
+    }
+
     /// The id of a deploy, as it was sent.
     pub(super) fn deploy(&self) -> &str {
         self.text("deploy")

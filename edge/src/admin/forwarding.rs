@@ -49,6 +49,9 @@ impl Admin {
         if matches!(via, Via::Node(_)) {
             return Ok(None);
         }
+        if let Some(node) = self.named_node(call.uri()).await? {
+            return Ok(Some(node));
+        }
         let of_query = || body::parameter(call.uri(), "deploy").unwrap_or_default();
         match call.path.deploy() {
             "" => self.publisher.begun_by(&of_query()).await,

@@ -12,6 +12,7 @@ mod call;
 mod collaboration;
 mod content_digest;
 mod copying;
+mod data;
 mod forwarding;
 mod freshness;
 mod hostnames;

@@ -215,6 +215,17 @@ operations! {
     POST "/v1/apps/{app}/environments/{env}/schedules/{name}/run" "runSchedule" [Environment(Push)]
         => run_schedule ["dry_run"];
     POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)] => run_once ["dry_run"];
+    GET "/v1/apps/{app}/environments/{env}/data" "data" [Environment(ToAdmin)] => data ["limit", "node"];
+    GET "/v1/apps/{app}/environments/{env}/data/archive" "dataArchive" [Environment(ToAdmin)]
+        => data_archive ["snapshot", "node"];
+    PUT "/v1/apps/{app}/environments/{env}/data/archive" "pushData" [Environment(ToAdmin)]
+        => push_data ["replace", "node"];
+    POST "/v1/apps/{app}/environments/{env}/data/snapshots" "makeSnapshot" [Environment(Push)]
+        => make_snapshot ["dry_run", "node"];
+    DELETE "/v1/apps/{app}/environments/{env}/data/snapshots/{snapshot}" "deleteSnapshot" [Environment(ToAdmin)]
+        => delete_snapshot ["dry_run", "node"];
+    POST "/v1/apps/{app}/environments/{env}/data/snapshots/{snapshot}/restore" "restoreSnapshot" [Environment(ToAdmin)]
+        => restore_snapshot ["dry_run", "node"];
 }
 
 /// What a method and a path lead to.

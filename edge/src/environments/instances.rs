@@ -42,6 +42,11 @@ impl Instances {
     ) -> Self {
         Self { runner, settings_of, turns: Turns::default(), node, nodes }
     }
+
+    /// What this node is called.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
 }
 
 /// The settings of a revision that is about to be, by place and revision.
@@ -112,6 +117,8 @@ impl From<runner::Error> for Error {
             runner::Error::PersistFull { .. } => Code::PersistFull,
             runner::Error::Interpreter { .. } => Code::BadBundle,
             runner::Error::Restarting => Code::Restarting,
+            runner::Error::Data { code, .. } => *code,
+            runner::Error::DataBusy | runner::Error::DataReplaced => Code::Busy,
             _ => Code::InstanceFailed,
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());

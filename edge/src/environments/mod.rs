@@ -6,6 +6,7 @@
 mod aliases;
 mod apps;
 mod counts;
+mod data;
 mod hostnames;
 mod instance_nodes;
 mod instances;

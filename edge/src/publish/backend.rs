@@ -37,9 +37,10 @@ impl Switcher {
     /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not
     /// do.
     pub(super) async fn release(&self, intent: &Intent<'_>, wanted: &Wanted, steps: &mut Steps) -> Result<(), Error> {
-        let Some(command) = wanted.managed.server.release.as_ref().filter(|_| !intent.movement.is_rollback()) else {
+        let server = &wanted.managed.server;
+        if intent.movement.is_rollback() || (server.release.is_none() && server.snapshot.is_none()) {
             return Ok(());
-        };
+        }
         // One at a time in an environment, whichever nodes are pushed to, and none for what will not go live.
         let _one_at_a_time = self.environments.take_turn(intent.app, intent.environment).await?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
@@ -49,7 +50,16 @@ impl Switcher {
             return Ok(());
         }
         drop(self.claims(intent).await?);
-        let (runner, reporter) = (self.environments.runner()?, steps.reporter("release"));
+        let runner = self.environments.runner()?;
+        if server.snapshot.is_some() {
+            let made = async {
+                let name = runner.data_before_release((intent.app, intent.environment)).await?;
+                Ok(((), name.map_or_else(|| "there is no data yet".to_owned(), |name| name.to_string())))
+            };
+            steps.run("snapshot", made).await?;
+        }
+        let Some(command) = &server.release else { return Ok(()) };
+        let reporter = steps.reporter("release");
         let run = async {
             runner.release(wanted, &|line| reporter.report(line)).await?;
             Ok(((), command.join(" ")))

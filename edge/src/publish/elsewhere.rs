@@ -52,6 +52,18 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Another node of that name, where it lives.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn node_called(&self, name: &str) -> Result<Option<BegunBy<'_>>, Error> {
+        let Some(nodes) = self.switcher.nodes.as_ref().filter(|_| name != self.switcher.node) else { return Ok(None) };
+        let member = nodes.find(|node| node == name).await.map_err(cluster::Error::into_problem)?;
+        Ok(member.map(|member| BegunBy { nodes, member }))
+    }
+}
+
 impl BegunBy<'_> {
     /// Has it answer a request of the API.
     ///

@@ -1,6 +1,7 @@
 //! Errors of instances, each with what happened, to which instance, and why.
 
 use crate::catalog;
+use devanture_config::problem::Code;
 use devanture_config::text::counted;
 
 /// Lines of an instance's log that go with an error.
@@ -119,6 +120,20 @@ pub enum Error {
         /// The limit.
         files_max: u64,
     },
+    /// The work on the data of an environment failed.
+    #[error("{detail}")]
+    Data {
+        /// The code of its problem.
+        code: Code,
+        /// What happened, as a sentence.
+        detail: String,
+    },
+    /// Something else works on the data of the environment, or too much works on that of others.
+    #[error("other work on the data is not done yet")]
+    DataBusy,
+    /// The data of the environment is being replaced.
+    #[error("its data is being replaced")]
+    DataReplaced,
     /// A folder of the runner cannot be made or used.
     #[error("the folders of the backend cannot be made: {0}")]
     Folder(String),

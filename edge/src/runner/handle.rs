@@ -239,6 +239,7 @@ impl Runner {
         let shared = Arc::new(Shared {
             holds: Holds::new(spawner.clone(), stop.clone()),
             persisted: Persisted::default(),
+            data_use: Arc::default(),
             logs: Logs::new(folder.join("logs"), &limits),
             settings,
             nodes: KnownNodes::new(node.clone(), is_in_cluster),

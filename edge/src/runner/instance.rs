@@ -9,6 +9,7 @@ use super::error::Error;
 use super::group::{Group, SetUp};
 use super::instance_handle::Slot;
 use super::life::{Adopted, Ended, Life};
+use super::persisted::Place;
 use super::shared::{Shared, ms};
 use crate::spawner::Exit;
 use crate::telemetry;
@@ -21,11 +22,15 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
     while adopted.is_some() || slot.is_wanted() {
         let life = Life::new(&shared, &group, &slot, &log);
         let ended = match adopted.take() {
-            Some(adopted) => life.go_on(adopted).await,
+            Some(adopted) => {
+                let _user = shared.data_use.enter(data_of(&group), true).ok();
+                life.go_on(adopted).await
+            }
             None => {
                 // Nothing is started while instances change hands.
                 shared.standstill.ended().await;
                 let Some(set_up) = may_begin(&shared, &group, &slot).await else { continue };
+                let Ok(_user) = shared.data_use.enter(data_of(&group), false) else { continue };
                 slot.is(InstanceState::Starting, None);
                 group.notify();
                 shared.publish(&group.id);
@@ -74,6 +79,11 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
     shared.sole_ended(&group, &slot);
     group.notify();
     shared.publish(&group.id);
+}
+
+/// Whose data the processes of a group use.
+fn data_of(group: &Group) -> Place {
+    (group.id.app.clone(), group.settings_place.clone())
 }
 
 /// Waits until an instance may be started, and gives what it is started with. `None` where that is to be tried again.

@@ -7,8 +7,8 @@ use devanture_config::api::InstanceState;
 use devanture_config::site_toml::{ListenOn, Server};
 use metrics::histogram;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::environment::{self, EdgeVariables};
 use super::error::Error;
@@ -67,15 +67,6 @@ enum Phase {
     Terminating(Instant),
     /// SIGKILL was sent; deadline of the wait.
     Killed(Instant),
-}
-
-/// Checks go on until this is dropped.
-struct Checks(AbortHandle);
-
-impl Drop for Checks {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// One process of an instance, from its start to its end.
@@ -247,7 +238,7 @@ impl<'l> Life<'l> {
             has_started: !matches!(now.phase, Phase::Starting),
         };
         let (sender, mut answers) = mpsc::channel(1);
-        let _checks = Checks(tokio::spawn(question.ask_on(sender)).abort_handle());
+        let _checks = AbortOnDropHandle::new(tokio::spawn(question.ask_on(sender)));
         let exit = loop {
             let is_up = matches!(now.phase, Phase::Starting | Phase::Up);
             tokio::select! {
@@ -257,10 +248,7 @@ impl<'l> Life<'l> {
                     None => break Exit::Lost,
                 },
                 Some(answer) = answers.recv(), if is_up => self.answered(&mut now, answer, &running),
-                () = self.slot.over_quota.notified(), if !matches!(now.phase, Phase::Killed(_)) => {
-                    now.because = self.shared.may_begin(self.group).err().map(|error| error.to_string());
-                    kill(&mut now, &running);
-                }
+                () = self.slot.over_quota.notified(), if !matches!(now.phase, Phase::Killed(_)) => self.may_not_run(&mut now, &running),
                 () = self.slot.stop.cancelled(), if is_up => self.drain(&mut now),
                 () = self.slot.kill.cancelled(), if matches!(now.phase, Phase::Draining(_) | Phase::Terminating(_)) => {
                     kill(&mut now, &running);
@@ -411,6 +399,17 @@ impl<'l> Life<'l> {
         now.phase = Phase::Draining(begin + time);
         self.group.notify();
         self.shared.publish(&self.group.id);
+    }
+
+    /// Ends it since it may not run for now: after its requests where only its data is being replaced.
+    fn may_not_run(&self, now: &mut Now, running: &Running) {
+        let because = self.shared.may_begin(self.group).err();
+        match because {
+            Some(Error::DataReplaced) if !matches!(now.phase, Phase::Starting | Phase::Up) => {}
+            Some(Error::DataReplaced) => self.drain(now),
+            _ => kill(now, running),
+        }
+        now.because = because.map(|error| error.to_string());
     }
 
     fn answered(&self, now: &mut Now, answer: Answer, running: &Running) {

@@ -12,6 +12,7 @@ mod backoff;
 mod bounds;
 mod capacity;
 mod counts;
+mod data;
 mod environment;
 mod error;
 mod folder;
@@ -47,6 +48,7 @@ mod users;
 mod variables;
 mod wait;
 
+pub use data::{DataArchive, Upload, data_task};
 pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};
 pub use handover::handed::{Handed, Handover, Terms};

@@ -41,6 +41,7 @@ impl Shared {
 
     /// Checks that an instance of a group may be started.
     pub(super) fn may_begin(&self, group: &Group) -> Result<(), Error> {
+        self.data_use.check(&group.id.app, &group.settings_place)?;
         match self.is_measured(&group.managed.server) {
             true => self.check_persisted(&group.id.app, &group.settings_place),
             false => Ok(()),

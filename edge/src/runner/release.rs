@@ -77,7 +77,9 @@ impl Shared {
         let OneOff { name, command, time_max, stop } = one_off;
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
-        let set_up = self.set_up(&id, &wanted.version, server, &self.settings_place(wanted)).await?;
+        let settings_place = self.settings_place(wanted);
+        let _user = self.data_use.enter((wanted.app.clone(), settings_place.clone()), false)?;
+        let set_up = self.set_up(&id, &wanted.version, server, &settings_place).await?;
         let temporary = Self::temporary(&set_up.temporary);
         let edge = EdgeVariables {
             app: wanted.app.as_str(),

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use super::data::hold::DataUse;
 use super::error::Error;
 use super::folder::Folders;
 use super::group::Group;
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     pub(super) folders: Folders,
     pub(super) holds: Arc<Holds>,
     pub(super) persisted: Persisted,
+    pub(super) data_use: Arc<DataUse>,
     pub(super) spawner: Spawner,
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) catalog: Arc<dyn Catalog>,

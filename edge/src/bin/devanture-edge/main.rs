@@ -90,6 +90,9 @@ enum Command {
     /// Become an instance; started by the spawner
     #[command(hide = true)]
     ExecInstance,
+    /// Work on the data of an environment; started by the spawner
+    #[command(hide = true)]
+    DataTask,
     /// Do something as the user of an environment; started by the spawner
     #[command(hide = true)]
     UserTask,
@@ -248,6 +251,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Init(draft)) => return init::init(draft, &config),
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
+        Some(Command::DataTask) => return devanture_edge::runner::data_task().map_err(refused),
         Some(Command::UserTask) => return user_task().map_err(refused),
         // It has two of them.
         Some(Command::Copy(arguments)) => return runtime()?.block_on(copy::copy(arguments)),

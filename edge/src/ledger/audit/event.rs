@@ -45,6 +45,8 @@ actions! {
     CreateAccount = "create_account",
     /// A token was made.
     CreateToken = "create_token",
+    /// A snapshot of the data of an environment was removed.
+    DeleteSnapshot = "delete_snapshot",
     /// An account was deleted, with its logins.
     DeleteAccount = "delete_account",
     /// An alias was deleted.
@@ -67,6 +69,8 @@ actions! {
     Logout = "logout",
     /// An environment was paused, or its pause changed.
     Pause = "pause",
+    /// The data of an environment, or a snapshot of it, was downloaded.
+    PullData = "pull_data",
     /// A version was made live by a promotion.
     Promote = "promote",
     /// A deleted app can be restored no more.
@@ -77,6 +81,8 @@ actions! {
     PurgeVersion = "purge_version",
     /// A version was made live by a push.
     Push = "push",
+    /// The data of an environment was replaced by an upload.
+    PushData = "push_data",
     /// A hostname was taken from an environment.
     RemoveHostname = "remove_hostname",
     /// A member was taken from an upstream.
@@ -85,6 +91,8 @@ actions! {
     Restart = "restart",
     /// A withdrawn path was let answer again.
     Restore = "restore",
+    /// The data of an environment was replaced by a snapshot.
+    RestoreData = "restore_data",
     /// A pause was ended.
     Resume = "resume",
     /// An old refresh token was presented, and its login ended.
@@ -103,6 +111,8 @@ actions! {
     RunEnded = "run_ended",
     /// The number of instances was changed.
     Scale = "scale",
+    /// A snapshot of the data of an environment was made.
+    SnapshotData = "snapshot_data",
     /// An alias was pointed to a version.
     SetAlias = "set_alias",
     /// An account got another password.

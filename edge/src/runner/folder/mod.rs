@@ -71,7 +71,7 @@ impl Folders {
         if let Some(error) = moved.err().filter(|_| root.join("run").exists()) {
             tracing::warn!(%error, "the sockets of an earlier run stay where they are");
         }
-        for name in ["code", "data", "run", "tmp"] {
+        for name in ["code", "data", "run", "snapshots", "tmp"] {
             durable::make_folder_as(&root.join(name), PASSED, Owner::default())?;
         }
         users.can_reach(&root)?;
@@ -198,6 +198,11 @@ impl Folders {
         self.root.join("data").join(folder_name(app, settings_place)).join(place)
     }
 
+    /// The folder for the snapshots of an environment's data, below which its user's own is made by [`Folders::own`].
+    pub(super) fn snapshots(&self, app: &AppName, environment: &str) -> PathBuf {
+        self.root.join("snapshots").join(app.as_str()).join(environment)
+    }
+
     /// The folders of what an environment, or all previews of an app, keep; each belongs to the user of its instances.
     pub(super) fn persisted(&self, app: &AppName, settings_place: &str) -> Vec<PathBuf> {
         let of_app = self.root.join("data").join(folder_name(app, settings_place));
@@ -223,7 +228,7 @@ impl Folders {
 
     /// Removes the folders of an app, or of one environment of it, of which nothing runs.
     pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
-        let kinds = ["code", "data", "tmp"].map(|kind| self.root.join(kind));
+        let kinds = ["code", "data", "snapshots", "tmp"].map(|kind| self.root.join(kind));
         let of_app = |folder: &PathBuf| match environment {
             Some(environment) => vec![folder.join(app.as_str()).join(environment.as_str())],
             None => ["", PREVIEW].map(|settings_place| folder.join(folder_name(app, settings_place))).to_vec(),
@@ -237,7 +242,8 @@ impl Folders {
 
     /// The folders that a place's user made itself, since the edge could not give it any.
     pub(super) fn made_by(&self, user: &PlaceUser) -> Vec<PathBuf> {
-        let of_app = ["data", "tmp"].map(|kind| self.root.join(kind).join(folder_name(&user.app, &user.place)));
+        let of_app =
+            ["data", "snapshots", "tmp"].map(|kind| self.root.join(kind).join(folder_name(&user.app, &user.place)));
         let own = of_app.iter().flat_map(|folder| entries(folder)).map(|folder| folder.join("own"));
         own.filter(|own| std::fs::symlink_metadata(own).is_ok_and(|found| found.uid() == user.uid)).collect()
     }

@@ -15,7 +15,7 @@ use crate::runner::place_user::{PREVIEW, PlaceUser};
 /// # Errors
 /// The first failure; the other folders are given away all the same.
 pub(in crate::runner) async fn settle(root: &Path, users: Vec<PlaceUser>) -> Result<(), Error> {
-    let data = root.join("data");
+    let (data, snapshots) = (root.join("data"), root.join("snapshots"));
     blocking(move || {
         let mut failed = None;
         for user in users.iter().filter(|user| user.place == PREVIEW) {
@@ -25,7 +25,7 @@ pub(in crate::runner) async fn settle(root: &Path, users: Vec<PlaceUser>) -> Res
             let of_app = data.join(user.app.as_str());
             let folders = match user.place == PREVIEW {
                 true => entries(&data.join(format!("{}{OF_PREVIEWS}", user.app))),
-                false => vec![of_app.join(&user.place)],
+                false => vec![of_app.join(&user.place), snapshots.join(user.app.as_str()).join(&user.place)],
             };
             for folder in folders {
                 failed = give(&folder, user).err().or(failed);

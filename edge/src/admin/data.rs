@@ -1,0 +1,118 @@
+//! Operations about the data of environments: lists, archives, snapshots.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, SnapshotName, SnapshotRequest};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+use futures_util::{StreamExt as _, stream};
+use http::{StatusCode, Uri};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+use crate::ledger::Error;
+use crate::publish::BegunBy;
+use crate::runner::Upload;
+
+impl Admin {
+    pub(super) async fn data(&self, call: Call) -> Answer {
+        let (app, environment) = self.data_place(&call)?;
+        let default = usize::try_from(DATA_LIST_DEFAULT).unwrap_or(usize::MAX);
+        let entries_max = u64::try_from(body::number(call.uri(), "limit", default)?).unwrap_or(u64::MAX);
+        if entries_max > DATA_LIST_MAX {
+            return Err(Problem::new(Code::BadRequest, format!("`limit` is at most {DATA_LIST_MAX}.")).into());
+        }
+        let list = self.publisher.environments().data_list((&app, &environment), entries_max).await?;
+        Ok(answer::json(StatusCode::OK, &list))
+    }
+
+    pub(super) async fn data_archive(&self, call: Call) -> Answer {
+        let (app, environment) = self.data_place(&call)?;
+        let snapshot = body::parameter(call.uri(), "snapshot").map(|name| parsed(&name)).transpose()?;
+        let environments = self.publisher.environments();
+        let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot).await?;
+        let frames = stream::unfold(archive, async |mut archive| {
+            let bytes = archive.next().await?;
+            Some((Ok::<_, Infallible>(Frame::data(bytes)), archive))
+        });
+        Ok(answer::with_body(StatusCode::OK, DATA_ARCHIVE_TYPE, StreamBody::new(frames).boxed_unsync()))
+    }
+
+    pub(super) async fn push_data(&self, call: Call) -> Answer {
+        let (app, environment) = self.data_place(&call)?;
+        let Call { actor, request, .. } = call;
+        let is_replacing = body::flag(request.uri(), "replace")?;
+        let media_type = body::media_type(request.headers()).unwrap_or_default();
+        if media_type != DATA_ARCHIVE_TYPE {
+            let detail = format!("The body's media type is {media_type:?}; {DATA_ARCHIVE_TYPE} is wanted.");
+            return Err(Problem::new(Code::UnsupportedType, detail).hint("send `tar -c . | zstd`").into());
+        }
+        let upload: Upload = stream::unfold(Some(request.into_body()), async |body| {
+            let mut body = body?;
+            match body.next().await {
+                Ok(None) => None,
+                Ok(Some(bytes)) => Some((Ok(bytes), Some(body))),
+                Err(Error(problem)) => Some((Err(problem.detail), None)),
+            }
+        })
+        .boxed();
+        let publisher = Arc::clone(&self.publisher);
+        let push =
+            async move { publisher.environments().data_push(&actor, (&app, &environment), is_replacing, upload).await };
+        Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(push).await?))
+    }
+
+    pub(super) async fn make_snapshot(&self, call: Call) -> Answer {
+        let (app, environment) = self.data_place(&call)?;
+        let Call { actor, request, .. } = call;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted: SnapshotRequest = self.json_or_default(request).await?;
+        let publisher = Arc::clone(&self.publisher);
+        let make =
+            async move { publisher.environments().data_snapshot(&actor, (&app, &environment), wanted, dry_run).await };
+        Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(make).await?))
+    }
+
+    pub(super) async fn restore_snapshot(&self, call: Call) -> Answer {
+        let (app, environment) = self.data_place(&call)?;
+        let (name, dry_run) = (parsed(call.path.snapshot())?, body::dry_run(call.uri())?);
+        let (publisher, actor) = (Arc::clone(&self.publisher), call.actor);
+        let restore =
+            async move { publisher.environments().data_restore(&actor, (&app, &environment), name, dry_run).await };
+        Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(restore).await?))
+    }
+
+    pub(super) async fn delete_snapshot(&self, call: Call) -> Answer {
+        let (app, environment) = self.data_place(&call)?;
+        let (name, dry_run) = (parsed(call.path.snapshot())?, body::dry_run(call.uri())?);
+        let (publisher, actor) = (Arc::clone(&self.publisher), call.actor);
+        let remove =
+            async move { publisher.environments().data_remove(&actor, (&app, &environment), name, dry_run).await };
+        Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(remove).await?))
+    }
+
+    /// The other node that a request names.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub(super) async fn named_node(&self, uri: &Uri) -> Result<Option<BegunBy<'_>>, Error> {
+        match body::parameter(uri, "node") {
+            Some(node) => self.publisher.node_called(&node).await,
+            None => Ok(None),
+        }
+    }
+
+    fn data_place(&self, call: &Call) -> Result<(AppName, PlaceName), Error> {
+        let node = body::parameter(call.uri(), "node");
+        self.publisher.environments().check_data_node(node.as_deref())?;
+        call.path.place()
+    }
+}
+
+fn parsed(name: &str) -> Result<SnapshotName, Error> {
+    name.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")).into())
+}

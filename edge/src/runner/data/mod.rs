@@ -1,0 +1,384 @@
+//! The data of an environment, that is the folder that `persist` names: listed, archived, replaced, and kept in
+//! snapshots.
+//!
+//! The edge itself never touches what tenants write. Everything is done by a process that the spawner starts as an
+//! instance of the environment: as its user, within limits ([`task`]); this file starts such processes and passes on what
+//! they read and write.
+
+mod archive;
+mod files;
+pub(super) mod hold;
+mod order;
+mod snapshots;
+mod sqlite;
+mod task;
+mod unpack;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use devanture_config::api::{DataList, DataReport, SnapshotName};
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Error;
+use super::handle::Runner;
+use super::holds::UserHold;
+use super::shared::{Shared, ms};
+use crate::blobs::durable;
+use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
+use crate::telemetry;
+use hold::Turn;
+use order::{Bounds, Failure, ORDER, Order, SUBCOMMAND, Work};
+pub use task::data_task;
+
+/// Memory of a process that works on data, in bytes.
+const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+/// Its open files: one for each folder on the way to a file, and some more.
+const OPEN_FILES: u64 = 512;
+/// Most bytes of its answer, and of what it says of a failure.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// This very program, even where its file was replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// The bytes of an archive that somebody sends; an error is why there are no more.
+pub type Upload = BoxStream<'static, Result<Bytes, String>>;
+
+/// An archive that is being read. Where it breaks off, the end of its compressed frame is missing.
+pub struct DataArchive {
+    task: Task,
+    first: Option<Bytes>,
+}
+
+impl DataArchive {
+    /// The next bytes; `None` at its end, and where it broke off.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        match self.first.take() {
+            Some(first) => Some(first),
+            None => match self.task.next().await {
+                Ok(Event::Output(bytes)) => Some(bytes),
+                Ok(Event::Ended) => None,
+                Err(error) => {
+                    tracing::warn!(%error, "an archive of data broke off");
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// A process that works on data.
+struct Task {
+    running: Running,
+    shared: Arc<Shared>,
+    temporary: Temporary,
+    user: UserHold,
+    until: Instant,
+    failure: BytesMut,
+    _turn: Arc<Turn>,
+}
+
+/// What a process did.
+enum Event {
+    Output(Bytes),
+    Ended,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let (shared, temporary, uid) = (Arc::clone(&self.shared), self.temporary.clone(), self.user.uid());
+        self.running.signaller().kill();
+        self.shared.runtime.spawn(async move { shared.remove_temporary(&temporary, uid).await });
+    }
+}
+
+impl Task {
+    async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            let happened = timeout_at(self.until, self.running.next()).await.map_err(|_elapsed| Error::Data {
+                code: Code::TimedOut,
+                detail: "The work on the data took longer than `data_task_ms_max` allows.".to_owned(),
+            })?;
+            match happened {
+                Some(Happened::Output { stream: Stream::Stdout, bytes }) => return Ok(Event::Output(bytes)),
+                Some(Happened::Output { bytes, .. }) => {
+                    let room = ANSWER_BYTES_MAX.saturating_sub(self.failure.len());
+                    self.failure.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+                }
+                Some(Happened::Exited(Exit::Code(0))) => return Ok(Event::Ended),
+                Some(Happened::Exited(exit)) => return Err(self.failed(&exit)),
+                None => return Err(self.failed(&Exit::Lost)),
+            }
+        }
+    }
+
+    fn failed(&self, exit: &Exit) -> Error {
+        // What the library says of an error that was reported already comes behind it.
+        let mut values = serde_json::Deserializer::from_slice(&self.failure).into_iter::<Failure>();
+        match values.next() {
+            Some(Ok(Failure { code, detail })) => Error::Data { code, detail },
+            _ => Error::Data { code: Code::Internal, detail: format!("The process that works on the data {exit}.") },
+        }
+    }
+
+    /// Its whole answer.
+    async fn answer<T: DeserializeOwned>(mut self) -> Result<T, Error> {
+        let mut answer = BytesMut::new();
+        while let Event::Output(bytes) = self.next().await? {
+            if answer.len().saturating_add(bytes.len()) > ANSWER_BYTES_MAX {
+                return Err(unreadable("it is too long"));
+            }
+            answer.extend_from_slice(&bytes);
+        }
+        serde_json::from_slice(&answer).map_err(|error| unreadable(&error.to_string()))
+    }
+}
+
+fn unreadable(why: &str) -> Error {
+    Error::Data { code: Code::Internal, detail: format!("The answer about the data cannot be read: {why}.") }
+}
+
+impl Runner {
+    /// Lists the files of an environment and its snapshots.
+    ///
+    /// # Errors
+    /// [`Error::Data`], [`Error::DataBusy`]; what keeps the process from being started.
+    pub async fn data_list(&self, place: (&AppName, &PlaceName), entries_max: u64) -> Result<DataList, Error> {
+        let turn = self.turn(place)?;
+        let list: DataList = self.begin_task(place, Work::List { entries_max }, &turn).await?.answer().await?;
+        Ok(DataList { node: self.0.node.clone(), ..list })
+    }
+
+    /// Reads the archive of an environment, or of one of its snapshots.
+    ///
+    /// # Errors
+    /// As [`Self::data_list`].
+    pub async fn data_archive(
+        &self,
+        place: (&AppName, &PlaceName),
+        snapshot: Option<SnapshotName>,
+    ) -> Result<DataArchive, Error> {
+        let turn = self.turn(place)?;
+        let work = snapshot.map_or(Work::Pull, |name| Work::PullSnapshot { name });
+        let mut task = self.begin_task(place, work, &turn).await?;
+        // Only now: what fails before is an answer of its own.
+        match task.next().await? {
+            Event::Output(first) => Ok(DataArchive { task, first: Some(first) }),
+            Event::Ended => Err(unreadable("the archive is empty")),
+        }
+    }
+
+    /// Makes a snapshot of an environment.
+    ///
+    /// # Errors
+    /// As [`Self::data_list`].
+    pub async fn data_snapshot(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
+        let turn = self.turn(place)?;
+        self.report(place, Work::Snapshot { name }, &turn).await
+    }
+
+    /// Removes a snapshot of an environment.
+    ///
+    /// # Errors
+    /// As [`Self::data_list`].
+    pub async fn data_remove(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
+        let turn = self.turn(place)?;
+        self.report(place, Work::Remove { name }, &turn).await
+    }
+
+    /// Replaces the data of an environment by a snapshot. What runs is ended before, and started again after.
+    ///
+    /// # Errors
+    /// As [`Self::data_list`]; then the data is what it was.
+    pub async fn data_restore(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
+        let turn = self.turn(place)?;
+        let unpacked = self.report(place, Work::Unpack { name }, &turn).await?;
+        self.replace(place, unpacked, "restore", &turn).await
+    }
+
+    /// Replaces the data of an environment by an archive that is sent. What runs is ended before, and started again
+    /// after.
+    ///
+    /// # Errors
+    /// As [`Self::data_restore`].
+    pub async fn data_push(&self, place: (&AppName, &PlaceName), upload: Upload) -> Result<DataReport, Error> {
+        let turn = self.turn(place)?;
+        let unpacked = self.receive(place, upload, &turn).await?;
+        self.replace(place, unpacked, "push", &turn).await
+    }
+
+    async fn receive(
+        &self,
+        place: (&AppName, &PlaceName),
+        upload: Upload,
+        turn: &Arc<Turn>,
+    ) -> Result<DataReport, Error> {
+        let shared = &self.0;
+        let uid = shared.users.of(&*shared.catalog, place.0, place.1.as_str()).await?;
+        let (folder, socket) = shared.folders.socket(uid)?;
+        let received = async {
+            let work = Work::Receive { socket: socket.clone() };
+            let mut task = self.begin_beside(place, work, turn, &[folder.clone()]).await?;
+            // It listens, and says so first.
+            match task.next().await? {
+                Event::Output(line) if *line == *task::LISTENING.as_bytes() => {}
+                _ => return Err(unreadable("it does not listen")),
+            }
+            let connection = UnixStream::connect(&socket).await.map_err(|error| unreadable(&error.to_string()))?;
+            let until = task.until;
+            match timeout_at(until, send(upload, connection)).await {
+                // One that fails says why, and takes no more.
+                Ok(Ok(()) | Err(Sent::NotTaken)) => task.answer().await,
+                Ok(Err(Sent::NotSent(why))) => Err(Error::Data { code: Code::BadRequest, detail: why }),
+                Err(_elapsed) => task.answer().await,
+            }
+        };
+        let received = received.await;
+        drop(tokio::task::spawn_blocking(move || durable::remove_folder(&folder)));
+        received
+    }
+
+    async fn replace(
+        &self,
+        place: (&AppName, &PlaceName),
+        unpacked: DataReport,
+        why: &str,
+        turn: &Arc<Turn>,
+    ) -> Result<DataReport, Error> {
+        let hold = self.0.hold_data((place.0.clone(), place.1.to_string())).await?;
+        let before = automatic(why)?;
+        let saved: DataReport = self.begin_task(place, Work::Replace { before }, turn).await?.answer().await?;
+        drop(hold);
+        let node = self.0.node.clone();
+        Ok(DataReport { node, snapshot: saved.snapshot, removed: saved.removed, ..unpacked })
+    }
+
+    /// Makes a snapshot before a release, where there is data yet. Returns its name.
+    ///
+    /// # Errors
+    /// As [`Self::data_list`].
+    pub async fn data_before_release(&self, place: (&AppName, &PlaceName)) -> Result<Option<SnapshotName>, Error> {
+        match self.data_snapshot(place, automatic("release")?).await {
+            Ok(report) => Ok(report.snapshot),
+            Err(Error::Data { code: Code::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn turn(&self, (app, environment): (&AppName, &PlaceName)) -> Result<Arc<Turn>, Error> {
+        Ok(Arc::new(self.0.data_use.turn((app.clone(), environment.to_string()))?))
+    }
+
+    async fn report(&self, place: (&AppName, &PlaceName), work: Work, turn: &Arc<Turn>) -> Result<DataReport, Error> {
+        let report: DataReport = self.begin_task(place, work, turn).await?.answer().await?;
+        Ok(DataReport { node: self.0.node.clone(), ..report })
+    }
+
+    async fn begin_task(&self, place: (&AppName, &PlaceName), work: Work, turn: &Arc<Turn>) -> Result<Task, Error> {
+        self.begin_beside(place, work, turn, &[]).await
+    }
+
+    async fn begin_beside(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        work: Work,
+        turn: &Arc<Turn>,
+        beside: &[std::path::PathBuf],
+    ) -> Result<Task, Error> {
+        let (shared, environment) = (&self.0, environment.as_str());
+        let data = shared.folders.made(shared.folders.data(app, environment, environment));
+        if !std::fs::symlink_metadata(&data).is_ok_and(|found| found.is_dir()) {
+            let node = &shared.node;
+            let detail = format!("{environment} of {app} keeps no data on {node}.");
+            return Err(Error::Data { code: Code::NotFound, detail });
+        }
+        let uid = shared.users.of(&*shared.catalog, app, environment).await?;
+        let user = shared.holds.hold(uid).await;
+        let folder = shared.temporary_folder(&shared.folders.temporary(app, environment), uid).await?;
+        let snapshots = shared.own_folder(&shared.folders.snapshots(app, environment), uid).await?;
+        let temporary = Shared::temporary(&folder);
+        let keep = [data.clone(), snapshots.clone()].into_iter().chain(beside.iter().cloned()).collect();
+        let (bounds, now_ms) = (shared.data_bounds(), telemetry::now_ms());
+        let order = Order { data: data.clone(), snapshots, now_ms, bounds, work };
+        let order = serde_json::to_string(&order).map_err(|error| Error::Spawn(error.to_string()))?;
+        let launch = Launch {
+            id: format!("{app}/{environment}/data.1#{:08x}", rand::random::<u32>()),
+            command: vec![OWN_PROGRAM.to_owned(), SUBCOMMAND.to_owned()],
+            folder: data,
+            environment: BTreeMap::from([
+                (ORDER.to_owned(), order),
+                ("TMPDIR".to_owned(), folder.display().to_string()),
+            ]),
+            uid,
+            limits: shared.data_limits(),
+            temporary: Some(temporary.clone()),
+            keep,
+        };
+        let running = shared.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
+        let until = Instant::now() + ms(shared.limits.data_task_ms_max);
+        let (shared, turn) = (Arc::clone(shared), Arc::clone(turn));
+        Ok(Task { running, shared, temporary, user, until, failure: BytesMut::new(), _turn: turn })
+    }
+}
+
+/// The name of a snapshot that the edge makes itself.
+fn automatic(why: &str) -> Result<SnapshotName, Error> {
+    let name = format!("before-{why}-{}", telemetry::now_ms());
+    name.parse().map_err(|error| unreadable(&format!("{error}")))
+}
+
+/// Why an archive was not sent to its end.
+enum Sent {
+    /// The sender broke off.
+    NotSent(String),
+    /// The receiver did.
+    NotTaken,
+}
+
+async fn send(mut upload: Upload, mut to: UnixStream) -> Result<(), Sent> {
+    while let Some(bytes) = upload.next().await {
+        let bytes = bytes.map_err(Sent::NotSent)?;
+        if to.write_all(&bytes).await.is_err() {
+            return Err(Sent::NotTaken);
+        }
+    }
+    to.shutdown().await.map_err(|_error| Sent::NotTaken)
+}
+
+impl Shared {
+    fn data_bounds(&self) -> Bounds {
+        let limits = &self.limits;
+        Bounds {
+            files_max: limits.persist_files_max,
+            bytes_max: limits.persist_bytes_max,
+            snapshots_max: limits.snapshots_max,
+            snapshot_bytes_max: limits.snapshot_bytes_max,
+            snapshot_age_ms_max: limits.snapshot_age_ms_max,
+            disk_free_bytes_min: limits.disk_free_bytes_min,
+        }
+    }
+
+    /// Limits of a process that works on data.
+    fn data_limits(&self) -> InstanceLimits {
+        let limits = &self.limits;
+        InstanceLimits {
+            memory_bytes: MEMORY_BYTES,
+            processes: 4,
+            app_tasks: limits.app_tasks_max,
+            open_files: OPEN_FILES,
+            cpu_percent: limits.instance_cpu_percent_max,
+            file_bytes: limits.persist_bytes_max.max(limits.snapshot_bytes_max),
+            temporary_bytes: limits.instance_tmp_bytes_max,
+            temporary_files: limits.instance_tmp_files_max,
+        }
+    }
+}

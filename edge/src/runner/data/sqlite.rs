@@ -1,0 +1,84 @@
+//! A copy of an SQLite database as it is at one moment, by its online backup: what is written meanwhile is in it as a
+//! whole or not at all.
+//!
+//! The file may be a hostile one: it is opened in a process that runs as the user who wrote it, within its limits.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use devanture_config::problem::Code;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::files;
+use super::order::Failure;
+
+/// The first bytes of every database.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Endings of files that belong to a database, and whose content is in its copy.
+const BESIDE: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
+/// Longest wait for a writer.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Whether a file begins as a database does. It is at its beginning afterwards.
+pub(super) fn is_database(file: &mut File) -> io::Result<bool> {
+    let mut start = Vec::with_capacity(MAGIC.len());
+    file.take(MAGIC.len() as u64).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == MAGIC)
+}
+
+/// Whether a name is that of a file which belongs to a database beside it.
+pub(super) fn is_beside_database(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<bool> {
+    let bytes = name.to_bytes();
+    let Some(base) = BESIDE.iter().find_map(|ending| bytes.strip_suffix(*ending)).filter(|base| !base.is_empty())
+    else {
+        return Ok(false);
+    };
+    let Ok(base) = std::ffi::CString::new(base) else { return Ok(false) };
+    match files::read(parent, &base)? {
+        Some(mut file) => is_database(&mut file),
+        None => Ok(false),
+    }
+}
+
+/// Copies the database `from` into the new file `to`. Returns false where it only looks like one.
+///
+/// # Errors
+/// `busy` where a writer does not let go of it; errors of the disk.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<bool, Failure> {
+    match backup(from, to) {
+        Ok(StepResult::Done) => Ok(true),
+        Ok(_) => Err(busy(from)),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Ok(false),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(busy(from)),
+            Some(ErrorCode::DiskFull | ErrorCode::TooBig) => {
+                Err(Failure::new(Code::DiskFull, "There is no room for the copy of a database."))
+            }
+            _ => Err(Failure::new(Code::Internal, format!("{} cannot be copied: {error}", from.display()))),
+        },
+    }
+}
+
+fn backup(from: &Path, to: &Path) -> rusqlite::Result<StepResult> {
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
+    // Not for reading alone: what a writer that was killed has left is rolled back first, as its next start would.
+    let source = Connection::open_with_flags(from, flags)?;
+    source.busy_timeout(WAIT_MAX)?;
+    let mut target = Connection::open_with_flags(to, flags | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // Nobody needs a copy that is not whole.
+    target.pragma_update(None, "journal_mode", "off")?;
+    target.pragma_update(None, "synchronous", "off")?;
+    // All at once: in steps, every write between two of them would begin the copy again.
+    Backup::new(&source, &mut target)?.step(-1)
+}
+
+fn busy(path: &Path) -> Failure {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let detail = format!("The database {name} is locked by a writer for more than {} s.", WAIT_MAX.as_secs());
+    Failure::new(Code::Busy, detail)
+}

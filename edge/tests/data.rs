@@ -1,0 +1,263 @@
+//! The data of environments: read, replaced, and kept in snapshots, while backends run.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+
+use devanture_config::api::{DataKind, DataList, DataReport, Scope};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::backends::Backend;
+use crate::support::{Got, RunningEdge, edge, eventually, got};
+
+const PROD: &str = "shop.localhost";
+const DATA: &str = "/v1/apps/shop/environments/prod/data";
+
+/// An edge with a backend that keeps data.
+async fn running() -> RunningEdge {
+    let edge = edge().with_runner().with_limit("snapshots_max", 3).with_limit("persist_files_max", 64).start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    edge
+}
+
+async fn archive(edge: &RunningEdge, query: &str) -> Got {
+    got(edge.api(Method::GET, &format!("{DATA}/archive{query}"))).await
+}
+
+/// The files of an archive; links with what they lead to.
+fn unpacked(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = tar::Archive::new(zstd::Decoder::new(archive).unwrap());
+    let mut files = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        if let Some(target) = entry.link_name().unwrap() {
+            content = format!("-> {}", target.display()).into_bytes();
+        }
+        files.insert(path, content);
+    }
+    files
+}
+
+/// An archive of files, and of links where the content begins with an arrow.
+fn packed(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        // As it is, where the library would refuse it.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        let content = match content.strip_prefix("-> ") {
+            Some(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_link_name(target).unwrap();
+                ""
+            }
+            None => content,
+        };
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        tar.append(&header, content.as_bytes()).unwrap();
+    }
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(&tar.into_inner().unwrap()).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn push(edge: &RunningEdge, query: &str, archive: Vec<u8>) -> Got {
+    let request = edge.api(Method::PUT, &format!("{DATA}/archive{query}"));
+    got(request.header("content-type", "application/zstd").body(archive)).await
+}
+
+async fn names(edge: &RunningEdge) -> Value {
+    edge.evaluate(PROD, "fs.readdirSync('data').sort()").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_has_files_as_they_are_and_databases_as_they_were_at_one_moment() {
+    let edge = running().await;
+    let writer = "import sqlite3, sys, time
+connection = sqlite3.connect('data/shop.db', isolation_level=None)
+connection.execute('pragma journal_mode=wal')
+connection.execute('create table orders (id integer)')
+connection.execute('insert into orders values (1)')
+connection.execute('begin')
+connection.execute('insert into orders values (2)')
+print('ready', flush=True)
+time.sleep(600)";
+    edge.evaluate(
+        PROD,
+        &format!(
+            "fs.mkdirSync('data/uploads'); fs.writeFileSync('data/uploads/a.txt', 'hello');
+             fs.writeFileSync('data/notes.db', 'SQLite format 3\\0but none');
+             new Promise((done) => child.spawn('python3', ['-c', {}]).stdout.on('data', done))",
+            serde_json::to_string(writer).unwrap()
+        ),
+    )
+    .await;
+    let got = archive(&edge, "").await;
+    assert_eq!((got.status, got.header("content-type")), (StatusCode::OK, "application/zstd"));
+    let mut files = unpacked(&got.body);
+    let database = files.remove("shop.db").unwrap();
+    let expected = [("notes.db", "SQLite format 3\0but none"), ("uploads/", ""), ("uploads/a.txt", "hello")];
+    let expected = expected.map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()));
+    // Neither the log of the database nor its index is in it.
+    assert_eq!(files.into_iter().collect::<Vec<_>>(), expected);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("shop.db"), database).unwrap();
+    let copy = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let count: i64 = copy.query_row("select count(*) from orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 1, "what is not committed is not there");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_restored_with_the_backend_stopped_and_what_was_there_is_a_snapshot_too() {
+    let edge = running().await;
+    edge.evaluate(PROD, "fs.mkdirSync('data/old/deep', { recursive: true }); fs.writeFileSync('data/old/deep/a', '1')")
+        .await;
+    let made: DataReport =
+        got(edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "mine" }))).await.json();
+    assert_eq!((made.files, made.bytes, made.snapshot.unwrap().as_str()), (3, 1, "mine"));
+    let again = got(edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "mine" }))).await;
+    assert_eq!(again.code(), Code::Conflict);
+    let reserved = edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "before-me" }));
+    assert_eq!(got(reserved).await.code(), Code::BadRequest);
+    let pid = edge
+        .evaluate(PROD, "fs.rmSync('data/old', { recursive: true }); fs.writeFileSync('data/new', '2'); process.pid")
+        .await;
+    let restored: DataReport = got(edge.api(Method::POST, &format!("{DATA}/snapshots/mine/restore"))).await.json();
+    assert_eq!((restored.files, restored.bytes), (3, 1));
+    let before = restored.snapshot.unwrap();
+    assert!(before.is_automatic(), "{before}");
+    eventually("the backend is back", async || {
+        got(edge.visit(Method::POST, PROD, "/api/evaluate").body("1")).await.status == StatusCode::OK
+    })
+    .await;
+    assert_ne!(edge.evaluate(PROD, "process.pid").await, pid);
+    assert_eq!(edge.evaluate(PROD, "fs.readFileSync('data/old/deep/a', 'utf8')").await, "1");
+    assert_eq!(names(&edge).await, json!(["old"]));
+    assert_eq!(unpacked(&archive(&edge, &format!("?snapshot={before}")).await.body)["new"], b"2");
+    let list: DataList = got(edge.api(Method::GET, DATA)).await.json();
+    assert_eq!(
+        list.entries.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(),
+        ["old", "old/deep", "old/deep/a"]
+    );
+    assert_eq!(list.snapshots.iter().map(|snapshot| snapshot.is_automatic).collect::<Vec<_>>(), [false, true]);
+    let none = got(edge.api(Method::POST, &format!("{DATA}/snapshots/none/restore"))).await;
+    assert_eq!(none.code(), Code::NotFound);
+    let removed = got(edge.api(Method::DELETE, &format!("{DATA}/snapshots/mine"))).await;
+    assert_eq!(removed.status, StatusCode::OK);
+    let audit = got(edge.api(Method::GET, "/v1/audit?app=shop")).await.text();
+    for action in ["snapshot_data", "restore_data", "pull_data", "delete_snapshot"] {
+        assert!(audit.contains(action), "{action}: {audit}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_replaces_all_data_or_nothing() {
+    let edge = running().await;
+    edge.evaluate(PROD, "fs.writeFileSync('data/old', '1')").await;
+    let paths: Vec<String> = (0..70).map(|number| format!("f{number}")).collect();
+    let many: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "")).collect();
+    let good = packed(&[("new/a", "2"), ("link", "-> new/a")]);
+    assert_eq!(push(&edge, "", good.clone()).await.code(), Code::Conflict, "there is data");
+    for (name, archive, code) in [
+        ("up", packed(&[("../up", "x")]), Code::PathEscapes),
+        ("root", packed(&[("/etc/passwd", "x")]), Code::PathEscapes),
+        ("through a link", packed(&[("out", "-> /"), ("out/x", "x")]), Code::BadArchive),
+        ("twice", packed(&[("a", "x"), ("a", "y")]), Code::DuplicatePath),
+        ("cut off", good[..good.len() - 4].to_vec(), Code::ArchiveCutOff),
+        ("nothing", Vec::new(), Code::ArchiveCutOff),
+        ("no archive", b"hello".to_vec(), Code::BadArchive),
+        ("many", packed(&many), Code::PersistFull),
+    ] {
+        assert_eq!(push(&edge, "?replace", archive).await.code(), code, "{name}");
+        assert_eq!(names(&edge).await, json!(["old"]), "{name}");
+    }
+    let pushed: DataReport = push(&edge, "?replace", good).await.json();
+    assert!(pushed.snapshot.is_some_and(|name| name.as_str().starts_with("before-push-")));
+    eventually("the backend is back", async || {
+        got(edge.visit(Method::POST, PROD, "/api/evaluate").body("1")).await.status == StatusCode::OK
+    })
+    .await;
+    assert_eq!(names(&edge).await, json!(["link", "new"]));
+    // The backend owns what was unpacked.
+    assert_eq!(
+        edge.evaluate(PROD, "fs.appendFileSync('data/link', '3'); fs.readFileSync('data/new/a', 'utf8')").await,
+        "23"
+    );
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_folder_harms_nobody() {
+    let edge = running().await;
+    edge.evaluate(
+        PROD,
+        "fs.symlinkSync('/etc/passwd', 'data/link'); child.execFileSync('mkfifo', ['data/pipe']);
+         fs.symlinkSync('/', 'data/root'); fs.writeFileSync('data/bad.db', 'SQLite format 3\\0' + 'x'.repeat(5000)); 1",
+    )
+    .await;
+    let list: DataList = got(edge.api(Method::GET, DATA)).await.json();
+    let kinds: BTreeMap<&str, DataKind> = list.entries.iter().map(|entry| (entry.path.as_str(), entry.kind)).collect();
+    assert_eq!((kinds["link"], kinds["pipe"], kinds["root"]), (DataKind::Link, DataKind::Special, DataKind::Link));
+    let files = unpacked(&archive(&edge, "").await.body);
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["bad.db", "link", "root"]);
+    assert_eq!(files["link"], b"-> /etc/passwd");
+    // A file with a hole takes no room, and its archive would have no end.
+    edge.evaluate(PROD, "fs.writeFileSync('data/hole', ''); fs.truncateSync('data/hole', 10 * 2 ** 30); 1").await;
+    edge.evaluate(PROD, "fs.writeFileSync('data/more', 'x')").await;
+    assert_eq!(archive(&edge, "").await.code(), Code::PersistFull);
+    edge.evaluate(PROD, "fs.rmSync('data/hole'); 1").await;
+    assert_eq!(archive(&edge, "").await.status, StatusCode::OK);
+    edge.evaluate(PROD, "for (let i = 0; i < 100; i++) fs.writeFileSync('data/' + i, ''); 1").await;
+    assert_eq!(got(edge.api(Method::GET, DATA)).await.code(), Code::PersistFull);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_begins_with_a_snapshot_where_the_backend_wants_one_and_old_ones_give_way() {
+    let edge = running().await;
+    edge.evaluate(PROD, "fs.writeFileSync('data/a', '1')").await;
+    let wanting = |page: &str| Backend::new(page).with("snapshot", "before-release");
+    for page in ["two", "three", "four", "five"] {
+        let report = edge.push_backend(edge.admin_token(), ("shop", "prod"), &wanting(page)).await.unwrap();
+        assert!(report.steps.iter().any(|step| step.name == "snapshot"), "{report:?}");
+    }
+    let list: DataList = got(edge.api(Method::GET, DATA)).await.json();
+    assert_eq!(list.snapshots.len(), 3, "{list:?}");
+    assert!(list.snapshots.iter().all(|snapshot| snapshot.name.as_str().starts_with("before-release-")), "{list:?}");
+    let rolled = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&json!({}))).await;
+    assert_eq!(rolled.status, StatusCode::OK, "{}", rolled.text());
+    let after: DataList = got(edge.api(Method::GET, DATA)).await.json();
+    assert_eq!(after.snapshots, list.snapshots, "going back makes none");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_is_read_and_replaced_by_admins_alone() {
+    let edge = running().await;
+    let push = edge.token(Scope::Push).await;
+    for (method, path) in [
+        (Method::GET, DATA.to_owned()),
+        (Method::GET, format!("{DATA}/archive")),
+        (Method::PUT, format!("{DATA}/archive")),
+        (Method::POST, format!("{DATA}/snapshots/mine/restore")),
+        (Method::DELETE, format!("{DATA}/snapshots/mine")),
+    ] {
+        assert_eq!(got(edge.ask(method, &path, &push)).await.code(), Code::Forbidden, "{path}");
+    }
+    let made = got(edge.ask(Method::POST, &format!("{DATA}/snapshots"), &push)).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text());
+    let staging = DATA.replace("prod", "staging");
+    assert_eq!(got(edge.api(Method::GET, &staging)).await.code(), Code::NotFound);
+    assert_eq!(got(edge.api(Method::GET, &format!("{DATA}?node=other"))).await.code(), Code::NotFound);
+    edge.stop().await;
+}
