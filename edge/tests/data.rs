@@ -1,6 +1,12 @@
 //! The data of environments: read, replaced, and kept in snapshots, while backends run.
 
-#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};

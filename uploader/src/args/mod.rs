@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod apps;
 mod collaboration;
+mod data;
 mod dev;
 mod env;
 mod examples;
@@ -33,6 +34,7 @@ pub(crate) use access::{AuditArgs, TokenCommand};
 pub(crate) use accounts::{AccountCommand, InviteArgs};
 pub(crate) use apps::AppsArgs;
 pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
+pub(crate) use data::{DataCommand, NodeArgs, PullArgs, PushDataArgs, SnapshotArgs};
 pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use gate::GateArgs;
@@ -220,6 +222,9 @@ pub(crate) enum Command {
     /// Run a command once in the live version's folder, with the settings of the environment
     #[command(after_help = run::EXAMPLES)]
     Run(RunArgs),
+    /// List, download, replace, save and restore the data that the backend keeps
+    #[command(subcommand, after_help = data::EXAMPLES)]
+    Data(DataCommand),
     /// Show answered requests, or the output of instances; with --tail as they come
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),

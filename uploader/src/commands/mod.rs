@@ -9,6 +9,7 @@ mod apps;
 mod bundle_notes;
 mod check;
 mod collaboration;
+mod data;
 #[cfg(unix)]
 mod dev;
 mod dry_run;
@@ -96,6 +97,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Audit(args) => access::audit(context, args).await,
         Command::Account(command) => accounts::account(context, command).await,
         Command::Alias(command) => collaboration::alias(context, command).await,
+        Command::Data(command) => data::data(context, command).await,
         Command::Delete(args) => retention::delete(context, args).await,
         Command::Diff(args) => collaboration::diff(context, args).await,
         Command::Env(command) => env::env(context, command).await,

@@ -16,6 +16,7 @@ mod check;
 mod cookies;
 mod crash;
 mod curl;
+mod data;
 mod data_format;
 mod dev;
 mod dictionaries;

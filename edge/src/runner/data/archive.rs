@@ -66,7 +66,6 @@ pub(super) fn write<W: Write>(order: &Order, to: W) -> Result<(W, DataReport), F
     let mut encoder = Encoder::new(to, LEVEL).map_err(output)?;
     encoder.include_checksum(true).map_err(output)?;
     let mut archive = Archive { order, tar: Builder::new(encoder), report: DataReport::default() };
-    archive.tar.mode(tar::HeaderMode::Deterministic);
     files::walk(&root, order.bounds.files_max, |entry| archive.add(entry))?;
     let Archive { tar, report, .. } = archive;
     let encoder = tar.into_inner().map_err(output)?;

@@ -114,8 +114,12 @@ pub(super) fn walk(
     files_max: u64,
     mut with: impl FnMut(&Entry<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let read =
-        |folder: BorrowedFd<'_>| names(folder, files_max).map_err(|error| Failure::io("reading", "a folder", &error));
+    let read = |folder: BorrowedFd<'_>| {
+        names(folder, files_max).map_err(|error| match error.kind() {
+            io::ErrorKind::QuotaExceeded => too_much(files_max),
+            _ => Failure::io("reading", "a folder", &error),
+        })
+    };
     let device = rustix::fs::fstat(root).map_err(|error| io_failure("looking at", Path::new("."), error))?.st_dev;
     let top = root.try_clone().map_err(|error| Failure::io("opening", "the folder", &error))?;
     let mut open = vec![(read(top.as_fd())?, top, Path::new("").to_owned())];

@@ -36,7 +36,7 @@ use super::handle::Runner;
 use super::holds::UserHold;
 use super::shared::{Shared, ms};
 use crate::blobs::durable;
-use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
+use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
 use crate::telemetry;
 use hold::Turn;
 use order::{Bounds, Failure, ORDER, Order, SUBCOMMAND, Work};
@@ -48,9 +48,9 @@ const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 const OPEN_FILES: u64 = 512;
 /// Most bytes of its answer, and of what it says of a failure.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// This very program, even where its file was replaced meanwhile.
+/// This program, also if its file was replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-/// The bytes of an archive that somebody sends; an error is why there are no more.
+/// The bytes of an uploaded archive; an error says why it breaks off.
 pub type Upload = BoxStream<'static, Result<Bytes, String>>;
 
 /// An archive that is being read. Where it breaks off, the end of its compressed frame is missing.
@@ -79,11 +79,9 @@ impl DataArchive {
 /// A process that works on data.
 struct Task {
     running: Running,
-    shared: Arc<Shared>,
-    temporary: Temporary,
-    user: UserHold,
     until: Instant,
     failure: BytesMut,
+    _user: UserHold,
     _turn: Arc<Turn>,
 }
 
@@ -95,9 +93,7 @@ enum Event {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let (shared, temporary, uid) = (Arc::clone(&self.shared), self.temporary.clone(), self.user.uid());
         self.running.signaller().kill();
-        self.shared.runtime.spawn(async move { shared.remove_temporary(&temporary, uid).await });
     }
 }
 
@@ -227,7 +223,7 @@ impl Runner {
         let (folder, socket) = shared.folders.socket(uid)?;
         let received = async {
             let work = Work::Receive { socket: socket.clone() };
-            let mut task = self.begin_beside(place, work, turn, &[folder.clone()]).await?;
+            let mut task = self.begin_task(place, work, turn).await?;
             // It listens, and says so first.
             match task.next().await? {
                 Event::Output(line) if *line == *task::LISTENING.as_bytes() => {}
@@ -283,16 +279,11 @@ impl Runner {
         Ok(DataReport { node: self.0.node.clone(), ..report })
     }
 
-    async fn begin_task(&self, place: (&AppName, &PlaceName), work: Work, turn: &Arc<Turn>) -> Result<Task, Error> {
-        self.begin_beside(place, work, turn, &[]).await
-    }
-
-    async fn begin_beside(
+    async fn begin_task(
         &self,
         (app, environment): (&AppName, &PlaceName),
         work: Work,
         turn: &Arc<Turn>,
-        beside: &[std::path::PathBuf],
     ) -> Result<Task, Error> {
         let (shared, environment) = (&self.0, environment.as_str());
         let data = shared.folders.made(shared.folders.data(app, environment, environment));
@@ -303,10 +294,7 @@ impl Runner {
         }
         let uid = shared.users.of(&*shared.catalog, app, environment).await?;
         let user = shared.holds.hold(uid).await;
-        let folder = shared.temporary_folder(&shared.folders.temporary(app, environment), uid).await?;
         let snapshots = shared.own_folder(&shared.folders.snapshots(app, environment), uid).await?;
-        let temporary = Shared::temporary(&folder);
-        let keep = [data.clone(), snapshots.clone()].into_iter().chain(beside.iter().cloned()).collect();
         let (bounds, now_ms) = (shared.data_bounds(), telemetry::now_ms());
         let order = Order { data: data.clone(), snapshots, now_ms, bounds, work };
         let order = serde_json::to_string(&order).map_err(|error| Error::Spawn(error.to_string()))?;
@@ -314,19 +302,17 @@ impl Runner {
             id: format!("{app}/{environment}/data.1#{:08x}", rand::random::<u32>()),
             command: vec![OWN_PROGRAM.to_owned(), SUBCOMMAND.to_owned()],
             folder: data,
-            environment: BTreeMap::from([
-                (ORDER.to_owned(), order),
-                ("TMPDIR".to_owned(), folder.display().to_string()),
-            ]),
+            environment: BTreeMap::from([(ORDER.to_owned(), order)]),
             uid,
             limits: shared.data_limits(),
-            temporary: Some(temporary.clone()),
-            keep,
+            // One look at all folders, as renames go from one to the other. It runs nothing of the tenant's.
+            temporary: None,
+            keep: Vec::new(),
         };
         let running = shared.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let until = Instant::now() + ms(shared.limits.data_task_ms_max);
-        let (shared, turn) = (Arc::clone(shared), Arc::clone(turn));
-        Ok(Task { running, shared, temporary, user, until, failure: BytesMut::new(), _turn: turn })
+        let turn = Arc::clone(turn);
+        Ok(Task { running, until, failure: BytesMut::new(), _user: user, _turn: turn })
     }
 }
 

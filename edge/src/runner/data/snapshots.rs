@@ -181,7 +181,7 @@ impl Write for Bounded<'_> {
         }
         if self.written >= self.looked {
             self.looked = self.written.saturating_add(LOOK_BYTES);
-            check_room(self.file, self.bounds)?;
+            check_room(self.file, LOOK_BYTES, self.bounds)?;
         }
         let count = self.file.write(bytes)?;
         self.written = self.written.saturating_add(u64::try_from(count).unwrap_or(0));
@@ -193,21 +193,26 @@ impl Write for Bounded<'_> {
     }
 }
 
-/// Checks that the disk has room beyond what has to stay free.
-fn check_room(file: &File, bounds: Bounds) -> io::Result<()> {
+/// Checks that the disk has room for so many bytes beyond what has to stay free.
+pub(super) fn check_room(file: &File, bytes: u64, bounds: Bounds) -> io::Result<()> {
     let disk = rustix::fs::fstatvfs(file)?;
     // A smaller disk keeps a sixteenth.
     let keep = bounds.disk_free_bytes_min.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 16);
-    match disk.f_bavail.saturating_mul(disk.f_frsize) < keep {
+    match disk.f_bavail.saturating_mul(disk.f_frsize) < keep.saturating_add(bytes) {
         true => Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room left")),
         false => Ok(()),
     }
 }
 
+/// Removes a draft that will not take the place of the folder.
+pub(super) fn discard(order: &Order) -> Result<(), Failure> {
+    remove_tree(&order.snapshots.join(DRAFT))
+}
+
 /// Makes an empty draft.
 pub(super) fn draft(order: &Order) -> Result<OwnedFd, Failure> {
+    discard(order)?;
     let path = order.snapshots.join(DRAFT);
-    remove_tree(&path)?;
     mkdirat(CWD, &path, Mode::RWXU).map_err(|error| files::io_failure("making", &path, error))?;
     files::folder(&path)
 }

@@ -48,7 +48,7 @@ pub(super) fn is_beside_database(parent: BorrowedFd<'_>, name: &std::ffi::CStr) 
 /// Copies the database `from` into the new file `to`. Returns false where it only looks like one.
 ///
 /// # Errors
-/// `busy` where a writer does not let go of it; errors of the disk.
+/// `busy` where a writer does not release it; errors of the disk.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<bool, Failure> {
     match backup(from, to) {
         Ok(StepResult::Done) => Ok(true),

@@ -42,6 +42,20 @@ pub fn data_task() -> io::Result<()> {
 
 fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
     snapshots::recover(order)?;
+    if matches!(order.work, Work::Replace { .. }) {
+        // What has not moved yet is needed to finish, also after a failure.
+        return work(order, output);
+    }
+    snapshots::discard(order)?;
+    let done = work(order, output);
+    if done.is_err() {
+        // What was unpacked until then takes room, and nobody comes back for it.
+        snapshots::discard(order)?;
+    }
+    done
+}
+
+fn work(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
     match &order.work {
         Work::List { entries_max } => answer(output, &list(order, *entries_max)?),
         Work::Pull => {

@@ -92,6 +92,7 @@ fn add(
                 return Err(Failure::new(Code::PersistFull, format!("The archive unpacks to more than {max} bytes.")));
             }
             let mut file = files::create(parent.as_fd(), name).map_err(failed)?;
+            super::snapshots::check_room(&file, entry.size(), *bounds).map_err(failed)?;
             copy(entry, &mut file, &failed)?;
             fchmod(&file, Mode::from_raw_mode(mode & 0o777)).map_err(|error| failed(error.into()))?;
             futimens(&file, &times).map_err(|error| failed(error.into()))?;
@@ -108,7 +109,7 @@ fn add(
     Ok(())
 }
 
-/// Copies a file; what fails of the archive is told from what fails of the disk.
+/// Copies a file; failures of the archive are distinguished from those of the disk.
 fn copy(from: &mut impl Read, to: &mut impl io::Write, failed: &impl Fn(io::Error) -> Failure) -> Result<(), Failure> {
     let mut buffer = vec![0; 128 * 1024];
     loop {

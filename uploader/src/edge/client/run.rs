@@ -69,7 +69,7 @@ impl Edge {
                 Ok(_) => return Err(self.not_an_edge("its answer is no stream of a command")),
                 Err(refusal) => refusal,
             };
-            if refusal.wait_for_takeover(begun).await {
+            if refusal.wait_for_takeover(begun, self.waits()).await {
                 continue;
             }
             match refusal {

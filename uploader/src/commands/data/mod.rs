@@ -1,0 +1,227 @@
+//! `data`: the folder that stays for an environment, its archives and snapshots.
+
+mod pack;
+mod pull;
+
+use std::path::Path;
+
+use devanture_config::api::{DataKind, DataList, DataReport, SnapshotName, SnapshotRequest};
+use devanture_config::problem::Code;
+use serde_json::json;
+
+use super::dry_run;
+use crate::args::{DataCommand, NodeArgs, PullArgs, PushDataArgs, SnapshotArgs};
+use crate::context::Context;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::prompt::confirm;
+use crate::output::report::{byte_text, counted, time_text};
+use crate::output::terminal::escaped;
+
+/// The ending of archives.
+const ENDING: &str = ".tar.zst";
+
+/// `data`.
+///
+/// # Errors
+/// As the edge says; of files on this machine.
+pub(crate) async fn data(context: &Context, command: &DataCommand) -> Result<(), Failure> {
+    match command {
+        DataCommand::List { limit, node } => {
+            let list = context.edge()?.data(&context.place()?, node.node.as_deref(), *limit).await?;
+            context.output.write(&list, || list_lines(context.output.style, &list));
+            Ok(())
+        }
+        DataCommand::Pull(args) => pull(context, args).await,
+        DataCommand::Push(args) => push(context, args).await,
+        DataCommand::Snapshot { name, dry_run, node } => {
+            let (edge, place) = (context.edge()?, context.place()?);
+            let wanted = SnapshotRequest { name: name.clone() };
+            let _working = context.progress.working("snapshot", "of all data");
+            let made = edge.make_snapshot(&place, node.node.as_deref(), &wanted, *dry_run).await?;
+            report(context, "snapshot", "make a snapshot of", &made, *dry_run, node);
+            Ok(())
+        }
+        DataCommand::Restore(args) => restore(context, args).await,
+        DataCommand::Delete(args) => delete(context, args).await,
+    }
+}
+
+async fn pull(context: &Context, args: &PullArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if args.to.symlink_metadata().is_ok() {
+        let message = format!("{} exists already.", args.to.display());
+        return Err(Failure::new(Code::Usage, message).hint("name a file or a folder that does not exist yet"));
+    }
+    let working = context.progress.working("pull", "the edge prepares the archive");
+    let response = edge.data_archive(&place, args.node.node.as_deref(), args.snapshot.as_ref()).await?;
+    let pulled = pull::pull(response, &args.to, is_archive(&args.to)).await?;
+    drop(working);
+    let value = json!({ "environment": place, "to": args.to, "files": pulled.files, "bytes": pulled.bytes, "skipped": pulled.skipped });
+    context.output.report(&value, || {
+        let style = context.output.style;
+        let text = match is_archive(&args.to) {
+            true => format!("{}  {}", escaped(&args.to.display().to_string()), byte_text(pulled.bytes)),
+            false => {
+                let files = counted(pulled.files, "file");
+                format!("{}  {files}, {}", escaped(&args.to.display().to_string()), byte_text(pulled.bytes))
+            }
+        };
+        let mut lines = vec![style.line("pulled", &text)];
+        if pulled.skipped > 0 {
+            let links = counted(pulled.skipped, "link");
+            lines.push(style.line("note", &format!("{links} left out: an archive holds them")));
+        }
+        lines
+    });
+    Ok(())
+}
+
+async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    let style = context.output.style;
+    let packed = pack::look(&args.from, is_archive(&args.from)).await?;
+    let what = format!("{}, {}", counted(packed.files, "file"), byte_text(packed.bytes));
+    if packed.skipped > 0 {
+        let others = counted(packed.skipped, "other entry");
+        context.progress.note(&format!("{others} left out, which are neither files, folders nor links"));
+    }
+    if args.dry_run {
+        let value = json!({ "dry_run": true, "environment": place, "files": packed.files, "bytes": packed.bytes });
+        let text = format!("replace the data of {place} by {what}");
+        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        return Ok(());
+    }
+    if args.replace {
+        ask(context, &format!("All data of {place} is replaced by {what}."), args.yes).await?;
+    }
+    let _working = context.progress.working("push", &what);
+    let body = pack::body(&args.from, is_archive(&args.from)).await?;
+    let pushed = edge.push_data(&place, args.node.node.as_deref(), args.replace, body).await?;
+    report(context, "replaced", "replace by", &pushed, false, &args.node);
+    Ok(())
+}
+
+async fn restore(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if !args.dry_run {
+        ask(context, &format!("All data of {place} is replaced by the snapshot {}.", args.name), args.yes).await?;
+    }
+    let _working = context.progress.working("restore", "instances are stopped meanwhile");
+    let restored = edge.restore_snapshot(&place, args.node.node.as_deref(), &args.name, args.dry_run).await?;
+    report(context, "restored", &format!("restore {} in place of", args.name), &restored, args.dry_run, &args.node);
+    Ok(())
+}
+
+async fn delete(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if !args.dry_run {
+        let what = format!("The snapshot {} of {place} is deleted.", args.name);
+        confirm(args.name.as_str(), &what, "it cannot be restored", "--yes", args.yes, context.output.is_json).await?;
+    }
+    let deleted = edge.delete_snapshot(&place, args.node.node.as_deref(), &args.name, args.dry_run).await?;
+    let style = context.output.style;
+    context.output.write(&deleted, || match args.dry_run {
+        true => vec![style.line("would", &format!("delete {}", args.name)), dry_run::nothing_changed(style)],
+        false => vec![style.line("deleted", args.name.as_str())],
+    });
+    Ok(())
+}
+
+async fn ask(context: &Context, what: &str, is_meant: bool) -> Result<(), Failure> {
+    let place = context.place()?;
+    let way_back = "a snapshot of what is there is made first, and `devanture data restore` brings it back";
+    confirm(place.as_str(), what, way_back, "--yes", is_meant, context.output.is_json).await
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(ENDING)
+}
+
+/// Reports a change, or what it would be.
+fn report(context: &Context, name: &str, would: &str, report: &DataReport, is_dry_run: bool, node: &NodeArgs) {
+    let (style, is_node_named) = (context.output.style, node.node.is_some());
+    let amount = format!("{}, {}", counted(report.files, "file"), byte_text(report.bytes));
+    if is_dry_run {
+        let value = json!({ "dry_run": true, "would": report });
+        let text = format!("{would} {amount} on {}", escaped(&report.node));
+        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        return;
+    }
+    context.output.report(report, || {
+        let mut lines = vec![style.line(name, &format!("{amount} on {}", escaped(&report.node)))];
+        let databases = (report.databases > 0).then(|| counted(report.databases, "SQLite database"));
+        lines.extend(databases.map(|databases| style.line("copied", &format!("{databases} by the online backup"))));
+        if report.skipped > 0 {
+            let others = counted(report.skipped, "special file");
+            lines.push(style.line("note", &format!("{others} left out")));
+        }
+        lines.extend(report.removed.iter().map(|removed| style.line("removed", removed.as_str())));
+        if let Some(snapshot) = &report.snapshot {
+            lines.push(snapshot_line(context, snapshot, report, is_node_named));
+        }
+        lines
+    });
+}
+
+fn snapshot_line(context: &Context, snapshot: &SnapshotName, report: &DataReport, is_node_named: bool) -> String {
+    let again = context.again();
+    let node = if is_node_named { format!(" --node {}", escaped(&report.node)) } else { String::new() };
+    let what = if snapshot.is_automatic() { "undo" } else { "restore" };
+    context.output.style.line(what, &format!("devanture data restore {snapshot}{}{node}", again.0))
+}
+
+fn list_lines(style: Style, list: &DataList) -> Vec<String> {
+    let entry = |kind: DataKind, bytes: u64| match kind {
+        DataKind::File => byte_text(bytes),
+        DataKind::Folder => "folder".to_owned(),
+        DataKind::Link => "link".to_owned(),
+        DataKind::Special => "special".to_owned(),
+    };
+    let mut lines: Vec<String> = list
+        .entries
+        .iter()
+        .map(|one| {
+            format!("  {:>10}  {}  {}", entry(one.kind, one.bytes), time_text(one.modified_ms), escaped(&one.path))
+        })
+        .collect();
+    if list.is_partial {
+        lines.push(style.dim("  … and more; `--limit` lists them"));
+    }
+    let amount = format!("{}, {} on {}", counted(list.files, "entry"), byte_text(list.bytes), escaped(&list.node));
+    lines.push(style.line("data", &amount));
+    lines.extend(list.snapshots.iter().map(|one| {
+        style.line("snapshot", &format!("{}  {}  {}", one.name, time_text(one.made_ms), byte_text(one.bytes)))
+    }));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::api::{DataEntry, SnapshotInfo};
+
+    #[test]
+    fn a_list_names_files_with_their_sizes_and_snapshots_with_their_age() {
+        let style = Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false);
+        let entry = |path: &str, kind, bytes| DataEntry { path: path.to_owned(), kind, bytes, modified_ms: 0 };
+        let list = DataList {
+            node: "edge".to_owned(),
+            files: 3,
+            bytes: 2_000,
+            entries: vec![entry("a\u{1b}", DataKind::File, 2_000), entry("b", DataKind::Folder, 0)],
+            is_partial: true,
+            snapshots: vec![SnapshotInfo {
+                name: "mine".parse().unwrap(),
+                bytes: 500,
+                made_ms: 0,
+                is_automatic: false,
+            }],
+        };
+        let lines = list_lines(style, &list);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert!(lines[0].contains("2.0 kB") && lines[0].ends_with("a\\u{1b}"), "{lines:?}");
+        assert!(lines[3].contains("3 entries, 2.0 kB on edge"), "{lines:?}");
+        assert!(lines[4].contains("mine  1970-01-01 00:00:00 UTC"), "{lines:?}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Makes the archive that replaces data, out of a folder or of a file that is one.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use devanture_config::problem::Code;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::output::exit::Failure;
+
+/// Bytes of a piece.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Pieces that wait for the connection.
+const PIECES_WAITING: usize = 4;
+/// Greatest depth of folders.
+const DEPTH_MAX: usize = 64;
+/// The level of compression.
+const LEVEL: i32 = 3;
+
+/// What will be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Packed {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// Pipes, sockets and devices.
+    pub(super) skipped: u64,
+}
+
+/// Looks at what will be sent.
+///
+/// # Errors
+/// `missing_folder`, `unreadable_file`.
+pub(super) async fn look(from: &Path, is_archive: bool) -> Result<Packed, Failure> {
+    let from = from.to_owned();
+    blocking(move || {
+        let found = fs::metadata(&from).map_err(|error| {
+            Failure::new(Code::MissingFolder, format!("{} cannot be read: {error}.", from.display()))
+        })?;
+        if is_archive {
+            return Ok(Packed { files: 1, bytes: found.len(), skipped: 0 });
+        }
+        if !found.is_dir() {
+            let message = format!("{} is neither a folder nor named .tar.zst.", from.display());
+            return Err(Failure::new(Code::Usage, message));
+        }
+        let mut packed = Packed::default();
+        walk(&from, Path::new(""), 0, &mut |path, _| {
+            let found = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
+            packed.files += u64::from(found.is_file());
+            packed.bytes += if found.is_file() { found.len() } else { 0 };
+            packed.skipped += u64::from(!found.is_file() && !found.is_dir() && !found.is_symlink());
+            Ok(())
+        })?;
+        Ok(packed)
+    })
+    .await
+}
+
+/// The archive, as it is made. Where a file cannot be read meanwhile, it breaks off, and the edge changes nothing.
+///
+/// # Errors
+/// `unreadable_file`.
+pub(super) async fn body(from: &Path, is_archive: bool) -> Result<reqwest::Body, Failure> {
+    if is_archive {
+        let file = tokio::fs::File::open(from).await.map_err(|error| unreadable(from, &error))?;
+        return Ok(reqwest::Body::from(file));
+    }
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+    let from = from.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut pieces = Pieces { sender, now: Vec::with_capacity(PIECE_BYTES) };
+        if let Err(error) = archive(&from, &mut pieces) {
+            pieces.sender.blocking_send(Err(error)).ok();
+        }
+    });
+    let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+    Ok(reqwest::Body::wrap_stream(pieces))
+}
+
+/// Writes pieces of one size into a channel.
+struct Pieces {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    now: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.now.extend_from_slice(bytes);
+        if self.now.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.now.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.now));
+        self.sender.blocking_send(Ok(piece)).map_err(|_gone| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+fn archive(from: &Path, to: &mut impl Write) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+    encoder.include_checksum(true)?;
+    let mut tar = tar::Builder::new(encoder);
+    tar.follow_symlinks(false);
+    let added = walk(from, Path::new(""), 0, &mut |path, name| {
+        let found = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
+        if !found.is_file() && !found.is_dir() && !found.is_symlink() {
+            return Ok(());
+        }
+        tar.append_path_with_name(path, name).map_err(|error| unreadable(path, &error))
+    });
+    added.map_err(|failure| io::Error::other(failure.lines().join(" ")))?;
+    tar.into_inner()?.finish()?.flush()
+}
+
+/// Calls `with` for everything below a folder, each folder before what it holds; no link is followed.
+fn walk(
+    folder: &Path,
+    name: &Path,
+    depth: usize,
+    with: &mut impl FnMut(&Path, &Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if depth > DEPTH_MAX {
+        let message = format!("{} is deeper than {DEPTH_MAX} folders.", folder.display());
+        return Err(Failure::new(Code::PathTooLong, message));
+    }
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| unreadable(folder, &error))?;
+    let mut names: Vec<PathBuf> = entries.iter().map(|entry| entry.file_name().into()).collect();
+    names.sort();
+    for own in names {
+        let (path, name) = (folder.join(&own), name.join(&own));
+        with(&path, &name)?;
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+            walk(&path, &name, depth + 1, with)?;
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The folder cannot be read: {error}."))))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", path.display()))
+}
