@@ -10,6 +10,7 @@ mod cluster;
 mod data;
 mod demo;
 mod deploying;
+mod development;
 mod dictionaries;
 mod docs;
 #[path = "support/etcd.rs"]

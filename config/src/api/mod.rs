@@ -74,8 +74,8 @@ pub use running::{
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 pub use schedules::{RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason};
 pub use settings::{
-    BadSettingName, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch,
-    SettingsReport,
+    BadSettingName, DevelopmentSettings, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList,
+    SettingsPatch, SettingsReport,
 };
 pub use status::{Damage, Status};
 pub use steps::{Step, StepState, Urls};

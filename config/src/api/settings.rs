@@ -63,13 +63,18 @@ pub struct SettingWanted {
     /// Whether it is sealed and never shown again; unchanged by default, and false for a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<bool>,
+    /// Whether `devanture dev` may read it back, also where it is a secret; unchanged by default, and false for a new
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub development: Option<bool>,
 }
 
 impl fmt::Debug for SettingWanted {
     // It may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("SettingWanted");
-        shown.field("public", &self.public).field("secret", &self.secret).finish_non_exhaustive()
+        shown.field("public", &self.public).field("secret", &self.secret).field("development", &self.development);
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -148,6 +153,9 @@ pub struct SettingStatus {
     /// Of a secret: whether the key that it was sealed with is not at hand, so that it must be set again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+    /// Whether it is marked for development.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub development: bool,
     /// Its value; a secret's is never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
@@ -157,6 +165,26 @@ pub struct SettingStatus {
     pub who: String,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
+}
+
+/// `GET /v1/apps/{app}/environments/{env}/settings/development`: the settings that are marked for development.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevelopmentSettings {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The revision that holds.
+    pub revision: u64,
+    /// Values by name, secrets among them.
+    pub settings: BTreeMap<SettingName, String>,
+}
+
+impl fmt::Debug for DevelopmentSettings {
+    // Values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DevelopmentSettings").field("names", &self.settings.keys()).finish_non_exhaustive()
+    }
 }
 
 /// Differences between the settings that a version was live with and those at its rollback.

@@ -196,6 +196,8 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];
     PATCH "/v1/apps/{app}/environments/{env}/settings" "changeSettings" [Environment(Promote)]
         => change_settings ["dry_run"] conditions=IfMatch;
+    GET "/v1/apps/{app}/environments/{env}/settings/development" "developmentSettings" [Environment(Push)]
+        => development_settings [];
     GET "/v1/apps/{app}/environments/{env}/hostnames" "hostnames" [Environment(Read)]
         => hostnames ["limit", "after"];
     PUT "/v1/apps/{app}/environments/{env}/hostnames/{host}" "addHostname" [Environment(Push)]

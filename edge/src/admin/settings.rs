@@ -26,6 +26,13 @@ impl Admin {
         Ok(tagged(answer::json(StatusCode::OK, &list), list.revision))
     }
 
+    pub(super) async fn development_settings(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        let environments = self.publisher.environments();
+        let settings = environments.development_settings(&call.actor, &app, &environment).await?;
+        Ok(answer::json(StatusCode::OK, &settings))
+    }
+
     /// A caller who may choose the live version may choose its settings; a push alone may not.
     pub(super) async fn change_settings(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;

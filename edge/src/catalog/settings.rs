@@ -36,6 +36,9 @@ pub struct StoredSetting {
     pub who: String,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
+    /// Whether it is marked for development: its value may be read back, also where it is a secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub development: bool,
 }
 
 /// The value of a setting.

@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn only_what_is_public_is_shown() {
-        let setting = |value| StoredSetting { value, revision: 1, who: "me".to_owned(), at_ms: 1 };
+        let setting = |value| StoredSetting { value, revision: 1, who: "me".to_owned(), at_ms: 1, development: false };
         let plain = |value: &str, public| setting(StoredValue::Plain { value: value.to_owned(), public });
         let mut record = SettingsRecord::default();
         let sealed = Sealed { key: String::new(), sealed: "c2VjcmV0".to_owned() };

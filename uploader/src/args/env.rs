@@ -37,6 +37,9 @@ pub(crate) struct EnvSetArgs {
     /// Seal them, and never show them again; `=false` makes them plain settings
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) secret: Option<bool>,
+    /// Let `devanture dev --env` read them back, secrets too; `=false` undoes it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) development: Option<bool>,
     /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -144,7 +144,8 @@ fn set(args: &EnvSetArgs, stdin: &mut Stdin) -> Result<SettingsPatch, Failure> {
         check_name(name)?;
         values.insert(name.to_owned(), value);
     }
-    let wanted = |value| SettingWanted { value, public: args.public, secret: args.secret };
+    let wanted =
+        |value| SettingWanted { value, public: args.public, secret: args.secret, development: args.development };
     let set = values.into_iter().map(|(name, value)| (name, wanted(value))).collect();
     Ok(SettingsPatch { set, unset: Vec::new() })
 }
@@ -213,12 +214,13 @@ fn list_lines(style: Style, list: &SettingsList) -> Vec<String> {
             (_, true) => "public",
             _ => "",
         };
+        let mark = if one.development { "  for development" } else { "" };
         let value = match &one.value {
             Some(value) => shortened(value),
             None if one.lost => style.bad("(its key is not at hand: set it again)"),
             None => style.dim("(not shown)"),
         };
-        format!("  {:<width$}  {kind:<6}  {value}", one.name.as_str()).trim_end().to_owned()
+        format!("  {:<width$}  {kind:<6}  {value}{mark}", one.name.as_str()).trim_end().to_owned()
     };
     let mut lines: Vec<String> = list.settings.iter().map(row).collect();
     let who = list.who.as_deref().map_or_else(String::new, |who| format!(" by {who}"));
@@ -274,7 +276,14 @@ mod tests {
 
     fn args(settings: &[&str], from: Option<&Path>) -> EnvSetArgs {
         let settings = settings.iter().map(|word| (*word).to_owned()).collect();
-        EnvSetArgs { settings, from: from.map(Path::to_owned), public: None, secret: Some(true), dry_run: false }
+        EnvSetArgs {
+            settings,
+            from: from.map(Path::to_owned),
+            public: None,
+            secret: Some(true),
+            development: None,
+            dry_run: false,
+        }
     }
 
     fn values(args: &EnvSetArgs, stdin: &'static str) -> Result<Vec<(String, String)>, String> {
@@ -325,6 +334,7 @@ mod tests {
             public,
             secret: value.is_none(),
             lost,
+            development: false,
             value: value.map(str::to_owned),
             revision: 1,
             who: "me".to_owned(),

@@ -38,7 +38,7 @@ enum Kind {
 /// What a patch changes of the settings that hold.
 #[derive(Default)]
 struct Changes {
-    set: BTreeMap<SettingName, Kind>,
+    set: BTreeMap<SettingName, (Kind, bool)>,
     unset: Vec<SettingName>,
 }
 
@@ -202,16 +202,19 @@ impl Environments {
                 });
                 continue;
             };
-            let is_same = match (before.map(|before| &before.value), kind) {
-                (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
-                    *value == setting.value && *public == wanted
-                }
-                // A secret is sealed again even where it stays the same: an actor who may set it but not read it would
-                // learn by the answer whether a guess is right.
-                _ => false,
-            };
+            let development = setting.development.unwrap_or_else(|| before.is_some_and(|before| before.development));
+            let is_marked_so = before.is_some_and(|before| before.development == development);
+            let is_same = is_marked_so
+                && match (before.map(|before| &before.value), kind) {
+                    (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
+                        *value == setting.value && *public == wanted
+                    }
+                    // A secret is sealed again even where it stays the same: an actor who may set it but not read it would
+                    // learn by the answer whether a guess is right.
+                    _ => false,
+                };
             if !is_same {
-                changes.set.insert(name.clone(), kind);
+                changes.set.insert(name.clone(), (kind, development));
             }
         }
         if !mistakes.is_empty() {
@@ -260,7 +263,7 @@ impl Environments {
         let mut settings = before.settings.clone();
         settings.retain(|name, _| !changes.unset.contains(name));
         let mut keys = None;
-        for (name, kind) in &changes.set {
+        for (name, (kind, development)) in &changes.set {
             let value = wanted.set.get(name).map_or("", |wanted| wanted.value.as_str());
             let value = match kind {
                 Kind::Plain { public } => StoredValue::Plain { value: value.to_owned(), public: *public },
@@ -272,7 +275,7 @@ impl Environments {
                     StoredValue::Secret(keys.seal(&context(app, environment, name, revision), value)?)
                 }
             };
-            let setting = StoredSetting { value, revision, who: actor.name.clone(), at_ms };
+            let setting = StoredSetting { value, revision, who: actor.name.clone(), at_ms, development: *development };
             settings.insert(name.clone(), setting);
         }
         Ok(SettingsRecord { who: actor.name.clone(), at_ms, settings })

@@ -5,6 +5,7 @@
 //! so that one request sees one version and one revision.
 
 mod change;
+mod development;
 mod keys;
 mod lost;
 mod prepare;
@@ -112,7 +113,8 @@ impl Environments {
             };
             let lost = key.as_ref().is_some_and(|key| !keys.as_ref().is_some_and(|keys| keys.has(key)));
             let (revision, who, at_ms) = (setting.revision, setting.who, setting.at_ms);
-            SettingStatus { name, public, secret: key.is_some(), lost, value, revision, who, at_ms }
+            let development = setting.development;
+            SettingStatus { name, public, secret: key.is_some(), lost, development, value, revision, who, at_ms }
         };
         let is_any = held.revision > 0;
         Ok(SettingsList {

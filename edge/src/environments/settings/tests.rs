@@ -55,7 +55,9 @@ impl World {
                 Some((name, value)) => {
                     let (secret, public) = (name.ends_with('!').then_some(true), name.ends_with('?').then_some(true));
                     let name = name.trim_end_matches(['!', '?']).to_owned();
-                    patch.set.insert(name, SettingWanted { value: value.to_owned(), public, secret });
+                    patch
+                        .set
+                        .insert(name, SettingWanted { value: value.to_owned(), public, secret, development: None });
                 }
             }
         }
@@ -198,7 +200,7 @@ async fn a_name_keeps_its_kind_until_another_is_set() {
     assert_eq!(world.change("KEY?=shown").await, Err(Code::BadSetting));
     assert_eq!(world.change("C!=5").await, Ok(3));
     assert_eq!(kinds().await, "A C! KEY!");
-    let plain = SettingWanted { value: "open".to_owned(), public: Some(true), secret: Some(false) };
+    let plain = SettingWanted { value: "open".to_owned(), public: Some(true), secret: Some(false), development: None };
     let patch = SettingsPatch { set: [("KEY".to_owned(), plain)].into(), unset: Vec::new() };
     world.environments.change_settings(&Actor::local(), &world.app, &world.prod, &patch, None, false).await.unwrap();
     assert_eq!(kinds().await, "A C! KEY?");

@@ -83,6 +83,8 @@ actions! {
     Push = "push",
     /// The data of an environment was replaced by an upload.
     PushData = "push_data",
+    /// Settings that are marked for development were read.
+    ReadSettings = "read_settings",
     /// A hostname was taken from an environment.
     RemoveHostname = "remove_hostname",
     /// A member was taken from an upstream.

@@ -207,8 +207,9 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
             if method == "GET" && path.contains("{env}") {
                 let address = concrete(&path, "shop", &planted).replace("/prod", "/staging");
                 let answer = ask(&edge, &token, &method, &address, &Value::Null).await;
-                // What backends keep is read by admins alone.
-                let is_refused = path.contains("/data") && scope < Scope::Admin;
+                // What backends keep is read by admins alone, and settings by those who may push.
+                let is_refused = path.contains("/data") && scope < Scope::Admin
+                    || path.ends_with("/development") && scope < Scope::Push;
                 assert_eq!(answer.status == StatusCode::FORBIDDEN, is_refused, "{what}: {}", answer.text());
                 check_nothing_of_another(&answer, &planted, &what);
             }

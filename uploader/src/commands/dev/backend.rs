@@ -1,6 +1,7 @@
 //! The backend of the bundle on this machine: its `web` process runs beside the edge of the run, is restarted when its
 //! folder changes, and ends with it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use devanture_config::PlaceName;
+use devanture_config::api::SettingName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::command::expanded;
 use devanture_config::site_toml::{ListenOn, Process, RouteTo, Server, UpstreamUrl, WEB};
@@ -21,6 +23,7 @@ use super::{ConfigPath, Project};
 use crate::args::DevArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
+use crate::project::settings::Source;
 
 /// The file beside `devanture.toml` with settings for the backend on this machine.
 const SETTINGS_FILE: &str = ".env.server";
@@ -40,6 +43,8 @@ pub(super) struct Backend {
     port: u16,
     /// The folder for what it keeps, which goes with the run.
     data: PathBuf,
+    /// Settings of the environment that are marked for development. They are in memory alone.
+    settings: BTreeMap<SettingName, String>,
 }
 
 impl Backend {
@@ -66,7 +71,28 @@ impl Backend {
             context.progress.note(NOT_RUN);
             return Ok(None);
         }
-        Ok(Some(Self { url, port, data: folder.join("data") }))
+        Ok(Some(Self { url, port, data: folder.join("data"), settings: BTreeMap::new() }))
+    }
+
+    /// Takes the settings of an environment that a person names and an edge has, as far as they are marked for
+    /// development.
+    pub(super) async fn take_settings(&mut self, context: &Context, place: &PlaceName) {
+        let is_named = context.settings.environment().is_ok_and(|setting| setting.source == Source::Flag);
+        // Without an edge the site alone is served as that environment would.
+        let Some(edge) = context.edge().ok().filter(|_| is_named) else { return };
+        match edge.development_settings(place).await {
+            Ok(found) => {
+                let names: Vec<&str> = found.settings.keys().map(SettingName::as_str).collect();
+                if !names.is_empty() {
+                    context.progress.note(&format!("the backend has settings of {place}: {}", names.join(", ")));
+                }
+                self.settings = found.settings;
+            }
+            Err(failure) => {
+                let why = failure.message;
+                context.progress.note(&format!("the backend has no settings of {place}: {why}"));
+            }
+        }
     }
 
     /// Runs it until this is dropped, which ends it.
@@ -151,6 +177,7 @@ impl Backend {
         let mut command = Command::new(program);
         let own = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
         command.args(arguments).current_dir(folder).env_clear().envs(own);
+        command.envs(self.settings.iter().map(|(name, value)| (name.as_str(), value)));
         // An app called `server` has its own settings of this program in a file of that name.
         let settings = project.settings_of_server(SETTINGS_FILE)?;
         command.envs(settings.iter().filter(|(name, _)| !name.starts_with(OWN)));

@@ -94,7 +94,10 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
 /// Serves, with the backend of the bundle beside it, which ends with this.
 async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<(), Failure> {
     let place = context.place()?;
-    let backend = Backend::of(context, args, &place, edge.folder())?;
+    let mut backend = Backend::of(context, args, &place, edge.folder())?;
+    if let Some(backend) = &mut backend {
+        backend.take_settings(context, &place).await;
+    }
     let running = async {
         match &backend {
             Some(backend) => backend.run(context, args, &place).await,

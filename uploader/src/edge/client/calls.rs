@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, AppUsage, BeginDeploy, DeployBegun, DeployPrediction, DeployStatus, DesiredState, Diff,
-    History, HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, LockReport, LockRequest, MemberRequest,
-    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, SettingsList,
-    SettingsPatch, SettingsReport, Status, Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport,
-    WithdrawReport, WithdrawRequest,
+    AliasList, AliasRequest, AppUsage, BeginDeploy, DeployBegun, DeployPrediction, DeployStatus, DesiredState,
+    DevelopmentSettings, Diff, History, HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, LockReport,
+    LockRequest, MemberRequest, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest,
+    SettingsList, SettingsPatch, SettingsReport, Status, Step, SwitchReport, SwitchRequest, UpstreamReport,
+    UpstreamsReport, WithdrawReport, WithdrawRequest,
 };
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
@@ -285,6 +285,14 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn settings(&self, env: &PlaceName) -> Result<SettingsList, Failure> {
         self.get(&["environments", env.as_str(), "settings"], &[]).await
+    }
+
+    /// The settings of an environment that are marked for development.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn development_settings(&self, env: &PlaceName) -> Result<DevelopmentSettings, Failure> {
+        self.get(&["environments", env.as_str(), "settings", "development"], &[]).await
     }
 
     /// Changes the settings of an environment.
