@@ -220,8 +220,8 @@ mod tests {
         };
         let lines = list_lines(style, &list);
         assert_eq!(lines.len(), 5, "{lines:?}");
-        assert!(lines[0].contains("2.0 kB") && lines[0].ends_with("a\\u{1b}"), "{lines:?}");
-        assert!(lines[3].contains("3 entries, 2.0 kB on edge"), "{lines:?}");
+        assert!(lines[0].contains("2.0 KB") && lines[0].ends_with("a\\u{1b}"), "{lines:?}");
+        assert!(lines[3].contains("3 entries, 2.0 KB on edge"), "{lines:?}");
         assert!(lines[4].contains("mine  1970-01-01 00:00:00 UTC"), "{lines:?}");
     }
 }
