@@ -101,7 +101,7 @@ async fn equal_code_of_two_environments_is_changed_by_neither() {
     let change = "[
       tried(() => fs.chmodSync('server.js', 0o777)), tried(() => fs.writeFileSync('server.js', '')),
       tried(() => fs.unlinkSync('server.js')), tried(() => fs.chmodSync('.', 0o777)),
-      fs.statSync('server.js').uid, (fs.statSync('server.js').mode & 0o222),
+      fs.statSync('server.js').uid, (fs.statSync('server.js').mode & 0o022),
     ]";
     for host in [PROD, STAGING] {
         assert_eq!(edge.evaluate(host, change).await, json!(["EPERM", "EACCES", "EACCES", "EPERM", 0, 0]), "{host}");
