@@ -8,92 +8,21 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rustix::fs::{OFlags, Uid, fchown};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, kill_process, kill_process_group};
-use serde::{Deserialize, Serialize};
+use rustix::process::{kill_process, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio_util::sync::CancellationToken;
 
-use super::client::AttachedOrder;
-use super::handle::Signaller;
+use super::attaching::{Attached, PassedSignal, WindowSize};
 use super::instance::Instance;
 use super::terminal;
 use super::wire::{self, CHUNK_BYTES, Event, Filling};
 use super::{Stream, wire::WINDOW_BYTES};
 
-/// Most bytes of input of one instance that are on their way or wait to be read by it.
-pub const INPUT_WINDOW_BYTES: usize = WINDOW_BYTES;
 /// The character that ends the input of a terminal (termios(3), `VEOF`).
 const END_OF_INPUT: u8 = 4;
-
-/// An instance whose input is the edge's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attached {
-    /// The size of its terminal; without one, its input and outputs are pipes.
-    pub terminal: Option<WindowSize>,
-}
-
-/// The size of a terminal, in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowSize {
-    /// Rows.
-    pub rows: u16,
-    /// Columns.
-    pub columns: u16,
-}
-
-/// A signal that somebody passes on to an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PassedSignal {
-    /// SIGHUP.
-    Hangup,
-    /// SIGINT.
-    Interrupt,
-    /// SIGQUIT.
-    Quit,
-    /// SIGTERM.
-    Terminate,
-}
-
-impl From<PassedSignal> for Signal {
-    fn from(signal: PassedSignal) -> Self {
-        match signal {
-            PassedSignal::Hangup => Self::HUP,
-            PassedSignal::Interrupt => Self::INT,
-            PassedSignal::Quit => Self::QUIT,
-            PassedSignal::Terminate => Self::TERM,
-        }
-    }
-}
-
-/// Sends input, signals and sizes to an attached instance; does nothing if it has exited.
-#[derive(Debug, Clone)]
-pub struct AttachedSignaller(pub(super) Signaller);
-
-impl AttachedSignaller {
-    /// Input, of which no more than [`INPUT_WINDOW_BYTES`] may wait; empty at its end.
-    pub fn input(&self, bytes: Bytes) {
-        self.0.attached(AttachedOrder::Input(bytes));
-    }
-
-    /// Another size of its terminal.
-    pub fn resize(&self, size: WindowSize) {
-        self.0.attached(AttachedOrder::Resize(size));
-    }
-
-    /// A signal for its process group.
-    pub fn signal(&self, signal: PassedSignal) {
-        self.0.attached(AttachedOrder::Signal(signal));
-    }
-
-    /// SIGKILL to every process of it.
-    pub fn kill(&self) {
-        self.0.kill();
-    }
-}
 
 /// The spawner's end of a terminal.
 struct Terminal {
@@ -161,7 +90,7 @@ impl Attachment {
     /// Takes input. An edge that sends more than the window loses it.
     pub(super) fn take(&self, bytes: Bytes) {
         let waiting = self.waiting.get().saturating_add(bytes.len());
-        if waiting <= INPUT_WINDOW_BYTES {
+        if waiting <= WINDOW_BYTES {
             self.waiting.set(waiting);
             self.input.send(bytes).ok();
         }

@@ -3,10 +3,11 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::attached::{Attached, AttachedSignaller};
-use super::client::{self, AttachedOrder, Kept, Launched, SpawnerCommand};
+use super::attaching::{Attached, AttachedOrder, PassedSignal, WindowSize};
+use super::client::{self, Kept, Launched, SpawnerCommand};
 use super::error::SpawnError;
 use super::event::{Exit, Happened, Usage};
 use super::handover::{HandedProcess, SpawnerConnection};
@@ -313,12 +314,38 @@ impl Signaller {
         self.send(|key| SpawnerCommand::Kill { key });
     }
 
-    pub(super) fn attached(&self, order: AttachedOrder) {
+    fn attached(&self, order: AttachedOrder) {
         self.send(|key| SpawnerCommand::Attached { key, order });
     }
 
     fn send(&self, command: impl FnOnce(u64) -> SpawnerCommand) {
         // Where nobody listens any more, the instance is gone.
         self.commands.send(command(self.key)).ok();
+    }
+}
+
+/// Sends input, signals and sizes to an attached instance; does nothing if it has exited.
+#[derive(Debug, Clone)]
+pub struct AttachedSignaller(Signaller);
+
+impl AttachedSignaller {
+    /// Input, of which no more than 256 KiB may wait; empty at its end.
+    pub fn input(&self, bytes: Bytes) {
+        self.0.attached(AttachedOrder::Input(bytes));
+    }
+
+    /// Another size of its terminal.
+    pub fn resize(&self, size: WindowSize) {
+        self.0.attached(AttachedOrder::Resize(size));
+    }
+
+    /// A signal for its process group.
+    pub fn signal(&self, signal: PassedSignal) {
+        self.0.attached(AttachedOrder::Signal(signal));
+    }
+
+    /// SIGKILL to every process of it.
+    pub fn kill(&self) {
+        self.0.kill();
     }
 }

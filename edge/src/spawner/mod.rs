@@ -15,6 +15,7 @@
 //! copy of the connection, and has it go on. The edge before does that where the next one does not come up.
 
 mod attached;
+mod attaching;
 mod begin;
 mod cgroup;
 mod children;
@@ -49,13 +50,13 @@ mod user;
 mod user_task;
 mod wire;
 
-pub use attached::{Attached, AttachedSignaller, INPUT_WINDOW_BYTES, PassedSignal, WindowSize};
+pub use attaching::{Attached, PassedSignal, WindowSize};
 pub use begin::HostUsers;
 pub(crate) use begin::claim_when_free;
 pub use error::SpawnError;
 pub use event::{Exit, Happened, Stream, Usage};
 pub use exec::exec_instance;
-pub use handle::{Monitor, Running, Signaller, Spawner};
+pub use handle::{AttachedSignaller, Monitor, Running, Signaller, Spawner};
 pub use handover::{HandedProcess, HandedSpawner, SpawnerConnection};
 pub use host::{HostSettings, host};
 pub use launch::{InstanceLimits, Launch, Temporary};

@@ -193,7 +193,7 @@ async fn commands_are_bounded_in_time_and_number_and_by_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
-    let (mut edge, project) = started(edge().with_table("drain.runs_ms = 500").with_limit("run_stop_ms", 200), "");
+    let (mut edge, project) = started(edge().with_table("[drain]\nruns_ms = 500").with_limit("run_stop_ms", 200), "");
     let child = spawn(&project, &edge, &["run", "--json", "--", "sh", "-c", "echo >&2; exec sleep 1000"]);
     let (mut child, mut seen) = (child, [0]);
     child.stderr.as_mut().unwrap().read_exact(&mut seen).unwrap();
@@ -279,14 +279,16 @@ async fn a_terminal_is_the_commands_with_its_size_its_keys_and_its_controlling_p
 
     // A shell ends with the terminal that is closed, though it ignores SIGTERM.
     let mut seat = Seat::new(&project, &edge, &["run", "--", "bash", "--norc", "-i"]);
-    seat.write("echo pid $$ end\r");
-    let text = seat.read_until(" end\r\n");
-    let text = if text.contains("pid $$ end\r\n") && !text.contains("pid $$ end\r\npid") {
-        text + &seat.read_until(" end\r\n")
-    } else {
-        text
+    // What is typed comes back before what is written.
+    seat.write("echo pid-$(($$))-end\r");
+    let mut text = String::new();
+    let pid = loop {
+        text += &seat.read_until("-end");
+        let number = text.split("pid-").find_map(|rest| rest.split("-end").next()?.parse().ok());
+        if let Some(pid) = number {
+            break pid;
+        }
     };
-    let pid = text.rsplit("pid ").find_map(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
     assert!(is_alive(pid));
     seat.child.kill().unwrap();
     seat.child.wait().unwrap();

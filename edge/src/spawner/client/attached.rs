@@ -1,19 +1,8 @@
 //! Orders for instances that are attached: their input, the size of their terminal, signals.
 
-use bytes::Bytes;
-
+use crate::spawner::attaching::AttachedOrder;
 use crate::spawner::session::Session;
 use crate::spawner::wire::{self, Order};
-use crate::spawner::{PassedSignal, WindowSize};
-
-/// An order for an attached instance.
-#[derive(Debug)]
-pub(in crate::spawner) enum AttachedOrder {
-    /// Input; empty at its end.
-    Input(Bytes),
-    Resize(WindowSize),
-    Signal(PassedSignal),
-}
 
 /// Passes an order on. Input is cut where it is longer than one frame may be.
 pub(super) fn pass_on(session: &Session, key: u64, order: AttachedOrder) {

@@ -14,6 +14,7 @@ use rustix::process::{Pid, WaitOptions, geteuid, getpid, set_child_subreaper, wa
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::spawner::attaching::{Attached, AttachedOrder};
 use crate::spawner::children::reap;
 use crate::spawner::handover::{HandedProcess, SpawnerConnection};
 use crate::spawner::leftovers::kill_leftovers;
@@ -23,9 +24,7 @@ use crate::spawner::processes::{BETWEEN_PASSES, KILL_WAIT, Table};
 use crate::spawner::session::Session;
 use crate::spawner::user_task::UserTask;
 use crate::spawner::wire::{Event, Frame, Order, Start};
-use crate::spawner::{Attached, Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
-
-pub(super) use attached::AttachedOrder;
+use crate::spawner::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
 /// Delay before a spawner that cannot be started is tried again: at first, and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
