@@ -143,6 +143,7 @@ impl SettingsList {
 
 /// One setting of a [`SettingsList`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, as the API shows it")]
 pub struct SettingStatus {
     /// Its name.
     pub name: SettingName,
