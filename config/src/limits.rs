@@ -312,6 +312,12 @@ limits! {
     instance_tmp_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
     /// Temporary files and folders of one instance.
     instance_tmp_files_max = 16_384 in 64 ..= 100_000_000,
+    /// Bytes of one container image, unpacked.
+    image_bytes_max = 2_147_483_648 in 1_048_576 ..= 1_099_511_627_776,
+    /// Milliseconds to get one container image from its registry.
+    image_pull_ms_max = 300_000 in 1_000 ..= 86_400_000,
+    /// Container images of an app that one node keeps.
+    images_per_app_max = 100 in 1 ..= 100_000,
     /// Bytes on the disk of `data_dir` that stay free, or a sixteenth of a smaller disk: with less, the edge refuses new files with `disk_full`, and serves and switches as before.
     disk_free_bytes_min = 268_435_456 in 0 ..= 1_125_899_906_842_624,
     /// Bytes that an environment keeps in `persist`, and all previews of an app together, with temporary files that are on the disk; no single file is larger.

@@ -102,6 +102,7 @@ codes! {
     HostnamesFull "hostnames_full" 409 Refused "The environment has as many hostnames as the edge allows.",
     HostnameTaken "hostname_taken" 409 Refused "Another app or environment has that hostname.",
     HostnameUnproven "hostname_unproven" 422 Refused "DNS does not prove that the hostname may be taken.",
+    ImageRefused "image_refused" 422 Refused "The edge does not run the container image of the backend, or cannot get it.",
     InstanceFailed "instance_failed" 422 Refused "An instance of the backend did not become healthy; it did not go live.",
     Internal "internal" 500 Refused "The edge failed; its log says more.",
     LiveMoved "live_moved" 409 Refused "Another version is live than the one that was expected.",

@@ -13,6 +13,7 @@ use crate::manifest::halves::Half;
 use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, HostPattern, PlaceName};
 use crate::problem::Problem;
+use crate::site_toml::Image;
 use crate::text::Expiry;
 
 /// `POST /v1/apps/{app}/environments/{env}/deploys` as `application/json`: begins a push.
@@ -110,6 +111,9 @@ pub struct DeployBegun {
     /// Of a push of one half: the version that gives the other one, if there is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
+    /// The image that the tag of the manifest's leads to: the version names this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }
 
 /// Limits of a request that carries many blobs ([`crate::blob_batch`]).

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::images::{Images, images};
 use crate::manifest::InterpreterName;
 use crate::parsing::reader::Table;
 
@@ -22,6 +23,8 @@ pub struct Runner {
     /// The folder for the code and the persistent data of backends, relative to `edge.toml`; by default beside the data
     /// folder, see [`super::EdgeFile::runner_folder`].
     pub folder: Option<PathBuf>,
+    /// How backends that are container images are run; without it they are refused.
+    pub images: Option<Images>,
     /// Where instances look for programs.
     pub path: String,
     /// The program of PHP-FPM; without it, one is looked for in `path`.
@@ -40,6 +43,7 @@ impl Default for Runner {
             enabled: false,
             cgroup: ControlGroups::Auto,
             folder: None,
+            images: None,
             path: RUNNER_PATH.to_owned(),
             php_fpm: None,
             spawner: None,
@@ -119,6 +123,7 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
         enabled: table.boolean("enabled").unwrap_or(default.enabled),
         cgroup: table.parsed("cgroup").unwrap_or(default.cgroup),
         folder: table.string("folder").map(PathBuf::from),
+        images: images(&table),
         path: table.string("path").unwrap_or(default.path),
         php_fpm: table.string("php_fpm").map(PathBuf::from),
         spawner: table.string("spawner").map(PathBuf::from),

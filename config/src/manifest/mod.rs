@@ -5,6 +5,7 @@
 //! it needs another [`FORMAT`].
 
 mod canonical;
+mod container;
 mod files;
 pub mod halves;
 mod incoming;
@@ -229,7 +230,7 @@ impl Manifest {
         if self.format != FORMAT {
             return Err(BadManifest::Format(self.format));
         }
-        if self.files.is_empty() && self.server.is_none() {
+        if self.files.is_empty() && !self.has_backend() {
             return Err(BadManifest::Empty);
         }
         if let Some(folder) = &self.server {
@@ -266,10 +267,11 @@ impl Manifest {
         let places = self.env.keys().map(PlaceName::as_str).chain([""]);
         for place in places {
             let serving = self.serving_for(place);
-            if serving.server.is_some() != self.server.is_some() {
-                let message = match self.server {
-                    Some(_) => "is missing, and the bundle holds a backend".to_owned(),
-                    None => "is said, and the bundle holds no backend".to_owned(),
+            self.check_image(&serving)?;
+            if serving.server.is_some() != self.has_backend() {
+                let message = match self.has_backend() {
+                    true => "is missing, and the bundle holds a backend".to_owned(),
+                    false => "is said, and the bundle holds no backend".to_owned(),
                 };
                 return Err(BadManifest::ServerTable { key: "server", message });
             }
@@ -337,7 +339,10 @@ impl Manifest {
     /// The backend where `serving` holds, which is what [`Manifest::serving_for`] gives; `None` if there is none.
     #[must_use]
     pub fn managed_in(&self, serving: &Serving) -> Option<Managed> {
-        let (folder, table) = (self.server.as_ref()?, serving.server.as_ref()?);
+        let (folder, table) = (self.server.as_ref(), serving.server.as_ref()?);
+        if folder.is_none() && table.image.is_none() {
+            return None;
+        }
         let mut declared = table.clone();
         (declared.routes, declared.owns) = (None, None);
         // Versions that differ in their schedules alone run the same instances.

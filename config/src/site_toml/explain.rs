@@ -79,6 +79,12 @@ impl SiteFile {
         self.layers.first().map(|base| base.entry("server", "dir")).unwrap_or_default()
     }
 
+    /// Where `server.image` stands.
+    #[must_use]
+    pub fn line_of_server_image(&self) -> At {
+        self.layers.first().map(|base| base.entry("server", "image")).unwrap_or_default()
+    }
+
     /// Settings that are the same in every environment.
     fn explain_base(&self) -> Vec<Explained> {
         let Some(base) = self.layers.first() else { return Vec::new() };

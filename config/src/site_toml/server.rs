@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::command::address_in;
+use super::image::{Image, is_system_folder};
 use super::mistaken::Mistaken;
 use super::overlap;
 use super::owned_table::OwnedTable;
@@ -85,6 +86,9 @@ pub struct ServerTable {
     /// The script that answers paths that name none; for PHP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
+    /// The container image that it is, in the place of a folder; the same in every environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
     /// The number of instances of the main process; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
@@ -145,7 +149,7 @@ pub struct Process {
     pub name: ProcessName,
     /// Whether it gets requests.
     pub kind: Kind,
-    /// The program and its arguments.
+    /// The program and its arguments; of an image, empty where it starts what the image says.
     pub command: Vec<String>,
     /// The number of instances.
     pub instances: Instances,
@@ -166,6 +170,9 @@ pub struct Server {
     pub processes: Vec<Process>,
     /// The path that says that a `web` instance is well. Without one, it must answer `/` with a status below 500.
     pub health: Option<String>,
+    /// The container image that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
     /// Where `web` instances listen.
     pub listen: ListenOn,
     /// Memory of one instance in bytes, if it is limited.
@@ -205,6 +212,7 @@ impl ServerTable {
             drain_ms: over.drain_ms.or(self.drain_ms),
             health: over.health.clone().or(self.health),
             index: over.index.clone().or(self.index),
+            image: over.image.clone().or(self.image),
             instances: over.instances.or(self.instances),
             kind: over.kind.or(self.kind),
             listen: over.listen.or(self.listen),
@@ -237,18 +245,25 @@ impl ServerTable {
         paths.zip(std::iter::repeat(to)).filter_map(move |(path, to)| Some(route(path, to?)))
     }
 
+    /// What starts the main process: of an image, empty if that says it itself.
+    fn main_command(&self) -> Option<Vec<String>> {
+        let main = ProcessName::of_main(self.kind.map_or(Kind::Web, MainKind::kind));
+        let is_named = || self.processes.iter().flatten().any(|(name, _)| *name == main);
+        self.command.clone().or_else(|| (self.image.is_some() && !is_named()).then(Vec::new))
+    }
+
     /// Every key with its value, for a table with all that it is laid over.
     #[must_use]
     pub fn resolved(&self) -> Server {
         let mut processes = Vec::new();
         let php = Php::of(self);
         let of_php = php.as_ref().map(|_| vec![PHP_COMMAND.to_owned()]);
-        if let Some(command) = of_php.as_ref().or(self.command.as_ref()) {
+        if let Some(command) = of_php.or_else(|| self.main_command()) {
             let kind = self.kind.map_or(Kind::Web, MainKind::kind);
             let name = ProcessName::of_main(kind);
             let instances = self.instances.unwrap_or(Instances::Count(1));
             let overlap = overlap::overlaps(kind, None, self.overlap);
-            processes.push(Process { name, kind, command: command.clone(), instances, overlap });
+            processes.push(Process { name, kind, command, instances, overlap });
         }
         for (name, table) in self.processes.iter().flatten() {
             // `instances` of the table itself is that of `web`, also where a `Procfile` names its command.
@@ -263,6 +278,7 @@ impl ServerTable {
         Server {
             processes,
             health: self.health.clone(),
+            image: self.image.clone(),
             listen: if php.is_some() { ListenOn::Socket } else { self.listen.unwrap_or_default() },
             memory_bytes: self.memory_mb.map(|mb| mb.saturating_mul(1024 * 1024)),
             cpu_percent: self.cpu_percent,
@@ -386,7 +402,16 @@ impl ServerTable {
         if is_php && self.command.is_some() {
             return wrong("command", "has no place beside kind = \"php\": the edge starts php-fpm itself");
         }
-        if !is_php && self.command.is_none() && self.processes.as_ref().is_none_or(BTreeMap::is_empty) {
+        if is_php && self.image.is_some() {
+            return wrong("image", "has no place beside kind = \"php\": the edge starts php-fpm over a folder");
+        }
+        if let (Some(_), Some(persist)) = (&self.image, &self.persist)
+            && is_system_folder(persist)
+        {
+            return wrong("persist", &format!("is `/{persist}` in the container, which is a folder of its system"));
+        }
+        let has_command = self.command.is_some() || self.image.is_some() || is_php;
+        if !has_command && self.processes.as_ref().is_none_or(BTreeMap::is_empty) {
             return wrong("command", "is missing: say how the backend is started, such as [\"node\", \"server.js\"]");
         }
         let server = self.resolved();
@@ -420,12 +445,16 @@ fn bad_command(words: &[String]) -> Option<&'static str> {
 pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
     let table = outer.table("server")?;
     let is_of_environment = outer.full("server").rsplit('.').nth(2) == Some("env");
-    if dir(&table).is_some() && is_of_environment {
-        table.mistake(
-            "dir",
-            format!("`{}` is the same in every environment", table.full("dir")),
-            Some("write it below [server]"),
-        );
+    let image = table.parsed("image");
+    for (key, is_said) in [("dir", dir(&table).is_some()), ("image", image.is_some())] {
+        if is_said && is_of_environment {
+            let message = format!("`{}` is the same in every environment", table.full(key));
+            table.mistake(key, message, Some("write it below [server]"));
+        }
+    }
+    if image.is_some() && dir(&table).is_some() {
+        let message = format!("`{}` stands beside `image`, and a backend is one of them", table.full("dir"));
+        table.mistake("dir", message, Some("leave one of them out"));
     }
     if table.has("owns") && is_of_environment {
         let message = format!("`{}` is the same in every environment", table.full("owns"));
@@ -457,6 +486,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         drain_ms: table.integer("drain_ms", ms.clone()),
         health: table.string("health"),
         index: table.string("index"),
+        image,
         instances: instances(&table),
         kind: table.word("kind", KINDS),
         listen: table.word("listen", LISTENS),

@@ -241,7 +241,10 @@ fn begin(request: &Request, state: &mut State) -> Reply {
     }
     state.begun.push(begin);
     state.received = (0, 0);
-    Reply::json(201, &DeployBegun { deploy: "d1".to_owned(), version, missing, live, batch: None, with: None })
+    Reply::json(
+        201,
+        &DeployBegun { deploy: "d1".to_owned(), version, missing, live, batch: None, with: None, image: None },
+    )
 }
 
 fn finish(state: &mut State) -> Reply {

@@ -1,0 +1,119 @@
+//! `[runner.images]`: where container images of backends come from, and the engine that runs them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::parsing::reader::Table;
+use crate::site_toml::is_registry_prefix;
+
+/// Default socket of the engine's service.
+pub const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
+/// Most registries of one list.
+const REGISTRIES_MAX: usize = 100;
+/// Longest name of a network, in bytes.
+const NETWORK_BYTES_MAX: usize = 64;
+
+/// How container images are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// A file of credentials for registries in the form of containers-auth.json, relative to `edge.toml`.
+    pub auth_file: Option<PathBuf>,
+    /// Registries that are asked without TLS.
+    pub insecure_registries: Vec<String>,
+    /// The network of containers.
+    pub network: Network,
+    /// The registries, or parts of registries, that images may come from; OCI archives need none.
+    pub registries: Vec<String>,
+    /// The socket of podman's service.
+    pub socket: PathBuf,
+}
+
+/// The network of containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The default one of podman, a bridge; only the port of each instance is open, on the loopback address.
+    #[default]
+    Bridge,
+    /// That of the machine: an instance reaches whatever listens on it.
+    Host,
+    /// None: instances listen at a socket, and reach nothing.
+    None,
+    /// A bridge of podman by its name.
+    Named(String),
+}
+
+/// A text that names no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither \"bridge\" nor \"host\" nor \"none\" nor the name of a network of podman")]
+pub struct BadNetwork(pub String);
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let is_name = text.len() <= NETWORK_BYTES_MAX
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        match text {
+            "bridge" => Ok(Self::Bridge),
+            "host" => Ok(Self::Host),
+            "none" => Ok(Self::None),
+            name if is_name => Ok(Self::Named(name.to_owned())),
+            other => Err(BadNetwork(other.chars().take(80).collect())),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bridge => f.write_str("bridge"),
+            Self::Host => f.write_str("host"),
+            Self::None => f.write_str("none"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Reads `[runner.images]`.
+pub(super) fn images(runner: &Table<'_, '_>) -> Option<Images> {
+    let table = runner.table("images")?;
+    let images = Images {
+        auth_file: table.string("auth_file").map(PathBuf::from),
+        insecure_registries: table.list("insecure_registries").unwrap_or_default(),
+        network: table.parsed("network").unwrap_or_default(),
+        registries: table.list("registries").unwrap_or_default(),
+        socket: table.string("socket").map_or_else(|| PathBuf::from(PODMAN_SOCKET), PathBuf::from),
+    };
+    table.finish();
+    for (key, list) in [("insecure_registries", &images.insecure_registries), ("registries", &images.registries)] {
+        if let Some(bad) = list.iter().find(|registry| !is_registry_prefix(registry)) {
+            let bad: String = bad.chars().take(80).collect();
+            let message = format!("`runner.images.{key}`: `{bad}` is no registry");
+            table.mistake(key, message, Some("write its host, such as \"registry.example.org/team\""));
+        }
+        if list.len() > REGISTRIES_MAX {
+            table.mistake(key, format!("`runner.images.{key}` holds more than {REGISTRIES_MAX} registries"), None);
+        }
+    }
+    if !images.socket.is_absolute() {
+        table.mistake("socket", "`runner.images.socket` must be a path from / on", None);
+    }
+    Some(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_written_as_it_is_read() {
+        for text in ["bridge", "host", "none", "apps"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
+        for bad in ["", "-apps", "container:other", "ns:/proc/1/ns/net", "a b"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+}
