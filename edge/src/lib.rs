@@ -19,6 +19,8 @@ pub mod live;
 
 pub mod proxy;
 
+pub mod containers;
+
 pub mod spawner;
 
 pub mod runner;

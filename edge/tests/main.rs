@@ -7,6 +7,7 @@ mod admin_archive;
 mod admin_openapi;
 mod attacks;
 mod cluster;
+mod containers;
 mod data;
 mod demo;
 mod deploying;

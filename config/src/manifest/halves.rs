@@ -139,7 +139,7 @@ impl Halves {
     #[must_use]
     pub fn of(manifest: &Manifest) -> Option<Self> {
         let has_front = !manifest.files.is_empty();
-        manifest.server.as_ref().map(|_| if has_front { Self::Both } else { Self::Backend })
+        manifest.has_backend().then_some(if has_front { Self::Both } else { Self::Backend })
     }
 }
 

@@ -8,7 +8,7 @@ use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::procfile::PROCFILE;
-use devanture_config::site_toml::{FILE_NAME, OverlayText, Rules, SiteFile, overlay_of};
+use devanture_config::site_toml::{FILE_NAME, Image, OverlayText, Rules, ServerTable, SiteFile, overlay_of};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest};
 
@@ -69,7 +69,9 @@ pub(crate) async fn manifest(
     if half == Some(Half::Backend) {
         return backend::manifest(site, &tree, (&runs, &links));
     }
-    if site.base.server.is_some() {
+    // An image of a registry has no folder that would have to come along.
+    let is_in_registry = |server: &ServerTable| matches!(server.image, Some(Image::Registry(_)));
+    if site.base.server.as_ref().is_some_and(|server| half.is_some() || !is_in_registry(server)) {
         if half.is_none() {
             let why = "an archive is pushed as one half where there is [server]: with `?only=front`, and with \
                        `?only=backend` for the folder `server/`";

@@ -114,6 +114,7 @@ impl From<runner::Error> for Error {
             runner::Error::CrashLoop { .. } => Code::CrashLoop,
             runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
             runner::Error::TooMany { .. } => Code::TooMany,
+            runner::Error::Image(_) => Code::ImageRefused,
             runner::Error::PersistFull { .. } => Code::PersistFull,
             runner::Error::Interpreter { .. } => Code::BadBundle,
             runner::Error::Restarting => Code::Restarting,

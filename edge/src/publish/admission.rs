@@ -29,6 +29,7 @@ impl Publisher {
         self.check_smoke(manifest)?;
         self.switcher.check_reach(actor, own).await?;
         self.check_backend(actor, own)?;
+        self.check_image(own).await?;
         match &options.alias {
             Some(alias) => self.environments.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.ledger.check_place(app, environment).await?,
@@ -118,7 +119,7 @@ impl Publisher {
     /// # Errors
     /// `runner_off`, `runner_forbidden`, `too_many`.
     pub(crate) fn check_backend(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
-        if manifest.server.is_none() {
+        if !manifest.has_backend() {
             return Ok(());
         }
         let runner = self.environments.runner()?;

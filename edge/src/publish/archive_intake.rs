@@ -295,7 +295,7 @@ impl Publisher {
         )?;
         let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
-        let manifest = archive::manifest(
+        let mut manifest = archive::manifest(
             &*self.blobs_of(&target.app),
             (&target.app, target.half),
             files,
@@ -306,6 +306,7 @@ impl Publisher {
         self.switcher.check_watch(options.watch_s)?;
         check_half(&options)?;
         let place = (&target.app, &target.environment);
+        self.fix_image(&target.app, &mut manifest).await?;
         let own = Arc::new(match options.only {
             Some(half) => half.of(&manifest),
             None => manifest,

@@ -52,6 +52,7 @@ impl Publisher {
         environment: &PlaceName,
         push: CheckedPush,
     ) -> Result<DeployBegun, Error> {
+        let (push, image) = self.with_fixed_image(actor, (app, environment), push).await?;
         let push = self.joined(actor, (app, environment), push).await?;
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
@@ -89,6 +90,7 @@ impl Publisher {
             live,
             batch: Some(self.batch_limits()),
             with: push.with(),
+            image,
         })
     }
 

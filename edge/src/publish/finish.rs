@@ -140,7 +140,7 @@ impl Publisher {
             self.ledger.live.look_again();
         }
         self.uploads.owned.stored(&push.app, &push.manifest).await?;
-        if push.manifest.server.is_some() {
+        if push.manifest.has_backend() {
             // Its previews may be asked for from now on.
             self.environments.give_uid(&push.app, PREVIEW).await?;
         }

@@ -201,7 +201,7 @@ impl Publisher {
             return Ok(own);
         };
         let owns_tables = push.manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
-        let has_backend = push.manifest.server.is_some();
+        let has_backend = push.manifest.has_backend();
         let both_in = || {
             let holds = |place: &&PlaceName| origin.trusts(place) && (own.trusted || own.trusted_in.contains(*place));
             own.trusted_in.iter().chain(&origin.trusted_in).filter(holds).cloned().collect()

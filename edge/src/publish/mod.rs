@@ -17,6 +17,7 @@ mod elsewhere;
 mod fingerprints;
 mod finish;
 mod halves;
+mod image;
 mod incoming;
 mod intent;
 mod joined;

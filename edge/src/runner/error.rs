@@ -134,6 +134,9 @@ pub enum Error {
     /// The data of the environment is being replaced.
     #[error("its data is being replaced")]
     DataReplaced,
+    /// The container image of the backend is not run here, or cannot be got.
+    #[error("the container image of the backend cannot be run: {0}")]
+    Image(String),
     /// A folder of the runner cannot be made or used.
     #[error("the folders of the backend cannot be made: {0}")]
     Folder(String),

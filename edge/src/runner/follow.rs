@@ -85,6 +85,9 @@ impl Shared {
         let mut is_app = Vec::new();
         for change in committed.changes.iter() {
             let (Change::Delete(key) | Change::Put(key, _)) = change;
+            if matches!(change, Change::Delete(key) if key.starts_with(records::VERSIONS_PREFIX)) {
+                self.versions_changed();
+            }
             let names = |rest: &str| {
                 let (app, name) = rest.split_once('/')?;
                 Some((app.parse::<AppName>().ok()?, name.parse::<PlaceName>().ok()?))

@@ -20,7 +20,10 @@ use crate::proxy::{RunId, RunMember, RunNow, RunState};
 
 /// The start parameters of all instances of a group.
 pub(super) struct SetUp {
-    pub(super) code: Arc<Code>,
+    /// The code of a folder.
+    pub(super) code: Option<Arc<Code>>,
+    /// The id of a container image.
+    pub(super) image: Option<String>,
     pub(super) data: Option<PathBuf>,
     pub(super) temporary: PathBuf,
     pub(super) user: UserHold,
@@ -103,7 +106,7 @@ impl Inner {
     /// The user and the code of its instances.
     pub(super) fn rests_on(&self) -> (Option<u32>, Option<PathBuf>) {
         match (&self.set_up, &self.foundation) {
-            (Some(set_up), _) => (set_up.user.uid(), Some(set_up.code.path.clone())),
+            (Some(set_up), _) => (set_up.user.uid(), set_up.code.as_ref().map(|code| code.path.clone())),
             (None, Some(Foundation { code, user })) => (user.uid(), code.as_ref().map(|code| code.path.clone())),
             (None, None) => (None, None),
         }

@@ -26,6 +26,7 @@ use super::holds::Holds;
 use super::logs::Logs;
 use super::nodes::KnownNodes;
 use super::once::UnderWay;
+use super::own_images::{self, OwnImages};
 use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
@@ -62,6 +63,8 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// Where everything of the runner lies, absolute: `EdgeFile::runner_folder`.
     pub folder: PathBuf,
+    /// The folder of `edge.toml`, which paths in it are relative to.
+    pub base: PathBuf,
     /// This very program, `devanture-edge`.
     pub program: PathBuf,
     /// Where the files of backends are.
@@ -106,6 +109,11 @@ struct Begun {
     taken: Option<Taken>,
 }
 
+/// The mark of an edge on what runs for it: no two edges have one folder.
+fn edge_id_of(folder: &Path) -> String {
+    Digest::of(folder.as_os_str().as_encoded_bytes()).short()
+}
+
 /// Claims users and starts the spawner, or takes both from the edge before.
 async fn begin(
     settings: &edge_toml::Runner,
@@ -114,8 +122,7 @@ async fn begin(
     program: PathBuf,
     before: Option<(Handed, OwnedFd, Option<OwnedFd>)>,
 ) -> Result<Begun, Error> {
-    // No two edges have one folder.
-    let edge_id = Digest::of(folder.as_os_str().as_encoded_bytes()).short();
+    let edge_id = edge_id_of(folder);
     let claimant = Claimant { edge: edge_id.clone(), folder: folder.to_owned() };
     let is_root = rustix::process::geteuid().is_root();
     let source = Source::new(settings, is_root)?;
@@ -159,6 +166,15 @@ async fn begin(
     Ok(Begun { spawner, users, taken })
 }
 
+/// Removes the code that nothing has, once what is live has its own, or keeps what it finds.
+async fn tidy(shared: Arc<Shared>) {
+    shared.live.loaded().await;
+    for group in shared.all_groups() {
+        shared.wait_begun(&group).await.ok();
+    }
+    shared.folders.tidy_all().await;
+}
+
 /// Runs backends. Cheap to clone.
 #[derive(Clone)]
 pub struct Runner(pub(super) Arc<Shared>);
@@ -178,11 +194,13 @@ async fn open_folders(
 }
 
 impl Runner {
-    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie.
+    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie, and `base` that of
+    /// `edge.toml`.
     ///
     /// # Errors
-    /// [`Error::Folder`], [`Error::User`].
-    pub fn check_settings(settings: &edge_toml::Runner, folder: &Path) -> Result<(), Error> {
+    /// [`Error::Folder`], [`Error::Image`], [`Error::User`].
+    pub fn check_settings(settings: &edge_toml::Runner, folder: &Path, base: &Path) -> Result<(), Error> {
+        own_images::check(settings, base)?;
         match Source::new(settings, rustix::process::geteuid().is_root())? {
             Source::Nowhere => Ok(()),
             Source::Itself | Source::Spawner => check_passable(folder),
@@ -202,6 +220,7 @@ impl Runner {
             limits,
             data_dir,
             folder,
+            base,
             program,
             blobs,
             catalog,
@@ -232,12 +251,14 @@ impl Runner {
                 tracing::error!(%error, "a folder that stays belongs to another user than its environment");
             }
         }
+        let images = OwnImages::start((&settings, &limits), edge_id_of(&folder), &base, is_adopted).await;
         let (stop, predecessor_ended) = (CancellationToken::new(), CancellationToken::new());
         if !is_adopted {
             predecessor_ended.cancel();
         }
         let shared = Arc::new(Shared {
             holds: Holds::new(spawner.clone(), stop.clone()),
+            images,
             persisted: Persisted::default(),
             data_use: Arc::default(),
             logs: Logs::new(folder.join("logs"), &limits),
@@ -275,15 +296,8 @@ impl Runner {
         shared.reconcile_all();
         tokio::spawn(Arc::clone(&shared).follow(watch, shown));
         tokio::spawn(Arc::clone(&shared).watch_persisted());
-        let tidied = Arc::clone(&shared);
-        tokio::spawn(async move {
-            // What is live has its code by then, or keeps what it finds.
-            tidied.live.loaded().await;
-            for group in tidied.all_groups() {
-                tidied.wait_begun(&group).await.ok();
-            }
-            tidied.folders.tidy_all().await;
-        });
+        tokio::spawn(Arc::clone(&shared).watch_images());
+        tokio::spawn(tidy(Arc::clone(&shared)));
         Ok(Self(shared))
     }
 
@@ -455,6 +469,9 @@ impl Runner {
         }
         self.0.logs.end().await;
         self.0.spawner.end().await;
+        if let Some(images) = &self.0.images {
+            images.remove_leftovers().await;
+        }
         self.0.users.release();
     }
 }

@@ -115,7 +115,7 @@ impl Slot {
             let mut seen = slot.seen();
             (seen.state, seen.since_ms, seen.detail) = (handed.state, handed.since_ms, handed.detail.clone());
             (seen.pid, seen.endpoint, seen.uid) =
-                (Some(handed.running.pid), handed.place.endpoint.clone(), handed.place.uid);
+                (Some(handed.running.pid), handed.place.endpoint.clone(), handed.place.listener());
             seen.scripts = handed.place.scripts.clone();
             (seen.restarts, seen.healthy_ms) = (handed.restarts, handed.healthy_ms.map(u128::from));
             seen.lines = handed.lines.iter().cloned().collect();

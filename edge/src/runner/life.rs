@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::environment::{self, EdgeVariables};
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::handover::handed::{HandedInstance, HandedPhase, Place};
@@ -21,7 +20,7 @@ use super::php;
 use super::shared::{Shared, ms};
 use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
-use crate::spawner::{Exit, Happened, Launch, Running, Stream};
+use crate::spawner::{Exit, Happened, InstanceLimits, Running, Stream};
 use crate::telemetry;
 
 /// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
@@ -71,11 +70,11 @@ enum Phase {
 
 /// One process of an instance, from its start to its end.
 pub(super) struct Life<'l> {
-    shared: &'l Shared,
-    group: &'l Group,
-    slot: &'l Slot,
+    pub(super) shared: &'l Shared,
+    pub(super) group: &'l Group,
+    pub(super) slot: &'l Slot,
     log: &'l PlaceLog,
-    server: &'l Server,
+    pub(super) server: &'l Server,
 }
 
 /// State that changes while it runs.
@@ -116,11 +115,11 @@ impl<'l> Life<'l> {
 
     /// Runs a new process to its end.
     pub(super) async fn begin(&self, set_up: &SetUp) -> Ended {
-        let place = match self.place(set_up) {
+        let mut place = match self.place(set_up) {
             Ok(place) => place,
             Err(error) => return Ended::unborn(error.to_string()),
         };
-        let ended = match self.launch(set_up, &place).await {
+        let ended = match self.launch(set_up, &mut place).await {
             Ok(running) => {
                 let unended = Unended {
                     stdout: Splitter::new(self.log.line_bytes_max),
@@ -156,25 +155,37 @@ impl<'l> Life<'l> {
     fn place(&self, set_up: &SetUp) -> Result<Place, Error> {
         let (temporary, uid) = (Shared::temporary(&set_up.temporary), set_up.user.uid());
         if !self.slot.is_web() {
-            return Ok(Place { endpoint: None, folder: None, temporary, uid, scripts: None });
+            return Ok(Place { endpoint: None, folder: None, temporary, uid, scripts: None, container: None });
         }
         match self.server.listen {
             ListenOn::Port => {
                 let port =
                     self.shared.ports.free().map_err(|error| Error::Spawn(format!("no port is free: {error}")))?;
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None, temporary, uid, scripts: None })
+                let scripts = None;
+                Ok(Place {
+                    endpoint: Some(Endpoint::Tcp(address)),
+                    folder: None,
+                    temporary,
+                    uid,
+                    scripts,
+                    container: None,
+                })
             }
             ListenOn::Socket => {
                 let (folder, socket) = self.shared.folders.socket(uid)?;
-                let scripts = php::scripts(self.server, &set_up.code.path);
-                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), temporary, uid, scripts })
+                let endpoint = Some(Endpoint::Socket(socket));
+                let scripts = set_up.code.as_ref().and_then(|code| php::scripts(self.server, &code.path));
+                Ok(Place { endpoint, folder: Some(folder), temporary, uid, scripts, container: None })
             }
         }
     }
 
     /// Removes what a process had to itself.
     async fn leave(&self, place: Place) {
+        if let Some(container) = &place.container {
+            self.shared.remove_container(&container.name).await;
+        }
         if let Some(folder) = place.folder {
             // There may be anything in it. What stays is removed at the next start.
             drop(tokio::task::spawn_blocking(move || durable::remove_folder(&folder)));
@@ -182,57 +193,17 @@ impl<'l> Life<'l> {
         self.shared.remove_temporary(&place.temporary, place.uid).await;
     }
 
-    async fn launch(&self, set_up: &SetUp, place: &Place) -> Result<Running, String> {
-        let edge = EdgeVariables {
-            app: self.group.id.app.as_str(),
-            place: &self.group.id.place,
-            version: &self.group.version,
-            instance: &self.slot.name,
-            node: &self.shared.node,
-            data: set_up.data.as_deref(),
-            listen: place.endpoint.as_ref(),
-            path: &self.shared.settings.path,
-            temporary: &set_up.temporary,
-        };
-        let mut variables = environment::variables(&set_up.variables, &edge);
-        if place.scripts.is_some() {
-            // The spawner writes the instance's own folder in its place.
-            variables.insert(php::FOLDER_VARIABLE.to_owned(), set_up.temporary.display().to_string());
-        }
-        let launch = Launch {
-            id: format!("{}/{}/{}#{}", self.group.id.app, self.group.id.place, self.slot.name, self.slot.serial),
-            command: self.command(set_up, place)?,
-            folder: set_up.code.path.clone(),
-            environment: variables,
-            uid: place.uid,
-            limits: self.shared.instance_limits(self.server),
-            temporary: Some(place.temporary.clone()),
-            keep: set_up.data.iter().chain(&place.folder).cloned().collect(),
-        };
-        self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
-    }
-
-    /// What is started: the command of its process, or PHP-FPM.
-    fn command(&self, set_up: &SetUp, place: &Place) -> Result<Vec<String>, String> {
-        let socket = place.endpoint.as_ref().and_then(Endpoint::socket).filter(|_| place.scripts.is_some());
-        let (Some(php), Some(socket), Some(data)) = (&self.server.php, socket, &set_up.data) else {
-            return Ok(environment::command(&self.slot.process.command, place.endpoint.as_ref()));
-        };
-        let program = php::program(&self.shared.settings)?;
-        Ok(php::Start { php, code: &set_up.code.path, data, socket }.command(&program))
-    }
-
     async fn run(&self, mut running: Running, place: &Place, mut now: Now, mut unended: Unended) -> Ended {
         {
             let mut seen = self.slot.seen();
-            (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), place.uid);
+            (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), place.listener());
             seen.scripts = place.scripts.clone();
             seen.monitor = Some(running.monitor());
         }
         let question = Question {
             endpoint: place.endpoint.clone(),
             path: self.server.health.clone(),
-            uid: place.uid,
+            uid: place.listener(),
             scripts: place.scripts.clone(),
             interval: ms(self.shared.limits.instance_health_ms),
             has_started: !matches!(now.phase, Phase::Starting),

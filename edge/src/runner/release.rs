@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::environment::{self, EdgeVariables};
 use super::error::{ERROR_LINES_MAX, Error};
 use super::logs::{Line, LineStream, Splitter};
+use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Report, Shared, ms};
-use crate::spawner::{Exit, Happened, Launch, Running, Stream};
+use crate::spawner::{Exit, Happened, Running, Stream};
 use crate::telemetry;
 
 /// The name of its lines.
@@ -81,27 +81,18 @@ impl Shared {
         let _user = self.data_use.enter((wanted.app.clone(), settings_place.clone()), false)?;
         let set_up = self.set_up(&id, &wanted.version, server, &settings_place).await?;
         let temporary = Self::temporary(&set_up.temporary);
-        let edge = EdgeVariables {
-            app: wanted.app.as_str(),
+        let program = Program {
+            app: &wanted.app,
             place: &wanted.place,
             version: &wanted.version,
-            instance: &name,
-            node: &self.node,
-            data: set_up.data.as_deref(),
-            listen: None,
-            path: &self.settings.path,
-            temporary: &set_up.temporary,
-        };
-        let launch = Launch {
-            id: format!("{}/{}/{name}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
+            name: &name,
+            serial: format!("{:08x}", rand::random::<u32>()),
             command,
-            folder: set_up.code.path.clone(),
-            environment: environment::variables(&set_up.variables, &edge),
-            uid: set_up.user.uid(),
-            limits: self.instance_limits(server),
-            temporary: Some(temporary.clone()),
-            keep: set_up.data.iter().cloned().collect(),
+            endpoint: None,
+            folder: None,
+            temporary: &temporary,
         };
+        let (launch, container) = self.launch_of(&set_up, server, program)?;
         let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let mut lines = VecDeque::new();
         let until = begun + time_max;
@@ -112,6 +103,9 @@ impl Shared {
         };
         // Nothing of it runs any more, or is to.
         drop(running);
+        if let Some(container) = &container {
+            self.remove_container(&container.name).await;
+        }
         self.remove_temporary(&temporary, set_up.user.uid()).await;
         Ok(Ran { exit: exit?, took: begun.elapsed(), lines: lines.into() })
     }

@@ -22,6 +22,7 @@ use super::holds::Holds;
 use super::logs::Logs;
 use super::nodes::KnownNodes;
 use super::once::UnderWay;
+use super::own_images::OwnImages;
 use super::persisted::Persisted;
 use super::place_user::PREVIEW;
 use super::ports::Ports;
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) users: Users,
     pub(super) folders: Folders,
     pub(super) holds: Arc<Holds>,
+    /// Container images, where the edge runs some.
+    pub(super) images: Option<OwnImages>,
     pub(super) persisted: Persisted,
     pub(super) data_use: Arc<DataUse>,
     pub(super) spawner: Spawner,

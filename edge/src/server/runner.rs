@@ -43,6 +43,7 @@ pub(super) fn start(
         limits: file.limits.clone(),
         data_dir: super::data_dir(file, base),
         folder: absolute,
+        base: base.to_owned(),
         program: std::env::current_exe().map_err(StartError::Runtime)?,
         blobs: Arc::clone(&stores.blobs),
         catalog: Arc::clone(&stores.catalog),
@@ -66,7 +67,7 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     if !file.runner.enabled {
         return Ok(());
     }
-    Runner::check_settings(&file.runner, &folder_of(file, base)?).map_err(StartError::Runner)
+    Runner::check_settings(&file.runner, &folder_of(file, base)?, base).map_err(StartError::Runner)
 }
 
 /// Where backends lie.

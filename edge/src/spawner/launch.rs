@@ -76,7 +76,7 @@ pub struct InstanceLimits {
 
 impl InstanceLimits {
     /// Most tasks, threads among them, before the kernel refuses another one.
-    pub(super) const fn tasks_max(&self) -> u64 {
+    pub(crate) const fn tasks_max(&self) -> u64 {
         let tasks = self.processes.saturating_mul(TASKS_PER_PROCESS);
         if tasks < TASKS_MIN { TASKS_MIN } else { tasks }
     }

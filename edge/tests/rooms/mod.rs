@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
     "telemetry",
     "blobs",
     "catalog",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 23] = [
     "version",
     "live",
     "proxy",
+    "containers",
     "spawner",
     "runner",
     "ledger",

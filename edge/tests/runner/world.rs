@@ -370,6 +370,7 @@ fn parts(
         limits: limits.clone(),
         data_dir: folder.to_owned(),
         folder: folder.join("run"),
+        base: folder.to_owned(),
         program: env!("CARGO_BIN_EXE_devanture-edge").into(),
         blobs: Arc::clone(blobs),
         catalog: Arc::clone(catalog),

@@ -160,6 +160,9 @@ fn without_links(path: &Path, root: &Path) -> PathBuf {
     plain
 }
 
+/// The key that names the file of a container image.
+pub(crate) const IMAGE_KEY: &str = "server.image";
+
 /// A folder or file to push.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
@@ -184,6 +187,17 @@ impl Place {
     /// Its path as the person knows it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is the file of a container image, and no folder.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self.key, Some((IMAGE_KEY, _)))
+    }
+
+    /// The folder that it is in.
+    pub(crate) fn parent(&self) -> Self {
+        let path = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        Self { path: path.to_owned(), ..self.clone() }
     }
 
     /// Refuses a place that leads out, now; one that is not there does not.

@@ -16,7 +16,7 @@ use devanture_config::AppName;
 use devanture_config::parsing::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::procfile::PROCFILE;
-use devanture_config::site_toml::{self, OverlayText, SiteFile};
+use devanture_config::site_toml::{self, Image, OverlayText, SiteFile};
 
 use self::boundary::{Boundary, Place};
 use self::folders::{Folders, Pages};
@@ -283,11 +283,24 @@ impl Project {
         let boundary = self.boundary()?;
         let tables = std::iter::once(&self.site.base).chain(self.site.env.values());
         let has_server = tables.into_iter().any(|table| table.server.is_some());
-        let server = has_server.then(|| {
-            let path = without_dot(self.folder.join(self.site.server_folder()));
-            let key = self.site.server_dir.as_ref().map(|_| ("server.dir", self.site.line_of_server_dir()));
-            Place::within(path, boundary.clone(), key)
-        });
+        let image = self.site.base.server.as_ref().and_then(|server| server.image.as_ref());
+        let server = match image {
+            // What a registry has is no file of the project.
+            Some(Image::Registry(_)) => None,
+            Some(Image::Archive(path)) => {
+                let path = without_dot(self.folder.join(path.as_str()));
+                Some(Place::within(
+                    path,
+                    boundary.clone(),
+                    Some((boundary::IMAGE_KEY, self.site.line_of_server_image())),
+                ))
+            }
+            None => has_server.then(|| {
+                let path = without_dot(self.folder.join(self.site.server_folder()));
+                let key = self.site.server_dir.as_ref().map(|_| ("server.dir", self.site.line_of_server_dir()));
+                Place::within(path, boundary.clone(), key)
+            }),
+        };
         let pages = match has_server && dir.is_none() && self.site.www.is_none() {
             true if self.is_one_of_several => Pages::None,
             true => Pages::IfThere,

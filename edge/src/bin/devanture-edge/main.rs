@@ -19,6 +19,7 @@ use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_config::{AppName, PlaceName};
+use devanture_edge::containers::run_container;
 use devanture_edge::server::{self, Local, LocalError, StartError};
 use devanture_edge::spawner::{
     AUTO, HostSettings, HostUsers, SocketSettings, exec_instance, host, open_door, user_task,
@@ -93,6 +94,9 @@ enum Command {
     /// Work on the data of an environment; started by the spawner
     #[command(hide = true)]
     DataTask,
+    /// Stand for a container of an image; started by the spawner
+    #[command(hide = true)]
+    RunContainer,
     /// Do something as the user of an environment; started by the spawner
     #[command(hide = true)]
     UserTask,
@@ -252,6 +256,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::DataTask) => return devanture_edge::runner::data_task().map_err(refused),
+        Some(Command::RunContainer) => {
+            // Its code is the container's, which has said why.
+            return match run_container().map_err(refused)? {
+                0 => Ok(()),
+                code => Err(Failure { message: String::new(), code }),
+            };
+        }
         Some(Command::UserTask) => return user_task().map_err(refused),
         // It has two of them.
         Some(Command::Copy(arguments)) => return runtime()?.block_on(copy::copy(arguments)),

@@ -160,6 +160,25 @@ pub(in crate::runner) struct Place {
     /// The scripts that it runs, where it speaks FastCGI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::runner) scripts: Option<Scripts>,
+    /// The container that it is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::runner) container: Option<Contained>,
+}
+
+/// The container of an instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::runner) struct Contained {
+    pub(in crate::runner) name: String,
+    /// The engine listens for it, and leads what comes into its network.
+    pub(in crate::runner) is_published: bool,
+}
+
+impl Place {
+    /// The user that listens there, where that one is known.
+    pub(in crate::runner) fn listener(&self) -> Option<u32> {
+        let is_published = self.container.as_ref().is_some_and(|container| container.is_published);
+        self.uid.filter(|_| !is_published)
+    }
 }
 
 /// How far an instance has come.

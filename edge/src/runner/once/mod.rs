@@ -71,7 +71,7 @@ impl Runner {
         };
         let temporary = Shared::temporary(&set_up.temporary);
         let name = format!("run.{}", under_way.number());
-        let launch = shared.launch_of(&wanted, &set_up, (&name, request), temporary.clone());
+        let launch = shared.once_launch(&wanted, &set_up, (&name, request), temporary.clone())?;
         let attached = Attached { terminal: request.terminal.map(window_size) };
         let begun = Instant::now();
         let running = shared.spawner.launch_attached(launch, attached).await;
@@ -131,13 +131,16 @@ fn window_size(size: TerminalSize) -> WindowSize {
 }
 
 impl Shared {
-    fn launch_of(
+    fn once_launch(
         &self,
         wanted: &Wanted,
         set_up: &SetUp,
         (name, request): (&str, &RunRequest),
         temporary: Temporary,
-    ) -> Launch {
+    ) -> Result<Launch, Error> {
+        let Some(code) = &set_up.code else {
+            return Err(Error::Image("a command runs in the folder of a backend, and an image has none".to_owned()));
+        };
         let edge = EdgeVariables {
             app: wanted.app.as_str(),
             place: &wanted.place,
@@ -159,15 +162,15 @@ impl Shared {
             variables.insert(TERM.0.to_owned(), term);
         }
         let keep: Vec<PathBuf> = set_up.data.iter().cloned().collect();
-        Launch {
+        Ok(Launch {
             id: format!("{}/{}/{name}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
             command: request.command.clone(),
-            folder: set_up.code.path.clone(),
+            folder: code.path.clone(),
             environment: variables,
             uid: set_up.user.uid(),
             limits: self.instance_limits(&wanted.managed.server),
             temporary: Some(temporary),
             keep,
-        }
+        })
     }
 }

@@ -10,7 +10,9 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
 use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
+use crate::bundle::hash::hash_all;
 use crate::output::exit::Failure;
+use crate::project::beneath::FilePath;
 use crate::project::boundary::Place;
 
 /// The folder of git, which no program needs to run.
@@ -47,6 +49,12 @@ impl ServerScan {
 /// Walks the folder of a backend and hashes what it finds. Returns what is wrong beside what was found:
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
 pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Option<Failure>) {
+    if place.is_image() {
+        return match archive(place) {
+            Ok(scan) => (Some(scan), None),
+            Err(failure) => (None, Some(failure)),
+        };
+    }
     let hint = format!("build the backend first, or say where it is: `dir` below [server] in {FILE_NAME}");
     let root = match place.open_folder(&hint) {
         Ok(root) => root,
@@ -68,6 +76,23 @@ pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Opti
         })
     });
     (Some(scan), failure)
+}
+
+/// The file of a container image, which is the whole folder.
+fn archive(place: &Place) -> Result<ServerScan, Failure> {
+    let hint = format!("build the image first, or say where it is: `image` below [server] in {FILE_NAME}");
+    let shown = place.path().display();
+    let cannot = |error: &dyn std::fmt::Display| {
+        Failure::new(Code::UnreadableFile, format!("The image `{shown}` cannot be read: {error}.")).hint(hint.clone())
+    };
+    let folder = place.parent().open_folder(&hint)?;
+    let name = place.path().file_name().and_then(|name| name.to_str()).ok_or_else(|| cannot(&"it has no name"))?;
+    let path = FilePath::new(&folder, PathBuf::from(name));
+    let key = name.parse::<BundlePath>().map_err(|error| cannot(&error))?;
+    let hashed = hash_all(std::slice::from_ref(&path)).pop().ok_or_else(|| cannot(&"it is not there"))?;
+    let hashed = hashed.map_err(|error| cannot(&error))?;
+    let files = BTreeMap::from([(key, (FoundFile { path, hashed }, false))]);
+    Ok(ServerScan { folder: place.path().to_owned(), files, links: BTreeMap::new() })
 }
 
 struct ServerWalk {

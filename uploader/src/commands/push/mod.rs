@@ -2,6 +2,7 @@
 
 mod archive_contents;
 mod ending;
+mod image;
 mod warn;
 mod whole_archive;
 
@@ -157,6 +158,7 @@ impl<'c> Push<'c> {
             .hint("unpack it, and give the folder"));
         }
         let (scan, bundle) = self.scan(folders).await?;
+        image::check_fixed(&bundle.manifest)?;
         let prediction = self.predict(&bundle).await?;
         // Of one half alone, the edge alone knows the other.
         let id = match (&prediction, self.args.half.only) {
@@ -326,12 +328,20 @@ impl<'c> Push<'c> {
     }
 
     async fn begin(&mut self, edge: &Edge, place: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
-        let _working = self.context.progress.working("diff", "asking what is missing");
+        let working = self.context.progress.working("diff", "asking what is missing");
+        let start = Instant::now();
         self.has_contacted = true;
         let begun = edge.begin(place, begin).await?;
+        drop(working);
         self.live = Live::Known(begun.live);
         // The edge alone knows the other half.
         if begun.version == begin.manifest.id() || begin.options.only.is_some() {
+            return Ok(begun);
+        }
+        if let Some((image, manifest)) = image::resolved(&begin.manifest, begun.image.as_ref())
+            && begun.version == manifest.id()
+        {
+            self.done("image", image, start);
             return Ok(begun);
         }
         let message = "The edge computes another id for the same content than this program.";

@@ -1,0 +1,309 @@
+//! OCI archives on their way to the engine: what they hold is checked, and names that they give themselves are left out.
+//!
+//! An archive is a tar of `oci-layout`, `index.json` and `blobs/sha256/…`. The engine would give the image every name
+//! that `index.json` says, also one that stands for another app's image; and it unpacks layers before anybody knows how
+//! large they are.
+
+use std::io::{self, Read, Write};
+use std::path::{Component, Path};
+
+use serde_json::{Value, json};
+
+/// Longest `index.json` and `oci-layout`, in bytes.
+const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+/// Most entries.
+const ENTRIES_MAX: usize = 10_000;
+/// Folders of an archive.
+const BLOBS: &str = "blobs/sha256/";
+/// Bytes copied at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Beginnings of packed layers.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Why an archive is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BadArchive {
+    /// It has another number of images than one.
+    #[error("it holds {0} images, and a backend is one")]
+    Images(usize),
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// An entry belongs to no image: a link, a device, or a file elsewhere.
+    #[error("`{0}` belongs to no OCI image")]
+    Foreign(String),
+    /// Its layers are larger than an image may be.
+    #[error("its layers have more than {0} bytes: `image_bytes_max` in edge.toml is the limit")]
+    TooLarge(u64),
+}
+
+/// Copies an archive with one image, whose layers have at most `bytes_max` bytes once they are unpacked.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(), BadArchive> {
+    let (mut archive, mut copy) = (tar::Archive::new(from), tar::Builder::new(to));
+    let (mut left, mut has_index) = (bytes_max, false);
+    for (number, entry) in archive.entries()?.raw(true).enumerate() {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let kind = entry.header().entry_type();
+        let name = plain(&path).filter(|_| number < ENTRIES_MAX).ok_or_else(|| foreign(&path))?;
+        // What a header says of the next one is left out unread: no entry of an archive needs it, and it could be long.
+        if kind.is_dir() || kind.is_pax_local_extensions() || kind.is_pax_global_extensions() {
+            continue;
+        }
+        if !kind.is_file() {
+            return Err(foreign(&path));
+        }
+        let size = entry.header().size()?;
+        match name.as_str() {
+            "index.json" if !has_index && size <= TEXT_BYTES_MAX => {
+                has_index = true;
+                let mut text = Vec::new();
+                entry.read_to_end(&mut text)?;
+                append(&mut copy, &name, &without_names(&text)?)?;
+            }
+            "oci-layout" if size <= TEXT_BYTES_MAX => {
+                let mut text = Vec::new();
+                entry.read_to_end(&mut text)?;
+                append(&mut copy, &name, &text)?;
+            }
+            blob if is_blob(blob) => {
+                let mut counted = Counted { from: entry, unpacked: None, left, is_begun: false };
+                let mut header = header(size);
+                copy.append_data(&mut header, &name, &mut counted).map_err(|error| refusal(error, bytes_max))?;
+                left = counted.ended().map_err(|error| refusal(error, bytes_max))?;
+            }
+            _ => return Err(foreign(&path)),
+        }
+    }
+    if !has_index {
+        return Err(BadArchive::Images(0));
+    }
+    copy.into_inner()?.flush()?;
+    Ok(())
+}
+
+fn foreign(path: &Path) -> BadArchive {
+    BadArchive::Foreign(path.display().to_string().chars().take(80).flat_map(char::escape_debug).collect())
+}
+
+/// A path without `.`, as text; `None` where it leads out.
+fn plain(path: &Path) -> Option<String> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(name) => names.push(name.to_str()?),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(names.join("/"))
+}
+
+fn is_blob(path: &str) -> bool {
+    path.strip_prefix(BLOBS).is_some_and(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header
+}
+
+fn append(copy: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    copy.append_data(&mut header(u64::try_from(bytes.len()).unwrap_or(u64::MAX)), name, bytes)
+}
+
+/// The index with what finds its one image, and nothing else.
+fn without_names(text: &[u8]) -> Result<Vec<u8>, BadArchive> {
+    let index: Value = serde_json::from_slice(text).map_err(io::Error::from)?;
+    let manifests = index.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let [manifest] = manifests else { return Err(BadArchive::Images(manifests.len())) };
+    let of = |key: &str| manifest.get(key).cloned().unwrap_or_default();
+    let kept = json!({ "mediaType": of("mediaType"), "digest": of("digest"), "size": of("size") });
+    Ok(json!({ "schemaVersion": 2, "manifests": [kept] }).to_string().into_bytes())
+}
+
+/// Counts bytes, and fails beyond a number of them.
+struct Left(u64);
+
+impl Write for Left {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.0 = self.0.checked_sub(count).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Unpacks what is written to it, and only counts it.
+enum Unpacking {
+    Gzip(flate2::write::MultiGzDecoder<Left>),
+    Plain(Left),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Left>>),
+}
+
+/// A blob that is read, and counted as it will be unpacked.
+struct Counted<R> {
+    from: R,
+    unpacked: Option<Unpacking>,
+    left: u64,
+    is_begun: bool,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(PIECE_BYTES);
+        let Some(piece) = buffer.get_mut(..length) else { return Ok(0) };
+        let mut length = self.from.read(piece)?;
+        // Its beginning says what it is.
+        while !self.is_begun && length > 0 && length < ZSTD.len() {
+            match piece.get_mut(length..) {
+                Some(rest) if !rest.is_empty() => match self.from.read(rest)? {
+                    0 => break,
+                    more => length += more,
+                },
+                _ => break,
+            }
+        }
+        let Some(bytes) = piece.get(..length) else { return Ok(0) };
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let left = Left(self.left);
+            self.unpacked = Some(match bytes {
+                bytes if bytes.starts_with(&GZIP) => Unpacking::Gzip(flate2::write::MultiGzDecoder::new(left)),
+                bytes if bytes.starts_with(&ZSTD) => {
+                    Unpacking::Zstd(Box::new(zstd::stream::write::Decoder::new(left)?))
+                }
+                _ => Unpacking::Plain(left),
+            });
+        }
+        match &mut self.unpacked {
+            Some(Unpacking::Gzip(decoder)) => decoder.write_all(bytes)?,
+            Some(Unpacking::Plain(left)) => left.write_all(bytes)?,
+            Some(Unpacking::Zstd(decoder)) => decoder.write_all(bytes)?,
+            None => {}
+        }
+        Ok(length)
+    }
+}
+
+impl<R> Counted<R> {
+    /// The bytes that other blobs may still have.
+    fn ended(self) -> io::Result<u64> {
+        match self.unpacked {
+            Some(Unpacking::Gzip(decoder)) => Ok(decoder.finish()?.0),
+            Some(Unpacking::Plain(left)) => Ok(left.0),
+            Some(Unpacking::Zstd(mut decoder)) => {
+                decoder.flush()?;
+                Ok(decoder.into_inner().0)
+            }
+            None => Ok(self.left),
+        }
+    }
+}
+
+fn refusal(error: io::Error, bytes_max: u64) -> BadArchive {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => BadArchive::TooLarge(bytes_max),
+        _ => BadArchive::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ONE: &str = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:a","size":1,
+        "annotations":{"org.opencontainers.image.ref.name":"registry.example.org/other/app:1"}}]}"#;
+
+    fn blob() -> String {
+        format!("{BLOBS}{}", "0a".repeat(32))
+    }
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, bytes) in files {
+            append(&mut builder, path, bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn copied(archive: &[u8], bytes_max: u64) -> Result<Vec<u8>, BadArchive> {
+        let mut copy = Vec::new();
+        checked_copy(archive, &mut copy, bytes_max).map(|()| copy)
+    }
+
+    #[test]
+    fn the_names_that_an_archive_gives_its_image_are_left_out() {
+        let copy =
+            copied(&archive(&[("oci-layout", b"{}"), ("./index.json", ONE.as_bytes()), (&blob(), b"layer")]), 100);
+        let text = String::from_utf8(copy.unwrap()).unwrap();
+        assert!(text.contains("sha256:a") && text.contains("layer") && !text.contains("other/app"), "{text}");
+    }
+
+    #[test]
+    fn what_belongs_to_no_image_is_refused() {
+        for path in ["etc/passwd", "blobs/sha256/../../x", "blobs/sha256/short", "manifest.json"] {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = header(0);
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            builder.append(&header, io::empty()).unwrap();
+            let refused = copied(&builder.into_inner().unwrap(), 100).unwrap_err();
+            assert!(matches!(refused, BadArchive::Foreign(_)), "{path}: {refused}");
+        }
+        for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Fifo] {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = header(0);
+            header.set_entry_type(kind);
+            builder.append_link(&mut header, blob(), "/etc/shadow").unwrap();
+            let refused = copied(&builder.into_inner().unwrap(), 100).unwrap_err();
+            assert!(matches!(refused, BadArchive::Foreign(_)), "{kind:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_archive_of_no_image_or_of_several_is_refused() {
+        assert!(matches!(copied(&archive(&[("oci-layout", b"{}")]), 100), Err(BadArchive::Images(0))));
+        let two = br#"{"manifests":[{},{}]}"#;
+        assert!(matches!(copied(&archive(&[("index.json", two)]), 100), Err(BadArchive::Images(2))));
+    }
+
+    #[test]
+    fn layers_are_counted_as_they_will_be_unpacked() {
+        let zeros = vec![0; 1_000_000];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(&zeros).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::encode_all(zeros.as_slice(), 19).unwrap();
+        for layer in [&gzip, &zstd, &zeros] {
+            let packed = archive(&[("index.json", ONE.as_bytes()), (&blob(), layer)]);
+            assert!(matches!(copied(&packed, 999_999), Err(BadArchive::TooLarge(_))), "{} bytes", layer.len());
+            assert!(copied(&packed, 1_000_000).is_ok(), "{} bytes", layer.len());
+        }
+        let other = format!("{BLOBS}{}", "0b".repeat(32));
+        let both = archive(&[("index.json", ONE.as_bytes()), (&blob(), &gzip), (&other, &gzip)]);
+        assert!(matches!(copied(&both, 1_999_999), Err(BadArchive::TooLarge(_))), "all of them together");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_copied_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2_000), at in 0_usize..1_500) {
+            copied(&bytes, 1_000).ok();
+            let mut damaged = archive(&[("index.json", ONE.as_bytes()), (&blob(), b"layer")]);
+            let end = (at + bytes.len()).min(damaged.len());
+            if at < end {
+                damaged[at..end].copy_from_slice(&bytes[..end - at]);
+            }
+            copied(&damaged, 1_000).ok();
+        }
+    }
+}

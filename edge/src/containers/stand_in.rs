@@ -1,0 +1,195 @@
+//! `devanture-edge run-container`: the process that stands for a container. It creates the container, passes its output
+//! and its end on, and forwards SIGTERM.
+//!
+//! It is started by the spawner as the edge's own user, who alone may ask the engine. What the container is comes in
+//! variables of its own, and never as them: a setting of an app such as `LD_PRELOAD` touches the container alone.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::description::Description;
+use super::error::Error;
+use super::frames::{Frames, Output};
+use super::podman::{Ask, Podman, encoded};
+
+/// The variable with the socket of the service.
+const SOCKET: &str = "DEVANTURE_PODMAN";
+/// The variables with the pieces of the description, before their numbers.
+const PIECE: &str = "DEVANTURE_CONTAINER_";
+/// Bytes of a piece: a variable may have twice as many.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Most pieces.
+const PIECES_MAX: usize = 64;
+/// The code of a container that could not be run, as podman has it.
+const CANNOT_RUN: u8 = 125;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 32 * 1024;
+/// Longest wait for the last output of a container that has ended.
+const LAST_OUTPUT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The command of the process, which the spawner starts in the place of a program of an app.
+#[must_use]
+pub fn command() -> Vec<String> {
+    vec!["/proc/self/exe".to_owned(), "run-container".to_owned()]
+}
+
+/// The variables of the process; `None` where the description is too long for them.
+#[must_use]
+pub fn variables(socket: &Path, description: &Description) -> Option<BTreeMap<String, String>> {
+    let text = serde_json::to_string(description).ok()?;
+    let mut variables = BTreeMap::from([(SOCKET.to_owned(), socket.to_str()?.to_owned())]);
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let end = rest.floor_char_boundary(PIECE_BYTES);
+        let (piece, more) = rest.split_at_checked(end)?;
+        let number = variables.len() - 1;
+        if number >= PIECES_MAX {
+            return None;
+        }
+        variables.insert(format!("{PIECE}{number}"), piece.to_owned());
+        rest = more;
+    }
+    Some(variables)
+}
+
+/// The socket and the description in variables.
+fn read(variable: impl Fn(&str) -> Option<String>) -> Option<(PathBuf, Description)> {
+    let pieces = (0..PIECES_MAX).map_while(|number| variable(&format!("{PIECE}{number}")));
+    let text: String = pieces.collect();
+    Some((variable(SOCKET)?.into(), serde_json::from_str(&text).ok()?))
+}
+
+/// Runs the container that the variables describe, to its end; its code is the container's.
+///
+/// # Errors
+/// Where the process cannot be set up.
+pub fn run_container() -> io::Result<u8> {
+    let Some((socket, description)) = read(|name| std::env::var(name).ok()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no container is described"));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let podman = Podman::at(socket);
+    runtime.block_on(async {
+        let terminated = signal(SignalKind::terminate())?;
+        let name = description.name.clone();
+        let code = match run(&podman, &description, terminated).await {
+            Ok(code) => code,
+            Err(error) => {
+                say(&error.to_string());
+                CANNOT_RUN
+            }
+        };
+        // The runner removes what stays.
+        podman.remove_container(&name).await.ok();
+        Ok(code)
+    })
+}
+
+/// Writes a line into the log of the instance.
+fn say(text: &str) {
+    // Nobody may read it any more.
+    writeln!(io::stderr(), "{text}").ok();
+}
+
+async fn run(podman: &Podman, description: &Description, mut terminated: Signal) -> Result<u8, Error> {
+    let path = |what: &str| format!("/containers/{}/{what}", encoded(&description.name));
+    let created = podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
+    created.done("create the container")?;
+    // Before it starts, so that nothing of what it writes is lost.
+    let attached = "/attach?stream=true&stdin=false&stdout=true&stderr=true".trim_start_matches('/');
+    let mut output = podman.upgrade(Ask::post(path(attached)), "start the container").await?;
+    podman.ask(Ask::post(path("start"))).await?.done("start the container")?;
+    let signal = stop_signal(podman, &path("json")).await?;
+    let ended = podman.ask(Ask::post(path("wait?condition=stopped")).unlimited());
+    tokio::pin!(ended);
+    let (mut frames, mut buffer) = (Frames::default(), vec![0; READ_BYTES]);
+    let mut is_open = true;
+    let code = loop {
+        tokio::select! {
+            // What it wrote comes before its end.
+            biased;
+            Some(()) = terminated.recv() => {
+                podman.ask(Ask::post(path(&format!("kill?signal={signal}")))).await?;
+            }
+            read = output.read(&mut buffer), if is_open => is_open = pass_on(&mut frames, &buffer, read),
+            ended = &mut ended => break ended?.done("wait for the container")?.value(),
+        }
+    };
+    let until = tokio::time::Instant::now() + LAST_OUTPUT_TIME_MAX;
+    while is_open {
+        let Ok(read) = tokio::time::timeout_at(until, output.read(&mut buffer)).await else { break };
+        is_open = pass_on(&mut frames, &buffer, read);
+    }
+    let state = podman.ask(Ask::get(path("json"))).await?.value();
+    if state.pointer("/State/OOMKilled").and_then(Value::as_bool) == Some(true) {
+        say("the container had more memory than it may, and was killed");
+    }
+    let code = code.as_i64().and_then(|code| u8::try_from(code).ok());
+    Ok(code.unwrap_or(CANNOT_RUN))
+}
+
+/// The signal that the image wants for its end, a number.
+async fn stop_signal(podman: &Podman, path: &str) -> Result<u64, Error> {
+    let value = podman.ask(Ask::get(path)).await?.done("look at the container")?.value();
+    Ok(value
+        .pointer("/Config/StopSignal")
+        .and_then(Value::as_u64)
+        .filter(|number| (1..=64).contains(number))
+        .unwrap_or(15))
+}
+
+/// Writes output where it belongs; says whether more can come. A reader that is slow is waited for.
+fn pass_on(frames: &mut Frames, buffer: &[u8], read: io::Result<usize>) -> bool {
+    let Some(bytes) = read.ok().filter(|length| *length > 0).and_then(|length| buffer.get(..length)) else {
+        return false;
+    };
+    let passed = frames.read(bytes, |output, piece| {
+        match output {
+            Output::Stdout => io::stdout().write_all(piece).and_then(|()| io::stdout().flush()),
+            Output::Stderr => io::stderr().write_all(piece),
+        }
+        .ok();
+    });
+    passed.map_err(|error| say(&error.to_string())).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containers::description::PublishedPort;
+
+    #[test]
+    fn a_description_of_any_length_that_may_be_comes_through_variables_that_are_none_of_the_app() {
+        let mut description = Description {
+            name: "n".to_owned(),
+            edge_id: "e".to_owned(),
+            image: "i".to_owned(),
+            command: vec!["ä".repeat(3 * PIECE_BYTES / 4), "b".to_owned()],
+            environment: [("LD_PRELOAD", "/data/evil.so"), ("A", "\u{1}\"=\n")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            uid: 200_000,
+            binds: Vec::new(),
+            port: Some(PublishedPort(1)),
+            network: "none".to_owned(),
+            memory_bytes: 1,
+            tasks: 1,
+            cpu_percent: 0,
+            open_files: 1,
+            temporary_bytes: 1,
+        };
+        let given = variables(Path::new("/run/p.sock"), &description).unwrap();
+        assert!(given.len() > 2 && given.keys().all(|name| name.starts_with("DEVANTURE_")), "{:?}", given.keys());
+        let (socket, read) = read(|name| given.get(name).cloned()).unwrap();
+        assert_eq!(socket, Path::new("/run/p.sock"));
+        assert_eq!((read.command, read.environment), (description.command.clone(), description.environment.clone()));
+        description.command = vec!["x".repeat(PIECE_BYTES * PIECES_MAX)];
+        assert!(variables(Path::new("/run/p.sock"), &description).is_none());
+    }
+}

@@ -1,0 +1,55 @@
+//! The container image of a backend that is pushed: a tag becomes the digest that it leads to, which the version names.
+
+use std::sync::Arc;
+
+use devanture_config::site_toml::Image;
+use devanture_config::{AppName, Manifest, PlaceName};
+
+use super::incoming::CheckedPush;
+use super::publisher::Publisher;
+use crate::ledger::{Actor, Error};
+
+impl Publisher {
+    /// Checks that the image of a bundle may be run here.
+    ///
+    /// # Errors
+    /// `image_refused`, `runner_off`.
+    pub(super) async fn check_image(&self, manifest: &Manifest) -> Result<(), Error> {
+        match manifest.image() {
+            Some(image) => Ok(self.environments.runner()?.check_image(image).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// A push with its image by digest, and the image where it came by its tag. The image is got for that, so that all
+    /// that needs less is checked before.
+    ///
+    /// # Errors
+    /// As [`Publisher::check_bundle`]; `image_refused` where the registry has no such image.
+    pub(super) async fn with_fixed_image(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        push: CheckedPush,
+    ) -> Result<(CheckedPush, Option<Image>), Error> {
+        if push.manifest.image().is_none_or(Image::is_fixed) {
+            return Ok((push, None));
+        }
+        self.check_bundle(actor, (app, environment), (&push.manifest, &push.manifest), &push.options).await?;
+        self.check_pushes(app)?;
+        let mut manifest = Manifest::clone(&push.manifest);
+        let image = self.fix_image(app, &mut manifest).await?;
+        Ok((CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), ..push }, image))
+    }
+
+    /// Writes the digest into a manifest that has a tag.
+    pub(super) async fn fix_image(&self, app: &AppName, manifest: &mut Manifest) -> Result<Option<Image>, Error> {
+        let Some(server) = manifest.base.server.as_mut() else { return Ok(None) };
+        let Some(Image::Registry(image)) = server.image.as_ref().filter(|image| !image.is_fixed()) else {
+            return Ok(None);
+        };
+        let fixed = Image::Registry(self.environments.runner()?.resolve_image(app, image).await?);
+        server.image = Some(fixed.clone());
+        Ok(Some(fixed))
+    }
+}

@@ -1,0 +1,236 @@
+//! Backends that are container images: which are taken, their containers, and the images that nothing needs any more.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::edge_toml::Network;
+use devanture_config::manifest::ServerFolder;
+use devanture_config::site_toml::{Image, RegistryImage, Server};
+use devanture_config::{AppName, VersionId};
+use tokio::time::sleep;
+
+use super::environment::{self, EdgeVariables};
+use super::error::Error;
+use super::group::SetUp;
+use super::handle::Runner;
+use super::handover::handed::Contained;
+use super::own_images::NEEDS_ROOT;
+use super::program::Program;
+use super::shared::Shared;
+use super::users::Users;
+use crate::blobs::Key;
+use crate::catalog::records;
+use crate::containers::{self, Bind, Description, Images, PublishedPort};
+use crate::proxy::address::Endpoint;
+use crate::spawner::{InstanceLimits, Launch};
+use crate::telemetry;
+
+/// Limits of the process that stands for a container: the container has those of the instance.
+const STAND_IN_LIMITS: InstanceLimits = InstanceLimits {
+    memory_bytes: 256 * 1024 * 1024,
+    processes: 8,
+    app_tasks: u64::MAX,
+    open_files: 256,
+    cpu_percent: 0,
+    file_bytes: 0,
+    temporary_bytes: 0,
+    temporary_files: 0,
+};
+/// Between two looks at which images are needed; a deletion of a version is one more reason to look.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// Where a container has its temporary files.
+const TEMPORARY: &str = "/tmp";
+/// Longest part of a container's name that says what it is, in bytes.
+const NAME_BYTES_MAX: usize = 120;
+
+impl Shared {
+    fn images(&self) -> Result<&Images, Error> {
+        let Some(own) = &self.images else {
+            return Err(Error::Image(
+                "this edge runs no container images: its edge.toml has no [runner.images]".to_owned(),
+            ));
+        };
+        match &self.users {
+            Users::Given(_) if self.settings.spawner.is_none() => Ok(&own.images),
+            Users::Given(_) | Users::Lent(_) | Users::Same => Err(Error::Image(NEEDS_ROOT.to_owned())),
+        }
+    }
+
+    /// Gets the image of a version, where it is not there; returns its id.
+    pub(super) async fn image(
+        &self,
+        of: (&AppName, &VersionId),
+        image: &Image,
+        folder: Option<&ServerFolder>,
+    ) -> Result<String, Error> {
+        let images = self.images()?;
+        let archive = match (image, folder.and_then(|folder| folder.files.values().next())) {
+            (Image::Archive(_), Some(file)) => Some(self.blobs.open(Key::Blob(file.hash)).await?),
+            (Image::Archive(_) | Image::Registry(_), _) => None,
+        };
+        Ok(images.ready(of, image, archive).await?)
+    }
+
+    /// What stands for a container, and the container.
+    pub(super) fn container_of(
+        &self,
+        image: &str,
+        set_up: &SetUp,
+        server: &Server,
+        program: &Program<'_>,
+    ) -> Result<(Launch, Contained), Error> {
+        let images = self.images()?;
+        let network = &images.settings().network;
+        // Root in a container is root.
+        let uid = set_up.user.uid().filter(|uid| *uid > 0).ok_or_else(|| Error::Image(NEEDS_ROOT.to_owned()))?;
+        if matches!((network, program.endpoint), (Network::None, Some(Endpoint::Tcp(_)))) {
+            let why = "containers of this edge have no network, by [runner.images] network: write listen = \"socket\" below [server] in devanture.toml";
+            return Err(Error::Image(why.to_owned()));
+        }
+        let own = Contained {
+            name: container_name(images.edge_id(), program),
+            is_published: matches!(network, Network::Bridge | Network::Named(_))
+                && matches!(program.endpoint, Some(Endpoint::Tcp(_))),
+        };
+        let data = server.persist.as_ref().map(|persist| Path::new("/").join(persist.as_str()));
+        let mut binds: Vec<Bind> = Vec::new();
+        if let (Some(source), Some(destination)) = (&set_up.data, &data) {
+            binds.push(Bind { source: source.clone(), destination: destination.clone() });
+        }
+        binds.extend(program.folder.map(|folder| Bind { source: folder.clone(), destination: folder.clone() }));
+        let limits = self.instance_limits(server);
+        let description = Description {
+            name: own.name.clone(),
+            edge_id: images.edge_id().to_owned(),
+            image: image.to_owned(),
+            command: program.command.clone(),
+            environment: self.container_variables(set_up, program, data.as_deref()),
+            uid,
+            binds,
+            port: match program.endpoint {
+                Some(Endpoint::Tcp(address)) => Some(PublishedPort(address.port())),
+                Some(Endpoint::Socket(_) | Endpoint::Node(_)) | None => None,
+            },
+            network: network.to_string(),
+            memory_bytes: limits.memory_bytes,
+            tasks: limits.tasks_max().min(limits.app_tasks),
+            cpu_percent: limits.cpu_percent,
+            open_files: limits.open_files,
+            temporary_bytes: limits.temporary_bytes,
+        };
+        let environment = containers::variables(images.podman().socket(), &description)
+            .ok_or_else(|| Error::Image("the command and the variables are too long for a container".to_owned()))?;
+        let launch = Launch {
+            id: program.id(),
+            command: containers::command(),
+            folder: PathBuf::from("/"),
+            environment,
+            // The edge's own: nobody else may ask the engine.
+            uid: None,
+            limits: InstanceLimits { app_tasks: limits.app_tasks, ..STAND_IN_LIMITS },
+            temporary: None,
+            keep: Vec::new(),
+        };
+        Ok((launch, own))
+    }
+
+    /// The variables of a container: those of any instance, but for what the image says itself.
+    fn container_variables(
+        &self,
+        set_up: &SetUp,
+        program: &Program<'_>,
+        data: Option<&Path>,
+    ) -> std::collections::BTreeMap<String, String> {
+        let edge = EdgeVariables {
+            app: program.app.as_str(),
+            place: program.place,
+            version: program.version,
+            instance: program.name,
+            node: &self.node,
+            data,
+            listen: program.endpoint,
+            path: &self.settings.path,
+            temporary: Path::new(TEMPORARY),
+        };
+        let mut all = environment::variables(&set_up.variables, &edge);
+        for name in ["LANG", "PATH"] {
+            if !set_up.variables.contains_key(name) {
+                all.remove(name);
+            }
+        }
+        all
+    }
+
+    /// Removes a container whose instance has ended, however that was.
+    pub(super) async fn remove_container(&self, name: &str) {
+        let Some(own) = &self.images else { return };
+        if let Err(error) = own.images.podman().remove_container(name).await {
+            tracing::warn!(container = name, %error, "a container cannot be removed: the next start of the edge does it");
+        }
+    }
+
+    /// Removes images that no stored version needs, until the edge ends.
+    pub(super) async fn watch_images(self: Arc<Self>) {
+        let Some(own) = &self.images else { return };
+        loop {
+            if let Err(error) = self.remove_images(&own.images).await {
+                tracing::warn!(%error, "images that nothing needs stay for now");
+            }
+            tokio::select! {
+                () = sleep(LOOK_EVERY) => {}
+                () = own.changed.notified() => {}
+                () = self.stop.cancelled() => return,
+                () = self.standstill.left() => return,
+            }
+        }
+    }
+
+    async fn remove_images(&self, images: &Images) -> Result<(), Error> {
+        let mut kept = BTreeSet::new();
+        for (app, version) in images.versions().await? {
+            if self.catalog.get(&records::version_key(&app, &version)).await?.is_some() {
+                kept.insert((app, version));
+            }
+        }
+        let count = images.remove_unneeded(&kept, telemetry::now_ms()).await?;
+        if count > 0 {
+            tracing::info!(count, "images of versions that are gone were removed");
+        }
+        Ok(())
+    }
+
+    /// Notes that a version may be gone.
+    pub(super) fn versions_changed(&self) {
+        if let Some(own) = &self.images {
+            own.changed.notify_one();
+        }
+    }
+}
+
+impl Runner {
+    /// Checks that the image of a backend may be run here, before anything is sent or got for it.
+    ///
+    /// # Errors
+    /// [`Error::Image`].
+    pub async fn check_image(&self, image: &Image) -> Result<(), Error> {
+        Ok(self.0.images()?.check(image).await?)
+    }
+
+    /// The image that the tag of one leads to now, by its digest; it is got for that.
+    ///
+    /// # Errors
+    /// [`Error::Image`].
+    pub async fn resolve_image(&self, app: &AppName, image: &RegistryImage) -> Result<RegistryImage, Error> {
+        Ok(self.0.images()?.resolve(app, image, telemetry::now_ms()).await?)
+    }
+}
+
+/// A name that says what a container is, and that no other has.
+fn container_name(edge_id: &str, program: &Program<'_>) -> String {
+    let said = format!("devanture-{edge_id}-{}-{}-{}", program.app, program.place, program.name);
+    let mut name: String = said.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    name.truncate(NAME_BYTES_MAX);
+    format!("{name}-{:016x}", rand::random::<u64>())
+}

@@ -1,0 +1,67 @@
+//! The container images of an edge: whether it runs some, and what an earlier run of it has left.
+
+use std::path::Path;
+
+use devanture_config::edge_toml;
+use devanture_config::limits::Limits;
+use tokio::sync::Notify;
+
+use super::error::Error;
+use crate::containers::{self, Images, ImagesSettings, check_credentials, check_socket};
+
+/// The images of this edge, where it runs some.
+pub(super) struct OwnImages {
+    pub(super) images: Images,
+    /// A version was deleted.
+    pub(super) changed: Notify,
+}
+
+impl OwnImages {
+    /// Those that `edge.toml` lets be run. The containers of an earlier run are removed, unless they are adopted.
+    pub(super) async fn start(
+        (settings, limits): (&edge_toml::Runner, &Limits),
+        edge_id: String,
+        base: &Path,
+        is_adopted: bool,
+    ) -> Option<Self> {
+        let images = settings.images.clone()?;
+        let auth_file = images.auth_file.as_ref().map(|file| base.join(file));
+        let settings = ImagesSettings { images, auth_file, edge_id, limits: limits.clone() };
+        let own = Self { images: Images::new(settings), changed: Notify::new() };
+        if !is_adopted {
+            own.remove_leftovers().await;
+        }
+        Some(own)
+    }
+
+    /// Removes the containers that an earlier run has left.
+    pub(super) async fn remove_leftovers(&self) {
+        match self.images.podman().remove_containers_of(self.images.edge_id()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(count, "containers of an earlier run were removed"),
+            Err(error) => tracing::error!(%error, "containers of an earlier run may still be there"),
+        }
+    }
+}
+
+/// Finds what keeps images from being run, without a change to the machine.
+///
+/// # Errors
+/// [`Error::Image`].
+pub(super) fn check(settings: &edge_toml::Runner, base: &Path) -> Result<(), Error> {
+    let Some(images) = &settings.images else { return Ok(()) };
+    if settings.spawner.is_some() || !rustix::process::geteuid().is_root() {
+        return Err(Error::Image(NEEDS_ROOT.to_owned()));
+    }
+    check_socket(&images.socket)?;
+    images.auth_file.as_ref().map_or(Ok(()), |file| Ok(check_credentials(&base.join(file))?))
+}
+
+/// Why an edge with other users runs no images.
+pub(super) const NEEDS_ROOT: &str = "an edge runs container images only where it is root itself, without [runner] spawner: a program that may ask podman to run a container as any user is root";
+
+impl From<containers::Error> for Error {
+    fn from(error: containers::Error) -> Self {
+        Self::Image(error.to_string())
+    }
+}

@@ -1,0 +1,111 @@
+//! What a process of a backend is launched with: a program of its folder, or what stands for a container of its image.
+
+use devanture_config::site_toml::Server;
+use devanture_config::{AppName, VersionId};
+
+use super::environment::{self, EdgeVariables};
+use super::error::Error;
+use super::group::SetUp;
+use super::handover::handed::{Contained, Place};
+use super::life::Life;
+use super::php;
+use super::shared::Shared;
+use crate::proxy::address::Endpoint;
+use crate::spawner::{Launch, Running, Temporary};
+
+/// A process that is to begin.
+pub(super) struct Program<'p> {
+    pub(super) app: &'p AppName,
+    pub(super) place: &'p str,
+    pub(super) version: &'p VersionId,
+    /// Such as `web.2`.
+    pub(super) name: &'p str,
+    /// Tells it from others of the same name.
+    pub(super) serial: String,
+    pub(super) command: Vec<String>,
+    /// Where it listens, where it does, …
+    pub(super) endpoint: Option<&'p Endpoint>,
+    /// … and the folder of its socket.
+    pub(super) folder: Option<&'p std::path::PathBuf>,
+    pub(super) temporary: &'p Temporary,
+}
+
+impl Shared {
+    /// What the spawner starts, and the container that comes of it, where it is one.
+    pub(super) fn launch_of(
+        &self,
+        set_up: &SetUp,
+        server: &Server,
+        program: Program<'_>,
+    ) -> Result<(Launch, Option<Contained>), Error> {
+        if let Some(image) = &set_up.image {
+            return self.container_of(image, set_up, server, &program).map(|(launch, own)| (launch, Some(own)));
+        }
+        let Some(code) = &set_up.code else { return Err(Error::Folder("the version has no backend".to_owned())) };
+        let edge = EdgeVariables {
+            app: program.app.as_str(),
+            place: program.place,
+            version: program.version,
+            instance: program.name,
+            node: &self.node,
+            data: set_up.data.as_deref(),
+            listen: program.endpoint,
+            path: &self.settings.path,
+            temporary: &set_up.temporary,
+        };
+        let launch = Launch {
+            id: program.id(),
+            folder: code.path.clone(),
+            environment: environment::variables(&set_up.variables, &edge),
+            uid: set_up.user.uid(),
+            limits: self.instance_limits(server),
+            temporary: Some(program.temporary.clone()),
+            keep: set_up.data.iter().chain(program.folder).cloned().collect(),
+            command: program.command,
+        };
+        Ok((launch, None))
+    }
+}
+
+impl Program<'_> {
+    /// Its id for the spawner.
+    pub(super) fn id(&self) -> String {
+        format!("{}/{}/{}#{}", self.app, self.place, self.name, self.serial)
+    }
+}
+
+impl Life<'_> {
+    /// Launches the process; where it is a container, `place` says so from then on.
+    pub(super) async fn launch(&self, set_up: &SetUp, place: &mut Place) -> Result<Running, String> {
+        let program = Program {
+            app: &self.group.id.app,
+            place: &self.group.id.place,
+            version: &self.group.version,
+            name: &self.slot.name,
+            serial: self.slot.serial.to_string(),
+            command: environment::command(&self.slot.process.command, place.endpoint.as_ref()),
+            endpoint: place.endpoint.as_ref(),
+            folder: place.folder.as_ref(),
+            temporary: &place.temporary,
+        };
+        let launch = self.shared.launch_of(set_up, self.server, program);
+        let (mut launch, container) = launch.map_err(|error| error.to_string())?;
+        place.container = container;
+        self.with_php(set_up, place, &mut launch)?;
+        self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
+    }
+
+    /// Has PHP-FPM started in the place of a command, where the backend is of that kind.
+    fn with_php(&self, set_up: &SetUp, place: &Place, launch: &mut Launch) -> Result<(), String> {
+        let socket = place.endpoint.as_ref().and_then(Endpoint::socket).filter(|_| place.scripts.is_some());
+        let (Some(php), Some(socket), Some(data), Some(code)) = (&self.server.php, socket, &set_up.data, &set_up.code)
+        else {
+            return Ok(());
+        };
+        let program = php::program(&self.shared.settings)?;
+        launch.command = php::Start { php, code: &code.path, data, socket }.command(&program);
+        // The spawner writes the instance's own folder in its place.
+        launch.environment.insert(php::FOLDER_VARIABLE.to_owned(), set_up.temporary.display().to_string());
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! What becomes of an image that is pushed, of its containers, and of it when its version is gone.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::engine::{Engine, bundle, is_installed, push};
+use super::image::Image;
+use crate::support::{RunningEdge, eventually, got};
+
+const PROD: &str = "shop.localhost";
+
+async fn text(edge: &RunningEdge, path: &str) -> String {
+    edge.get(PROD, path).await.text()
+}
+
+fn server(image: &str) -> Value {
+    json!({
+        "image": image, "routes": ["/api/*"], "instances": 1, "persist": "data", "memory_mb": 64, "stop_ms": 2_000,
+        "warm_ms": 60_000, "start_ms": 20_000
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_pushed_by_its_tag_runs_by_its_digest_and_is_rolled_back_to() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").start().await;
+    let (one, two) = (Image::new("one", &json!({ "User": "0" })), Image::new("two", &json!({})));
+    engine.put("api", "1", &one).await;
+    let tag = format!("{}:1", engine.name("api"));
+    let (report, begun) = push(&edge, "prod", bundle(&server(&tag), None), None).await.unwrap();
+    // The version names what the tag led to, and its id says so.
+    let fixed = format!("{}@{}", engine.name("api"), one.digest());
+    assert_eq!(begun.image.unwrap().to_string(), fixed);
+    assert_eq!(begun.version, bundle(&server(&fixed), None).id());
+    let said = text(&edge, "/api/").await;
+    let words: Vec<&str> = said.split(' ').collect();
+    assert_eq!((words[0], words[2]), ("one", "web.1"));
+    assert!(words[1].parse::<u32>().unwrap() >= 1_000, "never root, whatever the image says: {said}");
+    // Nothing of the machine, nothing to write but what stays and what goes.
+    let status = text(&edge, "/api/read?/proc/self/status").await;
+    for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    assert_eq!(text(&edge, "/api/write?/own").await, "Read-only file system");
+    assert_eq!(text(&edge, "/api/write?/tmp/own").await, "written");
+    assert_eq!(text(&edge, "/api/write?/data/own").await, "written");
+    let mounts = text(&edge, "/api/read?/proc/self/mountinfo").await;
+    assert!(!mounts.contains("podman.sock") && mounts.contains(" /data "), "{mounts}");
+    let variables = text(&edge, "/api/env").await;
+    for line in ["PATH=/of-the-image", "DEVANTURE_DATA=/data", "HOME=/tmp", "DEVANTURE_APP=shop"] {
+        assert!(variables.lines().any(|one| one == line), "{line}: {variables}");
+    }
+    assert!(!variables.contains("DEVANTURE_CONTAINER") && !variables.contains("DEVANTURE_PODMAN"), "{variables}");
+    let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=instances")).await.text();
+    assert!(log.contains("begins one as") && log.contains("an error of web.1"), "{log}");
+    // The same tag leads elsewhere: another version, and what stays is there.
+    engine.put("api", "1", &two).await;
+    let (second, _) = push(&edge, "prod", bundle(&server(&tag), None), None).await.unwrap();
+    assert_ne!(second.version, report.version);
+    assert!(text(&edge, "/api/").await.starts_with("two "));
+    assert_eq!(text(&edge, "/api/read?/data/own").await, "kept");
+    // The one before is warm, and answers again at once; the preview of the other does too.
+    assert_eq!(engine.containers().len(), 2);
+    let path = "/v1/apps/shop/environments/prod/rollback";
+    assert!(got(edge.api(Method::POST, path).json(&json!({}))).await.status.is_success());
+    assert!(text(&edge, "/api/").await.starts_with("one "));
+    let preview = format!("{}--shop.localhost", second.version.short());
+    assert!(edge.get(&preview, "/api/").await.text().starts_with("two "));
+    // One that dies is started again.
+    edge.get(PROD, "/api/die").await;
+    assert!(text(&edge, "/api/").await.starts_with("one "));
+    edge.stop().await;
+    assert_eq!(engine.containers(), Vec::<String>::new(), "none outlives its edge");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_go_on_in_a_takeover_and_none_is_left_by_a_kill() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("network = \"none\"\n").start().await;
+    let image = Image::new("one", &json!({}));
+    let archive = image.archive(&format!("{}:1", engine.name("other")));
+    let mut server = server("oci-archive:dist/api.tar");
+    server["listen"] = json!("socket");
+    server["release"] = json!(["/program", "ends"]);
+    let (report, _) = push(&edge, "prod", bundle(&server, Some(&archive)), Some(&archive)).await.unwrap();
+    assert!(text(&edge, "/api/").await.starts_with("one "), "{report:?}");
+    let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=all-instances")).await.text();
+    assert!(log.contains("begins ends as"), "the release command: {log}");
+    // The name that the archive gives itself is nobody's.
+    assert_eq!(
+        engine.podman(&["images", "--format", "{{.Repository}}"]).iter().filter(|name| name.contains("other")).count(),
+        0
+    );
+    let path = "/v1/apps/shop/environments/prod/instances";
+    let scaled = got(edge.api(Method::PATCH, path).json(&json!({ "processes": { "web": 2 } }))).await;
+    assert!(scaled.status.is_success(), "{}", scaled.text());
+    let before = engine.containers();
+    assert_eq!(before.len(), 2);
+    let edge = edge.taken_over().await;
+    assert!(text(&edge, "/api/").await.starts_with("one "));
+    assert_eq!(engine.containers(), before);
+    let edge = edge.killed_and_started().await;
+    eventually("it runs again", async || edge.get(PROD, "/api/").await.text().starts_with("one ")).await;
+    eventually("those before are gone", async || {
+        let now = engine.containers();
+        now.len() == 2 && now.iter().all(|name| !before.contains(name))
+    })
+    .await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_removed_with_the_last_version_that_names_it() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").start().await;
+    let mut versions = Vec::new();
+    for word in ["one", "two"] {
+        let image = Image::new(word, &json!({}));
+        engine.put("api", word, &image).await;
+        let mut server = server(&format!("{}@{}", engine.name("api"), image.digest()));
+        server["warm_ms"] = json!(0);
+        versions.push(push(&edge, "prod", bundle(&server, None), None).await.unwrap().0.version);
+    }
+    assert_eq!(engine.images().len(), 2);
+    eventually("the one before has ended", async || engine.containers().len() == 1).await;
+    let path = format!("/v1/apps/shop/versions/{}", versions[0]);
+    let deleted = got(edge.api(Method::DELETE, &path)).await;
+    assert!(deleted.status.is_success(), "{}", deleted.text());
+    let gone = versions[0].to_string();
+    eventually("its image is gone", async || !engine.images().iter().any(|name| name.contains(&gone))).await;
+    assert_eq!(engine.podman(&["images", "--quiet"]).len(), 1, "and its bytes");
+    assert!(text(&edge, "/api/").await.starts_with("two "));
+    edge.stop().await;
+}

@@ -1,0 +1,120 @@
+//! Images that are refused, each with its reason, while what was live stays.
+
+use devanture_config::problem::{Code, Problem};
+use serde_json::{Value, json};
+
+use super::engine::{Engine, bundle, is_installed, push};
+use super::image::{Archive, Image};
+use crate::support::{RunningEdge, edge};
+
+fn server(image: &str) -> Value {
+    json!({ "image": image, "routes": ["/api/*"], "instances": 1, "start_ms": 5_000 })
+}
+
+async fn refused(edge: &RunningEdge, server: &Value, archive: Option<&Archive>) -> Problem {
+    *push(edge, "prod", bundle(server, archive), archive).await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_podman_or_its_settings_a_push_is_refused_with_that_reason() {
+    if !is_installed() {
+        return;
+    }
+    let image = format!("registry.example.org/team/api@sha256:{}", "0a".repeat(32));
+    let none = edge().with_runner().start().await;
+    let problem = refused(&none, &server(&image), None).await;
+    assert_eq!(problem.code, Code::ImageRefused);
+    assert!(problem.detail.contains("[runner.images]"), "{problem:?}");
+    none.stop().await;
+    let lost = "[runner.images]\nsocket = \"/nowhere/podman.sock\"\nregistries = [\"registry.example.org\"]\n";
+    let lost = edge().with_runner().with_toml(lost).start().await;
+    let problem = refused(&lost, &server(&image), None).await;
+    assert_eq!(problem.code, Code::ImageRefused);
+    assert!(problem.detail.contains("podman does not answer at /nowhere/podman.sock"), "{problem:?}");
+    lost.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_may_not_be_run_is_refused_and_what_is_live_stays() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let bytes_max = 4_000_000;
+    let setup = engine.edge("").with_limit("image_bytes_max", bytes_max).with_limit("images_per_app_max", 2);
+    let edge = setup.with_limit("instance_crashes_max", 2).start().await;
+    let one = Image::new("one", &json!({}));
+    engine.put("api", "1", &one).await;
+    let tag = format!("{}:1", engine.name("api"));
+    push(&edge, "prod", bundle(&server(&tag), None), None).await.unwrap();
+    let digest = one.digest();
+    let of = |name: &str| format!("{}/{name}@{digest}", engine.address);
+    for (image, expected) in [
+        // Another part of the registry, and one that only looks as if it were the same.
+        (of("other/api"), "is in no registry"),
+        (of("teams/api"), "is in no registry"),
+        (format!("{}:none", engine.name("api")), "cannot get the image"),
+        (format!("{}@sha256:{}", engine.name("api"), "0a".repeat(32)), "cannot get the image"),
+    ] {
+        let problem = refused(&edge, &server(&image), None).await;
+        assert_eq!(problem.code, Code::ImageRefused, "{problem:?}");
+        assert!(problem.detail.contains(expected), "{image}: {}", problem.detail);
+    }
+    // What ends again and again, and what is not there to be started.
+    let fails = Image::new("fails", &json!({}));
+    engine.put("fails", "1", &fails).await;
+    let problem = refused(&edge, &server(&format!("{}:1", engine.name("fails"))), None).await;
+    assert_eq!(problem.code, Code::CrashLoop, "{problem:?}");
+    assert!(problem.lines.iter().any(|line| line.contains("begins fails")), "{problem:?}");
+    // The app has two images by now.
+    engine.put("more", "1", &Image::new("more", &json!({}))).await;
+    let problem = refused(&edge, &server(&format!("{}:1", engine.name("more"))), None).await;
+    assert!(problem.detail.contains("images_per_app_max"), "{problem:?}");
+    assert!(edge.get("shop.localhost", "/api/").await.text().starts_with("one "));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_with_more_than_an_image_is_refused() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").with_limit("image_bytes_max", 2_000_000).start().await;
+    let image = Image::new("one", &json!({})).archive("one");
+    let entries = |change: &dyn Fn(&mut tar::Builder<Vec<u8>>)| {
+        let mut tar = tar::Builder::new(Vec::new());
+        change(&mut tar);
+        let mut bytes = tar.into_inner().unwrap();
+        // Without the two blocks at its end.
+        bytes.truncate(bytes.len().saturating_sub(1_024));
+        bytes.extend(&image.bytes);
+        Archive { bytes }
+    };
+    let link = entries(&|tar| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, format!("blobs/sha256/{}", "0b".repeat(32)), "/etc/shadow").unwrap();
+    });
+    let bomb = entries(&|tar| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut packed, &vec![0; 4_000_000]).unwrap();
+        let packed = packed.finish().unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(packed.len() as u64);
+        tar.append_data(&mut header, format!("blobs/sha256/{}", "0c".repeat(32)), packed.as_slice()).unwrap();
+    });
+    let server = server("oci-archive:api.tar");
+    for (archive, expected) in [
+        (link, "belongs to no OCI image"),
+        (bomb, "image_bytes_max"),
+        (Archive { bytes: b"no tar".to_vec() }, "cannot take the archive"),
+    ] {
+        let problem = refused(&edge, &server, Some(&archive)).await;
+        assert_eq!(problem.code, Code::ImageRefused, "{problem:?}");
+        assert!(problem.detail.contains(expected), "{expected}: {}", problem.detail);
+    }
+    assert_eq!(engine.podman(&["images", "--quiet"]), Vec::<String>::new());
+    edge.stop().await;
+}
