@@ -90,7 +90,7 @@ async fn containers_go_on_in_a_takeover_and_none_is_left_by_a_kill() {
     server["release"] = json!(["/program", "ends"]);
     let (report, _) = push(&edge, "prod", bundle(&server, Some(&archive)), Some(&archive)).await.unwrap();
     assert!(text(&edge, "/api/").await.starts_with("one "), "{report:?}");
-    let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=all-instances")).await.text();
+    let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=release")).await.text();
     assert!(log.contains("begins ends as"), "the release command: {log}");
     // The name that the archive gives itself is nobody's.
     assert_eq!(
