@@ -67,10 +67,7 @@ mod tests {
             (of_archive, vec!["b.tar"]),
             (of_archive, vec!["a.tar", "b"]),
         ] {
-            assert!(
-                matches!(manifest(table, &files).check(), Err(BadManifest::ServerTable { .. })),
-                "{table} {files:?}"
-            );
+            assert!(manifest(table, &files).check().is_err(), "{table} {files:?}");
         }
         let serving = manifest(of_registry, &[]);
         let managed = serving.managed_in(&serving.serving_for("")).unwrap();
