@@ -20,7 +20,7 @@ use super::php;
 use super::shared::{Shared, ms};
 use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
-use crate::spawner::{Exit, Happened, InstanceLimits, Running, Stream};
+use crate::spawner::{Exit, Happened, Running, Stream};
 use crate::telemetry;
 
 /// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
