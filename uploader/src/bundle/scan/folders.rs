@@ -110,6 +110,20 @@ mod tests {
     }
 
     #[test]
+    fn pages_within_the_folder_of_a_backend_are_published_and_nothing_else_of_it() {
+        let folder = Folder::new(&["app/public/a.css", "app/public/index.php", "app/src/secret.txt"]);
+        folder.link("app/public/secret.txt", "../src/secret.txt");
+        let folders = Folders {
+            www: Place::anywhere(folder.path().join("app/public")),
+            pages: Pages::Needed,
+            server: Some(Place::anywhere(folder.path().join("app"))),
+        };
+        let scan = folders.scan(false).unwrap();
+        assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["a.css"]);
+        assert_eq!(scan.server.unwrap().count(), 4);
+    }
+
+    #[test]
     fn pages_may_be_absent_beside_a_backend_where_nobody_names_them() {
         let folder = Folder::new(&["server.js"]);
         let folders = Folders {

@@ -271,7 +271,9 @@ impl Walk {
 
     /// Whether it stands in the folder that is passed over.
     fn is_apart(&self, real: &Path) -> bool {
-        self.apart.as_ref().is_some_and(|apart| real.starts_with(apart))
+        // Pages within the folder that is passed over are named by themselves, as `public` of an application in PHP.
+        let is_own = |apart: &PathBuf| self.root.path().starts_with(apart) && real.starts_with(self.root.path());
+        self.apart.as_ref().is_some_and(|apart| real.starts_with(apart) && !is_own(apart))
     }
 
     /// The path in the bundle, where it can be one.
