@@ -112,7 +112,6 @@ mod tests {
     #[test]
     fn pages_within_the_folder_of_a_backend_are_published_and_nothing_else_of_it() {
         let folder = Folder::new(&["app/public/a.css", "app/public/index.php", "app/src/secret.txt"]);
-        folder.link("app/public/secret.txt", "../src/secret.txt");
         let folders = Folders {
             www: Place::anywhere(folder.path().join("app/public")),
             pages: Pages::Needed,
@@ -120,7 +119,9 @@ mod tests {
         };
         let scan = folders.scan(false).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["a.css"]);
-        assert_eq!(scan.server.unwrap().count(), 4);
+        assert_eq!(scan.server.unwrap().count(), 3);
+        folder.link("app/public/secret.txt", "../src/secret.txt");
+        assert_eq!(folders.scan(false).unwrap_err().code, "bad_bundle");
     }
 
     #[test]
