@@ -24,6 +24,7 @@ pub mod rules;
 mod schedule;
 mod scripts;
 mod server;
+mod server_checks;
 mod serving;
 mod serving_table;
 mod site_file;
