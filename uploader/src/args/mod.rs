@@ -16,6 +16,7 @@ mod retention;
 mod routes;
 mod run;
 mod schedules;
+mod switching;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -26,9 +27,8 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
+use devanture_config::HostPattern;
 use devanture_config::site_toml::RoutePath;
-use devanture_config::text::Expiry;
-use devanture_config::{HostPattern, IdPrefix, PlaceName};
 
 pub(crate) use access::{AuditArgs, TokenCommand};
 pub(crate) use accounts::{AccountCommand, InviteArgs};
@@ -37,23 +37,20 @@ pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use data::{DataCommand, NodeArgs, PullArgs, PushDataArgs, SnapshotArgs};
 pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
-pub(crate) use gate::GateArgs;
-pub(crate) use halves::{HalfArgs, OnlyArgs};
+pub(crate) use halves::OnlyArgs;
 pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use logs::{LogSource, LogsArgs};
 pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use routes::RoutesArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
+pub(crate) use switching::{PromoteArgs, PushArgs, RollbackArgs, SwitchArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
 
 use crate::output::progress::Volume;
 use crate::project::settings::Name;
 use retention::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
-
-/// Default number of blobs that are uploaded in parallel.
-const JOBS: u16 = 8;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -320,128 +317,6 @@ impl Command {
     pub(crate) fn wants_json(&self) -> bool {
         matches!(self, Self::Check(CheckArgs { format: Format::Json, .. }))
     }
-}
-
-/// Flags of `push`.
-#[derive(Debug, Args)]
-#[command(after_help = examples::PUSH)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub(crate) struct PushArgs {
-    /// The folder or archive to push; by default `www` of devanture.toml
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) dir: Option<PathBuf>,
-    /// Upload without going live, and print the preview URL
-    #[arg(long)]
-    pub(crate) no_switch: bool,
-    /// Go live even if a newer push went live meanwhile
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Go live only if this version is the one being replaced
-    #[arg(long, value_name = "ID")]
-    pub(crate) if_live: Option<IdPrefix>,
-    /// Point this alias at the version instead of going live; without a name, the branch's
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
-    pub(crate) alias: Option<String>,
-    /// When the alias expires: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
-    #[arg(long, value_name = "WHEN", requires = "alias")]
-    pub(crate) expires: Option<Expiry>,
-    /// The half to push, if it is one alone.
-    #[command(flatten)]
-    pub(crate) half: HalfArgs,
-    /// Message for the history; by default the subject of the commit
-    #[arg(long, short, value_name = "TEXT")]
-    pub(crate) message: Option<String>,
-    /// Commit of the build; by default from git or the CI system
-    #[arg(long, value_name = "COMMIT")]
-    pub(crate) commit: Option<String>,
-    /// Branch of the build; by default from git or the CI system
-    #[arg(long, value_name = "BRANCH")]
-    pub(crate) branch: Option<String>,
-    /// Ignore warnings, such as a rule that another provider would drop
-    #[arg(long)]
-    pub(crate) allow_warnings: bool,
-    /// Allow other content under a fingerprinted name; browsers may keep the old one
-    #[arg(long)]
-    pub(crate) allow_refingerprint: bool,
-    /// Checks before the switch, and the watch after it.
-    #[command(flatten)]
-    pub(crate) gate: GateArgs,
-    /// Refuse files that would be left out
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Number of files uploaded in parallel
-    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) jobs: u16,
-    /// Print the id of the version, ask the edge what it would refuse, and upload nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// Flags of `switch`.
-#[derive(Debug, Args)]
-#[command(after_help = examples::SWITCH)]
-pub(crate) struct SwitchArgs {
-    /// Id of the version, or at least its first 6 characters
-    pub(crate) id: IdPrefix,
-    /// Switch only if this version is the one being replaced
-    #[arg(long, value_name = "ID")]
-    pub(crate) if_live: Option<IdPrefix>,
-    /// Allow other content under a fingerprinted name; browsers may keep the old one
-    #[arg(long)]
-    pub(crate) allow_refingerprint: bool,
-    /// Override a lock, as the person who locked it or an admin
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Checks before the switch, and the watch after it.
-    #[command(flatten)]
-    pub(crate) gate: GateArgs,
-    /// Print what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// Flags of `rollback`.
-#[derive(Debug, Args)]
-#[command(after_help = examples::ROLLBACK)]
-pub(crate) struct RollbackArgs {
-    /// The version; by default the one that was live before
-    pub(crate) id: Option<IdPrefix>,
-    /// Override a lock, as the person who locked it or an admin
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Checks before the switch, and the watch after it.
-    #[command(flatten)]
-    pub(crate) gate: GateArgs,
-    /// Restore the settings that it was live with, too
-    #[arg(long)]
-    pub(crate) with_settings: bool,
-    /// Print what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// Flags of `promote`.
-#[derive(Debug, Args)]
-#[command(after_help = examples::PROMOTE)]
-pub(crate) struct PromoteArgs {
-    /// Environment whose live version is promoted
-    #[arg(long, value_name = "ENV")]
-    pub(crate) from: PlaceName,
-    /// Environment in which it goes live
-    #[arg(long, value_name = "ENV")]
-    pub(crate) to: PlaceName,
-    /// Allow other content under a fingerprinted name; browsers may keep the old one
-    #[arg(long)]
-    pub(crate) allow_refingerprint: bool,
-    /// Override a lock, as the person who locked it or an admin
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Checks before the switch, and the watch after it.
-    #[command(flatten)]
-    pub(crate) gate: GateArgs,
-    /// Print what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 /// Flags of `pause`.

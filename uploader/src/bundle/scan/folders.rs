@@ -116,6 +116,7 @@ mod tests {
             www: Place::anywhere(folder.path().join("app/public")),
             pages: Pages::Needed,
             server: Some(Place::anywhere(folder.path().join("app"))),
+            only: None,
         };
         let scan = folders.scan(false).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["a.css"]);
