@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use devanture_config::api::{AcceptRequest, AccountRequest, InvitationAccepted, InvitationRequest, Secret};
 use devanture_config::problem::{Code, Problem};
-use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::answer::Body;
@@ -68,10 +68,13 @@ impl Admin {
         Ok(answer::no_content())
     }
 
-    /// The page of all invitations.
+    /// The page of all invitations: what a stranger gets in place of anything else, with how to become none.
     pub(super) async fn invitation_page(&self, request: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
         body::only_parameters(request.uri(), &[])?;
-        Ok(page(StatusCode::OK, PAGE.into()))
+        let mut response = page(StatusCode::UNAUTHORIZED, PAGE.into());
+        // RFC 9110 §11.6.1.
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        Ok(response)
     }
 
     /// Accepts an invitation, of a program by JSON, and of the page by its form.

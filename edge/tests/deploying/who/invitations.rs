@@ -152,7 +152,7 @@ async fn the_page_of_an_invitation_is_the_same_for_all_and_takes_its_form() {
     let invitation = invite(&edge, "ada").await;
     let url = format!("https://localhost:{}/v1/invitations", edge.admin().port());
     let page = got(edge.client().get(&url)).await;
-    assert_eq!((page.status, page.header("content-type")), (StatusCode::OK, "text/html; charset=utf-8"));
+    assert_eq!((page.status, page.header("content-type")), (StatusCode::UNAUTHORIZED, "text/html; charset=utf-8"));
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("no-referrer", "no-store"));
