@@ -6,6 +6,7 @@
 
 mod access_log;
 mod background;
+mod certificates;
 mod cluster;
 mod copying;
 mod descriptors;
@@ -45,7 +46,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::AppName;
 use devanture_config::edge_toml::{CatalogStore, EdgeFile};
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
@@ -68,7 +68,7 @@ use crate::proxy::address::Policy;
 use crate::publish::{Parts, Publisher, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition};
-use crate::tls::{self, Certificates, Knows, PatternOf};
+use crate::tls::{self, Certificates};
 use background::Made;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
@@ -164,7 +164,7 @@ impl Server {
         let (metrics, control) = (Exposition::install(), control_runtime()?);
         let mut arrival = Arrival::begin(&plan, &control)?;
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
-        let certificates = open_certificates(file, base, &data_dir, &live)?;
+        let certificates = certificates::open(file, base, &data_dir, &live)?;
         let stores = arrival.stores(&plan, &control)?;
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
         let (remade, access_log) = (crate::encode::remade_channel(), access_log::open(file, base)?);
@@ -178,7 +178,7 @@ impl Server {
         let requests = most_requested::Record::new(&data_dir, &loader);
         let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
         control.spawn(follower.run());
-        keep_certificates((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
+        certificates::keep((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
         let background =
@@ -382,26 +382,6 @@ fn serving(
     }
 }
 
-/// Reads certificate files again as they change, and has those of ACME issued: in a cluster by one node for all.
-fn keep_certificates(
-    (file, base): (&EdgeFile, &Path),
-    control: &Runtime,
-    (certificates, live): (&Certificates, &Live),
-    (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
-) -> Result<(), tls::Error> {
-    let shared = match cluster {
-        Some(cluster) => {
-            let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
-            // Before anything is served.
-            control.block_on(certificates.share(Arc::clone(catalog), cluster.nodes(), keys))?
-        }
-        None => None,
-    };
-    control.spawn(certificates.clone().watch_files());
-    control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared));
-    Ok(())
-}
-
 /// The ledger, which knows its node in a cluster.
 fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
     let node = file.cluster.as_ref().map(|_cluster| file.node.clone());
@@ -473,30 +453,6 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
         control.spawn(Arc::clone(publisher).keep_forgetting());
     }
     Ok(())
-}
-
-fn open_certificates(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -> Result<Certificates, tls::Error> {
-    let (knowing, naming) = (live.clone(), live.clone());
-    let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
-    let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
-    let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
-    certificates.set_profile(file.tls_profile);
-    let keys = file.ticket_keys.as_ref().map(|keys| base.join(keys));
-    match keys.or_else(|| cluster::ticket_keys(file, base)) {
-        Some(keys) => certificates.with_ticket_keys(&keys),
-        None => Ok(certificates),
-    }
-}
-
-/// The names that want a certificate of their own, and whose they are: those that people chose come before those that
-/// follow from an app's or a branch's name. A version's own hostname gets none: there are too many of them.
-fn certified_names(live: &Live) -> impl Fn() -> Vec<(AppName, String)> + Send + Sync + use<> {
-    let live = live.clone();
-    move || {
-        let mut names = live.custom_names();
-        names.extend(live.place_names());
-        names
-    }
 }
 
 fn grace(limits: &Limits) -> Grace {

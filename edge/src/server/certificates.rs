@@ -1,0 +1,59 @@
+//! The certificates of the edge: opened before anything binds, then kept current.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use devanture_config::AppName;
+use devanture_config::edge_toml::EdgeFile;
+use tokio::runtime::Runtime;
+
+use super::cluster::{self, Cluster};
+use crate::catalog::Catalog;
+use crate::environments::KeyFile;
+use crate::live::Live;
+use crate::tls::{self, Certificates, Knows, PatternOf};
+
+/// Opens the certificates that the configuration names, for the hostnames that are served.
+pub(super) fn open(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -> Result<Certificates, tls::Error> {
+    let (knowing, naming) = (live.clone(), live.clone());
+    let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
+    let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
+    let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
+    certificates.set_profile(file.tls_profile);
+    let keys = file.ticket_keys.as_ref().map(|keys| base.join(keys));
+    match keys.or_else(|| cluster::ticket_keys(file, base)) {
+        Some(keys) => certificates.with_ticket_keys(&keys),
+        None => Ok(certificates),
+    }
+}
+
+/// The names that want a certificate of their own, and whose they are: those that people chose come before those that
+/// follow from an app's or a branch's name. A version's own hostname gets none: there are too many of them.
+fn certified_names(live: &Live) -> impl Fn() -> Vec<(AppName, String)> + Send + Sync + use<> {
+    let live = live.clone();
+    move || {
+        let mut names = live.custom_names();
+        names.extend(live.place_names());
+        names
+    }
+}
+
+/// Reads certificate files again as they change, and has those of ACME issued: in a cluster by one node for all.
+pub(super) fn keep(
+    (file, base): (&EdgeFile, &Path),
+    control: &Runtime,
+    (certificates, live): (&Certificates, &Live),
+    (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
+) -> Result<(), tls::Error> {
+    let shared = match cluster {
+        Some(cluster) => {
+            let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
+            // Before anything is served.
+            control.block_on(certificates.share(Arc::clone(catalog), cluster.nodes(), keys))?
+        }
+        None => None,
+    };
+    control.spawn(certificates.clone().watch_files());
+    control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared));
+    Ok(())
+}
