@@ -93,7 +93,7 @@ fn what_cannot_go_along_is_reported_before_anything_is_sent() {
     fs::remove_file(project.path("dist/server/out")).unwrap();
     project.file("site.zip", "PK");
     let error = project.run(&["push", "site.zip", "--json"]).failed("usage", 2);
-    assert!(error["message"].as_str().unwrap().contains("the backend in `dist/server` would stay"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("without the backend in `dist/server`"), "{error}");
     assert!(!edge.seen().iter().any(|line| line.starts_with("POST") || line.starts_with("PUT")));
 }
 

@@ -376,7 +376,7 @@ fn every_other_command_is_one_question_to_the_edge() {
             "",
             "1970-01-01 00:00:00 UTC",
         ),
-        ("status", "GET /v1/apps/shop/environments/staging", "", "nothing is live yet"),
+        ("status", "GET /v1/apps/shop/environments/staging?nodes=true", "", "nothing is live yet"),
         ("alias set feature-x abcdef", "PUT /v1/apps/shop/aliases/feature-x", r#"{"version":"abcdef"}"#, "https://x"),
         ("alias list", "GET /v1/apps/shop/aliases?limit=1000", "", "feature-x"),
         ("alias delete feature-x", "DELETE /v1/apps/shop/aliases/feature-x", "", "The alias feature-x is gone"),

@@ -193,7 +193,7 @@ async fn commands_are_bounded_in_time_and_number_and_by_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
-    let (mut edge, project) = started(edge().with_table("[drain]\nruns_ms = 500").with_limit("run_stop_ms", 200), "");
+    let (mut edge, project) = started(edge().with_table("[drain]\nruns_ms = 500\n").with_limit("run_stop_ms", 200), "");
     let child = spawn(&project, &edge, &["run", "--json", "--", "sh", "-c", "echo >&2; exec sleep 1000"]);
     let (mut child, mut seen) = (child, [0]);
     child.stderr.as_mut().unwrap().read_exact(&mut seen).unwrap();

@@ -15,7 +15,8 @@ while :; do
   number=$(($(cat data/counter 2> /dev/null || echo 0) + 1))
   echo "$number $name" >> data/jobs
   sleep 0.02
-  echo "$number" > data/counter
+  # In one step: a worker that is ended in the middle leaves the number whole.
+  echo "$number" > "data/counter.$name" && mv "data/counter.$name" data/counter
 done
 "#;
 
