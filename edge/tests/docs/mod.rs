@@ -244,6 +244,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
         "config/src/site_toml/media_types.rs",
         "config/src/site_toml/process.rs",
         "config/src/site_toml/routes.rs",
+        "config/src/site_toml/schedule.rs",
         "config/src/site_toml/server.rs",
         "config/src/site_toml/smoke.rs",
         "config/src/site_toml/upstreams.rs",

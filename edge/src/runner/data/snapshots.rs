@@ -52,7 +52,8 @@ pub(super) fn list(folder: &Path) -> Result<Vec<SnapshotInfo>, Failure> {
         let Some(name) = name.and_then(|name| name.parse::<SnapshotName>().ok()) else { continue };
         let read = files::read(opened.as_fd(), &file).and_then(|file| file.map(|file| file.metadata()).transpose());
         let Ok(Some(read)) = read else { continue };
-        let made_ms = u64::try_from(read.mtime()).unwrap_or(0).saturating_mul(1_000);
+        let made_ms = u64::try_from(read.mtime().saturating_mul(1_000).saturating_add(read.mtime_nsec() / 1_000_000));
+        let made_ms = made_ms.unwrap_or(0);
         found.push(SnapshotInfo { is_automatic: name.is_automatic(), name, bytes: read.len(), made_ms });
     }
     found.sort_by(|a, b| (a.made_ms, &a.name).cmp(&(b.made_ms, &b.name)));
