@@ -109,6 +109,8 @@ fn deploy(version: VersionId, previous: Option<VersionId>, at_ms: u64) -> Deploy
         log: Vec::new(),
         settings: 0,
         went_back: None,
+        halves: None,
+        with: None,
     }
 }
 
