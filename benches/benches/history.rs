@@ -44,6 +44,8 @@ fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry)
         log: Vec::new(),
         problem: None,
         went_back: None,
+        halves: None,
+        with: None,
     };
     let position = key.clone();
     (key, HistoryEntry { deploy, position })
