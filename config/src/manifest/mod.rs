@@ -27,7 +27,7 @@ use crate::site_toml::{HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamN
 
 pub use incoming::{FILES_MEMORY_FACTOR, IncomingManifest, SETTINGS_MEMORY_FACTOR};
 pub use interpreter::{BadInterpreterName, InterpreterName};
-pub use server_folder::{BadServerFolder, ServerFile, ServerFolder, stays_within};
+pub use server_folder::{BadServerFolder, LINK_BYTES_MAX, ServerFile, ServerFolder, stays_within};
 
 /// The number of the format that this code writes.
 pub const FORMAT: u32 = 1;

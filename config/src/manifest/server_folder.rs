@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::path::BundlePath;
 
 /// Longest target of a link, in bytes.
-const LINK_BYTES_MAX: usize = 4_096;
+pub const LINK_BYTES_MAX: usize = 4_096;
 
 /// One file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use devanture_config::limits::Limits;
+use devanture_config::manifest::LINK_BYTES_MAX;
 use devanture_config::manifest::halves::Half;
 use devanture_config::manifest::leave_out::is_left_out;
 use devanture_config::path::{BadPath, BundlePath};
@@ -18,10 +19,10 @@ use crate::ledger::Error;
 /// Most folders below one another, as the command line takes them.
 const DEPTH_MAX: usize = 256;
 /// About what the manifest needs for a file beside its path: its hash, its size, and the JSON around them.
-const MANIFEST_ENTRY_BYTES: u64 = 110;
+pub(super) const MANIFEST_ENTRY_BYTES: u64 = 110;
 
 /// About what the manifest needs for files of these paths.
-pub(crate) fn manifest_bytes<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> u64 {
+pub(super) fn manifest_bytes<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> u64 {
     let of = |path: &BundlePath| MANIFEST_ENTRY_BYTES.saturating_add(path.as_str().len() as u64);
     paths.into_iter().map(of).fold(0, u64::saturating_add)
 }
@@ -171,11 +172,7 @@ impl<'l> Gate<'l> {
             let detail = format!("With `{path}` the bundle has more than {} bytes.", limits.bundle_bytes_max);
             return Err(too_large(detail, "bundle_bytes_max").into());
         }
-        self.manifest_bytes = self.manifest_bytes.saturating_add(manifest_bytes([&path]));
-        if self.manifest_bytes > limits.manifest_bytes_max {
-            let detail = format!("With `{path}` the manifest has more than {} bytes.", limits.manifest_bytes_max);
-            return Err(too_large(detail, "manifest_bytes_max").into());
-        }
+        self.count(&path, manifest_bytes([&path]))?;
         if !self.files.insert(path.clone()) {
             let detail = format!("`{path}` stands twice in the archive, perhaps spelled otherwise in Unicode.");
             return Err(Problem::new(Code::DuplicatePath, detail).hint("keep one of the two").into());
@@ -189,6 +186,27 @@ impl<'l> Gate<'l> {
             self.largest = Some((path.clone(), size));
         }
         Ok(Verdict::Take(path))
+    }
+
+    /// Lets in the target of the link `path`, which [`Gate::entry`] let in.
+    pub(super) fn link(&mut self, path: &BundlePath, target: &str) -> Result<(), Error> {
+        if target.len() > LINK_BYTES_MAX {
+            let detail = format!("The link `{path}` in the archive leads to a name of {} bytes.", target.len());
+            let hint = format!("{LINK_BYTES_MAX} bytes are the most");
+            return Err(Problem::new(Code::PathTooLong, detail).hint(hint).into());
+        }
+        self.count(path, target.len() as u64)
+    }
+
+    /// Counts `bytes` of the manifest that `path` takes.
+    fn count(&mut self, path: &BundlePath, bytes: u64) -> Result<(), Error> {
+        let max = self.limits.manifest_bytes_max;
+        self.manifest_bytes = self.manifest_bytes.saturating_add(bytes);
+        if self.manifest_bytes > max {
+            let detail = format!("With `{path}` the manifest has more than {max} bytes.");
+            return Err(too_large(detail, "manifest_bytes_max").into());
+        }
+        Ok(())
     }
 
     /// Number of folders in which no file lies. A folder with files costs nothing beside them.

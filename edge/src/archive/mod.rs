@@ -26,7 +26,6 @@ mod unzip;
 pub(crate) use bounds::archive_bytes_max;
 pub(crate) use bundle::manifest;
 pub(crate) use feed::{Feed, feed};
-pub(crate) use gate::manifest_bytes;
 pub(crate) use kind::{HEAD_BYTES, Kind};
 pub(crate) use refusal::{Refusal, bad, broken_off, damaged, too_large};
 pub(crate) use store::{Files, Sink, unpack_into};

@@ -12,6 +12,7 @@ use devanture_config::problem::{Code, Problem};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::gate::{MANIFEST_ENTRY_BYTES, manifest_bytes};
 use super::refusal::Refusal;
 use crate::blobs::{self, Blobs, UnnamedUpload};
 use crate::ledger::{Error, lost};
@@ -32,6 +33,17 @@ pub(crate) struct Files {
     pub(crate) runs: BTreeSet<String>,
     /// Links of a backend's folder, with their targets.
     pub(crate) links: BTreeMap<String, String>,
+}
+
+impl Files {
+    /// About what the manifest needs for them.
+    pub(crate) fn manifest_bytes(&self) -> u64 {
+        let of_link = |(path, target): (&String, &String)| {
+            MANIFEST_ENTRY_BYTES.saturating_add(path.len() as u64).saturating_add(target.len() as u64)
+        };
+        let links = self.links.iter().map(of_link).fold(0, u64::saturating_add);
+        manifest_bytes(self.files.iter().map(|(path, _)| path)).saturating_add(links)
+    }
 }
 
 /// A piece of what is unpacked.

@@ -5,6 +5,7 @@ use std::io::{Cursor, Seek as _, Write as _};
 
 use bytes::Bytes;
 use devanture_config::limits::Limits;
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 use proptest::prelude::*;
 
@@ -206,6 +207,21 @@ fn names_are_judged_as_they_are_written() {
     assert_eq!(judge(&"d/".repeat(300)).unwrap_err().0.code, Code::BadPath);
     assert_eq!(judge(&"x".repeat(5_000)).unwrap_err().0.code, Code::PathTooLong);
     assert!(judge(&"x".repeat(21)).unwrap_err().0.hint.unwrap().contains("segment_bytes_max"));
+}
+
+#[test]
+fn targets_of_links_are_bounded_and_counted() {
+    let limits = Limits { manifest_bytes_max: 10_000, ..Limits::default() };
+    let mut gate = Gate::new(&limits).of_half(Some(Half::Backend));
+    let mut judge = |name: &str, bytes: usize| {
+        let Verdict::Link(path) = gate.entry(name.as_bytes(), EntryKind::SymbolicLink, 0)? else { panic!("{name}") };
+        gate.link(&path, &"t".repeat(bytes))
+    };
+    assert_eq!(judge("server/a", 4_097).unwrap_err().0.code, Code::PathTooLong);
+    judge("server/b", 4_096).unwrap();
+    judge("server/c", 4_096).unwrap();
+    let problem = judge("server/d", 4_096).unwrap_err().0;
+    assert!(problem.hint.as_ref().unwrap().contains("manifest_bytes_max"), "{problem:?}");
 }
 
 #[test]

@@ -145,6 +145,7 @@ fn unpack_entry<R: Read>(
             let target = announced.link.or_else(|| entry.link_name_bytes().map(Cow::into_owned)).unwrap_or_default();
             let not_text = |_error| bad(format!("The link `{path}` in the archive leads to a name that is not UTF-8."));
             let target = String::from_utf8(target).map_err(not_text)?;
+            gate.link(&path, &target)?;
             sink.put(Piece::Link(path, target))?;
         }
         Verdict::Take(path) => {

@@ -289,10 +289,7 @@ impl Publisher {
             }
         };
         let mut memory = self.uploads.manifest_memory.hold(&target.app);
-        self.grow(
-            &mut memory,
-            archive::manifest_bytes(files.files.iter().map(|(path, _)| path)).saturating_mul(FILES_MEMORY_FACTOR),
-        )?;
+        self.grow(&mut memory, files.manifest_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
         let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));
         let mut manifest = archive::manifest(
