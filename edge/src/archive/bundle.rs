@@ -71,14 +71,13 @@ pub(crate) async fn manifest(
     }
     // An image of a registry has no folder that would have to come along.
     let is_in_registry = |server: &ServerTable| matches!(server.image, Some(Image::Registry(_)));
-    if site.base.server.as_ref().is_some_and(|server| half.is_some() || !is_in_registry(server)) {
-        if half.is_none() {
-            let why = "an archive is pushed as one half where there is [server]: with `?only=front`, and with \
-                       `?only=backend` for the folder `server/`";
-            return Err(of_config(FILE_NAME, 0, why.to_owned()).into());
-        }
-        // No visitor reads the backend.
-        tree.retain(|path, _| !path.strip_prefix(SERVER).is_some_and(|rest| rest.starts_with('/')));
+    if half.is_none() && site.base.server.as_ref().is_some_and(|server| !is_in_registry(server)) {
+        let why = "an archive is pushed as one half where there is [server]: with `?only=front`, and with \
+                   `?only=backend` for the folder `server/`";
+        return Err(of_config(FILE_NAME, 0, why.to_owned()).into());
+    }
+    if half.is_some() && (site.base.server.is_some() || procfile(&tree).is_some()) {
+        without_backend(&mut tree, &site);
     }
     tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     let wrangled = has_any(&tree, &WRANGLER_FILES);
@@ -110,16 +109,49 @@ pub(crate) async fn manifest(
 /// The one folder that holds everything, where it is plainly meant as the root.
 fn wrapper(tree: &Tree) -> Option<String> {
     let (folder, _) = tree.first_key_value()?.0.split_once('/')?;
-    let inside = |path: &String| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    let inside = |path: &String| is_within(path, folder);
     let holds = |name: &str| tree.contains_key(&format!("{folder}/{name}"));
     (tree.keys().all(inside) && (holds("index.html") || holds(FILE_NAME))).then(|| folder.to_owned())
+}
+
+/// Takes the backend away, which no visitor reads: the folder `server/`, and what `dir` or `image` of `[server]` names.
+/// Where the pages lie within such a folder, no more of it than they is published anyway.
+fn without_backend(tree: &mut Tree, site: &SiteFile) {
+    let image = site.base.server.as_ref().and_then(|server| server.image.as_ref());
+    if let Some(Image::Archive(image)) = image {
+        tree.remove(image.as_str());
+    }
+    let said = if image.is_none() { plain(site.server_folder()) } else { None };
+    let mut folders = vec![SERVER.to_owned()];
+    folders.extend(said);
+    let www = www(site, tree);
+    let holds = |folder: &str, path: &str| folder.is_empty() || is_within(path, folder);
+    folders.retain(|folder| !www.as_ref().is_some_and(|www| www == folder || holds(folder, www)));
+    tree.retain(|path, _| !folders.iter().any(|folder| holds(folder, path)));
+}
+
+/// A folder as paths of the archive name it, empty for its root; `None` where it lies outside.
+fn plain(folder: &str) -> Option<String> {
+    let mut segments = Vec::new();
+    for segment in folder.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()?),
+            segment => segments.push(segment),
+        }
+    }
+    Some(segments.join("/"))
+}
+
+fn is_within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The folder that `devanture.toml` means, where the archive has it.
 fn www(site: &SiteFile, tree: &Tree) -> Option<String> {
     let declared = site.www.as_deref();
     let folder = declared.unwrap_or(WWW).trim_start_matches("./").trim_end_matches('/');
-    let is_there = tree.keys().any(|path| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+    let is_there = tree.keys().any(|path| is_within(path, folder));
     (is_there && (declared.is_some() || !tree.contains_key("index.html"))).then(|| folder.to_owned())
 }
 
@@ -213,4 +245,46 @@ async fn text(store: &dyn Blobs, name: &str, file: &FileEntry) -> Result<String,
 pub(super) fn of_config(name: &str, line: usize, message: String) -> Problem {
     let mistake = Mistake { file: name.to_owned(), line, weight: Weight::Mistake, message, hint: None };
     Problem::new(Code::BadConfig, format!("{name} in the archive cannot be read.")).with_mistakes(vec![mistake])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a push of the front publishes of `paths`, before the folder of pages is taken.
+    fn front_of(settings: &str, paths: &[&str]) -> Vec<String> {
+        let site = SiteFile::parse(FILE_NAME, settings).unwrap();
+        let file = |path: &&str| {
+            let hash = devanture_config::Digest::of(path.as_bytes());
+            ((*path).to_owned(), FileEntry { hash, size: 1, media_type: None })
+        };
+        let mut tree: Tree = paths.iter().map(file).collect();
+        without_backend(&mut tree, &site);
+        tree.into_keys().collect()
+    }
+
+    #[test]
+    fn the_front_has_nothing_of_the_folder_of_the_backend_wherever_that_is() {
+        let front = |settings: &str, paths: &[&str]| front_of(&format!("app = \"game\"\n{settings}"), paths);
+        let command = "command = [\"node\", \"server.js\"]\n";
+        let usual = format!("www = \"dist\"\n[server]\n{command}");
+        let paths = ["dist/a.html", "dist/server/main.js", "dist/servers/b.html", "server/main.js"];
+        assert_eq!(front(&usual, &paths), ["dist/a.html", "dist/servers/b.html"]);
+        let out = |dir: &str| format!("[server]\ndir = \"{dir}\"\n{command}");
+        for dir in ["api/out", "./api/out/", "api//x/../out"] {
+            assert_eq!(
+                front(&out(dir), &["a.html", "api/b.html", "api/out/main.js"]),
+                ["a.html", "api/b.html"],
+                "{dir}"
+            );
+        }
+        assert_eq!(front(&out("."), &["a.html", "main.js"]), Vec::<String>::new());
+        // The pages of PHP lie within the program, and nothing else of it is taken.
+        let php = format!("www = \"app/public\"\n{}", out("app"));
+        assert_eq!(front(&php, &["app/main.php", "app/public/a.css"]), ["app/main.php", "app/public/a.css"]);
+        let php = format!("www = \"server/public\"\n{}", out("server"));
+        assert_eq!(front(&php, &["server/public/a.css"]), ["server/public/a.css"]);
+        let image = "[server]\nimage = \"oci-archive:dist/api.tar\"\n";
+        assert_eq!(front(image, &["dist/a.html", "dist/api.tar"]), ["dist/a.html"]);
+    }
 }
