@@ -117,10 +117,13 @@ impl From<catalog::Error> for Error {
                     .hint("look at the current state before you try again")
                     .retry_after(UNAVAILABLE_RETRY_S)
             }
+            catalog::Error::LeaseLost => {
+                let detail = "The node counted as gone for a while: nothing was changed.";
+                Problem::new(Code::NotReady, detail).hint("do it again")
+            }
             // The caller waits for an edge that is stopping; the next one answers it.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
             catalog::Error::Damaged { .. }
-            | catalog::Error::LeaseLost
             | catalog::Error::Locked { .. }
             | catalog::Error::OtherOrigin { .. }
             | catalog::Error::Store(_) => internal(&error),

@@ -90,7 +90,7 @@ impl Audit {
             // After the caller's, so that of two checks that fail the caller hears of its own.
             with_entry.checks.extend(event.checks());
             with_entry.checks.push(Check::Absent(key.clone()));
-            with_entry.checks.extend(own_node.clone());
+            with_entry.checks.extend(own_node.iter().map(|(key, own)| Check::At(key.clone(), own.revision)));
             let surplus = begun.surplus.iter().map(|(_, number)| identities::audit_key(*number));
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
@@ -112,27 +112,29 @@ impl Audit {
                     begun.failed();
                     kept.read_on(&*self.0.catalog).await?;
                 }
-                // The record of this node went, or was written again: known for certain after all commits are read.
-                Err(catalog::Error::Conflict { key: taken }) if own_node.is_some_and(|own| own.key() == taken) => {
-                    begun.failed();
-                    attempts.begin(&taken)?;
-                    self.0.catalog.refresh().await?;
-                }
                 Err(error) => {
                     begun.failed();
-                    return Err(paused(error));
+                    // The record of this node: what became of it is known for certain after all commits are read.
+                    let own =
+                        own_node.filter(|(own, _)| matches!(&error, catalog::Error::Conflict { key } if key == own));
+                    let Some((key, own)) = own else { return Err(paused(error)) };
+                    attempts.begin(&key)?;
+                    self.0.catalog.refresh().await?;
+                    if was_gone(&own, self.0.catalog.get(&key).await?.as_ref()) {
+                        return Err(catalog::Error::LeaseLost);
+                    }
                 }
             }
         }
     }
 
-    /// That the record of this node is the one that is known here: a node whose lease has ended, and that does not hear
-    /// of it, changes nothing. No check while it has none, as before it has joined and after it has left.
-    async fn own_node(&self) -> Result<Option<Check>, catalog::Error> {
+    /// The record of this node as it is known here, which each commit checks: a node whose lease has ended, and that does
+    /// not hear of it, changes nothing. None while it has none, as before it has joined and after it has left.
+    async fn own_node(&self) -> Result<Option<(String, Record)>, catalog::Error> {
         let Some(node) = &self.0.node else { return Ok(None) };
         let key = node_key(node);
         let own = self.0.catalog.get(&key).await?;
-        Ok(own.map(|record| Check::At(key, record.revision)))
+        Ok(own.map(|record| (key, record)))
     }
 
     async fn kept(&self) -> Result<&Kept, catalog::Error> {
@@ -152,6 +154,12 @@ impl Audit {
     fn since_ms(&self) -> u64 {
         telemetry::now_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
     }
+}
+
+/// Whether a node was gone whose record was `own`, and is `now`. A process writes its record again only once its lease
+/// has run out; that of another process, which takes over or began after it, says when that one started.
+fn was_gone(own: &Record, now: Option<&Record>) -> bool {
+    now.is_none_or(|now| now.value == own.value && now.revision != own.revision)
 }
 
 /// Whose changes are counted together: those of a token, those of all logins of an account. The edge's own machine
