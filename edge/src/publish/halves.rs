@@ -16,6 +16,7 @@ use super::joined::{Joined, Origin, StoredAs};
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
+use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::ledger::{Actor, Error, stored_manifest};
 use crate::telemetry;
@@ -25,13 +26,17 @@ impl Publisher {
     ///
     /// # Errors
     /// `not_found`, `ambiguous_id`: `with` is no version of the app; `bad_manifest` where the halves do not go
-    /// together; those of a manifest beyond the limits; `busy`.
+    /// together; those of a manifest beyond the limits; `busy`; `too_many_pushes`.
     pub(super) async fn joined(
         &self,
         actor: &Actor,
         place: (&AppName, &PlaceName),
         mut push: CheckedPush,
     ) -> Result<CheckedPush, Error> {
+        if push.options.only.is_some() {
+            // Before the other half is read, which costs more than a refusal.
+            self.check_pushes(place.0)?;
+        }
         self.ledger.catch_up(place.0, place.1).await?;
         let joined = self.join(actor, place, &push.manifest, &push.options, &mut push.memory).await?;
         if let Some((joined, manifest)) = joined {
@@ -58,6 +63,13 @@ impl Publisher {
             Some(with) => Some(self.ledger.resolve_version(app, with).await?),
             None => self.followed(actor, (app, environment), options).await?,
         };
+        // Taken before the other half is read, and held for as long as that is in memory beside the joined one.
+        let bytes = match with {
+            Some(version) => self.blobs.size(Key::Manifest(version)).await?.unwrap_or(0),
+            None => 0,
+        };
+        let reading = bytes.saturating_mul(FILES_MEMORY_FACTOR);
+        self.grow(memory, reading)?;
         let other = match with {
             Some(version) => stored_manifest(&*self.blobs, version).await?,
             None => Manifest::of_files(std::collections::BTreeMap::new()),
@@ -68,6 +80,8 @@ impl Publisher {
             Some(version) => Some(self.origin(app, &version, half, &other).await?),
             None => None,
         };
+        drop(other);
+        memory.shrink(reading);
         let with_text = with.map_or_else(|| "nothing".to_owned(), |version| version.short());
         self.check_manifest(app, &manifest).map_err(|Error(problem)| {
             let detail = format!("{half} joined with the {} of {with_text}: {}", half.other(), problem.detail);

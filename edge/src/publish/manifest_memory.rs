@@ -88,6 +88,18 @@ impl Hold {
         self.bytes = self.bytes.saturating_add(bytes);
         Ok(())
     }
+
+    /// Gives back `bytes` of what it holds.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        let mut held = self.memory.held.lock();
+        held.bytes = held.bytes.saturating_sub(bytes);
+        if let Some(share) = held.by_app.get_mut(&self.app) {
+            share.bytes = share.bytes.saturating_sub(bytes);
+        }
+        drop(held);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl Drop for Hold {
