@@ -276,7 +276,10 @@ impl Publisher {
         let wanted: BTreeMap<Digest, u64> = push.manifest.blobs().collect();
         let blobs = self.blobs_of(&push.app);
         let stored = blobs.sizes(wanted.keys().copied().collect()).await?;
-        wanted.iter().zip(stored).try_for_each(|((digest, size), stored)| check_size(*digest, *size, stored))?;
+        let is_sent =
+            |digest: Digest| push.joined.as_ref().is_none_or(|joined| joined.own.blobs().any(|(own, _)| own == digest));
+        let mut sizes = wanted.iter().zip(stored);
+        sizes.try_for_each(|((digest, size), stored)| check_size(*digest, *size, stored, is_sent))?;
         // What came in many at a time was read back as it was written.
         blobs.check_all(wanted.into_keys().filter(|digest| received.contains(digest)).collect()).await?;
         Ok(((), "ok".to_owned()))
@@ -443,8 +446,13 @@ impl Publisher {
     }
 }
 
-/// Checks the length of a stored blob of a manifest.
-fn check_size(digest: Digest, size: u64, stored: Option<u64>) -> Result<(), Error> {
+/// Checks the length of a stored blob of a manifest; `is_sent` says whether the push itself brings it.
+fn check_size(
+    digest: Digest,
+    size: u64,
+    stored: Option<u64>,
+    is_sent: impl FnOnce(Digest) -> bool,
+) -> Result<(), Error> {
     match stored {
         Some(stored) if stored == size => Ok(()),
         Some(_) => {
@@ -454,7 +462,11 @@ fn check_size(digest: Digest, size: u64, stored: Option<u64>) -> Result<(), Erro
         // It was there when the push began, and was set aside since, as damaged.
         None => {
             let detail = format!("The blob {digest} is no longer stored.");
-            Err(Problem::new(Code::BlobMissing, detail).hint("push again: it is then uploaded").into())
+            let hint = match is_sent(digest) {
+                true => "push again: it is then uploaded",
+                false => "push both halves, or the other half again: it is then uploaded",
+            };
+            Err(Problem::new(Code::BlobMissing, detail).hint(hint).into())
         }
     }
 }
