@@ -4,7 +4,7 @@ use devanture_config::api::DevelopmentSettings;
 use devanture_config::{AppName, PlaceName};
 
 use super::opened;
-use crate::catalog::{Commit, settings};
+use crate::catalog::{self, Commit, settings};
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
 
@@ -12,7 +12,7 @@ impl Environments {
     /// The values of the settings that are marked for development. That they were read is recorded before they are.
     ///
     /// # Errors
-    /// `not_found` where there is no such app; `secrets_locked`.
+    /// `not_found` where there is no such app; `secrets_locked`; `conflict` where that could not be recorded.
     pub(crate) async fn development_settings(
         &self,
         actor: &Actor,
@@ -26,7 +26,9 @@ impl Environments {
         if !record.settings.is_empty() {
             let names: Vec<&str> = record.settings.keys().map(|name| name.as_str()).collect();
             let event = AuditEvent::of(Action::ReadSettings).place(app, environment).what(names.join(" "));
-            self.ledger.commit(actor, event, Commit::default()).await?;
+            if !self.ledger.commit(actor, event, Commit::default()).await? {
+                return Err(catalog::Error::Conflict { key: settings::settings_key(app, environment, revision) }.into());
+            }
         }
         let opened = opened(record, &self.keys, app, environment)?;
         let settings = opened.into_iter().map(|(name, value)| (name, value.expose().to_owned())).collect();
