@@ -87,6 +87,11 @@ impl Interpreters {
     }
 }
 
+/// Whether a file is the `pyvenv.cfg` of an environment, which is rewritten where links beside it lead to interpreters.
+pub(super) fn is_of_environment(path: &BundlePath) -> bool {
+    path.as_str().rsplit('/').next() == Some(PYVENV)
+}
+
 /// A `pyvenv.cfg` whose interpreter is in `home`; Python looks for its standard library from there on.
 pub(super) fn with_home(config: &str, home: &Path) -> String {
     let mut lines: Vec<String> = vec![format!("home = {}", home.display())];

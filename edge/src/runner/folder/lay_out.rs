@@ -46,7 +46,9 @@ impl Folders {
         .await?;
         let mut same: HashMap<(Digest, bool), PathBuf> = HashMap::new();
         for code in earlier {
-            for (path, file) in &code.folder.files {
+            // Those of an environment may have been rewritten: their bytes are not those of their hashes.
+            let files = code.folder.files.iter().filter(|(path, _)| !interpreters::is_of_environment(path));
+            for (path, file) in files {
                 same.entry((file.hash, file.run)).or_insert_with(|| code.path.join(path.as_str()));
             }
         }

@@ -88,6 +88,23 @@ async fn a_virtual_environment_has_the_interpreter_of_the_edge_also_after_that_m
 }
 
 #[tokio::test]
+async fn a_rewritten_file_is_not_linked_into_later_code() {
+    let setup = Setup::new();
+    let text = "home = /home/ci/bin\n";
+    let mut folder = setup.folder(&[("v/pyvenv.cfg", text, false)]).await;
+    folder.links.insert("v/bin/python3".parse().unwrap(), "/interpreters/python3.11".to_owned());
+    let program = setup.root.path().join("python3.11");
+    durable::new_file(&program, 0o755, Owner::default(), |to| to.write_all(b"")).unwrap();
+    let folders = setup.with(Interpreters::new([("python3.11".parse().unwrap(), program)].into()));
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    let first = folders.code(setup.layout(&one, folder)).await.unwrap();
+    assert_ne!(std::fs::read_to_string(first.path.join("v/pyvenv.cfg")).unwrap(), text);
+    let later = setup.folder(&[("copy.cfg", text, false)]).await;
+    let second = folders.code(setup.layout(&two, later)).await.unwrap();
+    assert_eq!(std::fs::read_to_string(second.path.join("copy.cfg")).unwrap(), text);
+}
+
+#[tokio::test]
 async fn code_goes_when_nobody_has_it() {
     let setup = Setup::new();
     let folders = setup.folders();
