@@ -10,9 +10,11 @@ use crate::catalog::Revision;
 
 impl Follower {
     /// Takes note of the revision of the next commit of the watch. Where it is not after the one before, `watched`, all
-    /// revisions that are remembered are of a state that is gone.
-    pub(super) fn note_revision(&self, watched: &mut Revision, revision: Revision) {
-        if revision <= *watched {
+    /// revisions that are remembered are of a state that is gone. Returns whether that is so: commits in between may have
+    /// been missed, so that everything is to be read again.
+    pub(super) fn note_revision(&self, watched: &mut Revision, revision: Revision) -> bool {
+        let went_back = revision <= *watched;
+        if went_back {
             tracing::warn!(revision, before = *watched, "the catalog went back to an earlier state, which is followed");
             for place in self.live.0.hosts.load().places.values() {
                 place.forget_revisions();
@@ -20,6 +22,14 @@ impl Follower {
             }
         }
         *watched = revision;
+        went_back
+    }
+
+    /// Reads everything again; where the catalog cannot be read, what is live stays.
+    pub(super) async fn read_again(&self) {
+        if let Err(error) = self.read_all().await {
+            tracing::error!(%error, "the catalog cannot be read: what is live stays");
+        }
     }
 }
 

@@ -91,17 +91,18 @@ impl Follower {
             tokio::select! {
                 committed = self.watch.recv() => match committed {
                     Ok(committed) => {
-                        self.note_revision(&mut watched, committed.revision);
+                        let went_back = self.note_revision(&mut watched, committed.revision);
                         for change in committed.changes.iter() {
                             self.apply(change, committed.revision).await;
                         }
                         self.live.0.applied.send_replace(committed.revision);
+                        if went_back {
+                            self.read_again().await;
+                        }
                     }
                     Err(RecvError::Lagged(missed)) => {
                         tracing::warn!(missed, "the watch of the catalog lagged: everything is read again");
-                        if let Err(error) = self.read_all().await {
-                            tracing::error!(%error, "the catalog cannot be read: what is live stays");
-                        }
+                        self.read_again().await;
                     }
                     Err(RecvError::Closed) => return,
                 },

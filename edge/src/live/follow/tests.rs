@@ -75,3 +75,14 @@ async fn versions_and_pauses_that_ended_while_the_watch_lagged_are_forgotten() {
     follower.apply(&put(&paused, pause), gone + 2).await;
     assert!(place.paused().is_none());
 }
+
+/// Those in between may have been missed.
+#[tokio::test]
+async fn a_commit_before_the_last_one_says_that_the_catalog_went_back() {
+    let (_folder, _catalog, live, loader) = stores();
+    let remade = tokio::sync::broadcast::Sender::new(1);
+    let follower = Follower::start(live, loader, remade.subscribe()).await.unwrap();
+    let mut watched = 0;
+    let went_back = [5, 6, 4, 5].map(|revision| follower.note_revision(&mut watched, revision));
+    assert_eq!(went_back, [false, false, true, false]);
+}
