@@ -382,6 +382,17 @@ mod tests {
         command = [\"node\", \"mailer.js\"]\n[env.staging.server]\ninstances = \"all\"\n";
 
     #[test]
+    fn which_tables_the_backend_owns_is_the_same_in_every_environment() {
+        let of = |place: &str| {
+            let text = "app = \"game\"\n[server]\ncommand = [\"node\"]\n";
+            SiteFile::parse("devanture.toml", &format!("{text}{place}owns = [\"routes\"]\n"))
+        };
+        of("").unwrap();
+        let mistakes = of("[env.staging.server]\n").unwrap_err();
+        assert!(mistakes.0[0].message.contains("the same in every environment"), "{mistakes:?}");
+    }
+
+    #[test]
     fn a_backend_is_read_with_what_an_environment_says_of_it() {
         let file = SiteFile::parse("devanture.toml", GAME).unwrap();
         assert_eq!(file.server_dir.as_deref(), Some("out"));

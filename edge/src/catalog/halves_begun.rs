@@ -58,4 +58,15 @@ mod tests {
         assert_eq!((halves.of(Half::Front), halves.of(Half::Backend)), (7, 5));
         assert_eq!(halves.with(Half::Backend, 7).recorded(), (7, None));
     }
+
+    #[test]
+    fn a_record_of_an_earlier_release_is_that_of_one_push_of_both() {
+        let version = devanture_config::VersionId::of(b"");
+        let live = serde_json::json!({
+            "version": version, "settings": 0, "switched_ms": 0, "deploy": "d", "begun": 5, "position": ""
+        });
+        let live: crate::catalog::records::LivePointer = serde_json::from_value(live).unwrap();
+        assert_eq!((live.halves_begun, live.halves()), (None, HalvesBegun::both(5)));
+        assert!(!serde_json::to_string(&live).unwrap().contains("halves_begun"));
+    }
 }
