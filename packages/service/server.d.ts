@@ -13,7 +13,7 @@ export interface Declaration {
   events?: readonly string[];
 }
 
-/** An error that the caller is meant to see, with a code and a status, 409 by default. */
+/** An error that the caller is meant to see, with a code and a status of 400 to 599, 409 by default. */
 export class Refusal extends Error {
   constructor(code: string, message: string, status?: number);
   readonly code: string;

@@ -37,6 +37,9 @@ const RESERVED = ["on", "close", "then", "events"];
 /** What a function throws to say no: the caller is told the code and the message. Anything else it throws is hidden. */
 export class Refusal extends Error {
   constructor(code, message, status = 409) {
+    if (!Number.isInteger(status) || status < 400 || status > 599) {
+      throw new RangeError(`the status of a refusal is 400 to 599, not ${status}`);
+    }
     super(message);
     Object.assign(this, { code, status });
   }
@@ -49,10 +52,12 @@ export function serve(services, { log = (line) => console.error(line), aliveEver
   let closing = false;
   const times = { requestTimeout: REQUEST_MS_MAX, keepAliveTimeout: IDLE_MS_MAX };
   const server = createServer(times, async (request, response) => {
-    const { status, body, headers } = await answer(offered, request).catch((error) => told(error, request, log));
+    // The text is made here, as neither what a function gives nor the code of a refusal need be JSON.
+    const failed = (error) => written(told(error, request, log));
+    const { status, text, headers } = await answer(offered, request).then(written).catch(failed).catch(failed);
     // A caller who has gone in the middle of the body hears no answer.
     if (request.destroyed && !request.complete) return;
-    send(response, status, body, closing ? { ...headers, connection: "close" } : headers);
+    send(response, status, text, closing ? { ...headers, connection: "close" } : headers);
   });
   server.on("upgrade", (request, socket, head) => {
     const [service, last] = route(request.url) ?? [];
@@ -177,8 +182,12 @@ function told(error, request, log) {
   return { status, body: { code, message }, headers };
 }
 
-function send(response, status, body, headers = {}) {
-  const text = JSON.stringify(body);
+/** An answer with its body as text. */
+function written({ body, ...rest }) {
+  return { ...rest, text: JSON.stringify(body) };
+}
+
+function send(response, status, text, headers = {}) {
   response.writeHead(status, {
     "content-type": "application/json",
     "content-length": Buffer.byteLength(text),

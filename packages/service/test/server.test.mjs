@@ -21,6 +21,10 @@ class Greeter extends Base {
     slow: [],
     nothing: [],
     flip: ["boolean"],
+    big: [],
+    circle: [],
+    oddCode: [],
+    oddStatus: [],
   };
 
   greet({ name }) {
@@ -48,6 +52,23 @@ class Greeter extends Base {
 
   flip(value) {
     return !value;
+  }
+
+  big() {
+    return { id: 1n };
+  }
+
+  circle() {
+    const circle = {};
+    return Object.assign(circle, { circle });
+  }
+
+  oddCode() {
+    throw new Refusal(1n, "its code is no text");
+  }
+
+  oddStatus() {
+    throw new Refusal("done", "its status is none of an error", 200);
   }
 
   _hidden() {
@@ -187,6 +208,21 @@ test("a refusal is told, and any other error is not", async (t) => {
   assert.deepEqual([broken.status, broken.code], [500, "internal"]);
   assert.doesNotMatch(JSON.stringify(broken), /sesame|service\.test/);
   assert.match(said[0], /sesame/);
+});
+
+test("a result or a refusal that cannot be sent is an error of the service, which goes on", async (t) => {
+  const { origin, said } = await started(t);
+  const broken = { big: /BigInt/, circle: /circular/, oddCode: /BigInt/, oddStatus: /not 200/ };
+  for (const [name, line] of Object.entries(broken)) {
+    const answer = await call(origin, `greeter/${name}`, []);
+    assert.deepEqual([answer.status, answer.code], [500, "internal"], name);
+    assert.match(said.at(-1), line);
+  }
+  assert.equal((await call(origin, "greeter/sum", [[1]])).result, 1);
+  for (const status of [99, 200, 399, 600, 404.5, "404", NaN]) {
+    assert.throws(() => new Refusal("code", "message", status), RangeError, `${status}`);
+  }
+  assert.deepEqual([400, 599].map((status) => new Refusal("code", "message", status).status), [400, 599]);
 });
 
 test("a declaration that cannot be kept stops the start", () => {
