@@ -113,6 +113,26 @@ async fn a_push_to_the_branch_goes_live_and_one_to_another_gets_a_preview() {
     let seen = repository.push("other", "other");
     assert!(seen.contains("other is not main: nothing is deployed"), "{seen}");
     assert_eq!(repository.visit("shop.localhost").await, "first");
+
+    repository.write("page.html", "dashed");
+    repository.sh("cd work; git commit -qa --message=--help; git push production HEAD:main");
+    assert_eq!(repository.visit("shop.localhost").await, "dashed");
+    let history = repository.edge.json("shop", &["history"]);
+    assert!(history["deploys"][0].to_string().contains("--help"), "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_its_branch_has_left_behind_while_it_was_built_is_not_deployed() {
+    let repository = Repository::new();
+    repository.push("main", "newer");
+    // The branch moves while the commit is built, as it does by another push.
+    repository.sh(
+        "git -C shop.git config devanture.build \"./build; git -C $PWD/shop.git update-ref refs/heads/main main~1\"",
+    );
+    let seen = repository.push("main", "older");
+    let moved = seen.contains("remote: main has moved on meanwhile");
+    assert!(moved && !seen.contains("exit code") && !seen.contains("switch"), "{seen}");
+    assert_eq!(repository.visit("shop.localhost").await, "newer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
