@@ -31,9 +31,12 @@ pub(crate) async fn status_of(
         (Reader::default(), BytesMut::new(), BytesMut::new(), ANSWER_BYTES_MAX);
     loop {
         let invalid = |_bad| io::Error::from(io::ErrorKind::InvalidData);
-        match reader.next(&mut input).map_err(invalid)? {
-            Event::Stdout(piece) => head.extend_from_slice(&piece),
-            Event::Stderr(_) => {}
+        let has_line_end = match reader.next(&mut input).map_err(invalid)? {
+            Event::Stdout(piece) => {
+                head.extend_from_slice(&piece);
+                piece.contains(&b'\n')
+            }
+            Event::Stderr(_) => continue,
             Event::End(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Event::More => {
                 let read = stream.read_buf(&mut input).await?;
@@ -43,6 +46,10 @@ pub(crate) async fn status_of(
                 }
                 continue;
             }
+        };
+        // A head ends with a line: it is not parsed from its beginning for every small record of one line.
+        if !has_line_end && head.len() < HEAD_BYTES_MAX {
+            continue;
         }
         let taken = answer::take_head(&mut head).map_err(|_fault| io::Error::from(io::ErrorKind::InvalidData))?;
         if let Some(head) = taken {
@@ -65,4 +72,41 @@ fn request(path: &str, scripts: &Scripts) -> io::Result<Vec<u8>> {
     params::write(&mut bytes, &request, 0, scripts).map_err(|_bad| invalid())?;
     bytes.extend_from_slice(&records::stdin(0));
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of the first request.
+    fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[1, kind, 0, 1, high, low, 0, 0][..], content].concat()
+    }
+
+    async fn status(answer: Vec<u8>) -> io::Result<u16> {
+        let (own, mut backend) = tokio::io::duplex(1_000_000);
+        backend.write_all(&answer).await.unwrap();
+        backend.shutdown().await.unwrap();
+        status_of(own, "/healthz", &Scripts::below("/srv")).await
+    }
+
+    #[tokio::test]
+    async fn a_head_in_records_of_one_byte_beside_reports_has_a_status() {
+        let pieces = b"Status: 204 No Content\r\nX-A: b\r\n\r\n";
+        let answer = pieces.iter().flat_map(|byte| [record(7, b"a warning\n"), record(6, &[*byte])].concat());
+        assert_eq!(status(answer.collect()).await.unwrap(), 204);
+        assert_eq!(status(record(6, b"Status: 503\n\nbody")).await.unwrap(), 503);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_is_no_answer() {
+        let line = record(6, &vec![b'a'; 60_000]);
+        let error = status(line.repeat(HEAD_BYTES_MAX / 60_000 + 1)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let reports = record(7, &vec![b'a'; 60_000]).repeat(ANSWER_BYTES_MAX / 60_000 + 1);
+        assert_eq!(status(reports).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let error = status(record(6, b"Status: 200\r\n")).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
 }
