@@ -107,7 +107,9 @@ impl Credentials {
             self.attempts.failed(&attempt);
             return Err(self.bad_invitation(from));
         }
-        let password = self.passwords.keep(&request.password).await?;
+        let kept = self.passwords.keep(&request.password).await;
+        // The invitation was right, whatever the password: a second look at it tells nobody anything.
+        let password = kept.inspect_err(|_| self.attempts.take_back(&attempt))?;
         let key = identities::account_key(&name);
         let accepted = update(&key, || async {
             // Of two who accept it at the same time, the second finds none.

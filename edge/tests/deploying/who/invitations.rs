@@ -104,6 +104,18 @@ async fn what_is_no_invitation_is_answered_alike_and_so_often() {
 }
 
 #[tokio::test]
+async fn passwords_that_are_too_short_are_no_attempts() {
+    let edge = quick().with_limit("login_attempts_per_address_max", 2).start().await;
+    newcomer(&edge, "ada", "read").await;
+    let invitation = invite(&edge, "ada").await;
+    for _ in 0..4 {
+        assert_eq!(accept(&edge, &invitation, "too short").await.code(), Code::BadRequest);
+    }
+    assert_eq!(accept(&edge, &invitation, PASSWORD).await.status, StatusCode::OK);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn who_may_not_make_accounts_makes_no_invitations_and_a_lifetime_is_bounded() {
     let edge = quick().with_limit("invitation_ms_max", 60_000).start().await;
     account(&edge, "ada", "admin").await;
