@@ -38,6 +38,11 @@ async fn data_is_downloaded_replaced_and_restored_by_its_commands() {
         let ran = project.run(&edge, &[&["data"], arguments].concat());
         assert_ne!(ran.code, Some(0), "{ran:#?}");
     }
+    // A dry run is refused as the push would be.
+    let dry = project.run(&edge, &["data", "push", "copy", "--dry-run", "--json"]);
+    assert_eq!(dry.json()["error"]["code"], "conflict", "{dry:#?}");
+    let dry = run(&["push", "copy", "--replace", "--dry-run", "--json"]).json();
+    assert_eq!((&dry["dry_run"], &dry["files"]), (&true.into(), &1.into()), "{dry}");
     let pushed = run(&["push", "copy", "--replace", "--yes", "--json"]).json();
     let before = pushed["snapshot"].as_str().unwrap().to_owned();
     let is_kept = async |text: &str| keep("").await == (200, text.to_owned());

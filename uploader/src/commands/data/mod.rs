@@ -87,6 +87,12 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
         context.progress.note(&format!("{others} left out, which are neither files, folders nor links"));
     }
     if args.dry_run {
+        // Without its entries: the edge refuses what it would refuse of the push, and has the count.
+        let there = edge.data(&place, args.node.node.as_deref(), Some(0)).await?;
+        if there.files > 0 && !args.replace {
+            let message = format!("{place} of {} keeps data already.", edge.app());
+            return Err(Failure::new(Code::Conflict, message).hint("`--replace` replaces all of it"));
+        }
         let value = json!({ "dry_run": true, "environment": place, "files": packed.files, "bytes": packed.bytes });
         let text = format!("replace the data of {place} by {what}");
         context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
