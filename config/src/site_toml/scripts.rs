@@ -194,6 +194,23 @@ mod tests {
     }
 
     #[test]
+    fn the_pool_of_a_backend_without_php_has_no_root() {
+        let read = |toml: &str| {
+            SiteFile::parse("f", &format!("{toml}[upstreams.server]\nto = []\nroot = \"/a\"\nkeep_alive = true\n"))
+        };
+        assert!(read("[server]\nkind = \"php\"\n").is_ok());
+        let web = "[server]\ncommand = [\"a\"]\n";
+        let error = read(web).unwrap_err().to_string();
+        assert!(error.contains("`upstreams.server` has `root`"), "{error}");
+        // The layers count together.
+        let staging = "[server]\nkind = \"php\"\n[env.staging.server]\nkind = \"web\"\ncommand = [\"a\"]\n";
+        let error = read(staging).unwrap_err().to_string();
+        assert!(error.contains("`upstreams.server` has `root`"), "{error}");
+        // A backend that is pushed without this half is not known here.
+        assert!(read("").is_ok());
+    }
+
+    #[test]
     fn a_path_names_a_script_of_the_list_or_the_index() {
         let all = Scripts::below("/srv/shop/public/");
         assert_eq!(all.root, "/srv/shop/public");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cors::CorsOrigin;
 use super::mistaken::Mistaken;
+use super::process::MainKind;
 use super::routes::{Route, RouteTo};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
 use super::server::{SERVER_UPSTREAM, ServerTable};
@@ -177,11 +178,18 @@ impl Serving {
     /// Errors of the bundle's own backend; for a table with all layers below it.
     #[must_use]
     pub fn mistaken_server(&self) -> Option<Mistaken> {
-        let incomplete = self.server.as_ref()?.incomplete();
-        incomplete.or_else(|| {
+        let server = self.server.as_ref()?;
+        server.incomplete().or_else(|| {
             let declared = self.upstreams.as_ref()?.get(SERVER_UPSTREAM)?;
-            let message = "is the pool of [server]: its members are the instances, and `to` stays empty".to_owned();
-            (!declared.to().is_empty()).then_some(Mistaken { key: "upstreams", message })
+            let wrong = |message: &str| Some(Mistaken { key: "upstreams", message: message.to_owned() });
+            if !declared.to().is_empty() {
+                return wrong("is the pool of [server]: its members are the instances, and `to` stays empty");
+            }
+            let is_fastcgi = declared.pool().root.is_some();
+            if is_fastcgi && server.kind != Some(MainKind::Php) {
+                return wrong("has `root`, which is for FastCGI, and [server] is not of kind = \"php\"");
+            }
+            None
         })
     }
 
