@@ -65,6 +65,21 @@ fn the_longest_route_answers_wherever_it_stands() {
 }
 
 #[test]
+fn a_route_that_leaves_files_to_the_site_says_so() {
+    let toml = "app = \"shop\"\nwww = \"dist\"\n[[routes]]\npath = \"/*\"\nto = \"http://127.0.0.1:1\"\n\
+        files_first = true\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:2\"\n";
+    let project = project(toml, &[]);
+    let json = explained(&project, &[]);
+    let first: Vec<&Value> = json["routes"].as_array().unwrap().iter().map(|route| &route["files_first"]).collect();
+    assert_eq!(first, [&json!(false), &json!(true)], "{json}");
+    assert_eq!(explained(&project, &["/x"])["answer"]["files_first"], true);
+    assert_eq!(explained(&project, &["/index.html"])["answer"]["kind"], "file");
+    let (list, answer) = (project.run(&["routes"]).stdout, project.run(&["routes", "/x"]).stdout);
+    assert!(list.contains("http://127.0.0.1:1 (files_first)") && !list.contains("127.0.0.1:2 (files"), "{list}");
+    assert!(answer.contains("by the route `/*` (files_first)"), "{answer}");
+}
+
+#[test]
 fn a_page_of_an_origin_that_is_named_may_use_a_backend() {
     let toml = TOML.replacen('\n', "\ncors = [\"http://localhost:5173\"]\n", 1);
     let project = project(&toml, &[]);

@@ -299,6 +299,7 @@ impl RoutePrinter<'_> {
             "members": members,
             "asked_for": path_and_query,
             "strip_prefix": own.is_some_and(|route| route.strip_prefix),
+            "files_first": own.is_some_and(|route| route.files_first),
             "host": self.site.host_rule(to, rule),
             "timeouts": RouteTimes::of(route),
             "body_bytes_max": own.and_then(|route| route.body_bytes_max),
@@ -351,7 +352,10 @@ impl RoutePrinter<'_> {
             (Some(name), _) => format!("the pool {}", self.style.good(name)),
             (None, _) => self.style.good(&members.join(", ")),
         };
-        let through = own.map_or_else(|| "a rewrite".to_owned(), |route| format!("the route `{}`", route.path));
+        let through = own.map_or_else(
+            || "a rewrite".to_owned(),
+            |route| format!("the route `{}`{}", route.path, files_first(route)),
+        );
         let mut lines = vec![line("answer", &format!("{who}, by {through}{by}"))];
         if upstream.is_some() {
             let members = match upstream {
@@ -397,7 +401,8 @@ impl RoutePrinter<'_> {
         let width = routes.iter().map(|((_, route), _)| route.path.as_str().chars().count()).max().unwrap_or(0);
         for (number, ((index, route), shadowed)) in routes.iter().enumerate() {
             let place = self.style.dim(&self.at_text(self.lines.get(&self.key_of(*index))));
-            lines.push(format!("  {:>2}. {:<width$}  → {}  {place}", number + 1, route.path.as_str(), route.to));
+            let (path, first) = (route.path.as_str(), files_first(route));
+            lines.push(format!("  {:>2}. {path:<width$}  → {}{first}  {place}", number + 1, route.to));
             let files = shadowed.files.iter().filter_map(|file| self.site.path(*file)).map(ToString::to_string);
             lines.extend(some_of("no visitor gets", files.collect()));
             let rules = shadowed.rules.iter().filter_map(|rule| self.site.redirect(*rule));
@@ -420,6 +425,7 @@ impl RoutePrinter<'_> {
             "upstream": upstream,
             "members": members,
             "strip_prefix": route.strip_prefix,
+            "files_first": route.files_first,
             "shadows": { "files": files, "rules": rules.collect::<Vec<_>>() },
         });
         with_place(value, self.place_of(self.lines.get(&self.key_of(*index))))
@@ -448,6 +454,11 @@ impl RoutePrinter<'_> {
             Some((file, line)) => format!("{file}:{line}"),
         }
     }
+}
+
+/// What a route says of files, behind its path or its end.
+fn files_first(route: &Route) -> &'static str {
+    if route.files_first { " (files_first)" } else { "" }
 }
 
 /// A line about the first of many.
