@@ -27,7 +27,7 @@ fn token_in(page: &str) -> String {
 }
 
 /// Logs in by the admin's form, as a browser would send it.
-async fn log_in(visitor: &mut Visitor<'_>, password: &str) -> Vec<String> {
+pub(super) async fn log_in(visitor: &mut Visitor<'_>, password: &str) -> Vec<String> {
     let page = visitor.send(visitor.request("GET", "/admin/login/?next=/admin/")).await;
     assert_eq!(page.status(), 200);
     let token = token_in(&page.text().await.unwrap());

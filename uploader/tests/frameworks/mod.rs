@@ -10,6 +10,7 @@
 )]
 
 mod away;
+mod django_page;
 mod forms;
 mod front;
 mod http;

@@ -12,7 +12,7 @@ use crate::support::inputs;
 const PYTHON: &str = "/usr/bin/python3";
 
 /// The blocks of the page behind `<!-- mark -->`, of one language.
-fn block(mark: &str, language: &str, starts: &str) -> String {
+pub(super) fn block(mark: &str, language: &str, starts: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/python.md");
     let page = std::fs::read_to_string(page).unwrap();
     let begin = format!("<!-- {mark} -->\n```{language}\n");
