@@ -45,6 +45,16 @@ pub struct Description {
     pub open_files: u64,
     /// Bytes of its temporary files.
     pub temporary_bytes: u64,
+    /// The client of a command that runs once; an instance has none.
+    #[serde(default)]
+    pub attachment: Option<Attachment>,
+}
+
+/// How a client watches a container: its input goes there, and its output comes from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Both are one terminal.
+    pub terminal: bool,
 }
 
 /// A folder of the machine that a container sees.
@@ -98,6 +108,9 @@ impl Description {
         });
         if let (Some(value), Value::Object(network)) = (value.as_object_mut(), network) {
             value.extend(network);
+            if let Some(Attachment { terminal }) = self.attachment {
+                value.extend([("stdin".to_owned(), json!(true)), ("terminal".to_owned(), json!(terminal))]);
+            }
             // Of the machine's network, the container has the port anyway.
             if let Some(PublishedPort(port)) = self.port.filter(|_| self.is_published()) {
                 let mapping = json!([{
@@ -168,6 +181,7 @@ mod tests {
             cpu_percent: 50,
             open_files: 256,
             temporary_bytes: 1 << 20,
+            attachment: None,
         }
     }
 

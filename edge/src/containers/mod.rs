@@ -3,11 +3,13 @@
 //! [`Podman`] is the client (`podman`). [`Images`] gets, measures, names and removes images (`images`), with the
 //! credentials that an operator wrote into a file (`credentials`). A container runs for as long as a process that stands
 //! for it, `devanture-edge run-container` (`stand_in`), which creates it from a [`Description`] (`description`), passes
-//! its output and its end on, and forwards SIGTERM. What becomes of an instance that is a container is so what becomes
+//! its output and its end on, and forwards SIGTERM; that of a command which somebody watches passes input, a terminal and
+//! other signals too (`attached`). What becomes of an instance that is a container is so what becomes
 //! of any instance: the spawner starts, watches, hands over and ends that process. A container whose process was killed
 //! is removed by the runner, which launched it, or at the next start of the edge, by its label.
 
 mod archive;
+mod attached;
 mod credentials;
 mod description;
 mod error;
@@ -18,7 +20,7 @@ mod stand_in;
 
 pub use archive::{BadArchive, checked_copy};
 pub use credentials::check_file as check_credentials;
-pub use description::{Bind, Description, PublishedPort};
+pub use description::{Attachment, Bind, Description, PublishedPort};
 pub use error::Error;
 pub use frames::Frames;
 pub use images::{Images, ImagesSettings};

@@ -13,10 +13,11 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::attached;
 use super::description::Description;
 use super::error::Error;
 use super::frames::{Frames, Output};
-use super::podman::{Ask, Podman, encoded};
+use super::podman::{Answered, Ask, Podman, encoded};
 
 /// The variable with the socket of the service.
 const SOCKET: &str = "DEVANTURE_PODMAN";
@@ -27,7 +28,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Most pieces.
 const PIECES_MAX: usize = 64;
 /// The code of a container that could not be run, as podman has it.
-const CANNOT_RUN: u8 = 125;
+pub(super) const CANNOT_RUN: u8 = 125;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 32 * 1024;
 /// Longest wait for the last output of a container that has ended.
@@ -76,13 +77,15 @@ pub fn run_container() -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let podman = Podman::at(socket);
     runtime.block_on(async {
-        let terminated = signal(SignalKind::terminate())?;
         let name = description.name.clone();
-        let code = match run(&podman, &description, terminated).await {
-            Ok(code) => code,
-            Err(error) => {
-                say(&error.to_string());
-                CANNOT_RUN
+        let code = match description.attachment {
+            Some(attachment) => attached::run(&podman, &description, attachment).await?,
+            None => {
+                let terminated = signal(SignalKind::terminate())?;
+                run(&podman, &description, terminated).await.unwrap_or_else(|error| {
+                    say(&error.to_string());
+                    CANNOT_RUN
+                })
             }
         };
         // The runner removes what stays.
@@ -92,7 +95,7 @@ pub fn run_container() -> io::Result<u8> {
 }
 
 /// Writes a line into the log of the instance.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     // Nobody may read it any more.
     writeln!(io::stderr(), "{text}").ok();
 }
@@ -110,7 +113,7 @@ async fn run(podman: &Podman, description: &Description, mut terminated: Signal)
     tokio::pin!(ended);
     let (mut frames, mut buffer) = (Frames::default(), vec![0; READ_BYTES]);
     let mut is_open = true;
-    let code = loop {
+    let ended = loop {
         tokio::select! {
             // What it wrote comes before its end.
             biased;
@@ -118,7 +121,7 @@ async fn run(podman: &Podman, description: &Description, mut terminated: Signal)
                 podman.ask(Ask::post(path(&format!("kill?signal={signal}")))).await?;
             }
             read = output.read(&mut buffer), if is_open => is_open = pass_on(&mut frames, &buffer, read),
-            ended = &mut ended => break ended?.done("wait for the container")?.value(),
+            ended = &mut ended => break ended?.done("wait for the container")?,
         }
     };
     let until = tokio::time::Instant::now() + LAST_OUTPUT_TIME_MAX;
@@ -126,11 +129,16 @@ async fn run(podman: &Podman, description: &Description, mut terminated: Signal)
         let Ok(read) = tokio::time::timeout_at(until, output.read(&mut buffer)).await else { break };
         is_open = pass_on(&mut frames, &buffer, read);
     }
-    let state = podman.ask(Ask::get(path("json"))).await?.value();
+    exit_code(podman, &description.name, &ended).await
+}
+
+/// The code of a container that has ended, from the answer to the wait for it; says where it ran out of memory.
+pub(super) async fn exit_code(podman: &Podman, name: &str, ended: &Answered) -> Result<u8, Error> {
+    let state = podman.ask(Ask::get(format!("/containers/{}/json", encoded(name)))).await?.value();
     if state.pointer("/State/OOMKilled").and_then(Value::as_bool) == Some(true) {
         say("the container had more memory than it may, and was killed");
     }
-    let code = code.as_i64().and_then(|code| u8::try_from(code).ok());
+    let code = ended.value().as_i64().and_then(|code| u8::try_from(code).ok());
     Ok(code.unwrap_or(CANNOT_RUN))
 }
 
@@ -183,6 +191,7 @@ mod tests {
             cpu_percent: 0,
             open_files: 1,
             temporary_bytes: 1,
+            attachment: None,
         };
         let given = variables(Path::new("/run/p.sock"), &description).unwrap();
         assert!(given.len() > 2 && given.keys().all(|name| name.starts_with("DEVANTURE_")), "{:?}", given.keys());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::api::RunRequest;
 use devanture_config::edge_toml::Network;
 use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::{Image, RegistryImage, Server};
@@ -16,13 +17,14 @@ use super::error::Error;
 use super::group::SetUp;
 use super::handle::Runner;
 use super::handover::handed::Contained;
+use super::once;
 use super::own_images::NEEDS_ROOT;
 use super::program::Program;
 use super::shared::Shared;
 use super::users::Users;
 use crate::blobs::Key;
 use crate::catalog::records;
-use crate::containers::{self, Bind, Description, Images, PublishedPort};
+use crate::containers::{self, Attachment, Bind, Description, Images, PublishedPort};
 use crate::proxy::address::Endpoint;
 use crate::spawner::{InstanceLimits, Launch};
 use crate::telemetry;
@@ -81,6 +83,32 @@ impl Shared {
         server: &Server,
         program: &Program<'_>,
     ) -> Result<(Launch, Contained), Error> {
+        let description = self.description(image, set_up, server, program)?;
+        self.stand_in(program, &description)
+    }
+
+    /// What stands for the container of a command that a client watches, and the container.
+    pub(super) fn attached_container(
+        &self,
+        image: &str,
+        set_up: &SetUp,
+        server: &Server,
+        (program, request): (&Program<'_>, &RunRequest),
+    ) -> Result<(Launch, Contained), Error> {
+        let mut description = self.description(image, set_up, server, program)?;
+        description.attachment = Some(Attachment { terminal: request.terminal.is_some() });
+        once::set_variables(&mut description.environment, request);
+        self.stand_in(program, &description)
+    }
+
+    /// What a container is created from.
+    fn description(
+        &self,
+        image: &str,
+        set_up: &SetUp,
+        server: &Server,
+        program: &Program<'_>,
+    ) -> Result<Description, Error> {
         let images = self.images()?;
         let network = &images.settings().network;
         // Root in a container is root.
@@ -89,11 +117,6 @@ impl Shared {
             let why = "containers of this edge have no network, by [runner.images] network: write listen = \"socket\" below [server] in devanture.toml";
             return Err(Error::Image(why.to_owned()));
         }
-        let own = Contained {
-            name: container_name(images.edge_id(), program),
-            is_published: matches!(network, Network::Bridge | Network::Named(_))
-                && matches!(program.endpoint, Some(Endpoint::Tcp(_))),
-        };
         let data = server.persist.as_ref().map(|persist| Path::new("/").join(persist.as_str()));
         let mut binds: Vec<Bind> = Vec::new();
         if let (Some(source), Some(destination)) = (&set_up.data, &data) {
@@ -101,8 +124,8 @@ impl Shared {
         }
         binds.extend(program.folder.map(|folder| Bind { source: folder.clone(), destination: folder.clone() }));
         let limits = self.instance_limits(server);
-        let description = Description {
-            name: own.name.clone(),
+        Ok(Description {
+            name: container_name(images.edge_id(), program),
             edge_id: images.edge_id().to_owned(),
             image: image.to_owned(),
             command: program.command.clone(),
@@ -119,8 +142,20 @@ impl Shared {
             cpu_percent: limits.cpu_percent,
             open_files: limits.open_files,
             temporary_bytes: limits.temporary_bytes,
+            attachment: None,
+        })
+    }
+
+    /// What stands for a container.
+    fn stand_in(&self, program: &Program<'_>, description: &Description) -> Result<(Launch, Contained), Error> {
+        let images = self.images()?;
+        let network = &images.settings().network;
+        let own = Contained {
+            name: description.name.clone(),
+            is_published: matches!(network, Network::Bridge | Network::Named(_))
+                && matches!(program.endpoint, Some(Endpoint::Tcp(_))),
         };
-        let environment = containers::variables(images.podman().socket(), &description)
+        let environment = containers::variables(images.podman().socket(), description)
             .ok_or_else(|| Error::Image("the command and the variables are too long for a container".to_owned()))?;
         let launch = Launch {
             id: program.id(),
@@ -129,7 +164,7 @@ impl Shared {
             environment,
             // The edge's own: nobody else may ask the engine.
             uid: None,
-            limits: InstanceLimits { app_tasks: limits.app_tasks, ..STAND_IN_LIMITS },
+            limits: InstanceLimits { app_tasks: self.limits.app_tasks_max, ..STAND_IN_LIMITS },
             temporary: None,
             keep: Vec::new(),
         };

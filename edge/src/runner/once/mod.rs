@@ -1,4 +1,4 @@
-//! Commands that run once for somebody who watches: in the folder of a version, with the variables, the user and the
+//! Commands that run once for somebody who watches: in the folder of a version or a container of its image, with the variables, the user and the
 //! limits of its instances, their input and output streamed.
 //!
 //! [`Runner::begin_once`] starts one; `session` carries its frames and ends it: by the client, by its time, by the edge.
@@ -7,17 +7,18 @@
 mod session;
 mod under_way;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{RunRequest, TerminalSize};
 use tokio::time::Instant;
 
-use super::environment::{self, EdgeVariables};
 use super::error::Error;
 use super::group::SetUp;
 use super::handle::Runner;
+use super::handover::handed::Contained;
+use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Shared, ms};
 use crate::spawner::{Attached, Launch, Running, Temporary, WindowSize};
@@ -43,6 +44,8 @@ pub struct Once {
     wanted: Wanted,
     settings_place: String,
     temporary: Temporary,
+    /// Its container, where the backend is an image.
+    container: Option<Contained>,
     /// Its user and its folder, until nothing of it runs.
     set_up: SetUp,
     under_way: Guard,
@@ -52,7 +55,7 @@ pub struct Once {
 pub struct EndedRun(#[expect(dead_code, reason = "held until it is dropped")] Guard);
 
 impl Runner {
-    /// Starts a command in the folder of a backend. Everything of it ends with what is given.
+    /// Starts a command in the folder of a backend, or in a container of its image. Everything of it ends with what is given.
     ///
     /// # Errors
     /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started.
@@ -71,7 +74,7 @@ impl Runner {
         };
         let temporary = Shared::temporary(&set_up.temporary);
         let name = format!("run.{}", under_way.number());
-        let launch = shared.once_launch(&wanted, &set_up, (&name, request), temporary.clone())?;
+        let (launch, container) = shared.once_launch(&wanted, &set_up, (&name, request), &temporary)?;
         let attached = Attached { terminal: request.terminal.map(window_size) };
         let begun = Instant::now();
         let running = shared.spawner.launch_attached(launch, attached).await;
@@ -88,6 +91,7 @@ impl Runner {
             wanted,
             settings_place,
             temporary,
+            container,
             set_up,
             under_way,
         })
@@ -136,41 +140,38 @@ impl Shared {
         wanted: &Wanted,
         set_up: &SetUp,
         (name, request): (&str, &RunRequest),
-        temporary: Temporary,
-    ) -> Result<Launch, Error> {
-        let Some(code) = &set_up.code else {
-            return Err(Error::Image("a command runs in the folder of a backend, and an image has none".to_owned()));
-        };
-        let edge = EdgeVariables {
-            app: wanted.app.as_str(),
+        temporary: &Temporary,
+    ) -> Result<(Launch, Option<Contained>), Error> {
+        let server = &wanted.managed.server;
+        let program = Program {
+            app: &wanted.app,
             place: &wanted.place,
             version: &wanted.version,
-            instance: name,
-            node: &self.node,
-            data: set_up.data.as_deref(),
-            listen: None,
-            path: &self.settings.path,
-            temporary: &set_up.temporary,
-        };
-        let mut variables = environment::variables(&set_up.variables, &edge);
-        // Where nothing listens, a port would only mislead.
-        for name in ["PORT", "SOCKET"] {
-            variables.remove(name);
-        }
-        if request.terminal.is_some() {
-            let term = request.term.clone().unwrap_or_else(|| TERM.1.to_owned());
-            variables.insert(TERM.0.to_owned(), term);
-        }
-        let keep: Vec<PathBuf> = set_up.data.iter().cloned().collect();
-        Ok(Launch {
-            id: format!("{}/{}/{name}#{:08x}", wanted.app, wanted.place, rand::random::<u32>()),
+            name,
+            serial: format!("{:08x}", rand::random::<u32>()),
             command: request.command.clone(),
-            folder: code.path.clone(),
-            environment: variables,
-            uid: set_up.user.uid(),
-            limits: self.instance_limits(&wanted.managed.server),
-            temporary: Some(temporary),
-            keep,
-        })
+            endpoint: None,
+            folder: None,
+            temporary,
+        };
+        if let Some(image) = &set_up.image {
+            let attached = self.attached_container(image, set_up, server, (&program, request));
+            return attached.map(|(launch, container)| (launch, Some(container)));
+        }
+        let (mut launch, container) = self.launch_of(set_up, server, program)?;
+        set_variables(&mut launch.environment, request);
+        Ok((launch, container))
+    }
+}
+
+/// Sets the variables of a command that a client watches.
+pub(super) fn set_variables(variables: &mut BTreeMap<String, String>, request: &RunRequest) {
+    // Where nothing listens, a port would only mislead.
+    for name in ["PORT", "SOCKET"] {
+        variables.remove(name);
+    }
+    if request.terminal.is_some() {
+        let term = request.term.clone().unwrap_or_else(|| TERM.1.to_owned());
+        variables.insert(TERM.0.to_owned(), term);
     }
 }

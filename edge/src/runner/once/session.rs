@@ -106,8 +106,11 @@ impl Once {
         let end = RunEnd { exit: exit_of(exit, state.because.take()), ms: took, version: self.wanted.version };
         state.say(&EdgeFrame::Ended(Box::new(end.clone())));
         // Nothing of it runs any more, or is to.
-        let Self { shared, running, temporary, set_up, .. } = &mut self;
+        let Self { shared, running, temporary, container, set_up, .. } = &mut self;
         running.signaller().kill();
+        if let Some(container) = container {
+            shared.remove_container(&container.name).await;
+        }
         shared.remove_temporary(temporary, set_up.user.uid()).await;
         let rest = async {
             for bytes in state.waiting {
