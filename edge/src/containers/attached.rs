@@ -5,7 +5,6 @@ use std::io::{self, Read as _, Write as _};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::StatusCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -33,6 +32,8 @@ const MISSING: u8 = 127;
 /// What a shell adds to the number of a signal for the exit code of a program that it ended.
 const BY_SIGNAL: u8 = 128;
 const SIGKILL: u8 = 9;
+/// What runc and crun say where it is the program that cannot be executed.
+const EXECUTES: [&str; 3] = ["start container process: exec: ", "crun: executable file", "crun: open executable"];
 
 /// A piece of output.
 type Piece = (Output, Vec<u8>);
@@ -124,15 +125,17 @@ impl Session<'_> {
     async fn run(&self, description: &Description, mut signals: Signals) -> Result<u8, Error> {
         let created = self.podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
         created.done("create the container")?;
-        // Without the keys that leave a container: they could be bytes of a file.
-        let attach = self.path("attach?stream=true&stdin=true&stdout=true&stderr=true&detachKeys=");
-        let (from, mut to) = split(self.podman.upgrade(Ask::post(attach), "start the container").await?);
-        let started = self.podman.ask(Ask::post(self.path("start"))).await?;
-        if let Some(code) = not_started(&started) {
+        // What attaches would do it, and not say whose fault it is where it fails.
+        let prepared = self.podman.ask(Ask::post(self.path("init"))).await?;
+        if let Some(code) = not_executed(&prepared) {
             say(&format!("`{}` {}", description.command.first().map_or("", String::as_str), why(code)));
             return Ok(code);
         }
-        started.done("start the container")?;
+        prepared.done("prepare the container")?;
+        // Without the keys that leave a container: they could be bytes of a file.
+        let attach = self.path("attach?stream=true&stdin=true&stdout=true&stderr=true&detachKeys=");
+        let (from, mut to) = split(self.podman.upgrade(Ask::post(attach), "attach to the container").await?);
+        self.podman.ask(Ask::post(self.path("start"))).await?.done("start the container")?;
         self.resize().await;
         let mut input = input();
         tokio::spawn(async move {
@@ -200,15 +203,15 @@ fn has_no_handler(status: &str, number: u8) -> bool {
     matches!((mask("SigIgn:"), mask("SigCgt:")), (Some(ignored), Some(caught)) if (ignored | caught) & bit == 0)
 }
 
-/// The exit code of a program that cannot be started, if that is the program's fault.
-fn not_started(started: &Answered) -> Option<u8> {
-    if started.status == StatusCode::NOT_FOUND || started.status.is_success() {
-        return None;
-    }
-    let value = started.value();
-    match value.get("cause").and_then(Value::as_str)? {
-        "OCI runtime attempted to invoke a command that was not found" => Some(MISSING),
+/// The exit code where the answer to the preparation of a container says that its program cannot be executed.
+fn not_executed(answered: &Answered) -> Option<u8> {
+    let value = answered.value();
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    // Its causes are those of other faults too, such as a folder that cannot be mounted.
+    text("message").filter(|message| EXECUTES.iter().any(|words| message.contains(words)))?;
+    match text("cause")? {
         "OCI permission denied" => Some(NOT_EXECUTABLE),
+        "OCI runtime attempted to invoke a command that was not found" => Some(MISSING),
         _ => None,
     }
 }

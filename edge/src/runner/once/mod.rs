@@ -1,5 +1,5 @@
-//! Commands that run once for somebody who watches: in the folder of a version or a container of its image, with the variables, the user and the
-//! limits of its instances, their input and output streamed.
+//! Commands that run once for somebody who watches: in the folder of a version or a container of its image, with the
+//! variables, the user and the limits of its instances, their input and output streamed.
 //!
 //! [`Runner::begin_once`] starts one; `session` carries its frames and ends it: by the client, by its time, by the edge.
 //! `under_way` counts them, so that a drain waits for them.
