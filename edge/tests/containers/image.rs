@@ -3,9 +3,14 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use devanture_config::Digest;
 use devanture_config::manifest::{ServerFile, ServerFolder};
+use http::{HeaderMap, header};
 use serde_json::{Value, json};
+
+use crate::support::podman::{PASSWORD, USER};
 
 /// Answers with what a request's path says, and writes its lines.
 const PROGRAM: &str = r#"
@@ -138,7 +143,10 @@ impl Image {
 
     /// Puts it into a registry.
     pub(crate) async fn put(&self, repository: &str, tag: &str) {
-        let client = reqwest::Client::new();
+        // A registry that is open to all does not look at it.
+        let pair = STANDARD.encode(format!("{USER}:{PASSWORD}"));
+        let fields = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Basic {pair}").parse().unwrap())]);
+        let client = reqwest::Client::builder().default_headers(fields).build().unwrap();
         let (manifest, blobs) = self.blobs.split_last().unwrap();
         for (digest, blob) in blobs {
             let begun = client.post(format!("{repository}/blobs/uploads/")).send().await.unwrap();

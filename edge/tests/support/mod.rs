@@ -38,6 +38,7 @@ pub(crate) mod archives;
 pub(crate) mod backends;
 pub(crate) mod clock;
 pub(crate) mod description;
+pub(crate) mod podman;
 pub(crate) mod process;
 mod setup;
 
