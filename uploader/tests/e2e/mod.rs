@@ -29,6 +29,8 @@ mod git_hook;
 mod halves;
 mod halves_page;
 mod hostnames;
+mod images;
+mod images_page;
 mod isolation;
 mod keep;
 mod managed;

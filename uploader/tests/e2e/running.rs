@@ -28,13 +28,13 @@ fn sh(project: &Project, edge: &Edge, script: &str) -> Ran {
     project.run(edge, &["run", "--", "sh", "-c", script])
 }
 
-fn spawn(project: &Project, edge: &Edge, arguments: &[&str]) -> Child {
+pub(super) fn spawn(project: &Project, edge: &Edge, arguments: &[&str]) -> Child {
     let mut command = edge.command(project.path(), "game", arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Reads the first line that a command writes, byte by byte, so that the rest stays where it is.
-fn first_line(from: &mut impl std::io::Read) -> String {
+pub(super) fn first_line(from: &mut impl std::io::Read) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
     while from.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
@@ -47,7 +47,7 @@ async fn gone(pid: u64) {
     eventually("the end of the command", async || (!is_alive(pid)).then_some(())).await;
 }
 
-fn signal(name: &str, child: &Child) {
+pub(super) fn signal(name: &str, child: &Child) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
@@ -210,13 +210,13 @@ async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
 }
 
 /// A terminal, and the command line in it.
-struct Seat {
-    outer: OwnedFd,
-    child: Child,
+pub(super) struct Seat {
+    pub(super) outer: OwnedFd,
+    pub(super) child: Child,
 }
 
 impl Seat {
-    fn new(project: &Project, edge: &Edge, arguments: &[&str]) -> Self {
+    pub(super) fn new(project: &Project, edge: &Edge, arguments: &[&str]) -> Self {
         let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&outer).unwrap();
         unlockpt(&outer).unwrap();
@@ -230,7 +230,7 @@ impl Seat {
     }
 
     /// Reads until it has read `text`; gives all of it.
-    fn read_until(&mut self, text: &str) -> String {
+    pub(super) fn read_until(&mut self, text: &str) -> String {
         let mut all = String::new();
         let mut buffer = [0; 1_024];
         while !all.contains(text) {
@@ -240,12 +240,12 @@ impl Seat {
         all
     }
 
-    fn write(&mut self, text: &str) {
+    pub(super) fn write(&mut self, text: &str) {
         rustix::io::write(&self.outer, text.as_bytes()).unwrap();
     }
 }
 
-fn size(rows: u16, columns: u16) -> Winsize {
+pub(super) fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 

@@ -20,6 +20,8 @@ pub(crate) mod edge;
 pub(crate) mod inputs;
 pub(crate) mod jupyter;
 pub(crate) mod managed;
+#[path = "../../../edge/tests/support/podman.rs"]
+pub(crate) mod podman;
 pub(crate) mod project;
 
 /// Says why a part of the tests is left out, and returns so that the test can end.
