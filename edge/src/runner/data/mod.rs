@@ -18,6 +18,8 @@ mod unpack;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -229,7 +231,7 @@ impl Runner {
                 Event::Output(line) if *line == *task::LISTENING.as_bytes() => {}
                 _ => return Err(unreadable("it does not listen")),
             }
-            let connection = UnixStream::connect(&socket).await.map_err(|error| unreadable(&error.to_string()))?;
+            let connection = connect(&socket, uid).await.map_err(|error| unreadable(&error.to_string()))?;
             let until = task.until;
             match timeout_at(until, send(upload, connection)).await {
                 // One that fails says why, and takes no more.
@@ -320,6 +322,16 @@ impl Runner {
 fn automatic(why: &str) -> Result<SnapshotName, Error> {
     let name = format!("before-{why}-{}", telemetry::now_ms());
     name.parse().map_err(|error| unreadable(&format!("{error}")))
+}
+
+/// Connects to the socket of a process of the app's user, which may have put a link to somebody else's there.
+async fn connect(socket: &Path, uid: Option<u32>) -> io::Result<UnixStream> {
+    let connection = UnixStream::connect(socket).await?;
+    let listener = connection.peer_cred()?.uid();
+    match uid.is_some_and(|uid| uid != listener) {
+        true => Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens at its socket")),
+        false => Ok(connection),
+    }
 }
 
 /// Why an archive was not sent to its end.

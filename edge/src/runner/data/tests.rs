@@ -218,3 +218,14 @@ proptest! {
         prop_assert!(world.unpack(&archive).is_err());
     }
 }
+
+#[tokio::test]
+async fn an_archive_is_not_sent_to_the_socket_of_another_user_that_a_link_leads_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let [theirs, link] = ["theirs", "s"].map(|name| folder.path().join(name));
+    let _listener = tokio::net::UnixListener::bind(&theirs).unwrap();
+    symlink(&theirs, &link).unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(super::connect(&link, Some(own + 1)).await.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(super::connect(&link, Some(own)).await.is_ok() && super::connect(&link, None).await.is_ok());
+}
