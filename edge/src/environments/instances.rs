@@ -119,7 +119,7 @@ impl From<runner::Error> for Error {
             runner::Error::Interpreter { .. } => Code::BadBundle,
             runner::Error::Restarting => Code::Restarting,
             runner::Error::Data { code, .. } => *code,
-            runner::Error::DataBusy | runner::Error::DataReplaced => Code::Busy,
+            runner::Error::DataBusy | runner::Error::CommandRuns | runner::Error::DataReplaced => Code::Busy,
             _ => Code::InstanceFailed,
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());

@@ -131,6 +131,9 @@ pub enum Error {
     /// Something else works on the data of the environment, or too much works on that of others.
     #[error("other work on the data is not done yet")]
     DataBusy,
+    /// A command keeps the data of the environment from being replaced: it is not ended, as instances are.
+    #[error("a command of a schedule, `release` or `devanture run` is under way in the environment")]
+    CommandRuns,
     /// The data of the environment is being replaced.
     #[error("its data is being replaced")]
     DataReplaced,

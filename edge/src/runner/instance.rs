@@ -5,6 +5,7 @@ use std::sync::Arc;
 use devanture_config::api::InstanceState;
 
 use super::backoff::Backoff;
+use super::data::hold::Use;
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::instance_handle::Slot;
@@ -23,14 +24,14 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
         let life = Life::new(&shared, &group, &slot, &log);
         let ended = match adopted.take() {
             Some(adopted) => {
-                let _user = shared.data_use.enter(data_of(&group), true).ok();
+                let _user = shared.data_use.enter(data_of(&group), Use::Running).ok();
                 life.go_on(adopted).await
             }
             None => {
                 // Nothing is started while instances change hands.
                 shared.standstill.ended().await;
                 let Some(set_up) = may_begin(&shared, &group, &slot).await else { continue };
-                let Ok(_user) = shared.data_use.enter(data_of(&group), false) else { continue };
+                let Ok(_user) = shared.data_use.enter(data_of(&group), Use::Instance) else { continue };
                 slot.is(InstanceState::Starting, None);
                 group.notify();
                 shared.publish(&group.id);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::data::hold::Use;
 use super::error::{ERROR_LINES_MAX, Error};
 use super::logs::{Line, LineStream, Splitter};
 use super::program::Program;
@@ -78,7 +79,7 @@ impl Shared {
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let settings_place = self.settings_place(wanted);
-        let _user = self.data_use.enter((wanted.app.clone(), settings_place.clone()), false)?;
+        let _user = self.data_use.enter((wanted.app.clone(), settings_place.clone()), Use::Command)?;
         let set_up = self.set_up(&id, &wanted.version, server, &settings_place).await?;
         let temporary = Self::temporary(&set_up.temporary);
         let program = Program {

@@ -33,21 +33,43 @@ struct State {
     /// Environments of which nothing may start.
     held: BTreeSet<Place>,
     /// Processes that run, or are about to.
-    users: BTreeMap<Place, usize>,
+    users: BTreeMap<Place, Users>,
+}
+
+/// Processes of one environment.
+#[derive(Default)]
+struct Users {
+    /// Instances, which the edge may end and start again.
+    instances: usize,
+    /// Commands that run once, which it does not.
+    commands: usize,
+}
+
+/// What kind of process uses the data of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::runner) enum Use {
+    /// An instance.
+    Instance,
+    /// An instance that the edge before has begun.
+    Running,
+    /// A command that runs once.
+    Command,
 }
 
 /// A process of an environment runs for as long as this lives.
 pub(in crate::runner) struct DataUser {
     of: Arc<DataUse>,
     place: Place,
+    kind: Use,
 }
 
 impl Drop for DataUser {
     fn drop(&mut self) {
         let mut state = self.of.state.lock();
-        let is_last = state.users.get_mut(&self.place).is_none_or(|count| {
+        let is_last = state.users.get_mut(&self.place).is_none_or(|users| {
+            let count = users.count(self.kind);
             *count = count.saturating_sub(1);
-            *count == 0
+            users.instances == 0 && users.commands == 0
         });
         if is_last {
             state.users.remove(&self.place);
@@ -86,6 +108,26 @@ impl Drop for Hold {
     }
 }
 
+impl Users {
+    fn count(&mut self, kind: Use) -> &mut usize {
+        match kind {
+            Use::Instance | Use::Running => &mut self.instances,
+            Use::Command => &mut self.commands,
+        }
+    }
+}
+
+impl State {
+    /// Keeps processes of an environment from being begun.
+    fn hold(&mut self, place: &Place) -> Result<(), Error> {
+        if self.users.get(place).is_some_and(|users| users.commands > 0) {
+            return Err(Error::CommandRuns);
+        }
+        self.held.insert(place.clone());
+        Ok(())
+    }
+}
+
 impl DataUse {
     /// Checks that processes of an environment may start.
     pub(in crate::runner) fn check(&self, app: &AppName, settings_place: &str) -> Result<(), Error> {
@@ -95,24 +137,28 @@ impl DataUse {
         }
     }
 
-    /// Begins a process; `is_running` is one that the edge before has begun.
-    pub(in crate::runner) fn enter(self: &Arc<Self>, place: Place, is_running: bool) -> Result<DataUser, Error> {
+    /// Begins a process.
+    ///
+    /// # Errors
+    /// [`Error::DataReplaced`].
+    pub(in crate::runner) fn enter(self: &Arc<Self>, place: Place, kind: Use) -> Result<DataUser, Error> {
         let mut state = self.state.lock();
-        if state.held.contains(&place) && !is_running {
+        if state.held.contains(&place) && kind != Use::Running {
             return Err(Error::DataReplaced);
         }
-        let count = state.users.entry(place.clone()).or_default();
+        let count = state.users.entry(place.clone()).or_default().count(kind);
         *count = count.saturating_add(1);
-        Ok(DataUser { of: Arc::clone(self), place })
+        Ok(DataUser { of: Arc::clone(self), place, kind })
     }
 
-    /// Begins a piece of work.
+    /// Begins a piece of work. An app may have as many as it leaves to others.
     ///
     /// # Errors
     /// [`Error::DataBusy`].
     pub(super) fn turn(self: &Arc<Self>, place: Place) -> Result<Turn, Error> {
         let mut state = self.state.lock();
-        if state.turns.len() >= TURNS_MAX || !state.turns.insert(place.clone()) {
+        let own = state.turns.iter().filter(|(app, _)| *app == place.0).count();
+        if TURNS_MAX.saturating_sub(state.turns.len()) <= own || !state.turns.insert(place.clone()) {
             return Err(Error::DataBusy);
         }
         Ok(Turn { of: Arc::clone(self), place })
@@ -128,9 +174,9 @@ impl Shared {
     /// Ends the processes of an environment, after their requests in flight, and keeps them from being started again.
     ///
     /// # Errors
-    /// [`Error::DataBusy`] where they do not end in time.
+    /// [`Error::CommandRuns`] before any of them is ended; [`Error::DataBusy`] where they do not end in time.
     pub(super) async fn hold_data(self: &Arc<Self>, place: Place) -> Result<Hold, Error> {
-        self.data_use.state.lock().held.insert(place.clone());
+        self.data_use.state.lock().hold(&place)?;
         let hold = Hold { shared: Arc::clone(self), place };
         let limits = &self.limits;
         let within = ms(limits.instance_drain_ms_max.saturating_add(limits.instance_stop_ms_max));
@@ -156,19 +202,36 @@ impl Shared {
 mod tests {
     use super::*;
 
+    fn place(app: &str, name: &str) -> Place {
+        (app.parse().unwrap(), name.to_owned())
+    }
+
     #[test]
-    fn data_is_worked_on_once_at_a_time_and_nothing_starts_while_it_is_held() {
-        let place = |name: &str| ("shop".parse().unwrap(), name.to_owned());
+    fn data_is_worked_on_once_at_a_time_and_no_app_takes_the_turns_of_others() {
         let data = Arc::new(DataUse::default());
-        let turn = data.turn(place("prod")).unwrap();
-        assert!(data.turn(place("prod")).is_err());
-        let others: Vec<Turn> = (1..TURNS_MAX).map(|number| data.turn(place(&format!("e{number}"))).unwrap()).collect();
-        assert!(data.turn(place("one-too-many")).is_err());
-        drop((turn, others));
-        assert!(data.turn(place("prod")).is_ok());
-        let users = [false, true].map(|is_running| data.enter(place("prod"), is_running).unwrap());
-        data.state.lock().held.insert(place("prod"));
-        assert!(data.enter(place("prod"), false).is_err() && data.enter(place("staging"), false).is_ok());
+        let turn = data.turn(place("shop", "prod")).unwrap();
+        assert!(data.turn(place("shop", "prod")).is_err());
+        let own: Vec<Turn> = (2..=TURNS_MAX / 2).map(|n| data.turn(place("shop", &format!("e{n}"))).unwrap()).collect();
+        assert!(data.turn(place("shop", "one-too-many")).is_err(), "it leaves as many to others");
+        let others: Vec<Turn> =
+            (0..TURNS_MAX / 2).map(|n| data.turn(place(&format!("a{n}"), "prod")).unwrap()).collect();
+        assert!(data.turn(place("last", "prod")).is_err());
+        drop((turn, own, others));
+        assert!(data.turn(place("shop", "prod")).is_ok());
+    }
+
+    #[test]
+    fn nothing_starts_while_data_is_held_and_a_command_that_runs_keeps_it_from_being_held() {
+        let data = Arc::new(DataUse::default());
+        let shop = || place("shop", "prod");
+        let command = data.enter(shop(), Use::Command).unwrap();
+        assert!(matches!(data.state.lock().hold(&shop()), Err(Error::CommandRuns)));
+        let users = [Use::Instance, Use::Running].map(|kind| data.enter(shop(), kind).unwrap());
+        drop(command);
+        data.state.lock().hold(&shop()).unwrap();
+        assert!(data.enter(shop(), Use::Instance).is_err() && data.enter(shop(), Use::Command).is_err());
+        assert!(data.enter(shop(), Use::Running).is_ok());
+        assert!(data.enter(place("shop", "staging"), Use::Instance).is_ok());
         assert!(data.check(&"shop".parse().unwrap(), "prod").is_err());
         drop(users);
         assert!(data.state.lock().users.is_empty());

@@ -14,6 +14,7 @@ use std::time::Duration;
 use devanture_config::api::{RunRequest, TerminalSize};
 use tokio::time::Instant;
 
+use super::data::hold::{DataUser, Use};
 use super::error::Error;
 use super::group::SetUp;
 use super::handle::Runner;
@@ -48,6 +49,8 @@ pub struct Once {
     container: Option<Contained>,
     /// Its user and its folder, until nothing of it runs.
     set_up: SetUp,
+    /// Its use of the data of its environment.
+    _user: DataUser,
     under_way: Guard,
 }
 
@@ -63,6 +66,7 @@ impl Runner {
         let shared = &self.0;
         let settings_place = shared.settings_place(&wanted);
         let under_way = shared.runs.begin((wanted.app.clone(), settings_place.clone())).ok_or(Error::Restarting)?;
+        let user = shared.data_use.enter((wanted.app.clone(), settings_place.clone()), Use::Command)?;
         let server = &wanted.managed.server;
         let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &settings_place).await;
         let set_up = match set_up {
@@ -93,6 +97,7 @@ impl Runner {
             temporary,
             container,
             set_up,
+            _user: user,
             under_way,
         })
     }
