@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// An environment keeps more than it may.
     #[error(
-        "{whose} {} in {}, and {bytes_max} bytes in {files_max} files may be kept: `persist_bytes_max` and `persist_files_max` in edge.toml are the limits",
+        "{whose} {} in {}, and {bytes_max} bytes in {files_max} files may be kept: {limits} in edge.toml are the limits",
         counted(bytes, "byte"),
         counted(files, "file")
     )]
@@ -119,6 +119,8 @@ pub enum Error {
         files: u64,
         /// The limit.
         files_max: u64,
+        /// The names of the limits.
+        limits: &'static str,
     },
     /// The work on the data of an environment failed.
     #[error("{detail}")]

@@ -21,6 +21,8 @@ use crate::spawner::{Measured, MeasuredFolder, Monitor};
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A pause is so many times as long as the measurement before.
 const PAUSE_FACTOR: u32 = 4;
+/// Names of the edge's own in a folder of snapshots: of an archive that is not whole, a draft, and what leaves.
+const OWN_FILES: u64 = 8;
 
 /// An environment that is to be measured.
 #[derive(Default)]
@@ -34,7 +36,7 @@ impl Shared {
     pub(super) fn check_persisted(&self, app: &AppName, settings_place: &str) -> Result<(), Error> {
         let place = (app.clone(), settings_place.to_owned());
         match self.persisted.places().get(&place) {
-            Some(found) if found.is_too_much => Err(self.too_much(&place, found.measured)),
+            Some(found) if found.is_too_much => Err(self.too_much(&place, found)),
             _ => Ok(()),
         }
     }
@@ -53,7 +55,19 @@ impl Shared {
         server.persist.is_some() || !self.spawner.means().private_folders
     }
 
-    fn too_much(&self, (app, settings_place): &Place, measured: Measured) -> Error {
+    fn too_much(&self, (app, settings_place): &Place, found: &Found) -> Error {
+        if let Some(measured) = found.snapshots {
+            let (bytes_max, files_max) = self.snapshots_max();
+            return Error::PersistFull {
+                whose: format!("the folder of snapshots of {settings_place} of {app} keeps"),
+                bytes: measured.bytes,
+                bytes_max,
+                files: measured.files,
+                files_max,
+                limits: "`snapshot_bytes_max` and `persist_bytes_max`",
+            };
+        }
+        let measured = found.measured;
         Error::PersistFull {
             whose: match settings_place.as_str() {
                 PREVIEW => format!("the previews of {app} keep"),
@@ -63,7 +77,29 @@ impl Shared {
             bytes_max: self.limits.persist_bytes_max,
             files: measured.files,
             files_max: self.limits.persist_files_max,
+            limits: "`persist_bytes_max` and `persist_files_max`",
         }
+    }
+
+    /// Most bytes and files in a folder of snapshots: with an archive that is not whole, a draft, and what leaves.
+    const fn snapshots_max(&self) -> (u64, u64) {
+        let limits = &self.limits;
+        let bytes = limits.snapshot_bytes_max.saturating_add(limits.persist_bytes_max).saturating_mul(2);
+        let files = limits.persist_files_max.saturating_mul(2).saturating_add(limits.snapshots_max);
+        (bytes, files.saturating_add(OWN_FILES))
+    }
+
+    /// What lies in the folder of snapshots, which instances of the environment can write to, where it is too much.
+    async fn measure_snapshots(&self, app: &AppName, settings_place: &str) -> Option<Measured> {
+        if settings_place == PREVIEW {
+            return None;
+        }
+        let (bytes_max, files_max) = self.snapshots_max();
+        let path =
+            self.folders.made(self.folders.snapshots(app, settings_place)).into_os_string().into_string().ok()?;
+        let folder = MeasuredFolder { path, owner: None };
+        let measured = self.spawner.measure(vec![folder], &[], files_max).await.ok()?;
+        (measured.is_partial || measured.bytes > bytes_max).then_some(measured)
     }
 
     /// Measures until the edge ends.
@@ -113,11 +149,13 @@ impl Shared {
             Ok(measured) => measured,
             Err(error) => return tracing::debug!(%app, settings_place, %error, "`persist` cannot be measured"),
         };
-        let is_too_much = measured.is_partial || measured.bytes > self.limits.persist_bytes_max;
-        let before = self.persisted.places().insert(place.clone(), Found { measured, is_too_much });
+        let snapshots = self.measure_snapshots(app, settings_place).await;
+        let is_too_much = snapshots.is_some() || measured.is_partial || measured.bytes > self.limits.persist_bytes_max;
+        let found = Found { measured, snapshots, is_too_much };
+        let before = self.persisted.places().insert(place.clone(), found);
         let was_too_much = before.is_some_and(|before| before.is_too_much);
         if is_too_much {
-            let error = self.too_much(place, measured);
+            let error = self.too_much(place, &found);
             if !was_too_much {
                 tracing::error!(%app, environment = settings_place, %error, "instances are ended, and not started again");
             }

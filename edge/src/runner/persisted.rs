@@ -18,6 +18,8 @@ pub(super) struct Persisted(Mutex<BTreeMap<Place, Found>>);
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub(super) measured: Measured,
+    /// What lies in its folder of snapshots, where that is too much.
+    pub(super) snapshots: Option<Measured>,
     pub(super) is_too_much: bool,
 }
 
