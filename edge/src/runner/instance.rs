@@ -1,11 +1,12 @@
 //! One instance: a process after the other, each of which is started again when it ends by itself, ever more rarely.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::api::InstanceState;
 
 use super::backoff::Backoff;
-use super::data::hold::Use;
+use super::data::hold::{DataUser, Use};
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::instance_handle::Slot;
@@ -14,6 +15,9 @@ use super::persisted::Place;
 use super::shared::{Shared, ms};
 use crate::spawner::Exit;
 use crate::telemetry;
+
+/// Time between the tries to make the data whole.
+const DATA_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs an instance until it is stopped, from a process on that the edge before started, where there is one.
 pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>, mut adopted: Option<Adopted>) {
@@ -31,7 +35,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
                 // Nothing is started while instances change hands.
                 shared.standstill.ended().await;
                 let Some(set_up) = may_begin(&shared, &group, &slot).await else { continue };
-                let Ok(_user) = shared.data_use.enter(data_of(&group), Use::Instance) else { continue };
+                let Some(_user) = use_data(&shared, &group, &slot).await else { continue };
                 slot.is(InstanceState::Starting, None);
                 group.notify();
                 shared.publish(&group.id);
@@ -85,6 +89,23 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
 /// Whose data the processes of a group use.
 fn data_of(group: &Group) -> Place {
     (group.id.app.clone(), group.settings_place.clone())
+}
+
+/// Begins to use the data. `None` where that is to be tried again.
+async fn use_data(shared: &Arc<Shared>, group: &Group, slot: &Slot) -> Option<DataUser> {
+    let error = match shared.use_data(data_of(group), Use::Instance).await {
+        Ok(user) => return Some(user),
+        Err(Error::DataReplaced) => return None,
+        Err(error) => error,
+    };
+    tracing::warn!(app = %group.id.app, instance = slot.name, %error, "the data is not whole yet");
+    slot.is(InstanceState::Waiting, Some(error.to_string()));
+    shared.publish(&group.id);
+    tokio::select! {
+        () = tokio::time::sleep(DATA_PAUSE) => {}
+        () = slot.stop.cancelled() => {}
+    }
+    None
 }
 
 /// Waits until an instance may be started, and gives what it is started with. `None` where that is to be tried again.

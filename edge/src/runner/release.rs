@@ -74,12 +74,17 @@ impl Shared {
         ran
     }
 
-    async fn run_in_folder(&self, wanted: &Wanted, one_off: OneOff, report: Report<'_>) -> Result<Ran, Error> {
+    async fn run_in_folder(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        one_off: OneOff,
+        report: Report<'_>,
+    ) -> Result<Ran, Error> {
         let OneOff { name, command, time_max, stop } = one_off;
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let settings_place = self.settings_place(wanted);
-        let _user = self.data_use.enter((wanted.app.clone(), settings_place.clone()), Use::Command)?;
+        let _user = self.use_data((wanted.app.clone(), settings_place.clone()), Use::Command).await?;
         let set_up = self.set_up(&id, &wanted.version, server, &settings_place).await?;
         let temporary = Self::temporary(&set_up.temporary);
         let program = Program {

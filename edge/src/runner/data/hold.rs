@@ -32,6 +32,8 @@ struct State {
     turns: BTreeSet<Place>,
     /// Environments of which nothing may start.
     held: BTreeSet<Place>,
+    /// No piece of work begins any more.
+    is_over: bool,
     /// Processes that run, or are about to.
     users: BTreeMap<Place, Users>,
 }
@@ -88,6 +90,7 @@ pub(super) struct Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.of.state.lock().turns.remove(&self.place);
+        self.of.left.notify_waiters();
     }
 }
 
@@ -154,14 +157,37 @@ impl DataUse {
     /// Begins a piece of work. An app may have as many as it leaves to others.
     ///
     /// # Errors
-    /// [`Error::DataBusy`].
+    /// [`Error::DataBusy`]; [`Error::Restarting`] while the edge is replaced.
     pub(super) fn turn(self: &Arc<Self>, place: Place) -> Result<Turn, Error> {
         let mut state = self.state.lock();
+        if state.is_over {
+            return Err(Error::Restarting);
+        }
         let own = state.turns.iter().filter(|(app, _)| *app == place.0).count();
         if TURNS_MAX.saturating_sub(state.turns.len()) <= own || !state.turns.insert(place.clone()) {
             return Err(Error::DataBusy);
         }
         Ok(Turn { of: Arc::clone(self), place })
+    }
+
+    /// Lets no piece of work begin, and waits so long until none is left. Says whether no data is being replaced then.
+    pub(in crate::runner) async fn end(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        self.state.lock().is_over = true;
+        loop {
+            let left = self.left.notified();
+            if self.state.lock().turns.is_empty() {
+                return true;
+            }
+            if timeout_at(until, left).await.is_err() {
+                return self.state.lock().held.is_empty();
+            }
+        }
+    }
+
+    /// Lets pieces of work begin again.
+    pub(in crate::runner) fn resume(&self) {
+        self.state.lock().is_over = false;
     }
 }
 

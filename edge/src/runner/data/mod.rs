@@ -9,6 +9,7 @@ mod archive;
 mod files;
 pub(super) mod hold;
 mod order;
+mod recovery;
 mod snapshots;
 mod sqlite;
 mod task;
@@ -151,8 +152,9 @@ impl Runner {
     /// # Errors
     /// [`Error::Data`], [`Error::DataBusy`]; what keeps the process from being started.
     pub async fn data_list(&self, place: (&AppName, &PlaceName), entries_max: u64) -> Result<DataList, Error> {
-        let turn = self.turn(place)?;
-        let list: DataList = self.begin_task(place, Work::List { entries_max }, &turn).await?.answer().await?;
+        let turn = self.turn(place).await?;
+        let list: DataList =
+            self.begin_task((place.0, place.1.as_str()), Work::List { entries_max }, &turn).await?.answer().await?;
         Ok(DataList { node: self.0.node.clone(), ..list })
     }
 
@@ -165,9 +167,9 @@ impl Runner {
         place: (&AppName, &PlaceName),
         snapshot: Option<SnapshotName>,
     ) -> Result<DataArchive, Error> {
-        let turn = self.turn(place)?;
+        let turn = self.turn(place).await?;
         let work = snapshot.map_or(Work::Pull, |name| Work::PullSnapshot { name });
-        let mut task = self.begin_task(place, work, &turn).await?;
+        let mut task = self.begin_task((place.0, place.1.as_str()), work, &turn).await?;
         // Only now: what fails before is an answer of its own.
         match task.next().await? {
             Event::Output(first) => Ok(DataArchive { task, first: Some(first) }),
@@ -180,7 +182,7 @@ impl Runner {
     /// # Errors
     /// As [`Self::data_list`].
     pub async fn data_snapshot(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
-        let turn = self.turn(place)?;
+        let turn = self.turn(place).await?;
         self.report(place, Work::Snapshot { name }, &turn).await
     }
 
@@ -189,7 +191,7 @@ impl Runner {
     /// # Errors
     /// As [`Self::data_list`].
     pub async fn data_remove(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
-        let turn = self.turn(place)?;
+        let turn = self.turn(place).await?;
         self.report(place, Work::Remove { name }, &turn).await
     }
 
@@ -198,7 +200,7 @@ impl Runner {
     /// # Errors
     /// As [`Self::data_list`]; then the data is what it was.
     pub async fn data_restore(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
-        let turn = self.turn(place)?;
+        let turn = self.turn(place).await?;
         let unpacked = self.report(place, Work::Unpack { name }, &turn).await?;
         self.replace(place, unpacked, "restore", &turn).await
     }
@@ -209,7 +211,7 @@ impl Runner {
     /// # Errors
     /// As [`Self::data_restore`].
     pub async fn data_push(&self, place: (&AppName, &PlaceName), upload: Upload) -> Result<DataReport, Error> {
-        let turn = self.turn(place)?;
+        let turn = self.turn(place).await?;
         let unpacked = self.receive(place, upload, &turn).await?;
         self.replace(place, unpacked, "push", &turn).await
     }
@@ -225,7 +227,7 @@ impl Runner {
         let (folder, socket) = shared.folders.socket(uid)?;
         let received = async {
             let work = Work::Receive { socket: socket.clone() };
-            let mut task = self.begin_task(place, work, turn).await?;
+            let mut task = self.begin_task((place.0, place.1.as_str()), work, turn).await?;
             // It listens, and says so first.
             match task.next().await? {
                 Event::Output(line) if *line == *task::LISTENING.as_bytes() => {}
@@ -252,10 +254,21 @@ impl Runner {
         why: &str,
         turn: &Arc<Turn>,
     ) -> Result<DataReport, Error> {
-        let hold = self.0.hold_data((place.0.clone(), place.1.to_string())).await?;
+        let (shared, whose) = (&self.0, (place.0.clone(), place.1.to_string()));
         let before = automatic(why)?;
-        let saved: DataReport = self.begin_task(place, Work::Replace { before }, turn).await?.answer().await?;
+        let hold = shared.hold_data(whose.clone()).await?;
+        shared.begin_replacing(&whose)?;
+        let replaced = match self.begin_task((place.0, place.1.as_str()), Work::Replace { before }, turn).await {
+            Ok(task) => task.answer::<DataReport>().await,
+            Err(error) => Err(error),
+        };
+        match &replaced {
+            Ok(_) => shared.end_replacing(&whose)?,
+            // It may have been ended in the middle.
+            Err(_) => shared.recover(&whose, turn).await?,
+        }
         drop(hold);
+        let saved = replaced?;
         let node = self.0.node.clone();
         Ok(DataReport { node, snapshot: saved.snapshot, removed: saved.removed, ..unpacked })
     }
@@ -272,22 +285,25 @@ impl Runner {
         }
     }
 
-    fn turn(&self, (app, environment): (&AppName, &PlaceName)) -> Result<Arc<Turn>, Error> {
-        Ok(Arc::new(self.0.data_use.turn((app.clone(), environment.to_string()))?))
+    async fn turn(&self, (app, environment): (&AppName, &PlaceName)) -> Result<Arc<Turn>, Error> {
+        let place = (app.clone(), environment.to_string());
+        let turn = Arc::new(self.0.data_use.turn(place.clone())?);
+        self.0.make_whole(&place, &turn).await?;
+        Ok(turn)
     }
 
     async fn report(&self, place: (&AppName, &PlaceName), work: Work, turn: &Arc<Turn>) -> Result<DataReport, Error> {
-        let report: DataReport = self.begin_task(place, work, turn).await?.answer().await?;
+        let report: DataReport = self.begin_task((place.0, place.1.as_str()), work, turn).await?.answer().await?;
         Ok(DataReport { node: self.0.node.clone(), ..report })
     }
 
     async fn begin_task(
         &self,
-        (app, environment): (&AppName, &PlaceName),
+        (app, environment): (&AppName, &str),
         work: Work,
         turn: &Arc<Turn>,
     ) -> Result<Task, Error> {
-        let (shared, environment) = (&self.0, environment.as_str());
+        let shared = &self.0;
         let data = shared.folders.made(shared.folders.data(app, environment, environment));
         if !std::fs::symlink_metadata(&data).is_ok_and(|found| found.is_dir()) {
             let node = &shared.node;

@@ -59,6 +59,8 @@ pub(super) enum Work {
     Unpack { name: SnapshotName },
     /// Makes a snapshot of the folder, unless it is empty, and puts the draft in its place.
     Replace { before: SnapshotName },
+    /// Makes good a replacement that was cut off.
+    Recover,
     /// Removes a snapshot.
     Remove { name: SnapshotName },
 }

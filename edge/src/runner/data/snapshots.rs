@@ -2,7 +2,7 @@
 //! age; and how a draft takes the place of the folder.
 //!
 //! A change of place is a row of renames within one file system. `OUT` gets what was there; once all of it is there it
-//! is called `OLD`, and the draft moves in. A death in between is made good by the next piece of work: back while there
+//! is called `OLD`, and the draft moves in. A death in between is made good before anything runs: back while there
 //! is `OUT`, and to the end once there is `OLD`.
 
 use std::fs::File;
@@ -263,6 +263,23 @@ pub(super) fn recover(order: &Order) -> Result<(), Failure> {
         move_all(&files::folder(&out)?, &files::folder(&order.data)?, order.bounds.files_max)?;
         remove_tree(&out)?;
     }
+    tidy(order)
+}
+
+/// Checks that no replacement was cut off.
+///
+/// # Errors
+/// `busy`.
+pub(super) fn check_whole(order: &Order) -> Result<(), Failure> {
+    let is_there = |name: &&str| std::fs::symlink_metadata(order.snapshots.join(name)).is_ok();
+    match [OUT, OLD].iter().any(is_there) {
+        true => Err(Failure::new(Code::Busy, "A replacement of the data was cut off, and is not made good yet.")),
+        false => Ok(()),
+    }
+}
+
+/// Removes what an archive left that did not become whole.
+pub(super) fn tidy(order: &Order) -> Result<(), Failure> {
     [PARTIAL, DATABASE].into_iter().try_for_each(|name| {
         let path = order.snapshots.join(name);
         remove_file(&path).map_err(|error| Failure::io("removing", name, &error))

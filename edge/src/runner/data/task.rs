@@ -41,7 +41,14 @@ pub fn data_task() -> io::Result<()> {
 }
 
 fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
-    snapshots::recover(order)?;
+    if order.work == Work::Recover {
+        snapshots::recover(order)?;
+        snapshots::discard(order)?;
+        return answer(output, &DataReport::default());
+    }
+    // Instances may run: nothing is moved below them.
+    snapshots::check_whole(order)?;
+    snapshots::tidy(order)?;
     if matches!(order.work, Work::Replace { .. }) {
         // What has not moved yet is needed to finish, also after a failure.
         return work(order, output);
@@ -82,6 +89,7 @@ fn work(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
             snapshots::replace(order)?;
             answer(output, &report)
         }
+        Work::Recover => Ok(()),
         Work::Remove { name } => {
             snapshots::remove(&order.snapshots, name)?;
             answer(output, &DataReport { removed: vec![name.clone()], ..DataReport::default() })

@@ -115,7 +115,9 @@ fn a_death_in_a_change_of_place_is_undone_before_and_finished_after_all_has_left
         for name in moved.split_whitespace() {
             fs::rename(world.order.data.join(name), snapshots.join(stage).join(name)).unwrap();
         }
+        assert_eq!(snapshots::check_whole(&world.order).unwrap_err().code, Code::Busy);
         snapshots::recover(&world.order).unwrap();
+        snapshots::check_whole(&world.order).unwrap();
         (world.content("a"), world.content("b"), world.left())
     };
     let old = Some("old".to_owned());

@@ -203,6 +203,11 @@ impl Folders {
         self.root.join("snapshots").join(app.as_str()).join(environment)
     }
 
+    /// The folder that is there while the data of an environment is being replaced.
+    pub(super) fn replacing(&self, app: &AppName, environment: &str) -> PathBuf {
+        self.root.join("replacing").join(app.as_str()).join(environment)
+    }
+
     /// The folders of what an environment, or all previews of an app, keep; each belongs to the user of its instances.
     pub(super) fn persisted(&self, app: &AppName, settings_place: &str) -> Vec<PathBuf> {
         let of_app = self.root.join("data").join(folder_name(app, settings_place));
@@ -228,7 +233,7 @@ impl Folders {
 
     /// Removes the folders of an app, or of one environment of it, of which nothing runs.
     pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
-        let kinds = ["code", "data", "snapshots", "tmp"].map(|kind| self.root.join(kind));
+        let kinds = ["code", "data", "replacing", "snapshots", "tmp"].map(|kind| self.root.join(kind));
         let of_app = |folder: &PathBuf| match environment {
             Some(environment) => vec![folder.join(app.as_str()).join(environment.as_str())],
             None => ["", PREVIEW].map(|settings_place| folder.join(folder_name(app, settings_place))).to_vec(),

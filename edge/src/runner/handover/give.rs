@@ -32,9 +32,16 @@ impl Runner {
         given
     }
 
+    /// Lets no work on data begin, and waits so long for what is under way. Says whether no data is being replaced then:
+    /// the next edge could start instances on half of it.
+    pub async fn end_data_work(&self, within: Duration) -> bool {
+        self.0.data_use.end(within).await
+    }
+
     /// Goes on: after a standstill, or with the instances of the edge before.
     pub fn resume(&self) {
         self.0.runs.resume();
+        self.0.data_use.resume();
         self.0.standstill.end();
         if !self.0.standstill.has_left() {
             self.0.spawner.resume();

@@ -66,7 +66,7 @@ impl Runner {
         let shared = &self.0;
         let settings_place = shared.settings_place(&wanted);
         let under_way = shared.runs.begin((wanted.app.clone(), settings_place.clone())).ok_or(Error::Restarting)?;
-        let user = shared.data_use.enter((wanted.app.clone(), settings_place.clone()), Use::Command)?;
+        let user = shared.use_data((wanted.app.clone(), settings_place.clone()), Use::Command).await?;
         let server = &wanted.managed.server;
         let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &settings_place).await;
         let set_up = match set_up {
