@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, Digest, PlaceName};
 
+/// Pause before a time is looked for again that could not be claimed, in milliseconds: the end of each try wakes the
+/// loop, which would begin the next one at once.
+const LEFT_MS: u64 = 1_000;
+
 /// An app, and an environment of it.
 pub(super) type Place = (AppName, PlaceName);
 
@@ -78,9 +82,9 @@ impl AllKnown {
         self.change(place, name, |known| known.waiting = None);
     }
 
-    /// Has a time be looked for again that had its turn.
-    pub(super) fn leave(&mut self, place: &Place, name: &ScheduleName) {
-        self.change(place, name, |known| known.look_ms = 0);
+    /// Has a time be looked for again that had its turn, after a pause.
+    pub(super) fn leave(&mut self, place: &Place, name: &ScheduleName, now_ms: u64) {
+        self.change(place, name, |known| known.look_ms = now_ms.saturating_add(LEFT_MS));
     }
 
     /// Has all be looked at again.
@@ -188,6 +192,17 @@ mod tests {
             rounds += 1;
         }
         assert_eq!((rounds, shares.total()), (125, 0));
+    }
+
+    #[test]
+    fn a_time_that_could_not_be_claimed_is_looked_for_again_after_a_pause() {
+        let (mut all, name): (_, ScheduleName) = (AllKnown::default(), "digest".parse().unwrap());
+        let place: Place = ("shop".parse().unwrap(), "prod".parse().unwrap());
+        all.set(place.clone(), [(name.clone(), known(Some(8)))].into());
+        all.begun(&place, &name);
+        all.leave(&place, &name, 10_000);
+        let looks = [10_000, 10_999, 11_000].map(|now_ms| all.due_for_a_look(now_ms).count());
+        assert_eq!((all.waiting("node-1").len(), looks), (0, [0, 0, 1]));
     }
 
     #[test]

@@ -67,10 +67,10 @@ impl Environments {
                 self.run_claimed(Beginning { place: place.clone(), schedule, current, claim }).await;
             }
             Ok(Claimed::Done(done_ms) | Claimed::Running(done_ms)) => known.lock().done(place, name, done_ms),
-            Ok(Claimed::Unsettled) => known.lock().leave(place, name),
+            Ok(Claimed::Unsettled) => known.lock().leave(place, name, telemetry::now_ms()),
             Err(error) => {
                 tracing::debug!(app = %place.0, environment = %place.1, schedule = %name, %error, "a schedule does not begin");
-                known.lock().leave(place, name);
+                known.lock().leave(place, name, telemetry::now_ms());
             }
         }
     }
