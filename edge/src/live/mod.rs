@@ -101,6 +101,12 @@ impl Current {
         Self { version, last_modified_s, last_modified, withdrawn, settings, usage, replaced }
     }
 
+    /// The time of the switch in milliseconds, cut to seconds.
+    #[must_use]
+    pub const fn live_since_ms(&self) -> u64 {
+        self.last_modified_s.saturating_mul(1_000)
+    }
+
     /// Notes a request, so that a preview is not evicted as idle.
     #[inline]
     pub fn note_use(&self) {

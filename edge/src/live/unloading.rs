@@ -55,7 +55,7 @@ impl Place {
         if !self.current.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, current)) {
             return false;
         }
-        let since_ms = current.last_modified_s.saturating_mul(1_000);
+        let since_ms = current.live_since_ms();
         let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms };
         // In this order: a request that finds no version finds that one is to be loaded.
         if !self.replaced.with(<[_]>::is_empty) {

@@ -2,7 +2,7 @@
 
 use devanture_config::api::{RunOutcome, ScheduleRun, ScheduleRunEnd, ScheduleSkip, SkipReason};
 use devanture_config::site_toml::{Schedule, ScheduleName};
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, PlaceName};
 
 use super::UnderWay;
 use super::due::is_done;
@@ -12,6 +12,7 @@ use crate::catalog::{Change, Check, Commit, records};
 use crate::cluster;
 use crate::environments::Environments;
 use crate::ledger::{Attempts, Duty, Error, SystemWrite, commit_system, unless_conflict};
+use crate::live::Current;
 use crate::telemetry;
 
 /// Most runs of one schedule with `overlap` at once, on all nodes.
@@ -74,7 +75,7 @@ impl Environments {
         &self,
         place: &Place,
         schedule: &Schedule,
-        version: VersionId,
+        current: &Current,
         due_ms: Option<u64>,
     ) -> Result<Claimed, Error> {
         // Known before it is written, so that a reader of the record finds a run that is under way.
@@ -90,7 +91,7 @@ impl Environments {
                 return Ok(Claimed::Done(record.time_ms));
             }
             self.settle_left_behind(place, &schedule.name, &mut record).await?;
-            (record.cron, record.zone) = (schedule.cron.to_string(), schedule.zone.to_string());
+            follow_expression(&mut record, schedule, current.live_since_ms());
             record.time_ms = due_ms.unwrap_or(record.time_ms);
             let runs_max = if schedule.overlap { RUNS_MAX } else { 1 };
             if record.running.len() >= runs_max {
@@ -110,7 +111,7 @@ impl Environments {
                 }
             }
             let node = self.instances.node.clone();
-            let run = ScheduleRun { due_ms, started_ms: now_ms, node, version };
+            let run = ScheduleRun { due_ms, started_ms: now_ms, node, version: current.version.id };
             let process = self.schedules.process.clone();
             record.running.push(RunningRecord { id: id.clone(), process, run: run.clone() });
             if self.write_schedule(place, &schedule.name, Some(&record), check).await? {
@@ -157,10 +158,46 @@ impl Environments {
     }
 }
 
+/// Has a record be of the expression of a schedule, whose times count from when it went live; false where it was already.
+/// Each writer of the record does it: a run on request may come before the schedule was noted.
+pub(super) fn follow_expression(record: &mut ScheduleRecord, schedule: &Schedule, since_ms: u64) -> bool {
+    let (cron, zone) = (schedule.cron.as_str(), schedule.zone.as_str());
+    let is_other = record.cron != cron || record.zone != zone;
+    if is_other {
+        (record.cron, record.zone) = (cron.to_owned(), zone.to_owned());
+        record.time_ms = record.time_ms.max(since_ms);
+    }
+    is_other
+}
+
 /// The duty of the node that runs a schedule: one for all runs, or one for each where they may overlap.
 fn duty_of((app, environment): &(AppName, PlaceName), name: &ScheduleName, id: Option<&String>) -> String {
     match id {
         Some(id) => format!("schedule/{app}/{environment}/{name}/{id}"),
         None => format!("schedule/{app}/{environment}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_an_expression_count_from_when_it_went_live() {
+        let schedule = Schedule {
+            name: "digest".parse().unwrap(),
+            command: vec!["digest".to_owned()],
+            cron: "0 8 * * *".parse().unwrap(),
+            zone: "UTC".parse().unwrap(),
+            missed: Default::default(),
+            overlap: false,
+            timeout_ms: None,
+        };
+        let mut record = ScheduleRecord::default();
+        assert!(follow_expression(&mut record, &schedule, 5_000));
+        assert_eq!((record.cron.as_str(), record.zone.as_str(), record.time_ms), ("0 8 * * *", "UTC", 5_000));
+        assert!(!follow_expression(&mut record, &schedule, 9_000) && record.time_ms == 5_000);
+        let other = Schedule { cron: "0 9 * * *".parse().unwrap(), ..schedule };
+        assert!(follow_expression(&mut record, &other, 9_000) && record.time_ms == 9_000);
     }
 }

@@ -10,6 +10,7 @@ use devanture_config::{AppName, PlaceName};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::claim::follow_expression;
 use super::due::{Due, due};
 use super::known::{Known, Place};
 use crate::catalog::schedules::{SCHEDULES_PREFIX, ScheduleRecord, names_of, schedules_prefix};
@@ -152,7 +153,7 @@ impl Environments {
         let schedules = current.version.managed.as_ref().map_or(&[][..], |managed| &managed.server.schedules);
         let mut known = BTreeMap::new();
         for schedule in schedules {
-            let record = self.noted(place, schedule, current.last_modified_s.saturating_mul(1_000)).await?;
+            let record = self.noted(place, schedule, current.live_since_ms()).await?;
             let before = self.schedules.known.lock().get(place, &schedule.name).cloned();
             let waiting = before.and_then(|before| before.waiting).filter(|waiting| *waiting > record.time_ms);
             let one = Known {
@@ -169,21 +170,15 @@ impl Environments {
         Ok(())
     }
 
-    /// The record of a schedule that is live since `since_ms`. Times of an expression count from when it went live.
+    /// The record of a schedule that is live since `since_ms`.
     async fn noted(&self, place: &Place, schedule: &Schedule, since_ms: u64) -> Result<ScheduleRecord, Error> {
         update(schedule.name.as_str(), || async {
             let (found, check) = self.schedule_record(place, &schedule.name).await?;
-            let is_new = found.is_none();
             let mut record = found.unwrap_or_default();
-            let (cron, zone) = (schedule.cron.as_str(), schedule.zone.as_str());
             let is_left = self.settle_left_behind(place, &schedule.name, &mut record).await?;
-            let is_same = !is_new && record.cron == cron && record.zone == zone;
-            if !is_same {
-                (record.cron, record.zone) = (cron.to_owned(), zone.to_owned());
-                record.time_ms = record.time_ms.max(since_ms);
-            }
+            let is_other = follow_expression(&mut record, schedule, since_ms);
             let is_written =
-                (is_same && !is_left) || self.write_schedule(place, &schedule.name, Some(&record), check).await?;
+                (!is_other && !is_left) || self.write_schedule(place, &schedule.name, Some(&record), check).await?;
             Ok::<_, Error>(is_written.then_some(record))
         })
         .await

@@ -96,7 +96,7 @@ impl Environments {
         let claimed = async {
             let event = AuditEvent::of(Action::RunSchedule).place(app, environment).what(name.as_str());
             self.ledger.commit(actor, event, Commit::default()).await?;
-            self.claim_run(&place, &schedule, current.version.id, None).await
+            self.claim_run(&place, &schedule, &current, None).await
         };
         let claim = match claimed.await {
             Ok(Claimed::Run(claim)) => claim,

@@ -59,7 +59,7 @@ impl Environments {
     async fn run_waiting(self: &Arc<Self>, waiting: &Waiting) {
         let Waiting { place, name, due_ms } = waiting;
         let Some((current, schedule)) = self.live_schedule(place, name) else { return };
-        let claimed = self.claim_run(place, &schedule, current.version.id, Some(*due_ms)).await;
+        let claimed = self.claim_run(place, &schedule, &current, Some(*due_ms)).await;
         let known = &self.schedules.known;
         match claimed {
             Ok(Claimed::Run(claim)) => {

@@ -384,7 +384,7 @@ impl Follower {
             if after.damaged.len() > before.damaged.len().saturating_add(before.rotted()) {
                 continue;
             }
-            let since_ms = current.last_modified_s.saturating_mul(1000);
+            let since_ms = current.live_since_ms();
             let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
             place.replace(&current, Current::new(version, since_ms, withdrawn, settings));
         }
