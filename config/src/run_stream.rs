@@ -68,7 +68,7 @@ pub enum ClientFrame {
     Input(Vec<u8>),
     /// The size of the terminal has changed.
     Resize(TerminalSize),
-    /// A signal for the command.
+    /// A signal for the command. More than 200 within a second end it.
     Signal(RunSignal),
     /// So many further bytes of output were taken.
     Taken(u32),

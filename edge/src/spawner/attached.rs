@@ -37,6 +37,8 @@ pub(super) struct Attachment {
     input: mpsc::UnboundedSender<Bytes>,
     /// Bytes that wait.
     waiting: Rc<Cell<usize>>,
+    /// The input has ended.
+    is_over: Cell<bool>,
     terminal: Option<Terminal>,
 }
 
@@ -84,11 +86,15 @@ impl Attachment {
                 () = is_over.cancelled() => {}
             }
         });
-        Ok((Self { input, waiting, terminal }, its))
+        Ok((Self { input, waiting, is_over: Cell::new(false), terminal }, its))
     }
 
     /// Takes input. An edge that sends more than the window loses it.
     pub(super) fn take(&self, bytes: Bytes) {
+        // The end costs no window, and comes once.
+        if bytes.is_empty() && self.is_over.replace(true) {
+            return;
+        }
         let waiting = self.waiting.get().saturating_add(bytes.len());
         if waiting <= WINDOW_BYTES {
             self.waiting.set(waiting);

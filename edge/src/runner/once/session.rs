@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::api::{RunEnd, RunExit};
+use devanture_config::api::{RunEnd, RunExit, TerminalSize};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::run_stream::{ALIVE_S, ClientFrame, EdgeFrame, Frame, RunSignal, SILENCE_S_MAX, WINDOW_BYTES};
 use futures_util::{Stream, StreamExt as _};
@@ -30,6 +30,10 @@ pub type EndedBy = Pin<Box<dyn Future<Output = Problem> + Send>>;
 pub(super) const LAST_OUTPUT_MAX: Duration = Duration::from_secs(2);
 /// Interval of looks at what the environment keeps.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most signals of a client within a second: each is an order to the spawner, which all apps share.
+const SIGNALS_MAX: u32 = 200;
+/// Least time between two sizes of a terminal; of those that come meanwhile the last one counts.
+const RESIZE_EVERY: Duration = Duration::from_millis(50);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,13 @@ struct State {
     reported: u64,
     /// Bytes of output that the client has not reported as taken.
     untaken: usize,
+    /// The client has ended its input.
+    is_input_over: bool,
+    /// When a second began, and the signals of the client since then.
+    signals: (Instant, u32),
+    /// A size that the terminal is to get, and when it may.
+    size: Option<TerminalSize>,
+    next_resize: Instant,
 }
 
 impl State {
@@ -71,6 +82,10 @@ impl State {
             input: 0,
             reported: 0,
             untaken: 0,
+            is_input_over: false,
+            signals: (now, 0),
+            size: None,
+            next_resize: now,
         }
     }
 
@@ -92,7 +107,23 @@ impl State {
             Phase::Runs => until.min(self.last_heard + Duration::from_secs(SILENCE_S_MAX)),
             Phase::Terminating(until) | Phase::Killed(until) => until,
         };
-        phase.min(self.last_said + Duration::from_secs(ALIVE_S))
+        let alive = self.last_said + Duration::from_secs(ALIVE_S);
+        let resize = self.size.map(|_| self.next_resize);
+        resize.into_iter().fold(phase.min(alive), Instant::min)
+    }
+
+    /// Counts a signal of the client; false where it sends too many.
+    fn may_signal(&mut self, now: Instant) -> bool {
+        let (since, count) = self.signals;
+        self.signals = if now < since + LOOK_EVERY { (since, count.saturating_add(1)) } else { (now, 1) };
+        self.signals.1 <= SIGNALS_MAX
+    }
+
+    /// The size that the terminal is to get now.
+    fn due_size(&mut self, now: Instant) -> Option<TerminalSize> {
+        let size = self.size.take_if(|_| now >= self.next_resize)?;
+        self.next_resize = now + RESIZE_EVERY;
+        Some(size)
     }
 }
 
@@ -162,7 +193,8 @@ impl Once {
                     Some(frame) => self.heard(state, frame, &signaller),
                     None => self.client_gone(state, &signaller),
                 },
-                changed = taken.changed(), if !state.is_deaf => if changed.is_ok() {
+                // While a client does not read, what it sent stays untaken for it: its window closes.
+                changed = taken.changed(), if !state.is_deaf && state.waiting.is_empty() => if changed.is_ok() {
                     report_taken(state, &mut taken);
                 },
                 problem = &mut ended_by, if runs => self.end(state, problem, &signaller),
@@ -185,7 +217,10 @@ impl Once {
     fn heard(&self, state: &mut State, frame: ClientFrame, signaller: &AttachedSignaller) {
         state.last_heard = Instant::now();
         match frame {
+            // Nothing takes what comes after the end.
+            ClientFrame::Input(_) if state.is_input_over => {}
             ClientFrame::Input(bytes) => {
+                state.is_input_over = bytes.is_empty();
                 state.input = state.input.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 let waiting = state.input.saturating_sub(state.reported);
                 if waiting > u64::try_from(WINDOW_BYTES).unwrap_or(u64::MAX) {
@@ -194,8 +229,15 @@ impl Once {
                 }
                 signaller.input(bytes.into());
             }
-            ClientFrame::Resize(size) if self.has_terminal => signaller.resize(window_size(size)),
-            ClientFrame::Signal(signal) => signaller.signal(passed(signal)),
+            ClientFrame::Resize(size) if self.has_terminal => {
+                state.size = Some(size);
+                self.resize_if_due(state, signaller);
+            }
+            ClientFrame::Signal(signal) if state.may_signal(Instant::now()) => signaller.signal(passed(signal)),
+            ClientFrame::Signal(_) => {
+                let detail = format!("The client sent more than {SIGNALS_MAX} signals within a second.");
+                self.end(state, Problem::new(Code::BadRequest, detail), signaller);
+            }
             ClientFrame::Begin(_) => {
                 let problem = Problem::new(Code::BadRequest, "The client began twice.");
                 self.end(state, problem, signaller);
@@ -204,6 +246,13 @@ impl Once {
                 state.untaken = state.untaken.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
             }
             ClientFrame::Resize(_) | ClientFrame::Alive => {}
+        }
+    }
+
+    /// Passes the last size on, if one waits for that.
+    fn resize_if_due(&self, state: &mut State, signaller: &AttachedSignaller) {
+        if let Some(size) = state.due_size(Instant::now()) {
+            signaller.resize(window_size(size));
         }
     }
 
@@ -231,6 +280,7 @@ impl Once {
     /// Does what is due; says whether the process may still be there.
     fn at_deadline(&self, state: &mut State, signaller: &AttachedSignaller) -> bool {
         let now = Instant::now();
+        self.resize_if_due(state, signaller);
         match state.phase {
             Phase::Runs if now >= self.until => self.end(state, self.too_late(), signaller),
             Phase::Runs if now >= state.last_heard + Duration::from_secs(SILENCE_S_MAX) => {
@@ -305,5 +355,38 @@ fn exit_of(exit: Exit, because: Option<Problem>) -> RunExit {
         Exit::NotExecutable(program) => RunExit::NotExecutable(program),
         exit @ Exit::CannotStart(_) => problem(Code::InstanceFailed, &exit),
         exit => problem(Code::RunEnded, &exit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(rows: u16) -> TerminalSize {
+        TerminalSize { rows, columns: 80 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_signals_than_a_person_sends_are_too_many_for_a_second() {
+        let now = Instant::now();
+        let mut state = State::new(now);
+        assert!((0..SIGNALS_MAX).all(|_| state.may_signal(now)));
+        assert!(!state.may_signal(now + LOOK_EVERY - Duration::from_millis(1)));
+        assert!(state.may_signal(now + LOOK_EVERY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_sizes_the_last_one_reaches_the_terminal() {
+        let (now, far) = (Instant::now(), Instant::now() + Duration::from_secs(5));
+        let mut state = State::new(now);
+        state.size = Some(size(1));
+        assert_eq!(state.due_size(now), Some(size(1)));
+        for rows in 2..100 {
+            state.size = Some(size(rows));
+            assert_eq!(state.due_size(now), None);
+        }
+        assert_eq!(state.deadline(far), now + RESIZE_EVERY);
+        assert_eq!((state.due_size(now + RESIZE_EVERY), state.size), (Some(size(99)), None));
+        assert_eq!(state.deadline(far), far);
     }
 }
