@@ -39,19 +39,15 @@ impl Admin {
             let predicted = environments.predict_run(&actor, (&app, &environment), wanted).await?;
             return Ok(answer::json(StatusCode::OK, &predicted));
         }
-        let run = environments.begin_run(&actor, (&app, &environment), &wanted).await?;
-        let credentials = Arc::clone(&self.credentials);
+        let (credentials, of) = (Arc::clone(&self.credentials), actor.clone());
         // A command does not outlast the right to run one.
         let ended_by: EndedBy = Box::pin(async move {
-            credentials.ended(&actor).await;
+            credentials.ended(&of).await;
             let detail = "The token has expired or was revoked, and the command was ended.";
             Problem::new(Code::RunEnded, detail)
         });
         let (to, output) = mpsc::channel(FRAMES_WAITING);
-        let publisher = Arc::clone(&self.publisher);
-        environments.runner()?.spawn_once(async move {
-            publisher.environments().carry_run(run, frames.into_source(), to, ended_by).await;
-        });
+        environments.run(&actor, (&app, &environment), wanted, (frames.into_source(), to), ended_by).await?;
         let output = stream::unfold(output, async |mut output: mpsc::Receiver<Bytes>| {
             let bytes = output.recv().await?;
             Some((Ok::<_, Infallible>(Frame::data(bytes)), output))

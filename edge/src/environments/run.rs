@@ -1,5 +1,7 @@
 //! Commands that run once in an environment: who may, in which version, and what the audit log says of them.
 
+use std::sync::Arc;
+
 use devanture_config::api::{
     RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX,
 };
@@ -7,6 +9,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
 
 use super::Environments;
 use super::instances::no_backend;
@@ -15,12 +18,14 @@ use crate::catalog::{Change, Commit, gone};
 use crate::ledger::{Action, Actor, AuditEvent, Error, Share};
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 
-/// A command that was started.
-pub(crate) struct BegunRun {
-    once: Once,
+/// A command of somebody who may run it.
+struct RunToBegin {
+    wanted: Wanted,
+    request: RunRequest,
     actor: Actor,
     app: AppName,
     environment: PlaceName,
+    /// What the audit log says of it.
     summary: String,
     _share: Share,
 }
@@ -29,7 +34,7 @@ impl Environments {
     /// Says what would run.
     ///
     /// # Errors
-    /// As [`Self::begin_run`], as far as nothing has to be started for it.
+    /// As [`Self::run`], as far as nothing has to be started for it.
     pub(crate) async fn predict_run(
         &self,
         actor: &Actor,
@@ -48,45 +53,22 @@ impl Environments {
         })
     }
 
-    /// Starts a command in the folder of the live version, with the settings that are live there.
+    /// Starts a command in the folder of the live version, with the settings that are live there, and carries it to its
+    /// end, also after the caller was dropped. It is ended by `ended_by`, and where its environment is deleted. Returns
+    /// when it has begun.
     ///
     /// # Errors
     /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many as
     /// it may; `persist_full`; `instance_failed` where it cannot be set up.
-    pub(crate) async fn begin_run(
-        &self,
+    pub(crate) async fn run(
+        self: &Arc<Self>,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        request: &RunRequest,
-    ) -> Result<BegunRun, Error> {
-        let wanted = self.wanted_run(actor, (app, environment), request).await?;
-        let share = self.runs.take(app).ok_or_else(|| {
-            let max = self.ledger.limits().runs_max;
-            let detail =
-                format!("{app} runs as many commands as it may: half of the {max} of this node that are free.");
-            Problem::new(Code::Busy, detail).hint("wait for one of them; `runs_max` in edge.toml is the limit")
-        })?;
-        let summary = summary(request);
-        // Before it runs: what cannot be recorded is not done.
-        let event = AuditEvent::of(Action::Run).place(app, environment).what(&summary);
-        self.ledger.commit(actor, event, Commit::default()).await?;
-        let begun = self.runner()?.begin_once(wanted, request).await;
-        let once = match begun {
-            Ok(once) => once,
-            Err(error) => {
-                let error = Error::from(error);
-                let what = format!("{summary}: not started, {}", error.0.code.as_str());
-                self.note_end(actor, (app, environment), what).await;
-                return Err(error);
-            }
-        };
-        let (app, environment) = (app.clone(), environment.clone());
-        Ok(BegunRun { once, actor: actor.clone(), app, environment, summary, _share: share })
-    }
-
-    /// Carries a command to its end, and records that. It is ended by `ended_by`, and where its environment is deleted.
-    pub(crate) async fn carry_run(&self, run: BegunRun, from: FrameSource, to: FrameSender, ended_by: EndedBy) {
-        let BegunRun { once, actor, app, environment, summary, _share } = run;
+        request: RunRequest,
+        (from, to): (FrameSource, FrameSender),
+        ended_by: EndedBy,
+    ) -> Result<(), Error> {
+        // Before what is live is looked at: no deletion is missed.
         let deleted = self.deleted(app.clone(), environment.clone());
         let ended_by: EndedBy = Box::pin(async move {
             tokio::select! {
@@ -94,6 +76,58 @@ impl Environments {
                 problem = deleted => problem,
             }
         });
+        let wanted = self.wanted_run(actor, (app, environment), &request).await?;
+        let share = self.runs.take(app).ok_or_else(|| {
+            let max = self.ledger.limits().runs_max;
+            let detail =
+                format!("{app} runs as many commands as it may: half of the {max} of this node that are free.");
+            Problem::new(Code::Busy, detail).hint("wait for one of them; `runs_max` in edge.toml is the limit")
+        })?;
+        let run = RunToBegin {
+            wanted,
+            actor: actor.clone(),
+            app: app.clone(),
+            environment: environment.clone(),
+            summary: summary(&request),
+            request,
+            _share: share,
+        };
+        let (begun, has_begun) = oneshot::channel();
+        let environments = Arc::clone(self);
+        // Whatever becomes of the caller: what is recorded as begun is recorded as ended.
+        self.runner()?.spawn_once(async move {
+            let answer = match environments.begin_run(&run).await {
+                Ok(once) => {
+                    begun.send(Ok(())).ok();
+                    return environments.carry_run(once, run, (from, to), ended_by).await;
+                }
+                Err(error) => Err(error),
+            };
+            begun.send(answer).ok();
+        });
+        has_begun.await.unwrap_or_else(|_gone| Err(crate::runner::Error::Ended.into()))
+    }
+
+    /// Records that a command begins, and starts it.
+    async fn begin_run(&self, run: &RunToBegin) -> Result<Once, Error> {
+        let RunToBegin { wanted, request, actor, app, environment, summary, .. } = run;
+        // Before it runs: what cannot be recorded is not done.
+        let event = AuditEvent::of(Action::Run).place(app, environment).what(summary);
+        self.ledger.commit(actor, event, Commit::default()).await?;
+        let begun = async { self.runner()?.begin_once(wanted.clone(), request).await.map_err(Error::from) };
+        match begun.await {
+            Ok(once) => Ok(once),
+            Err(error) => {
+                let what = format!("{summary}: not started, {}", error.0.code.as_str());
+                self.note_end(actor, (app, environment), what).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries a command to its end, and records that.
+    async fn carry_run(&self, once: Once, run: RunToBegin, (from, to): (FrameSource, FrameSender), ended_by: EndedBy) {
+        let RunToBegin { actor, app, environment, summary, _share, .. } = run;
         let (end, _until_recorded) = once.serve(from, to, ended_by).await;
         self.note_end(&actor, (&app, &environment), format!("{summary}: {}", end_text(&end))).await;
     }
@@ -132,7 +166,7 @@ impl Environments {
     fn deleted(&self, app: AppName, environment: PlaceName) -> impl Future<Output = Problem> + Send + 'static {
         let mut commits = self.ledger.catalog.watch();
         let keys = [gone::deleted_app_key(&app), gone::deleted_environment_key(&app, &environment)];
-        let catalog = std::sync::Arc::clone(&self.ledger.catalog);
+        let catalog = Arc::clone(&self.ledger.catalog);
         async move {
             loop {
                 let is_deleted = match commits.recv().await {
