@@ -9,6 +9,8 @@ use std::path::{Component, Path};
 
 use serde_json::{Value, json};
 
+use super::elsewhere::{may_be_json, names_places};
+
 /// Longest `index.json` and `oci-layout`, in bytes.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 /// Most entries.
@@ -20,6 +22,12 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Beginnings of packed layers.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Those that the engine unpacks as well, and nobody counts.
+const UNCOUNTED: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz")];
+/// Bytes of a blob that say what it is: a tar of layers has a zero within them.
+const HEAD_BYTES: u64 = 1024;
+/// Longest blob with JSON, in bytes: manifests and configurations, as registries take them.
+const JSON_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,15 @@ pub enum BadArchive {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// Something of it lies elsewhere: the engine would get it from there, uncounted.
+    #[error("it has `urls`, and all of an image has to be in its archive")]
+    Elsewhere,
+    /// A blob begins like JSON, and is none that can be looked at.
+    #[error("it has a blob that begins like JSON and cannot be read: {0}")]
+    Json(String),
+    /// A layer is packed in a way that is not counted.
+    #[error("it has a layer packed with {0}; gzip and zstd are taken")]
+    Packed(&'static str),
     /// An entry belongs to no image: a link, a device, or a file elsewhere.
     #[error("`{0}` belongs to no OCI image")]
     Foreign(String),
@@ -71,7 +88,9 @@ pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(
                 append(&mut copy, &name, &text)?;
             }
             blob if is_blob(blob) => {
-                let mut counted = Counted { from: entry, unpacked: None, left, is_begun: false };
+                let head = checked_head(&mut entry, size)?;
+                let unpacked = Unpacking::of(&head, left)?;
+                let mut counted = Counted { from: head.as_slice().chain(entry), unpacked };
                 let mut header = header(size);
                 copy.append_data(&mut header, &name, &mut counted).map_err(|error| refusal(error, bytes_max))?;
                 left = counted.ended().map_err(|error| refusal(error, bytes_max))?;
@@ -84,6 +103,25 @@ pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(
     }
     copy.into_inner()?.flush()?;
     Ok(())
+}
+
+/// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others.
+fn checked_head(blob: &mut impl Read, size: u64) -> Result<Vec<u8>, BadArchive> {
+    let mut head = Vec::new();
+    blob.take(HEAD_BYTES).read_to_end(&mut head)?;
+    if !may_be_json(&head) {
+        return Ok(head);
+    }
+    if size > JSON_BYTES_MAX {
+        return Err(BadArchive::Json(format!("it has {size} bytes, and {JSON_BYTES_MAX} are allowed")));
+    }
+    blob.read_to_end(&mut head)?;
+    // As above: what has zeros is none for anybody.
+    let names_places = may_be_json(&head) && {
+        let read = names_places(&head);
+        read.map_err(|error| BadArchive::Json(error.to_string()))?
+    };
+    if names_places { Err(BadArchive::Elsewhere) } else { Ok(head) }
 }
 
 fn foreign(path: &Path) -> BadArchive {
@@ -150,45 +188,37 @@ enum Unpacking {
     Zstd(Box<zstd::stream::write::Decoder<'static, Left>>),
 }
 
+impl Unpacking {
+    /// What a blob is that begins with these bytes. The engine also unpacks what is refused here.
+    fn of(head: &[u8], left: u64) -> Result<Self, BadArchive> {
+        let left = Left(left);
+        if let Some((_, how)) = UNCOUNTED.iter().find(|(beginning, _)| head.starts_with(beginning)) {
+            return Err(BadArchive::Packed(how));
+        }
+        Ok(match head {
+            head if head.starts_with(&GZIP) => Self::Gzip(flate2::write::MultiGzDecoder::new(left)),
+            head if head.starts_with(&ZSTD) => Self::Zstd(Box::new(zstd::stream::write::Decoder::new(left)?)),
+            _ => Self::Plain(left),
+        })
+    }
+}
+
 /// A blob that is read, and counted as it will be unpacked.
 struct Counted<R> {
     from: R,
-    unpacked: Option<Unpacking>,
-    left: u64,
-    is_begun: bool,
+    unpacked: Unpacking,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = buffer.len().min(PIECE_BYTES);
         let Some(piece) = buffer.get_mut(..length) else { return Ok(0) };
-        let mut length = self.from.read(piece)?;
-        // Its beginning says what it is.
-        while !self.is_begun && length > 0 && length < ZSTD.len() {
-            match piece.get_mut(length..) {
-                Some(rest) if !rest.is_empty() => match self.from.read(rest)? {
-                    0 => break,
-                    more => length += more,
-                },
-                _ => break,
-            }
-        }
+        let length = self.from.read(piece)?;
         let Some(bytes) = piece.get(..length) else { return Ok(0) };
-        if !std::mem::replace(&mut self.is_begun, true) {
-            let left = Left(self.left);
-            self.unpacked = Some(match bytes {
-                bytes if bytes.starts_with(&GZIP) => Unpacking::Gzip(flate2::write::MultiGzDecoder::new(left)),
-                bytes if bytes.starts_with(&ZSTD) => {
-                    Unpacking::Zstd(Box::new(zstd::stream::write::Decoder::new(left)?))
-                }
-                _ => Unpacking::Plain(left),
-            });
-        }
         match &mut self.unpacked {
-            Some(Unpacking::Gzip(decoder)) => decoder.write_all(bytes)?,
-            Some(Unpacking::Plain(left)) => left.write_all(bytes)?,
-            Some(Unpacking::Zstd(decoder)) => decoder.write_all(bytes)?,
-            None => {}
+            Unpacking::Gzip(decoder) => decoder.write_all(bytes)?,
+            Unpacking::Plain(left) => left.write_all(bytes)?,
+            Unpacking::Zstd(decoder) => decoder.write_all(bytes)?,
         }
         Ok(length)
     }
@@ -198,13 +228,12 @@ impl<R> Counted<R> {
     /// The bytes that other blobs may still have.
     fn ended(self) -> io::Result<u64> {
         match self.unpacked {
-            Some(Unpacking::Gzip(decoder)) => Ok(decoder.finish()?.0),
-            Some(Unpacking::Plain(left)) => Ok(left.0),
-            Some(Unpacking::Zstd(mut decoder)) => {
+            Unpacking::Gzip(decoder) => Ok(decoder.finish()?.0),
+            Unpacking::Plain(left) => Ok(left.0),
+            Unpacking::Zstd(mut decoder) => {
                 decoder.flush()?;
                 Ok(decoder.into_inner().0)
             }
-            None => Ok(self.left),
         }
     }
 }
@@ -292,6 +321,25 @@ mod tests {
         let other = format!("{BLOBS}{}", "0b".repeat(32));
         let both = archive(&[("index.json", ONE.as_bytes()), (&blob(), &gzip), (&other, &gzip)]);
         assert!(matches!(copied(&both, 1_999_999), Err(BadArchive::TooLarge(_))), "all of them together");
+    }
+
+    #[test]
+    fn layers_that_would_be_unpacked_uncounted_are_refused() {
+        for (layer, expected) in [(&b"BZh91AY"[..], "bzip2"), (b"\xfd7zXZ\0\0", "xz")] {
+            let refused = copied(&archive(&[("index.json", ONE.as_bytes()), (&blob(), layer)]), 100).unwrap_err();
+            assert!(matches!(refused, BadArchive::Packed(how) if how == expected), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_got_from_elsewhere_is_refused() {
+        let with = |blob_of: &[u8]| copied(&archive(&[("index.json", ONE.as_bytes()), (&blob(), blob_of)]), 8_000_000);
+        let manifest = br#"{"layers":[{"mediaType":"m","digest":"sha256:b","size":1}]}"#;
+        assert!(with(manifest).is_ok_and(|copy| copy.windows(manifest.len()).any(|part| part == manifest)));
+        assert!(matches!(with(br#" {"layers":[{"urls":["http://127.0.0.1/"]}]}"#), Err(BadArchive::Elsewhere)));
+        let long = [&b"{\"layers\":["[..], &b" ".repeat(5_000_000), br#"{"urls":["x"]}]}"#].concat();
+        assert!(matches!(with(&long), Err(BadArchive::Json(_))));
+        assert!(matches!(with(br#"{"layers":[{"urls":["x"]}]} x"#), Err(BadArchive::Json(_))));
     }
 
     proptest! {

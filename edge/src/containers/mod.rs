@@ -12,6 +12,7 @@ mod archive;
 mod attached;
 mod credentials;
 mod description;
+mod elsewhere;
 mod error;
 mod frames;
 mod images;

@@ -1,0 +1,131 @@
+//! JSON of an OCI archive: whether it names places elsewhere that bytes are to come from.
+//!
+//! The engine gets a layer with `urls` from there, as root, whatever network and size that is. What is looked at here is
+//! read by a parser of another language later, so that whatever is not plain for both is refused.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Whether bytes may be the beginning of JSON with an object: no tar, whose headers have zeros, is taken for some.
+pub(super) fn may_be_json(head: &[u8]) -> bool {
+    let first = head.trim_ascii_start().first();
+    !head.is_empty() && first.is_none_or(|first| *first == b'{') && !head.contains(&0)
+}
+
+/// Whether JSON names places elsewhere, at any depth and in any spelling that the engine understands.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn names_places(text: &[u8]) -> Result<bool, serde_json::Error> {
+    Ok(serde_json::from_slice::<Seen>(text)?.has_places)
+}
+
+/// What was seen of a value.
+#[derive(Default)]
+struct Seen {
+    has_places: bool,
+    /// It is a list with something in it.
+    is_list: bool,
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Looking)
+    }
+}
+
+struct Looking;
+
+impl<'de> Visitor<'de> for Looking {
+    type Value = Seen;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Seen, E> {
+        Ok(Seen::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Seen, A::Error> {
+        let mut seen = Seen::default();
+        while let Some(one) = list.next_element::<Seen>()? {
+            seen = Seen { has_places: seen.has_places || one.has_places, is_list: true };
+        }
+        Ok(seen)
+    }
+
+    // Each of several members of one name: which of them counts is for the engine's parser to say.
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Seen, A::Error> {
+        let mut seen = Seen::default();
+        while let Some(name) = members.next_key::<String>()? {
+            let value: Seen = members.next_value()?;
+            seen.has_places |= value.has_places || value.is_list && is_urls(&name);
+        }
+        Ok(seen)
+    }
+}
+
+/// Whether a parser that takes names in any case, by Unicode, takes it for `urls`.
+fn is_urls(name: &str) -> bool {
+    name.chars().map(|c| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() }).eq("urls".chars())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_elsewhere_are_found_in_every_spelling() {
+        for text in [
+            r#"{"layers":[{"digest":"sha256:a","urls":["http://169.254.169.254/"]}]}"#,
+            r#"{"config":{"URLs":["x"]}}"#,
+            r#"{"manifests":[{"url\u017f":["x"]}]}"#,
+            r#"{"layers":[{"urls":["x"],"urls":[]}]}"#,
+            r#" {"\u0075rls":["x"]}"#,
+        ] {
+            assert!(names_places(text.as_bytes()).unwrap(), "{text}");
+        }
+        for text in [
+            r#"{"layers":[{"digest":"sha256:a","size":1,"urls":[]},{"urls":null}]}"#,
+            r#"{"config":{"Labels":{"urls":"https://example.org"},"Env":["urls=x"]},"n":-1.5e3,"b":true}"#,
+        ] {
+            assert!(!names_places(text.as_bytes()).unwrap(), "{text}");
+        }
+        for text in ["{", "{}{}", "{\"a\":\"\u{1}\"}", &"[".repeat(100_000)] {
+            assert!(names_places(text.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_tar_is_taken_for_no_json() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        tar.append_data(&mut header, "{\"a\"", std::io::empty()).unwrap();
+        assert!(!may_be_json(&tar.into_inner().unwrap()));
+        assert!(may_be_json(b"\n\t {\"a\":1}") && may_be_json(b"   ") && !may_be_json(b"layer"));
+    }
+}
