@@ -5,6 +5,7 @@
 //! its own.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,8 +59,15 @@ pub struct Images {
     podman: Podman,
     settings: ImagesSettings,
     /// Held while one of an app is got: a slow registry keeps no other app waiting.
-    turns: Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Turns<AppName>,
+    /// Held while a tag of a registry is got, which the store has only for that long.
+    tags: Turns<String>,
+    /// Held while names are given or taken, so that none comes to an image that is about to be removed.
+    naming: tokio::sync::Mutex<()>,
 }
+
+/// What is held by one at a time, for each key.
+type Turns<K> = Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>;
 
 /// An image in the store.
 struct Found {
@@ -73,7 +81,13 @@ impl Images {
     #[must_use]
     pub fn new(settings: ImagesSettings) -> Self {
         let podman = Podman::at(settings.images.socket.clone());
-        Self { podman, settings, turns: Mutex::default() }
+        Self {
+            podman,
+            settings,
+            turns: Mutex::default(),
+            tags: Mutex::default(),
+            naming: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The engine.
@@ -123,13 +137,29 @@ impl Images {
         if let Some(digest) = &image.digest {
             return image.with_digest(digest).ok_or_else(|| Error::OtherDigest(image.to_string()));
         }
-        let turn = self.turn(app);
-        let _one_at_a_time = turn.lock().await;
+        let (turn, tag_turn) = (turn_of(&self.turns, app), turn_of(&self.tags, &image.to_string()));
+        let _one_at_a_time = (turn.lock().await, tag_turn.lock().await);
+        let (before, had_tag) = (self.ids().await?, self.found(&image.to_string()).await?.is_some());
         self.pull(image).await?;
-        let found = self.found(&image.to_string()).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
-        let fixed = image.with_digest(&found.digest).ok_or_else(|| Error::OtherDigest(image.to_string()))?;
-        self.check_found(app, &found, None).await?;
-        self.tag(app, &found.id, &format!("{RESOLVED}{now_ms}")).await?;
+        let (found, fixed) = {
+            let _named = self.naming.lock().await;
+            let found = self.found(&image.to_string()).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
+            let named = async {
+                self.check_found(app, &found, None).await?;
+                let fixed = image.with_digest(&found.digest).ok_or_else(|| Error::OtherDigest(image.to_string()))?;
+                self.tag(app, &found.id, &format!("{RESOLVED}{now_ms}")).await?;
+                Ok::<_, Error>(fixed)
+            };
+            let named = named.await;
+            // A tag that stays is an operator's.
+            if let (false, Some(tag)) = (had_tag, &image.tag) {
+                self.untag(&found.id, Some((&image.name(), tag))).await?;
+            }
+            match named {
+                Ok(fixed) => (found, fixed),
+                Err(error) => return Err(self.discarded(&found.id, &before, error).await),
+            }
+        };
         // The registry has what the version will name, and not only this store.
         self.pull(&fixed).await?;
         let same = self.found(&fixed.to_string()).await?.filter(|same| same.id == found.id);
@@ -146,7 +176,7 @@ impl Images {
         image: &Image,
         archive: Option<Arc<dyn ReadAt>>,
     ) -> Result<String, Error> {
-        let turn = self.turn(app);
+        let turn = turn_of(&self.turns, app);
         let _one_at_a_time = turn.lock().await;
         if let Image::Registry(image) = image {
             // Also what was there before the settings changed.
@@ -156,6 +186,7 @@ impl Images {
         if let Some(found) = self.found(&own).await? {
             return Ok(found.id);
         }
+        let before = self.ids().await?;
         let name = match (image, archive) {
             (Image::Registry(image), _) => {
                 let name = image.to_string();
@@ -170,21 +201,20 @@ impl Images {
             (Image::Archive(_), Some(archive)) => self.load(archive).await?,
             (Image::Archive(_), None) => return Err(Error::Images(0)),
         };
+        let _named = self.naming.lock().await;
         let found = self.found(&name).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
-        self.check_found(app, &found, Some(version)).await?;
+        if let Err(error) = self.check_found(app, &found, Some(version)).await {
+            return Err(self.discarded(&found.id, &before, error).await);
+        }
         self.tag(app, &found.id, &version.to_string()).await?;
         Ok(found.id)
-    }
-
-    fn turn(&self, app: &AppName) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(self.turns.lock().entry(app.clone()).or_default())
     }
 
     fn name_of(&self, app: &AppName) -> String {
         format!("{NAMES}{}/{app}", self.settings.edge_id)
     }
 
-    /// Checks the size of an image, and how many the app has beside it; what may not stay is removed.
+    /// Checks the size of an image, and how many the app has beside it.
     async fn check_found(&self, app: &AppName, found: &Found, version: Option<&VersionId>) -> Result<(), Error> {
         let limits = &self.settings.limits;
         let refused = if found.bytes > limits.image_bytes_max {
@@ -199,9 +229,50 @@ impl Images {
         };
         let Some(error) = refused else { return Ok(()) };
         tracing::warn!(%app, version = version.map(ToString::to_string), %error, "an image is refused");
-        // One that somebody else has a name for stays.
-        self.podman.ask(Ask::delete(format!("/images/{}", encoded(&found.id)))).await?;
         Err(error)
+    }
+
+    /// Removes an image that may not stay, unless it was there before or somebody has a tag for it: another app, or an
+    /// operator. Gives the error back that keeps it from staying.
+    async fn discarded(&self, id: &str, before: &BTreeSet<String>, error: Error) -> Error {
+        if before.contains(id) {
+            return error;
+        }
+        let removed = async {
+            if self.tags_of(id).await?.is_empty() {
+                self.untag(id, None).await?;
+                self.podman.ask(Ask::delete(format!("/images/{}", encoded(id)))).await?.done("remove the image")?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(why) = removed.await {
+            tracing::warn!(image = id, %why, "an image that was refused stays in the store");
+        }
+        error
+    }
+
+    /// The ids of all that the store has.
+    async fn ids(&self) -> Result<BTreeSet<String>, Error> {
+        let listed = self.podman.ask(Ask::get("/images/json?all=true")).await?.done("list images")?.value();
+        let ids = listed.as_array().into_iter().flatten().filter_map(|image| image.get("Id")?.as_str());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// The tags of an image, also those of others; names with a digest are none.
+    async fn tags_of(&self, id: &str) -> Result<Vec<String>, Error> {
+        let answered = self.podman.ask(Ask::get(format!("/images/{}/json", encoded(id)))).await?;
+        if answered.status == StatusCode::NOT_FOUND {
+            return Ok(Vec::new());
+        }
+        let value = answered.done("look at the image")?.value();
+        let tags = value.get("RepoTags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        Ok(tags.map(str::to_owned).collect())
+    }
+
+    /// Takes a tag from an image, or all names without one. One that is gone already is no error.
+    async fn untag(&self, id: &str, tag: Option<(&str, &str)>) -> Result<(), Error> {
+        let tag = tag.map(|(repo, tag)| format!("?repo={}&tag={}", encoded(repo), encoded(tag))).unwrap_or_default();
+        self.podman.ask(Ask::post(format!("/images/{}/untag{tag}", encoded(id)))).await.map(drop)
     }
 
     /// What the store has under a name or an id.
@@ -324,41 +395,27 @@ impl Images {
         Ok(count)
     }
 
-    /// Removes a name, and with the last one of this edge the image.
+    /// Removes a name, and with the last one of this edge the image, unless it runs or an operator has a tag for it.
     async fn remove(&self, one: &Named) -> Result<bool, Error> {
-        let turn = self.turn(&one.app);
+        let turn = turn_of(&self.turns, &one.app);
         let _one_at_a_time = turn.lock().await;
-        let others = self.named().await?.into_iter().filter(|other| other.id == one.id && other.name != one.name);
-        if others.count() == 0 {
-            let path = format!("/images/{}", encoded(&one.id));
-            let value = self.podman.ask(Ask::get(format!("{path}/json"))).await?.value();
-            // Those that a pull gave it; what an operator named stays.
-            let pulled =
-                value.get("RepoTags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-            let is_only_ours = pulled.into_iter().all(|name| name == one.name || self.is_of_registry(name));
-            if is_only_ours {
-                let removed = self.podman.ask(Ask::delete(format!("/images/{}?force=false", encoded(&one.id)))).await?;
-                if removed.status.is_success() || removed.status == StatusCode::NOT_FOUND {
-                    return Ok(true);
-                }
-                if self.is_in_use(&one.id).await? {
-                    return Ok(false);
-                }
-                // It has several names, all of which are for this edge.
-                let removed = self.podman.ask(Ask::delete(format!("{path}?force=true"))).await?;
-                return removed.done("remove the image").map(|_| true);
-            }
+        let _named = self.naming.lock().await;
+        if self.tags_of(&one.id).await?.iter().any(|tag| *tag != one.name) {
+            self.untag(&one.id, Some((&self.name_of(&one.app), &one.tag))).await?;
+            return Ok(true);
         }
-        let removed = self.podman.ask(Ask::delete(format!("/images/{}", encoded(&one.name)))).await?;
-        Ok(removed.status.is_success())
-    }
-
-    /// Whether a name is one that a push of this edge brings with it.
-    fn is_of_registry(&self, name: &str) -> bool {
-        match name.parse() {
-            Ok(Image::Registry(image)) => self.check_allowed(&image).is_ok(),
-            Ok(Image::Archive(_)) | Err(_) => false,
+        if self.is_in_use(&one.id).await? {
+            return Ok(false);
         }
+        // Names with a digest, which pulls gave it, go only together. Nothing is forced: that would end a container.
+        self.untag(&one.id, None).await?;
+        let removed = self.podman.ask(Ask::delete(format!("/images/{}", encoded(&one.id)))).await?;
+        let is_gone = removed.status.is_success() || removed.status == StatusCode::NOT_FOUND;
+        if !is_gone {
+            // So that it is looked at again.
+            self.tag(&one.app, &one.id, &one.tag).await?;
+        }
+        Ok(is_gone)
     }
 
     async fn is_in_use(&self, id: &str) -> Result<bool, Error> {
@@ -367,6 +424,13 @@ impl Images {
         let listed = self.podman.ask(Ask::get(path)).await?.done("list containers")?.value();
         Ok(listed.as_array().is_none_or(|containers| !containers.is_empty()))
     }
+}
+
+/// The turn of a key; those that nobody holds are forgotten.
+fn turn_of<K: Clone + Eq + Hash>(turns: &Turns<K>, of: &K) -> Arc<tokio::sync::Mutex<()>> {
+    let mut turns = turns.lock();
+    turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+    Arc::clone(turns.entry(of.clone()).or_default())
 }
 
 /// A name of an image.

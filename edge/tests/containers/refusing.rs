@@ -70,6 +70,14 @@ async fn an_image_that_may_not_be_run_is_refused_and_what_is_live_stays() {
     engine.put("more", "1", &Image::new("more", &json!({}))).await;
     let problem = refused(&edge, &server(&format!("{}:1", engine.name("more"))), None).await;
     assert!(problem.detail.contains("images_per_app_max"), "{problem:?}");
+    // What an operator got stays, also where an app may not have it.
+    let theirs = format!("{}:1", engine.name("theirs"));
+    engine.put("theirs", "1", &Image::new("theirs", &json!({}))).await;
+    engine.podman(&["pull", "--quiet", "--tls-verify=false", &theirs]);
+    let problem = refused(&edge, &server(&theirs), None).await;
+    assert!(problem.detail.contains("images_per_app_max"), "{problem:?}");
+    let stored = engine.podman(&["images", "--format", "{{.Repository}}"]);
+    assert!(stored.contains(&engine.name("theirs")) && !stored.contains(&engine.name("more")), "{stored:?}");
     assert!(edge.get("shop.localhost", "/api/").await.text().starts_with("one "));
     edge.stop().await;
 }
@@ -105,10 +113,17 @@ async fn an_archive_with_more_than_an_image_is_refused() {
         header.set_size(packed.len() as u64);
         tar.append_data(&mut header, format!("blobs/sha256/{}", "0c".repeat(32)), packed.as_slice()).unwrap();
     });
+    let elsewhere = entries(&|tar| {
+        let text = br#"{"layers":[{"digest":"sha256:a","size":1,"urls":["http://127.0.0.1/"]}]}"#;
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, format!("blobs/sha256/{}", "0d".repeat(32)), text.as_slice()).unwrap();
+    });
     let server = server("oci-archive:api.tar");
     for (archive, expected) in [
         (link, "belongs to no OCI image"),
         (bomb, "image_bytes_max"),
+        (elsewhere, "has `urls`"),
         (Archive { bytes: b"no tar".to_vec() }, "cannot take the archive"),
     ] {
         let problem = refused(&edge, &server, Some(&archive)).await;
