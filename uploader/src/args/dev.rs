@@ -4,12 +4,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueHint};
+use devanture_config::problem::Code;
 use devanture_config::site_toml::{BadRoutePath, BadUpstreamUrl, RoutePath, UpstreamUrl};
+
+use crate::output::exit::Failure;
 
 /// The default port: that of the edge's own sample.
 const PORT: u16 = 8443;
 /// The default path of `--api`.
-const API_PATH: &str = "/api/*";
+pub(crate) const API_PATH: &str = "/api/*";
+/// The value of `--api` for the environment's backend.
+const REMOTE: &str = "remote";
 
 /// Examples of `dev`.
 pub(super) const EXAMPLES: &str = "\
@@ -20,6 +25,10 @@ Examples:
                                           … with /api/* answered by a backend
   devanture dev --api /auth/*=http://127.0.0.1:4000 --api http://127.0.0.1:3000
   devanture dev --env staging             as it would answer in staging
+  devanture dev --env staging --api remote
+                                          this folder, with the backend that is live in staging
+  devanture dev --env staging --front remote
+                                          the backend of [server] here, with the pages that are live in staging
   devanture dev --port 0                  on a free port
   devanture dev --json | jq -r 'select(.event == \"live\") | .ms'
 
@@ -33,15 +42,79 @@ pub(crate) struct DevArgs {
     /// The folder; by default `www` of devanture.toml
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
-    /// A backend for /api/*, or for another path; replaces the route of devanture.toml for that path
-    #[arg(long, value_name = "[PATH=]URL")]
-    pub(crate) api: Vec<ApiRoute>,
+    /// A backend for /api/*, or for another path; replaces the route of devanture.toml for that path. `remote` sends
+    /// all other routes to the environment of --env
+    #[arg(long, value_name = "[PATH=]URL|remote")]
+    pub(crate) api: Vec<Api>,
+    /// Where the pages come from: `remote` takes those that are live in the environment of --env
+    #[arg(long, value_name = "remote", conflicts_with = "dir")]
+    pub(crate) front: Option<Front>,
     /// Port, on this machine only; 0 chooses a free one
     #[arg(long, value_name = "PORT", default_value_t = PORT)]
     pub(crate) port: u16,
     /// Look at the files once a second, for systems that do not report changes
     #[arg(long)]
     pub(crate) poll: bool,
+}
+
+/// A half of a site that an environment may have in the place of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// What routes lead to.
+    Api,
+    /// Everything else.
+    Front,
+}
+
+impl DevArgs {
+    /// The backends that are named by their addresses.
+    pub(crate) fn api_routes(&self) -> Vec<ApiRoute> {
+        let named = |api: &Api| match api {
+            Api::Remote => None,
+            Api::Route(route) => Some(route.clone()),
+        };
+        self.api.iter().filter_map(named).collect()
+    }
+
+    /// The half that is remote, if one is.
+    ///
+    /// # Errors
+    /// `usage` where both are.
+    pub(crate) fn remote_half(&self) -> Result<Option<Half>, Failure> {
+        match (self.api.contains(&Api::Remote), self.front) {
+            (true, Some(Front::Remote)) => {
+                let message = "`--api remote` with `--front remote` leaves nothing to this machine.";
+                Err(Failure::new(Code::Usage, message).hint("leave one of them out"))
+            }
+            (true, None) => Ok(Some(Half::Api)),
+            (false, Some(Front::Remote)) => Ok(Some(Half::Front)),
+            (false, None) => Ok(None),
+        }
+    }
+}
+
+/// The value of `--front`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Front {
+    /// The pages that are live in the environment.
+    Remote,
+}
+
+/// A value of `--api`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// The environment's backend.
+    Remote,
+    /// A backend by its address.
+    Route(ApiRoute),
+}
+
+impl FromStr for Api {
+    type Err = BadApiRoute;
+
+    fn from_str(text: &str) -> Result<Self, BadApiRoute> {
+        if text == REMOTE { Ok(Self::Remote) } else { text.parse().map(Self::Route) }
+    }
 }
 
 /// A path that goes to a backend.
@@ -88,5 +161,7 @@ mod tests {
         for bad in ["", "3000", "api=http://h", "/api/*", "/a*=http://h", "http://h/path", "/a=ftp://h"] {
             assert!(read(bad).is_err(), "{bad}");
         }
+        assert_eq!("remote".parse(), Ok(Api::Remote));
+        assert!("/api/*=remote".parse::<Api>().is_err());
     }
 }

@@ -1,139 +1,17 @@
 //! `devanture dev`: the folder is served as an edge would serve it, and a page that is open shows each change by
 //! itself.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::backends::echo;
 use crate::support::browser::{Browser, Page};
+use crate::support::dev::{PAGE, Project, TIME_MAX};
 use crate::support::edge::{client_of, edge, files};
-
-/// Longest wait for an event.
-const TIME_MAX: Duration = Duration::from_secs(60);
-/// A page whose script counts how often it was loaded.
-const PAGE: &str = "<!doctype html><html><head><title>shop</title><link rel=icon href=data:,>\
-                    <script>sessionStorage.loads = 1 + Number(sessionStorage.loads || 0)</script>\
-                    <link rel=stylesheet href=/style.css></head><body><p>one</p></body></html>";
-
-/// A project folder, and a state folder of its own.
-struct Project(TempDir);
-
-impl Project {
-    fn new() -> Self {
-        let project = Self(tempfile::tempdir().unwrap());
-        project.put("devanture.toml", "app = \"shop\"\nwww = \"www\"\n");
-        project.put("www/index.html", PAGE);
-        project.put("www/style.css", "p { color: rgb(1, 2, 3) }");
-        project
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("project")
-    }
-
-    fn put(&self, path: &str, text: &str) {
-        let path = self.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_devanture"));
-        command
-            .args(["dev", "--json"])
-            .args(arguments)
-            .args(if arguments.contains(&"--port") { &[][..] } else { &["--port", "0"] })
-            .current_dir(self.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("XDG_STATE_HOME", self.0.path().join("state"))
-            .env("TMPDIR", self.0.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Starts `dev` and waits until it says where the site is.
-    fn dev(&self, arguments: &[&str]) -> Dev {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, events) = channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let event: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                // A test that has failed listens no more.
-                sender.send(event).ok();
-            }
-        });
-        let mut dev = Dev { child, events, url: String::new(), ca: PathBuf::new() };
-        let ready = dev.wait_for("ready");
-        dev.url = ready["url"].as_str().unwrap().trim_end_matches('/').to_owned();
-        dev.ca = ready["ca"].as_str().unwrap().into();
-        dev
-    }
-}
-
-/// A running `dev`. It is killed when it is dropped.
-struct Dev {
-    child: Child,
-    events: Receiver<Value>,
-    url: String,
-    ca: PathBuf,
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // It may have ended already.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Dev {
-    /// The next event of this kind; those before it are passed over.
-    #[track_caller]
-    fn wait_for(&self, kind: &str) -> Value {
-        self.wait_until(kind, |_| true)
-    }
-
-    /// The next event of this kind of which that is true.
-    #[track_caller]
-    fn wait_until(&self, kind: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let event = self.events.recv_timeout(TIME_MAX).unwrap_or_else(|error| panic!("no event {kind}: {error}"));
-            if event["event"] == kind && is_meant(&event) {
-                return event;
-            }
-        }
-    }
-
-    /// The first mistake of the next failure that is one in this file.
-    #[track_caller]
-    fn mistake_in(&self, file: &str) -> Value {
-        let is_meant = |event: &Value| event["error"]["mistakes"][0]["file"] == file;
-        self.wait_until("failed", is_meant)["error"]["mistakes"][0].clone()
-    }
-
-    async fn get(&self, path: &str) -> reqwest::Response {
-        client_of(&self.ca, true).get(format!("{}{path}", self.url)).send().await.unwrap()
-    }
-
-    async fn text(&self, path: &str) -> String {
-        self.get(path).await.text().await.unwrap()
-    }
-
-    /// Ends it by a signal. Gives the exit code.
-    fn end(mut self, signal: &str) -> Option<i32> {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
-        self.child.wait().unwrap().code()
-    }
-}
 
 async fn loads(page: &Page) -> u64 {
     page.evaluate("Number(sessionStorage.loads)").await.as_u64().unwrap()
@@ -344,7 +222,7 @@ fn move_files(from: &Path, to: &Path) {
 
 /// A backend that answers every request with its own process id and a word, and starts another process that outlives it
 /// unless somebody ends that too.
-const BACKEND: &str = r#"
+pub(super) const BACKEND: &str = r#"
 import http.server, os, subprocess, sys
 child = subprocess.Popen(["sleep", "600"])
 class Handler(http.server.BaseHTTPRequestHandler):

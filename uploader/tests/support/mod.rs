@@ -15,6 +15,7 @@ use std::time::Duration;
 pub(crate) mod browser;
 mod cdp;
 pub(crate) mod crawl;
+pub(crate) mod dev;
 pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod inputs;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
 use super::output::DevOutput;
+use super::remote::Routing;
 use super::round::routes_of;
 use super::watch::{Watch, Watched};
 use super::{ConfigPath, Project};
@@ -54,7 +55,7 @@ impl Backend {
     /// Where no port is free.
     pub(super) fn of(
         context: &Context,
-        args: &DevArgs,
+        routing: &Routing,
         place: &PlaceName,
         folder: &Path,
     ) -> Result<Option<Self>, Failure> {
@@ -62,7 +63,7 @@ impl Backend {
         let port = free_port().map_err(|error| Failure::new(Code::Internal, format!("No port is free: {error}.")))?;
         let bad = |error| Failure::new(Code::Internal, format!("{error}."));
         let url: UpstreamUrl = format!("http://127.0.0.1:{port}").parse().map_err(bad)?;
-        let routes = routes_of(&context.project.site, place, &args.api, Some(&url));
+        let routes = routes_of(&context.project.site, place, routing, Some(&url));
         // Somebody else answers for it, or nobody asks it.
         if !routes.iter().any(|route| matches!(&route.to, RouteTo::Address(to) if *to == url)) {
             return Ok(None);

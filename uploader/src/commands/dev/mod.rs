@@ -2,16 +2,18 @@
 //!
 //! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` reports changes. Each one makes
 //! a `round`: the folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`,
-//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it. `output` prints all this, and
-//! `policy` knows when a page cannot be notified.
+//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it; either half may be `remote`, which
+//! `forward` sends requests to. `output` prints all this, and `policy` knows when a page cannot be notified.
 
 mod backend;
 mod edge;
+mod forward;
 mod inject;
 mod output;
 mod pages;
 mod policy;
 mod reload;
+mod remote;
 mod round;
 mod watch;
 
@@ -21,13 +23,14 @@ use std::time::{Duration, Instant};
 
 use devanture_config::AppName;
 use devanture_config::problem::Code;
-use devanture_config::site_toml::FILE_NAME;
+use devanture_config::site_toml::{FILE_NAME, UpstreamUrl};
 
 use self::backend::Backend;
 use self::edge::{LocalEdge, Wanted};
 use self::output::{DevOutput, Ready};
 use self::pages::Pages;
 use self::reload::Reload;
+use self::remote::{RemoteSite, Routing};
 use self::round::{Begin, Ended, Rounds, routes_of};
 use self::watch::{Watch, Watched};
 use super::init;
@@ -71,6 +74,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
             _ = signals::terminated() => {}
         }
     };
+    let remote = RemoteSite::find(context, args).await?;
     let starting = LocalEdge::start(wanted);
     tokio::pin!(shutdown, starting);
     let ((edge, mut process), is_over) = tokio::select! {
@@ -84,17 +88,27 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
         biased;
         () = &mut shutdown, if !is_over => Ok(()),
         failure = process.ended(), if !is_over => Err(failure),
-        ended = serve_all(context, args, &edge), if !is_over => ended,
+        ended = serve_all(context, args, &edge, remote.as_ref()), if !is_over => ended,
         else => Ok(()),
     };
     edge.end(process).await;
     ended
 }
 
-/// Serves, with the backend of the bundle beside it, which ends with this.
-async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<(), Failure> {
+/// Serves, with the backend of the bundle beside it, and the half that is remote. Both end with this.
+async fn serve_all(
+    context: &Context,
+    args: &DevArgs,
+    edge: &LocalEdge,
+    remote: Option<&RemoteSite>,
+) -> Result<(), Failure> {
     let place = context.place()?;
-    let mut backend = Backend::of(context, args, &place, edge.folder())?;
+    let mut routing = Routing { api: args.api_routes(), dir: args.dir.clone(), remote: None };
+    let mut _forwarder = None;
+    if let Some(site) = remote {
+        _forwarder = Some(site.forward(&mut routing, &edge.url(&app(context)?, &place)?, edge.folder()).await?);
+    }
+    let mut backend = Backend::of(context, &routing, &place, edge.folder())?;
     if let Some(backend) = &mut backend {
         backend.take_settings(context, &place).await;
     }
@@ -104,38 +118,29 @@ async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Resul
             None => std::future::pending().await,
         }
     };
+    let rounds = rounds(context, edge, routing, backend.as_ref().map(|backend| backend.url.clone())).await?;
+    if let Some(site) = remote {
+        site.give_settings(&rounds.edge, &place).await?;
+    }
     tokio::select! {
-        ended = serve(context, args, edge, backend.as_ref()) => ended,
+        ended = serve(context, args, edge, rounds) => ended,
         () = running => Ok(()),
     }
 }
 
 /// Serves until something fails that no change of a file can fix. What is dropped with it, the streams of open pages
 /// among them, is gone before the edge ends.
-async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Option<&Backend>) -> Result<(), Failure> {
-    let app = app(context)?;
-    let place = context.place()?;
-    let copies = edge.folder().join("pages");
-    let made = DirBuilder::new().create(&copies).and_then(|()| Pages::new(&copies));
-    let pages =
-        made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", copies.display())))?;
-    let mut rounds = Rounds {
-        edge: edge.client(app.clone(), context.progress.clone())?,
-        place: place.clone(),
-        reload: Reload::start().await?,
-        pages,
-        api: args.api.clone(),
-        backend: backend.map(|backend| backend.url.clone()),
-        live: None,
-        progress: context.progress.clone(),
-    };
+async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, mut rounds: Rounds) -> Result<(), Failure> {
+    let routing = &rounds.routing;
     let mut teller = DevOutput::new(context.output, &context.progress);
-    let folders = context.project.folders(args.dir.as_deref())?;
+    let folders = context.project.folders(routing.dir.as_deref())?;
     let www = folders.www.path();
+    let routes = routes_of(&context.project.site, &rounds.place, routing, rounds.backend.as_ref());
+    routing.check(&routes)?;
     teller.ready(&Ready {
-        url: &edge.url(&app, &place)?,
-        www,
-        routes: &routes_of(&context.project.site, &place, &args.api, backend.map(|backend| &backend.url)),
+        url: &edge.url(rounds.edge.app(), &rounds.place)?,
+        www: Some(www).filter(|_| routing.front().is_none()),
+        routes: &routing.shown(routes),
         authority: edge.authority(),
     });
     let config = ConfigPath::of(context);
@@ -146,7 +151,7 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Opt
     let (mut tries, mut half_built_since) = (0, None::<Instant>);
     loop {
         let is_patient = half_built_since.is_none_or(|since| since.elapsed() < BUILD_TIME_MAX);
-        let again = match round(&mut rounds, &config, args, &mut watch, is_patient).await {
+        let again = match round(&mut rounds, &config, &mut watch, is_patient).await {
             Ok(Ended::Live(went)) => {
                 teller.live(&went);
                 None
@@ -191,17 +196,39 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Opt
     }
 }
 
+/// What rounds need.
+async fn rounds(
+    context: &Context,
+    edge: &LocalEdge,
+    routing: Routing,
+    backend: Option<UpstreamUrl>,
+) -> Result<Rounds, Failure> {
+    let copies = edge.folder().join("pages");
+    let made = DirBuilder::new().create(&copies).and_then(|()| Pages::new(&copies));
+    let pages =
+        made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", copies.display())))?;
+    Ok(Rounds {
+        edge: edge.client(app(context)?, context.progress.clone())?,
+        place: context.place()?,
+        reload: Reload::start().await?,
+        pages,
+        routing,
+        backend,
+        live: None,
+        progress: context.progress.clone(),
+    })
+}
+
 async fn round(
     rounds: &mut Rounds,
     config: &ConfigPath,
-    args: &DevArgs,
     watch: &mut Watch,
     is_patient: bool,
 ) -> Result<Ended, Failure> {
     let (mut project, read) = config.read();
     read?;
     project.choose(Some(rounds.edge.app().as_str()))?;
-    let folders = project.folders(args.dir.as_deref())?;
+    let folders = project.folders(rounds.routing.dir.as_deref())?;
     watch.turn_to(Watched::new(folders.www.path(), config.path()));
     rounds.run(Begin { project, folders, is_patient }).await
 }

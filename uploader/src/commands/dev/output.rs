@@ -32,8 +32,8 @@ pub(super) struct DevOutput<'c> {
 pub(super) struct Ready<'r> {
     /// Where the site is.
     pub(super) url: &'r str,
-    /// The folder.
-    pub(super) www: &'r Path,
+    /// The folder, unless the pages are remote.
+    pub(super) www: Option<&'r Path>,
     /// The routes of the site.
     pub(super) routes: &'r [Route],
     /// The authority's certificate.
@@ -57,7 +57,7 @@ impl<'c> DevOutput<'c> {
         let style = self.output.style;
         self.output.write(&value, || {
             let mut lines = vec![style.line("ready", &style.good(ready.url))];
-            lines.push(style.line("folder", &ready.www.display().to_string()));
+            lines.extend(ready.www.map(|www| style.line("folder", &www.display().to_string())));
             lines.extend(ready.routes.iter().map(|r| style.line("route", &format!("{}  →  {}", r.path, r.to))));
             let authority = ready.authority.display();
             lines.push(style.line("trust", &format!("{authority}  once, and the browser warns no more")));

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{Route, RouteTo, SERVER_UPSTREAM, SiteFile, UpstreamUrl};
+use devanture_config::site_toml::{Route, RouteTo, SERVER_UPSTREAM, Serving, SiteFile, UpstreamUrl};
 use devanture_config::{Manifest, PlaceName, VersionId};
 
 use super::pages::Pages;
 use super::policy;
 use super::reload::{ROUTE_PATH, Reload};
-use crate::args::ApiRoute;
+use super::remote::Routing;
 use crate::bundle::rules::{self, RuleFiles};
 use crate::bundle::scan::Scan;
 use crate::bundle::{self, Bundle};
@@ -46,8 +46,8 @@ pub(super) struct Rounds {
     pub(super) reload: Reload,
     /// Copies of pages.
     pub(super) pages: Pages,
-    /// Backends of `--api`.
-    pub(super) api: Vec<ApiRoute>,
+    /// Where requests go that no file answers.
+    pub(super) routing: Routing,
     /// Where the backend of the bundle answers, if it does.
     pub(super) backend: Option<UpstreamUrl>,
     /// The manifest that is live.
@@ -105,7 +105,7 @@ impl Rounds {
         let begun = Instant::now();
         let Begin { mut project, folders, is_patient } = begin;
         let www = folders.www.path().to_owned();
-        lay_over(&mut project.site, &self.place, &self.api, (self.reload.address(), self.backend.as_ref()))?;
+        lay_over(&mut project.site, &self.place, &self.routing, (self.reload.address(), self.backend.as_ref()))?;
         let mut scan = self.scan(folders).await?;
         if is_patient && self.live.as_ref().is_some_and(|live| is_half_built(live, &scan)) {
             return Ok(Ended::HalfBuilt);
@@ -209,22 +209,24 @@ fn is_half_built(live: &Manifest, scan: &Scan) -> bool {
 pub(super) fn routes_of(
     site: &SiteFile,
     place: &PlaceName,
-    api: &[ApiRoute],
+    routing: &Routing,
     backend: Option<&UpstreamUrl>,
 ) -> Vec<Route> {
     let over = site.env.get(place).cloned().unwrap_or_default();
     let serving = site.base.clone().overlaid_by(&over);
     let mut routes = match serving.server {
-        Some(_) => without_pool(serving.with_server_routes().routes.unwrap_or_default(), backend),
-        None => serving.routes.unwrap_or_default(),
+        Some(_) => without_pool(routing.turned(serving.with_server_routes().routes.unwrap_or_default()), backend),
+        None => routing.turned(serving.routes.unwrap_or_default()),
     };
-    for wanted in api {
+    for wanted in &routing.api {
         let to = RouteTo::Address(wanted.to.clone());
         match routes.iter_mut().find(|route| route.path == wanted.path) {
             Some(own) => own.to = to,
             None => routes.push(Route::new(wanted.path.clone(), to)),
         }
     }
+    let front = routing.front().filter(|front| !routes.iter().any(|route| route.path == front.path));
+    routes.extend(front);
     routes
 }
 
@@ -244,17 +246,22 @@ fn without_pool(routes: Vec<Route>, backend: Option<&UpstreamUrl>) -> Vec<Route>
 fn lay_over(
     site: &mut SiteFile,
     place: &PlaceName,
-    api: &[ApiRoute],
+    routing: &Routing,
     (reload, backend): (SocketAddr, Option<&UpstreamUrl>),
 ) -> Result<(), Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
-    let mut routes = routes_of(site, place, api, backend);
+    let mut routes = routes_of(site, place, routing, backend);
     let to: UpstreamUrl = format!("http://{reload}").parse().map_err(|error| bad(&error))?;
     routes.push(Route::new(ROUTE_PATH.parse().map_err(|error| bad(&error))?, RouteTo::Address(to)));
     site.env.retain(|name, _| name == place);
     for table in site.env.values_mut().chain([&mut site.base]) {
         (table.hostnames, table.canonical, table.routes, table.server) = (None, None, None, None);
         table.upstreams.as_mut().map(|pools| pools.remove(SERVER_UPSTREAM));
+    }
+    if routing.front().is_some() {
+        // The environment has applied its rules to the pages already; what is left is for routes.
+        let merged = site.base.clone().overlaid_by(&site.env.remove(place).unwrap_or_default());
+        site.base = Serving { cors: merged.cors, upstreams: merged.upstreams, ..Serving::default() };
     }
     site.base.routes = Some(routes);
     Ok(())
@@ -278,10 +285,11 @@ mod tests {
                     [env.staging]\nhostnames = [\"x.example\"]\ncanonical = \"x.example\"\n\
                     [[env.staging.routes]]\npath = \"/c\"\nto = \"http://c\"\n[env.other]\nnot_found = \"none\"\n";
         let site = SiteFile::parse("devanture.toml", text).unwrap();
-        let api: Vec<ApiRoute> = vec!["http://127.0.0.1:1".parse().unwrap(), "/new=http://new".parse().unwrap()];
+        let api = vec!["http://127.0.0.1:1".parse().unwrap(), "/new=http://new".parse().unwrap()];
+        let routing = Routing { api, ..Routing::default() };
         let routes = |place: &str| -> Vec<String> {
             let mut site = site.clone();
-            lay_over(&mut site, &place.parse().unwrap(), &api, (([127, 0, 0, 1], 9).into(), None)).unwrap();
+            lay_over(&mut site, &place.parse().unwrap(), &routing, (([127, 0, 0, 1], 9).into(), None)).unwrap();
             assert_eq!(site.env.len(), 1);
             let merged = site.base.overlaid_by(site.env.values().next().unwrap());
             assert_eq!((&merged.hostnames, &merged.canonical), (&None, &None));
@@ -305,9 +313,9 @@ mod tests {
         let site = SiteFile::parse("devanture.toml", text).unwrap();
         let routes = |backend: Option<&str>, api: &[&str]| -> Vec<String> {
             let (mut site, backend) = (site.clone(), backend.map(|to| to.parse::<UpstreamUrl>().unwrap()));
-            let api: Vec<ApiRoute> = api.iter().map(|one| one.parse().unwrap()).collect();
+            let routing = Routing { api: api.iter().map(|one| one.parse().unwrap()).collect(), ..Routing::default() };
             let to = (([127, 0, 0, 1], 9).into(), backend.as_ref());
-            lay_over(&mut site, &PlaceName::prod(), &api, to).unwrap();
+            lay_over(&mut site, &PlaceName::prod(), &routing, to).unwrap();
             let merged = site.base.overlaid_by(site.env.values().next().unwrap());
             assert!(merged.server.is_none() && merged.routes_to_nothing().next().is_none());
             merged.routes.unwrap().iter().map(|r| format!("{} {}", r.path, r.to)).collect()

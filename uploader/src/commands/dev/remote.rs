@@ -1,0 +1,244 @@
+//! The half of a site that an environment has in the place of this machine: `--api remote`, `--front remote`.
+//!
+//! Its address comes from the edge of the settings, by the person's own credential, and never from a file of the project.
+//! What then goes to that address is what a visitor would send, without a credential.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use devanture_config::PlaceName;
+use devanture_config::api::{SettingName, SettingWanted, SettingsPatch};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{Route, RouteTo, UpstreamUrl};
+use url::{Host, Url};
+
+use super::forward::Forwarder;
+use crate::args::{API_PATH, ApiRoute, DevArgs, Half};
+use crate::context::Context;
+use crate::edge::client::{Edge, root_cause};
+use crate::edge::trust;
+use crate::output::exit::Failure;
+
+/// Longest time until a connection to the environment is established.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// The paths that belong to the front where nothing else has them.
+const FRONT_PATH: &str = "/*";
+/// The page of the folder that stands in for a front elsewhere. Nobody gets it: all paths are routes.
+const STAND_IN: &str = "<!doctype html><title>The front is remote</title>\n";
+
+/// An environment that has one half of the site.
+#[derive(Debug)]
+pub(super) struct RemoteSite {
+    half: Half,
+    /// Where visitors reach it.
+    origin: Url,
+    http: reqwest::Client,
+    /// Its public settings.
+    settings: BTreeMap<SettingName, String>,
+}
+
+impl RemoteSite {
+    /// The environment of the settings, where one half is to be remote. Nothing is sent to its visitors' address.
+    ///
+    /// # Errors
+    /// `usage` where the flags do not go together or no edge is set; `nothing_live`; as the edge says.
+    pub(super) async fn find(context: &Context, args: &DevArgs) -> Result<Option<Self>, Failure> {
+        let Some(half) = args.remote_half()? else { return Ok(None) };
+        let (access, place) = (context.settings.edge_access()?, context.place()?);
+        let edge = context.edge()?;
+        let Some(urls) = edge.status(&place).await?.urls else {
+            let message = format!("Nothing is live in {place} of {}, so it has no half to use.", edge.app());
+            return Err(Failure::new(Code::NothingLive, message).hint(format!(
+                "push a version first: `devanture push --env {place}`; or name another one with --env"
+            )));
+        };
+        let origin: Option<Url> = urls.live.parse().ok();
+        let Some(origin) = origin.filter(|url| url.scheme() == "https" && url.host().is_some()) else {
+            let message = format!("The edge gives {} as the address of {place}, which is none of https.", urls.live);
+            return Err(Failure::new(Code::Usage, message));
+        };
+        let http = client(&origin, access.ca.as_deref())?;
+        let settings = match edge.settings(&place).await {
+            Ok(found) => {
+                let public = found.settings.into_iter().filter(|setting| setting.public);
+                public.filter_map(|setting| Some((setting.name, setting.value?))).collect()
+            }
+            // A token that may see the environment may not always see these.
+            Err(failure) => {
+                let why = failure.message;
+                context.progress.note(&format!("the front has no public settings of {place}: {why}"));
+                BTreeMap::new()
+            }
+        };
+        Ok(Some(Self { half, origin, http, settings }))
+    }
+
+    /// Turns `routing` to it, by a forwarder for the site at `local`; what needs files has them in `run`, the folder of
+    /// the run.
+    ///
+    /// # Errors
+    /// `usage` where the half gets no requests; `internal` where no port is free.
+    pub(super) async fn forward(&self, routing: &mut Routing, local: &str, run: &Path) -> Result<Forwarder, Failure> {
+        let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
+        let local: Url = local.parse().map_err(|error| bad(&error))?;
+        let forwarder = Forwarder::start(self.http.clone(), &local, &self.origin).await?;
+        let to = format!("http://{}", forwarder.address()).parse().map_err(|error| bad(&error))?;
+        let site = self.origin.origin().ascii_serialization().parse().map_err(|error| bad(&error))?;
+        routing.remote = Some(Remote { half: self.half, to, site });
+        if self.half == Half::Front {
+            routing.dir = Some(stand_in(run)?);
+        }
+        Ok(forwarder)
+    }
+
+    /// Sets the public settings of the environment at the local `edge`: a front reads them from a path that an edge
+    /// answers before every route.
+    ///
+    /// # Errors
+    /// As the local edge says.
+    pub(super) async fn give_settings(&self, edge: &Edge, place: &PlaceName) -> Result<(), Failure> {
+        let setting = |value: &String| SettingWanted {
+            value: value.clone(),
+            public: Some(true),
+            secret: None,
+            development: None,
+        };
+        let set = self.settings.iter().map(|(name, value)| (name.to_string(), setting(value))).collect();
+        let patch = SettingsPatch { set, unset: Vec::new() };
+        if !patch.set.is_empty() {
+            edge.change_settings(place, &patch, &[]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A client of visitors: it has no credential, trusts what the client of the API trusts, and follows no redirects.
+fn client(origin: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        // Connections are upgraded in HTTP/1.1 alone.
+        .http1_only()
+        .connect_timeout(CONNECT_TIME_MAX)
+        .tcp_nodelay(true)
+        .referer(false)
+        .redirect(reqwest::redirect::Policy::none());
+    let name = origin.domain().filter(|name| *name == "localhost" || name.ends_with(".localhost"));
+    if let Some(name) = name {
+        // Not every system resolves these names to this machine (RFC 6761, section 6.3). The port is that of the URL.
+        builder = builder.resolve(name, ([127, 0, 0, 1], 0).into());
+    }
+    if name.is_some() || is_loopback(origin) {
+        builder = builder.no_proxy();
+    }
+    if let Some(ca) = ca {
+        let mut tls = trust::with_file(ca)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        builder = builder.tls_backend_preconfigured(tls);
+    }
+    builder.build().map_err(|error| {
+        Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
+            .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+/// Where the half of the environment is.
+#[derive(Debug, Clone)]
+pub(super) struct Remote {
+    pub(super) half: Half,
+    /// Where the local edge sends requests for it: the forwarder.
+    pub(super) to: UpstreamUrl,
+    /// Where they go from there.
+    pub(super) site: UpstreamUrl,
+}
+
+/// Where requests go that no file of the folder answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Routing {
+    /// Backends of `--api`.
+    pub(super) api: Vec<ApiRoute>,
+    /// The folder, where it is not that of `devanture.toml`.
+    pub(super) dir: Option<PathBuf>,
+    /// The half that an environment has, if it has one.
+    pub(super) remote: Option<Remote>,
+}
+
+impl Routing {
+    /// The forwarder, where it is for this half.
+    fn to(&self, half: Half) -> Option<RouteTo> {
+        self.remote.as_ref().filter(|remote| remote.half == half).map(|remote| RouteTo::Address(remote.to.clone()))
+    }
+
+    /// Turns the routes of `devanture.toml` to the environment where that has the backend. Its own routes hold for the
+    /// rest, such as fields and prefixes, which must not be changed twice.
+    pub(super) fn turned(&self, routes: Vec<Route>) -> Vec<Route> {
+        let Some(to) = self.to(Half::Api) else { return routes };
+        if routes.is_empty() {
+            return API_PATH.parse().map(|path| Route::new(path, to)).into_iter().collect();
+        }
+        let turned = routes.into_iter().map(|route| Route {
+            body_bytes_max: route.body_bytes_max,
+            files_first: route.files_first,
+            first_byte_timeout_ms: route.first_byte_timeout_ms,
+            idle_timeout_ms: route.idle_timeout_ms,
+            timeout_ms: route.timeout_ms,
+            total_timeout_ms: route.total_timeout_ms,
+            ..Route::new(route.path, to.clone())
+        });
+        turned.collect()
+    }
+
+    /// The route of all pages, where the environment has them.
+    pub(super) fn front(&self) -> Option<Route> {
+        let to = self.to(Half::Front)?;
+        FRONT_PATH.parse().map(|path| Route::new(path, to)).ok()
+    }
+
+    /// Checks that something of `routes` leads to the environment.
+    ///
+    /// # Errors
+    /// `usage` where none does.
+    pub(super) fn check(&self, routes: &[Route]) -> Result<(), Failure> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let leads_there = |route: &Route| matches!(&route.to, RouteTo::Address(to) if *to == remote.to);
+        if routes.iter().any(leads_there) {
+            return Ok(());
+        }
+        let (flag, why) = match remote.half {
+            Half::Api => ("--api remote", "each route leads to another address of --api"),
+            Half::Front => ("--front remote", "a route leads every path to a backend"),
+        };
+        Err(Failure::new(Code::Usage, format!("`{flag}` has no effect: {why}.")).hint("leave one of the two out"))
+    }
+
+    /// The routes as a person knows them: with the environment's address, not the forwarder's.
+    pub(super) fn shown(&self, mut routes: Vec<Route>) -> Vec<Route> {
+        for route in &mut routes {
+            if let Some(remote) = &self.remote
+                && matches!(&route.to, RouteTo::Address(to) if *to == remote.to)
+            {
+                route.to = RouteTo::Address(remote.site.clone());
+            }
+        }
+        routes
+    }
+}
+
+/// Makes the folder that stands in for a front elsewhere, below the folder of the run.
+///
+/// # Errors
+/// `internal` where it cannot be made.
+fn stand_in(run: &Path) -> Result<PathBuf, Failure> {
+    let folder = run.join("front");
+    let made = DirBuilder::new().create(&folder).and_then(|()| std::fs::write(folder.join("index.html"), STAND_IN));
+    made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", folder.display())))?;
+    Ok(folder)
+}
