@@ -1,5 +1,6 @@
 //! Flags of `dev`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -64,6 +65,15 @@ pub(crate) enum Half {
     Api,
     /// Everything else.
     Front,
+}
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "the backend",
+            Self::Front => "the front",
+        })
+    }
 }
 
 impl DevArgs {

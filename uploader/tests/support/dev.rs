@@ -92,7 +92,7 @@ impl Dev {
                 sender.send(event).ok();
             }
         });
-        let mut dev = Dev { child, events, url: String::new(), ca: PathBuf::new(), routes: Value::Null };
+        let mut dev = Self { child, events, url: String::new(), ca: PathBuf::new(), routes: Value::Null };
         let ready = dev.wait_for("ready");
         dev.url = ready["url"].as_str().unwrap().trim_end_matches('/').to_owned();
         dev.ca = ready["ca"].as_str().unwrap().into();

@@ -104,10 +104,10 @@ async fn serve_all(
 ) -> Result<(), Failure> {
     let place = context.place()?;
     let mut routing = Routing { api: args.api_routes(), dir: args.dir.clone(), remote: None };
-    let mut _forwarder = None;
-    if let Some(site) = remote {
-        _forwarder = Some(site.forward(&mut routing, &edge.url(&app(context)?, &place)?, edge.folder()).await?);
-    }
+    let _forwarder = match remote {
+        Some(site) => Some(site.forward(&mut routing, &edge.url(&app(context)?, &place)?, edge.folder()).await?),
+        None => None,
+    };
     let mut backend = Backend::of(context, &routing, &place, edge.folder())?;
     if let Some(backend) = &mut backend {
         backend.take_settings(context, &place).await;

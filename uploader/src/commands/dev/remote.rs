@@ -4,7 +4,8 @@
 //! What then goes to that address is what a visitor would send, without a credential.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::context::Context;
 use crate::edge::client::{Edge, root_cause};
 use crate::edge::trust;
 use crate::output::exit::Failure;
+use crate::project::settings::Source;
 
 /// Longest time until a connection to the environment is established.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -56,9 +58,13 @@ impl RemoteSite {
         };
         let origin: Option<Url> = urls.live.parse().ok();
         let Some(origin) = origin.filter(|url| url.scheme() == "https" && url.host().is_some()) else {
-            let message = format!("The edge gives {} as the address of {place}, which is none of https.", urls.live);
+            let message =
+                format!("The edge gives {} as the address of {place}, which is not an address of https.", urls.live);
             return Err(Failure::new(Code::Usage, message));
         };
+        if context.settings.environment()?.source != Source::Flag {
+            context.progress.note(&format!("{half} is that of {place}; --env names another environment"));
+        }
         let http = client(&origin, access.ca.as_deref())?;
         let settings = match edge.settings(&place).await {
             Ok(found) => {
@@ -79,7 +85,7 @@ impl RemoteSite {
     /// the run.
     ///
     /// # Errors
-    /// `usage` where the half gets no requests; `internal` where no port is free.
+    /// `internal` where no port is free or the folder cannot be used.
     pub(super) async fn forward(&self, routing: &mut Routing, local: &str, run: &Path) -> Result<Forwarder, Failure> {
         let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
         let local: Url = local.parse().map_err(|error| bad(&error))?;
@@ -238,7 +244,48 @@ impl Routing {
 /// `internal` where it cannot be made.
 fn stand_in(run: &Path) -> Result<PathBuf, Failure> {
     let folder = run.join("front");
-    let made = DirBuilder::new().create(&folder).and_then(|()| std::fs::write(folder.join("index.html"), STAND_IN));
+    let made = DirBuilder::new().create(&folder).and_then(|()| {
+        let file = OpenOptions::new().write(true).create_new(true).open(folder.join("index.html"));
+        file?.write_all(STAND_IN.as_bytes())
+    });
     made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", folder.display())))?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routing(half: Half) -> Routing {
+        let remote =
+            Remote { half, to: "http://127.0.0.1:1".parse().unwrap(), site: "https://s.example".parse().unwrap() };
+        Routing { remote: Some(remote), ..Routing::default() }
+    }
+
+    fn route(path: &str) -> Route {
+        let to = "http://a".parse().unwrap();
+        Route { strip_prefix: true, timeout_ms: Some(5), files_first: true, ..Route::new(path.parse().unwrap(), to) }
+    }
+
+    #[test]
+    fn routes_to_an_environment_leave_paths_to_its_own_routes() {
+        let turned = routing(Half::Api).turned(vec![route("/rpc/*")]);
+        let [only] = turned.as_slice() else { panic!("{turned:?}") };
+        assert_eq!((only.path.as_str(), only.to.to_string().as_str()), ("/rpc/*", "http://127.0.0.1:1"));
+        assert_eq!((only.strip_prefix, only.timeout_ms, only.files_first), (false, Some(5), true));
+        assert_eq!(routing(Half::Api).turned(Vec::new())[0].path.as_str(), "/api/*");
+        assert_eq!(routing(Half::Front).turned(vec![route("/rpc/*")]), [route("/rpc/*")]);
+        assert_eq!(routing(Half::Api).shown(turned)[0].to.to_string(), "https://s.example");
+    }
+
+    #[test]
+    fn a_remote_half_without_a_path_is_refused() {
+        for half in [Half::Api, Half::Front] {
+            let routing = routing(half);
+            assert!(routing.check(&[route("/*")]).is_err());
+            let all = routing.turned(vec![route("/rpc/*")]).into_iter().chain(routing.front());
+            assert!(routing.check(&all.collect::<Vec<_>>()).is_ok());
+        }
+        assert!(Routing::default().check(&[]).is_ok());
+    }
 }
