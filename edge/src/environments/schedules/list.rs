@@ -89,10 +89,10 @@ impl Environments {
         else {
             return Err(crate::runner::Error::Ended.into());
         };
-        if !self.schedules.shares.lock().take(app, total_max, app_max) {
+        let Some(share) = self.take_share(&place, (total_max, app_max)) else {
             let hint = "`scheduled_runs_per_app_max` and `scheduled_runs_max` in edge.toml are the limits";
             return Err(busy("As many commands of schedules run as may.", hint));
-        }
+        };
         let claimed = async {
             let event = AuditEvent::of(Action::RunSchedule).place(app, environment).what(name.as_str());
             self.ledger.commit(actor, event, Commit::default()).await?;
@@ -101,25 +101,20 @@ impl Environments {
         let claim = match claimed.await {
             Ok(Claimed::Run(claim)) => claim,
             Ok(_) => {
-                self.give_share_back(&place);
                 return Err(busy(
                     &format!("The schedule {name} runs already."),
                     "wait for its end, see `devanture schedules`",
                 ));
             }
-            Err(error) => {
-                self.give_share_back(&place);
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         };
         let run: ScheduleRun = claim.run.clone();
         let (environments, beginning) =
             (Arc::clone(self), Beginning { place: place.clone(), schedule: schedule.clone(), current, claim });
         self.schedules.runs.spawn_on(
             async move {
-                let place = beginning.place.clone();
                 environments.run_claimed(beginning).await;
-                environments.give_share_back(&place);
+                drop(share);
             },
             runtime,
         );

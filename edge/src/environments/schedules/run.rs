@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::api::{RunOutcome, ScheduleRunEnd};
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use tokio_util::sync::CancellationToken;
@@ -29,31 +30,44 @@ pub(super) struct Beginning {
     pub(super) claim: Claim,
 }
 
+/// A share of an app, which is given back when this is dropped: also with a request whose client is gone.
+pub(super) struct Share {
+    environments: Arc<Environments>,
+    app: AppName,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let schedules = &self.environments.schedules;
+        schedules.shares.lock().give_back(&self.app);
+        schedules.ended.notify_one();
+    }
+}
+
 impl Environments {
     /// Begins what waits for its turn, as far as there is room.
     pub(super) fn begin_waiting(self: &Arc<Self>) {
         let limits = self.ledger.limits();
         let waiting = self.schedules.known.lock().waiting(&self.instances.node);
         for waiting in waiting {
-            let app = &waiting.place.0;
             let (total_max, app_max) = (limits.scheduled_runs_max, limits.scheduled_runs_per_app_max);
-            if self.schedules.is_closed.load(Ordering::Acquire)
-                || !self.schedules.shares.lock().take(app, total_max, app_max)
-            {
+            if self.schedules.is_closed.load(Ordering::Acquire) {
                 continue;
             }
+            let Some(share) = self.take_share(&waiting.place, (total_max, app_max)) else { continue };
             self.schedules.known.lock().begun(&waiting.place, &waiting.name);
             let environments = Arc::clone(self);
             self.schedules.runs.spawn(async move {
                 environments.run_waiting(&waiting).await;
-                environments.give_share_back(&waiting.place);
+                drop(share);
             });
         }
     }
 
-    pub(super) fn give_share_back(&self, place: &Place) {
-        self.schedules.shares.lock().give_back(&place.0);
-        self.schedules.ended.notify_one();
+    /// A share of an app, where it, and all together, have fewer than they may.
+    pub(super) fn take_share(self: &Arc<Self>, place: &Place, (total_max, app_max): (u64, u64)) -> Option<Share> {
+        let is_taken = self.schedules.shares.lock().take(&place.0, total_max, app_max);
+        is_taken.then(|| Share { environments: Arc::clone(self), app: place.0.clone() })
     }
 
     async fn run_waiting(self: &Arc<Self>, waiting: &Waiting) {
