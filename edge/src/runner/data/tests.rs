@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -228,6 +228,6 @@ async fn an_archive_is_not_sent_to_the_socket_of_another_user_that_a_link_leads_
     let _listener = tokio::net::UnixListener::bind(&theirs).unwrap();
     symlink(&theirs, &link).unwrap();
     let own = rustix::process::geteuid().as_raw();
-    assert_eq!(super::connect(&link, Some(own + 1)).await.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
-    assert!(super::connect(&link, Some(own)).await.is_ok() && super::connect(&link, None).await.is_ok());
+    assert_eq!(connect(&link, Some(own + 1)).await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert!(connect(&link, Some(own)).await.is_ok() && connect(&link, None).await.is_ok());
 }
