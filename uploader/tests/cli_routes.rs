@@ -73,7 +73,7 @@ fn a_route_that_leaves_files_to_the_site_says_so() {
     let first: Vec<&Value> = json["routes"].as_array().unwrap().iter().map(|route| &route["files_first"]).collect();
     assert_eq!(first, [&json!(false), &json!(true)], "{json}");
     assert_eq!(explained(&project, &["/x"])["answer"]["files_first"], true);
-    assert_eq!(explained(&project, &["/index.html"])["answer"]["kind"], "file");
+    assert_eq!(explained(&project, &["/"])["answer"]["kind"], "file");
     let (list, answer) = (project.run(&["routes"]).stdout, project.run(&["routes", "/x"]).stdout);
     assert!(list.contains("http://127.0.0.1:1 (files_first)") && !list.contains("127.0.0.1:2 (files"), "{list}");
     assert!(answer.contains("by the route `/*` (files_first)"), "{answer}");
