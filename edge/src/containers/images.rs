@@ -72,9 +72,13 @@ type Turns<K> = Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>;
 /// An image in the store.
 struct Found {
     id: String,
-    digest: String,
+    /// Those that it goes by: one for each form in which it was made, pushed or got.
+    digests: BTreeSet<String>,
     bytes: u64,
 }
+
+/// Most digests of an image that its registry is asked for.
+const DIGESTS_MAX: usize = 8;
 
 impl Images {
     /// Those of an edge with these settings; nothing is asked yet.
@@ -141,14 +145,12 @@ impl Images {
         let _one_at_a_time = (turn.lock().await, tag_turn.lock().await);
         let (before, had_tag) = (self.ids().await?, self.found(&image.to_string()).await?.is_some());
         self.pull(image).await?;
-        let (found, fixed) = {
+        let found = {
             let _named = self.naming.lock().await;
             let found = self.found(&image.to_string()).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
             let named = async {
                 self.check_found(app, &found, None).await?;
-                let fixed = image.with_digest(&found.digest).ok_or_else(|| Error::OtherDigest(image.to_string()))?;
-                self.tag(app, &found.id, &format!("{RESOLVED}{now_ms}")).await?;
-                Ok::<_, Error>(fixed)
+                self.tag(app, &found.id, &format!("{RESOLVED}{now_ms}")).await
             };
             let named = named.await;
             // A tag that stays is an operator's.
@@ -156,14 +158,30 @@ impl Images {
                 self.untag(&found.id, Some((&image.name(), tag))).await?;
             }
             match named {
-                Ok(fixed) => (found, fixed),
+                Ok(()) => found,
                 Err(error) => return Err(self.discarded(&found.id, &before, error).await),
             }
         };
-        // The registry has what the version will name, and not only this store.
-        self.pull(&fixed).await?;
-        let same = self.found(&fixed.to_string()).await?.filter(|same| same.id == found.id);
-        same.map(|_| fixed).ok_or_else(|| Error::OtherDigest(image.to_string()))
+        self.digest_of(image, &found).await
+    }
+
+    /// The image by the digest that the registry has it by, and not only this store: one that was built here goes by
+    /// another one, too.
+    async fn digest_of(&self, image: &RegistryImage, found: &Found) -> Result<RegistryImage, Error> {
+        let mut error = Error::OtherDigest(image.to_string());
+        for digest in found.digests.iter().take(DIGESTS_MAX) {
+            let Some(fixed) = image.with_digest(digest) else { continue };
+            match self.pull(&fixed).await {
+                Ok(()) => {
+                    let same = self.found(&fixed.to_string()).await?.filter(|same| same.id == found.id);
+                    if same.is_some() {
+                        return Ok(fixed);
+                    }
+                }
+                Err(why) => error = why,
+            }
+        }
+        Err(error)
     }
 
     /// The id of the image of a version, which is got where it is not there. `archive` gives the bytes of one.
@@ -227,9 +245,11 @@ impl Images {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             (count >= limits.images_per_app_max).then_some(Error::TooMany(count))
         };
-        let Some(error) = refused else { return Ok(()) };
-        tracing::warn!(%app, version = version.map(ToString::to_string), %error, "an image is refused");
-        Err(error)
+        let version = version.map(ToString::to_string);
+        refused.map_or(Ok(()), |error| {
+            tracing::warn!(%app, version, %error, "an image is refused");
+            Err(error)
+        })
     }
 
     /// Removes an image that may not stay, unless it was there before or somebody has a tag for it: another app, or an
@@ -284,7 +304,11 @@ impl Images {
         let value = answered.done("look at the image")?.value();
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let bytes = value.get("Size").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        Ok(Some(Found { id: text("Id"), digest: text("Digest"), bytes }))
+        let by_name = value.get("RepoDigests").and_then(Value::as_array).into_iter().flatten();
+        let by_name = by_name.filter_map(|one| Some(one.as_str()?.split_once('@')?.1.to_owned()));
+        // Each one stands there once for each name of the image.
+        let digests: BTreeSet<String> = std::iter::once(text("Digest")).chain(by_name).collect();
+        Ok(Some(Found { id: text("Id"), digests, bytes }))
     }
 
     async fn pull(&self, image: &RegistryImage) -> Result<(), Error> {

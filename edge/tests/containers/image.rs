@@ -146,6 +146,7 @@ impl Image {
         // A registry that is open to all does not look at it.
         let pair = STANDARD.encode(format!("{USER}:{PASSWORD}"));
         let fields = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Basic {pair}").parse().unwrap())]);
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let client = reqwest::Client::builder().default_headers(fields).build().unwrap();
         let (manifest, blobs) = self.blobs.split_last().unwrap();
         for (digest, blob) in blobs {

@@ -114,7 +114,7 @@ async fn a_local_front_uses_the_backend_of_an_environment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_backend_gets_the_calls_of_a_remote_front() {
     let edge = edge().start();
-    push_to_staging(&edge, "http://203.0.113.1", "http://203.0.113.1");
+    push_to_staging(&edge, "http://127.0.0.1:9", "http://127.0.0.1:9");
     let project = Project::new();
     project.put(
         "devanture.toml",
