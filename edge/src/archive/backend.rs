@@ -9,7 +9,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::procfile::PROCFILE;
 use devanture_config::site_toml::{FILE_NAME, SiteFile, overlay_of};
 
-use super::bundle::Tree;
+use super::tree::{Tree, of_config};
 use crate::ledger::Error;
 
 /// The folder of the backend in an archive, whatever `dir` of `[server]` says of a project's own folder.
@@ -68,7 +68,7 @@ pub(super) fn manifest(
     }
     if site.base.server.is_none() {
         let why = "`?only=backend` wants [server] with `command`, or a Procfile".to_owned();
-        return Err(super::bundle::of_config(FILE_NAME, 0, why).into());
+        return Err(of_config(FILE_NAME, 0, why).into());
     }
     let mut manifest = Manifest::of_files(BTreeMap::new());
     (manifest.base, manifest.env, manifest.server) = (site.base, site.env, Some(folder));

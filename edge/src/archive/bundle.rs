@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use devanture_config::manifest::FileEntry;
 use devanture_config::manifest::halves::Half;
-use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::procfile::PROCFILE;
@@ -14,6 +13,7 @@ use devanture_config::{AppName, Manifest};
 
 use super::backend::{self, SERVER};
 use super::store::Files;
+use super::tree::{Tree, of_config};
 use crate::blobs::{Blobs, Key};
 use crate::ledger::{Error, lost};
 
@@ -27,9 +27,6 @@ const WWW: &str = "www";
 const RULE_FILES: [&str; 2] = ["_redirects", "_headers"];
 /// Files that stand beside a site made for Cloudflare.
 const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
-
-/// The files of an archive by their paths as text.
-pub(super) type Tree = BTreeMap<String, FileEntry>;
 
 /// Makes the manifest.
 ///
@@ -240,11 +237,6 @@ async fn text(store: &dyn Blobs, name: &str, file: &FileEntry) -> Result<String,
         of_config(name, fine.filter(|byte| **byte == b'\n').count() + 1, "this is not UTF-8".to_owned())
     })?;
     Ok(text.to_owned())
-}
-
-pub(super) fn of_config(name: &str, line: usize, message: String) -> Problem {
-    let mistake = Mistake { file: name.to_owned(), line, weight: Weight::Mistake, message, hint: None };
-    Problem::new(Code::BadConfig, format!("{name} in the archive cannot be read.")).with_mistakes(vec![mistake])
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod refusal;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod untar;
 mod unzip;
 
