@@ -435,7 +435,7 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     let switch = async |version: VersionId| world.switch(&app, version).await;
     let mut broken_off = 0;
     for round in 0..60_u64 {
-        let time_max = std::time::Duration::from_micros(round * 100);
+        let time_max = Duration::from_micros(round * 100);
         broken_off += usize::from(tokio::time::timeout(time_max, switch(one)).await.is_err());
         switch(two).await.unwrap();
     }
