@@ -68,12 +68,12 @@ fn the_longest_route_answers_wherever_it_stands() {
 fn a_route_that_leaves_files_to_the_site_says_so() {
     let toml = "app = \"shop\"\nwww = \"dist\"\n[[routes]]\npath = \"/*\"\nto = \"http://127.0.0.1:1\"\n\
         files_first = true\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:2\"\n";
-    let project = project(toml, &[]);
+    let project = project(toml, &[("a.css", "")]);
     let json = explained(&project, &[]);
     let first: Vec<&Value> = json["routes"].as_array().unwrap().iter().map(|route| &route["files_first"]).collect();
     assert_eq!(first, [&json!(false), &json!(true)], "{json}");
     assert_eq!(explained(&project, &["/x"])["answer"]["files_first"], true);
-    assert_eq!(explained(&project, &["/"])["answer"]["kind"], "file");
+    assert_eq!(explained(&project, &["/a.css"])["answer"]["kind"], "file");
     let (list, answer) = (project.run(&["routes"]).stdout, project.run(&["routes", "/x"]).stdout);
     assert!(list.contains("http://127.0.0.1:1 (files_first)") && !list.contains("127.0.0.1:2 (files"), "{list}");
     assert!(answer.contains("by the route `/*` (files_first)"), "{answer}");
