@@ -95,8 +95,11 @@ async fn a_command_in_an_image_has_its_input_its_outputs_its_code_and_its_signal
     // podman names a kind of terminal where there is none.
     let begin = first_line(child.stdout.as_mut().unwrap());
     assert!(begin.starts_with("pipes ") && begin.contains(" user ") && !begin.contains("user 0"), "{begin}");
+    // To wait for it would end its input.
+    let input = child.stdin.take();
     signal("-INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(5));
+    drop(input);
     // The time is over, and the client is gone.
     let ran = project.run(&edge, &["run", "--json", "--timeout", "1s", "--", "/api", "wait"]);
     assert_eq!((ran.code, ran.problem().as_str()), (Some(125), "run_ended"), "{ran:#?}");
