@@ -23,6 +23,8 @@ pub mod containers;
 
 pub mod spawner;
 
+pub mod data_task;
+
 pub mod runner;
 
 pub mod ledger;

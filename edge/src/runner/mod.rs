@@ -51,7 +51,7 @@ mod users;
 mod variables;
 mod wait;
 
-pub use data::{DataArchive, Upload, data_task};
+pub use data::{DataArchive, Upload};
 pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};
 pub use handover::handed::{Handed, Handover, Terms};

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "telemetry",
     "blobs",
     "catalog",
@@ -22,6 +22,7 @@ const ROOMS: [&str; 24] = [
     "proxy",
     "containers",
     "spawner",
+    "data_task",
     "runner",
     "ledger",
     "cluster",

@@ -255,7 +255,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Init(draft)) => return init::init(draft, &config),
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
-        Some(Command::DataTask) => return devanture_edge::runner::data_task().map_err(refused),
+        Some(Command::DataTask) => return devanture_edge::data_task::run().map_err(refused),
         Some(Command::RunContainer) => {
             // Its code is the container's, which has said why.
             return match run_container().map_err(refused)? {

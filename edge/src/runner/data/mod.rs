@@ -2,21 +2,11 @@
 //! snapshots.
 //!
 //! The edge itself never touches what tenants write. Everything is done by a process that the spawner starts as an
-//! instance of the environment: as its user, within limits ([`task`]); this file starts such processes and passes on what
-//! they read and write.
+//! instance of the environment: as its user, within limits ([`crate::data_task`]); this file starts such processes and
+//! passes on what they read and write.
 
-mod archive;
-mod files;
 pub(super) mod hold;
-mod order;
 mod recovery;
-mod snapshots;
-mod sqlite;
-mod task;
-mod unpack;
-
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,11 +29,10 @@ use super::handle::Runner;
 use super::holds::UserHold;
 use super::shared::{Shared, ms};
 use crate::blobs::durable;
+use crate::data_task::{Bounds, Failure, LISTENING, ORDER, Order, SUBCOMMAND, Work};
 use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
 use crate::telemetry;
 use hold::Turn;
-use order::{Bounds, Failure, ORDER, Order, SUBCOMMAND, Work};
-pub use task::data_task;
 
 /// Memory of a process that works on data, in bytes.
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
@@ -230,7 +219,7 @@ impl Runner {
             let mut task = self.begin_task((place.0, place.1.as_str()), work, turn).await?;
             // It listens, and says so first.
             match task.next().await? {
-                Event::Output(line) if *line == *task::LISTENING.as_bytes() => {}
+                Event::Output(line) if *line == *LISTENING.as_bytes() => {}
                 _ => return Err(unreadable("it does not listen")),
             }
             let connection = connect(&socket, uid).await.map_err(|error| unreadable(&error.to_string()))?;
@@ -394,5 +383,22 @@ impl Shared {
             temporary_bytes: limits.instance_tmp_bytes_max,
             temporary_files: limits.instance_tmp_files_max,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[tokio::test]
+    async fn an_archive_is_not_sent_to_the_socket_of_another_user_that_a_link_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let [theirs, link] = ["theirs", "s"].map(|name| folder.path().join(name));
+        let _listener = tokio::net::UnixListener::bind(&theirs).unwrap();
+        symlink(&theirs, &link).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(connect(&link, Some(own + 1)).await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert!(connect(&link, Some(own)).await.is_ok() && connect(&link, None).await.is_ok());
     }
 }

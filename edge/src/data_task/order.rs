@@ -7,44 +7,44 @@ use devanture_config::problem::Code;
 use serde::{Deserialize, Serialize};
 
 /// The variable with the order of the process.
-pub(super) const ORDER: &str = "DEVANTURE_DATA_ORDER";
+pub(crate) const ORDER: &str = "DEVANTURE_DATA_ORDER";
 /// The subcommand of the process.
-pub(super) const SUBCOMMAND: &str = "data-task";
+pub(crate) const SUBCOMMAND: &str = "data-task";
 
 /// Bounds of one piece of work.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Files, folders and links of the folder, or of an archive.
-    pub(super) files_max: u64,
+    pub(crate) files_max: u64,
     /// Bytes of all files together, with their holes.
-    pub(super) bytes_max: u64,
+    pub(crate) bytes_max: u64,
     /// Snapshots of the environment.
-    pub(super) snapshots_max: u64,
+    pub(crate) snapshots_max: u64,
     /// Bytes of all snapshots of the environment together.
-    pub(super) snapshot_bytes_max: u64,
+    pub(crate) snapshot_bytes_max: u64,
     /// Age of a snapshot that the edge made itself, in milliseconds.
-    pub(super) snapshot_age_ms_max: u64,
+    pub(crate) snapshot_age_ms_max: u64,
     /// Bytes of the disk that stay free.
-    pub(super) disk_free_bytes_min: u64,
+    pub(crate) disk_free_bytes_min: u64,
 }
 
 /// An order.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// The folder that stays.
-    pub(super) data: PathBuf,
+    pub(crate) data: PathBuf,
     /// The folder of its snapshots.
-    pub(super) snapshots: PathBuf,
+    pub(crate) snapshots: PathBuf,
     /// The time, in milliseconds since 1970 UTC.
-    pub(super) now_ms: u64,
-    pub(super) bounds: Bounds,
-    pub(super) work: Work,
+    pub(crate) now_ms: u64,
+    pub(crate) bounds: Bounds,
+    pub(crate) work: Work,
 }
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Lists files, at most so many, and snapshots.
     List { entries_max: u64 },
     /// Writes an archive of the folder to the standard output.
@@ -68,18 +68,18 @@ pub(super) enum Work {
 /// Why the work was not done.
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
-pub(super) struct Failure {
-    pub(super) code: Code,
-    pub(super) detail: String,
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) detail: String,
 }
 
 impl Failure {
-    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 
     /// A failure of the system while something was done at a path.
-    pub(super) fn io(doing: &str, path: &str, error: &std::io::Error) -> Self {
+    pub(crate) fn io(doing: &str, path: &str, error: &std::io::Error) -> Self {
         let is_full = matches!(
             error.kind(),
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge

@@ -17,7 +17,7 @@ use super::order::{Failure, ORDER, Order, Work};
 use super::{archive, files, snapshots, unpack};
 
 /// The line by which a process says that it listens at its socket.
-pub(super) const LISTENING: &str = "listening\n";
+pub(crate) const LISTENING: &str = "listening\n";
 /// Bytes that are read from the socket at once.
 const SOCKET_BYTES: usize = 256 * 1024;
 /// Most bytes of all paths of a listing.
@@ -27,7 +27,7 @@ const LIST_PATH_BYTES_MAX: usize = 2 * 1024 * 1024;
 ///
 /// # Errors
 /// Where there is no order, or its failure was reported to the standard error.
-pub fn data_task() -> io::Result<()> {
+pub fn run() -> io::Result<()> {
     let order = std::env::var(ORDER).map_err(io::Error::other)?;
     let order: Order = serde_json::from_str(&order)?;
     let output = io::stdout();
