@@ -5,10 +5,11 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::maintenance;
+use super::dry_run;
 use crate::args::{AuditArgs, TokenCommand};
 use crate::context::Context;
 use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
@@ -41,23 +42,26 @@ impl Link {
         }
     }
 
-    async fn create_token<T: DeserializeOwned>(
+    /// Makes a token, an account or an invitation; with `is_dry_run` the edge only reports it.
+    pub(super) async fn post_at<T: DeserializeOwned>(
         &self,
-        wanted: &TokenRequest,
-        query: &[(&str, &str)],
+        segments: &[&str],
+        wanted: &impl Serialize,
+        is_dry_run: bool,
     ) -> Result<T, Failure> {
-        let request = self.request_at(Method::POST, &["tokens"], query).header(CONTENT_TYPE, "application/json");
+        let query: &[_] = if is_dry_run { &DRY_RUN } else { &[] };
+        let request = self.request_at(Method::POST, segments, query).header(CONTENT_TYPE, "application/json");
         let request = request.timeout(ANSWER_TIME_MAX).body(client::encoded(wanted)?);
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    async fn predict_revocation(&self, id: &str) -> Result<TokenPrediction, Failure> {
-        let request = || self.request_at(Method::DELETE, &["tokens", id], &DRY_RUN).timeout(ANSWER_TIME_MAX);
+    pub(super) async fn predict_deletion<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, Failure> {
+        let request = || self.request_at(Method::DELETE, segments, &DRY_RUN).timeout(ANSWER_TIME_MAX);
         self.repeated(request).await
     }
 
-    async fn revoke_token(&self, id: &str) -> Result<(), Failure> {
-        let request = self.request_at(Method::DELETE, &["tokens", id], &[]).timeout(ANSWER_TIME_MAX);
+    pub(super) async fn delete_at(&self, segments: &[&str]) -> Result<(), Failure> {
+        let request = self.request_at(Method::DELETE, segments, &[]).timeout(ANSWER_TIME_MAX);
         self.send(request).await.map(drop).map_err(Refusal::into_failure)
     }
 }
@@ -127,32 +131,30 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
             context.output.write(&list, || token_lines(style, &list));
         }
         TokenCommand::Create { name, scope, expires, all_apps, dry_run } => {
-            let environment = context.settings.environment()?;
-            let environment = (environment.source == Source::Flag).then_some(environment.value);
             let wanted = TokenRequest {
                 name: name.clone(),
                 app: app_of(context, *all_apps)?,
-                environment,
+                environment: environment_of(context)?,
                 scope: *scope,
                 expires_in_s: *expires,
             };
             if *dry_run {
-                let foreseen: TokenPrediction = link.create_token(&wanted, &DRY_RUN).await?;
+                let foreseen: TokenPrediction = link.post_at(&["tokens"], &wanted, true).await?;
                 print_foreseen(context, &foreseen, "would_create", "make a token");
                 return Ok(());
             }
-            let made: TokenMade = link.create_token(&wanted, &[]).await?;
+            let made: TokenMade = link.post_at(&["tokens"], &wanted, false).await?;
             context.progress.note("the token is shown this once; `devanture token revoke` ends it");
             context.output.write(&made, || vec![made.token.clone()]);
         }
         TokenCommand::Revoke { id, dry_run } => {
             let id = public_id(id);
             if *dry_run {
-                let foreseen = link.predict_revocation(id).await?;
+                let foreseen = link.predict_deletion(&["tokens", id]).await?;
                 print_foreseen(context, &foreseen, "would_revoke", &format!("revoke at once the token {id},"));
                 return Ok(());
             }
-            link.revoke_token(id).await?;
+            link.delete_at(&["tokens", id]).await?;
             context.output.report(&json!({ "revoked": id }), || vec![format!("The token {id} is revoked.")]);
         }
     }
@@ -181,6 +183,12 @@ pub(super) fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName
     if all_apps { Ok(None) } else { Ok(Some(context.settings.app()?.value)) }
 }
 
+/// The environment that is meant; `None` if the flag names none.
+pub(super) fn environment_of(context: &Context) -> Result<Option<PlaceName>, Failure> {
+    let environment = context.settings.environment()?;
+    Ok((environment.source == Source::Flag).then_some(environment.value))
+}
+
 /// The public id of a token, also where the whole token was typed: the rest of it is not sent.
 fn public_id(typed: &str) -> &str {
     typed.strip_prefix("dvt_").and_then(|rest| rest.split('_').next()).unwrap_or(typed)
@@ -198,11 +206,7 @@ fn print_foreseen(context: &Context, token: &TokenPrediction, member: &str, woul
     let place = place_text(token.app.as_ref(), token.environment.as_ref());
     let ends = token.expires_ms.map_or_else(String::new, |at_ms| format!(", until {}", time_text(at_ms)));
     let text = format!("{would} `{}`, {} for {place}{ends}", token.name, token.scope);
-    let mut value = json!(token);
-    if let Some(members) = value.as_object_mut() {
-        members.insert(member.to_owned(), true.into());
-    }
-    maintenance::print_foreseen(context, &value, &text);
+    dry_run::print_foreseen_as(context, token, member, &text);
 }
 
 fn token_lines(style: Style, list: &TokenList) -> Vec<String> {

@@ -8,21 +8,17 @@ use devanture_config::api::{
 };
 use devanture_config::problem::Code;
 use reqwest::Method;
-use reqwest::header::CONTENT_TYPE;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::access::{app_of, place_text};
-use super::maintenance;
+use super::access::{app_of, environment_of, place_text};
+use super::dry_run;
 use crate::args::{AccountCommand, InviteArgs};
 use crate::context::Context;
-use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
+use crate::edge::client::{ANSWER_TIME_MAX, Link};
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::prompt;
 use crate::output::report::{counted, time_text};
-use crate::project::settings::Source;
 
 /// Most bytes that are read for a password.
 const PASSWORD_BYTES_MAX: u64 = 4_096;
@@ -31,28 +27,6 @@ impl Link {
     async fn accounts(&self) -> Result<AccountList, Failure> {
         let request = || self.request_at(Method::GET, &["accounts"], &[]).timeout(ANSWER_TIME_MAX);
         self.repeated(request).await
-    }
-
-    async fn post_account<T: DeserializeOwned>(
-        &self,
-        segments: &[&str],
-        wanted: &impl Serialize,
-        is_dry: bool,
-    ) -> Result<T, Failure> {
-        let query: &[_] = if is_dry { &DRY_RUN } else { &[] };
-        let request = self.request_at(Method::POST, segments, query).header(CONTENT_TYPE, "application/json");
-        let request = request.timeout(ANSWER_TIME_MAX).body(client::encoded(wanted)?);
-        self.once(request).await.map_err(Refusal::into_failure)
-    }
-
-    async fn predict_deletion(&self, segments: &[&str]) -> Result<AccountPrediction, Failure> {
-        let request = || self.request_at(Method::DELETE, segments, &DRY_RUN).timeout(ANSWER_TIME_MAX);
-        self.repeated(request).await
-    }
-
-    async fn delete_at(&self, segments: &[&str]) -> Result<(), Failure> {
-        let request = self.request_at(Method::DELETE, segments, &[]).timeout(ANSWER_TIME_MAX);
-        self.send(request).await.map(drop).map_err(Refusal::into_failure)
     }
 }
 
@@ -70,12 +44,12 @@ pub(crate) async fn account(context: &Context, command: &AccountCommand) -> Resu
         AccountCommand::Create { name, scope, all_apps, dry_run } => {
             let mut wanted = wanted_account(context, name, *scope, *all_apps)?;
             if *dry_run {
-                let predicted = link.post_account(&["accounts"], &wanted, true).await?;
+                let predicted = link.post_at(&["accounts"], &wanted, true).await?;
                 print_prediction(context, &predicted, "would_create", "create the account");
                 return Ok(());
             }
             wanted.password = Some(password().await?);
-            let made: AccountInfo = link.post_account(&["accounts"], &wanted, false).await?;
+            let made: AccountInfo = link.post_at(&["accounts"], &wanted, false).await?;
             let place = place_text(made.app.as_ref(), made.environment.as_ref());
             let line = format!("The account {} is there, {} for {place}.", made.name, made.scope);
             context.output.report(&made, || vec![line]);
@@ -113,19 +87,19 @@ async fn invite(context: &Context, link: &Link, args: &InviteArgs) -> Result<(),
     if let Some(scope) = args.scope {
         let account = wanted_account(context, name, scope, args.all_apps)?;
         if args.dry_run {
-            let predicted = link.post_account(&["accounts"], &account, true).await?;
+            let predicted = link.post_at(&["accounts"], &account, true).await?;
             print_prediction(context, &predicted, "would_create", "create and invite the account");
             return Ok(());
         }
-        let made: AccountInfo = link.post_account(&["accounts"], &account, false).await?;
+        let made: AccountInfo = link.post_at(&["accounts"], &account, false).await?;
         let place = place_text(made.app.as_ref(), made.environment.as_ref());
         context.progress.note(&format!("the account {name} is there, {scope} for {place}, without a password yet"));
     } else if args.dry_run {
-        let predicted = link.post_account(&segments, &wanted, true).await?;
+        let predicted = link.post_at(&segments, &wanted, true).await?;
         print_prediction(context, &predicted, "would_invite", "invite again the account");
         return Ok(());
     }
-    let made: InvitationMade = link.post_account(&segments, &wanted, false).await?;
+    let made: InvitationMade = link.post_at(&segments, &wanted, false).await?;
     let url = link.person_address(&["invitations"], made.invitation.expose());
     let until = time_text(made.expires_ms);
     context.progress.note(&format!("the link is shown this once, and sets the password of {name} once, until {until}"));
@@ -140,9 +114,8 @@ fn wanted_account(
     scope: Scope,
     all_apps: bool,
 ) -> Result<AccountRequest, Failure> {
-    let environment = context.settings.environment()?;
-    let environment = (environment.source == Source::Flag).then_some(environment.value);
-    Ok(AccountRequest { name: name.clone(), app: app_of(context, all_apps)?, environment, scope, password: None })
+    let (app, environment) = (app_of(context, all_apps)?, environment_of(context)?);
+    Ok(AccountRequest { name: name.clone(), app, environment, scope, password: None })
 }
 
 /// A new password: typed twice on a terminal, or the only line of stdin.
@@ -170,11 +143,7 @@ async fn password() -> Result<Secret, Failure> {
 fn print_prediction(context: &Context, account: &AccountPrediction, member: &str, would: &str) {
     let place = place_text(account.app.as_ref(), account.environment.as_ref());
     let text = format!("{would} {}, {} for {place}", account.name, account.scope);
-    let mut value = json!(account);
-    if let Some(members) = value.as_object_mut() {
-        members.insert(member.to_owned(), true.into());
-    }
-    maintenance::print_foreseen(context, &value, &text);
+    dry_run::print_foreseen_as(context, account, member, &text);
 }
 
 fn account_lines(style: Style, list: &AccountList) -> Vec<String> {

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::json;
 
-use super::maintenance;
+use super::dry_run;
 use crate::args::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 use crate::context::Context;
 use crate::edge::client::Edge;
@@ -86,7 +86,7 @@ async fn print_foreseen_alias(
         "expires_ms": foreseen.expires_ms,
         "would_change": foreseen.changed,
     });
-    maintenance::print_foreseen(context, &value, &text);
+    dry_run::print_foreseen(context, &value, &text);
     Ok(())
 }
 
@@ -219,7 +219,7 @@ fn print_foreseen(context: &Context, report: &LockReport, text: &str) {
         "locked": report.locked,
         "would_change": report.changed,
     });
-    maintenance::print_foreseen(context, &value, text);
+    dry_run::print_foreseen(context, &value, text);
 }
 
 fn print_lock(context: &Context, report: &LockReport, again: &Again) {

@@ -1,9 +1,11 @@
-//! Predicted switches, as the edge answers them.
+//! Predicted changes, as the edge answers them.
 
 use devanture_config::api::{SettingsDifference, SwitchReport};
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::Serialize;
+use serde_json::json;
 
+use crate::context::Context;
 use crate::output::progress::Style;
 
 /// The predicted change of a command.
@@ -61,6 +63,21 @@ impl Foreseen {
         lines.push(nothing_changed(style));
         lines
     }
+}
+
+/// Prints what a change would come to: `text` is the rest of a sentence that begins with "would".
+pub(crate) fn print_foreseen(context: &Context, value: &impl Serialize, text: &str) {
+    let style = context.output.style;
+    context.output.write(value, || vec![style.line("would", text), nothing_changed(style)]);
+}
+
+/// As [`print_foreseen`], with the member of the JSON that names the change, such as `would_create`.
+pub(crate) fn print_foreseen_as(context: &Context, value: &impl Serialize, member: &str, text: &str) {
+    let mut value = json!(value);
+    if let Some(members) = value.as_object_mut() {
+        members.insert(member.to_owned(), true.into());
+    }
+    print_foreseen(context, &value, text);
 }
 
 /// The last line of every `--dry-run` that asks the edge.

@@ -60,7 +60,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
         let text = wanted.processes.iter().map(|(name, count)| format!("{name}={}", count_text(*count)));
         let text = format!("scale {place} to {}", text.collect::<Vec<_>>().join(" "));
-        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
     context.output.report(&list, || {
@@ -91,7 +91,7 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         let running = list.instances.iter().filter(of_it).filter(|one| one.state != InstanceState::Warm).count();
         let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
         let text = format!("restart every {of_process} in {place}, {running} of them, one after the other");
-        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
     context.output.report(&list, || {

@@ -5,7 +5,7 @@ use devanture_config::site_toml::RoutePath;
 use reqwest::Method;
 use serde_json::json;
 
-use super::dry_run;
+use super::dry_run::print_foreseen;
 use crate::args::{PauseArgs, ResumeArgs};
 use crate::context::Context;
 use crate::edge::client::Edge;
@@ -126,12 +126,6 @@ fn foreseen_of(report: &PauseReport) -> serde_json::Value {
         "paused": report.paused,
         "would_change": report.changed,
     })
-}
-
-pub(crate) fn print_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
-    let style = context.output.style;
-    let line = || vec![style.line("would", text), dry_run::nothing_changed(style)];
-    context.output.write(value, line);
 }
 
 fn pause_lines(context: &Context, report: &PauseReport, again: &Again) -> Vec<String> {

@@ -212,7 +212,7 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
         });
         let for_good = if args.purge { " for good" } else { "" };
         let text = format!("delete {} and its preview{for_good}", report.version.short());
-        maintenance::print_foreseen(context, &value, &text);
+        dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
     let again = context.again().0;
@@ -276,7 +276,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
             "lost_hostnames": report.lost_hostnames,
         });
         let name = thing_name(&report.app, report.environment.as_ref(), report.version.as_ref());
-        maintenance::print_foreseen(context, &value, &format!("restore the {name}"));
+        dry_run::print_foreseen(context, &value, &format!("restore the {name}"));
         return Ok(());
     }
     let report = edge.undelete(&request).await?;

@@ -1,6 +1,6 @@
 //! `schedules`, `schedules run`: the commands of a backend that run at times.
 
-use devanture_config::api::{RunOutcome, ScheduleList, ScheduleRunEnd, ScheduleStatus};
+use devanture_config::api::{RunOutcome, ScheduleList, ScheduleRunEnd, ScheduleSkip, ScheduleStatus};
 use serde_json::json;
 
 use super::dry_run;
@@ -26,7 +26,7 @@ pub(crate) async fn schedules(context: &Context, args: &SchedulesArgs) -> Result
             let status = edge.run_schedule(&place, name, true).await?;
             let value = json!({ "dry_run": true, "environment": place, "schedule": status });
             let text = format!("run {name} in {place}: {}", command_text(&status));
-            context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+            dry_run::print_foreseen(context, &value, &text);
         }
         Some(SchedulesCommand::Run { name, dry_run: false }) => {
             let status = edge.run_schedule(&place, name, false).await?;
@@ -73,10 +73,10 @@ fn all_lines(style: Style, list: &ScheduleList) -> Vec<String> {
     let width = |text: fn(&ScheduleStatus) -> usize| list.schedules.iter().map(text).max().unwrap_or(0);
     let (names, crons) = (width(|one| one.name.as_str().len()), width(|one| cron_text(one).chars().count()));
     for one in &list.schedules {
-        let next = match (one.running.first(), one.next_ms) {
+        let next = match one.next_ms {
             _ if list.paused => "paused".to_owned(),
-            (_, Some(next)) => format!("next {}", time_text(next)),
-            (_, None) => "no more times".to_owned(),
+            Some(next) => format!("next {}", time_text(next)),
+            None => "no more times".to_owned(),
         };
         lines.push(format!("  {:<names$}  {:<crons$}  {next}", one.name.as_str(), cron_text(one)));
         for run in &one.running {
@@ -87,9 +87,9 @@ fn all_lines(style: Style, list: &ScheduleList) -> Vec<String> {
             let is_good = last.outcome == RunOutcome::Succeeded;
             lines.push(format!("    {}", if is_good { style.good(&text) } else { style.bad(&text) }));
         }
-        if let Some(skipped) =
-            one.skipped.filter(|skipped| one.last.as_ref().is_none_or(|last| last.run.due_ms < Some(skipped.due_ms)))
-        {
+        let is_newest =
+            |skipped: &ScheduleSkip| one.last.as_ref().is_none_or(|last| last.run.due_ms < Some(skipped.due_ms));
+        if let Some(skipped) = one.skipped.filter(is_newest) {
             lines.push(style.dim(&format!("    passed over {}: {}", time_text(skipped.due_ms), skipped.reason)));
         }
     }
@@ -103,7 +103,7 @@ fn cron_text(one: &ScheduleStatus) -> String {
 #[cfg(test)]
 mod tests {
     use devanture_config::Digest;
-    use devanture_config::api::{ScheduleRun, ScheduleSkip, SkipReason};
+    use devanture_config::api::{ScheduleRun, SkipReason};
 
     use super::*;
 

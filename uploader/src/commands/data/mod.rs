@@ -39,7 +39,10 @@ pub(crate) async fn data(context: &Context, command: &DataCommand) -> Result<(),
             let wanted = SnapshotRequest { name: name.clone() };
             let _working = context.progress.working("snapshot", "of all data");
             let made = edge.make_snapshot(&place, node.node.as_deref(), &wanted, *dry_run).await?;
-            report(context, "snapshot", "make a snapshot of", &made, *dry_run, node);
+            match dry_run {
+                true => foresee(context, &format!("make a snapshot of {}", amount_on(&made)), &made),
+                false => report(context, "snapshot", &made, node),
+            }
             Ok(())
         }
         DataCommand::Restore(args) => restore(context, args).await,
@@ -53,20 +56,16 @@ async fn pull(context: &Context, args: &PullArgs) -> Result<(), Failure> {
         let message = format!("{} exists already.", args.to.display());
         return Err(Failure::new(Code::Usage, message).hint("name a file or a folder that does not exist yet"));
     }
+    let is_archive = is_archive(&args.to);
     let working = context.progress.working("pull", "the edge prepares the archive");
     let response = edge.data_archive(&place, args.node.node.as_deref(), args.snapshot.as_ref()).await?;
-    let pulled = pull::pull(response, &args.to, is_archive(&args.to)).await?;
+    let pulled = pull::pull(response, &args.to, is_archive).await?;
     drop(working);
     let value = json!({ "environment": place, "to": args.to, "files": pulled.files, "bytes": pulled.bytes, "skipped": pulled.skipped });
     context.output.report(&value, || {
         let style = context.output.style;
-        let text = match is_archive(&args.to) {
-            true => format!("{}  {}", escaped(&args.to.display().to_string()), byte_text(pulled.bytes)),
-            false => {
-                let files = counted(pulled.files, "file");
-                format!("{}  {files}, {}", escaped(&args.to.display().to_string()), byte_text(pulled.bytes))
-            }
-        };
+        let amount = if is_archive { byte_text(pulled.bytes) } else { amount(pulled.files, pulled.bytes) };
+        let text = format!("{}  {amount}", escaped(&args.to.display().to_string()));
         let mut lines = vec![style.line("pulled", &text)];
         if pulled.skipped > 0 {
             let links = counted(pulled.skipped, "link");
@@ -79,9 +78,9 @@ async fn pull(context: &Context, args: &PullArgs) -> Result<(), Failure> {
 
 async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
-    let style = context.output.style;
-    let packed = pack::look(&args.from, is_archive(&args.from)).await?;
-    let what = format!("{}, {}", counted(packed.files, "file"), byte_text(packed.bytes));
+    let is_archive = is_archive(&args.from);
+    let packed = pack::look(&args.from, is_archive).await?;
+    let what = amount(packed.files, packed.bytes);
     if packed.skipped > 0 {
         let others = counted(packed.skipped, "other entry");
         context.progress.note(&format!("{others} left out, which are neither files, folders nor links"));
@@ -94,17 +93,16 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
             return Err(Failure::new(Code::Conflict, message).hint("`--replace` replaces all of it"));
         }
         let value = json!({ "dry_run": true, "environment": place, "files": packed.files, "bytes": packed.bytes });
-        let text = format!("replace the data of {place} by {what}");
-        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        dry_run::print_foreseen(context, &value, &format!("replace the data of {place} by {what}"));
         return Ok(());
     }
     if args.replace {
         ask(context, &format!("All data of {place} is replaced by {what}."), args.yes).await?;
     }
     let _working = context.progress.working("push", &what);
-    let body = pack::body(&args.from, is_archive(&args.from)).await?;
+    let body = pack::body(&args.from, is_archive).await?;
     let pushed = edge.push_data(&place, args.node.node.as_deref(), args.replace, body).await?;
-    report(context, "replaced", "replace by", &pushed, false, &args.node);
+    report(context, "replaced", &pushed, &args.node);
     Ok(())
 }
 
@@ -115,7 +113,10 @@ async fn restore(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> 
     }
     let _working = context.progress.working("restore", "instances are stopped meanwhile");
     let restored = edge.restore_snapshot(&place, args.node.node.as_deref(), &args.name, args.dry_run).await?;
-    report(context, "restored", &format!("restore {} in place of", args.name), &restored, args.dry_run, &args.node);
+    match args.dry_run {
+        true => foresee(context, &format!("restore {} in place of {}", args.name, amount_on(&restored)), &restored),
+        false => report(context, "restored", &restored, &args.node),
+    }
     Ok(())
 }
 
@@ -126,11 +127,10 @@ async fn delete(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> {
         confirm(args.name.as_str(), &what, "it cannot be restored", "--yes", args.yes, context.output.is_json).await?;
     }
     let deleted = edge.delete_snapshot(&place, args.node.node.as_deref(), &args.name, args.dry_run).await?;
-    let style = context.output.style;
-    context.output.write(&deleted, || match args.dry_run {
-        true => vec![style.line("would", &format!("delete {}", args.name)), dry_run::nothing_changed(style)],
-        false => vec![style.line("deleted", args.name.as_str())],
-    });
+    match args.dry_run {
+        true => foresee(context, &format!("delete {} on {}", args.name, escaped(&deleted.node)), &deleted),
+        false => context.output.report(&deleted, || vec![context.output.style.line("deleted", args.name.as_str())]),
+    }
     Ok(())
 }
 
@@ -144,18 +144,23 @@ fn is_archive(path: &Path) -> bool {
     path.to_string_lossy().ends_with(ENDING)
 }
 
-/// Reports a change, or what it would be.
-fn report(context: &Context, name: &str, would: &str, report: &DataReport, is_dry_run: bool, node: &NodeArgs) {
+fn amount(files: u64, bytes: u64) -> String {
+    format!("{}, {}", counted(files, "file"), byte_text(bytes))
+}
+
+fn amount_on(report: &DataReport) -> String {
+    format!("{} on {}", amount(report.files, report.bytes), escaped(&report.node))
+}
+
+fn foresee(context: &Context, text: &str, report: &DataReport) {
+    dry_run::print_foreseen(context, &json!({ "dry_run": true, "would": report }), text);
+}
+
+/// Reports a change.
+fn report(context: &Context, name: &str, report: &DataReport, node: &NodeArgs) {
     let (style, is_node_named) = (context.output.style, node.node.is_some());
-    let amount = format!("{}, {}", counted(report.files, "file"), byte_text(report.bytes));
-    if is_dry_run {
-        let value = json!({ "dry_run": true, "would": report });
-        let text = format!("{would} {amount} on {}", escaped(&report.node));
-        context.output.write(&value, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
-        return;
-    }
     context.output.report(report, || {
-        let mut lines = vec![style.line(name, &format!("{amount} on {}", escaped(&report.node)))];
+        let mut lines = vec![style.line(name, &amount_on(report))];
         let databases = (report.databases > 0).then(|| counted(report.databases, "SQLite database"));
         lines.extend(databases.map(|databases| style.line("copied", &format!("{databases} by the online backup"))));
         if report.skipped > 0 {

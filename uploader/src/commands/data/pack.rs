@@ -1,6 +1,6 @@
 //! Makes the archive that replaces data, out of a folder or of a file that is one.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -47,11 +47,10 @@ pub(super) async fn look(from: &Path, is_archive: bool) -> Result<Packed, Failur
             return Err(Failure::new(Code::Usage, message));
         }
         let mut packed = Packed::default();
-        walk(&from, Path::new(""), 0, &mut |path, _| {
-            let found = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
+        walk(&from, Path::new(""), 0, &mut |_, _, found| {
             packed.files += u64::from(found.is_file());
             packed.bytes += if found.is_file() { found.len() } else { 0 };
-            packed.skipped += u64::from(!found.is_file() && !found.is_dir() && !found.is_symlink());
+            packed.skipped += u64::from(is_special(found));
             Ok(())
         })?;
         Ok(packed)
@@ -109,23 +108,26 @@ fn archive(from: &Path, to: &mut impl Write) -> io::Result<()> {
     encoder.include_checksum(true)?;
     let mut tar = tar::Builder::new(encoder);
     tar.follow_symlinks(false);
-    let added = walk(from, Path::new(""), 0, &mut |path, name| {
-        let found = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
-        if !found.is_file() && !found.is_dir() && !found.is_symlink() {
-            return Ok(());
-        }
-        tar.append_path_with_name(path, name).map_err(|error| unreadable(path, &error))
+    let added = walk(from, Path::new(""), 0, &mut |path, name, found| match is_special(found) {
+        true => Ok(()),
+        false => tar.append_path_with_name(path, name).map_err(|error| unreadable(path, &error)),
     });
     added.map_err(|failure| io::Error::other(failure.lines().join(" ")))?;
     tar.into_inner()?.finish()?.flush()
 }
 
-/// Calls `with` for everything below a folder, each folder before what it holds; no link is followed.
+/// Whether it is a pipe, a socket or a device.
+fn is_special(found: &Metadata) -> bool {
+    !found.is_file() && !found.is_dir() && !found.is_symlink()
+}
+
+/// Calls `with` for everything below a folder, each folder before what it holds; no link is followed. It gets the path,
+/// the name in the archive, and what is there.
 fn walk(
     folder: &Path,
     name: &Path,
     depth: usize,
-    with: &mut impl FnMut(&Path, &Path) -> Result<(), Failure>,
+    with: &mut impl FnMut(&Path, &Path, &Metadata) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if depth > DEPTH_MAX {
         let message = format!("{} is deeper than {DEPTH_MAX} folders.", folder.display());
@@ -137,8 +139,9 @@ fn walk(
     names.sort();
     for own in names {
         let (path, name) = (folder.join(&own), name.join(&own));
-        with(&path, &name)?;
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+        let found = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        with(&path, &name, &found)?;
+        if found.is_dir() {
             walk(&path, &name, depth + 1, with)?;
         }
     }

@@ -93,13 +93,18 @@ impl Drop for Partial {
     }
 }
 
-impl Partial {
-    fn of(to: &Path) -> Self {
-        let mut name = to.as_os_str().to_owned();
-        name.push(PARTIAL);
-        Self(name.into())
-    }
+fn partial_path(to: &Path) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push(PARTIAL);
+    name.into()
+}
 
+/// What is there already is somebody else's, and stays.
+fn cannot_begin(partial: &Path, error: &io::Error) -> Failure {
+    unwritable(partial, error).hint("remove it, unless another download is under way")
+}
+
+impl Partial {
     #[expect(clippy::disallowed_methods, reason = "a download of a person's own, which is no state of the edge")]
     fn finish(&self, to: &Path) -> Result<(), Failure> {
         if to.symlink_metadata().is_ok() {
@@ -110,19 +115,9 @@ impl Partial {
 }
 
 fn keep(from: impl Read, to: &Path) -> Result<Pulled, Failure> {
-    let partial = Partial::of(to);
-    let file = File::create_new(&partial.0).map_err(|error| {
-        // It is somebody else's.
-        let failure = unwritable(&partial.0, &error);
-        failure.hint("remove it, unless another download is under way")
-    });
-    let file = match file {
-        Ok(file) => file,
-        Err(failure) => {
-            std::mem::forget(partial);
-            return Err(failure);
-        }
-    };
+    let path = partial_path(to);
+    let file = File::create_new(&path).map_err(|error| cannot_begin(&path, &error))?;
+    let partial = Partial(path);
     let mut from = Copying { from, to: file, bytes: 0 };
     // Read to its end, where its checksum is, though nobody wants the content here.
     let mut decoder = Decoder::new(&mut from).map_err(|error| unreadable(&error))?.single_frame();
@@ -134,12 +129,9 @@ fn keep(from: impl Read, to: &Path) -> Result<Pulled, Failure> {
 }
 
 fn unpack(from: impl Read, to: &Path) -> Result<Pulled, Failure> {
-    let partial = Partial::of(to);
-    if let Err(error) = fs::create_dir(&partial.0) {
-        let failure = unwritable(&partial.0, &error).hint("remove it, unless another download is under way");
-        std::mem::forget(partial);
-        return Err(failure);
-    }
+    let path = partial_path(to);
+    fs::create_dir(&path).map_err(|error| cannot_begin(&path, &error))?;
+    let partial = Partial(path);
     let decoder = Decoder::new(from).map_err(|error| unreadable(&error))?.single_frame();
     let mut archive = tar::Archive::new(decoder);
     let mut pulled = Pulled::default();

@@ -51,10 +51,9 @@ async fn begin(context: &Context, args: &RunArgs) -> Result<Option<RunEnd>, Fail
     };
     if args.dry_run {
         let predicted = edge.predict_run(&place, &wanted).await.map_err(not_run)?;
-        let style = context.output.style;
         let words: Vec<String> = predicted.command.iter().map(|word| escaped(word)).collect();
         let text = format!("run {} in {place}, version {}", words.join(" "), predicted.version.short());
-        context.output.write(&predicted, || vec![style.line("would", &text), dry_run::nothing_changed(style)]);
+        dry_run::print_foreseen(context, &predicted, &text);
         return Ok(None);
     }
     let end = Session::new(context.output.is_json, has_terminal).run(&edge, &place, &wanted).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use devanture_config::PlaceName;
 use devanture_config::api::{DATA_ARCHIVE_TYPE, DataList, DataReport, SnapshotName, SnapshotRequest};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 
 use super::{DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
@@ -15,14 +15,24 @@ const DATA_TIME_MAX: Duration = Duration::from_secs(86_400);
 /// Longest time for a list, which may have to look at a million files.
 const LIST_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// The query of a request about a node.
-type Query<'q> = Vec<(&'q str, &'q str)>;
-
-fn query<'q>(node: Option<&'q str>, more: &[(&'q str, &'q str)]) -> Query<'q> {
-    node.map(|node| ("node", node)).into_iter().chain(more.iter().copied()).collect()
+/// The query of a request that only reports what it would do.
+const fn predicting(dry_run: bool) -> &'static [(&'static str, &'static str)] {
+    if dry_run { &DRY_RUN } else { &[] }
 }
 
 impl Edge {
+    /// A request below `data` of an environment, for the data of `node` where a cluster has several.
+    fn data_request(
+        &self,
+        method: Method,
+        (env, node): (&PlaceName, Option<&str>),
+        below: &[&str],
+        query: &[(&str, &str)],
+    ) -> RequestBuilder {
+        let query: Vec<_> = node.map(|node| ("node", node)).into_iter().chain(query.iter().copied()).collect();
+        self.request(method, &[&["environments", env.as_str(), "data"], below].concat(), &query)
+    }
+
     /// Lists files and snapshots.
     ///
     /// # Errors
@@ -34,10 +44,8 @@ impl Edge {
         limit: Option<u64>,
     ) -> Result<DataList, Failure> {
         let limit = limit.map(|limit| limit.to_string());
-        let more: Vec<(&str, &str)> = limit.iter().map(|limit| ("limit", limit.as_str())).collect();
-        let query = query(node, &more);
-        let segments = ["environments", env.as_str(), "data"];
-        self.repeated(|| self.request(Method::GET, &segments, &query).timeout(LIST_TIME_MAX)).await
+        let query: Vec<(&str, &str)> = limit.iter().map(|limit| ("limit", limit.as_str())).collect();
+        self.repeated(|| self.data_request(Method::GET, (env, node), &[], &query).timeout(LIST_TIME_MAX)).await
     }
 
     /// Begins to read an archive of the data, or of a snapshot.
@@ -50,10 +58,9 @@ impl Edge {
         node: Option<&str>,
         snapshot: Option<&SnapshotName>,
     ) -> Result<Response, Failure> {
-        let more: Vec<(&str, &str)> = snapshot.iter().map(|name| ("snapshot", name.as_str())).collect();
-        let request =
-            self.request(Method::GET, &["environments", env.as_str(), "data", "archive"], &query(node, &more));
-        self.send(request.timeout(DATA_TIME_MAX)).await.map_err(Refusal::into_failure)
+        let query: Vec<(&str, &str)> = snapshot.iter().map(|name| ("snapshot", name.as_str())).collect();
+        let request = self.data_request(Method::GET, (env, node), &["archive"], &query).timeout(DATA_TIME_MAX);
+        self.send(request).await.map_err(Refusal::into_failure)
     }
 
     /// Replaces the data by an archive.
@@ -67,14 +74,13 @@ impl Edge {
         is_replacing: bool,
         archive: reqwest::Body,
     ) -> Result<DataReport, Failure> {
-        let more = [("replace", if is_replacing { "true" } else { "false" })];
-        let request =
-            self.request(Method::PUT, &["environments", env.as_str(), "data", "archive"], &query(node, &more));
+        let query = [("replace", if is_replacing { "true" } else { "false" })];
+        let request = self.data_request(Method::PUT, (env, node), &["archive"], &query);
         let request = request.header(CONTENT_TYPE, DATA_ARCHIVE_TYPE).timeout(DATA_TIME_MAX).body(archive);
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    /// Makes a snapshot.
+    /// Makes a snapshot; with `dry_run` the edge only reports it.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
@@ -85,13 +91,12 @@ impl Edge {
         wanted: &SnapshotRequest,
         dry_run: bool,
     ) -> Result<DataReport, Failure> {
-        let query = query(node, if dry_run { &DRY_RUN } else { &[] });
-        let request = self.request(Method::POST, &["environments", env.as_str(), "data", "snapshots"], &query);
+        let request = self.data_request(Method::POST, (env, node), &["snapshots"], predicting(dry_run));
         let request = request.header(CONTENT_TYPE, "application/json").timeout(DATA_TIME_MAX).body(encoded(wanted)?);
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    /// Replaces the data by a snapshot.
+    /// Replaces the data by a snapshot; with `dry_run` the edge only reports it.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
@@ -102,13 +107,12 @@ impl Edge {
         name: &SnapshotName,
         dry_run: bool,
     ) -> Result<DataReport, Failure> {
-        let segments = ["environments", env.as_str(), "data", "snapshots", name.as_str(), "restore"];
-        let query = query(node, if dry_run { &DRY_RUN } else { &[] });
-        let request = self.request(Method::POST, &segments, &query).timeout(DATA_TIME_MAX);
-        self.once(request).await.map_err(Refusal::into_failure)
+        let below = ["snapshots", name.as_str(), "restore"];
+        let request = self.data_request(Method::POST, (env, node), &below, predicting(dry_run));
+        self.once(request.timeout(DATA_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
-    /// Deletes a snapshot.
+    /// Deletes a snapshot; with `dry_run` the edge only reports it.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
@@ -119,9 +123,8 @@ impl Edge {
         name: &SnapshotName,
         dry_run: bool,
     ) -> Result<DataReport, Failure> {
-        let segments = ["environments", env.as_str(), "data", "snapshots", name.as_str()];
-        let query = query(node, if dry_run { &DRY_RUN } else { &[] });
-        let request = self.request(Method::DELETE, &segments, &query).timeout(LIST_TIME_MAX);
-        self.once(request).await.map_err(Refusal::into_failure)
+        let below = ["snapshots", name.as_str()];
+        let request = self.data_request(Method::DELETE, (env, node), &below, predicting(dry_run));
+        self.once(request.timeout(LIST_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 }

@@ -5,7 +5,7 @@ use devanture_config::api::{ScheduleList, ScheduleStatus};
 use devanture_config::site_toml::ScheduleName;
 use reqwest::Method;
 
-use super::{ANSWER_TIME_MAX, Edge, Refusal};
+use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal};
 use crate::output::exit::Failure;
 
 impl Edge {
@@ -27,7 +27,7 @@ impl Edge {
         name: &ScheduleName,
         dry_run: bool,
     ) -> Result<ScheduleStatus, Failure> {
-        let query: &[_] = if dry_run { &[("dry_run", "true")] } else { &[] };
+        let query: &[_] = if dry_run { &DRY_RUN } else { &[] };
         let segments = ["environments", env.as_str(), "schedules", name.as_str(), "run"];
         // Sent once, as whether it was done cannot be known.
         let request = self.request(Method::POST, &segments, query).timeout(ANSWER_TIME_MAX);
