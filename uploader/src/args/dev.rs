@@ -1,10 +1,10 @@
 //! Flags of `dev`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueHint};
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{BadRoutePath, BadUpstreamUrl, RoutePath, UpstreamUrl};
 
@@ -58,24 +58,6 @@ pub(crate) struct DevArgs {
     pub(crate) poll: bool,
 }
 
-/// A half of a site that an environment may have in the place of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
-    /// What routes lead to.
-    Api,
-    /// Everything else.
-    Front,
-}
-
-impl fmt::Display for Half {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Api => "the backend",
-            Self::Front => "the front",
-        })
-    }
-}
-
 impl DevArgs {
     /// The backends that are named by their addresses.
     pub(crate) fn api_routes(&self) -> Vec<ApiRoute> {
@@ -96,7 +78,7 @@ impl DevArgs {
                 let message = "`--api remote` with `--front remote` leaves nothing to this machine.";
                 Err(Failure::new(Code::Usage, message).hint("leave one of them out"))
             }
-            (true, None) => Ok(Some(Half::Api)),
+            (true, None) => Ok(Some(Half::Backend)),
             (false, Some(Front::Remote)) => Ok(Some(Half::Front)),
             (false, None) => Ok(None),
         }

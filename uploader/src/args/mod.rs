@@ -35,7 +35,7 @@ pub(crate) use accounts::{AccountCommand, InviteArgs};
 pub(crate) use apps::AppsArgs;
 pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use data::{DataCommand, NodeArgs, PullArgs, PushDataArgs, SnapshotArgs};
-pub(crate) use dev::{API_PATH, ApiRoute, DevArgs, Half};
+pub(crate) use dev::{API_PATH, ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use halves::OnlyArgs;
 pub(crate) use instances::{RestartArgs, ScaleArgs};

@@ -127,7 +127,8 @@ impl Target {
                 return refused(StatusCode::BAD_GATEWAY, message);
             }
         };
-        let (status, head) = (response.status(), self.ends.response_head(response.headers(), response.status()));
+        let status = response.status();
+        let head = self.ends.response_head(response.headers(), status);
         let body = match local {
             Some(local) if status == StatusCode::SWITCHING_PROTOCOLS => {
                 tokio::spawn(async move {
@@ -137,7 +138,7 @@ impl Target {
                     }
                     drop(permit);
                 });
-                empty()
+                whole(Bytes::new())
             }
             _ => Response::<reqwest::Body>::from(response).into_body().boxed_unsync(),
         };
@@ -148,13 +149,12 @@ impl Target {
     }
 }
 
-fn empty() -> Body {
-    Full::default().map_err(|never: Infallible| match never {}).boxed_unsync()
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 fn refused(status: StatusCode, text: String) -> Response<Body> {
-    let mut response =
-        Response::new(Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed_unsync());
+    let mut response = Response::new(whole(text.into()));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -204,10 +204,9 @@ impl Ends {
         head.remove(header::HOST);
         head.remove(header::CONTENT_LENGTH);
         head.remove(header::EXPECT);
-        OF_THE_LOCAL_EDGE.iter().for_each(|name| drop(head.remove(*name)));
-        let forwarded: Vec<HeaderName> =
-            head.keys().filter(|name| name.as_str().starts_with(FORWARDED)).cloned().collect();
-        forwarded.iter().for_each(|name| drop(head.remove(name)));
+        let is_of_local_edge = |name: &str| OF_THE_LOCAL_EDGE.contains(&name) || name.starts_with(FORWARDED);
+        let of_local_edge: Vec<_> = head.keys().filter(|name| is_of_local_edge(name.as_str())).cloned().collect();
+        of_local_edge.iter().for_each(|name| drop(head.remove(name)));
         for name in [header::ORIGIN, header::REFERER] {
             replace(&mut head, &name, |value| moved(value, &self.local, &self.remote));
         }

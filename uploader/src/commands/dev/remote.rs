@@ -7,24 +7,22 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use devanture_config::PlaceName;
 use devanture_config::api::{SettingName, SettingWanted, SettingsPatch};
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{Route, RouteTo, UpstreamUrl};
-use url::{Host, Url};
+use url::Url;
 
 use super::forward::Forwarder;
-use crate::args::{API_PATH, ApiRoute, DevArgs, Half};
+use crate::args::{API_PATH, ApiRoute, DevArgs};
 use crate::context::Context;
-use crate::edge::client::{Edge, root_cause};
+use crate::edge::client::{CONNECT_TIME_MAX, Edge, no_tls};
 use crate::edge::trust;
 use crate::output::exit::Failure;
-use crate::project::settings::Source;
+use crate::project::settings::{Source, is_loopback};
 
-/// Longest time until a connection to the environment is established.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// The paths that belong to the front where nothing else has them.
 const FRONT_PATH: &str = "/*";
 /// The page of the folder that stands in for a front elsewhere. Nobody gets it: all paths are routes.
@@ -63,7 +61,7 @@ impl RemoteSite {
             return Err(Failure::new(Code::Usage, message));
         };
         if context.settings.environment()?.source != Source::Flag {
-            context.progress.note(&format!("{half} is that of {place}; --env names another environment"));
+            context.progress.note(&format!("the {half} is that of {place}; --env names another environment"));
         }
         let http = client(&origin, access.ca.as_deref())?;
         let settings = match edge.settings(&place).await {
@@ -142,18 +140,7 @@ fn client(origin: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         builder = builder.tls_backend_preconfigured(tls);
     }
-    builder.build().map_err(|error| {
-        Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
-            .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
-    })
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(_)) | None => false,
-    }
+    builder.build().map_err(|error| no_tls(&error))
 }
 
 /// Where the half of the environment is.
@@ -186,7 +173,7 @@ impl Routing {
     /// Turns the routes of `devanture.toml` to the environment where that has the backend. Its own routes hold for the
     /// rest, such as fields and prefixes, which must not be changed twice.
     pub(super) fn turned(&self, routes: Vec<Route>) -> Vec<Route> {
-        let Some(to) = self.to(Half::Api) else { return routes };
+        let Some(to) = self.to(Half::Backend) else { return routes };
         if routes.is_empty() {
             return API_PATH.parse().map(|path| Route::new(path, to)).into_iter().collect();
         }
@@ -219,7 +206,7 @@ impl Routing {
             return Ok(());
         }
         let (flag, why) = match remote.half {
-            Half::Api => ("--api remote", "each route leads to another address of --api"),
+            Half::Backend => ("--api remote", "each route leads to another address of --api"),
             Half::Front => ("--front remote", "a route leads every path to a backend"),
         };
         Err(Failure::new(Code::Usage, format!("`{flag}` has no effect: {why}.")).hint("leave one of the two out"))
@@ -269,18 +256,18 @@ mod tests {
 
     #[test]
     fn routes_to_an_environment_leave_paths_to_its_own_routes() {
-        let turned = routing(Half::Api).turned(vec![route("/rpc/*")]);
+        let turned = routing(Half::Backend).turned(vec![route("/rpc/*")]);
         let [only] = turned.as_slice() else { panic!("{turned:?}") };
         assert_eq!((only.path.as_str(), only.to.to_string().as_str()), ("/rpc/*", "http://127.0.0.1:1"));
         assert_eq!((only.strip_prefix, only.timeout_ms, only.files_first), (false, Some(5), true));
-        assert_eq!(routing(Half::Api).turned(Vec::new())[0].path.as_str(), "/api/*");
+        assert_eq!(routing(Half::Backend).turned(Vec::new())[0].path.as_str(), "/api/*");
         assert_eq!(routing(Half::Front).turned(vec![route("/rpc/*")]), [route("/rpc/*")]);
-        assert_eq!(routing(Half::Api).shown(turned)[0].to.to_string(), "https://s.example");
+        assert_eq!(routing(Half::Backend).shown(turned)[0].to.to_string(), "https://s.example");
     }
 
     #[test]
     fn a_remote_half_without_a_path_is_refused() {
-        for half in [Half::Api, Half::Front] {
+        for half in [Half::Backend, Half::Front] {
             let routing = routing(half);
             assert!(routing.check(&[route("/*")]).is_err());
             let all = routing.turned(vec![route("/rpc/*")]).into_iter().chain(routing.front());

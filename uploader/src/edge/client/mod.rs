@@ -33,7 +33,7 @@ use crate::output::report::milliseconds;
 use crate::project::settings::{self, EdgeAccess};
 
 /// Longest time until a connection stands.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest request of a failed push for the live version, to end with the right sentence.
@@ -94,10 +94,7 @@ impl Link {
         } else if let Some(ca) = &access.ca {
             builder = builder.tls_backend_preconfigured(trust::with_file(ca)?);
         }
-        let http = builder.build().map_err(|error| {
-            Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
-                .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
-        })?;
+        let http = builder.build().map_err(|error| no_tls(&error))?;
         let waits = Waits::new(progress.clone());
         Ok(Self { http, url: access.url.clone(), pass, progress, waits })
     }
@@ -109,12 +106,18 @@ impl Link {
 
     /// The address of a page under `/v1` for a person, with `fragment` behind `#`.
     pub(crate) fn person_address(&self, segments: &[&str], fragment: &str) -> String {
+        let mut url = self.url_at(segments);
+        url.set_fragment(Some(fragment));
+        url.into()
+    }
+
+    /// The address of `/v1/…`.
+    fn url_at(&self, segments: &[&str]) -> Url {
         let mut url = self.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").extend(segments);
         }
-        url.set_fragment(Some(fragment));
-        url.into()
+        url
     }
 
     /// Where progress is reported.
@@ -134,10 +137,7 @@ impl Link {
 
     /// A request to `/v1/…`.
     pub(crate) fn request_at(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
-        let mut url = self.url.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push("v1").extend(segments);
-        }
+        let mut url = self.url_at(segments);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -394,6 +394,12 @@ pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
 pub(crate) fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(value)
         .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
+}
+
+/// The failure of a client that cannot be built.
+pub(crate) fn no_tls(error: &reqwest::Error) -> Failure {
+    Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(error)))
+        .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
 }
 
 /// The innermost reason of an error: what went wrong, without the layers that passed it on.
