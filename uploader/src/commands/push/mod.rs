@@ -161,9 +161,9 @@ impl<'c> Push<'c> {
         image::check_fixed(&bundle.manifest)?;
         let prediction = self.predict(&bundle).await?;
         // Of one half alone, the edge alone knows the other.
-        let id = match (&prediction, self.args.half.only) {
-            (prediction, Some(_)) => prediction.as_ref().map(|prediction| prediction.version),
-            (_, None) => Some(bundle.manifest.id()),
+        let id = match self.args.half.only {
+            Some(_) => prediction.as_ref().map(|prediction| prediction.version),
+            None => Some(bundle.manifest.id()),
         };
         if id.is_none() {
             self.context.progress.note("the id is not known without the edge, which has the other half");

@@ -26,7 +26,7 @@ pub(super) enum Written {
 /// Output on its way.
 pub(super) struct Writer {
     /// As many bytes wait as the window has, which the edge keeps.
-    to: Option<mpsc::UnboundedSender<(To, Vec<u8>)>>,
+    to: mpsc::UnboundedSender<(To, Vec<u8>)>,
     written: mpsc::UnboundedReceiver<Written>,
 }
 
@@ -45,24 +45,24 @@ impl Writer {
                 }
             }
         });
-        Self { to: Some(to), written }
+        Self { to, written }
     }
 
     pub(super) fn put(&self, to: To, bytes: Vec<u8>) {
-        if let Some(sender) = &self.to {
-            sender.send((to, bytes)).ok();
-        }
+        // Where its thread has ended, `written` says so.
+        self.to.send((to, bytes)).ok();
     }
 
-    /// What became of the next output; `None` after [`Self::end`] and all of it. May be dropped before it is ready.
+    /// What became of the next output; `None` once its thread has ended. May be dropped before it is ready.
     pub(super) async fn written(&mut self) -> Option<Written> {
         self.written.recv().await
     }
 
     /// Waits until all of it is written.
-    pub(super) async fn end(mut self) {
-        drop(self.to.take());
-        while let Some(Written::Bytes(_)) = self.written().await {}
+    pub(super) async fn end(self) {
+        let Self { to, mut written } = self;
+        drop(to);
+        while let Some(Written::Bytes(_)) = written.recv().await {}
     }
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use devanture_config::PlaceName;
 use devanture_config::api::{RunEnd, RunRequest};
-use devanture_config::run_stream::{ALIVE_S, ClientFrame, EdgeFrame, RunSignal, SILENCE_S_MAX, WINDOW_BYTES};
+use devanture_config::run_stream::{
+    ALIVE_S, CHUNK_BYTES, ClientFrame, EdgeFrame, RunSignal, SILENCE_S_MAX, WINDOW_BYTES,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -118,7 +120,7 @@ impl Session {
 
 /// Whether another piece of input fits into the window.
 fn may_send(ahead: usize) -> bool {
-    ahead.saturating_add(devanture_config::run_stream::CHUNK_BYTES) <= WINDOW_BYTES
+    ahead.saturating_add(CHUNK_BYTES) <= WINDOW_BYTES
 }
 
 async fn next_piece(pieces: &mut mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
