@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::text_form;
+
 /// Most characters of the name of a snapshot.
 pub const SNAPSHOT_NAME_CHARACTERS_MAX: usize = 63;
 /// The prefix of snapshots that the edge makes itself, before a release or before data is replaced.
@@ -53,25 +55,13 @@ impl FromStr for SnapshotName {
     }
 }
 
-impl TryFrom<String> for SnapshotName {
-    type Error = BadSnapshotName;
-
-    fn try_from(text: String) -> Result<Self, BadSnapshotName> {
-        text.parse()
-    }
-}
-
-impl From<SnapshotName> for String {
-    fn from(name: SnapshotName) -> Self {
-        name.0
-    }
-}
-
 impl fmt::Display for SnapshotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
+
+text_form!(SnapshotName, BadSnapshotName);
 
 /// The kind of an entry of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::text_form;
+use crate::text::{shown, text_form};
 
 pub use zone::{BadZone, Zone};
 
@@ -90,7 +90,7 @@ impl Field {
     fn number(&self, text: &str) -> Option<u32> {
         let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
         let number = match named.and_then(|index| u32::try_from(index).ok()) {
-            Some(index) => index.checked_add(if self.names.len() == MONTHS.len() { 1 } else { 0 })?,
+            Some(index) => self.range.start().checked_add(index)?,
             None if (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
             None => return None,
         };
@@ -124,11 +124,6 @@ impl Field {
         }
         Some((first..=last).step_by(step).fold(0, |bits, number| bits | (1 << number)))
     }
-}
-
-/// At most so much of a text as a message shows.
-fn shown(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 impl Fields {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
-use crate::text::text_form;
+use crate::text::{shown, text_form};
 
 /// The database of this program, whatever the machine has.
 static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -49,7 +49,7 @@ impl FromStr for Zone {
     type Err = BadZone;
 
     fn from_str(text: &str) -> Result<Self, BadZone> {
-        let bad = || BadZone(text.chars().take(80).flat_map(char::escape_debug).collect());
+        let bad = || BadZone(shown(text));
         if text.len() > BYTES_MAX {
             return Err(bad());
         }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::mistaken::{Mistaken, is_token, shown};
+use super::mistaken::{Mistaken, is_token};
 use crate::parsing::reader::Table;
+use crate::text::shown;
 
 /// Fields that a route may change in one head.
 const ROUTE_FIELDS_MAX: usize = 64;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::path::BundlePath;
+use crate::text::{shown, text_form};
 
 /// What stands before the path of an archive.
 const ARCHIVE: &str = "oci-archive:";
@@ -52,7 +53,7 @@ impl FromStr for Image {
     type Err = BadImage;
 
     fn from_str(text: &str) -> Result<Self, BadImage> {
-        let bad = || BadImage(text.chars().take(80).flat_map(char::escape_debug).collect());
+        let bad = || BadImage(shown(text));
         if text.len() > IMAGE_BYTES_MAX {
             return Err(bad());
         }
@@ -77,7 +78,7 @@ impl Image {
     #[must_use]
     pub fn archive_file(&self) -> Option<&str> {
         match self {
-            Self::Archive(path) => path.as_str().rsplit('/').next(),
+            Self::Archive(path) => Some(path.file_name()),
             Self::Registry(_) => None,
         }
     }
@@ -150,19 +151,7 @@ impl fmt::Display for Image {
     }
 }
 
-impl TryFrom<String> for Image {
-    type Error = BadImage;
-
-    fn try_from(text: String) -> Result<Self, BadImage> {
-        text.parse()
-    }
-}
-
-impl From<Image> for String {
-    fn from(image: Image) -> Self {
-        image.to_string()
-    }
-}
+text_form!(Image, BadImage);
 
 /// Whether a text can be a registry in the settings of an edge: a host, and perhaps a path in it.
 #[must_use]

@@ -48,23 +48,32 @@ impl Php {
     }
 }
 
+/// Of keys that are for PHP alone, beside another kind.
+pub(super) const FOR_PHP: &str = "is for kind = \"php\"";
+/// Of keys that say how something is started, beside PHP.
+pub(super) const STARTS_ITSELF: &str = "has no place beside kind = \"php\": the edge starts php-fpm itself";
+
+/// The keys of a table that are for PHP alone.
+pub(super) fn own_keys(table: &ServerTable) -> impl Iterator<Item = &'static str> {
+    let keys = [("index", table.index.is_some()), ("root", table.root.is_some()), ("workers", table.workers.is_some())];
+    keys.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key)
+}
+
 /// Everything that is wrong with the keys of a table that are about PHP.
 pub(super) fn mistakes(table: &ServerTable) -> Vec<Mistaken> {
     let mut found = Vec::new();
     let mut wrong = |key, message: String| found.push(Mistaken { key, message });
     // Of an overlay, the kind may be that of the base.
-    if let Some(kind) = table.kind {
-        let is_php = kind == MainKind::Php;
-        let others =
-            [("command", table.command.is_some()), ("listen", table.listen.is_some())].map(|(k, is)| (k, is && is_php));
-        let own =
-            [("index", table.index.is_some()), ("root", table.root.is_some()), ("workers", table.workers.is_some())];
-        for (key, _) in others.into_iter().filter(|(_, is_there)| *is_there) {
-            wrong(key, "has no place beside kind = \"php\": the edge starts php-fpm itself".to_owned());
+    match table.kind {
+        None => {}
+        Some(MainKind::Php) => {
+            for (key, is_there) in [("command", table.command.is_some()), ("listen", table.listen.is_some())] {
+                if is_there {
+                    wrong(key, STARTS_ITSELF.to_owned());
+                }
+            }
         }
-        for (key, _) in own.into_iter().filter(|(_, is_there)| *is_there && !is_php) {
-            wrong(key, "is for kind = \"php\"".to_owned());
-        }
+        Some(MainKind::Web | MainKind::Worker) => own_keys(table).for_each(|key| wrong(key, FOR_PHP.to_owned())),
     }
     if table.root.as_ref().is_some_and(|root| root != "." && root.parse::<BundlePath>().is_err()) {
         wrong("root", "must be a folder below that of the backend, or \".\" for it itself".to_owned());

@@ -6,6 +6,7 @@ use super::host_rule::HostRule;
 use super::mistaken::Mistaken;
 use super::upstream_url::UpstreamUrl;
 use super::upstreams::{Protocol, Upstream};
+use crate::text::shown;
 
 /// Default front controller, below the root.
 pub const SCRIPT_INDEX: &str = "index.php";
@@ -111,7 +112,7 @@ impl Upstream {
 }
 
 /// A root without the slashes at its end.
-pub(super) fn trimmed(root: &str) -> &str {
+fn trimmed(root: &str) -> &str {
     root.trim_end_matches('/')
 }
 
@@ -123,7 +124,7 @@ fn is_relative(path: &str) -> bool {
 }
 
 /// The mistake in `root`, if there is one.
-pub(super) fn bad_root(root: &str) -> Option<String> {
+fn bad_root(root: &str) -> Option<String> {
     let is_fine = root.strip_prefix('/').is_some_and(|path| is_relative(trimmed(path)));
     (!is_fine).then(|| "must be the absolute path of a folder, as the backend sees it".to_owned())
 }
@@ -135,14 +136,14 @@ pub(super) fn bad_index(index: &str, split: &str) -> Option<String> {
 }
 
 /// The mistake in `split`, if there is one.
-pub(super) fn bad_split(split: &str) -> Option<String> {
+fn bad_split(split: &str) -> Option<String> {
     let is_fine = (2..=16).contains(&split.len())
         && split.strip_prefix('.').is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     (!is_fine).then(|| "must be the end of a script's name, such as \".php\"".to_owned())
 }
 
 /// The mistake in `scripts`, if there is one.
-pub(super) fn bad_scripts(scripts: &[String]) -> Option<String> {
+fn bad_scripts(scripts: &[String]) -> Option<String> {
     if scripts.len() > SCRIPTS_MAX {
         return Some(format!("holds more than {SCRIPTS_MAX} paths"));
     }
@@ -151,7 +152,7 @@ pub(super) fn bad_scripts(scripts: &[String]) -> Option<String> {
         is_relative(path) && !path.contains('*')
     };
     let bad = scripts.iter().find(|path| !is_fine(path))?;
-    let bad: String = bad.chars().take(80).collect();
+    let bad = shown(bad);
     Some(format!("holds `{bad}`: a path below the root, or a folder and /*, such as \"wp-admin/*\", is wanted"))
 }
 

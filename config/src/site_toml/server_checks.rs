@@ -36,20 +36,13 @@ impl ServerTable {
             if process.instances.is_some_and(|instances| instances.alone() > INSTANCES_MAX) {
                 wrong("processes", format!("`{name}`: `instances` must lie between 0 and {INSTANCES_MAX}"));
             }
-        }
-        for (name, _) in self
-            .processes
-            .iter()
-            .flatten()
-            .filter(|(name, process)| name.kind() == Kind::Web && process.overlap == Some(false))
-        {
-            wrong("processes", format!("`{name}`: `overlap` is true: requests would find nobody during a switch"));
+            if name.kind() == Kind::Web && process.overlap == Some(false) {
+                wrong("processes", format!("`{name}`: `overlap` is true: requests would find nobody during a switch"));
+            }
         }
         if self.processes.as_ref().is_some_and(|processes| processes.len() > PROCESSES_MAX) {
             wrong("processes", format!("holds more than {PROCESSES_MAX} processes"));
         }
-        found.extend(self.schedule.iter().flat_map(|schedules| schedule::mistakes(schedules, bad_command)));
-        let mut wrong = |key, message: String| found.push(Mistaken { key, message });
         let ranges = [
             ("cpu_percent", self.cpu_percent, 1..=CPU_PERCENT_MAX),
             ("drain_ms", self.drain_ms, 0..=SERVER_MS_MAX),
@@ -75,6 +68,7 @@ impl ServerTable {
         if self.health.as_deref().is_some_and(|path| !is_path(path)) {
             wrong("health", format!("must be a path from / on, of at most {HEALTH_PATH_BYTES_MAX} bytes"));
         }
+        found.extend(self.schedule.iter().flat_map(|schedules| schedule::mistakes(schedules, bad_command)));
         found
     }
 
@@ -116,15 +110,11 @@ impl ServerTable {
     pub fn incomplete(&self) -> Option<Mistaken> {
         let wrong = |key, message: &str| Some(Mistaken { key, message: message.to_owned() });
         let is_php = self.kind == Some(MainKind::Php);
-        for (key, is_there) in
-            [("index", self.index.is_some()), ("root", self.root.is_some()), ("workers", self.workers.is_some())]
-        {
-            if is_there && !is_php {
-                return wrong(key, "is for kind = \"php\"");
-            }
+        if let Some(key) = php::own_keys(self).next().filter(|_| !is_php) {
+            return wrong(key, php::FOR_PHP);
         }
         if is_php && self.command.is_some() {
-            return wrong("command", "has no place beside kind = \"php\": the edge starts php-fpm itself");
+            return wrong("command", php::STARTS_ITSELF);
         }
         if is_php && self.image.is_some() {
             return wrong("image", "has no place beside kind = \"php\": the edge starts php-fpm over a folder");

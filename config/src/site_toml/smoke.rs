@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::mistaken::{Mistaken, is_token, shown};
+use super::mistaken::{Mistaken, is_token};
 use crate::parsing::reader::Table;
+use crate::text::shown;
 
 /// Most checks that one table may hold; the edge's own limit may be lower.
 pub const SMOKE_CHECKS_MAX: usize = 1_000;

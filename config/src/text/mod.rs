@@ -4,10 +4,12 @@ mod counted;
 mod date;
 mod expiry;
 pub mod plain_text;
+mod shown;
 mod text_form;
 pub mod toml_text;
 
 pub use counted::counted;
 pub use date::date_time;
 pub use expiry::{BadExpiry, Expiry};
+pub(crate) use shown::shown;
 pub(crate) use text_form::text_form;
