@@ -6,13 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cli_support;
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event, urls};
-use crate::cli_support::{Project, write};
+use crate::cli_support::{NOTHING_LIVE, Project, STILL_RUNNING, write};
 use devanture_config::Digest;
 use devanture_config::api::{AliasList, Deploy, DeployKind, History, Outcome, PlaceStatus, SwitchReport};
 use devanture_config::problem::{Code, Problem};
-
-const STILL_RUNNING: &str = "The previous version is still running.";
-const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
 #[test]
 fn a_push_sends_what_is_missing_and_reports_its_steps() {
@@ -240,8 +237,7 @@ fn an_interrupted_push_says_what_is_live_and_exits_130() {
         assert!(std::time::Instant::now() < deadline, "the push never came to its end");
         std::thread::yield_now();
     }
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    cli_support::signal(&child, "-INT");
     let ran: cli_support::Ran = child.wait_with_output().unwrap().into();
     ran.failed("interrupted", 130);
     assert_eq!(ran.last_line(), NOTHING_LIVE);

@@ -1,18 +1,11 @@
-//! `devanture` where no edge is needed, or none is there: mistakes of files, sources of settings, ids, help.
+//! `devanture` where no edge is needed, or none is there: mistakes of files, sources of settings, ids, new projects.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::net::TcpListener;
 
-use crate::cli_support::{Project, write};
+use crate::cli_support::{Project, STILL_RUNNING, dead_url, write};
 
-const STILL_RUNNING: &str = "The previous version is still running.";
 const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
-
-/// A port of loopback that nobody listens on.
-fn dead_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port())
-}
 
 #[test]
 fn a_missing_folder_is_reported() {
@@ -426,68 +419,10 @@ fn init_finds_what_was_built_says_so_and_invents_nothing() {
 }
 
 #[test]
-fn wrong_use_is_a_failure_like_every_other() {
-    let project = Project::new(&[]);
-    let ran = project.run(&["push", "--jsn", "--json"]);
-    let error = ran.failed("usage", 2);
-    assert!(error["message"].as_str().unwrap().contains("--jsn"), "{error}");
-    assert_ne!(ran.last_line(), STILL_RUNNING);
-    assert_eq!(project.run(&[]).code, Some(2));
-    project.run(&["switch", "zzz", "--json"]).failed("usage", 2);
-    // What is missing stands below clap's first line.
-    let error = project.run(&["switch", "--json"]).failed("usage", 2);
-    assert_eq!(error["message"], "the following required arguments were not provided: <ID>");
-    project.run(&["alias", "set", "", "abcdef", "--json"]).failed("usage", 2);
-    // Without an app, an address or a token, what is missing is said.
-    let ran = project.run(&["status", "--json"]);
-    assert!(ran.failed("usage", 2)["hint"].as_str().unwrap().contains("DEVANTURE_URL"));
-}
-
-#[test]
-fn help_has_examples_and_completions_are_printed() {
-    let project = Project::new(&[]);
-    let help = project.run(&["--help"]);
-    assert_eq!(help.code, Some(0));
-    for text in ["Examples:", "devanture rollback", "DEVANTURE_TOKEN", "Exit codes:", "--explain"] {
-        assert!(help.stdout.contains(text), "{text}\n{}", help.stdout);
-    }
-    for command in
-        ["init", "check", "push", "switch", "rollback", "promote", "status", "history", "alias", "completions"]
-    {
-        assert!(help.stdout.contains(command), "{command}");
-        assert_eq!(project.run(&[command, "--help"]).code, Some(0), "{command}");
-    }
-    let bash = project.run(&["completions", "bash"]);
-    assert!(bash.stdout.contains("_devanture") && bash.stdout.contains("--no-switch"), "{}", bash.stdout);
-    assert!(project.run(&["--version"]).stdout.starts_with("devanture "));
-}
-
-#[test]
-fn a_command_that_cannot_be_read_says_what_was_meant_and_nothing_of_what_is_live() {
-    let project = Project::new(&[("devanture.toml", "app = \"shop\"\nwww = \"dist\"\n")]);
-    let ran = project.run(&["push", "--swich", "--json"]);
-    let error = ran.failed("usage", 2);
-    assert_eq!(error["hint"], "did you mean `--no-switch`?");
-    assert!(!ran.stderr.contains("still running"), "{ran:#?}");
-    for (arguments, expected) in [(["help", "push"], "--no-switch"), (["help", "rollback"], "--with-settings")] {
-        let ran = project.run(&arguments);
-        assert!(ran.code == Some(0) && ran.stdout.contains(expected), "{ran:#?}");
-    }
-}
-
-#[test]
 fn a_folder_that_is_not_there_is_reported_before_settings_that_are_missing() {
     let project = Project::new(&[("devanture.toml", "app = \"shop\"\n")]);
     let error = project.run(&["push", "nodir", "--json"]).failed("missing_folder", 2);
     assert!(error["message"].as_str().unwrap().contains("nodir"), "{error}");
-}
-
-#[test]
-fn deleting_an_app_names_the_flag_that_it_takes() {
-    let project = Project::site("https://127.0.0.1:1");
-    let error = project.run(&["delete", "app", "--now", "--json"]).failed("usage", 2);
-    let hint = error["hint"].as_str().unwrap();
-    assert!(hint.contains("pass --yes to mean it") && !hint.contains("--now"), "{hint}");
 }
 
 #[test]
@@ -502,18 +437,4 @@ fn a_first_project_says_all_that_a_push_needs() {
             assert!(next.contains(needed), "{needed}: {ran:#?}");
         }
     }
-}
-
-#[test]
-fn every_text_agrees_that_a_login_is_the_name_of_an_account() {
-    let project = Project::site(&dead_url());
-    for arguments in [&["--help"][..], &["login", "--help"]] {
-        let help = project.run(arguments).stdout;
-        let line = help.lines().find(|line| line.contains("DEVANTURE_LOGIN ") && line.contains("name of an account"));
-        assert!(line.is_some() && help.contains("devanture-edge account create"), "{help}");
-    }
-    let project = Project::new(&[("www/index.html", "hi")]);
-    let error = project.variable("DEVANTURE_URL", &dead_url()).run(&["push", "--app", "shop", "--json"]);
-    let error = error.failed("unauthenticated", 4);
-    assert!(error["hint"].as_str().unwrap().contains("DEVANTURE_LOGIN to the name of an account"), "{error}");
 }

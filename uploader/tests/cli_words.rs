@@ -1,4 +1,4 @@
-//! What a person sees: progress on a terminal, lines in CI, colours, details, and the last words of what failed.
+//! What a person sees: progress on a terminal, lines in CI, colours, details, tables, questions.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -10,19 +10,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write as _};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
-use crate::cli_support::{Project, Ran};
+use crate::cli_support::fake_edge::{FakeEdge, Reply};
+use crate::cli_support::{Project, Ran, signal};
 use devanture_config::VersionId;
-use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, AppUsage, LimitUsage, Step, StepState};
-use devanture_config::problem::{Code, Problem};
+use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, AppUsage, LimitUsage};
+use devanture_config::problem::Code;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
-
-const STILL_RUNNING: &str = "The previous version is still running.";
-const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
 /// A terminal: what is written to the second is read from the first.
 fn terminal() -> (File, File) {
@@ -236,200 +233,12 @@ fn details_name_every_file_and_request_and_never_the_token() {
     Project::site(&edge.url()).run(&["push", "-v", "-q", "--json"]).failed("usage", 2);
 }
 
-/// An edge that answers requests whose target ends so with this, and all others as it should.
-fn refusing(method: &'static str, part: &'static str, reply: Reply) -> FakeEdge {
-    FakeEdge::start_with(move |request, _| {
-        (request.method == method && request.target.contains(part)).then(|| reply.clone())
-    })
-}
-
-#[test]
-fn every_push_that_fails_says_why_and_what_is_live() {
-    let step = Step { name: "prepare".to_owned(), state: StepState::Failed, detail: "exit code 1".to_owned(), ms: 1 };
-    let not_ready = Problem::new(Code::NotReady, "The backend did not start.").hint("look at its log");
-    let stopped = Reply::Events(vec![event("step", &step), event("problem", &not_ready)]);
-    for (method, part, reply, code, exit, last) in [
-        ("POST", "/deploys", Reply::problem(Code::BadToken), "bad_token", 4, STILL_RUNNING),
-        ("POST", "/deploys", Reply::problem(Code::BundleTooLarge), "bundle_too_large", 1, NOTHING_LIVE),
-        ("POST", "/deploys", Reply::problem(Code::Internal), "internal", 1, NOTHING_LIVE),
-        ("POST", "/deploys", Reply::Whole(502, "text/html", b"<h1>".to_vec()), "unreachable", 3, STILL_RUNNING),
-        ("PUT", "/blobs", Reply::problem(Code::TooLarge), "too_large", 1, NOTHING_LIVE),
-        ("PUT", "/blobs", Reply::problem(Code::DiskFull), "disk_full", 1, NOTHING_LIVE),
-        ("POST", "/finish", stopped, "not_ready", 1, NOTHING_LIVE),
-        ("POST", "/finish", Reply::problem(Code::Superseded), "superseded", 1, NOTHING_LIVE),
-    ] {
-        let edge = refusing(method, part, reply);
-        let ran = Project::site(&edge.url()).run(&["push", "--json"]);
-        let error = ran.failed(code, exit);
-        assert_eq!(ran.last_line(), last, "{code}: {ran:#?}");
-        let lines: Vec<&str> = ran.stderr.lines().collect();
-        let reason = lines.iter().find(|line| line.starts_with("error: ")).unwrap();
-        assert!(
-            reason.contains(error["message"].as_str().unwrap()) && reason.ends_with(&format!("[{code}]")),
-            "{ran:#?}"
-        );
-        if code == "not_ready" {
-            assert!(lines.iter().any(|line| line.contains("exit code 1")), "{ran:#?}");
-        }
-    }
-}
-
-/// Waits until the edge has seen a request whose target ends so.
-fn wait_for(edge: &FakeEdge, end: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !edge.seen().iter().any(|line| line.ends_with(end)) {
-        assert!(Instant::now() < deadline, "the push never came so far");
-        std::thread::yield_now();
-    }
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-}
-
-#[test]
-fn a_signal_ends_a_push_with_the_sentence_and_its_exit_code() {
-    for (name, exit) in [("-INT", 130), ("-TERM", 143)] {
-        let edge = refusing("POST", "/finish", Reply::Endless(vec![": at work\n\n".to_owned()]));
-        let project = Project::site(&edge.url());
-        let child = project.command(&["push", "--json"]).spawn().unwrap();
-        wait_for(&edge, "/finish");
-        signal(&child, name);
-        let ran: Ran = child.wait_with_output().unwrap().into();
-        ran.failed("interrupted", exit);
-        assert_eq!(ran.last_line(), NOTHING_LIVE, "{ran:#?}");
-    }
-}
-
-#[test]
-fn a_push_whose_output_nobody_reads_goes_on() {
-    let edge = FakeEdge::start();
-    let project = Project::site(&edge.url());
-    let mut child = project.command(&["push"]).spawn().unwrap();
-    drop(child.stdout.take());
-    drop(child.stderr.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(edge.state.lock().unwrap().live.is_some());
-}
-
-#[test]
-fn a_slip_of_an_environment_gets_a_suggestion() {
-    let edge = FakeEdge::start_with(|request, _| {
-        let status = serde_json::json!({
-            "app": "shop", "environment": "prod", "version": null, "since_ms": null, "deploy": null, "urls": null,
-            "hostnames": [], "places": [
-                { "name": "staging", "alias": false, "version": "ab".repeat(32), "url": "https://s.localhost" },
-            ],
-        });
-        match (request.method.as_str(), request.target.as_str()) {
-            ("GET", "/v1/apps/shop/environments/prod") => Some(Reply::json(200, &status)),
-            ("POST", target) if target.ends_with("/rollback") => Some(Reply::problem(Code::NoPrevious)),
-            ("POST", target) if target.ends_with("/promote") => Some(Reply::problem(Code::NothingLive)),
-            _ => None,
-        }
-    });
-    let project = Project::site(&edge.url());
-    let expected = "there is no environment \"stagng\": did you mean \"staging\"?";
-    let promote = &["promote", "--from", "stagng", "--to", "prod", "--json"][..];
-    for (arguments, code) in
-        [(&["rollback", "--env", "stagng", "--json"][..], "no_previous"), (promote, "nothing_live")]
-    {
-        assert_eq!(project.run(arguments).failed(code, 1)["hint"], expected);
-    }
-    // One that is there, and one that is like none, are no slips.
-    for name in ["staging", "canary"] {
-        assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("no_previous", 1)["hint"], "Do as told.");
-    }
-    let pushed = project.run(&["push", "--env", "stagng"]);
-    assert!(pushed.stderr.contains("stagng is a new environment; did you mean staging?"), "{pushed:#?}");
-}
-
-/// An edge that is lost in the watch of a push, and reports later how the watch ended.
-fn lost_in_the_watch(ended: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> FakeEdge {
-    FakeEdge::start_with(move |request, state| match (request.method.as_str(), request.target.as_str()) {
-        ("POST", "/v1/apps/shop/deploys/d1/finish") => {
-            let step = Step { name: "switch".to_owned(), state: StepState::Done, detail: "moved".to_owned(), ms: 1 };
-            state.live = state.begun.last().map(|begin| begin.manifest.clone());
-            Some(Reply::Events(vec![event("step", &step)]))
-        }
-        ("GET", "/v1/apps/shop/deploys/d1") => Some(Reply::json(200, &ended())),
-        _ => None,
-    })
-}
-
-#[test]
-fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
-    let status = |state: &str, problem: Option<Problem>| {
-        serde_json::json!({
-            "deploy": "d1", "app": "shop", "environment": "prod", "state": state, "version": null, "steps": [],
-            "problem": problem,
-        })
-    };
-    let undone = Problem::new(Code::WatchFailed, "404 rose.").hint("look at the log");
-    let edge = lost_in_the_watch(move || status("failed", Some(undone.clone())));
-    let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
-    assert_eq!(ran.failed("watch_failed", 1)["message"], "404 rose.");
-    // A restarted edge knows that it went live, and has no watch.
-    let edge = lost_in_the_watch(move || status("live", None));
-    let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
-    let hint = ran.failed("unreachable", 3)["hint"].as_str().unwrap().to_owned();
-    assert!(hint.contains("nobody heard its watch to the end"), "{ran:#?}");
-    assert!(ran.last_line().ends_with("is live; the edge goes on watching it, and may go back."), "{ran:#?}");
-}
-
-#[test]
-fn what_cannot_be_known_is_not_reported_to_be_so() {
-    // The archive is with the edge when it is lost, and nobody answers from then on.
-    let is_lost = std::sync::atomic::AtomicBool::new(false);
-    let edge = FakeEdge::start_with(move |request, _| {
-        let is_push = request.method == "POST" && request.target.contains("/deploys");
-        let was_lost = is_lost.fetch_or(is_push, std::sync::atomic::Ordering::Relaxed);
-        (is_push || was_lost).then_some(Reply::Cut)
-    });
-    let project = Project::site(&edge.url());
-    std::fs::write(project.path("site.zip"), b"PK\x03\x04").unwrap();
-    let ran = project.run(&["push", "site.zip", "--json"]);
-    ran.failed("unreachable", 3);
-    assert_eq!(ran.last_line(), "What is live is not known: `devanture status` tells it.", "{ran:#?}");
-    let ran = project.run(&["rollback", "--json"]);
-    ran.failed("unreachable", 3);
-    assert_eq!(ran.last_line(), "What is live is not known: `devanture status` tells it.", "{ran:#?}");
-    let edge = refusing("POST", "/deploys", Reply::problem(Code::Deleted));
-    assert_eq!(Project::site(&edge.url()).run(&["push"]).last_line(), NOTHING_LIVE);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn what_could_not_be_written_is_a_failure() {
-    let edge = FakeEdge::start();
-    let project = Project::site(&edge.url());
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let ran: Ran = project.command(&["push", "--json"]).stdout(full).output().unwrap().into();
-    assert_eq!(ran.code, Some(1), "{ran:#?}");
-    assert!(ran.stderr.contains("stdout cannot be written"), "{ran:#?}");
-    assert!(edge.state.lock().unwrap().live.is_some());
-}
-
-#[test]
-fn a_purge_of_an_app_or_an_environment_wants_yes() {
-    let edge = FakeEdge::start();
-    let project = Project::site(&edge.url());
-    for target in [&["delete", "app"][..], &["delete", "environment", "staging"]] {
-        for flags in [&["--purge"][..], &["--now"], &["--now", "--purge"]] {
-            let error = project.run(&[target, flags, &["--json"]].concat()).failed("usage", 2);
-            assert!(error["hint"].as_str().unwrap().contains("pass --yes to mean it"), "{error}");
-        }
-    }
-    assert_eq!(edge.seen(), [""; 0], "nothing was sent");
-}
-
 #[test]
 fn an_interruption_at_a_question_ends_the_program() {
     let foreseen = serde_json::json!({
         "dry_run": true, "app": "shop", "until_ms": 0, "environments": ["prod"], "hostnames": [], "versions": 1,
     });
-    let edge = refusing("DELETE", "dry_run=true", Reply::json(200, &foreseen));
+    let edge = FakeEdge::refusing("DELETE", "dry_run=true", Reply::json(200, &foreseen));
     let project = Project::site(&edge.url());
     let ((mut outer, inner), (_outer, stdin)) = (terminal(), terminal());
     let child =
@@ -442,23 +251,6 @@ fn an_interruption_at_a_question_ends_the_program() {
     signal(&child, "-INT");
     let ran: Ran = child.wait_with_output().unwrap().into();
     assert_eq!(ran.code, Some(130), "{shown}");
-}
-
-#[test]
-fn a_slip_of_a_command_gets_a_suggestion() {
-    let edge = FakeEdge::start();
-    let project = Project::site(&edge.url());
-    for (arguments, meant) in
-        [(["psh", "--json"], "push"), (["push", "--jso"], "--json"), (["stats", "--json"], "status")]
-    {
-        let ran = project.run(&arguments);
-        assert_eq!(ran.code, Some(2), "{ran:#?}");
-        let output = ran.stderr.clone() + &ran.stdout;
-        assert!(output.contains(meant), "{arguments:?}: {ran:#?}");
-        if arguments[1] == "--json" {
-            assert_eq!(ran.failed("usage", 2)["hint"], format!("did you mean `{meant}`?"));
-        }
-    }
 }
 
 /// What stands on a terminal of 30 lines with 120 columns after `text` was written to it.

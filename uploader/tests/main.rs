@@ -8,6 +8,8 @@ mod browser;
 mod cli_backend;
 mod cli_check;
 mod cli_edge;
+mod cli_failures;
+mod cli_help;
 mod cli_moving;
 mod cli_offline;
 mod cli_restart;

@@ -81,6 +81,13 @@ impl FakeEdge {
         Self::serve(Arc::new(misbehave), None)
     }
 
+    /// Starts an edge that gives this reply to requests of `method` whose target contains `part`.
+    pub(crate) fn refusing(method: &'static str, part: &'static str, reply: Reply) -> Self {
+        Self::start_with(move |request, _| {
+            (request.method == method && request.target.contains(part)).then(|| reply.clone())
+        })
+    }
+
     /// Starts an edge that speaks TLS.
     pub(crate) fn start_tls(config: rustls::ServerConfig) -> Self {
         Self::serve(Arc::new(|_, _| None), Some(Arc::new(config)))

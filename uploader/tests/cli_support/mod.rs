@@ -12,10 +12,16 @@ pub(crate) mod fake_edge;
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+
+/// The last line of a push before which a version was live.
+pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
+/// … and where nothing was.
+pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
 /// A working folder with nothing of the machine's settings around it.
 pub(crate) struct Project {
@@ -118,4 +124,16 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).open(path).unwrap();
     file.write_all(bytes).unwrap();
+}
+
+/// Sends a signal such as `-INT` to a program.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// A port of loopback that nobody listens on.
+pub(crate) fn dead_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port())
 }
