@@ -1,33 +1,18 @@
 //! Accounts of people, managed with an admin's token: invitations, passwords from stdin, deletion.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 
+use super::who::quick;
 use crate::support::browser::Browser;
-use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
+use crate::support::edge::{Edge, Ran};
 
 const PASSWORD: &str = "correct horse battery";
-
-fn quick() -> EdgeBuilder {
-    edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1)
-}
 
 /// Runs `devanture account …` with something on its standard input.
 fn account(edge: &Edge, arguments: &[&str], input: &str) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [&["account"], arguments].concat();
-    let mut child = edge
-        .command(folder.path(), "shop", &arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may have refused its arguments and be gone.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
-    Ran::of(child.wait_with_output().unwrap())
+    Ran::fed(&mut edge.command(folder.path(), "shop", &arguments), input)
 }
 
 #[track_caller]

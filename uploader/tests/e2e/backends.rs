@@ -8,6 +8,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 
 use crate::support::edge::{Edge, edge};
+use crate::support::websocket;
 
 /// A backend that says what it was asked, and answers with the status that the path ends in.
 pub(super) fn echo() -> SocketAddr {
@@ -195,19 +196,11 @@ async fn a_web_socket_goes_through() {
     let folder = tempfile::tempdir().unwrap();
     site(folder.path(), &format!("http://{backend}"));
     assert_eq!(push(&edge, folder.path()).code, Some(0));
-    let client = edge.client(false);
-    let request = client
-        .get(edge.url("shop.localhost", "/api/socket"))
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let request = websocket::handshake(&edge.client(false), &edge.url("shop.localhost", "/api/socket"));
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 101);
     assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    let upgraded = answer.upgrade().await.unwrap();
-    let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
-    let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(upgraded, role, None).await;
+    let mut socket = websocket::upgraded(answer).await;
     for message in ["hello".to_owned(), "x".repeat(300_000)] {
         socket.send(message.clone().into()).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), message);

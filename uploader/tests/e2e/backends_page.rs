@@ -12,14 +12,10 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::support::dns::Dns;
 use crate::support::edge::{Edge, Ran, edge};
+use crate::support::page;
 
-/// A block of the page, by the mark before it.
 fn block(mark: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/backends.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (_, rest) = page.split_once(&format!("<!-- {mark} -->\n```")).unwrap_or_else(|| panic!("there is no {mark}"));
-    let (_, rest) = rest.split_once('\n').unwrap();
-    rest.split_once("```\n").unwrap().0.to_owned()
+    page::block("backends.md", mark)
 }
 
 fn yaml(mark: &str) -> Vec<Yaml> {
@@ -216,8 +212,7 @@ async fn on_a_machine_a_backend_is_released_without_a_failed_request() {
     let folder = tempfile::tempdir().unwrap();
     pushed(&edge, folder.path(), &here(&block("file: devanture.toml of a machine")));
 
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/backends.md");
-    let page = std::fs::read_to_string(page).unwrap();
+    let page = page::page("backends.md");
     let script = page.split("```sh\n").find(|script| script.starts_with("for i in 1 2")).unwrap();
     let script = here(script.split("```").next().unwrap());
     let environment = edge.command(folder.path(), "shop", &[]);

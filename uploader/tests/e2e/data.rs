@@ -54,6 +54,7 @@ async fn data_is_downloaded_replaced_and_restored_by_its_commands() {
     eventually("the backend has the snapshot", async || is_kept("first").await.then_some(())).await;
     let text = run(&["list"]).stdout;
     assert!(text.contains(&before) && text.contains("mine"), "{text}");
+    assert_eq!(run(&["delete", "mine", "--dry-run", "--json"]).json()["dry_run"], true);
     run(&["delete", "mine", "--yes"]);
     let gone = project.run(&edge, &["data", "restore", "mine", "--yes", "--json"]);
     assert_eq!(gone.json()["error"]["code"], "not_found", "{gone:#?}");

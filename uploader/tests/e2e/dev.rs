@@ -12,6 +12,7 @@ use super::backends::echo;
 use crate::support::browser::{Browser, Page};
 use crate::support::dev::{PAGE, Project, TIME_MAX};
 use crate::support::edge::{client_of, edge, files};
+use crate::support::websocket;
 
 async fn loads(page: &Page) -> u64 {
     page.evaluate("Number(sessionStorage.loads)").await.as_u64().unwrap()
@@ -159,15 +160,7 @@ async fn an_api_is_a_backends_alone_and_its_end_is_not_the_fronts() {
     let printed: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert!(printed["head"][0].as_str().unwrap().starts_with("GET /api/x/201"), "{printed}");
 
-    let request = client_of(&dev.ca, false)
-        .get(format!("{}/socket", dev.url))
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
-    let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
-    let mut open = tokio_tungstenite::WebSocketStream::from_raw_socket(upgraded, role, None).await;
+    let mut open = websocket::open(&client_of(&dev.ca, false), &format!("{}/socket", dev.url)).await;
     open.send("hello".into()).await.unwrap();
     assert_eq!(open.next().await.unwrap().unwrap().into_text().unwrap().as_str(), "hello");
     drop(open);

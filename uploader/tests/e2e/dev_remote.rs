@@ -11,6 +11,7 @@ use super::backends::echo;
 use super::dev::BACKEND;
 use crate::support::dev::{Dev, PAGE, Project, TIME_MAX};
 use crate::support::edge::{Edge, Ran, client_of, edge};
+use crate::support::websocket;
 
 /// What the local `devanture.toml` says: the address of production's backend leads nowhere from here.
 const LOCAL: &str = "app = \"shop\"\nwww = \"www\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://203.0.113.1\"\n\
@@ -91,15 +92,7 @@ async fn a_local_front_uses_the_backend_of_an_environment() {
         assert!(!printed.to_string().contains(&edge.token), "no credential goes to where visitors go");
     }
 
-    let request = client_of(&dev.ca, false)
-        .get(format!("{}/socket", dev.url))
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
-    let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
-    let mut open = tokio_tungstenite::WebSocketStream::from_raw_socket(upgraded, role, None).await;
+    let mut open = websocket::open(&client_of(&dev.ca, false), &format!("{}/socket", dev.url)).await;
     open.send("hello".into()).await.unwrap();
     assert_eq!(open.next().await.unwrap().unwrap().into_text().unwrap().as_str(), "hello");
     drop(open);

@@ -12,10 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::support::edge::{Edge, Ran, edge};
-use crate::support::{VISITOR_PAUSE, rounds};
+use crate::support::{VISITOR_PAUSE, rounds, websocket};
 
 /// Switches of a route's backend.
 const SWITCHES: usize = 1_000;
@@ -100,15 +99,7 @@ fn push(edge: &Edge, folder: &Path) -> serde_json::Value {
 }
 
 async fn open_socket(edge: &Edge) -> WebSocketStream<reqwest::Upgraded> {
-    let request = edge
-        .client(false)
-        .get(edge.url("shop.localhost", "/api/socket"))
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
-    WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await
+    websocket::open(&edge.client(false), &edge.url("shop.localhost", "/api/socket")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

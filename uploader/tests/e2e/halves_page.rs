@@ -5,20 +5,16 @@ use std::process::Command;
 
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::managed::Project;
+use crate::support::page;
 
-const PAGE: &str = include_str!("../../../docs/halves.md");
-
-/// A block of the page, by the mark before it.
-fn block(mark: &str) -> &'static str {
-    let (_, rest) = PAGE.split_once(&format!("<!-- halves: {mark} -->\n```")).unwrap_or_else(|| panic!("no {mark}"));
-    let (_, rest) = rest.split_once('\n').unwrap();
-    rest.split_once("```\n").unwrap().0
+fn block(mark: &str) -> String {
+    page::block("halves.md", &format!("halves: {mark}"))
 }
 
 /// The project of the page, pushed whole and again, so that there is something to go back to.
 fn project(edge: &Edge) -> Project {
     let project = Project::new("game", "one", "");
-    project.write("devanture.toml", block("devanture.toml"));
+    project.write("devanture.toml", &block("devanture.toml"));
     build(&project, "one");
     project.push(edge);
     build(&project, "two");

@@ -5,9 +5,8 @@ use std::process::Command;
 use super::images::write_program;
 use crate::support::edge::{Edge, edge};
 use crate::support::managed::{Project, eventually};
+use crate::support::page;
 use crate::support::podman::{Engine, is_installed};
-
-const PAGE: &str = include_str!("../../../docs/images.md");
 
 /// The shop of the page.
 struct Shop {
@@ -19,10 +18,7 @@ struct Shop {
 impl Shop {
     /// A block of the page, by the mark before it, with the registry of the test.
     fn block(&self, mark: &str) -> String {
-        let (_, rest) = PAGE.split_once(&format!("<!-- {mark} -->\n```")).unwrap_or_else(|| panic!("no {mark}"));
-        let (_, rest) = rest.split_once('\n').unwrap();
-        let block = rest.split_once("```\n").unwrap().0;
-        block.replace("registry.example.org", &self.engine.address.to_string())
+        page::block("images.md", mark).replace("registry.example.org", &self.engine.address.to_string())
     }
 
     /// What a line of the page prints, its errors too.

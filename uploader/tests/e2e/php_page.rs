@@ -1,20 +1,15 @@
 //! What `docs/php.md` shows is tried: its files are written, and its commands run, with a real PHP-FPM.
 
-use std::path::Path;
 use std::process::Command;
 
 use devanture_config::site_toml::SiteFile;
 
 use crate::support::edge::{Edge, edge};
 use crate::support::managed::Project;
+use crate::support::page;
 
-/// A block of the page, by the mark before it.
 fn block(mark: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/php.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (_, rest) = page.split_once(&format!("<!-- {mark} -->\n```")).unwrap_or_else(|| panic!("there is no {mark}"));
-    let (_, rest) = rest.split_once('\n').unwrap();
-    rest.split_once("```\n").unwrap().0.to_owned()
+    page::block("php.md", mark)
 }
 
 /// The project of the page.

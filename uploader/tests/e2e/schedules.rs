@@ -4,23 +4,10 @@ use std::path::Path;
 
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::managed::{eventually, healthy};
+use crate::support::page::block;
 
-fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/schedules.md");
-    std::fs::read_to_string(path).unwrap()
-}
-
-/// The blocks of the page that a mark stands before, with what it names.
-fn blocks(page: &str, mark: &str) -> Vec<(String, String)> {
-    let mark = format!("<!-- {mark}");
-    let parts = page.split(&mark).skip(1);
-    let block = |part: &str| {
-        let (name, rest) = part.split_once("-->\n```").unwrap();
-        let (_, rest) = rest.split_once('\n').unwrap();
-        (name.trim().to_owned(), rest.split_once("```\n").unwrap().0.to_owned())
-    };
-    parts.map(block).collect()
-}
+/// The files of the page.
+const FILES: [&str; 5] = ["Procfile", "devanture.toml", "server/server.js", "server/worker.js", "server/digest.js"];
 
 #[track_caller]
 fn run(edge: &Edge, folder: &Path, line: &str) -> Ran {
@@ -34,15 +21,14 @@ fn run(edge: &Edge, folder: &Path, line: &str) -> Ran {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_with_a_procfile_and_a_schedule_is_pushed_and_its_digest_runs() {
     let (edge, project) = (edge().with_runner().start(), tempfile::tempdir().unwrap());
-    let page = page();
-    for (path, text) in blocks(&page, "file: ") {
-        let path = project.path().join(path);
+    for file in FILES {
+        let path = project.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, block("schedules.md", &format!("file: {file}"))).unwrap();
     }
     std::fs::create_dir(project.path().join("www")).unwrap();
     std::fs::write(project.path().join("www/index.html"), "<title>shop</title>").unwrap();
-    let (_, commands) = blocks(&page, "run").remove(0);
+    let commands = block("schedules.md", "run");
     let lines: Vec<&str> = commands.lines().collect();
     let [push, schedules, now, logs] = lines[..] else { panic!("{commands}") };
     run(&edge, project.path(), push);

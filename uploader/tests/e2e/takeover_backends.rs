@@ -8,13 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::takeover::connect;
 use crate::support::edge::{Edge, Ran, edge, forget_claims, program};
 use crate::support::managed::{Project, SOON, eventually, healthy, instances, is_alive};
-use crate::support::{leave_out, rounds};
+use crate::support::{leave_out, rounds, websocket};
 
 /// Takeovers under load; `TAKEOVERS` in the environment is another number.
 const TAKEOVERS: usize = 20;
@@ -93,20 +91,9 @@ impl Load {
     }
 }
 
-async fn open_socket(client: &reqwest::Client, url: &str) -> WebSocketStream<reqwest::Upgraded> {
-    let request = client
-        .get(url)
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
-    WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await
-}
-
 /// Opens a WebSocket, and gives the first message of it.
 async fn first_text(client: &reqwest::Client, url: &str) -> String {
-    let mut socket = open_socket(client, url).await;
+    let mut socket = websocket::open(client, url).await;
     socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
 }
 
@@ -268,7 +255,7 @@ async fn a_websocket_goes_on_for_its_own_time_after_a_takeover() {
     let ticks = "server.on('upgrade', (_, s) => setInterval(() => s.write(Buffer.from([0x81, 1, 0x61])), 100));";
     project.backend_that("one", &format!("{listen}{ticks}"));
     project.push(&edge);
-    let mut socket = open_socket(&edge.client(false), &edge.url(HOST, "/api/ticks")).await;
+    let mut socket = websocket::open(&edge.client(false), &edge.url(HOST, "/api/ticks")).await;
     socket.next().await.unwrap().unwrap();
     let old = edge.take_over_and_leave_draining();
     for _ in 0..20 {

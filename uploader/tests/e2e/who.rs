@@ -1,6 +1,5 @@
 //! Accounts, tokens and the audit log, with the real programs: what a person types, and what a thief tries.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,24 +10,15 @@ use crate::support::edge::{Edge, EdgeBuilder, Ran, edge, program};
 
 const PASSWORD: &str = "correct horse battery";
 
-fn quick() -> EdgeBuilder {
+/// An edge that hashes passwords with little work.
+pub(super) fn quick() -> EdgeBuilder {
     edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1)
 }
 
 /// Runs `devanture-edge` beside the edge, with something on its standard input.
 fn beside(edge: &Edge, arguments: &[&str], input: &str) -> Ran {
-    let mut child = Command::new(program("devanture-edge"))
-        .args(arguments)
-        .args(["--config", "edge.toml"])
-        .current_dir(edge.folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may have refused its arguments and be gone.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
-    Ran::of(child.wait_with_output().unwrap())
+    let mut command = Command::new(program("devanture-edge"));
+    Ran::fed(command.args(arguments).args(["--config", "edge.toml"]).current_dir(edge.folder.path()), input)
 }
 
 #[track_caller]

@@ -1,9 +1,8 @@
 //! What `docs/python.md` shows of Django is tried: tables by `release`, and the first administrator by `devanture run`.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::forms::log_in;
 use super::http::Visitor;
@@ -37,11 +36,7 @@ fn make(folder: &Path, packages: &Path) {
 /// Runs the command line with `input`, which must succeed.
 #[track_caller]
 fn run(edge: &Edge, folder: &Path, arguments: &[&str], input: &str) {
-    let mut command = edge.command(folder, "shop", arguments);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Those that read nothing may have ended.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
-    let ran = Ran::of(child.wait_with_output().unwrap());
+    let ran = Ran::fed(&mut edge.command(folder, "shop", arguments), input);
     assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:#?}\n{}", edge.log());
 }
 

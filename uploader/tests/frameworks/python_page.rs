@@ -1,20 +1,20 @@
 //! What `docs/python.md` shows is tried: a WSGI and an ASGI app with the packages that go along, and a virtual environment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
 use crate::support::inputs;
+use crate::support::page;
 
 /// The interpreter of the system, which every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
 /// The blocks of the page behind `<!-- mark -->`, of one language.
 pub(super) fn block(mark: &str, language: &str, starts: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/python.md");
-    let page = std::fs::read_to_string(page).unwrap();
+    let page = page::page("python.md");
     let begin = format!("<!-- {mark} -->\n```{language}\n");
     let blocks = page.split(&begin).skip(1).map(|rest| rest.split_once("```\n").unwrap().0);
     let found = blocks.into_iter().find(|block| block.contains(starts));
@@ -99,7 +99,7 @@ async fn an_asgi_app_runs_in_its_virtual_environment_with_the_edges_interpreter(
     let table = table.replace("/usr/bin/python3.11", program.to_str().unwrap()).replace("python3.11", &name);
     // What the machine that builds says of its own interpreter does not matter.
     let config = project.0.path().join("dist/server/.venv/pyvenv.cfg");
-    let text = std::fs::read_to_string(&config).unwrap().replace("home = /usr/bin", "home = /home/ci/bin");
+    let text = std::fs::read_to_string(&config).unwrap().replace("home = /usr/bin", "home = /opt/python/bin");
     std::fs::write(&config, text).unwrap();
     let without = with_interpreters("[runner.interpreters]\n\"python2.7\" = \"/usr/bin/env\"\n").start();
     let refused = project.push(&without);

@@ -1,6 +1,8 @@
 //! A real edge, as its own process with its own data folder, and the real command line beside it.
 
-use std::io::{BufRead as _, BufReader};
+mod takeover;
+
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -137,16 +139,6 @@ pub(crate) fn forget_claims(folder: &Path) {
             std::fs::remove_file(entry.path().with_extension("lock")).ok();
             std::fs::remove_file(entry.path()).ok();
         }
-    }
-}
-
-/// An edge that drains, since another one serves in its place.
-pub(crate) struct Draining(Running);
-
-impl Draining {
-    /// Waits for its end.
-    pub(crate) fn ended(mut self) -> ExitStatus {
-        self.0.child.wait().unwrap()
     }
 }
 
@@ -381,53 +373,6 @@ impl Edge {
         assert!(send("-HUP", self.process.child.id()).success());
     }
 
-    /// Starts a process that takes over from the running one, and waits until that one has drained.
-    pub(crate) fn take_over(&mut self) {
-        let mut old = std::mem::replace(&mut self.process, Running::start(self.folder.path(), self.user));
-        assert_eq!((old.https, old.admin), (self.process.https, self.process.admin), "they have the same sockets");
-        assert!(old.child.wait().unwrap().success());
-    }
-
-    /// Starts a process that takes over from the running one, which drains meanwhile.
-    pub(crate) fn take_over_and_leave_draining(&mut self) -> Draining {
-        Draining(std::mem::replace(&mut self.process, Running::start(self.folder.path(), self.user)))
-    }
-
-    /// Starts a process that takes over, and kills the running one after `pause`. The new one serves in any case.
-    pub(crate) fn kill_predecessor(&mut self, pause: std::time::Duration) {
-        let (folder, pid, user) = (self.folder.path().to_owned(), self.process.child.id(), self.user);
-        let killer = std::thread::spawn(move || {
-            std::thread::sleep(pause);
-            assert!(send("-KILL", pid).success());
-        });
-        let new = Running::start(&folder, user);
-        killer.join().unwrap();
-        // Those before are reaped, and killed where they drain.
-        self.process = new;
-    }
-
-    /// Starts a process that would take over, and kills it after `pause`. Where it served by then, the edge is started
-    /// again.
-    pub(crate) fn kill_successor(&mut self, pause: std::time::Duration) {
-        let count = |edge: &Self, text: &str| edge.log().matches(text).count();
-        let texts = ["a new edge takes over", "a new edge did not come up", "\"draining\""];
-        let before = texts.map(|text| count(self, text));
-        let mut new = self.beside(&["--config", "edge.toml"]);
-        std::thread::sleep(pause);
-        new.kill().unwrap();
-        new.wait().unwrap();
-        if count(self, texts[0]) == before[0] {
-            return;
-        }
-        while count(self, texts[1]) == before[1] && count(self, texts[2]) == before[2] {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        if count(self, texts[2]) > before[2] {
-            assert!(self.process.child.wait().unwrap().success());
-            self.restart();
-        }
-    }
-
     /// Starts the edge's program beside the running edge.
     pub(crate) fn beside(&self, arguments: &[&str]) -> Child {
         self.beside_with(arguments, &[])
@@ -439,19 +384,6 @@ impl Edge {
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command.envs(variables.iter().copied());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// Has the process start the next one itself, which takes over. Gives the next one's id.
-    pub(crate) fn upgrade(&mut self) -> u32 {
-        assert!(send("-USR2", self.process.child.id()).success());
-        let mut line = String::new();
-        self.process._stdout.read_line(&mut line).unwrap();
-        assert!(line.contains("\"ready\":true"), "{line}\n{}", self.log());
-        assert!(self.process.child.wait().unwrap().success());
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("a new edge was started")).unwrap();
-        let line: Value = serde_json::from_str(line).unwrap();
-        line["pid"].as_u64().unwrap().try_into().unwrap()
     }
 
     /// Starts a process over the same data; it has other ports.
@@ -480,6 +412,14 @@ impl Ran {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// Runs a command with this on its standard input.
+    pub(crate) fn fed(command: &mut Command, input: &str) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It may have refused its arguments, or read nothing, and be gone.
+        child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
+        Self::of(child.wait_with_output().unwrap())
     }
 
     /// The one line of JSON on the standard output.

@@ -21,9 +21,11 @@ pub(crate) mod edge;
 pub(crate) mod inputs;
 pub(crate) mod jupyter;
 pub(crate) mod managed;
+pub(crate) mod page;
 #[path = "../../../edge/tests/support/podman.rs"]
 pub(crate) mod podman;
 pub(crate) mod project;
+pub(crate) mod websocket;
 
 /// Says why a part of the tests is left out, and returns so that the test can end.
 ///
