@@ -25,7 +25,7 @@ const BODY_BYTES_MAX = 64 * 1_024;
 /** What is somewhat too long is read to its end, so that its sender hears the answer; what is longer is cut off. */
 const BODY_BYTES_READ_MAX = 1_024 * 1_024;
 const SOCKETS_MAX = 1_000;
-/** How often every socket hears that this process lives; a browser that hears nothing for long connects anew. */
+/** How often every socket hears that this process lives; a browser that hears nothing for long connects again. */
 const ALIVE_EVERY_MS = 20_000;
 /** The longest that a request may take to come in. */
 const REQUEST_MS_MAX = 30_000;
@@ -34,7 +34,7 @@ const IDLE_MS_MAX = 120_000;
 /** Names that mean something else to the helper in the browser. */
 const RESERVED = ["on", "close", "then", "events"];
 
-/** What a function throws to say no: the caller is told the code and the message. Anything else it throws is hidden. */
+/** What a function throws to say no: the caller gets the code and the message. Anything else it throws is hidden. */
 export class Refusal extends Error {
   constructor(code, message, status = 409) {
     if (!Number.isInteger(status) || status < 400 || status > 599) {
@@ -53,7 +53,7 @@ export function serve(services, { log = (line) => console.error(line), aliveEver
   const times = { requestTimeout: REQUEST_MS_MAX, keepAliveTimeout: IDLE_MS_MAX };
   const server = createServer(times, async (request, response) => {
     // The text is made here, as neither what a function gives nor the code of a refusal need be JSON.
-    const failed = (error) => written(told(error, request, log));
+    const failed = (error) => written(failure(error, request, log));
     const { status, text, headers } = await answer(offered, request).then(written).catch(failed).catch(failed);
     // A caller who has gone in the middle of the body hears no answer.
     if (request.destroyed && !request.complete) return;
@@ -84,7 +84,7 @@ export function serve(services, { log = (line) => console.error(line), aliveEver
         if (socket.service === service && socket.subscribed.has(event)) socket.send(text);
       }
     },
-    /** Takes nothing new, finishes what is under way, and tells every socket that this process goes away (1001). */
+    /** Takes nothing new, finishes what is under way, and closes every socket with 1001, "going away". */
     async close() {
       closing = true;
       clearInterval(alive);
@@ -167,8 +167,8 @@ function parse(bytes) {
   }
 }
 
-/** What a caller is told of an error. */
-function told(error, request, log) {
+/** The answer to a request that failed. */
+function failure(error, request, log) {
   if (!(error instanceof Refusal)) {
     log(`${request.method} ${request.url}: ${error?.stack ?? error}`);
     return { status: 500, body: { code: "internal", message: "the service has failed" } };
@@ -207,7 +207,7 @@ function subscribe(connection, events, text) {
   try {
     wanted = JSON.parse(text).subscribe;
   } catch {
-    // Said below.
+    // Refused below.
   }
   if (!Array.isArray(wanted) || !wanted.every((event) => events.has(event))) {
     return connection.close(1008, "subscribe to events that there are");
