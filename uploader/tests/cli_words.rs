@@ -15,21 +15,13 @@ use std::time::Duration;
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply};
 use crate::cli_support::{Project, Ran, signal};
+use crate::support::terminal;
 use devanture_config::VersionId;
 use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, AppUsage, LimitUsage};
 use devanture_config::problem::Code;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
-/// A terminal: what is written to the second is read from the first.
 fn terminal() -> (File, File) {
-    let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&outer).unwrap();
-    unlockpt(&outer).unwrap();
-    let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
-    let inner = File::options().read(true).write(true).open(name).unwrap();
-    tcsetwinsize(&inner, Winsize { ws_row: 30, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    (File::from(outer), inner)
+    terminal::terminal(terminal::size(30, 120))
 }
 
 /// Runs a command whose stderr is a terminal; gives its exit code, its stdout and what the terminal showed.

@@ -83,7 +83,10 @@ async fn a_half_is_joined_with_the_half_that_is_live_and_its_id_is_that_of_the_w
     let report = pushed(&edge, &project, &["--only", "front", "--with", &first[..12], "--no-switch"]);
     assert_eq!(report["with"].as_str(), Some(first.as_str()));
     assert_eq!(live(&edge).await, whole_id(&edge, &project));
-    assert!(Ran::of(edge.command(project.path(), "game", &["rollback", "--yes"]).output().unwrap()).code.is_some());
+    // The version before is the joined one.
+    let ran = project.run(&edge, &["rollback"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}\n{}", edge.log());
+    assert!(get(&edge, "/").await.1.contains("green") && get(&edge, "/api/who").await.1.starts_with("blue"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

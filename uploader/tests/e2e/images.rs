@@ -8,10 +8,11 @@ use std::thread;
 
 use rustix::termios::tcsetwinsize;
 
-use super::running::{Seat, first_line, signal, size, spawn};
+use super::running::{Seat, first_line, signal, spawn};
 use crate::support::edge::{Edge, edge};
 use crate::support::managed::{Project, eventually};
 use crate::support::podman::{Engine, is_installed};
+use crate::support::terminal::size;
 
 /// The program of the images, compiled once.
 static API: LazyLock<Vec<u8>> = LazyLock::new(|| {

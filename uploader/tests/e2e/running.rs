@@ -3,15 +3,14 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::tcsetwinsize;
 
 use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
 use crate::support::managed::{Project, eventually, is_alive};
+use crate::support::terminal::{size, terminal};
 
 /// The exit code where a command was not run to its own end.
 const NOT_RUN: Option<i32> = Some(125);
@@ -211,18 +210,13 @@ async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
 
 /// A terminal, and the command line in it.
 pub(super) struct Seat {
-    pub(super) outer: OwnedFd,
+    pub(super) outer: File,
     pub(super) child: Child,
 }
 
 impl Seat {
     pub(super) fn new(project: &Project, edge: &Edge, arguments: &[&str]) -> Self {
-        let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&outer).unwrap();
-        unlockpt(&outer).unwrap();
-        let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
-        let inner = File::options().read(true).write(true).open(name).unwrap();
-        tcsetwinsize(&outer, size(30, 100)).unwrap();
+        let (outer, inner) = terminal(size(30, 100));
         let mut command = edge.command(project.path(), "game", arguments);
         command.env("TERM", "vt100").stdin(inner.try_clone().unwrap()).stdout(inner.try_clone().unwrap()).stderr(inner);
         let child = command.spawn().unwrap();
@@ -243,10 +237,6 @@ impl Seat {
     pub(super) fn write(&mut self, text: &str) {
         rustix::io::write(&self.outer, text.as_bytes()).unwrap();
     }
-}
-
-pub(super) fn size(rows: u16, columns: u16) -> Winsize {
-    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 #[tokio::test(flavor = "multi_thread")]

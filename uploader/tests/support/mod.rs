@@ -25,6 +25,7 @@ pub(crate) mod page;
 #[path = "../../../edge/tests/support/podman.rs"]
 pub(crate) mod podman;
 pub(crate) mod project;
+pub(crate) mod terminal;
 pub(crate) mod websocket;
 
 /// Says why a part of the tests is left out, and returns so that the test can end.
