@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use devanture_config::api::{DataList, DataReport, SnapshotName};
+use devanture_config::api::{AUTOMATIC_SNAPSHOT, DataList, DataReport, SnapshotName};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::StreamExt as _;
@@ -325,7 +325,7 @@ impl Runner {
 
 /// The name of a snapshot that the edge makes itself.
 fn automatic(why: &str) -> Result<SnapshotName, Error> {
-    let name = format!("before-{why}-{}", telemetry::now_ms());
+    let name = format!("{AUTOMATIC_SNAPSHOT}{why}-{}", telemetry::now_ms());
     name.parse().map_err(|error| unreadable(&format!("{error}")))
 }
 
