@@ -25,12 +25,18 @@ pub(super) enum Due {
 /// passed, the last one stands for all.
 pub(super) fn due(schedule: &Schedule, done_ms: u64, now_ms: u64) -> Due {
     let (cron, zone) = (&schedule.cron, &schedule.zone);
-    let done_ms = if done_ms > now_ms.saturating_add(CLOCK_BACK_MS_MAX) { now_ms } else { done_ms };
+    let done_ms = counted_from(done_ms, now_ms);
     match cron.last_within(zone, done_ms, now_ms) {
         Some(due) if schedule.missed == Missed::Skip && now_ms.saturating_sub(due) > LATE_MS => Due::Missed(due),
         Some(due) => Due::Now(due),
         None => cron.next_after(zone, done_ms.max(now_ms)).map_or(Due::Never, Due::At),
     }
+}
+
+/// The time up to which times are done: `now_ms` where the clock was set back by so much that `done_ms` counts for
+/// nothing.
+pub(super) fn counted_from(done_ms: u64, now_ms: u64) -> u64 {
+    if done_ms > now_ms.saturating_add(CLOCK_BACK_MS_MAX) { now_ms } else { done_ms }
 }
 
 /// Whether a record whose times up to `done_ms` are done says so of `due_ms`. It does not where the clock was set back by

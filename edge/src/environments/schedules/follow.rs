@@ -11,7 +11,6 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::claim::follow_expression;
-use super::due::{Due, due};
 use super::known::{Known, Place};
 use crate::catalog::schedules::{SCHEDULES_PREFIX, ScheduleRecord, names_of, schedules_prefix};
 use crate::catalog::{Change, Committed, gone, records};
@@ -201,25 +200,14 @@ impl Environments {
 
     /// Finds whose time has come.
     async fn look_at_clock(&self, now_ms: u64) {
+        let is_alone = self.instances.nodes.is_none();
         let mut missed = Vec::new();
-        {
-            let mut known = self.schedules.known.lock();
-            for (place, one) in known.due_for_a_look(now_ms) {
-                if self.is_paused(place) {
-                    continue;
-                }
-                match due(&one.schedule, one.done_ms, now_ms) {
-                    Due::Now(at) => {
-                        one.waiting = Some(at);
-                        let next = one.schedule.cron.next_after(&one.schedule.zone, now_ms);
-                        one.look_ms = next.unwrap_or(u64::MAX);
-                    }
-                    // One that came in time, and waits, is not missed.
-                    Due::Missed(_) if one.waiting.is_some() => {}
-                    Due::Missed(at) => missed.push((place.clone(), one.schedule.name.clone(), at)),
-                    Due::At(at) => one.look_ms = at,
-                    Due::Never => one.look_ms = u64::MAX,
-                }
+        for (place, one) in self.schedules.known.lock().due_for_a_look(now_ms) {
+            if self.is_paused(place) {
+                continue;
+            }
+            if let Some(at) = one.look(now_ms, is_alone) {
+                missed.push((place.clone(), one.schedule.name.clone(), at));
             }
         }
         for (place, name, due_ms) in missed {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, Digest, PlaceName};
 
+use super::due::{Due, counted_from, due};
+
 /// Pause before a time is looked for again that could not be claimed, in milliseconds: the end of each try wakes the
 /// loop, which would begin the next one at once.
 const LEFT_MS: u64 = 1_000;
@@ -24,6 +26,29 @@ pub(super) struct Known {
     pub(super) waiting: Option<u64>,
     /// Some run of it may have been left behind by a process of the edge that is gone.
     pub(super) has_others: bool,
+}
+
+impl Known {
+    /// Looks at the clock: notes a time that has come, and when to look again. Returns a time that was missed.
+    ///
+    /// Where no other node runs the schedule, times count from `now_ms` again after the clock was set far back; noted, since
+    /// a later look would count from its own moment and find nothing. In a cluster this node's clock may be the wrong one.
+    pub(super) fn look(&mut self, now_ms: u64, is_alone: bool) -> Option<u64> {
+        if is_alone {
+            self.done_ms = counted_from(self.done_ms, now_ms);
+        }
+        match due(&self.schedule, self.done_ms, now_ms) {
+            Due::Now(at) => {
+                self.waiting = Some(at);
+                self.look_ms = self.schedule.cron.next_after(&self.schedule.zone, now_ms).unwrap_or(u64::MAX);
+            }
+            // One that came in time, and waits, is not missed.
+            Due::Missed(at) => return self.waiting.is_none().then_some(at),
+            Due::At(at) => self.look_ms = at,
+            Due::Never => self.look_ms = u64::MAX,
+        }
+        None
+    }
 }
 
 /// A schedule whose time has come.
@@ -203,6 +228,18 @@ mod tests {
         all.leave(&place, &name, 10_000);
         let looks = [10_000, 10_999, 11_000].map(|now_ms| all.due_for_a_look(now_ms).count());
         assert_eq!((all.waiting("node-1").len(), looks), (0, [0, 0, 1]));
+    }
+
+    #[test]
+    fn times_go_on_after_a_clock_that_was_years_ahead_is_set_right() {
+        // Midnight of 2026-03-02, UTC.
+        let (midnight, hour, year) = (1_772_409_600_000, 3_600_000, 365 * 24 * 3_600_000);
+        let (eight, ahead) = (midnight + 8 * hour, midnight + 4 * year);
+        for (is_alone, expected) in [(true, Some(eight)), (false, None)] {
+            let mut one = Known { done_ms: ahead, ..known(None) };
+            assert_eq!((one.look(midnight, is_alone), one.waiting, one.look_ms), (None, None, eight));
+            assert_eq!((one.look(eight + 500, is_alone), one.waiting), (None, expected));
+        }
     }
 
     #[test]
