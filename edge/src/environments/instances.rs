@@ -28,7 +28,7 @@ pub(super) struct Instances {
     pub(super) runner: Option<Runner>,
     pub(super) settings_of: Option<Arc<SettingsOf>>,
     pub(super) turns: Turns,
-    pub(super) node: String,
+    node: String,
     /// The other nodes; `None` of an edge that is alone.
     pub(super) nodes: Option<Nodes>,
 }
@@ -240,7 +240,7 @@ impl Environments {
     /// `runner_off`.
     pub fn instance_logs(&self) -> Result<(&Logs, &str), Error> {
         let runner = self.runner()?;
-        Ok((runner.logs(), &self.instances.node))
+        Ok((runner.logs(), self.instances.node()))
     }
 
     /// Adds how instances are, where any are run.

@@ -110,7 +110,7 @@ impl Environments {
                     return Ok(Claimed::Unsettled);
                 }
             }
-            let node = self.instances.node.clone();
+            let node = self.instances.node().to_owned();
             let run = ScheduleRun { due_ms, started_ms: now_ms, node, version: current.version.id };
             let process = self.schedules.process.clone();
             record.running.push(RunningRecord { id: id.clone(), process, run: run.clone() });

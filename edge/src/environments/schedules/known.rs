@@ -121,11 +121,15 @@ impl AllKnown {
         self.places.get_mut(place).and_then(|schedules| schedules.get_mut(name)).map(change).unwrap_or_default();
     }
 
+    fn all(&self) -> impl Iterator<Item = (&Place, &ScheduleName, &Known)> {
+        let places = self.places.iter();
+        places.flat_map(|(place, schedules)| schedules.iter().map(move |(name, known)| (place, name, known)))
+    }
+
     /// Schedules that another process of the edge runs.
     pub(super) fn with_others(&self) -> Vec<(Place, ScheduleName)> {
-        let all = self.places.iter().flat_map(|(place, schedules)| schedules.iter().map(move |one| (place, one)));
-        let others = all.filter(|(_, (_, known))| known.has_others);
-        others.map(|(place, (name, _))| (place.clone(), name.clone())).collect()
+        let others = self.all().filter(|(_, _, known)| known.has_others);
+        others.map(|(place, name, _)| (place.clone(), name.clone())).collect()
     }
 
     /// Schedules that are to be looked at.
@@ -138,8 +142,7 @@ impl AllKnown {
     /// Schedules that wait for their turn: by time, and those of one time in an order of `node`'s own, so that nodes do
     /// not all begin with the same.
     pub(super) fn waiting(&self, node: &str) -> Vec<Waiting> {
-        let all = self.places.iter().flat_map(|(place, schedules)| schedules.iter().map(move |one| (place, one)));
-        let waits = all.filter_map(|(place, (name, known))| {
+        let waits = self.all().filter_map(|(place, name, known)| {
             Some(Waiting { place: place.clone(), name: name.clone(), due_ms: known.waiting? })
         });
         let mut waiting: Vec<Waiting> = waits.collect();

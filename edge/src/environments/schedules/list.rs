@@ -52,7 +52,7 @@ impl Environments {
             command: schedule.command.clone(),
             missed: schedule.missed,
             overlap: schedule.overlap,
-            timeout_ms: u64::try_from(self.schedule_time_max(schedule).as_millis()).unwrap_or(u64::MAX),
+            timeout_ms: self.schedule_ms_max(schedule),
             next_ms,
             running: record.running.into_iter().map(|running| running.run).collect(),
             last: record.last,
@@ -83,13 +83,11 @@ impl Environments {
         if dry_run {
             return self.schedule_status(&place, &schedule).await;
         }
-        let limits = self.ledger.limits();
-        let (total_max, app_max) = (limits.scheduled_runs_max, limits.scheduled_runs_per_app_max);
         let Some(runtime) = self.schedules.runtime.get().filter(|_| !self.schedules.is_closed.load(Ordering::Acquire))
         else {
             return Err(crate::runner::Error::Ended.into());
         };
-        let Some(share) = self.take_share(&place, (total_max, app_max)) else {
+        let Some(share) = self.take_share(&place) else {
             let hint = "`scheduled_runs_per_app_max` and `scheduled_runs_max` in edge.toml are the limits";
             return Err(busy("As many commands of schedules run as may.", hint));
         };
@@ -98,19 +96,13 @@ impl Environments {
             self.ledger.commit(actor, event, Commit::default()).await?;
             self.claim_run(&place, &schedule, &current, None).await
         };
-        let claim = match claimed.await {
-            Ok(Claimed::Run(claim)) => claim,
-            Ok(_) => {
-                return Err(busy(
-                    &format!("The schedule {name} runs already."),
-                    "wait for its end, see `devanture schedules`",
-                ));
-            }
-            Err(error) => return Err(error),
+        let Claimed::Run(claim) = claimed.await? else {
+            let hint = "wait for its end, see `devanture schedules`";
+            return Err(busy(&format!("The schedule {name} runs already."), hint));
         };
         let run: ScheduleRun = claim.run.clone();
-        let (environments, beginning) =
-            (Arc::clone(self), Beginning { place: place.clone(), schedule: schedule.clone(), current, claim });
+        let environments = Arc::clone(self);
+        let beginning = Beginning { place: place.clone(), schedule: schedule.clone(), current, claim };
         self.schedules.runs.spawn_on(
             async move {
                 environments.run_claimed(beginning).await;

@@ -47,14 +47,12 @@ impl Drop for Share {
 impl Environments {
     /// Begins what waits for its turn, as far as there is room.
     pub(super) fn begin_waiting(self: &Arc<Self>) {
-        let limits = self.ledger.limits();
-        let waiting = self.schedules.known.lock().waiting(&self.instances.node);
+        if self.schedules.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        let waiting = self.schedules.known.lock().waiting(self.instances.node());
         for waiting in waiting {
-            let (total_max, app_max) = (limits.scheduled_runs_max, limits.scheduled_runs_per_app_max);
-            if self.schedules.is_closed.load(Ordering::Acquire) {
-                continue;
-            }
-            let Some(share) = self.take_share(&waiting.place, (total_max, app_max)) else { continue };
+            let Some(share) = self.take_share(&waiting.place) else { continue };
             self.schedules.known.lock().begun(&waiting.place, &waiting.name);
             let environments = Arc::clone(self);
             self.schedules.runs.spawn(async move {
@@ -65,7 +63,9 @@ impl Environments {
     }
 
     /// A share of an app, where it, and all together, have fewer than they may.
-    pub(super) fn take_share(self: &Arc<Self>, place: &Place, (total_max, app_max): (u64, u64)) -> Option<Share> {
+    pub(super) fn take_share(self: &Arc<Self>, place: &Place) -> Option<Share> {
+        let limits = self.ledger.limits();
+        let (total_max, app_max) = (limits.scheduled_runs_max, limits.scheduled_runs_per_app_max);
         let is_taken = self.schedules.shares.lock().take(&place.0, total_max, app_max);
         is_taken.then(|| Share { environments: Arc::clone(self), app: place.0.clone() })
     }
@@ -158,16 +158,16 @@ impl Environments {
             Ok(both) => both,
             Err(Error(problem)) => return ScheduledEnd::Failed(problem.detail),
         };
-        let time_max = self.schedule_time_max(schedule);
+        let time_max = Duration::from_millis(self.schedule_ms_max(schedule));
         let name = format!("schedule.{}", schedule.name);
         let command = schedule.command.clone();
         runner.run_scheduled(&wanted, Scheduled { name, command, time_max, stop }).await
     }
 
-    /// Longest time that a run of a schedule may take.
-    pub(super) fn schedule_time_max(&self, schedule: &Schedule) -> Duration {
+    /// Longest time that a run of a schedule may take, in milliseconds.
+    pub(super) fn schedule_ms_max(&self, schedule: &Schedule) -> u64 {
         let max = self.ledger.limits().schedule_ms_max;
-        Duration::from_millis(schedule.timeout_ms.map_or(max, |own| own.min(max)))
+        schedule.timeout_ms.map_or(max, |own| own.min(max))
     }
 
     async fn write_end(
