@@ -295,6 +295,9 @@ pub struct TokenRecord {
 /// The prefix of all apps.
 pub const APPS_PREFIX: &str = "apps/";
 
+/// The prefix of live pointers.
+pub const LIVE_PREFIX: &str = "live/";
+
 /// The prefix of stored versions.
 pub const VERSIONS_PREFIX: &str = "versions/";
 
@@ -319,13 +322,13 @@ pub fn version_key(app: &AppName, id: &VersionId) -> String {
 /// The key of a live pointer.
 #[must_use]
 pub fn live_key(app: &AppName, environment: &PlaceName) -> String {
-    format!("live/{app}/{environment}")
+    format!("{LIVE_PREFIX}{app}/{environment}")
 }
 
 /// The prefix of an app's live pointers.
 #[must_use]
 pub fn live_prefix(app: &AppName) -> String {
-    format!("live/{app}/")
+    format!("{LIVE_PREFIX}{app}/")
 }
 
 /// The prefix of the histories of an app's environments.

@@ -27,7 +27,7 @@ impl Ledger {
     /// # Errors
     /// Where the catalog cannot be read.
     pub(crate) async fn continue_clock(&self) -> Result<(), crate::catalog::Error> {
-        for (key, record) in self.catalog.list("live/", None, false, usize::MAX).await? {
+        for (key, record) in self.catalog.list(records::LIVE_PREFIX, None, false, usize::MAX).await? {
             // Unreadable records were logged when they were loaded.
             if let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) {
                 self.not_before(pointer.begun);

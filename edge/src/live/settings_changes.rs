@@ -68,7 +68,7 @@ impl Follower {
     /// The apps that have settings for their previews, or an environment `preview`.
     async fn apps_with_preview_settings(&self) -> Result<BTreeSet<AppName>, catalog::Error> {
         let mut apps = BTreeSet::new();
-        for prefix in [settings::SETTINGS_PREFIX, "live/"] {
+        for prefix in [settings::SETTINGS_PREFIX, records::LIVE_PREFIX] {
             let mut found = Scan::new(&**self.loader.catalog(), prefix);
             while let Some((key, _)) = found.next().await? {
                 let mut parts = key.split('/').skip(1);

@@ -14,9 +14,6 @@ use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use crate::catalog::{self, Catalog, Change, Committed, Record};
 use crate::live::Live;
 
-/// The key prefix of live pointers.
-const LIVE_PREFIX: &str = "live/";
-
 /// Brings a registry to what the catalog says, and keeps it there.
 pub struct Following {
     registry: Registry,
@@ -96,7 +93,9 @@ impl Following {
             if key.starts_with(UPSTREAMS_PREFIX) {
                 let record = value.map(|value| Record { value: Arc::clone(value), revision: committed.revision });
                 self.set_members(key, record.as_ref());
-            } else if let Some((app, name)) = key.strip_prefix(LIVE_PREFIX).and_then(|names| names.split_once('/')) {
+            } else if let Some((app, name)) =
+                key.strip_prefix(records::LIVE_PREFIX).and_then(|names| names.split_once('/'))
+            {
                 switched.extend(app.parse::<AppName>().ok().zip(name.parse::<PlaceName>().ok()));
             }
         }

@@ -20,8 +20,6 @@ use crate::catalog::{Change, Committed, gone, records};
 use crate::proxy::{RunId, RunOrigin};
 use crate::version::Setting;
 
-/// The key prefix of live pointers.
-const LIVE_PREFIX: &str = "live/";
 /// Longest time that a request from before a switch needs to choose its instance.
 const SWITCH_GRACE: Duration = Duration::from_secs(1);
 
@@ -92,7 +90,8 @@ impl Shared {
                 let (app, name) = rest.split_once('/')?;
                 Some((app.parse::<AppName>().ok()?, name.parse::<PlaceName>().ok()?))
             };
-            if let Some(place) = key.strip_prefix(LIVE_PREFIX).or_else(|| key.strip_prefix(records::ALIASES_PREFIX)) {
+            let pointed = key.strip_prefix(records::LIVE_PREFIX).or_else(|| key.strip_prefix(records::ALIASES_PREFIX));
+            if let Some(place) = pointed {
                 moved.extend(names(place));
             } else if let Some((app, name)) = key.strip_prefix(SCALE_PREFIX).and_then(names) {
                 self.groups_of(&app, name.as_str()).into_iter().for_each(|group| self.rescale_later(group));

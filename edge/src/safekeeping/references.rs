@@ -115,7 +115,7 @@ async fn live_in(
     app: Option<&AppName>,
 ) -> Result<HashMap<(AppName, VersionId), Vec<PlaceName>>, Error> {
     let mut live: HashMap<_, Vec<PlaceName>> = HashMap::new();
-    let mut pointers = Scan::new(catalog, app.map_or_else(|| "live/".to_owned(), records::live_prefix));
+    let mut pointers = Scan::new(catalog, app.map_or_else(|| records::LIVE_PREFIX.to_owned(), records::live_prefix));
     while let Some((key, record)) = pointers.next().await? {
         let mut parts = key.split('/').skip(1);
         let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) else {

@@ -79,7 +79,7 @@ pub(super) fn start(
 /// Enqueues everything that is live, once it is loaded: nothing else is to take the disk until then.
 pub(super) async fn enqueue_live(background: Background, catalog: Arc<dyn Catalog>, live: Live) {
     live.loaded().await;
-    let mut pointers = Scan::new(&*catalog, "live/");
+    let mut pointers = Scan::new(&*catalog, records::LIVE_PREFIX);
     loop {
         let (key, record) = match pointers.next().await {
             Ok(Some(next)) => next,

@@ -94,7 +94,7 @@ impl LocalTier {
     /// The manifests and files of all versions that are live or that aliases point to.
     async fn kept(&self, catalog: &dyn Catalog) -> Result<HashSet<Key>, Error> {
         let mut versions: HashSet<VersionId> = HashSet::new();
-        let mut pointers = Scan::new(catalog, "live/");
+        let mut pointers = Scan::new(catalog, records::LIVE_PREFIX);
         while let Some((key, record)) = pointers.next().await? {
             versions.insert(records::read::<records::LivePointer>(&key, &record)?.version);
         }

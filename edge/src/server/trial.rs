@@ -15,16 +15,13 @@ use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover;
 use crate::blobs::durable;
-use crate::catalog::records::{self, LivePointer, VersionRecord};
+use crate::catalog::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 use crate::catalog::{self, Catalog};
 
 /// Attempts to copy a catalog that is written meanwhile …
 const COPIES_MAX: u32 = 50;
 /// … with pauses between them, which are longer than the clock of files is coarse.
 const COPY_PAUSE: Duration = Duration::from_millis(100);
-/// The key prefixes of live pointers and of versions.
-const LIVE_PREFIX: &str = "live/";
-const VERSIONS_PREFIX: &str = "versions/";
 
 /// What a trial read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::claim::follow_expression;
 use super::known::{Known, Place};
 use crate::catalog::schedules::{SCHEDULES_PREFIX, ScheduleRecord, names_of, schedules_prefix};
-use crate::catalog::{Change, Committed, gone, records};
+use crate::catalog::{Change, Check, Committed, gone, records};
 use crate::environments::Environments;
 use crate::ledger::{Error, update};
 use crate::live::Current;
@@ -26,7 +26,6 @@ const TICK: Duration = Duration::from_secs(1);
 const TICKS_OF_LEFT_BEHIND: u64 = 3;
 /// The clock was set back where it is earlier by more than this, in milliseconds.
 const SET_BACK_MS: u64 = 2_000;
-const LIVE_PREFIX: &str = "live/";
 
 impl Environments {
     /// Runs the schedules of what is live, until the edge ends. Returns at once where nothing is run.
@@ -87,7 +86,7 @@ impl Environments {
         let mut is_live_awaited = false;
         for change in committed.changes.iter() {
             let (Change::Delete(key) | Change::Put(key, _)) = change;
-            if let Some(rest) = key.strip_prefix(LIVE_PREFIX) {
+            if let Some(rest) = key.strip_prefix(records::LIVE_PREFIX) {
                 let names = rest.split_once('/').and_then(|(app, name)| Some((app.parse().ok()?, name.parse().ok()?)));
                 places.extend(names);
                 is_live_awaited = true;
@@ -188,7 +187,7 @@ impl Environments {
         let prefix = schedules_prefix(&place.0, &place.1);
         for (key, record) in self.ledger.catalog.list(&prefix, None, false, usize::MAX).await? {
             let Some((_, _, name)) = names_of(&key).filter(|(_, _, name)| !known.contains_key(name)) else { continue };
-            let check = crate::catalog::Check::At(key.clone(), record.revision);
+            let check = Check::At(key.clone(), record.revision);
             let mut record: ScheduleRecord = records::read(&key, &record)?;
             self.settle_left_behind(place, &name, &mut record).await?;
             if record.running.is_empty() {

@@ -178,7 +178,7 @@ impl Follower {
         self.apps_are(&apps);
         revision = revision.max(self.read_all_preview_settings(reading, &apps).await?);
         let pauses = self.all("paused/").await?;
-        let mut pointers = self.all("live/").await?;
+        let mut pointers = self.all(records::LIVE_PREFIX).await?;
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
         let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
         let listed = self.all("listed/").await?;

@@ -83,7 +83,7 @@ impl Retention {
     pub(super) async fn mark(&self, pass: &Pass) -> Result<Marked, Error> {
         let mut marked = Marked::default();
         // A version that moves between these two prefixes while they are read is heard of by the watch.
-        for prefix in ["versions/", gone::GONE_PREFIX] {
+        for prefix in [records::VERSIONS_PREFIX, gone::GONE_PREFIX] {
             let mut versions = Scan::new(&*self.ledger.catalog, prefix);
             while let Some((key, record)) = versions.next().await? {
                 let Some((app, version)) = version_of(&key) else { continue };
@@ -171,7 +171,7 @@ impl Retention {
     }
 
     async fn mark_names(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
-        for prefix in ["live/", gone::DELETED_ENVIRONMENTS_PREFIX] {
+        for prefix in [records::LIVE_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX] {
             for (key, _) in self.ledger.catalog.list(prefix, None, false, usize::MAX).await? {
                 let Some((app, environment)) = place_of(&key) else { continue };
                 if pass.report.apps.contains(&app) {
@@ -194,7 +194,7 @@ impl Retention {
             marked.dictionary_of(key, value.as_ref());
             return Ok(());
         }
-        if !key.starts_with("versions/") && !key.starts_with(gone::GONE_PREFIX) {
+        if !key.starts_with(records::VERSIONS_PREFIX) && !key.starts_with(gone::GONE_PREFIX) {
             return Ok(());
         }
         let Some((_, version)) = version_of(key) else { return Ok(()) };

@@ -22,6 +22,7 @@ use super::progress::Progress;
 use super::settings::Endpoint;
 use super::wire::{self, KeyValue, RangeRequest, ResponseHeader};
 use crate::catalog::embedded::RedbCatalog;
+use crate::catalog::records::LIVE_PREFIX;
 use crate::catalog::{Catalog as _, Change, Committed, Revision};
 
 /// Longest time to connect to a member, to authenticate there and to read a first key. Checking a password takes etcd a
@@ -39,9 +40,6 @@ const DURABLE_EVERY: Duration = Duration::from_secs(5);
 /// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the file
 /// would grow.
 const COMMITS_UNDURABLE_MAX: usize = 512;
-
-/// The prefix of live pointers.
-const LIVE_PREFIX: &str = "live/";
 
 /// Follows etcd into the mirror.
 pub(super) struct Follower {
