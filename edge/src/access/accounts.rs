@@ -13,7 +13,7 @@ use crate::telemetry;
 /// Random bytes of an account's id.
 pub(super) const ID_BYTES: usize = 6;
 /// Random bytes of what tells one password of an account from the next.
-pub(super) const STAMP_BYTES: usize = 8;
+const STAMP_BYTES: usize = 8;
 
 impl Credentials {
     /// Makes an account.
@@ -109,18 +109,10 @@ impl Credentials {
         let key = identities::account_key(name);
         update(&key, || async {
             let (revision, mut account) = self.account(name).await?.ok_or_else(|| missing(name))?;
-            account.password.clone_from(&kept);
-            account.stamp = random_hex(STAMP_BYTES);
-            account.password_ms = telemetry::now_ms();
-            account.invitation = None;
-            let mut changes = self.end_logins(&account).await?;
-            changes.push(Change::Put(key.clone(), records::write(&account)?));
+            let changes = self.with_password(&key, &mut account, &kept).await?;
             let event = of_account(Action::SetPassword, &account).what(name);
             let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
-            if unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some() {
-                return Ok(Some(()));
-            }
-            Ok(None)
+            Ok(unless_conflict(self.audit.commit(actor, event, commit).await)?.map(|_| ()))
         })
         .await
     }
@@ -141,10 +133,7 @@ impl Credentials {
             let mut checks = vec![Check::At(key.clone(), revision)];
             checks.extend(self.admin_that_stays(actor, name, &account).await?);
             let commit = Commit { checks, changes };
-            if unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some() {
-                return Ok(Some(()));
-            }
-            Ok(None)
+            Ok(unless_conflict(self.audit.commit(actor, event, commit).await)?.map(|_| ()))
         })
         .await
     }
@@ -203,8 +192,24 @@ impl Credentials {
         Ok(logins)
     }
 
+    /// Gives the record of an account another password: its open invitation ends, and so does every login of it.
+    pub(super) async fn with_password(
+        &self,
+        key: &str,
+        account: &mut AccountRecord,
+        password: &str,
+    ) -> Result<Vec<Change>, Error> {
+        password.clone_into(&mut account.password);
+        account.password_ms = telemetry::now_ms();
+        account.stamp = random_hex(STAMP_BYTES);
+        account.invitation = None;
+        let mut changes = self.end_logins(account).await?;
+        changes.push(Change::Put(key.to_owned(), records::write(account)?));
+        Ok(changes)
+    }
+
     /// Ends every login of an account. One that is made at the same moment has a stale stamp.
-    pub(super) async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
+    async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }
 

@@ -13,7 +13,7 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use metrics::counter;
 
-use super::accounts::{STAMP_BYTES, missing, must_manage_accounts, of_account, prediction};
+use super::accounts::{missing, must_manage_accounts, of_account, prediction};
 use super::{Credentials, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::identities::{self, AccountRecord, Invitation};
 use crate::catalog::{Change, Check, Commit, Revision, records};
@@ -116,12 +116,7 @@ impl Credentials {
             let Some((revision, mut account)) = self.invited(&name, secret).await? else {
                 return Err(self.bad_invitation(from));
             };
-            account.invitation = None;
-            account.password.clone_from(&password);
-            account.password_ms = telemetry::now_ms();
-            account.stamp = random_hex(STAMP_BYTES);
-            let mut changes = self.end_logins(&account).await?;
-            changes.push(Change::Put(key.clone(), records::write(&account)?));
+            let changes = self.with_password(&key, &mut account, &password).await?;
             let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
             let event = of_account(Action::AcceptInvitation, &account).what(&name);
             let actor = guest(&name, &account, from);
