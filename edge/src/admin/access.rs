@@ -9,7 +9,7 @@ use http::{Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::body::RequestBody;
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
 use crate::access::TOKENS_PAGE;
@@ -89,12 +89,7 @@ impl Admin {
 
 /// The app that the query is about, where it names one.
 fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
-    let read = |text: String| {
-        text.parse().map_err(|error: <AppName as std::str::FromStr>::Err| {
-            Error::from(Problem::new(Code::BadRequest, format!("{error}.")))
-        })
-    };
-    body::parameter(uri, "app").map(read).transpose()
+    body::parameter(uri, "app").map(|text| parsed(&text)).transpose()
 }
 
 /// Reads the body of a request without a token. One that cannot be read proves no identity, and is 401; one of another

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::api::DeployEvent;
 use devanture_config::problem::{Code, Problem};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
@@ -35,6 +35,12 @@ pub(super) fn with_body(status: StatusCode, media_type: &'static str, body: Body
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// 200 with a body that comes piece by piece, to the end of the stream.
+pub(super) fn streamed(media_type: &'static str, pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let frames = pieces.map(|bytes| Ok(Frame::data(bytes)));
+    with_body(StatusCode::OK, media_type, StreamBody::new(frames).boxed_unsync())
 }
 
 pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
@@ -96,14 +102,14 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
 /// Server-sent events, as they happen; a comment where nothing happens for a while, so that nobody on the way takes the
 /// connection for dead (WHATWG HTML §9.2.7).
 pub(super) fn events(receiver: UnboundedReceiver<DeployEvent>) -> Response<Body> {
-    let frames = stream::unfold(receiver, |mut receiver| async {
+    let texts = stream::unfold(receiver, |mut receiver| async {
         let text = match tokio::time::timeout(EVENT_REST_MAX, receiver.recv()).await {
             Ok(event) => event_text(&event?),
             Err(_elapsed) => ": still at it\n\n".to_owned(),
         };
-        Some((Ok(Frame::data(text.into())), receiver))
+        Some((text.into(), receiver))
     });
-    with_body(StatusCode::OK, "text/event-stream", StreamBody::new(frames).boxed_unsync())
+    streamed("text/event-stream", texts)
 }
 
 fn event_text(event: &DeployEvent) -> String {

@@ -30,6 +30,20 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// Checks that the body is of this media type.
+///
+/// # Errors
+/// `unsupported_type`.
+pub(super) fn check_media_type(headers: &HeaderMap, wanted: &str) -> Result<(), Error> {
+    let found = media_type(headers);
+    if found.as_deref() == Some(wanted) {
+        return Ok(());
+    }
+    let found = found.unwrap_or_else(|| "none".to_owned());
+    let detail = format!("The body's media type is {found}; {wanted} is wanted.");
+    Err(Problem::new(Code::UnsupportedType, detail).into())
+}
+
 /// Whether the client takes server-sent events.
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -47,12 +61,7 @@ pub(super) async fn json<T: DeserializeOwned>(
 
 /// The bytes of a body of JSON, for careful parsers.
 pub(super) async fn json_bytes(headers: &HeaderMap, body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
-    let media_type = media_type(headers);
-    if media_type.as_deref() != Some("application/json") {
-        let found = media_type.unwrap_or_else(|| "none".to_owned());
-        let detail = format!("The body's media type is {found}; application/json is wanted.");
-        return Err(Problem::new(Code::UnsupportedType, detail).into());
-    }
+    check_media_type(headers, "application/json")?;
     whole(body, bytes_max).await
 }
 

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::{Mutex, mpsc};
 
 use super::body::RequestBody;
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{Body, answer, body};
 use crate::ledger::{Actor, Error};
@@ -251,14 +251,8 @@ impl Wanted {
             let (name, value) = body::decoded_pair(pair)?;
             let options = &mut wanted.options;
             match name.as_str() {
-                "alias" => {
-                    let alias = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
-                    options.alias = Some(alias);
-                }
-                "alias_expires" => {
-                    let expires = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
-                    options.alias_expires = Some(expires);
-                }
+                "alias" => options.alias = Some(parsed(&value)?),
+                "alias_expires" => options.alias_expires = Some(parsed(&value)?),
                 "allow_refingerprint" => options.allow_refingerprint = body::flag_value(&name, &value)?,
                 "allow_warnings" => options.allow_warnings = body::flag_value(&name, &value)?,
                 "dry_run" => wanted.dry_run = body::flag_value(&name, &value)?,
@@ -269,14 +263,8 @@ impl Wanted {
                 }
                 "no_smoke" => options.no_smoke = body::flag_value(&name, &value)?,
                 "no_switch" => options.no_switch = body::flag_value(&name, &value)?,
-                "only" => {
-                    let half = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
-                    options.only = Some(half);
-                }
-                "rollout" => {
-                    options.rollout =
-                        value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
-                }
+                "only" => options.only = Some(parsed(&value)?),
+                "rollout" => options.rollout = parsed(&value)?,
                 "watch_s" => options.watch_s = Some(seconds(&name, &value)?),
                 "with" => options.with = Some(value),
                 _ => wanted.set_text(&name, value)?,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use devanture_config::api::{AccountName, Scope};
+use devanture_config::api::{AccountName, Scope, SnapshotName};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{ScheduleName, UpstreamUrl};
 use devanture_config::{AppName, Digest, HostPattern, PlaceName};
@@ -114,9 +114,8 @@ impl PathParameters {
         parsed(self.text("digest"))
     }
 
-    /// The name of a snapshot, as it was sent.
-    pub(super) fn snapshot(&self) -> &str {
-        self.text("snapshot")
+    pub(super) fn snapshot(&self) -> Result<SnapshotName, Error> {
+        parsed(self.text("snapshot"))
     }
 
     /// The id of a deploy, as it was sent.
@@ -156,7 +155,11 @@ impl PathParameters {
     }
 }
 
-fn parsed<T: FromStr>(text: &str) -> Result<T, Error>
+/// A name of the path or the query, checked.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, Error>
 where
     T::Err: fmt::Display,
 {

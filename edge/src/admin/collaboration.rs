@@ -5,7 +5,7 @@ use devanture_config::api::{AliasPrediction, AliasRequest, LockRequest};
 use devanture_config::problem::{Code, Problem};
 use http::StatusCode;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body, precondition};
 use crate::ledger::Error;
@@ -107,7 +107,7 @@ impl Admin {
             })
         };
         let environment = match body::parameter(uri, "env") {
-            Some(text) => text.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?,
+            Some(text) => parsed(&text)?,
             // What the token is for, where it does not see `prod`.
             None => match &actor.environment {
                 Some(own) if actor.may_compare(&app, &PlaceName::prod()).is_err() => own.clone(),

@@ -1,17 +1,14 @@
 //! Operations about the data of environments: lists, archives, snapshots.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, SnapshotName, SnapshotRequest};
+use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, SnapshotRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use http::{StatusCode, Uri};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
 use crate::ledger::Error;
@@ -35,22 +32,16 @@ impl Admin {
         let snapshot = body::parameter(call.uri(), "snapshot").map(|name| parsed(&name)).transpose()?;
         let environments = self.publisher.environments();
         let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot).await?;
-        let frames = stream::unfold(archive, async |mut archive| {
-            let bytes = archive.next().await?;
-            Some((Ok::<_, Infallible>(Frame::data(bytes)), archive))
-        });
-        Ok(answer::with_body(StatusCode::OK, DATA_ARCHIVE_TYPE, StreamBody::new(frames).boxed_unsync()))
+        let bytes = stream::unfold(archive, async |mut archive| Some((archive.next().await?, archive)));
+        Ok(answer::streamed(DATA_ARCHIVE_TYPE, bytes))
     }
 
     pub(super) async fn push_data(&self, call: Call) -> Answer {
         let (app, environment) = self.data_place(&call)?;
         let Call { actor, request, .. } = call;
         let is_replacing = body::flag(request.uri(), "replace")?;
-        let media_type = body::media_type(request.headers()).unwrap_or_default();
-        if media_type != DATA_ARCHIVE_TYPE {
-            let detail = format!("The body's media type is {media_type:?}; {DATA_ARCHIVE_TYPE} is wanted.");
-            return Err(Problem::new(Code::UnsupportedType, detail).hint("send `tar -c . | zstd`").into());
-        }
+        body::check_media_type(request.headers(), DATA_ARCHIVE_TYPE)
+            .map_err(|Error(problem)| problem.hint("send `tar -c . | zstd`"))?;
         let upload: Upload = stream::unfold(Some(request.into_body()), async |body| {
             let mut body = body?;
             match body.next().await {
@@ -79,7 +70,7 @@ impl Admin {
 
     pub(super) async fn restore_snapshot(&self, call: Call) -> Answer {
         let (app, environment) = self.data_place(&call)?;
-        let (name, dry_run) = (parsed(call.path.snapshot())?, body::dry_run(call.uri())?);
+        let (name, dry_run) = (call.path.snapshot()?, body::dry_run(call.uri())?);
         let (publisher, actor) = (Arc::clone(&self.publisher), call.actor);
         let restore =
             async move { publisher.environments().data_restore(&actor, (&app, &environment), name, dry_run).await };
@@ -88,7 +79,7 @@ impl Admin {
 
     pub(super) async fn delete_snapshot(&self, call: Call) -> Answer {
         let (app, environment) = self.data_place(&call)?;
-        let (name, dry_run) = (parsed(call.path.snapshot())?, body::dry_run(call.uri())?);
+        let (name, dry_run) = (call.path.snapshot()?, body::dry_run(call.uri())?);
         let (publisher, actor) = (Arc::clone(&self.publisher), call.actor);
         let remove =
             async move { publisher.environments().data_remove(&actor, (&app, &environment), name, dry_run).await };
@@ -111,8 +102,4 @@ impl Admin {
         self.publisher.environments().check_data_node(node.as_deref())?;
         call.path.place()
     }
-}
-
-fn parsed(name: &str) -> Result<SnapshotName, Error> {
-    name.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")).into())
 }

@@ -1,7 +1,6 @@
 //! Requests of an environment as they are answered, or what its instances write: server-sent events, or a line of JSON
 //! each.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +13,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{ProcessName, ScheduleName};
 use devanture_config::text::plain_text;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http::{HeaderName, HeaderValue, Response};
 
 use super::call::{Answer, Call};
 use super::merged_logs::{Item, Merged};
@@ -108,7 +105,7 @@ impl Admin {
 
 /// The lines before, and then those that come, until their reader leaves, may no longer read, or the edge ends.
 fn streamed(form: Form, merged: Merged, is_over: impl Future<Output = ()> + Send + 'static) -> Response<Body> {
-    let frames = stream::unfold(merged, move |mut merged| async move {
+    let texts = stream::unfold(merged, move |mut merged| async move {
         let text = loop {
             match tokio::time::timeout(REST_MAX, merged.next()).await {
                 Ok(item) => {
@@ -119,13 +116,13 @@ fn streamed(form: Form, merged: Merged, is_over: impl Future<Output = ()> + Send
                 Err(_elapsed) => break form.silence(),
             }
         };
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), merged))
+        Some((Bytes::from(text), merged))
     });
     let media_type = match form {
         Form::Events => "text/event-stream",
         Form::JsonLines => "application/x-ndjson",
     };
-    answer::with_body(StatusCode::OK, media_type, StreamBody::new(frames.take_until(is_over)).boxed_unsync())
+    answer::streamed(media_type, texts.take_until(is_over))
 }
 
 impl Form {

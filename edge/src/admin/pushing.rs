@@ -87,12 +87,7 @@ impl Admin {
         let deploy = body::parameter(request.uri(), "deploy");
         // Who may not send any learns nothing about how they are sent.
         let batch = deploy.map(|deploy| self.publisher.batch(&actor, &app, &deploy)).transpose()?;
-        let media_type = body::media_type(request.headers());
-        if media_type.as_deref() != Some(blob_batch::MEDIA_TYPE) {
-            let found = media_type.unwrap_or_else(|| "none".to_owned());
-            let detail = format!("The body's media type is {found}; {} is wanted.", blob_batch::MEDIA_TYPE);
-            return Err(Problem::new(Code::UnsupportedType, detail).into());
-        }
+        body::check_media_type(request.headers(), blob_batch::MEDIA_TYPE)?;
         let Some(mut batch) = batch else {
             return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: blobs are sent for a push.").into());
         };

@@ -1,17 +1,14 @@
 //! `run`: a command once, its frames in the bodies of one request and its answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use devanture_config::api::RunRequest;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::run_stream::{ClientFrame, MEDIA_TYPE, Reader};
 use futures_util::stream;
 use http::{Request, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
@@ -48,11 +45,8 @@ impl Admin {
         });
         let (to, output) = mpsc::channel(FRAMES_WAITING);
         environments.run(&actor, (&app, &environment), wanted, (frames.into_source(), to), ended_by).await?;
-        let output = stream::unfold(output, async |mut output: mpsc::Receiver<Bytes>| {
-            let bytes = output.recv().await?;
-            Some((Ok::<_, Infallible>(Frame::data(bytes)), output))
-        });
-        Ok(answer::with_body(StatusCode::OK, MEDIA_TYPE, StreamBody::new(output).boxed_unsync()))
+        let output = stream::unfold(output, async |mut output| Some((output.recv().await?, output)));
+        Ok(answer::streamed(MEDIA_TYPE, output))
     }
 }
 
@@ -66,14 +60,8 @@ impl Frames {
     /// # Errors
     /// `unsupported_type`.
     fn of(request: Request<RequestBody>) -> Result<Self, Error> {
-        let (parts, body) = request.into_parts();
-        let media_type = body::media_type(&parts.headers);
-        if media_type.as_deref() != Some(MEDIA_TYPE) {
-            let found = media_type.unwrap_or_else(|| "none".to_owned());
-            let detail = format!("The body's media type is {found}; {MEDIA_TYPE} is wanted.");
-            return Err(Problem::new(Code::UnsupportedType, detail).into());
-        }
-        Ok(Self { incoming: body.unread()?, reader: Reader::default() })
+        body::check_media_type(request.headers(), MEDIA_TYPE)?;
+        Ok(Self { incoming: request.into_body().unread()?, reader: Reader::default() })
     }
 
     /// The first frame, which says what is to run.

@@ -1,11 +1,10 @@
 //! Operations on stored files: verification, repair, backups.
 
-use devanture_config::AppName;
 use devanture_config::api::{BackupRequest, RepairRequest, Scope};
 use devanture_config::problem::{Code, Problem};
 use http::StatusCode;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
 use crate::ledger::{Actor, Credential, Error, Task, task_done};
@@ -14,8 +13,7 @@ use crate::safekeeping::{self, BackupSource, Location, VerifyOptions};
 impl Admin {
     pub(super) async fn verify(&self, call: Call) -> Answer {
         let Call { request, .. } = call;
-        let app = body::parameter(request.uri(), "app").map(|app| app.parse::<AppName>()).transpose();
-        let app = app.map_err(|error| Error::from(Problem::new(Code::BadRequest, format!("{error}."))))?;
+        let app = body::parameter(request.uri(), "app").map(|app| parsed(&app)).transpose()?;
         let default = usize::try_from(self.rate()).unwrap_or(usize::MAX);
         let rate = body::number(request.uri(), "bytes_per_second_max", default)?;
         let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX) };
