@@ -1,6 +1,6 @@
 //! The data of environments: who reads and changes it, and on which node.
 
-use devanture_config::api::{DataList, DataReport, SnapshotInfo, SnapshotName, SnapshotRequest};
+use devanture_config::api::{DataList, DataReport, SnapshotName, SnapshotRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
 use devanture_config::{AppName, PlaceName};
@@ -100,9 +100,7 @@ impl Environments {
         name: SnapshotName,
         dry_run: bool,
     ) -> Result<DataReport, Error> {
-        let runner = self.data_runner(place).await?;
-        let list = runner.data_list(place, 0).await?;
-        snapshot_of(&list, &name)?;
+        let (runner, list) = self.data_with_snapshot(place, &name).await?;
         if dry_run {
             return Ok(counts(&list));
         }
@@ -121,9 +119,7 @@ impl Environments {
         name: SnapshotName,
         dry_run: bool,
     ) -> Result<DataReport, Error> {
-        let runner = self.data_runner(place).await?;
-        let list = runner.data_list(place, 0).await?;
-        snapshot_of(&list, &name)?;
+        let (runner, list) = self.data_with_snapshot(place, &name).await?;
         if dry_run {
             return Ok(DataReport { node: list.node, removed: vec![name], ..DataReport::default() });
         }
@@ -157,20 +153,24 @@ impl Environments {
         self.runner()
     }
 
+    /// What keeps the data of an environment, and its counts, where it has this snapshot: a request for another one is
+    /// refused before it is recorded.
+    async fn data_with_snapshot(&self, place: PlaceOf<'_>, name: &SnapshotName) -> Result<(&Runner, DataList), Error> {
+        let runner = self.data_runner(place).await?;
+        let list = runner.data_list(place, 0).await?;
+        if list.snapshots.iter().any(|snapshot| snapshot.name == *name) {
+            return Ok((runner, list));
+        }
+        let detail = format!("There is no snapshot {name} on {}.", list.node);
+        Err(Problem::new(Code::NotFound, detail).hint("`devanture data list` lists them").into())
+    }
+
     async fn record_data(&self, actor: &Actor, action: Action, place: PlaceOf<'_>, what: &str) -> Result<(), Error> {
         let what = format!("{what} on {}", self.instances.node());
         let event = AuditEvent::of(action).place(place.0, place.1).what(what);
         self.ledger.commit(actor, event, Commit::default()).await?;
         Ok(())
     }
-}
-
-fn snapshot_of<'l>(list: &'l DataList, name: &SnapshotName) -> Result<&'l SnapshotInfo, Error> {
-    let found = list.snapshots.iter().find(|snapshot| snapshot.name == *name);
-    found.ok_or_else(|| {
-        let detail = format!("There is no snapshot {name} on {}.", list.node);
-        Problem::new(Code::NotFound, detail).hint("`devanture data list` lists them").into()
-    })
 }
 
 fn counts(list: &DataList) -> DataReport {

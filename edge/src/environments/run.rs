@@ -15,7 +15,7 @@ use super::Environments;
 use super::instances::no_backend;
 use crate::catalog::records::LivePointer;
 use crate::catalog::{Change, Commit, gone};
-use crate::ledger::{Action, Actor, AuditEvent, Error, Share};
+use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live};
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 
 /// A command of somebody who may run it.
@@ -31,7 +31,7 @@ struct RunToBegin {
 }
 
 impl Environments {
-    /// Says what would run.
+    /// Predicts [`Self::run`]; runs nothing.
     ///
     /// # Errors
     /// As [`Self::run`], as far as nothing has to be started for it.
@@ -146,8 +146,7 @@ impl Environments {
         self.check_settings_actor(actor)?;
         let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(LivePointer { version, settings, .. }) = pointer.filter(LivePointer::is_known) else {
-            let detail = format!("Nothing is live in {environment} of {app}.");
-            return Err(Problem::new(Code::NothingLive, detail).hint("push first").into());
+            return Err(nothing_live(app, environment).into());
         };
         let Some(managed) = self.managed_in(environment, version).await? else {
             return Err(no_backend(app, environment));
