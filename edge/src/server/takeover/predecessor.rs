@@ -202,15 +202,14 @@ impl Giver {
         tracing::info!(pid, "a new edge takes over");
         self.give_sockets(stream).await?;
         let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
-        // While it lasts, no collection removes what the new edge may refer to.
         if let Some(runner) = &self.runner
             && !runner.end_data_work(self.settle_time_max).await
         {
             let reason = "the data of an environment is being replaced: try again when that is done".to_owned();
-            let answer = Answer::Refused { pid: std::process::id(), reason };
-            stream.write_all(&wire::frame(&answer)?).await?;
+            stream.write_all(&wire::frame(&Answer::Refused { pid: own, reason })?).await?;
             return Err(io::Error::other("data is being replaced"));
         }
+        // While it lasts, no collection removes what the new edge may refer to.
         let _no_collection = self.release().await.map_err(io::Error::other)?;
         stream.write_all(&wire::frame(&Answer::Released)?).await?;
         loop {
