@@ -1,34 +1,15 @@
 //! Nodes with wrong clocks: nothing is lost, nothing expires at once, and all agree on what is live.
 
-use std::path::{Path, PathBuf};
-
 use devanture_config::VersionId;
 use devanture_config::api::{History, Scope, Status};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::world::{APP, Visitors, World, finish, is_installed, nodes, push, try_push, uploaded};
-use crate::support::{RunningEdge, Setup, got};
+use crate::support::{RunningEdge, clock, got};
 
 /// The clocks of the nodes against the right one; a store of S3 takes requests that are a quarter of an hour off.
 const CLOCKS: [&str; 3] = ["+0", "+10m", "-10m"];
-
-/// The library that gives a program another clock; fails where nothing may be missing.
-fn clock_library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
-    let found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
-    assert!(found.is_some() || !is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "libfaketime is not installed");
-    found
-}
-
-/// Sets the clock of a node, but for what only measures how long something takes.
-fn with_clock(setup: Setup, library: &Path, clock: &str) -> Setup {
-    setup
-        .with_variable("LD_PRELOAD", library.to_str().unwrap())
-        .with_variable("FAKETIME", clock)
-        .with_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-}
 
 async fn history(node: &RunningEdge) -> Vec<VersionId> {
     let list = got(node.api(Method::GET, &format!("/v1/apps/{APP}/environments/prod/history"))).await;
@@ -37,8 +18,11 @@ async fn history(node: &RunningEdge) -> Vec<VersionId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_whose_clocks_are_twenty_minutes_apart_lose_nothing_and_agree() {
-    let Some(library) = clock_library().filter(|_| is_installed()) else { return };
-    let world = World::start_with(3, 1, |index, setup| with_clock(setup, &library, CLOCKS[index])).await;
+    let Some(library) = clock::library().filter(|_| is_installed()) else { return };
+    let world = World::start_with(3, 1, |index, setup| {
+        clock::preloaded(setup, &library).with_variable("FAKETIME", CLOCKS[index])
+    })
+    .await;
     let [right, ahead, behind] = [&world.nodes[0], &world.nodes[1], &world.nodes[2]];
     let all = [right, ahead, behind];
     let first = push(right, 0).await.version;
@@ -94,9 +78,12 @@ async fn nodes_whose_clocks_are_twenty_minutes_apart_lose_nothing_and_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_an_hour_off_holds_up_pushes_until_it_is_stopped_and_nothing_else() {
-    let Some(library) = clock_library().filter(|_| is_installed()) else { return };
-    let clock = |index: usize| if index == 1 { "+1h" } else { "+0" };
-    let mut world = World::start_with(2, 1, |index, setup| with_clock(setup, &library, clock(index))).await;
+    let Some(library) = clock::library().filter(|_| is_installed()) else { return };
+    let clock_of = |index: usize| if index == 1 { "+1h" } else { "+0" };
+    let mut world = World::start_with(2, 1, |index, setup| {
+        clock::preloaded(setup, &library).with_variable("FAKETIME", clock_of(index))
+    })
+    .await;
     // The store refuses the requests of the second node.
     for number in 1..=2 {
         assert_eq!(try_push(&world.nodes[0], number).await.unwrap_err(), "store_unavailable");

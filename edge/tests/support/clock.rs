@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
@@ -10,6 +10,20 @@ use tempfile::TempDir;
 use super::Setup;
 
 const DAY_S: u64 = 86_400;
+
+/// The library that gives a program another clock; fails where nothing may be missing.
+pub(crate) fn library() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+    assert!(found.is_some() || !is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "libfaketime is not installed");
+    found
+}
+
+/// Gives the edge the clock of that library, but for what only measures how long something takes.
+pub(crate) fn preloaded(setup: Setup, library: &Path) -> Setup {
+    setup.with_variable("LD_PRELOAD", library.to_str().unwrap()).with_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+}
 
 /// A clock that runs on from what it was set to. Times of waits are those of the machine.
 pub(crate) struct Clock {
@@ -20,22 +34,16 @@ pub(crate) struct Clock {
 impl Clock {
     /// One that is right; `None` where the library is missing and may be.
     pub(crate) fn new() -> Option<Self> {
-        let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
-        let found = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-        let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
-        assert!(found.is_some() || !is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "libfaketime is not installed");
-        let clock = Self { library: found?, folder: tempfile::tempdir().unwrap() };
+        let clock = Self { library: library()?, folder: tempfile::tempdir().unwrap() };
         clock.set(0);
         Some(clock)
     }
 
     /// Gives the edge this clock.
     pub(crate) fn on(&self, setup: Setup) -> Setup {
-        setup
-            .with_variable("LD_PRELOAD", self.library.to_str().unwrap())
+        preloaded(setup, &self.library)
             .with_variable("FAKETIME_TIMESTAMP_FILE", self.file().to_str().unwrap())
             .with_variable("FAKETIME_NO_CACHE", "1")
-            .with_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
     fn file(&self) -> PathBuf {
