@@ -38,6 +38,7 @@ enum Kind {
 /// What a patch changes of the settings that hold.
 #[derive(Default)]
 struct Changes {
+    /// What is set: of which kind, and whether it is marked for development.
     set: BTreeMap<SettingName, (Kind, bool)>,
     unset: Vec<SettingName>,
 }
