@@ -3,6 +3,7 @@
 mod counted;
 mod date;
 mod expiry;
+pub mod html_text;
 pub mod plain_text;
 mod shown;
 mod text_form;

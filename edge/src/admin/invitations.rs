@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use devanture_config::api::{AcceptRequest, AccountRequest, InvitationAccepted, InvitationRequest, Secret};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::html_text;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
@@ -136,14 +137,7 @@ fn fields(bytes: &Bytes) -> Result<AcceptRequest, Error> {
 }
 
 fn outcome(title: &str, text: &str, hint: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|letter| match letter {
-            '&' => "&amp;".to_owned(),
-            '<' => "&lt;".to_owned(),
-            other => other.to_string(),
-        })
-        .collect();
+    let text = html_text::escaped(text);
     format!("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><p>{text}<p>{hint}\n")
 }
 
@@ -189,6 +183,6 @@ mod tests {
 
     #[test]
     fn nothing_of_an_outcome_is_markup() {
-        assert!(outcome("x", "<script>&", "").contains("&lt;script>&amp;"));
+        assert!(outcome("x", "<script>&", "").contains("&lt;script&gt;&amp;"));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::api::Pause;
 use devanture_config::site_toml::RoutePath;
+use devanture_config::text::html_text;
 use devanture_site::decide::OwnPath;
 use devanture_site::resolve;
 use devanture_site::target::{self, Target};
@@ -86,7 +87,7 @@ pub(super) fn add_fields(pause: &Pause, headers: &mut HeaderMap) {
 
 /// The page for a site that has none of its own.
 pub(super) fn page(pause: &Pause) -> Response<Body> {
-    let text = escaped(sentence(pause));
+    let text = html_text::escaped(sentence(pause));
     let page = format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{text}</title>\n\
@@ -97,22 +98,6 @@ pub(super) fn page(pause: &Pause) -> Response<Body> {
     let mut response = respond::typed(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", Bytes::from(page));
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
-}
-
-/// Text as it stands in HTML.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
-        }
-    }
-    html
 }
 
 #[cfg(test)]
@@ -171,10 +156,5 @@ mod tests {
         for (allowed, path, expected) in cases {
             assert_eq!(is_open(allowed, path), *expected, "{allowed:?} {path}");
         }
-    }
-
-    #[test]
-    fn a_message_is_text_and_never_markup() {
-        assert_eq!(escaped("<b a='1' c=\"2\">&amp;\n"), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;amp;\n");
     }
 }
