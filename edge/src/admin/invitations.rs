@@ -95,9 +95,11 @@ impl Admin {
                 page(StatusCode::OK, outcome("Done", &text, ""))
             }
             Err(Error(problem)) => {
-                let again = "Go back to try again.";
                 let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                page(status, outcome("The password is not set", &problem.detail, again))
+                // Hints on a password are for the command line.
+                let hint = problem.hint.filter(|_| problem.code != Code::BadRequest);
+                let hint = hint.as_deref().unwrap_or("go back to try again");
+                page(status, outcome("The password is not set", &problem.detail, &format!("Hint: {hint}.")))
             }
         })
     }
@@ -137,7 +139,7 @@ fn fields(bytes: &Bytes) -> Result<AcceptRequest, Error> {
 }
 
 fn outcome(title: &str, text: &str, hint: &str) -> String {
-    let text = html_text::escaped(text);
+    let (text, hint) = (html_text::escaped(text), html_text::escaped(hint));
     format!("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><p>{text}<p>{hint}\n")
 }
 

@@ -176,7 +176,10 @@ async fn the_page_of_an_invitation_is_the_same_for_all_and_takes_its_form() {
     };
     let short = form(&invitation, "too short").await;
     assert!(short.status == StatusCode::BAD_REQUEST && short.text().contains("12 characters"), "{}", short.text());
-    assert_eq!(form("<script>", PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+    assert!(short.text().contains("go back to try again"), "{}", short.text());
+    let wrong = form("<script>", PASSWORD).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert!(wrong.text().contains("`devanture account invite`"), "{}", wrong.text());
     let done = form(&invitation, PASSWORD).await;
     assert!(done.status == StatusCode::OK && done.text().contains("The password of ada is set"), "{}", done.text());
     login(&edge, "ada").await;
