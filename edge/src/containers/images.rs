@@ -6,28 +6,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use devanture_config::edge_toml;
 use devanture_config::limits::Limits;
 use devanture_config::site_toml::{Image, RegistryImage};
 use devanture_config::{AppName, VersionId};
-use futures_util::StreamExt as _;
-use http::StatusCode;
-use hyper::body::Frame;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::archive::{self, BadArchive};
 use super::credentials;
 use super::error::Error;
-use super::podman::{Ask, BodyStream, Podman, encoded, shortened};
+use super::podman::{Ask, Podman, encoded, shortened};
+use super::store::{Found, Named};
 use crate::blobs::ReadAt;
 
 /// What the names of images of an edge begin with, before its id.
@@ -36,10 +30,8 @@ const NAMES: &str = "localhost/devanture-";
 const RESOLVED: &str = "resolved-";
 /// Time for which such an image stays: a push that began is finished by then, or begins again.
 const RESOLVED_KEPT: Duration = Duration::from_secs(3_600);
-/// Pieces of an archive that wait to be sent.
-const PIECES_WAITING: usize = 4;
-/// Bytes of an archive that are read at once.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Most digests of an image that its registry is asked for.
+const DIGESTS_MAX: usize = 8;
 
 /// The settings of an edge for images.
 #[derive(Debug, Clone)]
@@ -68,17 +60,6 @@ pub struct Images {
 
 /// What is held by one at a time, for each key.
 type Turns<K> = Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>;
-
-/// An image in the store.
-struct Found {
-    id: String,
-    /// Those that it goes by: one for each form in which it was made, pushed or got.
-    digests: BTreeSet<String>,
-    bytes: u64,
-}
-
-/// Most digests of an image that its registry is asked for.
-const DIGESTS_MAX: usize = 8;
 
 impl Images {
     /// Those of an edge with these settings; nothing is asked yet.
@@ -143,19 +124,21 @@ impl Images {
         }
         let (turn, tag_turn) = (turn_of(&self.turns, app), turn_of(&self.tags, &image.to_string()));
         let _one_at_a_time = (turn.lock().await, tag_turn.lock().await);
-        let (before, had_tag) = (self.ids().await?, self.found(&image.to_string()).await?.is_some());
+        let (before, had_tag) =
+            (self.podman.image_ids().await?, self.podman.image(&image.to_string()).await?.is_some());
         self.pull(image).await?;
         let found = {
             let _named = self.naming.lock().await;
-            let found = self.found(&image.to_string()).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
+            let found =
+                self.podman.image(&image.to_string()).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
             let named = async {
                 self.check_found(app, &found, None).await?;
-                self.tag(app, &found.id, &format!("{RESOLVED}{now_ms}")).await
+                self.podman.tag_image(&found.id, (&self.name_of(app), &format!("{RESOLVED}{now_ms}"))).await
             };
             let named = named.await;
             // A tag that stays is an operator's.
             if let (false, Some(tag)) = (had_tag, &image.tag) {
-                self.untag(&found.id, Some((&image.name(), tag))).await?;
+                self.podman.untag_image(&found.id, (&image.name(), tag)).await?;
             }
             match named {
                 Ok(()) => found,
@@ -173,7 +156,7 @@ impl Images {
             let Some(fixed) = image.with_digest(digest) else { continue };
             match self.pull(&fixed).await {
                 Ok(()) => {
-                    let same = self.found(&fixed.to_string()).await?.filter(|same| same.id == found.id);
+                    let same = self.podman.image(&fixed.to_string()).await?.filter(|same| same.id == found.id);
                     if same.is_some() {
                         return Ok(fixed);
                     }
@@ -201,30 +184,33 @@ impl Images {
             self.check_allowed(image)?;
         }
         let own = format!("{}:{version}", self.name_of(app));
-        if let Some(found) = self.found(&own).await? {
+        if let Some(found) = self.podman.image(&own).await? {
             return Ok(found.id);
         }
-        let before = self.ids().await?;
+        let before = self.podman.image_ids().await?;
         let name = match (image, archive) {
             (Image::Registry(image), _) => {
                 let name = image.to_string();
                 if image.digest.is_none() {
                     return Err(Error::OtherDigest(name));
                 }
-                if self.found(&name).await?.is_none() {
+                if self.podman.image(&name).await?.is_none() {
                     self.pull(image).await?;
                 }
                 name
             }
-            (Image::Archive(_), Some(archive)) => self.load(archive).await?,
+            (Image::Archive(_), Some(archive)) => {
+                let limits = &self.settings.limits;
+                self.podman.load(archive, limits.image_bytes_max, limits.image_pull_ms_max).await?
+            }
             (Image::Archive(_), None) => return Err(Error::Images(0)),
         };
         let _named = self.naming.lock().await;
-        let found = self.found(&name).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
+        let found = self.podman.image(&name).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
         if let Err(error) = self.check_found(app, &found, Some(version)).await {
             return Err(self.discarded(&found.id, &before, error).await);
         }
-        self.tag(app, &found.id, &version.to_string()).await?;
+        self.podman.tag_image(&found.id, (&self.name_of(app), &version.to_string())).await?;
         Ok(found.id)
     }
 
@@ -259,9 +245,8 @@ impl Images {
             return error;
         }
         let removed = async {
-            if self.tags_of(id).await?.is_empty() {
-                self.untag(id, None).await?;
-                self.podman.ask(Ask::delete(format!("/images/{}", encoded(id)))).await?.done("remove the image")?;
+            if self.podman.image_tags(id).await?.is_empty() {
+                self.podman.remove_image(id).await?;
             }
             Ok::<_, Error>(())
         };
@@ -269,46 +254,6 @@ impl Images {
             tracing::warn!(image = id, %why, "an image that was refused stays in the store");
         }
         error
-    }
-
-    /// The ids of all that the store has.
-    async fn ids(&self) -> Result<BTreeSet<String>, Error> {
-        let listed = self.podman.ask(Ask::get("/images/json?all=true")).await?.done("list images")?.value();
-        let ids = listed.as_array().into_iter().flatten().filter_map(|image| image.get("Id")?.as_str());
-        Ok(ids.map(str::to_owned).collect())
-    }
-
-    /// The tags of an image, also those of others; names with a digest are none.
-    async fn tags_of(&self, id: &str) -> Result<Vec<String>, Error> {
-        let answered = self.podman.ask(Ask::get(format!("/images/{}/json", encoded(id)))).await?;
-        if answered.status == StatusCode::NOT_FOUND {
-            return Ok(Vec::new());
-        }
-        let value = answered.done("look at the image")?.value();
-        let tags = value.get("RepoTags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        Ok(tags.map(str::to_owned).collect())
-    }
-
-    /// Takes a tag from an image, or all names without one. One that is gone already is no error.
-    async fn untag(&self, id: &str, tag: Option<(&str, &str)>) -> Result<(), Error> {
-        let tag = tag.map(|(repo, tag)| format!("?repo={}&tag={}", encoded(repo), encoded(tag))).unwrap_or_default();
-        self.podman.ask(Ask::post(format!("/images/{}/untag{tag}", encoded(id)))).await.map(drop)
-    }
-
-    /// What the store has under a name or an id.
-    async fn found(&self, name: &str) -> Result<Option<Found>, Error> {
-        let answered = self.podman.ask(Ask::get(format!("/images/{}/json", encoded(name)))).await?;
-        if answered.status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        let value = answered.done("look at the image")?.value();
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let bytes = value.get("Size").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        let by_name = value.get("RepoDigests").and_then(Value::as_array).into_iter().flatten();
-        let by_name = by_name.filter_map(|one| Some(one.as_str()?.split_once('@')?.1.to_owned()));
-        // Each one stands there once for each name of the image.
-        let digests: BTreeSet<String> = std::iter::once(text("Digest")).chain(by_name).collect();
-        Ok(Some(Found { id: text("Id"), digests, bytes }))
     }
 
     async fn pull(&self, image: &RegistryImage) -> Result<(), Error> {
@@ -331,65 +276,15 @@ impl Images {
         errors.next().map_or(Ok(()), |why| Err(Error::Refused { what: "get the image", why }))
     }
 
-    /// Gives an archive to the engine; returns the name that the image has in its store, which is none that the
-    /// archive says.
-    async fn load(&self, archive: Arc<dyn ReadAt>) -> Result<String, Error> {
-        let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-        let bytes_max = self.settings.limits.image_bytes_max;
-        let copied = tokio::task::spawn_blocking(move || {
-            let to = io::BufWriter::with_capacity(PIECE_BYTES, Sending(sender.clone()));
-            let copied = archive::checked_copy(Reading { of: &*archive, at: 0, piece: Bytes::new() }, to, bytes_max);
-            if copied.is_err() {
-                // The engine gets no end that it could take for one.
-                sender.blocking_send(Err(io::ErrorKind::InvalidData.into())).ok();
-            }
-            copied
-        });
-        let stream: BodyStream = futures_util::stream::unfold(receiver, |mut receiver| async {
-            let piece: io::Result<Bytes> = receiver.recv().await?;
-            Some((piece.map(Frame::data), receiver))
-        })
-        .boxed();
-        let ask = Ask::post("/images/load").header("content-type", "application/x-tar".to_owned()).stream(stream);
-        let ms_max = self.settings.limits.image_pull_ms_max;
-        let asked = timeout(Duration::from_millis(ms_max), self.podman.ask(ask.unlimited())).await;
-        let slow = |_elapsed| Error::Slow { what: "the image of the archive".to_owned(), ms_max };
-        let asked = asked.map_err(slow)?;
-        let refused = |why: BadArchive| Error::Refused { what: "take the archive", why: why.to_string() };
-        // What is wrong with the archive says more than that the engine did not get all of it.
-        copied.await.map_err(|error| self.podman.unreachable(&error))?.map_err(refused)?;
-        let value = asked?.done("take the archive")?.value();
-        match value.get("Names").and_then(Value::as_array).map(Vec::as_slice) {
-            Some([name]) => Ok(name.as_str().unwrap_or_default().trim_start_matches("sha256:").to_owned()),
-            other => Err(Error::Images(other.map_or(0, <[Value]>::len))),
-        }
-    }
-
-    async fn tag(&self, app: &AppName, id: &str, tag: &str) -> Result<(), Error> {
-        let repo = encoded(&self.name_of(app));
-        let path = format!("/images/{}/tag?repo={repo}&tag={}", encoded(id), encoded(tag));
-        self.podman.ask(Ask::post(path)).await?.done("name the image").map(drop)
-    }
-
     /// All names of this edge.
-    async fn named(&self) -> Result<Vec<Named>, Error> {
+    async fn named(&self) -> Result<Vec<OwnName>, Error> {
         let prefix = format!("{NAMES}{}/", self.settings.edge_id);
-        let filters = serde_json::json!({ "reference": [format!("{prefix}*")] });
-        let path = format!("/images/json?filters={}", encoded(&filters.to_string()));
-        let listed = self.podman.ask(Ask::get(path)).await?.done("list images")?.value();
-        let mut all = Vec::new();
-        for image in listed.as_array().into_iter().flatten() {
-            let names: Vec<&str> =
-                image.get("Names").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-            for name in &names {
-                let Some((app, tag)) = name.strip_prefix(&prefix).and_then(|name| name.split_once(':')) else {
-                    continue;
-                };
-                let (Ok(app), Some(id)) = (app.parse(), image.get("Id").and_then(Value::as_str)) else { continue };
-                all.push(Named { app, tag: tag.to_owned(), id: id.to_owned(), name: (*name).to_owned() });
-            }
-        }
-        Ok(all)
+        let named = self.podman.images_named(&prefix).await?;
+        let own = named.into_iter().filter_map(|Named { id, name }| {
+            let (app, tag) = name.strip_prefix(&prefix)?.split_once(':')?;
+            Some(OwnName { app: app.parse().ok()?, tag: tag.to_owned(), id, name })
+        });
+        Ok(own.collect())
     }
 
     /// The versions that have a name here.
@@ -408,7 +303,7 @@ impl Images {
     /// [`Error::Refused`], [`Error::Unreachable`].
     pub async fn remove_unneeded(&self, kept: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> Result<usize, Error> {
         let resolved_since = now_ms.saturating_sub(u64::try_from(RESOLVED_KEPT.as_millis()).unwrap_or(u64::MAX));
-        let is_needed = |one: &Named| match one.tag.strip_prefix(RESOLVED) {
+        let is_needed = |one: &OwnName| match one.tag.strip_prefix(RESOLVED) {
             Some(at_ms) => at_ms.parse().is_ok_and(|at_ms: u64| at_ms >= resolved_since),
             None => one.tag.parse().is_ok_and(|version| kept.contains(&(one.app.clone(), version))),
         };
@@ -420,33 +315,25 @@ impl Images {
     }
 
     /// Removes a name, and with the last one of this edge the image, unless it runs or an operator has a tag for it.
-    async fn remove(&self, one: &Named) -> Result<bool, Error> {
+    async fn remove(&self, one: &OwnName) -> Result<bool, Error> {
         let turn = turn_of(&self.turns, &one.app);
         let _one_at_a_time = turn.lock().await;
         let _named = self.naming.lock().await;
-        if self.tags_of(&one.id).await?.iter().any(|tag| *tag != one.name) {
-            self.untag(&one.id, Some((&self.name_of(&one.app), &one.tag))).await?;
+        let repo = self.name_of(&one.app);
+        if self.podman.image_tags(&one.id).await?.iter().any(|tag| *tag != one.name) {
+            self.podman.untag_image(&one.id, (&repo, &one.tag)).await?;
             return Ok(true);
         }
-        if self.is_in_use(&one.id).await? {
+        if self.podman.is_image_in_use(&one.id).await? {
             return Ok(false);
         }
-        // Names with a digest, which pulls gave it, go only together. Nothing is forced: that would end a container.
-        self.untag(&one.id, None).await?;
-        let removed = self.podman.ask(Ask::delete(format!("/images/{}", encoded(&one.id)))).await?;
-        let is_gone = removed.status.is_success() || removed.status == StatusCode::NOT_FOUND;
-        if !is_gone {
+        let removed = self.podman.remove_image(&one.id).await;
+        if let Err(error) = &removed {
+            tracing::debug!(image = one.id, %error, "an image that nothing needs stays for now");
             // So that it is looked at again.
-            self.tag(&one.app, &one.id, &one.tag).await?;
+            self.podman.tag_image(&one.id, (&repo, &one.tag)).await?;
         }
-        Ok(is_gone)
-    }
-
-    async fn is_in_use(&self, id: &str) -> Result<bool, Error> {
-        let filters = serde_json::json!({ "ancestor": [id] });
-        let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
-        let listed = self.podman.ask(Ask::get(path)).await?.done("list containers")?.value();
-        Ok(listed.as_array().is_none_or(|containers| !containers.is_empty()))
+        Ok(removed.is_ok())
     }
 }
 
@@ -457,47 +344,10 @@ fn turn_of<K: Clone + Eq + Hash>(turns: &Turns<K>, of: &K) -> Arc<tokio::sync::M
     Arc::clone(turns.entry(of.clone()).or_default())
 }
 
-/// A name of an image.
-struct Named {
+/// A name that this edge gave an image.
+struct OwnName {
     app: AppName,
     tag: String,
     id: String,
     name: String,
-}
-
-/// A blob, read from its beginning on.
-struct Reading<'b> {
-    of: &'b dyn ReadAt,
-    at: u64,
-    piece: Bytes,
-}
-
-impl io::Read for Reading<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.piece.is_empty() && self.at < self.of.size() {
-            self.piece = self.of.read_at(self.at, PIECE_BYTES)?;
-            self.at = self.at.saturating_add(u64::try_from(self.piece.len()).unwrap_or(u64::MAX));
-        }
-        let length = buffer.len().min(self.piece.len());
-        let piece = self.piece.split_to(length);
-        if let Some(buffer) = buffer.get_mut(..length) {
-            buffer.copy_from_slice(&piece);
-        }
-        Ok(length)
-    }
-}
-
-/// Sends what is written to it.
-struct Sending(mpsc::Sender<io::Result<Bytes>>);
-
-impl io::Write for Sending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = |_gone| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(gone)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

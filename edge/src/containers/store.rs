@@ -1,0 +1,112 @@
+//! Images in the engine's store: found, named and removed.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::error::Error;
+use super::podman::{Ask, Podman, encoded};
+
+/// An image in the store.
+pub(super) struct Found {
+    pub(super) id: String,
+    /// Those that it goes by: one for each form in which it was made, pushed or got.
+    pub(super) digests: BTreeSet<String>,
+    /// Its tags, also those of others; names with a digest are none.
+    pub(super) tags: Vec<String>,
+    /// Its size, unpacked; [`u64::MAX`] where the engine does not say it.
+    pub(super) bytes: u64,
+}
+
+/// A name of an image.
+pub(super) struct Named {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
+fn texts<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v str> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+impl Podman {
+    /// What the store has under a name or an id.
+    pub(super) async fn image(&self, name: &str) -> Result<Option<Found>, Error> {
+        let answered = self.ask(Ask::get(format!("/images/{}/json", encoded(name)))).await?;
+        if answered.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let value = answered.done("look at the image")?.value();
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let by_name = texts(&value, "RepoDigests").filter_map(|one| Some(one.split_once('@')?.1.to_owned()));
+        Ok(Some(Found {
+            id: text("Id"),
+            // Each one stands there once for each name of the image.
+            digests: std::iter::once(text("Digest")).chain(by_name).collect(),
+            tags: texts(&value, "RepoTags").map(str::to_owned).collect(),
+            bytes: value.get("Size").and_then(Value::as_u64).unwrap_or(u64::MAX),
+        }))
+    }
+
+    /// The tags of an image; none where it is gone.
+    pub(super) async fn image_tags(&self, id: &str) -> Result<Vec<String>, Error> {
+        Ok(self.image(id).await?.map(|found| found.tags).unwrap_or_default())
+    }
+
+    /// The ids of all that the store has.
+    pub(super) async fn image_ids(&self) -> Result<BTreeSet<String>, Error> {
+        let listed = self.ask(Ask::get("/images/json?all=true")).await?.done("list images")?.value();
+        let ids = listed.as_array().into_iter().flatten().filter_map(|image| image.get("Id")?.as_str());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// All names that begin with `prefix`, which ends in a slash, and have no further one.
+    pub(super) async fn images_named(&self, prefix: &str) -> Result<Vec<Named>, Error> {
+        let filters = serde_json::json!({ "reference": [format!("{prefix}*")] });
+        let path = format!("/images/json?filters={}", encoded(&filters.to_string()));
+        let listed = self.ask(Ask::get(path)).await?.done("list images")?.value();
+        let mut all = Vec::new();
+        for image in listed.as_array().into_iter().flatten() {
+            let Some(id) = image.get("Id").and_then(Value::as_str) else { continue };
+            // An image that has one such name is listed with all of its names.
+            let names = texts(image, "Names").filter(|name| name.starts_with(prefix));
+            all.extend(names.map(|name| Named { id: id.to_owned(), name: name.to_owned() }));
+        }
+        Ok(all)
+    }
+
+    /// Gives an image a tag.
+    pub(super) async fn tag_image(&self, id: &str, (repo, tag): (&str, &str)) -> Result<(), Error> {
+        let path = format!("/images/{}/tag?repo={}&tag={}", encoded(id), encoded(repo), encoded(tag));
+        self.ask(Ask::post(path)).await?.done("name the image").map(drop)
+    }
+
+    /// Takes a tag from an image. One that is gone already is no error.
+    pub(super) async fn untag_image(&self, id: &str, (repo, tag): (&str, &str)) -> Result<(), Error> {
+        let path = format!("/images/{}/untag?repo={}&tag={}", encoded(id), encoded(repo), encoded(tag));
+        self.ask(Ask::post(path)).await.map(drop)
+    }
+
+    /// Removes an image with all of its names, those with a digest too, which pulls gave it and which go only together.
+    /// Nothing is forced: that would end a container. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where it stays, without its names.
+    pub(super) async fn remove_image(&self, id: &str) -> Result<(), Error> {
+        let id = encoded(id);
+        self.ask(Ask::post(format!("/images/{id}/untag"))).await?;
+        let removed = self.ask(Ask::delete(format!("/images/{id}"))).await?;
+        match removed.status {
+            StatusCode::NOT_FOUND => Ok(()),
+            _ => removed.done("remove the image").map(drop),
+        }
+    }
+
+    /// Whether a container was created from an image, also one that does not run.
+    pub(super) async fn is_image_in_use(&self, id: &str) -> Result<bool, Error> {
+        let filters = serde_json::json!({ "ancestor": [id] });
+        let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
+        let listed = self.ask(Ask::get(path)).await?.done("list containers")?.value();
+        Ok(listed.as_array().is_none_or(|containers| !containers.is_empty()))
+    }
+}
