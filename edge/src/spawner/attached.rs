@@ -2,24 +2,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use rustix::fs::{OFlags, Uid, fchown};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{kill_process, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio_util::sync::CancellationToken;
 
-use super::attaching::{Attached, PassedSignal, WindowSize};
-use super::instance::Instance;
-use super::terminal;
-use super::wire::{self, CHUNK_BYTES, Event, Filling};
-use super::{Stream, wire::WINDOW_BYTES};
+use super::attaching::{Attached, WindowSize};
+use super::instance::{Instance, pass_on};
+use super::wire::{self, Event, WINDOW_BYTES};
+use super::{Stream, terminal};
 
 /// The character that ends the input of a terminal (termios(3), `VEOF`).
 const END_OF_INPUT: u8 = 4;
@@ -27,7 +25,7 @@ const END_OF_INPUT: u8 = 4;
 /// The spawner's end of a terminal.
 struct Terminal {
     /// For its size.
-    file: Rc<OwnedFd>,
+    file: OwnedFd,
     /// What is written to it, until somebody passes that on.
     output: RefCell<Option<pipe::Receiver>>,
 }
@@ -54,8 +52,14 @@ impl Attachment {
         out: &mpsc::Sender<Vec<u8>>,
         is_over: &CancellationToken,
     ) -> io::Result<(Self, OwnedFd)> {
-        let (own, its) = match attached.terminal {
-            Some(size) => terminal::open(size, uid)?,
+        let (own, its, terminal) = match attached.terminal {
+            Some(size) => {
+                let (own, its) = terminal::open(size, uid)?;
+                // A terminal is read and written like a pipe, by a copy for each direction.
+                let output = pipe::Receiver::from_owned_fd_unchecked(own.try_clone()?)?;
+                let terminal = Terminal { file: own.try_clone()?, output: RefCell::new(Some(output)) };
+                (own, its, Some(terminal))
+            }
             None => {
                 let (its, own) = pipe_with(PipeFlags::CLOEXEC)?;
                 // Programs open `/dev/stdin` again, which is a file of its user.
@@ -64,16 +68,8 @@ impl Attachment {
                 }
                 let flags = rustix::fs::fcntl_getfl(&own)? | OFlags::NONBLOCK;
                 rustix::fs::fcntl_setfl(&own, flags)?;
-                (own, its)
+                (own, its, None)
             }
-        };
-        let terminal = match attached.terminal {
-            Some(_) => {
-                // A terminal is read and written like a pipe, by a copy for each direction.
-                let output = pipe::Receiver::from_owned_fd_unchecked(own.try_clone()?)?;
-                Some(Terminal { file: Rc::new(own.try_clone()?), output: RefCell::new(Some(output)) })
-            }
-            None => None,
         };
         let own = pipe::Sender::from_owned_fd_unchecked(own)?;
         let (input, incoming) = mpsc::unbounded_channel();
@@ -106,7 +102,8 @@ impl Attachment {
     pub(super) fn pass_on(instance: &Rc<Instance>, out: &mpsc::Sender<Vec<u8>>) -> Option<JoinHandle<()>> {
         let terminal = instance.attachment.as_ref()?.terminal.as_ref()?;
         let output = terminal.output.borrow_mut().take()?;
-        Some(spawn_local(pass_on(Rc::clone(instance), output, out.clone())))
+        // Its end is an error, EIO, once all that was written has been read.
+        Some(spawn_local(pass_on(Rc::clone(instance), output, Stream::Stdout, out.clone())))
     }
 }
 
@@ -123,13 +120,6 @@ impl Instance {
         let terminal = self.attachment.as_ref().and_then(|attachment| attachment.terminal.as_ref());
         if let Some(terminal) = terminal {
             terminal::resize(&terminal.file, size).ok();
-        }
-    }
-
-    /// A signal to its group; to its main process alone, where it has come to make no group yet.
-    pub(super) fn signal(&self, signal: PassedSignal) {
-        if kill_process_group(self.main, signal.into()).is_err() {
-            kill_process(self.main, signal.into()).ok();
         }
     }
 }
@@ -166,42 +156,6 @@ impl Writer {
             if self.out.send(frame).await.is_err() {
                 return;
             }
-        }
-    }
-}
-
-/// Passes on what an instance writes to its terminal, as far as the window allows, until nobody has it open; or, when
-/// the instance is over, until nothing is in it any more.
-async fn pass_on(instance: Rc<Instance>, terminal: pipe::Receiver, out: mpsc::Sender<Vec<u8>>) {
-    loop {
-        let is_over = tokio::select! {
-            ready = terminal.readable() => match ready {
-                Ok(()) => instance.is_over.is_cancelled(),
-                Err(_) => return,
-            },
-            () = instance.is_over.cancelled() => true,
-        };
-        let chunk = u32::try_from(CHUNK_BYTES).unwrap_or(u32::MAX);
-        let Ok(permits) = instance.window.acquire_many(chunk).await else { return };
-        let mut filling = Filling::new(instance.key, Stream::Stdout);
-        let read = match is_over {
-            // Past the runtime, which says that nothing is there until it gets an event.
-            true => rustix::io::read(terminal.as_fd(), filling.room()).map_err(io::Error::from),
-            false => terminal.try_read(filling.room()),
-        };
-        match read {
-            Ok(count @ 1..) => {
-                permits.forget();
-                instance.window.add_permits(CHUNK_BYTES.saturating_sub(count));
-                let Ok(frame) = filling.filled(count) else { return };
-                if out.send(frame).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_over => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The end of a terminal is an error, EIO, once all that was written has been read.
-            Ok(_) | Err(_) => return,
         }
     }
 }

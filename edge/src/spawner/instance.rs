@@ -52,7 +52,7 @@ pub(super) struct Instance {
     pub(super) uid: Option<u32>,
     marker: String,
     /// Bytes of output that may still be sent.
-    pub(super) window: Semaphore,
+    window: Semaphore,
     /// Its input and its terminal, where they are the edge's.
     pub(super) attachment: Option<Attachment>,
     tasks: RefCell<Option<Tasks>>,
@@ -153,9 +153,12 @@ impl Instance {
             tasks: RefCell::default(),
         });
         started(main);
-        let pass = |pipe, stream| tokio::task::spawn_local(pass_on(Rc::clone(&instance), pipe, stream, out.clone()));
-        let mut outputs = vec![pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr)];
-        outputs.extend(Attachment::pass_on(&instance, out));
+        let pass = |pipe, stream| {
+            let pipe = pipe::Receiver::from_owned_fd(pipe).ok()?;
+            Some(tokio::task::spawn_local(pass_on(Rc::clone(&instance), pipe, stream, out.clone())))
+        };
+        let outputs = [pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr), Attachment::pass_on(&instance, out)];
+        let outputs = outputs.into_iter().flatten().collect();
         let begin = tokio::task::spawn_local(hand_over(status, Task::Run(Box::new(spec)), passed));
         *instance.tasks.borrow_mut() = Some(Tasks { begin, outputs });
         Ok(instance)
@@ -170,10 +173,10 @@ impl Instance {
         &self.marker
     }
 
-    /// SIGTERM to its group; to its main process alone, where it has come to make no group yet.
-    pub(super) fn terminate(&self) {
-        if kill_process_group(self.main, Signal::TERM).is_err() {
-            kill_process(self.main, Signal::TERM).ok();
+    /// A signal to its group; to its main process alone, where it has come to make no group yet.
+    pub(super) fn signal(&self, signal: Signal) {
+        if kill_process_group(self.main, signal).is_err() {
+            kill_process(self.main, signal).ok();
         }
     }
 
@@ -251,10 +254,9 @@ async fn hand_over(status: StdUnixStream, task: Task, passed: Option<OwnedFd>) -
     serde_json::from_slice(&answer).ok()
 }
 
-/// Passes on what comes from a pipe, as far as the window allows, until it ends; or, when the instance is over, until
-/// nothing is in it any more: who else may hold its other end is no part of the instance.
-async fn pass_on(instance: Rc<Instance>, pipe: OwnedFd, stream: Stream, out: mpsc::Sender<Vec<u8>>) {
-    let Ok(pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
+/// Passes on what comes from a pipe or a terminal, as far as the window allows, until it ends; or, when the instance is
+/// over, until nothing is in it any more: who else may hold its other end is no part of the instance.
+pub(super) async fn pass_on(instance: Rc<Instance>, pipe: pipe::Receiver, stream: Stream, out: mpsc::Sender<Vec<u8>>) {
     loop {
         let is_over = tokio::select! {
             ready = pipe.readable() => match ready {

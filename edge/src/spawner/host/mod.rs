@@ -211,14 +211,14 @@ impl Host {
                     self.out.send(&Event::Refused { key, reason });
                 }
             }
-            Order::Terminate { key } => self.with(key, Instance::terminate),
+            Order::Terminate { key } => self.with(key, |instance| instance.signal(Signal::TERM)),
             Order::Kill { key } => self.with(key, |instance| {
                 self.kill_once(instance);
             }),
             Order::Credit { key, bytes } => self.with(key, |instance| instance.credit(bytes)),
             Order::Input { key, bytes } => self.with(key, |instance| instance.input(bytes)),
             Order::Resize { key, size } => self.with(key, |instance| instance.resize(size)),
-            Order::Signal { key, signal } => self.with(key, |instance| instance.signal(signal)),
+            Order::Signal { key, signal } => self.with(key, |instance| instance.signal(signal.into())),
             Order::Measure { request, folders, keys, files_max } => {
                 self.measure_folders(request, folders, &keys, files_max);
             }
