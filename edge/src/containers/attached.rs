@@ -1,7 +1,7 @@
 //! A command in a container for a client that watches it: input, signals and a terminal's size go in, output comes out
 //! as it is written, and the exit code is the command's.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::description::{Attachment, Description};
 use super::error::Error;
 use super::frames::{Frames, Output};
-use super::podman::{Answered, Ask, Podman, encoded};
+use super::podman::{Answered, Ask, Podman, container_path};
 use super::stand_in::{CANNOT_RUN, exit_code, say};
 
 /// Bytes that are read at once.
@@ -119,7 +119,7 @@ struct Session<'s> {
 
 impl Session<'_> {
     fn path(&self, what: &str) -> String {
-        format!("/containers/{}/{what}", encoded(self.name))
+        container_path(self.name, what)
     }
 
     async fn run(&self, description: &Description, mut signals: Signals) -> Result<u8, Error> {
@@ -251,12 +251,7 @@ fn output() -> (mpsc::Sender<Piece>, JoinHandle<()>) {
     let (sender, mut receiver) = mpsc::channel::<Piece>(PIECES_WAITING);
     let writer = std::thread::spawn(move || {
         while let Some((output, bytes)) = receiver.blocking_recv() {
-            match output {
-                Output::Stdout => io::stdout().write_all(&bytes).and_then(|()| io::stdout().flush()),
-                Output::Stderr => io::stderr().write_all(&bytes),
-            }
-            // What nobody reads any more is still taken from the container.
-            .ok();
+            output.write(&bytes);
         }
     });
     (sender, writer)

@@ -1,5 +1,7 @@
-//! The output of a container as the engine sends it: frames of eight bytes of head, which name the stream and the length,
-//! and that many bytes.
+//! The output of a container as the engine sends it: frames of eight bytes of head, which name the stream and the
+//! length, and that many bytes.
+
+use std::io::{self, Write as _};
 
 /// Bytes of a head.
 const HEAD_BYTES: usize = 8;
@@ -11,6 +13,17 @@ pub enum Output {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+impl Output {
+    /// Writes to the same output of this process. What nobody reads any more is lost: the container is not to wait for it.
+    pub(super) fn write(self, bytes: &[u8]) {
+        match self {
+            Self::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
+            Self::Stderr => io::stderr().write_all(bytes),
+        }
+        .ok();
+    }
 }
 
 /// Reads frames, in pieces however they come. Holds no more than a head.

@@ -218,6 +218,11 @@ impl Podman {
 /// The label by which the containers of an edge are known.
 pub(super) const EDGE_LABEL: &str = "devanture.edge";
 
+/// The path of a request about a container, such as `start`, with its query.
+pub(super) fn container_path(name: &str, what: &str) -> String {
+    format!("/containers/{}/{what}", encoded(name))
+}
+
 /// A text as a part of a path or a query.
 pub(super) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()

@@ -17,7 +17,7 @@ use super::attached;
 use super::description::Description;
 use super::error::Error;
 use super::frames::{Frames, Output};
-use super::podman::{Answered, Ask, Podman, encoded};
+use super::podman::{Answered, Ask, Podman, container_path, encoded};
 
 /// The variable with the socket of the service.
 const SOCKET: &str = "DEVANTURE_PODMAN";
@@ -101,14 +101,16 @@ pub(super) fn say(text: &str) {
 }
 
 async fn run(podman: &Podman, description: &Description, mut terminated: Signal) -> Result<u8, Error> {
-    let path = |what: &str| format!("/containers/{}/{what}", encoded(&description.name));
+    let path = |what: &str| container_path(&description.name, what);
     let created = podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
     created.done("create the container")?;
-    // Before it starts, so that nothing of what it writes is lost.
-    let attached = "/attach?stream=true&stdin=false&stdout=true&stderr=true".trim_start_matches('/');
-    let mut output = podman.upgrade(Ask::post(path(attached)), "start the container").await?;
+    // Before it starts, so that nothing of what it writes is lost. The engine prepares the container for that: what it
+    // refuses here is the start.
+    let attach = path("attach?stream=true&stdin=false&stdout=true&stderr=true");
+    let mut output = podman.upgrade(Ask::post(attach), "start the container").await?;
     podman.ask(Ask::post(path("start"))).await?.done("start the container")?;
-    let signal = stop_signal(podman, &path("json")).await?;
+    let looked_at = podman.ask(Ask::get(path("json"))).await?.done("look at the container")?.value();
+    let signal = encoded(&stop_signal(&looked_at));
     let ended = podman.ask(Ask::post(path("wait?condition=stopped")).unlimited());
     tokio::pin!(ended);
     let (mut frames, mut buffer) = (Frames::default(), vec![0; READ_BYTES]);
@@ -134,7 +136,7 @@ async fn run(podman: &Podman, description: &Description, mut terminated: Signal)
 
 /// The code of a container that has ended, from the answer to the wait for it; says where it ran out of memory.
 pub(super) async fn exit_code(podman: &Podman, name: &str, ended: &Answered) -> Result<u8, Error> {
-    let state = podman.ask(Ask::get(format!("/containers/{}/json", encoded(name)))).await?.value();
+    let state = podman.ask(Ask::get(container_path(name, "json"))).await?.value();
     if state.pointer("/State/OOMKilled").and_then(Value::as_bool) == Some(true) {
         say("the container had more memory than it may, and was killed");
     }
@@ -142,14 +144,15 @@ pub(super) async fn exit_code(podman: &Podman, name: &str, ended: &Answered) -> 
     Ok(code.unwrap_or(CANNOT_RUN))
 }
 
-/// The signal that the image wants for its end, a number.
-async fn stop_signal(podman: &Podman, path: &str) -> Result<u64, Error> {
-    let value = podman.ask(Ask::get(path)).await?.done("look at the container")?.value();
-    Ok(value
-        .pointer("/Config/StopSignal")
-        .and_then(Value::as_u64)
-        .filter(|number| (1..=64).contains(number))
-        .unwrap_or(15))
+/// The signal that the image wants for its end: its number, as podman 4 has it, or its name, as podman 5 has it.
+fn stop_signal(container: &Value) -> String {
+    match container.pointer("/Config/StopSignal") {
+        Some(Value::Number(number)) if number.as_u64().is_some_and(|number| (1..=64).contains(&number)) => {
+            number.to_string()
+        }
+        Some(Value::String(name)) if !name.is_empty() => name.clone(),
+        _ => "SIGTERM".to_owned(),
+    }
 }
 
 /// Writes output where it belongs; says whether more can come. A reader that is slow is waited for.
@@ -157,13 +160,7 @@ fn pass_on(frames: &mut Frames, buffer: &[u8], read: io::Result<usize>) -> bool 
     let Some(bytes) = read.ok().filter(|length| *length > 0).and_then(|length| buffer.get(..length)) else {
         return false;
     };
-    let passed = frames.read(bytes, |output, piece| {
-        match output {
-            Output::Stdout => io::stdout().write_all(piece).and_then(|()| io::stdout().flush()),
-            Output::Stderr => io::stderr().write_all(piece),
-        }
-        .ok();
-    });
+    let passed = frames.read(bytes, Output::write);
     passed.map_err(|error| say(&error.to_string())).is_ok()
 }
 
@@ -171,6 +168,15 @@ fn pass_on(frames: &mut Frames, buffer: &[u8], read: io::Result<usize>) -> bool 
 mod tests {
     use super::*;
     use crate::containers::description::PublishedPort;
+
+    #[test]
+    fn a_container_ends_by_the_signal_of_its_image_however_the_engine_says_it() {
+        let signal = |said: Value| stop_signal(&serde_json::json!({ "Config": { "StopSignal": said } }));
+        assert_eq!((signal(3.into()), signal("SIGQUIT".into())), ("3".to_owned(), "SIGQUIT".to_owned()));
+        for none in [Value::Null, 0.into(), 65.into(), "".into()] {
+            assert_eq!(signal(none), "SIGTERM");
+        }
+    }
 
     #[test]
     fn a_description_of_any_length_that_may_be_comes_through_variables_that_are_none_of_the_app() {
