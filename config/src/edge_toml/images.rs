@@ -4,8 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::parsing::reader::Table;
 use crate::site_toml::is_registry_prefix;
+use crate::text::text_form;
 
 /// Default socket of the engine's service.
 pub const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
@@ -30,7 +33,8 @@ pub struct Images {
 }
 
 /// The network of containers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Network {
     /// The default one of podman, a bridge; only the port of each instance is open, on the loopback address.
     #[default]
@@ -75,6 +79,8 @@ impl fmt::Display for Network {
         }
     }
 }
+
+text_form!(Network, BadNetwork);
 
 /// Reads `[runner.images]`.
 pub(super) fn images(runner: &Table<'_, '_>) -> Option<Images> {

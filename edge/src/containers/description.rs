@@ -1,4 +1,5 @@
-//! What a container is created from: its image, command, user, folders, port and limits, and nothing that it may ask for.
+//! What a container is created from: its image, command, user, folders, port and limits, and nothing that it may ask
+//! for.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,8 +34,8 @@ pub struct Description {
     pub binds: Vec<Bind>,
     /// Where it listens for requests.
     pub port: Option<PublishedPort>,
-    /// The network, `bridge` and so on.
-    pub network: String,
+    /// The network.
+    pub network: Network,
     /// Bytes of memory, and no more with those that are swapped.
     pub memory_bytes: u64,
     /// Processes and threads.
@@ -76,7 +77,7 @@ impl Description {
     /// No privilege, no capability and no device comes from the image or the app: the root of its files is read-only,
     /// its volumes are folders of that, and its user is the environment's.
     pub(super) fn specification(&self) -> Value {
-        let network = match self.network.parse().unwrap_or_default() {
+        let network = match &self.network {
             Network::Bridge => json!({ "netns": { "nsmode": "bridge" } }),
             Network::Host => json!({ "netns": { "nsmode": "host" } }),
             Network::None => json!({ "netns": { "nsmode": "none" } }),
@@ -111,8 +112,7 @@ impl Description {
             if let Some(Attachment { terminal }) = self.attachment {
                 value.extend([("stdin".to_owned(), json!(true)), ("terminal".to_owned(), json!(terminal))]);
             }
-            // Of the machine's network, the container has the port anyway.
-            if let Some(PublishedPort(port)) = self.port.filter(|_| self.is_published()) {
+            if let Some(PublishedPort(port)) = self.published_port() {
                 let mapping = json!([{
                     "host_ip": "127.0.0.1", "host_port": port, "container_port": port, "protocol": "tcp"
                 }]);
@@ -126,8 +126,10 @@ impl Description {
         value
     }
 
-    fn is_published(&self) -> bool {
-        matches!(self.network.parse(), Ok(Network::Bridge | Network::Named(_)))
+    /// The port at which the engine listens for it. Of the machine's network, the container has the port anyway.
+    #[must_use]
+    pub fn published_port(&self) -> Option<PublishedPort> {
+        self.port.filter(|_| matches!(self.network, Network::Bridge | Network::Named(_)))
     }
 
     fn mounts(&self) -> Value {
@@ -175,7 +177,7 @@ mod tests {
             uid: 200_001,
             binds: vec![Bind { source: "/srv/data".into(), destination: "/data".into() }],
             port: Some(PublishedPort(4_000)),
-            network: "bridge".to_owned(),
+            network: Network::Bridge,
             memory_bytes: 1 << 26,
             tasks: 64,
             cpu_percent: 50,
@@ -202,10 +204,10 @@ mod tests {
     #[test]
     fn a_command_replaces_both_that_the_image_has_and_is_no_option() {
         let command = vec!["--privileged".to_owned(), "-v".to_owned()];
-        let value = Description { command, network: "host".to_owned(), ..description() }.specification();
+        let value = Description { command, network: Network::Host, ..description() }.specification();
         assert_eq!((&value["entrypoint"], &value["command"]), (&json!(["--privileged"]), &json!(["-v"])));
         assert_eq!((value.get("portmappings"), &value["netns"]["nsmode"]), (None, &json!("host")));
-        let named = Description { network: "apps".to_owned(), ..description() }.specification();
+        let named = Description { network: Network::Named("apps".to_owned()), ..description() }.specification();
         assert!(named["networks"]["apps"].is_object());
     }
 }

@@ -168,6 +168,7 @@ fn pass_on(frames: &mut Frames, buffer: &[u8], read: io::Result<usize>) -> bool 
 mod tests {
     use super::*;
     use crate::containers::description::PublishedPort;
+    use devanture_config::edge_toml::Network;
 
     #[test]
     fn a_container_ends_by_the_signal_of_its_image_however_the_engine_says_it() {
@@ -191,7 +192,7 @@ mod tests {
             uid: 200_000,
             binds: Vec::new(),
             port: Some(PublishedPort(1)),
-            network: "none".to_owned(),
+            network: Network::None,
             memory_bytes: 1,
             tasks: 1,
             cpu_percent: 0,

@@ -1,23 +1,20 @@
 //! Backends that are container images: which are taken, their containers, and the images that nothing needs any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::RunRequest;
 use devanture_config::edge_toml::Network;
 use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::{Image, RegistryImage, Server};
 use devanture_config::{AppName, VersionId};
 use tokio::time::sleep;
 
-use super::environment::{self, EdgeVariables};
 use super::error::Error;
 use super::group::SetUp;
 use super::handle::Runner;
 use super::handover::handed::Contained;
-use super::once;
 use super::own_images::NEEDS_ROOT;
 use super::program::Program;
 use super::shared::Shared;
@@ -84,21 +81,21 @@ impl Shared {
         program: &Program<'_>,
     ) -> Result<(Launch, Contained), Error> {
         let description = self.description(image, set_up, server, program)?;
-        self.stand_in(program, &description)
-    }
-
-    /// What stands for the container of a command that a client watches, and the container.
-    pub(super) fn attached_container(
-        &self,
-        image: &str,
-        set_up: &SetUp,
-        server: &Server,
-        (program, request): (&Program<'_>, &RunRequest),
-    ) -> Result<(Launch, Contained), Error> {
-        let mut description = self.description(image, set_up, server, program)?;
-        description.attachment = Some(Attachment { terminal: request.terminal.is_some() });
-        once::set_variables(&mut description.environment, request);
-        self.stand_in(program, &description)
+        let own = Contained { name: description.name.clone(), is_published: description.published_port().is_some() };
+        let environment = containers::variables(self.images()?.podman().socket(), &description)
+            .ok_or_else(|| Error::Image("the command and the variables are too long for a container".to_owned()))?;
+        let launch = Launch {
+            id: program.id(),
+            command: containers::command(),
+            folder: PathBuf::from("/"),
+            environment,
+            // The edge's own: nobody else may ask the engine.
+            uid: None,
+            limits: InstanceLimits { app_tasks: self.limits.app_tasks_max, ..STAND_IN_LIMITS },
+            temporary: None,
+            keep: Vec::new(),
+        };
+        Ok((launch, own))
     }
 
     /// What a container is created from.
@@ -136,60 +133,24 @@ impl Shared {
                 Some(Endpoint::Tcp(address)) => Some(PublishedPort(address.port())),
                 Some(Endpoint::Socket(_) | Endpoint::Node(_)) | None => None,
             },
-            network: network.to_string(),
+            network: network.clone(),
             memory_bytes: limits.memory_bytes,
             tasks: limits.tasks_max().min(limits.app_tasks),
             cpu_percent: limits.cpu_percent,
             open_files: limits.open_files,
             temporary_bytes: limits.temporary_bytes,
-            attachment: None,
+            attachment: program.client.map(|request| Attachment { terminal: request.terminal.is_some() }),
         })
     }
 
-    /// What stands for a container.
-    fn stand_in(&self, program: &Program<'_>, description: &Description) -> Result<(Launch, Contained), Error> {
-        let images = self.images()?;
-        let network = &images.settings().network;
-        let own = Contained {
-            name: description.name.clone(),
-            is_published: matches!(network, Network::Bridge | Network::Named(_))
-                && matches!(program.endpoint, Some(Endpoint::Tcp(_))),
-        };
-        let environment = containers::variables(images.podman().socket(), description)
-            .ok_or_else(|| Error::Image("the command and the variables are too long for a container".to_owned()))?;
-        let launch = Launch {
-            id: program.id(),
-            command: containers::command(),
-            folder: PathBuf::from("/"),
-            environment,
-            // The edge's own: nobody else may ask the engine.
-            uid: None,
-            limits: InstanceLimits { app_tasks: self.limits.app_tasks_max, ..STAND_IN_LIMITS },
-            temporary: None,
-            keep: Vec::new(),
-        };
-        Ok((launch, own))
-    }
-
-    /// The variables of a container: those of any instance, but for what the image says itself.
+    /// The variables of a container: those of any process, but for what the image says itself.
     fn container_variables(
         &self,
         set_up: &SetUp,
         program: &Program<'_>,
         data: Option<&Path>,
-    ) -> std::collections::BTreeMap<String, String> {
-        let edge = EdgeVariables {
-            app: program.app.as_str(),
-            place: program.place,
-            version: program.version,
-            instance: program.name,
-            node: &self.node,
-            data,
-            listen: program.endpoint,
-            path: &self.settings.path,
-            temporary: Path::new(TEMPORARY),
-        };
-        let mut all = environment::variables(&set_up.variables, &edge);
+    ) -> BTreeMap<String, String> {
+        let mut all = self.variables(set_up, program, data, Path::new(TEMPORARY));
         for name in ["LANG", "PATH"] {
             if !set_up.variables.contains_key(name) {
                 all.remove(name);

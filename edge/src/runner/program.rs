@@ -1,5 +1,9 @@
 //! What a process of a backend is launched with: a program of its folder, or what stands for a container of its image.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use devanture_config::api::RunRequest;
 use devanture_config::site_toml::Server;
 use devanture_config::{AppName, VersionId};
 
@@ -26,9 +30,14 @@ pub(super) struct Program<'p> {
     /// Where it listens, where it does, …
     pub(super) endpoint: Option<&'p Endpoint>,
     /// … and the folder of its socket.
-    pub(super) folder: Option<&'p std::path::PathBuf>,
+    pub(super) folder: Option<&'p PathBuf>,
     pub(super) temporary: &'p Temporary,
+    /// The client that watches it, where it is a command that runs once for one.
+    pub(super) client: Option<&'p RunRequest>,
 }
+
+/// The variable that names the kind of a terminal, and its value where a client names none.
+const TERM: (&str, &str) = ("TERM", "xterm-256color");
 
 impl Shared {
     /// What the spawner starts, and the container that comes of it, where it is one.
@@ -42,21 +51,10 @@ impl Shared {
             return self.container_of(image, set_up, server, &program).map(|(launch, own)| (launch, Some(own)));
         }
         let Some(code) = &set_up.code else { return Err(Error::Folder("the version has no backend".to_owned())) };
-        let edge = EdgeVariables {
-            app: program.app.as_str(),
-            place: program.place,
-            version: program.version,
-            instance: program.name,
-            node: &self.node,
-            data: set_up.data.as_deref(),
-            listen: program.endpoint,
-            path: &self.settings.path,
-            temporary: &set_up.temporary,
-        };
         let launch = Launch {
             id: program.id(),
             folder: code.path.clone(),
-            environment: environment::variables(&set_up.variables, &edge),
+            environment: self.variables(set_up, &program, set_up.data.as_deref(), &set_up.temporary),
             uid: set_up.user.uid(),
             limits: self.instance_limits(server),
             temporary: Some(program.temporary.clone()),
@@ -64,6 +62,39 @@ impl Shared {
             command: program.command,
         };
         Ok((launch, None))
+    }
+
+    /// The variables of a process that has the folder that stays at `data`, and its temporary files at `temporary`.
+    pub(super) fn variables(
+        &self,
+        set_up: &SetUp,
+        program: &Program<'_>,
+        data: Option<&Path>,
+        temporary: &Path,
+    ) -> BTreeMap<String, String> {
+        let edge = EdgeVariables {
+            app: program.app.as_str(),
+            place: program.place,
+            version: program.version,
+            instance: program.name,
+            node: &self.node,
+            data,
+            listen: program.endpoint,
+            path: &self.settings.path,
+            temporary,
+        };
+        let mut all = environment::variables(&set_up.variables, &edge);
+        if let Some(request) = program.client {
+            // Where nothing listens, a port would only mislead.
+            for name in ["PORT", "SOCKET"] {
+                all.remove(name);
+            }
+            if request.terminal.is_some() {
+                let term = request.term.clone().unwrap_or_else(|| TERM.1.to_owned());
+                all.insert(TERM.0.to_owned(), term);
+            }
+        }
+        all
     }
 }
 
@@ -87,6 +118,7 @@ impl Life<'_> {
             endpoint: place.endpoint.as_ref(),
             folder: place.folder.as_ref(),
             temporary: &place.temporary,
+            client: None,
         };
         let launch = self.shared.launch_of(set_up, self.server, program);
         let (mut launch, container) = launch.map_err(|error| error.to_string())?;

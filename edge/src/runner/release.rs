@@ -1,4 +1,5 @@
-//! Commands of a backend that run once, in its folder, with its variables: `release`, before its instances are switched to.
+//! Commands of a backend that run once, in its folder, with its variables: `release`, before its instances are switched
+//! to.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ impl Shared {
             endpoint: None,
             folder: None,
             temporary: &temporary,
+            client: None,
         };
         let (launch, container) = self.launch_of(&set_up, server, program)?;
         let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;

@@ -1,13 +1,12 @@
 //! Commands that run once for somebody who watches: in the folder of a version or a container of its image, with the
 //! variables, the user and the limits of its instances, their input and output streamed.
 //!
-//! [`Runner::begin_once`] starts one; `session` carries its frames and ends it: by the client, by its time, by the edge.
-//! `under_way` counts them, so that a drain waits for them.
+//! [`Runner::begin_once`] starts one; `session` carries its frames and ends it: by the client, by its time, by the
+//! edge. `under_way` counts them, so that a drain waits for them.
 
 mod session;
 mod under_way;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,16 +27,11 @@ use under_way::Guard;
 pub use session::{EndedBy, FrameSender, FrameSource};
 pub(super) use under_way::UnderWay;
 
-/// The variable that names the kind of a terminal, and its value where a client names none.
-const TERM: (&str, &str) = ("TERM", "xterm-256color");
-
 /// A command that was started.
 pub struct Once {
     shared: Arc<Shared>,
     running: Running,
     begun: Instant,
-    /// When it has to be done.
-    until: Instant,
     time_max: Duration,
     has_terminal: bool,
     /// What may fill the disk is measured.
@@ -58,7 +52,8 @@ pub struct Once {
 pub struct EndedRun(#[expect(dead_code, reason = "held until it is dropped")] Guard);
 
 impl Runner {
-    /// Starts a command in the folder of a backend, or in a container of its image. Everything of it ends with what is given.
+    /// Starts a command in the folder of a backend, or in a container of its image. Everything of it ends with what is
+    /// given.
     ///
     /// # Errors
     /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started.
@@ -88,7 +83,6 @@ impl Runner {
             shared: Arc::clone(shared),
             running,
             begun,
-            until: begun + time_max,
             time_max,
             has_terminal: request.terminal.is_some(),
             is_measured: shared.is_measured(server),
@@ -147,7 +141,6 @@ impl Shared {
         (name, request): (&str, &RunRequest),
         temporary: &Temporary,
     ) -> Result<(Launch, Option<Contained>), Error> {
-        let server = &wanted.managed.server;
         let program = Program {
             app: &wanted.app,
             place: &wanted.place,
@@ -158,25 +151,8 @@ impl Shared {
             endpoint: None,
             folder: None,
             temporary,
+            client: Some(request),
         };
-        if let Some(image) = &set_up.image {
-            let attached = self.attached_container(image, set_up, server, (&program, request));
-            return attached.map(|(launch, container)| (launch, Some(container)));
-        }
-        let (mut launch, container) = self.launch_of(set_up, server, program)?;
-        set_variables(&mut launch.environment, request);
-        Ok((launch, container))
-    }
-}
-
-/// Sets the variables of a command that a client watches.
-pub(super) fn set_variables(variables: &mut BTreeMap<String, String>, request: &RunRequest) {
-    // Where nothing listens, a port would only mislead.
-    for name in ["PORT", "SOCKET"] {
-        variables.remove(name);
-    }
-    if request.terminal.is_some() {
-        let term = request.term.clone().unwrap_or_else(|| TERM.1.to_owned());
-        variables.insert(TERM.0.to_owned(), term);
+        self.launch_of(set_up, &wanted.managed.server, program)
     }
 }

@@ -30,8 +30,9 @@ pub type EndedBy = Pin<Box<dyn Future<Output = Problem> + Send>>;
 pub(super) const LAST_OUTPUT_MAX: Duration = Duration::from_secs(2);
 /// Interval of looks at what the environment keeps.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Most signals of a client within a second: each is an order to the spawner, which all apps share.
+/// Most signals of a client within [`SIGNALS_TIME`]: each is an order to the spawner, which all apps share.
 const SIGNALS_MAX: u32 = 200;
+const SIGNALS_TIME: Duration = Duration::from_secs(1);
 /// Least time between two sizes of a terminal; of those that come meanwhile the last one counts.
 const RESIZE_EVERY: Duration = Duration::from_millis(50);
 
@@ -115,7 +116,7 @@ impl State {
     /// Counts a signal of the client; false where it sends too many.
     fn may_signal(&mut self, now: Instant) -> bool {
         let (since, count) = self.signals;
-        self.signals = if now < since + LOOK_EVERY { (since, count.saturating_add(1)) } else { (now, 1) };
+        self.signals = if now < since + SIGNALS_TIME { (since, count.saturating_add(1)) } else { (now, 1) };
         self.signals.1 <= SIGNALS_MAX
     }
 
@@ -169,7 +170,7 @@ impl Once {
         loop {
             let runs = state.phase == Phase::Runs;
             let mut ends = pin!(self.under_way.ends());
-            let deadline = state.deadline(self.until);
+            let deadline = state.deadline(self.until());
             tokio::select! {
                 permit = to.reserve(), if !state.waiting.is_empty() && !state.is_deaf => match permit {
                     Ok(permit) => {
@@ -211,6 +212,11 @@ impl Once {
                 },
             }
         }
+    }
+
+    /// When it has to be done.
+    fn until(&self) -> Instant {
+        self.begun + self.time_max
     }
 
     /// Takes a frame of the client.
@@ -282,7 +288,7 @@ impl Once {
         let now = Instant::now();
         self.resize_if_due(state, signaller);
         match state.phase {
-            Phase::Runs if now >= self.until => self.end(state, self.too_late(), signaller),
+            Phase::Runs if now >= self.until() => self.end(state, self.too_late(), signaller),
             Phase::Runs if now >= state.last_heard + Duration::from_secs(SILENCE_S_MAX) => {
                 self.client_gone(state, signaller);
             }
@@ -371,8 +377,8 @@ mod tests {
         let now = Instant::now();
         let mut state = State::new(now);
         assert!((0..SIGNALS_MAX).all(|_| state.may_signal(now)));
-        assert!(!state.may_signal(now + LOOK_EVERY - Duration::from_millis(1)));
-        assert!(state.may_signal(now + LOOK_EVERY));
+        assert!(!state.may_signal(now + SIGNALS_TIME - Duration::from_millis(1)));
+        assert!(state.may_signal(now + SIGNALS_TIME));
     }
 
     #[tokio::test(start_paused = true)]
