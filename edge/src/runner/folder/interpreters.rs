@@ -148,7 +148,7 @@ mod tests {
         found.sort_unstable();
         let home = Path::new("/opt/python/bin");
         assert_eq!(found, [("pyvenv.cfg", home), ("v/pyvenv.cfg", home)]);
-        let text = "home = /home/ci/python\nHOME=/x\ninclude-system-site-packages = false\n";
+        let text = "home = /opt/other/bin\nHOME=/x\ninclude-system-site-packages = false\n";
         assert_eq!(with_home(text, home), "home = /opt/python/bin\ninclude-system-site-packages = false\n");
     }
 }

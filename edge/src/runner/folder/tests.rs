@@ -68,7 +68,7 @@ async fn the_code_of_a_backend_is_laid_out_read_only_with_its_run_bits_and_links
 #[tokio::test]
 async fn a_virtual_environment_has_the_interpreter_of_the_edge_also_after_that_moved() {
     let setup = Setup::new();
-    let mut folder = setup.folder(&[("v/pyvenv.cfg", "home = /home/ci/bin\n", false), ("app.py", "", false)]).await;
+    let mut folder = setup.folder(&[("v/pyvenv.cfg", "home = /opt/python/bin\n", false), ("app.py", "", false)]).await;
     folder.links.insert("v/bin/python3".parse().unwrap(), "/interpreters/python3.11".to_owned());
     folder.links.insert("v/bin/python".parse().unwrap(), "python3".to_owned());
     let digest = Digest::of(b"1");
@@ -90,7 +90,7 @@ async fn a_virtual_environment_has_the_interpreter_of_the_edge_also_after_that_m
 #[tokio::test]
 async fn a_rewritten_file_is_not_linked_into_later_code() {
     let setup = Setup::new();
-    let text = "home = /home/ci/bin\n";
+    let text = "home = /opt/python/bin\n";
     let mut folder = setup.folder(&[("v/pyvenv.cfg", text, false)]).await;
     folder.links.insert("v/bin/python3".parse().unwrap(), "/interpreters/python3.11".to_owned());
     let program = setup.root.path().join("python3.11");
