@@ -127,15 +127,15 @@ impl Shared {
             && let Some(origin) = RunOrigin::of(&current.version)
         {
             let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
-            let (mut was_warm, mut was_live) = (false, false);
+            let mut was_live = false;
             let begun = self.group(request, |inner| {
-                (was_warm, was_live) = (inner.reasons.is_warm(), inner.reasons.is_live);
+                was_live = inner.reasons.is_live;
                 inner.reasons.is_live = true;
                 inner.reasons.warm_until = None;
             });
             match begun {
                 // Its processes without traffic ended when it was replaced, or have yet to begin.
-                Ok(group) if was_warm || !was_live => self.rescale_later(group),
+                Ok(group) if !was_live => self.rescale_later(group),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%app, environment = %name, %error, "the backend of what is live does not run");

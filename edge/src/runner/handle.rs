@@ -194,8 +194,8 @@ async fn open_folders(
 }
 
 impl Runner {
-    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie, and `base` that of
-    /// `edge.toml`.
+    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie, and `base`
+    /// that of `edge.toml`.
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::Image`], [`Error::User`].

@@ -154,29 +154,21 @@ impl<'l> Life<'l> {
     /// Finds where it will listen.
     fn place(&self, set_up: &SetUp) -> Result<Place, Error> {
         let (temporary, uid) = (Shared::temporary(&set_up.temporary), set_up.user.uid());
+        let nowhere = Place { endpoint: None, folder: None, temporary, uid, scripts: None, container: None };
         if !self.slot.is_web() {
-            return Ok(Place { endpoint: None, folder: None, temporary, uid, scripts: None, container: None });
+            return Ok(nowhere);
         }
         match self.server.listen {
             ListenOn::Port => {
                 let port =
                     self.shared.ports.free().map_err(|error| Error::Spawn(format!("no port is free: {error}")))?;
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                let scripts = None;
-                Ok(Place {
-                    endpoint: Some(Endpoint::Tcp(address)),
-                    folder: None,
-                    temporary,
-                    uid,
-                    scripts,
-                    container: None,
-                })
+                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), ..nowhere })
             }
             ListenOn::Socket => {
                 let (folder, socket) = self.shared.folders.socket(uid)?;
-                let endpoint = Some(Endpoint::Socket(socket));
                 let scripts = set_up.code.as_ref().and_then(|code| php::scripts(self.server, &code.path));
-                Ok(Place { endpoint, folder: Some(folder), temporary, uid, scripts, container: None })
+                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), scripts, ..nowhere })
             }
         }
     }

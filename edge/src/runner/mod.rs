@@ -3,7 +3,12 @@
 //!
 //! The instances of one backend in one place with one revision of settings are a group ([`crate::proxy::RunId`]):
 //! versions that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so
-//! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and pools get the instances that answer.
+//! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and
+//! pools get the instances that answer.
+//!
+//! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`), or
+//! stands for a container of an image (`image`, with the images of the edge in `own_images`). Commands run once before a
+//! switch (`release`), at times (`scheduled`), or for a client that watches (`once`).
 //!
 //! In a cluster each node runs its share of the instances of an environment ([`spread`]) of the nodes that it knows
 //! ([`nodes`]).

@@ -20,6 +20,7 @@ use crate::runner::error::Error;
 const COPIES_AT_ONCE: usize = 8;
 /// Bytes copied at once.
 const PIECE_BYTES: usize = 1024 * 1024;
+
 /// The files to lay out.
 pub(in crate::runner) struct Layout<'l> {
     pub(in crate::runner) app: &'l AppName,
@@ -36,6 +37,10 @@ pub(in crate::runner) struct Layout<'l> {
 }
 
 impl Folders {
+    /// Lays out all files of a backend in `draft`, with links to the equal ones of `earlier` code.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::Interpreter`]; what is half there stays for the caller to remove.
     pub(super) async fn lay_out(&self, draft: &Path, layout: &Layout<'_>, earlier: &[Arc<Code>]) -> Result<(), Error> {
         let folders = folders_of(draft, layout)?;
         let made = folders.clone();
@@ -140,7 +145,6 @@ fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> 
 }
 
 fn copy(from: &dyn ReadAt, to: &mut std::fs::File) -> std::io::Result<()> {
-    use std::io::Write as _;
     let mut at = 0;
     while at < from.size() {
         let piece = from.read_at(at, PIECE_BYTES)?;

@@ -54,9 +54,9 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way, unless its instances
-    /// are adopted; what apps have
-    /// made of their folders is removed meanwhile, and never keeps an edge from starting.
+    /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way, unless its
+    /// instances are adopted; what apps have made of their folders is removed meanwhile, and never keeps an edge from
+    /// starting.
     pub(super) fn open(
         root: PathBuf,
         (users, interpreters): (Users, Interpreters),
