@@ -1,8 +1,7 @@
 //! A group: the instances of one backend in one place with one revision of settings, why it runs, and how long.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devanture_config::VersionId;
@@ -18,12 +17,17 @@ use super::holds::UserHold;
 use super::instance_handle::Slot;
 use crate::proxy::{RunId, RunMember, RunNow, RunState};
 
+/// The programs of a backend on this machine.
+pub(super) enum Programs {
+    /// Those of a folder that is laid out.
+    Folder(Arc<Code>),
+    /// Those of the container image with this id.
+    Image(String),
+}
+
 /// The start parameters of all instances of a group.
 pub(super) struct SetUp {
-    /// The code of a folder.
-    pub(super) code: Option<Arc<Code>>,
-    /// The id of a container image.
-    pub(super) image: Option<String>,
+    pub(super) programs: Programs,
     pub(super) data: Option<PathBuf>,
     pub(super) temporary: PathBuf,
     pub(super) user: UserHold,
@@ -102,11 +106,21 @@ pub(super) enum Fate {
     Ends,
 }
 
+impl SetUp {
+    /// The folder of the backend; an image has none.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.programs {
+            Programs::Folder(code) => Some(&code.path),
+            Programs::Image(_) => None,
+        }
+    }
+}
+
 impl Inner {
     /// The user and the code of its instances.
     pub(super) fn rests_on(&self) -> (Option<u32>, Option<PathBuf>) {
         match (&self.set_up, &self.foundation) {
-            (Some(set_up), _) => (set_up.user.uid(), set_up.code.as_ref().map(|code| code.path.clone())),
+            (Some(set_up), _) => (set_up.user.uid(), set_up.folder().map(Path::to_owned)),
             (None, Some(Foundation { code, user })) => (user.uid(), code.as_ref().map(|code| code.path.clone())),
             (None, None) => (None, None),
         }

@@ -167,7 +167,7 @@ impl<'l> Life<'l> {
             }
             ListenOn::Socket => {
                 let (folder, socket) = self.shared.folders.socket(uid)?;
-                let scripts = set_up.code.as_ref().and_then(|code| php::scripts(self.server, &code.path));
+                let scripts = set_up.folder().and_then(|folder| php::scripts(self.server, folder));
                 Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), scripts, ..nowhere })
             }
         }

@@ -9,7 +9,7 @@ use devanture_config::{AppName, VersionId};
 
 use super::environment::{self, EdgeVariables};
 use super::error::Error;
-use super::group::SetUp;
+use super::group::{Programs, SetUp};
 use super::handover::handed::{Contained, Place};
 use super::life::Life;
 use super::php;
@@ -47,13 +47,16 @@ impl Shared {
         server: &Server,
         program: Program<'_>,
     ) -> Result<(Launch, Option<Contained>), Error> {
-        if let Some(image) = &set_up.image {
-            return self.container_of(image, set_up, server, &program).map(|(launch, own)| (launch, Some(own)));
-        }
-        let Some(code) = &set_up.code else { return Err(Error::Folder("the version has no backend".to_owned())) };
+        let folder = match &set_up.programs {
+            Programs::Folder(code) => code.path.clone(),
+            Programs::Image(image) => {
+                let (launch, container) = self.container_of(image, set_up, server, &program)?;
+                return Ok((launch, Some(container)));
+            }
+        };
         let launch = Launch {
             id: program.id(),
-            folder: code.path.clone(),
+            folder,
             environment: self.variables(set_up, &program, set_up.data.as_deref(), &set_up.temporary),
             uid: set_up.user.uid(),
             limits: self.instance_limits(server),
@@ -130,12 +133,13 @@ impl Life<'_> {
     /// Has PHP-FPM started in the place of a command, where the backend is of that kind.
     fn with_php(&self, set_up: &SetUp, place: &Place, launch: &mut Launch) -> Result<(), String> {
         let socket = place.endpoint.as_ref().and_then(Endpoint::socket).filter(|_| place.scripts.is_some());
-        let (Some(php), Some(socket), Some(data), Some(code)) = (&self.server.php, socket, &set_up.data, &set_up.code)
+        let (Some(php), Some(socket), Some(data), Some(code)) =
+            (&self.server.php, socket, &set_up.data, set_up.folder())
         else {
             return Ok(());
         };
         let program = php::program(&self.shared.settings)?;
-        launch.command = php::Start { php, code: &code.path, data, socket }.command(&program);
+        launch.command = php::Start { php, code, data, socket }.command(&program);
         // The spawner writes the instance's own folder in its place.
         launch.environment.insert(php::FOLDER_VARIABLE.to_owned(), set_up.temporary.display().to_string());
         Ok(())

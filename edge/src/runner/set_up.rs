@@ -7,7 +7,7 @@ use devanture_config::{Manifest, VersionId};
 
 use super::error::Error;
 use super::folder::{self, Layout, Own};
-use super::group::SetUp;
+use super::group::{Programs, SetUp};
 use super::shared::Shared;
 use crate::blobs::Key;
 use crate::proxy::RunId;
@@ -35,15 +35,15 @@ impl Shared {
         let manifest = self.blobs.get(Key::Manifest(*version)).await?;
         let manifest = Manifest::parse(&manifest).map_err(|error| Error::Folder(error.to_string()))?;
         if let Some(image) = &server.image {
-            let image = Some(self.image((&id.app, version), image, manifest.server.as_ref()).await?);
-            return Ok(SetUp { code: None, image, data, temporary, user, variables });
+            let image = self.image((&id.app, version), image, manifest.server.as_ref()).await?;
+            return Ok(SetUp { programs: Programs::Image(image), data, temporary, user, variables });
         }
         let folder = manifest.server.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
         let persist = server.persist.as_ref().zip(data.as_deref());
         let (app, place, digest) = (&id.app, &id.place, &id.key.digest);
         let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
-        let code = Some(self.folders.code(layout).await?);
-        Ok(SetUp { code, image: None, data, temporary, user, variables })
+        let code = self.folders.code(layout).await?;
+        Ok(SetUp { programs: Programs::Folder(code), data, temporary, user, variables })
     }
 
     /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.
