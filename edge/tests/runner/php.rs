@@ -4,6 +4,7 @@ use devanture_edge::runner::Error;
 use serde_json::json;
 
 use crate::runner::world::{Version, World, ask, eventually, limits, run};
+use crate::support;
 
 /// A front controller: who it is, a counter in a session, files that it writes, and lines for the log.
 const INDEX: &str = r#"<?php
@@ -59,15 +60,8 @@ fn an_application_of_php_runs_without_a_command_of_its_own() {
         assert_eq!(world.get("/log").await.1, "logged");
         assert_eq!(world.get("/fails").await.0, 500);
         for wanted in ["a line of PHP", "another line", "oh"] {
-            let mut found = Vec::new();
-            for _ in 0..200 {
-                found = world.lines("web.1").await;
-                if found.iter().any(|line| line.contains(wanted)) {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-            assert!(found.iter().any(|line| line.contains(wanted)), "{wanted}: {found:?}");
+            let is_there = async || world.lines("web.1").await.iter().any(|line| line.contains(wanted));
+            support::eventually(wanted, is_there).await;
         }
         world.end().await;
     });
