@@ -48,7 +48,7 @@ impl Podman {
         }))
     }
 
-    /// The tags of an image; none where it is gone.
+    /// The tags of an image; empty if it is gone.
     pub(super) async fn image_tags(&self, id: &str) -> Result<Vec<String>, Error> {
         Ok(self.image(id).await?.map(|found| found.tags).unwrap_or_default())
     }
