@@ -15,9 +15,9 @@ use hyper::client::conn::http2;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::error::{BadAnswer, Error};
+use super::error::{BadAnswer, Error, Unsent};
 use super::fastcgi;
-use super::http1::codec::Decoder;
+use super::http1::codec::{Decoder, Head};
 use super::http1::{self, Early, Fault};
 use super::interim::Passing;
 use super::outgoing::Outgoing;
@@ -106,13 +106,6 @@ impl Shared2 {
     pub(crate) fn idle_for(&self, now: Instant) -> Duration {
         if self.streams.get() > 0 { Duration::ZERO } else { now.duration_since(self.idle_since.get()) }
     }
-}
-
-/// Why a request was not answered.
-pub(crate) struct Unsent {
-    pub(crate) error: Error,
-    /// Whether the backend has seen nothing of it.
-    pub(crate) is_unsent: bool,
 }
 
 impl Unsent {
@@ -246,19 +239,16 @@ impl Connection {
     ) -> Result<Response<Answer>, Unsent> {
         let sender = match &mut self.sender {
             Sender::Http1(connection) => {
-                let (head, decoder) = connection.send(request, body, passing).await.map_err(|failed| Unsent {
-                    error: Error::BadAnswer(BadAnswer::Http1(failed.fault)),
-                    is_unsent: failed.is_unsent,
-                })?;
-                let mut response = Response::new(Answer::Http1(decoder));
-                *response.status_mut() = head.status;
-                *response.headers_mut() = head.fields;
-                if let Some(reason) = head.reason {
-                    response.extensions_mut().insert(reason);
-                }
-                return Ok(response);
+                let (head, decoder) = connection
+                    .send(request, body, passing)
+                    .await
+                    .map_err(|failed| Unsent { error: failed.fault.into(), is_unsent: failed.is_unsent })?;
+                return Ok(response(head, Answer::Http1(decoder)));
             }
-            Sender::FastCgi(connection) => return Box::pin(send_to_script(connection, request, body)).await,
+            Sender::FastCgi(connection) => {
+                let (head, body) = Box::pin(connection.send(request, body)).await?;
+                return Ok(response(head, Answer::FastCgi(body)));
+            }
             Sender::Http2 { sender, .. } => sender,
         };
         let request = request.for_http2(body, member).map_err(|error| Unsent { error, is_unsent: false })?;
@@ -266,17 +256,15 @@ impl Connection {
     }
 }
 
-async fn send_to_script(
-    connection: &mut fastcgi::Connection,
-    request: &Outgoing,
-    body: RequestBody,
-) -> Result<Response<Answer>, Unsent> {
-    let sent = connection.send(request, body).await;
-    let (head, body) = sent.map_err(|failed| Unsent { error: failed.error, is_unsent: failed.is_unsent })?;
-    let mut response = Response::new(Answer::FastCgi(body));
+/// An answer of HTTP/1.1 or FastCGI, whose body is read by `body`.
+fn response(head: Head, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.fields;
-    Ok(response)
+    if let Some(reason) = head.reason {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 async fn send_http2(

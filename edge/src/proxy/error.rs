@@ -54,6 +54,13 @@ pub enum Error {
     Unavailable(&'static str),
 }
 
+/// Why a request was not answered.
+pub(crate) struct Unsent {
+    pub(crate) error: Error,
+    /// Whether the backend did nothing for it, so that another one may get it.
+    pub(crate) is_unsent: bool,
+}
+
 /// During what a time limit ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {

@@ -2,29 +2,27 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::task::{JoinHandle, unconstrained};
 use tokio_util::io::poll_read_buf;
 
 use super::records::{self, CONTENT_BYTES_MAX, End, Event, Reader};
 use super::{Backend, answer, params};
-use crate::proxy::error::Error;
+use crate::proxy::error::{Error, Unsent};
 use crate::proxy::http1::codec::{Fault, HEAD_BYTES_MAX, Head, Length};
-use crate::proxy::http1::{Output, Stream};
+use crate::proxy::http1::{BodyFraming, Output, RequestSender, SendingRest, Stream};
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::RequestBody;
 
 /// Most bytes of a request's body without a length that are held until its end is there: a script has to be given its
 /// length before it.
-pub(super) const UNMEASURED_BYTES_MAX: usize = 64 * 1024;
+const UNMEASURED_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of one request's error output that are logged.
 const STDERR_BYTES_MAX: usize = 4 * 1024;
 /// Characters of a path in that line.
@@ -41,24 +39,8 @@ pub(crate) struct Connection {
     /// Whether another exchange may follow.
     is_kept: bool,
     /// Sends the rest of a request that is answered already.
-    rest: Option<Rest>,
+    rest: Option<SendingRest>,
     wire: Rc<RefCell<Wire>>,
-}
-
-/// A task that ends with its connection; it says whether all was sent.
-struct Rest(JoinHandle<bool>);
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Why a request was not answered.
-pub(crate) struct Unanswered {
-    pub(crate) error: Error,
-    /// Whether the backend did nothing for it.
-    pub(crate) is_unsent: bool,
 }
 
 /// The reader of an answer's body.
@@ -91,80 +73,98 @@ impl Body {
     }
 }
 
+/// The framing of a request's body: one record after another, of which an empty one is the last.
+struct Stdin {
+    /// Bytes of the body that are still to come.
+    left: u64,
+}
+
+impl BodyFraming for Stdin {
+    fn frame(&mut self, output: &mut Output, frame: Frame<Bytes>) -> Result<(), Fault> {
+        // A script has no trailers.
+        let Ok(mut data) = frame.into_data() else { return Ok(()) };
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(length).ok_or(Fault::Request)?;
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(CONTENT_BYTES_MAX));
+            output.push(records::stdin(piece.len()));
+            output.push(piece);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, output: &mut Output) -> Result<(), Fault> {
+        if self.left > 0 {
+            return Err(Fault::Request);
+        }
+        output.push(records::stdin(0));
+        Ok(())
+    }
+}
+
 /// Both directions of a connection.
 struct Wire {
     /// Whose scripts these are, for the log.
     backend: Arc<Backend>,
-    /// The body of a request whose length is not known.
-    collected: Vec<Bytes>,
-    collected_bytes: usize,
     /// How the answer ended, once it has.
     end: Option<End>,
-    has_written: bool,
     /// What came of the answer's head, and of its body with it.
     head: BytesMut,
     input: BytesMut,
-    /// Whether the backend takes no more of the request.
-    is_broken: bool,
-    output: Output,
     reader: Reader,
+    sender: RequestSender<Stdin>,
     stderr: Vec<u8>,
     /// Bytes of error output of this request that are still logged.
     stderr_left: usize,
-    stream: Stream,
     target: Option<PathAndQuery>,
-    unflushed: bool,
-    upload: Option<RequestBody>,
 }
 
 impl Connection {
     pub(crate) fn new(stream: Stream, backend: &Arc<Backend>) -> Self {
         let wire = Wire {
             backend: Arc::clone(backend),
-            collected: Vec::new(),
-            collected_bytes: 0,
             end: None,
-            has_written: false,
             head: BytesMut::new(),
             input: BytesMut::new(),
-            is_broken: false,
-            output: Output::default(),
             reader: Reader::default(),
+            sender: RequestSender::new(stream, Stdin { left: 0 }),
             stderr: Vec::new(),
             stderr_left: STDERR_BYTES_MAX,
-            stream,
             target: None,
-            unflushed: false,
-            upload: None,
         };
         let is_kept = backend.keep_alive;
         Self { is_kept, rest: None, wire: Rc::new(RefCell::new(wire)) }
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn send(&mut self, request: &Outgoing, body: RequestBody) -> Result<(Head, Body), Unanswered> {
+    pub(crate) async fn send(&mut self, request: &Outgoing, body: RequestBody) -> Result<(Head, Body), Unsent> {
         let answered = self.exchange(request, body).await;
         let mut wire = self.wire.borrow_mut();
         wire.log_stderr();
-        let is_unsent = !wire.has_written || wire.end == Some(End::Overloaded);
-        let (head, length) = answered.map_err(|error| Unanswered { error, is_unsent })?;
+        let is_unsent = !wire.sender.has_written() || wire.end == Some(End::Overloaded);
+        let (head, length) = answered.map_err(|error| Unsent { error, is_unsent })?;
         let left = if let Length::Known(left) = length { Some(left) } else { None };
         let is_over = left.map_or_else(|| wire.is_at_end(), |left| left == 0);
-        if !wire.is_sent() {
+        if !wire.sender.is_sent() {
             let wire = Rc::clone(&self.wire);
             let rest = poll_fn(move |cx| wire.borrow_mut().poll_rest(cx));
-            self.rest = Some(Rest(tokio::task::spawn_local(rest)));
+            self.rest = Some(SendingRest::spawn(rest));
         }
         Ok((head, Body { left, is_over }))
     }
 
     async fn exchange(&self, request: &Outgoing, body: RequestBody) -> Result<(Head, Length), Error> {
-        self.wire.borrow_mut().begin(request, body);
-        let length = match request.length {
-            Some(length) => length,
-            None => poll_fn(|cx| self.wire.borrow_mut().poll_collect(cx)).await?,
-        };
-        self.wire.borrow_mut().write_request(request, length, self.is_kept)?;
+        self.wire.borrow_mut().begin(request);
+        if let Some(length) = request.length {
+            let mut wire = self.wire.borrow_mut();
+            wire.write_head(request, length, self.is_kept)?;
+            wire.sender.upload = Some(body);
+        } else {
+            let whole = collected(body).await?;
+            let mut wire = self.wire.borrow_mut();
+            wire.write_head(request, u64::try_from(whole.len()).unwrap_or(u64::MAX), self.is_kept)?;
+            wire.sender.push_whole(whole)?;
+        }
         let mut head = poll_fn(|cx| self.wire.borrow_mut().poll_answer(cx)).await?;
         let length = head.length(&request.method)?;
         head.normalise(length)?;
@@ -225,7 +225,7 @@ impl Connection {
     /// Waits until all of the request is sent, and the backend has ended its answer.
     pub(crate) async fn sent_rest(&mut self) {
         if let Some(rest) = &mut self.rest {
-            self.is_kept &= (&mut rest.0).await.unwrap_or(false);
+            self.is_kept &= rest.ended().await;
             self.rest = None;
         }
         self.is_kept &= poll_fn(|cx| self.wire.borrow_mut().poll_end(cx)).await.is_ok();
@@ -238,115 +238,55 @@ impl Connection {
         wire.log_stderr();
         wire.reader.skip_padding(&mut wire.input);
         let is_ended = wire.end == Some(End::Complete) && wire.input.is_empty() && wire.head.is_empty();
-        let is_free = self.is_kept && self.rest.is_none() && is_ended && wire.is_sent();
-        (wire.input, wire.head, wire.output) = (BytesMut::new(), BytesMut::new(), Output::default());
+        let is_free = self.is_kept && self.rest.is_none() && is_ended && wire.sender.is_sent();
+        (wire.input, wire.head, wire.sender.output) = (BytesMut::new(), BytesMut::new(), Output::default());
         is_free
     }
 
     /// Whether the backend has neither closed the idle connection nor sent what nobody asked for.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut wire = self.wire.borrow_mut();
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let read = pin!(unconstrained(poll_fn(|cx| Pin::new(&mut wire.stream).poll_read(cx, &mut buffer))));
-        read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        self.wire.borrow_mut().sender.is_quiet()
     }
 }
 
-impl Wire {
-    fn begin(&mut self, request: &Outgoing, body: RequestBody) {
-        (self.has_written, self.is_broken, self.end) = (false, false, None);
-        (self.collected_bytes, self.upload, self.target) = (0, Some(body), Some(request.target.clone()));
-        (self.collected, self.stderr_left) = (Vec::new(), STDERR_BYTES_MAX);
-    }
-
-    /// Writes all of a request but a body whose length was known before.
-    fn write_request(&mut self, request: &Outgoing, length: u64, is_kept: bool) -> Result<(), Error> {
-        records::write_begin(&mut self.output.flat, is_kept);
-        let written = params::write(&mut self.output.flat, request, length, &self.backend.scripts);
-        written.map_err(|bad| Error::BadRequest(bad.sentence()))?;
-        if request.length.is_none() {
-            for data in std::mem::take(&mut self.collected) {
-                self.push(data);
-            }
-            self.output.push(records::stdin(0));
+/// Collects a body whose length is not known before its end.
+///
+/// # Errors
+/// [`Error::RequestTooLarge`] beyond [`UNMEASURED_BYTES_MAX`]; [`Fault::Request`] where the client breaks off.
+async fn collected(mut body: RequestBody) -> Result<Bytes, Error> {
+    // One buffer: each piece of a client that sends single bytes would cost more than it holds.
+    let mut whole = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_broken_off| Fault::Request)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len().saturating_add(data.len()) > UNMEASURED_BYTES_MAX {
+            let bytes_max = u64::try_from(UNMEASURED_BYTES_MAX).unwrap_or(u64::MAX);
+            return Err(Error::RequestTooLarge { bytes_max });
         }
-        Ok(())
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+impl Wire {
+    fn begin(&mut self, request: &Outgoing) {
+        self.sender.begin(Stdin { left: 0 }, None);
+        (self.end, self.target, self.stderr_left) = (None, Some(request.target.clone()), STDERR_BYTES_MAX);
     }
 
-    fn is_sent(&self) -> bool {
-        self.upload.is_none() && self.output.is_empty() && !self.unflushed && !self.is_broken
+    /// Writes the beginning of a request and its parameters; its body has `length` bytes.
+    fn write_head(&mut self, request: &Outgoing, length: u64, is_kept: bool) -> Result<(), Error> {
+        let out = &mut self.sender.output.flat;
+        records::write_begin(out, is_kept);
+        let written = params::write(out, request, length, &self.backend.scripts);
+        written.map_err(|bad| Error::BadRequest(bad.sentence()))?;
+        self.sender.framing.left = length;
+        Ok(())
     }
 
     /// Whether all of the answer was read and given.
     fn is_at_end(&self) -> bool {
         self.end.is_some() && self.head.is_empty()
-    }
-
-    /// Collects the request's body until its end is there; gives its length.
-    fn poll_collect(&mut self, cx: &mut Context<'_>) -> Poll<Result<u64, Error>> {
-        while let Some(upload) = &mut self.upload {
-            match ready!(Pin::new(upload).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    self.collected_bytes = self.collected_bytes.saturating_add(data.len());
-                    if self.collected_bytes > UNMEASURED_BYTES_MAX {
-                        let bytes_max = u64::try_from(UNMEASURED_BYTES_MAX).unwrap_or(u64::MAX);
-                        return Poll::Ready(Err(Error::RequestTooLarge { bytes_max }));
-                    }
-                    self.collected.push(data);
-                }
-                Some(Err(_broken_off)) => return Poll::Ready(Err(Fault::Request.into())),
-                None => self.upload = None,
-            }
-        }
-        Poll::Ready(Ok(u64::try_from(self.collected_bytes).unwrap_or(u64::MAX)))
-    }
-
-    /// Adds a piece of the request's body to what is to be written.
-    fn push(&mut self, mut data: Bytes) {
-        while !data.is_empty() {
-            let piece = data.split_to(data.len().min(CONTENT_BYTES_MAX));
-            self.output.push(records::stdin(piece.len()));
-            self.output.push(piece);
-        }
-    }
-
-    /// Takes the next piece of the request's body, if there is one now; false says that there is none for now.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
-        let Some(upload) = &mut self.upload else { return Ok(false) };
-        match Pin::new(upload).poll_frame(cx) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Some(Ok(frame))) => {
-                // A script has no trailers.
-                if let Ok(data) = frame.into_data() {
-                    self.push(data);
-                }
-            }
-            Poll::Ready(Some(Err(_broken_off))) => return Err(Fault::Request),
-            Poll::Ready(None) => {
-                self.upload = None;
-                self.output.push(records::stdin(0));
-            }
-        }
-        Ok(true)
-    }
-
-    /// Sends what can be sent; ready when all of the request is.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        loop {
-            while self.output.has_room() && self.poll_upload(cx)? {}
-            if self.output.is_empty() {
-                if self.unflushed {
-                    ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-                    self.unflushed = false;
-                }
-                return if self.upload.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
-            }
-            self.has_written |= self.stream.is_tls();
-            ready!(self.output.poll_write(cx, Pin::new(&mut self.stream)))?;
-            (self.has_written, self.unflushed) = (true, true);
-        }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<usize, Fault>> {
@@ -355,7 +295,7 @@ impl Wire {
             self.input.reserve(most.min(HEAD_READ_BYTES.max(self.input.len() * 2)));
         }
         let spare = self.input.capacity().saturating_sub(self.input.len()).min(most);
-        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut self.input).limit(spare)))?;
+        let read = ready!(poll_read_buf(Pin::new(&mut self.sender.stream), cx, &mut (&mut self.input).limit(spare)))?;
         Poll::Ready(Ok(read))
     }
 
@@ -401,15 +341,7 @@ impl Wire {
 
     /// Sends the request and receives the answer's head, whichever can be done.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
-        let mut broken = None;
-        if !self.is_broken && !self.is_sent() {
-            match self.poll_send(cx) {
-                Poll::Ready(Err(Fault::Request)) => return Poll::Ready(Err(Fault::Request.into())),
-                // A backend that takes no more may have said why.
-                Poll::Ready(Err(fault)) => (self.is_broken, broken) = (true, Some(fault)),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
+        let broken = self.sender.send_some(cx)?;
         let mut head = std::mem::take(&mut self.head);
         let taken = loop {
             match self.take_into(&mut head) {
@@ -454,11 +386,13 @@ impl Wire {
 
     /// Sends what is left of a request that is answered; says whether all of it was sent.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if !self.is_broken && ready!(self.poll_send(cx)).is_err() {
-            self.is_broken = true;
-            self.upload = None;
+        match ready!(self.sender.poll_send_rest(cx)) {
+            Ok(true) => Poll::Ready(true),
+            Ok(false) | Err(_) => {
+                self.sender.upload = None;
+                Poll::Ready(false)
+            }
         }
-        Poll::Ready(!self.is_broken)
     }
 
     /// Reads to the end of an answer that is over for the client.
@@ -478,5 +412,20 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         self.log_stderr();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_of_another_length_than_the_script_was_given_is_broken_off() {
+        let (mut output, mut framing) = (Output::default(), Stdin { left: 2 });
+        framing.frame(&mut output, Frame::data(Bytes::from_static(b"a"))).unwrap();
+        assert!(matches!(framing.end(&mut output), Err(Fault::Request)));
+        assert!(matches!(framing.frame(&mut output, Frame::data(Bytes::from_static(b"bc"))), Err(Fault::Request)));
+        framing.frame(&mut output, Frame::data(Bytes::from_static(b"b"))).unwrap();
+        assert!(framing.end(&mut output).is_ok());
     }
 }

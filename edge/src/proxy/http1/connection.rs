@@ -2,19 +2,18 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Body as _, Frame};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::task::{JoinHandle, unconstrained};
 use tokio_util::io::poll_read_buf;
 
 use super::codec::{self, Decoded, Decoder, Fault, HEAD_BYTES_MAX, Head, Length};
 use super::output::{Framing, Output};
+use super::request_sender::{RequestSender, SendingRest};
 use super::stream::{Early, Stream};
 use crate::proxy::interim::Passing;
 use crate::proxy::outgoing::Outgoing;
@@ -38,17 +37,8 @@ pub(crate) struct Connection {
     /// Whether another exchange may follow.
     is_kept: bool,
     /// Sends the rest of a request that is answered already.
-    rest: Option<Rest>,
+    rest: Option<SendingRest>,
     wire: Rc<RefCell<Wire>>,
-}
-
-/// A task that ends with its connection; it says whether all was sent.
-struct Rest(JoinHandle<bool>);
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Why a request was not answered.
@@ -60,41 +50,28 @@ pub(crate) struct Unanswered {
 
 /// Both directions of a connection.
 struct Wire {
-    framing: Framing,
-    has_written: bool,
     input: BytesMut,
     interims: usize,
-    /// Whether the backend takes no more of the request.
-    is_broken: bool,
-    output: Output,
     /// Size of a read where the length is unknown: the size of the answer before.
     read_bytes: usize,
     received: usize,
     /// Bytes of `input` that are known not to hold a whole head.
     seen: usize,
-    stream: Stream,
-    unflushed: bool,
+    sender: RequestSender<Framing>,
     /// Bytes of the request that are still read when the backend takes no more of it.
     unwanted_left: usize,
-    upload: Option<RequestBody>,
 }
 
 impl Connection {
     pub(crate) fn new(stream: Stream) -> Self {
         let wire = Wire {
-            framing: Framing::Over,
-            has_written: false,
             input: BytesMut::new(),
             interims: 0,
-            is_broken: false,
-            output: Output::default(),
             read_bytes: 2 * READ_BYTES.start(),
             received: 0,
             seen: 0,
-            stream,
-            unflushed: false,
+            sender: RequestSender::new(stream, Framing::Over),
             unwanted_left: 0,
-            upload: None,
         };
         Self { is_kept: true, rest: None, wire: Rc::new(RefCell::new(wire)) }
     }
@@ -122,17 +99,17 @@ impl Connection {
                 self.send_rest(head.status);
                 Ok((head, Decoder::new(length)))
             }
-            Err(fault) => Err(Unanswered { fault, is_unsent: !self.wire.borrow().has_written }),
+            Err(fault) => Err(Unanswered { fault, is_unsent: !self.wire.borrow().sender.has_written() }),
         }
     }
 
     fn send_rest(&mut self, status: StatusCode) {
-        if self.wire.borrow().is_sent() || status == StatusCode::SWITCHING_PROTOCOLS {
+        if self.wire.borrow().sender.is_sent() || status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
         let wire = Rc::clone(&self.wire);
         let rest = poll_fn(move |cx| wire.borrow_mut().poll_rest(cx));
-        self.rest = Some(Rest(tokio::task::spawn_local(rest)));
+        self.rest = Some(SendingRest::spawn(rest));
     }
 
     /// The next frame of the answer's body, nothing at its end. At most `bytes_max` bytes are read for it.
@@ -173,8 +150,7 @@ impl Connection {
     /// Waits until all of the request is sent, or the backend takes no more of it.
     pub(crate) async fn sent_rest(&mut self) {
         if let Some(rest) = &mut self.rest {
-            let is_sent = (&mut rest.0).await;
-            self.is_kept &= is_sent.unwrap_or(false);
+            self.is_kept &= rest.ended().await;
             self.rest = None;
         }
     }
@@ -182,42 +158,30 @@ impl Connection {
     /// Gives up what is only needed within an exchange; says whether another one may follow.
     pub(crate) fn rest(&mut self) -> bool {
         let mut wire = self.wire.borrow_mut();
-        let is_free = self.is_kept && self.rest.is_none() && wire.is_sent() && wire.input.is_empty();
+        let is_free = self.is_kept && self.rest.is_none() && wire.sender.is_sent() && wire.input.is_empty();
         wire.read_bytes = (wire.received + 1).next_power_of_two().clamp(*READ_BYTES.start(), *READ_BYTES.end());
         wire.input = BytesMut::new();
-        wire.output = Output::default();
+        wire.sender.output = Output::default();
         is_free
     }
 
     /// Whether the backend has neither closed the idle connection nor sent what nobody asked for.
-    ///
-    /// This asks the system only where something has come of which the runtime knows.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut wire = self.wire.borrow_mut();
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let read = pin!(unconstrained(poll_fn(|cx| Pin::new(&mut wire.stream).poll_read(cx, &mut buffer))));
-        read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        self.wire.borrow_mut().sender.is_quiet()
     }
 
     /// The stream, with what was read ahead, once the backend speaks another protocol on it.
     pub(crate) fn into_stream(self) -> Option<Early> {
-        let Wire { input, stream, .. } = Rc::into_inner(self.wire)?.into_inner();
-        Some(Early { bytes: input, stream })
+        let Wire { input, sender, .. } = Rc::into_inner(self.wire)?.into_inner();
+        Some(Early { bytes: input, stream: sender.stream })
     }
 }
 
 impl Wire {
     fn begin(&mut self, request: &Outgoing, body: RequestBody) {
-        self.framing = request.length.map_or(Framing::Chunked, Framing::Known);
-        (self.has_written, self.is_broken) = (false, false);
-        (self.received, self.seen) = (0, 0);
-        codec::write_head(&mut self.output.flat, &request.method, request.target.as_str(), &request.headers);
-        (self.unwanted_left, self.upload) = (UNWANTED_BYTES_MAX, Some(body));
-    }
-
-    fn is_sent(&self) -> bool {
-        self.upload.is_none() && self.output.is_empty() && !self.unflushed && !self.is_broken
+        self.sender.begin(request.length.map_or(Framing::Chunked, Framing::Known), Some(body));
+        (self.received, self.seen, self.unwanted_left) = (0, 0, UNWANTED_BYTES_MAX);
+        codec::write_head(&mut self.sender.output.flat, &request.method, request.target.as_str(), &request.headers);
     }
 
     /// Reads once, at most `bytes_max` bytes; with `left`, no more is expected than that.
@@ -230,7 +194,7 @@ impl Wire {
             self.input.reserve(left.unwrap_or(self.read_bytes).min(most));
         }
         let spare = self.input.capacity().saturating_sub(self.input.len()).min(most);
-        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut self.input).limit(spare)))?;
+        let read = ready!(poll_read_buf(Pin::new(&mut self.sender.stream), cx, &mut (&mut self.input).limit(spare)))?;
         self.received = self.received.saturating_add(read);
         if read == spare {
             self.read_bytes = self.read_bytes.saturating_mul(2).min(*READ_BYTES.end());
@@ -238,52 +202,10 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
-    /// Sends what can be sent; ready when all of the request is.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        loop {
-            // All that is there goes out together.
-            while let Some(upload) = &mut self.upload
-                && self.output.has_room()
-            {
-                match Pin::new(upload).poll_frame(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(Ok(frame))) => self.output.frame(&mut self.framing, frame)?,
-                    Poll::Ready(Some(Err(_broken_off))) => return Poll::Ready(Err(Fault::Request)),
-                    Poll::Ready(None) => {
-                        self.upload = None;
-                        self.output.end(self.framing)?;
-                    }
-                }
-            }
-            if self.output.is_empty() {
-                if self.unflushed {
-                    ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-                    self.unflushed = false;
-                }
-                return if self.upload.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
-            }
-            // Of what TLS fails to write, a part may have gone out.
-            self.has_written |= self.stream.is_tls();
-            ready!(self.output.poll_write(cx, Pin::new(&mut self.stream)))?;
-            (self.has_written, self.unflushed) = (true, true);
-        }
-    }
-
     /// Sends the request and receives the answer's head, whichever can be done.
     fn poll_answer(&mut self, cx: &mut Context<'_>, passing: Option<&Passing>) -> Poll<Result<Head, Fault>> {
-        let mut broken = None;
+        let broken = self.sender.send_some(cx)?;
         self.interims = 0;
-        if !self.is_broken && !self.is_sent() {
-            match self.poll_send(cx) {
-                Poll::Ready(Err(Fault::Request)) => return Poll::Ready(Err(Fault::Request)),
-                // A backend that takes no more may have said why.
-                Poll::Ready(Err(fault)) => {
-                    self.is_broken = true;
-                    broken = Some(fault);
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
         loop {
             if let Some(head) = self.take_head(passing)? {
                 return Poll::Ready(Ok(head));
@@ -330,23 +252,21 @@ impl Wire {
     /// Sends what is left of a request that is answered, or reads it where the backend takes no more, so that the
     /// client's connection can go on to its next request; says whether all of it was sent.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if !self.is_broken {
-            match ready!(self.poll_send(cx)) {
-                Ok(()) => return Poll::Ready(true),
-                Err(Fault::Request) => return Poll::Ready(false),
-                Err(_broken) => self.is_broken = true,
-            }
+        match ready!(self.sender.poll_send_rest(cx)) {
+            Ok(true) => return Poll::Ready(true),
+            Err(_broken_off) => return Poll::Ready(false),
+            Ok(false) => {}
         }
-        while let Some(upload) = &mut self.upload {
+        while let Some(upload) = &mut self.sender.upload {
             match ready!(Pin::new(upload).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
                     self.unwanted_left = self.unwanted_left.saturating_sub(length);
                 }
-                Some(Err(_)) | None => self.upload = None,
+                Some(Err(_)) | None => self.sender.upload = None,
             }
             if self.unwanted_left == 0 {
-                self.upload = None;
+                self.sender.upload = None;
             }
         }
         Poll::Ready(false)

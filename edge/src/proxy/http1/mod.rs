@@ -4,9 +4,11 @@
 pub mod codec;
 mod connection;
 mod output;
+mod request_sender;
 mod stream;
 
 pub use codec::Fault;
 pub(crate) use connection::Connection;
 pub(crate) use output::Output;
+pub(crate) use request_sender::{BodyFraming, RequestSender, SendingRest};
 pub(crate) use stream::{Early, Stream};

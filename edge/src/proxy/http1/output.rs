@@ -12,6 +12,7 @@ use http_body::Frame;
 use tokio::io::AsyncWrite;
 
 use super::codec::{Fault, write_fields};
+use super::request_sender::BodyFraming;
 
 /// Pieces up to this length are copied behind the head: a list of them costs more.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
@@ -67,7 +68,7 @@ impl Output {
     ///
     /// # Errors
     /// The body is longer than its declared length.
-    pub(super) fn frame(&mut self, framing: &mut Framing, frame: Frame<Bytes>) -> Result<(), Fault> {
+    fn frame(&mut self, framing: &mut Framing, frame: Frame<Bytes>) -> Result<(), Fault> {
         match (frame.into_data(), framing) {
             // An empty chunk would be the last.
             (Ok(data), Framing::Chunked) if data.is_empty() => {}
@@ -98,7 +99,7 @@ impl Output {
     ///
     /// # Errors
     /// The body is shorter than its declared length.
-    pub(super) fn end(&mut self, framing: Framing) -> Result<(), Fault> {
+    fn end(&mut self, framing: Framing) -> Result<(), Fault> {
         match framing {
             Framing::Chunked => self.last(None),
             Framing::Known(0) | Framing::Over => {}
@@ -160,6 +161,16 @@ impl Output {
                 self.pieces.pop_front();
             }
         }
+    }
+}
+
+impl BodyFraming for Framing {
+    fn frame(&mut self, output: &mut Output, frame: Frame<Bytes>) -> Result<(), Fault> {
+        output.frame(self, frame)
+    }
+
+    fn end(&mut self, output: &mut Output) -> Result<(), Fault> {
+        output.end(*self)
     }
 }
 
