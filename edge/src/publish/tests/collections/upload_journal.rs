@@ -1,0 +1,71 @@
+//! Tests of the upload journal: of what a push sent, as little as possible is sent again after it was killed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{BeginDeploy, DeployOptions, Source};
+use devanture_config::{AppName, PlaceName};
+
+use super::world::{World, manifest, name, reopened, world};
+use crate::catalog::{self, gone, records, sent};
+use crate::ledger::Actor;
+use crate::retention::CollectOptions;
+
+/// The keys of what pushes have written down that they sent.
+async fn sent(world: &World) -> Vec<String> {
+    let found = world.catalog.list(sent::SENT_PREFIX, None, false, usize::MAX).await.unwrap();
+    found.into_iter().map(|(key, _)| key).collect()
+}
+
+/// Of a push that is killed, nothing is lost but what came since it wrote something down.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, contents): (_, BTreeSet<u8>) = (name(0), (0..70).collect());
+    let deploy = {
+        let world = world(folder.path(), 1).await;
+        world.begin(&app, &contents).await.unwrap()
+    };
+    let world = reopened(folder.path()).await;
+    let written = sent(&world).await;
+    assert!(written.len() == 1 && written[0].starts_with(&format!("sent/{app}/{deploy}/")), "{written:?}");
+    let begin = async |app: &AppName| {
+        let manifest = manifest(&contents);
+        let begin = BeginDeploy { manifest, source: Source::default(), options: DeployOptions::default() };
+        let push = world.publisher.checked_whole(app, begin);
+        world.publisher.begin(&Actor::local(), app, &PlaceName::prod(), push).await.unwrap().missing.len()
+    };
+    assert_eq!((begin(&app).await, begin(&name(1)).await), (6, 70));
+    // A push with other files continues nothing, and takes nothing away.
+    world.push(&app, &[1, 200].into()).await.unwrap();
+    assert_eq!(sent(&world).await, written);
+    world.push(&app, &contents).await.unwrap();
+    world.publisher.uploads.write_sent().await;
+    assert_eq!(sent(&world).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let keeping = tokio::spawn(Arc::clone(&world.publisher.uploads).keep_writing_sent());
+    world.begin(&name(0), &[1, 2].into()).await.unwrap();
+    let mut looks = 0;
+    while sent(&world).await.is_empty() {
+        looks += 1;
+        assert!(looks < 1_000, "it is never written");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    keeping.abort();
+    // What comes while the app is deleted is not written, so that its name tells the next one nothing.
+    world.begin(&name(0), &[3].into()).await.unwrap();
+    let deleted = gone::DeletedApp { at_ms: 1, until_ms: 1, who: String::new(), hostnames: Vec::new() };
+    let changes = vec![catalog::Change::Put(gone::deleted_app_key(&name(0)), records::write(&deleted).unwrap())];
+    world.catalog.commit(catalog::Commit { checks: Vec::new(), changes }).await.unwrap();
+    world.publisher.uploads.write_sent().await;
+    assert_eq!(sent(&world).await.len(), 1);
+    world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
+    world.publisher.uploads.write_sent().await;
+    assert_eq!(sent(&world).await, [""; 0]);
+}
