@@ -53,6 +53,7 @@ impl Publisher {
         push: CheckedPush,
     ) -> Result<DeployBegun, Error> {
         let (push, image) = self.with_fixed_image(actor, (app, environment), push).await?;
+        self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
@@ -105,6 +106,7 @@ impl Publisher {
         environment: &PlaceName,
         push: CheckedPush,
     ) -> Result<DeployPrediction, Error> {
+        self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
         let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
@@ -128,7 +130,6 @@ impl Publisher {
     ) -> Result<Admitted, Error> {
         let CheckedPush { manifest, version, options, joined, .. } = push;
         let own = joined.as_ref().map_or(manifest, |joined| &joined.own);
-        self.ledger.catch_up(app, environment).await?;
         self.check_bundle(actor, (app, environment), (manifest, own), options).await?;
         // Before the answer says what is there: it stays there until the push has ended.
         let lease = self.ledger.leases.bundle(*version, manifest).await;

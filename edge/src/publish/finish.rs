@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::check_cases;
 use super::intent::{Intent, Move, Passes, Preconditions};
-use super::joined::{JOINS_MAX, StoredAs};
+use super::joined::{JOINS_MAX, Rights};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use super::rules::Tolerance;
@@ -100,21 +100,22 @@ impl Publisher {
 
     /// Runs the steps; those of one half again, joined with what is live then, while other pushes go live meanwhile.
     async fn run_joined(self: &Arc<Self>, push: &mut Arc<Push>, steps: &mut Steps) -> Result<DeployReport, Error> {
-        for left in (0..JOINS_MAX).rev() {
+        let mut joins = 1;
+        loop {
             if let Some(again) = self.joined_again(push).await? {
                 *push = again;
                 steps.version_is(push.version);
             }
             let result = self.run_steps(push, steps).await;
-            let may_join_again = push.following().is_some() && push.options.if_live.is_none() && left > 0;
+            let may_join_again = push.following().is_some() && push.options.if_live.is_none() && joins < JOINS_MAX;
             match result {
                 Err(error) if error.0.code == Code::LiveMoved && may_join_again => {
+                    joins += 1;
                     steps.log(&format!("joined again: {}", error.0.detail));
                 }
                 result => return result,
             }
         }
-        Err(Problem::new(Code::LiveMoved, "Other pushes went live all the time.").hint("push again").into())
     }
 
     async fn run_steps(self: &Arc<Self>, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
@@ -343,8 +344,8 @@ impl Publisher {
     /// the version was not there before.
     async fn store_version(&self, push: &Push, given: encode::Given) -> Result<bool, Error> {
         self.blobs_of(&push.app).put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
+        let Rights { trusted, trusted_in, edge_admin } = push.rights();
         loop {
-            let StoredAs { stored_ms, trusted, trusted_in, edge_admin } = self.stored_as(push).await?;
             self.ledger.check_there(&push.app, None).await?;
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
@@ -371,6 +372,11 @@ impl Publisher {
                 }
                 None => {
                     self.environments.check_version_count(&push.app).await?;
+                    let now_ms = telemetry::now_ms();
+                    let stored_ms = match push.stored_ms() {
+                        Some(stored_ms) => stored_ms,
+                        None => self.retention.after_withdrawals(&push.app, now_ms).await?,
+                    };
                     let record = VersionRecord {
                         stored_ms,
                         who: push.actor.name.clone(),
@@ -387,7 +393,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&record)?));
                     // What was deleted or collected of it before is no longer reported or restorable.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
-                    self.environments.add_app(&push.app, &push.actor, telemetry::now_ms(), &mut commit).await?;
+                    self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }
             }
             let event = AuditEvent::of(Action::StoreVersion).app(&push.app).what(push.version.short());

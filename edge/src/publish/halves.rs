@@ -1,7 +1,7 @@
 //! Pushes of one half: the join with the other half of a stored version, and again when another push goes live
 //! meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use devanture_config::api::{DeployOptions, Scope};
@@ -12,14 +12,13 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 
 use super::incoming::CheckedPush;
-use super::joined::{Joined, Origin, StoredAs};
+use super::joined::{Joined, Origin, Rights};
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
-use super::pushes::{Push, Received};
+use super::pushes::Push;
 use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::ledger::{Actor, Error, stored_manifest};
-use crate::telemetry;
 
 impl Publisher {
     /// The push of one half as the push of a whole bundle; any other push as it is.
@@ -33,11 +32,11 @@ impl Publisher {
         place: (&AppName, &PlaceName),
         mut push: CheckedPush,
     ) -> Result<CheckedPush, Error> {
-        if push.options.only.is_some() {
-            // Before the other half is read, which costs more than a refusal.
-            self.check_pushes(place.0)?;
+        if push.options.only.is_none() {
+            return Ok(push);
         }
-        self.ledger.catch_up(place.0, place.1).await?;
+        // Before the other half is read, which costs more than a refusal.
+        self.check_pushes(place.0)?;
         let joined = self.join(actor, place, &push.manifest, &push.options, &mut push.memory).await?;
         if let Some((joined, manifest)) = joined {
             push.version = manifest.id();
@@ -72,7 +71,7 @@ impl Publisher {
         self.grow(memory, reading)?;
         let other = match with {
             Some(version) => stored_manifest(&*self.blobs, version).await?,
-            None => Manifest::of_files(std::collections::BTreeMap::new()),
+            None => Manifest::of_files(BTreeMap::new()),
         };
         let manifest = half.joined_with(own, &other);
         self.grow(memory, manifest.text_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
@@ -135,7 +134,8 @@ impl Publisher {
         let has_withdrawn =
             half == Half::Backend && !self.retention.withdrawn_of(app, version, manifest).await?.is_empty();
         let stored_ms = has_withdrawn.then_some(record.stored_ms);
-        Ok(Origin { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin, stored_ms })
+        let rights = Rights { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin };
+        Ok(Origin { rights, stored_ms })
     }
 
     /// Bounds what two halves take together, as the manifest of one push is bounded.
@@ -176,10 +176,7 @@ impl Publisher {
         let Some((joined, manifest)) = again else { return Ok(None) };
         self.check_bundle(&push.actor, place, (&manifest, &joined.own), &push.options).await?;
         let (version, manifest) = (manifest.id(), Arc::new(manifest));
-        let received = {
-            let received = push.received.lock();
-            Received { blobs: received.blobs.clone(), bytes: received.bytes }
-        };
+        let received = push.received.lock().clone();
         Ok(Some(Arc::new(Push {
             id: push.id.clone(),
             app: push.app.clone(),
@@ -196,39 +193,5 @@ impl Publisher {
             received: Mutex::new(received),
             memory,
         })))
-    }
-
-    /// The rights that the record of a pushed version gets.
-    ///
-    /// An admin vouches for the half that the admin pushes, and not for the other: the addresses that the front names
-    /// rely on the push of the front, and the user of the backend on that of the backend.
-    pub(super) async fn stored_as(&self, push: &Push) -> Result<StoredAs, Error> {
-        let actor = &push.actor;
-        let is_admin = actor.scope == Scope::Admin;
-        // An admin of one environment vouches for what is served in that one.
-        let trusted = is_admin && actor.environment.is_none();
-        let trusted_in: BTreeSet<PlaceName> = actor.environment.iter().filter(|_| is_admin).cloned().collect();
-        let stored_ms = self.retention.after_withdrawals(&push.app, telemetry::now_ms()).await?;
-        let own = StoredAs { stored_ms, trusted, trusted_in, edge_admin: actor.is_admin_of_all() };
-        let Some((joined, origin)) = push.joined.as_ref().and_then(|joined| Some((joined, joined.origin.as_ref()?)))
-        else {
-            return Ok(own);
-        };
-        let owns_tables = push.manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
-        let has_backend = push.manifest.has_backend();
-        let both_in = || {
-            let holds = |place: &&PlaceName| origin.trusts(place) && (own.trusted || own.trusted_in.contains(*place));
-            own.trusted_in.iter().chain(&origin.trusted_in).filter(holds).cloned().collect()
-        };
-        let (trusted, trusted_in) = match joined.half {
-            _ if owns_tables => (own.trusted && origin.trusted, both_in()),
-            Half::Backend => (origin.trusted, origin.trusted_in.clone()),
-            Half::Front => (own.trusted, own.trusted_in),
-        };
-        let edge_admin = match joined.half {
-            Half::Front if has_backend => origin.edge_admin,
-            Half::Front | Half::Backend => own.edge_admin,
-        };
-        Ok(StoredAs { stored_ms: origin.stored_ms.unwrap_or(stored_ms), trusted, trusted_in, edge_admin })
     }
 }

@@ -75,7 +75,7 @@ impl Push {
 }
 
 /// What came in for a push.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Received {
     pub(crate) blobs: HashSet<Digest>,
     pub(crate) bytes: u64,
