@@ -4,8 +4,7 @@
 //! the front's: files, rules, routes, smoke checks. Whatever a bundle holds is in exactly one of its halves, so the
 //! join of both halves of a manifest is that manifest, with the same id.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 

@@ -12,7 +12,7 @@ use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
 use crate::ledger::Error;
-use crate::publish::BegunBy;
+use crate::publish::OtherNode;
 use crate::runner::Upload;
 
 impl Admin {
@@ -90,7 +90,7 @@ impl Admin {
     ///
     /// # Errors
     /// Where the catalog cannot be read.
-    pub(super) async fn named_node(&self, uri: &Uri) -> Result<Option<BegunBy<'_>>, Error> {
+    pub(super) async fn named_node(&self, uri: &Uri) -> Result<Option<OtherNode<'_>>, Error> {
         match body::parameter(uri, "node") {
             Some(node) => self.publisher.node_called(&node).await,
             None => Ok(None),

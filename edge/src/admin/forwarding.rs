@@ -19,7 +19,7 @@ use super::state::Admin;
 use super::{Body, Via, answer, body};
 use crate::cluster::Api;
 use crate::ledger::{Error, Share};
-use crate::publish::BegunBy;
+use crate::publish::OtherNode;
 
 /// The field in which a node says where the client of a forwarded request is: its address, or [`LOCAL`].
 const CLIENT: HeaderName = HeaderName::from_static("devanture-client");
@@ -45,7 +45,7 @@ impl Admin {
     ///
     /// # Errors
     /// Where the catalog cannot be read.
-    pub(super) async fn elsewhere(&self, call: &Call, via: Via) -> Result<Option<BegunBy<'_>>, Error> {
+    pub(super) async fn elsewhere(&self, call: &Call, via: Via) -> Result<Option<OtherNode<'_>>, Error> {
         if matches!(via, Via::Node(_)) {
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl Admin {
     ///
     /// # Errors
     /// `busy`, `node_unreachable`.
-    pub(super) async fn forward(&self, node: BegunBy<'_>, call: Call, via: Via) -> Answer {
+    pub(super) async fn forward(&self, node: OtherNode<'_>, call: Call, via: Via) -> Answer {
         let share = self.forwards.take(&call.path.app()?).ok_or_else(|| {
             let detail = "This node passes on no more requests of the app to others just now.";
             Problem::new(Code::Busy, detail).hint("try again in a moment, or at the node that has begun the push")

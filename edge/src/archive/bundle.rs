@@ -118,9 +118,9 @@ fn without_backend(tree: &mut Tree, site: &SiteFile) {
     if let Some(Image::Archive(image)) = image {
         tree.remove(image.as_str());
     }
-    let said = if image.is_none() { plain(site.server_folder()) } else { None };
+    let declared = if image.is_none() { plain(site.server_folder()) } else { None };
     let mut folders = vec![SERVER.to_owned()];
-    folders.extend(said);
+    folders.extend(declared);
     let www = www(site, tree);
     let holds = |folder: &str, path: &str| folder.is_empty() || is_within(path, folder);
     folders.retain(|folder| !www.as_ref().is_some_and(|www| www == folder || holds(folder, www)));

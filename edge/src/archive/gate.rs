@@ -93,31 +93,26 @@ impl<'l> Gate<'l> {
             return Err(too_large(detail, "bundle_files_max").into());
         }
         let Some(path) = self.path(name)? else { return Ok(Verdict::Skip) };
-        let part = match self.half {
-            Some(Half::Backend) => backend::part(path.as_str()),
-            Some(Half::Front) | None if path.as_str().split('/').any(is_left_out) => Part::Other,
-            Some(Half::Front) | None => Part::Settings,
+        let is_skipped = match self.half {
+            Some(Half::Backend) => backend::part(path.as_str()) == Part::Other,
+            Some(Half::Front) | None => path.as_str().split('/').any(is_left_out),
         };
-        if part == Part::Other {
+        if is_skipped {
             return Ok(Verdict::Skip);
         }
-        match kind {
-            EntryKind::File => self.file(path, size),
-            EntryKind::SymbolicLink if part == Part::Folder => match self.file(path, 0)? {
-                Verdict::Take(path) => Ok(Verdict::Link(path)),
-                other => Ok(other),
-            },
-            EntryKind::Folder => {
+        let is_in_backend = || backend::part(path.as_str()) == Part::Folder;
+        match (kind, self.half) {
+            (EntryKind::File, _) => self.take(&path, size).map(|()| Verdict::Take(path)),
+            (EntryKind::Folder, _) => {
                 self.folders.insert(path);
                 Ok(Verdict::Skip)
             }
-            // The backend's folder may come along with the front.
-            EntryKind::SymbolicLink
-                if self.half == Some(Half::Front) && backend::part(path.as_str()) == Part::Folder =>
-            {
-                Ok(Verdict::Skip)
+            (EntryKind::SymbolicLink, Some(Half::Backend)) if is_in_backend() => {
+                self.take(&path, 0).map(|()| Verdict::Link(path))
             }
-            kind => Err(refused(&path, kind).into()),
+            // The backend's folder may come along with the front.
+            (EntryKind::SymbolicLink, Some(Half::Front)) if is_in_backend() => Ok(Verdict::Skip),
+            (kind, _) => Err(refused(&path, kind).into()),
         }
     }
 
@@ -162,7 +157,8 @@ impl<'l> Gate<'l> {
         Ok(Some(path))
     }
 
-    fn file(&mut self, path: BundlePath, size: u64) -> Result<Verdict, Error> {
+    /// Counts a file of `size` bytes, or a link, that becomes a part of the bundle.
+    fn take(&mut self, path: &BundlePath, size: u64) -> Result<(), Error> {
         let limits = self.limits;
         if size > limits.file_bytes_max {
             return Err(too_large(format!("`{path}` has {size} bytes."), "file_bytes_max").into());
@@ -172,7 +168,7 @@ impl<'l> Gate<'l> {
             let detail = format!("With `{path}` the bundle has more than {} bytes.", limits.bundle_bytes_max);
             return Err(too_large(detail, "bundle_bytes_max").into());
         }
-        self.count(&path, manifest_bytes([&path]))?;
+        self.count(path, manifest_bytes([path]))?;
         if !self.files.insert(path.clone()) {
             let detail = format!("`{path}` stands twice in the archive, perhaps spelled otherwise in Unicode.");
             return Err(Problem::new(Code::DuplicatePath, detail).hint("keep one of the two").into());
@@ -185,7 +181,7 @@ impl<'l> Gate<'l> {
         if self.largest.as_ref().is_none_or(|(_, largest)| size > *largest) {
             self.largest = Some((path.clone(), size));
         }
-        Ok(Verdict::Take(path))
+        Ok(())
     }
 
     /// Lets in the target of the link `path`, which [`Gate::entry`] let in.

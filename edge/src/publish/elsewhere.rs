@@ -1,9 +1,10 @@
-//! Pushes that another node of the cluster takes: which one it is, and its answers.
+//! Requests that another node of the cluster answers: those of a push that it has begun, and those that name it.
 //!
 //! A push under way is in the memory of the node that has begun it. Its id has the tag of that node, so that any node
 //! knows where to send what belongs to it.
 
 use devanture_config::Digest;
+use devanture_config::problem::{Code, Problem};
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -31,10 +32,12 @@ fn tag_in(deploy: &str) -> Option<&str> {
     deploy.get(end.checked_sub(TAG_DIGITS)?..end)
 }
 
-/// Another node that has begun a push.
-pub struct BegunBy<'p> {
+/// Another node that is to answer a request.
+pub struct OtherNode<'p> {
     nodes: &'p Nodes,
     member: Member,
+    /// The answer where it is gone meanwhile.
+    gone: fn() -> Error,
 }
 
 impl Publisher {
@@ -42,36 +45,39 @@ impl Publisher {
     ///
     /// # Errors
     /// Where the catalog cannot be read.
-    pub async fn begun_by(&self, deploy: &str) -> Result<Option<BegunBy<'_>>, Error> {
+    pub async fn begun_by(&self, deploy: &str) -> Result<Option<OtherNode<'_>>, Error> {
         let (Some(nodes), Some(tag)) = (&self.switcher.nodes, tag_in(deploy)) else { return Ok(None) };
         if tag == tag_of(&self.switcher.node) {
             return Ok(None);
         }
         let member = nodes.find(|node| tag_of(node) == tag).await.map_err(cluster::Error::into_problem)?;
-        Ok(member.map(|member| BegunBy { nodes, member }))
+        Ok(member.map(|member| OtherNode { nodes, member, gone: unknown }))
     }
-}
 
-impl Publisher {
     /// Another node of that name, where it lives.
     ///
     /// # Errors
     /// Where the catalog cannot be read.
-    pub async fn node_called(&self, name: &str) -> Result<Option<BegunBy<'_>>, Error> {
+    pub async fn node_called(&self, name: &str) -> Result<Option<OtherNode<'_>>, Error> {
         let Some(nodes) = self.switcher.nodes.as_ref().filter(|_| name != self.switcher.node) else { return Ok(None) };
         let member = nodes.find(|node| node == name).await.map_err(cluster::Error::into_problem)?;
-        Ok(member.map(|member| BegunBy { nodes, member }))
+        Ok(member.map(|member| OtherNode { nodes, member, gone: node_gone }))
     }
 }
 
-impl BegunBy<'_> {
+/// The node that a request names has left the cluster since it was found.
+fn node_gone() -> Error {
+    Problem::new(Code::NotFound, "The node that the request names is gone.").hint("`devanture nodes` lists them").into()
+}
+
+impl OtherNode<'_> {
     /// Has it answer a request of the API.
     ///
     /// # Errors
-    /// `not_found` where it is gone meanwhile, and with it the push; `node_unreachable`.
+    /// `not_found` where it is gone meanwhile, and with it a push that it has begun; `node_unreachable`.
     pub async fn answer(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
         let answered = self.nodes.forward(&self.member, request).await.map_err(cluster::Error::into_problem)?;
-        answered.ok_or_else(unknown)
+        answered.ok_or_else(self.gone)
     }
 }
 

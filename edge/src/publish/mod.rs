@@ -53,7 +53,7 @@ pub use admission::{SOURCE_CHARACTERS_MAX, check_half, check_if_live, check_sour
 pub use archive_intake::{ArchiveIntake, ReceivedArchive};
 pub use blob_batch::BlobBatch;
 pub use diff::DiffRequest;
-pub use elsewhere::BegunBy;
+pub use elsewhere::OtherNode;
 pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};
 pub(crate) use incoming::{check_object, unreadable};
