@@ -9,6 +9,20 @@ use crate::proxy::http1::codec::{FIELDS_MAX, Fault, HEAD_BYTES_MAX, Head};
 /// The field that holds the status.
 const STATUS: HeaderName = HeaderName::from_static("status");
 
+/// Adds a piece of an answer to `head`, and takes the head off its front once all of it is there: what stays then is of the
+/// body.
+///
+/// # Errors
+/// As [`take_head`].
+pub(super) fn add(head: &mut BytesMut, piece: &[u8]) -> Result<Option<Head>, Fault> {
+    head.extend_from_slice(piece);
+    // A head ends with a line: it is not parsed from its beginning for each record of a few bytes.
+    if memchr::memchr(b'\n', piece).is_none() && head.len() < HEAD_BYTES_MAX {
+        return Ok(None);
+    }
+    take_head(head)
+}
+
 /// Takes the head of an answer off the front of `input`, once all of it is there. Its lines may end in LF alone.
 ///
 /// # Errors
@@ -16,7 +30,7 @@ const STATUS: HeaderName = HeaderName::from_static("status");
 pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
     let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let window = input.get(..HEAD_BYTES_MAX).unwrap_or(input);
-    let (length, fields) = match httparse::parse_headers(window, &mut slots) {
+    let (length, mut fields) = match httparse::parse_headers(window, &mut slots) {
         Ok(httparse::Status::Complete((length, lines))) => (length, fields(lines)?),
         Ok(httparse::Status::Partial) if window.len() < HEAD_BYTES_MAX => return Ok(None),
         Ok(httparse::Status::Partial) => return Err(Fault::Malformed("its head is too long")),
@@ -24,7 +38,6 @@ pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
         Err(_error) => return Err(Fault::Malformed("its head is none of CGI")),
     };
     drop(input.split_to(length));
-    let mut fields = fields;
     let status = status(&mut fields)?;
     // The framing of a connection is not the script's to say.
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
@@ -46,7 +59,6 @@ fn fields(lines: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
 
 /// The status that a script says, `404 Not Found`; without one, 302 where it says where to go, and else 200.
 fn status(fields: &mut HeaderMap) -> Result<StatusCode, Fault> {
-    let bad = Fault::Malformed("its status is none");
     let Some(said) = fields.remove(STATUS) else {
         return Ok(if fields.contains_key(header::LOCATION) { StatusCode::FOUND } else { StatusCode::OK });
     };
@@ -54,7 +66,7 @@ fn status(fields: &mut HeaderMap) -> Result<StatusCode, Fault> {
     match StatusCode::from_bytes(code) {
         // An interim answer would be followed by another one.
         Ok(status) if !status.is_informational() => Ok(status),
-        _ => Err(bad),
+        _ => Err(Fault::Malformed("its status is none")),
     }
 }
 

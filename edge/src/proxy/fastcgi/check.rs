@@ -30,13 +30,14 @@ pub(crate) async fn status_of(
     let (mut reader, mut input, mut head, mut left) =
         (Reader::default(), BytesMut::new(), BytesMut::new(), ANSWER_BYTES_MAX);
     loop {
-        let invalid = |_bad| io::Error::from(io::ErrorKind::InvalidData);
-        let has_line_end = match reader.next(&mut input).map_err(invalid)? {
+        match reader.next(&mut input).map_err(|_bad| io::ErrorKind::InvalidData)? {
             Event::Stdout(piece) => {
-                head.extend_from_slice(&piece);
-                piece.contains(&b'\n')
+                let taken = answer::add(&mut head, &piece).map_err(|_fault| io::ErrorKind::InvalidData)?;
+                if let Some(head) = taken {
+                    return Ok(head.status.as_u16());
+                }
             }
-            Event::Stderr(_) => continue,
+            Event::Stderr(_) => {}
             Event::End(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Event::More => {
                 let read = stream.read_buf(&mut input).await?;
@@ -44,16 +45,7 @@ pub(crate) async fn status_of(
                 if read == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                continue;
             }
-        };
-        // A head ends with a line: it is not parsed from its beginning for every small record of one line.
-        if !has_line_end && head.len() < HEAD_BYTES_MAX {
-            continue;
-        }
-        let taken = answer::take_head(&mut head).map_err(|_fault| io::Error::from(io::ErrorKind::InvalidData))?;
-        if let Some(head) = taken {
-            return Ok(head.status.as_u16());
         }
     }
 }

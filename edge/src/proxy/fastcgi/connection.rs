@@ -15,7 +15,7 @@ use tokio_util::io::poll_read_buf;
 use super::records::{self, CONTENT_BYTES_MAX, End, Event, Reader};
 use super::{Backend, answer, params};
 use crate::proxy::error::{Error, Unsent};
-use crate::proxy::http1::codec::{Fault, HEAD_BYTES_MAX, Head, Length};
+use crate::proxy::http1::codec::{Fault, Head, Length};
 use crate::proxy::http1::{BodyFraming, Output, RequestSender, SendingRest, Stream};
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::RequestBody;
@@ -367,12 +367,7 @@ impl Wire {
     /// Adds to `head` what was read of it; takes the head off once it is there.
     fn take_into(&mut self, head: &mut BytesMut) -> Result<Option<Head>, Error> {
         while let Some(piece) = self.next_piece()? {
-            // What comes byte by byte is looked at once for each line.
-            let is_worth_it = memchr::memchr(b'\n', &piece).is_some();
-            head.extend_from_slice(&piece);
-            if (is_worth_it || head.len() >= HEAD_BYTES_MAX)
-                && let Some(taken) = answer::take_head(head)?
-            {
+            if let Some(taken) = answer::add(head, &piece)? {
                 return Ok(Some(taken));
             }
         }
