@@ -81,9 +81,12 @@ impl Publisher {
         };
         drop(other);
         memory.shrink(reading);
-        let with_text = with.map_or_else(|| "nothing".to_owned(), |version| version.short());
         self.check_manifest(app, &manifest).map_err(|Error(problem)| {
-            let detail = format!("{half} joined with the {} of {with_text}: {}", half.other(), problem.detail);
+            let joined = match with {
+                Some(version) => format!("{half} joined with the {} of {}", half.other(), version.short()),
+                None => format!("{half} alone, since there is no {} to join it with", half.other()),
+            };
+            let detail = format!("{joined}: {}", problem.detail);
             let hint = problem.hint.clone().unwrap_or_else(|| {
                 "push both halves together, or name the version that the half goes with: `--with ID`".to_owned()
             });
@@ -149,7 +152,8 @@ impl Publisher {
         Err(Problem::new(Code::TooLarge, detail).hint("`manifest_bytes_max` in edge.toml is the limit").into())
     }
 
-    /// What an app has not sent yet of the half that a push brings; the other half is a stored version's.
+    /// The blobs of what a push brings, with their sizes, and those of them that the app has not sent yet. Of a push of
+    /// one half, `own` is that half: the other one is a stored version's.
     pub(super) async fn missing_of(
         &self,
         app: &AppName,
