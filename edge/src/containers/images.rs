@@ -296,19 +296,15 @@ impl Images {
         Ok(named.into_iter().filter_map(|one| Some((one.app, one.tag.parse().ok()?))).collect())
     }
 
-    /// Removes what nothing needs any more: names of versions that are not `kept`, and the images that are left with
-    /// none. One that still runs stays until it is looked at again. Returns the number of names that are gone.
+    /// Removes what nothing needs any more: names of versions that are `gone`, those of pushes that did not end, and the
+    /// images that are left with none. One that still runs stays until it is looked at again. Returns the number of names
+    /// that were removed.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
-    pub async fn remove_unneeded(&self, kept: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> Result<usize, Error> {
-        let resolved_since = now_ms.saturating_sub(u64::try_from(RESOLVED_KEPT.as_millis()).unwrap_or(u64::MAX));
-        let is_needed = |one: &OwnName| match one.tag.strip_prefix(RESOLVED) {
-            Some(at_ms) => at_ms.parse().is_ok_and(|at_ms: u64| at_ms >= resolved_since),
-            None => one.tag.parse().is_ok_and(|version| kept.contains(&(one.app.clone(), version))),
-        };
+    pub async fn remove_unneeded(&self, gone: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> Result<usize, Error> {
         let mut count = 0;
-        for one in self.named().await?.into_iter().filter(|one| !is_needed(one)) {
+        for one in self.named().await?.into_iter().filter(|one| one.is_unneeded(gone, now_ms)) {
             count += usize::from(self.remove(&one).await?);
         }
         Ok(count)
@@ -350,4 +346,41 @@ struct OwnName {
     tag: String,
     id: String,
     name: String,
+}
+
+impl OwnName {
+    /// Whether nothing needs it any more. A version that is not known to be gone keeps its name: it may have been set up
+    /// since somebody looked.
+    fn is_unneeded(&self, gone: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> bool {
+        match self.tag.strip_prefix(RESOLVED) {
+            Some(at_ms) => {
+                let kept_ms = u64::try_from(RESOLVED_KEPT.as_millis()).unwrap_or(u64::MAX);
+                !at_ms.parse().is_ok_and(|at_ms: u64| at_ms >= now_ms.saturating_sub(kept_ms))
+            }
+            None => !self.tag.parse().is_ok_and(|version| !gone.contains(&(self.app.clone(), version))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+
+    #[test]
+    fn a_name_goes_with_its_version_or_its_push_and_not_before_it_is_known_to_be_gone() {
+        let version = |text: &str| VersionId::from(Digest::of(text.as_bytes()));
+        let app: AppName = "shop".parse().unwrap();
+        let gone = BTreeSet::from([(app.clone(), version("deleted"))]);
+        let is_unneeded = |app: &str, tag: &str| {
+            let one =
+                OwnName { app: app.parse().unwrap(), tag: tag.to_owned(), id: String::new(), name: String::new() };
+            one.is_unneeded(&gone, 5_000_000)
+        };
+        assert!(is_unneeded("shop", &version("deleted").to_string()));
+        assert!(!is_unneeded("shop", &version("set up meanwhile").to_string()));
+        assert!(!is_unneeded("game", &version("deleted").to_string()), "that of another app");
+        assert!(!is_unneeded("shop", "resolved-1400000") && is_unneeded("shop", "resolved-1399999"));
+        assert!(is_unneeded("shop", "resolved-x") && is_unneeded("shop", "no-version"));
+    }
 }

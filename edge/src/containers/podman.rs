@@ -139,10 +139,7 @@ impl Podman {
         let time_max = ask.time_max;
         let asked = async {
             let answer = self.send(ask).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let bytes = body.map_err(|error| self.unreachable(&error))?.to_bytes();
-            Ok(Answered { status, bytes })
+            self.read(answer).await
         };
         match time_max {
             Some(time_max) => {
@@ -158,14 +155,17 @@ impl Podman {
         let ask = ask.header("connection", "Upgrade".to_owned()).header("upgrade", "tcp".to_owned());
         let answer = self.send(ask).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let bytes = body.map_err(|error| self.unreachable(&error))?.to_bytes();
-            let answered = Answered { status, bytes };
-            return Err(Error::Refused { what, why: answered.reason() });
+            return Err(Error::Refused { what, why: self.read(answer).await?.reason() });
         }
         let upgraded = hyper::upgrade::on(answer).await.map_err(|error| self.unreachable(&error))?;
         Ok(TokioIo::new(upgraded))
+    }
+
+    async fn read(&self, answer: http::Response<Incoming>) -> Result<Answered, Error> {
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let bytes = body.map_err(|error| self.unreachable(&error))?.to_bytes();
+        Ok(Answered { status, bytes })
     }
 
     async fn send(&self, ask: Ask) -> Result<http::Response<Incoming>, Error> {

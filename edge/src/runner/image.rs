@@ -184,13 +184,13 @@ impl Shared {
     }
 
     async fn remove_images(&self, images: &Images) -> Result<(), Error> {
-        let mut kept = BTreeSet::new();
+        let mut gone = BTreeSet::new();
         for (app, version) in images.versions().await? {
-            if self.catalog.get(&records::version_key(&app, &version)).await?.is_some() {
-                kept.insert((app, version));
+            if self.catalog.get(&records::version_key(&app, &version)).await?.is_none() {
+                gone.insert((app, version));
             }
         }
-        let count = images.remove_unneeded(&kept, telemetry::now_ms()).await?;
+        let count = images.remove_unneeded(&gone, telemetry::now_ms()).await?;
         if count > 0 {
             tracing::info!(count, "images of versions that are gone were removed");
         }
