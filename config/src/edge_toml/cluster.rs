@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::identity::NodeIdentity;
 use super::net::ListenAddress;
 use super::required;
 use super::storage::{BlobStore, CatalogStore, Storage};
@@ -29,8 +30,9 @@ pub struct Cluster {
 }
 
 /// Reads `node`.
-pub(super) fn node(root: &Table<'_, '_>) -> String {
-    let node = root.string("node").unwrap_or_else(|| NODE.to_owned());
+pub(super) fn node(root: &Table<'_, '_>, identity: &NodeIdentity) -> String {
+    let written = root.string("node");
+    let node = identity.node.clone().or(written).unwrap_or_else(|| NODE.to_owned());
     // A DNS label, by which other nodes know its certificate; and no number, which would be an address.
     let is_name = (1..=NODE_BYTES_MAX).contains(&node.len())
         && node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -45,8 +47,8 @@ pub(super) fn node(root: &Table<'_, '_>) -> String {
 }
 
 /// Reads `[cluster]`, and checks that what it shares with the other nodes is where they reach it.
-pub(super) fn cluster(root: &Table<'_, '_>, storage: Option<&Storage>) -> Option<Cluster> {
-    let cluster = root.table("cluster").and_then(|table| table_of_cluster(&table));
+pub(super) fn cluster(root: &Table<'_, '_>, storage: Option<&Storage>, identity: &NodeIdentity) -> Option<Cluster> {
+    let cluster = root.table("cluster").and_then(|table| table_of_cluster(&table, identity));
     // What is wrong with the stores was reported.
     let storage = storage?;
     let is_shared = matches!(storage.catalog, CatalogStore::Etcd(_));
@@ -54,7 +56,7 @@ pub(super) fn cluster(root: &Table<'_, '_>, storage: Option<&Storage>) -> Option
         let hint = "add [cluster] with advertise = \"10.0.0.21:8445\", the address of this node for the others";
         root.mistake("catalog", "the catalog is in etcd, but there is no table `[cluster]`", Some(hint));
     }
-    if is_shared && !root.has("node") {
+    if is_shared && !root.has("node") && identity.node.is_none() {
         root.mistake("catalog", "the catalog is in etcd, but this node has no name", Some("add node = \"edge-1\""));
     }
     if is_shared && storage.blobs == BlobStore::Folder {
@@ -68,9 +70,13 @@ pub(super) fn cluster(root: &Table<'_, '_>, storage: Option<&Storage>) -> Option
     cluster
 }
 
-fn table_of_cluster(table: &Table<'_, '_>) -> Option<Cluster> {
+fn table_of_cluster(table: &Table<'_, '_>, identity: &NodeIdentity) -> Option<Cluster> {
     let socket = |ListenAddress(address)| address;
-    let advertise = required(table, "advertise", table.parsed("advertise").map(socket), "\"10.0.0.21:8445\"");
+    let written = table.parsed("advertise").map(socket);
+    let advertise = match identity.advertise {
+        Some(_) => identity.address(table),
+        None => required(table, "advertise", written, "\"10.0.0.21:8445\""),
+    };
     let listen = table.parsed("listen").map(socket);
     let folder = table.string("folder").map(PathBuf::from);
     let lease_s = table.integer("lease_s", 2..=300).unwrap_or(LEASE_S);

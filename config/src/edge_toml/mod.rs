@@ -4,6 +4,7 @@ mod access_log;
 mod changes;
 mod cluster;
 mod drain;
+mod identity;
 mod images;
 mod metrics;
 mod names;
@@ -19,13 +20,13 @@ use std::path::PathBuf;
 
 use crate::limits::{Limit, Limits, PER_APP, TABLE};
 use crate::names::{AppName, Hostname};
-use crate::parsing::Mistakes;
-use crate::parsing::reader::{Reader, Table};
+use crate::parsing::reader::Table;
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use changes::changed_keys;
 pub use cluster::{Cluster, LEASE_S, NODE};
 pub use drain::Drain;
+pub use identity::{ADVERTISE_VARIABLE, NODE_VARIABLE, NODES_PORT, NodeIdentity};
 pub use images::{Images, Network, PODMAN_SOCKET};
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
@@ -155,21 +156,6 @@ pub struct EdgeFile {
 }
 
 impl EdgeFile {
-    /// Reads `text`; `file` is the name that mistakes are reported under.
-    ///
-    /// # Errors
-    /// All mistakes of the file.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
-        let reader = Reader::new(file, text);
-        let document = reader.document();
-        let root = reader.table(document.get_ref(), 0..0, "");
-        let parsed = root_table(&root);
-        root.finish();
-        drop(root);
-        drop(document);
-        reader.finish(parsed)
-    }
-
     /// The file of the keys that secrets are sealed with: `data.key` beside the data folder `data` where nothing else
     /// is said, so that a copy of the folder alone opens none of them. `None` if the data folder has no name of its
     /// own.
@@ -203,11 +189,11 @@ fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str
     value
 }
 
-fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
+fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile> {
     // Everything is read before the first `?`, so that all mistakes are found.
-    let node = cluster::node(root);
+    let node = cluster::node(root, identity);
     let storage = storage::storage(root);
-    let cluster = cluster::cluster(root, storage.as_ref());
+    let cluster = cluster::cluster(root, storage.as_ref(), identity);
     let data_dir = required(root, "data_dir", root.string("data_dir"), "\"data\"");
     let domain = required(root, "domain", root.parsed("domain"), "\"localhost\"");
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");

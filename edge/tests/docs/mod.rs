@@ -288,8 +288,10 @@ fn every_sample_in_a_document_is_a_file_that_is_tested() {
 
 #[test]
 fn every_variable_in_a_document_is_read() {
-    // The command line reads some, instances are given others.
+    // The command line reads some, the edge others, and instances are given some.
     let settings = read("uploader/src/project/settings/mod.rs")
+        + &read("config/src/edge_toml/identity.rs")
+        + &read("edge/src/bin/devanture-edge/main.rs")
         + &read("edge/src/runner/environment.rs")
         + &read("edge/src/spawner/processes/mod.rs");
     for (path, document) in documents() {

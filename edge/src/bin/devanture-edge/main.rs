@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, TokenInfo, TokenRequest};
-use devanture_config::edge_toml::{ControlGroups, EdgeFile};
+use devanture_config::edge_toml::{ControlGroups, EdgeFile, NodeIdentity};
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_config::{AppName, PlaceName};
@@ -48,7 +48,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 )]
 struct Arguments {
     /// Configuration file
-    #[arg(long, global = true, default_value = "edge.toml", value_name = "FILE")]
+    #[arg(long, global = true, env = "DEVANTURE_EDGE_CONFIG", default_value = "edge.toml", value_name = "FILE")]
     config: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
@@ -306,11 +306,12 @@ struct Configuration {
     text: String,
 }
 
-/// Reads the configuration; paths in it are relative to its folder.
+/// Reads the configuration, for the node that the environment names; paths in it are relative to its folder.
 fn read(path: &Path) -> Result<Configuration, StartError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| StartError::ConfigFile { path: path.display().to_string(), source })?;
-    let file = EdgeFile::parse(&path.display().to_string(), &text)?;
+    let identity = NodeIdentity::from_variables(|name| std::env::var(name).ok());
+    let file = EdgeFile::parse_for(&identity, &path.display().to_string(), &text)?;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     Ok(Configuration { file, base: base.to_owned(), text })
 }
