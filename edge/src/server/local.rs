@@ -39,6 +39,8 @@ pub const SOCKET_NAME: &str = "control.sock";
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
+/// Longest time until the running edge has said how it is.
+const HEALTH_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a connection to the address of the API may take.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
@@ -163,6 +165,20 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     let lost = environments::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
     found.extend(lost.iter().map(LostSecrets::sentence));
     found
+}
+
+/// Asks the edge that runs over the data folder whether it is live, or with `ready` whether it takes requests. Gives its
+/// answer, which has lines about what is not well although it serves.
+///
+/// # Errors
+/// [`LocalError`] if no edge runs, if it does not answer within 5 seconds, or if it is not ready.
+pub async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<String, LocalError> {
+    let path = if ready { "/health/ready" } else { "/health/live" };
+    let socket = data_dir(file, base).join(SOCKET_NAME);
+    let answer = tokio::time::timeout(HEALTH_MAX, ask(&socket, Method::GET, path, NOTHING)).await;
+    let answer =
+        answer.map_err(|_elapsed| LocalError::Unanswered("it has not answered for 5 seconds".to_owned()))??;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Operations of the owner of the data folder: by the running edge if there is one, else in the catalog itself.

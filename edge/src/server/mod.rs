@@ -35,7 +35,7 @@ mod write_pause;
 pub use cluster::{cluster_init, cluster_join};
 pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
 pub use error::StartError;
-pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token};
+pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, health};
 pub use reload::is_applied_at_reload;
 pub use safekeeping::{Safekeeping, restore};
 pub use sockets::Addresses;

@@ -60,6 +60,12 @@ enum Command {
     Init(init::Arguments),
     /// Check the configuration, and report every mistake in it
     Check,
+    /// Ask the edge that runs on this machine whether it is healthy; exits with 0 or 1
+    Health {
+        /// Ask whether it is ready for requests, rather than whether it runs
+        #[arg(long)]
+        ready: bool,
+    },
     /// Read every stored file while the edge serves, and name the versions that lack some; exits with 1 if any does
     Verify(safekeeping::VerifyArgs),
     /// Make damaged variants and deltas again, and take damaged files from a backup
@@ -278,6 +284,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match command {
         None => serve::serve(configuration, &config),
         Some(Command::Check) => check(file, base, &config),
+        Some(Command::Health { ready }) => runtime()?.block_on(health(file, base, ready)),
         Some(Command::Adopt) => adopt(file, base),
         Some(Command::Token(command)) => runtime()?.block_on(token(file, base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(file, base, command)),
@@ -328,6 +335,11 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     for found in warnings.into_iter().chain(runtime()?.block_on(server::check_stored(file, base))) {
         say(&found);
     }
+    Ok(())
+}
+
+async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<(), Failure> {
+    print_line(server::health(file, base, ready).await?.trim_end());
     Ok(())
 }
 
