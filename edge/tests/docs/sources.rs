@@ -1,6 +1,6 @@
 //! What sources outside of `docs` say to people: manifests, and examples in documentation comments.
 
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{EdgeFile, NODE_VARIABLE, NodeIdentity};
 
 use super::{files, read};
 
@@ -12,9 +12,12 @@ fn the_configuration_of_each_manifest_of_kubernetes_is_one_that_an_edge_takes() 
         let (_, rest) = text.split_once("  edge.toml: |\n").unwrap();
         let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
         let toml: String = lines.map(|line| format!("{}\n", line.trim_start_matches("    "))).collect();
-        // As the container that joins writes it.
-        let toml = toml.replace("NODE", "devanture-0").replace("POD_IP", "10.0.0.21");
-        let file = EdgeFile::parse("edge.toml", &toml).unwrap_or_else(|mistakes| panic!("{manifest}: {mistakes}"));
+        let of_pod = |name: &str| {
+            assert_eq!(text.contains(&format!("- name: {name}\n")), nodes > 1, "{manifest}");
+            Some(if name == NODE_VARIABLE { "devanture-0" } else { "10.0.0.21" }.to_owned())
+        };
+        let file = EdgeFile::parse_for(&NodeIdentity::from_variables(of_pod), "edge.toml", &toml)
+            .unwrap_or_else(|mistakes| panic!("{manifest}: {mistakes}"));
         assert_eq!(file.cluster.is_some(), nodes > 1, "{manifest}");
     }
 }
