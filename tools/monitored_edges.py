@@ -1,0 +1,404 @@
+"""What tools/check-dashboards looks at: an edge with every kind of app, a cluster of three, requests and pushes to both,
+and a Prometheus that scrapes them. All of it is in one folder, on ports of loopback, and ends with its `World`.
+"""
+
+import concurrent.futures
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAMS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+EDGE, CLIENT = PROGRAMS / "devanture-edge", PROGRAMS / "devanture"
+START_SECONDS_MAX = 60
+# Figures are wanted within seconds.
+SCRAPE_SECONDS = 1
+# Requests that one round of visitors makes of each app.
+REQUESTS_PER_ROUND = 2
+STORE_KEY = ("check-key-id", "check-secret-key")
+
+BASE = """\
+data_dir = "data"
+domain = "localhost"
+preview_domain = "localhost"
+node = "{name}"
+[listen]
+https = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+{more_of_listen}
+[access_log]
+format = "json"
+to = "access.log"
+[upstreams]
+allow = ["127.0.0.0/8"]
+[watch]
+before_s = 10
+requests_min = 1
+errors_min = 1
+"""
+ALONE = """\
+[tls]
+mode = "files"
+certificate = "certificate.pem"
+key = "key.pem"
+[runner]
+enabled = true
+path = "/usr/bin:/bin"
+[limits.apps.busy]
+requests_per_app_max = 1
+"""
+MEMBER = """\
+[tls]
+mode = "self-signed"
+[catalog]
+kind = "etcd"
+endpoints = ["http://127.0.0.1:{etcd}"]
+[blobs]
+kind = "s3"
+bucket = "www"
+region = "us-east-1"
+endpoint = "http://127.0.0.1:{store}"
+[cluster]
+advertise = "127.0.0.1:0"
+lease_s = 3
+"""
+
+# The backend that the edge runs itself: it answers, and says that it is well.
+SERVER = """\
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = b"from an instance"
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+class Backend(http.server.BaseHTTPRequestHandler):
+    """A backend that is no affair of the edge: it answers, with an error now and then."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        status = 500 if self.path.endswith("/fails") else 200
+        if self.path.endswith("/slow"):
+            time.sleep(0.2)
+        self.send_response(status)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_):
+        pass
+
+
+def free_ports(count):
+    """So many ports that nothing listens to now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def until(what, is_so):
+    """Waits for something, for a minute at most."""
+    end = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < end:
+        try:
+            if found := is_so():
+                return found
+        except (OSError, urllib.error.URLError, KeyError, IndexError):
+            pass
+        time.sleep(0.1)
+    raise SystemExit(f"it did not come to this within {START_SECONDS_MAX} s: {what}")
+
+
+def status_of(port, method, path):
+    """The status of an answer to a request without a body; urllib would give it a type."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def read_json(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def run(command, **more):
+    """What a program writes; where it fails, that is the end."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **more)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))} failed: {done.stderr.strip()[-2000:]}")
+    return done.stdout.strip()
+
+
+class Node:
+    """A running edge."""
+
+    def __init__(self, world, name, toml):
+        self.name, self.folder = name, world.folder / name
+        self.folder.mkdir(exist_ok=True)
+        self.config = self.folder / "edge.toml"
+        self.config.write_text(toml)
+        self.log = self.folder / "edge.log"
+
+    def start(self, world):
+        command = [EDGE, "--config", self.config]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=world.environment)
+        world.edges.append(self.process)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} did not start: {self.log.read_text()[-2000:]}")
+        ready = json.loads(line)
+        self.https, self.admin = (int(ready[name].rsplit(":", 1)[1]) for name in ("https", "admin"))
+        ca = self.folder / "data" / "tls" / "ca.pem"
+        self.ca = ca if ca.exists() else self.folder / "certificate.pem"
+        return self
+
+    def token(self, scope):
+        return run([EDGE, "token", "create", "--config", self.config, "--name", "check", "--scope", scope])
+
+    def push(self, world, app, *more):
+        """Pushes an app by the command line; says why where it does not go live."""
+        environment = world.environment | {
+            "DEVANTURE_URL": f"https://localhost:{self.admin}",
+            "DEVANTURE_TOKEN": self.pushing,
+            "DEVANTURE_CA": str(self.ca),
+        }
+        command = [CLIENT, "push", "--json", "--allow-warnings", *more]
+        done = subprocess.run(command, cwd=world.folder / "apps" / app, env=environment, capture_output=True, text=True)
+        if done.returncode != 0 and app != "draft":
+            print(f"  {self.name}: {app}: {done.stdout.strip()}", flush=True)
+
+    def visit(self, host, path):
+        """The status of an answer to a visitor; None where there is none."""
+        context = ssl.create_default_context()
+        # A certificate for the name is not what is looked at here.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPConnection("127.0.0.1", self.https, timeout=10)
+        try:
+            plain = socket.create_connection(("127.0.0.1", self.https), timeout=10)
+            connection.sock = context.wrap_socket(plain, server_hostname=host)
+            connection.request("GET", path, headers={"Host": f"{host}:{self.https}"})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        except OSError:
+            return None
+        finally:
+            connection.close()
+
+    def ask(self, method, path, token, body=None):
+        """The body of an answer of the API; that of a refusal is as good."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        body = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"https://localhost:{self.admin}{path}", body, headers, method=method)
+        context = ssl.create_default_context(cafile=str(self.ca))
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def speak_plainly(self):
+        """Sends a request where a handshake is wanted."""
+        with socket.create_connection(("127.0.0.1", self.https), timeout=10) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            plain.recv(1)
+
+
+class World:
+    """Everything that runs for the check; a context that ends all of it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.edges, self.processes = [], []
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DEVANTURE_")}
+        self.environment = kept | {"AWS_ACCESS_KEY_ID": STORE_KEY[0], "AWS_SECRET_ACCESS_KEY": STORE_KEY[1]}
+        self.backend = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+        threading.Thread(target=self.backend.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # Edges end their instances. What the others have is thrown away, so that they need not save it.
+        for edge in self.edges:
+            edge.terminate()
+        for edge in self.edges:
+            try:
+                edge.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                edge.kill()
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.backend.shutdown()
+
+    def start(self, name, command, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=self.environment)
+        self.processes.append(process)
+        return process
+
+    def start_etcd(self):
+        client, peer = free_ports(2)
+        command = ["etcd", "--name", "m1", "--data-dir", "data", "--log-level", "error"]
+        for kind, port in [("client", client), ("peer", peer)]:
+            command += [f"--listen-{kind}-urls", f"http://127.0.0.1:{port}"]
+        command += ["--advertise-client-urls", f"http://127.0.0.1:{client}"]
+        command += ["--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"]
+        command += ["--initial-cluster", f"m1=http://127.0.0.1:{peer}"]
+        self.start("etcd", command, self.folder / "etcd")
+        until("etcd answers", lambda: read_json(f"http://127.0.0.1:{client}/health")["health"] == "true")
+        return client
+
+    def start_store(self):
+        ports = free_ports(8)
+        key_id, secret = STORE_KEY
+        everything = ["Admin", "Read", "Write", "List", "Tagging"]
+        identity = {
+            "name": "check",
+            "credentials": [{"accessKey": key_id, "secretKey": secret}],
+            "actions": everything,
+        }
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
+        names += ["s3.port", "s3.port.grpc"]
+        command = ["weed", "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-dir=.", "-s3"]
+        command += ["-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+        command += ["-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={self.folder / 's3.json'}"]
+        command += [f"-{name}={port}" for name, port in zip(names, ports)]
+        self.start("store", command, self.folder / "store")
+        until("the store has a bucket", lambda: status_of(ports[4], "POST", "/buckets/www/") < 300)
+        return ports[6]
+
+    def write_apps(self):
+        """The apps: of files, with backends, with checks before and after a switch, and one that nobody may visit much."""
+        port = self.backend.server_address[1]
+        (closed,) = free_ports(1)
+        gone = f'[[routes]]\npath = "/gone/*"\nto = "http://127.0.0.1:{closed}"\n'
+        routes = f'[[routes]]\npath = "/api/*"\nto = "http://127.0.0.1:{port}"\n' + gone
+        smoke = '[[smoke]]\npath = "/"\n'
+        server = '[server]\ndir = "server"\ncommand = ["python3", "server.py"]\nroutes = ["/api/*"]\npersist = "data"\n'
+        self.write_app("shop", routes + smoke)
+        self.write_app("busy", routes)
+        self.write_app("game", server + gone)
+        # Every push of it fails, as a page is missing.
+        self.write_app("draft", '[[smoke]]\npath = "/missing"\n')
+        folder = self.folder / "apps" / "game" / "server"
+        folder.mkdir()
+        (folder / "server.py").write_text(SERVER)
+
+    def write_app(self, app, toml):
+        www = self.folder / "apps" / app / "www"
+        www.mkdir(parents=True)
+        (www.parent / "devanture.toml").write_text(f'app = "{app}"\nwww = "www"\n{toml}')
+        self.change(app, 0)
+
+    def change(self, app, number):
+        """Another content for the app: a page, a large script under a new name, and the same style."""
+        www = self.folder / "apps" / app / "www"
+        for old in www.glob("app.*.js"):
+            old.unlink()
+        (www / f"app.{number:07d}f.js").write_text("".join(f"export const a{i} = {i + number};\n" for i in range(4_000)))
+        (www / "style.css").write_text("body { color: black }\n" * 200)
+        (www / "index.html").write_text(f"<!doctype html><title>{app}</title><p>number {number}</p>")
+
+    def start_prometheus(self, rules, targets):
+        """Scrapes the nodes of `targets`, which are by the name of their job."""
+        jobs = []
+        for job, nodes in targets.items():
+            for node in nodes:
+                secret = self.folder / f"{node.name}.token"
+                secret.write_text(node.token("read"))
+                jobs.append({
+                    "job_name": f"{job}-{node.name}",
+                    "scheme": "https",
+                    "authorization": {"credentials_file": str(secret)},
+                    "tls_config": {"ca_file": str(node.ca), "server_name": "localhost"},
+                    "static_configs": [{"targets": [f"127.0.0.1:{node.admin}"]}],
+                    # One authority each, so that each has a job; they are one all the same.
+                    "relabel_configs": [
+                        {"target_label": "job", "replacement": job},
+                        {"target_label": "instance", "replacement": node.name},
+                    ],
+                })
+        times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"}
+        configuration = self.folder / "prometheus.yml"
+        # JSON is YAML.
+        configuration.write_text(json.dumps({"global": times, "rule_files": [str(rules)], "scrape_configs": jobs}))
+        (port,) = free_ports(1)
+        command = ["prometheus", f"--config.file={configuration}", f"--web.listen-address=127.0.0.1:{port}"]
+        command += ["--storage.tsdb.path=data", "--log.level=warn"]
+        self.start("prometheus", command, self.folder / "prometheus")
+        self.prometheus = f"http://127.0.0.1:{port}"
+        until("Prometheus is ready", lambda: urllib.request.urlopen(f"{self.prometheus}/-/ready", timeout=5).status == 200)
+        return self.prometheus
+
+    def certificate(self, folder):
+        """A certificate of files, so that there is an end of one to look at."""
+        folder.mkdir()
+        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,DNS:*.localhost,IP:127.0.0.1"]
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-days", "30", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem", *subject]
+        run(command)
+
+    def start_nodes(self):
+        """An edge alone, and three nodes of a cluster."""
+        self.write_apps()
+        self.certificate(self.folder / "alone")
+        alone = Node(self, "alone", BASE.format(name="alone", more_of_listen='http = "127.0.0.1:0"') + ALONE)
+        etcd, store = self.start_etcd(), self.start_store()
+        run([EDGE, "cluster", "init", "--out", self.folder / "ca"])
+        members = []
+        for name in ["edge-1", "edge-2", "edge-3"]:
+            toml = BASE.format(name=name, more_of_listen="") + MEMBER.format(etcd=etcd, store=store)
+            member = Node(self, name, toml)
+            run([EDGE, "cluster", "join", "--ca", self.folder / "ca", "--config", member.config])
+            members.append(member)
+        with concurrent.futures.ThreadPoolExecutor(4) as at_once:
+            for started in [at_once.submit(node.start, self) for node in [alone, *members]]:
+                started.result()
+        alone.pushing, shared = alone.token("admin"), members[0].token("admin")
+        for member in members:
+            member.pushing = shared
+        return alone, members
+
+    def visit_all(self, node, apps):
+        """A round of visitors, some of whom ask for what is not there or fails."""
+        asked = [
+            (app, path)
+            for app in apps
+            for path in ["/", "/style.css", "/missing", "/api/x", "/api/slow", "/api/fails", "/gone/x"]
+        ]
+        with concurrent.futures.ThreadPoolExecutor(8) as at_once:
+            return list(at_once.map(lambda one: node.visit(f"{one[0]}.localhost", one[1]), asked * REQUESTS_PER_ROUND))
