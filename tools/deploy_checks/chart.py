@@ -40,6 +40,7 @@ MONITOR = {
                     "path": {"const": "/metrics"},
                     "scheme": {"const": "https"},
                     "interval": {"type": "string"},
+                    "relabelings": {"type": "array", "items": {"type": "object", "required": ["targetLabel"]}},
                     "authorization": {"type": "object", "required": ["type", "credentials"]},
                     "tlsConfig": {"type": "object", "required": ["serverName"]},
                 },

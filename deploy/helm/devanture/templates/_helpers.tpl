@@ -47,6 +47,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
 {{- end }}
 
+{{- /* The job that Prometheus sees; its rules look for the word in it. */ -}}
+{{- define "devanture.job" -}}
+{{- $name := include "devanture.fullname" . }}
+{{- if contains "devanture" $name }}{{ $name }}{{ else }}devanture-{{ $name }}{{ end }}
+{{- end }}
+
 {{- define "devanture.confined" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
