@@ -7,8 +7,7 @@ import tarfile
 
 from .common import Fault, PACKAGES, ROOT, run
 
-# Of the archive, which is what a registry keeps and a machine fetches. A program of `cargo build` alone is larger than one
-# of a release.
+# Of the archive, which is what a registry keeps and a machine fetches.
 BYTES_MAX = 40_000_000
 USER = 10001
 
@@ -82,9 +81,9 @@ def check_files(archive):
         if member.mode & 0o002 and member.name.strip("./") != "tmp":
             raise Fault(f"{member.name} of the image may be written by everybody")
     names = {member.name.strip("./") for member in members}
-    for name in ["usr/bin/devanture-edge", "etc/ssl/certs/ca-certificates.crt", "usr/share/doc/devanture-edge/sbom.cdx.json"]:
-        if name not in names:
-            raise Fault(f"the image lacks {name}")
+    needed = {"usr/bin/devanture-edge", "etc/ssl/certs/ca-certificates.crt", "usr/share/doc/devanture-edge/sbom.cdx.json"}
+    if not needed <= names:
+        raise Fault(f"the image lacks {needed - names}")
 
 
 def check_bill(archive):

@@ -13,9 +13,9 @@ HEADS = {
     ),
     "kubernetes-cluster.yaml": (
         "cluster.yaml",
-        "Three edges of one cluster in Kubernetes (1.30 or later), for those who do not use the chart in deploy/helm, from\n"
-        "# which this is made (tools/check-deploy --write). Change what is marked with CHANGE; docs/containers.md has the\n"
-        "# commands. etcd and the bucket are services of their own, which this does not make.",
+        "Three edges of one cluster in Kubernetes (1.30 or later), for those who do not use the chart in deploy/helm,\n"
+        "# from which this is made (tools/check-deploy --write). Change what is marked with CHANGE; docs/containers.md has\n"
+        "# the commands. etcd and the bucket are services of their own, which this does not make.",
     ),
 }
 # In the order in which they are read: what is configured, what runs, how it is reached.
@@ -24,7 +24,8 @@ KINDS = ["ConfigMap", "Secret", "StatefulSet", "PodDisruptionBudget", "Service",
 OF_HELM = re.compile(r"^ *(helm\.sh/chart|app\.kubernetes\.io/(managed-by|version)): ")
 # What is another one for everybody.
 EXAMPLES = re.compile(
-    r"example\.(app|org)|^ *(bucket|region) = |endpoints = |secretName: devanture-(tls|etcd)|: devanture-bucket|storage: "
+    r"example\.(app|org)|^ *(bucket|region) = |endpoints = |secretName: devanture-(tls|etcd)|: devanture-bucket"
+    r"|storage: "
 )
 RULES = ROOT / "deploy/prometheus/rules.yaml"
 COPY_OF_RULES = CHART / "files/rules.yaml"

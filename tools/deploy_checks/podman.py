@@ -48,7 +48,7 @@ runroot = "{self.folder}/run"
         return self
 
     def __exit__(self, *_):
-        self.run("rm", "--all", "--force", "--time", "0")
+        self.run("rm", "--all", "--force", "--depend", "--time", "0")
         for name in self.run("network", "ls", "--quiet").split():
             if name != "podman":
                 self.run("network", "rm", name)
