@@ -172,14 +172,16 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes the CA of a new cluster in the folder `out`, and the keys of secrets and of tickets that all its nodes share.
+/// Makes the CA of a new cluster in the folder `out`, and what all its nodes share: the keys of secrets and of tickets, and
+/// the local authority. Nodes that join only read the folder.
 ///
 /// # Errors
-/// [`StartError::Cluster`].
+/// [`StartError::Cluster`], [`StartError::Certificates`].
 pub fn cluster_init(out: &Path) -> Result<(), StartError> {
     cluster::init(out)?;
     KeyFile::new(Some(out.join(SECRETS_FILE))).make_if_missing().map_err(|error| shared_keys(out, &error))?;
-    Ok(tls::make_ticket_keys(&out.join(TICKETS_FILE))?)
+    tls::make_ticket_keys(&out.join(TICKETS_FILE))?;
+    Ok(tls::make_authority(&out.join(AUTHORITY_FOLDER))?)
 }
 
 /// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of secrets

@@ -18,7 +18,7 @@ pub use server_tls::ServerTls;
 #[cfg(test)]
 pub(crate) use server_tls::provider;
 pub(crate) use server_tls::{Failed, H2, WRITE_BYTES};
-pub use shared::{make_ticket_keys, share_authority, share_ticket_keys};
+pub use shared::{make_authority, make_ticket_keys, share_authority, share_ticket_keys};
 
 use std::path::PathBuf;
 

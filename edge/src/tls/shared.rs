@@ -13,12 +13,20 @@ use crate::blobs::durable;
 /// Bytes of a new secret for tickets.
 const SECRET_BYTES: usize = 32;
 
+/// Makes the local authority in `folder`, if it is missing.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn make_authority(folder: &Path) -> Result<(), Error> {
+    Authority::open(folder, provider()).map(drop)
+}
+
 /// Copies the local authority of the folder `from`, where it is made if it is missing, to the folder `to`.
 ///
 /// # Errors
 /// Where another one is there, or a file cannot be read or written.
 pub fn share_authority(from: &Path, to: &Path) -> Result<(), Error> {
-    Authority::open(from, provider())?;
+    make_authority(from)?;
     let certificate = to.join(CERTIFICATE_FILE);
     if certificate.exists() {
         if std::fs::read(&certificate).ok() == std::fs::read(from.join(CERTIFICATE_FILE)).ok() {

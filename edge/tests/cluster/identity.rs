@@ -1,5 +1,7 @@
 //! Who may speak to a node, and under which name.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devanture_edge::server::{self, Server, StartError};
@@ -48,6 +50,19 @@ async fn a_second_node_of_a_name_does_not_start() {
     assert_eq!(StartError::Cluster(error).exit_code(), 2);
 }
 
+/// All files below a folder, with their content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    found
+}
+
 #[test]
 fn a_node_without_its_certificate_says_how_it_is_made() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +76,11 @@ fn a_node_without_its_certificate_says_how_it_is_made() {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert!(faults.iter().any(|fault| fault.contains("devanture-edge cluster join --ca DIR")), "{faults:?}");
     server::cluster_init(&folder.path().join("ca")).unwrap();
+    // Containers have the folder of the CA read-only: joining must not write to it.
+    let made = files(&folder.path().join("ca"));
+    assert!(made.contains_key(&folder.path().join("ca/tls/ca.pem")), "{:?}", made.keys());
     server::cluster_join(&file, folder.path(), &folder.path().join("ca")).unwrap();
+    assert!(made == files(&folder.path().join("ca")), "a node that joined has changed the folder of the CA");
     let faults = server::check(&file, folder.path());
     assert!(faults.is_empty(), "{faults:?}");
 }
