@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ServerOrderingStrategy,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
 /// Longest time of one server for one answer.
@@ -47,6 +49,10 @@ impl Names {
             let options = builder.options_mut();
             // The caller keeps the answer for its time to live.
             options.cache_size = 0;
+            // In the order of the file, as the C library asks: a later server may not know names that the first one has, such
+            // as the resolver of the machine beside that of a network of containers.
+            options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+            options.num_concurrent_reqs = 1;
             options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
             (options.timeout, options.attempts) = (TIME_MAX, TRIES);
             builder.build()

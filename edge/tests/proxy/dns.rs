@@ -101,6 +101,26 @@ fn a_name_is_all_of_its_addresses_of_both_kinds() {
 }
 
 #[test]
+fn a_later_server_that_does_not_know_a_name_does_not_answer_for_the_first() {
+    run(async {
+        let backends = Backends::at(&["127.0.0.1"]).await;
+        let (first, second) = (Dns::start(Mood::Silent).await, Dns::start(Mood::KnowsNoName).await);
+        let setup = Setup { dns: vec![first.address, second.address], ..Setup::default() };
+        let request = async {
+            let front = Front::start(&format!("http://api.test:{}", backends.port), setup).await;
+            front.get("/").await
+        };
+        // Both were asked at once, and the second one was quicker.
+        let answer = async {
+            eventually("the first server is asked", || first.questions() > 0).await;
+            first.set(Mood::at(&["127.0.0.1"]));
+        };
+        let (response, ()) = tokio::join!(request, answer);
+        assert_eq!(response, (200, "127.0.0.1".to_owned()));
+    });
+}
+
+#[test]
 fn traffic_follows_the_addresses_without_a_failed_request() {
     run(async {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
