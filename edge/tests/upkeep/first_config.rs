@@ -41,6 +41,29 @@ async fn a_first_configuration_starts_an_edge_and_is_never_written_over() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_asks_the_running_edge_whether_it_is_healthy() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = init(folder.path(), &["--domain", "localhost", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let path = folder.path().join("edge.toml");
+    let health = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+        command.arg("health").args(flags).env("DEVANTURE_EDGE_CONFIG", &path).output().unwrap()
+    };
+    let before = health(&[]);
+    assert_eq!(before.status.code(), Some(1));
+    assert!(text(&before.stderr).starts_with("the running edge does not answer"), "{}", text(&before.stderr));
+    let written = std::fs::read_to_string(&path).unwrap();
+    let edge = RunningEdge::over(folder, EdgeFile::parse("edge.toml", &written).unwrap()).await;
+    for (flags, answer) in [(&[][..], "live\n"), (&["--ready"], "ready\n")] {
+        let done = health(flags);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        assert_eq!(text(&done.stdout), answer);
+    }
+    edge.stop().await;
+}
+
 #[test]
 fn a_mistake_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
