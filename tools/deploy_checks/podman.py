@@ -1,6 +1,7 @@
 """A podman of its own: store, networks and settings in one folder, for any machine whose root may run containers."""
 
 import os
+import pathlib
 import resource
 import shutil
 
@@ -8,7 +9,19 @@ from .common import TOOLS, run
 
 # What /usr/lib/podman lacks where Debian's podman has older networks; tools/needs puts it here.
 HELPERS = TOOLS / "compose/usr/lib/podman"
-BUSYBOX = TOOLS / "compose/bin/busybox"
+# Releases of Debian have it in the one or in the other.
+BUSYBOX = next(filter(pathlib.Path.exists, [TOOLS / "compose/bin/busybox", TOOLS / "compose/usr/bin/busybox"]), None)
+PROGRAMS = ["podman", "runc", "buildah", "strip", "etcd", "weed", "curl"]
+
+
+def unusable():
+    """Why images can neither be built nor run here; nothing if they can."""
+    if os.geteuid() != 0:
+        return "only root can build and run images"
+    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    missing += [] if BUSYBOX else ["busybox-static"]
+    missing += [] if HELPERS.exists() else ["netavark"]
+    return f"{', '.join(missing)} missing" if missing else None
 
 
 class Podman:
