@@ -173,11 +173,23 @@ def check_refused():
             raise Fault(f"{table} is not refused")
 
 
+def check_package(programs, folder):
+    """Checks that the packaged chart gives what its folder gives."""
+    import helm_python as helm
+
+    path = run([ROOT / "tools/package-chart", programs, folder / "chart"]).strip()
+    with helm.Chart.load(path) as chart:
+        texts = chart.render({}, name="devanture", namespace="web")
+    if {name: text for name, text in texts.items() if name.endswith(".yaml")} != rendered({}):
+        raise Fault("the packaged chart gives other manifests than its folder")
+
+
 def check(programs, folder):
     """The whole check."""
     import yaml
 
     check_versions()
+    check_package(programs, folder)
     found = sorted(VALUES.glob("*.yaml"))
     for values in found:
         lint(values, yaml.safe_load(values.read_text()))
