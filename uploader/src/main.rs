@@ -16,6 +16,7 @@ mod signals;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
@@ -26,7 +27,7 @@ use devanture_config::problem::Code;
 use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::output::exit::Failure;
-use crate::output::progress;
+use crate::output::progress::{self, Progress, Volume};
 use crate::output::report::{self, Output};
 use crate::output::{failure, terminal};
 
@@ -51,6 +52,9 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
         let output = Output { is_json: false, is_quiet: false, style: progress::Style::of(&environment, false) };
         output.script(String::from_utf8_lossy(&script).trim_end());
         return ExitCode::SUCCESS;
+    }
+    if let Command::Man { folder } = &cli.command {
+        return man_pages(folder, &environment);
     }
     // Fails only where a provider is there already, which is as good.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
@@ -78,6 +82,17 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
             ExitCode::from(failure.exit)
         }
     }
+}
+
+/// Writes a page for each command into `folder`.
+fn man_pages(folder: &Path, environment: &BTreeMap<String, String>) -> ExitCode {
+    let Err(error) = clap_mangen::generate_to(Cli::command(), folder) else { return ExitCode::SUCCESS };
+    let message = format!("The pages cannot be written into {}: {error}.", folder.display());
+    let failure = Failure::new(Code::Usage, message);
+    let progress = Progress::new(environment, Volume::Usual);
+    let output = Output { is_json: false, is_quiet: false, style: progress.style };
+    failure::print(&output, &progress, &failure, None);
+    ExitCode::from(failure.exit)
 }
 
 /// Ends a call that clap did not accept: help and version go to stdout, mistakes are printed like every other failure.

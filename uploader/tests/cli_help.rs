@@ -41,6 +41,17 @@ fn help_has_examples_and_completions_are_printed() {
 }
 
 #[test]
+fn every_command_gets_a_man_page() {
+    let project = Project::new(&[("man/keep", "")]);
+    assert_eq!(project.run(&["man", "man"]).code, Some(0));
+    let page = std::fs::read_to_string(project.path("man/devanture-push.1")).unwrap();
+    assert!(page.contains("no\\-switch") && page.contains(".SH NAME"), "{page}");
+    assert!(project.path("man/devanture-alias-set.1").exists());
+    let ran = project.run(&["man", "absent"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("cannot be written into absent"), "{ran:#?}");
+}
+
+#[test]
 fn a_command_that_cannot_be_read_says_what_was_meant_and_nothing_of_what_is_live() {
     let project = Project::new(&[("devanture.toml", "app = \"shop\"\nwww = \"dist\"\n")]);
     let ran = project.run(&["push", "--swich", "--json"]);

@@ -1,4 +1,4 @@
-//! What `devanture-edge init` writes starts an edge; what `devanture-edge --help` lists.
+//! What `devanture-edge init` writes starts an edge; what `devanture-edge --help`, completions and man pages list.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -81,6 +81,25 @@ fn a_mistake_writes_nothing() {
         assert!(done.status.code() == Some(2) && text.contains(message), "{text}");
         assert!(!folder.path().join("edge.toml").exists());
     }
+}
+
+#[test]
+fn completions_and_man_pages_have_the_commands_of_the_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = || Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+    let bash = program().args(["completions", "bash"]).output().unwrap();
+    assert!(
+        bash.status.success()
+            && text(&bash.stdout).contains("_devanture-edge")
+            && text(&bash.stdout).contains("--agree-terms")
+    );
+    let written = program().arg("man").arg(folder.path()).status().unwrap();
+    assert!(written.success());
+    let page = std::fs::read_to_string(folder.path().join("devanture-edge-init.1")).unwrap();
+    assert!(page.contains("Write a configuration file"), "{page}");
+    let absent = program().arg("man").arg(folder.path().join("absent")).output().unwrap();
+    assert!(absent.status.code() == Some(1) && !absent.stderr.is_empty());
+    assert!(!folder.path().join("devanture-edge-local.1").exists(), "it is hidden");
 }
 
 #[test]

@@ -263,6 +263,13 @@ pub(crate) enum Command {
         /// Shell
         shell: clap_complete::Shell,
     },
+    /// Write a man page for each command into a folder; for those who make packages
+    #[command(hide = true)]
+    Man {
+        /// The folder, which exists
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
 }
 
 /// Flags of `init`.

@@ -130,9 +130,12 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Undelete(args) => retention::undelete(context, args).await,
         Command::Usage => usage::usage(context).await,
         // Carried out by the callers.
-        Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) | Command::Run(_) => {
-            Ok(())
-        }
+        Command::Check(_)
+        | Command::Completions { .. }
+        | Command::Dev(_)
+        | Command::Man { .. }
+        | Command::Push(_)
+        | Command::Run(_) => Ok(()),
     }
 }
 

@@ -13,7 +13,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile, NodeIdentity};
 use devanture_config::text::date_time;
@@ -29,6 +30,9 @@ use terminal::{PasswordArgs, print_line, say};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The name that shells complete.
+const PROGRAM: &str = "devanture-edge";
 
 /// Serve front-ends: store bundles, give each a preview, switch between versions atomically
 #[derive(Parser)]
@@ -89,6 +93,17 @@ enum Command {
     /// Create, list and delete accounts, which log in with a password
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Print completions for a shell
+    Completions {
+        /// Shell
+        shell: Shell,
+    },
+    /// Write a man page for each command into a folder; for those who make packages
+    #[command(hide = true)]
+    Man {
+        /// The folder, which exists
+        folder: PathBuf,
+    },
     /// Serve for `devanture dev` until the standard input ends; started by `devanture dev`
     #[command(hide = true)]
     Local,
@@ -270,6 +285,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             };
         }
         Some(Command::UserTask) => return user_task().map_err(refused),
+        Some(Command::Completions { shell }) => {
+            completions(shell);
+            return Ok(());
+        }
+        Some(Command::Man { folder }) => {
+            return clap_mangen::generate_to(Arguments::command(), folder).map_err(refused);
+        }
         // It has two of them.
         Some(Command::Copy(arguments)) => return runtime()?.block_on(copy::copy(arguments)),
         Some(Command::Cluster(command)) => return cluster::cluster(&command, &config),
@@ -295,6 +317,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         // Those that returned above.
         Some(_) => Ok(()),
     }
+}
+
+fn completions(shell: Shell) {
+    // Into memory first: the generator ends the program where a write fails, as when the reader closes a pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), PROGRAM, &mut script);
+    print_line(String::from_utf8_lossy(&script).trim_end());
 }
 
 fn spawner(arguments: SpawnerArgs) -> std::io::Result<()> {
