@@ -184,10 +184,13 @@ impl Shared {
     }
 
     async fn remove_images(&self, images: &Images) -> Result<(), Error> {
+        // A group goes on with the image of the version that it was started for, also for later versions with the same
+        // one, and starts instances from it at any time: in a cluster, perhaps its first ones.
+        let set_up: BTreeSet<_> = self.all_groups().iter().map(|group| (group.id.app.clone(), group.version)).collect();
         let mut gone = BTreeSet::new();
-        for (app, version) in images.versions().await? {
-            if self.catalog.get(&records::version_key(&app, &version)).await?.is_none() {
-                gone.insert((app, version));
+        for of in images.versions().await? {
+            if !set_up.contains(&of) && self.catalog.get(&records::version_key(&of.0, &of.1)).await?.is_none() {
+                gone.insert(of);
             }
         }
         let count = images.remove_unneeded(&gone, telemetry::now_ms()).await?;
