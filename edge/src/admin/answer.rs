@@ -1,12 +1,12 @@
 //! Answers of the API: JSON, problems, texts, streams of events.
 
-use std::convert::Infallible;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::DeployEvent;
 use devanture_config::problem::{Code, Problem};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
@@ -20,11 +20,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 /// Longest silence of a stream of events.
 const EVENT_REST_MAX: Duration = Duration::from_secs(15);
 
-/// The body of an answer.
-pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// The body of an answer. Where it breaks off by an error, its client learns that it is not whole: of HTTP/1.1 the last
+/// chunk is missing, of HTTP/2 the stream is reset.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Response<Body> {
-    with_body(status, media_type, Full::new(bytes).boxed_unsync())
+    with_body(status, media_type, full(bytes))
 }
 
 pub(super) fn with_body(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
@@ -39,8 +40,19 @@ pub(super) fn with_body(status: StatusCode, media_type: &'static str, body: Body
 
 /// 200 with a body that comes piece by piece, to the end of the stream.
 pub(super) fn streamed(media_type: &'static str, pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
-    let frames = pieces.map(|bytes| Ok(Frame::data(bytes)));
-    with_body(StatusCode::OK, media_type, StreamBody::new(frames).boxed_unsync())
+    streamed_whole(media_type, pieces.map(Ok))
+}
+
+/// As [`streamed`], of which the pieces are worth nothing alone: an error breaks it off.
+pub(super) fn streamed_whole(
+    media_type: &'static str,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response<Body> {
+    with_body(StatusCode::OK, media_type, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
@@ -74,7 +86,7 @@ pub(super) fn without_content(mut response: Response<Body>) -> Response<Body> {
     {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    response.map(|_content| Full::default().boxed_unsync())
+    response.map(|_content| full(Bytes::new()))
 }
 
 /// RFC 9457, with the fields that HTTP wants beside some statuses.

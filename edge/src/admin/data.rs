@@ -1,5 +1,6 @@
 //! Operations about the data of environments: lists, archives, snapshots.
 
+use std::io;
 use std::sync::Arc;
 
 use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, SnapshotRequest};
@@ -32,8 +33,11 @@ impl Admin {
         let snapshot = body::parameter(call.uri(), "snapshot").map(|name| parsed(&name)).transpose()?;
         let environments = self.publisher.environments();
         let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot).await?;
-        let bytes = stream::unfold(archive, async |mut archive| Some((archive.next().await?, archive)));
-        Ok(answer::streamed(DATA_ARCHIVE_TYPE, bytes))
+        let bytes = stream::unfold(archive, async |mut archive| {
+            let next = archive.next().await?;
+            Some((next.map_err(io::Error::other), archive))
+        });
+        Ok(answer::streamed_whole(DATA_ARCHIVE_TYPE, bytes))
     }
 
     pub(super) async fn push_data(&self, call: Call) -> Answer {

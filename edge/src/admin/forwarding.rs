@@ -2,10 +2,9 @@
 //!
 //! The node that has the request checks its token and its right; the other one checks them again, as for any request.
 
-use std::convert::Infallible;
+use std::io;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use devanture_config::problem::{Code, Problem};
 use futures_util::stream;
 use http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
@@ -66,7 +65,7 @@ impl Admin {
     pub(super) async fn forward(&self, node: OtherNode<'_>, call: Call, via: Via) -> Answer {
         let share = self.forwards.take(&call.path.app()?).ok_or_else(|| {
             let detail = "This node passes on no more requests of the app to others just now.";
-            Problem::new(Code::Busy, detail).hint("try again in a moment, or at the node that has begun the push")
+            Problem::new(Code::Busy, detail).hint("try again in a moment, or at the other node itself")
         })?;
         let (mut parts, body) = call.request.into_parts();
         for name in &OF_CONNECTION {
@@ -105,11 +104,11 @@ impl Api for Admin {
     }
 }
 
-/// The body of another node's answer. Where it breaks off, its length or its last event is missing.
+/// The body of another node's answer. Where that breaks off, this does: nobody takes a part for the whole.
 fn passed_on(incoming: Incoming, share: Share) -> Body {
-    let frames = stream::unfold((incoming, share), async |(mut incoming, share)| {
-        let bytes: Bytes = incoming.frame().await?.ok()?.into_data().ok()?;
-        Some((Ok::<_, Infallible>(Frame::data(bytes)), (incoming, share)))
+    let frames = stream::unfold((incoming, share), async |(mut incoming, share)| match incoming.frame().await? {
+        Ok(frame) => Some((Ok(Frame::data(frame.into_data().ok()?)), (incoming, share))),
+        Err(error) => Some((Err(io::Error::other(error)), (incoming, share))),
     });
     StreamBody::new(frames).boxed_unsync()
 }

@@ -1,6 +1,6 @@
 //! What goes both ways between nodes within one request: JSON, one value in a line.
 
-use std::convert::Infallible;
+use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream;
@@ -17,7 +17,7 @@ const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LINES_MAX: usize = 64;
 
 /// A body that is written line by line.
-pub(super) type LinesBody = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type LinesBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Writes the lines of a body.
 #[derive(Clone)]

@@ -245,7 +245,7 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
 }
 
 fn no_lines() -> LinesBody {
-    http_body_util::Empty::new().boxed_unsync()
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Counts attempts on another node; the answer ends when that is done.

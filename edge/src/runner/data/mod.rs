@@ -52,18 +52,21 @@ pub struct DataArchive {
 }
 
 impl DataArchive {
-    /// The next bytes; `None` at its end, and where it broke off.
-    pub async fn next(&mut self) -> Option<Bytes> {
-        match self.first.take() {
-            Some(first) => Some(first),
-            None => match self.task.next().await {
-                Ok(Event::Output(bytes)) => Some(bytes),
-                Ok(Event::Ended) => None,
-                Err(error) => {
-                    tracing::warn!(%error, "an archive of data broke off");
-                    None
-                }
-            },
+    /// The next bytes; `None` at its end.
+    ///
+    /// # Errors
+    /// Why it broke off; nothing more comes then.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        match self.task.next().await {
+            Ok(Event::Output(bytes)) => Some(Ok(bytes)),
+            Ok(Event::Ended) => None,
+            Err(error) => {
+                tracing::warn!(%error, "an archive of data broke off");
+                Some(Err(error))
+            }
         }
     }
 }
