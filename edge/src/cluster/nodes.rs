@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use devanture_config::AppName;
 use devanture_config::api::{NodeState, NodeStatus};
+use devanture_config::problem::Problem;
 use futures_util::future::{join_all, try_join_all};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
@@ -18,7 +19,7 @@ use super::messages::{Answer, Outcome, PrepareRequest, Progress};
 use super::peer::{self, Exchange};
 use super::tunnel;
 use crate::catalog::{Committed, Revision};
-use crate::ledger::{Duty, Member, Members};
+use crate::ledger::{self, Duty, Member, Members};
 use crate::proxy::Registry;
 
 /// Shortest time for which a node that lives may not answer before a switch is given up; twice the lease where that is
@@ -61,6 +62,12 @@ impl Nodes {
     #[must_use]
     pub fn own(&self) -> &Member {
         self.members.own()
+    }
+
+    /// A refusal by this node, as one by another node reads.
+    #[must_use]
+    pub(crate) fn refused_here(&self, problem: Box<Problem>) -> ledger::Error {
+        Error::Refused { node: self.own().node.clone(), problem }.into_problem()
     }
 
     /// When the certificate of this node ends, in seconds since 1970 UTC.

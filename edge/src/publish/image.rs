@@ -16,7 +16,10 @@ impl Publisher {
     /// `image_refused`, `runner_off`.
     pub(super) async fn check_image(&self, manifest: &Manifest) -> Result<(), Error> {
         match manifest.image() {
-            Some(image) => Ok(self.environments.runner()?.check_image(image).await?),
+            Some(image) => {
+                let checked = self.environments.runner()?.check_image(image).await;
+                checked.map_err(|error| self.switcher.named_failure(error.into()))
+            }
             None => Ok(()),
         }
     }
@@ -48,7 +51,8 @@ impl Publisher {
         let Some(Image::Registry(image)) = server.image.as_ref().filter(|image| !image.is_fixed()) else {
             return Ok(None);
         };
-        let fixed = Image::Registry(self.environments.runner()?.resolve_image(app, image).await?);
+        let resolved = self.environments.runner()?.resolve_image(app, image).await;
+        let fixed = Image::Registry(resolved.map_err(|error| self.switcher.named_failure(error.into()))?);
         server.image = Some(fixed.clone());
         Ok(Some(fixed))
     }

@@ -295,6 +295,14 @@ impl Switcher {
         }
     }
 
+    /// A failure of this node, with its name where there are several: the request may have come to any of them.
+    pub(super) fn named_failure(&self, Error(problem): Error) -> Error {
+        match &self.nodes {
+            Some(nodes) => nodes.refused_here(problem),
+            None => Error(problem),
+        }
+    }
+
     /// What `prepare` came to, with the names of the nodes where there are several.
     pub(super) fn named_by_node(&self, here: String, elsewhere: Option<&Prepared>) -> String {
         match elsewhere {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use devanture_config::api::{Deploy, Lock, Outcome, Step, StepState};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 
 use super::intent::{Intent, Move};
 use super::steps::Steps;
@@ -86,7 +86,8 @@ impl Switcher {
                 let (prepared, detail) = self.prepare((intent.app, intent.environment), intent.version).await?;
                 let instances = self.prepare_instances(backend.as_ref(), &report).await?;
                 Ok::<_, Error>((prepared, instances, detail))
-            };
+            }
+            .map_err(|error| self.named_failure(error));
             let ((prepared, instances, detail), elsewhere) =
                 tokio::try_join!(here, self.prepare_elsewhere(intent, &report))?;
             let detail = self.named_by_node(detail, elsewhere.as_ref());
