@@ -78,11 +78,12 @@ impl Environments {
             let detail = format!("Snapshots named `before-…`, such as {name}, are made by the edge itself.");
             return Err(Problem::new(Code::BadRequest, detail).hint("choose another name").into());
         }
+        // Before it is recorded: nothing is made then.
+        let list = runner.data_list(place, 0).await?;
+        if list.snapshots.iter().any(|snapshot| snapshot.name == name) {
+            return Err(Problem::new(Code::Conflict, format!("There is a snapshot {name} already.")).into());
+        }
         if dry_run {
-            let list = runner.data_list(place, 0).await?;
-            if list.snapshots.iter().any(|snapshot| snapshot.name == name) {
-                return Err(Problem::new(Code::Conflict, format!("There is a snapshot {name} already.")).into());
-            }
             return Ok(DataReport { snapshot: Some(name), ..counts(&list) });
         }
         self.record_data(actor, Action::SnapshotData, place, name.as_str()).await?;
@@ -162,7 +163,8 @@ impl Environments {
             return Ok((runner, list));
         }
         let detail = format!("There is no snapshot {name} on {}.", list.node);
-        Err(Problem::new(Code::NotFound, detail).hint("`devanture data list` lists them").into())
+        let of_node = self.instances.nodes.as_ref().map_or_else(String::new, |_| format!(" --node {}", list.node));
+        Err(Problem::new(Code::NotFound, detail).hint(format!("`devanture data list{of_node}` lists them")).into())
     }
 
     async fn record_data(&self, actor: &Actor, action: Action, place: PlaceOf<'_>, what: &str) -> Result<(), Error> {
