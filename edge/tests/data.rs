@@ -34,7 +34,7 @@ async fn archive(edge: &RunningEdge, query: &str) -> Got {
 }
 
 /// The files of an archive; links with what they lead to.
-fn unpacked(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn unpacked(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut archive = tar::Archive::new(zstd::Decoder::new(archive).unwrap());
     let mut files = BTreeMap::new();
     for entry in archive.entries().unwrap() {

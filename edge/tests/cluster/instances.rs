@@ -81,14 +81,14 @@ async fn answering(node: &RunningEdge) -> String {
 }
 
 /// Visitors of the backend by several nodes, until they are stopped.
-struct Callers {
+pub(super) struct Callers {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Callers {
-    fn of(nodes: &[&RunningEdge]) -> Self {
+    pub(super) fn of(nodes: &[&RunningEdge]) -> Self {
         let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = nodes.iter().map(|node| {
             let (stop, calls, client, port) =
@@ -111,7 +111,7 @@ impl Callers {
     }
 
     /// Stops them: none may have failed.
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             assert_eq!(task.await.unwrap(), Vec::<String>::new());

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
-mod engine;
-mod image;
+pub(crate) mod engine;
+pub(crate) mod image;
 mod living;
 mod private;
 mod refusing;

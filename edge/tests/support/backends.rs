@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport};
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::problem::Problem;
 use devanture_config::{Digest, Manifest};
@@ -119,10 +119,34 @@ impl RunningEdge {
     async fn push_backend_as(
         &self,
         token: &str,
-        (app, environment): (&str, &str),
+        place: (&str, &str),
         backend: &Backend,
         begin: BeginDeploy,
     ) -> Result<DeployReport, Box<Problem>> {
+        let begun = self.upload_backend(token, place, backend, begin).await?;
+        got(self.ask(Method::POST, &format!("/v1/apps/{}/deploys/{}/finish", place.0, begun.deploy), token))
+            .await
+            .into_result()
+    }
+
+    /// Begins a push of one half of a bundle with a backend, and sends what is missing of it.
+    pub(crate) async fn upload_half(
+        &self,
+        place: (&str, &str),
+        backend: &Backend,
+        options: DeployOptions,
+    ) -> Result<DeployBegun, Box<Problem>> {
+        let begin = BeginDeploy { manifest: backend.manifest(), source: Default::default(), options };
+        self.upload_backend(self.admin_token(), place, backend, begin).await
+    }
+
+    async fn upload_backend(
+        &self,
+        token: &str,
+        (app, environment): (&str, &str),
+        backend: &Backend,
+        begin: BeginDeploy,
+    ) -> Result<DeployBegun, Box<Problem>> {
         let path = format!("/v1/apps/{app}/environments/{environment}/deploys");
         let begun: DeployBegun = got(self.ask(Method::POST, &path, token).json(&begin)).await.into_result()?;
         for digest in &begun.missing {
@@ -132,9 +156,7 @@ impl RunningEdge {
                 return Err(Box::new(got.problem()));
             }
         }
-        got(self.ask(Method::POST, &format!("/v1/apps/{app}/deploys/{}/finish", begun.deploy), token))
-            .await
-            .into_result()
+        Ok(begun)
     }
 
     /// Has the backend that answers at a hostname evaluate JavaScript; gives the value of its last expression.

@@ -41,8 +41,10 @@ pub(crate) fn is_installed() -> bool {
 
 /// The engine and a registry, which end when this is dropped.
 pub(crate) struct Engine {
-    podman: Child,
-    registry: Child,
+    /// `None` where it was ended.
+    podman: Option<Child>,
+    /// `None` where it is that of another engine.
+    registry: Option<Child>,
     pub(crate) address: SocketAddr,
     folder: tempfile::TempDir,
 }
@@ -61,14 +63,6 @@ impl Engine {
     fn start_with(passwords: Option<&str>) -> Self {
         let folder = tempfile::tempdir_in("/srv").unwrap();
         let at = |name: &str| folder.path().join(name);
-        let podman = Command::new("podman")
-            .args(options(folder.path()))
-            .args(["system", "service", "--time=0"])
-            .arg(format!("unix://{}", at("podman.sock").display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         // It says nowhere which port the system gave it: a free one is chosen here.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let auth = passwords.map_or_else(String::new, |passwords| {
@@ -87,13 +81,36 @@ impl Engine {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let engine = Self { podman, registry, address, folder };
-        let until = Instant::now() + START_MAX;
-        while UnixStream::connect(engine.socket()).is_err() || TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < until, "podman or the registry does not start");
-            std::thread::yield_now();
-        }
+        let mut engine = Self { podman: None, registry: Some(registry), address, folder };
+        engine.start_podman();
+        comes("the registry", || TcpStream::connect(address).is_ok());
         engine
+    }
+
+    /// Another engine, such as that of another node, with the registry of this one.
+    pub(crate) fn beside(&self) -> Self {
+        let folder = tempfile::tempdir_in("/srv").unwrap();
+        let mut engine = Self { podman: None, registry: None, address: self.address, folder };
+        engine.start_podman();
+        engine
+    }
+
+    /// Starts podman's service, at first or again.
+    pub(crate) fn start_podman(&mut self) {
+        let service = Command::new("podman")
+            .args(self.options())
+            .args(["system", "service", "--time=0"])
+            .arg(format!("unix://{}", self.socket().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.podman = Some(service.unwrap());
+        comes("podman", || UnixStream::connect(self.socket()).is_ok());
+    }
+
+    /// Ends podman's service; containers and images stay.
+    pub(crate) fn end_podman(&mut self) {
+        end(self.podman.take());
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -141,10 +158,24 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         Command::new("podman").args(self.options()).args(["rm", "--all", "--force", "--time", "0"]).output().ok();
-        for child in [&mut self.podman, &mut self.registry] {
-            child.kill().ok();
-            child.wait().ok();
-        }
+        end(self.podman.take());
+        end(self.registry.take());
+    }
+}
+
+/// Waits until a program answers.
+fn comes(what: &str, is_there: impl Fn() -> bool) {
+    let until = Instant::now() + START_MAX;
+    while !is_there() {
+        assert!(Instant::now() < until, "{what} does not start");
+        std::thread::yield_now();
+    }
+}
+
+fn end(child: Option<Child>) {
+    if let Some(mut child) = child {
+        child.kill().ok();
+        child.wait().ok();
     }
 }
 

@@ -1,0 +1,121 @@
+//! Commands that run once in a cluster: on the node that is asked, whatever runs there.
+
+use bytes::Bytes;
+use devanture_config::api::{RunEnd, RunExit, RunRequest};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::run_stream::{ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
+use futures_util::stream;
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::instances::{backend, nodes_of};
+use super::world::{APP, World, comes, is_installed};
+use crate::support::{RunningEdge, got};
+
+/// A command that runs for as long as this lives.
+pub(super) struct Command {
+    response: reqwest::Response,
+    reader: Reader,
+    _input: mpsc::Sender<Bytes>,
+}
+
+impl Command {
+    /// Has a shell run a script on a node.
+    pub(super) async fn begin(node: &RunningEdge, environment: &str, script: &str) -> Result<Self, Problem> {
+        let command = ["sh", "-c", script].map(str::to_owned).into();
+        let request = RunRequest { command, terminal: None, term: None, timeout_ms: None };
+        let (input, frames) = mpsc::channel(1);
+        input.send(Bytes::from(ClientFrame::Begin(request).bytes().unwrap())).await.unwrap();
+        let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
+            frames.recv().await.map(|bytes| (Ok::<_, std::io::Error>(bytes), frames))
+        });
+        let request = node.api(Method::POST, &format!("/v1/apps/{APP}/environments/{environment}/run"));
+        let request = request.header("content-type", MEDIA_TYPE).body(reqwest::Body::wrap_stream(frames));
+        let response = request.send().await.unwrap();
+        if response.status() != StatusCode::OK {
+            return Err(response.json().await.unwrap());
+        }
+        Ok(Self { response, reader: Reader::default(), _input: input })
+    }
+
+    async fn next(&mut self) -> EdgeFrame {
+        loop {
+            if let Some(frame) = self.reader.next_frame().unwrap() {
+                return frame;
+            }
+            self.reader.push(&self.response.chunk().await.unwrap().expect("the stream has a last frame"));
+        }
+    }
+
+    /// Waits for its first output.
+    async fn begun(&mut self) -> String {
+        loop {
+            if let EdgeFrame::Stdout(bytes) = self.next().await {
+                return String::from_utf8(bytes).unwrap();
+            }
+        }
+    }
+
+    /// The rest of its output, and how it ended.
+    pub(super) async fn end(mut self) -> (String, RunEnd) {
+        let mut output = Vec::new();
+        loop {
+            match self.next().await {
+                EdgeFrame::Stdout(bytes) => output.extend(bytes),
+                EdgeFrame::Ended(end) => return (String::from_utf8(output).unwrap(), *end),
+                EdgeFrame::Stderr(_) | EdgeFrame::Taken(_) | EdgeFrame::Alive => {}
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_runs_on_the_node_that_is_asked_and_others_neither_count_nor_keep_it() {
+    if !is_installed() {
+        return;
+    }
+    // Of two that are free, an app takes one.
+    let world = World::start_with(3, 1, |_, setup| setup.with_runner().with_limit("runs_max", 2)).await;
+    let [one, two, three] = &world.nodes[..] else { panic!() };
+    for environment in ["prod", "staging"] {
+        let pushed = one.push_backend(one.admin_token(), (APP, environment), &backend(1, 1)).await;
+        pushed.unwrap_or_else(|problem| panic!("{problem:#?}"));
+    }
+    let running = nodes_of(one).await;
+    let without = world.nodes.iter().find(|node| !running.contains(&node.file().node)).unwrap();
+    let script = "echo $DEVANTURE_NODE; ls server.js; echo kept > data/kept; exit 7";
+    let (output, end) = Command::begin(without, "prod", script).await.unwrap().end().await;
+    assert_eq!(output, format!("{}\nserver.js\n", without.file().node));
+    assert_eq!(end.exit, RunExit::Code(7));
+
+    let mut commands = Vec::new();
+    for node in [one, two] {
+        let mut command = Command::begin(node, "staging", "echo $DEVANTURE_NODE; exec sleep 600").await.unwrap();
+        assert_eq!(command.begun().await, format!("{}\n", node.file().node));
+        commands.push(command);
+    }
+    let refused = Command::begin(one, "staging", "true").await.err().unwrap();
+    assert_eq!(refused.code, Code::Busy, "{refused:?}");
+    assert!(refused.detail.contains("of this node"), "{}", refused.detail);
+    // What a third node deletes has no commands any more, whichever nodes they run on.
+    let deleted = got(three.api(Method::DELETE, &format!("/v1/apps/{APP}/environments/staging"))).await;
+    assert!(deleted.status.is_success(), "{}", deleted.text());
+    for command in commands {
+        let (_, end) = command.end().await;
+        let RunExit::Problem(problem) = end.exit else { panic!("{end:?}") };
+        assert_eq!(problem.code, Code::RunEnded);
+    }
+
+    let by_node = async |action: &str| {
+        let audit: Value = got(three.api(Method::GET, "/v1/audit?app=shop")).await.json();
+        let entries = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == action);
+        let mut nodes: Vec<String> = entries.map(|entry| entry["node"].as_str().unwrap().to_owned()).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    let mut asked = ["edge-1", "edge-2", without.file().node.as_str()];
+    asked.sort_unstable();
+    assert_eq!(by_node("run").await, asked);
+    comes("the ends are recorded, too", async || by_node("run_ended").await == asked).await;
+}
