@@ -88,11 +88,9 @@ fn completions_and_man_pages_have_the_commands_of_the_help() {
     let folder = tempfile::tempdir().unwrap();
     let program = || Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     let bash = program().args(["completions", "bash"]).output().unwrap();
-    assert!(
-        bash.status.success()
-            && text(&bash.stdout).contains("_devanture-edge")
-            && text(&bash.stdout).contains("--agree-terms")
-    );
+    let script = text(&bash.stdout);
+    assert!(bash.status.success() && script.contains("complete -F _devanture__edge"), "{script}");
+    assert!(script.contains("--agree-terms"), "{script}");
     let written = program().arg("man").arg(folder.path()).status().unwrap();
     assert!(written.success());
     let page = std::fs::read_to_string(folder.path().join("devanture-edge-init.1")).unwrap();
