@@ -1,5 +1,6 @@
 //! Tests of files that are written together: the order of their steps, and what is left where one fails.
 
+use super::faults::is_sound;
 use super::*;
 
 /// What is done to a store while it fails: blobs put together, one of which is there already.

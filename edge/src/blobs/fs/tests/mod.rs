@@ -2,6 +2,7 @@
 
 mod damage;
 mod deltas;
+mod faults;
 mod handles;
 mod many;
 mod reads;
@@ -222,132 +223,6 @@ fn an_index_that_cannot_be_read_says_nothing_and_is_replaced() {
     }
     folder.put_variants(digest, &variants).unwrap();
     assert_eq!(folder.variants(digest).unwrap().len(), 1);
-}
-
-/// What is done to a store while it fails: blobs new and old, a manifest, variants and deltas new and replaced, a
-/// deletion.
-fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
-    let old = sample(0, 2_000);
-    let new = sample(generation, 2_000);
-    folder.put(blob(&old), &old)?;
-    folder.put(blob(&new), &new)?;
-    folder.put(Key::Manifest(Digest::of(&new)), &new)?;
-    many::life(folder, generation)?;
-    let variants = |quality| {
-        let large = 9_000 + quality as usize;
-        [
-            (Form::Br, quality, sample(quality as u64, large)),
-            (Form::Gz, quality, sample(9, 100)),
-            (Form::Zst, quality, sample(quality as u64 + 2, if quality == Quality::Quick { 100 } else { large })),
-        ]
-    };
-    folder.put_variants(Digest::of(&new), &variants(Quality::Quick))?;
-    folder.put_variants(Digest::of(&new), &variants(Quality::Best))?;
-    folder.put_variants(Digest::of(&old), &variants(Quality::Best))?;
-    deltas::life(folder, Digest::of(&old), Digest::of(&new), generation)?;
-    folder.delete(blob(&new))
-}
-
-/// All that is listed and known is whole, and nothing else is there.
-fn is_sound(data: &Path, folder: &Folder) {
-    for (key, size, _) in folder.list().unwrap() {
-        assert_eq!(folder.get(key).unwrap().len() as u64, size);
-        if let Key::Blob(digest) = key {
-            for info in folder.variants(digest).unwrap() {
-                let bytes = folder.get(Key::Variant(digest, info.form)).unwrap();
-                assert_eq!((bytes.len() as u64, Digest::of(&bytes)), (info.size, info.hash));
-            }
-            for info in folder.deltas(digest).unwrap() {
-                let bytes = folder.get(Key::Delta(digest, info.dictionary, info.form)).unwrap();
-                assert_eq!((bytes.len() as u64, Digest::of(&bytes)), (info.size, info.hash));
-            }
-        }
-    }
-    assert_eq!(files(&data.join("tmp")), BTreeSet::new());
-    assert_eq!(files(&data.join("quarantine")), BTreeSet::new());
-}
-
-#[test]
-fn law_3_a_full_disk_at_any_step_leaves_everything_whole() {
-    let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
-    life(&folder, 1).unwrap();
-    for nth in 0.. {
-        let armed = arm(data.path(), Fault::Full, nth);
-        let result = life(&folder, 2 + nth as u64);
-        let fired = armed.fired();
-        drop(armed);
-        is_sound(data.path(), &folder);
-        assert!(folder.get(blob(&sample(0, 2_000))).is_ok(), "step {nth}");
-        if !fired {
-            result.unwrap();
-            break;
-        }
-        // Some removals are only attempted; any other failure is reported.
-        assert!(matches!(result, Ok(()) | Err(Error::Full { .. })), "step {nth}: {result:?}");
-        // And with room again, the same is done to its end.
-        life(&folder, 2 + nth as u64).unwrap();
-    }
-}
-
-#[test]
-fn law_3_a_death_at_any_step_leaves_everything_whole_for_the_next_start() {
-    let data = tempfile::tempdir().unwrap();
-    life(&Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap(), 1).unwrap();
-    for nth in 0.. {
-        let armed = arm(data.path(), Fault::Death, nth);
-        // The opening too may be what dies.
-        let result =
-            Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).and_then(|folder| life(&folder, 2 + nth as u64));
-        let fired = armed.fired();
-        drop(armed);
-        let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
-        is_sound(data.path(), &folder);
-        assert!(folder.get(blob(&sample(0, 2_000))).is_ok(), "step {nth}");
-        if !fired {
-            result.unwrap();
-            break;
-        }
-        life(&folder, 2 + nth as u64).unwrap();
-    }
-}
-
-#[test]
-fn law_6_every_file_of_a_put_is_synced_before_it_has_its_name() {
-    use durable::Step::{Create, Folder as MakeFolder, Remove, Rename, SyncFile, SyncFolder, Write};
-    let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
-    let bytes = sample(1, 10);
-    let put = || {
-        let log = arm(data.path(), Fault::None, 0);
-        folder.put(blob(&bytes), &bytes).unwrap();
-        log.steps()
-    };
-    // The first try of a rename finds no folder.
-    let made = [Rename, MakeFolder, SyncFolder, Rename, SyncFolder];
-    assert_eq!(put(), [&[Create, Write, SyncFile], &made[..]].concat());
-    assert_eq!(put(), [Create, Write, SyncFile, Rename, SyncFolder]);
-    let put = |quality, lengths: [usize; 2]| {
-        let log = arm(data.path(), Fault::None, 0);
-        let [br, gz] = lengths.map(|length| sample(length as u64, length));
-        folder.put_variants(Digest::of(&bytes), &[(Form::Br, quality, br), (Form::Gz, quality, gz)]).unwrap();
-        log.steps()
-    };
-    let drafts = |count: usize| [[Create, Write].repeat(count), vec![SyncFile; count]].concat();
-    let (small, large) = ([5, 8_192], [9_000, 9_001]);
-    assert_eq!(put(Quality::Quick, large), [&drafts(3)[..], &made[..4], &[Rename, Rename, SyncFolder]].concat());
-    assert_eq!(
-        put(Quality::Best, large),
-        [&drafts(3)[..], &[Remove, Rename, Rename, Rename, SyncFolder]].concat(),
-        "no line of the old index stands beside other bytes"
-    );
-    assert_eq!(put(Quality::Quick, large), []);
-    folder.delete(blob(&bytes)).unwrap();
-    folder.put(blob(&bytes), &bytes).unwrap();
-    // Small ones stand in the index, which is replaced as a whole.
-    for quality in [Quality::Quick, Quality::Best] {
-        assert_eq!(put(quality, small), [&drafts(1)[..], &[Rename, SyncFolder]].concat());
-    }
 }
 
 #[tokio::test]
