@@ -31,13 +31,19 @@ pub fn platform() -> Result<Arc<ClientConfig>, rustls::Error> {
 pub fn platform_and(file: &Path) -> Result<Arc<ClientConfig>, String> {
     let shown = file.display();
     let pem = std::fs::read(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| format!("{shown} is not PEM: {error}"))?;
-    if found.is_empty() {
-        return Err(format!("{shown} has no `BEGIN CERTIFICATE` section"));
-    }
+    let found = certificates(&pem).map_err(|reason| format!("{shown} cannot be used: {reason}"))?;
     let all = rustls_native_certs::load_native_certs().certs.into_iter().chain(found);
     trusting(all).map_err(|error| format!("{shown} cannot be used: {error}"))
+}
+
+/// The certificates of a file in PEM, one at least.
+///
+/// # Errors
+/// Why there are none, as a sentence about the file.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| format!("it is not PEM ({error})"))?;
+    if found.is_empty() { Err("it has no `BEGIN CERTIFICATE` section".to_owned()) } else { Ok(found) }
 }
 
 /// Exactly the authorities given; those that cannot be read are left out.

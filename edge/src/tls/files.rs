@@ -20,6 +20,7 @@ use x509_parser::time::ASN1Time;
 
 use super::Error;
 use super::file_watch::Changes;
+use crate::proxy::tls::certificates;
 
 /// Bytes of a chain. Clients take messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every full
 /// handshake sends all of it.
@@ -181,12 +182,8 @@ pub(crate) fn certified(
 ) -> Result<(Arc<CertifiedKey>, Vec<String>), Error> {
     let bad_certificate = |reason: String| Error::Certificate { path: pair.certificate.clone(), reason };
     let bad_key = |reason: String| Error::Key { path: pair.key.clone(), reason };
-    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| bad_certificate(format!("it is not PEM ({error})")))?;
-    let Some(leaf) = chain.first() else {
-        return Err(bad_certificate("it has no `BEGIN CERTIFICATE` section".to_owned()));
-    };
-    let names = names(leaf).map_err(bad_certificate)?;
+    let chain = certificates(certificate).map_err(bad_certificate)?;
+    let names = chain.first().map_or_else(|| Ok(Vec::new()), names).map_err(bad_certificate)?;
     let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
     if bytes > CHAIN_BYTES_MAX {
         return Err(bad_certificate(format!(
