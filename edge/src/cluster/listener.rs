@@ -142,7 +142,6 @@ impl Listener {
                 return;
             }
         };
-        let acceptor = TlsAcceptor::from(Arc::clone(&identity.server));
         let (connections, tunnels) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Shares::new(TUNNELS_MAX));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
@@ -152,7 +151,9 @@ impl Listener {
             };
             match accepted {
                 Ok((tcp, from)) => {
-                    let (acceptor, answers, tunnels) = (acceptor.clone(), answers.clone(), Arc::clone(&tunnels));
+                    // As the certificate is now: it may have been renewed since the last connection.
+                    let acceptor = TlsAcceptor::from(identity.server_config());
+                    let (answers, tunnels) = (answers.clone(), Arc::clone(&tunnels));
                     tokio::spawn(async move {
                         if let Err(reason) = answer(tcp, acceptor, answers, (permit, &tunnels)).await {
                             tracing::debug!(%from, reason, "a connection of another node ended");

@@ -72,8 +72,14 @@ impl Nodes {
 
     /// When the certificate of this node ends, in seconds since 1970 UTC.
     #[must_use]
-    pub const fn certificate_ends_s(&self) -> i64 {
-        self.identity.ends_s
+    pub fn certificate_ends_s(&self) -> i64 {
+        self.identity.ends_s()
+    }
+
+    /// Why a changed certificate of this node, or the CA's, cannot be used; the earlier one is.
+    #[must_use]
+    pub fn certificate_fault(&self) -> Option<String> {
+        self.identity.fault().map(|reason| reason.to_string())
     }
 
     pub(super) async fn others(&self) -> Result<Vec<Member>, Error> {

@@ -81,7 +81,7 @@ where
     let tcp = TcpStream::connect(member.advertise).await.map_err(|error| said(&error))?;
     tcp.set_nodelay(true).map_err(|error| said(&error))?;
     let name = ServerName::try_from(member.node.clone()).map_err(|error| said(&error))?;
-    let tls = TlsConnector::from(std::sync::Arc::clone(&identity.client)).connect(name, tcp).await;
+    let tls = TlsConnector::from(identity.client_config()).connect(name, tcp).await;
     let tls = tls.map_err(|error| said(&error))?;
     let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use socket2::{SockRef, TcpKeepalive};
@@ -50,14 +49,12 @@ enum OpenAnswer {
 
 /// Opens tunnels to other nodes.
 pub(super) struct Opener {
-    client: Arc<ClientConfig>,
+    identity: Identity,
 }
 
 impl Opener {
     pub(super) fn new(identity: &Identity) -> Self {
-        let mut client = (*identity.client).clone();
-        client.alpn_protocols = vec![ALPN.to_vec()];
-        Self { client: Arc::new(client) }
+        Self { identity: identity.clone() }
     }
 }
 
@@ -67,7 +64,7 @@ impl Tunnels for Opener {
         let tcp = TcpStream::connect(to.advertise).await?;
         keep_alive(&tcp)?;
         let name = ServerName::try_from(to.node.clone()).map_err(io::Error::other)?;
-        let mut tls = TlsConnector::from(Arc::clone(&self.client)).connect(name, tcp).await?;
+        let mut tls = TlsConnector::from(self.identity.tunnels_config()).connect(name, tcp).await?;
         if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(io::Error::other("the node takes no tunnels"));
         }

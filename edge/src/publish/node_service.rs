@@ -220,8 +220,8 @@ impl Publisher {
             }
             if !sees_all {
                 (node.advertise, node.cache, node.certificate_ends_s) = (None, None, None);
-                // The reason names addresses.
-                node.detail = node.detail.take().filter(|_| node.state != NodeState::Unreachable);
+                // Other reasons name addresses and files.
+                node.detail = node.detail.take().filter(|_| node.state == NodeState::Cut);
             }
         }
         Ok(nodes)
@@ -258,7 +258,12 @@ impl Switcher {
             cache: self.cache.as_ref().map(|cache| NodeCache { bytes: cache.bytes(), bytes_max: cache.bytes_max() }),
             versions: versions.collect(),
             has_more,
-            detail: is_cut.then(|| "it does not reach the catalog, and serves what it knew".to_owned()),
+            detail: match is_cut {
+                true => Some("it does not reach the catalog, and serves what it knew".to_owned()),
+                false => nodes.and_then(Nodes::certificate_fault).map(|reason| {
+                    format!("its changed certificate for other nodes cannot be used, and the earlier one is: {reason}")
+                }),
+            },
         }
     }
 

@@ -64,7 +64,7 @@ impl Cluster {
     ) -> Result<Option<Self>, StartError> {
         let Some(settings) = &file.cluster else { return Ok(None) };
         let identity = Identity::read(&folder(file, base), &file.node)?;
-        warn_of_end(&identity);
+        warn_of_certificate(&identity);
         let listener = Listener::bind(settings.listen)?;
         let mut advertise = settings.advertise;
         if advertise.port() == 0 {
@@ -87,6 +87,11 @@ impl Cluster {
             Some(other) => Err(Error::NameTaken { node: other.node, advertise: other.advertise }.into()),
             None => Ok(Some(Self { identity, members, listener })),
         }
+    }
+
+    /// The certificate of this node.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity.clone()
     }
 
     /// The other nodes.
@@ -142,15 +147,15 @@ pub(super) fn ticket_keys(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
     Some(folder(file, base).join(TICKETS_FILE)).filter(|path| path.exists())
 }
 
-/// Warns of a certificate that ends soon: without it this node can neither push nor be pushed to.
-fn warn_of_end(identity: &Identity) {
+/// Warns of a certificate that ends soon, or that is refused: without it this node can neither push nor be pushed to.
+fn warn_of_certificate(identity: &Identity) {
+    if let Some(reason) = identity.refused() {
+        tracing::warn!(reason, "other nodes cannot be spoken to: `devanture-edge cluster join` makes a certificate");
+    }
     let now_s = i64::try_from(telemetry::now_ms() / 1_000).unwrap_or(i64::MAX);
-    let days = identity.ends_s.saturating_sub(now_s) / DAY_S;
+    let days = identity.ends_s().saturating_sub(now_s) / DAY_S;
     if days < WARN_DAYS {
-        tracing::warn!(
-            days,
-            "the certificate of this node ends: renew it by `devanture-edge cluster join`, and restart"
-        );
+        tracing::warn!(days, "the certificate of this node ends: renew it by `devanture-edge cluster join`");
     }
 }
 

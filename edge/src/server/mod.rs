@@ -19,6 +19,7 @@ mod memory;
 mod most_requested;
 mod node;
 mod reload;
+mod renewal;
 mod runner;
 mod safekeeping;
 mod shared_stores;
@@ -56,7 +57,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
-use crate::admin::{Admin, Health};
+use crate::admin::{Admin, Health, Node};
 use crate::blobs::durable;
 use crate::catalog::Catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
@@ -68,13 +69,14 @@ use crate::proxy::address::Policy;
 use crate::publish::{Parts, Publisher, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition};
-use crate::tls::{self, Certificates};
+use crate::tls::Certificates;
 use background::Made;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use drain::DrainTimes;
 use handler_parts::HandlerParts;
 use reload::Reloadable;
+use renewal::Renewal;
 use sockets::{SocketCopies, Sockets};
 use stores::{StorePlan, Stores, cores};
 use takeover::{Arrival, Handover, HandoverParts};
@@ -97,6 +99,7 @@ pub struct Server {
     cluster: Option<Joined>,
     prober: Arc<smoke::Prober>,
     certificates: Certificates,
+    renewal: Renewal,
     credentials: Arc<Credentials>,
     drain: watch::Sender<Option<DrainOrder>>,
     drain_times: Mutex<DrainTimes>,
@@ -165,10 +168,11 @@ impl Server {
         let mut arrival = Arrival::begin(&plan, &control)?;
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = certificates::open(file, base, &data_dir, &live)?;
-        let stores = arrival.stores(&plan, &control)?;
+        let mut stores = arrival.stores(&plan, &control)?;
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
+        let renewal = Renewal::start(&control, cluster.as_ref(), &mut stores);
         let (remade, access_log) = (crate::encode::remade_channel(), access_log::open(file, base)?);
-        let Made { loader, dictionaries, reported_misses } = Made::of(file, &stores, &control);
+        let Made { loader, dictionaries, reported_misses: misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before it is known what is live; connections then wait for what they are for.
         let sockets = Sockets::bind(file, arrival.inherited())?;
@@ -180,16 +184,14 @@ impl Server {
         control.spawn(follower.run());
         certificates::keep((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
-        let node = node::start((file, base), &data_dir, &control, &stores, &certificates);
-        let background =
-            background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), reported_misses);
+        let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, cluster.as_ref()));
+        let background = background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());
         let handler = HandlerParts::of(file, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
-        let keys = Arc::new(KeyFile::new(node.key_file.clone()));
-        let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
+        let (keys, settings_of) = settings_of(&node, &stores);
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
         let runner = running.as_ref().map(|(runner, _)| runner.clone());
         let ledger = ledger(file, &stores, live);
@@ -234,6 +236,7 @@ impl Server {
             cluster,
             prober,
             certificates,
+            renewal,
             credentials,
             drain,
             drain_times: Mutex::new(DrainTimes::of(file)),
@@ -259,11 +262,10 @@ impl Server {
     }
 
     /// Applies the keys of `file` that [`is_applied_at_reload`] names, and reads the certificates and the keys of tickets
-    /// again; bad ones leave the earlier ones in use.
-    ///
-    /// # Errors
-    /// Errors of the certificates or the keys.
-    pub fn reload(&self, file: &EdgeFile) -> Result<(), tls::Error> {
+    /// again, also those for other nodes and for etcd; bad ones leave the earlier ones in use. Gives everything that is
+    /// wrong with them.
+    #[must_use]
+    pub fn reload(&self, file: &EdgeFile) -> Vec<StartError> {
         *self.drain_times.lock() = DrainTimes::of(file);
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
@@ -274,7 +276,8 @@ impl Server {
         }
         self.reloadable.set(file);
         self.certificates.set_profile(file.tls_profile);
-        self.certificates.reload()
+        let of_visitors = self.certificates.reload().err().map(StartError::from);
+        of_visitors.into_iter().chain(self.renewal.reload()).collect()
     }
 
     /// Reopens the file of the access log, as after it was moved away.
@@ -350,6 +353,13 @@ impl Server {
         self.control.shutdown_timeout(Duration::from_secs(1));
         cut
     }
+}
+
+/// The keys of secrets, and the settings that they open.
+fn settings_of(node: &Node, stores: &Stores) -> (Arc<KeyFile>, Arc<SettingsOf>) {
+    let keys = Arc::new(KeyFile::new(node.key_file.clone()));
+    let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
+    (keys, settings_of)
 }
 
 /// The input of serving threads.

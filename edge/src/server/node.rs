@@ -7,12 +7,13 @@ use std::sync::Arc;
 use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 
+use super::cluster::Cluster;
 use super::stores::{CATALOG_NAME, Stores};
 use crate::admin::Node;
 use crate::blobs::{CacheUse, Survey};
 use crate::ledger::{show_task, show_tasks};
 use crate::telemetry;
-use crate::tls::Certificates;
+use crate::tls::{self, Certificates};
 
 /// Starts to count what the data folder holds, and gives what each scrape reads.
 pub(super) fn start(
@@ -20,7 +21,7 @@ pub(super) fn start(
     data_dir: &Path,
     control: &Runtime,
     stores: &Stores,
-    certificates: &Certificates,
+    (certificates, cluster): (&Certificates, Option<&Cluster>),
 ) -> Node {
     let apps = file.metrics.apps.as_ref().map(|apps| apps.iter().map(ToString::to_string).collect());
     telemetry::choose_apps(apps, usize::try_from(file.limits.metrics_environments_max).unwrap_or(usize::MAX));
@@ -29,7 +30,7 @@ pub(super) fn start(
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));
     let catalog = Arc::clone(&stores.catalog);
     control.spawn(async move { show_tasks(&*catalog).await });
-    let certificates = certificates.clone();
+    let (certificates, identity) = (certificates.clone(), cluster.map(Cluster::identity));
     let path = data_dir.join(CATALOG_NAME);
     let followed = Arc::clone(&stores.catalog);
     let gauges: Vec<telemetry::GaugeSource> = vec![
@@ -43,6 +44,11 @@ pub(super) fn start(
         }),
         Box::new(move |gauges| survey.add_metrics(gauges)),
         Box::new(move |gauges| certificates.add_metrics(gauges)),
+        Box::new(move |gauges| {
+            if let Some(identity) = &identity {
+                tls::add_end(gauges, (&identity.node, "cluster"), identity.ends_s());
+            }
+        }),
         Box::new(move |gauges| {
             if let Ok(catalog) = std::fs::metadata(&path) {
                 gauges.add("devanture_catalog_bytes", &[], telemetry::gauge_value(catalog.len()));

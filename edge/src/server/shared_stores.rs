@@ -1,29 +1,71 @@
 //! The stores that nodes share, as `edge.toml` names them: how etcd and a bucket are reached, and by which credentials.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use devanture_config::api::Secret;
 use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile, Etcd, S3};
+use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::StartError;
 use crate::blobs::s3::{Bucket, BucketSettings, Waits, own_variables};
 use crate::catalog::EtcdSettings;
+use crate::proxy::tls::certificates;
 use crate::safekeeping;
 
 /// Most bytes of a file with a password.
 const PASSWORD_BYTES_MAX: usize = 4_096;
 
-/// How etcd is reached.
+/// The files of certificates for etcd. What they say when they are read again is for connections to come.
+pub(super) struct EtcdFiles {
+    settings: Etcd,
+    base: PathBuf,
+    /// The hash of all their bytes.
+    bytes: Mutex<blake3::Hash>,
+    tls: Arc<ArcSwap<ClientConfig>>,
+}
+
+impl EtcdFiles {
+    fn open(settings: &Etcd, base: &Path) -> Result<Self, StartError> {
+        let (tls, bytes) = tls(settings, base).map_err(|reason| storage("catalog", reason))?;
+        let tls = Arc::new(ArcSwap::from_pointee(tls));
+        Ok(Self { settings: settings.clone(), base: base.to_owned(), bytes: Mutex::new(bytes), tls })
+    }
+
+    /// The files.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let Etcd { ca, identity, .. } = &self.settings;
+        let of_identity = identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        ca.iter().chain(of_identity).map(|file| self.base.join(file)).collect()
+    }
+
+    /// Reads them again; what was stays where they cannot be used.
+    ///
+    /// # Errors
+    /// [`StartError::Storage`].
+    pub(super) fn read_again(&self) -> Result<(), StartError> {
+        let (tls, read) = tls(&self.settings, &self.base).map_err(|reason| storage("catalog", reason))?;
+        let mut bytes = self.bytes.lock();
+        if *bytes != read {
+            *bytes = read;
+            self.tls.store(Arc::new(tls));
+            tracing::info!("the certificates for etcd were read again");
+        }
+        Ok(())
+    }
+}
+
+/// How etcd is reached, and the files of it that may change; none without TLS.
 ///
 /// # Errors
 /// [`StartError::Storage`] where a file cannot be read, or is not what it should be.
-pub(super) fn etcd(settings: &Etcd, base: &Path, node: &str) -> Result<EtcdSettings, StartError> {
+pub(super) fn etcd(settings: &Etcd, base: &Path, node: &str) -> Result<(EtcdSettings, Option<EtcdFiles>), StartError> {
     let is_secure = settings.endpoints.iter().any(|url| url.starts_with("https://"));
-    let tls = is_secure.then(|| tls(settings, base)).transpose().map_err(|reason| storage("catalog", reason))?;
+    let files = is_secure.then(|| EtcdFiles::open(settings, base)).transpose()?;
     let credentials = match &settings.user {
         Some((name, file)) => {
             let password = password(&base.join(file)).map_err(|reason| storage("catalog.password_file", reason))?;
@@ -31,13 +73,14 @@ pub(super) fn etcd(settings: &Etcd, base: &Path, node: &str) -> Result<EtcdSetti
         }
         None => None,
     };
-    Ok(EtcdSettings {
+    let etcd = EtcdSettings {
         endpoints: settings.endpoints.clone(),
         prefix: settings.prefix.clone(),
-        tls,
+        tls: files.as_ref().map(|files| Arc::clone(&files.tls)),
         credentials,
         node: node.to_owned(),
-    })
+    };
+    Ok((etcd, files))
 }
 
 fn storage(key: &'static str, reason: String) -> StartError {
@@ -54,10 +97,22 @@ fn password(path: &Path) -> Result<Secret, String> {
     Ok(Secret::new(line))
 }
 
-fn tls(settings: &Etcd, base: &Path) -> Result<Arc<ClientConfig>, String> {
+/// TLS to etcd by its files, and the hash of their bytes.
+fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut read = |file: &Path| {
+        let path = base.join(file);
+        let bytes = std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        hasher.update(blake3::hash(&bytes).as_bytes());
+        Ok::<_, String>(bytes)
+    };
+    let unusable = |file: &Path, reason: String| format!("{} cannot be used: {reason}", base.join(file).display());
     let mut roots = RootCertStore::empty();
     match &settings.ca {
-        Some(file) => roots.add_parsable_certificates(certificates(&base.join(file))?),
+        Some(file) => {
+            let found = certificates(&read(file)?).map_err(|reason| unusable(file, reason))?;
+            roots.add_parsable_certificates(found)
+        }
         None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -65,23 +120,14 @@ fn tls(settings: &Etcd, base: &Path) -> Result<Arc<ClientConfig>, String> {
     let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
     let config = match &settings.identity {
         Some((certificate, key)) => {
-            let (chain, key_path) = (certificates(&base.join(certificate))?, base.join(key));
-            let key = PrivateKeyDer::from_pem_file(&key_path);
-            let key = key.map_err(|error| format!("{}: {error}", key_path.display()))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| format!("{}: {error}", key_path.display()))?
+            let chain = certificates(&read(certificate)?).map_err(|reason| unusable(certificate, reason))?;
+            let of_key = |error: &dyn std::error::Error| unusable(key, error.to_string());
+            let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| of_key(&error))?;
+            builder.with_client_auth_cert(chain, private).map_err(|error| of_key(&error))?
         }
         None => builder.with_no_client_auth(),
     };
-    Ok(Arc::new(config))
-}
-
-/// The certificates of a PEM file; one at least.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let pem = std::fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| format!("{shown} is not PEM: {error}"))?;
-    if found.is_empty() { Err(format!("{shown} has no `BEGIN CERTIFICATE` section")) } else { Ok(found) }
+    Ok((config, hasher.finalize()))
 }
 
 /// The bucket, by the credentials of the environment or the machine. Nothing is sent.
@@ -111,4 +157,46 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         BlobStore::Folder => None,
     };
     catalog.into_iter().chain(blobs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+    use crate::blobs::durable;
+
+    #[test]
+    fn changed_certificates_for_etcd_are_taken_up_if_they_are_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            durable::write_file(&folder.path().join(name), text.as_bytes(), 0o600).unwrap();
+        };
+        let made = || generate_simple_self_signed(vec!["edge-1".to_owned()]).unwrap();
+        let first = made();
+        write("ca.pem", &first.cert.pem());
+        write("edge.pem", &first.cert.pem());
+        write("edge.key", &first.signing_key.serialize_pem());
+        let settings = Etcd {
+            endpoints: vec!["https://127.0.0.1:1".to_owned()],
+            prefix: String::new(),
+            ca: Some("ca.pem".into()),
+            identity: Some(("edge.pem".into(), "edge.key".into())),
+            user: None,
+        };
+        let (settings, files) = etcd(&settings, folder.path(), "edge-1").unwrap();
+        let (tls, files) = (settings.tls.unwrap(), files.unwrap());
+        assert_eq!(files.paths().len(), 3);
+        let before = tls.load_full();
+        files.read_again().unwrap();
+        assert!(Arc::ptr_eq(&before, &tls.load_full()), "nothing has changed");
+        let second = made();
+        write("edge.pem", &second.cert.pem());
+        let error = files.read_again().unwrap_err().to_string();
+        assert!(error.contains("edge.key cannot be used"), "{error}");
+        assert!(Arc::ptr_eq(&before, &tls.load_full()));
+        write("edge.key", &second.signing_key.serialize_pem());
+        files.read_again().unwrap();
+        assert!(!Arc::ptr_eq(&before, &tls.load_full()));
+    }
 }

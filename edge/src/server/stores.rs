@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::error::StartError;
 use super::local_tier::LocalTier;
-use super::shared_stores;
+use super::shared_stores::{self, EtcdFiles};
 use crate::blobs::s3::Waits;
 use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
 use crate::catalog::{self, Catalog};
@@ -52,15 +52,16 @@ impl StorePlan {
         &self.data_dir
     }
 
-    /// Opens the catalog, or makes that of a new data folder. Tasks that follow etcd run on `runtime`. Never called on a
-    /// thread of it.
-    pub(super) fn open_catalog(&self, runtime: &Handle) -> Result<Arc<dyn Catalog>, StartError> {
+    /// Opens the catalog, or makes that of a new data folder; also gives the files of certificates for etcd. Tasks that
+    /// follow etcd run on `runtime`. Never called on a thread of it.
+    pub(super) fn open_catalog(&self, runtime: &Handle) -> Result<(Arc<dyn Catalog>, Option<EtcdFiles>), StartError> {
         match &self.storage.catalog {
-            CatalogStore::Embedded => open_catalog(&self.data_dir),
+            CatalogStore::Embedded => Ok((open_catalog(&self.data_dir)?, None)),
             CatalogStore::Etcd(etcd) => {
-                let settings = shared_stores::etcd(etcd, &self.base, &self.node)?;
+                let (settings, files) = shared_stores::etcd(etcd, &self.base, &self.node)?;
                 let path = self.data_dir.join(CATALOG_NAME);
-                runtime.block_on(catalog::open_etcd(&path, settings)).map_err(|error| not_opened(&path, error))
+                let opened = runtime.block_on(catalog::open_etcd(&path, settings));
+                Ok((opened.map_err(|error| not_opened(&path, error))?, files))
             }
         }
     }
@@ -89,6 +90,8 @@ pub(super) struct Stores {
     /// The local disk in front of a bucket, where there is one.
     pub(super) tier: Option<LocalTier>,
     pub(super) catalog: Arc<dyn Catalog>,
+    /// The files of certificates for etcd, where it has any.
+    pub(super) etcd_files: Option<EtcdFiles>,
 }
 
 impl Stores {
@@ -97,9 +100,9 @@ impl Stores {
         check_folder(&plan.data_dir)?;
         durable::make_folder(&plan.data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
-        let catalog = patiently(|| plan.open_catalog(runtime), std::thread::sleep)?;
+        let (catalog, etcd_files) = patiently(|| plan.open_catalog(runtime), std::thread::sleep)?;
         let (blobs, tier) = plan.open_blobs()?;
-        Ok(Self { blobs, tier, catalog })
+        Ok(Self { blobs, tier, catalog, etcd_files })
     }
 
     /// As [`Stores::open`], for an edge that is to serve: not of a copy that is unfinished.
@@ -128,7 +131,8 @@ pub(super) async fn open_catalog_alone(file: &EdgeFile, base: &Path) -> Result<A
     let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
     let runtime = Handle::current();
     let opened = tokio::task::spawn_blocking(move || plan.open_catalog(&runtime)).await;
-    opened.map_err(|error| StartError::Runtime(std::io::Error::other(error)))?
+    let (catalog, _files) = opened.map_err(|error| StartError::Runtime(std::io::Error::other(error)))??;
+    Ok(catalog)
 }
 
 /// Opens the catalog of the embedded default, or makes that of a new data folder.

@@ -40,7 +40,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (
         Gauge,
         "devanture_certificate_expiry_timestamp_seconds",
-        "End of a certificate, by its first name and its source: file, acme; of more than a hundred of one source, those that end first. In seconds since 1970 UTC.",
+        "End of a certificate, by its first name and its source: file, acme, cluster; of more than a hundred of one source, those that end first. In seconds since 1970 UTC.",
     ),
     (
         Gauge,

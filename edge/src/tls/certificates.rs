@@ -172,10 +172,7 @@ impl Certificates {
             let mut seen = HashSet::new();
             ends.retain(|(name, _)| seen.insert(name.clone()));
             for (name, end_s) in ends.iter().take(ENDS_SHOWN_MAX) {
-                #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
-                let end_s = *end_s as f64;
-                let labels = [("name", name.as_str()), ("source", source)];
-                gauges.add("devanture_certificate_expiry_timestamp_seconds", &labels, end_s);
+                add_end(gauges, (name, source), *end_s);
             }
         }
     }
@@ -344,6 +341,13 @@ impl Certificates {
             Source::SelfSigned => None,
         }
     }
+}
+
+/// Adds the end of a certificate, in seconds since 1970 UTC, by its name and its source.
+#[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
+pub(crate) fn add_end(gauges: &mut Gauges, (name, source): (&str, &str), end_s: i64) {
+    let labels = [("name", name), ("source", source)];
+    gauges.add("devanture_certificate_expiry_timestamp_seconds", &labels, end_s as f64);
 }
 
 fn open_files(named: &[CertificateFiles], base_dir: &Path) -> Result<Arc<Files>, Error> {

@@ -1,13 +1,12 @@
 //! Files that are read again when they change, seen from outside: by their times, lengths and numbers.
 
+use std::fmt::Display;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-
-use super::Error;
 
 /// Age of a file's last change from which on its time distinguishes changes.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -61,7 +60,7 @@ impl Changes {
     }
 
     /// Reads the files again, by `read`, one caller at a time.
-    pub(crate) fn reload(&self, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    pub(crate) fn reload<E: Display>(&self, read: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut seen = self.seen.lock();
         // Taken before the files are read: what changes meanwhile is then seen as a change the next time.
         seen.marks = marks(&self.paths);
@@ -73,7 +72,7 @@ impl Changes {
 
     /// Reads the files again if they may have changed, or were not good the last time; an error is given only where it
     /// is another than before. To be called every so often.
-    pub(crate) fn look(&self, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    pub(crate) fn look<E: Display>(&self, read: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let before = {
             let mut seen = self.seen.lock();
             let now = marks(&self.paths);

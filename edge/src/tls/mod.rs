@@ -13,7 +13,9 @@ mod server_tls;
 mod shared;
 mod tickets;
 
+pub(crate) use certificates::add_end;
 pub use certificates::{Certificates, Knows, PatternOf, SharedCertificates, WATCH_INTERVAL};
+pub(crate) use file_watch::Changes;
 pub use server_tls::ServerTls;
 #[cfg(test)]
 pub(crate) use server_tls::provider;

@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod certificates;
 mod clocks;
 mod collections;
 mod copies;

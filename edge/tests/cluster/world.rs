@@ -1,6 +1,7 @@
 //! Nodes of one cluster, in processes of their own, with a real etcd and a real S3 store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -50,9 +51,8 @@ impl World {
         let (etcd, store) =
             tokio::task::spawn_blocking(move || (etcd::Cluster::start(members, &[]), Seaweed::start())).await.unwrap();
         let ca = tempfile::tempdir().unwrap();
-        let folder = ca.path().join("ca");
-        server::cluster_init(&folder).unwrap();
         let mut world = Self { etcd, store, nodes: Vec::new(), ca };
+        server::cluster_init(&world.ca()).unwrap();
         for index in 0..nodes {
             let endpoints = world.etcd.endpoints();
             let setup = more(index, world.setup(index, &endpoints));
@@ -75,7 +75,12 @@ impl World {
             ))
             .with_variable("AWS_ACCESS_KEY_ID", OWNER.0)
             .with_variable("AWS_SECRET_ACCESS_KEY", OWNER.1)
-            .joining(&self.ca.path().join("ca"))
+            .joining(&self.ca())
+    }
+
+    /// The folder of the cluster's CA.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.ca.path().join("ca")
     }
 
     /// Waits until every node knows `count` of them.

@@ -140,9 +140,12 @@ fn reload(server: &Server, path: &Path, texts: &mut Texts) {
     waiting.retain(|key| !is_applied_at_reload(key));
     texts.applied = text;
     let (applied, waiting) = (applied.join(", "), waiting.join(", "));
-    match server.reload(&file) {
-        Ok(()) => tracing::info!(applied, "the certificates and the configuration were read again"),
-        Err(error) => tracing::error!(%error, applied, "the certificates stay as they were"),
+    let faults = server.reload(&file);
+    for error in &faults {
+        tracing::error!(%error, applied, "certificates stay as they were");
+    }
+    if faults.is_empty() {
+        tracing::info!(applied, "the certificates and the configuration were read again");
     }
     if !waiting.is_empty() {
         tracing::warn!(

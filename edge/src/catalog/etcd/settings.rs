@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use devanture_config::api::Secret;
 use http::Uri;
 use rustls::ClientConfig;
@@ -20,8 +21,9 @@ pub struct EtcdSettings {
     pub endpoints: Vec<String>,
     /// What every key begins with, such as `devanture/`.
     pub prefix: String,
-    /// For endpoints with `https`: the roots to trust, and a certificate of the edge where etcd wants one.
-    pub tls: Option<Arc<ClientConfig>>,
+    /// For endpoints with `https`: the roots to trust, and a certificate of the edge where etcd wants one. What is put in
+    /// its place is for connections to come.
+    pub tls: Option<Arc<ArcSwap<ClientConfig>>>,
     /// A user of etcd and its password.
     pub credentials: Option<(String, Secret)>,
     /// The name of this node, which no other has.
@@ -36,7 +38,7 @@ pub(super) struct Endpoint {
     pub(super) host: String,
     pub(super) port: u16,
     /// The name that its certificate has to have, and how to check it; `None` without TLS.
-    pub(super) tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+    pub(super) tls: Option<(ServerName<'static>, Arc<ArcSwap<ClientConfig>>)>,
 }
 
 impl EtcdSettings {
@@ -62,10 +64,7 @@ impl EtcdSettings {
             Some("https") => {
                 let config = self.tls.as_ref().ok_or_else(|| wrong("is https, and TLS is not configured"))?;
                 let name = ServerName::try_from(host.clone()).map_err(|_error| wrong("has no name for TLS"))?;
-                let mut config = ClientConfig::clone(config);
-                // gRPC is HTTP/2, which etcd speaks to those alone that say so.
-                config.alpn_protocols = vec![b"h2".to_vec()];
-                Some((name, Arc::new(config)))
+                Some((name, Arc::clone(config)))
             }
             _ => return Err(wrong("begins with neither http:// nor https://")),
         };

@@ -40,7 +40,7 @@ impl Target {
             durable::make_folder(&folder)?;
             plan.open_catalog(&runtime)
         });
-        let catalog = opened.await.map_err(|error| StartError::Runtime(std::io::Error::other(error)))??;
+        let (catalog, _files) = opened.await.map_err(|error| StartError::Runtime(std::io::Error::other(error)))??;
         let files = match &file.storage.blobs {
             BlobStore::Folder => {
                 let opened = tokio::task::spawn_blocking(move || blobs::open_within(data_dir, &bounds));

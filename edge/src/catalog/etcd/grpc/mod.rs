@@ -15,6 +15,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -74,7 +75,10 @@ impl Channel {
         let sender = match &endpoint.tls {
             None => speak(TokioIo::new(stream), &ended, &broken).await,
             Some((name, config)) => {
-                let connector = TlsConnector::from(Arc::clone(config));
+                let mut config = ClientConfig::clone(&config.load());
+                // gRPC is HTTP/2, which etcd speaks to those alone that say so.
+                config.alpn_protocols = vec![b"h2".to_vec()];
+                let connector = TlsConnector::from(Arc::new(config));
                 let stream = connector.connect(name.clone(), stream).await.map_err(io_fault)?;
                 speak(TokioIo::new(stream), &ended, &broken).await
             }

@@ -374,3 +374,24 @@ async fn a_caller_that_goes_away_leaves_a_whole_commit_and_the_next_one_its_turn
     assert_eq!(last, made.iter().map(|(_, record)| record.revision).max());
     assert_eq!(mirrored(&*node.catalog).await, stored(&cluster));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_were_replaced_count_from_the_next_connection_on() {
+    if !is_installed() {
+        return;
+    }
+    let cluster = Cluster::start_secure(1);
+    let settings = settings(&cluster, "a");
+    let (tls, good) = (settings.tls.clone().unwrap(), cluster.tls().unwrap());
+    let node = Node::start_with(settings).await;
+    let trusting_nobody = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty());
+    tls.store(Arc::new(trusting_nobody.with_no_client_auth()));
+    commit(&*node.catalog, &[], &[put("by/the/open/connection", "")]).await.unwrap();
+    cluster.kill(0);
+    cluster.restart(0);
+    cluster.wait_until_healthy();
+    let refused = commit(&*node.catalog, &[], &[put("n", "")]).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    tls.store(good);
+    commit_at_last(&*node.catalog, &[put("n", "")]).await;
+}

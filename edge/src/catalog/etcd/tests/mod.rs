@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use support::PREFIX;
 pub(super) use support::{Cluster, is_installed};
 
@@ -31,7 +32,7 @@ fn settings(cluster: &Cluster, node: &str) -> EtcdSettings {
     EtcdSettings {
         endpoints: cluster.endpoints(),
         prefix: PREFIX.to_owned(),
-        tls: cluster.tls(),
+        tls: cluster.tls().map(|tls| Arc::new(ArcSwap::new(tls))),
         credentials: cluster.credentials(),
         node: node.to_owned(),
     }
