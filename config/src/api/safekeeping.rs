@@ -23,6 +23,10 @@ pub struct VerifyReport {
     pub derived: u64,
     /// Files that lie in quarantine.
     pub quarantined: u64,
+    /// Versions with files of which this node has a copy that is whole, and the bucket that nodes share has none, or one of
+    /// another length or, where its objects were read, of other bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bucket: Vec<DamagedVersion>,
     /// Files that a repair brought back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
@@ -32,7 +36,7 @@ impl VerifyReport {
     /// Whether nothing is damaged, or everything was repaired.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.derived == 0
+        self.damaged.is_empty() && self.bucket.is_empty() && self.derived == 0
     }
 }
 
@@ -70,6 +74,9 @@ pub struct RepairRequest {
     /// This app alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
+    /// Whether the objects of a bucket that nodes share are read and compared, and not their lengths alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_bucket: bool,
     /// The folder of backups, or `s3://BUCKET/PREFIX`, that damaged files are taken from; only by the socket in the data
     /// folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -129,7 +129,7 @@ operations! {
     GET "/metrics" "metrics" [EveryApp(Read)] => all_metrics [];
     GET "/v1/nodes" "nodes" [EveryApp(Read)] => nodes [];
     POST "/v1/gc" "collect" [EveryApp(ToAdmin)] => collect ["dry_run", "force", "purge"];
-    POST "/v1/verify" "verify" [EveryApp(ToAdmin)] => verify ["app", "bytes_per_second_max"];
+    POST "/v1/verify" "verify" [EveryApp(ToAdmin)] => verify ["app", "bytes_per_second_max", "read_bucket"];
     POST "/v1/repair" "repair" [EveryApp(ToAdmin)] => repair [];
     POST "/v1/backup" "backUp" [Checked("the socket in the data folder")] => back_up [];
     GET "/v1/records" "records" [Checked("the socket in the data folder")] => records ["after"];

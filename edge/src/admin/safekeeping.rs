@@ -16,7 +16,8 @@ impl Admin {
         let app = body::parameter(request.uri(), "app").map(|app| parsed(&app)).transpose()?;
         let default = usize::try_from(self.rate()).unwrap_or(usize::MAX);
         let rate = body::number(request.uri(), "bytes_per_second_max", default)?;
-        let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX) };
+        let read_bucket = body::flag(request.uri(), "read_bucket")?;
+        let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX), read_bucket };
         let ledger = self.publisher.ledger();
         let report = safekeeping::verify(&*ledger.catalog, &**self.publisher.blobs(), &options).await?;
         Ok(answer::json(StatusCode::OK, &report))
@@ -28,7 +29,11 @@ impl Admin {
         if wanted.from.is_some() {
             must_be_local(&actor)?;
         }
-        let options = VerifyOptions { app: wanted.app.clone(), bytes_per_second_max: self.rate() };
+        let options = VerifyOptions {
+            app: wanted.app.clone(),
+            bytes_per_second_max: self.rate(),
+            read_bucket: wanted.read_bucket,
+        };
         let ledger = self.publisher.ledger();
         let from = wanted.from.as_deref().map(Location::of);
         let from = from.as_ref().map(|from| (from, &wanted.variables));

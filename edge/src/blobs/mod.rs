@@ -4,7 +4,7 @@
 //! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -347,12 +347,31 @@ pub trait Blobs: Send + Sync {
         Ok(FetchReport::default())
     }
 
-    /// Stores a blob or manifest again, from the copy that this node has, where a store that nodes share has lost it. Only
-    /// of what a version refers to. Returns whether it did.
+    /// The blobs and manifests that a bucket of several nodes has, by one listing, with their lengths; `None` of a store of
+    /// one node. What is put meanwhile may not be among them.
+    ///
+    /// # Errors
+    /// [`Error::Remote`].
+    async fn shared_sizes(&self) -> Result<Option<HashMap<Key, u64>>, Error> {
+        Ok(None)
+    }
+
+    /// Compares the object that nodes share of a blob or manifest with the copy that this node has: its length, and where
+    /// it is to be read, with so many bytes in a second, its hash. What this node has not got is not compared:
+    /// [`Blobs::check`] reads the object of that.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] and [`Error::Corrupt`] of the object; [`Error::Remote`].
+    async fn check_shared(&self, _key: Key, _bytes_per_second_max: Option<u64>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Stores a blob or manifest again, from the copy that this node has, where [`Blobs::check_shared`] finds the object
+    /// that nodes share missing or changed. Only of what a version refers to. Returns whether it did.
     ///
     /// # Errors
     /// [`Error::Remote`] and [`Error::Io`].
-    async fn mend(&self, _key: Key) -> Result<bool, Error> {
+    async fn mend(&self, _key: Key, _bytes_per_second_max: Option<u64>) -> Result<bool, Error> {
         Ok(false)
     }
 

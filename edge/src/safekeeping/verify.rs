@@ -1,10 +1,12 @@
-//! Reads every file that versions refer to, with what was made of it, and names the versions that lack some.
+//! Reads every file that versions refer to, with what was made of it, and names the versions that lack some. Of a node, the
+//! objects of the bucket are compared with its files.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use devanture_config::AppName;
-use devanture_config::api::VerifyReport;
+use devanture_config::api::{DamagedVersion, VerifyReport};
 
 use super::references::{self, Look};
 use crate::blobs::{self, Blobs, Key, VariantInfo};
@@ -21,26 +23,94 @@ pub struct VerifyOptions {
     pub app: Option<AppName>,
     /// Bytes that are read in a second at most.
     pub bytes_per_second_max: u64,
+    /// Whether the objects of a bucket that nodes share are read, and not their lengths compared alone.
+    pub read_bucket: bool,
 }
 
-/// Reads all of it. What is damaged is set aside, so that nobody gets it.
+impl VerifyOptions {
+    /// How fast the objects of the bucket are read, if they are.
+    pub(super) fn bucket_rate(&self) -> Option<u64> {
+        self.read_bucket.then_some(self.bytes_per_second_max.max(1))
+    }
+}
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) report: VerifyReport,
+    /// Files that are whole here, and not in the bucket.
+    pub(super) lost: HashSet<Key>,
+}
+
+/// Reads all of it. What is damaged is set aside, so that nobody gets it; objects of a bucket stay as they are.
 ///
 /// # Errors
 /// Where a store fails; damage is none.
 pub async fn verify(catalog: &dyn Catalog, blobs: &dyn Blobs, options: &VerifyOptions) -> Result<VerifyReport, Error> {
-    let rate = options.bytes_per_second_max.max(1);
-    let mut reader = Reader { blobs, rate, unpaused_bytes: 0, report: VerifyReport::default() };
+    Ok(look_through(catalog, blobs, options).await?.report)
+}
+
+/// As [`verify`]; also gives the files.
+///
+/// # Errors
+/// As [`verify`].
+pub(super) async fn look_through(
+    catalog: &dyn Catalog,
+    blobs: &dyn Blobs,
+    options: &VerifyOptions,
+) -> Result<Found, Error> {
+    let mut reader = Reader {
+        blobs,
+        rate: options.bytes_per_second_max.max(1),
+        shared: blobs.shared_sizes().await?,
+        bucket_rate: options.bucket_rate(),
+        unpaused_bytes: 0,
+        report: VerifyReport::default(),
+        lost: HashSet::new(),
+    };
     let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut reader).await?;
+    let Reader { report, lost, .. } = reader;
+    let bucket = of_bucket(catalog, blobs, options, &lost).await?;
     let quarantined = blobs.quarantined().await?;
-    Ok(VerifyReport { versions: gone.versions, damaged: gone.damaged, quarantined, ..reader.report })
+    Ok(Found {
+        report: VerifyReport { versions: gone.versions, damaged: gone.damaged, bucket, quarantined, ..report },
+        lost,
+    })
+}
+
+/// The versions with files that the bucket has lost.
+async fn of_bucket(
+    catalog: &dyn Catalog,
+    blobs: &dyn Blobs,
+    options: &VerifyOptions,
+    lost: &HashSet<Key>,
+) -> Result<Vec<DamagedVersion>, Error> {
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(references::go_through(catalog, blobs, options.app.as_ref(), &mut NotAmong(lost)).await?.damaged)
+}
+
+/// Finds the versions of files that are known to be lost.
+struct NotAmong<'l>(&'l HashSet<Key>);
+
+#[async_trait]
+impl Look for NotAmong<'_> {
+    async fn look(&mut self, key: Key) -> Result<bool, Error> {
+        Ok(!self.0.contains(&key))
+    }
 }
 
 struct Reader<'r> {
     blobs: &'r dyn Blobs,
     rate: u64,
+    /// What the bucket that nodes share has, where there is one.
+    shared: Option<HashMap<Key, u64>>,
+    /// How fast its objects are read, if they are.
+    bucket_rate: Option<u64>,
     /// Bytes of small files that no pause was made for yet.
     unpaused_bytes: u64,
     report: VerifyReport,
+    lost: HashSet<Key>,
 }
 
 impl Reader<'_> {
@@ -69,6 +139,22 @@ impl Reader<'_> {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Compares a file that is whole with its object, which the listing may not have if it was put since.
+    async fn compare(&mut self, key: Key, size: u64) -> Result<(), Error> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        if self.bucket_rate.is_none() && shared.get(&key) == Some(&size) {
+            return Ok(());
+        }
+        match self.blobs.check_shared(key, self.bucket_rate).await {
+            Ok(()) => Ok(()),
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {
+                self.lost.insert(key);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 #[async_trait]
@@ -76,6 +162,9 @@ impl Look for Reader<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
         let size = self.blobs.size(key).await?.unwrap_or(0);
         let is_whole = self.read(key, size).await?;
+        if is_whole {
+            self.compare(key, size).await?;
+        }
         if let Key::Blob(blob) = key {
             let unreadable = self.blobs.check_lists(blob).await?;
             self.report.derived = self.report.derived.saturating_add(unreadable);

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use devanture_config::AppName;
 use devanture_config::api::{BackupReport, BackupRequest, RepairRequest, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use http::Method;
@@ -56,21 +55,20 @@ impl Safekeeping {
         Ok(Self { data_dir, key_file, way: Way::Stopped(stores) })
     }
 
-    /// Reads all stored files, or those of an app, with so many bytes in a second at most.
+    /// Reads all stored files, or those of an app.
     ///
     /// # Errors
     /// [`LocalError`]; damage is none.
-    pub async fn verify(&self, app: Option<&AppName>, bytes_per_second_max: u64) -> Result<VerifyReport, LocalError> {
+    pub async fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, LocalError> {
         match &self.way {
             Way::Running(socket) => {
-                let app = app.map_or_else(String::new, |app| format!("&app={app}"));
-                let path = format!("/v1/verify?bytes_per_second_max={bytes_per_second_max}{app}");
+                let VerifyOptions { app, bytes_per_second_max, read_bucket } = options;
+                let app = app.as_ref().map_or_else(String::new, |app| format!("&app={app}"));
+                let read_bucket = if *read_bucket { "&read_bucket=true" } else { "" };
+                let path = format!("/v1/verify?bytes_per_second_max={bytes_per_second_max}{app}{read_bucket}");
                 read(&ask(socket, Method::POST, &path, NOTHING).await?)
             }
-            Way::Stopped(stores) => {
-                let options = VerifyOptions { app: app.cloned(), bytes_per_second_max };
-                Ok(safekeeping::verify(&*stores.catalog, &*stores.blobs, &options).await?)
-            }
+            Way::Stopped(stores) => Ok(safekeeping::verify(&*stores.catalog, &*stores.blobs, options).await?),
         }
     }
 
@@ -82,7 +80,11 @@ impl Safekeeping {
         match &self.way {
             Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/repair", Some(request)).await?),
             Way::Stopped(stores) => {
-                let options = VerifyOptions { app: request.app.clone(), bytes_per_second_max: u64::MAX };
+                let options = VerifyOptions {
+                    app: request.app.clone(),
+                    bytes_per_second_max: u64::MAX,
+                    read_bucket: request.read_bucket,
+                };
                 let from = request.from.as_deref().map(Location::of);
                 let from = from.as_ref().map(|from| (from, &request.variables));
                 Ok(safekeeping::repair(&*stores.catalog, &*stores.blobs, &options, from).await?)

@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod bucket;
 mod certificates;
 mod clocks;
 mod collections;

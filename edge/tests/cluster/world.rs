@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, NodeList, NodeStatus};
 use devanture_config::{Digest, VersionId};
+use devanture_edge::blobs::s3::{Bucket, BucketSettings, Waits};
+use devanture_edge::proxy::tls::trusting;
 use devanture_edge::server;
 use http::{Method, StatusCode};
 use reqwest::RequestBuilder;
@@ -23,6 +25,8 @@ pub(crate) const LEASE_S: u64 = 2;
 pub(crate) const COMES_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// What the objects of the nodes begin with.
+const PREFIX: &str = "sites";
 /// The app of the tests, and its hostname.
 pub(crate) const APP: &str = "shop";
 pub(crate) const HOST: &str = "shop.localhost";
@@ -69,7 +73,7 @@ impl World {
             .with_top(&format!("node = \"edge-{}\"", index + 1))
             .with_toml(&format!(
                 "[catalog]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n\
-                 [blobs]\nkind = \"s3\"\nbucket = \"{BUCKET}\"\nprefix = \"sites\"\nregion = \"us-east-1\"\n\
+                 [blobs]\nkind = \"s3\"\nbucket = \"{BUCKET}\"\nprefix = {PREFIX:?}\nregion = \"us-east-1\"\n\
                  endpoint = \"http://{store}\"\n\
                  [cluster]\nadvertise = \"127.0.0.1:0\"\nlease_s = {LEASE_S}\n"
             ))
@@ -81,6 +85,14 @@ impl World {
     /// The folder of the cluster's CA.
     pub(crate) fn ca(&self) -> PathBuf {
         self.ca.path().join("ca")
+    }
+
+    /// The bucket in which the nodes have their files.
+    pub(crate) fn bucket(&self) -> Bucket {
+        let variables = seaweed::variables(self.store.address, OWNER);
+        let settings =
+            BucketSettings { bucket: BUCKET.to_owned(), prefix: PREFIX.to_owned(), ..BucketSettings::default() };
+        settings.open(&variables, trusting([]).unwrap(), Waits::CLUSTER).unwrap()
     }
 
     /// Waits until every node knows `count` of them.

@@ -127,7 +127,8 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     assert_eq!((restored.files, restored.damaged.len()), (last.files + 3, 0), "manifests stay: {restored:?}");
 
     std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
-    let request = RepairRequest { app: None, from: Some(place.to_string()), variables: ours.clone() };
+    let request =
+        RepairRequest { app: None, read_bucket: false, from: Some(place.to_string()), variables: ours.clone() };
     let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
     let report = stores.repair(&request).await.unwrap();
     assert_eq!((report.repaired, report.damaged.len()), (1, 0), "{report:?}");

@@ -9,7 +9,7 @@ use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest, BeginDeploy, RepairRequest, Scope, Status, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_edge::blobs::s3::Variables;
-use devanture_edge::safekeeping::Restored;
+use devanture_edge::safekeeping::{Restored, VerifyOptions};
 use devanture_edge::server::{self, LocalError, Safekeeping};
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -30,10 +30,15 @@ pub(crate) fn blob(folder: &Path, bytes: &[u8]) -> PathBuf {
     folder.join("blobs").join(&name[..2]).join(name)
 }
 
-pub(super) async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyReport {
+/// All files of an app, or of every app.
+fn all_of(app: Option<&str>) -> VerifyOptions {
     let app = app.map(|app| app.parse().unwrap());
+    VerifyOptions { app, bytes_per_second_max: u64::MAX, read_bucket: false }
+}
+
+pub(super) async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyReport {
     let stores = Safekeeping::open(edge.file(), &base(edge)).await.unwrap();
-    stores.verify(app.as_ref(), u64::MAX).await.unwrap()
+    stores.verify(&all_of(app)).await.unwrap()
 }
 
 async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
@@ -160,7 +165,7 @@ async fn damage_is_named_with_the_versions_that_it_concerns_and_a_push_repairs_i
     // Without the edge the same is found.
     let (folder, file) = edge.stopped().await;
     let stores = Safekeeping::open(&file, folder.path()).await.unwrap();
-    assert_eq!(stores.verify(None, u64::MAX).await.unwrap().damaged, report.damaged);
+    assert_eq!(stores.verify(&all_of(None)).await.unwrap().damaged, report.damaged);
     drop(stores);
 
     let edge = RunningEdge::over(folder, file).await;
@@ -245,7 +250,7 @@ async fn damaged_files_come_back_from_a_backup() {
     back_up(&edge, backups.path(), None, false).await;
     std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
     let from = Some(backups.path().to_str().unwrap().to_owned());
-    let request = RepairRequest { app: None, from, variables: Variables::new() };
+    let request = RepairRequest { app: None, read_bucket: false, from, variables: Variables::new() };
     // A token reaches no folder of the machine.
     let refused = got(edge.api(Method::POST, "/v1/repair").json(&request)).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");

@@ -8,7 +8,7 @@ use devanture_config::api::{BackupReport, BackupRequest, DamagedVersion, RepairR
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
 use devanture_edge::blobs::s3::{Variables, own_variables};
-use devanture_edge::safekeeping::Location;
+use devanture_edge::safekeeping::{Location, VerifyOptions};
 use devanture_edge::server::{self, Safekeeping};
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ pub(crate) struct VerifyArgs {
     /// Megabytes read per second at most
     #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
+    /// Read the objects of a cluster's bucket, too; else their lengths are compared
+    #[arg(long)]
+    read_bucket: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +44,9 @@ pub(crate) struct RepairArgs {
     /// Folder of backups, or s3://BUCKET/PREFIX, to take damaged files from
     #[arg(long, value_name = "PLACE")]
     from: Option<Location>,
+    /// Read the objects of a cluster's bucket, too; else their lengths are compared
+    #[arg(long)]
+    read_bucket: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -75,8 +81,12 @@ pub(crate) struct RestoreArgs {
 }
 
 pub(crate) async fn verify(file: &EdgeFile, base: &Path, args: VerifyArgs) -> Result<(), Failure> {
-    let rate = args.rate.saturating_mul(1_000_000);
-    let report = Safekeeping::open(file, base).await?.verify(args.app.as_ref(), rate).await?;
+    let options = VerifyOptions {
+        app: args.app,
+        bytes_per_second_max: args.rate.saturating_mul(1_000_000),
+        read_bucket: args.read_bucket,
+    };
+    let report = Safekeeping::open(file, base).await?.verify(&options).await?;
     print(args.json, &report, || checked_lines(&report));
     advise(args.json, &report);
     whole(report.is_whole())
@@ -84,18 +94,19 @@ pub(crate) async fn verify(file: &EdgeFile, base: &Path, args: VerifyArgs) -> Re
 
 pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Result<(), Failure> {
     let variables = args.from.as_ref().map(variables).unwrap_or_default();
-    let request = RepairRequest { app: args.app, from: args.from.as_ref().map(full).transpose()?, variables };
+    let from = args.from.as_ref().map(full).transpose()?;
+    let request = RepairRequest { app: args.app, read_bucket: args.read_bucket, from, variables };
     let report = Safekeeping::open(file, base).await?.repair(&request).await?;
     print(args.json, &report, || {
         let mut lines = checked_lines(&report);
         if report.repaired > 0 {
-            lines.push(format!("repaired: {} from the backup", counted(report.repaired, "file")));
+            lines.push(format!("repaired: {}", counted(report.repaired, "file")));
         }
         lines
     });
     advise(args.json, &report);
     // Variants and deltas are made again.
-    whole(report.damaged.is_empty())
+    whole(report.damaged.is_empty() && report.bucket.is_empty())
 }
 
 pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Result<(), Failure> {
@@ -158,6 +169,8 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
         report.bytes
     )];
     lines.extend(report.damaged.iter().flat_map(damage_lines));
+    let in_bucket = report.bucket.iter().flat_map(damage_lines);
+    lines.extend(in_bucket.map(|line| format!("{line}; in the bucket, and whole on this node")));
     if report.derived > 0 {
         let derived = counted(report.derived, "damaged variant or delta").replace("deltas", "delta");
         lines.push(format!("set aside: {derived}; they are made again, and until then files are sent without them"));
@@ -165,7 +178,7 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
     if report.quarantined > 0 {
         lines.push(format!("quarantine: {}", counted(report.quarantined, "file")));
     }
-    if report.damaged.is_empty() {
+    if report.damaged.is_empty() && report.bucket.is_empty() {
         lines.push("all files of all versions are whole".to_owned());
     }
     lines
@@ -173,10 +186,17 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
 
 /// What to do about damage, after what is damaged.
 fn advise(is_json: bool, report: &VerifyReport) {
-    if !is_json && !report.damaged.is_empty() {
+    if is_json {
+        return;
+    }
+    if !report.damaged.is_empty() {
         say(
-            "a push of the same files brings them back, and so does `devanture-edge repair --from PLACE` with a backup",
+            "a push of the same files brings them back, and so does `devanture-edge repair --from PLACE` with a backup, or \
+             `devanture-edge repair` on another node that has them",
         );
+    }
+    if !report.bucket.is_empty() {
+        say("`devanture-edge repair` on this node stores in the bucket again what is damaged or missing there");
     }
 }
 

@@ -63,7 +63,7 @@ impl TieredBlobs {
                 None => {
                     stored.clear();
                     for first in 0..=u8::MAX {
-                        stored.extend(self.list_stored(first).await?);
+                        stored.extend(self.stored_part(first).await?);
                     }
                     return Ok(stored);
                 }

@@ -24,7 +24,7 @@ mod uses;
 mod variants;
 pub mod variants_object;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -178,8 +178,17 @@ impl Blobs for TieredBlobs {
         true
     }
 
-    async fn mend(&self, key: Key) -> Result<bool, Error> {
-        self.store_again(key).await
+    async fn shared_sizes(&self) -> Result<Option<HashMap<Key, u64>>, Error> {
+        let stored = self.list_all().await?;
+        Ok(Some(stored.into_iter().map(|(key, size, _)| (key, size)).collect()))
+    }
+
+    async fn check_shared(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<(), Error> {
+        self.compare_object(key, bytes_per_second_max).await
+    }
+
+    async fn mend(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<bool, Error> {
+        self.store_again(key, bytes_per_second_max).await
     }
 
     async fn delete(&self, key: Key) -> Result<(), Error> {

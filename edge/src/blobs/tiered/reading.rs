@@ -189,16 +189,31 @@ impl TieredBlobs {
         Error::Corrupt { key, quarantined: object }
     }
 
-    /// Stores the object of a local file again where the bucket has lost it, and what was made of the blob. Only what a
-    /// version refers to may be stored again: of anything else, a collection of another node may have taken the object.
-    pub(super) async fn store_again(&self, key: Key) -> Result<bool, Error> {
+    /// Compares the object of a local file with it: the length, and where it is to be read, the hash.
+    pub(super) async fn compare_object(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<(), Error> {
         if !matches!(key, Key::Blob(_) | Key::Manifest(_)) {
-            return Ok(false);
+            return Ok(());
         }
-        let Some(size) = self.local.size(key).await? else { return Ok(false) };
-        let stored = self.remote().head(&path_of(key)?, self.lane).await?;
-        if stored.is_some_and(|entry| entry.size == size) {
-            return Ok(false);
+        let Some(size) = self.local.size(key).await? else { return Ok(()) };
+        if let Some(rate) = bytes_per_second_max {
+            return self.check_object(key, rate).await.map(drop);
+        }
+        let path = path_of(key)?;
+        match self.remote().head(&path, self.lane).await? {
+            Some(entry) if entry.size == size => Ok(()),
+            Some(_) => Err(self.mismatch(key, &path)),
+            None => Err(Error::Missing(key)),
+        }
+    }
+
+    /// Stores the object of a local file again where the bucket has lost it or has other bytes, and what was made of the
+    /// blob. Only what a version refers to may be stored again: of anything else, a collection of another node may have
+    /// taken the object.
+    pub(super) async fn store_again(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<bool, Error> {
+        match self.compare_object(key, bytes_per_second_max).await {
+            Ok(()) => return Ok(false),
+            Err(Error::Missing(_) | Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
         }
         self.store_from_disk(key).await?;
         if let Key::Blob(blob) = key {

@@ -112,7 +112,7 @@ impl Retention {
         for key in self.blobs.collected().await?.into_iter().filter(|key| marked.holds(*key)) {
             match self.blobs.open(key).await {
                 // It may be on the disk of this node alone.
-                Ok(_) => drop(self.blobs.mend(key).await?),
+                Ok(_) => drop(self.blobs.mend(key, None).await?),
                 Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -116,19 +116,30 @@ async fn what_a_bucket_has_lost_is_served_from_disks_and_stored_again() {
     assert_eq!(objects(&bucket).await, Vec::<String>::new());
     site.is_in(&*node.store, &*node.store).await;
     for blob in site.blobs() {
-        assert!(node.store.mend(Key::Blob(blob)).await.unwrap());
-        assert!(!node.store.mend(Key::Blob(blob)).await.unwrap(), "it is there again");
+        assert!(node.store.mend(Key::Blob(blob), None).await.unwrap());
+        assert!(!node.store.mend(Key::Blob(blob), None).await.unwrap(), "it is there again");
     }
-    assert!(node.store.mend(Key::Manifest(site.version)).await.unwrap());
+    assert!(node.store.mend(Key::Manifest(site.version), None).await.unwrap());
     // With what was made of them; of what had no variants worth keeping there is nothing in particular.
     assert_eq!(objects(&bucket).await, before);
     // One that was cut short, too.
     let (path, bytes) = (key_of(&site.files[1]).path().unwrap(), &site.files[1]);
     bucket.write(&path, [bytes.slice(1..)]).await.unwrap();
-    assert!(node.store.mend(key_of(bytes)).await.unwrap());
+    assert!(node.store.mend(key_of(bytes), None).await.unwrap());
+    // One of other bytes is found by reading it.
+    let others: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    bucket.write(&path, [others.into()]).await.unwrap();
+    assert!(node.store.check_shared(key_of(bytes), None).await.is_ok(), "it has the length");
+    let read = node.store.check_shared(key_of(bytes), Some(u64::MAX)).await;
+    assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
+    assert!(!node.store.mend(key_of(bytes), None).await.unwrap());
+    assert!(node.store.mend(key_of(bytes), Some(u64::MAX)).await.unwrap());
+    node.store.check_shared(key_of(bytes), Some(u64::MAX)).await.unwrap();
+    let sizes = node.store.shared_sizes().await.unwrap().unwrap();
+    assert_eq!((sizes.len(), sizes[&key_of(bytes)]), (site.blobs().len() + 1, bytes.len() as u64));
     // A node that has not got it has nothing to store.
     let other = Node::new(&bucket);
-    assert!(!other.store.mend(key_of(bytes)).await.unwrap());
+    assert!(!other.store.mend(key_of(bytes), None).await.unwrap());
     other.store.fetch(site.version, site.blobs()).await.unwrap();
     site.is_in(&*other.store, &*node.store).await;
 }
@@ -177,6 +188,6 @@ async fn what_one_node_collects_is_gone_for_all_and_what_was_put_since_is_not() 
     assert_eq!(first.store.delete_put_before(key, u64::MAX, false).await.unwrap(), Some(1_150));
     assert_eq!((first.store.collected().await.unwrap(), first.store.size(key).await.unwrap()), (vec![key], None));
     assert_eq!(first.store.get(key).await.unwrap(), bytes);
-    assert!(first.store.mend(key).await.unwrap());
+    assert!(first.store.mend(key, None).await.unwrap());
     assert_eq!(second.store.get(key).await.unwrap(), bytes);
 }
