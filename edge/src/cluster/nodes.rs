@@ -207,6 +207,8 @@ impl Nodes {
             };
             match asked {
                 Err(Error::Unreachable { .. }) if began.elapsed() < silent_max => sleep(PAUSE).await,
+                // A process that ends breaks off what it has begun: the one in its place is asked.
+                Err(Error::Refused { .. }) if self.current(&member.node).await?.as_ref() != Some(&member) => {}
                 asked => return asked.map(Prepare::Ready),
             }
         }
