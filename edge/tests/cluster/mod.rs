@@ -28,4 +28,5 @@ mod rollout;
 mod runs;
 mod schedules;
 mod switches;
+mod upgrades;
 pub(crate) mod world;

@@ -164,6 +164,19 @@ impl RunningEdge {
         self.process.as_ref().expect("it was started by `in_a_process`")
     }
 
+    /// Another handle of it: of whichever process has its addresses. Nothing ends when it is dropped.
+    pub(crate) fn handle(&self) -> Self {
+        Self {
+            server: None,
+            process: None,
+            addresses: self.addresses,
+            client: self.client.clone(),
+            admin_token: self.admin_token.clone(),
+            file: self.file.clone(),
+            folder: Arc::clone(&self.folder),
+        }
+    }
+
     /// Where the API is.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.addresses.admin
@@ -320,9 +333,16 @@ impl RunningEdge {
     }
 
     /// Starts another process over the same data, which takes over from this one; returns once this one has ended.
-    pub(crate) async fn taken_over(mut self) -> Self {
+    pub(crate) async fn taken_over(self) -> Self {
+        let program = self.process().launch().program;
+        self.taken_over_by(program).await
+    }
+
+    /// As [`RunningEdge::taken_over`], by a process of another program; of the one that was built with the tests where it
+    /// is `None`.
+    pub(crate) async fn taken_over_by(mut self, program: Option<PathBuf>) -> Self {
         let before = self.process.take().expect("it was started by `in_a_process`");
-        let next = self.started_again(before.launch()).await;
+        let next = self.started_again(before.launch_of(program)).await;
         tokio::task::spawn_blocking(move || before.ended()).await.unwrap();
         next
     }

@@ -25,6 +25,8 @@ pub(crate) struct Launch {
     pub(super) user: Option<u32>,
     /// With so many file descriptors at most.
     pub(super) descriptors_max: Option<u64>,
+    /// This program, if not the one that was built with the tests.
+    pub(super) program: Option<PathBuf>,
     /// With these variables beside those of the tests.
     pub(super) variables: Vec<(String, String)>,
 }
@@ -47,7 +49,8 @@ impl Process {
     pub(super) fn start(folder: &Path, launch: Launch) -> (Self, Addresses) {
         let Launch { user, descriptors_max, .. } = launch;
         let log = folder.join("edge.log");
-        let mut program = PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
+        let mut program = launch.program.clone().unwrap_or_else(built);
         if let Some(user) = user {
             // Where it lies, another user may not reach it.
             fs::copy(&program, folder.join("devanture-edge")).unwrap();
@@ -88,6 +91,11 @@ impl Process {
     /// How it was started.
     pub(super) fn launch(&self) -> Launch {
         self.launch.clone()
+    }
+
+    /// As [`Process::launch`], by another program; by the one that was built with the tests where it is `None`.
+    pub(super) fn launch_of(&self, program: Option<PathBuf>) -> Launch {
+        Launch { program, ..self.launch() }
     }
 
     /// Waits until it has ended by itself.

@@ -121,6 +121,12 @@ impl Setup {
         self.in_a_process()
     }
 
+    /// Runs this program in a process, in place of the one that was built with the tests.
+    pub(crate) fn with_program(mut self, program: &Path) -> Self {
+        self.launch.program = Some(program.to_owned());
+        self.in_a_process()
+    }
+
     /// Joins the cluster whose CA is in that folder, before it starts.
     pub(crate) fn joining(mut self, ca: &Path) -> Self {
         self.ca = Some(ca.to_owned());
