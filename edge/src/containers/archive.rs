@@ -10,6 +10,7 @@ use std::path::{Component, Path};
 use serde_json::{Value, json};
 
 use super::elsewhere::{may_be_json, names_places};
+use super::layer::Layer;
 
 /// Longest `index.json` and `oci-layout`, in bytes.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
@@ -44,12 +45,18 @@ pub enum BadArchive {
     /// A blob begins like JSON, and is none that can be looked at.
     #[error("it has a blob that begins like JSON and cannot be read: {0}")]
     Json(String),
+    /// A layer cannot be read as a tar, or not in one way alone.
+    #[error("it has a layer that cannot be read: {0}")]
+    Layer(&'static str),
     /// A layer is packed in a way that is not counted.
     #[error("it has a layer packed with {0}; gzip and zstd are taken")]
     Packed(&'static str),
     /// An entry belongs to no image: a link, a device, or a file elsewhere.
     #[error("`{0}` belongs to no OCI image")]
     Foreign(String),
+    /// A layer has a sparse file: nobody counts its holes, which the engine writes as zeros.
+    #[error("it has a layer with a sparse file: build it again without, as by tar without `--sparse`")]
+    Sparse,
     /// Its layers are larger than an image may be.
     #[error("its layers have more than {0} bytes: `image_bytes_max` in edge.toml is the limit")]
     TooLarge(u64),
@@ -166,39 +173,25 @@ fn without_names(text: &[u8]) -> Result<Vec<u8>, BadArchive> {
     Ok(json!({ "schemaVersion": 2, "manifests": [kept] }).to_string().into_bytes())
 }
 
-/// Counts bytes, and fails beyond a number of them.
-struct Left(u64);
-
-impl Write for Left {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.0 = self.0.checked_sub(count).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Unpacks what is written to it, and only counts it.
+/// Unpacks what is written to it, and only looks at it.
 enum Unpacking {
-    Gzip(flate2::write::MultiGzDecoder<Left>),
-    Plain(Left),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Left>>),
+    Gzip(flate2::write::MultiGzDecoder<Layer>),
+    Plain(Layer),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Layer>>),
 }
 
 impl Unpacking {
     /// What a blob is that begins with these bytes. The engine also unpacks what is refused here.
     fn of(head: &[u8], left: u64) -> Result<Self, BadArchive> {
-        let left = Left(left);
+        let layer = Layer::new(left);
         if let Some((_, how)) = UNCOUNTED.iter().find(|(beginning, _)| head.starts_with(beginning)) {
             return Err(BadArchive::Packed(how));
         }
         Ok(match head {
-            head if head.starts_with(&GZIP) => Self::Gzip(flate2::write::MultiGzDecoder::new(left)),
-            head if head.starts_with(&ZSTD) => Self::Zstd(Box::new(zstd::stream::write::Decoder::new(left)?)),
-            _ => Self::Plain(left),
+            head if head.starts_with(&GZIP) => Self::Gzip(flate2::write::MultiGzDecoder::new(layer)),
+            head if head.starts_with(&ZSTD) => Self::Zstd(Box::new(zstd::stream::write::Decoder::new(layer)?)),
+            head if may_be_json(head) => Self::Plain(Layer::none(left)),
+            _ => Self::Plain(layer),
         })
     }
 }
@@ -217,7 +210,7 @@ impl<R: Read> Read for Counted<R> {
         let Some(bytes) = piece.get(..length) else { return Ok(0) };
         match &mut self.unpacked {
             Unpacking::Gzip(decoder) => decoder.write_all(bytes)?,
-            Unpacking::Plain(left) => left.write_all(bytes)?,
+            Unpacking::Plain(layer) => layer.write_all(bytes)?,
             Unpacking::Zstd(decoder) => decoder.write_all(bytes)?,
         }
         Ok(length)
@@ -228,11 +221,11 @@ impl<R> Counted<R> {
     /// The bytes that other blobs may still have.
     fn ended(self) -> io::Result<u64> {
         match self.unpacked {
-            Unpacking::Gzip(decoder) => Ok(decoder.finish()?.0),
-            Unpacking::Plain(left) => Ok(left.0),
+            Unpacking::Gzip(decoder) => Ok(decoder.finish()?.left),
+            Unpacking::Plain(layer) => Ok(layer.left),
             Unpacking::Zstd(mut decoder) => {
                 decoder.flush()?;
-                Ok(decoder.into_inner().0)
+                Ok(decoder.into_inner().left)
             }
         }
     }
@@ -241,7 +234,7 @@ impl<R> Counted<R> {
 fn refusal(error: io::Error, bytes_max: u64) -> BadArchive {
     match error.kind() {
         io::ErrorKind::FileTooLarge => BadArchive::TooLarge(bytes_max),
-        _ => BadArchive::Io(error),
+        _ => error.downcast().unwrap_or_else(BadArchive::Io),
     }
 }
 

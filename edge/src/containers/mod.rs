@@ -17,6 +17,7 @@ mod elsewhere;
 mod error;
 mod frames;
 mod images;
+mod layer;
 mod load;
 mod podman;
 mod stand_in;

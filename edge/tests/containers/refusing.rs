@@ -119,11 +119,27 @@ async fn an_archive_with_more_than_an_image_is_refused() {
         header.set_size(text.len() as u64);
         tar.append_data(&mut header, format!("blobs/sha256/{}", "0d".repeat(32)), text.as_slice()).unwrap();
     });
+    let sparse = entries(&|tar| {
+        let mut layer = tar::Builder::new(Vec::new());
+        let hole = 1_u64 << 40;
+        let map = format!("{hole},1");
+        let records = [("GNU.sparse.size", (hole + 1).to_string()), ("GNU.sparse.numblocks", "1".to_owned())];
+        let records = records.iter().map(|(key, value)| (*key, value.as_bytes()));
+        layer.append_pax_extensions(records.chain([("GNU.sparse.map", map.as_bytes())])).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        layer.append_data(&mut header, "file", &b"x"[..]).unwrap();
+        let layer = layer.into_inner().unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(layer.len() as u64);
+        tar.append_data(&mut header, format!("blobs/sha256/{}", "0e".repeat(32)), layer.as_slice()).unwrap();
+    });
     let server = server("oci-archive:api.tar");
     for (archive, expected) in [
         (link, "belongs to no OCI image"),
         (bomb, "image_bytes_max"),
         (elsewhere, "has `urls`"),
+        (sparse, "a sparse file"),
         (Archive { bytes: b"no tar".to_vec() }, "cannot take the archive"),
     ] {
         let problem = refused(&edge, &server, Some(&archive)).await;
