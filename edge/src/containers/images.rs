@@ -214,6 +214,14 @@ impl Images {
         Ok(found.id)
     }
 
+    /// Whether the store has the image of this id.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Unreachable`].
+    pub async fn has(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.podman.image(id).await?.is_some())
+    }
+
     fn name_of(&self, app: &AppName) -> String {
         format!("{NAMES}{}/{app}", self.settings.edge_id)
     }

@@ -12,7 +12,7 @@ use devanture_config::{AppName, VersionId};
 use tokio::time::sleep;
 
 use super::error::Error;
-use super::group::SetUp;
+use super::group::{Group, Programs, SetUp};
 use super::handle::Runner;
 use super::handover::handed::Contained;
 use super::own_images::NEEDS_ROOT;
@@ -70,6 +70,36 @@ impl Shared {
             (Image::Archive(_) | Image::Registry(_), _) => None,
         };
         Ok(images.ready(of, image, archive).await?)
+    }
+
+    /// Gets the image of a group again if podman's store has lost it: somebody removes images there by hand.
+    ///
+    /// # Errors
+    /// [`Error::Image`] with the reason why it is not available, and what to do.
+    pub(super) async fn regain_image(&self, group: &Group, set_up: &SetUp) -> Result<(), Error> {
+        let (Programs::Image(id), Some(image)) = (&set_up.programs, &group.managed.server.image) else {
+            return Ok(());
+        };
+        if self.images()?.has(id).await? {
+            return Ok(());
+        }
+        let (app, version) = (&group.id.app, &group.version);
+        tracing::warn!(%app, %version, image = id, "podman's store has lost an image, which is got again");
+        let regained = async {
+            let manifest = self.manifest(version).await?;
+            self.image((app, version), image, manifest.server.as_ref()).await
+        };
+        let (why, remedy) = match (regained.await, image) {
+            (Ok(regained), _) if regained == *id => return Ok(()),
+            (Ok(_), _) => ("another image has its name by now".to_owned(), "push the app again"),
+            (Err(error), Image::Registry(_)) => {
+                (error.to_string(), "put it into its registry again, or push the app with another one")
+            }
+            (Err(error), Image::Archive(_)) => (error.to_string(), "see to podman, or push the app again"),
+        };
+        Err(Error::Image(format!(
+            "podman's store has lost its image {image}, and it is not available: {why}; {remedy}"
+        )))
     }
 
     /// What stands for a container, and the container.

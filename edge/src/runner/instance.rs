@@ -35,11 +35,15 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
                 // Nothing is started while instances change hands.
                 shared.standstill.ended().await;
                 let Some(set_up) = may_begin(&shared, &group, &slot).await else { continue };
+                let Some(regained) = regain_image(&shared, &group, &slot, &set_up).await else { continue };
                 let Some(_user) = use_data(&shared, &group, &slot).await else { continue };
                 slot.is(InstanceState::Starting, None);
                 group.notify();
                 shared.publish(&group.id);
-                life.begin(&set_up).await
+                match regained {
+                    Ok(()) => life.begin(&set_up).await,
+                    Err(why) => Ended::refused(why),
+                }
             }
         };
         shared.publish(&group.id);
@@ -129,10 +133,24 @@ async fn may_begin(shared: &Shared, group: &Group, slot: &Slot) -> Option<Arc<Se
     None
 }
 
+/// Has the image there that an instance is started from, and says why it is not; each start is one try, and starts that
+/// fail become ever rarer. `None` where that is to be tried again.
+async fn regain_image(shared: &Shared, group: &Group, slot: &Slot, set_up: &SetUp) -> Option<Result<(), Error>> {
+    tokio::select! {
+        regained = shared.regain_image(group, set_up) => Some(regained),
+        () = slot.stop.cancelled() => None,
+        // The next edge gets it.
+        () = shared.standstill.begun() => None,
+    }
+}
+
 /// Sends the result to those who wait for the instance.
 fn failure(shared: &Shared, group: &Group, slot: &Slot, ended: &Ended, reason: &str, times: u64) -> Option<Error> {
     let (instance, lines) = (slot.name.clone(), slot.lines());
     let reason = reason.to_owned();
+    if let Some(refused) = &ended.refused {
+        return Some(refused.clone());
+    }
     if matches!(ended.exit, Exit::Missing(_) | Exit::NotExecutable(_) | Exit::CannotStart(_)) {
         return Some(Error::Missing { instance, reason, lines });
     }

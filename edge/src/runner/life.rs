@@ -41,11 +41,18 @@ pub(super) struct Ended {
     pub(super) healthy: Option<Instant>,
     /// It was not healthy in time.
     pub(super) is_late: bool,
+    /// Why it was not launched, where that is no fault of its command.
+    pub(super) refused: Option<Error>,
 }
 
 impl Ended {
     fn unborn(why: String) -> Self {
-        Self { exit: Exit::CannotStart(why), because: None, healthy: None, is_late: false }
+        Self { exit: Exit::CannotStart(why), because: None, healthy: None, is_late: false, refused: None }
+    }
+
+    /// That of a process that was not launched.
+    pub(super) fn refused(why: Error) -> Self {
+        Self { refused: Some(why.clone()), ..Self::unborn(why.to_string()) }
     }
 }
 
@@ -239,7 +246,7 @@ impl<'l> Life<'l> {
             let mut seen = self.slot.seen();
             (seen.pid, seen.endpoint, seen.monitor) = (None, None, None);
         }
-        Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late }
+        Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late, refused: None }
     }
 
     /// Takes what the instance wrote.

@@ -32,8 +32,7 @@ impl Shared {
             Some(_) => Some(self.own_folder(&self.folders.data(&id.app, settings_place, &id.place), uid).await?),
             None => None,
         };
-        let manifest = self.blobs.get(Key::Manifest(*version)).await?;
-        let manifest = Manifest::parse(&manifest).map_err(|error| Error::Folder(error.to_string()))?;
+        let manifest = self.manifest(version).await?;
         if let Some(image) = &server.image {
             let image = self.image((&id.app, version), image, manifest.server.as_ref()).await?;
             return Ok(SetUp { programs: Programs::Image(image), data, temporary, user, variables });
@@ -44,6 +43,12 @@ impl Shared {
         let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
         let code = self.folders.code(layout).await?;
         Ok(SetUp { programs: Programs::Folder(code), data, temporary, user, variables })
+    }
+
+    /// The manifest of a version.
+    pub(super) async fn manifest(&self, version: &VersionId) -> Result<Manifest, Error> {
+        let manifest = self.blobs.get(Key::Manifest(*version)).await?;
+        Manifest::parse(&manifest).map_err(|error| Error::Folder(error.to_string()))
     }
 
     /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.

@@ -1,5 +1,6 @@
 //! What becomes of an image that is pushed, of its containers, and of it when its version is gone.
 
+use devanture_config::problem::Code;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -139,5 +140,47 @@ async fn an_image_is_removed_with_the_last_version_that_names_it() {
     eventually("its image is gone", async || !engine.images().iter().any(|name| name.contains(&gone))).await;
     assert_eq!(engine.podman(&["images", "--quiet"]).len(), 1, "and its bytes");
     assert!(text(&edge, "/api/").await.starts_with("two "));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_somebody_removed_from_the_store_is_got_again_or_the_reason_says_what_to_do() {
+    if !is_installed() {
+        return;
+    }
+    let mut engine = Engine::start();
+    let edge = engine.edge("").with_limit("instance_restart_ms_max", 500).start().await;
+    let (one, two) = (Image::new("one", &json!({})), Image::new("two", &json!({})));
+    engine.put("api", "1", &one).await;
+    push(&edge, "prod", bundle(&server(&format!("{}:1", engine.name("api"))), None), None).await.unwrap();
+    let archive = two.archive("two");
+    let from_archive = bundle(&server("oci-archive:dist/api.tar"), Some(&archive));
+    push(&edge, "staging", from_archive, Some(&archive)).await.unwrap();
+    let names = async |host: &str| edge.get(host, "/api/").await.text();
+    let staging = "staging--shop.localhost";
+    assert!(names(PROD).await.starts_with("one ") && names(staging).await.starts_with("two "));
+    let before = engine.containers();
+    // With the containers of both.
+    engine.podman(&["rmi", "--all", "--force"]);
+    eventually("both run again", async || {
+        names(PROD).await.starts_with("one ") && names(staging).await.starts_with("two ")
+    })
+    .await;
+    let now = engine.containers();
+    assert!(now.len() == 2 && now.iter().all(|name| !before.contains(name)), "{now:?}");
+    assert_eq!(engine.images().len(), 2, "each has the name of its version again");
+    // Without its registry the one is lost, and the other has all that it needs here.
+    engine.end_registry();
+    engine.podman(&["rmi", "--all", "--force"]);
+    let detail = async || {
+        let path = "/v1/apps/shop/environments/prod/instances";
+        let list: Value = got(edge.api(Method::GET, path)).await.json();
+        list["instances"][0]["detail"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually("the reason is reported", async || detail().await.contains("put it into its registry again")).await;
+    eventually("the other one runs", async || names(staging).await.starts_with("two ")).await;
+    let path = "/v1/apps/shop/environments/prod/instances/restart";
+    let refused = got(edge.api(Method::POST, path).json(&json!({}))).await;
+    assert_eq!(refused.code(), Code::ImageRefused, "{}", refused.text());
     edge.stop().await;
 }

@@ -143,6 +143,12 @@ impl Engine {
         String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
+    /// Ends the registry.
+    pub(crate) fn end_registry(&mut self) {
+        self.registry.kill().unwrap();
+        self.registry.wait().unwrap();
+    }
+
     /// The containers that there are, whether they run or not.
     pub(crate) fn containers(&self) -> Vec<String> {
         self.podman(&["ps", "--all", "--format", "{{.Names}}"])
