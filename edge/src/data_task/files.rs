@@ -88,14 +88,23 @@ pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<Ow
 /// # Errors
 /// Where it cannot be read, or has more than `max`.
 pub(super) fn names(folder: BorrowedFd<'_>, max: u64) -> io::Result<Vec<CString>> {
+    let names = first_names(folder, max.saturating_add(1))?;
+    match u64::try_from(names.len()).is_ok_and(|count| count <= max) {
+        true => Ok(names),
+        false => Err(io::Error::new(io::ErrorKind::QuotaExceeded, "there are too many names in a folder")),
+    }
+}
+
+/// Some names in a folder, at most so many: all of them where there are no more.
+fn first_names(folder: BorrowedFd<'_>, count_max: u64) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         if matches!(entry.file_name().to_bytes(), b"." | b"..") {
             continue;
         }
-        if u64::try_from(names.len()).unwrap_or(u64::MAX) >= max {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "there are too many names in a folder"));
+        if u64::try_from(names.len()).unwrap_or(u64::MAX) >= count_max {
+            break;
         }
         names.push(entry.file_name().to_owned());
     }
@@ -107,18 +116,15 @@ pub(super) fn names(folder: BorrowedFd<'_>, max: u64) -> io::Result<Vec<CString>
 /// out.
 ///
 /// # Errors
-/// `persist_full` where there are more than `files_max` entries, folders too deep or paths too long; what `with` fails
-/// of.
+/// `persist_full` after `files_max` entries where there are more, and for folders too deep or paths too long; what `with`
+/// fails of.
 pub(super) fn walk(
     root: &OwnedFd,
     files_max: u64,
     mut with: impl FnMut(&Entry<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let read = |folder: BorrowedFd<'_>| {
-        names(folder, files_max).map_err(|error| match error.kind() {
-            io::ErrorKind::QuotaExceeded => too_much(files_max),
-            _ => Failure::io("reading", "a folder", &error),
-        })
+        first_names(folder, files_max.saturating_add(1)).map_err(|error| Failure::io("reading", "a folder", &error))
     };
     let device = rustix::fs::fstat(root).map_err(|error| io_failure("looking at", Path::new("."), error))?.st_dev;
     let top = root.try_clone().map_err(|error| Failure::io("opening", "the folder", &error))?;

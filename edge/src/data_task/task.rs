@@ -108,7 +108,7 @@ fn list(order: &Order, entries_max: u64) -> Result<DataList, Failure> {
         snapshots: snapshots::list(&order.snapshots)?,
     };
     let mut named_bytes = 0_usize;
-    files::walk(&root, order.bounds.files_max, |entry| {
+    let walked = files::walk(&root, order.bounds.files_max, |entry| {
         list.files = list.files.saturating_add(1);
         list.bytes = list.bytes.saturating_add(entry.bytes());
         named_bytes = named_bytes.saturating_add(entry.path.as_os_str().len());
@@ -125,7 +125,12 @@ fn list(order: &Order, entries_max: u64) -> Result<DataList, Failure> {
         let (path, bytes) = (entry.path.to_string_lossy().into_owned(), entry.bytes());
         list.entries.push(DataEntry { path, kind, bytes, modified_ms: entry.modified_ms() });
         Ok(())
-    })?;
+    });
+    match walked {
+        // Who has to remove some of it wants to see it, and the snapshots.
+        Err(Failure { code: Code::PersistFull, .. }) => list.is_partial = true,
+        walked => walked?,
+    }
     Ok(list)
 }
 

@@ -52,7 +52,8 @@ impl Environments {
         upload: Upload,
     ) -> Result<DataReport, Error> {
         let runner = self.data_runner(place).await?;
-        if !is_replacing && runner.data_list(place, 0).await?.files > 0 {
+        let is_empty = |list: DataList| list.files == 0 && !list.is_partial;
+        if !is_replacing && !is_empty(runner.data_list(place, 0).await?) {
             let detail = format!("{} of {} keeps data already.", place.1, place.0);
             return Err(Problem::new(Code::Conflict, detail).hint("`--replace` replaces all of it").into());
         }

@@ -146,7 +146,9 @@ fn hint(code: Code) -> Option<&'static str> {
         Code::RunnerForbidden => Some(
             "use an `admin` token of every app, made without --app and --env; or run the edge as root or with `runner.spawner`, so that each environment has a user id of its own",
         ),
-        Code::PersistFull => Some("remove files of the folder that `persist` names, or raise the limits in edge.toml"),
+        Code::PersistFull => Some(
+            "remove files of the folder that `persist` names, by `devanture run`, or snapshots, by `devanture data delete`; or raise the limits in edge.toml",
+        ),
         Code::CrashLoop | Code::InstanceFailed => Some("`devanture logs --source all-instances` shows what it wrote"),
         _ => None,
     }

@@ -1,6 +1,6 @@
 //! Bounds on what environments keep in `persist`, which is measured again and again, with temporary files where these
 //! are on the disk. An environment that keeps too much has no instances until it keeps less: quotas of the kernel are
-//! not available on every file system.
+//! not available on every file system. Commands of `devanture run` may begin all the same, as they can remove files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::Error;
 use super::group::Group;
-use super::persisted::{Found, Place};
+use super::persisted::{Amount, Excess, Found, Place};
 use super::place_user::PREVIEW;
 use super::shared::Shared;
 use crate::spawner::{Measured, MeasuredFolder, Monitor};
@@ -23,6 +23,11 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const PAUSE_FACTOR: u32 = 4;
 /// Names of the edge's own in a folder of snapshots: of an archive that is not whole, a draft, and what leaves.
 const OWN_FILES: u64 = 8;
+
+/// Files are counted up to so many times their limit: growth beyond it is seen where all are counted.
+const COUNTED_FACTOR: u64 = 4;
+/// A command may add this part of the limits to what is too much already: to delete something, a database writes first.
+const GROWTH_PART: u64 = 16;
 
 /// An environment that is to be measured.
 #[derive(Default)]
@@ -37,6 +42,39 @@ impl Shared {
         let place = (app.clone(), settings_place.to_owned());
         match self.persisted.places().get(&place) {
             Some(found) if found.is_too_much => Err(self.too_much(&place, found)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an environment keeps too much of when a command begins, which may remove it. It is measured now, unless it is
+    /// known to keep no more than it may.
+    ///
+    /// # Errors
+    /// [`Error::PersistFull`] where there is more than can be counted: nobody would see it grow.
+    pub(super) async fn excess(&self, place: &Place) -> Result<Option<Excess>, Error> {
+        if self.persisted.places().get(place).is_some_and(|found| !found.is_too_much) {
+            return Ok(None);
+        }
+        let subject = self.subjects().remove(place).unwrap_or_default();
+        self.measure_persisted(place, &subject).await;
+        let places = self.persisted.places();
+        let Some(found) = places.get(place).filter(|found| found.is_too_much) else { return Ok(None) };
+        let why = self.too_much(place, found);
+        let limits = &self.limits;
+        let growth =
+            Amount { bytes: limits.persist_bytes_max / GROWTH_PART, files: limits.persist_files_max / GROWTH_PART };
+        match found.is_counted() {
+            true => Ok(Some(Excess { max: found.max_with(growth), growth, why: why.to_string() })),
+            false => Err(why),
+        }
+    }
+
+    /// Checks that an environment keeps no more than it may, or than a command may leave that began in excess.
+    pub(super) fn check_growth(&self, place: &Place, excess: Option<&Excess>) -> Result<(), Error> {
+        match self.persisted.places().get(place) {
+            Some(found) if found.is_too_much && !excess.is_some_and(|excess| excess.allows(found)) => {
+                Err(self.too_much(place, found))
+            }
             _ => Ok(()),
         }
     }
@@ -98,8 +136,9 @@ impl Shared {
         let path =
             self.folders.made(self.folders.snapshots(app, settings_place)).into_os_string().into_string().ok()?;
         let folder = MeasuredFolder { path, owner: None };
-        let measured = self.spawner.measure(vec![folder], &[], files_max).await.ok()?;
-        (measured.is_partial || measured.bytes > bytes_max).then_some(measured)
+        let counted_max = files_max.saturating_mul(COUNTED_FACTOR);
+        let measured = self.spawner.measure(vec![folder], &[], counted_max).await.ok()?;
+        is_beyond(&measured, bytes_max, files_max).then_some(measured)
     }
 
     /// Measures until the edge ends.
@@ -144,16 +183,15 @@ impl Shared {
         }
         let paths = folders.into_iter().filter_map(|folder| folder.into_os_string().into_string().ok());
         let folders = paths.map(|path| MeasuredFolder { path, owner: None }).collect();
-        let files_max = self.limits.persist_files_max;
-        let measured = match self.spawner.measure(folders, &subject.monitors, files_max).await {
+        let (bytes_max, files_max) = (self.limits.persist_bytes_max, self.limits.persist_files_max);
+        let counted_max = files_max.saturating_mul(COUNTED_FACTOR);
+        let measured = match self.spawner.measure(folders, &subject.monitors, counted_max).await {
             Ok(measured) => measured,
             Err(error) => return tracing::debug!(%app, settings_place, %error, "`persist` cannot be measured"),
         };
         let snapshots = self.measure_snapshots(app, settings_place).await;
-        let is_too_much = snapshots.is_some() || measured.is_partial || measured.bytes > self.limits.persist_bytes_max;
-        let found = Found { measured, snapshots, is_too_much };
-        let before = self.persisted.places().insert(place.clone(), found);
-        let was_too_much = before.is_some_and(|before| before.is_too_much);
+        let is_too_much = snapshots.is_some() || is_beyond(&measured, bytes_max, files_max);
+        let (found, was_too_much) = self.persisted.note(place, measured, snapshots, is_too_much);
         if is_too_much {
             let error = self.too_much(place, &found);
             if !was_too_much {
@@ -170,4 +208,8 @@ impl Shared {
             }
         }
     }
+}
+
+fn is_beyond(measured: &Measured, bytes_max: u64, files_max: u64) -> bool {
+    measured.is_partial || measured.bytes > bytes_max || measured.files > files_max
 }

@@ -86,6 +86,9 @@ impl Shared {
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let settings_place = self.settings_place(wanted);
         let _user = self.use_data((wanted.app.clone(), settings_place.clone()), Use::Command).await?;
+        if self.is_measured(server) {
+            self.check_persisted(&wanted.app, &settings_place)?;
+        }
         let set_up = self.set_up(&id, &wanted.version, server, &settings_place).await?;
         let temporary = Self::temporary(&set_up.temporary);
         let program = Program {

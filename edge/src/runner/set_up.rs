@@ -21,9 +21,6 @@ impl Shared {
         server: &Server,
         settings_place: &str,
     ) -> Result<SetUp, Error> {
-        if self.is_measured(server) {
-            self.check_persisted(&id.app, settings_place)?;
-        }
         let uid = self.users.of(&*self.catalog, &id.app, settings_place).await?;
         let user = self.holds.hold(uid).await;
         let variables = self.variables.of(&id.app, settings_place, id.key.settings).await.map_err(Error::Variables)?;

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::termios::tcsetwinsize;
 
 use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
-use crate::support::managed::{Project, eventually, is_alive};
+use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
 use crate::support::terminal::{size, terminal};
 
 /// The exit code where a command was not run to its own end.
@@ -206,6 +206,47 @@ async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
     edge.terminate();
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(6), "{ran:#?}\n{}", edge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_removes_what_an_environment_keeps_too_much_of_and_does_not_add_to_it() {
+    let limits = edge().with_limit("persist_bytes_max", 1 << 20).with_limit("persist_files_max", 64);
+    let (edge, project) = started(limits.with_limit("run_stop_ms", 300), "persist = \"data\"");
+    assert_eq!(project.run(&edge, &["data", "snapshot", "mine"]).code, Some(0));
+    for (next, fills, empties) in [
+        ("two", "for name in a b c; do head -c 500000 /dev/zero > data/$name; done", "rm data/a data/b data/c"),
+        ("three", "for number in $(seq 100); do : > data/file-$number; done", "rm data/file-*"),
+    ] {
+        let filled = sh(&project, &edge, &format!("{fills}; exec sleep 1000"));
+        assert_eq!(filled.code, NOT_RUN, "{filled:#?}");
+        assert!(filled.stderr.contains("persist_bytes_max"), "{filled:#?}");
+        let state = async || instances(&edge, "game", "prod").await[0]["state"].clone();
+        eventually("the instance has ended", async || (state().await == "waiting").then_some(())).await;
+        project.backend(next);
+        project.fails(&edge, "persist_full");
+        // It begins, and says why it is watched.
+        let listed = sh(&project, &edge, "ls data | wc -l");
+        assert_eq!(listed.code, Some(0), "{listed:#?}");
+        assert_ne!(listed.stdout.trim(), "0");
+        assert!(listed.stderr.starts_with("note: ") && listed.stderr.contains("prod of game keeps"), "{listed:#?}");
+        let mut seat = Seat::new(&project, &edge, &["run", "--", "true"]);
+        assert!(seat.read_until("\r\n").contains("prod of game keeps"));
+        assert!(seat.child.wait().unwrap().success());
+        // What it adds is bounded, whatever it is.
+        for adds in ["head -c 900000 /dev/zero > data/more", "for number in $(seq 50); do : > data/more-$number; done"]
+        {
+            let ran = project.run(&edge, &["run", "--json", "--", "sh", "-c", &format!("{adds}; exec sleep 1000")]);
+            assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, "persist_full"), "{adds}: {ran:#?}");
+        }
+        // The data is listed as far as it is counted, and a snapshot can go.
+        assert_eq!(project.run(&edge, &["data", "list"]).code, Some(0));
+        let deleted = project.run(&edge, &["data", "delete", "mine", "--dry-run"]);
+        assert_eq!(deleted.code, Some(0), "{deleted:#?}");
+        assert_eq!(sh(&project, &edge, &format!("{empties}; rm -f data/more*")).code, Some(0));
+        healthy(&edge, "game", 1).await;
+        project.push(&edge);
+    }
+    assert_eq!(project.run(&edge, &["data", "delete", "mine", "--yes"]).code, Some(0));
 }
 
 /// A terminal, and the command line in it.

@@ -18,6 +18,7 @@ use super::error::Error;
 use super::group::SetUp;
 use super::handle::Runner;
 use super::handover::handed::Contained;
+use super::persisted::{Excess, Place};
 use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Shared, ms};
@@ -36,8 +37,11 @@ pub struct Once {
     has_terminal: bool,
     /// What may fill the disk is measured.
     is_measured: bool,
+    /// What its environment kept too much of when it began.
+    excess: Option<Excess>,
     wanted: Wanted,
-    settings_place: String,
+    /// Whose data it uses.
+    place: Place,
     temporary: Temporary,
     /// Its container, where the backend is an image.
     container: Option<Contained>,
@@ -59,11 +63,13 @@ impl Runner {
     /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started.
     pub async fn begin_once(&self, wanted: Wanted, request: &RunRequest) -> Result<Once, Error> {
         let shared = &self.0;
-        let settings_place = shared.settings_place(&wanted);
-        let under_way = shared.runs.begin((wanted.app.clone(), settings_place.clone())).ok_or(Error::Restarting)?;
-        let user = shared.use_data((wanted.app.clone(), settings_place.clone()), Use::Command).await?;
+        let place = (wanted.app.clone(), shared.settings_place(&wanted));
+        let under_way = shared.runs.begin(place.clone()).ok_or(Error::Restarting)?;
+        let user = shared.use_data(place.clone(), Use::Command).await?;
         let server = &wanted.managed.server;
-        let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &settings_place).await;
+        let is_measured = shared.is_measured(server);
+        let excess = if is_measured { shared.excess(&place).await? } else { None };
+        let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &place.1).await;
         let set_up = match set_up {
             Ok(set_up) => set_up,
             Err(error) => {
@@ -85,9 +91,10 @@ impl Runner {
             begun,
             time_max,
             has_terminal: request.terminal.is_some(),
-            is_measured: shared.is_measured(server),
+            is_measured,
+            excess,
             wanted,
-            settings_place,
+            place,
             temporary,
             container,
             set_up,

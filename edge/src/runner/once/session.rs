@@ -11,11 +11,13 @@ use bytes::Bytes;
 use devanture_config::api::{RunEnd, RunExit, TerminalSize};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::run_stream::{ALIVE_S, ClientFrame, EdgeFrame, Frame, RunSignal, SILENCE_S_MAX, WINDOW_BYTES};
+use devanture_config::text::counted;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{EndedRun, Once, window_size};
+use crate::runner::persisted::Excess;
 use crate::runner::shared::ms;
 use crate::spawner::{AttachedSignaller, Exit, Happened, PassedSignal, Stream as Output};
 
@@ -133,6 +135,10 @@ impl Once {
     /// returned beside it was dropped.
     pub async fn serve(mut self, mut from: FrameSource, to: FrameSender, ended_by: EndedBy) -> (RunEnd, EndedRun) {
         let mut state = State::new(Instant::now());
+        if let Some(note) = self.note() {
+            state.untaken = state.untaken.saturating_add(note.len());
+            state.say(&EdgeFrame::Stderr(note.into_bytes()));
+        }
         let exit = self.carry(&mut state, &mut from, &to, ended_by).await;
         let took = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let end = RunEnd { exit: exit_of(exit, state.because.take()), ms: took, version: self.wanted.version };
@@ -202,8 +208,8 @@ impl Once {
                 () = &mut ends, if runs => self.end(state, edge_ends(), &signaller),
                 () = stop.cancelled() => return Exit::Lost,
                 _ = look.tick(), if runs && self.is_measured => {
-                    if let Err(error) = self.shared.check_persisted(&self.wanted.app, &self.settings_place) {
-                        let problem = Problem::new(Code::PersistFull, error.to_string());
+                    if let Err(error) = self.shared.check_growth(&self.place, self.excess.as_ref()) {
+                        let problem = Problem::new(Code::PersistFull, format!("The command was ended: {error}."));
                         self.end(state, problem, &signaller);
                     }
                 }
@@ -212,6 +218,18 @@ impl Once {
                 },
             }
         }
+    }
+
+    /// The note that its client gets first: it begins although its environment keeps too much.
+    fn note(&self) -> Option<String> {
+        let Excess { growth, why, .. } = self.excess.as_ref()?;
+        // A terminal is raw, and does not go back to the beginning of a line by itself.
+        let end = if self.has_terminal { "\r\n" } else { "\n" };
+        Some(format!(
+            "note: {why}; the command may remove files, and is ended where it adds more than {} bytes or {}{end}",
+            growth.bytes,
+            counted(growth.files, "file"),
+        ))
     }
 
     /// When it has to be done.

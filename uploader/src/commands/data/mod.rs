@@ -88,7 +88,7 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
     if args.dry_run {
         // Without its entries: the edge refuses what it would refuse of the push, and has the count.
         let there = edge.data(&place, args.node.node.as_deref(), Some(0)).await?;
-        if there.files > 0 && !args.replace {
+        if (there.files > 0 || there.is_partial) && !args.replace {
             let message = format!("{place} of {} keeps data already.", edge.app());
             return Err(Failure::new(Code::Conflict, message).hint("`--replace` replaces all of it"));
         }
