@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 
+use devanture_config::Digest;
 use devanture_config::api::{DataKind, DataList, DataReport, Scope};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -268,5 +269,30 @@ async fn data_is_read_and_replaced_by_admins_alone() {
     let staging = DATA.replace("prod", "staging");
     assert_eq!(got(edge.api(Method::GET, &staging)).await.code(), Code::NotFound);
     assert_eq!(got(edge.api(Method::GET, &format!("{DATA}?node=other"))).await.code(), Code::NotFound);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_an_archive_comes_for_a_client_that_has_its_beginning() {
+    let edge = running().await;
+    edge.evaluate(PROD, "child.execSync('head -c 300000 /dev/urandom > data/b'); 1").await;
+    got(edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "mine" }))).await;
+    for snapshot in ["", "&snapshot=mine"] {
+        let whole = archive(&edge, &format!("?{}", snapshot.trim_start_matches('&'))).await.body;
+        for from in [0, 1, whole.len() / 2, whole.len()] {
+            let query = format!("?from={from}&digest={}{snapshot}", Digest::of(&whole[..from]));
+            let rest = archive(&edge, &query).await;
+            assert_eq!(rest.status, StatusCode::OK, "{}", rest.text());
+            assert!(rest.body == whole[from..], "{query}");
+        }
+        for (query, code) in [
+            (format!("?from=9&digest={}", Digest::of(b"others")), Code::PreconditionFailed),
+            (format!("?from={}&digest={}", whole.len() + 1, Digest::of(&whole)), Code::PreconditionFailed),
+            ("?from=9".to_owned(), Code::BadRequest),
+            ("?from=9&digest=x".to_owned(), Code::BadRequest),
+        ] {
+            assert_eq!(archive(&edge, &format!("{query}{snapshot}")).await.code(), code, "{query}");
+        }
+    }
     edge.stop().await;
 }

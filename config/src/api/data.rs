@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Digest;
 use crate::text::text_form;
 
 /// Most characters of the name of a snapshot.
@@ -118,6 +119,15 @@ pub struct DataList {
     pub is_partial: bool,
     /// The snapshots, oldest first.
     pub snapshots: Vec<SnapshotInfo>,
+}
+
+/// The rest of an archive whose download broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRest {
+    /// Bytes that have come.
+    pub from: u64,
+    /// Their BLAKE3.
+    pub digest: Digest,
 }
 
 /// Makes a snapshot.

@@ -40,7 +40,7 @@ pub use collaboration::{
 pub use copying::{ChangesPauseRequest, ChangesPaused, CopyReport, RecordsPage, StoredRecord};
 pub use data::{
     AUTOMATIC_SNAPSHOT, BadSnapshotName, DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, DataEntry, DataKind,
-    DataList, DataReport, SNAPSHOT_NAME_CHARACTERS_MAX, SnapshotInfo, SnapshotName, SnapshotRequest,
+    DataList, DataReport, DataRest, SNAPSHOT_NAME_CHARACTERS_MAX, SnapshotInfo, SnapshotName, SnapshotRequest,
 };
 pub use deploys::{
     BeginDeploy, BlobBatchLimits, BlobsStored, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployPrediction,

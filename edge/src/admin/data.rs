@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, SnapshotRequest};
+use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, DataRest, SnapshotRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
@@ -31,8 +31,9 @@ impl Admin {
     pub(super) async fn data_archive(&self, call: Call) -> Answer {
         let (app, environment) = self.data_place(&call)?;
         let snapshot = body::parameter(call.uri(), "snapshot").map(|name| parsed(&name)).transpose()?;
+        let rest = rest(call.uri())?;
         let environments = self.publisher.environments();
-        let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot).await?;
+        let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot, rest).await?;
         let bytes = stream::unfold(archive, async |mut archive| {
             let next = archive.next().await?;
             Some((next.map_err(io::Error::other), archive))
@@ -105,5 +106,17 @@ impl Admin {
         let node = body::parameter(call.uri(), "node");
         self.publisher.environments().check_data_node(node.as_deref())?;
         call.path.place()
+    }
+}
+
+/// What a client has of an archive, where it wants the rest.
+fn rest(uri: &Uri) -> Result<Option<DataRest>, Error> {
+    match (body::parameter(uri, "from"), body::parameter(uri, "digest")) {
+        (None, None) => Ok(None),
+        (Some(_), Some(digest)) => {
+            let from = u64::try_from(body::number(uri, "from", 0)?).unwrap_or(u64::MAX);
+            Ok(Some(DataRest { from, digest: parsed(&digest)? }))
+        }
+        _ => Err(Problem::new(Code::BadRequest, "`from` and `digest` come together.").into()),
     }
 }

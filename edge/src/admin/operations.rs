@@ -219,7 +219,7 @@ operations! {
     POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)] => run_once ["dry_run"];
     GET "/v1/apps/{app}/environments/{env}/data" "data" [Environment(ToAdmin)] => data ["limit", "node"];
     GET "/v1/apps/{app}/environments/{env}/data/archive" "dataArchive" [Environment(ToAdmin)]
-        => data_archive ["snapshot", "node"];
+        => data_archive ["snapshot", "from", "digest", "node"];
     PUT "/v1/apps/{app}/environments/{env}/data/archive" "pushData" [Environment(ToAdmin)]
         => push_data ["replace", "node"];
     POST "/v1/apps/{app}/environments/{env}/data/snapshots" "makeSnapshot" [Environment(Push)]

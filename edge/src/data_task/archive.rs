@@ -1,5 +1,6 @@
 //! Archives of the folder that stays: a tar, compressed by zstd with a checksum, whose end tells that it is whole.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -7,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use devanture_config::Digest;
 use devanture_config::api::DataReport;
 use devanture_config::problem::Code;
 use rustix::fs::{FileType, readlinkat};
@@ -55,7 +57,8 @@ fn check_bytes(bytes: u64, order: &Order, entry: &Entry<'_>) -> Result<(), Failu
     }
 }
 
-/// Writes an archive of the folder.
+/// Writes an archive of the folder: databases after all other files, as they change most. So a download that broke off
+/// within the others goes on behind what came, though a database has changed.
 ///
 /// # Errors
 /// As [`totals`]; `busy` where a database is locked; errors of the disk, and of `to`.
@@ -65,8 +68,16 @@ pub(super) fn write<W: Write>(order: &Order, to: W) -> Result<(W, DataReport), F
     let output = |error: io::Error| Failure::io("writing", "the archive", &error);
     let mut encoder = Encoder::new(to, LEVEL).map_err(output)?;
     encoder.include_checksum(true).map_err(output)?;
-    let mut archive = Archive { order, tar: Builder::new(encoder), report: DataReport::default() };
+    let (tar, report) = (Builder::new(encoder), DataReport::default());
+    let mut archive = Archive { order, tar, report, databases: HashSet::new() };
     files::walk(&root, order.bounds.files_max, |entry| archive.add(entry))?;
+    let databases = std::mem::take(&mut archive.databases);
+    if !databases.is_empty() {
+        files::walk(&root, order.bounds.files_max, |entry| match databases.contains(&path_digest(entry)) {
+            true => archive.add_last(entry),
+            false => Ok(()),
+        })?;
+    }
     let Archive { tar, report, .. } = archive;
     let encoder = tar.into_inner().map_err(output)?;
     Ok((encoder.finish().map_err(output)?, report))
@@ -76,6 +87,12 @@ struct Archive<'a, W: Write> {
     order: &'a Order,
     tar: Builder<Encoder<'static, W>>,
     report: DataReport,
+    /// The paths of databases that are still to be added, by their digests: they may be long, and many.
+    databases: HashSet<Digest>,
+}
+
+fn path_digest(entry: &Entry<'_>) -> Digest {
+    Digest::of(entry.path.as_os_str().as_bytes())
 }
 
 impl<W: Write> Archive<'_, W> {
@@ -89,7 +106,7 @@ impl<W: Write> Archive<'_, W> {
                 path.push("/");
                 self.tar.append_data(&mut header, path, io::empty()).map_err(failed)?;
             }
-            FileType::RegularFile => return self.add_file(entry).map_err(|error| error.unwrap_or_else(failed)),
+            FileType::RegularFile => return self.add_file(entry, false).map_err(|error| error.unwrap_or_else(failed)),
             FileType::Symlink => {
                 let Ok(target) = readlinkat(entry.parent, entry.name, Vec::new()) else { return Ok(()) };
                 let mut header = header(entry, EntryType::Symlink);
@@ -105,12 +122,25 @@ impl<W: Write> Archive<'_, W> {
         Ok(())
     }
 
-    fn add_file(&mut self, entry: &Entry<'_>) -> Result<(), Broken> {
+    /// Adds a file that was found to be a database, and may be none any more.
+    fn add_last(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
+        if entry.kind != FileType::RegularFile {
+            return Ok(());
+        }
+        let failed = |error: io::Error| Failure::io("archiving", &entry.path.to_string_lossy(), &error);
+        self.add_file(entry, true).map_err(|error| error.unwrap_or_else(failed))
+    }
+
+    fn add_file(&mut self, entry: &Entry<'_>, is_last: bool) -> Result<(), Broken> {
         if sqlite::is_beside_database(entry.parent, entry.name)? {
             return Ok(());
         }
         let Some(mut file) = files::read(entry.parent, entry.name)? else { return Ok(()) };
         let copy = match sqlite::is_database(&mut file)? {
+            true if !is_last => {
+                self.databases.insert(path_digest(entry));
+                return Ok(());
+            }
             true => self.copied_database(entry)?,
             false => None,
         };

@@ -7,6 +7,7 @@
 mod archive;
 mod files;
 mod order;
+mod rest;
 mod snapshots;
 mod sqlite;
 mod task;

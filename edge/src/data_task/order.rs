@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use devanture_config::api::SnapshotName;
+use devanture_config::api::{DataRest, SnapshotName};
 use devanture_config::problem::Code;
 use serde::{Deserialize, Serialize};
 
@@ -47,10 +47,10 @@ pub(crate) struct Order {
 pub(crate) enum Work {
     /// Lists files, at most so many, and snapshots.
     List { entries_max: u64 },
-    /// Writes an archive of the folder to the standard output.
-    Pull,
-    /// Writes the archive of a snapshot to the standard output.
-    PullSnapshot { name: SnapshotName },
+    /// Writes an archive of the folder, or the rest of it, to the standard output.
+    Pull { rest: Option<DataRest> },
+    /// Writes the archive of a snapshot, or the rest of it, to the standard output.
+    PullSnapshot { name: SnapshotName, rest: Option<DataRest> },
     /// Makes a snapshot.
     Snapshot { name: SnapshotName },
     /// Unpacks the archive that comes over a socket into the draft.

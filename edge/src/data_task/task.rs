@@ -14,6 +14,7 @@ use rustix::fs::FileType;
 use serde::Serialize;
 
 use super::order::{Failure, ORDER, Order, Work};
+use super::rest::write_rest;
 use super::{archive, files, snapshots, unpack};
 
 /// The line by which a process says that it listens at its socket.
@@ -65,14 +66,10 @@ fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
 fn work(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
     match &order.work {
         Work::List { entries_max } => answer(output, &list(order, *entries_max)?),
-        Work::Pull => {
-            let (mut output, _) = archive::write(order, output.lock())?;
-            output.flush().map_err(|error| broken(&error))
-        }
-        Work::PullSnapshot { name } => {
+        Work::Pull { rest } => write_rest(output.lock(), *rest, |to| archive::write(order, to).map(drop)),
+        Work::PullSnapshot { name, rest } => {
             let mut file = snapshots::open(&order.snapshots, name)?;
-            let copied = io::copy(&mut file, &mut output.lock());
-            copied.map(drop).map_err(|error| broken(&error))
+            write_rest(output.lock(), *rest, |to| io::copy(&mut file, to).map(drop).map_err(|error| broken(&error)))
         }
         Work::Snapshot { name } => answer(output, &snapshots::make(order, name)?),
         Work::Receive { socket } => answer(output, &receive(order, socket, output)?),

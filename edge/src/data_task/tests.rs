@@ -33,7 +33,7 @@ impl World {
         let [data, snapshots] = ["data", "snapshots"].map(|name| folder.path().join(name));
         fs::create_dir(&data).unwrap();
         fs::create_dir(&snapshots).unwrap();
-        let order = Order { data, snapshots, now_ms: 0, bounds: BOUNDS, work: Work::Pull };
+        let order = Order { data, snapshots, now_ms: 0, bounds: BOUNDS, work: Work::Pull { rest: None } };
         Self { _folder: folder, order }
     }
 

@@ -1,6 +1,6 @@
 //! The data of environments: who reads and changes it, and on which node.
 
-use devanture_config::api::{DataList, DataReport, SnapshotName, SnapshotRequest};
+use devanture_config::api::{DataList, DataReport, DataRest, SnapshotName, SnapshotRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
 use devanture_config::{AppName, PlaceName};
@@ -23,19 +23,20 @@ impl Environments {
         Ok(self.data_runner(place).await?.data_list(place, entries_max).await?)
     }
 
-    /// Reads the data of an environment, or one of its snapshots, which is recorded.
+    /// Reads the data of an environment, or one of its snapshots, which is recorded; or what comes behind a part of it.
     ///
     /// # Errors
-    /// As [`Self::data_list`], and `not_found` for a snapshot.
+    /// As [`Self::data_list`], `not_found` for a snapshot, and `precondition_failed` for a part of other data.
     pub(crate) async fn data_archive(
         &self,
         actor: &Actor,
         place: PlaceOf<'_>,
         snapshot: Option<SnapshotName>,
+        rest: Option<DataRest>,
     ) -> Result<DataArchive, Error> {
         let runner = self.data_runner(place).await?;
         let what = snapshot.as_ref().map_or("data", SnapshotName::as_str).to_owned();
-        let archive = runner.data_archive(place, snapshot).await?;
+        let archive = runner.data_archive(place, snapshot, rest).await?;
         self.record_data(actor, Action::PullData, place, &what).await?;
         Ok(archive)
     }

@@ -1,9 +1,83 @@
 //! `devanture data`: what a backend keeps, taken to this machine and back.
 
 use std::fs;
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::edge::edge;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::edge::{Edge, Ran, edge, files};
 use crate::support::managed::{Project, eventually};
+
+/// What a [`Relay`] does with a connection that has had its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Breaks,
+    Stalls,
+}
+
+/// Passes connections on to an edge; the first ones get no more than so many bytes from it.
+struct Relay {
+    address: SocketAddr,
+    /// Bytes that came from the edge.
+    passed: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    async fn start(edge: &Edge, connections: usize, bytes_max: usize, then: Then) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, passed) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (to, count) = (edge.admin(), Arc::clone(&passed));
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (client, _) = listener.accept().await.unwrap();
+                let bytes_max = if number < connections { bytes_max } else { usize::MAX };
+                tokio::spawn(pass(client, to, bytes_max, then, Arc::clone(&count)));
+            }
+        });
+        Self { address, passed }
+    }
+
+    fn passed(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
+    }
+
+    /// `devanture data pull` over it, about to be run.
+    fn pull(&self, edge: &Edge, project: &Project, to: &str) -> Command {
+        let mut command = edge.command(project.path(), "game", &["data", "pull", to]);
+        command.env("DEVANTURE_URL", format!("https://{}", self.address));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+async fn pass(client: TcpStream, edge: SocketAddr, mut left: usize, then: Then, count: Arc<AtomicUsize>) {
+    let Ok(server) = TcpStream::connect(edge).await else { return };
+    let ((mut from_client, mut to_client), (mut from_edge, mut to_edge)) = (client.into_split(), server.into_split());
+    let down = async {
+        let mut buffer = vec![0; 16 * 1024];
+        while left > 0 {
+            let end = left.min(buffer.len());
+            let Ok(length @ 1..) = from_edge.read(&mut buffer[..end]).await else { return };
+            left -= length;
+            count.fetch_add(length, Ordering::Relaxed);
+            if to_client.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+        if then == Then::Stalls {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = copy(&mut from_client, &mut to_edge) => {}
+        () = down => {}
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_is_downloaded_replaced_and_restored_by_its_commands() {
@@ -58,4 +132,68 @@ async fn data_is_downloaded_replaced_and_restored_by_its_commands() {
     run(&["delete", "mine", "--yes"]);
     let gone = project.run(&edge, &["data", "restore", "mine", "--yes", "--json"]);
     assert_eq!(gone.json()["error"]["code"], "not_found", "{gone:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_breaks_off_goes_on_behind_what_has_come() {
+    let edge = edge().with_runner().start();
+    let project = Project::new("game", "one", "persist = \"data\"");
+    project.push(&edge);
+    let sh = |script: &str| {
+        let ran = project.run(&edge, &["run", "--", "sh", "-c", script]);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+    };
+    sh("mkdir data/deep; for name in b c deep/d; do head -c 1000000 /dev/urandom > data/$name; done");
+    let at = |name: &str| project.path().join(name);
+    let pulled = |name: &str| {
+        let ran = project.run(&edge, &["data", "pull", name]);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        fs::read(at(name)).unwrap_or_default()
+    };
+    let whole = pulled("whole.tar.zst");
+    pulled("whole");
+
+    // Over connections that break, into an archive and into a folder.
+    for name in ["broken.tar.zst", "broken"] {
+        let relay = Relay::start(&edge, 3, 800_000, Then::Breaks).await;
+        let ran = Ran::of(relay.pull(&edge, &project, name).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        assert_eq!(ran.stderr.matches("goes on behind").count(), 3, "{ran:#?}");
+        assert!(relay.passed() < whole.len() + 300_000, "{} bytes passed", relay.passed());
+    }
+    assert!(fs::read(at("broken.tar.zst")).unwrap() == whole);
+    assert!(files(&at("broken")) == files(&at("whole")));
+
+    // Where the program itself was ended, the next one goes on.
+    let ended = async |name: &str| {
+        let relay = Relay::start(&edge, 1, 1_500_000, Then::Stalls).await;
+        let mut child = relay.pull(&edge, &project, name).spawn().unwrap();
+        let part = at(&format!("{name}.partial"));
+        let has_come = || fs::metadata(&part).is_ok_and(|found| found.len() > 1_200_000);
+        eventually("a part of the archive", async || has_come().then_some(())).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(part.exists() && !at(name).exists());
+    };
+    let gone_on = async |name: &str| {
+        let relay = Relay::start(&edge, 0, 0, Then::Breaks).await;
+        let ran = Ran::of(relay.pull(&edge, &project, name).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        assert!(!at(&format!("{name}.partial")).exists());
+        (fs::read(at(name)).unwrap(), ran.stderr, relay.passed())
+    };
+    ended("ended.tar.zst").await;
+    let (archive, _, passed) = gone_on("ended.tar.zst").await;
+    assert!(archive == whole && passed < whole.len() - 1_000_000, "{passed} bytes passed");
+
+    // What has changed behind the part comes as it is now; with a change before, the download begins again.
+    ended("late.tar.zst").await;
+    sh("echo late > data/z; printf 'SQLite format 3\\000' > data/a-database");
+    let (archive, _, _) = gone_on("late.tar.zst").await;
+    assert!(archive == pulled("with-late.tar.zst"));
+    ended("early.tar.zst").await;
+    sh("echo early > data/a-first");
+    let (archive, notes, _) = gone_on("early.tar.zst").await;
+    assert!(notes.contains("begins again"), "{notes}");
+    assert!(archive == pulled("with-early.tar.zst"));
 }

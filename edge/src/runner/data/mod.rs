@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use devanture_config::api::{AUTOMATIC_SNAPSHOT, DataList, DataReport, SnapshotName};
+use devanture_config::api::{AUTOMATIC_SNAPSHOT, DataList, DataReport, DataRest, SnapshotName};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::StreamExt as _;
@@ -47,7 +47,8 @@ pub type Upload = BoxStream<'static, Result<Bytes, String>>;
 
 /// An archive that is being read. Where it breaks off, the end of its compressed frame is missing.
 pub struct DataArchive {
-    task: Task,
+    /// The process that writes it, until its end.
+    task: Option<Task>,
     first: Option<Bytes>,
 }
 
@@ -60,7 +61,7 @@ impl DataArchive {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
-        match self.task.next().await {
+        match self.task.as_mut()?.next().await {
             Ok(Event::Output(bytes)) => Some(Ok(bytes)),
             Ok(Event::Ended) => None,
             Err(error) => {
@@ -150,21 +151,26 @@ impl Runner {
         Ok(DataList { node: self.0.node.clone(), ..list })
     }
 
-    /// Reads the archive of an environment, or of one of its snapshots.
+    /// Reads the archive of an environment, or of one of its snapshots; or what comes behind a part of it.
     ///
     /// # Errors
-    /// As [`Self::data_list`].
+    /// As [`Self::data_list`]; `precondition_failed` where the archive does not begin with that part.
     pub async fn data_archive(
         &self,
         place: (&AppName, &PlaceName),
         snapshot: Option<SnapshotName>,
+        rest: Option<DataRest>,
     ) -> Result<DataArchive, Error> {
         let turn = self.turn(place).await?;
-        let work = snapshot.map_or(Work::Pull, |name| Work::PullSnapshot { name });
+        let work = match snapshot {
+            Some(name) => Work::PullSnapshot { name, rest },
+            None => Work::Pull { rest },
+        };
         let mut task = self.begin_task((place.0, place.1.as_str()), work, &turn).await?;
         // Only now: what fails before is an answer of its own.
         match task.next().await? {
-            Event::Output(first) => Ok(DataArchive { task, first: Some(first) }),
+            Event::Output(first) => Ok(DataArchive { task: Some(task), first: Some(first) }),
+            Event::Ended if rest.is_some() => Ok(DataArchive { task: None, first: None }),
             Event::Ended => Err(unreadable("the archive is empty")),
         }
     }

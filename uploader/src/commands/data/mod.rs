@@ -1,5 +1,6 @@
 //! `data`: the folder that stays for an environment, its archives and snapshots.
 
+mod download;
 mod pack;
 mod pull;
 
@@ -9,6 +10,7 @@ use devanture_config::api::{DataKind, DataList, DataReport, SnapshotName, Snapsh
 use devanture_config::problem::Code;
 use serde_json::json;
 
+use self::download::Source;
 use super::dry_run;
 use crate::args::{DataCommand, NodeArgs, PullArgs, PushDataArgs, SnapshotArgs};
 use crate::context::Context;
@@ -58,8 +60,9 @@ async fn pull(context: &Context, args: &PullArgs) -> Result<(), Failure> {
     }
     let is_archive = is_archive(&args.to);
     let working = context.progress.working("pull", "the edge prepares the archive");
-    let response = edge.data_archive(&place, args.node.node.as_deref(), args.snapshot.as_ref()).await?;
-    let pulled = pull::pull(response, &args.to, is_archive).await?;
+    let of = (&place, args.node.node.as_deref());
+    let source = Source { edge: &edge, of, snapshot: args.snapshot.as_ref(), progress: &context.progress };
+    let pulled = pull::pull(&source, &args.to, is_archive).await?;
     drop(working);
     let value = json!({ "environment": place, "to": args.to, "files": pulled.files, "bytes": pulled.bytes, "skipped": pulled.skipped });
     context.output.report(&value, || {

@@ -1,22 +1,30 @@
 //! Receives an archive of data: as a file, or unpacked into a new folder. Neither has its name before the archive is
-//! known to be whole.
+//! known to be whole; until then an archive has the name of a part, with which the next download goes on.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use devanture_config::problem::Code;
-use reqwest::Response;
 use tokio::sync::mpsc;
 use zstd::Decoder;
 
+use super::download::{Received, Source, download};
 use crate::output::exit::Failure;
 
 /// Pieces that wait for the disk.
 const PIECES_WAITING: usize = 16;
 /// The ending of what is not whole yet.
 const PARTIAL: &str = ".partial";
+/// Most downloads that begin again as the data has changed.
+const ROUNDS_MAX: u32 = 3;
+/// Bytes of a part that are read at once.
+const READ_BYTES: usize = 256 * 1024;
+/// What to do where a part is kept.
+const KEPT: &str = "run the command again: it goes on with the part that has come, which is kept beside the archive";
 
 /// What was received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,27 +36,53 @@ pub(super) struct Pulled {
     pub(super) skipped: u64,
 }
 
-/// Receives an archive into `to`.
+/// Receives an archive into `to`. Where what came before begins otherwise than the data by now, it begins again.
 ///
 /// # Errors
-/// `archive_cut_off` where the download breaks off, `path_escapes` for a path that leads out of the folder; those of the
-/// disk. Nothing is left then.
-pub(super) async fn pull(mut response: Response, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
-    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-    let to = to.to_owned();
-    let writing = tokio::task::spawn_blocking(move || {
-        let from = Pieces { receiver, now: Bytes::new() };
-        if is_archive { keep(from, &to) } else { unpack(from, &to) }
-    });
-    // Where it breaks off, the end of the archive is missing.
-    while let Ok(Some(piece)) = response.chunk().await {
-        if sender.send(piece).await.is_err() {
-            break;
+/// `archive_cut_off` where the download breaks off, after which an archive goes on at the next call; `path_escapes` for
+/// a path that leads out of the folder; those of the disk. Otherwise nothing is left.
+pub(super) async fn pull(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
+    let mut rounds = 1;
+    loop {
+        match round(source, to, is_archive).await {
+            Err(failure) if failure.is(Code::PreconditionFailed) && rounds < ROUNDS_MAX => rounds += 1,
+            pulled => return pulled,
         }
+        source.progress.note("the data has changed since the download broke off: it begins again");
     }
-    drop(sender);
-    let written = writing.await;
-    written.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The download ended: {error}."))))
+}
+
+/// Receives an archive, as far as it stays the same.
+async fn round(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+    let from = Pieces { receiver, now: Bytes::new() };
+    let to = to.to_owned();
+    let (partial, received) =
+        if is_archive { Partial::file(&to)? } else { (Partial::folder(&to)?, Received::default()) };
+    let partial = Arc::new(partial);
+    let written = {
+        let partial = Arc::clone(&partial);
+        tokio::task::spawn_blocking(
+            move || if is_archive { keep(from, &partial, &to) } else { unpack(from, &partial, &to) },
+        )
+    };
+    // Where it breaks off, the end of the archive is missing.
+    let downloaded = download(source, received, sender).await;
+    let written = written.await;
+    let written =
+        written.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The download ended: {error}."))));
+    let is_cut_off = written.as_ref().is_err_and(|failure| failure.is(Code::ArchiveCutOff));
+    match downloaded {
+        // Why nothing more came says more than that it is missing.
+        Err(failure) if is_cut_off && !failure.is(Code::ArchiveCutOff) => {
+            if failure.is(Code::PreconditionFailed) {
+                partial.stays.store(false, Ordering::Relaxed);
+            }
+            Err(failure)
+        }
+        _ if partial.stays() => written.map_err(|failure| failure.hint(KEPT)),
+        _ => written,
+    }
 }
 
 /// The pieces of a download, as a reader.
@@ -68,28 +102,49 @@ impl Read for Pieces {
     }
 }
 
-/// A reader that writes what it reads.
+/// A reader of what came before and of what comes now, which it writes.
 struct Copying<R> {
+    file: File,
+    /// Bytes of the file that came before and are still to be read.
+    before: u64,
     from: R,
-    to: File,
     bytes: u64,
 }
 
 impl<R: Read> Read for Copying<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(buffer)?;
-        self.to.write_all(buffer.get(..count).unwrap_or_default())?;
+        let count = if self.before > 0 {
+            let count = Read::by_ref(&mut self.file).take(self.before).read(buffer)?;
+            if count == 0 && !buffer.is_empty() {
+                return Err(io::Error::other("the part has become shorter"));
+            }
+            self.before -= count as u64;
+            count
+        } else {
+            let count = self.from.read(buffer)?;
+            self.file.write_all(buffer.get(..count).unwrap_or_default())?;
+            count
+        };
         self.bytes += count as u64;
         Ok(count)
     }
 }
 
-/// What is being received, which is removed unless it becomes whole.
-struct Partial(PathBuf);
+/// What is being received, which is removed unless it becomes whole or is to be gone on with.
+struct Partial {
+    path: PathBuf,
+    /// The file of an archive, locked against another download of it.
+    file: Option<File>,
+    /// Bytes that came before.
+    before: u64,
+    stays: AtomicBool,
+}
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        drop(if self.0.is_dir() { fs::remove_dir_all(&self.0) } else { fs::remove_file(&self.0) });
+        if !self.stays() {
+            drop(if self.path.is_dir() { fs::remove_dir_all(&self.path) } else { fs::remove_file(&self.path) });
+        }
     }
 }
 
@@ -105,33 +160,70 @@ fn cannot_begin(partial: &Path, error: &io::Error) -> Failure {
 }
 
 impl Partial {
+    /// The part of an archive, and what came of it before.
+    fn file(to: &Path) -> Result<(Self, Received), Failure> {
+        let path = partial_path(to);
+        let failed = |error: io::Error| cannot_begin(&path, &error);
+        if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        file.try_lock().map_err(|error| failed(error.into()))?;
+        let (mut received, mut before, mut buffer) = (Received::default(), 0, vec![0; READ_BYTES]);
+        loop {
+            let count = file.read(&mut buffer).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            received.add(buffer.get(..count).unwrap_or_default());
+            before += count as u64;
+        }
+        file.rewind().map_err(failed)?;
+        Ok((Self { file: Some(file), before, stays: AtomicBool::new(false), path }, received))
+    }
+
+    /// A new folder.
+    fn folder(to: &Path) -> Result<Self, Failure> {
+        let path = partial_path(to);
+        fs::create_dir(&path).map_err(|error| cannot_begin(&path, &error))?;
+        Ok(Self { path, file: None, before: 0, stays: AtomicBool::new(false) })
+    }
+
+    fn stays(&self) -> bool {
+        self.stays.load(Ordering::Relaxed)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a download of a person's own, which is no state of the edge")]
     fn finish(&self, to: &Path) -> Result<(), Failure> {
         if to.symlink_metadata().is_ok() {
             return Err(Failure::new(Code::Usage, format!("{} exists by now.", to.display())));
         }
-        fs::rename(&self.0, to).map_err(|error| unwritable(to, &error))
+        fs::rename(&self.path, to).map_err(|error| unwritable(to, &error))
     }
 }
 
-fn keep(from: impl Read, to: &Path) -> Result<Pulled, Failure> {
-    let path = partial_path(to);
-    let file = File::create_new(&path).map_err(|error| cannot_begin(&path, &error))?;
-    let partial = Partial(path);
-    let mut from = Copying { from, to: file, bytes: 0 };
-    // Read to its end, where its checksum is, though nobody wants the content here.
-    let mut decoder = Decoder::new(&mut from).map_err(|error| unreadable(&error))?.single_frame();
-    io::copy(&mut decoder, &mut io::sink()).map_err(|error| unreadable(&error))?;
-    drop(decoder);
-    from.to.sync_all().map_err(|error| unwritable(to, &error))?;
+fn keep(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure> {
+    let file = partial.file.as_ref().and_then(|file| file.try_clone().ok());
+    let file = file.ok_or_else(|| cannot_begin(&partial.path, &io::ErrorKind::NotFound.into()))?;
+    let mut from = Copying { file, before: partial.before, from, bytes: 0 };
+    let read = read_whole(&mut from);
+    if read.as_ref().is_err_and(|failure| failure.is(Code::ArchiveCutOff)) {
+        partial.stays.store(from.bytes > 0, Ordering::Relaxed);
+    }
+    read?;
+    from.file.sync_all().map_err(|error| unwritable(to, &error))?;
     partial.finish(to)?;
     Ok(Pulled { bytes: from.bytes, ..Pulled::default() })
 }
 
-fn unpack(from: impl Read, to: &Path) -> Result<Pulled, Failure> {
-    let path = partial_path(to);
-    fs::create_dir(&path).map_err(|error| cannot_begin(&path, &error))?;
-    let partial = Partial(path);
+/// Reads an archive to its end, where its checksum is, though nobody wants the content here.
+fn read_whole(from: impl Read) -> Result<(), Failure> {
+    let mut decoder = Decoder::new(from).map_err(|error| unreadable(&error))?.single_frame();
+    io::copy(&mut decoder, &mut io::sink()).map_err(|error| unreadable(&error)).map(drop)
+}
+
+fn unpack(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure> {
     let decoder = Decoder::new(from).map_err(|error| unreadable(&error))?.single_frame();
     let mut archive = tar::Archive::new(decoder);
     let mut pulled = Pulled::default();
@@ -139,7 +231,7 @@ fn unpack(from: impl Read, to: &Path) -> Result<Pulled, Failure> {
         let mut entry = entry.map_err(|error| unreadable(&error))?;
         let path = entry.path().map_err(|error| unreadable(&error))?.into_owned();
         // No link is made, so that no path leads anywhere else.
-        let target = partial.0.join(checked(&path)?);
+        let target = partial.path.join(checked(&path)?);
         let kind = entry.header().entry_type();
         if kind.is_dir() {
             fs::create_dir_all(&target).map_err(|error| unwritable(&target, &error))?;
@@ -195,8 +287,7 @@ fn checked(path: &Path) -> Result<PathBuf, Failure> {
 fn unreadable(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
-            Failure::new(Code::ArchiveCutOff, "The download broke off before its end; nothing of it was kept.")
-                .hint("run the command again")
+            Failure::new(Code::ArchiveCutOff, "The download broke off before its end.").hint("run the command again")
         }
         _ => Failure::new(Code::ArchiveDamaged, format!("The archive cannot be read: {error}.")),
     }
@@ -229,22 +320,33 @@ mod tests {
         tar.into_inner().unwrap().finish().unwrap()
     }
 
+    /// Receives an archive, of which this comes now.
+    fn kept(from: &[u8], to: &Path) -> (u64, Result<Pulled, Failure>) {
+        let (partial, _) = Partial::file(to).unwrap();
+        (partial.before, keep(from, &partial, to))
+    }
+
+    fn unpacked(from: &[u8], to: &Path) -> Result<Pulled, Failure> {
+        unpack(from, &Partial::folder(to).unwrap(), to)
+    }
+
     #[test]
-    fn a_download_has_its_name_when_it_is_whole_and_else_leaves_nothing() {
+    fn a_download_has_its_name_when_it_is_whole_and_a_part_of_an_archive_is_gone_on_with() {
         let folder = tempfile::tempdir().unwrap();
         let names = || fs::read_dir(folder.path()).unwrap().count();
+        let (file, to) = (folder.path().join("data.tar.zst"), folder.path().join("data"));
         let whole = archive(&[("a/b", "hello"), ("link", "->"), ("link/x", "below")]);
+        let mut came = 0;
         for end in [0, 1, whole.len() / 2, whole.len() - 1] {
-            let kept = keep(&whole[..end], &folder.path().join("data.tar.zst")).unwrap_err();
-            let unpacked = unpack(&whole[..end], &folder.path().join("data")).unwrap_err();
+            let (before, kept) = kept(&whole[came..end], &file);
+            let (kept, unpacked) = (kept.unwrap_err(), unpacked(&whole[..end], &to).unwrap_err());
             assert!(kept.is(Code::ArchiveCutOff) && unpacked.is(Code::ArchiveCutOff), "{end}: {kept:?} {unpacked:?}");
-            assert_eq!(names(), 0, "{end}");
+            assert_eq!((before, names()), (came as u64, usize::from(end > 0)), "{end}");
+            came = end;
         }
-        let file = folder.path().join("data.tar.zst");
-        assert_eq!(keep(&*whole, &file).unwrap().bytes, whole.len() as u64);
+        assert_eq!(kept(&whole[came..], &file).1.unwrap().bytes, whole.len() as u64);
         assert_eq!(fs::read(&file).unwrap(), whole);
-        let to = folder.path().join("data");
-        assert_eq!(unpack(&*whole, &to).unwrap(), Pulled { files: 2, bytes: 10, skipped: 1 });
+        assert_eq!(unpacked(&whole, &to).unwrap(), Pulled { files: 2, bytes: 10, skipped: 1 });
         assert_eq!(fs::read_to_string(to.join("a/b")).unwrap(), "hello");
         // Below what would have been a link.
         assert_eq!(fs::read_to_string(to.join("link/x")).unwrap(), "below");
@@ -252,10 +354,22 @@ mod tests {
     }
 
     #[test]
+    fn two_downloads_do_not_share_a_part_and_nothing_else_is_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("data.tar.zst");
+        let first = Partial::file(&to).unwrap();
+        assert!(Partial::file(&to).is_err());
+        drop(first);
+        assert!(!partial_path(&to).exists() && Partial::file(&to).is_ok());
+        fs::create_dir(partial_path(&to)).unwrap();
+        assert!(Partial::file(&to).is_err() && Partial::folder(&to).is_err() && partial_path(&to).exists());
+    }
+
+    #[test]
     fn a_path_that_leads_out_of_the_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         for path in ["../up", "/root", "a/../../up"] {
-            let refused = unpack(&*archive(&[(path, "x")]), &folder.path().join("data")).unwrap_err();
+            let refused = unpacked(&archive(&[(path, "x")]), &folder.path().join("data")).unwrap_err();
             assert!(refused.is(Code::PathEscapes), "{path}: {refused:?}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         }

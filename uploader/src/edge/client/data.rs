@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use devanture_config::PlaceName;
-use devanture_config::api::{DATA_ARCHIVE_TYPE, DataList, DataReport, SnapshotName, SnapshotRequest};
+use devanture_config::api::{DATA_ARCHIVE_TYPE, DataList, DataReport, DataRest, SnapshotName, SnapshotRequest};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response};
 
+use super::repeat::{BLOB_TRIES_MAX, repeat};
 use super::{DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
@@ -54,13 +55,30 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn data_archive(
         &self,
-        env: &PlaceName,
-        node: Option<&str>,
+        (env, node): (&PlaceName, Option<&str>),
         snapshot: Option<&SnapshotName>,
     ) -> Result<Response, Failure> {
         let query: Vec<(&str, &str)> = snapshot.iter().map(|name| ("snapshot", name.as_str())).collect();
         let request = self.data_request(Method::GET, (env, node), &["archive"], &query).timeout(DATA_TIME_MAX);
         self.send(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// Begins to read the rest of an archive whose download broke off. The edge may not have noticed that yet, and is
+    /// asked again.
+    ///
+    /// # Errors
+    /// As [`Self::data_archive`]; `precondition_failed` where the archive begins otherwise by now.
+    pub(crate) async fn rest_of_data_archive(
+        &self,
+        (env, node): (&PlaceName, Option<&str>),
+        snapshot: Option<&SnapshotName>,
+        rest: DataRest,
+    ) -> Result<Response, Failure> {
+        let (from, digest) = (rest.from.to_string(), rest.digest.to_string());
+        let mut query = vec![("from", from.as_str()), ("digest", digest.as_str())];
+        query.extend(snapshot.map(|name| ("snapshot", name.as_str())));
+        let request = || self.data_request(Method::GET, (env, node), &["archive"], &query).timeout(DATA_TIME_MAX);
+        repeat(self.waits(), BLOB_TRIES_MAX, || self.send(request())).await
     }
 
     /// Replaces the data by an archive.
