@@ -14,6 +14,9 @@ use crate::support::managed::{Project, eventually};
 use crate::support::podman::{Engine, is_installed};
 use crate::support::terminal::size;
 
+/// A user without any rights.
+const NOBODY: u32 = 65_534;
+
 /// The program of the images, compiled once.
 static API: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
@@ -141,4 +144,20 @@ async fn a_command_in_an_image_has_a_terminal_with_its_size_its_keys_and_its_end
     seat.child.kill().unwrap();
     seat.child.wait().unwrap();
     none_left(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_not_root_refuses_an_image_and_says_why() {
+    if !is_installed() {
+        return;
+    }
+    let table = "[runner.images]\nregistries = [\"registry.example.org/team\"]\n";
+    let edge = edge().with_runner().with_table(table).with_user(NOBODY).start();
+    let project = Project { folder: tempfile::tempdir().unwrap(), app: "game".to_owned() };
+    project.front("one");
+    project.toml("[server]\nimage = \"registry.example.org/team/api:1\"\nroutes = [\"/api/*\"]\n");
+    let refused = project.fails(&edge, "image_refused");
+    assert!(refused.stdout.contains("only where it is root itself"), "{refused:#?}");
+    let ran = project.run(&edge, &["run", "--json", "--", "/api"]);
+    assert_eq!((ran.code, ran.problem().as_str()), (Some(125), "not_found"), "{ran:#?}");
 }

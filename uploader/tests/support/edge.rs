@@ -69,10 +69,16 @@ impl EdgeBuilder {
         self
     }
 
-    /// Runs as this user, and has the spawner behind `socket` run the backends of bundles, in `folder`. Takes root.
-    pub(crate) fn with_spawner(mut self, user: u32, socket: &Path, folder: &Path) -> Self {
+    /// Runs as this user. Takes root.
+    pub(crate) fn with_user(mut self, user: u32) -> Self {
         self.user = Some(user);
-        self.with_table(&format!("[runner]\nenabled = true\nspawner = {socket:?}\nfolder = {folder:?}\n"))
+        self
+    }
+
+    /// Runs as this user, and has the spawner behind `socket` run the backends of bundles, in `folder`. Takes root.
+    pub(crate) fn with_spawner(self, user: u32, socket: &Path, folder: &Path) -> Self {
+        self.with_user(user)
+            .with_table(&format!("[runner]\nenabled = true\nspawner = {socket:?}\nfolder = {folder:?}\n"))
     }
 
     /// Runs the backends of bundles.
