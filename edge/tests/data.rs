@@ -226,7 +226,7 @@ async fn a_hostile_folder_harms_nobody() {
     assert_eq!(archive(&edge, "").await.status, StatusCode::OK);
     edge.evaluate(PROD, "for (let i = 0; i < 100; i++) fs.writeFileSync('data/' + i, ''); 1").await;
     assert_eq!(archive(&edge, "").await.code(), Code::PersistFull);
-    // Whoever removes some of it sees what was counted.
+    // A person who removes some of it sees what was counted.
     let list: DataList = got(edge.api(Method::GET, DATA)).await.json();
     assert_eq!((list.files, list.is_partial), (64, true));
     edge.stop().await;

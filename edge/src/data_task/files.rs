@@ -95,7 +95,7 @@ pub(super) fn names(folder: BorrowedFd<'_>, max: u64) -> io::Result<Vec<CString>
     }
 }
 
-/// Some names in a folder, at most so many: all of them where there are no more.
+/// Names in a folder, up to `count_max` of them.
 fn first_names(folder: BorrowedFd<'_>, count_max: u64) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
