@@ -187,8 +187,12 @@ impl Tallies {
     pub fn switched(&self, app: &str, environment: &str, version: VersionId) {
         let mut all = self.0.lock();
         let Some(Noted { tally, notes }) = all.get_mut(&(app.to_owned(), environment.to_owned())) else { return };
-        if notes.back().is_none_or(|last| last.live != Some(version)) {
-            notes.push_back(Note { at: Instant::now(), answers: tally.answers(), live: Some(version) });
+        let note = Note { at: Instant::now(), answers: tally.answers(), live: Some(version) };
+        match notes.back_mut() {
+            Some(last) if last.live == note.live => {}
+            // Nothing was answered since: of an environment without requests one note stays.
+            Some(last) if last.answers == note.answers => *last = note,
+            _ => notes.push_back(note),
         }
     }
 

@@ -123,18 +123,24 @@ impl Known {
     }
 
     pub(super) fn begin(&mut self, counts: &Arc<Counts>) {
-        self.versions.begin(&counts.served);
-        self.places.begin(&counts.served.0);
-        self.apps.begin(&counts.served.0.0);
         self.counts.push(Arc::clone(counts));
+    }
+
+    /// Begins the series of a version with its first request: most versions of an edge with many apps have none.
+    fn begin_series(&mut self, served: &Served) {
+        self.versions.begin(served);
+        self.places.begin(&served.0);
+        self.apps.begin(&served.0.0);
     }
 
     pub(super) fn end(&mut self, counts: &Arc<Counts>, labels: &mut Labels, now: Instant) {
         self.gather_of(counts, labels);
         self.counts.retain(|other| !Arc::ptr_eq(other, counts));
-        self.versions.end(&counts.served, now);
-        self.places.end(&counts.served.0, now);
-        self.apps.end(&counts.served.0.0, now);
+        if counts.has_series() {
+            self.versions.end(&counts.served, now);
+            self.places.end(&counts.served.0, now);
+            self.apps.end(&counts.served.0.0, now);
+        }
     }
 
     pub(super) fn gather(&mut self, labels: &mut Labels) {
@@ -144,7 +150,11 @@ impl Known {
     }
 
     fn gather_of(&mut self, counts: &Counts, labels: &mut Labels) {
+        let had_series = counts.has_series();
         let Some(news) = counts.take() else { return };
+        if !had_series {
+            self.begin_series(&counts.served);
+        }
         let (place, app) = (&counts.served.0, &counts.served.0.0);
         if labels.note_place(place, news.requests()) {
             if let Some(by_class) = self.versions.value(&counts.served) {

@@ -64,8 +64,8 @@ type Served = (Place, String);
 struct Counts {
     /// Made by the first request of a thread: most versions of an edge with many apps have none for long.
     stripes: [OnceLock<Box<Figures<Count>>>; STRIPES],
-    /// Counts gathered so far; locked together with the list of versions.
-    gathered: Mutex<Figures<u64>>,
+    /// Counts gathered so far, once there were any; locked together with the list of versions.
+    gathered: Mutex<Option<Box<Figures<u64>>>>,
     served: Served,
 }
 
@@ -160,13 +160,24 @@ impl Counts {
     fn take(&self) -> Option<Figures<u64>> {
         let totals = self.totals()?;
         let mut gathered = self.gathered.lock();
-        let news = totals.since(&gathered);
-        *gathered = totals;
-        Some(news).filter(|news| *news != Figures::default())
+        let news = totals.since(gathered.as_deref().unwrap_or(&Figures::NONE));
+        if news == Figures::NONE {
+            return None;
+        }
+        **gathered.get_or_insert_default() = totals;
+        Some(news)
+    }
+
+    /// Whether anything was ever gathered: it has series then.
+    fn has_series(&self) -> bool {
+        self.gathered.lock().is_some()
     }
 }
 
 impl Figures<u64> {
+    const NONE: Self =
+        Self { by_class: [0; 5], bytes: 0, nanoseconds: 0, by_bucket: [0; BUCKETS], by_delta_form: [0; 2], saved: 0 };
+
     fn since(&self, before: &Self) -> Self {
         let at = |counts: &[u64], place: usize| counts.get(place).copied().unwrap_or(0);
         let since = |now: &[u64], before: &[u64], place: usize| at(now, place).wrapping_sub(at(before, place));
