@@ -13,18 +13,19 @@ use crate::version::{Content, Setting};
 #[derive(Default)]
 pub(super) struct Contents(Mutex<HashMap<(AppName, VersionId), OfVersion>>);
 
-/// The contents of one version, and what is known of its manifest while one of them is loaded.
+/// The contents of one version, and what is known of its manifest while one of them is loaded. Lists rather than maps:
+/// nearly all versions have one content, and an edge may have loaded many thousands of them.
 #[derive(Default)]
 struct OfVersion {
     /// The names of the manifest's tables for environments, once it was read.
     tables: Option<Box<[Box<str>]>>,
     /// The digest of the merged settings, by table; `None` for the base.
-    merged: HashMap<Option<Box<str>>, Digest>,
-    slots: HashMap<SlotKey, Slot>,
+    merged: Vec<(Option<Box<str>>, Digest)>,
+    slots: Vec<(SlotKey, Slot)>,
 }
 
 /// Identifies a content among those of one version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 struct SlotKey {
     setting: Setting,
     /// Digest of the merged settings.
@@ -52,7 +53,7 @@ impl Contents {
         let mut versions = self.lock();
         let version = versions.get_mut(&sought.key())?;
         let table = version.tables.as_ref()?.iter().find(|table| ***table == *sought.table).cloned();
-        let merged = *version.merged.get(&table)?;
+        let merged = version.merged_of(&table)?;
         Some(version.slot(sought, merged))
     }
 
@@ -62,13 +63,15 @@ impl Contents {
         let merged = Digest::of(&serde_json::to_vec(serving).unwrap_or_default());
         let mut versions = self.lock();
         if versions.len() == versions.capacity() {
-            versions.retain(|_, version| version.slots.values().any(is_used));
+            versions.retain(|_, version| version.slots.iter().any(|(_, slot)| is_used(slot)));
         }
         let version = versions.entry(sought.key()).or_default();
         let tables = || manifest.env.keys().map(|name| name.as_str().into()).collect();
         let tables = version.tables.get_or_insert_with(tables);
         let table = tables.iter().find(|table| ***table == *sought.table).cloned();
-        version.merged.insert(table, merged);
+        if version.merged_of(&table).is_none() {
+            push(&mut version.merged, (table, merged));
+        }
         version.slot(sought, merged)
     }
 
@@ -89,11 +92,29 @@ impl Sought<'_> {
 }
 
 impl OfVersion {
-    fn slot(&mut self, sought: &Sought<'_>, merged: Digest) -> Slot {
-        self.slots.retain(|_, slot| is_used(slot));
-        let key = SlotKey { setting: sought.setting, merged, recorded: sought.recorded };
-        Arc::clone(self.slots.entry(key).or_default())
+    /// The digest of the merged settings of a table, which a version's manifest has for ever.
+    fn merged_of(&self, table: &Option<Box<str>>) -> Option<Digest> {
+        self.merged.iter().find(|(known, _)| known == table).map(|(_, merged)| *merged)
     }
+
+    fn slot(&mut self, sought: &Sought<'_>, merged: Digest) -> Slot {
+        self.slots.retain(|(_, slot)| is_used(slot));
+        let key = SlotKey { setting: sought.setting, merged, recorded: sought.recorded };
+        if let Some((_, slot)) = self.slots.iter().find(|(known, _)| *known == key) {
+            return Arc::clone(slot);
+        }
+        let slot = Slot::default();
+        push(&mut self.slots, (key, Arc::clone(&slot)));
+        slot
+    }
+}
+
+/// Pushes to a list that mostly stays at one element, which a list that grows has four times the memory for.
+fn push<T>(list: &mut Vec<T>, element: T) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+    list.push(element);
 }
 
 /// Whether a content is loaded or being loaded.

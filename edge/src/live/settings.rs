@@ -1,7 +1,7 @@
 //! The settings that an environment shows to its front, as the catalog says them: prepared once, given out as they are.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -29,6 +29,12 @@ pub struct PublicSettings {
 }
 
 impl PublicSettings {
+    /// Those of an environment without any, as most are: one value for all of them.
+    pub(super) fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<PublicSettings>> = LazyLock::new(Arc::default);
+        Arc::clone(&NONE)
+    }
+
     /// Those of `record`, the settings of that revision.
     pub(crate) fn of(revision: u64, record: &SettingsRecord) -> Self {
         let public = record.settings.iter().filter_map(|(name, setting)| match &setting.value {
@@ -64,7 +70,7 @@ pub enum CurrentSettings {
 
 impl Default for CurrentSettings {
     fn default() -> Self {
-        Self::Own(Arc::default())
+        Self::Own(PublicSettings::none())
     }
 }
 

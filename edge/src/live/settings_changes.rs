@@ -20,7 +20,7 @@ impl Loader {
     pub(super) async fn own_settings(&self, place: &Place, revision: u64) -> CurrentSettings {
         let before = match place.current().map(|current| current.settings.clone()) {
             Some(CurrentSettings::Own(before)) => before,
-            _ => Arc::default(),
+            _ => PublicSettings::none(),
         };
         if before.revision == revision {
             return CurrentSettings::Own(before);

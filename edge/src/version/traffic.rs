@@ -30,13 +30,13 @@ pub struct Traffic {
     /// 0 where they are not limited.
     requests_max: AtomicU64,
     requests: AtomicU64,
-    pacing: Mutex<Pacing>,
+    /// `None` where it is not limited how fast the app may send, which takes no memory for it.
+    pacing: Mutex<Option<Box<Pacing>>>,
 }
 
 /// How fast an app may send.
 struct Pacing {
-    /// `None` where that is not limited.
-    pace: Option<Pace>,
+    pace: Pace,
     /// Cancelled when the limit changes.
     changed: CancellationToken,
 }
@@ -67,7 +67,7 @@ impl Traffic {
             is_limited: AtomicBool::new(false),
             requests_max: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            pacing: Mutex::new(Pacing { pace: None, changed: CancellationToken::new() }),
+            pacing: Mutex::default(),
         };
         traffic.set_limits(limits);
         traffic
@@ -78,9 +78,12 @@ impl Traffic {
     fn set_limits(&self, limits: &Limits) {
         let (requests_max, per_second) = (limits.requests_per_app_max, limits.sent_bytes_per_second_per_app_max);
         let mut pacing = self.pacing.lock();
-        if pacing.pace.as_ref().map_or(0, |pace| pace.per_second) != per_second {
-            pacing.pace = (per_second > 0).then(|| Pace::new(per_second, Instant::now()));
-            std::mem::take(&mut pacing.changed).cancel();
+        if pacing.as_ref().map_or(0, |pacing| pacing.pace.per_second) != per_second {
+            let new = (per_second > 0)
+                .then(|| Pacing { pace: Pace::new(per_second, Instant::now()), changed: CancellationToken::new() });
+            if let Some(before) = std::mem::replace(&mut *pacing, new.map(Box::new)) {
+                before.changed.cancel();
+            }
         }
         self.requests_max.store(requests_max, Ordering::Relaxed);
         self.is_limited.store(requests_max > 0 || per_second > 0, Ordering::Relaxed);
@@ -106,13 +109,14 @@ impl Traffic {
     /// Whether bytes have to wait.
     #[must_use]
     pub fn is_paced(&self) -> bool {
-        self.pacing.lock().pace.is_some()
+        self.pacing.lock().is_some()
     }
 
     /// Books bytes that are to be sent. Returns when they may be, if that is not now.
     pub(crate) fn book(&self, bytes: usize) -> Option<Turn> {
         let mut pacing = self.pacing.lock();
-        let at = pacing.pace.as_mut()?.book(u64::try_from(bytes).unwrap_or(u64::MAX), Instant::now())?;
+        let pacing = pacing.as_mut()?;
+        let at = pacing.pace.book(u64::try_from(bytes).unwrap_or(u64::MAX), Instant::now())?;
         Some(Turn { at, changed: pacing.changed.clone() })
     }
 
@@ -120,7 +124,7 @@ impl Traffic {
         let is_counted = self.requests_max.load(Ordering::Relaxed) > 0;
         TrafficUsage {
             requests: is_counted.then(|| self.requests.load(Ordering::Relaxed)),
-            bytes_per_second: self.pacing.lock().pace.as_mut().map(|pace| pace.last_second(Instant::now())),
+            bytes_per_second: self.pacing.lock().as_mut().map(|pacing| pacing.pace.last_second(Instant::now())),
         }
     }
 }
