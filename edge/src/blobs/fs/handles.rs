@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -135,10 +136,15 @@ fn open(path: &Path) -> std::io::Result<(File, Stamp)> {
     Ok((file, stamp))
 }
 
+/// 128 bits of a digest of a [`FileId`], by secrets of the process: nobody can choose names that share one. There may be
+/// hundreds of thousands of them, and a whole name is three times as long.
+type IdDigest = [u64; 2];
+
 /// The served files of a store.
 pub(super) struct Handles {
     open_max: usize,
-    known: Mutex<HashMap<FileId, Weak<Handle>>>,
+    secrets: [RandomState; 2],
+    known: Mutex<HashMap<IdDigest, Weak<Handle>>>,
     /// Those that are open, in the order in which they are looked at to be closed.
     turns: Mutex<VecDeque<Weak<Handle>>>,
     open: Arc<AtomicUsize>,
@@ -147,7 +153,12 @@ pub(super) struct Handles {
 impl Handles {
     /// At most `open_max` files are open, beside those that lost their names.
     pub(super) fn new(open_max: usize) -> Self {
-        Self { open_max, known: Mutex::default(), turns: Mutex::default(), open: Arc::default() }
+        let (secrets, known) = (Default::default(), Mutex::default());
+        Self { open_max, secrets, known, turns: Mutex::default(), open: Arc::default() }
+    }
+
+    fn digest(&self, id: FileId) -> IdDigest {
+        self.secrets.each_ref().map(|secret| secret.hash_one(id))
     }
 
     /// The handle of a file that was just opened under its name, `path`.
@@ -166,8 +177,9 @@ impl Handles {
 
     /// The handle that others have of the same file, or a new one, and whether the file was closed.
     fn shared(&self, id: FileId, file: &Arc<File>, stamp: Stamp) -> (Arc<Handle>, bool) {
+        let digest = self.digest(id);
         let mut known = self.known.lock();
-        if let Some(handle) = known.get(&id).and_then(Weak::upgrade)
+        if let Some(handle) = known.get(&digest).and_then(Weak::upgrade)
             && let Some(was_closed) = handle.take(file, stamp)
         {
             return (handle, was_closed);
@@ -178,7 +190,7 @@ impl Handles {
         if known.len() == known.capacity() {
             known.retain(|_, handle| handle.strong_count() > 0);
         }
-        known.insert(id, Arc::downgrade(&handle));
+        known.insert(digest, Arc::downgrade(&handle));
         (handle, true)
     }
 
@@ -209,7 +221,8 @@ impl Handles {
 
     /// Keeps a file open for those who have it, before it loses its name. Called under the lock of its folder.
     pub(super) fn keep(&self, id: FileId, path: &Path) {
-        let handle = self.known.lock().get(&id).and_then(Weak::upgrade);
+        let digest = self.digest(id);
+        let handle = self.known.lock().get(&digest).and_then(Weak::upgrade);
         if let Some(Err(error)) = handle.map(|handle| handle.keep(path))
             && error.kind() != ErrorKind::NotFound
         {

@@ -247,7 +247,8 @@ impl Blobs for FileBlobs {
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
         let checked = self.with(move |folder| folder.open_file(key)).await?;
         let Disk { folder, lane, .. } = &self.disk;
-        Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(folder), lane: *lane, key }))
+        let form = if let Key::Variant(_, form) = key { Some(form) } else { None };
+        Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(folder), lane: *lane, form }))
     }
 
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {

@@ -12,8 +12,9 @@ use futures_util::future::BoxFuture;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::folder::{Checked, Folder};
+use super::handles::FileId;
 use super::tree::Tree;
-use crate::blobs::{Key, Lane, ReadAt, read_on_a_thread};
+use crate::blobs::{Form, Key, Lane, ReadAt, read_on_a_thread};
 
 /// A file that can be read for as long as this is there, whatever becomes of its name.
 pub(super) struct OpenedFile {
@@ -21,10 +22,22 @@ pub(super) struct OpenedFile {
     pub(super) folder: Arc<Folder>,
     /// Whose turn it is when it waits for the disk.
     pub(super) lane: Lane,
-    pub(super) key: Key,
+    /// Which variant it is, if it is one.
+    pub(super) form: Option<Form>,
 }
 
 impl OpenedFile {
+    /// The name of its bytes. Put together when it is needed, as there is one of these for each encoding of very many
+    /// files.
+    fn key(&self) -> Key {
+        match (self.checked.handle.id(), self.form) {
+            (FileId::Index(blob), Some(form)) => Key::Variant(blob, form),
+            // Nothing but variants stands in an index.
+            (FileId::Index(blob), None) => Key::Blob(blob),
+            (FileId::Of(key), _) => key,
+        }
+    }
+
     /// As much of `len` bytes from `offset` as the file has.
     fn available(&self, offset: u64, len: usize) -> usize {
         usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX).min(len)
@@ -34,7 +47,7 @@ impl OpenedFile {
     fn note_lost(&self, error: &std::io::Error) {
         if error.kind() == ErrorKind::NotFound && !self.is_damaged() {
             self.checked.tree.set_damaged();
-            self.folder.found_lost(self.key);
+            self.folder.found_lost(self.key());
         }
     }
 }
@@ -64,7 +77,7 @@ impl ReadAt for OpenedFile {
         }
         if read.is_err() || !tree.is_whole(from, &bytes) {
             tree.set_damaged();
-            self.folder.found_damaged(self.key, stamp);
+            self.folder.found_damaged(self.key(), stamp);
             return Err(std::io::Error::new(ErrorKind::InvalidData, "stored bytes changed since they were checked"));
         }
         Ok(piece(bytes, from, offset, len))

@@ -5,6 +5,7 @@
 //! values are found by the one pass that checks the whole, and stay in memory: 36 bytes for each 64 KiB.
 
 use std::io::{ErrorKind, Read};
+use std::ops::Deref;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -21,8 +22,35 @@ const TRUSTED_S: u32 = 10;
 
 /// The expected hashes of a file, group by group.
 pub(super) struct Tree {
-    groups: Box<[Group]>,
+    groups: Groups,
     is_damaged: AtomicBool,
+}
+
+/// Most files have one group: it takes no memory of its own.
+enum Groups {
+    One([Group; 1]),
+    Many(Box<[Group]>),
+}
+
+impl Deref for Groups {
+    type Target = [Group];
+
+    #[inline]
+    fn deref(&self) -> &[Group] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl From<Vec<Group>> for Groups {
+    fn from(groups: Vec<Group>) -> Self {
+        match <[Group; 1]>::try_from(groups) {
+            Ok(one) => Self::One(one),
+            Err(many) => Self::Many(many.into()),
+        }
+    }
 }
 
 struct Group {
@@ -126,17 +154,20 @@ impl Tree {
     /// That of a file of one group, whose hash is `hash`. Its bytes have to be checked when they are read.
     pub(super) fn of_one_group(hash: Digest) -> Self {
         let group = Group { value: *hash.as_bytes(), checked_s: AtomicU32::new(0) };
-        Self { groups: Box::new([group]), is_damaged: AtomicBool::new(false) }
+        Self { groups: Groups::One([group]), is_damaged: AtomicBool::new(false) }
     }
 
     /// The number of groups.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
 
     /// The bytes of memory that it takes.
     pub(super) fn held_bytes(&self) -> usize {
-        size_of_val(&*self.groups)
+        match &self.groups {
+            Groups::One(_) => 0,
+            Groups::Many(many) => size_of_val::<[Group]>(many),
+        }
     }
 
     /// Whether a group was read that is not as it was.
