@@ -13,6 +13,8 @@ use super::hpack;
 
 /// The id of the next field that is shared.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// What an allocator adds to a value that is shared, with its counts, and to its parts.
+const COUNTED_BYTES: usize = 32;
 
 /// An answer that is decided: its head, and its body or how to come by it.
 pub struct Answer<O> {
@@ -113,6 +115,12 @@ impl SharedField {
     pub fn line(&self) -> &[u8] {
         &self.line
     }
+
+    /// Its memory in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        COUNTED_BYTES + size_of::<Self>() + self.inserting.len() + self.passing.len() + self.line.len()
+    }
 }
 
 /// A list of fields that many answers share, encoded for both protocols.
@@ -132,6 +140,13 @@ impl SharedFields {
         let ids = fields.iter().map(|field| field.id).collect();
         let lines = fields.iter().flat_map(|field| &*field.line).copied().collect();
         Self { fields, ids, lines }
+    }
+
+    /// Its memory in bytes, without the fields themselves.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let lists = size_of_val::<[Arc<SharedField>]>(&self.fields) + size_of_val::<[u64]>(&self.ids);
+        COUNTED_BYTES + size_of::<Self>() + lists + self.lines.len()
     }
 }
 

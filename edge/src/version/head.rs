@@ -48,6 +48,12 @@ impl CommonField {
     pub const fn shared(&self) -> &Arc<SharedField> {
         &self.shared
     }
+
+    /// Its memory: as name and value here and in the table of all, and encoded.
+    fn bytes(&self) -> usize {
+        let texts = allocated(self.name.as_str().len()) + allocated(self.value.len());
+        allocated(size_of::<Self>() + COUNTS_BYTES) + texts + self.shared.bytes() + ENTRY_BYTES
+    }
 }
 
 /// The fields of all loaded versions, held weakly: but for the version's id, most versions have the same ones.
@@ -121,17 +127,21 @@ impl FieldPool {
 impl HeapBytes for FieldPool {
     fn heap_bytes(&self) -> usize {
         let fields = self.fields.lock();
-        let texts = fields.keys().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        let lists = self.lists.lock().len();
-        // Each field is stored as name and value, and encoded in three ways.
-        fields.len() * (allocated(size_of::<CommonField>()) + allocated(size_of::<SharedField>()) + LIST_BYTES)
-            + texts * 4
-            + lists * (allocated(size_of::<FieldList>()) + 4 * LIST_BYTES)
+        let own = fields.values().filter(|field| Arc::strong_count(field) < COMMON_HOLDERS_MIN);
+        let lists = self.lists.lock();
+        own.map(|field| field.bytes()).sum::<usize>() + lists.values().map(|list| list.bytes()).sum::<usize>()
     }
 }
 
-/// Estimated size of a list of fields in one form.
-const LIST_BYTES: usize = 512;
+/// A field that so many lists have is one of all versions: none is charged for it. Their places in the lists, for which
+/// each is, take many times as much.
+const COMMON_HOLDERS_MIN: usize = 1_000;
+/// Estimated size of the entry of a field in the table of all.
+const ENTRY_BYTES: usize = 2 * size_of::<((HeaderName, HeaderValue), Weak<CommonField>)>();
+/// Size of the counts of an `Arc`.
+const COUNTS_BYTES: usize = 16;
+/// Estimated size of a map of fields: names, values, and the table that finds them.
+const MAP_BYTES: u64 = (FIELDS_EXPECTED * 128) as u64;
 /// Estimated size of an encoded head without its list: tag and length, for both protocols.
 const MADE_BYTES: u64 = 256;
 
@@ -144,13 +154,20 @@ pub(super) struct FieldList {
     vary_of_errors: Option<Arc<CommonField>>,
     /// Whether its `cache-control` is short enough for an answer that stands in for another one.
     may_stand_in: bool,
-    /// The fields of a 200, as a map.
-    map: OnceLock<Box<HeaderMap>>,
-    /// The fields of each kind of answer, encoded for the engine.
+    /// The fields of a 200, encoded for the engine.
     ok: OnceLock<Arc<SharedFields>>,
+    seldom: OnceLock<Box<SeldomListed>>,
+    charge: Arc<Charge>,
+}
+
+/// Forms of a list that few representations need.
+#[derive(Default)]
+struct SeldomListed {
+    /// The fields of a 200, as a map.
+    map: OnceLock<HeaderMap>,
+    /// The fields of other kinds of answers, encoded for the engine.
     not_modified: OnceLock<Arc<SharedFields>>,
     error: OnceLock<Arc<SharedFields>>,
-    charge: Arc<Charge>,
 }
 
 impl FieldList {
@@ -161,9 +178,13 @@ impl FieldList {
         charge: Arc<Charge>,
     ) -> Self {
         let may_stand_in = cache::instead_of(cache_control(&fields), Kept::StandIn).is_none();
-        let (map, ok) = (OnceLock::new(), OnceLock::new());
-        let (not_modified, error) = (OnceLock::new(), OnceLock::new());
-        Self { fields, not_modified_count, vary_of_errors, may_stand_in, map, ok, not_modified, error, charge }
+        let (ok, seldom) = (OnceLock::new(), OnceLock::new());
+        Self { fields, not_modified_count, vary_of_errors, may_stand_in, ok, seldom, charge }
+    }
+
+    /// Its memory, without the forms that are made at the first request.
+    fn bytes(&self) -> usize {
+        allocated(size_of::<Self>() + COUNTS_BYTES) + allocated(size_of_val::<[Arc<CommonField>]>(&self.fields))
     }
 
     fn of_ok(&self) -> impl Iterator<Item = &Arc<CommonField>> {
@@ -182,29 +203,43 @@ impl FieldList {
     }
 
     fn map(&self) -> HeaderMap {
-        HeaderMap::clone(self.map.get_or_init(|| Box::new(collected(self.fields.iter()))))
+        let made = || {
+            self.charge.add(MAP_BYTES);
+            collected(self.fields.iter())
+        };
+        self.seldom().map.get_or_init(made).clone()
     }
 
     fn ok(&self) -> &Arc<SharedFields> {
-        self.ok.get_or_init(|| shared(self.of_ok()))
+        self.ok.get_or_init(|| self.encoded(self.of_ok()))
     }
 
     fn not_modified(&self) -> &Arc<SharedFields> {
-        self.not_modified.get_or_init(|| shared(self.of_not_modified().iter()))
+        self.seldom().not_modified.get_or_init(|| self.encoded(self.of_not_modified().iter()))
     }
 
     fn error(&self) -> &Arc<SharedFields> {
-        self.error.get_or_init(|| shared(self.of_errors()))
+        self.seldom().error.get_or_init(|| self.encoded(self.of_errors()))
+    }
+
+    fn seldom(&self) -> &SeldomListed {
+        self.seldom.get_or_init(|| {
+            self.charge.add(size_of::<SeldomListed>() as u64);
+            Box::default()
+        })
+    }
+
+    #[cold]
+    fn encoded<'f>(&self, fields: impl Iterator<Item = &'f Arc<CommonField>>) -> Arc<SharedFields> {
+        let encoded = SharedFields::new(fields.map(|field| Arc::clone(&field.shared)).collect());
+        self.charge.add(encoded.bytes() as u64);
+        Arc::new(encoded)
     }
 }
 
 fn cache_control(fields: &[Arc<CommonField>]) -> &[u8] {
     let found = fields.iter().find(|field| field.name == CACHE_CONTROL);
     found.map(|field| field.value.as_bytes()).unwrap_or_default()
-}
-
-fn shared<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>) -> Arc<SharedFields> {
-    Arc::new(SharedFields::new(fields.map(|field| Arc::clone(&field.shared)).collect()))
 }
 
 fn collected<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>) -> HeaderMap {

@@ -11,7 +11,7 @@ use super::{Claim, Content, DictionaryMisses, OverMemory, Traffic, Version};
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// Estimated size of a version in one place without its content: its counters, and their series in the metrics.
-const PLACE_BYTES: u64 = 4 * 1024;
+const PLACE_BYTES: u64 = 2 * 1024;
 
 /// The number of the next version that is loaded.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
