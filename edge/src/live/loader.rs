@@ -14,7 +14,7 @@ use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
 use crate::version::{
-    self, AppUsage, Claim, Content, DictionaryMisses, LoadRequest, Memory, Relief, Served, Setting, TrafficUsage,
+    self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, Served, Setting, TrafficUsage,
     Traffics, Version,
 };
 
@@ -70,6 +70,8 @@ pub struct Load {
     pub setting: Setting,
     /// Previews that may be evicted for it.
     pub claim: Claim,
+    /// How much of the memory for files its files may fill.
+    pub fill: Fill,
     /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
     pub leaves_out_damaged: bool,
 }
@@ -79,7 +81,8 @@ impl Load {
     #[must_use]
     pub fn live(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
         let (app, id, place) = (app.clone(), *id, environment.to_string());
-        Self { app, id, place, setting: Setting::Environment, claim: Claim::Live, leaves_out_damaged: false }
+        let (setting, claim, fill) = (Setting::Environment, Claim::Live, Fill::Requested);
+        Self { app, id, place, setting, claim, fill, leaves_out_damaged: false }
     }
 
     /// A version that is live in an environment, with those of its files that are not damaged.
@@ -89,13 +92,14 @@ impl Load {
 
     /// A version that was replaced in an environment, kept for its assets.
     pub(super) fn replaced(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
-        Self { claim: Claim::Other, ..Self::already_live(app, id, environment) }
+        Self { claim: Claim::Other, fill: Fill::Ahead, ..Self::already_live(app, id, environment) }
     }
 
     /// A preview; `place` is its name in metrics.
     pub(super) fn preview(app: &AppName, id: &VersionId, place: &str) -> Self {
         let (app, id, place) = (app.clone(), *id, place.to_owned());
-        Self { app, id, place, setting: Setting::Preview, claim: Claim::Other, leaves_out_damaged: true }
+        let (setting, claim, fill) = (Setting::Preview, Claim::Other, Fill::Requested);
+        Self { app, id, place, setting, claim, fill, leaves_out_damaged: true }
     }
 }
 
@@ -259,6 +263,7 @@ impl Loader {
             setting: known.setting,
             // What it replaces is live already: better variants are not worth an eviction of replaced versions.
             claim: Claim::Other,
+            fill: Fill::Requested,
             leaves_out_damaged: true,
         };
         self.load_knowing(load, Some(known)).await
@@ -350,6 +355,7 @@ impl Loader {
             memory_file_bytes_max: self.0.memory_file_bytes_max,
             rules_max: self.0.rules_max,
             memory: (self.0.memory.of(&load.app), load.claim),
+            fill: load.fill,
             known,
             leaves_out_damaged: load.leaves_out_damaged,
         };

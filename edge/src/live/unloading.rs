@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use devanture_config::VersionId;
+
 use super::first_load::{FirstLoad, Pointed};
 use super::{Current, CurrentSettings, Live, Loader, Place};
 use crate::version::Setting;
@@ -17,6 +19,8 @@ const INTERVAL: u32 = 1 << 16;
 const DECAY_BITS: u32 = 12;
 /// To what part of the budget environments are unloaded, once it is exceeded: to find out which takes a look at all.
 const UNLOADED_TO: u64 = 98;
+/// Count beyond which an environment was not requested by a crawler alone: it was in two intervals.
+const WANTED_ABOVE: u32 = INTERVAL + INTERVAL / 2;
 /// Parts of a hundred of the budget that loads fill before they are requested; the rest is for those that are.
 const FILLED_AHEAD: u64 = 90;
 
@@ -77,14 +81,15 @@ impl Loader {
 }
 
 impl Live {
-    /// Ends an interval of requests.
-    pub(super) fn count_demand(&self) {
+    /// Ends an interval of requests, and returns versions whose files are to be held in memory from now on: they were
+    /// loaded before anybody requested them, and are requested again and again.
+    pub(super) fn count_demand(&self) -> Vec<VersionId> {
         let hosts = self.0.hosts.load();
-        hosts
-            .places
-            .values()
-            .filter(|place| place.setting == Setting::Environment)
-            .for_each(|place| place.demand.end_interval());
+        let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
+        let counted = environments.inspect(|place| place.demand.end_interval());
+        let wanted = counted.filter(|place| place.demand.count() > WANTED_ABOVE);
+        let lean = wanted.filter_map(|place| place.current().filter(|current| current.version.is_lean));
+        lean.map(|current| current.version.id).collect()
     }
 
     /// Unloads environments until the loaded versions are within their budget, but not `but`, which was just loaded for
@@ -115,12 +120,15 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use devanture_config::limits::Limits;
     use serde_json::json;
 
     use super::*;
     use crate::live::LoadTarget;
     use crate::live::test_world::World;
+    use crate::version::Source;
 
     const APPS: [&str; 6] = ["docs", "shop", "blog", "forum", "wiki", "news"];
 
@@ -170,11 +178,40 @@ mod tests {
     #[tokio::test]
     async fn a_start_loads_as_much_as_there_is_room_for() {
         let (world, max) = world().await;
-        world.loader.clone().load_all(world.live.clone(), std::collections::HashMap::new()).await;
+        world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;
         world.live.loaded().await;
         assert_eq!((loaded(&world).len(), world.live.progress().waiting), (3, 0));
         assert!(world.loader.loaded_bytes() <= max);
         assert!(world.live.damaged().is_empty());
+    }
+
+    #[tokio::test]
+    async fn files_of_what_nobody_requested_fill_a_part_of_the_memory_until_somebody_comes_back() {
+        let world = World::new(&Limits::default()).await;
+        for app in APPS {
+            let id = world.store(app, &format!("{app:>5}{}", "page ".repeat(999)), 0, json!({})).await;
+            world.point(app, "prod", id).await;
+        }
+        // An eighth of it has room for three pages of 5,000 bytes that each leave as much free as they take.
+        let limits = Limits { memory_bytes_max: 176_000, ..Limits::default() };
+        let is_lean = |world: &World, app: &str| world.current(app, "prod").unwrap().version.is_lean;
+        let world = world.started_again_with(&limits).await;
+        world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;
+        let lean: Vec<&str> = APPS.into_iter().filter(|app| is_lean(&world, app)).collect();
+        assert_eq!(lean.len(), 3);
+        let (place, current) = (world.place(lean[0], "prod"), world.current(lean[0], "prod").unwrap());
+        place.note_use();
+        assert_eq!(world.live.count_demand(), [], "a crawler came by");
+        place.note_use();
+        assert_eq!(world.live.count_demand(), [current.version.id]);
+        world.loader.outdate(&current.version.id);
+        let again = world.loader.load_again(Arc::clone(&current.version)).await.unwrap();
+        assert!(!again.is_lean && matches!(again.files[0].representations[0].bytes, Source::Memory(_)));
+        // The next start knows what was requested.
+        let world = world.started_again_with(&limits).await;
+        let requested = APPS.map(|app| ((app.parse().unwrap(), "prod".parse().unwrap()), 1));
+        world.loader.clone().load_all(world.live.clone(), HashMap::from(requested)).await;
+        assert!(APPS.into_iter().all(|app| !is_lean(&world, app)));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
 use super::prefetch::{Prefetched, prefetch};
-use super::{Charge, Content, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
+use super::{Charge, Content, Fill, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
 use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 
@@ -32,10 +32,11 @@ const READS_AT_ONCE: usize = 16;
 /// Files whose loads are prepared, and then charged for, together: so many are in memory twice, and so many more that
 /// were read ahead.
 const FILES_AT_ONCE: usize = 256;
-/// Size of the handle to bytes that are held in memory.
-const OWNER_BYTES: usize = 48;
+/// Estimated memory of what holds the bytes of a file: the handles of a version, of its app and of all apps, and the entry
+/// of each of the latter two in its table.
+const OWNER_BYTES: usize = 192;
 /// Estimated memory of what reads a stored file.
-const STORED_FILE_BYTES: usize = 512;
+const STORED_FILE_BYTES: usize = 320;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
 
@@ -94,6 +95,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         setting: request.setting,
         index,
         fast_paths,
+        is_lean: is_lean(request, &files),
         files,
         damaged,
         pages,
@@ -115,6 +117,13 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     };
     damage::log(&content);
     Ok(content)
+}
+
+/// Whether it is for want of room ahead of requests that a file is read from the disk.
+fn is_lean(request: &LoadRequest, files: &[ServedFile]) -> bool {
+    let mut all = files.iter().flat_map(|file| &file.representations);
+    let is_short = |size: u64| size <= request.memory_file_bytes_max;
+    request.fill == Fill::Ahead && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_short(one.size))
 }
 
 fn bytes(count: usize) -> u64 {
@@ -206,7 +215,8 @@ impl Loader<'_> {
     async fn prefetched(&self, group: &[Numbered<'_>]) -> Prefetched {
         let entries = group.iter().map(|(_, (_, entry))| *entry);
         let with_deltas = self.request.dictionaries.as_ref().is_some_and(|record| !record.deltas_from.is_empty());
-        prefetch(self.blobs, self.memory, entries, self.request.memory_file_bytes_max, with_deltas).await
+        prefetch(self.blobs, (self.memory, self.request.fill), entries, self.request.memory_file_bytes_max, with_deltas)
+            .await
     }
 
     async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
@@ -330,8 +340,8 @@ impl Loader<'_> {
             return Ok(Source::Memory(bytes));
         }
         let is_short = at_hand.size <= self.request.memory_file_bytes_max;
-        if let Some(room) = is_short.then(|| self.memory.room(at_hand.size)).flatten() {
-            let prefetched = self.prefetched.lock().bytes_of(&at_hand.hash);
+        if let Some(room) = is_short.then(|| self.memory.room_in(self.request.fill, at_hand.size)).flatten() {
+            let prefetched = self.prefetched.lock().take_bytes_of(&at_hand.hash);
             let bytes = match prefetched {
                 Some(bytes) => bytes,
                 None => self.blobs.get(at_hand.key).await?,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::deltas::DictionaryFields;
 use super::head::FieldPool;
 use super::prefetch::Prefetched;
-use super::{AppMemory, Claim, OverMemory, RuleFileError, Setting, Version};
+use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::catalog::records::{DecodedFile, DictionariesRecord};
 
@@ -79,6 +79,8 @@ pub struct LoadRequest {
     pub rules_max: usize,
     /// The memory budget of the app, and what may be evicted for this load.
     pub memory: (Arc<AppMemory>, Claim),
+    /// How much of the memory for files its files may fill.
+    pub fill: Fill,
     /// The same version as it was loaded before: what its files are is in it.
     pub known: Option<Arc<Version>>,
     /// Whether files whose bytes are damaged or missing are left out; else they fail the load.

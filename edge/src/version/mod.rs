@@ -29,7 +29,7 @@ pub use head::{CommonField, EntityTag, PreparedHead, USE_AS_DICTIONARY};
 pub use head_fields::VERSION_HEADER;
 pub use load::load;
 pub use loader::{Error, LoadRequest};
-pub use memory::{AppMemory, AppUsage, Charge, Claim, Memory, OverMemory, Relief};
+pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};
 pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
 pub(crate) use traffic::Turn;
@@ -152,6 +152,9 @@ pub struct Content {
     pub fast_paths: FastPaths,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
+    /// Whether files are read from the disk that may be held in memory now that somebody requests it: it was loaded
+    /// ahead.
+    pub is_lean: bool,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
     pub damaged: Box<[DamagedFile]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 use devanture_config::manifest::FileEntry;
 
-use super::AppMemory;
+use super::{AppMemory, Fill};
 use crate::blobs::{Blobs, DeltaInfo, VariantInfo};
 
 /// Files up to this length are read ahead.
@@ -34,9 +34,10 @@ impl Prefetched {
         self.deltas.get(blob).cloned()
     }
 
-    /// The bytes with that hash.
-    pub(super) fn bytes_of(&self, hash: &Digest) -> Option<Bytes> {
-        self.bytes.get(hash).cloned()
+    /// Takes the bytes with that hash: a copy of them would share their memory, which takes memory of its own. Another
+    /// file with the same bytes finds them among those that are held, or reads them.
+    pub(super) fn take_bytes_of(&mut self, hash: &Digest) -> Option<Bytes> {
+        self.bytes.remove(hash)
     }
 }
 
@@ -44,7 +45,7 @@ impl Prefetched {
 /// `with_deltas`. What cannot be read is left to the load of its file, which knows what to do about it.
 pub(super) async fn prefetch(
     blobs: &dyn Blobs,
-    memory: &Arc<AppMemory>,
+    (memory, fill): (&Arc<AppMemory>, Fill),
     entries: impl Iterator<Item = &FileEntry>,
     size_max: u64,
     with_deltas: bool,
@@ -67,7 +68,7 @@ pub(super) async fn prefetch(
     let (small, sizes): (Vec<Digest>, Vec<u64>) = small.unzip();
     let bytes = sizes.into_iter().fold(0, u64::saturating_add);
     // What has no room is sent from the disk.
-    if memory.room(bytes).is_none() {
+    if memory.room_in(fill, bytes).is_none() {
         return prefetched;
     }
     if let Ok(found) = blobs.get_all(small.clone()).await {

@@ -18,7 +18,7 @@ use super::on_demand::Preview;
 use super::{Current, Live, Place};
 use crate::catalog::{self, history, records};
 use crate::telemetry;
-use crate::version::{Setting, Version};
+use crate::version::{Fill, Setting, Version};
 
 /// Places that are loaded at once by the pass after the start; requests load others beside it.
 const LOADS_AT_ONCE: usize = 4;
@@ -225,7 +225,7 @@ impl Live {
         let places: Vec<_> = self.0.hosts.load().places.values().filter(|place| place.app == *app).cloned().collect();
         let load = async {
             for place in places {
-                loader.load_place(self, &place).await;
+                loader.load_place(self, &place, Fill::Requested).await;
                 loader.load_earlier(self, &place).await;
             }
         };
@@ -248,15 +248,21 @@ fn in_turn(live: &Live, requests: &HashMap<(AppName, PlaceName), u64>) -> Vec<Ar
 
 impl Loader {
     /// Loads everything that is live and not loaded: what `requests` says was requested most first, then `prod`, then
-    /// the rest; and after that what was replaced within the grace period. Ends when there is no room for more
-    /// (`loaded_memory_bytes_max`); requests load the others.
+    /// the rest; and after that what was replaced within the grace period. Files of what was not requested fill a part of
+    /// the memory for files alone. Ends when there is no room for more (`loaded_memory_bytes_max`); requests load the
+    /// others.
     pub async fn load_all(self, live: Live, requests: HashMap<(AppName, PlaceName), u64>) {
         let places = in_turn(&live, &requests);
         let (loader, live_ref) = (&self, &live);
-        stream::iter(&places)
-            .for_each_concurrent(LOADS_AT_ONCE, |place| async move {
+        let fill_of = |place: &Place| match requests.contains_key(&(place.app.clone(), place.name.clone())) {
+            true => Fill::Requested,
+            false => Fill::Ahead,
+        };
+        let turns: Vec<(&Arc<Place>, Fill)> = places.iter().map(|place| (place, fill_of(place))).collect();
+        stream::iter(turns)
+            .for_each_concurrent(LOADS_AT_ONCE, |(place, fill)| async move {
                 if !loader.is_filled() {
-                    loader.load_place(live_ref, place).await;
+                    loader.load_place(live_ref, place, fill).await;
                 }
             })
             .await;
@@ -278,27 +284,29 @@ impl Loader {
         let load = async {
             match target {
                 LoadTarget::Earlier(..) => self.load_earlier(live, &place).await,
-                LoadTarget::Environment(..) | LoadTarget::Preview(_) => self.load_place(live, &place).await,
+                LoadTarget::Environment(..) | LoadTarget::Preview(_) => {
+                    self.load_place(live, &place, Fill::Requested).await;
+                }
             }
         };
         timeout(WAIT_MAX, load).await.is_ok()
     }
 
     /// Loads the live version of a place, unless it is loaded.
-    pub(super) async fn load_place(&self, live: &Live, place: &Arc<Place>) {
+    pub(super) async fn load_place(&self, live: &Live, place: &Arc<Place>, fill: Fill) {
         let Some(load) = place.first_load.load_full() else { return };
         if load.begin() {
             // Apart, so that it goes on where the request that began it is gone.
-            drop(self.spawn(self.clone().first_load(live.clone(), Arc::clone(place), Arc::clone(&load))));
+            drop(self.spawn(self.clone().first_load(live.clone(), Arc::clone(place), Arc::clone(&load), fill)));
         }
         load.wait().await;
     }
 
-    async fn first_load(self, live: Live, place: Arc<Place>, load: Arc<FirstLoad<Pointed>>) {
+    async fn first_load(self, live: Live, place: Arc<Place>, load: Arc<FirstLoad<Pointed>>, fill: Fill) {
         let ends = EndsLoad(load);
         let load = &ends.0;
         let (app, name, id) = (&place.app, &place.name, &load.of.version);
-        match self.at_hand(&live, &place, id).await {
+        match self.at_hand(&live, &place, id, fill).await {
             Ok(version) => {
                 let has_backends = !version.upstreams.is_empty() || version.managed.is_some();
                 let settings = self.own_settings(&place, load.of.settings).await;
@@ -321,10 +329,16 @@ impl Loader {
     }
 
     /// A version for an environment where it is to be live: one that is loaded for it already, or loaded now.
-    pub(super) async fn at_hand(&self, live: &Live, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
+    pub(super) async fn at_hand(
+        &self,
+        live: &Live,
+        place: &Place,
+        id: &VersionId,
+        fill: Fill,
+    ) -> Result<Arc<Version>, LoadError> {
         match live.prepared(place, id).or_else(|| place.loaded(id)) {
             Some(version) => Ok(version),
-            None => self.load(Load::already_live(&place.app, id, &place.name)).await,
+            None => self.load(Load { fill, ..Load::already_live(&place.app, id, &place.name) }).await,
         }
     }
 

@@ -22,7 +22,7 @@ use super::reloads::{Loaded, Reloads};
 use super::{Current, Hosts, Live, LoadError, Loader, Place};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone};
-use crate::version::{Setting, Version};
+use crate::version::{Fill, Setting, Version};
 
 /// Records read at once from the catalog.
 const PAGE: usize = 1_000;
@@ -115,7 +115,7 @@ impl Follower {
                 }
                 _ = sweep.tick() => {
                     self.live.evict_idle_previews(sweeps);
-                    self.live.count_demand();
+                    self.live.count_demand().into_iter().for_each(|id| reloads.want(id));
                     self.live.unload_beyond(&self.loader, None);
                 }
                 remade = self.remade.recv(), if remaking => match remade {
@@ -329,7 +329,7 @@ impl Follower {
     }
 
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
-        let version = self.loader.at_hand(&self.live, place, id).await?;
+        let version = self.loader.at_hand(&self.live, place, id, Fill::Requested).await?;
         // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
         if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
             self.stale.lock().push(*id);
@@ -363,7 +363,7 @@ impl Follower {
             for place in hosts.places.values().filter(|place| place.setting == Setting::Environment) {
                 if place.first_load.load().as_ref().is_some_and(|load| load.of.version == id && load.has_begun()) {
                     // It may have read what was there before.
-                    loader.load_place(&live, place).await;
+                    loader.load_place(&live, place, Fill::Requested).await;
                 }
                 let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
                 match loader.load_again(Arc::clone(&current.version)).await {

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 
 /// The bytes of files may take one part in so many of an app's budget; the rest is for what must be in memory.
 const FILES_SHARE: u64 = 4;
+/// What nobody requested yet may fill one part in so many of the memory for files.
+const AHEAD_SHARE: u64 = 8;
 
 /// Previews that may be evicted to make room for a load, of the same app only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,15 @@ pub enum Claim {
     Live,
     /// For any other version: previews.
     Other,
+}
+
+/// How much of the memory for files the files of a version may fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// A part of it: the version is loaded before anybody requested it.
+    Ahead,
+    /// All of it.
+    Requested,
 }
 
 /// Evicts loaded versions.
@@ -57,9 +68,13 @@ pub struct Memory {
     pool: Arc<Pool>,
 }
 
+/// The beginning of a digest: tables of held bytes have an entry for every encoding of every file, and a whole digest in
+/// each would take most of their memory. What is found is compared with the whole digest.
+type Prefix = u64;
+
 /// The part that all apps share.
 struct Pool {
-    held: Mutex<HashMap<Digest, Weak<Held>>>,
+    held: Mutex<HashMap<Prefix, Weak<Held>>>,
     /// Serializes admission, so that concurrent loads do not exceed a limit together.
     admission: Mutex<()>,
     /// Bytes of files that are held, each counted once.
@@ -89,7 +104,8 @@ impl Drop for Room {
 
 /// Bytes that are held, shared by apps.
 struct Held {
-    bytes: Bytes,
+    hash: Digest,
+    bytes: Box<[u8]>,
     pool: Arc<Pool>,
 }
 
@@ -106,7 +122,7 @@ pub struct AppMemory {
     used: AtomicU64,
     /// The part of `used` that is bytes of files.
     files: AtomicU64,
-    shares: Mutex<HashMap<Digest, Weak<Share>>>,
+    shares: Mutex<HashMap<Prefix, Weak<Share>>>,
 }
 
 /// Held bytes, as counted for one app.
@@ -222,35 +238,45 @@ impl AppMemory {
     /// The bytes with the hash `hash`, if this app holds them, or if another app does and this one has room.
     #[must_use]
     pub fn share(self: &Arc<Self>, hash: Digest) -> Option<Bytes> {
-        let own = self.shares.lock().get(&hash).and_then(Weak::upgrade);
-        if let Some(share) = own {
+        let own = self.shares.lock().get(&prefix(&hash)).and_then(Weak::upgrade);
+        if let Some(share) = own.filter(|share| share.held.hash == hash) {
             return Some(Bytes::from_owner(Owner(share)));
         }
-        let held = self.pool.held.lock().get(&hash).and_then(Weak::upgrade)?;
+        let held = found(&self.pool.held.lock(), &hash)?;
         // Admitted as if no other app held them.
         let _room = self.room(length(&held.bytes))?;
-        Some(self.take(hash, held))
+        Some(self.take(held))
     }
 
     /// Reserves `more` bytes for a file, if the total and the app's budget allow it and the app leaves at least as many
     /// bytes of the total free as it holds.
     #[must_use]
     pub fn room(self: &Arc<Self>, more: u64) -> Option<Room> {
-        self.room_beside(more, 0)
+        self.room_beside(more, 0, self.pool.bytes_max)
+    }
+
+    /// As [`AppMemory::room`], for a file of a version that may fill so much.
+    #[must_use]
+    pub fn room_in(self: &Arc<Self>, fill: Fill, more: u64) -> Option<Room> {
+        match fill {
+            Fill::Ahead => self.room_beside(more, 0, self.pool.bytes_max / AHEAD_SHARE),
+            Fill::Requested => self.room(more),
+        }
     }
 
     /// As [`AppMemory::room`], but keeps a quarter of what one app can hold free for more important bytes.
     #[must_use]
     pub fn room_to_spare(self: &Arc<Self>, more: u64) -> Option<Room> {
-        self.room_beside(more, self.pool.bytes_max / 8)
+        self.room_beside(more, self.pool.bytes_max / 8, self.pool.bytes_max)
     }
 
-    fn room_beside(self: &Arc<Self>, more: u64, spare: u64) -> Option<Room> {
+    /// Room in the first `bytes_max` bytes of all.
+    fn room_beside(self: &Arc<Self>, more: u64, spare: u64, bytes_max: u64) -> Option<Room> {
         let pool = &self.pool;
         let _admission = pool.admission.lock();
         let (AppUsage { bytes, files }, wanted) = (self.usage(), more.saturating_add(spare));
         let (bytes, files) = (bytes.saturating_add(wanted), files.saturating_add(wanted));
-        let free = pool.bytes_max.checked_sub(pool.used.load(Ordering::Relaxed).saturating_add(wanted))?;
+        let free = bytes_max.checked_sub(pool.used.load(Ordering::Relaxed).saturating_add(wanted))?;
         if files > free || bytes > pool.app_bytes_max || files > pool.app_bytes_max / FILES_SHARE {
             return None;
         }
@@ -266,33 +292,35 @@ impl AppMemory {
         if let Some(shared) = self.share(hash) {
             return shared;
         }
+        // Without the room to grow that a buffer may have: most files are short, and there are many of them.
+        let bytes = Vec::from(bytes).into_boxed_slice();
         let held = {
-            let mut pool = self.pool.held.lock();
-            match pool.get(&hash).and_then(Weak::upgrade) {
+            let mut known = self.pool.held.lock();
+            match found(&known, &hash) {
                 Some(held) => held,
                 None => {
                     self.pool.used.fetch_add(length(&bytes), Ordering::Relaxed);
-                    let held = Arc::new(Held { bytes, pool: Arc::clone(&self.pool) });
-                    sweep(&mut pool);
-                    pool.insert(hash, Arc::downgrade(&held));
+                    let held = Arc::new(Held { hash, bytes, pool: Arc::clone(&self.pool) });
+                    sweep(&mut known);
+                    known.insert(prefix(&hash), Arc::downgrade(&held));
                     held
                 }
             }
         };
-        let taken = self.take(hash, held);
+        let taken = self.take(held);
         // Last, so that no other load gets the room in between.
         drop(room);
         taken
     }
 
-    fn take(self: &Arc<Self>, hash: Digest, held: Arc<Held>) -> Bytes {
-        let bytes = length(&held.bytes);
+    fn take(self: &Arc<Self>, held: Arc<Held>) -> Bytes {
+        let (bytes, prefix) = (length(&held.bytes), prefix(&held.hash));
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.files.fetch_add(bytes, Ordering::Relaxed);
         let share = Arc::new(Share { held, app: Arc::clone(self) });
         let mut shares = self.shares.lock();
         sweep(&mut shares);
-        shares.insert(hash, Arc::downgrade(&share));
+        shares.insert(prefix, Arc::downgrade(&share));
         drop(shares);
         Bytes::from_owner(Owner(share))
     }
@@ -366,7 +394,16 @@ fn sweep<K, V>(map: &mut HashMap<K, Weak<V>>) {
     }
 }
 
-fn length(bytes: &Bytes) -> u64 {
+/// The held bytes with that hash.
+fn found(held: &HashMap<Prefix, Weak<Held>>, hash: &Digest) -> Option<Arc<Held>> {
+    held.get(&prefix(hash)).and_then(Weak::upgrade).filter(|held| held.hash == *hash)
+}
+
+fn prefix(hash: &Digest) -> Prefix {
+    hash.as_bytes().first_chunk().map_or(0, |first| Prefix::from_le_bytes(*first))
+}
+
+fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
