@@ -331,6 +331,10 @@ impl Publisher {
             0 => detail,
             came => format!("{detail}; {came} came compressed"),
         };
+        let detail = match made.later {
+            0 => detail,
+            files => format!("{detail}; {} of one packet follow behind the switch", counted(files, "file")),
+        };
         let detail = match made.too_large {
             0 => detail,
             files => {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest};
+use futures_util::future::Either;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::encode::SMALL_BYTES_MAX;
 use super::pool::Pool;
-use super::{lacking_forms, quick_file};
+use super::{lacking_forms, quick_file, small};
 use crate::blobs::{Blobs, Form};
 use crate::ledger::Error;
 
@@ -26,7 +28,10 @@ pub(super) async fn fill(
     files.retain(|_, (size, _)| *size <= file_bytes_max);
     let lacking = blobs.lacking_variants(files.keys().copied().collect()).await?;
     let lacking = lacking.into_iter().filter_map(|digest| Some((digest, files.remove(&digest)?)));
-    let files: Vec<_> = lacking.map(|(digest, wanted)| make(blobs, pool, digest, wanted)).collect();
+    let (small, large): (Vec<_>, Vec<_>) = lacking.partition(|(_, (size, _))| *size <= SMALL_BYTES_MAX);
+    let large = large.into_iter().map(|(digest, wanted)| Either::Left(make(blobs, pool, digest, wanted)));
+    let small = small::groups(small).into_iter().map(|group| Either::Right(small::fill(blobs, pool, group)));
+    let files: Vec<_> = large.chain(small).collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
     Ok(made.iter().sum())
 }

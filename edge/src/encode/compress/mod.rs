@@ -33,6 +33,10 @@ use large::LARGE_BYTES_MIN;
 
 /// Files below this length are not compressed: they fit one packet as they are.
 const FILE_BYTES_MIN: u64 = 100;
+/// Files up to this length fit one packet as they are, with the head of their response: compressed, they come no sooner.
+const TINY_BYTES_MAX: u64 = 1_000;
+/// Such files that a push waits for. Those of a push with more are left to the pass behind the switch.
+const TINY_FILES_MAX: usize = 2_000;
 /// Files that are looked at at once: more than are compressed, so that the disk is busy meanwhile.
 const FILES_AT_ONCE: usize = 8;
 
@@ -74,6 +78,8 @@ pub(crate) struct Made {
     pub(crate) variants: usize,
     /// Files that would be compressed if they were not too large.
     pub(crate) too_large: usize,
+    /// Files that are left to the pass behind the switch.
+    pub(crate) later: usize,
 }
 
 /// Makes quick variants of what has none, and finds the siblings that are encodings of their file already.
@@ -98,6 +104,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let before = wanted.len();
     wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
     let too_large = before.saturating_sub(wanted.len());
+    let later = leave_tiny(&mut wanted);
     let (small, mut large): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, (size, _))| *size <= SMALL_BYTES_MAX);
     // The largest first: one that came last would keep a single thread busy while the others have nothing to do.
     large.sort_by_key(|(_, (size, _))| std::cmp::Reverse(*size));
@@ -110,7 +117,19 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let files: Vec<_> = large.chain(small).collect();
     let made: Vec<Vec<usize>> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let made: Vec<usize> = made.into_iter().flatten().filter(|variants| *variants > 0).collect();
-    Ok((Given { forms: given, decoded }, Made { files: made.len(), variants: made.iter().sum(), too_large }))
+    let made = Made { files: made.len(), variants: made.iter().sum(), too_large, later };
+    Ok((Given { forms: given, decoded }, made))
+}
+
+/// Leaves files out that fit one packet, if they are so many that the push would wait for them. Returns their number.
+fn leave_tiny(wanted: &mut BTreeMap<Digest, (u64, Vec<Form>)>) -> usize {
+    let is_tiny = |size: u64| size <= TINY_BYTES_MAX;
+    let tiny = wanted.values().filter(|(size, _)| is_tiny(*size)).count();
+    if tiny <= TINY_FILES_MAX {
+        return 0;
+    }
+    wanted.retain(|_, (size, _)| !is_tiny(*size));
+    tiny
 }
 
 /// The length of each file that is sought, and the forms that are worth trying, without those that came with the

@@ -21,6 +21,12 @@ const JOB_FILES: usize = 32;
 /// A file, its length, and the forms to try.
 pub(super) type Wanted = (Digest, (u64, Vec<Form>));
 
+/// A file with its bytes.
+type File = (Digest, Vec<Form>, Bytes);
+
+/// A variant to store.
+type Variant = (Form, Quality, Bytes);
+
 /// The files in groups, each of one folder of the store, which is synced once for it.
 pub(super) fn groups(mut files: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     files.sort_by_key(|(digest, _)| *digest);
@@ -50,21 +56,47 @@ pub(super) async fn quick(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) ->
     for ((digest, (_, forms)), bytes) in group.into_iter().zip(contents) {
         files.push((digest, forms, bytes?));
     }
+    let mut made = all_compressed(pool, files).await;
+    made.retain(|_, variants| !variants.is_empty());
+    let counts = made.values().map(Vec::len).collect();
+    blobs.put_variants_all(made).await?;
+    Ok(counts)
+}
+
+/// Makes the variants that a group lacks. Returns how many. A file that cannot be read is passed over; where nothing is
+/// worth keeping, that is noted, so that it is not tried again at each start.
+///
+/// # Errors
+/// Where the store fails.
+pub(super) async fn fill(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) -> Result<usize, Error> {
+    let contents = blobs.get_all(group.iter().map(|(digest, _)| *digest).collect()).await?;
+    let mut files = Vec::with_capacity(group.len());
+    for ((digest, (_, forms)), bytes) in group.into_iter().zip(contents) {
+        match bytes {
+            Ok(bytes) => files.push((digest, forms, bytes)),
+            Err(error) => tracing::debug!(blob = %digest, %error, "a file whose variants are missing cannot be read"),
+        }
+    }
+    let made = all_compressed(pool, files).await;
+    let count = made.values().map(Vec::len).sum();
+    blobs.put_variants_all(made).await?;
+    Ok(count)
+}
+
+/// The variants of each file, those of a job that failed left out.
+async fn all_compressed(pool: &Pool, files: Vec<File>) -> BTreeMap<Digest, Vec<Variant>> {
     let jobs: Vec<_> = files
         .chunks(JOB_FILES)
-        .map(<[(Digest, Vec<Form>, Bytes)]>::to_vec)
+        .map(<[File]>::to_vec)
         .map(|files| {
             let length = files.iter().map(|(_, _, bytes)| length_of(bytes)).sum();
             pool.run(length, move || files.iter().map(compressed).collect::<Vec<_>>())
         })
         .collect();
     let made: Vec<Vec<_>> = stream::iter(jobs).buffered(pool.threads()).filter_map(async |made| made).collect().await;
-    let made: BTreeMap<_, _> = made.into_iter().flatten().filter(|(_, variants)| !variants.is_empty()).collect();
-    let counts = made.values().map(Vec::len).collect();
-    blobs.put_variants_all(made).await?;
-    Ok(counts)
+    made.into_iter().flatten().collect()
 }
 
-fn compressed((digest, forms, bytes): &(Digest, Vec<Form>, Bytes)) -> (Digest, Vec<(Form, Quality, Bytes)>) {
+fn compressed((digest, forms, bytes): &File) -> (Digest, Vec<Variant>) {
     (*digest, encode_all(bytes, forms, Quality::Quick))
 }

@@ -8,7 +8,8 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest};
 use futures_util::future::{Either, join_all};
 
-use super::{Pool, Priority, Work, quick};
+use super::fill::fill;
+use super::{Made, Pool, Priority, TINY_FILES_MAX, Work, quick};
 use crate::blobs::{self, Blobs, Key, Lane};
 
 /// Text of this length that no other call makes.
@@ -37,8 +38,12 @@ async fn stored(blobs: &dyn Blobs, files: usize, length: usize, seed: usize) -> 
     Manifest::of_files(entries)
 }
 
-/// The quick pass of one push.
+/// The quick pass of one push, which compresses every file.
 async fn push(blobs: &Arc<dyn Blobs>, pool: &Pool, app: &AppName, manifest: &Manifest) {
+    assert_eq!(quick_pass(blobs, pool, app, manifest).await.files, manifest.files.len());
+}
+
+async fn quick_pass(blobs: &Arc<dyn Blobs>, pool: &Pool, app: &AppName, manifest: &Manifest) -> Made {
     let (blobs, pool) = (blobs.of(Lane::of(app.as_str())), pool.of(app));
     let fresh = manifest.blobs().map(|(digest, _)| digest).collect();
     let work = Work {
@@ -51,8 +56,26 @@ async fn push(blobs: &Arc<dyn Blobs>, pool: &Pool, app: &AppName, manifest: &Man
         decoded_bytes_max: 0,
         decoded_ratio_max: 0,
     };
-    let (_, made) = quick(&work).await.unwrap();
-    assert_eq!(made.files, manifest.files.len());
+    quick(&work).await.unwrap().1
+}
+
+#[tokio::test]
+async fn a_push_does_not_wait_for_very_many_files_of_one_packet_and_the_pass_behind_it_compresses_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = blobs::open(folder.path().to_owned()).unwrap();
+    let pool = Pool::new("test", 2, Priority::Low);
+    let tiny = (0..=TINY_FILES_MAX).map(|number| (format!("tiny-{number}.js"), text(300, number)));
+    let files: Vec<_> = tiny.chain([("large.js".to_owned(), text(3_000, 0))]).collect();
+    blobs.put_all(files.iter().map(|(_, bytes)| (Digest::of(bytes), bytes.clone())).collect()).await.unwrap();
+    let entry = |bytes: &Bytes| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
+    let manifest =
+        Manifest::of_files(files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect());
+    let digests: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
+    let made = quick_pass(&blobs, &pool, &"shop".parse().unwrap(), &manifest).await;
+    assert_eq!((made.files, made.later), (1, TINY_FILES_MAX + 1));
+    assert_eq!(blobs.lacking_variants(digests.clone()).await.unwrap().len(), made.later);
+    let filled = fill(&*blobs, &pool, &manifest, &std::collections::BTreeMap::new(), u64::MAX).await.unwrap();
+    assert!(filled >= made.later && blobs.lacking_variants(digests).await.unwrap().is_empty());
 }
 
 #[tokio::test]
