@@ -1,8 +1,8 @@
 //! Files of earlier versions as dictionaries for those of a new one (RFC 9842): which, by whom they may be read, and
 //! the deltas that are made with them.
 //!
-//! A push makes the deltas that visitors of the last versions need, quickly and within bounds, before its switch; the
-//! pass behind the switch makes what had no time, and all of it again at the best level; and what browsers come with
+//! A push makes the deltas that visitors of the last version need, quickly and within bounds, before its switch; the
+//! pass behind the switch makes those of earlier versions and what had no time, and all of it again at the best level; and what browsers come with
 //! that there is no delta for is made when they do (`on_demand.rs`). Nothing of it ever fails a push or a switch.
 
 mod corpus;
@@ -54,6 +54,9 @@ pub(crate) use maker::{Pass, Passed};
 pub(crate) use making::Pair;
 pub(crate) use public::{is_html, kept_in};
 
+/// Earlier versions whose visitors have deltas when a push goes live: each more makes a push of few files noticeably
+/// slower.
+const VERSIONS_BEFORE_SWITCH: usize = 1;
 /// Pages of a version that are asked what they name: those at the top.
 const PAGES_MAX: usize = 8;
 /// Bytes of a page that is asked.
@@ -134,7 +137,9 @@ impl Dictionaries {
         }
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
         let kept = kept_in(&*self.blobs, pass.manifest, pass.environment, &record, &self.limits).await?;
-        let likely = self.likely(&files, &named, &earlier, kept.pages(), pass.deadline).await;
+        // A push waits for those of visitors who come back after the last switch; the pass behind it makes the others.
+        let visited = earlier.get(..VERSIONS_BEFORE_SWITCH).filter(|_| pass.is_before_switch).unwrap_or(&earlier);
+        let likely = self.likely(&files, &named, visited, kept.pages(), pass.deadline).await;
         let mut pairs = self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?;
         // Only who was sent a delta needs one of a file with itself, and not before the next page view.
         if !earlier.is_empty() {
