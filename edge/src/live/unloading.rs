@@ -11,7 +11,7 @@ use devanture_config::VersionId;
 
 use super::first_load::{FirstLoad, Pointed};
 use super::{Current, CurrentSettings, Live, Loader, Place};
-use crate::version::Setting;
+use crate::version::{Residency, Setting};
 
 /// What one interval with requests counts.
 const INTERVAL: u32 = 1 << 16;
@@ -88,7 +88,8 @@ impl Live {
         let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
         let counted = environments.inspect(|place| place.demand.end_interval());
         let wanted = counted.filter(|place| place.demand.count() > WANTED_ABOVE);
-        let lean = wanted.filter_map(|place| place.current().filter(|current| current.version.is_lean));
+        let lean =
+            wanted.filter_map(|place| place.current().filter(|current| current.version.residency == Residency::Lean));
         lean.map(|current| current.version.id).collect()
     }
 
@@ -194,7 +195,8 @@ mod tests {
         }
         // An eighth of it has room for three pages of 5,000 bytes that each leave as much free as they take.
         let limits = Limits { memory_bytes_max: 176_000, ..Limits::default() };
-        let is_lean = |world: &World, app: &str| world.current(app, "prod").unwrap().version.is_lean;
+        let is_lean =
+            |world: &World, app: &str| world.current(app, "prod").unwrap().version.residency == Residency::Lean;
         let world = world.started_again_with(&limits).await;
         world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;
         let lean: Vec<&str> = APPS.into_iter().filter(|app| is_lean(&world, app)).collect();
@@ -206,7 +208,9 @@ mod tests {
         assert_eq!(world.live.count_demand(), [current.version.id]);
         world.loader.outdate(&current.version.id);
         let again = world.loader.load_again(Arc::clone(&current.version)).await.unwrap();
-        assert!(!again.is_lean && matches!(again.files[0].representations[0].bytes, Source::Memory(_)));
+        assert!(
+            again.residency == Residency::Full && matches!(again.files[0].representations[0].bytes, Source::Memory(_))
+        );
         // The next start knows what was requested.
         let world = world.started_again_with(&limits).await;
         let requested = APPS.map(|app| ((app.parse().unwrap(), "prod".parse().unwrap()), 1));

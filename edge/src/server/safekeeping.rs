@@ -28,7 +28,7 @@ enum Way {
     /// The edge runs, and has this socket.
     Running(PathBuf),
     /// It does not.
-    Stopped(Stores),
+    Stopped(Box<Stores>),
 }
 
 impl Safekeeping {
@@ -52,7 +52,7 @@ impl Safekeeping {
         let runtime = Handle::current();
         let opened = tokio::task::spawn_blocking(move || Stores::open(&plan, &runtime));
         let stores = opened.await.map_err(|error| LocalError::Unanswered(error.to_string()))??;
-        Ok(Self { data_dir, key_file, way: Way::Stopped(stores) })
+        Ok(Self { data_dir, key_file, way: Way::Stopped(Box::new(stores)) })
     }
 
     /// Reads all stored files, or those of an app.

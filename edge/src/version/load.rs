@@ -23,7 +23,9 @@ use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
 use super::prefetch::{Prefetched, prefetch};
-use super::{Charge, Content, Fill, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source};
+use super::{
+    Charge, Content, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source,
+};
 use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 
@@ -95,7 +97,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         setting: request.setting,
         index,
         fast_paths,
-        is_lean: is_lean(request, &files),
+        residency: residency(request, &files),
         files,
         damaged,
         pages,
@@ -119,11 +121,13 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     Ok(content)
 }
 
-/// Whether it is for want of room ahead of requests that a file is read from the disk.
-fn is_lean(request: &LoadRequest, files: &[ServedFile]) -> bool {
+/// What is held of `files`: one that is read from the disk although it is short was left out for want of room.
+fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
     let mut all = files.iter().flat_map(|file| &file.representations);
     let is_short = |size: u64| size <= request.memory_file_bytes_max;
-    request.fill == Fill::Ahead && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_short(one.size))
+    let is_lean =
+        request.fill == Fill::Ahead && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_short(one.size));
+    if is_lean { Residency::Lean } else { Residency::Full }
 }
 
 fn bytes(count: usize) -> u64 {

@@ -116,6 +116,15 @@ pub enum Setting {
     Preview,
 }
 
+/// Which files of a version are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residency {
+    /// All that are short enough.
+    Full,
+    /// Fewer, for want of room when it was loaded ahead of requests: it may be loaded again once it is requested.
+    Lean,
+}
+
 /// A version ready to serve in one place; dereferences to its content, which other places may share.
 pub struct Version {
     /// A number that no other loaded version ever has.
@@ -152,9 +161,8 @@ pub struct Content {
     pub fast_paths: FastPaths,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
-    /// Whether files are read from the disk that may be held in memory now that somebody requests it: it was loaded
-    /// ahead.
-    pub is_lean: bool,
+    /// Which of the files are held in memory.
+    pub residency: Residency,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
     pub damaged: Box<[DamagedFile]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.

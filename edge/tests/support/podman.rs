@@ -145,8 +145,7 @@ impl Engine {
 
     /// Ends the registry.
     pub(crate) fn end_registry(&mut self) {
-        self.registry.kill().unwrap();
-        self.registry.wait().unwrap();
+        end(self.registry.take());
     }
 
     /// The containers that there are, whether they run or not.

@@ -21,7 +21,7 @@ const LOAD_TIME_MAX_BESIDE: Duration = Duration::from_secs(60);
 /// A start that has not come to its end.
 pub(crate) enum Arrival {
     /// No edge runs. The stores come first: the catalog's lock keeps a second edge out of everything in the folder.
-    Alone(Option<Stores>, Inherited),
+    Alone(Option<Box<Stores>>, Inherited),
     /// An edge runs. The catalog comes as late as can be: until this one serves, that one refuses changes.
     Beside(Successor, Inherited, Option<Receiver<Committed>>),
 }
@@ -34,7 +34,7 @@ impl Arrival {
     pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
         Ok(match Successor::find(plan.data_dir())? {
             Some((successor, inherited)) => Self::Beside(successor, inherited, None),
-            None => Self::Alone(Some(Stores::open_to_serve(plan, runtime.handle())?), Inherited::default()),
+            None => Self::Alone(Some(Box::new(Stores::open_to_serve(plan, runtime.handle())?)), Inherited::default()),
         })
     }
 
@@ -45,7 +45,9 @@ impl Arrival {
     pub(crate) fn stores(&mut self, plan: &StorePlan, runtime: &Runtime) -> Result<Stores, StartError> {
         let runtime = runtime.handle();
         match self {
-            Self::Alone(stores, _) => stores.take().map_or_else(|| Stores::open_to_serve(plan, runtime), Ok),
+            Self::Alone(stores, _) => {
+                stores.take().map_or_else(|| Stores::open_to_serve(plan, runtime), |stores| Ok(*stores))
+            }
             Self::Beside(successor, _, commits) => {
                 successor.take_catalog()?;
                 let stores = Stores::open_to_serve(plan, runtime)?;
