@@ -44,7 +44,7 @@ impl Command {
             if let Some(frame) = self.reader.next_frame().unwrap() {
                 return frame;
             }
-            self.reader.push(&self.response.chunk().await.unwrap().expect("the stream has a last frame"));
+            self.reader.push(&self.response.chunk().await.unwrap().unwrap());
         }
     }
 
