@@ -404,11 +404,12 @@ fn init_finds_what_was_built_says_so_and_invents_nothing() {
     let lines: Vec<&str> = ran.stdout.lines().collect();
     let expected = [
         "Wrote devanture.toml for the app shop.",
+        "  framework  Vue  (vue in package.json)",
         "  www        dist/www  (it has a page)",
-        "  not_found  single-page-application  (Vue in package.json, and one page)",
+        "  not_found  single-page-application  (its one page answers every path)",
         "  server     node server.js  (dist/server is there; it gets /api/*)",
     ];
-    assert_eq!(lines[..4], expected, "{ran:#?}");
+    assert_eq!(lines[..5], expected, "{ran:#?}");
     let checked = project.run(&["check", "--json"]).json();
     assert_eq!((&checked["www"], &checked["server"]["files"]), (&"dist/www".into(), &1.into()), "{checked}");
     let empty = Project::new(&[]);

@@ -10,6 +10,7 @@ mod cli_check;
 mod cli_edge;
 mod cli_failures;
 mod cli_help;
+mod cli_init;
 mod cli_moving;
 mod cli_offline;
 mod cli_restart;

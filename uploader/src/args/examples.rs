@@ -79,8 +79,10 @@ A push while paused works, and the environment stays paused.";
 
 pub(super) const INIT: &str = "\
 Examples:
-  devanture init                          for the folder that your build wrote
+  devanture init                          for the folder that your build writes
   devanture init build                    … for this one
+  devanture init --framework eleventy     … that this generator writes
+  devanture init --force                  again, in place of the file that is there
   devanture init --from vercel            convert vercel.json
   devanture init --from netlify --dry-run print the result only";
 

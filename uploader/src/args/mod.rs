@@ -46,7 +46,7 @@ pub(crate) use run::RunArgs;
 pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
 pub(crate) use switching::{PromoteArgs, PushArgs, RollbackArgs, SwitchArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
-pub(crate) use values::{Format, Provider};
+pub(crate) use values::{Format, FrameworkName, Provider};
 
 use crate::output::progress::Volume;
 use crate::project::settings::Name;
@@ -276,15 +276,21 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = examples::INIT)]
 pub(crate) struct InitArgs {
-    /// The folder that your build writes; by default one that exists
+    /// The folder that your build writes; by default the one that its configuration names, or that exists
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) www: Option<String>,
+    /// The framework of the project; by default the one of package.json or of a configuration
+    #[arg(long, value_name = "NAME", value_enum, conflicts_with = "from")]
+    pub(crate) framework: Option<FrameworkName>,
     /// Read the provider's configuration, and list line by line what could not be carried over
     #[arg(long, value_name = "PROVIDER", value_enum)]
     pub(crate) from: Option<Provider>,
     /// Print the file instead of writing it
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Replace a devanture.toml that is there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Flags of `check`.

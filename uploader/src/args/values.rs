@@ -37,3 +37,59 @@ impl Provider {
         }
     }
 }
+
+/// The framework or generator of a project, as `init --framework` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FrameworkName {
+    /// Angular
+    Angular,
+    /// Astro
+    Astro,
+    /// Create React App
+    CreateReactApp,
+    /// Docusaurus
+    Docusaurus,
+    /// Eleventy
+    Eleventy,
+    /// Ember
+    Ember,
+    /// Gatsby
+    Gatsby,
+    /// Hugo
+    Hugo,
+    /// Lit
+    Lit,
+    /// Next.js, exported
+    Next,
+    /// Nuxt, generated
+    Nuxt,
+    /// Files as they are, without a framework
+    Plain,
+    /// Preact
+    Preact,
+    /// React
+    React,
+    /// React Router, as a framework
+    ReactRouter,
+    /// Solid
+    Solid,
+    /// Svelte
+    Svelte,
+    /// SvelteKit with adapter-static
+    Sveltekit,
+    /// Vite, with any library
+    Vite,
+    /// VitePress
+    Vitepress,
+    /// Vue
+    Vue,
+    /// Vue CLI
+    VueCli,
+}
+
+impl FrameworkName {
+    /// The name on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}

@@ -37,12 +37,12 @@ use crate::project::{self, Project, WWW, without_dot};
 ///
 /// # Errors
 /// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
-/// a `devanture.toml` already, or where it cannot be written.
+/// a `devanture.toml` already and `--force` is not given, or where it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
     context.project.check_www(args.www.as_deref())?;
     let folder = &context.project.folder;
     let has = |path: &str| folder.join(path).exists();
-    let found = guess::pages(folder, guess::framework_of(folder)).map(|pages| pages.folder);
+    let found = guess::folder_of_pages(folder);
     let www = args.www.as_deref();
     let around = Around { has: &has, www: www.or(found.as_deref()).unwrap_or(WWW), is_explicit: www.is_some() };
     let chosen_app = context.settings.explicit_app()?.map(|setting| setting.value);
@@ -61,7 +61,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
         });
         return Ok(());
     }
-    init::write_new(path, &text)?;
+    init::write(path, &text, args.force)?;
     let value = serde_json::json!({ "written": path, "app": app, "notes": moved.notes });
     context.output.report(&value, || {
         let rules = [

@@ -1,0 +1,139 @@
+//! The files of a project, as `init` reads and lists them: bounded, and nothing is run.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// Most bytes of a file that is read.
+const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+/// Most entries of a folder that are looked at.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Access to the files of a project. Paths are relative to its folder, which is the empty path.
+pub(super) trait Tree {
+    /// The text of a file; `None` if there is none, or if it is a link or larger than is read.
+    fn text(&self, path: &str) -> Option<String>;
+    /// The names in a folder, in order; none if there is no such folder.
+    fn names(&self, folder: &str) -> Vec<String>;
+    /// Whether there is such a file.
+    fn is_file(&self, path: &str) -> bool;
+    /// Whether there is such a folder.
+    fn is_folder(&self, path: &str) -> bool;
+    /// Whether there is such a file, and it may be run.
+    fn is_program(&self, path: &str) -> bool;
+}
+
+/// A path made of a folder, which may be empty, and a path in it.
+pub(super) fn join(folder: &str, path: &str) -> String {
+    if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
+}
+
+/// A project on the disk.
+pub(super) struct Disk {
+    folder: PathBuf,
+}
+
+impl Disk {
+    pub(super) fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+}
+
+impl Tree for Disk {
+    fn text(&self, path: &str) -> Option<String> {
+        let path = self.folder.join(path);
+        let is_fine = fs::symlink_metadata(&path).is_ok_and(|file| file.is_file() && file.len() <= TEXT_BYTES_MAX);
+        is_fine.then(|| fs::read_to_string(path).ok()).flatten()
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.folder.join(folder)) else { return Vec::new() };
+        let names = entries.take(ENTRIES_MAX).flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    fn is_file(&self, path: &str) -> bool {
+        self.folder.join(path).is_file()
+    }
+
+    fn is_folder(&self, path: &str) -> bool {
+        self.folder.join(path).is_dir()
+    }
+
+    #[cfg(unix)]
+    fn is_program(&self, path: &str) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = fs::symlink_metadata(self.folder.join(path));
+        file.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    }
+
+    #[cfg(not(unix))]
+    fn is_program(&self, path: &str) -> bool {
+        path.ends_with(".exe") && self.is_file(path)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// A project in memory: paths and texts.
+    #[derive(Debug, Clone, Default)]
+    pub(in super::super) struct Files(pub(in super::super) BTreeMap<String, String>);
+
+    impl Files {
+        pub(in super::super) fn new(files: &[(&str, &str)]) -> Self {
+            Self(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect())
+        }
+    }
+
+    impl Tree for Files {
+        fn text(&self, path: &str) -> Option<String> {
+            self.0.get(path).cloned()
+        }
+
+        fn names(&self, folder: &str) -> Vec<String> {
+            let below = join(folder, "");
+            let below = if folder.is_empty() { "" } else { &below };
+            let paths = self.0.keys().filter_map(|path| path.strip_prefix(below));
+            let mut names: Vec<String> = paths.filter_map(|path| path.split('/').next()).map(str::to_owned).collect();
+            names.dedup();
+            names
+        }
+
+        fn is_file(&self, path: &str) -> bool {
+            self.0.contains_key(path)
+        }
+
+        fn is_folder(&self, path: &str) -> bool {
+            !self.names(path).is_empty()
+        }
+
+        fn is_program(&self, path: &str) -> bool {
+            self.0.get(path).is_some_and(|text| text.starts_with("#!"))
+        }
+    }
+
+    #[test]
+    fn a_link_and_a_file_that_is_too_large_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| {
+            use std::io::Write as _;
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).open(folder.path().join(name)).unwrap();
+            file.write_all(text).unwrap();
+        };
+        write("package.json", b"{}");
+        write("large.json", &vec![b' '; usize::try_from(TEXT_BYTES_MAX).unwrap() + 1]);
+        let disk = Disk::new(folder.path());
+        assert_eq!(disk.text("package.json").as_deref(), Some("{}"));
+        assert_eq!((disk.text("large.json"), disk.text("missing.json")), (None, None));
+        assert_eq!(disk.names(""), ["large.json", "package.json"]);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("package.json", folder.path().join("link.json")).unwrap();
+            assert_eq!(disk.text("link.json"), None);
+        }
+    }
+}
