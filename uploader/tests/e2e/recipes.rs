@@ -1,7 +1,9 @@
-//! The recipes of `examples/ci`, run as they stand against a real edge, from an app that does not exist yet on.
+//! The recipes of `examples/ci`, with the action and the template of `deploy` that they use, run as they stand against a
+//! real edge, from an app that does not exist yet on.
 //!
-//! What a CI system does itself is done here: checkouts, artifacts, variables and secrets. What its machine has is stood in
-//! for by small programs: `sudo`, `apt-get`, `npm`, `gh` and a `curl` that gets the client and takes comments.
+//! What a CI system does itself is done here: checkouts, artifacts, variables and secrets, conditions of steps, jobs that
+//! extend others. What its machine has is stood in for by small programs: `sudo`, `apt-get`, an `npm` that installs the
+//! command line, `gh`, and a `curl` that takes comments.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -17,15 +19,15 @@ use crate::support::edge::{Edge, Ran, edge};
 const MACHINE: [(&str, &str); 5] = [
     ("sudo", "exec \"$@\""),
     ("apt-get", ":"),
-    ("npm", "[ \"$1\" != run ] || { mkdir -p dist; cp page.html dist/index.html; }"),
-    ("gh", "case \"$1\" in api) { echo \"$4\"; cat; } >> \"$SENT\" ;; *) cat comment.md >> \"$SENT\" ;; esac"),
     (
-        "curl",
+        "npm",
         "case \"$*\" in\n\
-         *' -o /usr/local/bin/devanture') cp \"$2\" \"$BIN/devanture\" ;;\n\
-         *) { printf '%s\\n' \"$*\"; cat; } >> \"$SENT\" ;;\n\
+         'run build') mkdir -p dist; cp page.html dist/index.html ;;\n\
+         'install --global --no-audit --no-fund devanture@latest') cp \"$PROGRAM\" \"$BIN/devanture\" ;;\n\
          esac",
     ),
+    ("gh", "case \"$1\" in api) { echo \"$4\"; cat; } >> \"$SENT\" ;; *) cat \"$7\" >> \"$SENT\" ;; esac"),
+    ("curl", "{ printf '%s\\n' \"$*\"; cat; } >> \"$SENT\""),
 ];
 const COMMIT: &str = "1111111111111111111111111111111111111111";
 /// The commit of a pull request, and what the three systems say of it.
@@ -68,8 +70,8 @@ struct Machine {
     settings: Variables,
 }
 
-fn recipe(name: &str) -> Yaml {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/ci").join(name);
+fn read(path: &str) -> Yaml {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path);
     YamlLoader::load_from_str(&std::fs::read_to_string(path).unwrap()).unwrap().remove(0)
 }
 
@@ -92,9 +94,6 @@ impl Machine {
             std::fs::write(&path, format!("#!/bin/sh\nset -e\n{script}\n")).unwrap();
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         }
-        // It is the machine's own, and its permissions are the step's to set.
-        std::fs::write(bin.join("chmod"), "#!/bin/sh\nexec /bin/chmod \"$1\" \"$BIN/devanture\"\n").unwrap();
-        std::fs::set_permissions(bin.join("chmod"), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::create_dir(&repository).unwrap();
         std::fs::write(repository.join("devanture.toml"), "app = \"shop\"\nwww = \"dist\"\n").unwrap();
         let token = |name: &str, place: &str, scope: &str| {
@@ -107,7 +106,6 @@ impl Machine {
             ("PROD_TOKEN", token("ci-prod", "prod", "promote")),
             ("EDGE_URL", format!("https://{}", edge.admin())),
             ("EDGE_APP", "shop".to_owned()),
-            ("CLIENT_URL", env!("CARGO_BIN_EXE_devanture").to_owned()),
             ("NOTES_TOKEN", "notes".to_owned()),
             ("GITHUB_TOKEN", "github".to_owned()),
             ("DEVANTURE_CA", edge.ca().to_str().unwrap().to_owned()),
@@ -164,6 +162,7 @@ impl Machine {
             );
             command.env("CI", "true").env("DEVANTURE_CA", &self.settings["DEVANTURE_CA"]).envs(&job.variables);
             command.env("PATH", &path).env("BIN", &bin).env("SENT", self.sent());
+            command.env("PROGRAM", env!("CARGO_BIN_EXE_devanture"));
             // Outputs of steps, which become the addresses of deployments.
             command.env("GITHUB_OUTPUT", self.folder.path().join("outputs"));
             let ran = Ran::of(command.output().unwrap());
@@ -216,32 +215,56 @@ async fn the_recipe_of_github_puts_a_new_app_live() {
     if !has_tools() {
         return;
     }
-    let (machine, yaml) = (Machine::new(&["GITHUB_"]), recipe("github-actions.yml"));
-    let filled = |text: &str| {
+    let machine = Machine::new(&["GITHUB_"]);
+    let (yaml, action) = (read("examples/ci/github-actions.yml"), read("deploy/github-action/action.yml"));
+    let results = machine.folder.path().to_str().unwrap();
+    let filled = |text: &str, inputs: &Variables| {
         let mut text = text.replace("${{ github.event.number }}", "12").replace("${{ github.token }}", "github");
-        text = text.replace("${{ github.event.pull_request.head.sha }}", COMMIT);
+        text = text.replace("${{ github.event.pull_request.head.sha || github.sha }}", COMMIT);
+        text = text.replace("${{ runner.temp }}", results);
         for (name, value) in &machine.settings {
             for table in ["vars", "secrets"] {
                 text = text.replace(&format!("${{{{ {table}.{name} }}}}"), value);
             }
         }
+        for (name, value) in inputs {
+            text = text.replace(&format!("${{{{ inputs.{name} }}}}"), value);
+        }
         assert!(!text.contains("${{"), "{text}");
         text
     };
-    let job = |name: &str| {
-        let job = &yaml["jobs"][name];
-        let steps = list(&job["steps"]);
-        let mut variables = table(&yaml["env"]);
-        variables.extend(table(&job["env"]));
-        steps.iter().for_each(|step| variables.extend(table(&step["env"])));
-        Job {
-            has_checkout: steps.iter().any(|step| step["uses"].as_str().is_some_and(|uses| uses.contains("checkout"))),
-            has_dist: false,
-            variables: variables.into_iter().map(|(name, value)| (name, filled(&value))).collect(),
-            scripts: steps.iter().filter_map(|step| step["run"].as_str()).map(filled).collect(),
+    // The steps of the action that a step of the recipe has, with what the recipe hands to it.
+    let of_action = |step: &Yaml, job: &mut Job| {
+        let defaults = action["inputs"].as_hash().unwrap().iter();
+        let defaults = defaults.filter_map(|(name, input)| Some((name.as_str()?, input["default"].as_str()?)));
+        let mut inputs: Variables = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        inputs.extend(table(&step["with"]));
+        let none = Variables::new();
+        let inputs: Variables = inputs.into_iter().map(|(name, value)| (name, filled(&value, &none))).collect();
+        for step in list(&action["runs"]["steps"]) {
+            let is_meant = step["if"].as_str().is_none_or(|condition| {
+                let (name, value) = condition.strip_prefix("inputs.").unwrap().split_once(" == ").unwrap();
+                inputs[name] == value.trim_matches('\'')
+            });
+            if is_meant {
+                let variables = table(&step["env"]).into_iter();
+                job.variables.extend(variables.map(|(name, value)| (name, filled(&value, &inputs))));
+                job.scripts.push(step["run"].as_str().unwrap().to_owned());
+            }
         }
     };
-    machine.rounds(&["-e"], &job("preview"), &job("staging"), &job("prod"), true).await;
+    let job = |name: &str| {
+        let mut job = Job { has_checkout: false, has_dist: false, variables: Variables::new(), scripts: Vec::new() };
+        for step in list(&yaml["jobs"][name]["steps"]) {
+            match (step["uses"].as_str(), step["run"].as_str()) {
+                (Some("./.github/actions/devanture"), _) => of_action(step, &mut job),
+                (Some(uses), _) => job.has_checkout |= uses.contains("checkout"),
+                (None, run) => job.scripts.push(run.unwrap().to_owned()),
+            }
+        }
+        job
+    };
+    machine.rounds(&["-eo", "pipefail"], &job("preview"), &job("staging"), &job("prod"), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,10 +272,16 @@ async fn the_recipe_of_gitlab_puts_a_new_app_live() {
     if !has_tools() {
         return;
     }
-    let (machine, yaml) = (Machine::new(&["GITLAB_", "CI_"]), recipe("gitlab-ci.yml"));
+    let machine = Machine::new(&["GITLAB_", "CI_"]);
+    let (yaml, template) = (read("examples/ci/gitlab-ci.yml"), read("deploy/gitlab/devanture.yml"));
+    assert_eq!(yaml["include"][0]["local"].as_str(), Some(".gitlab/devanture.yml"));
+    let base = &template[".devanture"];
     let job = |name: &str| {
         let job = &yaml[name];
-        let mut variables = table(&yaml["variables"]);
+        let extended = &template[job["extends"].as_str().unwrap()];
+        assert_eq!(extended["extends"].as_str(), Some(".devanture"));
+        let mut variables = table(&template["variables"]);
+        variables.extend(table(&yaml["variables"]));
         variables.extend(table(&job["variables"]));
         // A variable may name another one.
         let filled = |value: String| {
@@ -260,9 +289,8 @@ async fn the_recipe_of_gitlab_puts_a_new_app_live() {
         };
         let mut variables: Variables = variables.into_iter().map(|(name, value)| (name, filled(value))).collect();
         variables.extend(machine.settings.clone());
-        let before = list(&yaml[".client"]["before_script"]);
-        let lines = before.iter().chain(list(&job["script"])).map(|line| line.as_str().unwrap());
-        let script = lines.collect::<Vec<_>>().join("\n");
+        let lines = list(&base["before_script"]).iter().chain(list(&extended["script"]));
+        let script = lines.map(|line| line.as_str().unwrap()).collect::<Vec<_>>().join("\n");
         Job { has_checkout: true, has_dist: true, variables, scripts: vec![script] }
     };
     machine.rounds(&["-eo", "pipefail"], &job("preview"), &job("staging"), &job("prod"), true).await;
@@ -273,7 +301,7 @@ async fn the_recipe_of_circleci_puts_a_new_app_live() {
     if !has_tools() {
         return;
     }
-    let (machine, yaml) = (Machine::new(&["CIRCLE"]), recipe("circleci.yml"));
+    let (machine, yaml) = (Machine::new(&["CIRCLE"]), read("examples/ci/circleci.yml"));
     let script = |step: &Yaml| -> Option<String> {
         let run = &step["run"];
         run.as_str().or_else(|| run["command"].as_str()).map(str::to_owned)
@@ -288,12 +316,9 @@ async fn the_recipe_of_circleci_puts_a_new_app_live() {
         });
         let mut variables = table(&job["environment"]);
         // What the job's context holds.
-        for (name, setting) in [
-            ("DEVANTURE_URL", "EDGE_URL"),
-            ("DEVANTURE_TOKEN", token),
-            ("CLIENT_URL", "CLIENT_URL"),
-            ("GITHUB_TOKEN", "GITHUB_TOKEN"),
-        ] {
+        for (name, setting) in
+            [("DEVANTURE_URL", "EDGE_URL"), ("DEVANTURE_TOKEN", token), ("GITHUB_TOKEN", "GITHUB_TOKEN")]
+        {
             variables.insert(name.to_owned(), machine.settings[setting].clone());
         }
         Job {

@@ -1,4 +1,5 @@
-//! Holds the recipes of `examples/ci` to the command line: each is YAML, and each call in it is one that it takes.
+//! Holds the recipes of `examples/ci`, and what they use of `deploy`, to the command line: each is YAML, and each call in
+//! it is one that the command line takes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,28 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::args::{Cli, Command};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/ci")
+/// The files of each recipe.
+const RECIPES: [&[&str]; 3] = [
+    &["examples/ci/circleci.yml"],
+    &["examples/ci/github-actions.yml", "deploy/github-action/action.yml"],
+    &["examples/ci/gitlab-ci.yml", "deploy/gitlab/devanture.yml"],
+];
+/// What a CI system fills in.
+const FILLED: [(&str, &str); 6] = [
+    ("$EXPIRES", "14d"),
+    ("$PREVIEW_EXPIRES", "14d"),
+    ("$SOURCE", "staging"),
+    ("$PROMOTE_FROM", "staging"),
+    ("$PLACE", "prod"),
+    ("$PROMOTE_TO", "prod"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 fn read(name: &str) -> Yaml {
-    let text = std::fs::read_to_string(folder().join(name)).unwrap();
+    let text = std::fs::read_to_string(root().join(name)).unwrap();
     let mut documents = YamlLoader::load_from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(documents.len(), 1, "{name}");
     documents.remove(0)
@@ -82,20 +99,25 @@ fn a_call_is_parted_as_a_shell_does() {
 
 #[test]
 fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
-    let mut names: Vec<String> = std::fs::read_dir(folder())
+    let mut names: Vec<String> = std::fs::read_dir(root().join("examples/ci"))
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|entry| format!("examples/ci/{}", entry.unwrap().file_name().into_string().unwrap()))
         .filter(|name| name.ends_with(".yml"))
         .collect();
     names.sort();
-    assert_eq!(names, ["circleci.yml", "github-actions.yml", "gitlab-ci.yml"]);
-    for name in names {
+    assert_eq!(names, RECIPES.map(|files| files[0]));
+    for files in RECIPES {
+        let name = files[0];
         let mut found = Vec::new();
-        texts(&read(&name), &mut found);
+        files.iter().for_each(|name| texts(&read(name), &mut found));
         let (mut aliases, mut stagings, mut promotions) = (0, 0, 0);
         for call in found.iter().flat_map(|text| calls(text)) {
-            // What a shell fills in is an id.
-            let words = call.iter().map(|word| if word.starts_with('$') { "4f2a91bc03de" } else { word.as_str() });
+            // What else a shell fills in is an id, or a folder.
+            let words = call.iter().map(|word| match FILLED.iter().find(|(variable, _)| word == variable) {
+                Some((_, value)) => value,
+                None if word.starts_with('$') => "4f2a91bc03de",
+                None => word.as_str(),
+            });
             let cli = Cli::try_parse_from(std::iter::once("devanture").chain(words));
             match cli.unwrap_or_else(|error| panic!("{name}: {call:?}: {error}")).command {
                 Command::Push(args) if args.alias.is_some() => {
@@ -111,7 +133,7 @@ fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
             }
         }
         assert_eq!((aliases, stagings, promotions), (1, 1, 1), "{name}");
-        let text = std::fs::read_to_string(folder().join(&name)).unwrap();
+        let text: String = files.iter().map(|name| std::fs::read_to_string(root().join(name)).unwrap()).collect();
         assert!(!text.contains("dvt_"), "{name}: a token stands in the file");
         assert!(text.contains(".urls.alias"), "{name}: nobody is told the address");
     }
