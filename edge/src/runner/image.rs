@@ -52,7 +52,7 @@ impl Shared {
             ));
         };
         match &self.users {
-            Users::Given(_) if self.settings.spawner.is_none() => Ok(&own.images),
+            Users::Given(_) if own.are_run => Ok(&own.images),
             Users::Given(_) | Users::Lent(_) | Users::Same => Err(Error::Image(NEEDS_ROOT.to_owned())),
         }
     }
@@ -199,7 +199,7 @@ impl Shared {
 
     /// Removes images that no stored version needs, until the edge ends.
     pub(super) async fn watch_images(self: Arc<Self>) {
-        let Some(own) = &self.images else { return };
+        let Some(own) = self.images.as_ref().filter(|own| own.are_run) else { return };
         loop {
             if let Err(error) = self.remove_images(&own.images).await {
                 tracing::warn!(%error, "images that nothing needs stay for now");

@@ -14,6 +14,8 @@ pub(super) struct OwnImages {
     pub(super) images: Images,
     /// A version was deleted.
     pub(super) changed: Notify,
+    /// The edge may run them. One that may not asks podman for nothing.
+    pub(super) are_run: bool,
 }
 
 impl OwnImages {
@@ -25,9 +27,13 @@ impl OwnImages {
         is_adopted: bool,
     ) -> Option<Self> {
         let images = settings.images.clone()?;
+        let are_run = may_run(settings);
+        if !are_run {
+            tracing::warn!(reason = NEEDS_ROOT, "backends that are container images are refused");
+        }
         let auth_file = images.auth_file.as_ref().map(|file| base.join(file));
         let settings = ImagesSettings { images, auth_file, edge_id, limits: limits.clone() };
-        let own = Self { images: Images::new(settings), changed: Notify::new() };
+        let own = Self { images: Images::new(settings), changed: Notify::new(), are_run };
         if !is_adopted {
             own.remove_leftovers().await;
         }
@@ -36,6 +42,9 @@ impl OwnImages {
 
     /// Removes the containers that an earlier run has left.
     pub(super) async fn remove_leftovers(&self) {
+        if !self.are_run {
+            return;
+        }
         match self.images.podman().remove_containers_of(self.images.edge_id()).await {
             Ok(0) => {}
             Ok(count) => tracing::warn!(count, "containers of an earlier run were removed"),
@@ -50,11 +59,16 @@ impl OwnImages {
 /// [`Error::Image`].
 pub(super) fn check(settings: &edge_toml::Runner, base: &Path) -> Result<(), Error> {
     let Some(images) = &settings.images else { return Ok(()) };
-    if settings.spawner.is_some() || !rustix::process::geteuid().is_root() {
+    if !may_run(settings) {
         return Err(Error::Image(NEEDS_ROOT.to_owned()));
     }
     check_socket(&images.socket)?;
     images.auth_file.as_ref().map_or(Ok(()), |file| Ok(check_credentials(&base.join(file))?))
+}
+
+/// Whether this edge may run images.
+fn may_run(settings: &edge_toml::Runner) -> bool {
+    settings.spawner.is_none() && rustix::process::geteuid().is_root()
 }
 
 /// Why an edge with other users runs no images.

@@ -153,6 +153,8 @@ async fn an_edge_that_is_not_root_refuses_an_image_and_says_why() {
     }
     let table = "[runner.images]\nregistries = [\"registry.example.org/team\"]\n";
     let edge = edge().with_runner().with_table(table).with_user(NOBODY).start();
+    // It is in the log too, and podman is asked for nothing.
+    assert!(edge.log().contains("images are refused") && !edge.log().contains("does not answer"), "{}", edge.log());
     let project = Project { folder: tempfile::tempdir().unwrap(), app: "game".to_owned() };
     project.front("one");
     project.toml("[server]\nimage = \"registry.example.org/team/api:1\"\nroutes = [\"/api/*\"]\n");
