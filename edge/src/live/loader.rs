@@ -251,11 +251,12 @@ impl Loader {
     }
 
     /// Loads a version again, for the same place, and reuses the media types that were found the first time. Gives
-    /// another content only after [`Loader::outdate`].
+    /// another content only after [`Loader::outdate`]. What was loaded ahead of requests still is, unless it `is_wanted`
+    /// by now.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub(crate) async fn load_again(&self, known: Arc<Version>) -> Result<Arc<Version>, LoadError> {
+    pub(crate) async fn load_again(&self, known: Arc<Version>, is_wanted: bool) -> Result<Arc<Version>, LoadError> {
         let load = Load {
             app: known.app.clone(),
             id: known.id,
@@ -263,7 +264,7 @@ impl Loader {
             setting: known.setting,
             // What it replaces is live already: better variants are not worth an eviction of replaced versions.
             claim: Claim::Other,
-            fill: Fill::Requested,
+            fill: if known.is_lean() && !is_wanted { Fill::Ahead } else { Fill::Requested },
             leaves_out_damaged: true,
         };
         self.load_knowing(load, Some(known)).await

@@ -11,7 +11,7 @@ use devanture_config::VersionId;
 
 use super::first_load::{FirstLoad, Pointed};
 use super::{Current, CurrentSettings, Live, Loader, Place};
-use crate::version::{Residency, Setting};
+use crate::version::Setting;
 
 /// What one interval with requests counts.
 const INTERVAL: u32 = 1 << 16;
@@ -52,6 +52,11 @@ impl Demand {
 }
 
 impl Place {
+    /// Whether its files are to be held in memory: somebody came back.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.demand.count() > WANTED_ABOVE
+    }
+
     /// Unloads the live version, if it still is `current`.
     fn unload_live(&self, current: &Arc<Current>) -> bool {
         let _moving = self.moving.lock();
@@ -87,9 +92,8 @@ impl Live {
         let hosts = self.0.hosts.load();
         let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
         let counted = environments.inspect(|place| place.demand.end_interval());
-        let wanted = counted.filter(|place| place.demand.count() > WANTED_ABOVE);
-        let lean =
-            wanted.filter_map(|place| place.current().filter(|current| current.version.residency == Residency::Lean));
+        let wanted = counted.filter(|place| place.is_wanted());
+        let lean = wanted.filter_map(|place| place.current().filter(|current| current.version.is_lean()));
         lean.map(|current| current.version.id).collect()
     }
 
@@ -195,8 +199,7 @@ mod tests {
         }
         // An eighth of it has room for three pages of 5,000 bytes that each leave as much free as they take.
         let limits = Limits { memory_bytes_max: 176_000, ..Limits::default() };
-        let is_lean =
-            |world: &World, app: &str| world.current(app, "prod").unwrap().version.residency == Residency::Lean;
+        let is_lean = |world: &World, app: &str| world.current(app, "prod").unwrap().version.is_lean();
         let world = world.started_again_with(&limits).await;
         world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;
         let lean: Vec<&str> = APPS.into_iter().filter(|app| is_lean(&world, app)).collect();
@@ -207,10 +210,11 @@ mod tests {
         place.note_use();
         assert_eq!(world.live.count_demand(), [current.version.id]);
         world.loader.outdate(&current.version.id);
-        let again = world.loader.load_again(Arc::clone(&current.version)).await.unwrap();
-        assert!(
-            again.residency == Residency::Full && matches!(again.files[0].representations[0].bytes, Source::Memory(_))
-        );
+        let again = world.loader.load_again(Arc::clone(&current.version), false).await.unwrap();
+        assert!(again.is_lean(), "better variants do not make it wanted");
+        world.loader.outdate(&current.version.id);
+        let again = world.loader.load_again(Arc::clone(&current.version), place.is_wanted()).await.unwrap();
+        assert!(!again.is_lean() && matches!(again.files[0].representations[0].bytes, Source::Memory(_)));
         // The next start knows what was requested.
         let world = world.started_again_with(&limits).await;
         let requested = APPS.map(|app| ((app.parse().unwrap(), "prod".parse().unwrap()), 1));

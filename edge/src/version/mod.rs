@@ -118,7 +118,7 @@ pub enum Setting {
 
 /// Which files of a version are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Residency {
+enum Residency {
     /// All that are short enough.
     Full,
     /// Fewer, for want of room when it was loaded ahead of requests: it may be loaded again once it is requested.
@@ -162,7 +162,7 @@ pub struct Content {
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
     /// Which of the files are held in memory.
-    pub residency: Residency,
+    residency: Residency,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
     pub damaged: Box<[DamagedFile]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.
@@ -247,6 +247,12 @@ impl Content {
     #[must_use]
     pub fn file(&self, number: u32) -> Option<&ServedFile> {
         self.files.get(usize::try_from(number).ok()?)
+    }
+
+    /// Whether files are read from the disk that may be held in memory now that somebody requests it.
+    #[must_use]
+    pub fn is_lean(&self) -> bool {
+        self.residency == Residency::Lean
     }
 
     /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.

@@ -366,7 +366,7 @@ impl Follower {
                     loader.load_place(&live, place, Fill::Requested).await;
                 }
                 let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
-                match loader.load_again(Arc::clone(&current.version)).await {
+                match loader.load_again(Arc::clone(&current.version), place.is_wanted()).await {
                     Ok(version) => loaded.push((Arc::clone(place), version)),
                     Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
                 }

@@ -82,9 +82,9 @@ async fn what_is_outdated_is_loaded_again_once_for_all_places() {
     world.point("shop", "staging", id).await;
     let before = world.current("shop", "prod").unwrap();
     world.loader.outdate(&id);
-    let again = world.loader.load_again(Arc::clone(&before.version)).await.unwrap();
+    let again = world.loader.load_again(Arc::clone(&before.version), true).await.unwrap();
     let staging = world.current("shop", "staging").unwrap();
-    let other = world.loader.load_again(Arc::clone(&staging.version)).await.unwrap();
+    let other = world.loader.load_again(Arc::clone(&staging.version), true).await.unwrap();
     assert!(!std::ptr::eq(&raw const *before.version.files, &raw const *again.files));
     assert!(std::ptr::eq(&raw const *again.files, &raw const *other.files));
 }

@@ -175,7 +175,7 @@ async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loa
     let found = types(&known);
     let content = Arc::get_mut(&mut known).unwrap().content_mut().unwrap();
     content.files[1].media_type = HeaderValue::from_static("text/known");
-    let again = loader.load_again(Arc::clone(&known)).await.unwrap();
+    let again = loader.load_again(Arc::clone(&known), true).await.unwrap();
     assert_eq!(types(&again), [found[0].clone(), HeaderValue::from_static("text/known")]);
     assert_ne!(again.serial, known.serial);
 }
