@@ -162,6 +162,10 @@ Examples:
   devanture resume
   devanture resume --env staging --dry-run";
 
+pub(super) const MAN: &str = "\
+Examples:
+  devanture man /usr/local/share/man/man1";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   devanture completions bash > ~/.local/share/bash-completion/completions/devanture

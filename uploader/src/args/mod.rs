@@ -264,7 +264,7 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
     /// Write a man page for each command into a folder; for those who make packages
-    #[command(hide = true)]
+    #[command(hide = true, after_help = examples::MAN)]
     Man {
         /// The folder, which exists
         #[arg(value_hint = ValueHint::DirPath)]
