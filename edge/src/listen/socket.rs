@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::limits::Permit;
 
 /// Connections that the system holds while they wait to be accepted.
-const BACKLOG: i32 = 4_096;
+pub(crate) const BACKLOG: i32 = 4_096;
 /// Bytes that the system takes beyond what is on its way, so that a slow reader does not make it hold megabytes.
 /// With a quarter of it, this or no limit, bodies of 38 KB to 100 MB cost the same CPU time within the noise of a run.
 const UNSENT_BYTES_MAX: u32 = 256 * 1024;

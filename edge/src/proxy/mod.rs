@@ -56,6 +56,7 @@ mod websocket;
 
 pub use arriving::ArrivedTunnel;
 pub use compiled_route::CompiledRoute;
+pub(crate) use dns::DnsAnswer;
 pub use dns::Names;
 pub use elsewhere::NodeProcess;
 pub use error::{BadAnswer, Error, Phase};

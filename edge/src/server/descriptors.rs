@@ -29,6 +29,16 @@ impl Descriptors {
         Self { max: getrlimit(Resource::Nofile).current }
     }
 
+    /// As many as the system would allow; nothing is changed.
+    pub(super) fn allowed() -> Self {
+        Self { max: getrlimit(Resource::Nofile).maximum }
+    }
+
+    /// How many are needed for so many connections of visitors.
+    pub(super) const fn needed(connections: u64) -> u64 {
+        connections.saturating_mul(4).div_ceil(3)
+    }
+
     /// The limits of connections: those of visitors, who leave a quarter of the descriptors to files and backends, and
     /// those of the API, which has half of that quarter at most. Says so where visitors get less than was set.
     pub(super) fn share(self, limits: &Limits) -> (Limits, Limits) {
@@ -42,7 +52,7 @@ impl Descriptors {
                 connections_max = set,
                 connections = visitors,
                 descriptors,
-                needed = set.saturating_mul(4).div_ceil(3),
+                needed = Self::needed(set),
                 "fewer connections are taken than `connections_max` in edge.toml allows: the process may have too few files \
                  open; raise its hard limit (LimitNOFILE of the systemd unit, `ulimit -Hn`) to `needed`"
             );
@@ -58,7 +68,8 @@ impl Descriptors {
         Bounds { free_space, open_files_max: usize::try_from(files).unwrap_or(usize::MAX) }
     }
 
-    fn of_visitors(self, set: u64) -> u64 {
+    /// The connections of visitors of which `set` are wanted.
+    pub(super) fn of_visitors(self, set: u64) -> u64 {
         self.max.map_or(set, |max| set.min(max - max / 4)).max(1)
     }
 

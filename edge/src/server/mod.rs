@@ -10,6 +10,7 @@ mod certificates;
 mod cluster;
 mod copying;
 mod descriptors;
+mod doctor;
 mod drain;
 mod error;
 mod handler_parts;
@@ -35,6 +36,7 @@ mod write_pause;
 
 pub use cluster::{cluster_init, cluster_join};
 pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
+pub use doctor::{Diagnosis, Finding, Level, Names, SupportOptions, examine, support_bundle};
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, health};
 pub use reload::is_applied_at_reload;

@@ -14,6 +14,7 @@ pub(crate) mod copies;
 mod damage;
 mod delete;
 mod dictionaries;
+mod doctor;
 mod error_pages;
 mod fingerprints;
 mod first_config;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod copy;
+mod doctor;
 mod init;
 mod local;
 mod safekeeping;
@@ -42,6 +43,7 @@ const PROGRAM: &str = "devanture-edge";
   devanture-edge init                          write edge.toml from answers
   devanture-edge --config edge.toml            run in the foreground
   devanture-edge check --config edge.toml      report every mistake in the file
+  devanture-edge doctor --config edge.toml     look at the edge and its machine, and say what to do
   devanture-edge upgrade --check --program /tmp/devanture-edge --config edge.toml
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
   devanture-edge account create --config edge.toml --name ada --scope admin
@@ -70,6 +72,10 @@ enum Command {
         #[arg(long)]
         ready: bool,
     },
+    /// Look at the edge and its machine, and say what to do: a line each; exits with 1 if something fails
+    Doctor(doctor::DoctorArgs),
+    /// Pack what helps from afar into one archive, without secrets
+    SupportBundle(doctor::SupportArgs),
     /// Read every stored file while the edge serves, and name the versions that lack some; exits with 1 if any does
     Verify(safekeeping::VerifyArgs),
     /// Make damaged variants and deltas again, and take damaged files from a backup
@@ -307,6 +313,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         None => serve::serve(configuration, &config),
         Some(Command::Check) => check(file, base, &config),
         Some(Command::Health { ready }) => runtime()?.block_on(health(file, base, ready)),
+        Some(Command::Doctor(args)) => runtime()?.block_on(doctor::doctor(&configuration, &args)),
+        Some(Command::SupportBundle(args)) => runtime()?.block_on(doctor::support_bundle(&configuration, args)),
         Some(Command::Adopt) => adopt(file, base),
         Some(Command::Token(command)) => runtime()?.block_on(token(file, base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(file, base, command)),

@@ -1,0 +1,70 @@
+//! `devanture-edge doctor` and `support-bundle`: looks at an edge from outside, and packs what helps from afar.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use devanture_config::text::date_time;
+use devanture_config::text::plain_text::escaped;
+use devanture_edge::blobs::durable;
+use devanture_edge::server::{self, Finding, Names, SupportOptions};
+use devanture_edge::telemetry;
+
+use crate::terminal::print_line;
+use crate::{Configuration, Failure};
+
+/// Mode of the bundle: for its owner alone, who looks through it before it is sent.
+const BUNDLE_MODE: u32 = 0o600;
+
+/// Flags of `doctor`.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `support-bundle`.
+#[derive(Args)]
+pub(crate) struct SupportArgs {
+    /// File to write; by default named after the time, in the working folder
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// File with the log of the edge, whose last lines go along without tokens and queries
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Name apps and hostnames, which are counted otherwise
+    #[arg(long)]
+    with_names: bool,
+}
+
+/// Prints what was found, a line each.
+pub(crate) async fn doctor(configuration: &Configuration, arguments: &DoctorArgs) -> Result<(), Failure> {
+    let diagnosis = server::examine(&configuration.file, &configuration.base, Names::Shown).await;
+    match arguments.json {
+        true => {
+            print_line(&serde_json::json!({ "worst": diagnosis.worst(), "findings": diagnosis.findings }).to_string())
+        }
+        false => diagnosis.findings.iter().map(Finding::line).for_each(|line| print_line(&escaped(&line))),
+    }
+    match diagnosis.exit_code() {
+        0 => Ok(()),
+        // The lines have said why.
+        code => Err(Failure { message: String::new(), code }),
+    }
+}
+
+/// Writes the bundle, and prints its path.
+pub(crate) async fn support_bundle(configuration: &Configuration, arguments: SupportArgs) -> Result<(), Failure> {
+    let names = if arguments.with_names { Names::Shown } else { Names::Counted };
+    let options = SupportOptions { log: arguments.log.as_deref(), names };
+    let file = (&configuration.file, configuration.text.as_str());
+    let bundle = server::support_bundle(file, &configuration.base, options).await;
+    let bundle = bundle.map_err(|error| Failure::refused(&error))?;
+    let path = arguments.output.unwrap_or_else(|| {
+        let time: String = date_time(telemetry::now_ms()).chars().filter(char::is_ascii_digit).collect();
+        format!("devanture-support-{time}.tar.gz").into()
+    });
+    durable::write_file(&path, &bundle, BUNDLE_MODE).map_err(|error| Failure::refused(&error))?;
+    print_line(&escaped(&path.display().to_string()));
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Takes secrets out of texts that are given away, and names of apps and hostnames out of metrics.
+
+use std::collections::BTreeMap;
+
+use devanture_config::api::Secret;
+
+/// What stands in place of a secret.
+const HIDDEN: &str = "(hidden)";
+/// What the tokens of an edge begin with; scanners for secrets find them by it, too.
+const TOKEN_PREFIXES: [&str; 3] = ["dvt_", "dva_", "dvr_"];
+/// What stands before a credential that is no token of an edge.
+const SCHEMES: [&str; 4] = ["Bearer ", "bearer ", "Basic ", "basic "];
+/// A value with fewer characters is no secret, and may be a part of anything.
+const SECRET_CHARACTERS_MIN: usize = 6;
+/// A word of a file with secrets that is as long is one by itself.
+const WORD_CHARACTERS_MIN: usize = 16;
+/// Labels of metrics whose values are names that an owner of an app chose.
+const NAMES: [&str; 5] = ["app", "environment", "name", "process", "upstream"];
+/// Values of them that are everybody's.
+const COMMON: [&str; 2] = ["_other", "prod"];
+
+/// Values that must not be given away.
+#[derive(Default)]
+pub(super) struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Adds each line of a text, as a file with keys has them, and each long word, as a file of JSON has them.
+    pub(super) fn add(&mut self, text: &str) {
+        let lines = text.lines().map(str::trim).filter(|line| line.len() >= SECRET_CHARACTERS_MIN);
+        self.0.extend(lines.map(Secret::new));
+        let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-' | '.');
+        let words = text.split(|c| !is_of_word(c)).filter(|word| word.len() >= WORD_CHARACTERS_MIN);
+        self.0.extend(words.map(Secret::new));
+    }
+
+    /// The text without these values, without tokens, credentials, and queries of URLs.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let mut hidden = text.to_owned();
+        for secret in &self.0 {
+            hidden = hidden.replace(secret.expose(), HIDDEN);
+        }
+        for prefix in TOKEN_PREFIXES {
+            hidden = without(&hidden, prefix, prefix, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        }
+        for scheme in SCHEMES {
+            hidden = without(&hidden, scheme, scheme, |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '('));
+        }
+        without(&hidden, "?", "?", |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '\\' | '('))
+    }
+}
+
+/// The text with what follows each `mark`, as far as it `belongs`, hidden.
+fn without(text: &str, mark: &str, shown: &str, belongs: impl Fn(char) -> bool) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(mark) {
+        kept.push_str(before);
+        kept.push_str(shown);
+        let end = after.find(|c| !belongs(c)).unwrap_or(after.len());
+        let (secret, after) = after.split_at_checked(end).unwrap_or((after, ""));
+        if !secret.is_empty() {
+            kept.push_str(HIDDEN);
+        }
+        rest = after;
+    }
+    kept + rest
+}
+
+/// Metrics with a number in place of each name: `app="app-1"`. Equal names have equal numbers.
+pub(super) fn without_names(metrics: &str) -> String {
+    let mut numbers = BTreeMap::new();
+    let mut text = String::with_capacity(metrics.len());
+    for line in metrics.lines() {
+        match line.split_once('{').filter(|_| !line.starts_with('#')) {
+            Some((name, rest)) => {
+                text.push_str(name);
+                text.push('{');
+                text.push_str(&numbered(rest, &mut numbers));
+            }
+            None => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Labels, and what follows them, with numbers in place of names.
+fn numbered(labels: &str, numbers: &mut BTreeMap<(String, String), usize>) -> String {
+    let mut text = String::new();
+    let mut rest = labels;
+    while let Some((label, after)) = rest.split_once("=\"") {
+        let end = end_of_value(after);
+        let (value, after) = after.split_at_checked(end).unwrap_or((after, ""));
+        // What is left of the value before it: its quote, and a comma.
+        let key = label.trim_start_matches(['"', ',', ' ']);
+        text.push_str(label);
+        text.push_str("=\"");
+        if NAMES.contains(&key) && !COMMON.contains(&value) {
+            let next = numbers.keys().filter(|(known, _)| known == key).count().saturating_add(1);
+            let number = numbers.entry((key.to_owned(), value.to_owned())).or_insert(next);
+            text.push_str(&format!("{key}-{number}"));
+        } else {
+            text.push_str(value);
+        }
+        rest = after;
+    }
+    text + rest
+}
+
+/// Where the value of a label ends: at the first quote without a backslash before it.
+fn end_of_value(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' if !is_escaped => return at,
+            '\\' => is_escaped = !is_escaped,
+            _ => is_escaped = false,
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_credentials_queries_and_known_values_are_hidden() {
+        let mut secrets = Secrets::default();
+        secrets.add("# keys\n0123456789abcdef\nshort\n{\"auth\": \"dXNlcjpwYXNzd29yZA==\"}\n");
+        for (text, expected) in [
+            ("token dvt_18b8_Sec-ret, and dvr_x", "token dvt_(hidden), and dvr_(hidden)"),
+            ("authorization: Bearer abc.def\"", "authorization: Bearer (hidden)\""),
+            ("GET /a?key=1&b=2 HTTP/1.1", "GET /a?(hidden) HTTP/1.1"),
+            ("sealed by 0123456789abcdef!", "sealed by (hidden)!"),
+            ("auth=dXNlcjpwYXNzd29yZA==", "auth=(hidden)"),
+            ("a question? No, short", "a question? No, short"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(secrets.hide(text), expected);
+        }
+    }
+
+    #[test]
+    fn names_in_metrics_become_numbers_and_values_stay() {
+        let text = "# HELP devanture_requests_total {app=\"x\"}\n\
+                    devanture_requests_total{app=\"shop\",environment=\"prod\",status=\"2xx\"} 7\n\
+                    devanture_requests_total{app=\"bl\\\"og\",environment=\"staging\",status=\"2xx\"} 8\n\
+                    devanture_response_bytes_total{app=\"shop\"} 9\n\
+                    devanture_apps 2\n";
+        let expected = "# HELP devanture_requests_total {app=\"x\"}\n\
+                        devanture_requests_total{app=\"app-1\",environment=\"prod\",status=\"2xx\"} 7\n\
+                        devanture_requests_total{app=\"app-2\",environment=\"environment-1\",status=\"2xx\"} 8\n\
+                        devanture_response_bytes_total{app=\"app-1\"} 9\n\
+                        devanture_apps 2\n";
+        assert_eq!(without_names(text), expected);
+    }
+}

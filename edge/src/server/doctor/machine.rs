@@ -1,0 +1,153 @@
+//! The machine: its clock, file handles, buffers of the kernel, and versions.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use devanture_config::limits::Limits;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::finding::Finding;
+use super::running::Running;
+use super::scrape;
+use crate::listen::BACKLOG;
+use crate::server::descriptors::Descriptors;
+use crate::telemetry::{gauge_value, now_ms};
+
+/// No clock that was ever set is before this: 2025-01-01, in milliseconds since 1970 UTC.
+const CLOCK_MS_MIN: u64 = 1_735_689_600_000;
+/// Longest time for the answer about the clock.
+const CLOCK_MAX: Duration = Duration::from_secs(2);
+/// Linux' own default of the largest buffer of a socket; less is somebody's choice.
+const BUFFER_BYTES_MIN: u64 = 212_992;
+/// Bytes of a file of the kernel or of the store that are read: these hold a number or a word.
+const TEXT_BYTES_MAX: usize = 64;
+
+/// Whether the clock is set, and kept right.
+pub(super) async fn clock() -> Finding {
+    const CHECK: &str = "clock";
+    let shown = devanture_config::text::date_time(now_ms());
+    if now_ms() < CLOCK_MS_MIN {
+        return Finding::fail(CHECK, format!("it says {shown}"), "set it: certificates are refused by a wrong clock");
+    }
+    match is_synchronized().await {
+        Some(true) => Finding::ok(CHECK, format!("it says {shown}, and is kept right by NTP")),
+        Some(false) => Finding::warn(
+            CHECK,
+            format!("it says {shown}, and nothing keeps it right"),
+            "turn on NTP, as with `timedatectl set-ntp true`",
+        ),
+        None => Finding::ok(CHECK, format!("it says {shown}; whether NTP keeps it right is not known here")),
+    }
+}
+
+/// What systemd reports of the kernel's clock; `None` where nobody can be asked.
+async fn is_synchronized() -> Option<bool> {
+    let mut command = Command::new("timedatectl");
+    command.args(["show", "--property=NTPSynchronized", "--value"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = timeout(CLOCK_MAX, command.kill_on_drop(true).output()).await.ok()?.ok()?;
+    match output.stdout.trim_ascii() {
+        b"yes" => Some(true),
+        b"no" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether there are enough file handles for the connections that may be open.
+pub(super) fn handles(limits: &Limits, running: Option<&Running>) -> Finding {
+    const CHECK: &str = "file handles";
+    let set = limits.connections_max;
+    let needed = Descriptors::needed(set);
+    let advice = format!("raise LimitNOFILE of the unit, or `ulimit -Hn`, to {needed}, or lower connections_max");
+    if let Some(metrics) = running.map(|running| &running.metrics) {
+        let of = |name, label| scrape::value(metrics, name, label).unwrap_or_default();
+        let (open, max) = (of("process_open_fds", ""), of("process_max_fds", ""));
+        let visitors = of("devanture_connections_max", "visitors");
+        let what = format!("{open} of {max} are open; {visitors} connections fit, and connections_max is {set}");
+        let fits = visitors >= gauge_value(set);
+        return if fits { Finding::ok(CHECK, what) } else { Finding::warn(CHECK, what, advice) };
+    }
+    let hard = Descriptors::allowed();
+    let visitors = hard.of_visitors(set);
+    let what = format!("{visitors} connections fit in what this shell may open, and connections_max is {set}");
+    if visitors >= set { Finding::ok(CHECK, what) } else { Finding::warn(CHECK, what, advice) }
+}
+
+/// Whether the kernel takes as many waiting connections and bytes as the edge asks for.
+pub(super) fn kernel() -> Vec<Finding> {
+    let backlog = u64::from(BACKLOG.unsigned_abs());
+    let bounds = [
+        ("net.core.somaxconn", backlog, "connections wait for the edge in a rush"),
+        ("net.core.rmem_max", BUFFER_BYTES_MIN, "bytes wait in a socket to be read"),
+        ("net.core.wmem_max", BUFFER_BYTES_MIN, "bytes wait in a socket to be sent"),
+    ];
+    bounds.into_iter().map(|(name, least, meaning)| bound(name, number_of(name), least, meaning)).collect()
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    first_line(Path::new(&format!("/proc/sys/{}", name.replace('.', "/"))))?.parse().ok()
+}
+
+fn bound(name: &str, found: Option<u64>, least: u64, meaning: &str) -> Finding {
+    const CHECK: &str = "kernel";
+    match found {
+        None => Finding::ok(CHECK, format!("{name} cannot be read here")),
+        Some(found) if found < least => Finding::warn(
+            CHECK,
+            format!("{name} is {found}: only so many {meaning}"),
+            format!("`sysctl -w {name}={least}`, and a line in /etc/sysctl.d"),
+        ),
+        Some(found) => Finding::ok(CHECK, format!("{name} is {found}")),
+    }
+}
+
+/// The first line of a short file.
+fn first_line(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().next().filter(|line| line.len() <= TEXT_BYTES_MAX).map(|line| line.trim().to_owned())
+}
+
+/// The versions that a report of a fault needs.
+pub(super) struct Versions {
+    pub(super) program: &'static str,
+    pub(super) kernel: String,
+    /// The layout of the data folder, where there is one.
+    pub(super) layout: Option<String>,
+}
+
+impl Versions {
+    pub(super) fn of(data_dir: &Path) -> Self {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        Self { program: env!("CARGO_PKG_VERSION"), kernel, layout: first_line(&data_dir.join("format")) }
+    }
+
+    pub(super) fn finding(&self) -> Finding {
+        let Self { program, kernel, layout } = self;
+        let layout = layout.as_deref().unwrap_or("no data yet");
+        Finding::ok("versions", format!("devanture-edge {program}, Linux {kernel}, data folder: {layout}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn a_bound_of_the_kernel_that_is_too_low_comes_with_the_command() {
+        let found = bound("net.core.somaxconn", Some(128), 4_096, "connections wait");
+        assert_eq!(found.level, Level::Warn);
+        assert!(found.advice.unwrap().starts_with("`sysctl -w net.core.somaxconn=4096`"));
+        assert_eq!(bound("net.core.somaxconn", Some(4_096), 4_096, "").level, Level::Ok);
+        assert_eq!(bound("net.core.somaxconn", None, 4_096, "").level, Level::Ok);
+    }
+
+    #[test]
+    fn versions_name_the_layout_of_the_data() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Versions::of(folder.path()).finding().found.ends_with("no data yet"));
+        std::fs::write(folder.path().join("format"), "devanture 1\n").unwrap();
+        assert!(Versions::of(folder.path()).finding().found.ends_with("devanture 1"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Ports, the addresses that hostnames resolve to, and whether etcd and the bucket can be reached. Everything has a time
+//! limit, so that a machine without a network waits for nothing.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile};
+use devanture_config::text::counted;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::addresses;
+use super::finding::{Finding, Names};
+use super::running::Running;
+use crate::blobs;
+use crate::blobs::s3::Waits;
+use crate::proxy;
+use crate::server::shared_stores;
+
+/// Longest time for one connection.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// Longest time for all questions to DNS together.
+const DNS_MAX: Duration = Duration::from_secs(10);
+/// Questions to DNS at once.
+const DNS_AT_ONCE: usize = 16;
+/// Longest time for the look at the bucket.
+const BUCKET_MAX: Duration = Duration::from_secs(30);
+/// The label below the edge's domains that stands for those of apps.
+const ANY_APP: &str = "devanture-doctor";
+
+/// The ports of `[listen]`: of a running edge they answer, else they are free.
+pub(super) async fn ports(file: &EdgeFile, running: Option<&Running>) -> Vec<Finding> {
+    let listen = &file.listen;
+    let all = [("https", Some(listen.https)), ("admin", Some(listen.admin)), ("http", listen.http)];
+    let mut found = Vec::new();
+    for (key, address) in all.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+        found.push(match running {
+            _ if address.port() == 0 => Finding::ok("ports", format!("listen.{key} {address}: the system chooses one")),
+            Some(_) => answers(key, address).await,
+            None => free(key, address),
+        });
+    }
+    found
+}
+
+/// The address by which this machine reaches what listens at `address`.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn answers(key: &str, address: SocketAddr) -> Finding {
+    match timeout(CONNECT_MAX, TcpStream::connect(reached(address))).await {
+        Ok(Ok(_)) => Finding::ok("ports", format!("listen.{key} {address}: the running edge listens")),
+        Ok(Err(_)) | Err(_) => Finding::fail(
+            "ports",
+            format!("listen.{key} {address}: nothing listens there"),
+            "the running edge was started with another address: send SIGUSR2 to it",
+        ),
+    }
+}
+
+fn free(key: &str, address: SocketAddr) -> Finding {
+    let failed = |what: &str, advice: &str| Finding::fail("ports", format!("listen.{key} {address}: {what}"), advice);
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::ok("ports", format!("listen.{key} {address}: free")),
+        Err(error) => match error.kind() {
+            std::io::ErrorKind::AddrInUse => failed(
+                "another program has it",
+                "`ss -ltnp` names it; a socket unit of systemd may hold it for the edge",
+            ),
+            std::io::ErrorKind::AddrNotAvailable => {
+                failed("it is no address of this machine", "`ip address` lists those it has")
+            }
+            std::io::ErrorKind::PermissionDenied => failed(
+                "this user may not listen there",
+                "call this as the edge's unit does, which allows ports below 1024 (CAP_NET_BIND_SERVICE)",
+            ),
+            _ => failed(&error.to_string(), "choose another address in edge.toml"),
+        },
+    }
+}
+
+/// Where the names of apps lead that visitors use.
+pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names) -> Vec<Finding> {
+    let own_domains = [&file.domain, &file.preview_domain].map(ToString::to_string);
+    let mut asked: BTreeSet<String> = BTreeSet::new();
+    asked.extend(own_domains.iter().map(|domain| format!("{ANY_APP}.{domain}")));
+    if let Some(running) = running {
+        asked.extend(running.hostnames().await);
+    }
+    // Every system answers these by itself.
+    asked.retain(|name| name != "localhost" && !name.ends_with(".localhost"));
+    if asked.is_empty() {
+        return vec![Finding::ok("dns", "all names are below localhost")];
+    }
+    let servers: Vec<SocketAddr> = file.dns_servers.iter().map(|server| server.0).collect();
+    let (resolver, own) = (proxy::Names::new(&servers), addresses::own());
+    let count = asked.len();
+    let looked_up = stream::iter(asked)
+        .map(|name| {
+            let resolver = &resolver;
+            async move {
+                let answer = resolver.ask(&name).await;
+                (name, answer)
+            }
+        })
+        .buffer_unordered(DNS_AT_ONCE);
+    let answers: Vec<_> = {
+        let stop = tokio::time::sleep(DNS_MAX);
+        looked_up.take_until(stop).collect().await
+    };
+    let unanswered = count.saturating_sub(answers.len());
+    let mut wrong: Vec<(String, Finding)> = Vec::new();
+    for (name, answer) in answers {
+        let shown = match names {
+            Names::Shown => name.clone(),
+            Names::Counted => "a hostname".to_owned(),
+        };
+        wrong.extend(leads_elsewhere(&shown, &answer, &own).map(|finding| (name, finding)));
+    }
+    if unanswered > 0 {
+        let what = format!("DNS did not answer for {} within {} s", counted(unanswered, "name"), DNS_MAX.as_secs());
+        wrong.push((String::new(), Finding::warn("dns", what, "see whether this machine reaches its DNS servers")));
+    }
+    if wrong.is_empty() {
+        return vec![Finding::ok("dns", format!("{} lead to this machine", counted(count, "name")))];
+    }
+    wrong.sort_by(|a, b| a.0.cmp(&b.0));
+    wrong.into_iter().map(|(_, finding)| finding).collect()
+}
+
+fn leads_elsewhere(name: &str, answer: &proxy::DnsAnswer, own: &BTreeSet<IpAddr>) -> Option<Finding> {
+    match answer {
+        proxy::DnsAnswer::Addresses(found, _) if found.iter().any(|address| own.contains(address)) => None,
+        proxy::DnsAnswer::Addresses(found, _) => {
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            let what = format!("{name} resolves to {}, which is no address of this machine", found.join(", "));
+            Some(Finding::warn("dns", what, "right behind a balancer or NAT; else point its record to this machine"))
+        }
+        proxy::DnsAnswer::Nothing => {
+            Some(Finding::warn("dns", format!("{name} has no address"), "add an A or AAAA record for it"))
+        }
+        proxy::DnsAnswer::Failed(reason) => {
+            Some(Finding::warn("dns", format!("{name}: {reason}"), "see whether this machine reaches its DNS servers"))
+        }
+    }
+}
+
+/// Whether the stores that nodes share can be reached.
+pub(super) async fn stores(file: &EdgeFile) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let CatalogStore::Etcd(etcd) = &file.storage.catalog {
+        for url in &etcd.endpoints {
+            found.push(endpoint(url).await);
+        }
+    }
+    if let BlobStore::S3(s3) = &file.storage.blobs {
+        // Settings that make no sense are mistakes of the configuration, and were found there.
+        if let Ok(bucket) = shared_stores::bucket(s3, Waits::CLUSTER) {
+            found.extend(probed(&bucket).await);
+        }
+    }
+    found
+}
+
+async fn endpoint(url: &str) -> Finding {
+    let authority = url.split_once("://").map_or(url, |(_, authority)| authority);
+    match timeout(CONNECT_MAX, TcpStream::connect(authority)).await {
+        Ok(Ok(_)) => Finding::ok("etcd", format!("{authority}: it takes connections")),
+        Ok(Err(error)) => {
+            let advice = "start this member, or see what is between; with a quorum of the others all works";
+            Finding::warn("etcd", format!("{authority}: {error}"), advice)
+        }
+        Err(_) => {
+            let found = format!("{authority}: no connection within {} s", CONNECT_MAX.as_secs());
+            Finding::warn("etcd", found, "see whether a firewall is between")
+        }
+    }
+}
+
+/// The checks that a start makes of a bucket too; one of them compares the clocks.
+async fn probed(bucket: &blobs::s3::Bucket) -> Vec<Finding> {
+    let Ok(report) = timeout(BUCKET_MAX, blobs::probe(bucket)).await else {
+        let found = format!("the checks of it took more than {} s", BUCKET_MAX.as_secs());
+        return vec![Finding::fail("bucket", found, "see whether this machine reaches it")];
+    };
+    let name = &report.bucket;
+    let faults = report.checks.iter().filter_map(|check| Some((check.name, check.fault.as_ref()?)));
+    let mut found: Vec<Finding> = faults
+        .map(|(check, (reason, advice))| Finding::fail("bucket", format!("{name}: {check}: {reason}"), *advice))
+        .collect();
+    if found.is_empty() {
+        let checks = counted(report.checks.len(), "check");
+        found.push(Finding::ok("bucket", format!("{name}: {checks} passed, and its clock is that of this machine")));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn a_port_is_free_until_another_program_has_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let found = free("https", address);
+        assert_eq!((found.level, found.found.contains("another program")), (Level::Fail, true), "{found:?}");
+        drop(taken);
+        assert_eq!(free("https", address).level, Level::Ok);
+        // For documentation (RFC 5737): no machine has it.
+        let found = free("https", "192.0.2.1:8443".parse().unwrap());
+        assert!(found.found.contains("no address of this machine"), "{found:?}");
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_named_with_its_addresses() {
+        let own = BTreeSet::from([IpAddr::from([10, 0, 0, 21])]);
+        let answer = |address: [u8; 4]| proxy::DnsAnswer::Addresses(vec![IpAddr::from(address)], Duration::ZERO);
+        assert_eq!(leads_elsewhere("shop.example.org", &answer([10, 0, 0, 21]), &own), None);
+        let found = leads_elsewhere("shop.example.org", &answer([203, 0, 113, 7]), &own).unwrap();
+        assert!(found.found.starts_with("shop.example.org resolves to 203.0.113.7"), "{found:?}");
+        assert!(leads_elsewhere("a", &proxy::DnsAnswer::Nothing, &own).unwrap().found.contains("no address"));
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_by_loopback() {
+        assert_eq!(reached("0.0.0.0:443".parse().unwrap()), "127.0.0.1:443".parse().unwrap());
+        assert_eq!(reached("[::]:443".parse().unwrap()), "[::1]:443".parse().unwrap());
+        assert_eq!(reached("10.0.0.21:443".parse().unwrap()), "10.0.0.21:443".parse().unwrap());
+    }
+}

@@ -1,0 +1,147 @@
+//! The edge that runs over the data folder, asked by its local socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use devanture_config::api::{AppList, HostnameList, HostnameStatus};
+use http::Method;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::finding::{Finding, Names};
+use super::scrape;
+use crate::server::local::{NOTHING, SOCKET_NAME, ask, read};
+
+const CHECK: &str = "edge";
+/// Longest time for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Apps that are looked at.
+const APPS_MAX: usize = 100;
+/// Hostnames that are looked at, of all apps together.
+pub(super) const HOSTNAMES_MAX: usize = 50;
+
+/// The running edge.
+pub(super) struct Running {
+    socket: PathBuf,
+    /// Its metrics.
+    pub(super) metrics: String,
+    /// The lines of its readiness.
+    pub(super) health: String,
+}
+
+impl Running {
+    /// Finds the edge that runs over `data_dir`; the finding says how it is, or that there is none.
+    pub(super) async fn find(data_dir: &Path) -> (Option<Self>, Finding) {
+        let socket = data_dir.join(SOCKET_NAME);
+        match timeout(ANSWER_MAX, UnixStream::connect(&socket)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let found = format!("{} may not be opened", socket.display());
+                return (None, Finding::warn(CHECK, found, "call this as the user of the edge, or as root"));
+            }
+            Ok(Err(_)) | Err(_) => {
+                let found = format!("no edge runs over {}", data_dir.display());
+                return (None, Finding::warn(CHECK, found, "start it, if it should run; its log says why it ended"));
+            }
+        }
+        let silent = |what: &str, reason: String| {
+            let advice = "keep its log and restart it, if that stays so";
+            (None, Finding::fail(CHECK, format!("the running edge does not answer {what}: {reason}"), advice))
+        };
+        let health = match text(&socket, "/health/ready").await {
+            Ok(health) => health,
+            Err(reason) => return silent("/health/ready", reason),
+        };
+        let metrics = match text(&socket, "/metrics").await {
+            Ok(metrics) => metrics,
+            Err(reason) => return silent("/metrics", reason),
+        };
+        let running = Self { socket, metrics, health };
+        let found = running.version_finding();
+        (Some(running), found)
+    }
+
+    /// The version of the program that runs.
+    pub(super) fn version(&self) -> Option<&str> {
+        let (labels, _) = scrape::series(&self.metrics, "devanture_build_info").next()?;
+        scrape::label(labels, "version")
+    }
+
+    fn version_finding(&self) -> Finding {
+        let own = env!("CARGO_PKG_VERSION");
+        match self.version() {
+            Some(version) if version != own => {
+                let found = format!("version {version} runs, and this program is {own}");
+                Finding::warn(CHECK, found, "send SIGUSR2 to the running edge, and this program takes over")
+            }
+            Some(version) => Finding::ok(CHECK, format!("version {version} runs and answers")),
+            None => Finding::warn(CHECK, "a version runs that does not say which", "upgrade it"),
+        }
+    }
+
+    /// What readiness says beside `ready`. Lost secrets are found by the check of the stored state.
+    pub(super) fn health_findings(&self, names: Names) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let damaged: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix("damaged: ")).collect();
+        let advice = "`devanture-edge verify` names the files; docs/runbooks/damaged-files.md says what to do";
+        match names {
+            Names::Shown => found.extend(damaged.iter().map(|what| Finding::fail("health", *what, advice))),
+            Names::Counted if damaged.is_empty() => {}
+            Names::Counted => {
+                found.push(Finding::fail("health", format!("{} lines about damage", damaged.len()), advice));
+            }
+        }
+        if let Some(line) = self.health.lines().find(|line| line.starts_with("loading: ")) {
+            found.push(Finding::warn("health", line, "it serves; wait until all versions are loaded"));
+        }
+        if found.is_empty() {
+            found.push(Finding::ok("health", "ready"));
+        }
+        found
+    }
+
+    /// Hostnames of environments, without those below the edge's own domains, [`HOSTNAMES_MAX`] at most.
+    pub(super) async fn hostnames(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let Ok(list) = self.get::<AppList>(&format!("/v1/apps?limit={APPS_MAX}")).await else { return names };
+        for app in list.apps {
+            for environment in app.environments {
+                if names.len() >= HOSTNAMES_MAX {
+                    return names;
+                }
+                let path = format!("/v1/apps/{}/environments/{}/hostnames", app.app, environment.name);
+                let Ok(found) = self.get::<HostnameList>(&path).await else { continue };
+                // A wildcard is no name that DNS can be asked about.
+                let of = found.hostnames.iter().map(|HostnameStatus { name, .. }| name.to_string());
+                names.extend(of.filter(|name| !name.starts_with("*.")));
+            }
+        }
+        names.truncate(HOSTNAMES_MAX);
+        names
+    }
+
+    /// The list of apps, the first page of it.
+    pub(super) async fn apps(&self) -> Result<AppList, String> {
+        self.get(&format!("/v1/apps?limit={APPS_MAX}")).await
+    }
+
+    /// The body of an answer as it is.
+    pub(super) async fn body(&self, path: &str) -> Result<String, String> {
+        text(&self.socket, path).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        let body = text(&self.socket, path).await?;
+        read(body.as_bytes()).map_err(|error| error.to_string())
+    }
+}
+
+/// The body of an answer of the edge.
+async fn text(socket: &Path, path: &str) -> Result<String, String> {
+    match timeout(ANSWER_MAX, ask(socket, Method::GET, path, NOTHING)).await {
+        Ok(Ok(body)) => Ok(String::from_utf8_lossy(&body).into_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("nothing came within {} s", ANSWER_MAX.as_secs())),
+    }
+}

@@ -1,0 +1,173 @@
+//! `devanture-edge doctor` and `support-bundle`, as an operator calls them.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::io::Read as _;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{RunningEdge, edge, got};
+
+/// Calls the program in the folder of an `edge.toml`, with a secret in its environment.
+fn call(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+    command.args(arguments).args(["--config", "edge.toml"]).current_dir(folder);
+    command.env("AWS_SECRET_ACCESS_KEY", "planted-secret-of-a-variable").output().unwrap()
+}
+
+/// The findings, and the exit code.
+fn examine(folder: &Path) -> (Vec<Value>, Option<i32>) {
+    let output = call(folder, &["doctor", "--json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (found["findings"].as_array().unwrap().clone(), output.status.code())
+}
+
+fn of<'f>(findings: &'f [Value], check: &str) -> Vec<&'f Value> {
+    findings.iter().filter(|finding| finding["check"] == check).collect()
+}
+
+/// A blocking call from a test of an edge that runs in another process.
+async fn in_the_folder<T: Send + 'static>(edge: &RunningEdge, call: impl FnOnce(&Path) -> T + Send + 'static) -> T {
+    let folder = edge.data_dir().parent().unwrap().to_owned();
+    tokio::task::spawn_blocking(move || call(&folder)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_well_has_no_failure_and_every_check_says_something() {
+    let edge = edge().in_a_process().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let (findings, code) = in_the_folder(&edge, examine).await;
+    let failed: Vec<_> = findings.iter().filter(|finding| finding["level"] == "fail").collect();
+    assert_eq!((failed, code), (vec![], Some(0)));
+    for check in [
+        "certificates",
+        "clock",
+        "configuration",
+        "disk",
+        "dns",
+        "edge",
+        "file handles",
+        "health",
+        "kernel",
+        "ports",
+        "versions",
+    ] {
+        assert!(!of(&findings, check).is_empty(), "{check}: {findings:#?}");
+    }
+    assert_eq!(of(&findings, "health")[0]["found"], "ready");
+    let lines = in_the_folder(&edge, |folder| call(folder, &["doctor"])).await;
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    assert!(lines.lines().all(|line| ["ok    ", "warn  ", "fail  "].iter().any(|level| line.starts_with(level))));
+    assert_eq!(lines.lines().count(), findings.len(), "{lines}");
+    edge.stop().await;
+}
+
+/// The least configuration, with other lines in place of some.
+fn written(folder: &Path, https: &str, domain: &str, more: &str) {
+    let text = format!(
+        "data_dir = \"data\"\ndomain = \"{domain}\"\npreview_domain = \"{domain}\"\n[listen]\nhttps = \"{https}\"\n\
+         admin = \"127.0.0.1:0\"\n{more}"
+    );
+    std::fs::write(folder.join("edge.toml"), text).unwrap();
+}
+
+#[test]
+fn a_port_that_another_program_has_fails_and_an_edge_that_does_not_run_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    written(folder.path(), &taken.local_addr().unwrap().to_string(), "localhost", "[tls]\nmode = \"self-signed\"\n");
+    let (findings, code) = examine(folder.path());
+    assert_eq!(code, Some(1));
+    assert!(of(&findings, "ports")[0]["found"].as_str().unwrap().contains("another program has it"), "{findings:#?}");
+    assert_eq!(of(&findings, "edge")[0]["level"], "warn");
+    assert!(!folder.path().join("data").exists(), "nothing is made");
+    drop(taken);
+    assert_eq!(examine(folder.path()).1, Some(0));
+}
+
+#[test]
+fn a_mistake_of_the_configuration_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = "[tls]\nmode = \"files\"\ncertificate = \"none.pem\"\nkey = \"none.key\"\n";
+    written(folder.path(), "127.0.0.1:0", "localhost", tls);
+    let (findings, code) = examine(folder.path());
+    assert_eq!(code, Some(2));
+    assert!(of(&findings, "configuration")[0]["found"].as_str().unwrap().contains("none.pem"), "{findings:#?}");
+    // What is no configuration at all is refused as everywhere.
+    written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"wrong\"\n");
+    let output = call(folder.path(), &["doctor"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+}
+
+#[test]
+fn dns_that_never_answers_is_a_warning_and_holds_up_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let more = format!("[tls]\nmode = \"self-signed\"\n[dns]\nservers = [\"{}\"]\n", silent.local_addr().unwrap());
+    written(folder.path(), "127.0.0.1:0", "example.test", &more);
+    let (findings, code) = examine(folder.path());
+    let dns = of(&findings, "dns");
+    assert!(dns.iter().all(|finding| finding["level"] == "warn") && !dns.is_empty(), "{findings:#?}");
+    assert_eq!(code, Some(0));
+    assert!(!of(&findings, "kernel").is_empty());
+}
+
+/// Everything in a bundle, as one text.
+fn unpacked(path: &Path) -> String {
+    let packed = std::fs::File::open(path).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut text = String::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        text.push_str(&format!("== {}\n", entry.path().unwrap().display()));
+        entry.read_to_string(&mut text).unwrap();
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_support_bundle_holds_none_of_the_secrets_that_were_planted() {
+    let edge = edge().in_a_process().with_app("shop-of-ada", &[("index.html", b"hi")]).start().await;
+    let token = edge.token(devanture_config::api::Scope::Push).await;
+    let settings = json!({ "set": { "API_KEY": { "value": "planted-secret-of-a-setting", "secret": true },
+        "MODE": { "value": "planted-value-of-a-setting" } } });
+    let changed = edge.api(Method::PATCH, "/v1/apps/shop-of-ada/environments/prod/settings").json(&settings);
+    let changed = got(changed).await;
+    assert!(changed.status.is_success(), "{changed:?}");
+    let account = json!({ "name": "ada", "scope": "read", "password": "planted-password-of-ada" });
+    let made = got(edge.api(Method::POST, "/v1/accounts").json(&account)).await;
+    assert!(made.status.is_success(), "{made:?}");
+
+    let folder = edge.data_dir().parent().unwrap().to_owned();
+    let key = std::fs::read_to_string(folder.join("data.key")).unwrap();
+    let key = key.lines().find(|line| !line.starts_with('#')).unwrap().to_owned();
+    let log =
+        format!("started with {token}\nAuthorization: Bearer {key}\nGET /?code=planted-query HTTP/1.1\nlast line\n");
+    std::fs::write(folder.join("own.log"), log).unwrap();
+    let arguments = ["support-bundle", "--output", "bundle.tar.gz", "--log", "own.log"];
+    let output = in_the_folder(&edge, move |folder| call(folder, &arguments)).await;
+    assert!(output.status.success(), "{output:?}");
+    let text = unpacked(&folder.join("bundle.tar.gz"));
+    for secret in ["planted", &token, &key, "shop-of-ada", edge.admin_token()] {
+        assert!(!text.contains(secret), "{secret} is in {text}");
+    }
+    for part in ["edge.json", "doctor.txt", "doctor.json", "versions.json", "health.txt", "metrics.txt", "apps.json"] {
+        assert!(text.contains(&format!("== devanture-support/{part}\n")), "{part}: {text}");
+    }
+    assert!(text.contains("last line") && text.contains("devanture_apps 1"), "{text}");
+    let mode = std::fs::metadata(folder.join("bundle.tar.gz")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // Names are wanted sometimes, secrets never.
+    let arguments = ["support-bundle", "--output", "named.tar.gz", "--with-names"];
+    let output = in_the_folder(&edge, move |folder| call(folder, &arguments)).await;
+    assert!(output.status.success(), "{output:?}");
+    let text = unpacked(&folder.join("named.tar.gz"));
+    assert!(text.contains("app=\"shop-of-ada\"") && text.contains("== devanture-support/nodes.json\n"), "{text}");
+    assert!(!text.contains("planted") && !text.contains(&key), "{text}");
+    edge.stop().await;
+}
