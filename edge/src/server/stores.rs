@@ -91,7 +91,7 @@ pub(super) struct Stores {
     pub(super) tier: Option<LocalTier>,
     pub(super) catalog: Arc<dyn Catalog>,
     /// The files of certificates for etcd, where it has any.
-    pub(super) etcd_files: Option<EtcdFiles>,
+    pub(super) etcd_files: Option<Box<EtcdFiles>>,
 }
 
 impl Stores {
@@ -102,7 +102,7 @@ impl Stores {
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
         let (catalog, etcd_files) = patiently(|| plan.open_catalog(runtime), std::thread::sleep)?;
         let (blobs, tier) = plan.open_blobs()?;
-        Ok(Self { blobs, tier, catalog, etcd_files })
+        Ok(Self { blobs, tier, catalog, etcd_files: etcd_files.map(Box::new) })
     }
 
     /// As [`Stores::open`], for an edge that is to serve: not of a copy that is unfinished.
