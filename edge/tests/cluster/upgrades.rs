@@ -90,7 +90,9 @@ async fn pushed_at_last(
             Ok(report) => return report.version,
             Err(problem) => {
                 let code = problem.code.as_str().to_owned();
-                assert_eq!(code, "restarting", "push {number} to {app}: {problem:#?}");
+                // Earlier builds pass on what a node that is about to end says.
+                let is_passed_on = previous().is_some() && code == "internal";
+                assert!(code == "restarting" || is_passed_on, "push {number} to {app}: {problem:#?}");
                 *again.entry(code).or_default() += 1;
                 tokio::time::sleep(PAUSE).await;
             }
