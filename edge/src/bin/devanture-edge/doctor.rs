@@ -40,11 +40,11 @@ pub(crate) struct SupportArgs {
 /// Prints what was found, a line each.
 pub(crate) async fn doctor(configuration: &Configuration, arguments: &DoctorArgs) -> Result<(), Failure> {
     let diagnosis = server::examine(&configuration.file, &configuration.base, Names::Shown).await;
-    match arguments.json {
-        true => {
-            print_line(&serde_json::json!({ "worst": diagnosis.worst(), "findings": diagnosis.findings }).to_string())
-        }
-        false => diagnosis.findings.iter().map(Finding::line).for_each(|line| print_line(&escaped(&line))),
+    if arguments.json {
+        let whole = serde_json::json!({ "worst": diagnosis.worst(), "findings": diagnosis.findings });
+        print_line(&whole.to_string());
+    } else {
+        diagnosis.findings.iter().map(Finding::line).for_each(|line| print_line(&escaped(&line)));
     }
     match diagnosis.exit_code() {
         0 => Ok(()),

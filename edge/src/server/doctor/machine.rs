@@ -144,6 +144,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
     fn versions_name_the_layout_of_the_data() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Versions::of(folder.path()).finding().found.ends_with("no data yet"));

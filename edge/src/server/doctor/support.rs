@@ -179,6 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
     fn only_the_end_of_a_log_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge.log");
