@@ -4,12 +4,14 @@
 //! that `index.json` says, also one that stands for another app's image; and it unpacks layers before anybody knows how
 //! large they are.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
-use super::elsewhere::{may_be_json, names_places};
+use super::elsewhere::{look_at, may_be_json};
 use super::layer::Layer;
 
 /// Longest `index.json` and `oci-layout`, in bytes.
@@ -18,6 +20,8 @@ const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 const ENTRIES_MAX: usize = 10_000;
 /// Folders of an archive.
 const BLOBS: &str = "blobs/sha256/";
+/// What digests begin with.
+const DIGESTS: &str = "sha256:";
 /// Bytes copied at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Beginnings of packed layers.
@@ -39,6 +43,9 @@ pub enum BadArchive {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// A blob is not what its name says: the engine would take what it has by that digest.
+    #[error("its `{0}` has another digest than its name says")]
+    Digest(String),
     /// Something of it lies elsewhere: the engine would get it from there, uncounted.
     #[error("it has `urls`, and all of an image has to be in its archive")]
     Elsewhere,
@@ -48,6 +55,9 @@ pub enum BadArchive {
     /// A layer cannot be read as a tar, or not in one way alone.
     #[error("it has a layer that cannot be read: {0}")]
     Layer(&'static str),
+    /// Its manifest names a blob that is not there: the engine would take the one of another app, if it has it.
+    #[error("its manifest names `{0}`, which is not in it: all of an image has to be in its archive")]
+    Missing(String),
     /// A layer is packed in a way that is not counted.
     #[error("it has a layer packed with {0}; gzip and zstd are taken")]
     Packed(&'static str),
@@ -69,6 +79,7 @@ pub enum BadArchive {
 pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(), BadArchive> {
     let (mut archive, mut copy) = (tar::Archive::new(from), tar::Builder::new(to));
     let (mut left, mut has_index) = (bytes_max, false);
+    let (mut blobs, mut named) = (BTreeSet::new(), BTreeSet::new());
     for (number, entry) in archive.entries()?.raw(true).enumerate() {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
@@ -95,12 +106,18 @@ pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(
                 append(&mut copy, &name, &text)?;
             }
             blob if is_blob(blob) => {
-                let head = checked_head(&mut entry, size)?;
+                let head = checked_head(&mut entry, size, &mut named)?;
                 let unpacked = Unpacking::of(&head, left)?;
-                let mut counted = Counted { from: head.as_slice().chain(entry), unpacked };
+                let mut counted =
+                    Counted { from: head.as_slice().chain(entry), unpacked, digest: Context::new(&SHA256) };
                 let mut header = header(size);
-                copy.append_data(&mut header, &name, &mut counted).map_err(|error| refusal(error, bytes_max))?;
+                copy.append_data(&mut header, blob, &mut counted).map_err(|error| refusal(error, bytes_max))?;
+                let digest = hex::encode(counted.digest.clone().finish());
                 left = counted.ended().map_err(|error| refusal(error, bytes_max))?;
+                if blob.strip_prefix(BLOBS) != Some(&digest) {
+                    return Err(BadArchive::Digest(name));
+                }
+                blobs.insert(format!("{DIGESTS}{digest}"));
             }
             _ => return Err(foreign(&path)),
         }
@@ -108,12 +125,16 @@ pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(
     if !has_index {
         return Err(BadArchive::Images(0));
     }
+    if let Some(missing) = named.difference(&blobs).next() {
+        return Err(BadArchive::Missing(shown(missing)));
+    }
     copy.into_inner()?.flush()?;
     Ok(())
 }
 
-/// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others.
-fn checked_head(blob: &mut impl Read, size: u64) -> Result<Vec<u8>, BadArchive> {
+/// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others. Those that a
+/// manifest names come to `named`.
+fn checked_head(blob: &mut impl Read, size: u64, named: &mut BTreeSet<String>) -> Result<Vec<u8>, BadArchive> {
     let mut head = Vec::new();
     blob.take(HEAD_BYTES).read_to_end(&mut head)?;
     if !may_be_json(&head) {
@@ -124,15 +145,25 @@ fn checked_head(blob: &mut impl Read, size: u64) -> Result<Vec<u8>, BadArchive> 
     }
     blob.read_to_end(&mut head)?;
     // As above: what has zeros is none for anybody.
-    let names_places = may_be_json(&head) && {
-        let read = names_places(&head);
-        read.map_err(|error| BadArchive::Json(error.to_string()))?
-    };
-    if names_places { Err(BadArchive::Elsewhere) } else { Ok(head) }
+    if may_be_json(&head) {
+        let seen = look_at(&head).map_err(|error| BadArchive::Json(error.to_string()))?;
+        if seen.has_places {
+            return Err(BadArchive::Elsewhere);
+        }
+        if seen.has_layers {
+            named.extend(seen.digests);
+        }
+    }
+    Ok(head)
 }
 
 fn foreign(path: &Path) -> BadArchive {
-    BadArchive::Foreign(path.display().to_string().chars().take(80).flat_map(char::escape_debug).collect())
+    BadArchive::Foreign(shown(&path.display().to_string()))
+}
+
+/// What an archive says, as a message shows it.
+fn shown(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 /// A path without `.`, as text; `None` where it leads out.
@@ -200,6 +231,8 @@ impl Unpacking {
 struct Counted<R> {
     from: R,
     unpacked: Unpacking,
+    /// Of its bytes as they are in the archive.
+    digest: Context,
 }
 
 impl<R: Read> Read for Counted<R> {
@@ -208,6 +241,7 @@ impl<R: Read> Read for Counted<R> {
         let Some(piece) = buffer.get_mut(..length) else { return Ok(0) };
         let length = self.from.read(piece)?;
         let Some(bytes) = piece.get(..length) else { return Ok(0) };
+        self.digest.update(bytes);
         match &mut self.unpacked {
             Unpacking::Gzip(decoder) => decoder.write_all(bytes)?,
             Unpacking::Plain(layer) => layer.write_all(bytes)?,
@@ -246,14 +280,20 @@ mod tests {
     const ONE: &str = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:a","size":1,
         "annotations":{"org.opencontainers.image.ref.name":"registry.example.org/other/app:1"}}]}"#;
 
+    /// The path of a blob in [`archive`], which gives it the name that its bytes have.
     fn blob() -> String {
         format!("{BLOBS}{}", "0a".repeat(32))
+    }
+
+    fn digest_of(bytes: &[u8]) -> String {
+        hex::encode(aws_lc_rs::digest::digest(&SHA256, bytes))
     }
 
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (path, bytes) in files {
-            append(&mut builder, path, bytes).unwrap();
+            let named = format!("{BLOBS}{}", digest_of(bytes));
+            append(&mut builder, if *path == blob() { &named } else { path }, bytes).unwrap();
         }
         builder.into_inner().unwrap()
     }
@@ -311,8 +351,7 @@ mod tests {
             assert!(matches!(copied(&packed, 999_999), Err(BadArchive::TooLarge(_))), "{} bytes", layer.len());
             assert!(copied(&packed, 1_000_000).is_ok(), "{} bytes", layer.len());
         }
-        let other = format!("{BLOBS}{}", "0b".repeat(32));
-        let both = archive(&[("index.json", ONE.as_bytes()), (&blob(), &gzip), (&other, &gzip)]);
+        let both = archive(&[("index.json", ONE.as_bytes()), (&blob(), &gzip), (&blob(), &gzip)]);
         assert!(matches!(copied(&both, 1_999_999), Err(BadArchive::TooLarge(_))), "all of them together");
     }
 
@@ -327,12 +366,33 @@ mod tests {
     #[test]
     fn what_would_be_got_from_elsewhere_is_refused() {
         let with = |blob_of: &[u8]| copied(&archive(&[("index.json", ONE.as_bytes()), (&blob(), blob_of)]), 8_000_000);
-        let manifest = br#"{"layers":[{"mediaType":"m","digest":"sha256:b","size":1}]}"#;
+        let manifest = br#"{"layers":[{"mediaType":"m","size":1}]}"#;
         assert!(with(manifest).is_ok_and(|copy| copy.windows(manifest.len()).any(|part| part == manifest)));
         assert!(matches!(with(br#" {"layers":[{"urls":["http://127.0.0.1/"]}]}"#), Err(BadArchive::Elsewhere)));
         let long = [&b"{\"layers\":["[..], &b" ".repeat(5_000_000), br#"{"urls":["x"]}]}"#].concat();
         assert!(matches!(with(&long), Err(BadArchive::Json(_))));
         assert!(matches!(with(br#"{"layers":[{"urls":["x"]}]} x"#), Err(BadArchive::Json(_))));
+    }
+
+    /// The engine takes a layer that it has already by its digest, without a look at the one in the archive.
+    #[test]
+    fn an_archive_has_every_blob_that_its_manifest_names_with_the_bytes_of_its_name() {
+        let layer = b"the layer of another app";
+        let manifest =
+            format!(r#"{{"layers":[{{"mediaType":"m","digest":"sha256:{}","size":24}}]}}"#, digest_of(layer));
+        let with = |path: &str, bytes: &[u8]| {
+            copied(&archive(&[("index.json", ONE.as_bytes()), (&blob(), manifest.as_bytes()), (path, bytes)]), 10_000)
+        };
+        assert!(with(&blob(), layer).is_ok());
+        assert!(
+            matches!(with(&blob(), b"another"), Err(BadArchive::Missing(digest)) if digest.contains(&digest_of(layer)))
+        );
+        let named = format!("{BLOBS}{}", digest_of(layer));
+        assert!(matches!(with(&named, b"another"), Err(BadArchive::Digest(path)) if path == named));
+        assert!(matches!(
+            with(&named.to_uppercase().replace("BLOBS/SHA", "blobs/sha"), layer),
+            Err(BadArchive::Digest(_))
+        ));
     }
 
     proptest! {

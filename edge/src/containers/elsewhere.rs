@@ -1,7 +1,8 @@
-//! JSON of an OCI archive: whether it names places elsewhere that bytes are to come from.
+//! JSON of an OCI archive: whether it names places elsewhere that bytes are to come from, and which blobs it names.
 //!
-//! The engine gets a layer with `urls` from there, as root, whatever network and size that is. What is looked at here is
-//! read by a parser of another language later, so that whatever is not plain for both is refused.
+//! The engine gets a layer with `urls` from there, as root, whatever network and size that is; and it takes a layer that
+//! it has already by its digest alone, also one of another app. What is looked at here is read by a parser of another
+//! language later, so that whatever is not plain for both is refused.
 
 use std::fmt;
 
@@ -14,20 +15,27 @@ pub(super) fn may_be_json(head: &[u8]) -> bool {
     !head.is_empty() && first.is_none_or(|first| *first == b'{') && !head.contains(&0)
 }
 
-/// Whether JSON names places elsewhere, at any depth and in any spelling that the engine understands.
+/// What JSON names, at any depth and in any spelling that the engine understands.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn names_places(text: &[u8]) -> Result<bool, serde_json::Error> {
-    Ok(serde_json::from_slice::<Seen>(text)?.has_places)
+pub(super) fn look_at(text: &[u8]) -> Result<Seen, serde_json::Error> {
+    serde_json::from_slice(text)
 }
 
 /// What was seen of a value.
-#[derive(Default)]
-struct Seen {
-    has_places: bool,
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// It names places elsewhere.
+    pub(super) has_places: bool,
+    /// It is an object with layers: the manifest of an image.
+    pub(super) has_layers: bool,
+    /// The digests that it names.
+    pub(super) digests: Vec<String>,
     /// It is a list with something in it.
     is_list: bool,
+    /// The text that it is.
+    text: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Seen {
@@ -61,8 +69,8 @@ impl<'de> Visitor<'de> for Looking {
         Ok(Seen::default())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_str<E>(self, text: &str) -> Result<Seen, E> {
+        Ok(Seen { text: Some(text.to_owned()), ..Seen::default() })
     }
 
     fn visit_unit<E>(self) -> Result<Seen, E> {
@@ -72,7 +80,9 @@ impl<'de> Visitor<'de> for Looking {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Seen, A::Error> {
         let mut seen = Seen::default();
         while let Some(one) = list.next_element::<Seen>()? {
-            seen = Seen { has_places: seen.has_places || one.has_places, is_list: true };
+            seen.is_list = true;
+            seen.has_places |= one.has_places;
+            seen.digests.extend(one.digests);
         }
         Ok(seen)
     }
@@ -82,15 +92,20 @@ impl<'de> Visitor<'de> for Looking {
         let mut seen = Seen::default();
         while let Some(name) = members.next_key::<String>()? {
             let value: Seen = members.next_value()?;
-            seen.has_places |= value.has_places || value.is_list && is_urls(&name);
+            seen.has_places |= value.has_places || value.is_list && is_called(&name, &["urls"]);
+            // The second ones are those of old manifests.
+            seen.has_layers |= is_called(&name, &["layers", "fslayers"]);
+            seen.digests.extend(value.digests);
+            seen.digests.extend(value.text.filter(|_| is_called(&name, &["digest", "blobsum"])));
         }
         Ok(seen)
     }
 }
 
-/// Whether a parser that takes names in any case, by Unicode, takes it for `urls`.
-fn is_urls(name: &str) -> bool {
-    name.chars().map(|c| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() }).eq("urls".chars())
+/// Whether a parser that takes names in any case, by Unicode, takes it for one of these, which have no `k`.
+fn is_called(name: &str, names: &[&str]) -> bool {
+    let folded: String = name.chars().map(|c| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() }).collect();
+    names.contains(&folded.as_str())
 }
 
 #[cfg(test)]
@@ -106,17 +121,31 @@ mod tests {
             r#"{"layers":[{"urls":["x"],"urls":[]}]}"#,
             r#" {"\u0075rls":["x"]}"#,
         ] {
-            assert!(names_places(text.as_bytes()).unwrap(), "{text}");
+            assert!(look_at(text.as_bytes()).unwrap().has_places, "{text}");
         }
         for text in [
             r#"{"layers":[{"digest":"sha256:a","size":1,"urls":[]},{"urls":null}]}"#,
             r#"{"config":{"Labels":{"urls":"https://example.org"},"Env":["urls=x"]},"n":-1.5e3,"b":true}"#,
         ] {
-            assert!(!names_places(text.as_bytes()).unwrap(), "{text}");
+            assert!(!look_at(text.as_bytes()).unwrap().has_places, "{text}");
         }
         for text in ["{", "{}{}", "{\"a\":\"\u{1}\"}", &"[".repeat(100_000)] {
-            assert!(names_places(text.as_bytes()).is_err());
+            assert!(look_at(text.as_bytes()).is_err());
         }
+    }
+
+    #[test]
+    fn the_blobs_of_a_manifest_are_found_in_every_spelling() {
+        for (text, digests) in [
+            (r#"{"config":{"digest":"a"},"layers":[{"digest":"b"},{"DIGEST":"c","digest":"d"}]}"#, "abcd"),
+            (r#"{"layer\u017f":[{"dige\u017ft":"a"}],"layers":null}"#, "a"),
+            (r#"{"fsLayers":[{"blobSum":"a"}],"fslayers":[{"blobsum":"b"}]}"#, "ab"),
+        ] {
+            let seen = look_at(text.as_bytes()).unwrap();
+            assert_eq!((seen.has_layers, seen.digests.concat()), (true, digests.to_owned()), "{text}");
+        }
+        let provenance = br#"{"predicate":{"layers":[{"digest":"a"}],"digest":{"sha256":"b"}}}"#;
+        assert!(!look_at(provenance).unwrap().has_layers, "it is none");
     }
 
     #[test]

@@ -161,6 +161,14 @@ impl Image {
         assert!(put.status().is_success(), "{}", put.status());
     }
 
+    /// It as an archive that has other bytes, or none, by the digest of its layer.
+    pub(crate) fn archive_with_layer(&self, bytes: Option<&[u8]>) -> Archive {
+        let ((layer, _), rest) = self.blobs.split_first().unwrap();
+        let changed = bytes.map(|bytes| (layer.clone(), bytes.to_vec()));
+        let blobs = changed.into_iter().chain(rest.iter().cloned()).collect();
+        Self { blobs, media_type: self.media_type }.archive("mine")
+    }
+
     /// It as an archive, which gives itself `name`.
     pub(crate) fn archive(&self, name: &str) -> Archive {
         let mut tar = tar::Builder::new(Vec::new());

@@ -149,3 +149,24 @@ async fn an_archive_with_more_than_an_image_is_refused() {
     assert_eq!(engine.podman(&["images", "--quiet"]), Vec::<String>::new());
     edge.stop().await;
 }
+
+/// podman would take the layer that it has by that digest, also that of another app.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_gets_no_layer_that_podman_has_by_its_digest_alone() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").start().await;
+    let theirs = Image::new("theirs", &json!({}));
+    let server = server("oci-archive:api.tar");
+    let whole = theirs.archive("theirs");
+    push(&edge, "prod", bundle(&server, Some(&whole)), Some(&whole)).await.unwrap();
+    for (layer, expected) in [(None, "is not in it"), (Some(&b"mine"[..]), "another digest than its name says")] {
+        let archive = theirs.archive_with_layer(layer);
+        let problem = refused(&edge, &server, Some(&archive)).await;
+        assert_eq!(problem.code, Code::ImageRefused, "{problem:?}");
+        assert!(problem.detail.contains(expected), "{problem:?}");
+    }
+    edge.stop().await;
+}
