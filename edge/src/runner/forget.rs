@@ -14,7 +14,7 @@ use super::users::Users;
 use crate::spawner::has_ipc_objects;
 
 /// Folders in which any process may leave files.
-const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"];
+const SHARED: [&str; 5] = ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock"];
 
 impl Runner {
     /// Waits until no backend of an app, or of one environment of it, runs any more; not longer than until then.

@@ -1,6 +1,6 @@
-//! Folders for temporary files that an instance has to itself, in namespaces of its own: `/tmp`, `/var/tmp`,
-//! `/dev/shm`, `/run/lock` and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last
-//! process of the instance, and so does the instance's System V shared memory, which outlives processes otherwise.
+//! Folders for temporary files that an instance has to itself, in namespaces of its own: those that everybody may write
+//! to and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance,
+//! and so does the instance's System V shared memory, which outlives processes otherwise.
 //!
 //! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
 
@@ -19,9 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_files::write;
 
-/// Folders that everybody on a machine may write to, and what stands in for each.
-const SHARED: [(&str, &str); 4] =
-    [("/tmp", "tmp"), ("/var/tmp", "var-tmp"), ("/dev/shm", "shm"), ("/run/lock", "lock")];
+/// Folders that everybody on a machine may write to, and what stands in for each. Debian's PHP brings the last one.
+const SHARED: [(&str, &str); 5] = [
+    ("/tmp", "tmp"),
+    ("/var/tmp", "var-tmp"),
+    ("/dev/shm", "shm"),
+    ("/run/lock", "lock"),
+    ("/var/lib/php/sessions", "php-sessions"),
+];
 /// The stand-in for the folder that `TMPDIR` names.
 const OWN: &str = "own";
 /// Folders of the edge's own in the tmpfs, at most.

@@ -74,6 +74,20 @@ async fn temporary_files_of_an_instance_are_its_own_and_bounded_together() {
     assert!(outside.iter().all(|path| fs::metadata(path).map_or(true, |found| found.uid() != user())));
 }
 
+/// Debian's PHP has one that everybody may write to, on the disk.
+#[tokio::test]
+async fn no_folder_that_everybody_may_write_to_is_shared_with_an_instance() {
+    let Some(world) = mounting().await else { return };
+    let script = "for folder in $(find /run/lock /var/lib/php -maxdepth 1 -type d -writable 2>/dev/null); do \
+        echo x > $folder/of-an-instance && echo written; done";
+    let (launch, _) = launch(&world, script);
+    let written = world.run(launch).await.stdout;
+    let shared = ["/run/lock", "/var/lib/php/sessions"];
+    let there: Vec<&Path> = shared.iter().map(Path::new).filter(|folder| folder.is_dir()).collect();
+    assert_eq!(written, "written\n".repeat(there.len()));
+    assert!(there.iter().all(|folder| !folder.join("of-an-instance").exists()), "{there:?}");
+}
+
 #[tokio::test]
 async fn files_without_bytes_are_bounded_too() {
     let Some(world) = mounting().await else { return };
