@@ -7,24 +7,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::site_toml::Server;
+use devanture_config::site_toml::{ListenOn, Server};
 use tokio::time::{Instant, sleep};
 
 use super::error::Error;
 use super::group::Group;
+use super::instance_handle::Slot;
 use super::persisted::{Amount, Excess, Found, Place};
 use super::place_user::PREVIEW;
 use super::shared::Shared;
+use crate::proxy::address::Endpoint;
 use crate::spawner::{Measured, MeasuredFolder, Monitor};
 
 /// The shortest and the longest pause between two measurements.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A pause is so many times as long as the measurement before.
 const PAUSE_FACTOR: u32 = 4;
+/// Interval of looks of a command at what its environment was found to keep.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Names of the edge's own in a folder of snapshots: of an archive that is not whole, a draft, and what leaves.
 const OWN_FILES: u64 = 8;
 
-/// Files are counted up to so many times their limit: growth beyond it is seen where all are counted.
+/// Files are counted up to so many times their limit: growth beyond it is seen where all are counted. Beyond so many
+/// times the bytes no command begins either: each can write more than it may before that is measured, and would begin
+/// with what the ones before have left.
 const COUNTED_FACTOR: u64 = 4;
 /// A command may add this part of the limits to what is too much already: to delete something, a database writes first.
 const GROWTH_PART: u64 = 16;
@@ -34,6 +40,8 @@ const GROWTH_PART: u64 = 16;
 struct Subject {
     groups: Vec<Arc<Group>>,
     monitors: Vec<Monitor>,
+    /// The folders of its sockets, in which instances may leave anything.
+    sockets: Vec<MeasuredFolder>,
 }
 
 impl Shared {
@@ -50,7 +58,8 @@ impl Shared {
     /// known to keep no more than it may.
     ///
     /// # Errors
-    /// [`Error::PersistFull`] where there is more than can be counted: nobody would see it grow.
+    /// [`Error::PersistFull`] where there is more than can be counted, as nobody would see it grow, or so much that
+    /// commands have added to it again and again.
     pub(super) async fn excess(&self, place: &Place) -> Result<Option<Excess>, Error> {
         if self.persisted.places().get(place).is_some_and(|found| !found.is_too_much) {
             return Ok(None);
@@ -63,10 +72,17 @@ impl Shared {
         let limits = &self.limits;
         let growth =
             Amount { bytes: limits.persist_bytes_max / GROWTH_PART, files: limits.persist_files_max / GROWTH_PART };
-        match found.is_counted() {
+        match found.is_counted() && !self.is_far_beyond(found) {
             true => Ok(Some(Excess { max: found.max_with(growth), growth, why: why.to_string() })),
             false => Err(why),
         }
+    }
+
+    /// Whether an environment keeps so many bytes that no command may begin in it.
+    fn is_far_beyond(&self, found: &Found) -> bool {
+        let beyond = |measured: Measured, max: u64| measured.bytes > max.saturating_mul(COUNTED_FACTOR);
+        let snapshots = found.snapshots.is_some_and(|snapshots| beyond(snapshots, self.snapshots_max().0));
+        snapshots || beyond(found.measured, self.limits.persist_bytes_max)
     }
 
     /// Checks that an environment keeps no more than it may, or than a command may leave that began in excess.
@@ -79,18 +95,39 @@ impl Shared {
         }
     }
 
+    /// Waits until an environment keeps more than it may; gives what that is.
+    pub(super) async fn kept_too_much(&self, place: &Place) -> Error {
+        loop {
+            sleep(LOOK_EVERY).await;
+            if let Err(error) = self.check_growth(place, None) {
+                return error;
+            }
+        }
+    }
+
     /// Checks that an instance of a group may be started.
     pub(super) fn may_begin(&self, group: &Group) -> Result<(), Error> {
         self.data_use.check(&group.id.app, &group.settings_place)?;
-        match self.is_measured(&group.managed.server) {
+        match self.is_group_measured(group) {
             true => self.check_persisted(&group.id.app, &group.settings_place),
             false => Ok(()),
         }
     }
 
-    /// Whether instances of a backend can fill the disk.
-    pub(super) fn is_measured(&self, server: &Server) -> bool {
-        server.persist.is_some() || !self.spawner.means().private_folders
+    /// Whether instances of a group can fill the disk.
+    pub(super) fn is_group_measured(&self, group: &Group) -> bool {
+        self.is_measured(&group.managed.server, &group.id.app, &group.settings_place)
+    }
+
+    /// Whether processes of a backend can fill the disk.
+    pub(super) fn is_measured(&self, server: &Server, app: &AppName, settings_place: &str) -> bool {
+        // What an earlier version has kept still belongs to their user; a container sees what it is given alone.
+        let can_find_folder = || {
+            let folders = self.folders.persisted(app, settings_place);
+            server.image.is_none() && folders.iter().any(|folder| std::fs::symlink_metadata(folder).is_ok())
+        };
+        let has_socket = server.listen == ListenOn::Socket;
+        server.persist.is_some() || has_socket || !self.spawner.means().private_folders || can_find_folder()
     }
 
     fn too_much(&self, (app, settings_place): &Place, found: &Found) -> Error {
@@ -164,12 +201,13 @@ impl Shared {
         let full = self.persisted.all().into_iter().filter(|(_, _, is_too_much)| *is_too_much);
         let mut subjects: BTreeMap<Place, Subject> = full.map(|(place, ..)| (place, Subject::default())).collect();
         // Their instances may run on another node, and what cannot fill the disk is measured in vain.
-        for place in self.runs.places() {
+        for place in self.data_use.places_of_commands() {
             subjects.entry(place).or_default();
         }
-        for group in self.all_groups().into_iter().filter(|group| self.is_measured(&group.managed.server)) {
+        for group in self.all_groups().into_iter().filter(|group| self.is_group_measured(group)) {
             let subject = subjects.entry((group.id.app.clone(), group.settings_place.clone())).or_default();
             subject.monitors.extend(group.slots().iter().filter_map(|slot| slot.seen().monitor.clone()));
+            subject.sockets.extend(group.slots().iter().filter_map(|slot| socket_folder(slot)));
             subject.groups.push(group);
         }
         subjects
@@ -182,7 +220,8 @@ impl Shared {
             folders.push(self.folders.made(self.folders.temporary(app, settings_place)));
         }
         let paths = folders.into_iter().filter_map(|folder| folder.into_os_string().into_string().ok());
-        let folders = paths.map(|path| MeasuredFolder { path, owner: None }).collect();
+        let kept = paths.map(|path| MeasuredFolder { path, owner: None });
+        let folders = kept.chain(subject.sockets.iter().cloned()).collect();
         let (bytes_max, files_max) = (self.limits.persist_bytes_max, self.limits.persist_files_max);
         let counted_max = files_max.saturating_mul(COUNTED_FACTOR);
         let measured = match self.spawner.measure(folders, &subject.monitors, counted_max).await {
@@ -208,6 +247,14 @@ impl Shared {
             }
         }
     }
+}
+
+/// The folder of the socket of an instance, which is its user's.
+fn socket_folder(slot: &Slot) -> Option<MeasuredFolder> {
+    let seen = slot.seen();
+    let Some(Endpoint::Socket(socket)) = &seen.endpoint else { return None };
+    let path = socket.parent()?.to_str()?.to_owned();
+    Some(MeasuredFolder { path, owner: seen.uid })
 }
 
 fn is_beyond(measured: &Measured, bytes_max: u64, files_max: u64) -> bool {

@@ -84,12 +84,13 @@ impl Shared {
         let OneOff { name, command, time_max, stop } = one_off;
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
-        let settings_place = self.settings_place(wanted);
-        let _user = self.use_data((wanted.app.clone(), settings_place.clone()), Use::Command).await?;
-        if self.is_measured(server) {
-            self.check_persisted(&wanted.app, &settings_place)?;
+        let place = (wanted.app.clone(), self.settings_place(wanted));
+        let _user = self.use_data(place.clone(), Use::Command).await?;
+        let is_measured = self.is_measured(server, &place.0, &place.1);
+        if is_measured {
+            self.check_persisted(&place.0, &place.1)?;
         }
-        let set_up = self.set_up(&id, &wanted.version, server, &settings_place).await?;
+        let set_up = self.set_up(&id, &wanted.version, server, &place.1).await?;
         let temporary = Self::temporary(&set_up.temporary);
         let program = Program {
             app: &wanted.app,
@@ -111,6 +112,7 @@ impl Shared {
             ended = timeout_at(until, self.read((wanted, &name), &mut running, &mut lines, report)) => Ok(ended.ok()),
             () = self.stop.cancelled() => Err(Error::Ended),
             () = stop.cancelled() => Err(Error::Ended),
+            error = self.kept_too_much(&place), if is_measured => Err(error),
         };
         // Nothing of it runs any more, or is to.
         drop(running);

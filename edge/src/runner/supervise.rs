@@ -223,7 +223,7 @@ impl Shared {
     async fn begin(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), Error> {
         let known = group.inner().set_up.clone();
         if known.is_none() {
-            if self.is_measured(&group.managed.server) {
+            if self.is_group_measured(group) {
                 self.check_persisted(&group.id.app, &group.settings_place)?;
             }
             let set_up = self.set_up(&group.id, &group.version, &group.managed.server, &group.settings_place).await?;

@@ -249,6 +249,44 @@ async fn a_command_removes_what_an_environment_keeps_too_much_of_and_does_not_ad
     assert_eq!(project.run(&edge, &["data", "delete", "mine", "--yes"]).code, Some(0));
 }
 
+/// Each could write what it likes before that is measured, and leave it for the next one to begin with.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_do_not_fill_a_disk_one_after_the_other_and_end_at_once_where_they_keep_too_much() {
+    let limits = edge().with_limit("persist_bytes_max", 1 << 20).with_limit("run_stop_ms", 600_000);
+    let (edge, project) = started(limits, "persist = \"data\"");
+    let fill = "echo begun; trap '' TERM; for n in 1 2 3 4 5 6; do head -c 900000 /dev/zero > data/$n-$$; done; \
+        exec sleep 1000";
+    let begins = || {
+        let ran = sh(&project, &edge, fill);
+        assert!(ran.code == NOT_RUN && ran.stderr.contains("persist_bytes_max"), "{ran:#?}");
+        ran.stdout.contains("begun")
+    };
+    assert!(begins(), "it keeps nothing yet");
+    assert!((0..10).any(|_| !begins()), "one after the other begins");
+}
+
+/// The folder is still there, and its user's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_without_persist_does_not_fill_the_folder_of_one_before_it() {
+    let limits = edge().with_limit("persist_bytes_max", 1 << 20);
+    let (edge, project) = started(limits, "persist = \"data\"");
+    let folder = sh(&project, &edge, "printf %s \"$DEVANTURE_DATA\"").stdout;
+    assert!(folder.starts_with('/'), "{folder}");
+    let project = Project::new("game", "two", "");
+    project.push(&edge);
+    let fill = format!("for n in 1 2 3; do head -c 900000 /dev/zero > {folder}/$n || exit 3; done; exec sleep 1000");
+    let filled = sh(&project, &edge, &fill);
+    assert!(filled.code == NOT_RUN && filled.stderr.contains("persist_bytes_max"), "{filled:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_command_is_ended_where_its_environment_keeps_too_much() {
+    let edge = edge().with_limit("persist_bytes_max", 1 << 20).with_runner().start();
+    let fill = "for n in 1 2 3; do head -c 900000 /dev/zero > data/$n; done; exec sleep 1000";
+    let lines = format!("persist = \"data\"\nrelease = [\"sh\", \"-c\", \"{fill}\"]");
+    Project::new("game", "one", &lines).fails(&edge, "persist_full");
+}
+
 /// A terminal, and the command line in it.
 pub(super) struct Seat {
     pub(super) outer: File,

@@ -154,6 +154,12 @@ impl DataUse {
         Ok(DataUser { of: Arc::clone(self), place, kind })
     }
 
+    /// Environments of which commands run.
+    pub(in crate::runner) fn places_of_commands(&self) -> Vec<Place> {
+        let state = self.state.lock();
+        state.users.iter().filter(|(_, users)| users.commands > 0).map(|(place, _)| place.clone()).collect()
+    }
+
     /// Begins a piece of work. An app may have as many as it leaves to others.
     ///
     /// # Errors

@@ -64,10 +64,10 @@ impl Runner {
     pub async fn begin_once(&self, wanted: Wanted, request: &RunRequest) -> Result<Once, Error> {
         let shared = &self.0;
         let place = (wanted.app.clone(), shared.settings_place(&wanted));
-        let under_way = shared.runs.begin(place.clone()).ok_or(Error::Restarting)?;
+        let under_way = shared.runs.begin().ok_or(Error::Restarting)?;
         let user = shared.use_data(place.clone(), Use::Command).await?;
         let server = &wanted.managed.server;
-        let is_measured = shared.is_measured(server);
+        let is_measured = shared.is_measured(server, &place.0, &place.1);
         let excess = if is_measured { shared.excess(&place).await? } else { None };
         let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &place.1).await;
         let set_up = match set_up {

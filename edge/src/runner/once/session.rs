@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{EndedRun, Once, window_size};
+use crate::runner::persist::LOOK_EVERY;
 use crate::runner::persisted::Excess;
 use crate::runner::shared::ms;
 use crate::spawner::{AttachedSignaller, Exit, Happened, PassedSignal, Stream as Output};
@@ -30,8 +31,6 @@ pub type EndedBy = Pin<Box<dyn Future<Output = Problem> + Send>>;
 
 /// Longest wait for a client to take the last output of a command that the edge has ended.
 pub(super) const LAST_OUTPUT_MAX: Duration = Duration::from_secs(2);
-/// Interval of looks at what the environment keeps.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most signals of a client within [`SIGNALS_TIME`]: each is an order to the spawner, which all apps share.
 const SIGNALS_MAX: u32 = 200;
 const SIGNALS_TIME: Duration = Duration::from_secs(1);
@@ -210,7 +209,7 @@ impl Once {
                 _ = look.tick(), if runs && self.is_measured => {
                     if let Err(error) = self.shared.check_growth(&self.place, self.excess.as_ref()) {
                         let problem = Problem::new(Code::PersistFull, format!("The command was ended: {error}."));
-                        self.end(state, problem, &signaller);
+                        self.kill(state, problem, &signaller);
                     }
                 }
                 () = sleep_until(deadline) => if !self.at_deadline(state, &signaller) {
@@ -299,6 +298,13 @@ impl Once {
         }
         signaller.signal(PassedSignal::Terminate);
         state.phase = Phase::Terminating(Instant::now() + ms(self.shared.limits.run_stop_ms));
+    }
+
+    /// Ends the command at once, as an instance that keeps too much is: it would go on to write where it is asked to end.
+    fn kill(&self, state: &mut State, problem: Problem, signaller: &AttachedSignaller) {
+        state.because.get_or_insert(problem);
+        signaller.kill();
+        state.phase = Phase::Killed(Instant::now() + LAST_OUTPUT_MAX);
     }
 
     /// Does what is due; says whether the process may still be there.

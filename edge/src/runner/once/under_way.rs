@@ -1,6 +1,6 @@
 //! The commands that are under way, and when they have to end since the edge does.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 
@@ -8,22 +8,20 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::runner::persisted::Place;
-
 /// All commands that are under way.
 #[derive(Default)]
 pub(in crate::runner) struct UnderWay(Arc<Inner>);
 
 struct Inner {
-    /// The environment of each, by its number.
-    places: Mutex<(u64, BTreeMap<u64, Place>)>,
+    /// The last number, and those of the commands that are under way.
+    numbers: Mutex<(u64, BTreeSet<u64>)>,
     count: watch::Sender<usize>,
     ends_at: watch::Sender<Option<Instant>>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { places: Mutex::default(), count: watch::Sender::new(0), ends_at: watch::Sender::new(None) }
+        Self { numbers: Mutex::default(), count: watch::Sender::new(0), ends_at: watch::Sender::new(None) }
     }
 }
 
@@ -59,29 +57,29 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut places = self.of.places.lock();
-        places.1.remove(&self.number);
-        self.of.count.send_replace(places.1.len());
+        let mut numbers = self.of.numbers.lock();
+        numbers.1.remove(&self.number);
+        self.of.count.send_replace(numbers.1.len());
     }
 }
 
 impl UnderWay {
-    /// Notes a command of an environment; `None` while the edge ends.
-    pub(super) fn begin(&self, place: Place) -> Option<Guard> {
-        let mut places = self.0.places.lock();
+    /// Notes a command; `None` while the edge ends.
+    pub(super) fn begin(&self) -> Option<Guard> {
+        let mut numbers = self.0.numbers.lock();
         if self.0.ends_at.borrow().is_some() {
             return None;
         }
-        places.0 += 1;
-        let number = places.0;
-        places.1.insert(number, place);
-        self.0.count.send_replace(places.1.len());
+        numbers.0 += 1;
+        let number = numbers.0;
+        numbers.1.insert(number);
+        self.0.count.send_replace(numbers.1.len());
         Some(Guard { of: Arc::clone(&self.0), number })
     }
 
     /// Lets no more of them begin, and has those that run end then.
     pub(super) fn end(&self, until: Instant) {
-        let _none_begins = self.0.places.lock();
+        let _none_begins = self.0.numbers.lock();
         self.0.ends_at.send_replace(Some(until));
     }
 
@@ -98,11 +96,6 @@ impl UnderWay {
     pub(super) async fn none(&self) {
         self.0.count.subscribe().wait_for(|count| *count == 0).await.ok();
     }
-
-    /// The environments that have some.
-    pub(in crate::runner) fn places(&self) -> Vec<Place> {
-        self.0.places.lock().1.values().cloned().collect()
-    }
 }
 
 #[cfg(test)]
@@ -113,16 +106,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn none_begins_while_the_edge_ends_and_those_that_run_are_waited_for() {
-        let (runs, place) = (UnderWay::default(), ("shop".parse().unwrap(), "prod".to_owned()));
-        let first = runs.begin(place.clone()).unwrap();
-        assert_eq!((first.number(), runs.count(), runs.places().len()), (1, 1, 1));
+        let runs = UnderWay::default();
+        let first = runs.begin().unwrap();
+        assert_eq!((first.number(), runs.count()), (1, 1));
         assert!(first.ends().now_or_never().is_none() && runs.none().now_or_never().is_none());
         runs.end(Instant::now() + std::time::Duration::from_secs(5));
-        assert!(runs.begin(place.clone()).is_none() && first.ends().now_or_never().is_none());
+        assert!(runs.begin().is_none() && first.ends().now_or_never().is_none());
         first.ends().await;
         drop(first);
         assert!(runs.none().now_or_never().is_some());
         runs.resume();
-        assert_eq!(runs.begin(place).unwrap().number(), 2);
+        assert_eq!(runs.begin().unwrap().number(), 2);
     }
 }

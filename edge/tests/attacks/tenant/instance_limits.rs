@@ -68,6 +68,29 @@ async fn an_environment_that_keeps_too_much_has_no_instances_until_it_keeps_less
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_beside_a_socket_and_what_a_version_before_has_kept_counts_too() {
+    let edge = small().start().await;
+    let fill = |folder: &str| {
+        format!("for (const name of 'abc') fs.writeFileSync({folder} + '/' + name, Buffer.alloc(512 * 1024, 1))")
+    };
+    let is_ended = async |times: usize| {
+        let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=instances")).await.text();
+        log.lines().filter(|line| line.contains("persist_bytes_max")).count() >= times
+    };
+    let socket = Backend::new("one").with("listen", "socket");
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &socket).await.unwrap();
+    let data = later(&edge, PROD, &fill("process.env.SOCKET.slice(0, -2)")).await;
+    eventually("it is ended", async || is_ended(1).await).await;
+    eventually("it runs again", async || instance(&edge, "prod").await.0 == "healthy").await;
+    // Its folder is there, and its user's.
+    let without = Backend::new("two").with("persist", Value::Null);
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &without).await.unwrap();
+    later(&edge, PROD, &fill(&data.to_string().replace('"', "'"))).await;
+    eventually("no instance runs", async || is_held_back(&edge, "prod").await).await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_hold_nothing_and_files_without_a_name_count_too() {
     let edge = small().start().await;
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
