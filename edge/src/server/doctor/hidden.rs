@@ -10,6 +10,10 @@ const HIDDEN: &str = "(hidden)";
 const TOKEN_PREFIXES: [&str; 3] = ["dvt_", "dva_", "dvr_"];
 /// What stands before a credential that is no token of an edge.
 const SCHEMES: [&str; 4] = ["Bearer ", "bearer ", "Basic ", "basic "];
+/// What a name has in it whose value is a secret, in small letters.
+const SECRET_NAMES: [&str; 6] = ["cookie", "credential", "passwd", "password", "secret", "token"];
+/// Longest name that is looked for before a value, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 /// A value with fewer characters is no secret, and may be a part of anything.
 const SECRET_CHARACTERS_MIN: usize = 6;
 /// A word of a file with secrets that is as long is one by itself.
@@ -33,7 +37,8 @@ impl Secrets {
         self.0.extend(words.map(Secret::new));
     }
 
-    /// The text without these values, without tokens, credentials, and queries of URLs.
+    /// The text without these values, without tokens, credentials, values whose name says what they are, and queries and
+    /// users of URLs.
     pub(super) fn hide(&self, text: &str) -> String {
         let mut hidden = text.to_owned();
         for secret in &self.0 {
@@ -45,7 +50,9 @@ impl Secrets {
         for scheme in SCHEMES {
             hidden = without(&hidden, scheme, scheme, |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '('));
         }
-        without(&hidden, "?", "?", |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '\\' | '('))
+        // All else may stand in a query (RFC 3986 section 3.4), and does.
+        hidden = without(&hidden, "?", "?", |c| !c.is_whitespace() && !matches!(c, '"' | '\\'));
+        without_named(&without_users(&hidden))
     }
 }
 
@@ -64,6 +71,63 @@ fn without(text: &str, mark: &str, shown: &str, belongs: impl Fn(char) -> bool) 
         rest = after;
     }
     kept + rest
+}
+
+/// The text without users and passwords of URLs (RFC 3986 section 3.2.1).
+fn without_users(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        kept.push_str(before);
+        kept.push_str("://");
+        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"'));
+        let authority = after.get(..end.unwrap_or(after.len())).unwrap_or_default();
+        rest = match authority.rfind('@') {
+            Some(at) => {
+                kept.push_str(HIDDEN);
+                after.get(at..).unwrap_or_default()
+            }
+            None => after,
+        };
+    }
+    kept + rest
+}
+
+/// The text without the values of names such as `password=…`, `Cookie: …` and `"auth_token":"…"`.
+fn without_named(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['=', ':']) {
+        let (before, after) = rest.split_at_checked(at.saturating_add(1)).unwrap_or((rest, ""));
+        kept.push_str(before);
+        rest = after;
+        let name = name_before(before.get(..at).unwrap_or_default());
+        if !SECRET_NAMES.iter().any(|part| name.contains(part)) {
+            continue;
+        }
+        let value = after.trim_start_matches([' ', '"', '\'']);
+        let opening = after.len().saturating_sub(value.len());
+        let is_of_value = |c: char| match name.contains("cookie") {
+            // One field has several, with spaces between them.
+            true => !matches!(c, '\n' | '\r' | '"'),
+            false => !c.is_whitespace() && !matches!(c, '"' | '\'' | ',' | ';' | '&' | '}'),
+        };
+        let end = value.find(|c: char| !is_of_value(c)).unwrap_or(value.len());
+        if end > 0 && !value.starts_with(HIDDEN) {
+            kept.push_str(after.get(..opening).unwrap_or_default());
+            kept.push_str(HIDDEN);
+            rest = value.get(end..).unwrap_or_default();
+        }
+    }
+    kept + rest
+}
+
+/// The name that a text ends with, in small letters.
+fn name_before(text: &str) -> String {
+    let text = text.trim_end_matches(['"', '\'', ' ']);
+    let is_of_name = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let length = text.chars().rev().take(NAME_BYTES_MAX).take_while(is_of_name).count();
+    text.get(text.len().saturating_sub(length)..).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Metrics with a number in place of each name: `app="app-1"`. Equal names have equal numbers.
@@ -136,6 +200,12 @@ mod tests {
             ("auth=dXNlcjpwYXNzd29yZA==", "auth=(hidden)"),
             ("a question? No, short", "a question? No, short"),
             ("nothing", "nothing"),
+            ("/?q=(a)&token=b HTTP/1.1", "/?(hidden) HTTP/1.1"),
+            ("/?name=o'neil&code=x", "/?(hidden)"),
+            ("at https://ada:pw999@host/x and https://host:1/", "at https://(hidden)@host/x and https://host:1/"),
+            ("password=hunter22, AWS_SECRET_ACCESS_KEY=abc", "password=(hidden), AWS_SECRET_ACCESS_KEY=(hidden)"),
+            ("Cookie: a=b; c=d\nHost: x", "Cookie: (hidden)\nHost: x"),
+            ("{\"auth_token\":\"abc\",\"app\":\"shop\"}", "{\"auth_token\":\"(hidden)\",\"app\":\"shop\"}"),
         ] {
             assert_eq!(secrets.hide(text), expected);
         }
