@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::cli_support;
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event, urls};
 use crate::cli_support::{NOTHING_LIVE, Project, STILL_RUNNING, write};
 use devanture_config::Digest;
@@ -223,24 +222,6 @@ fn an_edge_that_is_lost_at_the_end_is_asked_what_came_of_it() {
         assert!(error["hint"].as_str().unwrap().contains("may still be at work"), "{error}");
         assert_eq!(ran.last_line(), NOTHING_LIVE, "{ran:#?}");
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupted_push_says_what_is_live_and_exits_130() {
-    let edge = edge_that_fails(true, Reply::Endless(vec![": at work\n\n".to_owned()]));
-    let project = Project::site(&edge.url());
-    let child = project.command(&["push", "--json"]).spawn().unwrap();
-    let is_finishing = || edge.seen().iter().any(|line| line.ends_with("/finish"));
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !is_finishing() {
-        assert!(std::time::Instant::now() < deadline, "the push never came to its end");
-        std::thread::yield_now();
-    }
-    cli_support::signal(&child, "-INT");
-    let ran: cli_support::Ran = child.wait_with_output().unwrap().into();
-    ran.failed("interrupted", 130);
-    assert_eq!(ran.last_line(), NOTHING_LIVE);
 }
 
 #[test]

@@ -45,27 +45,65 @@ fn every_push_that_fails_says_why_and_what_is_live() {
     }
 }
 
-/// Waits until the edge has seen a request whose target ends so.
-fn wait_for(edge: &FakeEdge, end: &str) {
+/// Starts a push, sends it a signal when the edge has seen another request whose line has `part`, and gives what it left.
+fn interrupted(edge: &FakeEdge, project: &Project, arguments: &[&str], part: &str, name: &str) -> Ran {
+    let before = edge.seen().len();
+    let child = project.command(arguments).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !edge.seen().iter().any(|line| line.ends_with(end)) {
+    while !edge.seen().iter().skip(before).any(|line| line.contains(part)) {
         assert!(Instant::now() < deadline, "the push never came so far");
         std::thread::yield_now();
     }
+    signal(&child, name);
+    child.wait_with_output().unwrap().into()
+}
+
+/// An edge that answers a request whose line has `part` never to the end, once a version is live.
+fn edge_that_takes_long(part: &'static str) -> FakeEdge {
+    FakeEdge::start_with(move |request, state| {
+        let is_meant = format!("{} {}", request.method, request.target).contains(part);
+        (is_meant && state.live.is_some()).then(|| Reply::Endless(vec![": at work\n\n".to_owned()]))
+    })
 }
 
 #[test]
 fn a_signal_ends_a_push_with_the_sentence_and_its_exit_code() {
     for (name, exit) in [("-INT", 130), ("-TERM", 143)] {
         let edge = FakeEdge::refusing("POST", "/finish", Reply::Endless(vec![": at work\n\n".to_owned()]));
-        let project = Project::site(&edge.url());
-        let child = project.command(&["push", "--json"]).spawn().unwrap();
-        wait_for(&edge, "/finish");
-        signal(&child, name);
-        let ran: Ran = child.wait_with_output().unwrap().into();
-        ran.failed("interrupted", exit);
-        assert_eq!(ran.last_line(), NOTHING_LIVE, "{ran:#?}");
+        let ran = interrupted(&edge, &Project::site(&edge.url()), &["push", "--json"], "/finish", name);
+        let hint = ran.failed("interrupted", exit)["hint"].to_string();
+        assert!(hint.contains("`devanture status`") && !hint.contains("rollback"), "nothing was live: {ran:#?}");
+        assert!(ran.last_line().starts_with("The edge goes on with "), "{ran:#?}");
     }
+}
+
+#[test]
+fn a_push_that_is_interrupted_after_the_edge_has_accepted_it_says_that_the_edge_goes_on() {
+    let edge = edge_that_takes_long("/finish");
+    let project = Project::site(&edge.url());
+    assert_eq!(project.run(&["push"]).code, Some(0));
+    project.file("dist/index.html", "changed");
+    let ran = interrupted(&edge, &project, &["push", "--env", "prod", "--json"], "/finish", "-INT");
+    let id = edge.state.lock().unwrap().begun.last().unwrap().manifest.id();
+    assert_eq!(ran.last_line(), format!("The edge goes on with {} and may make it live.", id.short()), "{ran:#?}");
+    let error = ran.failed("interrupted", 130);
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("`devanture status --env prod` shows what is live"), "{hint}");
+    assert!(hint.contains("`devanture rollback --env prod` undoes it"), "{hint}");
+    let ran = interrupted(&edge, &project, &["push", "--no-switch", "--json"], "/finish", "-INT");
+    assert!(ran.failed("interrupted", 130)["hint"].is_null(), "{ran:#?}");
+    assert_eq!(ran.last_line(), STILL_RUNNING, "what is only stored does not go live");
+}
+
+#[test]
+fn a_push_that_is_interrupted_before_the_edge_has_accepted_it_leaves_what_is_live() {
+    let edge = edge_that_takes_long("/prod/deploys");
+    let project = Project::site(&edge.url());
+    assert_eq!(project.run(&["push"]).code, Some(0));
+    project.file("dist/index.html", "changed");
+    let ran = interrupted(&edge, &project, &["push", "--json"], "/prod/deploys", "-INT");
+    assert!(ran.failed("interrupted", 130)["hint"].is_null(), "{ran:#?}");
+    assert_eq!(ran.last_line(), STILL_RUNNING);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(crate) async fn run(
         return match ended {
             Ok(()) => Ok(()),
             Err(failure) => {
-                let last = push.last_sentence(&failure).await;
+                let (failure, last) = push.ending(failure).await;
                 Err((failure, Some(last)))
             }
         };

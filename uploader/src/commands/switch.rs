@@ -11,6 +11,7 @@ use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
 use crate::edge::client::LAST_QUESTION_TIME_MAX;
 use crate::output::exit::{Failure, INTERRUPTED};
+use crate::output::last_line;
 use crate::output::report::{self, Again};
 use crate::output::step_output::StepOutput;
 use crate::project::settings::Source;
@@ -130,9 +131,9 @@ pub(crate) async fn last_sentence(context: &Context, command: &Command, failure:
     }
     let status = context.edge().ok()?.status_within(&place, LAST_QUESTION_TIME_MAX).await;
     Some(match status.map(|status| status.version) {
-        Ok(None) => report::NOTHING_LIVE.to_owned(),
+        Ok(None) => last_line::NOTHING_LIVE.to_owned(),
         Ok(Some(version)) if is_open => format!("{} is live in {place}.", version.short()),
-        Err(_) if is_open => report::NOT_KNOWN.to_owned(),
-        Ok(Some(_)) | Err(_) => report::STILL_RUNNING.to_owned(),
+        Err(_) if is_open => last_line::NOT_KNOWN.to_owned(),
+        Ok(Some(_)) | Err(_) => last_line::STILL_RUNNING.to_owned(),
     })
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod exit;
 pub(crate) mod failure;
+pub(crate) mod last_line;
 pub(crate) mod node_lines;
 pub(crate) mod progress;
 pub(crate) mod prompt;

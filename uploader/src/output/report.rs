@@ -20,17 +20,6 @@ use super::terminal;
 /// Damaged files that `status` names.
 const DAMAGED_FILES_SHOWN: usize = 3;
 
-/// The last line after a push that failed.
-pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
-/// The last line after a push that failed where nothing was live.
-pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
-
-/// The last line after a push that failed before it spoke to an edge, where none can be asked what is live.
-pub(crate) const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
-
-/// The last line after a command whose end nobody heard, where the edge cannot be asked either.
-pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status` tells it.";
-
 /// Writes to stdout.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {

@@ -10,8 +10,9 @@ use time::{OffsetDateTime, UtcOffset};
 use super::round::Went;
 use crate::output::exit::Failure;
 use crate::output::failure;
+use crate::output::last_line::STILL_RUNNING;
 use crate::output::progress::Progress;
-use crate::output::report::{Output, STILL_RUNNING, counted};
+use crate::output::report::{Output, counted};
 
 /// Left-out paths that are shown.
 const SHOWN_MAX: usize = 5;

@@ -10,7 +10,7 @@ use super::{Live, Push};
 use crate::bundle::{Blob, Bundle};
 use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
-use crate::output::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
+use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
@@ -148,8 +148,16 @@ impl Push<'_> {
         Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))
     }
 
-    /// The last line after `failure`: which version is live now.
-    pub(crate) async fn last_sentence(&self, failure: &Failure) -> String {
+    /// The failure of a push as it is printed, and the last line: which version is live now.
+    pub(crate) async fn ending(&self, failure: Failure) -> (Failure, String) {
+        let last = self.last_sentence(&failure).await;
+        match self.hint_of_interruption(&failure) {
+            Some(hint) => (failure.hint(hint), last),
+            None => (failure, last),
+        }
+    }
+
+    async fn last_sentence(&self, failure: &Failure) -> String {
         if !self.has_contacted {
             return self.last_sentence_without_edge(failure).await;
         }
@@ -180,12 +188,45 @@ impl Push<'_> {
                 Some(Some(version)) if is_archive_open && self.live != Live::Known(Some(version)) => {
                     return format!("{} is live.", version.short());
                 }
-                Some(None) => NOTHING_LIVE,
-                None if !is_certain => NOT_KNOWN,
-                Some(Some(_)) | None => STILL_RUNNING,
+                live => match (self.goes_on(failure), live) {
+                    (Some(sentence), _) => return sentence,
+                    (None, Some(None)) => NOTHING_LIVE,
+                    (None, None) if !is_certain => NOT_KNOWN,
+                    (None, Some(Some(_)) | None) => STILL_RUNNING,
+                },
             },
         };
         live.to_owned()
+    }
+
+    /// The last line of an interrupted push that the edge has accepted: it goes on without this program, so that what is
+    /// live now says nothing of what is live in a moment.
+    fn goes_on(&self, failure: &Failure) -> Option<String> {
+        if failure.exit < INTERRUPTED || self.args.no_switch {
+            return None;
+        }
+        match self.finishing {
+            // The edge alone knows the id of the version that it makes of one half.
+            Some(_) if self.args.half.only.is_some() => Some(last_line::goes_on("the push")),
+            Some(version) => Some(last_line::goes_on(&version.short())),
+            None => self.is_archive_sent.then(|| MAY_GO_ON.to_owned()),
+        }
+    }
+
+    fn hint_of_interruption(&self, failure: &Failure) -> Option<String> {
+        self.goes_on(failure)?;
+        if self.args.alias.is_some() {
+            return Some("the edge goes on with it: `devanture alias list` says where the alias points".to_owned());
+        }
+        let again = self.context.again().0;
+        let status = format!("`devanture status{again}` shows what is live");
+        // Before the first version there is nothing to go back to.
+        Some(match self.live {
+            Live::Known(None) => format!("the edge goes on with it: {status}"),
+            Live::Known(Some(_)) | Live::Unknown => {
+                format!("the edge goes on with it: {status}, and `devanture rollback{again}` undoes it")
+            }
+        })
     }
 
     /// The last sentence of a push that failed before it spoke to the edge: it reports a live version only if the edge

@@ -101,7 +101,7 @@ impl<'c> Push<'c> {
     /// Pushes.
     ///
     /// # Errors
-    /// Why the version did not go live; [`Push::last_sentence`] then says what is.
+    /// Why the version did not go live; [`Push::ending`] then says what is.
     pub(crate) async fn run(&mut self) -> Result<(), Failure> {
         if self.args.no_switch && self.args.gate.watch.is_some() {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")

@@ -1,0 +1,17 @@
+//! The last lines of commands that failed: what they left live.
+
+/// A version was live before.
+pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
+/// No version was live before.
+pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
+/// The push ended before it spoke to an edge, and none can be asked what is live.
+pub(crate) const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
+/// Nobody heard the end of the command, and the edge cannot be asked either.
+pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status` tells it.";
+/// The push of an archive was interrupted, which the edge may have taken.
+pub(crate) const MAY_GO_ON: &str = "The edge may go on with the archive and make it live.";
+
+/// The push of `what` was interrupted after the edge had accepted it.
+pub(crate) fn goes_on(what: &str) -> String {
+    format!("The edge goes on with {what} and may make it live.")
+}
