@@ -244,3 +244,23 @@ fn a_purge_of_an_app_or_an_environment_wants_yes() {
     }
     assert_eq!(edge.seen(), [""; 0], "nothing was sent");
 }
+
+#[test]
+fn a_command_that_wants_yes_is_refused_with_what_it_would_do() {
+    let project = Project::site("http://localhost:1");
+    for arguments in [
+        &["data", "restore", "mine"][..],
+        &["data", "delete", "mine"],
+        &["data", "push", "dist", "--replace"],
+        &["scale", "web=0"],
+        &["delete", "app"],
+        &["delete", "environment", "staging"],
+        &["delete", "version", "abcdef"],
+        &["delete", "/index.html"],
+    ] {
+        let error = project.run(&[arguments, &["--json"]].concat()).failed("usage", 2);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(" would "), "{arguments:?}: {message}");
+        assert!(error["hint"].as_str().unwrap().contains("pass --yes"), "{arguments:?}: {error}");
+    }
+}

@@ -47,7 +47,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
     if !args.dry_run
         && processes.iter().any(|(name, count)| name.as_str() == WEB && *count == Some(Instances::Count(0)))
     {
-        let what = format!("Without instances of {WEB}, requests to the backend of {place} get 503.");
+        let what = format!("Without instances of {WEB}, requests to the backend of {place} would get 503.");
         let way_back = "`devanture scale web=default` starts them again";
         confirm(WEB, &what, way_back, "--yes", args.yes, context.output.is_json).await?;
     }

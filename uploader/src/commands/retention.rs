@@ -94,7 +94,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         Target::Environment(name) => delete_place(context, &edge, Some(name), args).await,
         Target::Path(path) => {
             if !args.dry_run {
-                let what = format!("`delete {path}` ends the path in every version that is stored, at once.");
+                let what = format!("`delete {path}` would end the path in every version that is stored, at once.");
                 let way_back = "`--undo` takes it back, and a push of the same content does not";
                 confirm(path, &what, way_back, MEANT, is_meant, context.output.is_json).await?;
             }
@@ -102,7 +102,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         }
         Target::Version(id) => {
             if !args.dry_run {
-                let what = format!("`delete {id}` ends the version and its preview at once.");
+                let what = format!("`delete {id}` would end the version and its preview at once.");
                 let way_back = match args.purge {
                     true => NO_WAY_BACK,
                     false => "`devanture undelete version` restores it for a while",
@@ -129,7 +129,7 @@ async fn delete_place(
         };
         // What is asked for on a terminal is known before it is asked.
         let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
-            true => format!("`delete {kind}` ends it on every hostname, at once."),
+            true => format!("`delete {kind}` would end it on every hostname, at once."),
             false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true, purge).await?)),
         };
         let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };

@@ -54,7 +54,7 @@ async fn change(
         let before = list.upstreams.iter().find(|upstream| upstream.name == args.name.as_str());
         if before.is_some_and(has_members) && !has_members(&foreseen) {
             let what =
-                format!("{} is the last member of {} in {place}: its requests get 503.", args.address, args.name);
+                format!("{} is the last member of {} in {place}: its requests would get 503.", args.address, args.name);
             let way_back = "`devanture upstreams add` adds it again";
             confirm(args.name.as_str(), &what, way_back, "--yes", false, context.output.is_json).await?;
         }

@@ -13,7 +13,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it
 /// is meant.
 ///
-/// `flags` are those by which it can be meant.
+/// `what` says what would happen: a refusal prints it, too. `flags` are those by which it can be meant.
 pub(crate) async fn confirm(
     name: &str,
     what: &str,

@@ -100,7 +100,7 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
         return Ok(());
     }
     if args.replace {
-        ask(context, &format!("All data of {place} is replaced by {what}."), args.yes).await?;
+        ask(context, &format!("All data of {place} would be replaced by {what}."), args.yes).await?;
     }
     let _working = context.progress.working("push", &what);
     let body = pack::body(&args.from, is_archive).await?;
@@ -112,7 +112,8 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
 async fn restore(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     if !args.dry_run {
-        ask(context, &format!("All data of {place} is replaced by the snapshot {}.", args.name), args.yes).await?;
+        ask(context, &format!("All data of {place} would be replaced by the snapshot {}.", args.name), args.yes)
+            .await?;
     }
     let _working = context.progress.working("restore", "instances are stopped meanwhile");
     let restored = edge.restore_snapshot(&place, args.node.node.as_deref(), &args.name, args.dry_run).await?;
@@ -126,7 +127,7 @@ async fn restore(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> 
 async fn delete(context: &Context, args: &SnapshotArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     if !args.dry_run {
-        let what = format!("The snapshot {} of {place} is deleted.", args.name);
+        let what = format!("The snapshot {} of {place} would be deleted.", args.name);
         confirm(args.name.as_str(), &what, "it cannot be restored", "--yes", args.yes, context.output.is_json).await?;
     }
     let deleted = edge.delete_snapshot(&place, args.node.node.as_deref(), &args.name, args.dry_run).await?;
