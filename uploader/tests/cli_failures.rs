@@ -253,6 +253,7 @@ fn a_command_that_wants_yes_is_refused_with_what_it_would_do() {
         &["data", "delete", "mine"],
         &["data", "push", "dist", "--replace"],
         &["scale", "web=0"],
+        &["account", "delete", "ada"],
         &["delete", "app"],
         &["delete", "environment", "staging"],
         &["delete", "version", "abcdef"],

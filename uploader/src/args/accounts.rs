@@ -12,7 +12,7 @@ Examples:
   devanture account invite ada                          another link, for a password that was lost
   devanture account invite ada --revoke                 the link is good no more
   devanture account create ada --scope push             asks for the password, or reads it from stdin
-  devanture account delete ada                          its logins end at once; its tokens stay
+  devanture account delete ada                          asks for its name; its logins end at once, its tokens stay
 
 This needs a token with the scope admin for every app that does not end.";
 
@@ -41,6 +41,9 @@ pub(crate) enum AccountCommand {
     Delete {
         /// Name
         name: AccountName,
+        /// Do not ask for the name
+        #[arg(long, short = 'y')]
+        yes: bool,
         /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,

@@ -55,13 +55,16 @@ pub(crate) async fn account(context: &Context, command: &AccountCommand) -> Resu
             context.output.report(&made, || vec![line]);
         }
         AccountCommand::Invite(args) => invite(context, &link, args).await?,
-        AccountCommand::Delete { name, dry_run } => {
+        AccountCommand::Delete { name, yes, dry_run } => {
             let segments = ["accounts", name.as_str()];
             if *dry_run {
                 let predicted = link.predict_deletion(&segments).await?;
                 print_prediction(context, &predicted, "would_delete", "end all logins and delete the account");
                 return Ok(());
             }
+            let what = format!("`account delete {name}` would end all logins of the account and delete it.");
+            let way_back = "it cannot be restored, and its tokens stay";
+            prompt::confirm(name.as_str(), &what, way_back, "--yes", *yes, context.output.is_json).await?;
             link.delete_at(&segments).await?;
             context.output.report(&json!({ "deleted": name }), || vec![format!("The account {name} is deleted.")]);
         }

@@ -57,7 +57,10 @@ async fn an_admin_makes_invites_and_deletes_accounts_from_afar() {
     assert_eq!(done(&edge, &["invite", "bob@example.org", "--revoke"], "")["revoked"], "bob@example.org");
     let twice = account(&edge, &["invite", "bob@example.org", "--revoke", "--json"], "");
     assert_eq!(twice.problem(), "not_found");
-    assert_eq!(done(&edge, &["delete", "ada"], "")["deleted"], "ada");
+    let unasked = account(&edge, &["delete", "ada", "--json"], "");
+    assert_eq!((unasked.code, unasked.problem()), (Some(2), "usage".to_owned()), "{unasked:#?}");
+    assert_eq!(login(&edge, "ada").await, 200, "nobody said that it is meant");
+    assert_eq!(done(&edge, &["delete", "ada", "--yes"], "")["deleted"], "ada");
     assert_eq!(login(&edge, "ada").await, 401);
     assert_eq!(done(&edge, &["list"], "")["accounts"].as_array().unwrap().len(), 1);
 }
