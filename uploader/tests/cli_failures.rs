@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
 use crate::cli_support::{NOTHING_CHANGED, NOTHING_LIVE, Project, Ran, STILL_RUNNING, signal};
+use devanture_config::Digest;
 use devanture_config::api::{Step, StepState};
 use devanture_config::problem::{Code, Problem};
 
@@ -263,5 +264,34 @@ fn a_command_that_wants_yes_is_refused_with_what_it_would_do() {
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(" would "), "{arguments:?}: {message}");
         assert!(error["hint"].as_str().unwrap().contains("pass --yes"), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn an_environment_that_is_not_there_yet_is_noted_where_its_name_may_be_a_slip() {
+    let staging = serde_json::json!({
+        "name": "staging", "alias": false, "version": Digest::of(b"x"), "url": "https://staging", "since_ms": 0,
+    });
+    let edge = FakeEdge::start_with(move |request, _| {
+        let path = request.target.split('?').next().unwrap();
+        let place = path.split('/').nth(5).unwrap_or_default();
+        let answer = match (request.method.as_str(), path.ends_with("/settings")) {
+            ("PATCH", true) => serde_json::json!({
+                "app": "shop", "environment": place, "changed": true, "revision": 1, "previous": 0, "set": ["A"],
+                "unset": [], "live": false,
+            }),
+            (_, true) => serde_json::json!({ "app": "shop", "environment": place, "revision": 0, "settings": [] }),
+            _ => serde_json::json!({ "app": "shop", "environment": place, "version": null, "places": [staging] }),
+        };
+        Some(Reply::json(200, &answer))
+    });
+    let project = Project::site(&edge.url());
+    let note = "there is no environment stagin yet; did you mean staging?";
+    for arguments in [&["env", "set", "A=b"][..], &["env", "list"], &["status"]] {
+        for (environment, is_slip) in [("stagin", true), ("staging", false), ("other", false)] {
+            let ran = project.run(&[arguments, &["--env", environment, "--json"]].concat());
+            assert_eq!(ran.code, Some(0), "{ran:#?}");
+            assert_eq!(ran.stderr.contains(note), is_slip, "{arguments:?} {environment}: {ran:#?}");
+        }
     }
 }

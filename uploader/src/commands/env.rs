@@ -7,7 +7,7 @@ use std::path::Path;
 use devanture_config::api::{SettingName, SettingStatus, SettingWanted, SettingsList, SettingsPatch, SettingsReport};
 use devanture_config::problem::Code;
 
-use super::dry_run;
+use super::{dry_run, suggest};
 use crate::args::{EnvCommand, EnvSetArgs};
 use crate::context::Context;
 use crate::output::exit::Failure;
@@ -33,7 +33,9 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
     let style = context.output.style;
     let (patch, dry_run) = match command {
         EnvCommand::List => {
-            let list = context.edge()?.settings(&context.place()?).await?;
+            let edge = context.edge()?;
+            let list = edge.settings(&context.place()?).await?;
+            suggest::note_new_place(context, &edge).await;
             context.output.write(&list, || list_lines(style, &list));
             return Ok(());
         }
@@ -54,7 +56,9 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
         }
     };
     let query = if dry_run { DRY_RUN } else { &[] };
-    let report = context.edge()?.change_settings(&context.place()?, &patch, query).await?;
+    let edge = context.edge()?;
+    let report = edge.change_settings(&context.place()?, &patch, query).await?;
+    suggest::note_new_place(context, &edge).await;
     context.output.of_change(dry_run).report(&report, || report_lines(style, &report, &patch.unset));
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use devanture_config::api::{NodeVersion, Status};
 
+use super::suggest;
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
@@ -13,6 +14,9 @@ use crate::output::{node_lines, report};
 /// As the edge says.
 pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let status = context.edge()?.status(&context.place()?).await?;
+    if status.version.is_none() {
+        suggest::note_place_missing_in(context, &status);
+    }
     context.output.write(&status, || lines(context.output.style, &status));
     Ok(())
 }
