@@ -80,7 +80,16 @@ fn the_backend_alone_is_pushed_where_nobody_names_pages() {
     fs::remove_dir_all(project.path("dist")).unwrap();
     let error = project.run(&["push", "--json"]).failed("missing_folder", 2);
     assert!(error["message"].as_str().unwrap().contains("dist/server"), "{error}");
-    assert!(error["hint"].as_str().unwrap().contains("build the backend first"), "{error}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("build the backend first") && !hint.contains("--only"), "there are no pages: {error}");
+    project.file("www/index.html", "hi");
+    let error = project.run(&["push", "--json"]).failed("missing_folder", 2);
+    assert!(
+        error["hint"].as_str().unwrap().contains("`devanture push --only front` pushes the pages alone"),
+        "{error}"
+    );
+    let error = project.run(&["push", "--only", "backend", "--json"]).failed("missing_folder", 2);
+    assert!(!error["hint"].as_str().unwrap().contains("--only"), "{error}");
 }
 
 #[test]

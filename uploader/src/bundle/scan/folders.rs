@@ -29,11 +29,21 @@ impl Folders {
             Some(place) => server::walk(place, reading),
             None => (None, None),
         };
+        let of_server = of_server.map(|failure| self.pages_alone(failure));
         let failure = match self.check_there() {
             Err(failure) if of_server.is_some() && of_pages.is_some() => Some(failure),
             _ => of_server.into_iter().chain(of_pages).reduce(Failure::and),
         };
         (Scan { server, ..pages }, failure)
+    }
+
+    /// Adds to the failure of a backend's folder that does not exist how the pages go without it.
+    fn pages_alone(&self, failure: Failure) -> Failure {
+        let has_pages = self.only.is_none() && self.pages != Pages::None && self.www.path().exists();
+        match failure.hint.clone().filter(|_| has_pages && failure.is(Code::MissingFolder)) {
+            Some(hint) => failure.hint(format!("{hint}; `devanture push --only front` pushes the pages alone")),
+            None => failure,
+        }
     }
 
     /// Checks that the folders that are needed exist.
