@@ -47,6 +47,7 @@ impl Context {
             dotenv: &project.dotenv,
             site: &project.site,
             site_file_name: &project.file_name,
+            has_site_file: project.exists,
         });
         let style = Style::of(&environment, io::stdout().is_terminal());
         let volume = common.output.volume();

@@ -439,3 +439,14 @@ fn a_first_project_says_all_that_a_push_needs() {
         }
     }
 }
+
+#[test]
+fn a_folder_without_devanture_toml_is_told_from_a_file_that_names_no_app() {
+    let project = Project::new(&[]).variable("DEVANTURE_TOKEN", "t0ken");
+    let message = |project: &Project| project.run(&["status", "--json"]).failed("usage", 2)["message"].clone();
+    assert_eq!(message(&project), "Where the edge is, is not said. This folder has no devanture.toml.");
+    let project = project.variable("DEVANTURE_URL", &dead_url());
+    assert_eq!(message(&project), "Which app is meant is not said. This folder has no devanture.toml.");
+    project.file("devanture.toml", "www = \"dist\"\n");
+    assert_eq!(message(&project), "Which app is meant is not said.");
+}

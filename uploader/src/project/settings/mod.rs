@@ -174,6 +174,7 @@ pub(crate) struct EdgeAccess {
 pub(crate) struct Settings {
     texts: BTreeMap<Name, Setting<String>>,
     site_file_name: String,
+    has_site_file: bool,
     app_dotenv_name: String,
     /// The folder for the state of this program, where there is one.
     pub(crate) state_folder: Option<PathBuf>,
@@ -193,6 +194,8 @@ pub(crate) struct Sources<'s> {
     pub(crate) site: &'s SiteFile,
     /// The name of `devanture.toml` as the person knows it.
     pub(crate) site_file_name: &'s str,
+    /// Whether there is one.
+    pub(crate) has_site_file: bool,
 }
 
 impl Settings {
@@ -223,7 +226,8 @@ impl Settings {
         }
         let state_folder = state_folder(sources.environment);
         let site_file_name = sources.site_file_name.to_owned();
-        let mut settings = Self { texts, site_file_name, app_dotenv_name: String::new(), state_folder };
+        let has_site_file = sources.has_site_file;
+        let mut settings = Self { texts, site_file_name, has_site_file, app_dotenv_name: String::new(), state_folder };
         let app = settings.explicit_app().ok().flatten();
         settings.app_dotenv_name = app.map(|app| dotenv::file_name_of(&app.value)).unwrap_or_default();
         settings
@@ -247,9 +251,18 @@ impl Settings {
     /// `usage` where nobody said it, or where it is no name.
     pub(crate) fn app(&self) -> Result<Setting<AppName>, Failure> {
         self.parsed(Name::App)?.ok_or_else(|| {
-            Failure::new(Code::Usage, "Which app is meant is not said.")
+            self.unsaid("Which app is meant is not said.")
                 .hint(format!("write app = \"NAME\" in {}, or give --app NAME", site_toml::FILE_NAME))
         })
+    }
+
+    /// The failure of a setting that nobody said; it tells a wrong folder from an incomplete file.
+    fn unsaid(&self, message: &str) -> Failure {
+        let folder = match self.has_site_file {
+            true => String::new(),
+            false => format!(" This folder has no {}.", self.site_file_name),
+        };
+        Failure::new(Code::Usage, format!("{message}{folder}"))
     }
 
     /// The app, where somebody said one that is a name.
@@ -288,7 +301,7 @@ impl Settings {
     /// that a file of the project names; `usage` where something is missing or cannot be read.
     pub(crate) fn edge_access(&self) -> Result<EdgeAccess, Failure> {
         let url = self.texts.get(&Name::Url).ok_or_else(|| {
-            Failure::new(Code::Usage, "Where the edge is, is not said.")
+            self.unsaid("Where the edge is, is not said.")
                 .hint("set DEVANTURE_URL to the address of its admin listener, such as https://127.0.0.1:8444")
         })?;
         let ca = self.texts.get(&Name::Ca);

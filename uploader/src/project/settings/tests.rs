@@ -15,6 +15,7 @@ fn settings(flags: &[(Name, &str)], environment: &[(&str, &str)], dotenv: &[(&st
         dotenv: &map(dotenv),
         site: &SiteFile::parse("devanture.toml", site).unwrap(),
         site_file_name: "devanture.toml",
+        has_site_file: true,
     })
 }
 
@@ -48,6 +49,7 @@ fn the_file_of_one_app_goes_before_dotenv_and_is_trusted_no_more() {
             dotenv: &map(dotenv),
             site: &SiteFile::parse("devanture.toml", "app = \"game\"").unwrap(),
             site_file_name: "devanture.toml",
+            has_site_file: true,
         })
     };
     let login = [URL, ("DEVANTURE_LOGIN", "ada"), ("DEVANTURE_PASSWORD", "of game"), ("DEVANTURE_APP", "other")];
