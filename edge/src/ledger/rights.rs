@@ -20,25 +20,43 @@ impl Actor {
         }
     }
 
+    /// The kind of the credential.
+    fn kind(&self) -> &'static str {
+        match &self.credential {
+            Credential::Login(_) => "account",
+            Credential::Local | Credential::Token(_) => "token",
+        }
+    }
+
+    /// The command that makes a credential with the scope. Whom a login of an account is refused has no use for a token.
+    fn made_by(&self, scope: Scope) -> String {
+        match &self.credential {
+            Credential::Login(_) => format!("devanture account invite NAME --scope {scope}"),
+            Credential::Local | Credential::Token(_) => format!("devanture-edge token create --scope {scope}"),
+        }
+    }
+
     /// Whether this actor may do, in an app and an environment (where one is meant), what `scope` allows.
     ///
     /// # Errors
     /// `not_found` for another app, which the answer does not betray; `forbidden` else.
     pub fn may(&self, scope: Scope, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
         if self.app.as_ref().is_some_and(|own| own != app) {
-            return Err(Problem::new(Code::NotFound, format!("There is no app {app} for this token.")).into());
+            let detail = format!("There is no app {app} for this {}.", self.kind());
+            return Err(Problem::new(Code::NotFound, detail)
+                .hint("`devanture apps` lists those that there are")
+                .into());
         }
         let is_elsewhere = environment.is_some_and(|environment| !self.is_of(environment));
         if is_elsewhere || self.scope < scope {
             let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
             let detail = format!("{} lacks the scope {scope}{place} of the app {app}.", self.shown());
+            let kind = self.kind();
             let hint = match &self.environment {
                 Some(own) if is_elsewhere => {
-                    format!("it is a token of {own} alone; use one of that environment or of the whole app")
+                    format!("this {kind} is for {own} alone; use one of that environment or of the whole app")
                 }
-                _ => {
-                    format!("a token with the scope {scope} is needed: `devanture-edge token create --scope {scope} …`")
-                }
+                _ => format!("another {kind} with the scope {scope} is needed: `{} …`", self.made_by(scope)),
             };
             return Err(Problem::new(Code::Forbidden, detail).hint(hint).into());
         }
@@ -54,7 +72,7 @@ impl Actor {
         self.may(scope, app, None)?;
         let Some(environment) = &self.environment else { return Ok(()) };
         let detail = format!("{} is for {environment} alone; this reaches every hostname.", self.shown());
-        let hint = format!("a token of the whole app with the scope {scope} is needed");
+        let hint = format!("use one of the whole app with the scope {scope}");
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
@@ -83,7 +101,12 @@ impl Actor {
             return Ok(());
         }
         let detail = format!("{} lacks the scope {scope} for every app.", self.shown());
-        let hint = format!("use a token without --app and --env: `devanture-edge token create --scope {scope} …`");
+        let hint = match &self.credential {
+            Credential::Login(_) => format!("use an account of every app: `{} --all-apps`", self.made_by(scope)),
+            Credential::Local | Credential::Token(_) => {
+                format!("use a token without --app and --env: `{} …`", self.made_by(scope))
+            }
+        };
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 

@@ -34,6 +34,17 @@ async fn an_admin_makes_invites_and_deletes_accounts_from_afar() {
     let made = done(&edge, &["create", "ada", "--scope", "push"], &format!("{PASSWORD}\n"));
     assert_eq!((made["name"].as_str(), made["app"].as_str()), (Some("ada"), Some("shop")));
     assert_eq!(login(&edge, "ada").await, 200);
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, hint) in [
+        (&["history", "--app", "other", "--json"][..], "`devanture apps` lists"),
+        (&["gc", "--json"], "`devanture account invite NAME --scope admin"),
+    ] {
+        let mut command = edge.command(folder.path(), "shop", arguments);
+        command.env_remove("DEVANTURE_TOKEN").env("DEVANTURE_LOGIN", "ada").env("DEVANTURE_PASSWORD", PASSWORD);
+        let error = Ran::fed(&mut command, "").json()["error"].clone();
+        assert!(error["hint"].as_str().unwrap().contains(hint), "{arguments:?}: {error}");
+        assert!(!error.to_string().contains("token"), "{arguments:?}: {error}");
+    }
     let short = account(&edge, &["create", "dan", "--scope", "read", "--json"], "too short");
     assert_eq!((short.code, short.problem()), (Some(1), "bad_request".to_owned()), "{short:#?}");
     let nothing = account(&edge, &["create", "dan", "--scope", "read", "--json"], "");
