@@ -118,6 +118,7 @@ impl From<runner::Error> for Error {
             runner::Error::PersistFull { .. } => Code::PersistFull,
             runner::Error::Interpreter { .. } => Code::BadBundle,
             runner::Error::Restarting => Code::Restarting,
+            runner::Error::NoData(_) => Code::NotFound,
             runner::Error::Data { code, .. } => *code,
             runner::Error::DataBusy | runner::Error::CommandRuns | runner::Error::DataReplaced => Code::Busy,
             _ => Code::InstanceFailed,
@@ -130,6 +131,9 @@ impl From<runner::Error> for Error {
             ),
             runner::Error::Interpreter { .. } => Some(
                 "build with an interpreter that the edge has, or name this one below [runner.interpreters] in its edge.toml",
+            ),
+            runner::Error::NoData(_) => Some(
+                "name a folder of the backend by `persist` below [server] in devanture.toml, and push: it stays from the first start on",
             ),
             _ => hint(code),
         };

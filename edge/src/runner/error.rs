@@ -122,6 +122,9 @@ pub enum Error {
         /// The names of the limits.
         limits: &'static str,
     },
+    /// The environment keeps no data here.
+    #[error("{0}")]
+    NoData(String),
     /// The work on the data of an environment failed.
     #[error("{detail}")]
     Data {

@@ -132,6 +132,10 @@ async fn data_is_downloaded_replaced_and_restored_by_its_commands() {
     run(&["delete", "mine", "--yes"]);
     let gone = project.run(&edge, &["data", "restore", "mine", "--yes", "--json"]);
     assert_eq!(gone.json()["error"]["code"], "not_found", "{gone:#?}");
+    assert!(!gone.stdout.contains("persist"), "a snapshot is missing, and no data: {gone:#?}");
+    let nothing = project.run(&edge, &["data", "list", "--env", "staging", "--json"]);
+    assert_eq!(nothing.json()["error"]["code"], "not_found", "{nothing:#?}");
+    assert!(nothing.json()["error"]["hint"].as_str().unwrap().contains("`persist` below [server]"), "{nothing:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

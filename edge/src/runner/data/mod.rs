@@ -278,7 +278,7 @@ impl Runner {
     pub async fn data_before_release(&self, place: (&AppName, &PlaceName)) -> Result<Option<SnapshotName>, Error> {
         match self.data_snapshot(place, automatic("release")?).await {
             Ok(report) => Ok(report.snapshot),
-            Err(Error::Data { code: Code::NotFound, .. }) => Ok(None),
+            Err(Error::NoData(_) | Error::Data { code: Code::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -306,7 +306,7 @@ impl Runner {
         if !std::fs::symlink_metadata(&data).is_ok_and(|found| found.is_dir()) {
             let node = &shared.node;
             let detail = format!("{environment} of {app} keeps no data on {node}.");
-            return Err(Error::Data { code: Code::NotFound, detail });
+            return Err(Error::NoData(detail));
         }
         let uid = shared.users.of(&*shared.catalog, app, environment).await?;
         let user = shared.holds.hold(uid).await;

@@ -51,7 +51,7 @@ impl Shared {
         };
         match recovered {
             // What is gone needs nothing.
-            Ok(_) | Err(Error::Data { code: Code::NotFound, .. }) => self.end_replacing(place),
+            Ok(_) | Err(Error::NoData(_) | Error::Data { code: Code::NotFound, .. }) => self.end_replacing(place),
             Err(error) => Err(error),
         }
     }
