@@ -1,5 +1,7 @@
 //! Commands that run once in a cluster: on the node that is asked, whatever runs there.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use devanture_config::api::{RunEnd, RunExit, RunRequest};
 use devanture_config::problem::{Code, Problem};
@@ -12,6 +14,9 @@ use tokio::sync::mpsc;
 use super::instances::{backend, nodes_of};
 use super::world::{APP, World, comes, is_installed};
 use crate::support::{RunningEdge, got};
+
+/// Longest wait for the place of a command that has ended.
+const PLACE_MAX: Duration = Duration::from_secs(20);
 
 /// A command that runs for as long as this lives.
 pub(super) struct Command {
@@ -37,6 +42,19 @@ impl Command {
             return Err(response.json().await.unwrap());
         }
         Ok(Self { response, reader: Reader::default(), _input: input })
+    }
+
+    /// As [`Command::begin`]: the place of a command that has ended is free a moment later.
+    async fn begin_at_last(node: &RunningEdge, environment: &str, script: &str) -> Self {
+        let until = Instant::now() + PLACE_MAX;
+        loop {
+            match Self::begin(node, environment, script).await {
+                Err(problem) if problem.code == Code::Busy && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                begun => return begun.unwrap(),
+            }
+        }
     }
 
     async fn next(&mut self) -> EdgeFrame {
@@ -91,7 +109,7 @@ async fn a_command_runs_on_the_node_that_is_asked_and_others_neither_count_nor_k
 
     let mut commands = Vec::new();
     for node in [one, two] {
-        let mut command = Command::begin(node, "staging", "echo $DEVANTURE_NODE; exec sleep 600").await.unwrap();
+        let mut command = Command::begin_at_last(node, "staging", "echo $DEVANTURE_NODE; exec sleep 600").await;
         assert_eq!(command.begun().await, format!("{}\n", node.file().node));
         commands.push(command);
     }
