@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
-use crate::cli_support::{NOTHING_CHANGED, NOTHING_LIVE, Project, Ran, STILL_RUNNING, signal};
+use crate::cli_support::{NOTHING_LIVE, Project, Ran, STILL_RUNNING, signal};
 use devanture_config::Digest;
 use devanture_config::api::{Step, StepState};
 use devanture_config::problem::{Code, Problem};
@@ -21,10 +21,10 @@ fn every_push_that_fails_says_why_and_what_is_live() {
     let not_ready = Problem::new(Code::NotReady, "The backend did not start.").hint("look at its log");
     let stopped = Reply::Events(vec![event("step", &step), event("problem", &not_ready)]);
     for (method, part, reply, code, exit, last) in [
-        ("POST", "/deploys", Reply::problem(Code::BadToken), "bad_token", 4, NOTHING_CHANGED),
+        ("POST", "/deploys", Reply::problem(Code::BadToken), "bad_token", 4, STILL_RUNNING),
         ("POST", "/deploys", Reply::problem(Code::BundleTooLarge), "bundle_too_large", 1, NOTHING_LIVE),
         ("POST", "/deploys", Reply::problem(Code::Internal), "internal", 1, NOTHING_LIVE),
-        ("POST", "/deploys", Reply::Whole(502, "text/html", b"<h1>".to_vec()), "unreachable", 3, NOTHING_CHANGED),
+        ("POST", "/deploys", Reply::Whole(502, "text/html", b"<h1>".to_vec()), "unreachable", 3, STILL_RUNNING),
         ("PUT", "/blobs", Reply::problem(Code::TooLarge), "too_large", 1, NOTHING_LIVE),
         ("PUT", "/blobs", Reply::problem(Code::DiskFull), "disk_full", 1, NOTHING_LIVE),
         ("POST", "/finish", stopped, "not_ready", 1, NOTHING_LIVE),

@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use crate::cli_support::{NOTHING_CHANGED, Project, dead_url, write};
+use crate::cli_support::{Project, STILL_RUNNING, dead_url, write};
 
 const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
 
@@ -141,7 +141,7 @@ fn an_unreachable_edge_is_reported() {
     let ran = project.run(&["push", "--json"]);
     let error = ran.failed("unreachable", 3);
     assert!(error["message"].as_str().unwrap().contains("cannot be reached"), "{error}");
-    assert_eq!(ran.last_line(), NOTHING_CHANGED);
+    assert_eq!(ran.last_line(), STILL_RUNNING);
     for arguments in
         [&["status", "--json"][..], &["switch", "abcdef", "--json"], &["rollback", "--json"], &["history", "--json"]]
     {

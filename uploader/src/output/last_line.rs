@@ -6,8 +6,6 @@ pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
 pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 /// The push ended before it spoke to an edge, and none can be asked what is live.
 pub(crate) const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
-/// The push never reached an edge that answers it, or the edge does not say what is live.
-pub(crate) const NOTHING_CHANGED: &str = "Nothing was changed; what is live is not known.";
 /// Nobody heard the end of the command, and the edge cannot be asked either.
 pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status` tells it.";
 /// The push of an archive was interrupted, which the edge may have taken.

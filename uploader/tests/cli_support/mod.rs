@@ -23,9 +23,6 @@ pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
 /// … and where nothing was.
 pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
-/// … and where nobody knows, since no edge answered.
-pub(crate) const NOTHING_CHANGED: &str = "Nothing was changed; what is live is not known.";
-
 /// A working folder with nothing of the machine's settings around it.
 pub(crate) struct Project {
     folder: tempfile::TempDir,

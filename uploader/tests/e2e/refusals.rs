@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::edge::{Edge, edge};
 
-const NOTHING_CHANGED: &str = "Nothing was changed; what is live is not known.";
+const STILL_RUNNING: &str = "The previous version is still running.";
 
 fn site(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -64,12 +64,12 @@ async fn what_the_command_line_is_given_wrongly() {
     }
     let token = std::mem::replace(&mut edge.token, "dvt_000000000000_00".to_owned());
     let ran = edge.run("shop", &["push", &path(good.path()), "--json"]);
-    assert_eq!((ran.problem().as_str(), ran.code, ran.last_line()), ("bad_token", Some(4), NOTHING_CHANGED));
+    assert_eq!((ran.problem().as_str(), ran.code, ran.last_line()), ("bad_token", Some(4), STILL_RUNNING));
     edge.token = token;
     still_live(&edge).await;
     edge.kill();
     let ran = edge.run("shop", &["push", &path(good.path()), "--json"]);
-    assert_eq!((ran.problem().as_str(), ran.code, ran.last_line()), ("unreachable", Some(3), NOTHING_CHANGED));
+    assert_eq!((ran.problem().as_str(), ran.code, ran.last_line()), ("unreachable", Some(3), STILL_RUNNING));
     edge.restart();
     assert_eq!(edge.json("shop", &["status"])["version"], live["version"]);
 }

@@ -10,9 +10,7 @@ use super::{Live, Push};
 use crate::bundle::{Blob, Bundle};
 use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
-use crate::output::last_line::{
-    self, MAY_GO_ON, NOT_KNOWN, NOTHING_CHANGED, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING,
-};
+use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
@@ -165,8 +163,7 @@ impl Push<'_> {
         }
         // A push to an alias leaves what is live, however it ends.
         if self.args.alias.is_some() {
-            let is_known = self.live != Live::Unknown || self.is_archive_sent;
-            return if is_known { STILL_RUNNING } else { NOTHING_CHANGED }.to_owned();
+            return STILL_RUNNING.to_owned();
         }
         if failure.is(Code::Deleted) {
             return NOTHING_LIVE.to_owned();
@@ -179,7 +176,7 @@ impl Push<'_> {
             // An edge that did not answer, or does not know this token, is not asked again. One that forbids the push may
             // let the token read.
             Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) && !failure.is(Code::Forbidden) => {
-                NOTHING_CHANGED
+                STILL_RUNNING
             }
             Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
                 Some(Some(version)) if self.finishing == Some(version) && self.args.gate.watch_s().is_some() => {
@@ -195,8 +192,7 @@ impl Push<'_> {
                     (Some(sentence), _) => return sentence,
                     (None, Some(None)) => NOTHING_LIVE,
                     (None, None) if !is_certain => NOT_KNOWN,
-                    (None, None) => NOTHING_CHANGED,
-                    (None, Some(Some(_))) => STILL_RUNNING,
+                    (None, Some(Some(_)) | None) => STILL_RUNNING,
                 },
             },
         };
