@@ -149,9 +149,9 @@ fn every_fault_is_in_the_table_of_the_documents() {
 }
 
 #[test]
-fn every_exit_code_is_in_the_documents() {
-    let page = read("docs/errors.md");
-    let (_, section) = page.split_once("## Exit codes").unwrap();
+fn every_exit_code_is_in_the_readme() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("## Exit codes").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let found: Vec<u8> =
         section.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();

@@ -8,10 +8,10 @@ pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.
 pub(crate) const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
 /// Nobody heard the end of the command, and the edge cannot be asked either.
 pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status` tells it.";
-/// The push of an archive was interrupted, which the edge may have taken.
-pub(crate) const MAY_GO_ON: &str = "The edge may go on with the archive and make it live.";
+/// The push of an archive was interrupted, which the edge may have taken: for its hint.
+pub(crate) const MAY_GO_ON: &str = "the edge may go on with the archive and make it live";
 
-/// The push of `what` was interrupted after the edge had accepted it.
+/// The push of `what` was interrupted after the edge had accepted it: for its hint.
 pub(crate) fn goes_on(what: &str) -> String {
-    format!("The edge goes on with {what} and may make it live.")
+    format!("the edge goes on with {what} and may make it live")
 }

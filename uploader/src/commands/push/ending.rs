@@ -188,19 +188,16 @@ impl Push<'_> {
                 Some(Some(version)) if is_archive_open && self.live != Live::Known(Some(version)) => {
                     return format!("{} is live.", version.short());
                 }
-                live => match (self.goes_on(failure), live) {
-                    (Some(sentence), _) => return sentence,
-                    (None, Some(None)) => NOTHING_LIVE,
-                    (None, None) if !is_certain => NOT_KNOWN,
-                    (None, Some(Some(_)) | None) => STILL_RUNNING,
-                },
+                Some(None) => NOTHING_LIVE,
+                None if !is_certain => NOT_KNOWN,
+                Some(Some(_)) | None => STILL_RUNNING,
             },
         };
         live.to_owned()
     }
 
-    /// The last line of an interrupted push that the edge has accepted: it goes on without this program, so that what is
-    /// live now says nothing of what is live in a moment.
+    /// What an interrupted push leaves that the edge has accepted: it goes on without this program, so that what is live
+    /// now says nothing of what is live in a moment.
     fn goes_on(&self, failure: &Failure) -> Option<String> {
         if failure.exit < INTERRUPTED || self.args.no_switch {
             return None;
@@ -214,17 +211,17 @@ impl Push<'_> {
     }
 
     fn hint_of_interruption(&self, failure: &Failure) -> Option<String> {
-        self.goes_on(failure)?;
+        let goes_on = self.goes_on(failure)?;
         if self.args.alias.is_some() {
-            return Some("the edge goes on with it: `devanture alias list` says where the alias points".to_owned());
+            return Some(format!("{goes_on}: `devanture alias list` says where the alias points"));
         }
         let again = self.context.again().0;
         let status = format!("`devanture status{again}` shows what is live");
         // Before the first version there is nothing to go back to.
         Some(match self.live {
-            Live::Known(None) => format!("the edge goes on with it: {status}"),
+            Live::Known(None) => format!("{goes_on}: {status}"),
             Live::Known(Some(_)) | Live::Unknown => {
-                format!("the edge goes on with it: {status}, and `devanture rollback{again}` undoes it")
+                format!("{goes_on}: {status}, and `devanture rollback{again}` undoes it")
             }
         })
     }
