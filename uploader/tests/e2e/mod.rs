@@ -19,6 +19,7 @@ mod curl;
 mod data;
 mod data_format;
 mod dev;
+mod dev_backend;
 mod dev_remote;
 mod dictionaries;
 mod envs;

@@ -2,8 +2,10 @@
 //! folder changes, and ends with it.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -28,6 +30,8 @@ use crate::project::settings::Source;
 
 /// The file beside `devanture.toml` with settings for the backend on this machine.
 const SETTINGS_FILE: &str = ".env.server";
+/// The folder of the run for what `persist` keeps; the edge has its own data in another one beside it.
+const PERSISTED: &str = "persist";
 /// Variables of the client itself, which the backend does not get.
 const OWN: &str = "DEVANTURE_";
 /// Longest time of a backend's end after SIGTERM, …
@@ -42,8 +46,8 @@ pub(super) struct Backend {
     /// Where it is to answer.
     pub(super) url: UpstreamUrl,
     port: u16,
-    /// The folder for what it keeps, which goes with the run.
-    data: PathBuf,
+    /// The folder for what `persist` keeps, which goes with the run. Nothing of the edge is in it.
+    persisted: PathBuf,
     /// Settings of the environment that are marked for development. They are in memory alone.
     settings: BTreeMap<SettingName, String>,
 }
@@ -72,7 +76,7 @@ impl Backend {
             context.progress.note(NOT_RUN);
             return Ok(None);
         }
-        Ok(Some(Self { url, port, data: folder.join("data"), settings: BTreeMap::new() }))
+        Ok(Some(Self { url, port, persisted: folder.join(PERSISTED), settings: BTreeMap::new() }))
     }
 
     /// Takes the settings of an environment that a person names and an edge has, as far as they are marked for
@@ -150,8 +154,19 @@ impl Backend {
         let server = server_in(&project, place).ok_or_else(lost)?;
         let process = web_of(&server).ok_or_else(lost)?;
         let folder = folder_of(&project)?;
-        let running = self.spawn(context, &project, process, &folder)?;
+        let data = self.data_of(&server)?;
+        let running = self.spawn(context, &project, process, &folder, data)?;
         Ok((running, folder))
+    }
+
+    /// The folder that stays through restarts, where `persist` asks for one.
+    fn data_of(&self, server: &Server) -> Result<Option<&Path>, Failure> {
+        if server.persist.is_none() {
+            return Ok(None);
+        }
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.persisted);
+        made.map_err(|error| failed(&self.persisted.display().to_string(), &error))?;
+        Ok(Some(&self.persisted))
     }
 
     fn spawn(
@@ -160,17 +175,12 @@ impl Backend {
         project: &Project,
         process: &Process,
         folder: &Path,
+        data: Option<&Path>,
     ) -> Result<Running, Failure> {
-        let failed = |what: &str, error: &io::Error| {
-            let message = format!("The backend cannot be started: {what}: {error}.");
-            Failure::new(Code::UnreadableFile, message)
-                .hint("build the backend first; `command` below [server] says how it is started")
-        };
         let words = expanded(&process.command, |name| (name == "PORT").then(|| self.port.to_string()));
         let Some((program, arguments)) = words.split_first() else {
             return Err(Failure::new(Code::BadConfig, "`command` below [server] names no program."));
         };
-        std::fs::create_dir_all(&self.data).map_err(|error| failed(&self.data.display().to_string(), &error))?;
         let folder_there = std::fs::canonicalize(folder);
         let folder = folder_there.map_err(|error| failed(&folder.display().to_string(), &error))?;
         // One that is named by its path is that of the folder, as on the edge.
@@ -182,7 +192,7 @@ impl Backend {
         // An app called `server` has its own settings of this program in a file of that name.
         let settings = project.settings_of_server(SETTINGS_FILE)?;
         command.envs(settings.iter().filter(|(name, _)| !name.starts_with(OWN)));
-        command.env("PORT", self.port.to_string()).env("DEVANTURE_DATA", &self.data);
+        command.env("PORT", self.port.to_string()).envs(data.map(|data| ("DEVANTURE_DATA", data)));
         // Stdout is for what `dev` itself tells.
         command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
         let child = command.process_group(0).kill_on_drop(true).spawn();
@@ -225,6 +235,12 @@ impl Drop for Running {
         }
         kill_process_group(group, Signal::KILL).ok();
     }
+}
+
+fn failed(what: &str, error: &io::Error) -> Failure {
+    let message = format!("The backend cannot be started: {what}: {error}.");
+    Failure::new(Code::UnreadableFile, message)
+        .hint("build the backend first; `command` below [server] says how it is started")
 }
 
 /// The backend as `place` has it.
