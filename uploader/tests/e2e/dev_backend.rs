@@ -64,7 +64,8 @@ async fn the_folder_of_a_backend_is_its_own_and_there_only_with_persist() {
     let dev = project.dev(&[]);
     dev.wait_for("live");
     let first = report(&dev, "/api/x", |_| true).await;
-    assert_eq!((&first["own"]["DEVANTURE_DATA"], &first["files"]), (&Value::Null, &Value::Null), "{first}");
+    let own = json!({ "DEVANTURE_APP": "shop", "DEVANTURE_ENVIRONMENT": "prod", "DEVANTURE_INSTANCE": "web.1" });
+    assert_eq!((&first["own"], &first["files"]), (&own, &Value::Null), "there is no DEVANTURE_DATA");
 
     project.put("devanture.toml", &format!("{SITE}persist = \"data\"\n"));
     let data_of = |report: &Value| report["own"]["DEVANTURE_DATA"].as_str().map(str::to_owned);
@@ -93,4 +94,29 @@ async fn the_folder_of_a_backend_is_its_own_and_there_only_with_persist() {
     assert_eq!((data_of(&fourth).as_ref(), &fourth["files"]), (Some(&data), &json!([])));
     assert_eq!(dev.end("-INT"), Some(0));
     assert!(!Path::new(&data).exists(), "it goes with the run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_told_its_app_and_environment_and_the_person_that_no_link_is_made() {
+    let Some(project) = project() else { return };
+    let persisting = format!("{SITE}persist = \"data\"\n");
+    project.put("devanture.toml", &persisting);
+    // No setting of the person's changes what an edge sets.
+    project.put(".env.server", "DEVANTURE_APP=other\nDEVANTURE_DATA=/nowhere\n");
+    let dev = project.dev(&["--env", "staging"]);
+    let is_of_link = |note: &Value| note["text"].as_str().unwrap().contains("no link `data` in server");
+    dev.wait_until("note", is_of_link);
+    dev.wait_for("live");
+    let first = report(&dev, "/api/x", |_| true).await;
+    let own = |name: &str| first["own"][name].as_str().unwrap().to_owned();
+    assert_eq!((own("DEVANTURE_APP"), own("DEVANTURE_ENVIRONMENT")), ("shop".to_owned(), "staging".to_owned()));
+    assert!(Path::new(&own("DEVANTURE_DATA")).is_dir(), "{first}");
+    assert!(!project.path().join("server/data").exists(), "the project is only read");
+    assert_eq!(dev.end("-TERM"), Some(0));
+    // Where there is such a folder, code that names it finds it.
+    std::fs::create_dir(project.path().join("server/data")).unwrap();
+    let dev = project.dev(&[]);
+    let before: Vec<Value> = dev.events.iter().take_while(|event| event["event"] != "live").collect();
+    assert!(!before.iter().any(|event| event["event"] == "note" && is_of_link(event)), "{before:?}");
+    report(&dev, "/api/x", |_| true).await;
 }

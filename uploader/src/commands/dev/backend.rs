@@ -2,6 +2,7 @@
 //! folder changes, and ends with it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use devanture_config::PlaceName;
 use devanture_config::api::SettingName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::command::expanded;
 use devanture_config::site_toml::{ListenOn, Process, RouteTo, Server, UpstreamUrl, WEB};
+use devanture_config::{AppName, PlaceName};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
@@ -22,7 +23,7 @@ use super::output::DevOutput;
 use super::remote::Routing;
 use super::round::routes_of;
 use super::watch::{Watch, Watched};
-use super::{ConfigPath, Project};
+use super::{ConfigPath, Project, app};
 use crate::args::DevArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
@@ -32,6 +33,8 @@ use crate::project::settings::Source;
 const SETTINGS_FILE: &str = ".env.server";
 /// The folder of the run for what `persist` keeps; the edge has its own data in another one beside it.
 const PERSISTED: &str = "persist";
+/// The only instance: the first of `web`.
+const INSTANCE: &str = "web.1";
 /// Variables of the client itself, which the backend does not get.
 const OWN: &str = "DEVANTURE_";
 /// Longest time of a backend's end after SIGTERM, …
@@ -45,6 +48,7 @@ const NOT_RUN: &str = "the backend of [server] is not run by dev: start it yours
 pub(super) struct Backend {
     /// Where it is to answer.
     pub(super) url: UpstreamUrl,
+    app: AppName,
     port: u16,
     /// The folder for what `persist` keeps, which goes with the run. Nothing of the edge is in it.
     persisted: PathBuf,
@@ -76,7 +80,8 @@ impl Backend {
             context.progress.note(NOT_RUN);
             return Ok(None);
         }
-        Ok(Some(Self { url, port, persisted: folder.join(PERSISTED), settings: BTreeMap::new() }))
+        let (app, persisted) = (app(context)?, folder.join(PERSISTED));
+        Ok(Some(Self { url, app, port, persisted, settings: BTreeMap::new() }))
     }
 
     /// Takes the settings of an environment that a person names and an edge has, as far as they are marked for
@@ -105,12 +110,18 @@ impl Backend {
         let config = ConfigPath::of(context);
         let mut teller = DevOutput::new(context.output, &context.progress);
         let mut watch: Option<Watch> = None;
+        let mut noted = None;
         loop {
             let started = self.start(context, &config, place);
             let folder = match &started {
-                Ok((_, folder)) => folder.clone(),
+                Ok(started) => started.folder.clone(),
                 Err(_) => folder_of(&context.project).unwrap_or_default(),
             };
+            let note = started.as_ref().ok().and_then(|started| started.note.clone());
+            if note != noted {
+                note.iter().for_each(|note| teller.note(note));
+                noted = note;
+            }
             let watched = Watched::new(&folder, config.path());
             let watch = match &mut watch {
                 Some(watch) => {
@@ -125,7 +136,7 @@ impl Backend {
                     teller.failed(&failure, false);
                     watch.settled().await;
                 }
-                Ok((mut running, _)) => {
+                Ok(Started { mut running, .. }) => {
                     let ended = tokio::select! {
                         () = watch.settled() => None,
                         ended = running.child.wait() => Some(ended),
@@ -145,8 +156,8 @@ impl Backend {
         }
     }
 
-    /// Starts it as the files say now. Returns its folder too.
-    fn start(&self, context: &Context, config: &ConfigPath, place: &PlaceName) -> Result<(Running, PathBuf), Failure> {
+    /// Starts it as the files say now.
+    fn start(&self, context: &Context, config: &ConfigPath, place: &PlaceName) -> Result<Started, Failure> {
         let (mut project, read) = config.read();
         read?;
         project.choose(context.project.site.app.as_ref().map(|app| app.as_str()))?;
@@ -154,9 +165,14 @@ impl Backend {
         let server = server_in(&project, place).ok_or_else(lost)?;
         let process = web_of(&server).ok_or_else(lost)?;
         let folder = folder_of(&project)?;
-        let data = self.data_of(&server)?;
-        let running = self.spawn(context, &project, process, &folder, data)?;
-        Ok((running, folder))
+        let mut own = vec![
+            ("DEVANTURE_APP", OsString::from(self.app.as_str())),
+            ("DEVANTURE_ENVIRONMENT", place.as_str().into()),
+            ("DEVANTURE_INSTANCE", INSTANCE.into()),
+        ];
+        own.extend(self.data_of(&server)?.map(|data| ("DEVANTURE_DATA", data.into())));
+        let running = self.spawn(context, &project, process, &folder, own)?;
+        Ok(Started { running, note: without_link(&server, &folder), folder })
     }
 
     /// The folder that stays through restarts, where `persist` asks for one.
@@ -169,13 +185,14 @@ impl Backend {
         Ok(Some(&self.persisted))
     }
 
+    /// Starts it with the variables `own`, which no setting changes.
     fn spawn(
         &self,
         context: &Context,
         project: &Project,
         process: &Process,
         folder: &Path,
-        data: Option<&Path>,
+        own: Vec<(&str, OsString)>,
     ) -> Result<Running, Failure> {
         let words = expanded(&process.command, |name| (name == "PORT").then(|| self.port.to_string()));
         let Some((program, arguments)) = words.split_first() else {
@@ -186,13 +203,13 @@ impl Backend {
         // One that is named by its path is that of the folder, as on the edge.
         let program = if program.contains('/') { folder.join(program).into_os_string() } else { program.into() };
         let mut command = Command::new(program);
-        let own = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
-        command.args(arguments).current_dir(folder).env_clear().envs(own);
+        let persons = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
+        command.args(arguments).current_dir(folder).env_clear().envs(persons);
         command.envs(self.settings.iter().map(|(name, value)| (name.as_str(), value)));
         // An app called `server` has its own settings of this program in a file of that name.
         let settings = project.settings_of_server(SETTINGS_FILE)?;
         command.envs(settings.iter().filter(|(name, _)| !name.starts_with(OWN)));
-        command.env("PORT", self.port.to_string()).envs(data.map(|data| ("DEVANTURE_DATA", data)));
+        command.env("PORT", self.port.to_string()).envs(own);
         // Stdout is for what `dev` itself tells.
         command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
         let child = command.process_group(0).kill_on_drop(true).spawn();
@@ -200,6 +217,15 @@ impl Backend {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Running { child, group })
     }
+}
+
+/// A backend that was started.
+struct Started {
+    running: Running,
+    /// Its folder, as the person knows it.
+    folder: PathBuf,
+    /// What the person should know of it.
+    note: Option<String>,
 }
 
 /// A backend that runs, with all that it has started.
@@ -247,6 +273,16 @@ fn failed(what: &str, error: &io::Error) -> Failure {
 fn server_in(project: &Project, place: &PlaceName) -> Option<Server> {
     let over = project.site.env.get(place).cloned().unwrap_or_default();
     project.site.base.clone().overlaid_by(&over).server.map(|server| server.resolved())
+}
+
+/// The note where code that works on an edge may miss the link of `persist`: its folder here is the project's own, which
+/// `dev` only reads.
+fn without_link(server: &Server, folder: &Path) -> Option<String> {
+    let persist = server.persist.as_ref().filter(|persist| !folder.join(persist.as_str()).is_dir())?;
+    let folder = folder.display();
+    Some(format!(
+        "dev makes no link `{persist}` in {folder}, as an edge does for `persist`: the folder that stays is DEVANTURE_DATA"
+    ))
 }
 
 /// The folder of the backend as the person knows it.

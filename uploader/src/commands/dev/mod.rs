@@ -123,6 +123,8 @@ async fn serve_all(
         site.give_settings(&rounds.edge, &place).await?;
     }
     tokio::select! {
+        // The address is printed before what is noted about the backend.
+        biased;
         ended = serve(context, args, edge, rounds) => ended,
         () = running => Ok(()),
     }
