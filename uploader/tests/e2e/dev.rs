@@ -315,6 +315,28 @@ fn the_edge_ends_with_dev_however_that_ends() {
 }
 
 #[test]
+fn the_next_run_removes_the_folder_of_one_that_was_killed() {
+    let project = Project::new();
+    let runs = || {
+        let entries = std::fs::read_dir(project.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("devanture-dev-"))
+            .collect::<Vec<_>>()
+    };
+    let (killed, beside) = (project.dev(&[]), project.dev(&[]));
+    killed.wait_for("live");
+    beside.wait_for("live");
+    killed.end("-KILL");
+    assert_eq!(runs().len(), 2);
+    let next = project.dev(&[]);
+    next.wait_for("live");
+    // Its own, and that of the run that goes on.
+    eventually("the folder goes", || runs().len() == 2);
+    assert_eq!((beside.end("-INT"), next.end("-INT")), (Some(0), Some(0)), "both have all that is theirs");
+    assert!(runs().is_empty());
+}
+
+#[test]
 fn dev_ends_with_a_failure_where_its_edge_does_not_live() {
     if !Path::new("/proc/self/stat").exists() {
         eprintln!("left out: there is no /proc");

@@ -5,7 +5,7 @@
 //! folder for the state of the person's programs. Everything else can be made again, so it is in a temporary folder.
 //! The child ends when its standard input ends, so that none is left over, even if this process is killed.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
@@ -35,8 +35,10 @@ const DOMAIN: &str = "localhost";
 const RUN_PREFIX: &str = "devanture-dev-";
 /// The file that a run holds locked in its folder.
 const RUN_LOCK: &str = "run.lock";
-/// A folder that is so young may not be locked yet.
+/// A folder without that file, and so young, may be one of a run that begins.
 const RUN_AGE_MIN: Duration = Duration::from_secs(60);
+/// Other runs may take a new folder for one of a run that is over: so many are made at most.
+const RUN_FOLDERS_MAX: u32 = 5;
 /// Time for the edge to start: it is a second on a slow machine.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time for the edge to drain, before it is killed.
@@ -287,10 +289,7 @@ fn lock_file(path: &Path) -> io::Result<File> {
 
 /// A new temporary folder that is locked for as long as this run has it; those of runs that were killed go.
 fn run_folder() -> io::Result<(TempDir, File)> {
-    let private = Permissions::from_mode(0o700);
-    let folder = tempfile::Builder::new().prefix(RUN_PREFIX).permissions(private).tempdir()?;
-    let lock = lock_file(&folder.path().join(RUN_LOCK))?;
-    lock.lock()?;
+    let (folder, lock) = locked_folder()?;
     let own = folder.path().metadata()?.uid();
     let around = folder.path().parent().map(Path::to_owned);
     // Nobody waits for it, and what it does not come to, the next run does.
@@ -298,24 +297,66 @@ fn run_folder() -> io::Result<(TempDir, File)> {
     Ok((folder, lock))
 }
 
-/// Removes the folders of runs that are over.
+fn locked_folder() -> io::Result<(TempDir, File)> {
+    for _ in 0..RUN_FOLDERS_MAX {
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix(RUN_PREFIX).permissions(private).tempdir()?;
+        let path = folder.path().join(RUN_LOCK);
+        let lock = lock_file(&path)?;
+        lock.lock()?;
+        // Another run may have locked it first, and removed the folder.
+        if path.symlink_metadata().is_ok_and(|file| lock.metadata().is_ok_and(|own| own.ino() == file.ino())) {
+            return Ok((folder, lock));
+        }
+    }
+    Err(io::Error::other("other runs remove each new folder"))
+}
+
+/// Removes the folders of runs of the user `own` that are over.
 fn remove_left(around: &Path, own: u32) {
     for entry in std::fs::read_dir(around).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(RUN_PREFIX)) && is_left(&entry.path(), own) {
-            // Another run may be at it, too.
-            std::fs::remove_dir_all(entry.path()).ok();
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(RUN_PREFIX)) {
+            // What is left of it, a next run removes.
+            remove_if_left(&entry.path(), own).ok();
         }
     }
 }
 
-/// Whether the folder of a run belongs to `own` and to no run any more.
-fn is_left(folder: &Path, own: u32) -> bool {
-    let Ok(metadata) = folder.symlink_metadata() else { return false };
+/// Removes the folder of a run if it belongs to `own` and to no run any more. Gives whether it did.
+///
+/// # Errors
+/// Where something of it cannot be removed; the lock stays, so that the next run tries again at once.
+fn remove_if_left(folder: &Path, own: u32) -> io::Result<bool> {
+    let metadata = folder.symlink_metadata()?;
+    if !metadata.is_dir() || metadata.uid() != own {
+        return Ok(false);
+    }
+    // Held until the folder is gone: a run holds the lock of its own folder, and another one may remove this one, too.
+    let lock = match OpenOptions::new().append(true).open(folder.join(RUN_LOCK)) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let is_left = match &lock {
+        Some(lock) => lock.try_lock().is_ok(),
+        None => is_old(&metadata),
+    };
+    if !is_left {
+        return Ok(false);
+    }
+    for entry in std::fs::read_dir(folder)?.flatten().filter(|entry| entry.file_name() != RUN_LOCK) {
+        match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path())?,
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    std::fs::remove_dir_all(folder)?;
+    Ok(true)
+}
+
+fn is_old(metadata: &Metadata) -> bool {
     let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    metadata.is_dir()
-        && metadata.uid() == own
-        && age.is_some_and(|age| age >= RUN_AGE_MIN)
-        && lock_file(&folder.join(RUN_LOCK)).is_ok_and(|file| file.try_lock().is_ok())
+    age.is_some_and(|age| age >= RUN_AGE_MIN)
 }
 
 fn not_started(cause: StartFailure, message: &str, port: u16) -> Failure {
@@ -358,17 +399,29 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_runs_that_are_over_are_distinguished_from_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().metadata().unwrap().uid();
-        let lock = lock_file(&folder.path().join(RUN_LOCK)).unwrap();
-        assert!(!is_left(folder.path(), own), "it is young");
-        let old = SystemTime::now() - RUN_AGE_MIN * 2;
-        File::open(folder.path()).unwrap().set_modified(old).unwrap();
-        assert!(is_left(folder.path(), own));
-        assert!(!is_left(folder.path(), own + 1), "it is another's");
+    fn the_folder_of_a_run_that_is_over_is_removed_at_once_and_no_other() {
+        let around = tempfile::tempdir().unwrap();
+        let own = around.path().metadata().unwrap().uid();
+        let folder = around.path().join("devanture-dev-1");
+        let is_removed = |own| remove_if_left(&folder, own).unwrap();
+        std::fs::create_dir_all(folder.join("data/apps")).unwrap();
+        assert!(!is_removed(own), "it is young, and its run may be about to lock it");
+        let lock = lock_file(&folder.join(RUN_LOCK)).unwrap();
         lock.lock().unwrap();
-        assert!(!is_left(folder.path(), own), "its run goes on");
-        assert!(!is_left(&folder.path().join("missing"), own));
+        let old = SystemTime::now() - RUN_AGE_MIN * 2;
+        File::open(&folder).unwrap().set_modified(old).unwrap();
+        assert!(!is_removed(own), "its run goes on");
+        drop(lock);
+        assert!(!is_removed(own + 1), "it is another's");
+        // What a link leads to is not the run's.
+        let kept = around.path().join("tls");
+        std::fs::create_dir(&kept).unwrap();
+        symlink(&kept, folder.join("data/tls")).unwrap();
+        assert!(is_removed(own) && !folder.exists() && kept.exists());
+        assert!(remove_if_left(&folder, own).is_err(), "there is none");
+        // Of a removal that was ended just before its end.
+        std::fs::create_dir(&folder).unwrap();
+        File::open(&folder).unwrap().set_modified(old).unwrap();
+        assert!(is_removed(own) && !folder.exists());
     }
 }
