@@ -100,6 +100,21 @@ fn a_framework_that_is_named_counts_more_than_one_that_is_found() {
 }
 
 #[test]
+fn a_package_json_that_cannot_be_read_is_named_and_its_sources_are_not_taken_for_pages() {
+    let project = Project::new(&[("index.html", "<script type=module src=/main.tsx></script>")]);
+    for bytes in [&b"{ \"dependencies\": { \"vite\": \"7\""[..], b"{ \"name\": \"caf\xe9\" }"] {
+        write(&project.path("package.json"), bytes);
+        let ran = project.run(&["init", "--app", "plants", "--force"]);
+        assert_eq!((ran.code, written(&project, "www")), (Some(0), None), "{ran:#?}");
+        let is_named = ran.stdout.lines().any(|line| line.starts_with("Note: package.json cannot be read: "));
+        assert!(is_named && ran.stdout.contains("  www        not found"), "{ran:#?}");
+    }
+    fs::remove_file(project.path("package.json")).unwrap();
+    project.run(&["init", "--app", "plants", "--force"]);
+    assert_eq!(written(&project, "www"), Some(".".into()), "without one, it is a site as it is");
+}
+
+#[test]
 fn only_force_replaces_a_file_that_is_there() {
     let project = Project::new(&[("dist/index.html", "hi"), ("devanture.toml", "app = \"mine\"\n")]);
     let error = project.run(&["init", "--app", "plants", "--json"]).failed("usage", 2);

@@ -28,7 +28,7 @@ pub(super) struct Guess {
 /// Looks at a project. With `www`, the folder of the pages is known, and with `chosen` the framework.
 pub(super) fn guess(tree: &dyn Tree, www: Option<&str>, chosen: Option<FrameworkName>) -> Guess {
     let project = Project::new(tree, chosen.and_then(Framework::of));
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = project.package.unreadable().map(unread_package).into_iter().collect();
     let pages = match www {
         Some(_) => None,
         None => pages(&project, &mut notes),
@@ -41,6 +41,10 @@ pub(super) fn guess(tree: &dyn Tree, www: Option<&str>, chosen: Option<Framework
     let backend = backend(tree);
     let Project { framework, shown_by, .. } = project;
     Guess { framework, shown_by, pages, missing, backend, build, notes }
+}
+
+fn unread_package(why: &str) -> String {
+    format!("package.json cannot be read: {why}. The packages and scripts that it names are not known.")
 }
 
 /// The folder of the pages of a project, if it is known.
@@ -112,6 +116,19 @@ mod tests {
         assert_eq!(chosen.pages.unwrap().folder, "build");
         // Vite alone is of a library all the same.
         assert_eq!(guess(&files, None, Some(FrameworkName::Vite)).missing, Missing::Application);
+    }
+
+    #[test]
+    fn sources_are_no_pages_where_package_json_cannot_be_read() {
+        for json in ["{ \"dependencies\": {", "[", ""] {
+            let found = guessed(json, &[("index.html", ""), ("public/404.html", "")]);
+            assert_eq!((found.pages, found.framework.is_none()), (None, true), "{json}");
+            assert!(found.notes[0].starts_with("package.json cannot be read: "), "{json}: {:?}", found.notes);
+            // What a build has written needs no package.json.
+            let built = guessed(json, &[("index.html", ""), ("dist/index.html", "")]);
+            assert_eq!(built.pages.unwrap().folder, "dist");
+        }
+        assert_eq!(guessed("\u{feff}{}", &[]).notes, [""; 0]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ const DEPENDENCIES: [&str; 2] = ["dependencies", "devDependencies"];
 #[derive(Debug, Default)]
 pub(super) struct Package {
     json: Option<Value>,
+    /// Why there is one that cannot be read.
+    unreadable: Option<String>,
     manager: Manager,
 }
 
@@ -28,14 +30,26 @@ enum Manager {
 impl Package {
     pub(super) fn read(tree: &dyn Tree, folder: &str) -> Self {
         let path = super::tree::join(folder, "package.json");
-        let json: Option<Value> = tree.text(&path).and_then(|text| serde_json::from_str(&text).ok());
+        // Package managers pass over a byte order mark.
+        let parsed = |text: &str| serde_json::from_str(text.trim_start_matches('\u{feff}'));
+        let read = tree.read(&path);
+        let read = read.and_then(|text| text.map(|text| parsed(&text)).transpose().map_err(|error| error.to_string()));
+        let (json, unreadable) = match read {
+            Ok(json) => (json, None),
+            Err(why) => (None, Some(why)),
+        };
         let manager = Manager::of(tree, json.as_ref());
-        Self { json, manager }
+        Self { json, unreadable, manager }
     }
 
-    /// Whether there is one.
+    /// Whether there is one, also one that cannot be read.
     pub(super) const fn exists(&self) -> bool {
-        self.json.is_some()
+        self.json.is_some() || self.unreadable.is_some()
+    }
+
+    /// Why there is one that cannot be read, as a part of a sentence.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 
     /// Whether it depends on the package `name`.

@@ -70,7 +70,8 @@ pub(super) fn pages(project: &Project<'_>, notes: &mut Vec<String>) -> Option<Pa
         candidates.extend(framework.folders.iter().flat_map(|path| named(project, path)));
     }
     // A framework's `public` holds sources, unless it says otherwise.
-    let has_sources = project.framework.is_some() && !is_plain;
+    let may_have_framework = project.framework.is_some() || project.package.unreadable().is_some();
+    let has_sources = may_have_framework && !is_plain;
     let others = BUILD_FOLDERS.iter().filter(|folder| !has_sources || !SOURCE_FOLDERS.contains(folder));
     candidates.extend(others.map(|folder| (*folder).to_owned()));
     if let Some(folder) = candidates.into_iter().find(|folder| has_page(folder)) {

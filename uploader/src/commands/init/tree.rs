@@ -1,6 +1,7 @@
 //! The files of a project, as `init` reads and lists them: bounded, and nothing is run.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Most bytes of a file that is read.
@@ -10,8 +11,15 @@ const ENTRIES_MAX: usize = 10_000;
 
 /// Access to the files of a project. Paths are relative to its folder, which is the empty path.
 pub(super) trait Tree {
-    /// The text of a file; `None` if there is none, or if it is a link or larger than is read.
-    fn text(&self, path: &str) -> Option<String>;
+    /// The text of a file; `None` if there is none.
+    ///
+    /// # Errors
+    /// Why there is something that cannot be read, as a part of a sentence: links and files of more than 1 MiB are not.
+    fn read(&self, path: &str) -> Result<Option<String>, String>;
+    /// The text of a file; `None` if there is none, or if it cannot be read.
+    fn text(&self, path: &str) -> Option<String> {
+        self.read(path).ok().flatten()
+    }
     /// The names in a folder, in order; none if there is no such folder.
     fn names(&self, folder: &str) -> Vec<String>;
     /// Whether there is such a file.
@@ -39,10 +47,23 @@ impl Disk {
 }
 
 impl Tree for Disk {
-    fn text(&self, path: &str) -> Option<String> {
+    fn read(&self, path: &str) -> Result<Option<String>, String> {
         let path = self.folder.join(path);
-        let is_fine = fs::symlink_metadata(&path).is_ok_and(|file| file.is_file() && file.len() <= TEXT_BYTES_MAX);
-        is_fine.then(|| fs::read_to_string(path).ok()).flatten()
+        let file = match fs::symlink_metadata(&path) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        if file.is_symlink() {
+            return Err("it is a link".to_owned());
+        }
+        if !file.is_file() {
+            return Err("it is no file".to_owned());
+        }
+        if file.len() > TEXT_BYTES_MAX {
+            return Err("it has more than 1 MiB".to_owned());
+        }
+        fs::read_to_string(path).map(Some).map_err(|error| error.to_string())
     }
 
     fn names(&self, folder: &str) -> Vec<String> {
@@ -90,8 +111,8 @@ pub(super) mod tests {
     }
 
     impl Tree for Files {
-        fn text(&self, path: &str) -> Option<String> {
-            self.0.get(path).cloned()
+        fn read(&self, path: &str) -> Result<Option<String>, String> {
+            Ok(self.0.get(path).cloned())
         }
 
         fn names(&self, folder: &str) -> Vec<String> {
@@ -128,12 +149,13 @@ pub(super) mod tests {
         write("large.json", &vec![b' '; usize::try_from(TEXT_BYTES_MAX).unwrap() + 1]);
         let disk = Disk::new(folder.path());
         assert_eq!(disk.text("package.json").as_deref(), Some("{}"));
-        assert_eq!((disk.text("large.json"), disk.text("missing.json")), (None, None));
+        assert_eq!(disk.read("large.json"), Err("it has more than 1 MiB".to_owned()));
+        assert_eq!((disk.read("missing.json"), disk.read("package.json/x")), (Ok(None), Ok(None)));
         assert_eq!(disk.names(""), ["large.json", "package.json"]);
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink("package.json", folder.path().join("link.json")).unwrap();
-            assert_eq!(disk.text("link.json"), None);
+            assert_eq!((disk.read("link.json"), disk.text("link.json")), (Err("it is a link".to_owned()), None));
         }
     }
 }
