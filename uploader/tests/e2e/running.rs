@@ -265,20 +265,6 @@ async fn commands_do_not_fill_a_disk_one_after_the_other_and_end_at_once_where_t
     assert!((0..10).any(|_| !begins()), "one after the other begins");
 }
 
-/// The folder is still there, and its user's.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_version_without_persist_does_not_fill_the_folder_of_one_before_it() {
-    let limits = edge().with_limit("persist_bytes_max", 1 << 20);
-    let (edge, project) = started(limits, "persist = \"data\"");
-    let folder = sh(&project, &edge, "printf %s \"$DEVANTURE_DATA\"").stdout;
-    assert!(folder.starts_with('/'), "{folder}");
-    let project = Project::new("game", "two", "");
-    project.push(&edge);
-    let fill = format!("for n in 1 2 3; do head -c 900000 /dev/zero > {folder}/$n || exit 3; done; exec sleep 1000");
-    let filled = sh(&project, &edge, &fill);
-    assert!(filled.code == NOT_RUN && filled.stderr.contains("persist_bytes_max"), "{filled:#?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_command_is_ended_where_its_environment_keeps_too_much() {
     let edge = edge().with_limit("persist_bytes_max", 1 << 20).with_runner().start();
