@@ -45,12 +45,13 @@ fn project() -> Option<Project> {
     Some(project)
 }
 
-/// The first report of which that is true: the backend may still start.
+/// The first report of which that is true. While the backend starts, the edge answers with a problem, in JSON, too.
 async fn report(dev: &Dev, path: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
     let until = tokio::time::Instant::now() + TIME_MAX;
     loop {
         let text = dev.text(path).await;
-        if let Some(report) = serde_json::from_str(&text).ok().filter(&is_meant) {
+        let report = serde_json::from_str(&text).ok().filter(|report: &Value| report["own"].is_object());
+        if let Some(report) = report.filter(&is_meant) {
             return report;
         }
         assert!(tokio::time::Instant::now() < until, "{text}");
