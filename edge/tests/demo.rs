@@ -86,7 +86,7 @@ fn the_demo_serves_two_versions_and_finds_them_again() {
     assert_ne!(previews[1], previews[2], "{first}");
     assert_eq!(mode(&folder.join(".demo/token")), 0o600);
     assert_eq!(mode(&folder.join("examples/shop/.env")), 0o600);
-    assert!(!first.contains("dvt_"), "the token was told");
+    assert!(!first.contains("dvt_"), "the token was shown");
 
     // What somebody has changed meanwhile is theirs to push.
     write(&folder.join("examples/shop/www/new.html"), "<!doctype html><title>New</title>");

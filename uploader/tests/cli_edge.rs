@@ -157,7 +157,7 @@ fn what_may_help_is_tried_again() {
     let error = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]).failed("busy", 3);
     assert_eq!(edge.seen().iter().filter(|line| line.starts_with("PUT")).count(), 7);
     let hint = error["hint"].as_str().unwrap();
-    assert_eq!(hint, "the same push again sends only what has not arrived; Do as told.");
+    assert_eq!(hint, "the same push again sends only what has not arrived; Do this.");
 }
 
 #[test]

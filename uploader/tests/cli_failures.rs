@@ -146,7 +146,7 @@ fn a_slip_of_an_environment_gets_a_suggestion() {
     }
     // One that is there, and one that is like none, are no slips.
     for name in ["staging", "canary"] {
-        assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("no_previous", 1)["hint"], "Do as told.");
+        assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("no_previous", 1)["hint"], "Do this.");
     }
     let pushed = project.run(&["push", "--env", "stagng"]);
     assert!(pushed.stderr.contains("stagng is a new environment; did you mean staging?"), "{pushed:#?}");

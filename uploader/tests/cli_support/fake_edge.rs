@@ -44,7 +44,7 @@ impl Reply {
     }
 
     pub(crate) fn problem(code: Code) -> Self {
-        let problem = Problem::new(code, format!("It is {}.", code.as_str())).hint("Do as told.");
+        let problem = Problem::new(code, format!("It is {}.", code.as_str())).hint("Do this.");
         Self::Whole(code.status(), "application/problem+json", serde_json::to_vec(&problem).unwrap())
     }
 }
