@@ -7,6 +7,8 @@
 
 pub mod telemetry;
 
+pub mod s3;
+
 pub mod blobs;
 
 pub mod catalog;
@@ -24,6 +26,8 @@ pub mod containers;
 pub mod spawner;
 
 pub mod data_task;
+
+pub mod output;
 
 pub mod runner;
 

@@ -2,7 +2,8 @@
 
 use devanture_config::Digest;
 
-use super::{Key, s3};
+use super::Key;
+use crate::s3;
 
 /// An error of a store.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,6 @@ mod fs;
 mod key;
 mod lanes;
 mod open;
-pub mod s3;
 mod scrub;
 mod survey;
 mod tiered;

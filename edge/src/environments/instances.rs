@@ -20,7 +20,8 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Catalog, Change, Check, Commit};
 use crate::cluster::Nodes;
 use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
-use crate::runner::{self, Logs, Runner, Variables, Wanted};
+use crate::output::Logs;
+use crate::runner::{self, Runner, Variables, Wanted};
 use crate::telemetry::Gauges;
 
 /// What runs backends, where anything does.

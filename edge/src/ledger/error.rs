@@ -3,9 +3,9 @@
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
-use crate::blobs::s3;
 use crate::live::LoadError;
 use crate::proxy::address::{Reason, Refusal};
+use crate::s3;
 use crate::version::RuleFileError;
 use crate::{blobs, catalog, version};
 

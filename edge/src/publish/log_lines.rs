@@ -11,7 +11,7 @@ use super::publisher::Publisher;
 use crate::cluster::{LogFilters, LogsEvent, LogsHeld, LogsLine, LogsRequest, LogsSender};
 use crate::environments::Environments;
 use crate::ledger::Error;
-use crate::runner::{self, LastLines, LineId};
+use crate::output::{self, LastLines, LineId};
 use crate::telemetry::{self, AccessLog, LinesBefore, LogEvent, LogWanted, NumberedLine};
 
 /// Stands for a number in the id that ends a stream, where another process takes over: its reader had all lines of this
@@ -42,7 +42,7 @@ pub enum LogsReader {
     /// Of requests, with the name of the process and of the node.
     Requests(telemetry::LogReader, String, Option<String>),
     /// Of the output of instances, with the name of the node.
-    Instances(runner::LogReader, String),
+    Instances(output::LogReader, String),
 }
 
 impl LogsReader {
@@ -54,8 +54,8 @@ impl LogsReader {
                 LogEvent::Lost(lost) => LogsEvent::Lost(lost),
             },
             Self::Instances(reader, node) => match reader.next().await? {
-                runner::OutputEvent::Line(line) => LogsEvent::Line(output_line(&line, node)),
-                runner::OutputEvent::Lost(lost) => LogsEvent::Lost(lost),
+                output::OutputEvent::Line(line) => LogsEvent::Line(output_line(&line, node)),
+                output::OutputEvent::Lost(lost) => LogsEvent::Lost(lost),
             },
         })
     }
@@ -94,7 +94,7 @@ fn request_id(run: &str, number: u64) -> String {
     format!("{run}-{number}")
 }
 
-fn output_line(line: &runner::PlacedLine, node: &str) -> LogsLine {
+fn output_line(line: &output::PlacedLine, node: &str) -> LogsLine {
     LogsLine { id: output_id(line.id), at_ms: line.line.at_ms, json: json(&instance_line(&line.line, node)) }
 }
 
@@ -102,11 +102,11 @@ fn output_id(id: LineId) -> String {
     format!("{}.{}", id.at_ms, id.ordinal)
 }
 
-fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {
+fn instance_line(line: &output::Line, node: &str) -> InstanceLine {
     let stream = match line.stream {
-        runner::LineStream::Stdout => LogStream::Stdout,
-        runner::LineStream::Stderr => LogStream::Stderr,
-        runner::LineStream::Edge => LogStream::Edge,
+        output::LineStream::Stdout => LogStream::Stdout,
+        output::LineStream::Stderr => LogStream::Stderr,
+        output::LineStream::Edge => LogStream::Edge,
     };
     InstanceLine {
         at_ms: line.at_ms,
@@ -197,7 +197,7 @@ impl LogSources {
         };
         let (before, reader) = match followed {
             Some(Ok((before, reader))) => (before, Some(LogsReader::Instances(reader, node.to_owned()))),
-            Some(Err(refused)) if request.tail || !matches!(refused, runner::TooManyReaders::Ending) => {
+            Some(Err(refused)) if request.tail || !matches!(refused, output::TooManyReaders::Ending) => {
                 return Err(too_many_of_output(refused).into());
             }
             _ => (logs.last(app, place, name, request.lines).await, None),
@@ -267,11 +267,11 @@ fn too_many(refused: telemetry::TooManyReaders) -> Problem {
     }
 }
 
-fn too_many_of_output(refused: runner::TooManyReaders) -> Problem {
+fn too_many_of_output(refused: output::TooManyReaders) -> Problem {
     match refused {
-        runner::TooManyReaders::Ending => ending(),
-        runner::TooManyReaders::OfApp(max) => too_many_of_app(max),
-        runner::TooManyReaders::OfEnvironment(own) => too_many_of_environment(own),
+        output::TooManyReaders::Ending => ending(),
+        output::TooManyReaders::OfApp(max) => too_many_of_app(max),
+        output::TooManyReaders::OfEnvironment(own) => too_many_of_environment(own),
     }
 }
 

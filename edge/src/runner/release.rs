@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::data::hold::Use;
 use super::error::{ERROR_LINES_MAX, Error};
-use super::logs::{Line, LineStream, Splitter};
 use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Report, Shared, ms};
+use crate::output::{Line, LineStream, Splitter};
 use crate::spawner::{Exit, Happened, Running, Stream};
 use crate::telemetry;
 

@@ -6,9 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::handle::Runner;
-use super::logs::{Line, LineStream};
 use super::release::{OneOff, Ran};
 use super::request::Wanted;
+use crate::output::{Line, LineStream};
 use crate::spawner::Exit;
 use crate::telemetry;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::layout::bad;
-use crate::blobs::s3::{self, Bucket, Variables};
 use crate::ledger::Error;
 use crate::proxy;
+use crate::s3::{self, Bucket, Variables};
 
 /// A place for backups.
 #[derive(Debug, Clone, PartialEq, Eq)]

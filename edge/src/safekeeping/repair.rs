@@ -8,9 +8,9 @@ use super::references;
 use super::store;
 use super::verify::{Found, VerifyOptions, look_through};
 use crate::blobs::Blobs;
-use crate::blobs::s3::Variables;
 use crate::catalog::Catalog;
 use crate::ledger::Error;
+use crate::s3::Variables;
 
 /// Reads all of it as [`verify`](super::verify) does, stores again what a bucket has lost or has with other bytes and this
 /// node has, takes what is damaged or missing from the backups in `from`, where there are some, and reports what is left.

@@ -12,8 +12,8 @@ use super::open::{open_blobs, open_catalog};
 use super::references;
 use super::store::{self, BackupStore};
 use crate::blobs::durable;
-use crate::blobs::s3::Variables;
 use crate::ledger::Error;
+use crate::s3::Variables;
 
 /// The records while their files are copied.
 const RESTORING: &str = "restoring.redb";

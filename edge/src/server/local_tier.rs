@@ -8,12 +8,12 @@ use std::time::Duration;
 use devanture_config::{Digest, VersionId};
 use tokio::runtime::Runtime;
 
-use crate::blobs::s3::Bucket;
 use crate::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, records};
 use crate::ledger::{Error, stored_manifest};
 use crate::live::Live;
+use crate::s3::Bucket;
 use crate::telemetry;
 
 /// Pause between two looks at what the disk holds.

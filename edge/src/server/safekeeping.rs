@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, StorePlan, Stores, data_dir};
-use crate::blobs::s3::Variables;
 use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::ledger::{Task, task_done};
+use crate::s3::Variables;
 use crate::safekeeping::{self, BackupSource, Location, Restored, VerifyOptions};
 
 /// The stored files of an edge.

@@ -12,9 +12,9 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::error::StartError;
-use crate::blobs::s3::{Bucket, BucketSettings, Waits, own_variables};
 use crate::catalog::EtcdSettings;
 use crate::proxy::tls::certificates;
+use crate::s3::{Bucket, BucketSettings, Waits, own_variables};
 use crate::safekeeping;
 
 /// Most bytes of a file with a password.

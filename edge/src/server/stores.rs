@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 use super::error::StartError;
 use super::local_tier::LocalTier;
 use super::shared_stores::{self, EtcdFiles};
-use crate::blobs::s3::Waits;
 use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
 use crate::catalog::{self, Catalog};
 use crate::ledger::{NotCopied, take_copied};
+use crate::s3::Waits;
 
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";

@@ -12,8 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 27] = [
     "telemetry",
+    "s3",
     "blobs",
     "catalog",
     "engine",
@@ -23,6 +24,7 @@ const ROOMS: [&str; 25] = [
     "containers",
     "spawner",
     "data_task",
+    "output",
     "runner",
     "ledger",
     "cluster",

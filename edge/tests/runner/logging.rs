@@ -1,7 +1,7 @@
 //! What instances write.
 
 use devanture_config::limits::Limits;
-use devanture_edge::runner::{LineStream, OutputEvent};
+use devanture_edge::output::{LineStream, OutputEvent};
 use devanture_edge::telemetry::LinesBefore;
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use devanture_config::api::{BackupReport, RepairRequest, Secret};
-use devanture_edge::blobs::s3::Variables;
+use devanture_edge::s3::Variables;
 use devanture_edge::safekeeping::Location;
 use devanture_edge::server::{self, LocalError, Safekeeping};
 use http::Method;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest, BeginDeploy, RepairRequest, Scope, Status, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
-use devanture_edge::blobs::s3::Variables;
+use devanture_edge::s3::Variables;
 use devanture_edge::safekeeping::{Restored, VerifyOptions};
 use devanture_edge::server::{self, LocalError, Safekeeping};
 use http::{Method, StatusCode};

@@ -7,7 +7,7 @@ use devanture_config::AppName;
 use devanture_config::api::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
-use devanture_edge::blobs::s3::{Variables, own_variables};
+use devanture_edge::s3::{Variables, own_variables};
 use devanture_edge::safekeeping::{Location, VerifyOptions};
 use devanture_edge::server::{self, Safekeeping};
 use serde::Serialize;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::blobs::{Key, s3};
+use crate::blobs::Key;
+use crate::s3;
 
 /// How a fetch ended.
 #[derive(Debug, Clone)]

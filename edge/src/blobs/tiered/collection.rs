@@ -15,8 +15,8 @@ use devanture_config::Digest;
 
 use super::remote::{Origin, path_of};
 use super::store::TieredBlobs;
-use crate::blobs::s3::Entry;
 use crate::blobs::{Blobs as _, Error, Key};
+use crate::s3::Entry;
 use crate::telemetry::now_ms;
 
 /// Age from which on variants in the bucket go whose blob is not there. Their blob may be on its way, or listed late.

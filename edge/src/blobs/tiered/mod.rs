@@ -34,11 +34,11 @@ use devanture_config::{Digest, VersionId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::fs::FileBlobs;
-use super::s3::Bucket;
 use super::{
     Blobs, Bounds, DeltaInfo, Error, FetchReport, Form, Key, Lane, NewDelta, Quality, ReadAt, StoredVariant,
     UnnamedUpload, Upload, VariantInfo,
 };
+use crate::s3::Bucket;
 pub use eviction::EvictReport;
 pub use probe::{ProbeCheck, ProbeReport, probe};
 use remote::REQUESTS_AT_ONCE;

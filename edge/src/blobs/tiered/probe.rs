@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
-use crate::blobs::s3::{self, Bucket};
+use crate::s3::{self, Bucket};
 use crate::telemetry::now_ms;
 
 /// The object that says what a prefix is for. Backups have another text there, so that neither is taken for the other.

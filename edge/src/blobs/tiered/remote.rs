@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::blobs::lanes::Turn;
-use crate::blobs::s3::{self, Bucket, Entry, LargeUpload, Reading};
 use crate::blobs::{Error, Key, Lane, Turns};
+use crate::s3::{self, Bucket, Entry, LargeUpload, Reading};
 use crate::telemetry;
 
 /// Requests of one kind at once: reads, and writes. One connection each; more gain little on one disk and one network.

@@ -9,7 +9,7 @@ use super::stripes::Stripes;
 use super::uses::Uses;
 use crate::blobs::Lane;
 use crate::blobs::fs::FileBlobs;
-use crate::blobs::s3::Bucket;
+use crate::s3::Bucket;
 
 /// A store in a bucket, with a folder of the local disk in front.
 pub struct TieredBlobs {

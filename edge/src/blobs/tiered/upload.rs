@@ -10,8 +10,8 @@ use devanture_config::Digest;
 use super::remote::{Remote, path_of};
 use super::store::TieredBlobs;
 use crate::blobs::durable::failed;
-use crate::blobs::s3::LargeUpload;
 use crate::blobs::{Blobs as _, Error, Key, ReadAt, UnnamedUpload, Upload};
+use crate::s3::LargeUpload;
 
 /// Bytes of a local file that are read at once on their way to the bucket.
 const PIECE_BYTES: usize = 1_024 * 1_024;

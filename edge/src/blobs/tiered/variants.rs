@@ -14,8 +14,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::remote::{Origin, REQUESTS_AT_ONCE, Remote};
 use super::store::TieredBlobs;
 use super::variants_object;
-use crate::blobs::s3::LargeUpload;
 use crate::blobs::{Blobs as _, Error, Form, Key, Quality, VariantInfo};
+use crate::s3::LargeUpload;
 
 /// The longest object of variants: they are in memory together. Longer ones stay on the disk of the node that made them,
 /// and other nodes make their own.

@@ -14,8 +14,8 @@ use futures_util::stream::BoxStream;
 use super::super::references::Manifests;
 use crate::blobs::Key;
 use crate::blobs::durable::failed;
-use crate::blobs::s3::{self, Bucket};
 use crate::ledger::{Error, lost};
+use crate::s3::{self, Bucket};
 
 /// Bytes of a file that are read at once.
 const PIECE_BYTES: usize = 1_024 * 1_024;

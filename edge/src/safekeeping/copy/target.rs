@@ -9,9 +9,9 @@ use devanture_config::Digest;
 use futures_util::StreamExt as _;
 
 use super::files::Reading;
-use crate::blobs::s3::{Bucket, LargeUpload};
 use crate::blobs::{self, Blobs, Key};
 use crate::ledger::Error;
+use crate::s3::{Bucket, LargeUpload};
 
 /// Files that are copied at the same time into a folder …
 const PARALLEL_FOLDER: usize = 4;

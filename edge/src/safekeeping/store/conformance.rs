@@ -8,9 +8,9 @@ use devanture_config::Digest;
 
 use super::super::layout::{Description, in_snapshot};
 use super::{BackupStore, complete, description, open_to_write};
-use crate::blobs::s3::Variables;
-use crate::blobs::s3::seaweed::{BUCKET, Seaweed, is_installed};
 use crate::blobs::{self, Blobs, Key};
+use crate::s3::Variables;
+use crate::s3::seaweed::{BUCKET, Seaweed, is_installed};
 use crate::safekeeping::Location;
 
 /// A place, and a data folder that backups are of.

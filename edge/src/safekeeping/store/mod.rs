@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::layout::{DESCRIPTION, Description, bad, in_snapshot};
 use super::location::{self, Location};
-use crate::blobs::s3::Variables;
 use crate::blobs::{self, Blobs, Key, ReadAt, durable};
 use crate::ledger::Error;
+use crate::s3::Variables;
 use folder::FolderStore;
 use s3::S3Store;
 

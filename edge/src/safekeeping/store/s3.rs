@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
 use super::{BackupStore, Held, read_piece};
 use crate::blobs::durable::{self, Draft};
-use crate::blobs::s3::{Address, Bucket, LargeUpload};
 use crate::blobs::{self, Blobs, Key, ReadAt};
 use crate::ledger::{Error, lost};
+use crate::s3::{Address, Bucket, LargeUpload};
 use crate::telemetry;
 
 /// Copies that go on at the same time. Each holds 8 MiB at most.

@@ -16,10 +16,10 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use crate::blobs::durable;
-use crate::blobs::s3::Waits;
 use crate::catalog::Catalog;
 use crate::catalog::nodes::NODES_PREFIX;
 use crate::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
+use crate::s3::Waits;
 use crate::safekeeping::{RecordSource, StoredFiles};
 use crate::server::cluster::home;
 use crate::server::error::StartError;

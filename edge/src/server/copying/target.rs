@@ -7,10 +7,10 @@ use devanture_config::edge_toml::{BlobStore, EdgeFile};
 use devanture_config::problem::{Code, Problem};
 use tokio::runtime::Handle;
 
-use crate::blobs::s3::Waits;
 use crate::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
 use crate::catalog::Catalog;
 use crate::ledger::Error;
+use crate::s3::Waits;
 use crate::safekeeping::FileTarget;
 use crate::server::error::StartError;
 use crate::server::local::LocalError;

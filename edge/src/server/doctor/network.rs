@@ -15,8 +15,8 @@ use super::addresses;
 use super::finding::{Finding, Names};
 use super::running::Running;
 use crate::blobs;
-use crate::blobs::s3::Waits;
 use crate::proxy;
+use crate::s3::{self, Waits};
 use crate::server::shared_stores;
 
 /// Longest time for one connection.
@@ -186,7 +186,7 @@ async fn endpoint(url: &str) -> Finding {
 }
 
 /// The checks that a start makes of a bucket too; one of them compares the clocks.
-async fn probed(bucket: &blobs::s3::Bucket) -> Vec<Finding> {
+async fn probed(bucket: &s3::Bucket) -> Vec<Finding> {
     let Ok(report) = timeout(BUCKET_MAX, blobs::probe(bucket)).await else {
         let found = format!("the checks of it took more than {} s", BUCKET_MAX.as_secs());
         return vec![Finding::fail("bucket", found, "see whether this machine reaches it")];

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::blobs::s3::Address;
+use crate::s3::Address;
 
 /// So many that every repetition fails, too.
 const FAILURES: usize = 1_000_000;

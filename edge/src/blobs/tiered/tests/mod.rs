@@ -21,9 +21,9 @@ use tempfile::TempDir;
 use super::remote::Origin;
 use super::*;
 use crate::blobs::conformance::sample;
-use crate::blobs::s3::seaweed::{self, BUCKET, Gate, Seaweed, is_installed, variables};
-use crate::blobs::s3::{BucketSettings, Variables, Waits};
 use crate::blobs::{FreeSpace, OPEN_FILES_MAX};
+use crate::s3::seaweed::{self, BUCKET, Gate, Seaweed, is_installed, variables};
+use crate::s3::{BucketSettings, Variables, Waits};
 
 /// A bucket, with a prefix that nothing else uses.
 fn bucket(variables: &Variables) -> Bucket {

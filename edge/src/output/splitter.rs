@@ -1,29 +1,29 @@
 //! Cuts what an instance writes into lines of bounded length.
 
 /// The line that is not at its end yet.
-pub(in crate::runner) struct Splitter {
+pub(crate) struct Splitter {
     rest: Vec<u8>,
     bytes_max: usize,
 }
 
 impl Splitter {
     /// Lines have `bytes_max` bytes at most; what is beyond begins another one.
-    pub(in crate::runner) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self { rest: Vec::new(), bytes_max: bytes_max.max(1) }
     }
 
     /// The same, where `rest` came already.
-    pub(in crate::runner) fn within(rest: Vec<u8>, bytes_max: usize) -> Self {
+    pub(crate) fn within(rest: Vec<u8>, bytes_max: usize) -> Self {
         Self { rest, ..Self::new(bytes_max) }
     }
 
     /// What came of a line that has not ended.
-    pub(in crate::runner) fn rest(&self) -> &[u8] {
+    pub(crate) fn rest(&self) -> &[u8] {
         &self.rest
     }
 
     /// Takes bytes; gives the lines that are whole now.
-    pub(in crate::runner) fn take(&mut self, mut bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         while !bytes.is_empty() {
             let room = self.bytes_max.saturating_sub(self.rest.len());
@@ -47,7 +47,7 @@ impl Splitter {
     }
 
     /// The line that no end came for, where there is one.
-    pub(in crate::runner) fn finish(&mut self) -> Option<String> {
+    pub(crate) fn finish(&mut self) -> Option<String> {
         (!self.rest.is_empty()).then(|| self.line())
     }
 

@@ -6,7 +6,7 @@ mod line;
 mod splitter;
 
 pub use line::{Line, LineId, LineStream, PlacedLine};
-pub(super) use splitter::Splitter;
+pub(crate) use splitter::Splitter;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ struct All {
 
 impl Logs {
     /// Logs in files below `folder`, written on the runtime that this is called on.
-    pub(super) fn new(folder: PathBuf, limits: &Limits) -> Self {
+    pub(crate) fn new(folder: PathBuf, limits: &Limits) -> Self {
         Self(Arc::new(All {
             folder,
             bytes_max: limits.instance_log_bytes_max,
@@ -138,7 +138,7 @@ impl Logs {
 
     /// The log of a place, with what an earlier run of the edge left of it. It is kept for as long as somebody writes
     /// or reads along; others that nobody needs any more are forgotten by the way.
-    pub(super) async fn of(&self, app: &AppName, place: &str) -> Arc<PlaceLog> {
+    pub(crate) async fn of(&self, app: &AppName, place: &str) -> Arc<PlaceLog> {
         let key = (app.clone(), place.to_owned());
         if let Some(log) = self.0.places.lock().await.get(&key) {
             return Arc::clone(log);
@@ -170,7 +170,7 @@ impl Logs {
     }
 
     /// Forgets what an app wrote, with its files; those that read along are ended.
-    pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) {
+    pub(crate) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) {
         let mut places = self.0.places.lock().await;
         places.retain(|(other, place), _| {
             other != app || environment.is_some_and(|environment| place.as_str() != environment.as_str())
@@ -181,18 +181,18 @@ impl Logs {
     }
 
     /// Ends those that read along, once they have what came.
-    pub(super) fn end_readers(&self) {
+    pub(crate) fn end_readers(&self) {
         self.0.readers_ended.cancel();
     }
 
     /// Waits until what came is written.
-    pub(super) async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let places = self.0.places.lock().await.values().cloned().collect();
         flush(places).await;
     }
 
     /// Ends all readers, and waits until what came is written.
-    pub(super) async fn end(&self) {
+    pub(crate) async fn end(&self) {
         let places = self.0.places.lock().await.drain().map(|(_, log)| log).collect();
         flush(places).await;
     }
@@ -239,7 +239,7 @@ enum Job {
 }
 
 /// The log of one place.
-pub(super) struct PlaceLog {
+pub(crate) struct PlaceLog {
     kept: Mutex<Kept>,
     live: broadcast::Sender<PlacedLine>,
     to_file: mpsc::Sender<Job>,
@@ -247,7 +247,7 @@ pub(super) struct PlaceLog {
     lost: AtomicU64,
     /// Lines on their way to the disk.
     writing: Arc<AtomicUsize>,
-    pub(super) line_bytes_max: usize,
+    pub(crate) line_bytes_max: usize,
 }
 
 /// The last lines of a place, and what is missing of those that were asked for.
@@ -302,12 +302,12 @@ impl PlaceLog {
 
     /// Adds a line. Waits for the disk a while, so that a fast writer is held back rather than cut; then the
     /// line is left out of the file.
-    pub(super) async fn add(&self, line: Line) {
+    pub(crate) async fn add(&self, line: Line) {
         self.add_until(line, Instant::now() + DISK_WAIT_MAX).await;
     }
 
     /// The same, where the disk is waited for until then; not at all where that is past.
-    pub(super) async fn add_until(&self, line: Line, until: Instant) {
+    pub(crate) async fn add_until(&self, line: Line, until: Instant) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let (lines, were) = (counted(lost, "line"), if lost == 1 { "was" } else { "were" });

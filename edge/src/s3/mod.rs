@@ -19,7 +19,7 @@ mod address;
 mod error;
 mod http;
 #[cfg(test)]
-#[path = "../../../tests/support/seaweed.rs"]
+#[path = "../../tests/support/seaweed.rs"]
 pub(crate) mod seaweed;
 mod settings;
 mod upload;
