@@ -72,7 +72,14 @@ function run(args) {
     fail(error.message);
     return;
   }
-  const child = spawn(program, args, { stdio: "inherit" });
+  let child;
+  try {
+    child = spawn(program, args, { stdio: "inherit" });
+  } catch (error) {
+    // Node throws some of the errors of a start, such as E2BIG and ETXTBSY, and emits the others.
+    fail(notStarted(program, error));
+    return;
+  }
   const listeners = new Map();
   // A terminal sends its signals to the program, too: one that came twice would count twice.
   const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;

@@ -1,7 +1,10 @@
 // Which program is run, and what is said where there is none. tools/check-npm tries whole installations.
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -41,4 +44,21 @@ test("a program that cannot be started says why", () => {
   assert.match(notStarted("/p", { code: "EACCES" }), /permissions/);
   assert.match(notStarted("/p", { code: "ENOENT" }), /glibc/);
   assert.match(notStarted("/p", { code: "EMFILE", message: "too many" }), /too many/);
+});
+
+test("an error that Node throws at a start ends as one that it emits", { skip: process.platform !== "linux" }, () => {
+  const folder = mkdtempSync(join(tmpdir(), "devanture-"));
+  try {
+    const installed = join(folder, "@devanture", `${process.platform}-${process.arch}`);
+    mkdirSync(join(installed, "bin"), { recursive: true });
+    writeFileSync(join(installed, "package.json"), "{}");
+    writeFileSync(join(installed, "bin", "devanture"), "#!/bin/sh\n", { mode: 0o755 });
+    // No system takes an argument of so many bytes.
+    const script = `require(${JSON.stringify(require.resolve("../run.js"))}).run(["x".repeat(1 << 24)])`;
+    const ran = spawnSync(process.execPath, ["-e", script], { env: { NODE_PATH: folder }, encoding: "utf8" });
+    assert.equal(ran.status, 2);
+    assert.match(ran.stderr, /^devanture: .* cannot be run: .*E2BIG\.\n$/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
