@@ -148,6 +148,12 @@ fn is_archive(path: &Path) -> bool {
     path.to_string_lossy().ends_with(ENDING)
 }
 
+/// Carries out work on the disk on a thread of its own, so that a signal ends the command meanwhile.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The work on the disk ended: {error}."))))
+}
+
 fn amount(files: u64, bytes: u64) -> String {
     format!("{}, {}", counted(files, "file"), byte_text(bytes))
 }

@@ -9,6 +9,7 @@ use devanture_config::problem::Code;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
+use super::blocking;
 use crate::output::exit::Failure;
 
 /// Bytes of a piece.
@@ -146,11 +147,6 @@ fn walk(
         }
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The folder cannot be read: {error}."))))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {

@@ -12,6 +12,7 @@ use devanture_config::problem::Code;
 use tokio::sync::mpsc;
 use zstd::Decoder;
 
+use super::blocking;
 use super::download::{Received, Source, download};
 use crate::output::exit::Failure;
 
@@ -54,23 +55,19 @@ pub(super) async fn pull(source: &Source<'_>, to: &Path, is_archive: bool) -> Re
 
 /// Receives an archive, as far as it stays the same.
 async fn round(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
-    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-    let from = Pieces { receiver, now: Bytes::new() };
-    let to = to.to_owned();
-    let (partial, received) =
-        if is_archive { Partial::file(&to)? } else { (Partial::folder(&to)?, Received::default()) };
+    let begun = {
+        let to = to.to_owned();
+        blocking(move || if is_archive { Partial::file(&to) } else { Ok((Partial::folder(&to)?, Received::default())) })
+    };
+    let (partial, received) = begun.await?;
     let partial = Arc::new(partial);
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
     let written = {
-        let partial = Arc::clone(&partial);
-        tokio::task::spawn_blocking(
-            move || if is_archive { keep(from, &partial, &to) } else { unpack(from, &partial, &to) },
-        )
+        let (from, partial, to) = (Pieces { receiver, now: Bytes::new() }, Arc::clone(&partial), to.to_owned());
+        blocking(move || if is_archive { keep(from, &partial, &to) } else { unpack(from, &partial, &to) })
     };
     // Where it breaks off, the end of the archive is missing.
-    let downloaded = download(source, received, sender).await;
-    let written = written.await;
-    let written =
-        written.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The download ended: {error}."))));
+    let (downloaded, written) = tokio::join!(download(source, received, sender), written);
     let is_cut_off = written.as_ref().is_err_and(|failure| failure.is(Code::ArchiveCutOff));
     match downloaded {
         // Why nothing more came says more than that it is missing.
