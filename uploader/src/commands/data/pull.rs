@@ -106,6 +106,8 @@ struct Copying<R> {
     before: u64,
     from: R,
     bytes: u64,
+    /// Why the file cannot be written, which is no fault of the archive.
+    unwritten: Option<io::Error>,
 }
 
 impl<R: Read> Read for Copying<R> {
@@ -119,7 +121,10 @@ impl<R: Read> Read for Copying<R> {
             count
         } else {
             let count = self.from.read(buffer)?;
-            self.file.write_all(buffer.get(..count).unwrap_or_default())?;
+            if let Err(error) = self.file.write_all(buffer.get(..count).unwrap_or_default()) {
+                self.unwritten = Some(error);
+                return Err(io::Error::other("the part cannot be written"));
+            }
             count
         };
         self.bytes += count as u64;
@@ -203,8 +208,11 @@ impl Partial {
 fn keep(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure> {
     let file = partial.file.as_ref().and_then(|file| file.try_clone().ok());
     let file = file.ok_or_else(|| cannot_begin(&partial.path, &io::ErrorKind::NotFound.into()))?;
-    let mut from = Copying { file, before: partial.before, from, bytes: 0 };
+    let mut from = Copying { file, before: partial.before, from, bytes: 0, unwritten: None };
     let read = read_whole(&mut from);
+    if let Some(error) = from.unwritten.take() {
+        return Err(unwritable(&partial.path, &error));
+    }
     if read.as_ref().is_err_and(|failure| failure.is(Code::ArchiveCutOff)) {
         partial.stays.store(from.bytes > 0, Ordering::Relaxed);
     }
@@ -360,6 +368,16 @@ mod tests {
         assert!(!partial_path(&to).exists() && Partial::file(&to).is_ok());
         fs::create_dir(partial_path(&to)).unwrap();
         assert!(Partial::file(&to).is_err() && Partial::folder(&to).is_err() && partial_path(&to).exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_no_damage_of_the_archive() {
+        let to = Path::new("/dev/null/data.tar.zst");
+        let file = Some(OpenOptions::new().read(true).write(true).open("/dev/full").unwrap());
+        let partial = Partial { path: partial_path(to), file, before: 0, stays: AtomicBool::new(false) };
+        let full = keep(&*archive(&[("a", "x")]), &partial, to).unwrap_err();
+        assert!(full.is(Code::UnreadableFile) && full.message.contains(".partial cannot be written"), "{full:?}");
     }
 
     #[test]
