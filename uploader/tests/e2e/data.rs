@@ -200,4 +200,8 @@ async fn a_download_that_breaks_off_goes_on_behind_what_has_come() {
     let (archive, notes, _) = gone_on("early.tar.zst").await;
     assert!(notes.contains("begins again"), "{notes}");
     assert!(archive == pulled("with-early.tar.zst"));
+    // So it does behind what is no part of an archive at all.
+    fs::write(at("zeros.tar.zst.partial"), [0; 1_000]).unwrap();
+    let (archive, notes, _) = gone_on("zeros.tar.zst").await;
+    assert!(notes.contains("begins again") && archive == pulled("with-zeros.tar.zst"), "{notes}");
 }

@@ -68,15 +68,16 @@ async fn round(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulle
     };
     // Where it breaks off, the end of the archive is missing.
     let (downloaded, written) = tokio::join!(download(source, received, sender), written);
-    let is_cut_off = written.as_ref().is_err_and(|failure| failure.is(Code::ArchiveCutOff));
+    let is = |code| written.as_ref().is_err_and(|failure| failure.is(code));
+    let (is_cut_off, is_damaged) = (is(Code::ArchiveCutOff), is(Code::ArchiveDamaged));
     match downloaded {
-        // Why nothing more came says more than that it is missing.
-        Err(failure) if is_cut_off && !failure.is(Code::ArchiveCutOff) => {
-            if failure.is(Code::PreconditionFailed) {
-                partial.stays.store(false, Ordering::Relaxed);
-            }
+        // What is there is no part of the data by now, or never was: a crash may leave zeros at its end.
+        Err(failure) if failure.is(Code::PreconditionFailed) && (is_cut_off || is_damaged) => {
+            partial.stays.store(false, Ordering::Relaxed);
             Err(failure)
         }
+        // Why nothing more came says more than that it is missing.
+        Err(failure) if is_cut_off && !failure.is(Code::ArchiveCutOff) => Err(failure),
         _ if partial.stays() => written.map_err(|failure| failure.hint(KEPT)),
         _ => written,
     }
