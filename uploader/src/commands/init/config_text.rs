@@ -130,7 +130,7 @@ pub(super) fn without_comments(text: &str) -> String {
                 kept.push(' ');
             }
             // TOML and YAML; in JavaScript it begins the name of a private field.
-            '#' if kept.trim_end_matches([' ', '\t']).is_empty() || kept.ends_with([' ', '\n']) => {
+            '#' if kept.is_empty() || kept.ends_with(char::is_whitespace) => {
                 while rest.next_if(|c| *c != '\n').is_some() {}
             }
             _ => kept.push(c),
@@ -202,6 +202,7 @@ mod tests {
             ("myoutDir: 'no', outDirs: 'no', outDir === 'no'", None),
             ("outDir = \"web\" # a comment", text("web")),
             ("# outDir = \"old\"\noutDir = 'web'", text("web")),
+            ("[build]\n\t# outDir = \"old\"\n\toutDir = 'web'\t# outDir = 'older'", text("web")),
             ("note: \"it's outDir: 'no'\", outDir: 'web'", text("web")),
             ("outDir: web\n", Some(Value::Word("web".to_owned()))),
             ("", None),

@@ -252,7 +252,7 @@ impl Framework {
             Some((framework, format!("{name} in package.json")))
         });
         // A site of Hugo may depend on anything for its scripts and styles.
-        let hugo = FRAMEWORKS.iter().find(|framework| framework.id == FrameworkName::Hugo);
+        let hugo = Self::of(FrameworkName::Hugo);
         let by_config = |framework: &'static Self| Some((framework, framework.config(tree, "")?.0));
         let others = || FRAMEWORKS.iter().filter(|framework| !framework.is_library()).find_map(by_config);
         hugo.and_then(by_config).or(by_package).or_else(others)
