@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cli_support::{Project, write};
 use crate::support::inputs;
+use crate::support::project::copy;
 
 /// A source of `tools/sites.d`: its framework, and whether its one page answers every path. Without a framework, the
 /// folder is found only where it is there.
@@ -37,13 +38,6 @@ fn root() -> &'static Path {
 fn output_of(name: &str) -> String {
     let ran = Command::new(root().join("tools/sites")).args(["--output", name]).output().unwrap();
     String::from_utf8(ran.stdout).unwrap().trim().to_owned()
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
-        if path.is_dir() { copy(&path, &to) } else { write(&to, &fs::read(&path).unwrap()) }
-    }
 }
 
 /// What a file that `init` wrote says of `key`.

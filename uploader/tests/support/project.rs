@@ -15,8 +15,9 @@ pub(crate) fn with_site(app: &str, site: &Path, settings: &str) -> TempDir {
     project
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
+/// Copies what is in a folder into another one, which need not exist.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
