@@ -7,7 +7,6 @@ import http.client
 import http.server
 import json
 import os
-import pathlib
 import socket
 import ssl
 import subprocess
@@ -16,9 +15,8 @@ import time
 import urllib.error
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROGRAMS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
-EDGE, CLIENT = PROGRAMS / "devanture-edge", PROGRAMS / "devanture"
+from common import CLIENT, EDGE, Edge, LOCAL_TOML, SELF_SIGNED_TOML, free_ports, run, until
+
 START_SECONDS_MAX = 60
 # Figures are wanted within seconds.
 SCRAPE_SECONDS = 1
@@ -26,15 +24,8 @@ SCRAPE_SECONDS = 1
 REQUESTS_PER_ROUND = 2
 STORE_KEY = ("check-key-id", "check-secret-key")
 
-BASE = """\
-data_dir = "data"
-domain = "localhost"
-preview_domain = "localhost"
-node = "{name}"
-[listen]
-https = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-{more_of_listen}
+# What all of them have, behind what is of [listen].
+SHARED = """\
 [access_log]
 format = "json"
 to = "access.log"
@@ -56,9 +47,7 @@ path = "/usr/bin:/bin"
 [limits.apps.busy]
 requests_per_app_max = 1
 """
-MEMBER = """\
-[tls]
-mode = "self-signed"
+MEMBER = SELF_SIGNED_TOML + """\
 [catalog]
 kind = "etcd"
 endpoints = ["http://127.0.0.1:{etcd}"]
@@ -111,30 +100,6 @@ class Backend(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def free_ports(count):
-    """So many ports that nothing listens to now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def until(what, is_so):
-    """Waits for something, for a minute at most."""
-    end = time.monotonic() + START_SECONDS_MAX
-    while time.monotonic() < end:
-        try:
-            if found := is_so():
-                return found
-        except (OSError, urllib.error.URLError, KeyError, IndexError):
-            pass
-        time.sleep(0.1)
-    raise SystemExit(f"it did not come to this within {START_SECONDS_MAX} s: {what}")
-
-
 def status_of(port, method, path):
     """The status of an answer to a request without a body; urllib would give it a type."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -150,48 +115,17 @@ def read_json(url):
         return json.load(answer)
 
 
-def run(command, **more):
-    """What a program writes; where it fails, that is the end."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **more)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))} failed: {done.stderr.strip()[-2000:]}")
-    return done.stdout.strip()
-
-
-class Node:
-    """A running edge."""
+class Node(Edge):
+    """An edge of a world, which ends with it."""
 
     def __init__(self, world, name, toml):
-        self.name, self.folder = name, world.folder / name
-        self.folder.mkdir(exist_ok=True)
-        self.config = self.folder / "edge.toml"
-        self.config.write_text(toml)
-        self.log = self.folder / "edge.log"
-
-    def start(self, world):
-        command = [EDGE, "--config", self.config]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=world.environment)
-        world.edges.append(self.process)
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} did not start: {self.log.read_text()[-2000:]}")
-        ready = json.loads(line)
-        self.https, self.admin = (int(ready[name].rsplit(":", 1)[1]) for name in ("https", "admin"))
-        ca = self.folder / "data" / "tls" / "ca.pem"
-        self.ca = ca if ca.exists() else self.folder / "certificate.pem"
-        return self
-
-    def token(self, scope):
-        return run([EDGE, "token", "create", "--config", self.config, "--name", "check", "--scope", scope])
+        super().__init__(world.folder / name, f'node = "{name}"\n{LOCAL_TOML}{toml}', world.environment)
+        self.name = name
+        world.edges.append(self)
 
     def push(self, world, app, *more):
         """Pushes an app by the command line; says why where it does not go live."""
-        environment = world.environment | {
-            "DEVANTURE_URL": f"https://localhost:{self.admin}",
-            "DEVANTURE_TOKEN": self.pushing,
-            "DEVANTURE_CA": str(self.ca),
-        }
+        environment = world.environment | self.client_environment(self.pushing)
         command = [CLIENT, "push", "--json", "--allow-warnings", *more]
         done = subprocess.run(command, cwd=world.folder / "apps" / app, env=environment, capture_output=True, text=True)
         if done.returncode != 0 and app != "draft":
@@ -250,13 +184,8 @@ class World:
 
     def __exit__(self, *_):
         # Edges end their instances. What the others have is thrown away, so that they need not save it.
-        for edge in self.edges:
-            edge.terminate()
-        for edge in self.edges:
-            try:
-                edge.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                edge.kill()
+        with concurrent.futures.ThreadPoolExecutor(len(self.edges) or 1) as at_once:
+            list(at_once.map(Edge.end, self.edges))
         for process in self.processes:
             process.kill()
             process.wait()
@@ -278,7 +207,7 @@ class World:
         command += ["--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"]
         command += ["--initial-cluster", f"m1=http://127.0.0.1:{peer}"]
         self.start("etcd", command, self.folder / "etcd")
-        until("etcd answers", lambda: read_json(f"http://127.0.0.1:{client}/health")["health"] == "true")
+        until("the start of etcd", START_SECONDS_MAX, lambda: read_json(f"http://127.0.0.1:{client}/health")["health"] == "true")
         return client
 
     def start_store(self):
@@ -298,7 +227,8 @@ class World:
         command += ["-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={self.folder / 's3.json'}"]
         command += [f"-{name}={port}" for name, port in zip(names, ports)]
         self.start("store", command, self.folder / "store")
-        until("the store has a bucket", lambda: status_of(ports[4], "POST", "/buckets/www/") < 300)
+        made = lambda: status_of(ports[4], "POST", "/buckets/www/") < 300
+        until("the bucket of the store", START_SECONDS_MAX, made)
         return ports[6]
 
     def write_apps(self):
@@ -361,7 +291,8 @@ class World:
         command += ["--storage.tsdb.path=data", "--log.level=warn"]
         self.start("prometheus", command, self.folder / "prometheus")
         self.prometheus = f"http://127.0.0.1:{port}"
-        until("Prometheus is ready", lambda: urllib.request.urlopen(f"{self.prometheus}/-/ready", timeout=5).status == 200)
+        ready = lambda: urllib.request.urlopen(f"{self.prometheus}/-/ready", timeout=5).status == 200
+        until("the start of Prometheus", START_SECONDS_MAX, ready)
         return self.prometheus
 
     def certificate(self, folder):
@@ -376,17 +307,17 @@ class World:
         """An edge alone, and three nodes of a cluster."""
         self.write_apps()
         self.certificate(self.folder / "alone")
-        alone = Node(self, "alone", BASE.format(name="alone", more_of_listen='http = "127.0.0.1:0"') + ALONE)
+        alone = Node(self, "alone", 'http = "127.0.0.1:0"\n' + SHARED + ALONE)
+        alone.ca = alone.folder / "certificate.pem"
         etcd, store = self.start_etcd(), self.start_store()
         run([EDGE, "cluster", "init", "--out", self.folder / "ca"])
         members = []
         for name in ["edge-1", "edge-2", "edge-3"]:
-            toml = BASE.format(name=name, more_of_listen="") + MEMBER.format(etcd=etcd, store=store)
-            member = Node(self, name, toml)
+            member = Node(self, name, SHARED + MEMBER.format(etcd=etcd, store=store))
             run([EDGE, "cluster", "join", "--ca", self.folder / "ca", "--config", member.config])
             members.append(member)
         with concurrent.futures.ThreadPoolExecutor(4) as at_once:
-            for started in [at_once.submit(node.start, self) for node in [alone, *members]]:
+            for started in [at_once.submit(node.start) for node in [alone, *members]]:
                 started.result()
         alone.pushing, shared = alone.token("admin"), members[0].token("admin")
         for member in members:

@@ -3,9 +3,8 @@
 import json
 import re
 import shutil
-import tomllib
 
-from .common import Fault, ROOT, run
+from common import Fault, ROOT, run, version
 
 CHART = ROOT / "deploy/helm/devanture"
 VALUES = ROOT / "deploy/helm/ci"
@@ -152,13 +151,12 @@ def check_versions():
     """Checks that the chart has the version of the programs."""
     import yaml
 
-    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    if {chart["version"], chart["appVersion"]} != {version}:
-        raise Fault(f"Chart.yaml must have the version {version} of the workspace")
+    if {chart["version"], chart["appVersion"]} != {version()}:
+        raise Fault(f"Chart.yaml must have the version {version()} of the workspace")
     for name in ["compose.yaml", "compose.cluster.yaml"]:
-        if f"devanture-edge:{version}" not in (ROOT / "deploy" / name).read_text():
-            raise Fault(f"deploy/{name} must name the image of the version {version}")
+        if f"devanture-edge:{version()}" not in (ROOT / "deploy" / name).read_text():
+            raise Fault(f"deploy/{name} must name the image of the version {version()}")
 
 
 def check_refused():

@@ -5,10 +5,10 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import sys
 
-from .common import Fault, PACKAGES, ROOT, run, until
+from common import DEPLOY_PACKAGES, Fault, ROOT, free_ports, run, until
+
 from .podman import BUSYBOX, Podman
 
 ONE, CLUSTER = ROOT / "deploy/compose.yaml", ROOT / "deploy/compose.cluster.yaml"
@@ -48,21 +48,12 @@ def check_edge_tomls(programs):
         run([programs / "devanture-edge", "check", "--config", ROOT / "deploy" / name])
 
 
-def free_ports(count):
-    """Ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [str(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 class Project:
     """What a file starts, until the block ends."""
 
     def __init__(self, podman, path, variables):
         self.command = [sys.executable, "-m", "podman_compose", "--file", path]
-        self.environment = podman.environment | variables | {"PYTHONPATH": str(PACKAGES)}
+        self.environment = podman.environment | variables | {"PYTHONPATH": str(DEPLOY_PACKAGES)}
         self.podman = podman
 
     def __enter__(self):
@@ -140,7 +131,7 @@ def check_one(podman, programs, folder):
         ],
         [BUSYBOX, file_of(folder, "hello", "hello from the backend\n")],
     )
-    https, http, admin = free_ports(3)
+    https, http, admin = map(str, free_ports(3))
     ports = {"HTTPS_PORT": https, "HTTP_PORT": http, "ADMIN_PORT": admin}
     with Project(podman, ONE, ports | {"API_IMAGE": "localhost/stand-in-backend"}) as project:
         project("up", "--detach", "--pull=never")
@@ -171,7 +162,9 @@ def check_cluster(podman, programs, folder):
         ],
         [shutil.which("weed"), BUSYBOX],
     )
-    https, admins = free_ports(3), free_ports(3)
+    # At once, so that they are different.
+    ports = [str(port) for port in free_ports(6)]
+    https, admins = ports[:3], ports[3:]
     variables = {"ETCD_IMAGE": "localhost/stand-in-etcd", "SEAWEEDFS_IMAGE": "localhost/stand-in-store"}
     for number in range(3):
         variables |= {f"HTTPS_PORT_{number + 1}": https[number], f"ADMIN_PORT_{number + 1}": admins[number]}

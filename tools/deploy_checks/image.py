@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import tarfile
 
-from .common import Fault, PACKAGES, ROOT, run
+from common import DEPLOY_PACKAGES, Fault, ROOT, run
 
 # Of the archive, which is what a registry keeps and a machine fetches.
 BYTES_MAX = 40_000_000
@@ -14,7 +14,7 @@ USER = 10001
 
 def check(programs, folder):
     """The whole check; leaves the archive in `folder`."""
-    run([PACKAGES / "bin/hadolint", ROOT / "deploy/Containerfile"])
+    run([DEPLOY_PACKAGES / "bin/hadolint", ROOT / "deploy/Containerfile"])
     yield "hadolint has nothing to say of the Containerfile"
     first, second = package(programs, folder / "image", folder / "again")
     if first.read_bytes() != second.read_bytes():

@@ -2,8 +2,9 @@
 
 import re
 
+from common import Fault, ROOT
+
 from .chart import CHART, rendered
-from .common import Fault, ROOT
 
 HEADS = {
     "kubernetes.yaml": (

@@ -5,7 +5,7 @@ import pathlib
 import resource
 import shutil
 
-from .common import TOOLS, run
+from common import TOOLS, run
 
 # What /usr/lib/podman lacks where Debian's podman has older networks; tools/needs puts it here.
 HELPERS = TOOLS / "compose/usr/lib/podman"
