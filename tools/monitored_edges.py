@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 
-from common import CLIENT, EDGE, Edge, LOCAL_TOML, SELF_SIGNED_TOML, free_ports, run, until
+from common import CLIENT, EDGE, Edge, LOCAL_TOML, SELF_SIGNED_TOML, free_ports, make_certificate, run, until
 
 START_SECONDS_MAX = 60
 # Figures are wanted within seconds.
@@ -295,20 +295,13 @@ class World:
         until("the start of Prometheus", START_SECONDS_MAX, ready)
         return self.prometheus
 
-    def certificate(self, folder):
-        """A certificate of files, so that there is an end of one to look at."""
-        folder.mkdir()
-        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,DNS:*.localhost,IP:127.0.0.1"]
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        command += ["-days", "30", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem", *subject]
-        run(command)
-
     def start_nodes(self):
         """An edge alone, and three nodes of a cluster."""
         self.write_apps()
-        self.certificate(self.folder / "alone")
         alone = Node(self, "alone", 'http = "127.0.0.1:0"\n' + SHARED + ALONE)
+        # Files, so that there is an end of a certificate to look at.
         alone.ca = alone.folder / "certificate.pem"
+        make_certificate(alone.ca, alone.folder / "key.pem", "DNS:localhost", "DNS:*.localhost", "IP:127.0.0.1")
         etcd, store = self.start_etcd(), self.start_store()
         run([EDGE, "cluster", "init", "--out", self.folder / "ca"])
         members = []

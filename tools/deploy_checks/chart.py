@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 
-from common import Fault, ROOT, run, version
+from common import Fault, ROOT, make_certificate, run, version
 
 CHART = ROOT / "deploy/helm/devanture"
 VALUES = ROOT / "deploy/helm/ci"
@@ -121,7 +121,9 @@ def check_edge_toml(programs, values, document, folder):
     files = folder / "pod"
     for name in ["data", "tls", "keys", "etcd"]:
         (files / name).mkdir(parents=True, exist_ok=True)
-    certificate(files / "tls")
+    certificate, key = files / "tls/tls.crt", files / "tls/tls.key"
+    if not certificate.exists():
+        make_certificate(certificate, key, "DNS:*.example.app", "DNS:*.preview.example.app")
     for name in ["ca.crt", "tls.crt", "tls.key"]:
         shutil.copyfile(files / "tls" / name.replace("ca.", "tls."), files / "etcd" / name)
     text = document["data"]["edge.toml"]
@@ -136,15 +138,6 @@ def check_edge_toml(programs, values, document, folder):
     printed = edge("check")
     if not printed.endswith("is fine\n"):
         raise Fault(f"{values.name}: {printed}")
-
-
-def certificate(folder):
-    """Makes a certificate and its key, once."""
-    if not (folder / "tls.crt").exists():
-        subject = ["-subj", "/CN=example.app", "-addext", "subjectAltName=DNS:*.example.app,DNS:*.preview.example.app"]
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", folder / "tls.key"]
-        run(["openssl", "req", "-x509", "-days", "30", *key, "-out", folder / "tls.crt", *subject])
-        (folder / "tls.key").chmod(0o600)
 
 
 def check_versions():
@@ -171,11 +164,11 @@ def check_refused():
             raise Fault(f"{table} is not refused")
 
 
-def check_package(programs, folder):
+def check_package(folder):
     """Checks that the packaged chart gives what its folder gives."""
     import helm_python as helm
 
-    path = run([ROOT / "tools/package-chart", programs, folder / "chart"]).strip()
+    path = run([ROOT / "tools/package-chart", folder / "chart"]).strip()
     with helm.Chart.load(path) as chart:
         texts = chart.render({}, name="devanture", namespace="web")
     if {name: text for name, text in texts.items() if name.endswith(".yaml")} != rendered({}):
@@ -187,7 +180,7 @@ def check(programs, folder):
     import yaml
 
     check_versions()
-    check_package(programs, folder)
+    check_package(folder)
     found = sorted(VALUES.glob("*.yaml"))
     for values in found:
         lint(values, yaml.safe_load(values.read_text()))
