@@ -1,5 +1,6 @@
 //! The disk of the data folder: its kind, its room, and how long it takes to keep something.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const SYNCS: usize = 5;
 const SYNC_BYTES: usize = 4_096;
 /// A disk that takes longer to keep a small file makes pushes slow.
 const SYNC_MAX: Duration = Duration::from_millis(50);
+/// What to do where bytes or inodes run out.
+const MAKE_ROOM: &str = "enlarge the disk or keep less: docs/runbooks/disk.md";
 
 /// What kinds of file systems are good for.
 enum Kind {
@@ -100,11 +103,10 @@ fn room(folder: &Path, stat: &StatVfs, limits: &Limits) -> Finding {
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let percent = percent(stat.f_bavail, stat.f_blocks);
     let what = format!("{} MiB, {percent} %, are free", free >> 20);
-    let advice = "enlarge the disk or keep less: docs/runbooks/disk.md";
     // The edge decides by the same look whether it takes new files.
     match FreeSpace::new(folder.to_owned(), limits.disk_free_bytes_min).check() {
-        Err(Error::Short { .. }) => Finding::fail(CHECK, format!("{what}: new files are refused"), advice),
-        _ if percent < FREE_PERCENT_MIN => Finding::warn(CHECK, what, advice),
+        Err(Error::Short { .. }) => Finding::fail(CHECK, format!("{what}: new files are refused"), MAKE_ROOM),
+        _ if percent < FREE_PERCENT_MIN => Finding::warn(CHECK, what, MAKE_ROOM),
         _ => Finding::ok(CHECK, what),
     }
 }
@@ -137,8 +139,7 @@ fn syncs(data_dir: &Path) -> Finding {
             draft.sync()
         });
         if let Err(error) = kept {
-            let advice = "call this as the user of the edge; it needs to write there";
-            return Finding::fail(CHECK, format!("nothing can be written: {error}"), advice);
+            return unwritable(&error);
         }
         times.push(began.elapsed());
     }
@@ -154,6 +155,18 @@ fn syncs(data_dir: &Path) -> Finding {
         true => Finding::warn(CHECK, what, "pushes wait for that; use a disk with fast syncs, such as an SSD"),
         false => Finding::ok(CHECK, what),
     }
+}
+
+/// That nothing can be written; only where permission lacks is another user the remedy.
+fn unwritable(error: &Error) -> Finding {
+    let advice = match error {
+        Error::Full { .. } => MAKE_ROOM,
+        Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "call this as the user of the edge; it needs to write there"
+        }
+        _ => "see how the disk is mounted, and what the kernel's log says about it",
+    };
+    Finding::fail(CHECK, format!("nothing can be written: {error}"), advice)
 }
 
 #[cfg(test)]
@@ -185,6 +198,19 @@ mod tests {
         assert_eq!(inodes(&few).level, Level::Warn);
         let uncounted = StatVfs { f_files: 0, f_favail: 0, ..stat };
         assert_eq!(inodes(&uncounted).level, Level::Ok);
+    }
+
+    #[test]
+    fn advice_for_a_failed_write_is_about_its_cause() {
+        let io = |kind: ErrorKind| Error::Io { doing: "creating", path: "data".to_owned(), source: kind.into() };
+        for (error, words) in [
+            (Error::Full { path: "data".to_owned() }, "enlarge the disk"),
+            (io(ErrorKind::PermissionDenied), "the user of the edge"),
+            (io(ErrorKind::ReadOnlyFilesystem), "mounted"),
+        ] {
+            let found = unwritable(&error);
+            assert_eq!((found.level, found.advice.unwrap().contains(words)), (Level::Fail, true), "{error}");
+        }
     }
 
     #[test]
