@@ -120,7 +120,7 @@ pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names
     let mut wrong: Vec<(String, Finding)> = Vec::new();
     for (name, answer) in answers {
         let shown = match names {
-            Names::Shown => name.clone(),
+            Names::Shown => record_of(&name),
             Names::Counted => "a hostname".to_owned(),
         };
         wrong.extend(leads_elsewhere(&shown, &answer, &own).map(|finding| (name, finding)));
@@ -134,6 +134,12 @@ pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names
     }
     wrong.sort_by(|a, b| a.0.cmp(&b.0));
     wrong.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// The name of the DNS record by which `name` is found: below the edge's domains that of all apps, a wildcard.
+fn record_of(name: &str) -> String {
+    let domain = name.strip_prefix(ANY_APP).filter(|domain| domain.starts_with('.'));
+    domain.map_or_else(|| name.to_owned(), |domain| format!("*{domain}"))
 }
 
 fn leads_elsewhere(name: &str, answer: &proxy::DnsAnswer, own: &BTreeSet<IpAddr>) -> Option<Finding> {
@@ -229,6 +235,12 @@ mod tests {
         let found = leads_elsewhere("shop.example.org", &answer([203, 0, 113, 7]), &own).unwrap();
         assert!(found.found.starts_with("shop.example.org resolves to 203.0.113.7"), "{found:?}");
         assert!(leads_elsewhere("a", &proxy::DnsAnswer::Nothing, &own).unwrap().found.contains("no address"));
+    }
+
+    #[test]
+    fn names_of_apps_are_found_by_a_wildcard_record() {
+        assert_eq!(record_of("devanture-doctor.example.app"), "*.example.app");
+        assert_eq!(record_of("shop.example.org"), "shop.example.org");
     }
 
     #[test]
