@@ -62,10 +62,10 @@ pub(super) fn look(data_dir: &Path, limits: &Limits) -> Vec<Finding> {
             found.push(Finding::fail(CHECK, what, "see whether the disk is mounted"));
         }
     }
-    found.push(if data_dir.is_dir() {
-        syncs(data_dir)
-    } else {
-        Finding::ok(CHECK, format!("{} is made at the first start", data_dir.display()))
+    found.push(match data_dir.try_exists() {
+        Ok(false) => Finding::ok(CHECK, format!("{} is made at the first start", data_dir.display())),
+        // Where it cannot be seen, it cannot be written to either, which says why.
+        Ok(true) | Err(_) => syncs(data_dir),
     });
     found
 }

@@ -1,5 +1,6 @@
 //! The machine: its clock, file handles, buffers of the kernel, and versions.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -86,7 +87,7 @@ pub(super) fn kernel() -> Vec<Finding> {
 }
 
 fn number_of(name: &str) -> Option<u64> {
-    first_line(Path::new(&format!("/proc/sys/{}", name.replace('.', "/"))))?.parse().ok()
+    first_line(Path::new(&format!("/proc/sys/{}", name.replace('.', "/")))).ok()??.parse().ok()
 }
 
 fn bound(name: &str, found: Option<u64>, least: u64, meaning: &str) -> Finding {
@@ -102,30 +103,39 @@ fn bound(name: &str, found: Option<u64>, least: u64, meaning: &str) -> Finding {
     }
 }
 
-/// The first line of a short file.
-fn first_line(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    text.lines().next().filter(|line| line.len() <= TEXT_BYTES_MAX).map(|line| line.trim().to_owned())
+/// The first line of a short file, if it has one.
+fn first_line(path: &Path) -> std::io::Result<Option<String>> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.lines().next().filter(|line| line.len() <= TEXT_BYTES_MAX).map(|line| line.trim().to_owned()))
 }
 
 /// The versions that a report of a fault needs.
 pub(super) struct Versions {
     pub(super) program: &'static str,
     pub(super) kernel: String,
-    /// The layout of the data folder, where there is one.
-    pub(super) layout: Option<String>,
+    /// The layout of the data folder, where there is one; or why it cannot be read.
+    pub(super) layout: Result<Option<String>, String>,
 }
 
 impl Versions {
     pub(super) fn of(data_dir: &Path) -> Self {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        Self { program: env!("CARGO_PKG_VERSION"), kernel, layout: first_line(&data_dir.join("format")) }
+        let layout = match first_line(&data_dir.join("format")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            // Not the same as none: of another user's folder nothing is known.
+            read => read.map_err(|error| format!("it cannot be read ({error})")),
+        };
+        Self { program: env!("CARGO_PKG_VERSION"), kernel, layout }
     }
 
     pub(super) fn finding(&self) -> Finding {
+        const CHECK: &str = "versions";
         let Self { program, kernel, layout } = self;
-        let layout = layout.as_deref().unwrap_or("no data yet");
-        Finding::ok("versions", format!("devanture-edge {program}, Linux {kernel}, data folder: {layout}"))
+        let found = |layout: &str| format!("devanture-edge {program}, Linux {kernel}, data folder: {layout}");
+        match layout {
+            Ok(layout) => Finding::ok(CHECK, found(layout.as_deref().unwrap_or("no data yet"))),
+            Err(reason) => Finding::warn(CHECK, found(reason), "call this as the user of the edge, or as root"),
+        }
     }
 }
 
@@ -150,5 +160,10 @@ mod tests {
         assert!(Versions::of(folder.path()).finding().found.ends_with("no data yet"));
         std::fs::write(folder.path().join("format"), "devanture 1\n").unwrap();
         assert!(Versions::of(folder.path()).finding().found.ends_with("devanture 1"));
+        // Tests may run as root, who reads every folder; a link to itself has no text for anybody.
+        std::fs::remove_file(folder.path().join("format")).unwrap();
+        std::os::unix::fs::symlink("format", folder.path().join("format")).unwrap();
+        let found = Versions::of(folder.path()).finding();
+        assert_eq!((found.level, found.found.contains("it cannot be read")), (Level::Warn, true), "{found:?}");
     }
 }

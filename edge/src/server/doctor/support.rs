@@ -75,8 +75,8 @@ pub async fn support_bundle(
     bundle.add("doctor.json", &format!("{:#}", json!(diagnosis)))?;
     let running_version = running.as_ref().and_then(Running::version);
     let versions = json!({
-        "program": versions.program, "running": running_version, "kernel": versions.kernel, "data": versions.layout,
-        "cores": cores,
+        "program": versions.program, "running": running_version, "kernel": versions.kernel,
+        "data": versions.layout.unwrap_or_else(Some), "cores": cores,
     });
     bundle.add("versions.json", &format!("{versions:#}"))?;
     if let Some(running) = &running {
