@@ -21,7 +21,7 @@ use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, unl
 use crate::telemetry;
 
 /// The prefix of invitations.
-const PREFIX: &str = "dvi";
+pub(super) const PREFIX: &str = "dvi";
 
 impl Credentials {
     /// Makes an invitation for an account, in place of an earlier one. Its password and its logins stay until then.

@@ -30,7 +30,7 @@ use crate::telemetry;
 /// The prefix of access tokens.
 pub(super) const ACCESS_PREFIX: &str = "dva";
 /// The prefix of refresh tokens.
-const REFRESH_PREFIX: &str = "dvr";
+pub(super) const REFRESH_PREFIX: &str = "dvr";
 /// Random bytes of a login's id, those of its account among them.
 const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
 /// Random bytes of the part that all refresh tokens of a login have.

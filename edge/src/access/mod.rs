@@ -29,6 +29,10 @@ use passwords::Passwords;
 
 pub use tokens::TOKENS_PAGE;
 
+/// What the texts of credentials begin with, before an underscore: tokens, both of a login, and invitations.
+pub const CREDENTIAL_PREFIXES: [&str; 4] =
+    [tokens::PREFIX, logins::ACCESS_PREFIX, logins::REFRESH_PREFIX, invitations::PREFIX];
+
 /// Tokens, accounts and logins: makes them, recognises them, ends them.
 pub struct Credentials {
     catalog: Arc<dyn Catalog>,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use devanture_config::api::Secret;
 
+use crate::access::CREDENTIAL_PREFIXES;
+
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
-/// What the tokens of an edge begin with; scanners for secrets find them by it, too.
-const TOKEN_PREFIXES: [&str; 3] = ["dvt_", "dva_", "dvr_"];
 /// What stands before a credential that is no token of an edge.
 const SCHEMES: [&str; 4] = ["Bearer ", "bearer ", "Basic ", "basic "];
 /// What a name has in it whose value is a secret, in small letters.
@@ -44,25 +44,26 @@ impl Secrets {
         for secret in &self.0 {
             hidden = hidden.replace(secret.expose(), HIDDEN);
         }
-        for prefix in TOKEN_PREFIXES {
-            hidden = without(&hidden, prefix, prefix, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        for prefix in CREDENTIAL_PREFIXES {
+            let mark = format!("{prefix}_");
+            hidden = without(&hidden, &mark, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         }
         for scheme in SCHEMES {
-            hidden = without(&hidden, scheme, scheme, |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '('));
+            hidden = without(&hidden, scheme, |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '('));
         }
         // All else may stand in a query (RFC 3986 section 3.4), and does.
-        hidden = without(&hidden, "?", "?", |c| !c.is_whitespace() && !matches!(c, '"' | '\\'));
+        hidden = without(&hidden, "?", |c| !c.is_whitespace() && !matches!(c, '"' | '\\'));
         without_named(&without_users(&hidden))
     }
 }
 
 /// The text with what follows each `mark`, as far as it `belongs`, hidden.
-fn without(text: &str, mark: &str, shown: &str, belongs: impl Fn(char) -> bool) -> String {
+fn without(text: &str, mark: &str, belongs: impl Fn(char) -> bool) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(mark) {
         kept.push_str(before);
-        kept.push_str(shown);
+        kept.push_str(mark);
         let end = after.find(|c| !belongs(c)).unwrap_or(after.len());
         let (secret, after) = after.split_at_checked(end).unwrap_or((after, ""));
         if !secret.is_empty() {
@@ -194,6 +195,10 @@ mod tests {
         secrets.add("# keys\n0123456789abcdef\nshort\n{\"auth\": \"dXNlcjpwYXNzd29yZA==\"}\n");
         for (text, expected) in [
             ("token dvt_18b8_Sec-ret, and dvr_x", "token dvt_(hidden), and dvr_(hidden)"),
+            (
+                "an invitation: https://edge/v1/invitations#dvi_61_02",
+                "an invitation: https://edge/v1/invitations#dvi_(hidden)",
+            ),
             ("authorization: Bearer abc.def\"", "authorization: Bearer (hidden)\""),
             ("GET /a?key=1&b=2 HTTP/1.1", "GET /a?(hidden) HTTP/1.1"),
             ("sealed by 0123456789abcdef!", "sealed by (hidden)!"),
