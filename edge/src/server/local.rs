@@ -39,8 +39,8 @@ pub const SOCKET_NAME: &str = "control.sock";
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
-/// Longest time until the running edge has said how it is.
-const HEALTH_MAX: Duration = Duration::from_secs(5);
+/// Longest time until the running edge has said something about itself.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a connection to the address of the API may take.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
@@ -174,11 +174,7 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
 /// [`LocalError`] if no edge runs, if it does not answer within 5 seconds, or if it is not ready.
 pub async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<String, LocalError> {
     let path = if ready { "/health/ready" } else { "/health/live" };
-    let socket = data_dir(file, base).join(SOCKET_NAME);
-    let answer = tokio::time::timeout(HEALTH_MAX, ask(&socket, Method::GET, path, NOTHING)).await;
-    let answer =
-        answer.map_err(|_elapsed| LocalError::Unanswered("it has not answered for 5 seconds".to_owned()))??;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    ask_text(&data_dir(file, base).join(SOCKET_NAME), path).await
 }
 
 /// Operations of the owner of the data folder: by the running edge if there is one, else in the catalog itself.
@@ -334,6 +330,13 @@ fn unanswered(error: &dyn std::error::Error) -> LocalError {
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
     serde_json::from_slice(body).map_err(|error| unanswered(&error))
+}
+
+/// Asks the running edge for a text; it has [`ANSWER_MAX`] for it.
+pub(super) async fn ask_text(socket: &Path, path: &str) -> Result<String, LocalError> {
+    let answer = tokio::time::timeout(ANSWER_MAX, ask(socket, Method::GET, path, NOTHING)).await;
+    let late = |_elapsed| LocalError::Unanswered(format!("nothing came within {} s", ANSWER_MAX.as_secs()));
+    Ok(String::from_utf8_lossy(&answer.map_err(late)??).into_owned())
 }
 
 /// Asks the running edge, and gives the body of its answer where it is a good one.

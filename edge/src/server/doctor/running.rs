@@ -1,25 +1,23 @@
 //! The edge that runs over the data folder, asked by its local socket.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use devanture_config::api::{AppList, HostnameList, HostnameStatus};
-use http::Method;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::server::local::{NOTHING, SOCKET_NAME, ask, read};
+use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
 
 const CHECK: &str = "edge";
-/// Longest time for one answer.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// The health of an edge that takes no requests.
+const NOT_READY: &str = "not ready";
 /// Apps that are looked at.
 const APPS_MAX: usize = 100;
 /// Hostnames that are looked at, of all apps together.
-pub(super) const HOSTNAMES_MAX: usize = 50;
+const HOSTNAMES_MAX: usize = 50;
 
 /// The running edge.
 pub(super) struct Running {
@@ -45,17 +43,19 @@ impl Running {
                 return (None, Finding::warn(CHECK, found, "start it, if it should run; its log says why it ended"));
             }
         }
-        let silent = |what: &str, reason: String| {
+        let silent = |what: &str, error: LocalError| {
             let advice = "keep its log and restart it, if that stays so";
-            (None, Finding::fail(CHECK, format!("the running edge does not answer {what}: {reason}"), advice))
+            (None, Finding::fail(CHECK, format!("{what}: {error}"), advice))
         };
-        let health = match text(&socket, "/health/ready").await {
+        let health = match ask_text(&socket, "/health/ready").await {
             Ok(health) => health,
-            Err(reason) => return silent("/health/ready", reason),
+            // That it is not ready is an answer.
+            Err(LocalError::Refused(_)) => NOT_READY.to_owned(),
+            Err(error) => return silent("/health/ready", error),
         };
-        let metrics = match text(&socket, "/metrics").await {
+        let metrics = match ask_text(&socket, "/metrics").await {
             Ok(metrics) => metrics,
-            Err(reason) => return silent("/metrics", reason),
+            Err(error) => return silent("/metrics", error),
         };
         let running = Self { socket, metrics, health };
         let found = running.version_finding();
@@ -92,6 +92,10 @@ impl Running {
                 found.push(Finding::fail("health", format!("{} lines about damage", damaged.len()), advice));
             }
         }
+        if self.health == NOT_READY {
+            let advice = "it starts or ends; if that stays so, its log says why";
+            found.push(Finding::fail("health", NOT_READY, advice));
+        }
         if let Some(line) = self.health.lines().find(|line| line.starts_with("loading: ")) {
             found.push(Finding::warn("health", line, "it serves; wait until all versions are loaded"));
         }
@@ -122,26 +126,33 @@ impl Running {
     }
 
     /// The list of apps, the first page of it.
-    pub(super) async fn apps(&self) -> Result<AppList, String> {
+    pub(super) async fn apps(&self) -> Result<AppList, LocalError> {
         self.get(&format!("/v1/apps?limit={APPS_MAX}")).await
     }
 
     /// The body of an answer as it is.
-    pub(super) async fn body(&self, path: &str) -> Result<String, String> {
-        text(&self.socket, path).await
+    pub(super) async fn body(&self, path: &str) -> Result<String, LocalError> {
+        ask_text(&self.socket, path).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let body = text(&self.socket, path).await?;
-        read(body.as_bytes()).map_err(|error| error.to_string())
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LocalError> {
+        read(self.body(path).await?.as_bytes())
     }
 }
 
-/// The body of an answer of the edge.
-async fn text(socket: &Path, path: &str) -> Result<String, String> {
-    match timeout(ANSWER_MAX, ask(socket, Method::GET, path, NOTHING)).await {
-        Ok(Ok(body)) => Ok(String::from_utf8_lossy(&body).into_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("nothing came within {} s", ANSWER_MAX.as_secs())),
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn an_edge_that_is_not_ready_has_answered_and_fails() {
+        let of = |health: &str| {
+            let running = Running { socket: PathBuf::new(), metrics: String::new(), health: health.to_owned() };
+            running.health_findings(Names::Shown).iter().map(|finding| finding.level).collect::<Vec<_>>()
+        };
+        assert_eq!(of(NOT_READY), [Level::Fail]);
+        assert_eq!(of("ready\n"), [Level::Ok]);
+        assert_eq!(of("ready\nloading: 1 of 2 live versions\n"), [Level::Warn]);
     }
 }
