@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::api::{AppList, HostnameList, HostnameStatus};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::finding::{Finding, Names};
 use super::scrape;
@@ -105,21 +105,23 @@ impl Running {
         found
     }
 
-    /// Hostnames of environments, without those below the edge's own domains, [`HOSTNAMES_MAX`] at most.
+    /// Hostnames of environments, without those below the edge's own domains: [`HOSTNAMES_MAX`] at most, and those that
+    /// come in time.
     pub(super) async fn hostnames(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        let Ok(list) = self.get::<AppList>(&format!("/v1/apps?limit={APPS_MAX}")).await else { return names };
-        for app in list.apps {
-            for environment in app.environments {
-                if names.len() >= HOSTNAMES_MAX {
-                    return names;
-                }
-                let path = format!("/v1/apps/{}/environments/{}/hostnames", app.app, environment.name);
-                let Ok(found) = self.get::<HostnameList>(&path).await else { continue };
-                // A wildcard is no name that DNS can be asked about.
-                let of = found.hostnames.iter().map(|HostnameStatus { name, .. }| name.to_string());
-                names.extend(of.filter(|name| !name.starts_with("*.")));
+        // A limit for each answer alone is none for hundreds of them.
+        let (mut names, until) = (Vec::new(), Instant::now() + ANSWER_MAX);
+        let Ok(AppList { apps, .. }) = self.apps().await else { return names };
+        for (app, environment) in
+            apps.iter().flat_map(|app| app.environments.iter().map(move |of| (&app.app, &of.name)))
+        {
+            if names.len() >= HOSTNAMES_MAX || Instant::now() >= until {
+                break;
             }
+            let path = format!("/v1/apps/{app}/environments/{environment}/hostnames");
+            let Ok(found) = self.get::<HostnameList>(&path).await else { continue };
+            // A wildcard is no name that DNS can be asked about.
+            let of = found.hostnames.iter().map(|HostnameStatus { name, .. }| name.to_string());
+            names.extend(of.filter(|name| !name.starts_with("*.")));
         }
         names.truncate(HOSTNAMES_MAX);
         names
