@@ -30,7 +30,6 @@ pub async fn repair(
             report.repaired = report.repaired.saturating_add(1);
         }
     }
-    report.bucket.clear();
     let Some((from, variables)) = from.filter(|_| !report.damaged.is_empty()) else { return Ok(report) };
     let backup = store::open_to_read(from, variables).await?;
     let mut fetcher = Fetcher::new(&*backup, blobs).await?;

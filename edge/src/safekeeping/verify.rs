@@ -46,10 +46,11 @@ pub(super) struct Found {
 /// # Errors
 /// Where a store fails; damage is none.
 pub async fn verify(catalog: &dyn Catalog, blobs: &dyn Blobs, options: &VerifyOptions) -> Result<VerifyReport, Error> {
-    Ok(look_through(catalog, blobs, options).await?.report)
+    let Found { report, lost } = look_through(catalog, blobs, options).await?;
+    Ok(VerifyReport { bucket: of_bucket(catalog, blobs, options, &lost).await?, ..report })
 }
 
-/// As [`verify`]; also gives the files.
+/// As [`verify`], with the files that the bucket has lost in place of their versions.
 ///
 /// # Errors
 /// As [`verify`].
@@ -69,12 +70,9 @@ pub(super) async fn look_through(
     };
     let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut reader).await?;
     let Reader { report, lost, .. } = reader;
-    let bucket = of_bucket(catalog, blobs, options, &lost).await?;
     let quarantined = blobs.quarantined().await?;
-    Ok(Found {
-        report: VerifyReport { versions: gone.versions, damaged: gone.damaged, bucket, quarantined, ..report },
-        lost,
-    })
+    let report = VerifyReport { versions: gone.versions, damaged: gone.damaged, quarantined, ..report };
+    Ok(Found { report, lost })
 }
 
 /// The versions with files that the bucket has lost.
