@@ -89,7 +89,7 @@ pub(super) async fn go_through(
     let mut gone = Gone::default();
     // Files are shared by versions and apps: whether each was whole.
     let mut looked: HashMap<Key, bool> = HashMap::new();
-    for prefix in ["versions/", GONE_PREFIX] {
+    for prefix in [records::VERSIONS_PREFIX, GONE_PREFIX] {
         let prefix = app.map_or_else(|| prefix.to_owned(), |app| format!("{prefix}{app}/"));
         let mut records = Scan::new(catalog, prefix);
         while let Some((key, record)) = records.next().await? {
