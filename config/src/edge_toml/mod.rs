@@ -33,7 +33,7 @@ pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 use net::ListenAddress;
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
-pub use redacted::redacted;
+pub use redacted::{HIDDEN, redacted};
 pub use retention::Retention;
 pub use runner::{BadControlGroups, BadUids, ControlGroups, RUNNER_PATH, Runner, Uids};
 pub use storage::{BlobStore, CACHE_BYTES_MAX, CATALOG_PREFIX, CatalogStore, Etcd, S3, Storage};

@@ -5,6 +5,8 @@
 use serde_json::{Map, Value};
 use url::Url;
 
+/// What stands in place of a text that is not shown.
+pub const HIDDEN: &str = "(hidden)";
 /// Keys whose texts are words, addresses, sizes or folders.
 const SHOWN: [&str; 38] = [
     "access_log.addresses",
@@ -91,9 +93,6 @@ fn shown_text(path: &str, text: &str, shown_names: bool) -> String {
         HIDDEN.to_owned()
     }
 }
-
-/// What stands in place of a text that is not shown.
-const HIDDEN: &str = "(hidden)";
 
 /// Scheme, host and port of a URL.
 fn origin(text: &str) -> String {

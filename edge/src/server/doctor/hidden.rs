@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use devanture_config::api::Secret;
+use devanture_config::edge_toml::HIDDEN;
 
 use crate::access::CREDENTIAL_PREFIXES;
 
-/// What stands in place of a secret.
-const HIDDEN: &str = "(hidden)";
 /// What stands before a credential that is no token of an edge.
 const SCHEMES: [&str; 4] = ["Bearer ", "bearer ", "Basic ", "basic "];
 /// What a name has in it whose value is a secret, in small letters.
