@@ -69,26 +69,15 @@ impl EdgeFile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::LEAST;
     use super::*;
 
     /// What all nodes share; neither their names nor their addresses.
-    const SHARED: &str = r#"
-data_dir = "data"
-domain = "localhost"
-preview_domain = "localhost"
-[listen]
-https = "127.0.0.1:8443"
-admin = "127.0.0.1:8444"
-[tls]
-mode = "self-signed"
-[catalog]
-kind = "etcd"
-endpoints = ["https://10.0.0.11:2379"]
-[blobs]
-kind = "s3"
-bucket = "www"
-[cluster]
-"#;
+    fn shared() -> String {
+        let stores = "[catalog]\nkind = \"etcd\"\nendpoints = [\"https://10.0.0.11:2379\"]\n\
+                      [blobs]\nkind = \"s3\"\nbucket = \"www\"\n[cluster]\n";
+        format!("{LEAST}{stores}")
+    }
 
     fn parsed(node: &str, advertise: &str, text: &str) -> Result<EdgeFile, String> {
         let identity =
@@ -104,7 +93,7 @@ bucket = "www"
             ("fd00::21", "[fd00::21]:8445"),
             ("[fd00::21]:9445", "[fd00::21]:9445"),
         ] {
-            let edge = parsed("edge-2", address, SHARED).unwrap();
+            let edge = parsed("edge-2", address, &shared()).unwrap();
             let cluster = edge.cluster.unwrap();
             assert_eq!((edge.node.as_str(), cluster.advertise.to_string().as_str()), ("edge-2", advertised));
             assert_eq!(cluster.listen, cluster.advertise);
@@ -113,7 +102,7 @@ bucket = "www"
 
     #[test]
     fn the_environment_overrides_the_file_and_an_empty_variable_does_not() {
-        let text = format!("node = \"edge-1\"\n{SHARED}advertise = \"10.0.0.11:8445\"\n");
+        let text = format!("node = \"edge-1\"\n{}advertise = \"10.0.0.11:8445\"\n", shared());
         let named = |node, address| {
             let edge = parsed(node, address, &text).unwrap();
             (edge.node, edge.cluster.unwrap().advertise.to_string())
@@ -124,11 +113,11 @@ bucket = "www"
 
     #[test]
     fn bad_values_are_reported_with_the_mistakes_of_the_file() {
-        let mistakes = parsed("no name", "edge-2:8445", SHARED).unwrap_err();
+        let mistakes = parsed("no name", "edge-2:8445", &shared()).unwrap_err();
         assert!(mistakes.contains("`node` must be") && mistakes.contains(ADVERTISE_VARIABLE), "{mistakes}");
-        let mistakes = parsed("edge-2", "0.0.0.0", SHARED).unwrap_err();
+        let mistakes = parsed("edge-2", "0.0.0.0", &shared()).unwrap_err();
         assert!(mistakes.contains("cannot reach 0.0.0.0:8445"), "{mistakes}");
-        let mistakes = parsed("", "", SHARED).unwrap_err();
+        let mistakes = parsed("", "", &shared()).unwrap_err();
         assert!(mistakes.contains("has no name") && mistakes.contains("`cluster.advertise` is missing"), "{mistakes}");
     }
 }

@@ -356,7 +356,8 @@ fn limits(table: &Table<'_, '_>) -> Limits {
 mod tests {
     use super::*;
 
-    const LEAST: &str = r#"
+    /// The least file of the contract.
+    pub(super) const LEAST: &str = r#"
 data_dir = "data"
 domain = "localhost"
 preview_domain = "localhost"
