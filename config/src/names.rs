@@ -74,6 +74,14 @@ macro_rules! text_type {
 pub struct AppName(String);
 text_type!(AppName);
 
+impl AppName {
+    /// The name that the console is loaded and measured by. No app can have it, and no hostname: it is no label.
+    #[must_use]
+    pub fn console() -> Self {
+        Self("_console".to_owned())
+    }
+}
+
 impl FromStr for AppName {
     type Err = BadName;
 
@@ -336,6 +344,11 @@ mod tests {
         for bad in ["", "Shop", "-shop", "shop-", "sh--op", "sh.op", "shöp", &"a".repeat(41)] {
             assert!(bad.parse::<AppName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_app_has_the_name_of_the_console() {
+        assert!(AppName::console().as_str().parse::<AppName>().is_err());
     }
 
     #[test]

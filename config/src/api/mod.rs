@@ -5,6 +5,7 @@
 mod access;
 mod apps;
 mod collaboration;
+mod console;
 mod copying;
 mod data;
 mod deploys;
@@ -37,6 +38,7 @@ pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
 };
+pub use console::{ConsoleInstalled, ConsoleStatus};
 pub use copying::{ChangesPauseRequest, ChangesPaused, CopyReport, RecordsPage, StoredRecord};
 pub use data::{
     AUTOMATIC_SNAPSHOT, BadSnapshotName, DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, DataEntry, DataKind,

@@ -3,6 +3,7 @@
 mod access_log;
 mod changes;
 mod cluster;
+mod console;
 mod drain;
 mod identity;
 mod images;
@@ -26,6 +27,7 @@ use crate::parsing::reader::Table;
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use changes::changed_keys;
 pub use cluster::{Cluster, LEASE_S, NODE};
+pub use console::Console;
 pub use drain::Drain;
 pub use identity::{ADVERTISE_VARIABLE, NODE_VARIABLE, NODES_PORT, NodeIdentity};
 pub use images::{Images, Network, PODMAN_SOCKET};
@@ -113,6 +115,8 @@ pub struct EdgeFile {
     pub cluster: Option<Cluster>,
     /// How variants are made.
     pub compress: Compress,
+    /// The console that is installed at a start.
+    pub console: Console,
     /// The folder of everything that the edge keeps; relative to `edge.toml`.
     pub data_dir: PathBuf,
     /// Where DNS is asked; of the system's resolvers where there is none.
@@ -207,6 +211,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     let tls_profile = tls.as_ref().map(tls::profile).unwrap_or_default();
     let mut tls = tls.and_then(|table| tls::tls(root, &table));
     let compress = root.table("compress").map_or_else(Compress::default, |t| compress(&t));
+    let console = console::console(root);
     let access_log = access_log::access_log(root);
     let watch = watch::watch(root);
     let metrics = metrics::metrics(root);
@@ -231,6 +236,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         access_log,
         cluster,
         compress,
+        console,
         data_dir: data_dir?.into(),
         dns_servers,
         domain: domain?,

@@ -51,7 +51,7 @@ pub(super) fn streamed_whole(
     with_body(StatusCode::OK, media_type, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
 }
 
-fn full(bytes: Bytes) -> Body {
+pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 

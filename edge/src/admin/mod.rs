@@ -10,6 +10,7 @@ mod body;
 mod bundle;
 mod call;
 mod collaboration;
+mod console;
 mod content_digest;
 mod copying;
 mod data;
@@ -92,6 +93,9 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<RequestBody>, via: Via) -> Answer {
+        if console::is_its(request.method(), request.uri().path()) {
+            return self.console(request, via).await;
+        }
         let found = operations::find(request.method(), request.uri().path());
         match &found {
             Found::Operation(Operation { handler: Handler::Open(run), .. }, _) => {

@@ -135,6 +135,9 @@ operations! {
     GET "/v1/records" "records" [Checked("the socket in the data folder")] => records ["after"];
     POST "/v1/pause" "pauseChanges" [Checked("the socket in the data folder")] => pause_changes [];
     DELETE "/v1/pause" "resumeChanges" [Checked("the socket in the data folder")] => resume_changes [];
+    GET "/v1/console" "consoleStatus" [EveryApp(Read)] => console_status [];
+    PUT "/v1/console" "installConsole" [Checked("the socket in the data folder")] => install_console [];
+    DELETE "/v1/console" "removeConsole" [Checked("the socket in the data folder")] => remove_console [];
     GET "/v1/audit" "audit" [Checked("admin")] => audit_log ["app", "limit", "before"];
     GET "/v1/tokens" "tokens" [Checked("admin")] => tokens ["app", "limit", "after"];
     POST "/v1/tokens" "createToken" [Checked("admin")] => create_token ["dry_run"];

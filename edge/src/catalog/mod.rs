@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 pub(crate) mod belongs;
 #[cfg(test)]
 mod conformance;
+pub mod console;
 mod embedded;
 mod etcd;
 pub mod gone;

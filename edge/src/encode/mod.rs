@@ -8,7 +8,7 @@ mod dictionaries;
 mod wire_size;
 
 pub use compress::{Background, BackgroundParts, remade_channel};
-pub(crate) use compress::{Given, Pool, Priority, Work, quick};
+pub(crate) use compress::{Given, Pool, Priority, Work, best_of_all, quick};
 #[cfg(test)]
 pub(crate) use compress::{best, delta};
 pub use dictionaries::Dictionaries;

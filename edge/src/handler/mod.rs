@@ -8,6 +8,7 @@
 mod authority;
 mod body;
 mod canonical;
+mod console;
 mod cors;
 mod decide;
 mod decision;
@@ -30,6 +31,7 @@ mod tenant_isolation;
 mod well_known;
 
 pub use body::Body;
+pub use console::console;
 pub use decide::decide;
 pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer};
 pub use engine_service::{Counted, EngineService};

@@ -70,6 +70,13 @@ impl Domains {
         host.parse::<Hostname>().is_ok_and(|host| self.preview_domain.is_within(&host))
     }
 
+    /// Whether `host`, a name in lower case, lies below one of the domains, so that an app has it or may come to.
+    #[must_use]
+    pub fn may_be_an_apps(&self, host: &str) -> bool {
+        let domains = [self.domain.as_str(), self.preview_domain.as_str()];
+        domains.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+    }
+
     /// Where the hostnames of other apps stand, seen from `host`, a name in lower case.
     #[must_use]
     pub fn neighbours(&self, host: &str) -> Neighbours {
@@ -137,6 +144,22 @@ mod tests {
             ("*.example.org", false),
         ] {
             assert_eq!(domains.holds(&host.parse().unwrap()), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn every_name_below_a_domain_may_be_an_apps_and_the_domain_itself_is_not() {
+        let domains = domains("example.app", "preview.example.app");
+        for (host, expected) in [
+            ("admin.example.app", true),
+            ("preview.example.app", true),
+            ("x.preview.example.app", true),
+            ("example.app", false),
+            ("notexample.app", false),
+            ("app", false),
+            ("[::1]", false),
+        ] {
+            assert_eq!(domains.may_be_an_apps(host), expected, "{host}");
         }
     }
 

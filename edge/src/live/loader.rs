@@ -1,8 +1,10 @@
 //! Loads versions by their records, for the live pointers and for previews.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use devanture_config::api::Source;
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use tokio::runtime::Handle;
@@ -21,6 +23,10 @@ use crate::version::{
 /// Default lifetime of dictionaries in browsers.
 const DICTIONARY_DAYS: u64 = 30;
 const SECONDS_OF_DAY: u64 = 86_400;
+/// Most memory of the console, its files included. It is beside that of apps, none of which can take it away.
+const CONSOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The place of the console in metrics.
+const CONSOLE: &str = "console";
 /// The name of the manifest table, and of the place in metrics, for previews of versions.
 pub(super) const PREVIEW: &str = "preview";
 
@@ -365,6 +371,51 @@ impl Loader {
         Ok(content)
     }
 
+    /// Loads the console, stored at `stored_ms`, with every file in memory.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub(crate) async fn load_console(&self, id: VersionId, stored_ms: u64) -> Result<Arc<Version>, LoadError> {
+        let (app, manifest) = (AppName::console(), self.manifest(id).await?);
+        let limits = Limits {
+            app_memory_bytes_max: CONSOLE_BYTES_MAX,
+            loaded_memory_bytes_max: CONSOLE_BYTES_MAX,
+            memory_bytes_max: CONSOLE_BYTES_MAX,
+            ..Limits::default()
+        };
+        let request = LoadRequest {
+            app: app.clone(),
+            id,
+            serving: manifest.base.clone(),
+            manifest,
+            setting: Setting::Preview,
+            given: BTreeMap::new(),
+            decoded: BTreeMap::new(),
+            trusted: false,
+            edge_admin: false,
+            stored_ms,
+            dictionaries: None,
+            dictionary_seconds: 0,
+            memory_file_bytes_max: CONSOLE_BYTES_MAX,
+            rules_max: 0,
+            memory: (Memory::new(&limits).of(&app), Claim::Live),
+            fill: Fill::Requested,
+            known: None,
+            leaves_out_damaged: false,
+        };
+        let content = Arc::new(version::load(&*self.0.blobs.of(Lane::EDGE), request).await?);
+        let served = Served {
+            place: CONSOLE.to_owned(),
+            source: Source::default(),
+            misses: DictionaryMisses::off(),
+            dictionaries: Box::default(),
+            tally: self.0.tallies.of(app.as_str(), CONSOLE),
+            traffic: self.0.traffics.of(&app),
+            claim: Claim::Live,
+        };
+        Ok(Arc::new(Version::new(content, served).map_err(version::Error::from)?))
+    }
+
     async fn manifest(&self, id: VersionId) -> Result<Arc<Manifest>, LoadError> {
         let canonical = self.0.blobs.get(Key::Manifest(id)).await.map_err(version::Error::from)?;
         // On a blocking thread, as it may name a hundred thousand files.
@@ -391,9 +442,6 @@ impl Loader {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use devanture_config::api::Source;
     use devanture_config::manifest::FileEntry;
 
     use super::*;

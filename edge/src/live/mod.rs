@@ -6,6 +6,7 @@
 
 mod aliased;
 mod apps;
+mod console;
 mod contents;
 mod damage;
 mod first;
@@ -33,6 +34,7 @@ mod unloading;
 mod withdrawn;
 
 pub use apps::{AppFound, AppsFound, AppsWanted};
+pub use console::Console;
 pub use damage::DamagedPlace;
 pub use first::ServedFirst;
 pub use first_load::{LoadTarget, Progress};

@@ -22,7 +22,7 @@ use crate::cluster::Nodes;
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
-use crate::live::{DamagedPlace, Loader};
+use crate::live::{Console, DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
 use crate::telemetry::{self, AccessLog, Gauges, gauge_value};
@@ -38,6 +38,7 @@ pub struct Publisher {
     pub(super) retention: Arc<Retention>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) switcher: Arc<Switcher>,
+    pub(super) console: Arc<Console>,
     pub(super) deploys: Arc<Deploys>,
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
     /// Compresses before a switch.
@@ -97,6 +98,7 @@ impl Publisher {
             parts.retention,
             parts.nodes.clone(),
         );
+        let console = Arc::new(Console::new(parts.loader.clone()));
         let switcher = Switcher {
             blobs: Arc::clone(&parts.blobs),
             fingerprints: Fingerprints::default(),
@@ -120,6 +122,7 @@ impl Publisher {
             retention: Arc::new(retention),
             uploads,
             switcher: Arc::new(switcher),
+            console,
             deploys: Arc::default(),
             dictionaries: parts.dictionaries,
             quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::Catalog;
+use crate::catalog::console::console;
 use crate::catalog::gone::GONE_PREFIX;
 use crate::catalog::records::{self, DecodedFile, LivePointer, PagesDictionary};
 use crate::catalog::scan::Scan;
@@ -106,7 +107,34 @@ pub(super) async fn go_through(
             }
         }
     }
+    if app.is_none() {
+        look_at_console(catalog, manifests, look, &mut looked).await?;
+    }
     Ok(gone)
+}
+
+/// Looks at the files of the console, which is no app's. Installed again, it is whole again.
+async fn look_at_console(
+    catalog: &dyn Catalog,
+    manifests: &(impl Manifests + ?Sized),
+    look: &mut dyn Look,
+    looked: &mut HashMap<Key, bool>,
+) -> Result<(), Error> {
+    let Some(version) = console(catalog).await?.and_then(|(_, console)| console.version) else { return Ok(()) };
+    let key = Key::Manifest(version);
+    let mut is_whole = once(look, looked, key).await?;
+    let canonical = if is_whole { manifests.canonical(key).await? } else { None };
+    for (digest, _) in canonical.iter().filter_map(|canonical| Manifest::read(canonical).ok()).flat_map(blobs_of) {
+        is_whole &= once(look, looked, Key::Blob(digest)).await?;
+    }
+    if !is_whole {
+        tracing::warn!("files of the console are damaged or missing: `devanture-edge console install` stores them again");
+    }
+    Ok(())
+}
+
+fn blobs_of(manifest: Manifest) -> Vec<(Digest, u64)> {
+    manifest.blobs().collect()
 }
 
 /// Where versions are live.

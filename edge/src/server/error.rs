@@ -69,6 +69,12 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The package of the console cannot be used.
+    #[error("`console` in edge.toml: {reason}")]
+    Console {
+        /// Why.
+        reason: String,
+    },
     /// The stores are a copy of others that no edge may start over.
     #[error("{data_dir}: {reason}")]
     Copy {
@@ -145,6 +151,7 @@ impl StartError {
             | Self::Cluster(_)
             | Self::Config(_)
             | Self::ConfigFile { .. }
+            | Self::Console { .. }
             | Self::Copy { .. }
             | Self::DataDirIsFile { .. }
             | Self::Runner(_)

@@ -346,17 +346,32 @@ pub(super) async fn ask<T: Serialize + Sync>(
     path: &str,
     body: Option<&T>,
 ) -> Result<Bytes, LocalError> {
+    let mut bytes = None;
+    if let Some(body) = body {
+        let json = serde_json::to_vec(body).map_err(|error| unanswered(&error))?;
+        bytes = Some(("application/json", Bytes::from(json)));
+    }
+    send(socket, method, path, bytes).await
+}
+
+/// As [`ask`], with a body of any media type.
+pub(super) async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<(&'static str, Bytes)>,
+) -> Result<Bytes, LocalError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| unanswered(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unanswered(&error))?;
     let connection = tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-    let mut bytes = Vec::new();
-    if let Some(body) = body {
-        request = request.header(CONTENT_TYPE, "application/json");
-        bytes = serde_json::to_vec(body).map_err(|error| unanswered(&error))?;
+    let mut bytes = Bytes::new();
+    if let Some((media_type, body)) = body {
+        request = request.header(CONTENT_TYPE, media_type);
+        bytes = body;
     }
-    let request = request.body(Full::new(Bytes::from(bytes))).map_err(|error| unanswered(&error))?;
+    let request = request.body(Full::new(bytes)).map_err(|error| unanswered(&error))?;
     let response = sender.send_request(request).await.map_err(|error| unanswered(&error))?;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| unanswered(&error))?.to_bytes();

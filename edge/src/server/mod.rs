@@ -8,6 +8,7 @@ mod access_log;
 mod background;
 mod certificates;
 mod cluster;
+mod console;
 mod copying;
 mod descriptors;
 mod doctor;
@@ -35,6 +36,7 @@ mod upstreams;
 mod write_pause;
 
 pub use cluster::{cluster_init, cluster_join};
+pub use console::{install_console, remove_console, show_console};
 pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
 pub use doctor::{Diagnosis, Finding, Level, Names, SupportOptions, examine, support_bundle};
 pub use error::StartError;
@@ -146,6 +148,7 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         .chain(runner::check(file, base).err())
         .chain(shared)
         .chain(cluster::check(file, base).err())
+        .chain(console::check(file, base).err())
         .collect()
 }
 
@@ -230,6 +233,7 @@ impl Server {
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
         arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
+        console::start((file, base), &data_dir, &control, &publisher);
         let handed = (Arc::clone(&publisher), Arc::clone(&credentials));
         let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, copies, runner.clone()));
         Ok(Self {

@@ -59,7 +59,7 @@ fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
 fn every_command_in_a_document_exists() {
     let of_args = files(".rs").into_iter().filter(|path| path.starts_with("uploader/src/args"));
     let args: String = of_args.map(|path| read(&path)).collect();
-    let main = ["main", "cluster", "copy", "doctor", "init", "safekeeping", "terminal", "upgrade"];
+    let main = ["main", "cluster", "console", "copy", "doctor", "init", "safekeeping", "terminal", "upgrade"];
     let main: String = main.map(|file| read(&format!("edge/src/bin/devanture-edge/{file}.rs"))).concat();
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));
@@ -71,6 +71,7 @@ fn every_command_in_a_document_exists() {
         commands(&args, "UpstreamsCommand"),
         commands(&main, "AccountCommand"),
         commands(&main, "ClusterCommand"),
+        commands(&main, "ConsoleCommand"),
         commands(&main, "TokenCommand"),
     ];
     let nested: BTreeSet<String> = nested.into_iter().flatten().collect();
@@ -87,7 +88,7 @@ fn every_command_in_a_document_exists() {
                             count += 1;
                             if let (
                                 Some(second),
-                                "account" | "alias" | "cluster" | "hostnames" | "token" | "upstreams",
+                                "account" | "alias" | "cluster" | "console" | "hostnames" | "token" | "upstreams",
                             ) = (call.get(1), *command)
                             {
                                 assert!(nested.contains(*second), "{path}: {line}");

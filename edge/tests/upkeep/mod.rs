@@ -10,6 +10,7 @@
 )]
 
 mod check_stored;
+mod console;
 pub(crate) mod copies;
 mod damage;
 mod delete;

@@ -1,6 +1,7 @@
 //! `devanture-edge`: the server's command line.
 
 mod cluster;
+mod console;
 mod copy;
 mod doctor;
 mod init;
@@ -47,6 +48,7 @@ const PROGRAM: &str = "devanture-edge";
   devanture-edge upgrade --check --program /tmp/devanture-edge --config edge.toml
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
   devanture-edge account create --config edge.toml --name ada --scope admin
+  devanture-edge console install console.tar.gz --config edge.toml
   devanture-edge cluster init --out cluster-ca  make the CA of a cluster
   devanture-edge verify --config edge.toml     read every stored file
   devanture-edge backup --config edge.toml --to /backups/edge --keep 30
@@ -99,6 +101,9 @@ enum Command {
     /// Create, list and delete accounts, which log in with a password
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Install, remove and show the console, which is served beside the API
+    #[command(subcommand)]
+    Console(console::ConsoleCommand),
     /// Print completions for a shell
     Completions {
         /// Shell
@@ -318,6 +323,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Adopt) => adopt(file, base),
         Some(Command::Token(command)) => runtime()?.block_on(token(file, base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(file, base, command)),
+        Some(Command::Console(command)) => runtime()?.block_on(console::console(file, base, command)),
         Some(Command::Verify(args)) => runtime()?.block_on(safekeeping::verify(file, base, args)),
         Some(Command::Repair(args)) => runtime()?.block_on(safekeeping::repair(file, base, args)),
         Some(Command::Backup(args)) => runtime()?.block_on(safekeeping::backup(file, base, args)),

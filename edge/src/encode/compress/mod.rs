@@ -155,6 +155,27 @@ pub(crate) fn best(bytes: &bytes::Bytes) -> Vec<(Form, Quality, bytes::Bytes)> {
     encode_all(bytes, &[Form::Br, Form::Gz, Form::Zst], Quality::Best)
 }
 
+/// Makes the best variants of every file of a small bundle that lacks some.
+///
+/// # Errors
+/// Where the store fails.
+pub(crate) async fn best_of_all(blobs: &dyn Blobs, pool: &Pool, manifest: &Manifest) -> Result<(), Error> {
+    for (digest, (size, forms)) in lacking_forms(manifest, &BTreeMap::new(), |_| true) {
+        let known = blobs.variants(digest).await?;
+        let is_known = |form: &Form| known.iter().any(|variant| variant.form == *form);
+        let forms: Vec<Form> = forms.into_iter().filter(|form| !is_known(form)).collect();
+        if forms.is_empty() {
+            continue;
+        }
+        let bytes = blobs.get(Key::Blob(digest)).await?;
+        let made = pool.run(size, move || encode_all(&bytes, &forms, Quality::Best)).await.unwrap_or_default();
+        if !made.is_empty() {
+            blobs.put_variants(digest, made).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a file's kind compresses at all; media that does not is never tried.
 pub(crate) fn worth_trying(path: &BundlePath, declared: Option<&str>, size: u64) -> bool {
     let derived = declared.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);

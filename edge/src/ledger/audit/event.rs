@@ -59,6 +59,8 @@ actions! {
     DeleteVersion = "delete_version",
     /// A member of an upstream gets no new requests.
     DrainMember = "drain_member",
+    /// A console was installed.
+    InstallConsole = "install_console",
     /// An invitation to set the password of an account was made.
     Invite = "invite",
     /// An environment was locked, or its lock changed.
@@ -85,6 +87,8 @@ actions! {
     PushData = "push_data",
     /// Settings that are marked for development were read.
     ReadSettings = "read_settings",
+    /// The console was removed.
+    RemoveConsole = "remove_console",
     /// A hostname was taken from an environment.
     RemoveHostname = "remove_hostname",
     /// A member was taken from an upstream.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Pass;
 use crate::blobs::{self, Key};
 use crate::catalog::Change;
+use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord, console};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, DecodedFile, PagesDictionary};
 use crate::catalog::scan::Scan;
@@ -98,6 +99,10 @@ impl Retention {
                     self.mark_version(&mut marked, version).await?;
                 }
             }
+        }
+        let console = console(&*self.ledger.catalog).await?;
+        if let Some(version) = console.and_then(|(_, console)| console.version) {
+            self.mark_version(&mut marked, version).await?;
         }
         self.mark_dictionaries(pass, &mut marked).await?;
         self.mark_names(pass, &mut marked).await?;
@@ -194,10 +199,14 @@ impl Retention {
             marked.dictionary_of(key, value.as_ref());
             return Ok(());
         }
-        if !key.starts_with(records::VERSIONS_PREFIX) && !key.starts_with(gone::GONE_PREFIX) {
-            return Ok(());
-        }
-        let Some((_, version)) = version_of(key) else { return Ok(()) };
+        let version = if key == CONSOLE_KEY {
+            serde_json::from_slice::<ConsoleRecord>(value).ok().and_then(|console| console.version)
+        } else if key.starts_with(records::VERSIONS_PREFIX) || key.starts_with(gone::GONE_PREFIX) {
+            version_of(key).map(|(_, version)| version)
+        } else {
+            None
+        };
+        let Some(version) = version else { return Ok(()) };
         // A manifest that was marked for its names alone says nothing of its blobs.
         marked.manifests.remove(&version);
         self.mark_version(marked, version).await

@@ -152,6 +152,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/versions/{id}"
             | "/v1/apps/{app}/withdrawn"
             | "/v1/backup"
+            | "/v1/console"
             | "/v1/gc"
             | "/v1/nodes"
             | "/v1/pause"

@@ -1,0 +1,190 @@
+//! The console: installed from a package, served beside the API to who is logged in, and on no name of an app.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::path::{Path, PathBuf};
+
+use devanture_config::api::{ConsoleStatus, Scope};
+use devanture_config::problem::Code;
+use devanture_edge::server;
+use http::{Method, StatusCode};
+
+use super::safekeeping::base;
+use crate::support::archives::{archive, gzip, tar};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got};
+
+const PAGE: &[u8] = b"<!doctype html><title>Console</title><script type=module src=/console/assets/app-1a2b3c4d.js></script>";
+const SCRIPT: &[u8] = b"document.title = 'Console of an edge'; // and more, so that it is worth to be compressed by an encoding: \
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const CONSOLE: Files<'_> = &[("index.html", PAGE), ("assets/app-1a2b3c4d.js", SCRIPT)];
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+    connect-src 'self'; frame-src https:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types devanture";
+
+fn package(folder: &Path, files: Files<'_>) -> PathBuf {
+    let path = folder.join("console.tar.gz");
+    std::fs::write(&path, archive("tar.gz", files)).unwrap();
+    path
+}
+
+async fn install(edge: &RunningEdge, files: Files<'_>) -> ConsoleStatus {
+    let package = package(&base(edge), files);
+    server::install_console(edge.file(), &base(edge), &package).await.unwrap().unwrap()
+}
+
+async fn page(edge: &RunningEdge, path: &str) -> Got {
+    got(edge.api(Method::GET, path).header("accept", "text/html")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_that_is_installed_answers_below_its_folder_and_says_what_its_pages_may_do() {
+    let edge = edge().start().await;
+    assert_eq!(page(&edge, "/console/").await.code(), Code::NotFound);
+    let status = install(&edge, CONSOLE).await;
+    let installed = status.installed.as_ref().unwrap();
+    assert_eq!((installed.files, installed.bytes, status.served), (2, (PAGE.len() + SCRIPT.len()) as u64, true));
+    for path in ["/", "/console"] {
+        let redirect = page(&edge, path).await;
+        assert_eq!((redirect.status, redirect.header("location")), (StatusCode::SEE_OTHER, "/console/"), "{path}");
+    }
+    // A page of the application has its one document, wherever it is.
+    for path in ["/console/", "/console/apps/shop/environments/prod"] {
+        let answer = page(&edge, path).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, PAGE), "{path}");
+        for (name, value) in [
+            ("content-security-policy", POLICY),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cache-control", "private, no-cache"),
+        ] {
+            assert_eq!(answer.header(name), value, "{path} {name}");
+        }
+    }
+    let script = "/console/assets/app-1a2b3c4d.js";
+    let compressed = got(edge.api(Method::GET, script).header("accept-encoding", "br")).await;
+    assert_eq!(compressed.header("content-encoding"), "br");
+    assert_eq!(compressed.header("cache-control"), "private, max-age=31536000, immutable");
+    assert_eq!(compressed.header("content-security-policy"), POLICY);
+    let head = got(edge.api(Method::HEAD, script).header("accept-encoding", "identity")).await;
+    assert_eq!((head.status, head.header("content-length")), (StatusCode::OK, &*SCRIPT.len().to_string()));
+    let again = edge.api(Method::GET, script).header("accept-encoding", "br");
+    let again = got(again.header("if-none-match", compressed.header("etag"))).await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+    let missing = got(edge.api(Method::GET, "/console/assets/no.js")).await;
+    assert_eq!((missing.status, missing.header("content-security-policy")), (StatusCode::NOT_FOUND, POLICY));
+    assert_eq!(got(edge.api(Method::POST, "/console/")).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    // It is no app, and the API goes on.
+    assert!(!got(edge.api(Method::GET, "/v1/apps")).await.text().contains("console"));
+    assert!(!got(edge.api(Method::GET, "/v1/apps/_console/usage")).await.status.is_success());
+    let status: ConsoleStatus = got(edge.api(Method::GET, "/v1/console")).await.json();
+    assert_eq!(status.installed, Some(installed.clone()));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    install(&edge, CONSOLE).await;
+    let port = edge.admin().port();
+    for path in ["/", "/console", "/console/", "/console/assets/app-1a2b3c4d.js"] {
+        let stranger = got(edge.client().get(format!("https://localhost:{port}{path}"))).await;
+        assert_eq!(stranger.code(), Code::Unauthenticated, "{path}");
+        let bad = got(edge.ask(Method::GET, path, "dvt_0_0")).await;
+        assert_eq!(bad.code(), Code::BadToken, "{path}");
+        // Cookies of a name are sent to all its ports: an app would get those of who logs in there. Nobody learns there
+        // whether there is a console, and the login is not offered either.
+        for host in ["shop.localhost", "other.localhost", "staging--shop.localhost"] {
+            for request in [
+                edge.client().get(format!("https://{host}:{port}{path}")),
+                edge.client().get(format!("https://{host}:{port}{path}")).bearer_auth(edge.admin_token()),
+            ] {
+                assert_eq!(got(request).await.code(), Code::NotFound, "{host}{path}");
+            }
+        }
+        // Nor does a visitor of the app get anything of it.
+        let visitor = edge.get("shop.localhost", path).await;
+        assert!(visitor.body != PAGE && visitor.body != SCRIPT, "{path}");
+    }
+    let by_address = edge.client().get(format!("https://127.0.0.1:{port}/console/")).bearer_auth(edge.admin_token());
+    assert_eq!(got(by_address).await.body, PAGE);
+    // Scripts of the console have the rights of its readers: it is installed on the machine alone.
+    for method in [Method::PUT, Method::DELETE] {
+        let request = edge.api(method.clone(), "/v1/console").header("content-type", "application/gzip");
+        assert_eq!(got(request.body("x")).await.code(), Code::Forbidden, "{method}");
+    }
+    let of_shop = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    assert_eq!(got(edge.ask(Method::GET, "/v1/console", &of_shop)).await.code(), Code::Forbidden);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_that_is_none_leaves_the_console_that_is_installed() {
+    let edge = edge().start().await;
+    install(&edge, CONSOLE).await;
+    let large = vec![0; 17 * 1024 * 1024];
+    let many: Vec<(String, &[u8])> = (0..1_001).map(|number| (format!("{number}.txt"), &b"x"[..])).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
+    for (what, bytes) in [
+        ("no archive", b"<!doctype html>".to_vec()),
+        ("a zip", archive("zip", CONSOLE)),
+        ("cut", archive("tar.gz", CONSOLE)[..100].to_vec()),
+        ("without a page", gzip(&tar(&[("app.js", SCRIPT)]))),
+        ("a bomb", gzip(&tar(&[("index.html", &large)]))),
+        ("too many", gzip(&tar(&many))),
+        ("a path outside", gzip(&crate::support::archives::tar_with(b"../../x", tar::EntryType::Regular, b""))),
+    ] {
+        let path = base(&edge).join("bad");
+        std::fs::write(&path, bytes).unwrap();
+        let refused = server::install_console(edge.file(), &base(&edge), &path).await;
+        assert!(refused.is_err(), "{what}");
+        assert_eq!(page(&edge, "/console/").await.body, PAGE, "{what}");
+    }
+    // Rules of a package count for nothing: the edge says how the console is served.
+    let rules: Files<'_> =
+        &[("index.html", b"other"), ("_headers", b"/*\n  content-security-policy: x"), ("_redirects", b"/* https://a.example")];
+    assert_eq!(install(&edge, rules).await.installed.unwrap().files, 1);
+    let answer = page(&edge, "/console/x").await;
+    assert_eq!((answer.text().as_str(), answer.header("content-security-policy")), ("other", POLICY));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_stays_over_restarts_and_collections_until_it_is_removed() {
+    let edge = edge().with_top("console = \"package.tar.gz\"").start().await;
+    // The package that edge.toml names is missing: that is reported, and the edge serves.
+    assert!(server::check(edge.file(), &base(&edge)).iter().any(|fault| fault.to_string().contains("`console`")));
+    std::fs::write(base(&edge).join("package.tar.gz"), archive("tar.gz", CONSOLE)).unwrap();
+    let edge = edge.restart().await;
+    eventually("the package is installed", async || page(&edge, "/console/").await.body == PAGE).await;
+    let collected = got(edge.api(Method::POST, "/v1/gc?purge=true&force=true")).await;
+    assert_eq!(collected.status, StatusCode::OK, "{}", collected.text());
+    let edge = edge.restart().await;
+    eventually("the console is served", async || page(&edge, "/console/").await.body == PAGE).await;
+    let removed = server::remove_console(edge.file(), &base(&edge)).await.unwrap();
+    assert_eq!((removed.installed, removed.served), (None, false));
+    assert_eq!(page(&edge, "/console/").await.code(), Code::NotFound);
+    assert!(server::remove_console(edge.file(), &base(&edge)).await.is_err());
+    // Who removed it does not get the same one back by a restart, …
+    let edge = edge.restart().await;
+    let audit = got(edge.api(Method::GET, "/v1/audit")).await.text();
+    assert!(audit.contains("install_console") && audit.contains("remove_console"), "{audit}");
+    assert!(server::show_console(edge.file(), &base(&edge)).await.unwrap().installed.is_none());
+    // … but another one, and what was given to an edge that did not run.
+    let (folder, file) = edge.stopped().await;
+    let package = package(folder.path(), &[("index.html", b"from the machine")]);
+    assert!(server::install_console(&file, folder.path(), &package).await.unwrap().is_none());
+    let edge = RunningEdge::over(folder, file).await;
+    eventually("what waited is installed", async || page(&edge, "/console/").await.text() == "from the machine").await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_whose_configuration_says_off_serves_no_console() {
+    let edge = edge().with_top("console = \"off\"").start().await;
+    let status = install(&edge, CONSOLE).await;
+    assert!(status.installed.is_some() && !status.served);
+    assert_eq!(page(&edge, "/console/").await.code(), Code::NotFound);
+    edge.stop().await;
+}
