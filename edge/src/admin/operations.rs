@@ -153,6 +153,7 @@ operations! {
     PUT "/v1/accounts/{account}/password" "setPassword" [EveryApp(ToAdmin)] => set_password [];
 
     GET "/v1/apps" "apps" [Checked("read")] => apps ["search", "limit", "after"];
+    GET "/v1/apps/{app}" "app" [App(Read)] => app [];
     DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)] => delete_app ["dry_run", "purge"] deleted=Own;
     GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] deleted=Own;
     POST "/v1/apps/{app}/undelete" "undelete" [Checked("admin, every environment; push, for a version")]

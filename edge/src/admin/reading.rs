@@ -17,6 +17,11 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.environments().apps(&actor, &search, &page).await?))
     }
 
+    pub(super) async fn app(&self, call: Call) -> Answer {
+        let app = call.path.app()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().app(&call.actor, &app).await?))
+    }
+
     pub(super) async fn status(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;

@@ -44,6 +44,21 @@ impl Environments {
         Ok(AppList { apps, totals: found.totals, next })
     }
 
+    /// One app, as the list has it for the actor.
+    ///
+    /// # Errors
+    /// `not_found`; those of the catalog.
+    pub async fn app(&self, actor: &Actor, app: &AppName) -> Result<AppInfo, Error> {
+        let environment = actor.environment.as_ref();
+        let wanted = AppsWanted { app: Some(app), environment, part: "", after: None, limit: 1 };
+        let found = self.ledger.live.apps(&wanted).apps.pop();
+        let info = match found {
+            Some(found) => self.app_info(actor, found).await?,
+            None => None,
+        };
+        info.ok_or_else(|| Problem::new(Code::NotFound, format!("There is no app {app}.")).into())
+    }
+
     /// One app of the list; `None` if it ended meanwhile.
     async fn app_info(&self, actor: &Actor, found: AppFound) -> Result<Option<AppInfo>, Error> {
         let AppFound { app, versions, environments } = found;

@@ -1,6 +1,6 @@
 //! The list of apps: pages, search, sums, and who sees what.
 
-use devanture_config::api::{AppList, BeginDeploy, Scope};
+use devanture_config::api::{AppInfo, AppList, BeginDeploy, Scope};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -121,5 +121,24 @@ async fn a_token_sees_its_own_app_and_environment_and_nobody_a_deleted_app() {
     // The list is the same after a start.
     let edge = edge.restart().await;
     assert_eq!(names(&apps(&edge, "").await), ["a1", "blog", "shop", "shop-next"]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn one_app_is_shown_as_the_list_has_it_for_each_token() {
+    let edge = started().await;
+    let path = "/v1/apps/shop";
+    let of_app = edge.token_for(Scope::Read, Some("shop"), None).await;
+    let of_staging = edge.token_for(Scope::Read, Some("shop"), Some("staging")).await;
+    for token in [edge.admin_token(), &of_app, &of_staging] {
+        let list = apps_of(&edge, token, "?search=shop").await;
+        let one: AppInfo = got(edge.ask(Method::GET, path, token)).await.json();
+        assert_eq!(Some(&one), list.apps.first());
+    }
+    let stranger = edge.token_for(Scope::Read, Some("blog"), None).await;
+    assert_eq!(got(edge.ask(Method::GET, path, &stranger)).await.code(), Code::NotFound);
+    assert_eq!(got(edge.api(Method::GET, "/v1/apps/unknown")).await.code(), Code::NotFound);
+    assert_eq!(got(edge.api(Method::DELETE, path)).await.status, StatusCode::OK);
+    assert_eq!(got(edge.api(Method::GET, path)).await.code(), Code::Deleted);
     edge.stop().await;
 }
