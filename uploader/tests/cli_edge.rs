@@ -281,6 +281,7 @@ fn deploy() -> Deploy {
         alias: None,
         problem: None,
         went_back: None,
+        reason: None,
         halves: None,
         with: None,
         log: Vec::new(),

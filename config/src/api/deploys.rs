@@ -86,6 +86,9 @@ pub struct DeployOptions {
     /// How it goes live on the nodes of a cluster.
     #[serde(skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// Why, for the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The half that is pushed; the version's other half is that of the live version, or of `with`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<Half>,

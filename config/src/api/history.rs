@@ -116,6 +116,9 @@ pub struct Deploy {
     /// Why the edge went back by itself, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
+    /// Why, as far as the person said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The halves that a push brought; absent for a whole bundle without a backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halves: Option<Halves>,

@@ -33,6 +33,9 @@ pub struct SwitchRequest {
     /// How it goes live on the nodes of a cluster.
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/rollback`: makes an earlier version live again.
@@ -54,6 +57,9 @@ pub struct RollbackRequest {
     /// How it goes live on the nodes of a cluster.
     #[serde(skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// Why, for the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Let the settings that it was live with last hold again, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub with_settings: bool,
@@ -80,6 +86,9 @@ pub struct PromoteRequest {
     /// How it goes live on the nodes of a cluster.
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The answer to a switch, a rollback and a promotion.

@@ -19,7 +19,9 @@ use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{Body, answer, body};
 use crate::ledger::{Actor, Error};
-use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_half, check_if_live, check_source};
+use crate::publish::{
+    ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_options, check_source,
+};
 
 /// The media type of a form.
 pub(super) const FORM: &str = "multipart/form-data";
@@ -67,7 +69,7 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
         check_source(&wanted.source)?;
-        check_half(&wanted.options)?;
+        check_options(&wanted.options)?;
         if wanted.dry_run {
             let detail = "A dry run takes a manifest: what an archive holds is known once it was pushed.";
             return Err(Problem::new(Code::BadRequest, detail).hint("leave out `dry_run`").into());
@@ -264,6 +266,7 @@ impl Wanted {
                 "no_smoke" => options.no_smoke = body::flag_value(&name, &value)?,
                 "no_switch" => options.no_switch = body::flag_value(&name, &value)?,
                 "only" => options.only = Some(parsed(&value)?),
+                "reason" => options.reason = Some(value),
                 "rollout" => options.rollout = parsed(&value)?,
                 "watch_s" => options.watch_s = Some(seconds(&name, &value)?),
                 "with" => options.with = Some(value),
@@ -285,6 +288,7 @@ impl Wanted {
         if options.rollout.is_default() {
             options.rollout = self.options.rollout;
         }
+        options.reason = options.reason.take().or(self.options.reason);
         options.if_live = options.if_live.take().or(self.options.if_live);
         options.only = options.only.or(self.options.only);
         options.with = options.with.take().or(self.options.with);
@@ -308,7 +312,7 @@ impl Wanted {
             _ => {
                 let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
                 return Err(Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."))
-                    .hint("the query takes no_switch, no_smoke, watch_s, rollout, only, with, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
+                    .hint("the query takes no_switch, no_smoke, watch_s, rollout, reason, only, with, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
                     .into());
             }
         };

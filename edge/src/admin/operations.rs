@@ -181,7 +181,7 @@ operations! {
     POST "/v1/apps/{app}/environments/{env}/deploys" "deploy" [Environment(Push)]
         => deploy [
             "no_switch", "no_smoke", "watch_s", "force", "if_live", "alias", "alias_expires", "allow_warnings",
-            "allow_refingerprint", "dry_run", "rollout", "only", "with", "message", "commit", "branch", "ci", "url"
+            "allow_refingerprint", "dry_run", "rollout", "reason", "only", "with", "message", "commit", "branch", "ci", "url"
         ];
     GET "/v1/apps/{app}/environments/{env}/history" "history" [Environment(Read)]
         => history ["limit", "before"] deleted=RefusedByApp;

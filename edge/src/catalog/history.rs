@@ -98,6 +98,7 @@ mod tests {
                 log: Vec::new(),
                 settings: 0,
                 went_back: None,
+                reason: None,
                 halves: None,
                 with: None,
             };

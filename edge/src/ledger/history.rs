@@ -54,6 +54,7 @@ impl Ledger {
             alias: None,
             problem: None,
             went_back: None,
+            reason: None,
             halves: None,
             with: None,
             log: Vec::new(),

@@ -102,6 +102,7 @@ impl World {
             log: Vec::new(),
             settings: 0,
             went_back: None,
+            reason: None,
             halves: None,
             with: None,
         };

@@ -12,6 +12,8 @@ use crate::ledger::{Actor, Error};
 
 /// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
 pub const SOURCE_CHARACTERS_MAX: usize = 4_096;
+/// Longest reason, in characters.
+const REASON_CHARACTERS_MAX: usize = 500;
 
 impl Publisher {
     /// Checks that `actor` may push this bundle there, before any of its blobs is sent. `own` is what the actor vouches
@@ -166,11 +168,31 @@ pub fn check_if_live(typed: &str) -> Result<(), Error> {
     Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
 }
 
-/// Checks what a push says of its half.
+/// Checks what a person says of why something goes live.
 ///
 /// # Errors
 /// `bad_request`.
-pub fn check_half(options: &DeployOptions) -> Result<(), Error> {
+pub(crate) fn check_reason(reason: Option<&str>) -> Result<(), Error> {
+    let Some(reason) = reason else { return Ok(()) };
+    if reason.chars().count() > REASON_CHARACTERS_MAX {
+        let detail = format!("The reason has more than {REASON_CHARACTERS_MAX} characters.");
+        return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
+    }
+    // It stands in colleagues' terminals, in one line.
+    if reason.chars().any(char::is_control) {
+        return Err(Problem::new(Code::BadRequest, "The reason holds a control character.")
+            .hint("leave it out")
+            .into());
+    }
+    Ok(())
+}
+
+/// Checks what a push says of its half and of its reason.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check_options(options: &DeployOptions) -> Result<(), Error> {
+    check_reason(options.reason.as_deref())?;
     match (&options.with, options.only) {
         (Some(_), None) => {
             let detail = "`with` names the version that gives the other half, and `only` is missing.";

@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::admission::check_half;
+use super::admission::check_options;
 use super::deploys::Watched;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
@@ -301,7 +301,7 @@ impl Publisher {
         )
         .await?;
         self.switcher.check_watch(options.watch_s)?;
-        check_half(&options)?;
+        check_options(&options)?;
         let place = (&target.app, &target.environment);
         self.fix_image(&target.app, &mut manifest).await?;
         let own = Arc::new(match options.only {

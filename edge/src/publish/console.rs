@@ -142,7 +142,9 @@ impl Publisher {
         let head = package.get(..HEAD_BYTES).unwrap_or(&package);
         let kind = Kind::of(head).filter(|kind| *kind != Kind::Zip);
         let Some(kind) = kind else {
-            return Err(bad("The package is no tar, tar.gz or tar.zst.").hint("`tools/package-console` makes one").into());
+            return Err(bad("The package is no tar, tar.gz or tar.zst.")
+                .hint("`tools/package-console` makes one")
+                .into());
         };
         let limits = Limits { bundle_bytes_max: FILES_BYTES_MAX, bundle_files_max: FILES_MAX, ..Limits::default() };
         let (fed, reader) = feed();

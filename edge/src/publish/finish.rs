@@ -190,6 +190,7 @@ impl Publisher {
             settings: None,
             half: push.following().map(|joined| (joined.half, joined.with)),
             brought: (push.halves(), push.with()),
+            reason: push.options.reason.as_deref(),
         };
         let caution = Caution { watch_s: push.options.watch_s, rollout: push.options.rollout };
         let moved = self.switcher.make_live_watched(&intent, caution, steps).await?;
@@ -433,6 +434,7 @@ impl Publisher {
             log: steps.lines().to_vec(),
             settings: live.map_or(0, |pointer| pointer.settings),
             went_back: None,
+            reason: push.options.reason.clone(),
             halves: push.halves(),
             with: push.with(),
         };

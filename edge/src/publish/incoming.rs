@@ -12,7 +12,7 @@ use devanture_config::{AppName, Manifest, VersionId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::admission::{check_cases, check_half, check_if_live, check_source};
+use super::admission::{check_cases, check_if_live, check_options, check_source};
 use super::joined::Joined;
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
@@ -74,7 +74,7 @@ impl Publisher {
         check_source(&source)?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         self.switcher.check_watch(options.watch_s)?;
-        check_half(&options)?;
+        check_options(&options)?;
         let manifest = match options.only {
             // Checked once it is joined: it may name what the other half declares.
             Some(half) => half.of(&manifest),

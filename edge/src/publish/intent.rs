@@ -114,6 +114,8 @@ pub(crate) struct Intent<'i> {
     pub(crate) half: Option<(Half, Option<VersionId>)>,
     /// The halves that a push brings, and the version that gives the other one, for the history.
     pub(crate) brought: (Option<Halves>, Option<VersionId>),
+    /// Why, as far as the actor said it.
+    pub(crate) reason: Option<&'i str>,
 }
 
 impl Intent<'_> {

@@ -50,7 +50,7 @@ mod uploads;
 mod watch;
 mod watcher;
 
-pub use admission::{SOURCE_CHARACTERS_MAX, check_half, check_if_live, check_source};
+pub use admission::{SOURCE_CHARACTERS_MAX, check_if_live, check_options, check_source};
 pub use archive_intake::{ArchiveIntake, ReceivedArchive};
 pub use blob_batch::BlobBatch;
 pub use console::CONSOLE_PACKAGE_BYTES_MAX;

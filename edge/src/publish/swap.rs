@@ -433,6 +433,7 @@ impl Switcher {
             log: intent.log.to_vec(),
             settings,
             went_back: intent.expected.undone.map(|replaces| replaces.why.to_owned()),
+            reason: intent.reason.map(str::to_owned),
             halves: intent.brought.0,
             with: intent.brought.1,
         };

@@ -11,6 +11,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
+use super::admission::check_reason;
 use super::intent::{Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
 use super::swap::{Foreseen, Moved};
@@ -31,6 +32,8 @@ struct Moving {
     settings: Option<u64>,
     /// For a rollback: how the settings differ from those that the version was live with.
     difference: Option<SettingsDifference>,
+    /// Why, for the history.
+    reason: Option<String>,
     /// Only say what would change.
     dry_run: bool,
 }
@@ -54,6 +57,7 @@ impl Switcher {
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
+        check_reason(wanted.reason.as_deref())?;
         let version = self.ledger.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
             movement: Move::Switch,
@@ -68,6 +72,7 @@ impl Switcher {
             caution: Caution { watch_s: wanted.watch_s, rollout: wanted.rollout },
             settings: None,
             difference: None,
+            reason: wanted.reason.clone(),
             dry_run,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
@@ -89,6 +94,7 @@ impl Switcher {
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(request.watch_s)?;
+        check_reason(request.reason.as_deref())?;
         let with_settings = request.with_settings;
         let wanted = match request.version.as_deref() {
             Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
@@ -130,6 +136,7 @@ impl Switcher {
             caution: Caution { watch_s: request.watch_s, rollout: request.rollout },
             settings: was.filter(|_| with_settings),
             difference,
+            reason: request.reason.clone(),
             dry_run,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
@@ -148,6 +155,7 @@ impl Switcher {
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
+        check_reason(wanted.reason.as_deref())?;
         let from = &wanted.from;
         let Some((_, pointer)) = self.ledger.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
@@ -166,6 +174,7 @@ impl Switcher {
             caution: Caution { watch_s: wanted.watch_s, rollout: wanted.rollout },
             settings: None,
             difference: None,
+            reason: wanted.reason.clone(),
             dry_run,
         };
         Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
@@ -234,6 +243,7 @@ impl Switcher {
             settings: moving.settings,
             half: None,
             brought: (None, None),
+            reason: moving.reason.as_deref(),
         };
         let moved = match moving.dry_run {
             true => {

@@ -255,6 +255,7 @@ impl Switcher {
             settings: None,
             half: None,
             brought: (None, None),
+            reason: None,
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
         tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone");

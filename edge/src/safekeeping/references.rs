@@ -128,7 +128,9 @@ async fn look_at_console(
         is_whole &= once(look, looked, Key::Blob(digest)).await?;
     }
     if !is_whole {
-        tracing::warn!("files of the console are damaged or missing: `devanture-edge console install` stores them again");
+        tracing::warn!(
+            "files of the console are damaged or missing: `devanture-edge console install` stores them again"
+        );
     }
     Ok(())
 }

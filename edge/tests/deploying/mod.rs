@@ -19,6 +19,7 @@ mod keep;
 mod keep_deleted;
 mod logs;
 mod proxied;
+mod reasons;
 mod resume;
 mod team;
 mod watch;

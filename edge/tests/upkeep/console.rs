@@ -13,8 +13,10 @@ use super::safekeeping::base;
 use crate::support::archives::{archive, gzip, tar};
 use crate::support::{Files, Got, RunningEdge, edge, eventually, got};
 
-const PAGE: &[u8] = b"<!doctype html><title>Console</title><script type=module src=/console/assets/app-1a2b3c4d.js></script>";
-const SCRIPT: &[u8] = b"document.title = 'Console of an edge'; // and more, so that it is worth to be compressed by an encoding: \
+const PAGE: &[u8] =
+    b"<!doctype html><title>Console</title><script type=module src=/console/assets/app-1a2b3c4d.js></script>";
+const SCRIPT: &[u8] =
+    b"document.title = 'Console of an edge'; // and more, so that it is worth to be compressed by an encoding: \
     aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const CONSOLE: Files<'_> = &[("index.html", PAGE), ("assets/app-1a2b3c4d.js", SCRIPT)];
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -142,8 +144,11 @@ async fn a_package_that_is_none_leaves_the_console_that_is_installed() {
         assert_eq!(page(&edge, "/console/").await.body, PAGE, "{what}");
     }
     // Rules of a package count for nothing: the edge says how the console is served.
-    let rules: Files<'_> =
-        &[("index.html", b"other"), ("_headers", b"/*\n  content-security-policy: x"), ("_redirects", b"/* https://a.example")];
+    let rules: Files<'_> = &[
+        ("index.html", b"other"),
+        ("_headers", b"/*\n  content-security-policy: x"),
+        ("_redirects", b"/* https://a.example"),
+    ];
     assert_eq!(install(&edge, rules).await.installed.unwrap().files, 1);
     let answer = page(&edge, "/console/x").await;
     assert_eq!((answer.text().as_str(), answer.header("content-security-policy")), ("other", POLICY));

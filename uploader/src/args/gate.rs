@@ -7,7 +7,7 @@ use devanture_config::api::Rollout;
 use devanture_config::site_toml::SiteFile;
 
 /// Flags of every command that makes a version live.
-#[derive(Debug, Clone, Copy, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct GateArgs {
     /// Skip the checks of [[smoke]]; the history records it
     #[arg(long)]
@@ -18,6 +18,9 @@ pub(crate) struct GateArgs {
     /// On a cluster, all-at-once or one-first: one node, watched for the time of --watch or 30s, before the others
     #[arg(long, value_name = "HOW")]
     pub(crate) rollout: Option<Rollout>,
+    /// Why, for the history; at most 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 }
 
 impl GateArgs {

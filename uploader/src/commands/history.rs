@@ -181,7 +181,8 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
             _ => "",
         };
         let reason = deploy.problem.as_ref().map(|problem| format!("[{}] ", problem.code.as_str())).unwrap_or_default();
-        let message = shortened(deploy.source.message.as_deref().unwrap_or_default(), message_max);
+        let why = deploy.reason.as_deref().or(deploy.source.message.as_deref());
+        let message = shortened(why.unwrap_or_default(), message_max);
         let line = format!(
             "{}  {}  {}  {outcome}  {}  {}  {}  {reason}{message}",
             time_text(deploy.at_ms),
@@ -235,6 +236,7 @@ fn whole_lines(style: Style, deploy: &Deploy) -> Vec<String> {
     lines.extend(source.commit.as_ref().map(|commit| line("commit", &format!("{}{dirty}", escaped(commit)))));
     lines.extend(source.branch.as_ref().map(|branch| line("branch", &escaped(branch))));
     lines.extend(source.message.as_ref().map(|message| line("message", &escaped(message))));
+    lines.extend(deploy.reason.as_ref().map(|reason| line("reason", &escaped(reason))));
     lines.extend(source.url.as_ref().map(|url| line(&escaped(source.ci.as_deref().unwrap_or("run")), &escaped(url))));
     if !deploy.steps.is_empty() {
         lines.push("steps".to_owned());
@@ -280,6 +282,7 @@ mod tests {
             alias: None,
             problem: None,
             went_back: None,
+            reason: None,
             halves: None,
             with: None,
             log: Vec::new(),
@@ -297,7 +300,10 @@ mod tests {
             problem: Some(DeployProblem { code: Code::BadRules, detail: "Bad.".to_owned() }),
             ..deploy("ci", Outcome::Failed, source("0123456789abcdef", "feature/long-name", "New checkout", false))
         };
-        let live = deploy("somebody", Outcome::Live, source("4f2a91bc03de", "main", "Prices", true));
+        let live = Deploy {
+            reason: Some("Prices".to_owned()),
+            ..deploy("somebody", Outcome::Live, source("4f2a91bc03de", "main", "Of the commit", true))
+        };
         let (one, two) = (failed.version.short(), live.version.short());
         let history = History {
             app: "shop".parse().unwrap(),
@@ -328,12 +334,17 @@ mod tests {
             url: Some("https://run".to_owned()),
             ..source("abc", "main", "Prices", true)
         };
-        let deploy = Deploy { log: vec!["let pass: x".to_owned()], ..deploy("ci", Outcome::Live, source) };
+        let deploy = Deploy {
+            reason: Some("Prices\u{1b} were wrong".to_owned()),
+            log: vec!["let pass: x".to_owned()],
+            ..deploy("ci", Outcome::Live, source)
+        };
         let lines = whole_lines(plain(), &deploy);
         for expected in [
             "push in prod: live",
             "  deploy    641a2b",
             "  commit    abc  (with changes that no commit has)",
+            "  reason    Prices\\u{1b} were wrong",
             "  github    https://run",
             "  verify    7 ms  ok",
             "  let pass: x",

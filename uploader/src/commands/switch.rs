@@ -29,6 +29,7 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
         rollout: args.gate.rollout(&context.project.site),
+        reason: args.gate.reason.clone(),
     };
     if args.dry_run {
         return foresee(context, &context.place()?, "switch", &request).await;
@@ -52,6 +53,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
         rollout: args.gate.rollout(&context.project.site),
+        reason: args.gate.reason.clone(),
     };
     if args.dry_run {
         return foresee(context, &context.place()?, "rollback", &request).await;
@@ -82,6 +84,7 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
         rollout: args.gate.rollout(&context.project.site),
+        reason: args.gate.reason.clone(),
     };
     if args.dry_run {
         return foresee(context, &args.to, "promote", &wanted).await;

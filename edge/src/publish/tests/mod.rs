@@ -154,6 +154,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         settings: None,
         half: None,
         brought: (None, None),
+        reason: None,
     };
     // Nothing is live, so that there is nothing to find.
     publisher.switcher.check_fingerprints(&intent).await.unwrap();
@@ -185,6 +186,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         log: Vec::new(),
         settings: 0,
         went_back: None,
+        reason: None,
         halves: None,
         with: None,
     };

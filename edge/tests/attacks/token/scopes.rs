@@ -129,7 +129,9 @@ fn expected(method: &str, path: &str) -> Expected {
         return Expected::Forbidden;
     }
     match (method, path) {
-        ("GET", "/v1/apps" | "/v1/apps/{app}" | "/v1/apps/{app}/aliases" | "/v1/apps/{app}/deleted") => Expected::Own(Scope::Read),
+        ("GET", "/v1/apps" | "/v1/apps/{app}" | "/v1/apps/{app}/aliases" | "/v1/apps/{app}/deleted") => {
+            Expected::Own(Scope::Read)
+        }
         ("GET", "/v1/audit" | "/v1/tokens") => Expected::Own(Scope::Admin),
         // A token that may promote takes what is live in another environment, and reads it before.
         ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),

@@ -289,6 +289,7 @@ impl<'c> Push<'c> {
             no_smoke: self.args.gate.no_smoke,
             watch_s: self.args.gate.watch_s(),
             rollout: self.args.gate.rollout(&self.context.project.site),
+            reason: self.args.gate.reason.clone(),
             only: self.args.half.only,
             with: self.args.half.with.as_ref().map(ToString::to_string),
         })

@@ -62,6 +62,7 @@ impl Push<'_> {
             ("with", &options.with),
             ("watch_s", &watch_s),
             ("rollout", &rollout),
+            ("reason", &options.reason),
             ("alias", &alias),
             ("alias_expires", &expires),
             ("message", &source.message),

@@ -81,6 +81,7 @@ fn went_live(version: VersionId) -> HistoryEntry {
         log: Vec::new(),
         settings: 0,
         went_back: None,
+        reason: None,
         halves: None,
         with: None,
     };
