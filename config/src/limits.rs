@@ -464,6 +464,10 @@ limits! {
     log_kept_bytes_max = 65_536 in 0 ..= 67_108_864,
     /// Apps whose last lines are remembered for `logs`: those with the latest requests.
     log_kept_apps_max = 256 in 0 ..= 100_000,
+    /// Bytes of what the versions of one app answered lately, for charts; 0 keeps nothing.
+    traffic_kept_bytes_max = 262_144 in 0 ..= 67_108_864,
+    /// Apps of which that is kept: those with the latest requests.
+    traffic_kept_apps_max = 256 in 0 ..= 100_000,
 }
 
 #[cfg(test)]

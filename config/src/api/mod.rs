@@ -24,6 +24,7 @@ mod settings;
 mod status;
 mod steps;
 mod switching;
+mod traffic;
 mod upstreams;
 mod usage;
 
@@ -82,5 +83,6 @@ pub use settings::{
 pub use status::{Damage, Status};
 pub use steps::{Step, StepState, Urls};
 pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
+pub use traffic::{Latency, Traffic, TrafficPoint, TrafficSwitch, VersionTraffic};
 pub use upstreams::{Backend, DesiredState, MemberReport, MemberRequest, UpstreamReport, UpstreamsReport};
 pub use usage::{AppUsage, LimitUsage};

@@ -185,6 +185,7 @@ operations! {
         ];
     GET "/v1/apps/{app}/environments/{env}/history" "history" [Environment(Read)]
         => history ["limit", "before"] deleted=RefusedByApp;
+    GET "/v1/apps/{app}/environments/{env}/traffic" "traffic" [Environment(Read)] => traffic ["from", "to", "step"];
     GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
         => logs ["tail", "lines", "source", "status", "path", "version", "method"];
     POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch ["dry_run"] conditions=Both;

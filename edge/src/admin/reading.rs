@@ -1,10 +1,13 @@
 //! Operations that only look: the list of apps, status, usage, history.
 
-use http::StatusCode;
+use devanture_config::problem::{Code, Problem};
+use http::{StatusCode, Uri};
 
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body, precondition};
+use crate::ledger::Error;
+use crate::publish::TrafficWanted;
 
 /// Default number of deploys on a page of the history, and of apps on one of the list.
 const PAGE: usize = 50;
@@ -37,6 +40,17 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.usage(&call.path.app()?).await?))
     }
 
+    pub(super) async fn traffic(&self, call: Call) -> Answer {
+        let Call { path, request, .. } = call;
+        let (app, environment) = path.place()?;
+        let wanted = TrafficWanted {
+            from_ms: whole_number(request.uri(), "from", 0)?,
+            to_ms: whole_number(request.uri(), "to", 0)?,
+            step_s: whole_number(request.uri(), "step", 1)?,
+        };
+        Ok(answer::json(StatusCode::OK, &self.publisher.traffic(&app, &environment, wanted).await?))
+    }
+
     pub(super) async fn history(&self, call: Call) -> Answer {
         let Call { path, request, .. } = call;
         let (app, environment) = path.place()?;
@@ -44,4 +58,12 @@ impl Admin {
         let history = self.publisher.ledger().history(&app, &environment, &page).await?;
         Ok(answer::json(StatusCode::OK, &history))
     }
+}
+
+/// A number of the query.
+fn whole_number(uri: &Uri, name: &str, least: u64) -> Result<Option<u64>, Error> {
+    let Some(text) = body::parameter(uri, name) else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| *number >= least);
+    let wrong = || Problem::new(Code::BadRequest, format!("`{name}` is a number from {least} on."));
+    Ok(Some(number.ok_or_else(wrong)?))
 }

@@ -28,6 +28,7 @@ use super::instance_messages::{INSTANCES, RUNS};
 use super::instance_service::{self, InstanceService};
 use super::lines::{LineReader, LineSender, LinesBody, channel};
 use super::logs::{self, LOGS, LogsRequest, LogsSender};
+use super::looks::{self, LOOKS, LookRequest, Looked};
 use super::messages::{
     ATTEMPTS_MAX, Answer, AttemptNote, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress,
 };
@@ -85,6 +86,9 @@ pub trait Service: InstanceService {
 
     /// Counts attempts at logging in that were made on another node.
     fn count_attempts(&self, notes: &[AttemptNote]);
+
+    /// What it knows of an environment.
+    async fn look(&self, request: &LookRequest) -> Looked;
 
     /// The state of this node, with the versions of one app, or of all.
     async fn status(&self, app: Option<&AppName>) -> NodeStatus;
@@ -219,6 +223,11 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
         (&Method::POST, LOGS) => {
             let reader = LineReader::new(request.into_body());
             tokio::spawn(async move { logs::answer(reader, sender, &*service).await });
+            StatusCode::OK
+        }
+        (&Method::POST, LOOKS) => {
+            let reader = LineReader::new(request.into_body());
+            tokio::spawn(async move { looks::answer(reader, sender, &*service).await });
             StatusCode::OK
         }
         (&Method::POST, STATUS) => {

@@ -8,6 +8,7 @@ use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::instance_messages::RunReport;
+use super::looks::Looked;
 use crate::catalog::Revision;
 use crate::catalog::settings::SettingsRecord;
 
@@ -82,6 +83,8 @@ pub(super) enum Answer {
     Instances(Vec<InstanceStatus>),
     /// Instances that it has now.
     Runs(RunReport),
+    /// What it knows of an environment.
+    Looked(Box<Looked>),
 }
 
 /// A line about how a preparation goes.

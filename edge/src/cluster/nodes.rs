@@ -230,7 +230,12 @@ impl Nodes {
                     return Err(Error::Refused { node: member.node.clone(), problem });
                 }
                 Ok(Some(
-                    Answer::Held(_) | Answer::Instances(_) | Answer::Live | Answer::Runs(_) | Answer::Status(_),
+                    Answer::Held(_)
+                    | Answer::Instances(_)
+                    | Answer::Live
+                    | Answer::Looked(_)
+                    | Answer::Runs(_)
+                    | Answer::Status(_),
                 )) => {}
                 Ok(None) => return Err(peer::unreachable(member, "it ended the connection".to_owned())),
                 Err(reason) => return Err(peer::unreachable(member, reason)),

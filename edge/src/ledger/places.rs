@@ -12,7 +12,7 @@ use super::{Error, Ledger};
 use crate::catalog::Catalog;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::pointer;
-use crate::catalog::records::{self, LivePointer};
+use crate::catalog::records::{self, AppRecord, LivePointer};
 use crate::live::Current;
 use crate::version::Version;
 
@@ -23,6 +23,18 @@ impl Ledger {
     /// Where the catalog fails.
     pub async fn app_exists(&self, app: &AppName) -> Result<bool, Error> {
         Ok(self.catalog.get(&records::app_key(app)).await?.is_some())
+    }
+
+    /// When an app was made, in milliseconds since 1970 UTC; 0 if its record is damaged.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub(crate) async fn app_made_ms(&self, app: &AppName) -> Result<u64, Error> {
+        self.must_exist(app).await?;
+        let key = records::app_key(app);
+        let record = self.catalog.get(&key).await?;
+        let made = record.and_then(|record| records::read::<AppRecord>(&key, &record).ok());
+        Ok(made.map_or(0, |made| made.created_ms))
     }
 
     pub(crate) async fn must_exist(&self, app: &AppName) -> Result<(), Error> {

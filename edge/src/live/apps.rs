@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use super::{Follower, Live, Place};
 use crate::catalog::Record;
 use crate::catalog::records::APPS_PREFIX;
+use crate::telemetry;
 use crate::version::Setting;
 
 /// The names of all apps, deleted ones among them.
@@ -124,8 +125,14 @@ impl Follower {
         let Some(app) = app_of(key) else { return };
         let mut apps = self.live.0.apps.0.write();
         match is_there {
-            true => drop(apps.insert(app)),
-            false => drop(apps.remove(&app)),
+            true => {
+                apps.insert(app);
+            }
+            false => {
+                // The next app of that name is somebody else's.
+                telemetry::forget_traffic(app.as_str());
+                apps.remove(&app);
+            }
         }
     }
 }

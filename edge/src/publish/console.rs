@@ -55,7 +55,7 @@ impl Publisher {
         // Until the record is written, nothing else says that these files are needed.
         let arriving = self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await;
         let digest = Digest::of(&package);
-        let manifest = self.unpack_console(package).await?;
+        let manifest = Arc::new(self.unpack_console(package).await?);
         let version = manifest.id();
         let _held = self.ledger.leases.bundle(version, &manifest).await;
         drop(arriving);

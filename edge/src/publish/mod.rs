@@ -45,6 +45,7 @@ mod switch;
 mod switcher;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod trial;
 mod uploads;
 mod watch;
@@ -65,3 +66,4 @@ pub use publisher::{Parts, Publisher};
 pub use smoke::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
+pub use traffic::TrafficWanted;

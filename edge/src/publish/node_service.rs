@@ -17,13 +17,14 @@ use super::log_lines::LogSources;
 use super::publisher::Publisher;
 use super::steps::Steps;
 use super::switcher::Switcher;
+use super::traffic::look_here;
 use super::uploads::Uploads;
 use crate::access::Credentials;
 use crate::blobs::Key;
 use crate::catalog::{Catalog, Change, Revision, records};
 use crate::cluster::{
-    self, AttemptNote, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest,
-    Prepared, Progress,
+    self, AttemptNote, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, LookRequest, Looked, Nodes,
+    Placed, PrepareRequest, Prepared, Progress,
 };
 use crate::environments::Coming;
 use crate::ledger::{Actor, Error, stored_manifest};
@@ -143,6 +144,10 @@ impl cluster::Service for NodeService {
 
     fn count_attempts(&self, notes: &[AttemptNote]) {
         self.credentials.count_attempts(notes);
+    }
+
+    async fn look(&self, request: &LookRequest) -> Looked {
+        look_here(request)
     }
 
     async fn status(&self, app: Option<&AppName>) -> NodeStatus {

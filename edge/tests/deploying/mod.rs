@@ -22,5 +22,6 @@ mod proxied;
 mod reasons;
 mod resume;
 mod team;
+mod traffic;
 mod watch;
 mod who;

@@ -334,7 +334,6 @@ fn status(state: &State) -> Status {
         more_places: false,
         lost_secrets: Vec::new(),
         went_back: None,
-        reason: None,
         parts: None,
         nodes: Vec::new(),
     }

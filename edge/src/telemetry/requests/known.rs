@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::history::History;
 use super::{BOUNDS_NS, BUCKETS, Counts, Figures, Served};
 use crate::telemetry::labels::{self, Labels, OTHER, Place};
 use crate::telemetry::series::SeriesMap;
-use crate::telemetry::{descriptions, escaped};
+use crate::telemetry::{self, descriptions, escaped};
 
 /// Status classes, `1xx` to `5xx`.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -50,6 +51,8 @@ pub(super) struct Known {
     apps: SeriesMap<String, OfApp>,
     /// Sums of those that had no series of their own when it was gathered.
     others: Others,
+    /// What the versions answered lately.
+    pub(super) history: History,
 }
 
 /// What environments count together that have no series of their own.
@@ -119,6 +122,7 @@ impl Known {
             places: SeriesMap::new(),
             apps: SeriesMap::new(),
             others: Others { by_class: [0; 5], of_places: OfPlace::new(), of_apps },
+            history: History::new(),
         }
     }
 
@@ -156,6 +160,7 @@ impl Known {
             self.begin_series(&counts.served);
         }
         let (place, app) = (&counts.served.0, &counts.served.0.0);
+        self.history.add(place, &counts.served.1, &news, telemetry::since_epoch().as_secs());
         if labels.note_place(place, news.requests()) {
             if let Some(by_class) = self.versions.value(&counts.served) {
                 add_all(by_class, &news.by_class);

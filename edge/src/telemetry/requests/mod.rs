@@ -5,6 +5,7 @@
 //! A series without traffic is not written. Environments that have no series of their own ([`labels`]) count together:
 //! what they count is added to the sum when it is gathered, and stays there.
 
+mod history;
 mod known;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::labels::{self, Place};
 use super::tally::{Count, STRIPES, Slot};
+pub use history::{TrafficFigures, TrafficRow, TrafficSpan};
 use known::known;
 pub(super) use known::{gather, gather_and_render};
 
@@ -107,6 +109,27 @@ impl RequestMetrics {
         }
         stripe.saved.add(saved_bytes, slot);
     }
+}
+
+/// Says how much is kept of what versions answered lately: bytes of one app, and apps; 0 of either keeps nothing.
+pub fn keep_traffic(app_bytes_max: usize, apps_max: usize) {
+    known().history.set_bounds(app_bytes_max, apps_max);
+}
+
+/// Forgets what was kept of an app that is gone.
+pub fn forget_traffic(app: &str) {
+    let mut known = known();
+    // What was counted for it until now goes, too.
+    known.gather(&mut labels::lock());
+    known.history.forget(app);
+}
+
+/// What the versions of an environment answered within a time, by step and version.
+#[must_use]
+pub fn traffic(app: &str, environment: &str, span: TrafficSpan) -> Vec<TrafficRow> {
+    let mut known = known();
+    known.gather(&mut labels::lock());
+    known.history.rows(app, environment, span)
 }
 
 /// The first bucket whose bound is not exceeded; the one after all bounds otherwise. From the first one on: most

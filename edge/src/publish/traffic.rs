@@ -1,0 +1,123 @@
+//! What the versions of an environment answered lately, of all nodes, with the switches between them.
+
+use std::collections::BTreeMap;
+
+use devanture_config::api::{DeployKind, Latency, Outcome, Traffic, TrafficPoint, TrafficSwitch, VersionTraffic};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::publisher::Publisher;
+use crate::cluster::{self, Look, LookRequest, Looked};
+use crate::ledger::{Error, Page};
+use crate::telemetry::{self, TrafficFigures, TrafficSpan};
+
+/// Entries of the history in which switches are looked for.
+const ENTRIES_MAX: usize = 1_000;
+
+/// What is to be known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TrafficWanted {
+    /// From when on, in milliseconds since 1970 UTC; by default, an hour before the end.
+    pub from_ms: Option<u64>,
+    /// The end; by default, now.
+    pub to_ms: Option<u64>,
+    /// In steps of so many seconds; by default, the shortest ones.
+    pub step_s: Option<u64>,
+}
+
+/// The default time.
+const DEFAULT_MS: u64 = 3_600_000;
+
+/// What this node knows of an environment.
+pub(super) fn look_here(request: &LookRequest) -> Looked {
+    let Look::Traffic(span) = &request.look;
+    Looked { traffic: telemetry::traffic(request.app.as_str(), request.environment.as_str(), *span) }
+}
+
+impl Publisher {
+    /// What the versions of an environment answered within a time. What was answered before its app was made is another
+    /// owner's, and is left out.
+    ///
+    /// # Errors
+    /// `not_found`; those of the catalog.
+    pub async fn traffic(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        wanted: TrafficWanted,
+    ) -> Result<Traffic, Error> {
+        let made_ms = self.ledger.app_made_ms(app).await?;
+        let now_ms = telemetry::now_ms();
+        let to_ms = wanted.to_ms.unwrap_or(now_ms).min(now_ms);
+        let from_ms = wanted.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DEFAULT_MS)).max(made_ms).min(to_ms);
+        let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);
+        let span = TrafficSpan::of(from_ms / 1_000, end_s, wanted.step_s.unwrap_or(1), now_ms / 1_000);
+        let request = LookRequest { app: app.clone(), environment: environment.clone(), look: Look::Traffic(span) };
+        let (mut found, missing) = match &self.switcher.nodes {
+            Some(nodes) => nodes.look(&request).await.map_err(cluster::Error::into_problem)?,
+            None => (Vec::new(), Vec::new()),
+        };
+        found.push(look_here(&request));
+        Ok(Traffic {
+            app: app.clone(),
+            environment: environment.clone(),
+            from_ms: span.from_s.saturating_mul(1_000),
+            to_ms: span.to_s.saturating_mul(1_000),
+            step_s: span.step_s,
+            points: self.points(app, found).await?,
+            switches: self.switches(app, environment, span).await?,
+            missing,
+        })
+    }
+
+    /// The steps of all nodes together.
+    async fn points(&self, app: &AppName, found: Vec<Looked>) -> Result<Vec<TrafficPoint>, Error> {
+        let mut steps: BTreeMap<u64, BTreeMap<String, TrafficFigures>> = BTreeMap::new();
+        for row in found.into_iter().flat_map(|looked| looked.traffic) {
+            steps.entry(row.at_s).or_default().entry(row.version).or_default().add(&row.figures);
+        }
+        let mut ids: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
+        for short in steps.values().flat_map(BTreeMap::keys) {
+            if !ids.contains_key(short) {
+                ids.insert(short.clone(), self.ledger.resolve_version(app, short).await.ok());
+            }
+        }
+        let named = |(short, figures): (String, TrafficFigures)| VersionTraffic {
+            version: ids.get(&short).copied().flatten().map_or(short, |id| id.to_string()),
+            requests: figures.requests,
+            errors: figures.errors,
+            bytes: figures.bytes,
+            bytes_saved: figures.saved,
+            latency_ms: Latency { p50: figures.latency_ms(50), p99: figures.latency_ms(99) },
+        };
+        let point = |(at_s, versions): (u64, BTreeMap<String, TrafficFigures>)| TrafficPoint {
+            at_ms: at_s.saturating_mul(1_000),
+            versions: versions.into_iter().map(named).collect(),
+        };
+        Ok(steps.into_iter().map(point).collect())
+    }
+
+    /// The switches within a time, of the last [`ENTRIES_MAX`] entries of the history.
+    async fn switches(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        span: TrafficSpan,
+    ) -> Result<Vec<TrafficSwitch>, Error> {
+        let page = Page { limit: ENTRIES_MAX, after: None, cursor: "before" };
+        let history = self.ledger.history(app, environment, &page).await?;
+        let is_within = |at_ms: u64| at_ms / 1_000 >= span.from_s && at_ms / 1_000 < span.to_s;
+        let switches = history.deploys.into_iter().filter(|deploy| {
+            let is_switch = deploy.outcome == Outcome::Live
+                && matches!(
+                    deploy.kind,
+                    DeployKind::Push | DeployKind::Switch | DeployKind::Rollback | DeployKind::Promote
+                );
+            is_switch && is_within(deploy.at_ms)
+        });
+        let mut switches: Vec<TrafficSwitch> = switches
+            .map(|deploy| TrafficSwitch { at_ms: deploy.at_ms, version: deploy.version, deploy: deploy.id })
+            .collect();
+        switches.reverse();
+        Ok(switches)
+    }
+}
