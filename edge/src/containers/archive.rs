@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
-use super::elsewhere::{look_at, may_be_json};
+use super::elsewhere::{is_description, look_at, may_be_json};
 use super::layer::Layer;
 
 /// Longest `index.json` and `oci-layout`, in bytes.
@@ -37,6 +37,12 @@ const JSON_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BadArchive {
+    /// A layer has an annotation that does more than describe it: the engine would take one of another app by it.
+    #[error(
+        "it has a layer with the annotation `{0}`, which may stand for bytes that are not in it: \
+         build it again with layers of gzip"
+    )]
+    Annotation(String),
     /// It has another number of images than one.
     #[error("it holds {0} images, and a backend is one")]
     Images(usize),
@@ -151,6 +157,9 @@ fn checked_head(blob: &mut impl Read, size: u64, named: &mut BTreeSet<String>) -
             return Err(BadArchive::Elsewhere);
         }
         if seen.has_layers {
+            if let Some(other) = seen.annotations.iter().find(|annotation| !is_description(annotation)) {
+                return Err(BadArchive::Annotation(shown(other)));
+            }
             named.extend(seen.digests);
         }
     }
@@ -393,6 +402,32 @@ mod tests {
             with(&named.to_uppercase().replace("BLOBS/SHA", "blobs/sha"), layer),
             Err(BadArchive::Digest(_))
         ));
+    }
+
+    /// The engine takes a layer that it has already by the digest of its table of contents, which an annotation names.
+    #[test]
+    fn a_layer_with_an_annotation_that_the_engine_could_find_another_by_is_refused() {
+        let layer = b"my layer";
+        let with = |annotation: &str| {
+            let manifest = format!(
+                r#"{{"layers":[{{"digest":"sha256:{}","size":8,"annotations":{{"{annotation}":"sha256:{}"}}}}]}}"#,
+                digest_of(layer),
+                digest_of(b"the table of contents of another app's layer")
+            );
+            let files = [("index.json", ONE.as_bytes()), (&*blob(), manifest.as_bytes()), (&*blob(), layer.as_slice())];
+            copied(&archive(&files), 10_000)
+        };
+        for annotation in [
+            "io.github.containers.zstd-chunked.manifest-checksum",
+            "io.github.containers.zstd-chunked.tarsplit-checksum",
+            "io.containers.zstd-chunked.manifest-checksum",
+            "containerd.io/snapshot/stargz/toc.digest",
+            "of.a.later.engine/digest",
+        ] {
+            let refused = with(annotation).unwrap_err();
+            assert!(matches!(&refused, BadArchive::Annotation(name) if name == annotation), "{refused}");
+        }
+        assert!(with("org.opencontainers.image.title").is_ok());
     }
 
     proptest! {

@@ -1,13 +1,19 @@
 //! JSON of an OCI archive: whether it names places elsewhere that bytes are to come from, and which blobs it names.
 //!
 //! The engine gets a layer with `urls` from there, as root, whatever network and size that is; and it takes a layer that
-//! it has already by its digest alone, also one of another app. What is looked at here is read by a parser of another
-//! language later, so that whatever is not plain for both is refused.
+//! it has already by its digest alone, also one of another app: that of its bytes, or that of a table of contents, which
+//! an annotation of the layer names. What is looked at here is read by a parser of another language later, so that
+//! whatever is not plain for both is refused.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// What names of annotations begin with that describe a layer: those of the OCI, and of attestations.
+const DESCRIPTIONS: [&str; 2] = ["org.opencontainers.image.", "in-toto.io/"];
+/// Among those, the ones of keys.
+const ENCRYPTION: &str = "org.opencontainers.image.enc.";
 
 /// Whether bytes may be the beginning of JSON with an object: no tar, whose headers have zeros, is taken for some.
 pub(super) fn may_be_json(head: &[u8]) -> bool {
@@ -32,6 +38,12 @@ pub(super) struct Seen {
     pub(super) has_layers: bool,
     /// The digests that it names.
     pub(super) digests: Vec<String>,
+    /// The names of annotations of what it holds, such as its layers; its own are not among them.
+    pub(super) annotations: Vec<String>,
+    /// The names of its own annotations.
+    own_annotations: Vec<String>,
+    /// The names of its members.
+    names: Vec<String>,
     /// It is a list with something in it.
     is_list: bool,
     /// The text that it is.
@@ -82,7 +94,7 @@ impl<'de> Visitor<'de> for Looking {
         while let Some(one) = list.next_element::<Seen>()? {
             seen.is_list = true;
             seen.has_places |= one.has_places;
-            seen.digests.extend(one.digests);
+            seen.take_from(one);
         }
         Ok(seen)
     }
@@ -91,15 +103,33 @@ impl<'de> Visitor<'de> for Looking {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Seen, A::Error> {
         let mut seen = Seen::default();
         while let Some(name) = members.next_key::<String>()? {
-            let value: Seen = members.next_value()?;
+            let mut value: Seen = members.next_value()?;
             seen.has_places |= value.has_places || value.is_list && is_called(&name, &["urls"]);
             // The second ones are those of old manifests.
             seen.has_layers |= is_called(&name, &["layers", "fslayers"]);
-            seen.digests.extend(value.digests);
-            seen.digests.extend(value.text.filter(|_| is_called(&name, &["digest", "blobsum"])));
+            seen.digests.extend(value.text.take().filter(|_| is_called(&name, &["digest", "blobsum"])));
+            if is_called(&name, &["annotations"]) {
+                seen.own_annotations.append(&mut value.names);
+            }
+            seen.take_from(value);
+            seen.names.push(name);
         }
         Ok(seen)
     }
+}
+
+impl Seen {
+    /// Takes what a part of it names.
+    fn take_from(&mut self, part: Self) {
+        self.digests.extend(part.digests);
+        self.annotations.extend(part.annotations);
+        self.annotations.extend(part.own_annotations);
+    }
+}
+
+/// Whether an annotation of a layer only describes it: what the engine finds layers by, or decrypts them with, does not.
+pub(super) fn is_description(annotation: &str) -> bool {
+    DESCRIPTIONS.iter().any(|prefix| annotation.starts_with(prefix)) && !annotation.starts_with(ENCRYPTION)
 }
 
 /// Whether a parser that takes names in any case, by Unicode, takes it for one of these, which have no `k`.
@@ -146,6 +176,29 @@ mod tests {
         }
         let provenance = br#"{"predicate":{"layers":[{"digest":"a"}],"digest":{"sha256":"b"}}}"#;
         assert!(!look_at(provenance).unwrap().has_layers, "it is none");
+    }
+
+    #[test]
+    fn annotations_of_layers_are_found_in_every_spelling() {
+        for text in [
+            r#"{"layers":[{"annotations":{"toc":"sha256:a"}}]}"#,
+            r#"{"layers":[{"ANNOTATION\u017f":{"toc":"a"},"annotations":null}]}"#,
+            r#"{"layers":[{"annotations":{"toc":"a"},"layers":[]}]}"#,
+            r#"{"layers":[],"config":{"annotations":{"t\u006fc":"a"}}}"#,
+        ] {
+            assert_eq!(look_at(text.as_bytes()).unwrap().annotations, ["toc"], "{text}");
+        }
+        let own = br#"{"layers":[{"digest":"a"}],"annotations":{"example.org/team":"shop"}}"#;
+        assert_eq!(look_at(own).unwrap().annotations, <[&str; 0]>::default(), "those of the image itself");
+        for (annotation, expected) in [
+            ("org.opencontainers.image.title", true),
+            ("in-toto.io/predicate-type", true),
+            ("org.opencontainers.image.enc.keys.jwe", false),
+            ("io.github.containers.zstd-chunked.manifest-checksum", false),
+            ("", false),
+        ] {
+            assert_eq!(is_description(annotation), expected, "{annotation}");
+        }
     }
 
     #[test]
