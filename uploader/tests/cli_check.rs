@@ -331,3 +331,19 @@ fn mistakes_of_devanture_toml_hide_none_of_the_files() {
         assert_eq!(found(&ran), expected, "{ran:#?}");
     }
 }
+
+#[test]
+fn the_id_of_a_version_with_an_image_by_its_tag_is_not_printed_since_a_push_alone_knows_it() {
+    let with = |image: &str| {
+        let server = format!("[server]\nimage = \"registry.example.org/team/api{image}\"\nroutes = [\"/api/*\"]\n");
+        site(&server, &[("index.html", "<h1>page</h1>")])
+    };
+    let (tagged, fixed) = (with(":1.4"), with(&format!("@sha256:{}", "0a".repeat(32))));
+    let ran = tagged.run(&["check"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.contains("what the tag of registry.example.org/team/api:1.4 leads to"), "{ran:#?}");
+    assert!(!ran.stdout.contains("version "), "{ran:#?}");
+    assert_eq!(tagged.run(&["check", "--json"]).json()["version"], Value::Null);
+    assert!(fixed.run(&["check"]).stdout.contains(": version "));
+    assert!(fixed.run(&["check", "--json"]).json()["version"].is_string());
+}

@@ -320,8 +320,9 @@ fn print_success(context: &Context, args: &CheckArgs, examined: &Examined, repor
     if !project.exists {
         context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
     }
-    // That of one half is not known without the other.
-    let id = args.half.only.is_none().then(|| manifest.id());
+    // A push alone finds what a tag leads to; and the id of one half is not known without the other.
+    let tag = manifest.image().filter(|image| !image.is_fixed());
+    let id = (args.half.only.is_none() && tag.is_none()).then(|| manifest.id());
     let mut value = serde_json::json!({
         "ok": true,
         "www": www,
@@ -348,6 +349,10 @@ fn print_success(context: &Context, args: &CheckArgs, examined: &Examined, repor
         let and = if *doubts > 0 { format!(", and {}", count(*doubts, "doubt")) } else { String::new() };
         let files = scan.text();
         let mut lines = explained.as_ref().map(|all| all.lines(context.output.style)).unwrap_or_default();
+        if let (Some(image), None) = (tag, args.half.only) {
+            let text = format!("a push finds what the tag of {image} leads to, so the version's id is not known yet");
+            lines.push(context.output.style.line("note", &text));
+        }
         lines.push(match (id, args.half.only) {
             (Some(id), _) => format!("No mistakes{and}. {folder} holds {files}: version {}.", id.short()),
             (None, Some(Half::Backend)) => format!("No mistakes{and}. The backend has {files}."),
