@@ -243,8 +243,10 @@ fn instances_are_listed_scaled_and_restarted() {
     assert!(ran.stdout.ends_with("  undo      devanture scale mailer=default web=2\n"), "{ran:#?}");
     let ran = project.run(&["scale", "web=5", "--dry-run"]);
     assert!(ran.stdout.starts_with("  would     scale prod to web=5\n"), "{ran:#?}");
-    assert_eq!(project.run(&["restart", "web"]).code, Some(0));
-    assert_eq!(project.run(&["restart", "--dry-run", "--json"]).json()["dry_run"], true);
+    let ran = project.run(&["restart", "web"]);
+    assert!(ran.stdout.contains("every instance of web in prod was restarted\n  web       2 on node-1\n"), "{ran:#?}");
+    let dry = project.run(&["restart", "--dry-run", "--json"]).json();
+    assert_eq!((&dry["dry_run"], &dry["counts"]["web"]["node-1"]), (&true.into(), &2.into()), "{dry}");
     let begin = "/v1/apps/shop/environments";
     let bodies: Vec<String> = {
         let state = edge.state.lock().unwrap();

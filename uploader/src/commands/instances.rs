@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use devanture_config::api::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{All, Instances, ProcessName, WEB};
+use serde::Serialize;
 use serde_json::json;
 
 use super::dry_run;
@@ -87,18 +88,50 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
     let list = edge.restart(&place, &wanted, args.dry_run).await?;
     let of_process = args.process.as_ref().map_or_else(|| "instance".to_owned(), |name| format!("instance of {name}"));
     if args.dry_run {
-        let of_it = |one: &&InstanceStatus| args.process.as_ref().is_none_or(|name| one.process == *name);
-        let running = list.instances.iter().filter(of_it).filter(|one| one.state != InstanceState::Warm).count();
-        let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
+        let counts = counts(&list, args.process.as_ref());
+        let running: u64 = counts.values().flat_map(BTreeMap::values).sum();
+        let value = json!({
+            "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances, "counts": counts
+        });
         let text = format!("restart every {of_process} in {place}, {running} of them, one after the other");
         dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
-    context.output.report(&list, || {
+    let counts = counts(&list, args.process.as_ref());
+    let value = Restarted { list: &list, counts: &counts };
+    context.output.report(&value, || {
         let headline = style.line("restart", &format!("every {of_process} in {place} was restarted"));
-        std::iter::once(headline).chain(table(style, &list)).collect()
+        let counted = counts.iter().map(|(process, nodes)| style.line(process.as_str(), &nodes_text(nodes)));
+        std::iter::once(headline).chain(counted).chain(table(style, &list)).collect()
     });
     Ok(())
+}
+
+/// Numbers of instances by process and node.
+type Counts<'l> = BTreeMap<&'l ProcessName, BTreeMap<&'l str, u64>>;
+
+/// The instances after a restart, and how many were restarted.
+#[derive(Serialize)]
+struct Restarted<'l> {
+    #[serde(flatten)]
+    list: &'l InstanceList,
+    counts: &'l Counts<'l>,
+}
+
+/// The instances of `only`, or of every process, that a restart concerns: those for a rollback stay as they are.
+fn counts<'l>(list: &'l InstanceList, only: Option<&ProcessName>) -> Counts<'l> {
+    let mut counts = Counts::new();
+    let concerned = |one: &&InstanceStatus| !matches!(one.state, InstanceState::Warm | InstanceState::Stopping);
+    for one in list.instances.iter().filter(concerned).filter(|one| only.is_none_or(|name| one.process == *name)) {
+        let count: &mut u64 = counts.entry(&one.process).or_default().entry(&one.node).or_default();
+        *count += 1;
+    }
+    counts
+}
+
+fn nodes_text(nodes: &BTreeMap<&str, u64>) -> String {
+    let text = nodes.iter().map(|(node, count)| format!("{count} on {}", escaped(node)));
+    text.collect::<Vec<_>>().join(", ")
 }
 
 fn count_text(count: Option<Instances>) -> String {
@@ -227,6 +260,26 @@ mod tests {
             ]
         );
         assert_eq!(table(plain(), &InstanceList::default()), ["No instance runs here."]);
+    }
+
+    #[test]
+    fn a_restart_counts_by_process_and_node_and_leaves_those_for_a_rollback_out() {
+        let on = |name: &str, node: &str, state| InstanceStatus { node: node.to_owned(), ..one(name, state, 0, None) };
+        let instances = vec![
+            on("mailer.1", "edge-2", InstanceState::Healthy),
+            on("web.1", "edge-1", InstanceState::Healthy),
+            on("web.2", "edge-2", InstanceState::Healthy),
+            on("web.3", "edge-1", InstanceState::Waiting),
+            on("web.1", "edge-1", InstanceState::Warm),
+        ];
+        let list = InstanceList { instances, scale: BTreeMap::new() };
+        let all = counts(&list, None);
+        let texts = |counts: &Counts<'_>| -> Vec<String> { counts.values().map(nodes_text).collect() };
+        assert_eq!(texts(&all), ["1 on edge-2", "2 on edge-1, 1 on edge-2"]);
+        let value = json!(Restarted { list: &list, counts: &all });
+        assert_eq!(value["counts"], json!({ "mailer": { "edge-2": 1 }, "web": { "edge-1": 2, "edge-2": 1 } }));
+        assert_eq!(value["instances"].as_array().unwrap().len(), 5);
+        assert_eq!(texts(&counts(&list, Some(&"mailer".parse().unwrap()))), ["1 on edge-2"]);
     }
 
     #[test]
