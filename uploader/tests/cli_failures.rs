@@ -249,6 +249,30 @@ fn a_purge_of_an_app_or_an_environment_wants_yes() {
 }
 
 #[test]
+fn an_empty_folder_or_archive_replaces_no_data_by_mistake() {
+    let edge = FakeEdge::start();
+    let project = Project::site(&edge.url());
+    std::fs::create_dir(project.path("empty")).unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir(".", project.path("empty")).unwrap();
+    let packed = zstd::encode_all(tar.into_inner().unwrap().as_slice(), 1).unwrap();
+    std::fs::write(project.path("empty.tar.zst"), packed).unwrap();
+    for from in ["empty", "empty.tar.zst"] {
+        for flag in ["--yes", "--dry-run"] {
+            let error = project.run(&["data", "push", from, "--replace", flag, "--json"]).failed("usage", 2);
+            assert!(error["message"].as_str().unwrap().contains("is empty, and would remove all data"), "{error}");
+        }
+    }
+    assert_eq!(edge.seen(), [""; 0], "nothing was sent");
+    for arguments in [&["empty", "--replace", "--allow-empty"][..], &["dist", "--replace"], &["empty"]] {
+        project.run(&[&["data", "push", "--dry-run", "--json"], arguments].concat());
+        let sent = edge.seen();
+        assert!(sent.last().is_some_and(|line| line.contains("/data")), "{arguments:?}: {sent:?}");
+        edge.state.lock().unwrap().requests.clear();
+    }
+}
+
+#[test]
 fn a_command_that_wants_yes_is_refused_with_what_it_would_do() {
     let project = Project::site("http://localhost:1");
     for arguments in [

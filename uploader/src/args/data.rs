@@ -78,6 +78,9 @@ pub(crate) struct PushDataArgs {
     /// Replace all data that is there; a snapshot of it is made first
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Let an empty folder or archive replace all data
+    #[arg(long, requires = "replace")]
+    pub(crate) allow_empty: bool,
     /// Do not ask
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,

@@ -83,6 +83,11 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let is_archive = is_archive(&args.from);
     let packed = pack::look(&args.from, is_archive).await?;
+    // As a build leaves it that failed: `--yes` in a script does not mean that.
+    if args.replace && packed.is_empty && !args.allow_empty {
+        let message = format!("{} is empty, and would remove all data of {place}.", args.from.display());
+        return Err(Failure::new(Code::Usage, message).hint("`--allow-empty` beside `--replace` does that"));
+    }
     let what = amount(packed.files, packed.bytes);
     if packed.skipped > 0 {
         let others = counted(packed.skipped, "other entry");

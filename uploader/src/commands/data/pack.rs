@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use devanture_config::problem::Code;
@@ -28,6 +28,8 @@ pub(super) struct Packed {
     pub(super) bytes: u64,
     /// Pipes, sockets and devices.
     pub(super) skipped: u64,
+    /// Nothing would be there.
+    pub(super) is_empty: bool,
 }
 
 /// Looks at what will be sent.
@@ -41,17 +43,20 @@ pub(super) async fn look(from: &Path, is_archive: bool) -> Result<Packed, Failur
             Failure::new(Code::MissingFolder, format!("{} cannot be read: {error}.", from.display()))
         })?;
         if is_archive {
-            return Ok(Packed { files: 1, bytes: found.len(), skipped: 0 });
+            // What is no archive is refused by the edge, which says why.
+            let is_empty = is_empty_archive(&from).unwrap_or(false);
+            return Ok(Packed { files: 1, bytes: found.len(), skipped: 0, is_empty });
         }
         if !found.is_dir() {
             let message = format!("{} is neither a folder nor named .tar.zst.", from.display());
             return Err(Failure::new(Code::Usage, message));
         }
-        let mut packed = Packed::default();
+        let mut packed = Packed { is_empty: true, ..Packed::default() };
         walk(&from, Path::new(""), 0, &mut |_, _, found| {
             packed.files += u64::from(found.is_file());
             packed.bytes += if found.is_file() { found.len() } else { 0 };
             packed.skipped += u64::from(is_special(found));
+            packed.is_empty &= is_special(found);
             Ok(())
         })?;
         Ok(packed)
@@ -115,6 +120,17 @@ fn archive(from: &Path, to: &mut impl Write) -> io::Result<()> {
     });
     added.map_err(|failure| io::Error::other(failure.lines().join(" ")))?;
     tar.into_inner()?.finish()?.flush()
+}
+
+/// Whether an archive holds nothing but its own folder.
+fn is_empty_archive(path: &Path) -> io::Result<bool> {
+    let mut archive = tar::Archive::new(zstd::Decoder::new(fs::File::open(path)?)?);
+    for entry in archive.entries()? {
+        if entry?.path()?.components().any(|component| matches!(component, Component::Normal(_))) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether it is a pipe, a socket or a device.
