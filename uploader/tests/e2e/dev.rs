@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::backends::echo;
 use crate::support::browser::{Browser, Page};
-use crate::support::dev::{PAGE, Project, TIME_MAX};
+use crate::support::dev::{Dev, PAGE, Project, TIME_MAX};
 use crate::support::edge::{client_of, edge, files};
 use crate::support::websocket;
 
@@ -253,7 +253,7 @@ async fn the_backend_of_the_bundle_runs_beside_and_ends_with_it() {
     project.put(".env.server", "GREETING=hello\n");
     let dev = project.dev(&[]);
     dev.wait_for("live");
-    let answer = async |word: &str| -> Vec<String> {
+    let answer = async |dev: &Dev, word: &str| -> Vec<String> {
         let until = tokio::time::Instant::now() + TIME_MAX;
         loop {
             let response = dev.get("/api/x").await;
@@ -266,15 +266,20 @@ async fn the_backend_of_the_bundle_runs_beside_and_ends_with_it() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let first = answer("one").await;
+    let first = answer(&dev, "one").await;
     assert_eq!((first[3].as_str(), first[4].as_str()), ("hello", ""), "the client's own settings are not its own");
     project.put("server/main.py", &BACKEND.replace("WORD", "two"));
-    let second = answer("two").await;
+    let second = answer(&dev, "two").await;
     assert_ne!(first[0], second[0]);
     assert!(!runs(&first[0]) && !runs(&first[1]), "the one before has ended with what it started");
     assert!(runs(&second[0]) && runs(&second[1]));
     assert_eq!(dev.end("-INT"), Some(0));
     assert!(!runs(&second[0]) && !runs(&second[1]), "it ends with dev");
+    let dev = project.dev(&[]);
+    dev.wait_for("live");
+    let third = answer(&dev, "two").await;
+    assert_eq!(dev.end("-KILL"), None);
+    eventually("it ends where dev is killed, too", || !runs(&third[0]) && !runs(&third[1]));
 }
 
 /// The children of a process.

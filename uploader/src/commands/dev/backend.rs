@@ -19,6 +19,7 @@ use devanture_config::{AppName, PlaceName};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
+use super::guard::Guard;
 use super::output::DevOutput;
 use super::remote::Routing;
 use super::round::routes_of;
@@ -212,10 +213,16 @@ impl Backend {
         command.env("PORT", self.port.to_string()).envs(own);
         // Stdout is for what `dev` itself tells.
         command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
+        let guard_failed = |error| failed("/bin/sh, which ends it if dev is killed", &error);
+        let guard = Guard::start().map_err(guard_failed)?;
         let child = command.process_group(0).kill_on_drop(true).spawn();
         let child = child.map_err(|error| failed(&process.command.join(" "), &error))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Running { child, group })
+        let mut running = Running { child, group, guard };
+        if let Some(group) = group {
+            running.guard.watch(group).map_err(guard_failed)?;
+        }
+        Ok(running)
     }
 }
 
@@ -232,6 +239,8 @@ struct Started {
 struct Running {
     child: Child,
     group: Option<Pid>,
+    /// Dropped after all of it has ended.
+    guard: Guard,
 }
 
 impl Running {
