@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::collaboration::{Lock, PlaceStatus};
-use super::history::{Outcome, Source};
+use super::history::{DeployKind, DeployProblem, Outcome, Source};
 use super::maintenance::Pause;
 use super::rollout::Rollout;
 use super::steps::{Step, Urls};
@@ -269,6 +269,50 @@ impl From<Outcome> for DeployState {
             Outcome::Failed => Self::Failed,
         }
     }
+}
+
+/// `GET /v1/apps/{app}/environments/{env}/deploys`: deploys under way, and those that ended, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployList {
+    /// The deploys.
+    pub deploys: Vec<DeployEntry>,
+    /// Nodes of the cluster that did not answer: deploys that they run are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// The `before` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One deploy of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployEntry {
+    /// Its id.
+    pub deploy: String,
+    /// Its kind.
+    pub kind: DeployKind,
+    /// Where it is.
+    pub state: DeployState,
+    /// The version's id, once it is known.
+    pub version: Option<VersionId>,
+    /// When it began, in milliseconds since 1970 UTC.
+    pub started_ms: u64,
+    /// When it ended, in milliseconds since 1970 UTC.
+    pub ended_ms: Option<u64>,
+    /// The name of the token or account.
+    pub who: String,
+    /// The commit.
+    pub commit: Option<String>,
+    /// The message of the person, or the subject of the commit.
+    pub message: Option<String>,
+    /// Why, as far as the person said it.
+    pub reason: Option<String>,
+    /// The step that is under way.
+    pub step: Option<String>,
+    /// Its steps so far.
+    pub steps: Vec<Step>,
+    /// Why it failed, where it did.
+    pub error: Option<DeployProblem>,
 }
 
 /// `GET /v1/apps/{app}/deploys/{deploy}`: where a deploy is.

@@ -46,8 +46,8 @@ pub use data::{
     DataList, DataReport, DataRest, SNAPSHOT_NAME_CHARACTERS_MAX, SnapshotInfo, SnapshotName, SnapshotRequest,
 };
 pub use deploys::{
-    BeginDeploy, BlobBatchLimits, BlobsStored, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployPrediction,
-    DeployReport, DeployState, DeployStatus, FileCounts, IncomingDeploy, Returning,
+    BeginDeploy, BlobBatchLimits, BlobsStored, ByteCounts, DeployBegun, DeployEntry, DeployEvent, DeployList,
+    DeployOptions, DeployPrediction, DeployReport, DeployState, DeployStatus, FileCounts, IncomingDeploy, Returning,
 };
 pub use history::{Deploy, DeployKind, DeployProblem, History, Outcome, Source};
 pub use hostnames::{

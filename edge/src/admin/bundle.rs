@@ -108,11 +108,14 @@ impl Admin {
 
     /// Tells where a deploy is.
     pub(super) async fn deploy_status(&self, call: Call) -> Answer {
-        let Call { actor, path, .. } = call;
+        let Call { actor, path, request } = call;
         let app = path.app()?;
         let deploy = path.deploy();
         let status = self.publisher.deploy_status(&app, deploy).await?;
         actor.may(Scope::Read, &app, Some(&status.environment))?;
+        if body::accepts_events(request.headers()) {
+            return self.follow_deploy(actor, &app, deploy);
+        }
         let mut response = answer::json(StatusCode::OK, &status);
         if matches!(status.state, DeployState::Begun | DeployState::Running) {
             // Not worth asking more often.

@@ -14,6 +14,7 @@ mod console;
 mod content_digest;
 mod copying;
 mod data;
+mod following;
 mod forwarding;
 mod freshness;
 mod hostnames;

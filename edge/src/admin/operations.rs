@@ -178,6 +178,7 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status ["nodes"];
     DELETE "/v1/apps/{app}/environments/{env}" "deleteEnvironment" [EveryEnvironment(ToAdmin)]
         => delete_environment ["dry_run", "purge"] deleted=Own;
+    GET "/v1/apps/{app}/environments/{env}/deploys" "deploys" [Environment(Read)] => deploys ["limit", "before"];
     POST "/v1/apps/{app}/environments/{env}/deploys" "deploy" [Environment(Push)]
         => deploy [
             "no_switch", "no_smoke", "watch_s", "force", "if_live", "alias", "alias_expires", "allow_warnings",

@@ -40,6 +40,13 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.usage(&call.path.app()?).await?))
     }
 
+    pub(super) async fn deploys(&self, call: Call) -> Answer {
+        let Call { path, request, .. } = call;
+        let (app, environment) = path.place()?;
+        let page = body::page(request.uri(), "before", PAGE)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.deploys(&app, &environment, &page).await?))
+    }
+
     pub(super) async fn traffic(&self, call: Call) -> Answer {
         let Call { path, request, .. } = call;
         let (app, environment) = path.place()?;

@@ -14,6 +14,9 @@ use crate::telemetry::{Exposition, GaugeSource};
 /// on a shared one, a body that nobody reads would hold up all others.
 const FORWARDS_MAX: u64 = 64;
 
+/// Most readers of deploys as they go; one app gets no more than half of them.
+const FOLLOWERS_MAX: u64 = 256;
+
 /// Whether the edge can serve, and whether it is about to end.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -52,6 +55,8 @@ pub struct Admin {
     pub(super) node: Node,
     /// One for each request that another node answers.
     pub(super) forwards: Arc<Shares>,
+    /// One for each reader of a deploy as it goes.
+    pub(super) followers: Arc<Shares>,
 }
 
 /// What operations on the whole node need.
@@ -76,6 +81,7 @@ impl Admin {
         health: Arc<Health>,
         node: Node,
     ) -> Self {
-        Self { publisher, credentials, metrics, health, node, forwards: Shares::new(FORWARDS_MAX) }
+        let (forwards, followers) = (Shares::new(FORWARDS_MAX), Shares::new(FOLLOWERS_MAX));
+        Self { publisher, credentials, metrics, health, node, forwards, followers }
     }
 }

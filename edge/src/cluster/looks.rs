@@ -1,7 +1,8 @@
-//! What a node alone knows of an environment, and tells others: what it answered lately.
+//! What a node alone knows of an environment, and tells others: what it answered lately, and the deploys that it runs.
 
 use std::time::Duration;
 
+use devanture_config::api::DeployEntry;
 use devanture_config::{AppName, PlaceName};
 use futures_util::future::join_all;
 use hyper::body::Incoming;
@@ -37,6 +38,8 @@ pub struct LookRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Look {
+    /// The deploys that no history has: they are under way, or failed before there was a version.
+    Deploys,
     /// What it answered within a time.
     Traffic(TrafficSpan),
 }
@@ -45,6 +48,9 @@ pub enum Look {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Looked {
+    /// Deploys, in any order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deploys: Vec<DeployEntry>,
     /// What it answered, by step and version.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficRow>,

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::admission::check_options;
-use super::deploys::Watched;
+use super::deploys::{Origin, Watched};
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
 use super::steps::{EventSink, Steps};
@@ -238,7 +238,8 @@ impl Publisher {
     ) -> JoinHandle<Result<DeployReport, Error>> {
         let this = Arc::clone(self);
         let target = &archive.target;
-        let watched = self.deploys.open(&target.id, &target.app, &target.environment, None);
+        let by = Origin::of(&target.actor, &source, options.reason.as_deref());
+        let watched = self.deploys.open(&target.id, &target.app, &target.environment, (None, by));
         self.tasks.spawn(async move { this.run_archive(archive, source, options, sink, watched).await })
     }
 

@@ -78,6 +78,11 @@ impl Publisher {
     }
 }
 
+/// When a deploy began, in milliseconds since 1970 UTC, as its id says; 0 for one that says nothing.
+pub(super) fn started_ms(id: &str) -> u64 {
+    begun_of(id).map_or(0, |microseconds| microseconds / 1_000)
+}
+
 /// When a deploy began, as its id says.
 fn begun_of(id: &str) -> Option<u64> {
     let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

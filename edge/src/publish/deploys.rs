@@ -3,22 +3,76 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use devanture_config::api::{DeployReport, DeployState, DeployStatus, Step, StepState};
+use devanture_config::api::{
+    DeployEntry, DeployKind, DeployProblem, DeployReport, DeployState, DeployStatus, Source, Step, StepState,
+};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
 
-use crate::ledger::Error;
+use super::deploy_status::started_ms;
+use crate::ledger::{Actor, Error};
+use crate::telemetry;
 
 /// Deploys that are remembered.
 const REMEMBERED_MAX: usize = 1_000;
 /// The latest deploys.
-#[derive(Default)]
-pub(crate) struct Deploys(Mutex<Remembered>);
+pub(crate) struct Deploys {
+    remembered: Mutex<Remembered>,
+    /// Notifies that one of them has changed.
+    changed: watch::Sender<()>,
+}
+
+impl Default for Deploys {
+    fn default() -> Self {
+        Self { remembered: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+}
+
+/// One of them.
+struct Kept {
+    status: DeployStatus,
+    by: Origin,
+    ended_ms: Option<u64>,
+}
+
+/// Who deploys, and what the person said of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    who: String,
+    source: Source,
+    reason: Option<String>,
+}
+
+impl Origin {
+    pub(crate) fn of(actor: &Actor, source: &Source, reason: Option<&str>) -> Self {
+        Self { who: actor.name.clone(), source: source.clone(), reason: reason.map(str::to_owned) }
+    }
+
+    /// The entry of a list, of a deploy that the person has begun.
+    pub(super) fn entry(&self, deploy: &str, state: DeployState, version: Option<VersionId>) -> DeployEntry {
+        DeployEntry {
+            deploy: deploy.to_owned(),
+            kind: DeployKind::Push,
+            state,
+            version,
+            started_ms: started_ms(deploy),
+            ended_ms: None,
+            who: self.who.clone(),
+            commit: self.source.commit.clone(),
+            message: self.source.message.clone(),
+            reason: self.reason.clone(),
+            step: None,
+            steps: Vec::new(),
+            error: None,
+        }
+    }
+}
 
 #[derive(Default)]
 struct Remembered {
-    by_id: HashMap<String, DeployStatus>,
+    by_id: HashMap<String, Kept>,
     /// Oldest first.
     order: VecDeque<String>,
 }
@@ -32,7 +86,7 @@ pub(crate) struct Watched {
 
 impl Deploys {
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock()
+        self.remembered.lock()
     }
 
     /// Begins to remember a deploy whose steps are about to run.
@@ -41,7 +95,7 @@ impl Deploys {
         id: &str,
         app: &AppName,
         environment: &PlaceName,
-        version: Option<VersionId>,
+        (version, by): (Option<VersionId>, Origin),
     ) -> Watched {
         let status = DeployStatus {
             deploy: id.to_owned(),
@@ -54,7 +108,8 @@ impl Deploys {
             problem: None,
         };
         let mut remembered = self.remembered();
-        if remembered.by_id.insert(id.to_owned(), status).is_none() {
+        let kept = Kept { status, by, ended_ms: None };
+        if remembered.by_id.insert(id.to_owned(), kept).is_none() {
             remembered.order.push_back(id.to_owned());
         }
         while remembered.order.len() > REMEMBERED_MAX {
@@ -62,25 +117,65 @@ impl Deploys {
                 remembered.by_id.remove(&oldest);
             }
         }
+        drop(remembered);
+        self.changed.send_replace(());
         Watched { deploys: Arc::clone(self), id: id.to_owned() }
+    }
+
+    /// Receives that one of them has changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Those of an environment that no history has: they are under way, or failed before there was a version.
+    pub(crate) fn without_history(&self, app: &AppName, environment: &PlaceName) -> Vec<DeployEntry> {
+        let remembered = self.remembered();
+        let of_place = |kept: &&Kept| kept.status.app == *app && kept.status.environment == *environment;
+        let is_missing = |kept: &&Kept| match kept.status.state {
+            DeployState::Running => true,
+            DeployState::Failed => kept.status.version.is_none(),
+            _ => false,
+        };
+        remembered.by_id.values().filter(of_place).filter(is_missing).map(Kept::entry).collect()
     }
 
     /// Those that have not ended.
     pub(crate) fn running(&self) -> Vec<DeployStatus> {
         let remembered = self.remembered();
-        remembered.by_id.values().filter(|status| status.state == DeployState::Running).cloned().collect()
+        let all = remembered.by_id.values().map(|kept| &kept.status);
+        all.filter(|status| status.state == DeployState::Running).cloned().collect()
     }
 
     pub(crate) fn find(&self, app: &AppName, id: &str) -> Option<DeployStatus> {
-        self.remembered().by_id.get(id).filter(|status| status.app == *app).cloned()
+        self.remembered().by_id.get(id).map(|kept| &kept.status).filter(|status| status.app == *app).cloned()
+    }
+}
+
+impl Kept {
+    fn entry(&self) -> DeployEntry {
+        let DeployStatus { deploy, state, version, steps, problem, .. } = &self.status;
+        let under_way = steps.last().filter(|step| step.state == StepState::Started);
+        let error =
+            problem.as_ref().map(|problem| DeployProblem { code: problem.code, detail: problem.detail.clone() });
+        DeployEntry {
+            ended_ms: self.ended_ms,
+            step: under_way.map(|step| step.name.clone()),
+            steps: steps.clone(),
+            error,
+            ..self.by.entry(deploy, *state, *version)
+        }
     }
 }
 
 impl Watched {
     fn change(&self, change: impl FnOnce(&mut DeployStatus)) {
-        if let Some(status) = self.deploys.remembered().by_id.get_mut(&self.id) {
-            change(status);
+        if let Some(kept) = self.deploys.remembered().by_id.get_mut(&self.id) {
+            change(&mut kept.status);
+            if kept.status.state != DeployState::Running {
+                kept.ended_ms = Some(telemetry::now_ms());
+            }
         }
+        self.deploys.changed.send_replace(());
     }
 
     /// Notes a step that began or ended.

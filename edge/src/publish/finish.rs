@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
+use super::deploys::Origin;
 use super::intent::{Intent, Move, Passes, Preconditions};
 use super::joined::{JOINS_MAX, Rights};
 use super::publisher::Publisher;
@@ -58,7 +59,8 @@ impl Publisher {
     /// The first step that fails; the version that was live stays live.
     pub async fn finish(self: &Arc<Self>, taken: Taken, sink: Option<EventSink>) -> Result<DeployReport, Error> {
         let Taken(push) = taken;
-        let watched = self.deploys.open(&push.id, &push.app, &push.environment, Some(push.version));
+        let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
+        let watched = self.deploys.open(&push.id, &push.app, &push.environment, (Some(push.version), by));
         let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
         let task = self.tasks.spawn(async move { this.finish_push(push, steps).await });

@@ -11,6 +11,7 @@ mod backend;
 mod begin;
 mod blob_batch;
 mod console;
+mod deploy_list;
 mod deploy_status;
 mod deploys;
 mod diff;
@@ -55,6 +56,7 @@ pub use admission::{SOURCE_CHARACTERS_MAX, check_if_live, check_options, check_s
 pub use archive_intake::{ArchiveIntake, ReceivedArchive};
 pub use blob_batch::BlobBatch;
 pub use console::CONSOLE_PACKAGE_BYTES_MAX;
+pub use deploy_list::DeployFollower;
 pub use diff::DiffRequest;
 pub use elsewhere::OtherNode;
 pub use finish::Taken;

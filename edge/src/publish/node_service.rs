@@ -12,12 +12,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::deploy_list::look_here;
+use super::deploys::Deploys;
 use super::intent::Intent;
 use super::log_lines::LogSources;
 use super::publisher::Publisher;
 use super::steps::Steps;
 use super::switcher::Switcher;
-use super::traffic::look_here;
 use super::uploads::Uploads;
 use crate::access::Credentials;
 use crate::blobs::Key;
@@ -44,6 +45,7 @@ const CUT_AFTER: Duration = Duration::from_secs(5);
 pub struct NodeService {
     pub(super) switcher: Arc<Switcher>,
     uploads: Arc<Uploads>,
+    deploys: Arc<Deploys>,
     logs: LogSources,
     credentials: Arc<Credentials>,
 }
@@ -67,6 +69,7 @@ impl NodeService {
         Self {
             switcher: Arc::clone(&publisher.switcher),
             uploads: Arc::clone(&publisher.uploads),
+            deploys: Arc::clone(&publisher.deploys),
             logs: publisher.log_sources(),
             credentials,
         }
@@ -147,7 +150,7 @@ impl cluster::Service for NodeService {
     }
 
     async fn look(&self, request: &LookRequest) -> Looked {
-        look_here(request)
+        look_here(request, &self.deploys, &self.uploads)
     }
 
     async fn status(&self, app: Option<&AppName>) -> NodeStatus {

@@ -165,6 +165,18 @@ impl Pushes {
         Ok(Arc::clone(&entry.push))
     }
 
+    /// Those of an environment whose blobs are coming in.
+    pub(crate) fn of_place(&self, app: &AppName, environment: &PlaceName) -> Vec<Arc<Push>> {
+        let entries = self.entries.lock();
+        let pushes = entries.values().map(|entry| &entry.push);
+        pushes.filter(|push| push.app == *app && push.environment == *environment).cloned().collect()
+    }
+
+    /// Whether the push `id` of `app` is under way. It is not kept longer for that.
+    pub(crate) fn is_there(&self, app: &AppName, id: &str) -> bool {
+        self.entries.lock().get(id).is_some_and(|entry| entry.push.app == *app)
+    }
+
     /// Takes a push out; only one caller gets it.
     pub(crate) fn take(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock();

@@ -6,7 +6,7 @@ use devanture_config::api::{DeployKind, Latency, Outcome, Traffic, TrafficPoint,
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::publisher::Publisher;
-use crate::cluster::{self, Look, LookRequest, Looked};
+use crate::cluster::{Look, LookRequest, Looked};
 use crate::ledger::{Error, Page};
 use crate::telemetry::{self, TrafficFigures, TrafficSpan};
 
@@ -27,12 +27,6 @@ pub struct TrafficWanted {
 /// The default time.
 const DEFAULT_MS: u64 = 3_600_000;
 
-/// What this node knows of an environment.
-pub(super) fn look_here(request: &LookRequest) -> Looked {
-    let Look::Traffic(span) = &request.look;
-    Looked { traffic: telemetry::traffic(request.app.as_str(), request.environment.as_str(), *span) }
-}
-
 impl Publisher {
     /// What the versions of an environment answered within a time. What was answered before its app was made is another
     /// owner's, and is left out.
@@ -52,11 +46,7 @@ impl Publisher {
         let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);
         let span = TrafficSpan::of(from_ms / 1_000, end_s, wanted.step_s.unwrap_or(1), now_ms / 1_000);
         let request = LookRequest { app: app.clone(), environment: environment.clone(), look: Look::Traffic(span) };
-        let (mut found, missing) = match &self.switcher.nodes {
-            Some(nodes) => nodes.look(&request).await.map_err(cluster::Error::into_problem)?,
-            None => (Vec::new(), Vec::new()),
-        };
-        found.push(look_here(&request));
+        let (found, missing) = self.look(&request).await?;
         Ok(Traffic {
             app: app.clone(),
             environment: environment.clone(),

@@ -12,6 +12,7 @@ mod apps;
 mod backend;
 mod bad_input;
 mod blob_batches;
+mod deploys;
 mod dry_runs;
 mod envs;
 mod gate;
