@@ -143,6 +143,9 @@ pub struct Serving {
     /// Checks that a version must pass before it goes live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Vec<SmokeCheck>>,
+    /// Whether the environment's hostnames have a page that says whether it is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_page: Option<bool>,
     /// Pools of backends that routes and rewrites may lead to, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstreams: Option<BTreeMap<String, Declared>>,
@@ -225,6 +228,7 @@ impl Serving {
                 (server, over) => over.clone().or(server),
             },
             smoke: over.smoke.clone().or(self.smoke),
+            status_page: over.status_page.or(self.status_page),
             upstreams: merged(self.upstreams, over.upstreams.as_ref()),
         }
     }

@@ -52,6 +52,7 @@ pub(super) fn serving(table: &Table<'_, '_>) -> Serving {
         rules: table.word("rules", RULES),
         server: server::server(table),
         smoke: smoke::smoke(table),
+        status_page: table.boolean("status_page"),
         upstreams: upstreams::upstreams(table),
     }
 }

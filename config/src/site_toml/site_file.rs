@@ -17,7 +17,7 @@ use crate::parsing::reader::{Reader, Table};
 use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
-const KEYS_OF_AN_APP: [&str; 19] = [
+const KEYS_OF_AN_APP: [&str; 20] = [
     "app",
     "cache",
     "check",
@@ -34,6 +34,7 @@ const KEYS_OF_AN_APP: [&str; 19] = [
     "rules",
     "server",
     "smoke",
+    "status_page",
     "types",
     "upstreams",
     "www",

@@ -55,7 +55,7 @@ pub(super) fn preflight(head: &Head<'_>, current: &Arc<Current>, custom_host: bo
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
     let current = Some(Arc::clone(current));
-    Some(SmallAnswer { status, headers, body, current, ruled, custom_host }.into())
+    Some(SmallAnswer { status, headers, body, current, ruled, custom_host, status_page: None }.into())
 }
 
 /// Lets a page of `origin` read an answer, all of it: in place of what the backend says, also of the edge's own errors.

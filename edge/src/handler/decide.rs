@@ -11,7 +11,7 @@ use super::decision::{Decision, Head, Refusal, options};
 use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
-use super::{canonical, cors, pause, well_known};
+use super::{canonical, cors, pause, status_page, well_known};
 use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Place, Preview};
 use crate::telemetry;
 use crate::version::Setting;
@@ -119,6 +119,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&
         End::Methods => options(current, custom_host),
         End::Nothing => site_request.refuse(Refused::NotFound),
         End::Own(OwnPath::Dictionary(sha256)) => site_request.pages_dictionary(&site, sha256),
+        End::Own(OwnPath::Status) => status_page::decision(head, current, place, custom_host),
         End::Own(own @ (OwnPath::Env | OwnPath::Release)) => well_known::answer(own, head, current, custom_host),
         End::Preflight => cors::preflight(head, current, custom_host).unwrap_or_else(|| options(current, custom_host)),
         End::Redirect { status, location, is_by_site } => site_request.redirect(status, &location, is_by_site),

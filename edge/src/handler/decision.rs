@@ -14,6 +14,7 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
+use super::status_page::StatusPage;
 use crate::engine::Fields;
 use crate::live::{Current, LoadTarget};
 use crate::version::{Traffic, Version};
@@ -187,6 +188,8 @@ pub struct SmallAnswer {
     pub ruled: HeaderRules,
     /// Whether the host is the app's own.
     pub custom_host: bool,
+    /// The page whose body says how its backends are, which is known where it is sent.
+    pub status_page: Option<StatusPage>,
 }
 
 impl From<SmallAnswer> for Decision {
@@ -212,6 +215,7 @@ impl SmallAnswer {
             current: None,
             ruled: HeaderRules::default(),
             custom_host: false,
+            status_page: None,
         }
     }
 }
@@ -228,5 +232,5 @@ pub(super) fn options(current: &Arc<Current>, custom_host: bool) -> Decision {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
     let current = Some(Arc::clone(current));
-    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
+    SmallAnswer { status, headers, body, current, ruled, custom_host, status_page: None }.into()
 }

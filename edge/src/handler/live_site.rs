@@ -99,6 +99,11 @@ impl Site for LiveSite<'_> {
         self.version().fast_paths.file(path)
     }
 
+    fn has_status_page(&self) -> bool {
+        // Of an environment alone: a preview is up for anyone who looks at it.
+        self.version().status_page && self.place.is_some_and(|place| place.setting == Setting::Environment)
+    }
+
     #[inline]
     fn hides(&self, path: &str) -> bool {
         self.current.withdrawn.hides(self.version(), path)

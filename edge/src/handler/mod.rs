@@ -27,6 +27,7 @@ mod route_table;
 mod second_decision;
 mod site_request;
 mod smoke;
+mod status_page;
 mod tenant_isolation;
 mod well_known;
 
@@ -41,6 +42,7 @@ pub use request_metrics::Measured;
 pub use request_outcome::FAULTS;
 pub use respond::plain;
 pub use route_table::RouteTable;
+pub use status_page::StatusPage;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -266,7 +268,10 @@ impl Handler {
         let bounds = Bounds::of(&decision);
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
-            Decision::Small(answer) => respond::small(*answer),
+            Decision::Small(mut answer) => {
+                self.fill_in(&mut answer, host);
+                respond::small(*answer)
+            }
             Decision::Refuse(refusal) => {
                 error_page::refusal(&refusal, || ErrorContext::of(fields, host, refusal.current.as_deref()))
             }

@@ -29,10 +29,13 @@ pub(super) fn refusal(
     pause: &Arc<Pause>,
     current: Option<&Arc<Current>>,
 ) -> Option<Refusal> {
-    // A dictionary is made of pages, which are paused.
-    if OwnPath::of(head.path).is_some_and(|own| !matches!(own, OwnPath::Dictionary(_)))
-        || leaves_open(pause, head, current.map(|current| &*current.version))
-    {
+    let answers_on = match OwnPath::of(head.path) {
+        Some(OwnPath::Env | OwnPath::Release) => true,
+        Some(OwnPath::Status) => current.is_some_and(|current| current.version.status_page),
+        // A dictionary is made of pages, which are paused.
+        Some(OwnPath::Dictionary(_)) | None => false,
+    };
+    if answers_on || leaves_open(pause, head, current.map(|current| &*current.version)) {
         return None;
     }
     let (current, paused) = (current.cloned(), Some(Arc::clone(pause)));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use devanture_site::decide::Backend;
 
 use crate::live::Current;
-use crate::proxy::{CompiledRoute, Registry};
+use crate::proxy::{CompiledRoute, MemberState, Registry};
 
 /// Interval of the search for ways that were not used since the last one.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ impl RouteTable {
     /// The way of that number, if the version has one.
     pub(super) fn way(&self, current: &Current, number: Backend) -> Option<Rc<CompiledRoute>> {
         let version = &current.version;
-        let settings = if version.managed.is_some() { current.settings.load().revision } else { 0 };
+        let settings = Self::settings_of(current);
         let key = (version.serial, settings, number);
         if let Some(made) = self.made.borrow().get(&key) {
             made.is_used.set(true);
@@ -64,6 +64,24 @@ impl RouteTable {
         self.made.borrow_mut().insert(key, Made { way: Rc::clone(&way), is_used: Cell::new(true) });
         self.sweep_on();
         Some(way)
+    }
+
+    /// Whether every pool that a route of the version leads to has a member that takes requests.
+    pub(super) fn are_up(&self, current: &Current) -> bool {
+        let version = &current.version;
+        let settings = Self::settings_of(current);
+        let mut numbers: Vec<usize> = version.routes.iter().map(|route| route.upstream).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().all(|number| {
+            let pool = self.registry.pool_of(version, number, settings);
+            pool.is_some_and(|pool| pool.members().iter().any(|member| member.state() == MemberState::Up))
+        })
+    }
+
+    /// The revision of the settings that pools of the version depend on.
+    fn settings_of(current: &Current) -> u64 {
+        if current.version.managed.is_some() { current.settings.load().revision } else { 0 }
     }
 
     /// Drops what nobody uses, until there is none at all.

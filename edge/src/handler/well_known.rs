@@ -21,8 +21,8 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, cust
             let body = current.version.release.clone();
             small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
         }
-        // That one is a file.
-        OwnPath::Dictionary(_) => refuse(current, custom_host, Refused::NotFound),
+        // The one is a file, and the other is asked for by its own.
+        OwnPath::Dictionary(_) | OwnPath::Status => refuse(current, custom_host, Refused::NotFound),
     }
 }
 
@@ -59,5 +59,5 @@ fn small(
     custom_host: bool,
 ) -> Decision {
     let (current, ruled) = (Some(Arc::clone(current)), HeaderRules::default());
-    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
+    SmallAnswer { status, headers, body, current, ruled, custom_host, status_page: None }.into()
 }

@@ -105,6 +105,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         html_handling,
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         public_source: serving.public_source.unwrap_or(false),
+        status_page: serving.status_page.unwrap_or(false),
         upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),
         rules,

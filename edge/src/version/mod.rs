@@ -175,6 +175,8 @@ pub struct Content {
     pub not_found: NotFound,
     /// Whether `release.json` tells where the bundle came from.
     pub public_source: bool,
+    /// `status_page`.
+    pub status_page: bool,
     /// Paths that go to backends, the longest first.
     pub routes: Vec<ServedRoute>,
     /// Redirects, rewrites, fields, access.

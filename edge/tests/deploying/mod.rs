@@ -22,6 +22,7 @@ mod logs;
 mod proxied;
 mod reasons;
 mod resume;
+mod status_page;
 mod team;
 mod traffic;
 mod watch;

@@ -242,6 +242,10 @@ impl decide::Site for ManifestSite<'_> {
         host != canonical && self.canonical.as_deref() == Some(canonical) && self.hosts.iter().any(|own| own == host)
     }
 
+    fn has_status_page(&self) -> bool {
+        self.serving.status_page.unwrap_or(false)
+    }
+
     fn file_path(&self, file: u32) -> &str {
         self.path(file).map_or("", BundlePath::as_str)
     }

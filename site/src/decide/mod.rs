@@ -104,7 +104,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
             }
             _ => {}
         }
-        if let Some(own) = OwnPath::of(path) {
+        if let Some(own) = OwnPath::of(path).filter(|own| *own != OwnPath::Status || site.has_status_page()) {
             return Outcome::of(self.own(own, trace), Cow::Borrowed(path));
         }
         trace.step(Step::NotOwn);
@@ -137,7 +137,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
                     return end;
                 }
             }
-            OwnPath::Env | OwnPath::Release => {
+            OwnPath::Env | OwnPath::Release | OwnPath::Status => {
                 if !Method::of(self.request.method().as_str()).is_read() {
                     return self.refuse(Stage::Own, Refused::MethodNotAllowed, trace);
                 }

@@ -14,6 +14,8 @@ pub enum OwnPath {
     Env,
     /// The version.
     Release,
+    /// The page that says whether the environment is up, where its site has one.
+    Status,
     /// The compression dictionary of its pages that has this SHA-256.
     Dictionary(Sha256),
 }
@@ -30,6 +32,7 @@ impl OwnPath {
         match rest {
             "env.json" => Some(Self::Env),
             "release.json" => Some(Self::Release),
+            "status" => Some(Self::Status),
             other => Some(Self::Dictionary(other.strip_prefix(DICTIONARIES)?.parse().ok()?)),
         }
     }

@@ -51,6 +51,11 @@ pub trait Site {
         None
     }
 
+    /// Whether it has a page that says whether it is up.
+    fn has_status_page(&self) -> bool {
+        false
+    }
+
     /// Whether `path` was withdrawn.
     fn hides(&self, path: &str) -> bool {
         let _ = path;
