@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::credentials;
 use super::error::Error;
 use super::podman::{Ask, Podman, encoded, shortened};
-use super::store::{Found, Named};
+use super::store::{Found, Named, Platform};
 use crate::blobs::ReadAt;
 
 /// What the names of images of an edge begin with, before its id.
@@ -226,10 +226,13 @@ impl Images {
         format!("{NAMES}{}/{app}", self.settings.edge_id)
     }
 
-    /// Checks the size of an image, and how many the app has beside it.
+    /// Checks the platform and the size of an image, and how many the app has beside it.
     async fn check_found(&self, app: &AppName, found: &Found, version: Option<&VersionId>) -> Result<(), Error> {
-        let limits = &self.settings.limits;
-        let refused = if found.bytes > limits.image_bytes_max {
+        let (limits, own) = (&self.settings.limits, Platform::own());
+        let refused = if !own.runs(&found.platform) {
+            // The engine gets it all the same, and says of its program that it cannot be executed.
+            Some(Error::OtherPlatform { platform: found.platform.to_string(), expected: own.to_string() })
+        } else if found.bytes > limits.image_bytes_max {
             Some(Error::TooLarge { bytes: found.bytes, bytes_max: limits.image_bytes_max })
         } else {
             let named = self.named().await?;

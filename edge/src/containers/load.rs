@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::archive::{self, BadArchive};
-use super::error::Error;
+use super::error::{Error, TAKE_ARCHIVE};
 use super::podman::{Ask, BodyStream, Podman};
 use crate::blobs::ReadAt;
 
@@ -47,10 +47,10 @@ impl Podman {
         let asked = timeout(Duration::from_millis(ms_max), self.ask(ask.unlimited())).await;
         let slow = |_elapsed| Error::Slow { what: "the image of the archive".to_owned(), ms_max };
         let asked = asked.map_err(slow)?;
-        let refused = |why: BadArchive| Error::Refused { what: "take the archive", why: why.to_string() };
+        let refused = |why: BadArchive| Error::Refused { what: TAKE_ARCHIVE, why: why.to_string() };
         // What is wrong with the archive says more than that the engine did not get all of it.
         copied.await.map_err(|error| self.unreachable(&error))?.map_err(refused)?;
-        let value = asked?.done("take the archive")?.value();
+        let value = asked?.done(TAKE_ARCHIVE)?.value();
         match value.get("Names").and_then(Value::as_array).map(Vec::as_slice) {
             Some([name]) => Ok(name.as_str().unwrap_or_default().trim_start_matches("sha256:").to_owned()),
             other => Err(Error::Images(other.map_or(0, <[Value]>::len))),

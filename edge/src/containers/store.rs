@@ -1,6 +1,7 @@
 //! Images in the engine's store: found, named and removed.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use http::StatusCode;
 use serde_json::Value;
@@ -17,6 +18,46 @@ pub(super) struct Found {
     pub(super) tags: Vec<String>,
     /// Its size, unpacked; [`u64::MAX`] where the engine does not say it.
     pub(super) bytes: u64,
+    /// The system and the processor that it is for; empty where it says none.
+    pub(super) platform: Platform,
+}
+
+/// A system and a processor, by the names of the OCI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Platform {
+    pub(super) os: String,
+    pub(super) architecture: String,
+}
+
+impl Platform {
+    /// That of this machine.
+    pub(super) fn own() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self { os: std::env::consts::OS.to_owned(), architecture: architecture.to_owned() }
+    }
+
+    /// Whether a machine of this platform starts images of `other`. What an image does not say is not held against it.
+    pub(super) fn runs(&self, other: &Self) -> bool {
+        let is_older = [("amd64", "386"), ("arm64", "arm")];
+        (other.os.is_empty() || other.os == self.os)
+            && (other.architecture.is_empty()
+                || other.architecture == self.architecture
+                || is_older.contains(&(&self.architecture, &other.architecture)))
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)
+    }
 }
 
 /// A name of an image.
@@ -45,6 +86,7 @@ impl Podman {
             digests: std::iter::once(text("Digest")).chain(by_name).collect(),
             tags: texts(&value, "RepoTags").map(str::to_owned).collect(),
             bytes: value.get("Size").and_then(Value::as_u64).unwrap_or(u64::MAX),
+            platform: Platform { os: text("Os"), architecture: text("Architecture") },
         }))
     }
 
@@ -108,5 +150,33 @@ impl Podman {
         let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
         let listed = self.ask(Ask::get(path)).await?.done("list containers")?.value();
         Ok(listed.as_array().is_none_or(|containers| !containers.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        let (os, architecture) = text.split_once('/').unwrap();
+        Platform { os: os.to_owned(), architecture: architecture.to_owned() }
+    }
+
+    #[test]
+    fn a_machine_runs_images_of_its_own_platform_and_of_the_32_bits_of_it() {
+        let (own, large) = (Platform::own(), platform("linux/amd64"));
+        assert!(own.runs(&own) && own.os == "linux" && !own.architecture.contains("x86"), "{own}");
+        for (other, expected) in [
+            ("linux/amd64", true),
+            ("linux/386", true),
+            ("/", true),
+            ("linux/", true),
+            ("linux/arm64", false),
+            ("windows/amd64", false),
+            ("wasi/wasm", false),
+        ] {
+            assert_eq!(large.runs(&platform(other)), expected, "{other}");
+        }
+        assert!(!platform("linux/386").runs(&large));
     }
 }

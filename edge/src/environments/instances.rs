@@ -115,7 +115,7 @@ impl From<runner::Error> for Error {
             runner::Error::CrashLoop { .. } => Code::CrashLoop,
             runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
             runner::Error::TooMany { .. } => Code::TooMany,
-            runner::Error::Image(_) => Code::ImageRefused,
+            runner::Error::Image { .. } => Code::ImageRefused,
             runner::Error::PersistFull { .. } => Code::PersistFull,
             runner::Error::Interpreter { .. } => Code::BadBundle,
             runner::Error::Restarting => Code::Restarting,
@@ -136,6 +136,7 @@ impl From<runner::Error> for Error {
             runner::Error::NoData(_) => Some(
                 "name a folder of the backend by `persist` below [server] in devanture.toml, and push: it stays from the first start on",
             ),
+            runner::Error::Image { hint, .. } => hint.as_deref(),
             _ => hint(code),
         };
         if let Some(hint) = hint {

@@ -143,8 +143,13 @@ pub enum Error {
     #[error("its data is being replaced")]
     DataReplaced,
     /// The container image of the backend is not run here, or cannot be got.
-    #[error("the container image of the backend cannot be run: {0}")]
-    Image(String),
+    #[error("the container image of the backend cannot be run: {why}")]
+    Image {
+        /// The reason.
+        why: String,
+        /// What to do, where the reason does not say it.
+        hint: Option<String>,
+    },
     /// A folder of the runner cannot be made or used.
     #[error("the folders of the backend cannot be made: {0}")]
     Folder(String),
@@ -166,6 +171,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// An image that cannot be run, and what to do.
+    pub(super) fn image(why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Image { why: why.into(), hint: Some(hint.into()) }
+    }
+
     /// The last lines of the log of the instance that it is about, oldest first.
     #[must_use]
     pub fn lines(&self) -> &[String] {

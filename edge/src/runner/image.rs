@@ -15,7 +15,7 @@ use super::error::Error;
 use super::group::{Group, Programs, SetUp};
 use super::handle::Runner;
 use super::handover::handed::Contained;
-use super::own_images::NEEDS_ROOT;
+use super::own_images::needs_root;
 use super::program::Program;
 use super::shared::Shared;
 use super::users::Users;
@@ -47,13 +47,14 @@ const NAME_BYTES_MAX: usize = 120;
 impl Shared {
     fn images(&self) -> Result<&Images, Error> {
         let Some(own) = &self.images else {
-            return Err(Error::Image(
-                "this edge runs no container images: its edge.toml has no [runner.images]".to_owned(),
+            return Err(Error::image(
+                "this edge runs no container images: its edge.toml has no [runner.images]",
+                "write [runner.images] with `registries` in edge.toml, where podman is installed",
             ));
         };
         match &self.users {
             Users::Given(_) if own.are_run => Ok(&own.images),
-            Users::Given(_) | Users::Lent(_) | Users::Same => Err(Error::Image(NEEDS_ROOT.to_owned())),
+            Users::Given(_) | Users::Lent(_) | Users::Same => Err(needs_root()),
         }
     }
 
@@ -97,9 +98,9 @@ impl Shared {
             }
             (Err(error), Image::Archive(_)) => (error.to_string(), "see to podman, or push the app again"),
         };
-        Err(Error::Image(format!(
-            "podman's store has lost its image {image}, and it is not available: {why}; {remedy}"
-        )))
+        // `devanture instances` shows this sentence alone.
+        let why = format!("podman's store has lost its image {image}, and it is not available: {why}; {remedy}");
+        Err(Error::Image { why, hint: None })
     }
 
     /// What stands for a container, and the container.
@@ -112,8 +113,10 @@ impl Shared {
     ) -> Result<(Launch, Contained), Error> {
         let description = self.description(image, set_up, server, program)?;
         let own = Contained { name: description.name.clone(), is_published: description.published_port().is_some() };
-        let environment = containers::variables(self.images()?.podman().socket(), &description)
-            .ok_or_else(|| Error::Image("the command and the variables are too long for a container".to_owned()))?;
+        let environment = containers::variables(self.images()?.podman().socket(), &description).ok_or_else(|| {
+            let why = "the command and the variables are too long for a container";
+            Error::image(why, "shorten `command`, or the settings and secrets of the environment")
+        })?;
         let launch = Launch {
             id: program.id(),
             command: containers::command(),
@@ -139,10 +142,10 @@ impl Shared {
         let images = self.images()?;
         let network = &images.settings().network;
         // Root in a container is root.
-        let uid = set_up.user.uid().filter(|uid| *uid > 0).ok_or_else(|| Error::Image(NEEDS_ROOT.to_owned()))?;
+        let uid = set_up.user.uid().filter(|uid| *uid > 0).ok_or_else(needs_root)?;
         if matches!((network, program.endpoint), (Network::None, Some(Endpoint::Tcp(_)))) {
             let why = "containers of this edge have no network, by [runner.images] network: write listen = \"socket\" below [server] in devanture.toml";
-            return Err(Error::Image(why.to_owned()));
+            return Err(Error::Image { why: why.to_owned(), hint: None });
         }
         let data = server.persist.as_ref().map(|persist| Path::new("/").join(persist.as_str()));
         let mut binds: Vec<Bind> = Vec::new();

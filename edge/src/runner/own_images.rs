@@ -60,7 +60,7 @@ impl OwnImages {
 pub(super) fn check(settings: &edge_toml::Runner, base: &Path) -> Result<(), Error> {
     let Some(images) = &settings.images else { return Ok(()) };
     if !may_run(settings) {
-        return Err(Error::Image(NEEDS_ROOT.to_owned()));
+        return Err(needs_root());
     }
     check_socket(&images.socket)?;
     images.auth_file.as_ref().map_or(Ok(()), |file| Ok(check_credentials(&base.join(file))?))
@@ -72,10 +72,15 @@ fn may_run(settings: &edge_toml::Runner) -> bool {
 }
 
 /// Why an edge with other users runs no images.
-pub(super) const NEEDS_ROOT: &str = "an edge runs container images only where it is root itself, without [runner] spawner: a program that may ask podman to run a container as any user is root";
+const NEEDS_ROOT: &str = "an edge runs container images only where it is root itself, without [runner] spawner: a program that may ask podman to run a container as any user is root";
+
+/// Says that this edge may not run images.
+pub(super) fn needs_root() -> Error {
+    Error::image(NEEDS_ROOT, "run the edge as root without `runner.spawner`, or push the backend as a folder")
+}
 
 impl From<containers::Error> for Error {
     fn from(error: containers::Error) -> Self {
-        Self::Image(error.to_string())
+        Self::image(error.to_string(), error.hint())
     }
 }

@@ -115,6 +115,11 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32) 
 impl Image {
     /// One that starts the program with `word`, and says these things more of its configuration.
     pub(crate) fn new(word: &str, config: &Value) -> Self {
+        Self::of_architecture(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, word, config)
+    }
+
+    /// The same for machines with this processor.
+    pub(crate) fn of_architecture(architecture: &str, word: &str, config: &Value) -> Self {
         let mut layer = tar::Builder::new(Vec::new());
         append(&mut layer, "program", &COMPILED, 0o755);
         append(&mut layer, "word", word.as_bytes(), 0o644);
@@ -122,7 +127,7 @@ impl Image {
         let mut settings = json!({ "Entrypoint": ["/program"], "Cmd": [word], "Env": ["PATH=/of-the-image"] });
         settings.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         let config = json!({
-            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
+            "architecture": architecture, "os": "linux",
             "config": settings, "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] }
         });
         let config = config.to_string().into_bytes();

@@ -40,6 +40,7 @@ async fn a_private_registry_is_used_with_the_credentials_of_the_file_and_no_mess
     let mut refused = async |why: &str| {
         let problem = pushed(&edge, &engine).await.unwrap_err();
         assert_eq!(problem.code, Code::ImageRefused, "{why}: {problem:?}");
+        assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("auth_file")), "{why}: {problem:?}");
         messages.push(serde_json::to_string(&problem).unwrap());
     };
     let wrong = write("nobody", "wrong-secret");

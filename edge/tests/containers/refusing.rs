@@ -25,12 +25,14 @@ async fn without_podman_or_its_settings_a_push_is_refused_with_that_reason() {
     let problem = refused(&none, &server(&image), None).await;
     assert_eq!(problem.code, Code::ImageRefused);
     assert!(problem.detail.contains("[runner.images]"), "{problem:?}");
+    assert!(problem.hint.is_some_and(|hint| hint.contains("`registries`")));
     none.stop().await;
     let lost = "[runner.images]\nsocket = \"/nowhere/podman.sock\"\nregistries = [\"registry.example.org\"]\n";
     let lost = edge().with_runner().with_toml(lost).start().await;
     let problem = refused(&lost, &server(&image), None).await;
     assert_eq!(problem.code, Code::ImageRefused);
     assert!(problem.detail.contains("podman does not answer at /nowhere/podman.sock"), "{problem:?}");
+    assert!(problem.hint.is_some_and(|hint| hint.contains("podman.socket")));
     lost.stop().await;
 }
 
@@ -49,17 +51,22 @@ async fn an_image_that_may_not_be_run_is_refused_and_what_is_live_stays() {
     push(&edge, "prod", bundle(&server(&tag), None), None).await.unwrap();
     let digest = one.digest();
     let of = |name: &str| format!("{}/{name}@{digest}", engine.address);
-    for (image, expected) in [
+    engine.put("mainframe", "1", &Image::of_architecture("s390x", "mainframe", &json!({}))).await;
+    for (image, expected, hint) in [
         // Another part of the registry, and one that only looks as if it were the same.
-        (of("other/api"), "is in no registry"),
-        (of("teams/api"), "is in no registry"),
-        (format!("{}:none", engine.name("api")), "cannot get the image"),
-        (format!("{}@sha256:{}", engine.name("api"), "0a".repeat(32)), "cannot get the image"),
+        (of("other/api"), "is in no registry", "have its operator add this one"),
+        (of("teams/api"), "is in no registry", "have its operator add this one"),
+        (format!("{}:none", engine.name("api")), "cannot get the image", "push the image first"),
+        (format!("{}@sha256:{}", engine.name("api"), "0a".repeat(32)), "cannot get the image", "push the image first"),
+        (format!("{}:1", engine.name("mainframe")), "is for linux/s390x, and this edge runs linux/", "podman build"),
     ] {
         let problem = refused(&edge, &server(&image), None).await;
         assert_eq!(problem.code, Code::ImageRefused, "{problem:?}");
         assert!(problem.detail.contains(expected), "{image}: {}", problem.detail);
+        assert!(problem.hint.as_ref().is_some_and(|text| text.contains(hint)), "{image}: {problem:?}");
     }
+    let stored = engine.podman(&["images", "--format", "{{.Repository}}"]);
+    assert!(!stored.contains(&engine.name("mainframe")), "{stored:?}");
     // What ends again and again, and what is not there to be started.
     let fails = Image::new("fails", &json!({}));
     engine.put("fails", "1", &fails).await;
