@@ -1,17 +1,46 @@
 //! Waits for a group: until its instances are begun, until they are healthy.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::site_toml::Server;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backoff::Backoff;
 use super::error::Error;
 use super::group::Group;
 use super::instance_handle::Slot;
 use super::shared::{Report, Shared, ms};
+
+/// Interval of reports about instances that are not healthy yet.
+const WAITING_EVERY: Duration = Duration::from_secs(3);
+
+/// Reports of what the instances lack that are waited for.
+struct WaitReports {
+    /// Time of the next ones.
+    next: Instant,
+    /// The last report of each instance, by its serial number.
+    last: HashMap<u64, String>,
+}
+
+impl WaitReports {
+    fn new() -> Self {
+        Self { next: Instant::now() + WAITING_EVERY, last: HashMap::new() }
+    }
+
+    /// Reports why these are not healthy yet, each reason once: logs of a pipeline keep every line.
+    fn report<'s>(&mut self, node: &str, slots: impl Iterator<Item = &'s Arc<Slot>>, report: Report<'_>) {
+        self.next = Instant::now() + WAITING_EVERY;
+        for slot in slots {
+            let Some(reason) = slot.seen().detail.clone() else { continue };
+            if self.last.get(&slot.serial) != Some(&reason) {
+                report(&format!("{node}/{} is not healthy yet: {reason}", slot.name));
+                self.last.insert(slot.serial, reason);
+            }
+        }
+    }
+}
 
 impl Shared {
     /// Waits until the instances of a group are set up and started.
@@ -62,7 +91,7 @@ impl Shared {
         Ok(time.saturating_mul(u32::try_from(count.max(1)).unwrap_or(u32::MAX)))
     }
 
-    /// Waits until `slots` are healthy, and reports each. What one may take is bounded by its own start, and all of
+    /// Waits until `slots` are healthy, and reports each, and what those lack that take long. What one may take is bounded by its own start, and all of
     /// them by [`Self::healthy_time`].
     pub(super) async fn wait_healthy(
         &self,
@@ -74,7 +103,7 @@ impl Shared {
         let mut changes = group.changes();
         let mut reported: HashSet<u64> = HashSet::new();
         let node = &self.node;
-        let mut is_first = true;
+        let (mut is_first, mut waits) = (true, WaitReports::new());
         let time = self.healthy_time(&group.managed.server);
         let until = Instant::now() + time;
         loop {
@@ -116,6 +145,10 @@ impl Shared {
             let changed = tokio::select! {
                 changed = timeout_at(until, changes.changed()) => changed,
                 () = self.standstill.left() => return Err(Error::Restarting),
+                () = sleep_until(waits.next) => {
+                    waits.report(node, slots.iter().filter(|slot| !reported.contains(&slot.serial)), report);
+                    continue;
+                }
             };
             if changed.is_err() {
                 let Some(slot) = slots.iter().find(|slot| !reported.contains(&slot.serial)) else { return Ok(()) };

@@ -1,5 +1,7 @@
 //! Backends that do not start: each has its own end, and what was live goes on.
 
+use std::sync::Mutex;
+
 use devanture_edge::runner::Error;
 use serde_json::json;
 
@@ -55,6 +57,33 @@ fn why_a_backend_does_not_start_is_reported_and_what_was_live_goes_on() {
 }
 
 #[test]
+fn what_an_instance_lacks_that_takes_long_is_reported_once() {
+    run(async {
+        let world = World::start(limits()).await;
+        let code = "let status = 500; process.on('SIGUSR2', () => { status = 200; });
+            require('http').createServer((_, answer) => { answer.statusCode = status; answer.end(); })
+            .listen(+process.env.PORT, '127.0.0.1');";
+        let server = plain_but(json!({ "command": ["node", "-e", code], "instances": 1 }));
+        let version = world.version_of("slow", &[("some", "file", false)], &server).await;
+        let reported: Mutex<Vec<String>> = Mutex::default();
+        // It becomes healthy once the report is there, or never.
+        let report = |line: &str| {
+            reported.lock().unwrap().push(line.to_owned());
+            if line.ends_with("is not healthy yet: it answered 500 to /healthz") {
+                let pid = world.instances()[0].pid.unwrap();
+                let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+                rustix::process::kill_process(pid, rustix::process::Signal::USR2).unwrap();
+            }
+        };
+        drop(world.runner.prepare(&world.wanted(&version, 0), &report).await.unwrap());
+        let reported = reported.into_inner().unwrap();
+        let count = |text: &str| reported.iter().filter(|line| line.contains(text)).count();
+        assert_eq!((count("it answered 500"), count("healthy in")), (1, 1), "{reported:?}");
+        world.end().await;
+    });
+}
+
+#[test]
 fn instances_that_are_healthy_and_end_soon_after_again_and_again_are_given_up() {
     run(async {
         let world = World::start(limits()).await;
@@ -87,7 +116,7 @@ fn a_release_runs_once_with_the_same_variables_and_its_failure_is_reported() {
     run(async {
         let world = World::start(limits()).await;
         world.set("prod", 0, "GAME_PASSWORD", "sesame");
-        let reported: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
+        let reported: Mutex<Vec<String>> = Mutex::default();
         let report = |line: &str| reported.lock().unwrap().push(line.to_owned());
         let release = |command: &str| plain_but(json!({ "release": ["sh", "-c", command] }));
         let good = release("echo $GAME_PASSWORD $DEVANTURE_APP >> data/releases; echo migrated");
