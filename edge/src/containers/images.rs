@@ -58,6 +58,15 @@ pub struct Images {
     naming: tokio::sync::Mutex<()>,
 }
 
+/// Names of images that nothing needs, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unneeded {
+    /// They are gone.
+    pub removed: usize,
+    /// They stay for now, as their images are in use.
+    pub left: usize,
+}
+
 /// What is held by one at a time, for each key.
 type Turns<K> = Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>;
 
@@ -308,17 +317,19 @@ impl Images {
     }
 
     /// Removes what nothing needs any more: names of versions that are `gone`, those of pushes that did not end, and the
-    /// images that are left with none. One that still runs stays until it is looked at again. Returns the number of names
-    /// that were removed.
+    /// images that are left with none. One that still runs stays until it is looked at again.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
-    pub async fn remove_unneeded(&self, gone: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> Result<usize, Error> {
-        let mut count = 0;
+    pub async fn remove_unneeded(&self, gone: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> Result<Unneeded, Error> {
+        let mut unneeded = Unneeded::default();
         for one in self.named().await?.into_iter().filter(|one| one.is_unneeded(gone, now_ms)) {
-            count += usize::from(self.remove(&one).await?);
+            match self.remove(&one).await? {
+                true => unneeded.removed += 1,
+                false => unneeded.left += 1,
+            }
         }
-        Ok(count)
+        Ok(unneeded)
     }
 
     /// Removes a name, and with the last one of this edge the image, unless it runs or an operator has a tag for it.

@@ -28,6 +28,6 @@ pub use credentials::check_file as check_credentials;
 pub use description::{Attachment, Bind, Description, PublishedPort};
 pub use error::Error;
 pub use frames::Frames;
-pub use images::{Images, ImagesSettings};
+pub use images::{Images, ImagesSettings, Unneeded};
 pub use podman::{Podman, check_socket};
 pub use stand_in::{command, run_container, variables};

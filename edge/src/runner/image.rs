@@ -11,6 +11,7 @@ use devanture_config::site_toml::{Image, RegistryImage, Server};
 use devanture_config::{AppName, VersionId};
 use tokio::time::sleep;
 
+use super::backoff::Backoff;
 use super::error::Error;
 use super::group::{Group, Programs, SetUp};
 use super::handle::Runner;
@@ -21,7 +22,7 @@ use super::shared::Shared;
 use super::users::Users;
 use crate::blobs::Key;
 use crate::catalog::records;
-use crate::containers::{self, Attachment, Bind, Description, Images, PublishedPort};
+use crate::containers::{self, Attachment, Bind, Description, Images, PublishedPort, Unneeded};
 use crate::proxy::address::Endpoint;
 use crate::spawner::{InstanceLimits, Launch};
 use crate::telemetry;
@@ -39,6 +40,8 @@ const STAND_IN_LIMITS: InstanceLimits = InstanceLimits {
 };
 /// Between two looks at which images are needed; a deletion of a version is one more reason to look.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// Pause before the next look where an image stayed that only what still runs needs; twice as long each further time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Where a container has its temporary files.
 const TEMPORARY: &str = "/tmp";
 /// Longest part of a container's name that says what it is, in bytes.
@@ -203,34 +206,49 @@ impl Shared {
     /// Removes images that no stored version needs, until the edge ends.
     pub(super) async fn watch_images(self: Arc<Self>) {
         let Some(own) = self.images.as_ref().filter(|own| own.are_run) else { return };
+        let mut again = Backoff::new(LOOK_AGAIN, LOOK_EVERY);
         loop {
-            if let Err(error) = self.remove_images(&own.images).await {
-                tracing::warn!(%error, "images that nothing needs stay for now");
-            }
+            let pause = match self.remove_images(&own.images).await {
+                Ok(0) => {
+                    again.reset();
+                    LOOK_EVERY
+                }
+                Ok(_in_use) => again.ended(None),
+                Err(error) => {
+                    tracing::warn!(%error, "images that nothing needs stay for now");
+                    again.ended(None)
+                }
+            };
             tokio::select! {
-                () = sleep(LOOK_EVERY) => {}
-                () = own.changed.notified() => {}
+                () = sleep(pause) => {}
+                () = own.changed.notified() => again.reset(),
                 () = self.stop.cancelled() => return,
                 () = self.standstill.left() => return,
             }
         }
     }
 
-    async fn remove_images(&self, images: &Images) -> Result<(), Error> {
+    /// Removes those that it can; returns the number of those that stay although their version is gone, since something
+    /// that still runs needs them.
+    async fn remove_images(&self, images: &Images) -> Result<usize, Error> {
         // A group goes on with the image of the version that it was started for, also for later versions with the same
         // one, and starts instances from it at any time: in a cluster, perhaps its first ones.
         let set_up: BTreeSet<_> = self.all_groups().iter().map(|group| (group.id.app.clone(), group.version)).collect();
-        let mut gone = BTreeSet::new();
+        let (mut gone, mut in_use) = (BTreeSet::new(), 0);
         for of in images.versions().await? {
-            if !set_up.contains(&of) && self.catalog.get(&records::version_key(&of.0, &of.1)).await?.is_none() {
-                gone.insert(of);
+            if self.catalog.get(&records::version_key(&of.0, &of.1)).await?.is_some() {
+                continue;
+            }
+            match set_up.contains(&of) {
+                true => in_use += 1,
+                false => drop(gone.insert(of)),
             }
         }
-        let count = images.remove_unneeded(&gone, telemetry::now_ms()).await?;
-        if count > 0 {
-            tracing::info!(count, "images of versions that are gone were removed");
+        let Unneeded { removed, left } = images.remove_unneeded(&gone, telemetry::now_ms()).await?;
+        if removed > 0 {
+            tracing::info!(count = removed, "images of versions that are gone were removed");
         }
-        Ok(())
+        Ok(left + in_use)
     }
 
     /// Notes that a version may be gone.

@@ -124,22 +124,28 @@ async fn an_image_is_removed_with_the_last_version_that_names_it() {
     let engine = Engine::start();
     let edge = engine.edge("").start().await;
     let mut versions = Vec::new();
-    for word in ["one", "two"] {
+    for word in ["one", "two", "three"] {
         let image = Image::new(word, &json!({}));
         engine.put("api", word, &image).await;
         let mut server = server(&format!("{}@{}", engine.name("api"), image.digest()));
         server["warm_ms"] = json!(0);
-        versions.push(push(&edge, "prod", bundle(&server, None), None).await.unwrap().0.version);
+        versions.push(push(&edge, "prod", bundle(&server, None), None).await.unwrap().0.version.to_string());
     }
-    assert_eq!(engine.images().len(), 2);
-    eventually("the one before has ended", async || engine.containers().len() == 1).await;
-    let path = format!("/v1/apps/shop/versions/{}", versions[0]);
-    let deleted = got(edge.api(Method::DELETE, &path)).await;
-    assert!(deleted.status.is_success(), "{}", deleted.text());
-    let gone = versions[0].to_string();
-    eventually("its image is gone", async || !engine.images().iter().any(|name| name.contains(&gone))).await;
-    assert_eq!(engine.podman(&["images", "--quiet"]).len(), 1, "and its bytes");
-    assert!(text(&edge, "/api/").await.starts_with("two "));
+    assert_eq!(engine.images().len(), 3);
+    let image_of = |version: &str| engine.images().into_iter().find(|name| name.contains(version));
+    // A container that somebody has made from the first one keeps it.
+    engine.podman(&["create", "--network", "none", "--name", "theirs", &image_of(&versions[0]).unwrap()]);
+    for version in &versions[..2] {
+        let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/shop/versions/{version}"))).await;
+        assert!(deleted.status.is_success(), "{}", deleted.text());
+    }
+    // What looked at the second one has looked at the first one, too.
+    eventually("its image is gone", async || image_of(&versions[1]).is_none()).await;
+    assert!(image_of(&versions[0]).is_some());
+    engine.podman(&["rm", "theirs"]);
+    eventually("the other one is gone soon after", async || image_of(&versions[0]).is_none()).await;
+    assert_eq!(engine.podman(&["images", "--quiet"]).len(), 1, "and the bytes of both");
+    assert!(text(&edge, "/api/").await.starts_with("three "));
     edge.stop().await;
 }
 
