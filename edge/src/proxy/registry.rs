@@ -339,9 +339,7 @@ impl Registry {
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let pools = of_run(&self.0.pools.lock(), id);
-        let members = pools.iter().flat_map(|pool| pool.members().iter().cloned().collect::<Vec<_>>());
-        let here = members.filter(|member| endpoint.is_none_or(|endpoint| member.endpoint == *endpoint));
-        here.map(|member| member.in_flight()).sum::<usize>() + self.0.arriving.count(id, endpoint)
+        pools.iter().map(|pool| pool.in_flight(endpoint)).sum::<usize>() + self.0.arriving.count(id, endpoint)
     }
 
     /// Requests that wait for an instance of a run.

@@ -131,12 +131,21 @@ impl Member {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Takes one more request, unless there are `max` under way.
+    /// Takes one more request, unless there are `max` under way, or it gets none any more.
     pub(super) fn take(&self, max: usize) -> bool {
         // Never more than `max`, not even for a moment: somebody else would find no place, and wait for one that is
         // free.
         let more = |in_flight: usize| (in_flight < max).then(|| in_flight.saturating_add(1));
-        self.in_flight.try_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+        if self.in_flight.try_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
+            return false;
+        }
+        // The caller may have looked at its state a while ago: what ends it once nothing is under way has either seen
+        // this request, or is seen here.
+        let is_left = self.is_left();
+        if is_left {
+            self.release();
+        }
+        !is_left
     }
 
     /// Gives one back.
@@ -186,7 +195,7 @@ impl Member {
     }
 
     pub(crate) fn set_draining(&self, is_draining: bool) {
-        self.is_draining.store(is_draining, Ordering::Relaxed);
+        self.is_draining.store(is_draining, Ordering::SeqCst);
     }
 
     /// Whether it may be loopback or private: an `admin` token deployed the version that declares it, or added it.
@@ -208,17 +217,17 @@ impl Member {
 
     /// Whether it is no member any more; its connections are closed as they become free.
     pub(crate) fn is_gone(&self) -> bool {
-        self.is_gone.load(Ordering::Relaxed)
+        self.is_gone.load(Ordering::SeqCst)
     }
 
     /// Whether connections to it are closed as they become free: it is none any more, or gets no new requests. An
     /// instance of another node is ended once these are closed.
     pub(crate) fn is_left(&self) -> bool {
-        self.is_gone() || self.is_draining.load(Ordering::Relaxed)
+        self.is_gone() || self.is_draining.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_gone(&self) {
-        self.is_gone.store(true, Ordering::Relaxed);
+        self.is_gone.store(true, Ordering::SeqCst);
     }
 
     /// Notes that it answered.
@@ -286,6 +295,17 @@ mod tests {
         member.release();
         assert!(member.take(2));
         assert_eq!(member.in_flight(), 2);
+    }
+
+    #[test]
+    fn a_member_that_drains_or_is_gone_takes_nothing_even_if_it_was_picked_before() {
+        let member = member("http://a");
+        member.set_draining(true);
+        assert_eq!((member.take(2), member.in_flight()), (false, 0));
+        member.set_draining(false);
+        assert!(member.take(2));
+        member.set_gone();
+        assert_eq!((member.take(2), member.in_flight()), (false, 1));
     }
 
     #[test]

@@ -7,8 +7,8 @@ pub(crate) use member::HTTP2_STREAMS_MAX;
 pub use member::{Member, MemberState};
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use self::budget::Budget;
-use super::address::{NodeInstance, Policy, Refusal};
+use super::address::{Endpoint, NodeInstance, Policy, Refusal};
 use super::error::Error;
 use super::managed_backends::PoolRun;
 use super::run::RunKey;
@@ -54,6 +54,8 @@ pub struct Pool {
     /// Whom `https` members are trusted by.
     pub(crate) tls: Result<PoolTls, String>,
     members: ArcSwap<Vec<Arc<Member>>>,
+    /// Members of before, some of which still answer: an instance that is not healthy is none, and may be one again.
+    left: Mutex<Vec<Weak<Member>>>,
     /// Held while its members are replaced.
     changing: Mutex<()>,
     connections_max: usize,
@@ -140,6 +142,7 @@ impl Pool {
             policy,
             tls,
             members: ArcSwap::default(),
+            left: Mutex::default(),
             changing: Mutex::new(()),
             connections_max: usize::try_from(max).unwrap_or(usize::MAX),
             freed: Notify::new(),
@@ -154,6 +157,15 @@ impl Pool {
     #[must_use]
     pub fn members(&self) -> Arc<Vec<Arc<Member>>> {
         self.members.load_full()
+    }
+
+    /// Requests in flight to its members, or to those at `endpoint` alone; also to those that are members no more.
+    #[must_use]
+    pub fn in_flight(&self, endpoint: Option<&Endpoint>) -> usize {
+        let left: Vec<Arc<Member>> = self.left.lock().iter().filter_map(Weak::upgrade).collect();
+        let members = self.members.load();
+        let all = members.iter().chain(&left).filter(|member| endpoint.is_none_or(|at| member.endpoint == *at));
+        all.map(|member| member.in_flight()).sum()
     }
 
     /// Requests that wait for a member.
@@ -191,9 +203,14 @@ impl Pool {
     pub(crate) fn set_members(&self, members: Vec<Arc<Member>>, resolved: Resolved) {
         let before = self.members.swap(Arc::new(members));
         let now = self.members.load();
+        let mut left = self.left.lock();
+        // Each request has the member that it was given.
+        left.retain(|member| member.strong_count() > 0);
         for old in before.iter().filter(|old| !now.iter().any(|new| new.id == old.id)) {
             old.set_gone();
+            left.push(Arc::downgrade(old));
         }
+        drop(left);
         self.resolved.store(Arc::new(resolved));
         self.freed.notify_waiters();
     }

@@ -268,7 +268,7 @@ fn run_pool() -> (Registry, Arc<Pool>, RunId) {
 
 fn running(ports: &[(u16, bool)]) -> RunNow {
     let member = |(port, is_draining): &(u16, bool)| RunMember {
-        endpoint: crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], *port).into()),
+        endpoint: Endpoint::Tcp(([127, 0, 0, 1], *port).into()),
         is_draining: *is_draining,
         uid: None,
         scripts: None,
@@ -297,13 +297,36 @@ async fn requests_to_instances_wait_while_these_start_and_leave_them_at_once_whe
     assert!(pool.permits(&first.member).is_ok(), "loopback, whatever the policy says");
     registry.run(&id, Some(running(&[(1, true), (2, false)])));
     assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:2");
-    let of_first = crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], 1).into());
+    let of_first = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
     assert_eq!((registry.run_in_flight(&id, Some(&of_first)), registry.run_in_flight(&id, None)), (1, 1));
     registry.run(&id, Some(running(&[(2, false)])));
     assert!(first.member.is_gone());
     registry.run(&id, Some(RunNow { state: RunState::Refused, is_shared: false, members: Vec::new() }));
     assert!(matches!(lease(&pool).await, Err(Error::NoMember("none of its instances runs"))));
     assert!(registry.run_idle_ms(&id).is_some());
+}
+
+/// An instance that is to end is ended once nothing is in flight to it: what it was given before it became unhealthy is.
+#[tokio::test]
+async fn requests_to_an_instance_are_counted_until_they_end_also_where_it_was_no_member_for_a_while() {
+    let (registry, pool, id) = run_pool();
+    registry.run(&id, Some(running(&[(1, false)])));
+    let first = lease(&pool).await.unwrap();
+    let at = |port: u16| Endpoint::Tcp(([127, 0, 0, 1], port).into());
+    let in_flight = |port: u16| registry.run_in_flight(&id, Some(&at(port)));
+    // It is unhealthy, healthy again, unhealthy, and ends.
+    registry.run(&id, Some(running(&[])));
+    assert_eq!(in_flight(1), 1);
+    registry.run(&id, Some(running(&[(1, false)])));
+    let second = lease(&pool).await.unwrap();
+    assert_eq!((in_flight(1), in_flight(2)), (2, 0));
+    registry.run(&id, Some(running(&[])));
+    registry.run(&id, Some(running(&[(1, true), (2, false)])));
+    assert_eq!(in_flight(1), 2);
+    drop(first);
+    assert_eq!(in_flight(1), 1);
+    drop(second);
+    assert_eq!((in_flight(1), registry.run_in_flight(&id, None)), (0, 0));
 }
 
 /// The runner notices the end of an instance a moment after its socket is gone: requests were answered 503 in between.
@@ -334,7 +357,7 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let own = rustix::process::geteuid().as_raw();
     for (uid, is_reached) in [(None, true), (Some(own), true), (Some(own + 1), false)] {
-        let endpoint = crate::proxy::address::Endpoint::Socket(link.clone());
+        let endpoint = Endpoint::Socket(link.clone());
         let members = vec![RunMember { endpoint, is_draining: false, uid, scripts: None }];
         registry.run(&id, Some(RunNow { state: RunState::Running, is_shared: false, members }));
         let lease = lease(&pool).await.unwrap();
@@ -390,13 +413,13 @@ async fn a_tunnel_ends_at_an_instance_of_this_node_that_is_shared_and_gets_reque
     let (registry, _pool, id) = run_pool();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let at = crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], port).into());
+    let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
     let run = |is_shared, is_draining| RunNow { is_shared, ..running(&[(port, is_draining)]) };
     for (now, arrives) in [(run(false, false), false), (run(true, true), false), (run(true, false), true)] {
         registry.run(&id, Some(now));
         assert_eq!(registry.arrive(&id, &at).await.is_ok(), arrives);
     }
-    let other = crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], 1).into());
+    let other = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
     assert!(registry.arrive(&id, &other).await.is_err(), "it is none of the run");
     assert_eq!(registry.run_in_flight(&id, Some(&at)), 0);
     let tunnel = registry.arrive(&id, &at).await.unwrap();
