@@ -222,7 +222,7 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/schedules" "schedules" [Environment(Read)] => schedules [];
     POST "/v1/apps/{app}/environments/{env}/schedules/{name}/run" "runSchedule" [Environment(Push)]
         => run_schedule ["dry_run"];
-    POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)] => run_once ["dry_run"];
+    POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)] => run_once ["dry_run", "node"];
     GET "/v1/apps/{app}/environments/{env}/data" "data" [Environment(ToAdmin)] => data ["limit", "node"];
     GET "/v1/apps/{app}/environments/{env}/data/archive" "dataArchive" [Environment(ToAdmin)]
         => data_archive ["snapshot", "from", "digest", "node"];

@@ -29,6 +29,9 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
+        if let Some(node) = body::parameter(request.uri(), "node") {
+            self.publisher.environments().check_node(&node)?;
+        }
         let mut frames = Frames::of(request)?;
         let wanted = frames.begin().await?;
         let environments = self.publisher.environments();

@@ -135,20 +135,27 @@ impl Environments {
     /// # Errors
     /// `not_found` for a node that does not answer; `bad_request` where several have data and none is named.
     pub(crate) fn check_data_node(&self, node: Option<&str>) -> Result<(), Error> {
-        let own = self.instances.node();
         match node {
-            Some(node) if node == own => Ok(()),
-            Some(node) => {
-                let shown = node.chars().take(100).collect::<String>();
-                let detail = format!("No node that answers is called {}.", shown.escape_debug());
-                Err(Problem::new(Code::NotFound, detail).hint("`devanture nodes` lists them").into())
-            }
+            Some(node) => self.check_node(node),
             None if self.instances.nodes.is_some() => {
                 let detail = "Each node of a cluster keeps data of its own, and the request names none.";
                 Err(Problem::new(Code::BadRequest, detail).hint("name one, such as `--node node-1`").into())
             }
             None => Ok(()),
         }
+    }
+
+    /// Checks that this is the node that a request names: what another one answers was passed on to it.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub(crate) fn check_node(&self, node: &str) -> Result<(), Error> {
+        if node == self.instances.node() {
+            return Ok(());
+        }
+        let shown = node.chars().take(100).collect::<String>();
+        let detail = format!("No node that answers is called {}.", shown.escape_debug());
+        Err(Problem::new(Code::NotFound, detail).hint("`devanture nodes` lists them").into())
     }
 
     async fn data_runner(&self, (app, _): PlaceOf<'_>) -> Result<&Runner, Error> {

@@ -28,6 +28,11 @@ pub(super) struct Command {
 impl Command {
     /// Has a shell run a script on a node.
     pub(super) async fn begin(node: &RunningEdge, environment: &str, script: &str) -> Result<Self, Problem> {
+        Self::begin_at(node, &format!("environments/{environment}/run"), script).await
+    }
+
+    /// Has a shell run a script by a request to `path` of the app.
+    async fn begin_at(node: &RunningEdge, path: &str, script: &str) -> Result<Self, Problem> {
         let command = ["sh", "-c", script].map(str::to_owned).into();
         let request = RunRequest { command, terminal: None, term: None, timeout_ms: None };
         let (input, frames) = mpsc::channel(1);
@@ -35,7 +40,7 @@ impl Command {
         let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
             frames.recv().await.map(|bytes| (Ok::<_, std::io::Error>(bytes), frames))
         });
-        let request = node.api(Method::POST, &format!("/v1/apps/{APP}/environments/{environment}/run"));
+        let request = node.api(Method::POST, &format!("/v1/apps/{APP}/{path}"));
         let request = request.header("content-type", MEDIA_TYPE).body(reqwest::Body::wrap_stream(frames));
         let response = request.send().await.unwrap();
         if response.status() != StatusCode::OK {
@@ -136,4 +141,32 @@ async fn a_command_runs_on_the_node_that_is_asked_and_others_neither_count_nor_k
     asked.sort_unstable();
     assert_eq!(by_node("run").await, asked);
     comes("the ends are recorded, too", async || by_node("run_ended").await == asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_runs_on_the_node_that_its_request_names_whichever_is_asked() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start_with(2, 1, |_, setup| setup.with_runner()).await;
+    let one = &world.nodes[0];
+    one.push_backend(one.admin_token(), (APP, "prod"), &backend(1, 1)).await.unwrap();
+    for name in ["edge-1", "edge-2"] {
+        let path = format!("environments/prod/run?node={name}");
+        let (output, end) = Command::begin_at(one, &path, "echo $DEVANTURE_NODE; exit 7").await.unwrap().end().await;
+        assert_eq!((output, end.exit), (format!("{name}\n"), RunExit::Code(7)));
+    }
+    // Its output comes as it is written, and it ends with its client.
+    let mut command =
+        Command::begin_at(one, "environments/prod/run?node=edge-2", "echo on; exec sleep 600").await.unwrap();
+    assert_eq!(command.begun().await, "on\n");
+    drop(command);
+    let ends = async || {
+        let audit: Value = got(one.api(Method::GET, "/v1/audit?app=shop")).await.json();
+        let entries = audit["entries"].as_array().unwrap().iter();
+        entries.filter(|entry| entry["action"] == "run_ended" && entry["node"] == "edge-2").count()
+    };
+    comes("it is ended with its client", async || ends().await == 2).await;
+    let refused = Command::begin_at(one, "environments/prod/run?node=edge-3", "true").await.err().unwrap();
+    assert_eq!(refused.code, Code::NotFound, "{refused:?}");
 }

@@ -14,6 +14,7 @@ Examples:
   devanture run -- ./manage dumpdata > dump.json
   devanture run -- ./manage loaddata - < dump.json
   devanture run --timeout 30s -- ./manage check
+  devanture run --node node-1 -- ls data  on that node of a cluster
   devanture run --json -- ./manage check  one line of JSON on stdout, the output of the command on stderr
   devanture run --dry-run -- ./manage check
 
@@ -32,6 +33,9 @@ pub(crate) struct RunArgs {
     /// Time after which the command is ended, such as 90s, 10m or 2h; `run_ms_max` of the edge by default
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<Timeout>,
+    /// Node of a cluster that runs it; by default the one that is asked
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
     /// Print what would run, and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -77,6 +77,10 @@ async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment
     }
     let ran = project.run(&edge, &["run", "--json", "--", "sh", "-c", "echo out; exit 4"]);
     assert_eq!((ran.code, ran.stderr.as_str(), ran.json()["exit"]["code"].as_i64()), (Some(4), "out\n", Some(4)));
+    let ran = project.run(&edge, &["run", "--node", "node-1", "--", "sh", "-c", "exit 5"]);
+    assert_eq!(ran.code, Some(5), "its own name: {ran:#?}");
+    let ran = project.run(&edge, &["run", "--node", "node-2", "--json", "--", "true"]);
+    assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, "not_found"), "{ran:#?}");
     let ran = project.run(&edge, &["run", "--dry-run", "--json", "--", "rm", "-rf", "data"]);
     assert_eq!((ran.code, ran.json()["dry_run"].as_bool()), (Some(0), Some(true)), "{ran:#?}");
     assert_eq!(sh(&project, &edge, "cat data/kept").stdout, "kept\n");

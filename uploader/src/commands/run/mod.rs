@@ -49,14 +49,15 @@ async fn begin(context: &Context, args: &RunArgs) -> Result<Option<RunEnd>, Fail
         term: context.environment.get("TERM").filter(|term| has_terminal && is_term(term)).cloned(),
         timeout_ms: args.timeout.map(|time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)),
     };
+    let at = (&place, args.node.as_deref());
     if args.dry_run {
-        let predicted = edge.predict_run(&place, &wanted).await.map_err(not_run)?;
+        let predicted = edge.predict_run(at, &wanted).await.map_err(not_run)?;
         let words: Vec<String> = predicted.command.iter().map(|word| escaped(word)).collect();
         let text = format!("run {} in {place}, version {}", words.join(" "), predicted.version.short());
         dry_run::print_foreseen(context, &predicted, &text);
         return Ok(None);
     }
-    let end = Session::new(context.output.is_json, has_terminal).run(&edge, &place, &wanted).await?;
+    let end = Session::new(context.output.is_json, has_terminal).run(&edge, at, &wanted).await?;
     if context.output.is_json && !matches!(end.exit, RunExit::Problem(_)) {
         context.output.json(&json!({
             "app": edge.app(),

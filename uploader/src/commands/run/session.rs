@@ -37,11 +37,16 @@ impl Session {
     ///
     /// # Errors
     /// Where it could not be begun, its connection is lost, or this program is interrupted.
-    pub(super) async fn run(self, edge: &Edge, place: &PlaceName, wanted: &RunRequest) -> Result<RunEnd, Failure> {
+    pub(super) async fn run(
+        self,
+        edge: &Edge,
+        at: (&PlaceName, Option<&str>),
+        wanted: &RunRequest,
+    ) -> Result<RunEnd, Failure> {
         // Before it begins: a signal in between is not lost.
         let mut signals = Signals::new();
         let mut stream = tokio::select! {
-            begun = edge.run(place, wanted) => begun.map_err(not_run)?,
+            begun = edge.run(at, wanted) => begun.map_err(not_run)?,
             signal = signals.next() => return Err(interrupted(signal)),
         };
         let mut writer = Writer::start();

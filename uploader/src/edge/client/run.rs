@@ -10,7 +10,7 @@ use devanture_config::problem::Code;
 use devanture_config::run_stream::{BadFrame, ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
 use futures_util::stream;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use tokio::sync::mpsc;
 
 use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
@@ -33,20 +33,30 @@ impl Edge {
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn predict_run(&self, env: &PlaceName, wanted: &RunRequest) -> Result<RunPrediction, Failure> {
+    pub(crate) async fn predict_run(
+        &self,
+        at: (&PlaceName, Option<&str>),
+        wanted: &RunRequest,
+    ) -> Result<RunPrediction, Failure> {
         let begin = begin(wanted)?;
         let request = || {
-            let request = self.request(Method::POST, &["environments", env.as_str(), "run"], &DRY_RUN);
+            let request = self.run_request(at, &DRY_RUN);
             request.header(CONTENT_TYPE, MEDIA_TYPE).timeout(ANSWER_TIME_MAX).body(begin.clone())
         };
         self.repeated(request).await
+    }
+
+    /// A request to run a command, on that node of a cluster if one is named.
+    fn run_request(&self, (env, node): (&PlaceName, Option<&str>), query: &[(&str, &str)]) -> RequestBuilder {
+        let query: Vec<_> = node.map(|node| ("node", node)).into_iter().chain(query.iter().copied()).collect();
+        self.request(Method::POST, &["environments", env.as_str(), "run"], &query)
     }
 
     /// Starts a command. It is sent once, since whether it ran cannot be known, unless the edge says that it did not.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn run(&self, env: &PlaceName, wanted: &RunRequest) -> Result<RunStream, Failure> {
+    pub(crate) async fn run(&self, at: (&PlaceName, Option<&str>), wanted: &RunRequest) -> Result<RunStream, Failure> {
         let begin = begin(wanted)?;
         let begun = Instant::now();
         let mut attempts = 1;
@@ -57,7 +67,7 @@ impl Edge {
             let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
                 frames.recv().await.map(|bytes| (Ok::<_, Infallible>(bytes), frames))
             });
-            let request = self.request(Method::POST, &["environments", env.as_str(), "run"], &[]);
+            let request = self.run_request(at, &[]);
             let request = request
                 .header(CONTENT_TYPE, MEDIA_TYPE)
                 .header(ACCEPT, format!("{MEDIA_TYPE}, application/problem+json"))
