@@ -426,6 +426,12 @@ limits! {
     refresh_token_ms_max = 2_592_000_000 in 1_000 ..= 31_536_000_000,
     /// Milliseconds within which a refresh token may be presented again whose successor nobody has used.
     refresh_grace_ms_max = 10_000 in 0 ..= 60_000,
+    /// Sessions of browsers of one account, or of one token, that are in force at once; a further one ends the oldest.
+    sessions_per_account_max = 32 in 1 ..= 32,
+    /// Milliseconds after its last request at which a session of a browser ends.
+    session_idle_ms_max = 43_200_000 in 1_000 ..= 31_536_000_000,
+    /// Milliseconds after its beginning at which a session of a browser ends, however often it was used.
+    session_ms_max = 604_800_000 in 1_000 ..= 31_536_000_000,
     /// Characters that a password of an account has at least.
     password_characters_min = 12 in 8 ..= 128,
     /// Argon2id: KiB of memory for one password.

@@ -92,6 +92,7 @@ codes! {
     CheckFailed "check_failed" 0 Usage "`devanture check` found mistakes in the site.",
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
     CrashLoop "crash_loop" 422 Refused "An instance of the backend ends again and again; it did not go live.",
+    CrossSite "cross_site" 403 Forbidden "A browser sent the request for another site than the edge's own.",
     Deleted "deleted" 410 Refused "The app or the environment was deleted, and can be restored for a while.",
     DigestMismatch "digest_mismatch" 422 Refused "The body does not have the digest that was sent with it.",
     DiskFull "disk_full" 507 Refused "The edge has no room left on its disk.",

@@ -31,6 +31,7 @@ mod runner;
 mod schedules;
 #[path = "support/seaweed.rs"]
 mod seaweed;
+mod sessions;
 #[path = "support/small_disk.rs"]
 mod small_disk;
 mod spawner;

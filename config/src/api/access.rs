@@ -241,7 +241,7 @@ pub struct AccountInfo {
     pub created_ms: u64,
     /// When its password was set; 0 while it has none.
     pub password_ms: u64,
-    /// Logins that are in force.
+    /// Logins that are in force, sessions of browsers among them.
     pub logins: u64,
     /// When the newest of them was made.
     pub last_login_ms: Option<u64>,
@@ -365,6 +365,14 @@ pub struct LoggedIn {
     pub refresh_expires_in_s: u64,
 }
 
+/// The means by which a client shows the credential of an account or a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// By the session of a browser.
+    Session,
+}
+
 /// The kind of credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -390,9 +398,12 @@ pub struct AuditEntry {
     pub who: String,
     /// The credential.
     pub by: By,
-    /// The id of the token or the login.
+    /// The id of the token, the login or the session. That of a session begins with the id of its token or account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// `session` where a browser made the change; `None` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     /// From which address, or `local`.
     pub from: String,
     /// The node of a cluster that made the change; `None` of an edge that is alone.

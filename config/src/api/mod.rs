@@ -20,6 +20,7 @@ mod rollout;
 mod running;
 mod safekeeping;
 mod schedules;
+mod sessions;
 mod settings;
 mod status;
 mod steps;
@@ -32,7 +33,7 @@ pub use access::{
     ACCOUNT_CHARACTERS_MAX, AcceptRequest, AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest,
     AuditEntry, AuditLog, BadAccountName, By, InvitationAccepted, InvitationMade, InvitationRequest, LoggedIn,
     LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList, TokenMade, TokenPrediction,
-    TokenRequest, lifetime_s,
+    TokenRequest, Via, lifetime_s,
 };
 pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
 pub use collaboration::{
@@ -76,6 +77,7 @@ pub use running::{
 };
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 pub use schedules::{RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason};
+pub use sessions::{Session, SessionInfo, SessionList, SessionRequest, SessionRight};
 pub use settings::{
     BadSettingName, DevelopmentSettings, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList,
     SettingsPatch, SettingsReport,

@@ -5,8 +5,7 @@ use devanture_config::problem::{Code, Problem};
 
 use super::{Credentials, random_hex};
 use crate::catalog::identities::{self, AccountRecord, LoginRecord};
-use crate::catalog::records;
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Change, Check, Commit, Revision, belongs, records};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
 use crate::telemetry;
 
@@ -208,16 +207,19 @@ impl Credentials {
         Ok(changes)
     }
 
-    /// Ends every login of an account. One that is made at the same moment has a stale stamp.
+    /// Ends every login and every session of an account. One that is made at the same moment has a stale stamp.
     async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
-        Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
+        let ended = belongs::of_account(&*self.catalog, &account.id, usize::MAX).await?;
+        Ok(ended.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }
 
     async fn account_info(&self, name: AccountName, account: AccountRecord) -> Result<AccountInfo, Error> {
         let now_ms = telemetry::now_ms();
         let logins = self.logins_of(&account).await?;
         let in_force = logins.iter().filter(|(_, login)| login.expires_ms > now_ms && login.stamp == account.stamp);
-        let in_force: Vec<u64> = in_force.map(|(_, login)| login.created_ms).collect();
+        let mut in_force: Vec<u64> = in_force.map(|(_, login)| login.created_ms).collect();
+        let sessions = self.sessions_of(&account.id).await?.into_iter();
+        in_force.extend(sessions.filter(|found| found.is_of(&account)).map(|found| found.record.created_ms));
         Ok(AccountInfo {
             name,
             app: account.app,

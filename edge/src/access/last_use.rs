@@ -1,4 +1,4 @@
-//! When tokens were used last: in memory, and written every minute, so that no request waits for a write.
+//! When tokens and sessions were used last: in memory, and written every minute, so that no request waits for a write.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Credentials;
+use super::{Credentials, tokens};
 use crate::catalog::identities::{self, UsedRecord};
-use crate::catalog::{self, Change, Check, Commit, records};
+use crate::catalog::{self, Change, Check, Commit, records, sessions};
 use crate::ledger::{Error, SystemWrite, commit_system, from_text};
 use crate::telemetry;
 
@@ -16,6 +16,8 @@ use crate::telemetry;
 const PAIR_MS_MAX: u64 = 120_000;
 /// Pairs that are remembered before those are forgotten that were used longer ago.
 const PAIRS_BEFORE_LOOK: usize = 256;
+/// Writes between two removals of sessions that have ended.
+const WRITES_BETWEEN_REMOVALS: u64 = 60;
 /// Interval of writes.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 /// Uses that one commit writes.
@@ -33,7 +35,7 @@ pub(super) struct LastUse {
 }
 
 impl LastUse {
-    /// A token was used now.
+    /// A token or a session was used now.
     pub(super) fn note(&self, id: &str, from: Option<IpAddr>) {
         let mut tokens = self.tokens.lock();
         tokens.insert(id.to_owned(), (telemetry::now_ms(), from));
@@ -80,8 +82,13 @@ impl LastUse {
     }
 }
 
+/// The key of the token or the session with this id: that of a session holds that of its token or account.
+fn used_by(id: &str) -> String {
+    if id.len() == tokens::ID_BYTES.saturating_mul(2) { records::token_key(id) } else { sessions::session_key(id) }
+}
+
 impl Credentials {
-    /// When and from where a token was used last.
+    /// When and from where a token or a session was used last.
     pub(super) async fn last_used(&self, id: &str) -> Result<Option<UsedRecord>, Error> {
         if let Some(used) = self.used.unwritten(id) {
             return Ok(Some(used));
@@ -91,11 +98,14 @@ impl Credentials {
         Ok(record.map(|record| records::read(&key, &record)).transpose()?)
     }
 
-    /// Writes the last uses every minute, for as long as it is run.
+    /// Writes the last uses every minute, for as long as it is run, and removes sessions that have ended every hour.
     pub async fn keep_last_uses(&self) {
-        loop {
+        for number in 1_u64.. {
             tokio::time::sleep(WRITTEN_EVERY).await;
             self.write_last_uses().await;
+            if number.is_multiple_of(WRITES_BETWEEN_REMOVALS) {
+                self.remove_ended_sessions().await;
+            }
         }
     }
 
@@ -131,9 +141,10 @@ impl Credentials {
         let mut commit = Commit::default();
         for (id, (at_ms, from)) in uses {
             // One that was revoked is not written: the record would stay for ever.
-            let Some((revision, _)) = self.token(id).await? else { continue };
+            let key = used_by(id);
+            let Some(record) = self.catalog.get(&key).await? else { continue };
             let used = UsedRecord { at_ms: *at_ms, from: from_text(*from) };
-            commit.checks.push(Check::At(records::token_key(id), revision));
+            commit.checks.push(Check::At(key, record.revision));
             commit.changes.push(Change::Put(identities::used_key(id), records::write(&used)?));
         }
         if commit.changes.is_empty() {

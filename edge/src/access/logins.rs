@@ -17,8 +17,6 @@ use devanture_config::text::counted;
 use metrics::counter;
 
 use super::accounts::of_account;
-use super::attempts::Attempt;
-use super::passwords::Verified;
 use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::catalog::{Change, Check, Commit, Revision, records};
@@ -32,7 +30,7 @@ pub(super) const ACCESS_PREFIX: &str = "dva";
 /// The prefix of refresh tokens.
 pub(super) const REFRESH_PREFIX: &str = "dvr";
 /// Random bytes of a login's id, those of its account among them.
-const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
+pub(super) const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
 /// Random bytes of the part that all refresh tokens of a login have.
 const FAMILY_BYTES: usize = 16;
 /// Access tokens of one login that may be good at once.
@@ -51,6 +49,15 @@ struct Pair {
     refresh: String,
 }
 
+/// An account whose password was right.
+pub(super) struct Proven {
+    pub(super) name: AccountName,
+    /// The stamp of the account when the password was looked at.
+    stamp: String,
+    /// What keeps the password by the parameters of today, where it was kept by others.
+    rehashed: Option<String>,
+}
+
 impl Pair {
     fn new() -> Self {
         Self { access: random_hex(tokens::SECRET_BYTES), refresh: random_hex(tokens::SECRET_BYTES) }
@@ -58,21 +65,20 @@ impl Pair {
 }
 
 impl Credentials {
-    /// Exchanges a password for the first pair of tokens.
+    /// Looks at the password of an account.
     ///
     /// # Errors
     /// `bad_login` where it is wrong or there is no such account, which the answer does not tell apart;
     /// `too_many_attempts`, `busy`.
-    pub async fn login(&self, request: &LoginRequest, from: Option<IpAddr>) -> Result<LoggedIn, Error> {
-        let attempt =
-            self.attempts.begin(&request.login, from).map_err(|wait| self.limited(&request.login, from, wait))?;
-        let name: Option<AccountName> = request.login.parse().ok();
+    pub(super) async fn prove(&self, login: &str, password: &Secret, from: Option<IpAddr>) -> Result<Proven, Error> {
+        let attempt = self.attempts.begin(login, from).map_err(|wait| self.limited(login, from, wait))?;
+        let name: Option<AccountName> = login.parse().ok();
         let found = match &name {
             Some(name) => self.account(name).await?,
             None => None,
         };
         let kept = found.as_ref().map(|(_, account)| account.password.as_str());
-        let verified = match self.passwords.verify(kept, &request.password).await {
+        let verified = match self.passwords.verify(kept, password).await {
             Ok(verified) => verified,
             Err(error) => {
                 self.attempts.take_back(&attempt);
@@ -80,47 +86,52 @@ impl Credentials {
                 return Err(error);
             }
         };
-        match (name, found) {
-            (Some(name), Some((_, account))) if verified.is_right => {
-                self.logged_in(name, account, request, verified, (from, attempt)).await
-            }
-            _ => {
-                self.attempts.failed(&attempt);
-                Err(self.refused(&request.login, from))
-            }
-        }
-    }
-
-    /// The password was right: makes the login.
-    async fn logged_in(
-        &self,
-        name: AccountName,
-        looked_at: AccountRecord,
-        request: &LoginRequest,
-        verified: Verified,
-        (from, attempt): (Option<IpAddr>, Attempt),
-    ) -> Result<LoggedIn, Error> {
+        let (Some(name), Some((_, account)), true) = (name, found, verified.is_right) else {
+            self.attempts.failed(&attempt);
+            return Err(self.refused(login, from));
+        };
         self.attempts.succeeded(&attempt);
         let rehashed = match verified.is_outdated {
-            true => Some(self.passwords.keep_again(&request.password).await?),
+            true => Some(self.passwords.keep_again(password).await?),
             false => None,
         };
-        update(&identities::account_key(&name), || async {
-            // Another password may have been set since this one was looked at.
-            let found = self.account(&name).await?.filter(|(_, account)| account.stamp == looked_at.stamp);
-            let Some((revision, mut account)) = found else { return Err(self.refused(&request.login, from)) };
-            let (id, pair, family) = (new_id(&account), Pair::new(), random_hex(FAMILY_BYTES));
-            let login = self.new_login(&name, &account, &pair, &family, from);
-            let account_key = identities::account_key(&name);
+        Ok(Proven { name, stamp: account.stamp, rehashed })
+    }
+
+    /// The account of a password that was looked at, as it is now, and what keeps its password by the parameters of today.
+    ///
+    /// # Errors
+    /// `bad_login` if another password was set meanwhile.
+    pub(super) async fn proven_account(
+        &self,
+        proven: &Proven,
+        from: Option<IpAddr>,
+    ) -> Result<(Revision, AccountRecord, Option<Change>), Error> {
+        let found = self.account(&proven.name).await?.filter(|(_, account)| account.stamp == proven.stamp);
+        let (revision, mut account) = found.ok_or_else(|| self.refused(proven.name.as_str(), from))?;
+        let Some(rehashed) = &proven.rehashed else { return Ok((revision, account, None)) };
+        account.password.clone_from(rehashed);
+        let change = Change::Put(identities::account_key(&proven.name), records::write(&account)?);
+        Ok((revision, account, Some(change)))
+    }
+
+    /// Exchanges a password for the first pair of tokens.
+    ///
+    /// # Errors
+    /// As [`Credentials::prove`].
+    pub async fn login(&self, request: &LoginRequest, from: Option<IpAddr>) -> Result<LoggedIn, Error> {
+        let proven = self.prove(&request.login, &request.password, from).await?;
+        let account_key = identities::account_key(&proven.name);
+        update(&account_key, || async {
+            let (revision, account, rehashed) = self.proven_account(&proven, from).await?;
+            let (id, pair, family) = (new_id(&account.id), Pair::new(), random_hex(FAMILY_BYTES));
+            let login = self.new_login(&proven.name, &account, &pair, &family, from);
             let mut commit = Commit {
                 checks: vec![Check::At(account_key.clone(), revision), Check::Absent(identities::login_key(&id))],
                 changes: self.surplus_logins(&account).await?,
             };
             commit.changes.push(Change::Put(identities::login_key(&id), records::write(&login)?));
-            if let Some(rehashed) = &rehashed {
-                account.password.clone_from(rehashed);
-                commit.changes.push(Change::Put(account_key, records::write(&account)?));
-            }
+            commit.changes.extend(rehashed);
             let actor = actor_of(&id, &login, &account, from);
             let event = of_account(Action::Login, &account);
             if unless_conflict(self.audit.commit(&actor, event, commit).await)?.is_some() {
@@ -362,12 +373,13 @@ impl Credentials {
     }
 }
 
-fn count(outcome: &'static str) {
+pub(super) fn count(outcome: &'static str) {
     counter!("devanture_logins_total", "outcome" => outcome).increment(1);
 }
 
-fn new_id(account: &AccountRecord) -> String {
-    format!("{}{}", account.id, random_hex(tokens::ID_BYTES))
+/// An id for a login, or a session, of the account or token with the id `of`.
+pub(super) fn new_id(of: &str) -> String {
+    format!("{of}{}", random_hex(tokens::ID_BYTES))
 }
 
 /// The actor of a login. What it makes does not outlive the login: a copy of an access token, which is good for

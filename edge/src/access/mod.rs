@@ -1,4 +1,4 @@
-//! Credentials: tokens, accounts with a password, and the logins that come of them.
+//! Credentials: tokens, accounts with a password, and the logins and sessions that come of them.
 //!
 //! Each request of the API is recognised here as an [`Actor`]; what that one may do stands in `ledger/rights.rs`.
 
@@ -8,6 +8,8 @@ mod invitations;
 mod last_use;
 mod logins;
 mod passwords;
+mod session_list;
+mod sessions;
 mod tokens;
 
 use std::net::IpAddr;
@@ -19,19 +21,22 @@ use metrics::counter;
 use rand::RngCore as _;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::catalog::sessions::session_key;
 use crate::catalog::{Catalog, Change, identities, records};
 use crate::cluster::{ATTEMPTS_MAX, AttemptNote, Nodes};
-use crate::ledger::{Actor, Audit, Credential, Error, from_text};
+use crate::ledger::{Actor, Audit, Credential, Error, SessionOf, from_text};
 use crate::telemetry;
 use attempts::{Attempts, Quota};
 use last_use::LastUse;
 use passwords::Passwords;
 
+pub use session_list::SESSIONS_PAGE;
+pub use sessions::{Browser, SessionMade};
 pub use tokens::TOKENS_PAGE;
 
-/// What the texts of credentials begin with, before an underscore: tokens, both of a login, and invitations.
-pub const CREDENTIAL_PREFIXES: [&str; 4] =
-    [tokens::PREFIX, logins::ACCESS_PREFIX, logins::REFRESH_PREFIX, invitations::PREFIX];
+/// What the texts of credentials begin with, before an underscore: tokens, both of a login, sessions, and invitations.
+pub const CREDENTIAL_PREFIXES: [&str; 5] =
+    [tokens::PREFIX, logins::ACCESS_PREFIX, logins::REFRESH_PREFIX, sessions::PREFIX, invitations::PREFIX];
 
 /// Tokens, accounts and logins: makes them, recognises them, ends them.
 pub struct Credentials {
@@ -108,12 +113,13 @@ impl Credentials {
     /// Ends when the credential of `actor` is no longer good: for answers that go on for as long as they are wanted,
     /// such as the lines of a log.
     pub async fn ended(&self, actor: &Actor) {
+        let account_key = |name: &str| format!("{}{name}", identities::ACCOUNTS_PREFIX);
         let keys = match &actor.credential {
             Credential::Local => return std::future::pending().await,
             Credential::Token(id) => [records::token_key(id), String::new()],
-            Credential::Login(id) => {
-                [identities::login_key(id), format!("{}{}", identities::ACCOUNTS_PREFIX, actor.name)]
-            }
+            Credential::Login(id) => [identities::login_key(id), account_key(&actor.name)],
+            Credential::Session(id, SessionOf::Account) => [session_key(id), account_key(&actor.name)],
+            Credential::Session(id, SessionOf::Token(token)) => [session_key(id), records::token_key(token)],
         };
         // Before the first look, so that no change falls between the two.
         let mut commits = self.catalog.watch();
@@ -165,6 +171,7 @@ impl Credentials {
             Credential::Token(id) => self.token(id).await?.map(|(_, token)| token.expires_ms.unwrap_or(u64::MAX)),
             // The access token that was shown may have ended; the login goes on.
             Credential::Login(id) => self.login_in_force(id).await?.map(|found| found.login.expires_ms),
+            Credential::Session(id, _) => self.session_in_force(id).await?.map(|found| found.ends_ms),
         };
         // A sleep has an end that a clock can tell.
         Ok(ends_ms.filter(|at| *at > now_ms).map(|at| at.min(now_ms.saturating_add(86_400_000))))

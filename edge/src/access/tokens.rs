@@ -9,7 +9,7 @@ use devanture_config::{AppName, Digest};
 
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenRecord};
-use crate::catalog::{Change, Check, Commit, Revision, identities};
+use crate::catalog::{Change, Check, Commit, Revision, belongs, identities};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, check_there};
 use crate::telemetry;
 
@@ -228,10 +228,10 @@ impl Credentials {
             event = event.app(app);
         }
         let key = records::token_key(id);
-        let commit = Commit {
-            checks: vec![Check::At(key.clone(), revision)],
-            changes: vec![Change::Delete(key), Change::Delete(identities::used_key(id))],
-        };
+        let ended = belongs::of_token(&*self.catalog, id, usize::MAX).await?;
+        let mut changes: Vec<Change> = ended.into_iter().map(|(key, _)| Change::Delete(key)).collect();
+        changes.push(Change::Delete(key.clone()));
+        let commit = Commit { checks: vec![Check::At(key, revision)], changes };
         self.audit.commit(actor, event, commit).await?;
         self.used.forget(id);
         Ok(())
@@ -292,11 +292,8 @@ impl Credentials {
         secret: &str,
         from: Option<IpAddr>,
     ) -> Result<Option<Actor>, Error> {
-        let Some((_, token)) = self.token(id).await? else { return Ok(None) };
-        let is_expired = token.expires_ms.is_some_and(|at| at <= telemetry::now_ms());
-        if !is_secret(secret, &token.hash) || is_expired {
-            return Ok(None);
-        }
+        let found = self.token_in_force(id).await?.filter(|(_, token)| is_secret(secret, &token.hash));
+        let Some((_, token)) = found else { return Ok(None) };
         self.used.note(id, from);
         Ok(Some(Actor {
             name: token.name,
@@ -307,6 +304,12 @@ impl Credentials {
             credential: Credential::Token(id.to_owned()),
             expires_ms: token.expires_ms,
         }))
+    }
+
+    /// The record of a token that has not ended.
+    pub(super) async fn token_in_force(&self, id: &str) -> Result<Option<(Revision, TokenRecord)>, Error> {
+        let is_good = |token: &TokenRecord| token.expires_ms.is_none_or(|at_ms| at_ms > telemetry::now_ms());
+        Ok(self.token(id).await?.filter(|(_, token)| is_good(token)))
     }
 }
 

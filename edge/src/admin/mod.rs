@@ -20,6 +20,7 @@ mod freshness;
 mod hostnames;
 mod instances;
 mod invitations;
+mod login_page;
 mod logs;
 mod maintenance;
 mod merged_logs;
@@ -32,6 +33,7 @@ mod retention;
 mod run;
 mod safekeeping;
 mod schedules;
+mod sessions;
 mod settings;
 mod state;
 mod upstreams;
@@ -53,6 +55,7 @@ use body::{BodyTimes, RequestBody};
 use call::{Answer, Call, PathParameters};
 use content_digest::ContentDigest;
 use operations::{AfterDeletion, Found, Handler, PAUSE_PATH};
+use sessions::RequestHost;
 
 /// The listener or socket of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +97,6 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<RequestBody>, via: Via) -> Answer {
-        if console::is_its(request.method(), request.uri().path()) {
-            return self.console(request, via).await;
-        }
         let found = operations::find(request.method(), request.uri().path());
         match &found {
             Found::Operation(Operation { handler: Handler::Open(run), .. }, _) => {
@@ -105,11 +105,15 @@ impl Admin {
             Found::OtherMethods { allowed, is_open: true } => return Ok(method_not_allowed(allowed)),
             _ => {}
         }
-        let actor = self.actor(request.headers().get(AUTHORIZATION), via).await?;
+        let actor = match self.actor(&request, via).await {
+            Err(error) if self.is_for_login_page(&error, &request) => return Ok(login_page::page()),
+            actor => actor?,
+        };
         // Only now: without a token even the shape of the API stays hidden.
         match found {
             Found::Operation(operation, path) => self.run(operation, Call { actor, path, request }, via).await,
             Found::OtherMethods { allowed, .. } => Ok(method_not_allowed(&allowed)),
+            Found::Nothing if login_page::is_of_console(request.uri()) => self.console(&request),
             Found::Nothing => Err(operations::no_such_address()),
         }
     }
@@ -143,9 +147,25 @@ impl Admin {
         self.publisher.ledger().check_there(&app, environment.as_ref()).await
     }
 
-    async fn actor(&self, authorization: Option<&HeaderValue>, via: Via) -> Result<Actor, Error> {
+    /// Whether a person may log in on the page that is answered in place of this error: where a browser opens a page of
+    /// the console, and its cookie is missing, has ended, or does not count behind a link from another site.
+    fn is_for_login_page(&self, error: &Error, request: &Request<RequestBody>) -> bool {
+        let (headers, uri) = (request.headers(), request.uri());
+        matches!(error.0.code, Code::BadToken | Code::CrossSite | Code::Unauthenticated)
+            && login_page::is_wanted(request.method(), uri, headers)
+            && !self.is_of_an_app(RequestHost::of(headers, uri).as_ref())
+    }
+
+    async fn actor(&self, request: &Request<RequestBody>, via: Via) -> Result<Actor, Error> {
         if via.is_local() {
             return Ok(Actor::local());
+        }
+        let headers = request.headers();
+        let authorization = headers.get(AUTHORIZATION);
+        if authorization.is_none()
+            && let Some(actor) = self.session_actor(request.method(), headers, request.uri(), via).await?
+        {
+            return Ok(actor);
         }
         let token = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;

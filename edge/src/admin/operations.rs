@@ -123,6 +123,11 @@ operations! {
     POST "/v1/login" "login" [open] => login [];
     POST "/v1/refresh" "refresh" [open] => refresh [];
     POST "/v1/logout" "logout" [open] => logout [];
+    POST "/v1/session" "beginSession" [open] => begin_session [];
+    GET "/v1/session" "session" [Checked("any")] => session [];
+    DELETE "/v1/session" "endOwnSession" [Checked("a session")] => end_own_session [];
+    GET "/v1/sessions" "sessions" [Checked("any; admin, every app, for all")] => sessions ["limit", "after"];
+    DELETE "/v1/sessions/{id}" "endSession" [Checked("any, for its own; admin, every app, for all")] => end_session [];
     GET "/v1/invitations" "invitationPage" [open] => invitation_page [];
     POST "/v1/invitations" "acceptInvitation" [open] => accept_invitation [];
 

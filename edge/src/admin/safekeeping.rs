@@ -79,7 +79,7 @@ pub(super) fn must_be_local(actor: &Actor) -> Result<(), Error> {
     actor.may_in_every_app(Scope::Admin)?;
     match actor.credential {
         Credential::Local => Ok(()),
-        Credential::Login(_) | Credential::Token(_) => {
+        Credential::Login(_) | Credential::Session(..) | Credential::Token(_) => {
             let detail = "This is for the socket in the data folder alone.";
             Err(Problem::new(Code::Forbidden, detail).hint("use `devanture-edge` on the machine of the edge").into())
         }

@@ -3,7 +3,7 @@
 
 use devanture_config::{AppName, PlaceName};
 
-use super::{Catalog, Error, Record, identities, records};
+use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
@@ -84,7 +84,31 @@ pub(crate) async fn records_of(
     Ok(found)
 }
 
-/// At most `limit` of the records that are nothing without this one: the logins of an account, the last use of a token.
+/// At most `limit` of the records that are nothing without the account of this id: its logins and sessions.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn of_account(catalog: &dyn Catalog, id: &str, limit: usize) -> Result<Vec<(String, Record)>, Error> {
+    below(catalog, &[identities::login_key(id), sessions::session_key(id), identities::used_key(id)], limit).await
+}
+
+/// At most `limit` of the records that are nothing without the token of this id: its last use and its sessions.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn of_token(catalog: &dyn Catalog, id: &str, limit: usize) -> Result<Vec<(String, Record)>, Error> {
+    below(catalog, &[sessions::session_key(id), identities::used_key(id)], limit).await
+}
+
+async fn below(catalog: &dyn Catalog, prefixes: &[String], limit: usize) -> Result<Vec<(String, Record)>, Error> {
+    let mut found = Vec::new();
+    for prefix in prefixes {
+        found.extend(catalog.list(prefix, None, false, limit.saturating_sub(found.len())).await?);
+    }
+    Ok(found)
+}
+
+/// At most `limit` of the records that are nothing without this one.
 async fn hanging_on(
     catalog: &dyn Catalog,
     key: &str,
@@ -93,11 +117,12 @@ async fn hanging_on(
 ) -> Result<Vec<(String, Record)>, Error> {
     if key.starts_with(identities::ACCOUNTS_PREFIX) {
         let account: identities::AccountRecord = records::read(key, record)?;
-        return catalog.list(&identities::login_key(&account.id), None, false, limit).await;
+        return of_account(catalog, &account.id, limit).await;
     }
-    let Some(id) = key.strip_prefix(records::TOKENS_PREFIX) else { return Ok(Vec::new()) };
-    let used = identities::used_key(id);
-    Ok(catalog.get(&used).await?.map(|record| (used, record)).into_iter().take(limit).collect())
+    match key.strip_prefix(records::TOKENS_PREFIX) {
+        Some(id) => of_token(catalog, id, limit).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Whether a record says that it is of this app, and of this environment where one is meant.
@@ -147,6 +172,10 @@ mod tests {
             put("logins/aa1", json!({})),
             put("logins/aa2", json!({})),
             put("logins/bb1", json!({})),
+            put("sessions/aa3", json!({})),
+            put("sessions/bb2", json!({})),
+            put("sessions/12", json!({})),
+            put("used/aa3", json!({})),
             put("used/1", json!({})),
             put("used/2", json!({})),
             put("hostnames/a.example", of("shop", "prod")),
@@ -162,8 +191,9 @@ mod tests {
             found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         let mut expected: Vec<&str> = own.to_vec();
-        expected.extend(["logins/aa1", "logins/aa2", "accounts/ada"]);
-        expected.extend(["hostnames/a.example", "hostnames/b.example", "used/1", "tokens/1", "tokens/3"]);
+        expected.extend(["logins/aa1", "logins/aa2", "sessions/aa3", "used/aa3", "accounts/ada"]);
+        expected.extend(["hostnames/a.example", "hostnames/b.example"]);
+        expected.extend(["sessions/12", "used/1", "tokens/1", "tokens/3"]);
         assert_eq!(keys(None, usize::MAX).await, expected);
         // Wherever it ends, nothing is left behind that hangs on what is there.
         for limit in 0..expected.len() {
@@ -178,6 +208,8 @@ mod tests {
                 "paused/shop/staging",
                 "logins/aa1",
                 "logins/aa2",
+                "sessions/aa3",
+                "used/aa3",
                 "accounts/ada",
                 "hostnames/b.example",
                 "tokens/3"

@@ -29,6 +29,7 @@ pub mod records;
 pub(crate) mod scan;
 pub mod schedules;
 pub mod sent;
+pub mod sessions;
 pub mod settings;
 mod state;
 mod team;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use devanture_config::api::{By, Scope};
+use devanture_config::api::{By, Scope, Via};
 use devanture_config::{AppName, PlaceName};
 
 /// The credential of an actor.
@@ -14,14 +14,25 @@ pub enum Credential {
     Login(String),
     /// By the token with this id.
     Token(String),
+    /// By the session of a browser with this id.
+    Session(String, SessionOf),
+}
+
+/// The credential that the session of a browser began with, and acts as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionOf {
+    /// An account.
+    Account,
+    /// The token with this id.
+    Token(String),
 }
 
 impl Credential {
     pub(crate) fn by(&self) -> By {
         match self {
             Self::Local => By::Local,
-            Self::Login(_) => By::Account,
-            Self::Token(_) => By::Token,
+            Self::Login(_) | Self::Session(_, SessionOf::Account) => By::Account,
+            Self::Token(_) | Self::Session(_, SessionOf::Token(_)) => By::Token,
         }
     }
 
@@ -29,8 +40,13 @@ impl Credential {
     pub(crate) fn id(&self) -> Option<&str> {
         match self {
             Self::Local => None,
-            Self::Login(id) | Self::Token(id) => Some(id),
+            Self::Login(id) | Self::Token(id) | Self::Session(id, _) => Some(id),
         }
+    }
+
+    /// By which means it was shown.
+    pub(crate) fn via(&self) -> Option<Via> {
+        matches!(self, Self::Session(..)).then_some(Via::Session)
     }
 }
 

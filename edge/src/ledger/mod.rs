@@ -41,7 +41,7 @@ use crate::live::Live;
 
 pub use acme_records::{ACME_PREFIX, AcmeRecords, PROOFS};
 pub(crate) use actor::from_text;
-pub use actor::{Actor, Credential};
+pub use actor::{Actor, Credential, SessionOf};
 pub(crate) use audit::AuditEvent;
 pub use audit::{Action, Audit};
 pub(crate) use condition::other_than;

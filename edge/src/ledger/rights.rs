@@ -4,35 +4,35 @@
 //! nothing of another: what belongs to the app as a whole, such as its deleted versions, takes a token of every
 //! environment. Aliases stand between the two, see [`Actor::has_alias`].
 
-use devanture_config::api::Scope;
+use devanture_config::api::{By, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
-use super::{Actor, Credential, Error};
+use super::{Actor, Error};
 use crate::catalog::records::AliasRecord;
 
 impl Actor {
     /// Names the credential, at the beginning of a sentence.
     pub(crate) fn shown(&self) -> String {
-        match &self.credential {
-            Credential::Login(_) => format!("The login of `{}`", self.name),
-            Credential::Local | Credential::Token(_) => format!("The token `{}`", self.name),
+        match self.credential.by() {
+            By::Account => format!("The login of `{}`", self.name),
+            By::Local | By::Token => format!("The token `{}`", self.name),
         }
     }
 
     /// The kind of the credential.
     fn kind(&self) -> &'static str {
-        match &self.credential {
-            Credential::Login(_) => "account",
-            Credential::Local | Credential::Token(_) => "token",
+        match self.credential.by() {
+            By::Account => "account",
+            By::Local | By::Token => "token",
         }
     }
 
     /// The command that makes a credential with the scope. Whom a login of an account is refused has no use for a token.
     fn made_by(&self, scope: Scope) -> String {
-        match &self.credential {
-            Credential::Login(_) => format!("devanture account invite NAME --scope {scope}"),
-            Credential::Local | Credential::Token(_) => format!("devanture-edge token create --scope {scope}"),
+        match self.credential.by() {
+            By::Account => format!("devanture account invite NAME --scope {scope}"),
+            By::Local | By::Token => format!("devanture-edge token create --scope {scope}"),
         }
     }
 
@@ -101,9 +101,9 @@ impl Actor {
             return Ok(());
         }
         let detail = format!("{} lacks the scope {scope} for every app.", self.shown());
-        let hint = match &self.credential {
-            Credential::Login(_) => format!("use an account of every app: `{} --all-apps`", self.made_by(scope)),
-            Credential::Local | Credential::Token(_) => {
+        let hint = match self.credential.by() {
+            By::Account => format!("use an account of every app: `{} --all-apps`", self.made_by(scope)),
+            By::Local | By::Token => {
                 format!("use a token without --app and --env: `{} …`", self.made_by(scope))
             }
         };

@@ -95,15 +95,13 @@ async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
         assert_eq!(stranger.code(), Code::Unauthenticated, "{path}");
         let bad = got(edge.ask(Method::GET, path, "dvt_0_0")).await;
         assert_eq!(bad.code(), Code::BadToken, "{path}");
-        // Cookies of a name are sent to all its ports: an app would get those of who logs in there. Nobody learns there
-        // whether there is a console, and the login is not offered either.
+        // Cookies of a name are sent to all its ports: an app would get those of who logs in there. The login is not
+        // offered there, and the console does not answer.
         for host in ["shop.localhost", "other.localhost", "staging--shop.localhost"] {
-            for request in [
-                edge.client().get(format!("https://{host}:{port}{path}")),
-                edge.client().get(format!("https://{host}:{port}{path}")).bearer_auth(edge.admin_token()),
-            ] {
-                assert_eq!(got(request).await.code(), Code::NotFound, "{host}{path}");
-            }
+            let there = || edge.client().get(format!("https://{host}:{port}{path}")).header("accept", "text/html");
+            assert_eq!(got(there()).await.code(), Code::Unauthenticated, "{host}{path}");
+            let known = got(there().bearer_auth(edge.admin_token())).await;
+            assert_eq!(known.code(), Code::CrossSite, "{host}{path}");
         }
         // Nor does a visitor of the app get anything of it.
         let visitor = edge.get("shop.localhost", path).await;

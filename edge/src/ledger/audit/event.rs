@@ -63,6 +63,8 @@ actions! {
     InstallConsole = "install_console",
     /// An invitation to set the password of an account was made.
     Invite = "invite",
+    /// The session of a browser was ended by somebody else, or from another browser.
+    EndSession = "end_session",
     /// An environment was locked, or its lock changed.
     Lock = "lock",
     /// Somebody logged in.
@@ -141,7 +143,15 @@ impl Action {
     /// Whether it ends what somebody may do, or has a limit of its own: the holder of a stolen token must not keep its
     /// owner from that by using it up.
     pub(super) const fn is_always_let(self) -> bool {
-        matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken | Self::RunEnded)
+        matches!(
+            self,
+            Self::EndSession
+                | Self::Login
+                | Self::Logout
+                | Self::ReuseRefreshToken
+                | Self::RevokeToken
+                | Self::RunEnded
+        )
     }
 
     /// Whether a full disk must not prevent it: it frees space, ends what does harm, or is needed for one of these.
@@ -239,6 +249,7 @@ impl AuditEvent {
             who: actor.name.clone(),
             by: actor.credential.by(),
             credential: actor.credential.id().map(str::to_owned),
+            via: actor.credential.via(),
             from: actor.address_text(),
             node: node.map(str::to_owned),
             app: self.app.clone(),

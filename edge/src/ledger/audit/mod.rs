@@ -8,7 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use devanture_config::api::AuditEntry;
+use devanture_config::api::{AuditEntry, Via};
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
-use super::{Actor, Credential};
+use super::{Actor, Credential, SessionOf};
 use crate::catalog::nodes::node_key;
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, identities, records};
 use crate::telemetry;
@@ -167,8 +167,8 @@ fn was_gone(own: &Record, now: Option<&Record>) -> bool {
 fn writer_of(actor: &Actor) -> Option<String> {
     match &actor.credential {
         Credential::Local => None,
-        Credential::Login(_) => Some(format!("account {}", actor.name)),
-        Credential::Token(id) => Some(id.clone()),
+        Credential::Login(_) | Credential::Session(_, SessionOf::Account) => Some(format!("account {}", actor.name)),
+        Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) => Some(id.clone()),
     }
 }
 
@@ -187,6 +187,7 @@ fn log(entry: &AuditEntry) {
         who = entry.who,
         by = ?entry.by,
         credential = entry.credential,
+        via = entry.via.map(|Via::Session| "session"),
         from = entry.from,
         node = entry.node,
         app,

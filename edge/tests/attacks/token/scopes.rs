@@ -15,8 +15,21 @@ use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 const MARKER: &str = "marker";
 const SCOPES: [Scope; 4] = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
 /// Operations that need no token.
-const OPEN: [&str; 7] =
-    ["/health/live", "/health/ready", "/v1/invitations", "/v1/openapi.yaml", "/v1/login", "/v1/logout", "/v1/refresh"];
+const OPEN: [&str; 9] = [
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /v1/invitations",
+    "GET /v1/openapi.yaml",
+    "POST /v1/invitations",
+    "POST /v1/login",
+    "POST /v1/logout",
+    "POST /v1/refresh",
+    "POST /v1/session",
+];
+
+fn is_open(method: &str, path: &str) -> bool {
+    OPEN.contains(&format!("{method} {path}").as_str())
+}
 
 /// What a token of one environment is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,13 +142,21 @@ fn expected(method: &str, path: &str) -> Expected {
         return Expected::Forbidden;
     }
     match (method, path) {
-        ("GET", "/v1/apps" | "/v1/apps/{app}" | "/v1/apps/{app}/aliases" | "/v1/apps/{app}/deleted") => {
-            Expected::Own(Scope::Read)
-        }
+        (
+            "GET",
+            "/v1/apps"
+            | "/v1/apps/{app}"
+            | "/v1/apps/{app}/aliases"
+            | "/v1/apps/{app}/deleted"
+            | "/v1/session"
+            | "/v1/sessions",
+        ) => Expected::Own(Scope::Read),
         ("GET", "/v1/audit" | "/v1/tokens") => Expected::Own(Scope::Admin),
         // A token that may promote takes what is live in another environment, and reads it before.
         ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),
-        ("DELETE", "/v1/tokens/{id}") => Expected::Hidden,
+        ("DELETE", "/v1/sessions/{id}" | "/v1/tokens/{id}") => Expected::Hidden,
+        // A token is no session.
+        ("DELETE", "/v1/session") => Expected::Forbidden,
         (
             _,
             "/metrics"
@@ -183,7 +204,7 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
     let planted = plant(&edge).await;
     for scope in SCOPES {
         let token = edge.token_for(scope, Some("shop"), Some("staging")).await;
-        for (path, method, _) in operations().into_iter().filter(|(path, ..)| !OPEN.contains(&path.as_str())) {
+        for (path, method, _) in operations().into_iter().filter(|(path, method, _)| !is_open(method, path)) {
             let what = format!("{method} {path} with {scope}");
             let address = concrete(&path, "shop", &planted);
             let answer = ask(&edge, &token, &method, &address, &body(&path)).await;
@@ -238,13 +259,14 @@ async fn a_token_of_one_app_reaches_nothing_of_another_app_or_of_the_edge() {
     let planted = plant(&edge).await;
     for scope in SCOPES {
         let token = edge.token_for(scope, Some("blog"), None).await;
-        for (path, method, _) in operations().into_iter().filter(|(path, ..)| !OPEN.contains(&path.as_str())) {
+        for (path, method, _) in operations().into_iter().filter(|(path, method, _)| !is_open(method, path)) {
             let what = format!("{method} {path} with {scope}");
             let answer = ask(&edge, &token, &method, &concrete(&path, "shop", &planted), &body(&path)).await;
-            if path.contains("{app}") || path == "/v1/tokens/{id}" {
+            if path.contains("{app}") || matches!(path.as_str(), "/v1/sessions/{id}" | "/v1/tokens/{id}") {
                 assert_eq!(answer.code(), Code::NotFound, "{what}: {}", answer.text());
             } else if method == "GET"
-                && (path == "/v1/apps" || matches!(path.as_str(), "/v1/audit" | "/v1/tokens") && scope == Scope::Admin)
+                && (matches!(path.as_str(), "/v1/apps" | "/v1/session" | "/v1/sessions")
+                    || matches!(path.as_str(), "/v1/audit" | "/v1/tokens") && scope == Scope::Admin)
             {
                 // Of its own app alone.
                 assert!(!answer.text().contains("shop"), "{what}: {}", answer.text());

@@ -1,0 +1,151 @@
+//! The list of sessions, their end on request, and the removal of those that have ended.
+
+use devanture_config::api::{SessionInfo, SessionList};
+use devanture_config::problem::{Code, Problem};
+
+use super::accounts::of_account;
+use super::logins::ID_BYTES;
+use super::sessions::{Found, InForce, Owner, id_of, owner_id, removal};
+use super::{Credentials, is_hex};
+use crate::catalog::scan::Scan;
+use crate::catalog::sessions::{SESSIONS_PREFIX, session_key};
+use crate::catalog::{Check, Commit};
+use crate::ledger::{
+    Action, Actor, AuditEvent, Credential, Error, Page, SessionOf, SystemWrite, commit_in_parts, unless_conflict,
+    update,
+};
+
+/// Default number of sessions on a page.
+pub const SESSIONS_PAGE: usize = 100;
+
+impl Credentials {
+    /// A page of the sessions that are in force: all for an admin of every app, else those of the actor's own account or
+    /// token.
+    ///
+    /// # Errors
+    /// `bad_request` for an `after` that no page gave; those of the catalog.
+    pub async fn sessions(&self, actor: &Actor, page: &Page) -> Result<SessionList, Error> {
+        if page.after.as_deref().is_some_and(|after| !is_hex(after, ID_BYTES)) {
+            return Err(page.bad_cursor());
+        }
+        let prefix = match own_id(actor) {
+            _ if actor.is_admin_of_all() => SESSIONS_PREFIX.to_owned(),
+            Some(id) => session_key(id),
+            None => return Ok(SessionList::default()),
+        };
+        let mut scan = Scan::new(&*self.catalog, prefix).after(page.after.as_deref().map(session_key));
+        let mut list = SessionList::default();
+        loop {
+            let records = scan.next_page().await?;
+            if records.is_empty() {
+                return Ok(list);
+            }
+            for (key, _) in records {
+                let Some(session) = self.session_in_force(id_of(&key)).await? else { continue };
+                if !actor.is_admin_of_all() && !is_own(actor, &session) {
+                    continue;
+                }
+                if list.sessions.len() == page.limit {
+                    list.next = list.sessions.last().map(|session| session.id.clone());
+                    return Ok(list);
+                }
+                list.sessions.push(info(session, actor));
+            }
+        }
+    }
+
+    /// Ends a session: the actor's own, of its own account or token, or any for an admin of every app.
+    ///
+    /// # Errors
+    /// `not_found` for one that there is not, or that the actor may not see.
+    pub async fn end_session(&self, actor: &Actor, id: &str) -> Result<(), Error> {
+        update(SESSIONS_PREFIX, || async {
+            let session = self.session_in_force(id).await?;
+            let session = session.filter(|session| actor.is_admin_of_all() || is_own(actor, session));
+            let Some(session) = session else {
+                let hint = "`GET /v1/sessions` lists the sessions";
+                return Err(Problem::new(Code::NotFound, "There is no such session.").hint(hint).into());
+            };
+            let is_current = matches!(&actor.credential, Credential::Session(own, _) if own == id);
+            let action = if is_current { Action::Logout } else { Action::EndSession };
+            let event = match &session.owner {
+                Owner::Account(name, account) => of_account(action, account).what(format!("{id} {name}")),
+                Owner::Token(_, token) => match &token.app {
+                    Some(app) => AuditEvent::of(action).app(app),
+                    None => AuditEvent::of(action),
+                }
+                .what(format!("{id} {}", token.name)),
+            };
+            let commit =
+                Commit { checks: vec![Check::At(session_key(id), session.found.revision)], changes: removal(id) };
+            let is_ended = unless_conflict(self.audit.commit(actor, event, commit).await)?.is_some();
+            if is_ended {
+                self.used.forget(id);
+            }
+            Ok(is_ended.then_some(()))
+        })
+        .await
+    }
+
+    /// Removes the records of sessions that have ended, and of those whose account or token has.
+    pub async fn remove_ended_sessions(&self) {
+        if let Err(error) = self.try_to_remove_ended_sessions().await {
+            tracing::warn!(%error, "sessions that have ended could not be removed");
+        }
+    }
+
+    async fn try_to_remove_ended_sessions(&self) -> Result<(), Error> {
+        let mut scan = Scan::new(&*self.catalog, SESSIONS_PREFIX);
+        loop {
+            let page = scan.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let mut gone = Vec::new();
+            for (key, _) in page {
+                // A session that has ended never goes on: no change in between makes this wrong.
+                if self.session_in_force(id_of(&key)).await?.is_none() {
+                    self.used.forget(id_of(&key));
+                    gone.extend(removal(id_of(&key)));
+                }
+            }
+            commit_in_parts(&*self.catalog, SystemWrite::Collection, gone).await?;
+        }
+    }
+}
+
+/// The id of the actor's own account or token.
+fn own_id(actor: &Actor) -> Option<&str> {
+    actor.credential.id().map(owner_id)
+}
+
+/// Whether a session is of the actor's own account or token.
+fn is_own(actor: &Actor, session: &InForce) -> bool {
+    let is_of_kind = match (&actor.credential, &session.owner) {
+        (Credential::Login(_) | Credential::Session(_, SessionOf::Account), Owner::Account(name, _)) => {
+            name.as_str() == actor.name
+        }
+        (Credential::Token(_) | Credential::Session(_, SessionOf::Token(_)), Owner::Token(..)) => true,
+        _ => false,
+    };
+    is_of_kind && own_id(actor) == Some(owner_id(&session.found.id))
+}
+
+fn info(session: InForce, actor: &Actor) -> SessionInfo {
+    let Found { id, record, used_ms, .. } = session.found;
+    let (account, token, ends_ms) = match session.owner {
+        Owner::Account(name, _) => (Some(name), None, None),
+        Owner::Token(_, token) => (None, Some(token.name), token.expires_ms),
+    };
+    SessionInfo {
+        current: actor.credential.id() == Some(&id),
+        id,
+        account,
+        token,
+        created_ms: record.created_ms,
+        used_ms,
+        expires_ms: ends_ms.map_or(record.expires_ms, |at_ms| at_ms.min(record.expires_ms)),
+        from: record.from,
+        browser: record.browser,
+    }
+}

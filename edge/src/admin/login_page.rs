@@ -1,0 +1,98 @@
+//! The page on which a person logs in: what a browser without a session gets at the addresses of the console.
+//!
+//! It is the same for everybody, and goes on at the very address that it stands at.
+
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+
+use super::answer;
+use super::answer::Body;
+
+const PAGE: &str = include_str!("login.html");
+/// Lets the one script and the one style of [`PAGE`] run, and the script send to this edge.
+const POLICY: &str = "default-src 'none'; script-src 'sha256-SRE5luMAhXUYPFel1wl/DFdF2Dw9NIp8eBSH8HB+wc0='; \
+    style-src 'sha256-5CyuyYWbEUh3sswqv3wuVdXeXcmNcmcizThpCWKLKSM='; connect-src 'self'; form-action 'none'; \
+    base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+/// The folder of the console, without its last slash.
+const CONSOLE: &str = "/console";
+
+/// Whether a path is one of the console.
+pub(super) fn is_of_console(uri: &Uri) -> bool {
+    let rest = uri.path().strip_prefix(CONSOLE);
+    uri.path() == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a request is that of a browser that opens a page of the console.
+pub(super) fn is_wanted(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let accepts_html = || {
+        let mut ranges = accepts.flat_map(|accept| accept.split(','));
+        ranges.any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html"))
+    };
+    matches!(*method, Method::GET | Method::HEAD) && is_of_console(uri) && accepts_html()
+}
+
+/// The page, with 401 as every answer to a client without a credential.
+pub(super) fn page() -> Response<Body> {
+    let mut response = answer::typed(StatusCode::UNAUTHORIZED, "text/html; charset=utf-8", PAGE.into());
+    let fields = [
+        // RFC 9110 §11.6.1.
+        (WWW_AUTHENTICATE, "Bearer"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (VARY, "Accept, Cookie"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    response.headers_mut().extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    #[test]
+    fn the_policy_lets_run_what_the_page_has_and_nothing_else() {
+        for tag in ["script", "style"] {
+            let (_, rest) = PAGE.split_once(&format!("<{tag}>")).unwrap();
+            let (text, after) = rest.split_once(&format!("</{tag}>")).unwrap();
+            assert!(!after.contains(&format!("<{tag}")), "there is one");
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            let expected = format!("{tag}-src 'sha256-{}'", STANDARD.encode(hash));
+            assert!(POLICY.contains(&expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn the_page_goes_nowhere_that_an_address_names() {
+        for word in
+            ["searchParams", "location.search", "location.hash", "innerHTML", "eval(", "localStorage", "onclick"]
+        {
+            assert!(!PAGE.contains(word), "{word}");
+        }
+        assert_eq!(PAGE.matches("location.").count(), 2, "it reads its own address and goes there");
+    }
+
+    #[test]
+    fn a_browser_gets_it_at_the_addresses_of_the_console_and_nobody_elsewhere() {
+        let wanted = |method: Method, path: &str, accept: &str| {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+            is_wanted(&method, &path.parse().unwrap(), &headers)
+        };
+        let html = "text/html,application/xhtml+xml,*/*;q=0.8";
+        for path in ["/", "/console", "/console/", "/console/apps/shop?x=//evil.example"] {
+            assert!(wanted(Method::GET, path, html), "{path}");
+            assert!(wanted(Method::HEAD, path, "application/json, Text/HTML;q=0.1"), "{path}");
+            assert!(!wanted(Method::POST, path, html), "{path}");
+            assert!(!wanted(Method::GET, path, "*/*"), "{path}");
+            assert!(!wanted(Method::GET, path, "text/htmlx"), "{path}");
+        }
+        for path in ["/v1", "/v1/session", "/consoles", "//console/", "//evil.example/console/", "/x/console/"] {
+            assert!(!wanted(Method::GET, path, html), "{path}");
+        }
+    }
+}
