@@ -1,0 +1,396 @@
+// The types of the HTTP API as the console reads them, after edge/src/admin/openapi.yaml.
+
+export type Scope = "read" | "push" | "promote" | "admin";
+
+/** A moment: milliseconds since 1970 UTC, or RFC 3339. */
+export type Moment = number | string;
+
+export interface Problem {
+  title: string;
+  status: number;
+  code: string;
+  detail: string;
+  hint?: string;
+  limit?: { name: string; max: number; used: number };
+  mistakes?: { file: string; line: number; weight: string; message: string; hint?: string }[];
+  lines?: string[];
+  retry_after_s?: number;
+}
+
+export interface Right {
+  app: string | null;
+  env: string | null;
+  scopes: Scope[];
+}
+
+export interface Session {
+  id: string;
+  account: string | null;
+  token: string | null;
+  rights: Right[];
+  created: Moment;
+  expires: Moment;
+  confirmed_until: Moment | null;
+  passkeys: number;
+}
+
+export interface SessionInfo {
+  id: string;
+  account: string | null;
+  token: string | null;
+  created: Moment;
+  used: Moment | null;
+  expires: Moment;
+  from: string | null;
+  browser: string | null;
+  current: boolean;
+}
+
+export interface Passkey {
+  id: string;
+  name: string;
+  created: Moment;
+  used: Moment | null;
+}
+
+export interface Challenge {
+  challenge: string;
+  rp: string;
+  user?: { id: string; name: string };
+  credentials: { id: string }[];
+  expires: Moment;
+}
+
+/** A page of a list: `next` is where the following one begins. */
+export type Page<Key extends string, Item> = { [K in Key]: Item[] } & { next?: string };
+
+export interface AppEnvironment {
+  name: string;
+  version?: string;
+  since_ms?: number;
+  who?: string;
+  url: string;
+  hostnames: number;
+  paused?: boolean;
+  locked?: boolean;
+  damaged?: boolean;
+}
+
+export interface AppInfo {
+  app: string;
+  created_ms?: number;
+  created_by?: string;
+  versions?: number;
+  environments_total: number;
+  environments: AppEnvironment[];
+}
+
+export type AppList = Page<"apps", AppInfo> & { totals: { apps: number; environments: number; hostnames: number } };
+
+export interface Urls {
+  live: string;
+  preview: string;
+  alias?: string;
+}
+
+export interface Place {
+  name: string;
+  alias: boolean;
+  version: string;
+  url: string;
+  since_ms: number;
+  who?: string;
+  expires_ms?: number;
+}
+
+export interface Pause {
+  since_ms: number;
+  who: string;
+  message?: string;
+  allow: string[];
+  retry_after_s: number;
+}
+
+export interface Lock {
+  since_ms: number;
+  who: string;
+  reason?: string;
+}
+
+export interface NodeStatus {
+  name: string;
+  advertise?: string | null;
+  state: "ready" | "cut" | "unreachable";
+  release: string;
+  started_ms: number;
+  revision?: number | null;
+  lag?: number | null;
+  catalog_age_ms?: number | null;
+  certificate_ends_s?: number | null;
+  versions: { app: string; environment: string; version?: string | null; wanted?: string | null }[];
+  has_more?: boolean;
+  detail?: string | null;
+}
+
+export interface Status {
+  app: string;
+  environment: string;
+  version: string | null;
+  since_ms?: number | null;
+  deploy?: string | null;
+  urls?: Urls | null;
+  hostnames: string[];
+  places: Place[];
+  paused?: Pause | null;
+  locked?: Lock | null;
+  damaged?: { version?: string | null; count: number; files: string[]; error?: string | null } | null;
+  quarantined?: number;
+  lost_secrets?: string[];
+  more_places?: boolean;
+  nodes?: NodeStatus[];
+}
+
+export type StepState = "started" | "done" | "skipped" | "failed";
+
+export interface Step {
+  name: string;
+  state: StepState;
+  detail?: string;
+  ms?: number;
+}
+
+export interface Source {
+  commit?: string;
+  branch?: string;
+  message?: string;
+  dirty?: boolean;
+  ci?: string;
+  url?: string;
+}
+
+export interface Deploy {
+  id: string;
+  kind: string;
+  environment: string;
+  version: string;
+  previous: string | null;
+  who: string;
+  at_ms: number;
+  source: Source;
+  steps: Step[];
+  outcome: "live" | "stored" | "superseded" | "failed" | "done";
+  alias?: string;
+  reason?: string;
+  problem?: { code: string; detail: string };
+  log?: string[];
+  settings?: number;
+  went_back?: string;
+}
+
+export type History = Page<"deploys", Deploy> & { deleted?: string[]; collected?: string[]; unreadable?: number };
+
+export type RecentState = "begun" | "running" | "live" | "failed" | "stored" | "superseded";
+
+/** A deploy under way, or one of the last that failed. */
+export interface RecentDeploy {
+  deploy: string;
+  version?: string | null;
+  state: RecentState;
+  started: Moment;
+  ended: Moment | null;
+  who: string;
+  commit?: string | null;
+  message?: string | null;
+  step: string | null;
+  steps: Step[];
+  error: Problem | string | null;
+}
+
+export interface SettingsDifference {
+  was: number;
+  now: number;
+  restored: boolean;
+  changed: string[];
+  added: string[];
+  removed: string[];
+}
+
+export interface SwitchReport {
+  dry_run?: boolean;
+  app: string;
+  environment: string;
+  version: string;
+  previous: string | null;
+  switched: boolean;
+  urls: Urls;
+  deploy?: string;
+  ms: number;
+  steps: Step[];
+  settings?: SettingsDifference;
+}
+
+export interface Amount {
+  files: number;
+  bytes: number;
+}
+
+export interface FileChange {
+  path: string;
+  change: "added" | "changed" | "removed";
+  bytes_before?: number;
+  bytes?: number;
+  refingerprinted?: boolean;
+}
+
+export interface Diff {
+  app: string;
+  from: { named: string; version: string | null };
+  to: { named: string; version: string | null };
+  files: { added: Amount; changed: Amount; removed: Amount; same: Amount };
+  changes: FileChange[];
+  next?: string;
+  visitors: { load: Amount; revalidate: Amount; keep: Amount; first_visit: Amount; with_dictionaries?: number };
+  serving: { place: string; key: string; before?: string; now?: string }[];
+}
+
+export interface Instance {
+  name: string;
+  node: string;
+  process: string;
+  kind: string;
+  state: string;
+  version: string;
+  settings: number;
+  memory_bytes: number | null;
+  memory_bytes_max: number | null;
+  restarts: number;
+  since_ms: number;
+  detail: string | null;
+}
+
+export interface InstanceList {
+  instances: Instance[];
+  scale: Record<string, number | "all">;
+}
+
+export interface Upstream {
+  name: string;
+  protocol: string;
+  waiting: number;
+  members: { address: string; declared: boolean; desired?: string | null; backends: { address: string; requests: number; state: string }[] }[];
+}
+
+export interface Schedule {
+  name: string;
+  cron: string;
+  zone: string;
+  next_ms: number | null;
+  running: { started_ms: number; node: string }[];
+  last: { started_ms: number; ended_ms: number; outcome: string; detail: string | null } | null;
+}
+
+export interface HostnameStatus {
+  name: string;
+  unicode: string;
+  canonical: boolean;
+  redirects_to?: string | null;
+  source: "api" | "manifest";
+  listed: boolean;
+  url?: string | null;
+}
+
+export type HostnameList = Page<"hostnames", HostnameStatus> & { canonical: string | null };
+
+export interface Setting {
+  name: string;
+  public: boolean;
+  secret: boolean;
+  lost: boolean;
+  development: boolean;
+  value?: string | null;
+  revision: number;
+  who: string;
+  at_ms: number;
+}
+
+export interface SettingsList {
+  revision: number;
+  who?: string | null;
+  at_ms?: number | null;
+  settings: Setting[];
+}
+
+export interface TokenInfo {
+  id: string;
+  name: string;
+  app: string | null;
+  environment: string | null;
+  scope: Scope;
+  created_ms: number;
+  made_by?: string;
+  expires_ms: number | null;
+  last_used_ms: number | null;
+  last_used_from?: string;
+}
+
+export interface AuditEntry {
+  number: number;
+  at_ms: number;
+  action: string;
+  who: string;
+  by: string;
+  via?: string;
+  from: string;
+  node?: string;
+  app?: string;
+  environment?: string;
+  what?: string;
+}
+
+export interface DeletedThing {
+  app: string;
+  environment?: string;
+  version?: string;
+  deleted_ms: number;
+  until_ms: number;
+  who: string;
+}
+
+export interface LogLine {
+  at_ms: number;
+  host: string;
+  method: string;
+  target: string;
+  status: number;
+  bytes: number;
+  us: number;
+  protocol: string;
+  version?: string;
+  client?: string;
+  error?: string;
+  node?: string;
+  proxied?: boolean;
+  upstream?: string;
+  referer?: string;
+  user_agent?: string;
+  request_id?: string;
+}
+
+export interface TrafficFigures {
+  version: string;
+  requests: number;
+  errors: number;
+  bytes: number;
+  bytes_saved: number;
+  latency_ms: { p50: number | null; p99: number | null };
+}
+
+export interface Traffic {
+  from: Moment;
+  to: Moment;
+  step: number;
+  points: { at: Moment; versions: TrafficFigures[] }[];
+  switches: { at: Moment; version: string; deploy: string }[];
+}
+
+export type Confirmation = "promote" | "token" | "delete";

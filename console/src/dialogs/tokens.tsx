@@ -1,0 +1,142 @@
+// Tokens: made once and shown once, and revoked.
+import { useState } from "preact/hooks";
+import type { Scope, TokenInfo } from "../api.ts";
+import { devanture } from "../command.ts";
+import { call, path } from "../client.ts";
+import { rights } from "../state.ts";
+import { t } from "../texts.ts";
+import { Button, Copy, Outside } from "../ui/basics.tsx";
+import { ActionDialog, Choice, closeDialog, Frame, openDialog, TextField } from "../ui/dialog.tsx";
+
+const LIFETIMES: [value: string, seconds: number][] = [
+  ["1d", 86_400],
+  ["7d", 7 * 86_400],
+  ["30d", 30 * 86_400],
+  ["90d", 90 * 86_400],
+  ["365d", 365 * 86_400],
+];
+
+interface MakeProps {
+  /** `null` for one of every app. */
+  app: string | null;
+  environments: string[];
+}
+
+function MakeDialog({ app, environments }: MakeProps) {
+  const [name, setName] = useState("");
+  const [scope, setScope] = useState<Scope>("push");
+  const [env, setEnv] = useState("");
+  const [lifetime, setLifetime] = useState("90d");
+  const [token, setToken] = useState<string | null>(null);
+  const seconds = LIFETIMES.find(([value]) => value === lifetime)?.[1];
+  const isEverywhere = app === null || rights.value.mayEverywhere("admin", app);
+  const own = environments.filter((one) => app !== null && rights.value.may("admin", app, one));
+  const options = [
+    ...(isEverywhere ? [{ value: "", text: t.token.everyEnvironment }] : []),
+    ...own.map((one) => ({ value: one, text: one })),
+  ];
+  const chosen = env || (isEverywhere ? "" : (own[0] ?? ""));
+  if (token !== null) return <ShownToken token={token} name={name.trim()} />;
+  return (
+    <ActionDialog
+      title={app === null ? t.token.titleAll : t.token.title(app)}
+      command={devanture(
+        "token",
+        "create",
+        app === null ? "--all-apps" : ["--app", app],
+        chosen ? ["--env", chosen] : null,
+        ["--name", name.trim() || "ci"],
+        ["--scope", scope],
+        lifetime ? ["--expires", lifetime] : null,
+      )}
+      label={t.token.make}
+      disabled={name.trim() === ""}
+      done={() => {}}
+      run={async () => {
+        const body = {
+          name: name.trim(),
+          scope,
+          ...(app === null ? {} : { app }),
+          ...(chosen ? { environment: chosen } : {}),
+          ...(seconds === undefined ? {} : { expires_in_s: seconds }),
+        };
+        const made = await call<{ token: string }>("POST", "/v1/tokens", { body });
+        setToken(made.token);
+      }}
+    >
+      <TextField label={t.token.name} hint={t.token.nameHint} value={name} set={setName} max={64} first required />
+      <Choice
+        label={t.token.scope}
+        value={scope}
+        set={(value) => setScope(value as Scope)}
+        hint={t.token.scopeHint}
+        options={rights.value.scopes(app).map((one) => ({ value: one, text: t.token.scopes[one] }))}
+      />
+      {app !== null && <Choice label={t.environment} value={chosen} set={setEnv} options={options} />}
+      <Choice
+        label={t.token.lifetime}
+        value={lifetime}
+        set={setLifetime}
+        options={[...LIFETIMES.map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd }]}
+      />
+    </ActionDialog>
+  );
+}
+
+/** The only time that it is shown: it is not closed by a slip. */
+function ShownToken({ token, name }: { token: string; name: string }) {
+  const [asks, setAsks] = useState(false);
+  return (
+    <Frame title={t.token.made} leave={() => setAsks(true)}>
+      <div class="body">
+        <p>{t.token.once}</p>
+        <div class="command">
+          <code class="secret" tabIndex={0} aria-label={t.token.of(name)}>
+            <Outside text={token} />
+          </code>
+          <Copy text={token} label={t.token.copy} />
+        </div>
+        {asks && (
+          <div class="question" role="alertdialog" aria-label={t.token.closeQuestion}>
+            <p>
+              <strong>{t.token.closeQuestion}</strong>
+            </p>
+            <Button look="danger" onClick={closeDialog}>
+              {t.token.closeIt}
+            </Button>
+            <Button look="plain" onClick={() => setAsks(false)}>
+              {t.token.keepIt}
+            </Button>
+          </div>
+        )}
+      </div>
+      <footer>
+        <Button look="main" onClick={closeDialog} data-first>
+          {t.token.kept}
+        </Button>
+      </footer>
+    </Frame>
+  );
+}
+
+function RevokeDialog({ token }: { token: TokenInfo }) {
+  return (
+    <ActionDialog
+      title={t.token.revokeTitle}
+      command={devanture("token", "revoke", token.id)}
+      label={t.token.revoke}
+      danger
+      run={async () => {
+        await call("DELETE", path`/v1/tokens/${token.id}`);
+        return t.token.revoked;
+      }}
+    >
+      <p>
+        {t.token.revokeAbout} <Outside text={token.name} />
+      </p>
+    </ActionDialog>
+  );
+}
+
+export const openMakeToken = (props: MakeProps) => openDialog(<MakeDialog {...props} />);
+export const openRevokeToken = (token: TokenInfo) => openDialog(<RevokeDialog token={token} />);

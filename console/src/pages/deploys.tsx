@@ -1,0 +1,283 @@
+// Deploys of an environment: those under way, followed as they happen, and the history without an end.
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Deploy, History, RecentDeploy, Status } from "../api.ts";
+import { call, path } from "../client.ts";
+import { openDeleteVersion } from "../dialogs/environment.tsx";
+import { openRollback, openSwitch, previewOf } from "../dialogs/going_live.tsx";
+import { openShare } from "../dialogs/previews.tsx";
+import { begun, after, problemOf, type Followed } from "../deploy_following.ts";
+import { exact, shortId } from "../format.ts";
+import { to } from "../router.ts";
+import { changed, rights, useListing, useResource } from "../state.ts";
+import { t } from "../texts.ts";
+import { Away, Button, Empty, Fact, Id, Lines, Mark, Outside, Pending, ProblemBox, type Tone, When } from "../ui/basics.tsx";
+import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
+import { Steps } from "../ui/steps.tsx";
+
+/** Deploys of a page of the history. */
+const PAGE = 30;
+
+const TONES: Record<string, Tone> = {
+  live: "good",
+  done: "good",
+  stored: "idle",
+  superseded: "idle",
+  failed: "bad",
+  running: "busy",
+  begun: "busy",
+};
+
+function Outcome({ outcome }: { outcome: string }) {
+  return <Mark tone={TONES[outcome] ?? "idle"}>{t.outcomes[outcome as keyof typeof t.outcomes] ?? outcome}</Mark>;
+}
+
+/** Follows a deploy for as long as it is under way. */
+function useFollowed(app: string, deploy: RecentDeploy): Followed {
+  const [followed, setFollowed] = useState(() => begun(deploy));
+  const isOver = deploy.state !== "running" && deploy.state !== "begun";
+  useEffect(() => {
+    if (isOver) {
+      setFollowed((old) => ({ ...begun(deploy), problem: old.problem ?? problemOf(deploy.error) }));
+      return;
+    }
+    const events = new EventSource(path`/v1/apps/${app}/deploys/${deploy.deploy}`);
+    const take = (event: Event) => {
+      if (!(event instanceof MessageEvent)) return;
+      const data: unknown = JSON.parse(String(event.data));
+      setFollowed((old) => after(old, event.type, data));
+      if (event.type !== "step") {
+        events.close();
+        changed();
+      }
+    };
+    for (const name of ["step", "done", "switched", "problem"]) events.addEventListener(name, take);
+    return () => events.close();
+  }, [app, deploy.deploy, isOver]);
+  // The list may know more than a stream that broke off.
+  const listed = begun(deploy);
+  return followed.ended || followed.steps.length >= listed.steps.length ? followed : { ...followed, steps: listed.steps };
+}
+
+function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
+  const followed = useFollowed(app, deploy);
+  return (
+    <article class={`recent ${TONES[followed.state]}`} aria-label={t.deploys.deploy(deploy.deploy)}>
+      <header>
+        <Outcome outcome={followed.state} />
+        <span class="message">{deploy.message && <Outside text={deploy.message.split("\n")[0] ?? ""} />}</span>
+        <span class="faint">
+          <Outside text={deploy.who} /> · <When at={deploy.started} />
+          {deploy.commit && (
+            <>
+              {" · "}
+              <code>
+                <Outside text={deploy.commit.slice(0, 12)} />
+              </code>
+            </>
+          )}
+        </span>
+      </header>
+      {followed.steps.length > 0 && <Steps steps={followed.steps} />}
+      {followed.problem && <ProblemBox problem={followed.problem} />}
+      {followed.state === "failed" && <p>{t.deploys.stillRunning}</p>}
+    </article>
+  );
+}
+
+function UnderWay({ app, env }: { app: string; env: string }) {
+  const where = path`/v1/apps/${app}/environments/${env}/deploys`;
+  const list = useResource<{ deploys: RecentDeploy[] }>(
+    `recent ${app} ${env}`,
+    (signal) => call("GET", where, { query: { limit: 10 }, signal }),
+    2000,
+  );
+  const deploys = list.data?.deploys ?? [];
+  const shown = deploys.filter((deploy) => ["running", "begun", "failed"].includes(deploy.state));
+  const running = shown.filter((deploy) => deploy.state !== "failed").length;
+  const before = useRef(running);
+  useEffect(() => {
+    // One has ended: the history has it now.
+    if (before.current > running) changed();
+    before.current = running;
+  }, [running]);
+  return (
+    <section aria-labelledby="under-way">
+      <h2 id="under-way">{t.deploys.underWay}</h2>
+      {list.problem && !list.data && <ProblemBox problem={list.problem} again={list.reload} />}
+      {list.data && shown.length === 0 && <p class="faint">{t.deploys.noneUnderWay}</p>}
+      <div aria-live="polite">
+        {shown.map((deploy) => (
+          <Recent key={deploy.deploy} app={app} deploy={deploy} />
+        ))}
+      </div>
+    </section>
+  );
+}
+
+function Actions({ app, env, deploy, status, gone }: { app: string; env: string; deploy: Deploy; status: Status | null; gone: boolean }) {
+  const live = status?.version ?? null;
+  const may = rights.value;
+  const preview = previewOf(status, deploy.version);
+  const isLive = deploy.version === live;
+  const locked = Boolean(status?.locked);
+  return (
+    <div class="actions">
+      {!isLive && !gone && status && may.may("push", app, env) && (
+        <Button
+          look="main"
+          onClick={() =>
+            deploy.outcome === "live"
+              ? openRollback({ app, env, version: deploy.version, locked, maySettings: may.may("promote", app, env) })
+              : openSwitch({ app, env, version: deploy.version, live, locked })
+          }
+        >
+          {deploy.outcome === "live" ? t.rollback.to(shortId(deploy.version)) : t.switch.to(shortId(deploy.version))}…
+        </Button>
+      )}
+      {!isLive && live && !gone && (
+        <a class="button plain" href={to("compare", { app }, { env, from: env, to: deploy.version })}>
+          {t.compare.withLive}
+        </a>
+      )}
+      {preview && !gone && <Away href={preview}>{t.previews.preview}</Away>}
+      {preview && !gone && may.maySomewhere("push", app) && (
+        <Button onClick={() => openShare({ app, version: deploy.version, url: preview })}>{t.share.label}…</Button>
+      )}
+      {!isLive && !gone && may.mayEverywhere("push", app) && (
+        <Button onClick={() => openDeleteVersion(app, deploy.version)}>{t.delete.label}…</Button>
+      )}
+    </div>
+  );
+}
+
+function Entry({ app, env, deploy, status, gone }: { app: string; env: string; deploy: Deploy; status: Status | null; gone: boolean }) {
+  const [open, setOpen] = useState(false);
+  const source = deploy.source;
+  const isCurrent = status?.deploy === deploy.id;
+  const words = deploy.reason ?? source.message?.split("\n")[0] ?? "";
+  return (
+    <li class={isCurrent ? "entry current" : "entry"}>
+      <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+        <summary>
+          <span class="entry-kind">
+            <Outcome outcome={deploy.outcome} />
+          </span>
+          <span class="entry-what">
+            <strong>{t.kinds[deploy.kind as keyof typeof t.kinds] ?? deploy.kind}</strong> <Id id={deploy.version} />
+            {isCurrent && <span class="tag">{t.deploys.current}</span>}
+            {gone && <span class="tag">{t.deploys.gone}</span>}
+          </span>
+          <span class="entry-words">{words && <Outside text={words} />}</span>
+          <span class="entry-who faint">
+            <Outside text={deploy.who} />
+          </span>
+          <span class="entry-when faint">
+            <When at={deploy.at_ms} />
+          </span>
+        </summary>
+        {open && (
+          <div class="entry-body">
+            <dl class="facts">
+              <Fact name={t.deploys.at}>{exact(deploy.at_ms)}</Fact>
+              <Fact name={t.deploys.before}>
+                <Id id={deploy.previous} />
+              </Fact>
+              {deploy.reason && (
+                <Fact name={t.reason}>
+                  <Outside text={deploy.reason} />
+                </Fact>
+              )}
+              {source.message && (
+                <Fact name={t.deploys.message}>
+                  <Outside text={source.message} lines />
+                </Fact>
+              )}
+              {source.commit && (
+                <Fact name={t.deploys.commit}>
+                  <code>
+                    <Outside text={source.commit} />
+                  </code>
+                  {source.dirty && ` ${t.deploys.dirty}`}
+                </Fact>
+              )}
+              {source.branch && (
+                <Fact name={t.deploys.branch}>
+                  <Outside text={source.branch} />
+                </Fact>
+              )}
+              {source.url && (
+                <Fact name={source.ci ?? t.run}>
+                  <Away href={source.url} />
+                </Fact>
+              )}
+              {deploy.settings !== undefined && (
+                <Fact name={t.card.settings}>{t.card.revision(deploy.settings)}</Fact>
+              )}
+              <Fact name={t.deploys.id}>
+                <code>
+                  <Outside text={deploy.id} />
+                </code>
+              </Fact>
+            </dl>
+            {deploy.problem && (
+              <ProblemBox problem={{ title: deploy.problem.detail, status: 0, code: deploy.problem.code, detail: deploy.problem.detail }} />
+            )}
+            {deploy.steps.length > 0 && <Steps steps={deploy.steps} />}
+            {deploy.log && deploy.log.length > 0 && <Lines lines={deploy.log} />}
+            <Actions app={app} env={env} deploy={deploy} status={status} gone={gone} />
+          </div>
+        )}
+      </details>
+    </li>
+  );
+}
+
+function Past({ app, env, status }: { app: string; env: string; status: Status | null }) {
+  const [gone, setGone] = useState<Set<string>>(new Set());
+  const list = useListing<Deploy>(`history ${app} ${env} ${status?.deploy ?? ""}`, async (cursor, signal) => {
+    const where = path`/v1/apps/${app}/environments/${env}/history`;
+    const page = await call<History>("GET", where, { query: { limit: PAGE, before: cursor }, signal });
+    const ended = [...(page.deleted ?? []), ...(page.collected ?? [])];
+    if (ended.length > 0) setGone((old) => new Set([...old, ...ended]));
+    return { items: page.deploys, next: page.next };
+  });
+  const end = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = end.current;
+    if (!element || !list.hasMore || list.loading) return;
+    const watch = new IntersectionObserver((entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) list.more();
+    });
+    watch.observe(element);
+    return () => watch.disconnect();
+  }, [list.hasMore, list.loading, list.items.length]);
+  return (
+    <section aria-labelledby="history">
+      <h2 id="history">{t.deploys.history}</h2>
+      {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
+      {!list.loading && list.items.length === 0 && !list.problem && <Empty title={t.deploys.none} />}
+      <ol class="history">
+        {list.items.map((deploy) => (
+          <Entry key={deploy.id} app={app} env={env} deploy={deploy} status={status} gone={gone.has(deploy.version)} />
+        ))}
+      </ol>
+      <div ref={end} />
+      {list.loading && <p class="pending">{t.loading}</p>}
+      {list.hasMore && !list.loading && <Button onClick={list.more}>{t.more}</Button>}
+    </section>
+  );
+}
+
+export function DeploysPage({ app }: { app: string }) {
+  useTitle(t.tabs.deploys, app);
+  const info = useApp(app);
+  const env = chosenEnvironment(info.data);
+  const status = useStatus(app, env, 5000);
+  return (
+    <AppFrame app={app} info={info.data} env={env}>
+      <Pending of={info} />
+      {env && <UnderWay key={`${env} way`} app={app} env={env} />}
+      {env && <Past key={`${env} past`} app={app} env={env} status={status.data} />}
+    </AppFrame>
+  );
+}

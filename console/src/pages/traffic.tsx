@@ -1,0 +1,261 @@
+// Charts of an environment: requests, errors, latency, bytes and bytes saved, with the switches marked.
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Traffic } from "../api.ts";
+import type { Chart, Drawing } from "../chart.ts";
+import { brief, bytes, clock, count, duration, exact, millis, percent, shortId } from "../format.ts";
+import { route, setQuery } from "../router.ts";
+import { type Measure, type Series, series, totals, versionsOf } from "../series.ts";
+import { useResource } from "../state.ts";
+import { t } from "../texts.ts";
+import { loadTraffic } from "../traffic.ts";
+import { Empty, Fact, Id, Pending, Stale } from "../ui/basics.tsx";
+import { Check } from "../ui/dialog.tsx";
+import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
+
+const SPANS: Record<string, number> = { "1h": 3_600_000, "3h": 3 * 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000 };
+
+const MEASURES: [measure: Measure, format: (value: number) => string][] = [
+  ["requests", brief],
+  ["errors", brief],
+  ["latency", duration],
+  ["bytes", bytes],
+  ["bytes_saved", bytes],
+];
+
+/** What a line stands for. */
+function label(one: Series["lines"][number]): string {
+  const version = one.version === null ? t.traffic.all : shortId(one.version);
+  return one.quantile ? `${version} ${one.quantile}` : version;
+}
+
+function ChartBox({ drawing, name }: { drawing: Drawing; name: string }) {
+  const element = useRef<HTMLDivElement>(null);
+  const [failed, setFailed] = useState(false);
+  useEffect(() => {
+    const box = element.current;
+    if (!box) return;
+    let chart: Chart | null = null;
+    let gone = false;
+    const drawAgain = async () => {
+      try {
+        const { draw } = await import("../chart.ts");
+        if (gone) return;
+        chart?.destroy();
+        chart = draw(box, drawing);
+      } catch {
+        setFailed(true);
+      }
+    };
+    void drawAgain();
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    const recolor = () => void drawAgain();
+    scheme.addEventListener("change", recolor);
+    const sizes = new ResizeObserver(() => chart?.resize(Math.max(200, box.clientWidth)));
+    sizes.observe(box);
+    return () => {
+      gone = true;
+      scheme.removeEventListener("change", recolor);
+      sizes.disconnect();
+      chart?.destroy();
+    };
+  }, [drawing]);
+  return (
+    <>
+      <div class="chart-box" ref={element} role="img" aria-label={name} />
+      {failed && <p class="faint">{t.traffic.notDrawn}</p>}
+    </>
+  );
+}
+
+function Figures({ one, name, format }: { one: Series; name: string; format: (value: number) => string }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details class="figures" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>{t.traffic.figures}</summary>
+      {open && (
+        <div class="scroll tall" tabIndex={0} role="region" aria-label={name}>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">{t.traffic.time}</th>
+                {one.lines.map((line) => (
+                  <th key={label(line)} scope="col" class="figure">
+                    {label(line)}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {one.times.map((time, index) => (
+                <tr key={time}>
+                  <th scope="row" title={exact(time * 1000)}>
+                    {clock(time * 1000)}
+                  </th>
+                  {one.lines.map((line) => {
+                    const value = line.values[index];
+                    return (
+                      <td key={label(line)} class="figure">
+                        {value === null || value === undefined ? "—" : format(value)}
+                      </td>
+                    );
+                  })}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </details>
+  );
+}
+
+function Measured({ traffic, measure, format, byVersion }: { traffic: Traffic; measure: Measure; format: (value: number) => string; byVersion: boolean }) {
+  const one = series(traffic, measure, byVersion);
+  const name = t.traffic.measures[measure];
+  const labels = one.lines.map(label);
+  const switches = traffic.switches.map((moment) => (millis(moment.at) ?? 0) / 1000);
+  return (
+    <section class="chart" aria-label={name}>
+      <header>
+        <h2>{name}</h2>
+        <ul class="legend">
+          {labels.map((text, index) => (
+            <li key={text}>
+              <svg viewBox="0 0 24 8" aria-hidden="true" class={`line-${(index % 6) + 1}`}>
+                <path d="M0 4h24" />
+              </svg>
+              {text}
+            </li>
+          ))}
+        </ul>
+      </header>
+      <Memo traffic={traffic} measure={measure} byVersion={byVersion} name={name}>
+        {{ series: one, labels, switches, format }}
+      </Memo>
+      <Figures one={one} name={name} format={format} />
+    </section>
+  );
+}
+
+/** Draws again only when there is something else to draw. */
+function Memo({ traffic, measure, byVersion, name, children }: { traffic: Traffic; measure: Measure; byVersion: boolean; name: string; children: Drawing }) {
+  const kept = useRef<{ of: unknown[]; drawing: Drawing } | null>(null);
+  const of = [traffic, measure, byVersion];
+  if (!kept.current || kept.current.of.some((one, index) => one !== of[index])) kept.current = { of, drawing: children };
+  return <ChartBox drawing={kept.current.drawing} name={name} />;
+}
+
+function Sums({ traffic }: { traffic: Traffic }) {
+  const sums = totals(traffic);
+  return (
+    <dl class="facts big">
+      <Fact name={t.traffic.measures.requests}>{count(sums.requests)}</Fact>
+      <Fact name={t.traffic.measures.errors}>
+        {count(sums.errors)} <span class="faint">{percent(sums.errors, sums.requests)}</span>
+      </Fact>
+      <Fact name={t.traffic.p99}>{sums.p99 === null ? "—" : duration(sums.p99)}</Fact>
+      <Fact name={t.traffic.measures.bytes}>{bytes(sums.bytes)}</Fact>
+      <Fact name={t.traffic.measures.bytes_saved}>
+        {bytes(sums.bytes_saved)} <span class="faint">{percent(sums.bytes_saved, sums.bytes + sums.bytes_saved)}</span>
+      </Fact>
+    </dl>
+  );
+}
+
+function Versions({ traffic }: { traffic: Traffic }) {
+  const versions = versionsOf(traffic);
+  if (versions.length === 0) return null;
+  return (
+    <section aria-labelledby="by-version">
+      <h2 id="by-version">{t.traffic.versions}</h2>
+      <div class="scroll" tabIndex={0} role="region" aria-label={t.traffic.versions}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">{t.apps.version}</th>
+              <th scope="col" class="figure">{t.traffic.measures.requests}</th>
+              <th scope="col" class="figure">{t.traffic.measures.errors}</th>
+              <th scope="col" class="figure">{t.traffic.p99}</th>
+              <th scope="col" class="figure">{t.traffic.measures.bytes}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {versions.map((version) => {
+              const sums = totals(traffic, version);
+              return (
+                <tr key={version}>
+                  <th scope="row">
+                    <Id id={version} />
+                  </th>
+                  <td class="figure">{count(sums.requests)}</td>
+                  <td class="figure">
+                    {count(sums.errors)} <span class="faint">{percent(sums.errors, sums.requests)}</span>
+                  </td>
+                  <td class="figure">{sums.p99 === null ? "—" : duration(sums.p99)}</td>
+                  <td class="figure">{bytes(sums.bytes)}</td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+export function TrafficPage({ app }: { app: string }) {
+  useTitle(t.tabs.traffic, app);
+  const info = useApp(app);
+  const env = chosenEnvironment(info.data);
+  const query = route.value.query;
+  const span = SPANS[query.get("span") ?? ""] === undefined ? "3h" : (query.get("span") ?? "3h");
+  const byVersion = query.get("by") === "version";
+  const traffic = useResource<Traffic>(
+    env ? `traffic ${app} ${env} ${span}` : null,
+    (signal) => loadTraffic(app, env ?? "", Date.now() - (SPANS[span] ?? 0), Date.now(), signal),
+    30_000,
+  );
+  return (
+    <AppFrame app={app} info={info.data} env={env}>
+      <Pending of={info} />
+      <div class="toolbar">
+        <span class="segments" role="group" aria-label={t.traffic.span}>
+          {Object.keys(SPANS).map((name) => (
+            <button key={name} type="button" class="button quiet" aria-pressed={name === span} onClick={() => setQuery({ span: name })}>
+              {t.traffic.spans[name as keyof typeof t.traffic.spans]}
+            </button>
+          ))}
+        </span>
+        <Check label={t.traffic.byVersion} value={byVersion} set={(value) => setQuery({ by: value ? "version" : null })} />
+      </div>
+      <Pending of={traffic} />
+      <Stale of={traffic} />
+      {traffic.data && (
+        <>
+          <Sums traffic={traffic.data} />
+          {versionsOf(traffic.data).length === 0 ? (
+            <Empty title={t.traffic.none} />
+          ) : (
+            MEASURES.map(([measure, format]) => (
+              <Measured key={measure} traffic={traffic.data as Traffic} measure={measure} format={format} byVersion={byVersion} />
+            ))
+          )}
+          <Versions traffic={traffic.data} />
+          {traffic.data.switches.length > 0 && (
+            <section aria-labelledby="switches">
+              <h2 id="switches">{t.traffic.switches}</h2>
+              <ol class="switches">
+                {traffic.data.switches.map((one) => (
+                  <li key={`${one.at} ${one.version}`}>
+                    <span class="figure">{exact(millis(one.at) ?? 0)}</span> <Id id={one.version} />
+                  </li>
+                ))}
+              </ol>
+            </section>
+          )}
+          <p class="faint">{t.traffic.kept}</p>
+        </>
+      )}
+    </AppFrame>
+  );
+}

@@ -1,0 +1,189 @@
+// What differs between two versions: the sums, what a visitor who comes back loads, and the files.
+import { useState } from "preact/hooks";
+import type { Diff, FileChange } from "../api.ts";
+import { call, path } from "../client.ts";
+import { bytes, change, count } from "../format.ts";
+import { useListing, useResource } from "../state.ts";
+import { t } from "../texts.ts";
+import { Button, Fact, Id, Mark, Outside, Pending, type Tone } from "./basics.tsx";
+
+interface Sides {
+  app: string;
+  from: string;
+  to: string;
+  env: string | null;
+}
+
+/** Files of a page of the difference. */
+const PAGE = 200;
+/** Files that a dialog shows. */
+const FEW = 8;
+
+function useDiff({ app, from, to, env }: Sides) {
+  return useResource<Diff>(from && to ? `diff ${app} ${from} ${to} ${env}` : null, (signal) =>
+    call("GET", path`/v1/apps/${app}/diff`, { query: { from, to, env, limit: PAGE }, signal }),
+  );
+}
+
+function Sums({ diff }: { diff: Diff }) {
+  const { added, changed, removed, same } = diff.files;
+  const amount = (files: number, size: number) => t.diff.amount(files, bytes(size));
+  return (
+    <div class="sums">
+      <dl class="facts">
+        <Fact name={t.diff.added}>{amount(added.files, added.bytes)}</Fact>
+        <Fact name={t.diff.changed}>{amount(changed.files, changed.bytes)}</Fact>
+        <Fact name={t.diff.removed}>{amount(removed.files, removed.bytes)}</Fact>
+        <Fact name={t.diff.same}>{amount(same.files, same.bytes)}</Fact>
+      </dl>
+      <dl class="facts">
+        <Fact name={t.diff.load}>{amount(diff.visitors.load.files, diff.visitors.load.bytes)}</Fact>
+        {diff.visitors.with_dictionaries !== undefined && (
+          <Fact name={t.diff.dictionaries}>{bytes(diff.visitors.with_dictionaries)}</Fact>
+        )}
+        <Fact name={t.diff.revalidate}>{t.diff.files(diff.visitors.revalidate.files)}</Fact>
+        <Fact name={t.diff.keep}>{amount(diff.visitors.keep.files, diff.visitors.keep.bytes)}</Fact>
+        <Fact name={t.diff.first}>{amount(diff.visitors.first_visit.files, diff.visitors.first_visit.bytes)}</Fact>
+      </dl>
+    </div>
+  );
+}
+
+const TONES: Record<FileChange["change"], Tone> = { added: "good", changed: "warn", removed: "bad" };
+
+function Files({ changes, caption }: { changes: FileChange[]; caption: string }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
+      <table>
+        <caption class="sr">{caption}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{t.diff.file}</th>
+            <th scope="col">{t.diff.what}</th>
+            <th scope="col" class="figure">
+              {t.diff.before}
+            </th>
+            <th scope="col" class="figure">
+              {t.diff.now}
+            </th>
+            <th scope="col" class="figure">
+              {t.diff.difference}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {changes.map((file) => (
+            <tr key={file.path}>
+              <td class="path">
+                <code>
+                  <Outside text={file.path} />
+                </code>
+                {file.refingerprinted && <Mark tone="warn">{t.diff.refingerprinted}</Mark>}
+              </td>
+              <td>
+                <Mark tone={TONES[file.change]}>{t.diff.kinds[file.change]}</Mark>
+              </td>
+              <td class="figure">{file.bytes_before === undefined ? "—" : bytes(file.bytes_before)}</td>
+              <td class="figure">{file.bytes === undefined ? "—" : bytes(file.bytes)}</td>
+              <td class="figure">{change(file.bytes_before ?? 0, file.bytes ?? 0)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Serving({ diff }: { diff: Diff }) {
+  if (diff.serving.length === 0) return null;
+  return (
+    <section>
+      <h3>{t.diff.serving}</h3>
+      <div class="scroll" tabIndex={0} role="region" aria-label={t.diff.serving}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">{t.diff.place}</th>
+              <th scope="col">{t.diff.key}</th>
+              <th scope="col">{t.diff.before}</th>
+              <th scope="col">{t.diff.now}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {diff.serving.map((one) => (
+              <tr key={`${one.place} ${one.key}`}>
+                <td>
+                  <Outside text={one.place} />
+                </td>
+                <td>
+                  <code>
+                    <Outside text={one.key} />
+                  </code>
+                </td>
+                <td>{one.before === undefined ? "—" : <Outside text={one.before} lines />}</td>
+                <td>{one.now === undefined ? "—" : <Outside text={one.now} lines />}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+function Versions({ diff }: { diff: Diff }) {
+  return (
+    <p class="versions">
+      <Id id={diff.from.version} /> → <Id id={diff.to.version} />
+    </p>
+  );
+}
+
+/** The difference in a dialog: the sums and the first files. */
+export function DiffSummary(sides: Sides) {
+  const diff = useDiff(sides);
+  if (!diff.data) return <Pending of={diff} what={t.diff.comparing} />;
+  const files = diff.data.changes.slice(0, FEW);
+  const all = diff.data.files.added.files + diff.data.files.changed.files + diff.data.files.removed.files;
+  return (
+    <section class="difference" aria-label={t.diff.title}>
+      <Versions diff={diff.data} />
+      <Sums diff={diff.data} />
+      {files.length > 0 && <Files changes={files} caption={t.diff.changesOf(files.length, all)} />}
+      {all > files.length && <p class="faint">{t.diff.more(count(all - files.length))}</p>}
+      <Serving diff={diff.data} />
+    </section>
+  );
+}
+
+/** The whole of it, page by page. */
+export function DiffPage(sides: Sides) {
+  const diff = useDiff(sides);
+  const [wanted, setWanted] = useState(false);
+  const next = diff.data?.next;
+  const rest = useListing<FileChange>(wanted && next ? `rest ${sides.app} ${sides.from} ${sides.to} ${next}` : null, async (cursor, signal) => {
+    const query = { from: sides.from, to: sides.to, env: sides.env, limit: 1000, after: cursor ?? next };
+    const page = await call<Diff>("GET", path`/v1/apps/${sides.app}/diff`, { query, signal });
+    return { items: page.changes, next: page.next };
+  });
+  if (!diff.data) return <Pending of={diff} what={t.diff.comparing} />;
+  const changes = [...diff.data.changes, ...rest.items];
+  const has = wanted ? rest.hasMore : next !== undefined;
+  return (
+    <section aria-label={t.diff.title}>
+      <Versions diff={diff.data} />
+      <Sums diff={diff.data} />
+      {changes.length > 0 ? (
+        <Files changes={changes} caption={t.diff.changes} />
+      ) : (
+        <Mark tone="good">{t.diff.equal}</Mark>
+      )}
+      {has && (
+        <Button onClick={() => (wanted ? rest.more() : setWanted(true))} disabled={wanted && rest.loading}>
+          {t.more}
+        </Button>
+      )}
+      <Serving diff={diff.data} />
+    </section>
+  );
+}

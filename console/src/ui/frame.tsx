@@ -1,0 +1,157 @@
+// What is around each page: the bar with the way home, the places of an app, and notices.
+import type { ComponentChildren } from "preact";
+import { useEffect } from "preact/hooks";
+import type { AppInfo, Status } from "../api.ts";
+import { call, path } from "../client.ts";
+import { logOut } from "../dialogs/session.tsx";
+import { route, setQuery, to } from "../router.ts";
+import { notice, type Resource, rights, session, useResource } from "../state.ts";
+import { t } from "../texts.ts";
+import { Button, Outside } from "./basics.tsx";
+import { Dialogs } from "./dialog.tsx";
+
+function NavLink({ page, params, query, children }: { page: string; params?: Record<string, string>; query?: Record<string, string | null>; children: ComponentChildren }) {
+  const isCurrent = route.value.page === page || (page === "apps" && route.value.params["app"] !== undefined);
+  return (
+    <a href={to(page, params, query)} aria-current={isCurrent ? "page" : undefined}>
+      {children}
+    </a>
+  );
+}
+
+export function Shell({ children }: { children: ComponentChildren }) {
+  const who = session.value?.account ?? session.value?.token ?? "";
+  return (
+    <>
+      <a class="skip" href="#main">
+        {t.skip}
+      </a>
+      <header class="bar">
+        <a class="brand" href={to("apps")} aria-label={`Devanture: ${t.nav.apps}`}>
+          <svg viewBox="0 0 16 16" aria-hidden="true">
+            <path d="M1 2h14v4.5a2 2 0 0 1-3.5 1.3 2 2 0 0 1-3.5 0 2 2 0 0 1-3.5 0A2 2 0 0 1 1 6.5z" />
+            <path class="line" d="M2.75 8.5v5.75h10.5V8.5" />
+          </svg>
+          <span>Devanture</span>
+        </a>
+        <nav aria-label={t.nav.title}>
+          <NavLink page="apps">{t.nav.apps}</NavLink>
+          {rights.value.mayAll("read") && <NavLink page="nodes">{t.nav.nodes}</NavLink>}
+          {rights.value.mayAll("admin") && <NavLink page="audit">{t.nav.audit}</NavLink>}
+          {rights.value.mayAll("admin") && <NavLink page="tokens">{t.nav.tokens}</NavLink>}
+          <NavLink page="account">{t.nav.account}</NavLink>
+        </nav>
+        <div class="who">
+          <span class="name">
+            <Outside text={who} />
+          </span>
+          <Button look="quiet" onClick={() => void logOut()}>
+            {t.logOut}
+          </Button>
+        </div>
+      </header>
+      <main id="main">{children}</main>
+      <div class="notice" role="status" aria-live="polite">
+        {notice.value && <span key={notice.value.number}>{notice.value.text}</span>}
+      </div>
+      <Dialogs />
+    </>
+  );
+}
+
+export function useTitle(...titles: string[]): void {
+  const title = [...titles, "Devanture"].join(" · ");
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+}
+
+const TABS: [page: string, label: string][] = [
+  ["app", t.tabs.app],
+  ["deploys", t.tabs.deploys],
+  ["compare", t.tabs.compare],
+  ["previews", t.tabs.previews],
+  ["traffic", t.tabs.traffic],
+  ["requests", t.tabs.requests],
+  ["hostnames", t.tabs.hostnames],
+  ["settings", t.tabs.settings],
+  ["backend", t.tabs.backend],
+  ["apptokens", t.tabs.tokens],
+  ["upkeep", t.tabs.upkeep],
+];
+
+/** The environments of an app that a person may see, `prod` first. */
+export function environmentsOf(info: AppInfo | null): string[] {
+  const names = info?.environments.map((environment) => environment.name) ?? [];
+  return names.sort((a, b) => (a === "prod" ? -1 : b === "prod" ? 1 : a < b ? -1 : 1));
+}
+
+/** The app of the address, as one entry of the list of apps. */
+export function useApp(app: string): Resource<AppInfo> {
+  return useResource<AppInfo>(`app ${app}`, (signal) => call("GET", path`/v1/apps/${app}`, { signal }), 10_000);
+}
+
+export function useStatus(app: string, env: string | null, every = 10_000): Resource<Status> {
+  return useResource<Status>(
+    env === null ? null : `status ${app} ${env}`,
+    (signal) => call("GET", path`/v1/apps/${app}/environments/${env ?? ""}`, { signal }),
+    every,
+  );
+}
+
+/** The environment that the address names, else `prod`, else the first. */
+export function chosenEnvironment(info: AppInfo | null): string | null {
+  const names = environmentsOf(info);
+  const named = route.value.query.get("env");
+  if (named) return named;
+  return names[0] ?? (info ? "prod" : null);
+}
+
+interface AppFrameProps {
+  app: string;
+  info: AppInfo | null;
+  /** Whether the page is about one environment, which is then chosen above it. */
+  env?: string | null;
+  children: ComponentChildren;
+}
+
+export function AppFrame({ app, info, env, children }: AppFrameProps) {
+  const current = route.value.page;
+  const keep = route.value.query.get("env");
+  const tabs = TABS.filter(([page]) => page !== "apptokens" || rights.value.maySomewhere("admin", app));
+  return (
+    <>
+      <div class="heading app">
+        <h1 tabIndex={-1}>
+          <Outside text={app} />
+        </h1>
+        {env !== undefined && <EnvironmentChoice info={info} env={env} />}
+      </div>
+      <nav class="tabs" aria-label={t.tabs.title(app)}>
+        {tabs.map(([page, label]) => (
+          <a key={page} href={to(page, { app }, { env: keep })} aria-current={current === page ? "page" : undefined}>
+            {label}
+          </a>
+        ))}
+      </nav>
+      {children}
+    </>
+  );
+}
+
+function EnvironmentChoice({ info, env }: { info: AppInfo | null; env: string | null }) {
+  const names = environmentsOf(info);
+  if (env && !names.includes(env)) names.push(env);
+  return (
+    <label class="environment">
+      <span>{t.environment}</span>
+      <select value={env ?? ""} onChange={(event) => setQuery({ env: event.currentTarget.value })}>
+        {names.map((name) => (
+          <option key={name} value={name}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
