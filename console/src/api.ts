@@ -2,9 +2,6 @@
 
 export type Scope = "read" | "push" | "promote" | "admin";
 
-/** A moment: milliseconds since 1970 UTC, or RFC 3339. */
-export type Moment = number | string;
-
 export interface Problem {
   title: string;
   status: number;
@@ -19,7 +16,7 @@ export interface Problem {
 
 export interface Right {
   app: string | null;
-  env: string | null;
+  environment: string | null;
   scopes: Scope[];
 }
 
@@ -28,9 +25,9 @@ export interface Session {
   account: string | null;
   token: string | null;
   rights: Right[];
-  created: Moment;
-  expires: Moment;
-  confirmed_until: Moment | null;
+  created_ms: number | null;
+  expires_ms: number | null;
+  confirmed_until_ms: number | null;
   passkeys: number;
 }
 
@@ -38,9 +35,9 @@ export interface SessionInfo {
   id: string;
   account: string | null;
   token: string | null;
-  created: Moment;
-  used: Moment | null;
-  expires: Moment;
+  created_ms: number;
+  used_ms: number | null;
+  expires_ms: number;
   from: string | null;
   browser: string | null;
   current: boolean;
@@ -49,8 +46,8 @@ export interface SessionInfo {
 export interface Passkey {
   id: string;
   name: string;
-  created: Moment;
-  used: Moment | null;
+  created_ms: number;
+  used_ms: number | null;
 }
 
 export interface Challenge {
@@ -58,7 +55,6 @@ export interface Challenge {
   rp: string;
   user?: { id: string; name: string };
   credentials: { id: string }[];
-  expires: Moment;
 }
 
 /** A page of a list: `next` is where the following one begins. */
@@ -194,16 +190,18 @@ export type RecentState = "begun" | "running" | "live" | "failed" | "stored" | "
 /** A deploy under way, or one of the last that failed. */
 export interface RecentDeploy {
   deploy: string;
+  kind?: string;
   version?: string | null;
   state: RecentState;
-  started: Moment;
-  ended: Moment | null;
+  started_ms: number;
+  ended_ms?: number | null;
   who: string;
   commit?: string | null;
   message?: string | null;
-  step: string | null;
+  reason?: string | null;
+  step?: string | null;
   steps: Step[];
-  error: Problem | string | null;
+  error?: Pick<Problem, "code" | "detail"> | null;
 }
 
 export interface SettingsDifference {
@@ -382,15 +380,17 @@ export interface TrafficFigures {
   errors: number;
   bytes: number;
   bytes_saved: number;
-  latency_ms: { p50: number | null; p99: number | null };
+  latency_ms: { p50: number; p99: number };
 }
 
 export interface Traffic {
-  from: Moment;
-  to: Moment;
-  step: number;
-  points: { at: Moment; versions: TrafficFigures[] }[];
-  switches: { at: Moment; version: string; deploy: string }[];
+  from_ms: number;
+  to_ms: number;
+  step_s: number;
+  points: { at_ms: number; versions: TrafficFigures[] }[];
+  switches: { at_ms: number; version: string; deploy: string }[];
+  /** Nodes that did not answer. */
+  missing?: string[];
 }
 
 export type Confirmation = "promote" | "token" | "delete";

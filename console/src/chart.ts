@@ -25,6 +25,15 @@ function color(element: HTMLElement, name: string): string {
 /** Dashes and colours together tell lines apart. */
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [1, 3]];
 
+const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+
+/** A moment below a chart: the hour, or in long spans the day where one begins. */
+function moment(seconds: number, range: number): string {
+  const text = HOUR.format(seconds * 1000);
+  return range > 86_400 && text === "00:00" ? DAY.format(seconds * 1000) : text;
+}
+
 function marks(element: HTMLElement, switches: number[]): uPlot.Plugin {
   return {
     hooks: {
@@ -51,6 +60,7 @@ function marks(element: HTMLElement, switches: number[]): uPlot.Plugin {
 export function draw(element: HTMLElement, { series, labels, switches, format }: Drawing): Chart {
   const line = color(element, "--border");
   const text = color(element, "--muted");
+  const range = (series.times.at(-1) ?? 0) - (series.times[0] ?? 0);
   const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
   const plot = new uPlot(
     {
@@ -59,7 +69,7 @@ export function draw(element: HTMLElement, { series, labels, switches, format }:
       legend: { show: false },
       cursor: { show: true, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
-      axes: [axis, { ...axis, size: 64, values: (_plot, values) => values.map((value) => (value === null ? "" : format(value))) }],
+      axes: [{ ...axis, space: 70, values: (_plot, values) => values.map((value) => moment(value, range)) }, { ...axis, size: 64, values: (_plot, values) => values.map((value) => (value === null ? "" : format(value))) }],
       series: [
         {},
         ...series.lines.map((_line, index) => ({

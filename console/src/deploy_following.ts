@@ -14,11 +14,9 @@ export function begun(deploy: RecentDeploy): Followed {
   return { state: deploy.state, steps: deploy.steps, problem: problemOf(deploy.error), ended };
 }
 
-/** What failed, as a problem: lists may give its sentence alone. */
+/** What failed, as a problem. */
 export function problemOf(error: RecentDeploy["error"]): Problem | null {
-  if (!error) return null;
-  if (typeof error !== "string") return error;
-  return { title: error, status: 0, code: "failed", detail: error };
+  return error ? { title: error.detail, status: 0, ...error } : null;
 }
 
 /** What an event changes. A later state of a step takes the place of the earlier. */

@@ -1,6 +1,4 @@
 // Numbers, moments and ids as a person reads them.
-import type { Moment } from "./api.ts";
-
 const NUMBER = new Intl.NumberFormat("en");
 const EXACT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
@@ -10,13 +8,6 @@ const HOUR = 60 * MINUTE;
 const DAY_MS = 24 * HOUR;
 /** A space that neither breaks nor is as wide as one between words. */
 const THIN = "\u202f";
-
-/** Milliseconds since 1970 UTC; `null` if it is none. */
-export function millis(moment: Moment | null | undefined): number | null {
-  if (moment === null || moment === undefined) return null;
-  const value = typeof moment === "number" ? moment : Date.parse(moment);
-  return Number.isFinite(value) ? value : null;
-}
 
 export function count(value: number): string {
   return NUMBER.format(value);

@@ -11,20 +11,23 @@ import { DeploysPage } from "./pages/deploys.tsx";
 import { route, startRouter, to } from "./router.ts";
 import { isOver, loadSession, session, startState } from "./state.ts";
 import { t } from "./texts.ts";
-import { Empty, ProblemBox } from "./ui/basics.tsx";
+import { Empty, Heading, ProblemBox } from "./ui/basics.tsx";
 import { Shell, useTitle } from "./ui/frame.tsx";
 import "./style/base.css";
 import "./style/parts.css";
+import "./style/dialogs.css";
 import "./style/pages.css";
+import "./style/narrow.css";
 
 function Missing() {
   useTitle(t.missing.title);
   return (
-    <Empty title={t.missing.title}>
+    <>
+      <Heading>{t.missing.title}</Heading>
       <p>
         <a href={to("apps")}>{t.missing.home}</a>
       </p>
-    </Empty>
+    </>
   );
 }
 

@@ -14,7 +14,7 @@ export class Rights {
   may(scope: Scope, app: string, env: string): boolean {
     return this.rights.some(
       (right) =>
-        holds(right, scope) && (right.app === null || right.app === app) && (right.env === null || right.env === env),
+        holds(right, scope) && (right.app === null || right.app === app) && (right.environment === null || right.environment === env),
     );
   }
 
@@ -26,13 +26,13 @@ export class Rights {
   /** In every environment of an app: deletion, restoring, its tokens. */
   mayEverywhere(scope: Scope, app: string): boolean {
     return this.rights.some(
-      (right) => holds(right, scope) && right.env === null && (right.app === null || right.app === app),
+      (right) => holds(right, scope) && right.environment === null && (right.app === null || right.app === app),
     );
   }
 
   /** In every app: nodes, the audit log of all, tokens of all. */
   mayAll(scope: Scope): boolean {
-    return this.rights.some((right) => holds(right, scope) && right.env === null && right.app === null);
+    return this.rights.some((right) => holds(right, scope) && right.environment === null && right.app === null);
   }
 
   /** The scopes that a new token may have there, the least first. */

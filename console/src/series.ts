@@ -1,6 +1,5 @@
 // Traffic as lines of a chart: by version or as a whole, with gaps as zeros, and what a point says in words.
 import type { Traffic, TrafficFigures } from "./api.ts";
-import { millis } from "./format.ts";
 
 export type Measure = "requests" | "errors" | "latency" | "bytes" | "bytes_saved";
 
@@ -38,7 +37,7 @@ function figure(figures: TrafficFigures[], measure: Exclude<Measure, "latency">)
 
 /** Quantiles of several versions cannot be added: the slowest of them is shown. */
 function slowest(figures: TrafficFigures[], quantile: "p50" | "p99"): number | null {
-  const values = figures.map((one) => one.latency_ms[quantile]).filter((value) => value !== null);
+  const values = figures.map((one) => one.latency_ms[quantile]);
   return values.length > 0 ? Math.max(...values) : null;
 }
 
@@ -46,7 +45,7 @@ export function series(traffic: Traffic, measure: Measure, byVersion: boolean): 
   const times = slots(traffic);
   const at = new Map<number, TrafficFigures[]>();
   for (const point of traffic.points) {
-    const time = Math.round((millis(point.at) ?? 0) / 1000);
+    const time = Math.round(point.at_ms / 1000);
     at.set(time, [...(at.get(time) ?? []), ...point.versions]);
   }
   const versions = byVersion ? versionsOf(traffic).slice(0, VERSIONS_MAX) : [null];
@@ -66,15 +65,15 @@ export function series(traffic: Traffic, measure: Measure, byVersion: boolean): 
 
 /** The beginnings of all steps of the span, also of those in which nothing was answered. */
 function slots(traffic: Traffic): number[] {
-  const known = traffic.points.map((point) => Math.round((millis(point.at) ?? 0) / 1000)).sort((a, b) => a - b);
-  const step = Math.max(1, traffic.step);
-  const from = Math.floor((millis(traffic.from) ?? 0) / 1000);
-  const to = Math.floor((millis(traffic.to) ?? 0) / 1000);
+  const known = traffic.points.map((point) => Math.round(point.at_ms / 1000)).sort((a, b) => a - b);
+  const step = Math.max(1, traffic.step_s);
+  const from = Math.floor(traffic.from_ms / 1000);
+  const to = Math.floor(traffic.to_ms / 1000);
   const first = known[0];
   // Steps lie as those that are known do.
   const begin = first === undefined ? from : first - Math.max(0, Math.floor((first - from) / step)) * step;
   const times = new Set(known);
-  for (let time = begin; time <= to && times.size < 20_000; time += step) times.add(time);
+  for (let time = begin; time < to && times.size < 20_000; time += step) times.add(time);
   return [...times].sort((a, b) => a - b);
 }
 

@@ -19,7 +19,7 @@ const waiting: (() => Promise<void>)[] = [];
 let running = 0;
 
 export function loadTraffic(app: string, env: string, from: number, until: number, signal?: AbortSignal): Promise<Traffic> {
-  const query = { from: new Date(from).toISOString(), to: new Date(until).toISOString() };
+  const query = { from: Math.floor(from), to: Math.floor(until) };
   return call("GET", path`/v1/apps/${app}/environments/${env}/traffic`, { query, ...(signal ? { signal } : {}) });
 }
 

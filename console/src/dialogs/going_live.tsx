@@ -1,6 +1,6 @@
 // What makes another version live: rolling back, switching, promoting.
 import { useState } from "preact/hooks";
-import type { Diff, Status, Step, SwitchReport } from "../api.ts";
+import type { Diff, Step, SwitchReport } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, follow, path } from "../client.ts";
 import { shortId } from "../format.ts";
@@ -189,12 +189,4 @@ function PromoteDialog({ app, env, sources, locked }: PromoteProps) {
 
 export function openPromote(props: PromoteProps): void {
   openDialog(<PromoteDialog {...props} />);
-}
-
-/** The address of another version's preview, made from that of the live one. */
-export function previewOf(status: Status | null, version: string): string | null {
-  const preview = status?.urls?.preview;
-  if (!preview || !status?.version) return null;
-  const known = shortId(status.version);
-  return preview.includes(known) ? preview.replace(known, shortId(version)) : null;
 }

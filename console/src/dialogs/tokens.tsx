@@ -2,8 +2,8 @@
 import { useState } from "preact/hooks";
 import type { Scope, TokenInfo } from "../api.ts";
 import { devanture } from "../command.ts";
-import { call, path } from "../client.ts";
-import { rights } from "../state.ts";
+import { call, confirmFirst, path } from "../client.ts";
+import { rights, session } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Copy, Outside } from "../ui/basics.tsx";
 import { ActionDialog, Choice, closeDialog, Frame, openDialog, TextField } from "../ui/dialog.tsx";
@@ -15,6 +15,15 @@ const LIFETIMES: [value: string, seconds: number][] = [
   ["90d", 90 * 86_400],
   ["365d", 365 * 86_400],
 ];
+
+/** What a session makes ends with it, unless the person of its account has confirmed who it is. */
+function mustConfirm(seconds: number | undefined): boolean {
+  const own = session.value;
+  if (!own || own.account === null) return false;
+  const ends = own.expires_ms ?? Infinity;
+  const isLonger = seconds === undefined || Date.now() + seconds * 1000 > ends;
+  return isLonger && (own.confirmed_until_ms ?? 0) < Date.now();
+}
 
 interface MakeProps {
   /** `null` for one of every app. */
@@ -60,6 +69,7 @@ function MakeDialog({ app, environments }: MakeProps) {
           ...(chosen ? { environment: chosen } : {}),
           ...(seconds === undefined ? {} : { expires_in_s: seconds }),
         };
+        if (mustConfirm(seconds) && !(await confirmFirst())) throw new Error(t.token.unconfirmed);
         const made = await call<{ token: string }>("POST", "/v1/tokens", { body });
         setToken(made.token);
       }}

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { Challenge, Page, Passkey, SessionInfo } from "../api.ts";
 import { call, path } from "../client.ts";
 import { logOut } from "../dialogs/session.tsx";
-import { exact, millis } from "../format.ts";
+import { exact } from "../format.ts";
 import { makePasskey, passkeysWork } from "../passkeys.ts";
 import { loadSession, rights, session, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
@@ -37,7 +37,7 @@ function Sessions() {
     <section aria-labelledby="sessions">
       <h2 id="sessions">{t.account.sessions}</h2>
       {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
-      <div class="scroll" tabIndex={0} role="region" aria-label={t.account.sessions}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={t.account.sessions}>
         <table>
           <thead>
             <tr>
@@ -60,13 +60,13 @@ function Sessions() {
                 <td class="browser">{one.browser ? <Outside text={one.browser} /> : "—"}</td>
                 <td>{one.from ? <Outside text={one.from} /> : "—"}</td>
                 <td>
-                  <When at={one.created} />
+                  <When at={one.created_ms} />
                 </td>
                 <td>
-                  <When at={one.used} />
+                  <When at={one.used_ms} />
                 </td>
                 <td>
-                  <When at={one.expires} />
+                  <When at={one.expires_ms} />
                 </td>
                 <td>
                   {one.current ? (
@@ -147,9 +147,9 @@ function Passkeys() {
               </strong>
             </p>
             <p class="faint">
-              {t.token.createdAt} <When at={one.created} />
+              {t.token.createdAt} <When at={one.created_ms} />
               {" · "}
-              {t.token.used} {one.used ? <When at={one.used} /> : t.token.never}
+              {t.token.used} {one.used_ms ? <When at={one.used_ms} /> : t.token.never}
             </p>
             <div class="actions">
               <Button onClick={() => openDialog(<RemovePasskeyDialog one={one} />)}>{t.passkeys.remove}…</Button>
@@ -183,14 +183,14 @@ export function AccountPage() {
         <Fact name={t.account.rights}>
           <ul class="plain">
             {own.rights.map((right) => (
-              <li key={`${right.app} ${right.env}`}>
+              <li key={`${right.app} ${right.environment}`}>
                 {right.scopes.map((scope) => t.token.scopes[scope]).join(", ")}{" "}
                 <span class="faint">
                   {right.app ? <Outside text={right.app} /> : t.token.everyApp}
-                  {right.env && (
+                  {right.environment && (
                     <>
                       {" / "}
-                      <Outside text={right.env} />
+                      <Outside text={right.environment} />
                     </>
                   )}
                 </span>
@@ -198,7 +198,7 @@ export function AccountPage() {
             ))}
           </ul>
         </Fact>
-        <Fact name={t.account.until}>{exact(millis(own.expires) ?? 0)}</Fact>
+        <Fact name={t.account.until}>{own.expires_ms === null ? "—" : exact(own.expires_ms)}</Fact>
       </dl>
       {own.account !== null && <Passkeys />}
       <Sessions />

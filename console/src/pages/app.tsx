@@ -4,6 +4,7 @@ import { call, path } from "../client.ts";
 import { openLock, openPause, openResume, openUnlock } from "../dialogs/environment.tsx";
 import { openPromote, openRollback } from "../dialogs/going_live.tsx";
 import { brief, count, duration, percent } from "../format.ts";
+import { loadInstances } from "../instances.ts";
 import { to } from "../router.ts";
 import { spark, totals } from "../series.ts";
 import { rights, useResource } from "../state.ts";
@@ -66,7 +67,8 @@ function LastHour({ app, env }: { app: string; env: string }) {
   if (!traffic) return null;
   const sums = totals(traffic);
   return (
-    <a class="last-hour" href={to("traffic", { app }, { env })} aria-label={t.card.traffic(env)}>
+    <a class="last-hour" href={to("traffic", { app }, { env })}>
+      <span class="sr">{t.card.traffic(env)}</span>
       <Spark values={spark(traffic, 30)} />
       <span>
         {brief(sums.requests)} {t.card.requests}
@@ -158,11 +160,7 @@ function Card({ app, env, others }: { app: string; env: string; others: string[]
   const settings = useResource<{ revision: number }>(`revision ${app} ${env} ${version ?? ""}`, (signal) =>
     call("GET", path`/v1/apps/${app}/environments/${env}/settings`, { signal }),
   );
-  const instances = useResource<InstanceList>(
-    `instances ${app} ${env}`,
-    (signal) => call("GET", path`/v1/apps/${app}/environments/${env}/instances`, { signal }),
-    10_000,
-  );
+  const instances = useResource<InstanceList>(`instances ${app} ${env}`, (signal) => loadInstances(app, env, signal), 10_000);
   const data = status.data;
   const [tone, word] = data ? stateOf(data) : (["idle", t.loading] as [Tone, string]);
   return (

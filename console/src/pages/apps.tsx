@@ -170,6 +170,8 @@ export function AppsPage() {
   const [totalsSeen, setTotals] = useState<AppList["totals"] | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const list = useListing<AppInfo>(`apps ${search}`, async (cursor, signal) => {
+    // What is no part of a name is in none of them.
+    if (!/^[a-z0-9-]*$/.test(search)) return { items: [] };
     const query = { search, limit: PAGE, after: cursor };
     const page = await call<AppList>("GET", "/v1/apps", { query, signal });
     setTotals(page.totals);
@@ -177,7 +179,7 @@ export function AppsPage() {
   });
   useEffect(() => {
     const timer = setTimeout(() => {
-      if (typed !== search) setQuery({ search: typed.trim() || null });
+      if (typed !== search) setQuery({ search: typed.trim().toLowerCase() || null });
     }, TYPING_MS);
     return () => clearTimeout(timer);
   }, [typed]);
@@ -227,7 +229,7 @@ export function AppsPage() {
         {t.nav.apps}
       </Heading>
       <p class="faint count" role="status">
-        {totalsSeen ? t.apps.totals(count(totalsSeen.apps), count(totalsSeen.environments)) : t.loading}
+        {totalsSeen ? t.apps.totals(count(totalsSeen.apps), count(totalsSeen.environments)) : list.loading ? t.loading : ""}
       </p>
       {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
       {isEmpty && (search ? <Empty title={t.apps.noneFound(search)} /> : <First />)}

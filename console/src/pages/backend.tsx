@@ -4,6 +4,7 @@ import type { Instance, InstanceList, Schedule, Upstream } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, path } from "../client.ts";
 import { bytes } from "../format.ts";
+import { loadInstances, loadSchedules } from "../instances.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Empty, Id, Mark, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
@@ -100,7 +101,7 @@ function Instances({ app, env, list, may }: Place & { list: InstanceList; may: b
           ))}
         </div>
       )}
-      <div class="scroll" tabIndex={0} role="region" aria-label={t.backend.instances}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={t.backend.instances}>
         <table>
           <thead>
             <tr>
@@ -167,7 +168,7 @@ function Upstreams({ upstreams }: { upstreams: Upstream[] }) {
     <section aria-labelledby="upstreams">
       <h2 id="upstreams">{t.backend.upstreams}</h2>
       {upstreams.map((upstream) => (
-        <div class="scroll" tabIndex={0} role="region" aria-label={t.backend.pool(upstream.name)} key={upstream.name}>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.backend.pool(upstream.name)} key={upstream.name}>
           <table>
             <caption>
               <Outside text={upstream.name} />
@@ -209,7 +210,7 @@ function Schedules({ app, env, schedules, may }: Place & { schedules: Schedule[]
   return (
     <section aria-labelledby="schedules">
       <h2 id="schedules">{t.backend.schedules}</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label={t.backend.schedules}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={t.backend.schedules}>
         <table>
           <thead>
             <tr>
@@ -266,11 +267,17 @@ export function BackendPage({ app }: { app: string }) {
   useTitle(t.tabs.backend, app);
   const info = useApp(app);
   const env = chosenEnvironment(info.data);
-  const of = <Data,>(name: string, every: number) =>
-    useResource<Data>(env ? `${name} ${app} ${env}` : null, (signal) => call("GET", `${path`/v1/apps/${app}/environments/${env ?? ""}`}/${name}`, { signal }), every);
-  const instances = of<InstanceList>("instances", 3000);
-  const upstreams = of<{ upstreams: Upstream[] }>("upstreams", 5000);
-  const schedules = of<{ schedules: Schedule[] }>("schedules", 10_000);
+  const instances = useResource<InstanceList>(env ? `instances ${app} ${env}` : null, (signal) => loadInstances(app, env ?? "", signal), 3000);
+  const upstreams = useResource<{ upstreams: Upstream[] }>(
+    env ? `upstreams ${app} ${env}` : null,
+    (signal) => call("GET", path`/v1/apps/${app}/environments/${env ?? ""}/upstreams`, { signal }),
+    5000,
+  );
+  const schedules = useResource<{ schedules: Schedule[] }>(
+    env && instances.data ? `schedules ${app} ${env}` : null,
+    (signal) => loadSchedules(app, env ?? "", signal),
+    10_000,
+  );
   const may = env !== null && rights.value.may("push", app, env);
   const has =
     (instances.data?.instances.length ?? 0) + (upstreams.data?.upstreams.length ?? 0) + (schedules.data?.schedules.length ?? 0) > 0;

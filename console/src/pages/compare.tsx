@@ -1,4 +1,5 @@
 // The difference of any two versions: both are picked from lists.
+import { useId } from "preact/hooks";
 import type { AliasListing, Choices } from "../choices.ts";
 import { choicesOf } from "../choices.ts";
 import type { History } from "../api.ts";
@@ -17,6 +18,7 @@ import { AppFrame, chosenEnvironment, environmentsOf, useApp, useStatus, useTitl
 const HISTORY = 100;
 
 function Side({ label, value, choices, set }: { label: string; value: string; choices: Choices; set: (value: string) => void }) {
+  const id = useId();
   const isKnown = [...choices.environments, ...choices.aliases, ...choices.versions].some((one) => one.value === value);
   const group = (name: string, options: Choices["versions"]) =>
     options.length > 0 && (
@@ -29,16 +31,16 @@ function Side({ label, value, choices, set }: { label: string; value: string; ch
       </optgroup>
     );
   return (
-    <label class="side">
-      <span>{label}</span>
-      <select value={value} onChange={(event) => set(event.currentTarget.value)}>
+    <div class="side">
+      <label for={id}>{label}</label>
+      <select id={id} value={value} onChange={(event) => set(event.currentTarget.value)}>
         {value === "" && <option value="">{t.compare.pick}</option>}
         {value !== "" && !isKnown && <option value={value}>{shortId(value)}</option>}
         {group(t.compare.environments, choices.environments)}
         {group(t.compare.aliases, choices.aliases)}
         {group(t.compare.versions, choices.versions)}
       </select>
-    </label>
+    </div>
   );
 }
 

@@ -3,12 +3,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Deploy, History, RecentDeploy, Status } from "../api.ts";
 import { call, path } from "../client.ts";
 import { openDeleteVersion } from "../dialogs/environment.tsx";
-import { openRollback, openSwitch, previewOf } from "../dialogs/going_live.tsx";
+import { openRollback, openSwitch } from "../dialogs/going_live.tsx";
+import { previewOf } from "../preview_address.ts";
 import { openShare } from "../dialogs/previews.tsx";
 import { begun, after, problemOf, type Followed } from "../deploy_following.ts";
 import { exact, shortId } from "../format.ts";
 import { to } from "../router.ts";
-import { changed, rights, useListing, useResource } from "../state.ts";
+import { changed, now, rights, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Away, Button, Empty, Fact, Id, Lines, Mark, Outside, Pending, ProblemBox, type Tone, When } from "../ui/basics.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
@@ -16,6 +17,9 @@ import { Steps } from "../ui/steps.tsx";
 
 /** Deploys of a page of the history. */
 const PAGE = 30;
+/** How long a deploy that failed is shown above the history, and how many of them. */
+const FAILED_MS = 24 * 60 * 60 * 1000;
+const FAILED_MAX = 3;
 
 const TONES: Record<string, Tone> = {
   live: "good",
@@ -60,13 +64,15 @@ function useFollowed(app: string, deploy: RecentDeploy): Followed {
 
 function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
   const followed = useFollowed(app, deploy);
+  const words = deploy.reason ?? deploy.message?.split("\n")[0] ?? "";
   return (
     <article class={`recent ${TONES[followed.state]}`} aria-label={t.deploys.deploy(deploy.deploy)}>
       <header>
         <Outcome outcome={followed.state} />
-        <span class="message">{deploy.message && <Outside text={deploy.message.split("\n")[0] ?? ""} />}</span>
+        {deploy.kind && <span>{t.kinds[deploy.kind as keyof typeof t.kinds] ?? deploy.kind}</span>}
+        <span class="message">{words && <Outside text={words} />}</span>
         <span class="faint">
-          <Outside text={deploy.who} /> · <When at={deploy.started} />
+          <Outside text={deploy.who} /> · <When at={deploy.started_ms} />
           {deploy.commit && (
             <>
               {" · "}
@@ -92,7 +98,9 @@ function UnderWay({ app, env }: { app: string; env: string }) {
     2000,
   );
   const deploys = list.data?.deploys ?? [];
-  const shown = deploys.filter((deploy) => ["running", "begun", "failed"].includes(deploy.state));
+  const isLate = (deploy: RecentDeploy) => now.value - (deploy.ended_ms ?? deploy.started_ms) < FAILED_MS;
+  const failed = deploys.filter((deploy) => deploy.state === "failed" && isLate(deploy)).slice(0, FAILED_MAX);
+  const shown = deploys.filter((deploy) => ["running", "begun"].includes(deploy.state) || failed.includes(deploy));
   const running = shown.filter((deploy) => deploy.state !== "failed").length;
   const before = useRef(running);
   useEffect(() => {

@@ -20,7 +20,7 @@ export function NodesPage() {
       <Pending of={list} />
       <Stale of={list} />
       {list.data && (
-        <div class="scroll" tabIndex={0} role="region" aria-label={t.nav.nodes}>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.nav.nodes}>
           <table>
             <thead>
               <tr>
@@ -87,7 +87,14 @@ export function AuditPage() {
     const page = await call<Page<"entries", AuditEntry>>("GET", "/v1/audit", { query: { app, limit: 100, before: cursor }, signal });
     return { items: page.entries, next: page.next };
   });
-  if (!rights.value.mayAll("admin") && !app) return <Empty title={t.forbidden} />;
+  if (!rights.value.mayAll("admin") && !app) {
+    return (
+      <>
+        <Heading>{t.nav.audit}</Heading>
+        <Empty title={t.forbidden} />
+      </>
+    );
+  }
   return (
     <>
       <Heading
@@ -113,7 +120,7 @@ export function AuditPage() {
       {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
       {!list.loading && list.items.length === 0 && !list.problem && <Empty title={t.audit.none} />}
       {list.items.length > 0 && (
-        <div class="scroll" tabIndex={0} role="region" aria-label={t.nav.audit}>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.nav.audit}>
           <table class="audit">
             <thead>
               <tr>
@@ -128,7 +135,7 @@ export function AuditPage() {
             <tbody>
               {list.items.map((entry) => (
                 <tr key={entry.number}>
-                  <td class="figure">{exact(entry.at_ms)}</td>
+                  <td class="moment">{exact(entry.at_ms)}</td>
                   <th scope="row">
                     <Outside text={entry.who} /> <span class="faint">{t.audit.by[entry.by as keyof typeof t.audit.by] ?? entry.by}</span>
                   </th>

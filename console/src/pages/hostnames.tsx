@@ -198,7 +198,7 @@ export function HostnamesPage({ app }: { app: string }) {
         </Empty>
       )}
       {list.items.length > 0 && (
-        <div class="scroll" tabIndex={0} role="region" aria-label={t.tabs.hostnames}>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.tabs.hostnames}>
           <table>
             <thead>
               <tr>

@@ -4,7 +4,8 @@ import type { Deploy, History, Place } from "../api.ts";
 import type { AliasListing } from "../choices.ts";
 import { call, path } from "../client.ts";
 import { openEndAlias, openShare } from "../dialogs/previews.tsx";
-import { openSwitch, previewOf } from "../dialogs/going_live.tsx";
+import { openSwitch } from "../dialogs/going_live.tsx";
+import { previewOf } from "../preview_address.ts";
 import { safeLink, visible } from "../outside_text.ts";
 import { rights, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
@@ -26,12 +27,12 @@ interface Shown {
 }
 
 /**
- * A frame of the preview. It is of another site, has an origin of its own that holds nothing, and can neither leave the
- * frame nor open a window.
+ * A frame of the preview. It is of another origin, which it keeps, as modules and storage of a page need it; it can neither
+ * leave the frame nor open a window. What would be of the console's own origin is not framed.
  */
 function PreviewFrame({ shown, close }: { shown: Shown; close: () => void }) {
   const [width, setWidth] = useState<number>(1280);
-  const address = safeLink(shown.url);
+  const address = foreign(safeLink(shown.url));
   return (
     <section class="preview-frame" aria-label={t.previews.frameOf(visible(shown.name))}>
       <header>
@@ -50,12 +51,12 @@ function PreviewFrame({ shown, close }: { shown: Shown; close: () => void }) {
           {t.close}
         </Button>
       </header>
-      <div class="frame-scroll" tabIndex={0} role="region" aria-label={t.previews.frameOf(visible(shown.name))}>
+      <div class="frame-scroll" tabIndex={0} role="group" aria-label={t.previews.frameOf(visible(shown.name))}>
         {address && (
           <iframe
             src={address}
             title={t.previews.frameOf(visible(shown.name))}
-            sandbox="allow-scripts"
+            sandbox="allow-scripts allow-same-origin"
             referrerpolicy="no-referrer"
             style={{ width: `${width}px` }}
           />
@@ -64,6 +65,11 @@ function PreviewFrame({ shown, close }: { shown: Shown; close: () => void }) {
       <p class="faint">{t.previews.sandboxed}</p>
     </section>
   );
+}
+
+/** The address, if it is of another origin than the console: a frame of its own origin could leave the sandbox. */
+function foreign(address: string | undefined): string | undefined {
+  return address && new URL(address).origin !== location.origin ? address : undefined;
 }
 
 function versionsOf(history: History | null): Deploy[] {

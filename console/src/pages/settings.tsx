@@ -130,7 +130,7 @@ export function SettingsPage({ app }: { app: string }) {
               <p>{t.settings.about}</p>
             </Empty>
           ) : (
-            <div class="scroll" tabIndex={0} role="region" aria-label={t.tabs.settings}>
+            <div class="scroll" tabIndex={0} role="group" aria-label={t.tabs.settings}>
               <table>
                 <thead>
                   <tr>

@@ -18,7 +18,7 @@ function List({ app }: { app: string | null }) {
       {list.loading && list.items.length === 0 && <p class="pending">{t.loading}</p>}
       {!list.loading && list.items.length === 0 && !list.problem && <Empty title={t.token.none} />}
       {list.items.length > 0 && (
-        <div class="scroll" tabIndex={0} role="region" aria-label={t.nav.tokens}>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.nav.tokens}>
           <table>
             <thead>
               <tr>

@@ -2,13 +2,13 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Traffic } from "../api.ts";
 import type { Chart, Drawing } from "../chart.ts";
-import { brief, bytes, clock, count, duration, exact, millis, percent, shortId } from "../format.ts";
+import { brief, bytes, clock, count, duration, exact, percent, shortId } from "../format.ts";
 import { route, setQuery } from "../router.ts";
 import { type Measure, type Series, series, totals, versionsOf } from "../series.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { loadTraffic } from "../traffic.ts";
-import { Empty, Fact, Id, Pending, Stale } from "../ui/basics.tsx";
+import { Empty, Fact, Id, Mark, Outside, Pending, Stale } from "../ui/basics.tsx";
 import { Check } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 
@@ -73,7 +73,7 @@ function Figures({ one, name, format }: { one: Series; name: string; format: (va
     <details class="figures" onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>{t.traffic.figures}</summary>
       {open && (
-        <div class="scroll tall" tabIndex={0} role="region" aria-label={name}>
+        <div class="scroll tall" tabIndex={0} role="group" aria-label={name}>
           <table>
             <thead>
               <tr>
@@ -113,7 +113,7 @@ function Measured({ traffic, measure, format, byVersion }: { traffic: Traffic; m
   const one = series(traffic, measure, byVersion);
   const name = t.traffic.measures[measure];
   const labels = one.lines.map(label);
-  const switches = traffic.switches.map((moment) => (millis(moment.at) ?? 0) / 1000);
+  const switches = traffic.switches.map((moment) => moment.at_ms / 1000);
   return (
     <section class="chart" aria-label={name}>
       <header>
@@ -168,7 +168,7 @@ function Versions({ traffic }: { traffic: Traffic }) {
   return (
     <section aria-labelledby="by-version">
       <h2 id="by-version">{t.traffic.versions}</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label={t.traffic.versions}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={t.traffic.versions}>
         <table>
           <thead>
             <tr>
@@ -241,13 +241,20 @@ export function TrafficPage({ app }: { app: string }) {
             ))
           )}
           <Versions traffic={traffic.data} />
+          {traffic.data.missing && traffic.data.missing.length > 0 && (
+            <p>
+              <Mark tone="warn">
+                {t.traffic.missing} <Outside text={traffic.data.missing.join(", ")} />
+              </Mark>
+            </p>
+          )}
           {traffic.data.switches.length > 0 && (
             <section aria-labelledby="switches">
               <h2 id="switches">{t.traffic.switches}</h2>
               <ol class="switches">
                 {traffic.data.switches.map((one) => (
-                  <li key={`${one.at} ${one.version}`}>
-                    <span class="figure">{exact(millis(one.at) ?? 0)}</span> <Id id={one.version} />
+                  <li key={one.deploy}>
+                    <span class="figure">{exact(one.at_ms)}</span> <Id id={one.version} />
                   </li>
                 ))}
               </ol>

@@ -78,7 +78,7 @@ function Limits({ app }: { app: string }) {
       <h2 id="limits">{t.limits.title}</h2>
       <Pending of={usage} />
       {usage.data && (
-        <div class="scroll" tabIndex={0} role="region" aria-label={t.limits.title}>
+        <div class="scroll" tabIndex={0} role="group" aria-label={t.limits.title}>
           <table>
             <thead>
               <tr>

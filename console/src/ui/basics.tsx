@@ -1,8 +1,8 @@
 // The small parts of every page: texts from outside, ids, moments, marks of a state, buttons, problems.
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
-import type { Moment, Problem } from "../api.ts";
-import { ago, exact, millis, shortId } from "../format.ts";
+import type { Problem } from "../api.ts";
+import { ago, exact, shortId } from "../format.ts";
 import { parts, safeLink, visible } from "../outside_text.ts";
 import { announce, now } from "../state.ts";
 import { t } from "../texts.ts";
@@ -48,9 +48,9 @@ export function Id({ id }: { id: string | null | undefined }) {
   );
 }
 
-export function When({ at }: { at: Moment | null | undefined }) {
-  const moment = millis(at);
-  if (moment === null) return <span class="faint">—</span>;
+export function When({ at }: { at: number | null | undefined }) {
+  const moment = at;
+  if (moment === null || moment === undefined) return <span class="faint">—</span>;
   return (
     <time dateTime={new Date(moment).toISOString()} title={exact(moment)}>
       {ago(moment, now.value)}

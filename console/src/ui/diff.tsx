@@ -53,7 +53,7 @@ const TONES: Record<FileChange["change"], Tone> = { added: "good", changed: "war
 
 function Files({ changes, caption }: { changes: FileChange[]; caption: string }) {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
+    <div class="scroll" tabIndex={0} role="group" aria-label={caption}>
       <table>
         <caption class="sr">{caption}</caption>
         <thead>
@@ -99,7 +99,7 @@ function Serving({ diff }: { diff: Diff }) {
   return (
     <section>
       <h3>{t.diff.serving}</h3>
-      <div class="scroll" tabIndex={0} role="region" aria-label={t.diff.serving}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={t.diff.serving}>
         <table>
           <thead>
             <tr>

@@ -1,6 +1,6 @@
 // What is around each page: the bar with the way home, the places of an app, and notices.
 import type { ComponentChildren } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { AppInfo, Status } from "../api.ts";
 import { call, path } from "../client.ts";
 import { logOut } from "../dialogs/session.tsx";
@@ -118,6 +118,11 @@ interface AppFrameProps {
 export function AppFrame({ app, info, env, children }: AppFrameProps) {
   const current = route.value.page;
   const keep = route.value.query.get("env");
+  const bar = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a phone the bar is wider than the window.
+    bar.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [current]);
   const tabs = TABS.filter(([page]) => page !== "apptokens" || rights.value.maySomewhere("admin", app));
   return (
     <>
@@ -127,7 +132,7 @@ export function AppFrame({ app, info, env, children }: AppFrameProps) {
         </h1>
         {env !== undefined && <EnvironmentChoice info={info} env={env} />}
       </div>
-      <nav class="tabs" aria-label={t.tabs.title(app)}>
+      <nav class="tabs" ref={bar} aria-label={t.tabs.title(app)}>
         {tabs.map(([page, label]) => (
           <a key={page} href={to(page, { app }, { env: keep })} aria-current={current === page ? "page" : undefined}>
             {label}

@@ -1,0 +1,170 @@
+// The browser of the tests: what goes wrong in a page is noted, and fails the test that opened it.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { chromium } from "playwright-core";
+import { ACCOUNT, Edge, LONGEST_MS } from "./edge.mjs";
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-dev-shm-usage",
+];
+const axeSource = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+export const PHONE = { width: 390, height: 844 };
+export const DESK = { width: 1280, height: 860 };
+
+function program() {
+  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+    for (const folder of (process.env.PATH ?? "").split(":")) {
+      const found = path.join(folder, name);
+      if (folder && fs.existsSync(found)) return found;
+    }
+  }
+  throw new Error("chromium is not installed");
+}
+
+/** What is ended after the tests of a file, the last first. */
+const ends = [];
+
+export function atEnd(run) {
+  ends.push(run);
+}
+
+/** For `after` of each file. */
+export async function end() {
+  for (const run of ends.reverse()) await run();
+}
+
+/** An edge and a browser. */
+export async function start() {
+  const edge = await Edge.start();
+  atEnd(() => edge.stop());
+  const browser = await chromium.launch({ executablePath: program(), args: FLAGS, timeout: 2 * LONGEST_MS });
+  atEnd(() => browser.close());
+  return { edge, browser };
+}
+
+/** Answers that are refusals by design: their path, and their status. */
+const EXPECTED = [
+  // The page of the login, and its look whether there is a session.
+  [/^\/(console\/.*)?$/, 401],
+  [/^\/v1\/session$/, 401],
+  // An edge that runs no backends says so once.
+  [/\/instances$/, 422],
+];
+
+export class Visit {
+  static async open(browser, edge, { scheme = "light", viewport = DESK, bypassCSP = false } = {}) {
+    const visit = new Visit();
+    visit.edge = edge;
+    visit.problems = [];
+    visit.expected = [...EXPECTED];
+    visit.context = await browser.newContext({ ignoreHTTPSErrors: true, colorScheme: scheme, viewport, bypassCSP });
+    visit.context.setDefaultTimeout(LONGEST_MS);
+    visit.context.setDefaultNavigationTimeout(2 * LONGEST_MS);
+    visit.page = await visit.context.newPage();
+    visit.watch(visit.page);
+    return visit;
+  }
+
+  watch(page) {
+    page.on("pageerror", (error) => this.problems.push(`error: ${error.message}`));
+    page.on("console", (message) => {
+      // What was refused is looked at below, by its address.
+      if (message.type() !== "error" || message.text().startsWith("Failed to load resource")) return;
+      this.problems.push(`console: ${message.text()}`);
+    });
+    page.on("dialog", (dialog) => {
+      this.problems.push(`dialog: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    page.on("response", (response) => {
+      const url = new URL(response.url());
+      if (response.status() < 400 || url.origin !== this.edge.origin) return;
+      const isExpected = this.expected.some(([where, status]) => where.test(url.pathname) && status === response.status());
+      if (!isExpected) this.problems.push(`${response.status()} ${response.request().method()} ${url.pathname}`);
+    });
+  }
+
+  /** From here on such an answer is a part of the test. */
+  expect(where, status) {
+    this.expected.push([where, status]);
+  }
+
+  async go(where) {
+    await this.page.goto(this.edge.origin + where);
+  }
+
+  /** Logs in as a person does, on the page that the edge shows. */
+  async logIn(where = "/console/", { account = ACCOUNT.name, token } = {}) {
+    await this.go(where);
+    if (token) {
+      await this.page.getByText("Log in with a token").first().click();
+      await this.page.getByLabel("Token").fill(token);
+      await this.page.getByRole("button", { name: "Log in with the token" }).click();
+    } else {
+      await this.page.getByLabel("Account").fill(account);
+      await this.page.getByLabel("Password").fill(ACCOUNT.password);
+      await this.page.getByRole("button", { name: "Log in", exact: true }).click();
+    }
+    await this.page.locator("header.bar").waitFor();
+    return this;
+  }
+
+  heading(name) {
+    return this.page.getByRole("heading", { name, level: 1 });
+  }
+
+  button(name, within = this.page) {
+    return within.getByRole("button", { name });
+  }
+
+  dialog() {
+    return this.page.locator("dialog[open]").last();
+  }
+
+  /** Nothing is wider than the window. */
+  async fits() {
+    const { wide, view } = await this.page.evaluate(() => ({ wide: document.documentElement.scrollWidth, view: innerWidth }));
+    assert.ok(wide <= view, `${this.page.url()} is ${wide} wide in a window of ${view}`);
+  }
+
+  /** What axe finds here. The visit bypasses the policy of the page, as the library may be more than that allows. */
+  async axe() {
+    await this.page.evaluate(axeSource);
+    const found = await this.page.evaluate(async () => {
+      const result = await globalThis.axe.run(document, { resultTypes: ["violations"], iframes: false });
+      return result.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(" · ")}`);
+    });
+    return found.map((one) => `${this.page.url()} ${one}`);
+  }
+
+  /** Nothing went wrong until now. */
+  clean() {
+    assert.deepEqual(this.problems, []);
+  }
+
+  async close() {
+    this.clean();
+    await this.context.close();
+  }
+}
+
+/** Waits until something holds. */
+export async function until(what, attempt) {
+  const end = Date.now() + LONGEST_MS;
+  for (;;) {
+    const found = await attempt();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`it took too long: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

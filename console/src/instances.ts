@@ -1,0 +1,26 @@
+// Instances of backends; an edge that runs none says so once, and is not asked again.
+import type { InstanceList, Schedule } from "./api.ts";
+import { call, path, problemFrom } from "./client.ts";
+
+let runsNone = false;
+
+async function unlessNone<Data>(none: Data, load: () => Promise<Data>): Promise<Data> {
+  if (runsNone) return none;
+  try {
+    return await load();
+  } catch (error) {
+    if (problemFrom(error).code !== "runner_off") throw error;
+    runsNone = true;
+    return none;
+  }
+}
+
+export function loadInstances(app: string, env: string, signal: AbortSignal): Promise<InstanceList> {
+  const where = path`/v1/apps/${app}/environments/${env}/instances`;
+  return unlessNone({ instances: [], scale: {} }, () => call<InstanceList>("GET", where, { signal }));
+}
+
+export function loadSchedules(app: string, env: string, signal: AbortSignal): Promise<{ schedules: Schedule[] }> {
+  const where = path`/v1/apps/${app}/environments/${env}/schedules`;
+  return unlessNone({ schedules: [] }, () => call<{ schedules: Schedule[] }>("GET", where, { signal }));
+}

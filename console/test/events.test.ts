@@ -1,0 +1,55 @@
+// Streams of events are read however they are cut into pieces.
+import { describe, expect, it } from "vitest";
+import type { RecentDeploy } from "../src/api.ts";
+import { after, begun } from "../src/deploy_following.ts";
+import { EventReader } from "../src/events.ts";
+
+describe("a stream of events", () => {
+  const text = ': hello\n\nevent: step\ndata: {"name":"verify"}\nid: 1\n\ndata: a\r\ndata: b\r\n\r\nevent: empty\n\nevent: done\ndata:{}\n\n';
+
+  it("gives each event once, cut anywhere", () => {
+    const expected = [
+      { event: "step", data: '{"name":"verify"}', id: "1" },
+      { event: "message", data: "a\nb", id: "1" },
+      { event: "done", data: "{}", id: "1" },
+    ];
+    for (let size = 1; size <= text.length; size += 1) {
+      const reader = new EventReader();
+      const found = [];
+      for (let start = 0; start < text.length; start += size) found.push(...reader.take(text.slice(start, start + size)));
+      expect(found).toEqual(expected);
+    }
+  });
+
+  it("does not keep an event without an end", () => {
+    const reader = new EventReader();
+    expect(() => {
+      for (let index = 0; index < 10; index += 1) reader.take(`data: ${"x".repeat(1024 * 1024)}\n`);
+    }).toThrow();
+  });
+});
+
+describe("a deploy that is followed", () => {
+  const deploy: RecentDeploy = { deploy: "1", state: "running", started_ms: 0, who: "ci", steps: [{ name: "verify", state: "done" }] };
+
+  it("has each step once, as it was last", () => {
+    let followed = begun(deploy);
+    followed = after(followed, "step", { name: "smoke", state: "started", detail: "" });
+    followed = after(followed, "step", { name: "smoke", state: "failed", detail: "500", ms: 3 });
+    expect(followed.steps.map((step) => `${step.name} ${step.state}`)).toEqual(["verify done", "smoke failed"]);
+    expect(followed.ended).toBe(false);
+    followed = after(followed, "problem", { code: "smoke_failed", detail: "It answered 500." });
+    expect([followed.state, followed.problem?.code, followed.ended]).toEqual(["failed", "smoke_failed", true]);
+  });
+
+  it("is live or stored at its end", () => {
+    expect(after(begun(deploy), "done", { switched: true, steps: [] }).state).toBe("live");
+    expect(after(begun(deploy), "done", { switched: false }).state).toBe("stored");
+    expect(after(begun(deploy), "of_a_later_edge", {}).state).toBe("running");
+  });
+
+  it("that failed says why", () => {
+    const failed = begun({ ...deploy, state: "failed", error: { code: "watch_failed", detail: "Errors rose." } });
+    expect([failed.ended, failed.problem?.detail]).toEqual([true, "Errors rose."]);
+  });
+});
