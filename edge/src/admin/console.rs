@@ -1,16 +1,17 @@
 //! The console: its files for those who are logged in, and the operations that install and remove it.
 
+use std::sync::Arc;
+
 use devanture_config::problem::{Code, Problem};
-use http::header::{CACHE_CONTROL, LOCATION};
-use http::{HeaderValue, Request, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::body::RequestBody;
 use super::bundle::ARCHIVES;
 use super::call::{Answer, Call};
 use super::safekeeping::must_be_local;
-use super::sessions::RequestHost;
 use super::state::Admin;
-use super::{answer, body};
+use super::{answer, body, login_page};
 use crate::handler;
 use crate::publish::CONSOLE_PACKAGE_BYTES_MAX;
 
@@ -19,13 +20,15 @@ const FOLDER: &str = "/console";
 /// The page that it begins with.
 const START: &str = "/console/";
 
+/// Whether the console answers a request, and not an operation of the API.
+pub(super) fn is_its(method: &Method, uri: &Uri) -> bool {
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    login_page::is_of_console(uri) && (is_read || uri.path() != "/")
+}
+
 impl Admin {
-    /// Answers from the console that is installed, to anybody who is authenticated.
-    ///
-    /// # Errors
-    /// `cross_site` on a hostname of an app; `not_found` without a console.
+    /// Answers from the console that is installed.
     pub(super) fn console(&self, request: &Request<RequestBody>) -> Answer {
-        self.check_host(RequestHost::of(request.headers(), request.uri()).as_ref())?;
         let Some(current) = self.publisher.console().current() else {
             return Err(Problem::new(Code::NotFound, "This edge has no console.")
                 .hint("`devanture-edge console install FILE` installs one; /v1/openapi.yaml describes the API")
@@ -36,7 +39,6 @@ impl Admin {
             let mut response = answer::no_content();
             *response.status_mut() = StatusCode::SEE_OTHER;
             response.headers_mut().insert(LOCATION, HeaderValue::from_static(START));
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             return Ok(response);
         };
         let path_bytes_max = usize::try_from(self.publisher.limits().path_bytes_max).unwrap_or(usize::MAX);
@@ -56,7 +58,7 @@ impl Admin {
             body::check_media_type(request.headers(), "application/gzip")?;
         }
         let package = body::whole(request.into_body(), CONSOLE_PACKAGE_BYTES_MAX).await?;
-        let publisher = std::sync::Arc::clone(&self.publisher);
+        let publisher = Arc::clone(&self.publisher);
         let installed = async move { publisher.install_console(&actor, package).await };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(installed).await?))
     }
@@ -64,5 +66,27 @@ impl Admin {
     pub(super) async fn remove_console(&self, call: Call) -> Answer {
         must_be_local(&call.actor)?;
         Ok(answer::json(StatusCode::OK, &self.publisher.remove_console(&call.actor).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_has_its_folder_and_the_root_and_nothing_of_the_api() {
+        for (path, expected) in [
+            ("/", true),
+            ("/console", true),
+            ("/console/", true),
+            ("/console/apps/shop", true),
+            ("/consoles", false),
+            ("/v1/console", false),
+            ("/metrics", false),
+        ] {
+            assert_eq!(is_its(&Method::GET, &path.parse().unwrap()), expected, "{path}");
+        }
+        let is_posted = |path: &str| is_its(&Method::POST, &path.parse().unwrap());
+        assert!(!is_posted("/") && is_posted("/console/"));
     }
 }

@@ -109,11 +109,14 @@ impl Admin {
             Err(error) if self.is_for_login_page(&error, &request) => return Ok(login_page::page()),
             actor => actor?,
         };
+        if console::is_its(request.method(), request.uri()) {
+            self.check_host(RequestHost::of(request.headers(), request.uri()).as_ref())?;
+            return self.console(&request);
+        }
         // Only now: without a token even the shape of the API stays hidden.
         match found {
             Found::Operation(operation, path) => self.run(operation, Call { actor, path, request }, via).await,
             Found::OtherMethods { allowed, .. } => Ok(method_not_allowed(&allowed)),
-            Found::Nothing if login_page::is_of_console(request.uri()) => self.console(&request),
             Found::Nothing => Err(operations::no_such_address()),
         }
     }

@@ -269,7 +269,9 @@ impl Handler {
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(mut answer) => {
-                self.fill_in(&mut answer, host);
+                if let (Some(page), Some(current)) = (answer.status_page.take(), &answer.current) {
+                    answer.body = status_page::body(page, current, host, self.ways.are_up(current));
+                }
                 respond::small(*answer)
             }
             Decision::Refuse(refusal) => {

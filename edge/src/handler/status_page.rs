@@ -13,7 +13,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::Handler;
 use super::decision::{Decision, Head, SmallAnswer};
 use super::header_rules::HeaderRules;
 use crate::live::{Current, Place};
@@ -93,18 +92,14 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
-impl Handler {
-    /// Fills in the body of a status page.
-    pub(super) fn fill_in(&self, answer: &mut SmallAnswer, host: &str) {
-        let (Some(page), Some(current)) = (answer.status_page.take(), &answer.current) else { return };
-        let state = match page {
-            StatusPage { is_paused: true, .. } => State::Paused,
-            _ if self.ways.are_up(current) => State::Up,
-            _ => State::Down,
-        };
-        let text = if page.is_json { json(state, current) } else { html(state, current, host) };
-        answer.body = Bytes::from(text);
-    }
+/// The body of the page; `are_up` says whether the backends take requests.
+pub(super) fn body(page: StatusPage, current: &Current, host: &str, are_up: bool) -> Bytes {
+    let state = match (page.is_paused, are_up) {
+        (true, _) => State::Paused,
+        (false, true) => State::Up,
+        (false, false) => State::Down,
+    };
+    Bytes::from(if page.is_json { json(state, current) } else { html(state, current, host) })
 }
 
 fn json(state: State, current: &Current) -> String {

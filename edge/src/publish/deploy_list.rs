@@ -11,8 +11,7 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::deploy_status::started_ms;
-use super::deploys::{Deploys, Origin};
+use super::deploys::{Deploys, Origin, started_ms};
 use super::publisher::Publisher;
 use super::uploads::Uploads;
 use crate::cluster::{self, Look, LookRequest, Looked};

@@ -4,6 +4,7 @@ use devanture_config::AppName;
 use devanture_config::api::{Deploy, DeployState, DeployStatus};
 use devanture_config::problem::{Code, Problem};
 
+use super::deploys::begun_of;
 use super::publisher::Publisher;
 use crate::catalog::records;
 use crate::ledger::Error;
@@ -12,8 +13,6 @@ use crate::ledger::Error;
 const ENTRIES_MAX: usize = 1_000;
 /// Environments in which a deploy is looked for.
 const ENVIRONMENTS_MAX: usize = 1_000;
-/// Hexadecimal digits of a push's id after those of when it began: the tag of its node, and two that are random.
-const TAIL_DIGITS: usize = 8;
 
 impl Publisher {
     /// Where a deploy of an app is.
@@ -76,17 +75,4 @@ impl Publisher {
         }
         Ok(None)
     }
-}
-
-/// When a deploy began, in milliseconds since 1970 UTC, as its id says; 0 for one that says nothing.
-pub(super) fn started_ms(id: &str) -> u64 {
-    begun_of(id).map_or(0, |microseconds| microseconds / 1_000)
-}
-
-/// When a deploy began, as its id says.
-fn begun_of(id: &str) -> Option<u64> {
-    let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    // The number of microseconds has 13 digits until the year 2112.
-    let digits = if id.len() > 13 { id.len().saturating_sub(TAIL_DIGITS) } else { id.len() };
-    is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
 }

@@ -95,13 +95,13 @@ async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
         assert_eq!(stranger.code(), Code::Unauthenticated, "{path}");
         let bad = got(edge.ask(Method::GET, path, "dvt_0_0")).await;
         assert_eq!(bad.code(), Code::BadToken, "{path}");
-        // Cookies of a name are sent to all its ports: an app would get those of who logs in there. The login is not
-        // offered there, and the console does not answer.
+        // Cookies of a name are sent to all its ports: an app would get those of a person who logs in there.
         for host in ["shop.localhost", "other.localhost", "staging--shop.localhost"] {
-            let there = || edge.client().get(format!("https://{host}:{port}{path}")).header("accept", "text/html");
-            assert_eq!(got(there()).await.code(), Code::Unauthenticated, "{host}{path}");
-            let known = got(there().bearer_auth(edge.admin_token())).await;
-            assert_eq!(known.code(), Code::CrossSite, "{host}{path}");
+            let url = format!("https://{host}:{port}{path}");
+            let login = got(edge.client().get(&url).header("accept", "text/html")).await;
+            assert_eq!((login.status, login.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated), "{url}");
+            let with_token = edge.client().get(&url).bearer_auth(edge.admin_token());
+            assert_eq!(got(with_token).await.code(), Code::CrossSite, "{url}");
         }
         // Nor does a visitor of the app get anything of it.
         let visitor = edge.get("shop.localhost", path).await;
@@ -116,6 +116,35 @@ async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
     }
     let of_shop = edge.token_for(Scope::Admin, Some("shop"), None).await;
     assert_eq!(got(edge.ask(Method::GET, "/v1/console", &of_shop)).await.code(), Code::Forbidden);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_with_a_session_gets_the_console_until_it_logs_out() {
+    let edge = edge().start().await;
+    install(&edge, CONSOLE).await;
+    let at = |method: Method, path: &str| {
+        let url = format!("https://localhost:{}{path}", edge.admin().port());
+        edge.client().request(method, url).header("sec-fetch-site", "same-origin").header("accept", "text/html")
+    };
+    let begun = got(at(Method::POST, "/v1/session").json(&serde_json::json!({ "token": edge.admin_token() }))).await;
+    assert_eq!(begun.status, StatusCode::CREATED, "{}", begun.text());
+    let cookie = begun.header("set-cookie").split(';').next().unwrap().to_owned();
+    for (path, body) in [("/console/", PAGE), ("/console/apps/shop", PAGE), ("/console/assets/app-1a2b3c4d.js", SCRIPT)]
+    {
+        let answer = got(at(Method::GET, path).header("cookie", &cookie)).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, body), "{path}");
+        assert_eq!(answer.header("set-cookie"), "", "{path}");
+        let foreign = at(Method::GET, path).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
+        assert_ne!(got(foreign).await.body, body, "{path}");
+    }
+    let ended = got(at(Method::DELETE, "/v1/session").header("cookie", &cookie)).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT, "{}", ended.text());
+    for path in ["/", "/console/", "/console/assets/app-1a2b3c4d.js"] {
+        let answer = got(at(Method::GET, path).header("cookie", &cookie)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(answer.body != PAGE && answer.body != SCRIPT, "{path}");
+    }
     edge.stop().await;
 }
 

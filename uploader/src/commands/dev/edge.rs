@@ -51,6 +51,7 @@ const REMOVAL_TIME_MAX: Duration = Duration::from_secs(2);
 /// version comes soon; an end waits a moment for requests that are under way; and what is kept does not grow with the number
 /// of changes.
 const EDGE_TOML: &str = r#"
+console = "off"
 data_dir = "data"
 domain = "localhost"
 preview_domain = "localhost"
