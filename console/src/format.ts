@@ -6,6 +6,7 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY_MS = 24 * HOUR;
+const CLOCKS_MS = 15_000;
 /** A space that neither breaks nor is as wide as one between words. */
 const THIN = "\u202f";
 
@@ -50,7 +51,8 @@ export function duration(milliseconds: number): string {
 
 /** How long ago, or until when, in a few characters. */
 export function ago(moment: number, now: number): string {
-  const age = now - moment;
+  // The clock of the edge may be a little ahead.
+  const age = Math.abs(now - moment) < CLOCKS_MS ? 0 : now - moment;
   if (Math.abs(age) < MINUTE) return age >= 0 ? "just now" : "in a moment";
   if (Math.abs(age) > 30 * DAY_MS) return DAY.format(moment);
   const size = Math.abs(age);
