@@ -19,6 +19,9 @@ export interface Options {
   signal?: AbortSignal;
 }
 
+/** Where a person confirms who it is. */
+export const CONFIRM = "/v1/session/confirm";
+
 /** How the console asks a person to confirm who it is; true once that was done. Set by the dialog. */
 let confirm: () => Promise<boolean> = async () => false;
 
@@ -86,8 +89,8 @@ async function send(method: Method, where: string, accept: string, options: Opti
     const problem = await problemOf(response);
     const isFirst = attempt === 0 && !options.signal?.aborted;
     if (problem.code === "confirmation_required" && isFirst && (await confirm())) continue;
-    // A wrong password of a confirmation is no end of the session.
-    if (response.status === 401 && problem.code !== "bad_login") over();
+    // A wrong password or token of a confirmation is no end of the session.
+    if (response.status === 401 && where !== CONFIRM) over();
     throw new Refused(problem);
   }
 }

@@ -1,7 +1,7 @@
 // The session: logging out, and confirming who it is before what an app protects.
 import { useState } from "preact/hooks";
 import type { Challenge, Problem, Session } from "../api.ts";
-import { call, confirmBy, problemFrom } from "../client.ts";
+import { CONFIRM, call, confirmBy, problemFrom } from "../client.ts";
 import { passkeysWork, usePasskey } from "../passkeys.ts";
 import { announce, session } from "../state.ts";
 import { t } from "../texts.ts";
@@ -37,7 +37,7 @@ function ConfirmDialog({ end }: ConfirmProps) {
     setRunning(true);
     setProblem(null);
     try {
-      session.value = await call<Session>("POST", "/v1/session/confirm", { body: await body() });
+      session.value = await call<Session>("POST", CONFIRM, { body: await body() });
       finish(true);
       return;
     } catch (error) {
