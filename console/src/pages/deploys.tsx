@@ -242,7 +242,7 @@ function Entry({ app, env, deploy, status, gone }: { app: string; env: string; d
 
 function Past({ app, env, status }: { app: string; env: string; status: Status | null }) {
   const [gone, setGone] = useState<Set<string>>(new Set());
-  const list = useListing<Deploy>(`history ${app} ${env} ${status?.deploy ?? ""}`, async (cursor, signal) => {
+  const list = useListing<Deploy>(`history ${app} ${env}`, async (cursor, signal) => {
     const where = path`/v1/apps/${app}/environments/${env}/history`;
     const page = await call<History>("GET", where, { query: { limit: PAGE, before: cursor }, signal });
     const ended = [...(page.deleted ?? []), ...(page.collected ?? [])];
@@ -250,6 +250,13 @@ function Past({ app, env, status }: { app: string; env: string; status: Status |
     return { items: page.deploys, next: page.next };
   });
   const end = useRef<HTMLDivElement>(null);
+  const live = status?.deploy ?? null;
+  const before = useRef(live);
+  useEffect(() => {
+    // Something went live, from wherever: it is in the history now.
+    if (before.current !== null && live !== before.current) list.reload();
+    before.current = live;
+  }, [live]);
   useEffect(() => {
     const element = end.current;
     if (!element || !list.hasMore || list.loading) return;

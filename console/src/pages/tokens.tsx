@@ -2,6 +2,7 @@
 import type { Page, TokenInfo } from "../api.ts";
 import { call } from "../client.ts";
 import { openMakeToken, openRevokeToken } from "../dialogs/tokens.tsx";
+import { visible } from "../outside_text.ts";
 import { rights, session, useListing } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Empty, Heading, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
@@ -68,7 +69,7 @@ function List({ app }: { app: string | null }) {
                     )}
                   </td>
                   <td>
-                    <Button onClick={() => openRevokeToken(token)} aria-label={`${t.token.revoke}: ${token.name}`}>
+                    <Button onClick={() => openRevokeToken(token)} aria-label={`${t.token.revoke}: ${visible(token.name)}`}>
                       {t.token.revoke}…
                     </Button>
                   </td>

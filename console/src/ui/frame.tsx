@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { AppInfo, Status } from "../api.ts";
 import { call, path } from "../client.ts";
 import { logOut } from "../dialogs/session.tsx";
+import { visible } from "../outside_text.ts";
 import { route, setQuery, to } from "../router.ts";
 import { notice, type Resource, rights, session, useResource } from "../state.ts";
 import { t } from "../texts.ts";
@@ -60,7 +61,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
 }
 
 export function useTitle(...titles: string[]): void {
-  const title = [...titles, "Devanture"].join(" · ");
+  const title = visible([...titles, "Devanture"].join(" · "));
   useEffect(() => {
     document.title = title;
   }, [title]);
@@ -86,9 +87,20 @@ export function environmentsOf(info: AppInfo | null): string[] {
   return names.sort((a, b) => (a === "prod" ? -1 : b === "prod" ? 1 : a < b ? -1 : 1));
 }
 
-/** The app of the address, as one entry of the list of apps. */
+/** An app as an entry of the list, which has some of its environments; the status of one names the others. */
+async function loadApp(app: string, signal: AbortSignal): Promise<AppInfo> {
+  const info = await call<AppInfo>("GET", path`/v1/apps/${app}`, { signal });
+  const first = info.environments[0];
+  if (!first || info.environments.length >= info.environments_total) return info;
+  const status = await call<Status>("GET", path`/v1/apps/${app}/environments/${first.name}`, { signal });
+  const known = new Set(info.environments.map(({ name }) => name));
+  const others = status.places.filter((place) => !place.alias && !known.has(place.name));
+  return { ...info, environments: [...info.environments, ...others.map((place) => ({ ...place, hostnames: 0 }))] };
+}
+
+/** The app of the address. */
 export function useApp(app: string): Resource<AppInfo> {
-  return useResource<AppInfo>(`app ${app}`, (signal) => call("GET", path`/v1/apps/${app}`, { signal }), 10_000);
+  return useResource<AppInfo>(`app ${app}`, (signal) => loadApp(app, signal), 10_000);
 }
 
 export function useStatus(app: string, env: string | null, every = 10_000): Resource<Status> {
@@ -132,7 +144,7 @@ export function AppFrame({ app, info, env, children }: AppFrameProps) {
         </h1>
         {env !== undefined && <EnvironmentChoice info={info} env={env} />}
       </div>
-      <nav class="tabs" ref={bar} aria-label={t.tabs.title(app)}>
+      <nav class="tabs" ref={bar} aria-label={t.tabs.title(visible(app))}>
         {tabs.map(([page, label]) => (
           <a key={page} href={to(page, { app }, { env: keep })} aria-current={current === page ? "page" : undefined}>
             {label}
