@@ -104,6 +104,12 @@ test("a passkey confirms what an app protects", async () => {
   await visit.button("Use a passkey").click();
   await until("the rollback", async () => (await edge.live("shop")) === versions.first);
   await page.locator("dialog").waitFor({ state: "detached" });
+
+  // It logs in, too.
+  await visit.button("Log out").first().click();
+  await page.getByRole("button", { name: "Log in with a passkey" }).click();
+  await page.locator("header.bar").waitFor();
+  await page.getByText("ada").first().waitFor();
   await visit.close();
 });
 

@@ -50,7 +50,8 @@ export async function makePasskey(challenge: Challenge): Promise<Attestation> {
       pubKeyCredParams: [{ type: "public-key", alg: ES256 }],
       excludeCredentials: listed(challenge),
       attestation: "none",
-      authenticatorSelection: { residentKey: "preferred", userVerification: "required" },
+      // A login finds the account by the passkey, which has to keep it for that.
+      authenticatorSelection: { residentKey: "required", userVerification: "required" },
     },
   });
   if (!(made instanceof PublicKeyCredential)) throw new Error("no passkey was made");
