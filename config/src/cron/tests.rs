@@ -67,6 +67,24 @@ fn an_expression_is_read_as_it_is_written() {
 }
 
 #[test]
+fn a_day_that_comes_once_in_decades_comes() {
+    for (text, after, next) in [
+        // A Saturday on 1, 8, 15, 22 and 29 August.
+        ("0 0 */7 8 6", "2026-11-26T00:00", "2037-08-01T00:00"),
+        ("0 0 */7 8 6", "2054-08-29T00:00", "2065-08-01T00:00"),
+        ("0 0 29 2 *", "2096-02-29T00:00", "2104-02-29T00:00"),
+        // A Sunday on 29 February.
+        ("0 0 29 2 */7", "2088-02-29T00:00", "2128-02-29T00:00"),
+        ("59 23 29 2 */7", "2088-02-29T23:59", "2128-02-29T23:59"),
+    ] {
+        let utc = Zone::default();
+        assert_eq!(cron(text).next_after(&utc, ms(&utc, after)), Some(ms(&utc, next)), "{text} after {after}");
+        assert_eq!(cron(text).last_within(&utc, ms(&utc, after), ms(&utc, next)), Some(ms(&utc, next)), "{text}");
+        assert_eq!(cron(text).last_within(&utc, ms(&utc, after), ms(&utc, next) - 1), None, "{text} after {after}");
+    }
+}
+
+#[test]
 fn what_is_no_expression_is_refused_with_its_field() {
     for (text, part) in [
         ("", "five fields"),
@@ -177,6 +195,26 @@ proptest! {
             let is_second = clock(&zone, left_out - 7_200_000).1.seconds() > then.seconds();
             prop_assert!(is_second && !cron.fields.is_every_hour, "{cron} left out {text}, before {shown}");
         }
+    }
+
+    #[test]
+    fn a_day_of_both_kinds_comes_next_when_the_calendar_has_it_however_long_that_takes(
+        day in prop_oneof!["\\*/[1-9]", "\\*/[1-3][0-9]", "[1-9]", "[12][0-9]", Just("31".to_owned())],
+        month in prop_oneof!["[1-9]", "1[0-2]", Just("2".to_owned())],
+        weekday in prop_oneof![Just("*/7".to_owned()), "[0-6]"],
+        year in 1970_i16..2200,
+    ) {
+        // Without a day that is a number and one of the week that is, both are to hold.
+        let Ok(cron) = format!("0 0 {day} {month} {weekday}").parse::<Cron>() else { return Ok(()) };
+        let utc = Zone::default();
+        let begin = jiff::civil::date(year, 1, 1);
+        let dates = (year..year + 42).flat_map(|year| (1..=12).flat_map(move |month| {
+            (1..=31).filter_map(move |day| jiff::civil::Date::new(year, month, day).ok())
+        }));
+        let first = dates.skip(1).find(|date| cron.fields.matches_date(*date));
+        let expected = first.map(|date| ms(&utc, &format!("{date}T00:00")));
+        prop_assert!(expected.is_some(), "{cron} after {begin}");
+        prop_assert_eq!(cron.next_after(&utc, ms(&utc, &format!("{begin}T00:00"))), expected, "{} after {}", cron, begin);
     }
 
     #[test]

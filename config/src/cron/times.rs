@@ -10,8 +10,9 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::{Cron, Fields, Zone};
 
-/// Most years without a match: 29 February around a year such as 2100.
-const YEARS_MAX: i64 = 9;
+/// Years within which everything comes that ever does, and a bit more than one: a 29 February that is to be a Sunday too
+/// takes forty around a year such as 2100, and a Saturday on some other one day twelve.
+const YEARS_MAX: i64 = 41;
 
 /// A span of one offset, and what the clock showed when it began.
 #[derive(Clone, Copy)]
@@ -98,6 +99,11 @@ impl Fields {
         };
         let (mut date, mut minute) = (from.date(), minute_of_day(from));
         while date.at(0, 0, 0, 0) < end {
+            if !self.matches_month(date) {
+                // There may be forty years to look through.
+                (date, minute) = (date.last_of_month().tomorrow().ok()?, 0);
+                continue;
+            }
             if self.matches_date(date)
                 && let Some((hour, minute)) = self.first_in_day(minute)
             {
@@ -111,7 +117,11 @@ impl Fields {
     pub(super) fn matches_date(self, date: Date) -> bool {
         let has = |bits: u64, number: i8| bits & (1 << number) != 0;
         let (day, weekday) = (has(self.days, date.day()), has(self.weekdays, date.weekday().to_sunday_zero_offset()));
-        has(self.months, date.month()) && if self.is_either_day { day || weekday } else { day && weekday }
+        self.matches_month(date) && if self.is_either_day { day || weekday } else { day && weekday }
+    }
+
+    fn matches_month(self, date: Date) -> bool {
+        self.months & (1 << date.month()) != 0
     }
 
     /// The first hour and minute from a minute of the day on.
