@@ -160,6 +160,8 @@ pub struct PreparedHead {
     own_lines: Box<[u8]>,
     /// Fields that others have too.
     pub(super) shared: Arc<SharedFields>,
+    /// One more, which fewer others have.
+    pub(super) beside: Option<Arc<SharedField>>,
     /// The value of `content-length`, if it is one of them.
     pub(super) length: Option<u64>,
 }
@@ -168,12 +170,16 @@ impl PreparedHead {
     /// Prepares the fields `own`, which no other answer is likely to have, and `shared`.
     #[must_use]
     pub fn new<'f>(own: impl IntoIterator<Item = (&'f str, &'f [u8])>, shared: Vec<Arc<SharedField>>) -> Self {
-        Self::with(own, Arc::new(SharedFields::new(shared.into())))
+        Self::with(own, Arc::new(SharedFields::new(shared.into())), None)
     }
 
-    /// As [`PreparedHead::new`], with a list that is shared with other heads.
+    /// As [`PreparedHead::new`], with a list that is shared with other heads, and a field `beside` it.
     #[must_use]
-    pub fn with<'f>(own: impl IntoIterator<Item = (&'f str, &'f [u8])>, shared: Arc<SharedFields>) -> Self {
+    pub fn with<'f>(
+        own: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+        shared: Arc<SharedFields>,
+        beside: Option<Arc<SharedField>>,
+    ) -> Self {
         let (mut block, mut lines, mut length) = (Vec::new(), Vec::new(), None);
         for (name, value) in own {
             if name == CONTENT_LENGTH {
@@ -182,14 +188,14 @@ impl PreparedHead {
             block.extend_from_slice(&hpack::literal(name, value));
             lines.extend_from_slice(&line(name, value));
         }
-        Self { own: block.into(), own_lines: lines.into(), shared, length }
+        Self { own: block.into(), own_lines: lines.into(), shared, beside, length }
     }
 
-    /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones.
+    /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones, then the one beside them.
     #[inline]
     #[must_use]
-    pub fn lines(&self) -> [&[u8]; 2] {
-        [&self.own_lines, &self.shared.lines]
+    pub fn lines(&self) -> [&[u8]; 3] {
+        [&self.own_lines, &self.shared.lines, self.beside.as_ref().map_or(&[], |field| &field.line)]
     }
 }
 

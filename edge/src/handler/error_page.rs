@@ -168,7 +168,7 @@ fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<R
     let file = named(&format!("{status}.html"));
     let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;
     let chosen = file.representations.get(context.acceptable.choose(&file.available))?;
-    let mut headers = chosen.head.error();
+    let mut headers = chosen.head.error(&version.header);
     // The page must not outlive why it is sent.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     respond::add_fields(refused, &mut headers);

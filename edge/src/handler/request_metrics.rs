@@ -209,7 +209,7 @@ impl Measurement {
         if let Some(version) = self.answerer.version() {
             record.app = Some(version.app.to_string());
             record.environment = Some(version.place.clone());
-            record.version = version.header.to_str().ok().map(str::to_owned);
+            record.version = version.header.value().to_str().ok().map(str::to_owned);
         }
         log.write(record);
     }

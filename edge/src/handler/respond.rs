@@ -63,7 +63,7 @@ pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
 
 /// Names the version of an answer; of a preview, `X-Robots-Tag` keeps search engines away.
 pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
-    headers.insert(VERSION_HEADER, version.header.clone());
+    headers.insert(VERSION_HEADER, version.header.value().clone());
     if version.setting == Setting::Preview {
         headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
     }
@@ -109,10 +109,11 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     let file = answer.version().file(answer.file);
     let chosen = file.and_then(|file| file.representations.get(answer.representation).map(|chosen| (file, chosen)));
     let Some((file, chosen)) = chosen else { return refused(Refused::Unavailable) };
+    let version = &answer.version().header;
     let mut headers = match answer.part {
-        Part::None => chosen.head.not_modified(),
-        Part::Whole if answer.status.is_client_error() => chosen.head.error(),
-        Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(),
+        Part::None => chosen.head.not_modified(version),
+        Part::Whole if answer.status.is_client_error() => chosen.head.error(version),
+        Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(version),
     };
     answer.ruled.apply(&mut headers, answer.kept, answer.status);
     dictionary::unless_kept(&mut headers, answer.status);
@@ -184,10 +185,11 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
         return None;
     }
     let (status, changed) = (answer.status, Some(answer.current.last_modified.shared()));
+    let version = &answer.version().header;
     let (head, last_modified) = match answer.part {
-        Part::None => (chosen.head.not_modified_ready(), None),
-        Part::Whole if status.is_client_error() => (chosen.head.error_ready(), None),
-        Part::Whole => (chosen.head.ok_ready(), changed),
+        Part::None => (chosen.head.not_modified_ready(version), None),
+        Part::Whole if status.is_client_error() => (chosen.head.error_ready(version), None),
+        Part::Whole => (chosen.head.ok_ready(version), changed),
         Part::One(_) | Part::Several(_) => return None,
     };
     let body = if answer.part == Part::None { ReadyBody::None } else { ReadyBody::Whole(chosen) };

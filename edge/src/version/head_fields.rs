@@ -7,12 +7,10 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::head::{EntityTag, PreparedHead, USE_AS_DICTIONARY};
+use super::field_list::USE_AS_DICTIONARY;
+use super::head::{EntityTag, PreparedHead};
 use super::loader::{AtHand, Loader};
 use super::{Representation, Setting, Source};
-
-/// The header that names the version of an answer.
-pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
 
 /// Fields that the heads of a file's representations have in common.
 #[derive(Clone, Copy)]
@@ -68,7 +66,6 @@ impl HeadFields<'_> {
         if let Some(link) = self.link {
             not_modified.push(field(LINK, link.clone()));
         }
-        not_modified.push(field(VERSION_HEADER, self.version.header.clone()));
         if self.version.request.setting == Setting::Preview {
             not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));
         }

@@ -19,10 +19,12 @@ use parking_lot::Mutex;
 use super::content_type::media_type;
 use super::damage;
 use super::deltas::DictionaryFields;
-use super::head::{FieldPool, MissHead};
+use super::field_list::FieldPool;
+use super::head::MissHead;
 use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
 use super::prefetch::{Prefetched, prefetch};
+use super::version_field::VersionField;
 use super::{
     Charge, Content, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source,
 };
@@ -75,15 +77,13 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     }
     let (upstreams, routes) = backends(serving);
     let dictionary_fields = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
-    let (header, fields) = (text_value(&request.id.short()), FieldPool::new(&charge));
-    let (request, manifest) = (&request, &*manifest);
-    let (memory, header_of, pool) = (&memory, &header, &fields);
+    let fields = FieldPool::default();
+    let (request, manifest, memory, pool) = (&request, &*manifest, &memory, &fields);
     let loader = Loader {
         blobs,
         memory,
         request,
         manifest,
-        header: header_of,
         fields: pool,
         dictionary_fields: &dictionary_fields,
         prefetched: Mutex::default(),
@@ -114,7 +114,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         trusted: request.trusted,
         edge_admin: request.edge_admin,
         stored_ms: request.stored_ms,
-        header,
+        header: VersionField::new(text_value(&request.id.short()), Arc::clone(&charge)),
         miss: MissHead::new(fields.into_fields()),
         charge,
     };

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::deltas::DictionaryFields;
-use super::head::FieldPool;
+use super::field_list::FieldPool;
 use super::prefetch::Prefetched;
 use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
@@ -93,7 +93,6 @@ pub(super) struct Loader<'l> {
     pub(super) memory: &'l Arc<AppMemory>,
     pub(super) request: &'l LoadRequest,
     pub(super) manifest: &'l Manifest,
-    pub(super) header: &'l HeaderValue,
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
     pub(super) prefetched: Mutex<Prefetched>,

@@ -10,6 +10,7 @@ mod content_type;
 mod damage;
 mod deltas;
 mod dictionary_misses;
+mod field_list;
 mod head;
 mod head_fields;
 mod indexes;
@@ -20,13 +21,14 @@ mod place;
 mod prefetch;
 mod rule_files;
 mod traffic;
+mod version_field;
 
 pub use browser_cache::KeptFiles;
 pub use damage::DamagedFile;
 pub use deltas::FileDictionaries;
 pub use dictionary_misses::{DictionaryMiss, DictionaryMisses};
-pub use head::{CommonField, EntityTag, PreparedHead, USE_AS_DICTIONARY};
-pub use head_fields::VERSION_HEADER;
+pub use field_list::{CommonField, USE_AS_DICTIONARY};
+pub use head::{EntityTag, PreparedHead};
 pub use load::load;
 pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};
@@ -34,6 +36,7 @@ pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
 pub(crate) use traffic::Turn;
 pub use traffic::{Entered, LIMITS_APPLIED, Traffic, TrafficUsage, Traffics};
+pub use version_field::{VERSION_HEADER, VersionField};
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -191,8 +194,8 @@ pub struct Content {
     pub edge_admin: bool,
     /// When it was stored, in milliseconds since 1970 UTC.
     pub stored_ms: u64,
-    /// The value of the header `devanture-version`.
-    pub header: HeaderValue,
+    /// The header `devanture-version`.
+    pub header: VersionField,
     /// Smoke checks before it goes live in its place.
     pub smoke: Vec<SmokeCheck>,
     /// The head of its plain 404.
@@ -259,7 +262,7 @@ impl Content {
 
     /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.
     pub(crate) fn miss_ready(&self, make: impl FnOnce() -> HeaderMap) -> &Arc<engine::PreparedHead> {
-        self.miss.get_or_make(make)
+        self.miss.get_or_make(&self.header, make)
     }
 
     /// Its memory, without the bytes of files.

@@ -207,6 +207,9 @@ impl Encoder {
             }
             self.first = shared.ids.first().and_then(|id| self.place(*id)).unwrap_or_default();
         }
+        if let Some(field) = &head.beside {
+            self.shared(field, block);
+        }
         for field in more {
             self.shared(field, block);
         }

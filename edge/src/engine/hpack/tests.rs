@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::*;
-use crate::engine::{PreparedHead, SharedField};
+use crate::engine::{PreparedHead, SharedField, SharedFields};
 
 /// Names and values, as text.
 type Pairs = Vec<(String, String)>;
@@ -354,6 +354,23 @@ fn a_prepared_head_is_its_shared_fields_and_its_own() {
         encoder.prepared(&head, [], &mut block);
         let expected = pairs(&[("vary", "accept"), ("etag", "\"1\""), ("content-length", "5")]);
         assert_eq!(decode(&mut decoder, &block), Ok(expected));
+    }
+}
+
+#[test]
+fn a_field_beside_a_list_is_written_once_and_the_list_is_found_again_by_heads_with_another_one() {
+    let list = Arc::new(SharedFields::new(Box::new([SharedField::new("vary", b"accept").into()])));
+    let (one, other) = (Arc::new(SharedField::new("age", b"1")), Arc::new(SharedField::new("age", b"2")));
+    let head = |beside: &Arc<SharedField>| {
+        PreparedHead::with([("etag", &b"\"1\""[..])], Arc::clone(&list), Some(Arc::clone(beside)))
+    };
+    let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(4_096));
+    for (beside, age, indexed) in [(&one, "1", 0), (&one, "1", 2), (&other, "2", 1), (&other, "2", 2), (&one, "1", 2)] {
+        let mut block = Vec::new();
+        encoder.prepared(&head(beside), [], &mut block);
+        assert_eq!(block.iter().take_while(|byte| **byte >= 0xbe).count(), indexed, "{age}");
+        assert_eq!(decode(&mut decoder, &block), Ok(pairs(&[("vary", "accept"), ("age", age), ("etag", "\"1\"")])));
+        assert_eq!(head(beside).lines().concat(), format!("etag: \"1\"\r\nvary: accept\r\nage: {age}\r\n").as_bytes());
     }
 }
 

@@ -43,7 +43,7 @@ async fn deltas_are_made_with_what_browsers_keep_and_the_report_promises_no_othe
     let before = world.live(&shop());
     let announces = |path: &str| {
         let file = before.files.iter().find(|file| *file.path == *path).unwrap();
-        let value = file.representations[0].head.ok().get(USE_AS_DICTIONARY).cloned();
+        let value = file.representations[0].head.ok(&before.header).get(USE_AS_DICTIONARY).cloned();
         value.map(|value| value.to_str().unwrap().to_owned())
     };
     let id = delta::sha256(&largest).to_string();
@@ -119,7 +119,7 @@ async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
         let before = world.live(&shop());
         let is_announced = |path: &str| {
             let file = before.files.iter().find(|file| *file.path == *path).unwrap();
-            file.representations[0].head.ok().contains_key(USE_AS_DICTIONARY)
+            file.representations[0].head.ok(&before.header).contains_key(USE_AS_DICTIONARY)
         };
         assert_eq!([is_announced("a/lib-3f2a91bc.js"), is_announced("viewer.js")], announces, "{rule}");
 
