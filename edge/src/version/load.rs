@@ -40,7 +40,7 @@ const FILES_AT_ONCE: usize = 256;
 /// of each of the latter two in its table.
 const OWNER_BYTES: usize = 192;
 /// Estimated memory of what reads a stored file.
-const STORED_FILE_BYTES: usize = 320;
+const STORED_FILE_BYTES: usize = 288;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
 

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::handles::{FileId, Handle, Handles};
 use super::index::Line;
-use super::tree::Tree;
+use super::tree::{OpenedTree, Tree};
 use super::verified::Verified;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
 use crate::blobs::{DeltaInfo, Error, Key, Turns};
@@ -57,7 +57,7 @@ pub(super) struct Checked {
     /// Where it begins.
     pub(super) at: u64,
     pub(super) size: u64,
-    pub(super) tree: Arc<Tree>,
+    pub(super) tree: OpenedTree,
 }
 
 /// Where the bytes of a key are, and the hash that they must have.
@@ -241,7 +241,7 @@ impl Folder {
             if found != Some(*expected) {
                 return Ok(None);
             }
-            let tree = Arc::new(tree);
+            let tree = OpenedTree::from(tree);
             self.verified().remember(key, *stamp, &tree);
             Ok(Some(tree))
         })?;

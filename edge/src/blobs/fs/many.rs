@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::folder::{Folder, TMP, folder_of, rename_into};
-use super::tree::Tree;
+use super::tree::{OpenedTree, Tree};
 use crate::blobs::durable::{self, Batch, Draft, Stamp};
 use crate::blobs::{Error, Key};
 
@@ -65,7 +64,7 @@ impl Folder {
         }
         let mut verified = self.verified();
         for Written { digest, stamp, tree, .. } in named {
-            verified.remember(Key::Blob(digest), stamp, &Arc::new(tree));
+            verified.remember(Key::Blob(digest), stamp, &OpenedTree::from(tree));
         }
         Ok(())
     }

@@ -6,8 +6,8 @@
 
 use std::io::{ErrorKind, Read};
 use std::ops::Deref;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use blake3::Hasher;
@@ -49,6 +49,33 @@ impl From<Vec<Group>> for Groups {
         match <[Group; 1]>::try_from(groups) {
             Ok(one) => Self::One(one),
             Err(many) => Self::Many(many.into()),
+        }
+    }
+}
+
+/// The tree of a file as those have it who opened it. Most files have one group: its tree takes hardly more than a
+/// pointer to it and its counts would, and each has one of their own.
+pub(super) enum OpenedTree {
+    /// Of one group.
+    Own(Tree),
+    /// Of several, shared by all.
+    Shared(Arc<Tree>),
+}
+
+impl From<Tree> for OpenedTree {
+    fn from(tree: Tree) -> Self {
+        if tree.len() > 1 { Self::Shared(Arc::new(tree)) } else { Self::Own(tree) }
+    }
+}
+
+impl Deref for OpenedTree {
+    type Target = Tree;
+
+    #[inline]
+    fn deref(&self) -> &Tree {
+        match self {
+            Self::Own(tree) => tree,
+            Self::Shared(tree) => tree,
         }
     }
 }

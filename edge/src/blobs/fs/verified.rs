@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use devanture_config::Digest;
 
-use super::tree::Tree;
+use super::tree::{OpenedTree, Tree};
 use crate::blobs::Key;
 use crate::blobs::durable::Stamp;
 
@@ -35,23 +35,24 @@ pub(super) struct Verified {
 
 impl Verified {
     /// The result of the last check of the file of `key`, whose hash is `hash`, if the file is still the same.
-    pub(super) fn of(&self, key: Key, stamp: Stamp, hash: Digest) -> Option<Arc<Tree>> {
+    pub(super) fn of(&self, key: Key, stamp: Stamp, hash: Digest) -> Option<OpenedTree> {
         let digest = self.digest(key);
         if self.files.get(&digest) != Some(&self.stamp_digest(stamp)) {
             return None;
         }
-        Some(self.trees.get(&digest).cloned().unwrap_or_else(|| Arc::new(Tree::of_one_group(hash))))
+        let shared = self.trees.get(&digest).cloned().map(OpenedTree::Shared);
+        Some(shared.unwrap_or_else(|| OpenedTree::Own(Tree::of_one_group(hash))))
     }
 
     /// Remembers a file that was just checked.
-    pub(super) fn remember(&mut self, key: Key, stamp: Stamp, tree: &Arc<Tree>) {
+    pub(super) fn remember(&mut self, key: Key, stamp: Stamp, tree: &OpenedTree) {
         self.forget(key);
         let groups = if tree.len() > 1 { tree.len() } else { 0 };
         if self.files.len() >= VERIFIED_MAX || self.groups.saturating_add(groups) > VERIFIED_GROUPS_MAX {
             *self = Self::default();
         }
         let digest = self.digest(key);
-        if groups > 0 {
+        if let OpenedTree::Shared(tree) = tree {
             self.groups = self.groups.saturating_add(groups);
             self.trees.insert(digest, Arc::clone(tree));
         }
@@ -98,7 +99,7 @@ mod tests {
         for length in [0, 1, GROUP_BYTES, GROUP_BYTES + 1, 3 * GROUP_BYTES] {
             let bytes = vec![7; length];
             let (hash, tree) = Tree::read(&*bytes, length as u64).unwrap();
-            let (hash, tree) = (hash.unwrap(), Arc::new(tree));
+            let (hash, tree) = (hash.unwrap(), OpenedTree::from(tree));
             let (blob, manifest) = (Key::Blob(hash), Key::Manifest(hash));
             let mut verified = Verified::default();
             let is_known = |verified: &Verified, key, file| verified.of(key, stamp(file), hash).is_some();
