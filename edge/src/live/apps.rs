@@ -8,6 +8,7 @@ use devanture_config::api::AppTotals;
 use devanture_config::{AppName, PlaceName};
 use parking_lot::RwLock;
 
+use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
 use crate::catalog::Record;
 use crate::catalog::records::APPS_PREFIX;
@@ -104,7 +105,7 @@ impl Live {
         let found = |(app, environments): (&AppName, Environments)| {
             let mut environments: Vec<_> = environments.into_values().collect();
             environments.sort_by_key(|(place, _)| !place.name.is_prod());
-            AppFound { app: app.clone(), versions: ids.get(app).map_or(0, BTreeSet::len), environments }
+            AppFound { app: app.clone(), versions: ids.get(app).map_or(0, StoredIds::len), environments }
         };
         let apps_total = u64::try_from(apps).unwrap_or(u64::MAX);
         AppsFound {

@@ -1,10 +1,11 @@
 //! Drops versions that were deleted: no hostname and no grace period answers from them any more.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use devanture_config::{AppName, VersionId};
 
+use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
 use crate::catalog::scan::Scan;
 use crate::catalog::{self, Record, Revision, gone, records};
@@ -18,7 +19,7 @@ impl Place {
 }
 
 /// The stored versions of each app.
-pub(super) type StoredVersions = HashMap<AppName, BTreeSet<VersionId>>;
+pub(super) type StoredVersions = HashMap<AppName, StoredIds>;
 
 impl Live {
     /// Whether an app has that version.
@@ -52,10 +53,10 @@ impl Follower {
             let mut ids = self.live.0.ids.write();
             let ids = ids.entry(app.clone()).or_default();
             if stored {
-                ids.insert(id)
+                ids.insert(id);
             } else {
-                ids.remove(&id)
-            };
+                ids.remove(&id);
+            }
         }
         if stored {
             // One that was deleted may be stored again: it is another then, stored later.
@@ -139,7 +140,7 @@ fn version_of(key: &str) -> Option<(AppName, VersionId)> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::blobs::{self, Key};

@@ -28,6 +28,7 @@ mod reloads;
 mod revisions;
 mod settings;
 mod settings_changes;
+mod stored_ids;
 #[cfg(test)]
 mod test_world;
 mod unloading;
@@ -373,7 +374,7 @@ impl Live {
         // The first one that is not before it, if it begins with these characters.
         let least: VersionId = format!("{short:0<64}").parse().ok()?;
         let ids = self.0.ids.read();
-        let id = *ids.get(&app)?.range(least..).next()?;
+        let id = *ids.get(&app)?.first_from(&least)?;
         (id.short() == *short).then_some(PreviewKey { app, id })
     }
 
