@@ -164,7 +164,7 @@ limits! {
     compress_file_bytes_max = 268_435_456 in 0 ..= 4_294_967_296,
     /// Bytes of a file or variant up to which it is held in memory while a version that has it is loaded.
     memory_file_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
-    /// Bytes of files and variants that are held in memory in all; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent. A start fills an eighth with files of what was not requested lately.
+    /// Bytes of files and variants that are held in memory in all; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent. A start fills a sixteenth with files of what was not requested lately.
     memory_bytes_max = 268_435_456 in 0 ..= 1_099_511_627_776,
     /// Stored files that are kept open at a time, at most an eighth of the file descriptors of the process; others are opened when they are read.
     open_files_max = 4_096 in 1 ..= 1_048_576,

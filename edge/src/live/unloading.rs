@@ -197,8 +197,8 @@ mod tests {
             let id = world.store(app, &format!("{app:>5}{}", "page ".repeat(999)), 0, json!({})).await;
             world.point(app, "prod", id).await;
         }
-        // An eighth of it has room for three pages of 5,000 bytes that each leave as much free as they take.
-        let limits = Limits { memory_bytes_max: 176_000, ..Limits::default() };
+        // A sixteenth of it has room for three pages of 5,000 bytes that each leave as much free as they take.
+        let limits = Limits { memory_bytes_max: 352_000, ..Limits::default() };
         let is_lean = |world: &World, app: &str| world.current(app, "prod").unwrap().version.is_lean();
         let world = world.started_again_with(&limits).await;
         world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;

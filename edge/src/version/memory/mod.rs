@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 /// The bytes of files may take one part in so many of an app's budget; the rest is for what must be in memory.
 const FILES_SHARE: u64 = 4;
 /// What nobody requested yet may fill one part in so many of the memory for files.
-const AHEAD_SHARE: u64 = 8;
+const AHEAD_SHARE: u64 = 16;
 
 /// Previews that may be evicted to make room for a load, of the same app only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

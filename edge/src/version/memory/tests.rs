@@ -95,13 +95,13 @@ fn files_take_a_quarter_of_what_an_app_may_and_deltas_leave_room_for_files() {
 }
 
 #[test]
-fn what_is_loaded_ahead_of_requests_fills_an_eighth() {
-    let memory = memory(800, 1_000_000);
+fn what_is_loaded_ahead_of_requests_fills_a_sixteenth() {
+    let memory = memory(1_600, 1_000_000);
     let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
     let _held = held(&shop, vec![0; 50]);
-    // Of the 50 that are left of the eighth, an app leaves as many free as it takes.
+    // Of the 50 that are left of the sixteenth, an app leaves as many free as it takes.
     assert!(blog.room_in(Fill::Ahead, 25).is_some() && blog.room_in(Fill::Ahead, 26).is_none());
-    assert!(blog.room_in(Fill::Requested, 375).is_some() && blog.room_in(Fill::Requested, 376).is_none());
+    assert!(blog.room_in(Fill::Requested, 775).is_some() && blog.room_in(Fill::Requested, 776).is_none());
     // What others hold already costs nothing more.
     let _room = blog.room(150);
     assert!(blog.room_in(Fill::Ahead, 1).is_none() && blog.share(Digest::of(&[0; 50])).is_some());
