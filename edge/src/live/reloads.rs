@@ -1,16 +1,16 @@
 //! Versions that are to be loaded again, as what was made of their files got better: each in its turn, and not too
 //! often.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::VersionId;
+use devanture_config::{AppName, VersionId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Place;
-use crate::version::Version;
+use super::{Live, Loader, Place};
+use crate::version::{Fill, Version};
 
 /// Time in which a version is not loaded another time: a visitor could have it loaded at every request, by
 /// the dictionaries that their browser names.
@@ -70,6 +70,40 @@ impl Reloads {
         self.wanted.remove(&id);
         self.begun.insert(id, now);
         Some(id)
+    }
+}
+
+impl Loader {
+    /// Loads a version again in each environment where it is live or being loaded.
+    pub(super) async fn load_everywhere(&self, live: &Live, id: VersionId) -> Loaded {
+        // All places then share the first content that is loaded from here on.
+        self.outdate(&id);
+        let places: Vec<_> = live.environment_places().into_iter().filter(|place| place.has_live(&id)).collect();
+        // Whichever of an app is first loads the files for all of them: what one wants held is held for all. Else the
+        // one that wants them would be left without, and want them again in each interval.
+        let wanting: HashSet<AppName> =
+            places.iter().filter(|place| place.is_wanted()).map(|place| place.app.clone()).collect();
+        let mut loaded = Vec::new();
+        for place in places {
+            if place.first_load.load().as_ref().is_some_and(|load| load.of.version == id && load.has_begun()) {
+                // It may have read what was there before.
+                self.load_place(live, &place, Fill::Requested).await;
+            }
+            let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
+            match self.load_again(Arc::clone(&current.version), wanting.contains(&place.app)).await {
+                Ok(version) => loaded.push((place, version)),
+                Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
+            }
+        }
+        (id, loaded)
+    }
+}
+
+impl Place {
+    /// Whether a version is live, or is to be, in an environment.
+    fn has_live(&self, id: &VersionId) -> bool {
+        let is_to_be = self.first_load.load().as_ref().is_some_and(|load| load.of.version == *id);
+        is_to_be || self.current().is_some_and(|current| current.version.id == *id)
     }
 }
 

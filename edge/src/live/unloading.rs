@@ -223,6 +223,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn files_that_one_environment_wants_held_are_held_for_all_that_share_them() {
+        let world = World::new(&Limits::default()).await;
+        let id = world.store("shop", &"page ".repeat(999), 0, json!({})).await;
+        // Most of these come before `prod`, in whatever order they are loaded again.
+        let others: Vec<String> = (0..8).map(|number| format!("stage-{number}")).collect();
+        let environments = || others.iter().map(String::as_str).chain(["prod"]);
+        for environment in environments() {
+            world.point("shop", environment, id).await;
+        }
+        // A sixteenth of it has no room for a page that leaves as much free as it takes.
+        let limits = Limits { memory_bytes_max: 100_000, ..Limits::default() };
+        let world = world.started_again_with(&limits).await;
+        world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;
+        for _ in 0..2 {
+            world.place("shop", "prod").note_use();
+            world.live.count_demand();
+        }
+        let is_lean = |environment: &str| world.current("shop", environment).unwrap().version.is_lean();
+        assert!(environments().all(is_lean));
+        let loaded = world.loader.load_everywhere(&world.live, id).await;
+        world.follower.take_again(loaded);
+        assert!(!environments().any(is_lean), "they are held for all");
+        world.place("shop", "prod").note_use();
+        assert_eq!(world.live.count_demand(), [], "nothing is to be loaded another time");
+    }
+
+    #[tokio::test]
     async fn what_is_unloaded_is_served_as_before_and_keeps_its_pointer_and_time() {
         let (world, _) = world().await;
         request(&world, "shop").await;

@@ -355,28 +355,11 @@ impl Follower {
     /// waits for it.
     fn reload(&self, id: VersionId, reloads: &mut Reloads) {
         let (live, loader) = (self.live.clone(), self.loader.clone());
-        reloads.running.spawn(async move {
-            // All places then share the first content that is loaded from here on.
-            loader.outdate(&id);
-            let hosts = live.0.hosts.load_full();
-            let mut loaded = Vec::new();
-            for place in hosts.places.values().filter(|place| place.setting == Setting::Environment) {
-                if place.first_load.load().as_ref().is_some_and(|load| load.of.version == id && load.has_begun()) {
-                    // It may have read what was there before.
-                    loader.load_place(&live, place, Fill::Requested).await;
-                }
-                let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
-                match loader.load_again(Arc::clone(&current.version), place.is_wanted()).await {
-                    Ok(version) => loaded.push((Arc::clone(place), version)),
-                    Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
-                }
-            }
-            (id, loaded)
-        });
+        reloads.running.spawn(async move { loader.load_everywhere(&live, id).await });
     }
 
     /// Serves what was loaded again, where its version is still live.
-    fn take_again(&self, (id, loaded): Loaded) {
+    pub(super) fn take_again(&self, (id, loaded): Loaded) {
         for (place, version) in loaded {
             let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
             // What is in memory of a file whose stored bytes are damaged is kept; what is read from them is not.
