@@ -106,6 +106,13 @@ pub struct Upstreams {
     pub sockets: Vec<PathBuf>,
 }
 
+/// The data folder that `text` names, also where the file has mistakes; `None` if it names none, or is no TOML.
+#[must_use]
+pub fn data_dir_of(text: &str) -> Option<PathBuf> {
+    let table: toml::Table = text.parse().ok()?;
+    table.get("data_dir")?.as_str().filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
 /// The whole file, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgeFile {

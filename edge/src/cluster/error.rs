@@ -21,6 +21,14 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// A file of the cluster's CA or of this node is there, and cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The cluster's listener cannot be opened.
     #[error("listening for other nodes at {address}: {source}")]
     Listen {

@@ -50,7 +50,7 @@ impl Identity {
     /// of which others are known: so one CA takes the place of another.
     ///
     /// # Errors
-    /// [`Error::File`], also where the certificate is another node's.
+    /// [`Error::File`], also where the certificate is another node's; [`Error::Read`].
     pub fn read(folder: &Path, node: &str) -> Result<Self, Error> {
         let current = Current::read(folder, node)?;
         Ok(Self {
@@ -71,7 +71,7 @@ impl Identity {
     /// refuse, leave what was.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::File`], [`Error::Read`].
     pub fn read_again(&self) -> Result<(), Error> {
         let read = Current::read(&self.folder, &self.node).and_then(|read| match &read.refused {
             Some(reason) => Err(Error::file(&self.folder.join(CERTIFICATE_FILE), reason)),
@@ -164,11 +164,11 @@ impl Current {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| match error.kind() {
+    std::fs::read(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => {
             Error::file(path, "it is missing; `devanture-edge cluster join --ca DIR` makes it")
         }
-        _ => Error::file(path, error),
+        _ => Error::Read { path: path.to_owned(), source },
     })
 }
 

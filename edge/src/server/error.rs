@@ -1,5 +1,6 @@
 //! Why an edge cannot start, as sentences for its operator, and the code that it exits with.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use devanture_config::parsing::Mistakes;
@@ -106,6 +107,16 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
+    /// A file that a shared store needs cannot be read.
+    #[error("`{key}` in edge.toml: {path} cannot be read: {source}")]
+    StorageFile {
+        /// The key or table.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// The edge that runs over the data folder does not hand over.
     #[error("another edge runs over this data folder and does not hand over to this one: {reason}")]
     TakeOver {
@@ -136,6 +147,18 @@ impl From<catalog::Error> for StartError {
 }
 
 impl StartError {
+    /// Whether another user may not have it: a file that this one may not read, or a right to run backends.
+    #[must_use]
+    pub fn depends_on_user(&self) -> bool {
+        match self {
+            Self::Certificates(tls::Error::Read { source, .. })
+            | Self::Cluster(cluster::Error::Read { source, .. })
+            | Self::StorageFile { source, .. } => source.kind() == ErrorKind::PermissionDenied,
+            Self::Runner(_) => true,
+            _ => false,
+        }
+    }
+
     /// 2 for what the operator can fix in its configuration or by ending another edge, else 1.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
@@ -157,6 +180,7 @@ impl StartError {
             | Self::Runner(_)
             | Self::RunnerFolder
             | Self::Storage { .. }
+            | Self::StorageFile { .. }
             | Self::TakeOver { .. }
             | Self::Upgrade { .. } => 2,
             Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,

@@ -38,7 +38,7 @@ mod write_pause;
 pub use cluster::{cluster_init, cluster_join};
 pub use console::{install_console, remove_console, show_console};
 pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
-pub use doctor::{Diagnosis, Finding, Level, Names, SupportOptions, examine, support_bundle};
+pub use doctor::{Diagnosis, Finding, Level, Names, SupportOptions, examine, examine_unread, support_bundle};
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, health};
 pub use reload::is_applied_at_reload;

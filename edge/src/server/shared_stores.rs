@@ -31,7 +31,7 @@ pub(super) struct EtcdFiles {
 
 impl EtcdFiles {
     fn open(settings: &Etcd, base: &Path) -> Result<Self, StartError> {
-        let (tls, bytes) = tls(settings, base).map_err(|reason| storage("catalog", reason))?;
+        let (tls, bytes) = tls(settings, base)?;
         let tls = Arc::new(ArcSwap::from_pointee(tls));
         Ok(Self { settings: settings.clone(), base: base.to_owned(), bytes: Mutex::new(bytes), tls })
     }
@@ -48,7 +48,7 @@ impl EtcdFiles {
     /// # Errors
     /// [`StartError::Storage`].
     pub(super) fn read_again(&self) -> Result<(), StartError> {
-        let (tls, read) = tls(&self.settings, &self.base).map_err(|reason| storage("catalog", reason))?;
+        let (tls, read) = tls(&self.settings, &self.base)?;
         let mut bytes = self.bytes.lock();
         if *bytes != read {
             *bytes = read;
@@ -67,10 +67,7 @@ pub(super) fn etcd(settings: &Etcd, base: &Path, node: &str) -> Result<(EtcdSett
     let is_secure = settings.endpoints.iter().any(|url| url.starts_with("https://"));
     let files = is_secure.then(|| EtcdFiles::open(settings, base)).transpose()?;
     let credentials = match &settings.user {
-        Some((name, file)) => {
-            let password = password(&base.join(file)).map_err(|reason| storage("catalog.password_file", reason))?;
-            Some((name.clone(), password))
-        }
+        Some((name, file)) => Some((name.clone(), password(&base.join(file))?)),
         None => None,
     };
     let etcd = EtcdSettings {
@@ -87,26 +84,33 @@ fn storage(key: &'static str, reason: String) -> StartError {
     StartError::Storage { key, reason }
 }
 
-fn password(path: &Path) -> Result<Secret, String> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+fn unread(key: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {
+    let path = path.display().to_string();
+    move |source| StartError::StorageFile { key, path, source }
+}
+
+fn password(path: &Path) -> Result<Secret, StartError> {
+    const KEY: &str = "catalog.password_file";
+    let text = std::fs::read_to_string(path).map_err(unread(KEY, path))?;
     let line = text.trim_end_matches(['\r', '\n']);
     if line.is_empty() || line.contains('\n') || line.len() > PASSWORD_BYTES_MAX {
-        return Err(format!("{shown} must hold one line, the password"));
+        return Err(storage(KEY, format!("{} must hold one line, the password", path.display())));
     }
     Ok(Secret::new(line))
 }
 
 /// TLS to etcd by its files, and the hash of their bytes.
-fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), String> {
+fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), StartError> {
+    const KEY: &str = "catalog";
     let mut hasher = blake3::Hasher::new();
     let mut read = |file: &Path| {
         let path = base.join(file);
-        let bytes = std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let bytes = std::fs::read(&path).map_err(unread(KEY, &path))?;
         hasher.update(blake3::hash(&bytes).as_bytes());
-        Ok::<_, String>(bytes)
+        Ok::<_, StartError>(bytes)
     };
-    let unusable = |file: &Path, reason: String| format!("{} cannot be used: {reason}", base.join(file).display());
+    let unusable =
+        |file: &Path, reason: String| storage(KEY, format!("{} cannot be used: {reason}", base.join(file).display()));
     let mut roots = RootCertStore::empty();
     match &settings.ca {
         Some(file) => {
@@ -117,7 +121,7 @@ fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), Str
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
+    let builder = builder.map_err(|error| storage(KEY, error.to_string()))?.with_root_certificates(roots);
     let config = match &settings.identity {
         Some((certificate, key)) => {
             let chain = certificates(&read(certificate)?).map_err(|reason| unusable(certificate, reason))?;

@@ -200,14 +200,6 @@ impl Certificates {
         open_files(files, base_dir).map_or_else(|_error| Vec::new(), |files| files.outdated())
     }
 
-    /// The end of each certificate of a file, in seconds since 1970 UTC, with its first name; none of a file that cannot
-    /// be used.
-    #[must_use]
-    pub fn ends_of_files(tls: &Tls, base_dir: &Path) -> Vec<(String, i64)> {
-        let (Tls::Acme { files, .. } | Tls::Files(files)) = tls else { return Vec::new() };
-        open_files(files, base_dir).map_or_else(|_error| Vec::new(), |files| files.ends())
-    }
-
     /// Has the tickets of sessions by the keys in the file at `path`, which other nodes may have too.
     ///
     /// # Errors

@@ -173,6 +173,27 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
 }
 
+/// A certificate of a file, without its key.
+#[derive(Debug)]
+pub(crate) struct FileCertificate {
+    /// Its DNS names, in lower case.
+    pub(crate) names: Vec<String>,
+    /// Its end, in seconds since 1970 UTC.
+    pub(crate) end_s: i64,
+}
+
+/// The certificates in the PEM file `path`, in its order.
+pub(crate) fn certificates_in(path: &Path) -> Result<Vec<FileCertificate>, Error> {
+    let bad = |reason: String| Error::Certificate { path: path.to_path_buf(), reason };
+    let mut found = Vec::new();
+    for certificate in certificates(&read(path)?).map_err(bad)? {
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| bad(error.to_string()))?;
+        let end_s = parsed.validity().not_after.timestamp();
+        found.push(FileCertificate { names: names(&certificate).map_err(bad)?, end_s });
+    }
+    Ok(found)
+}
+
 /// The certificate and key of `pair`, checked against each other, and the names of the certificate.
 pub(crate) fn certified(
     pair: &Pair,

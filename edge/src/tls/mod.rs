@@ -16,6 +16,7 @@ mod tickets;
 pub(crate) use certificates::add_end;
 pub use certificates::{Certificates, Knows, PatternOf, SharedCertificates, WATCH_INTERVAL};
 pub(crate) use file_watch::Changes;
+pub(crate) use files::{FileCertificate, certificates_in};
 pub use server_tls::ServerTls;
 #[cfg(test)]
 pub(crate) use server_tls::provider;

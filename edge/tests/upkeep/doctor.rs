@@ -5,7 +5,8 @@
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use http::Method;
@@ -67,7 +68,7 @@ async fn an_edge_that_is_well_has_no_failure_and_every_check_says_something() {
 }
 
 /// The least configuration, with other lines in place of some.
-fn written(folder: &Path, https: &str, domain: &str, more: &str) {
+pub(super) fn written(folder: &Path, https: &str, domain: &str, more: &str) {
     let text = format!(
         "data_dir = \"data\"\ndomain = \"{domain}\"\npreview_domain = \"{domain}\"\n[listen]\nhttps = \"{https}\"\n\
          admin = \"127.0.0.1:0\"\n{more}"
@@ -97,10 +98,87 @@ fn a_mistake_of_the_configuration_ends_with_2() {
     let (findings, code) = examine(folder.path());
     assert_eq!(code, Some(2));
     assert!(of(&findings, "configuration")[0]["found"].as_str().unwrap().contains("none.pem"), "{findings:#?}");
-    // What is no configuration at all is refused as everywhere.
-    written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"wrong\"\n");
-    let output = call(folder.path(), &["doctor"]);
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+}
+
+#[test]
+fn each_mistake_of_a_broken_configuration_is_a_finding_beside_what_needs_none() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"wrong\"\n[limits]\nnone = 1\n");
+    let (findings, code) = examine(folder.path());
+    assert_eq!(code, Some(2));
+    let mistakes = of(&findings, "configuration");
+    assert!(mistakes.len() == 2 && mistakes.iter().all(|mistake| mistake["level"] == "fail"), "{findings:#?}");
+    assert!(mistakes[0]["found"].as_str().unwrap().starts_with("edge.toml:"), "{findings:#?}");
+    for check in ["clock", "disk", "edge", "file handles", "kernel", "versions"] {
+        assert!(!of(&findings, check).is_empty(), "{check}: {findings:#?}");
+    }
+    // The data folder is known, and is not made.
+    let disk = of(&findings, "disk").iter().any(|found| found["found"].as_str().unwrap().contains("first start"));
+    assert!(disk && !folder.path().join("data").exists(), "{findings:#?}");
+
+    // What is no TOML names no folder; what is missing has mistakes too.
+    for spoil in [|path: &Path| std::fs::write(path, "data_dir = \n"), |path: &Path| std::fs::remove_file(path)] {
+        spoil(&folder.path().join("edge.toml")).unwrap();
+        let (findings, code) = examine(folder.path());
+        assert_eq!((code, of(&findings, "configuration").len()), (Some(2), 1), "{findings:#?}");
+        assert!(of(&findings, "edge").is_empty() && of(&findings, "disk").len() == 3, "{findings:#?}");
+    }
+}
+
+/// An edge that has no other user's rights, as one of Debian's package; a user who may enter its folder calls.
+#[test]
+fn another_user_than_the_edges_reads_what_could_not_be_looked_at_and_no_failure() {
+    const STRANGER: u32 = 2_100_000_103;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can act as another user");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let set_mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(folder.path(), 0o755);
+    let tls = "[tls]\nmode = \"files\"\ncertificate = \"site.pem\"\nkey = \"site.key\"\n";
+    written(folder.path(), "127.0.0.1:0", "localhost", tls);
+    let made = rcgen::generate_simple_self_signed(vec!["*.localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("site.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("site.key"), made.signing_key.serialize_pem()).unwrap();
+    set_mode(&folder.path().join("site.key"), 0o600);
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    set_mode(&folder.path().join("data"), 0o700);
+    let examine_as_stranger = || {
+        let mut command = Command::new(readable_program(folder.path()));
+        let command = command.args(["doctor", "--json", "--config", "edge.toml"]).current_dir(folder.path());
+        let output = command.uid(STRANGER).gid(STRANGER).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        (found["findings"].as_array().unwrap().clone(), output.status.code())
+    };
+    let (findings, code) = examine_as_stranger();
+    let failed: Vec<_> = findings.iter().filter(|finding| finding["level"] == "fail").collect();
+    assert_eq!((failed, code), (vec![], Some(0)));
+    let unread = of(&findings, "configuration");
+    assert!(unread[0]["level"] == "warn" && unread[0]["found"].as_str().unwrap().contains("site.key"), "{findings:#?}");
+    assert!(unread[0]["advice"].as_str().unwrap().contains("uid 0"), "{findings:#?}");
+    assert!(of(&findings, "edge")[0]["found"].as_str().unwrap().contains("may not be opened"), "{findings:#?}");
+    // The end of a certificate needs no key.
+    assert!(
+        of(&findings, "certificates")[0]["found"].as_str().unwrap().contains("1 certificate known"),
+        "{findings:#?}"
+    );
+
+    set_mode(&folder.path().join("edge.toml"), 0o600);
+    let (findings, code) = examine_as_stranger();
+    assert_eq!((code, &of(&findings, "configuration")[0]["level"]), (Some(0), &json!("warn")), "{findings:#?}");
+    assert!(!of(&findings, "kernel").is_empty());
+}
+
+/// A copy of the program that every user may run, wherever it was built.
+pub(super) fn readable_program(folder: &Path) -> PathBuf {
+    let copy = folder.join("devanture-edge");
+    if !copy.exists() {
+        std::fs::hard_link(env!("CARGO_BIN_EXE_devanture-edge"), &copy)
+            .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_devanture-edge"), &copy).map(drop))
+            .unwrap();
+    }
+    copy
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `devanture-edge doctor` and `support-bundle`: looks at an edge from outside, and packs what helps from afar.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use devanture_config::text::date_time;
@@ -10,7 +10,7 @@ use devanture_edge::server::{self, Finding, Names, SupportOptions};
 use devanture_edge::telemetry;
 
 use crate::terminal::print_line;
-use crate::{Configuration, Failure};
+use crate::{Configuration, Failure, base_of, read};
 
 /// Mode of the bundle: for its owner alone, who looks through it before it is sent.
 const BUNDLE_MODE: u32 = 0o600;
@@ -37,9 +37,15 @@ pub(crate) struct SupportArgs {
     with_names: bool,
 }
 
-/// Prints what was found, a line each.
-pub(crate) async fn doctor(configuration: &Configuration, arguments: &DoctorArgs) -> Result<(), Failure> {
-    let diagnosis = server::examine(&configuration.file, &configuration.base, Names::Shown).await;
+/// Prints what was found, a line each, also where the configuration at `path` has mistakes.
+pub(crate) async fn doctor(path: &Path, arguments: &DoctorArgs) -> Result<(), Failure> {
+    let diagnosis = match read(path) {
+        Ok(Configuration { file, base, .. }) => server::examine(&file, &base, Names::Shown).await,
+        Err(error) => {
+            let text = std::fs::read_to_string(path).ok();
+            server::examine_unread(&error, text.as_deref(), base_of(path)).await
+        }
+    };
     if arguments.json {
         let whole = serde_json::json!({ "worst": diagnosis.worst(), "findings": diagnosis.findings });
         print_line(&whole.to_string());

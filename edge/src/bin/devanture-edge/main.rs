@@ -310,6 +310,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Upgrade(arguments)) => return upgrade::upgrade(&arguments, &config),
         // It reports every failure to its parent.
         Some(Command::Local) => return local::serve(&config),
+        // It looks at the machine also where the configuration has mistakes.
+        Some(Command::Doctor(args)) => return runtime()?.block_on(doctor::doctor(&config, &args)),
         other => other,
     };
     let configuration = read(&config)?;
@@ -318,7 +320,6 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         None => serve::serve(configuration, &config),
         Some(Command::Check) => check(file, base, &config),
         Some(Command::Health { ready }) => runtime()?.block_on(health(file, base, ready)),
-        Some(Command::Doctor(args)) => runtime()?.block_on(doctor::doctor(&configuration, &args)),
         Some(Command::SupportBundle(args)) => runtime()?.block_on(doctor::support_bundle(&configuration, args)),
         Some(Command::Adopt) => adopt(file, base),
         Some(Command::Token(command)) => runtime()?.block_on(token(file, base, command)),
@@ -362,8 +363,12 @@ fn read(path: &Path) -> Result<Configuration, StartError> {
         .map_err(|source| StartError::ConfigFile { path: path.display().to_string(), source })?;
     let identity = NodeIdentity::from_variables(|name| std::env::var(name).ok());
     let file = EdgeFile::parse_for(&identity, &path.display().to_string(), &text)?;
-    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    Ok(Configuration { file, base: base.to_owned(), text })
+    Ok(Configuration { file, base: base_of(path).to_owned(), text })
+}
+
+/// The folder of the configuration, to which paths in it are relative.
+fn base_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {

@@ -4,9 +4,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use devanture_config::edge_toml::BlobStore;
 use devanture_config::limits::Limits;
 use rustix::fs::{StatVfs, statfs, statvfs};
 
+use super::caller::Caller;
 use super::finding::Finding;
 use crate::blobs::durable::Draft;
 use crate::blobs::{Error, FreeSpace};
@@ -20,8 +22,37 @@ const SYNCS: usize = 5;
 const SYNC_BYTES: usize = 4_096;
 /// A disk that takes longer to keep a small file makes pushes slow.
 const SYNC_MAX: Duration = Duration::from_millis(50);
-/// What to do where bytes or inodes run out.
-const MAKE_ROOM: &str = "enlarge the disk or keep less: docs/runbooks/disk.md";
+/// What to do where bytes run out, for an edge whose files are all on this disk …
+const MAKE_ROOM: &str = "`devanture gc --purge` ends what could be restored; lower keep_versions and keep_days in \
+                         [retention], or enlarge the disk: docs/runbooks/disk.md";
+/// … and for one that keeps copies of a bucket there.
+const MAKE_ROOM_BESIDE_BUCKET: &str = "lower cache_bytes_max in [blobs], or enlarge the disk: docs/runbooks/disk.md";
+
+/// Whether the files in the data folder are copies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cache {
+    /// They are not.
+    None,
+    /// They are of a bucket.
+    OfBucket,
+}
+
+impl Cache {
+    pub(super) const fn of(store: &BlobStore) -> Self {
+        match store {
+            BlobStore::Folder => Self::None,
+            BlobStore::S3(_) => Self::OfBucket,
+        }
+    }
+
+    /// What to do where bytes run out.
+    const fn make_room(self) -> &'static str {
+        match self {
+            Self::None => MAKE_ROOM,
+            Self::OfBucket => MAKE_ROOM_BESIDE_BUCKET,
+        }
+    }
+}
 
 /// What kinds of file systems are good for.
 enum Kind {
@@ -52,21 +83,27 @@ const fn kind(number: u64) -> Kind {
 }
 
 /// Looks at the disk of `data_dir`. Blocks on the disk.
-pub(super) fn look(data_dir: &Path, limits: &Limits) -> Vec<Finding> {
-    let folder = existing(data_dir);
+pub(super) fn look(data_dir: &Path, limits: &Limits, cache: Cache, caller: &Caller) -> Vec<Finding> {
+    let mut found = look_around(data_dir, limits, cache);
+    found.push(match data_dir.try_exists() {
+        Ok(false) => Finding::ok(CHECK, format!("{} is made at the first start", data_dir.display())),
+        // Where it cannot be seen, it cannot be written to either, which says why.
+        Ok(true) | Err(_) => syncs(data_dir, cache, caller),
+    });
+    found
+}
+
+/// Looks at the disk of `folder`, or of the nearest folder around it that exists, without writing to it.
+pub(super) fn look_around(folder: &Path, limits: &Limits, cache: Cache) -> Vec<Finding> {
+    let folder = existing(folder);
     let mut found = vec![of_kind(&folder)];
     match statvfs(&folder) {
-        Ok(stat) => found.extend([room(&folder, &stat, limits), inodes(&stat)]),
+        Ok(stat) => found.extend([room(&folder, &stat, limits, cache), inodes(&stat)]),
         Err(error) => {
             let what = format!("{}: {error}", folder.display());
             found.push(Finding::fail(CHECK, what, "see whether the disk is mounted"));
         }
     }
-    found.push(match data_dir.try_exists() {
-        Ok(false) => Finding::ok(CHECK, format!("{} is made at the first start", data_dir.display())),
-        // Where it cannot be seen, it cannot be written to either, which says why.
-        Ok(true) | Err(_) => syncs(data_dir),
-    });
     found
 }
 
@@ -99,14 +136,14 @@ fn percent(part: u64, whole: u64) -> u64 {
     part.saturating_mul(100).checked_div(whole).unwrap_or(100)
 }
 
-fn room(folder: &Path, stat: &StatVfs, limits: &Limits) -> Finding {
+fn room(folder: &Path, stat: &StatVfs, limits: &Limits, cache: Cache) -> Finding {
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let percent = percent(stat.f_bavail, stat.f_blocks);
     let what = format!("{} MiB, {percent} %, are free", free >> 20);
     // The edge decides by the same look whether it takes new files.
     match FreeSpace::new(folder.to_owned(), limits.disk_free_bytes_min).check() {
-        Err(Error::Short { .. }) => Finding::fail(CHECK, format!("{what}: new files are refused"), MAKE_ROOM),
-        _ if percent < FREE_PERCENT_MIN => Finding::warn(CHECK, what, MAKE_ROOM),
+        Err(Error::Short { .. }) => Finding::fail(CHECK, format!("{what}: new files are refused"), cache.make_room()),
+        _ if percent < FREE_PERCENT_MIN => Finding::warn(CHECK, what, cache.make_room()),
         _ => Finding::ok(CHECK, what),
     }
 }
@@ -118,7 +155,8 @@ fn inodes(stat: &StatVfs) -> Finding {
     }
     let percent = percent(stat.f_favail, stat.f_files);
     let what = format!("{} more files, {percent} % of the inodes, have room", stat.f_favail);
-    let advice = "each file takes up to five inodes: keep fewer versions, or make the file system with more";
+    let advice =
+        "each file takes up to five inodes: lower keep_versions in [retention], or make the file system with more";
     match percent {
         0 => Finding::fail(CHECK, what, advice),
         1..FREE_PERCENT_MIN => Finding::warn(CHECK, what, advice),
@@ -127,7 +165,7 @@ fn inodes(stat: &StatVfs) -> Finding {
 }
 
 /// Measures how long a small file takes until it is on stable storage; nothing of it stays.
-fn syncs(data_dir: &Path) -> Finding {
+fn syncs(data_dir: &Path, cache: Cache, caller: &Caller) -> Finding {
     // What a kill leaves there is removed at the next start.
     let tmp = data_dir.join("tmp");
     let folder = if tmp.is_dir() { tmp } else { data_dir.to_owned() };
@@ -139,7 +177,7 @@ fn syncs(data_dir: &Path) -> Finding {
             draft.sync()
         });
         if let Err(error) = kept {
-            return unwritable(&error);
+            return unwritable(&error, cache, caller);
         }
         times.push(began.elapsed());
     }
@@ -158,12 +196,14 @@ fn syncs(data_dir: &Path) -> Finding {
 }
 
 /// That nothing can be written; only where permission lacks is another user the remedy.
-fn unwritable(error: &Error) -> Finding {
+fn unwritable(error: &Error, cache: Cache, caller: &Caller) -> Finding {
+    let is_denied = matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied);
+    if is_denied && caller.is_other() {
+        return Finding::warn(CHECK, format!("this user cannot measure how fast it is: {error}"), caller.advice());
+    }
     let advice = match error {
-        Error::Full { .. } => MAKE_ROOM,
-        Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            "call this as the user of the edge; it needs to write there"
-        }
+        Error::Full { .. } => cache.make_room(),
+        Error::Io { .. } if is_denied => "the user of the edge needs to write there; call this as that user",
         _ => "see how the disk is mounted, and what the kernel's log says about it",
     };
     Finding::fail(CHECK, format!("nothing can be written: {error}"), advice)
@@ -178,10 +218,11 @@ mod tests {
     fn a_folder_is_looked_at_before_it_is_made_and_stays_as_it_is() {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("a/data");
-        let found = look(&data, &Limits::default());
+        let look = |folder: &Path| look(folder, &Limits::default(), Cache::None, &Caller::Own);
+        let found = look(&data);
         assert!(found.iter().any(|finding| finding.found.contains("at the first start")), "{found:?}");
         assert!(!data.exists());
-        let found = look(parent.path(), &Limits::default());
+        let found = look(parent.path());
         assert!(found.iter().any(|finding| finding.found.starts_with("keeping a small file takes")), "{found:?}");
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
@@ -191,7 +232,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (stat, limits) = (statvfs(folder.path()).unwrap(), Limits::default());
         let short = StatVfs { f_bavail: stat.f_blocks / 20, ..stat };
-        assert_eq!(room(folder.path(), &short, &limits).level, Level::Warn);
+        let found = room(folder.path(), &short, &limits, Cache::None);
+        assert_eq!((found.level, found.advice.unwrap().contains("devanture gc --purge")), (Level::Warn, true));
+        let found = room(folder.path(), &short, &limits, Cache::OfBucket);
+        assert!(found.advice.unwrap().starts_with("lower cache_bytes_max"));
         let full = StatVfs { f_files: 100, f_favail: 0, ..stat };
         assert_eq!(inodes(&full).level, Level::Fail);
         let few = StatVfs { f_files: 100, f_favail: 5, ..stat };
@@ -204,12 +248,28 @@ mod tests {
     fn advice_for_a_failed_write_is_about_its_cause() {
         let io = |kind: ErrorKind| Error::Io { doing: "creating", path: "data".to_owned(), source: kind.into() };
         for (error, words) in [
-            (Error::Full { path: "data".to_owned() }, "enlarge the disk"),
+            (Error::Full { path: "data".to_owned() }, "devanture gc --purge"),
             (io(ErrorKind::PermissionDenied), "the user of the edge"),
             (io(ErrorKind::ReadOnlyFilesystem), "mounted"),
         ] {
-            let found = unwritable(&error);
+            let found = unwritable(&error, Cache::None, &Caller::Own);
             assert_eq!((found.level, found.advice.unwrap().contains(words)), (Level::Fail, true), "{error}");
+        }
+        let other = Caller::Other { owner: Some(997) };
+        let found = unwritable(&io(ErrorKind::PermissionDenied), Cache::None, &other);
+        assert_eq!((found.level, found.advice.unwrap().contains("uid 997")), (Level::Warn, true));
+        assert_eq!(unwritable(&io(ErrorKind::ReadOnlyFilesystem), Cache::None, &other).level, Level::Fail);
+    }
+
+    #[test]
+    fn the_keys_that_advice_names_are_keys_of_edge_toml() {
+        let text = "data_dir = \"data\"\ndomain = \"a.test\"\npreview_domain = \"a.test\"\n[listen]\nhttps = \"127.0.0.1:0\"\n\
+                    admin = \"127.0.0.1:0\"\n[tls]\nmode = \"self-signed\"\n[retention]\nkeep_versions = 2\nkeep_days = 1\n\
+                    [blobs]\nkind = \"s3\"\nbucket = \"b\"\ncache_bytes_max = 1_000_000_000\n";
+        let file = devanture_config::edge_toml::EdgeFile::parse("edge.toml", text).unwrap();
+        assert!(matches!(Cache::of(&file.storage.blobs), Cache::OfBucket));
+        for key in ["keep_versions", "keep_days"] {
+            assert!(MAKE_ROOM.contains(key), "{key}");
         }
     }
 

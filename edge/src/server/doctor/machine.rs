@@ -9,6 +9,7 @@ use devanture_config::limits::Limits;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::caller::Caller;
 use super::finding::Finding;
 use super::running::Running;
 use super::scrape;
@@ -118,13 +119,21 @@ pub(super) struct Versions {
 }
 
 impl Versions {
+    /// The versions, where the data folder is not known.
+    pub(super) fn of_machine() -> Self {
+        Self::with(Ok(Some("not known".to_owned())))
+    }
+
     pub(super) fn of(data_dir: &Path) -> Self {
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        let layout = match first_line(&data_dir.join("format")) {
+        Self::with(match first_line(&data_dir.join("format")) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             // Not the same as none: of another user's folder nothing is known.
             read => read.map_err(|error| format!("it cannot be read ({error})")),
-        };
+        })
+    }
+
+    fn with(layout: Result<Option<String>, String>) -> Self {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         Self { program: env!("CARGO_PKG_VERSION"), kernel, layout }
     }
 
@@ -134,7 +143,7 @@ impl Versions {
         let found = |layout: &str| format!("devanture-edge {program}, Linux {kernel}, data folder: {layout}");
         match layout {
             Ok(layout) => Finding::ok(CHECK, found(layout.as_deref().unwrap_or("no data yet"))),
-            Err(reason) => Finding::warn(CHECK, found(reason), "call this as the user of the edge, or as root"),
+            Err(reason) => Finding::warn(CHECK, found(reason), Caller::Own.advice()),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! looks at is in a file each; `finding` is what they have in common.
 
 mod addresses;
+mod caller;
 mod certificates;
 mod disk;
 mod finding;
@@ -13,19 +14,27 @@ mod network;
 mod running;
 mod scrape;
 mod support;
+mod unread;
 
 pub use finding::{Finding, Level, Names};
 pub use support::{SupportOptions, support_bundle};
+pub use unread::examine_unread;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml::EdgeFile;
 use serde::Serialize;
 
-use super::data_dir;
 use super::local::check_stored;
+use super::{StartError, data_dir};
+use caller::Caller;
 use machine::Versions;
-use running::Running;
+use running::Edge;
+
+/// The name of the check of `edge.toml` and the files that it names.
+const CONFIGURATION: &str = "configuration";
+/// What to do about a mistake of it.
+const FIX_IT: &str = "fix it before the next start";
 
 /// Everything that was found.
 #[derive(Debug, Clone, Serialize)]
@@ -57,39 +66,43 @@ impl Diagnosis {
 
 /// Looks at the edge of `file`, whose paths are relative to `base`, and at this machine.
 pub async fn examine(file: &EdgeFile, base: &Path, names: Names) -> Diagnosis {
-    let (running, edge) = Running::find(&data_dir(file, base)).await;
-    Box::pin(examine_with(file, base, names, (running.as_ref(), edge))).await
+    let (edge, finding) = Edge::find(&data_dir(file, base)).await;
+    Box::pin(examine_with(file, base, names, (&edge, finding))).await
 }
 
-async fn examine_with(
-    file: &EdgeFile,
-    base: &Path,
-    names: Names,
-    (running, edge): (Option<&Running>, Finding),
-) -> Diagnosis {
+async fn examine_with(file: &EdgeFile, base: &Path, names: Names, (edge, edge_finding): (&Edge, Finding)) -> Diagnosis {
     let data_dir = data_dir(file, base);
-    let faults = super::check(file, base);
-    let is_misconfigured = faults.iter().any(|fault| fault.exit_code() == 2);
+    let (caller, running) = (Caller::of(&data_dir), edge.running());
     let mut findings = vec![Versions::of(&data_dir).finding()];
-    let advice = "fix it before the next start";
-    findings.extend(faults.iter().map(|fault| Finding::fail("configuration", fault.to_string(), advice)));
-    if faults.is_empty() {
-        findings.push(Finding::ok("configuration", "it has no mistakes"));
-    }
-    findings.push(edge);
+    let is_misconfigured = configuration(&super::check(file, base), &caller, &mut findings);
+    findings.push(edge_finding);
     if let Some(running) = running {
         findings.extend(running.health_findings(names));
     }
     findings.extend(stored(file, base, names).await);
-    findings.extend(network::ports(file, running).await);
+    findings.extend(network::ports(file, edge).await);
     findings.extend(certificates::look(file, base, running, names));
     findings.extend(Box::pin(network::dns(file, running, names)).await);
     findings.extend(Box::pin(network::stores(file)).await);
-    findings.extend(of_disk(file, &data_dir).await);
+    findings.extend(of_disk(file, data_dir, caller).await);
     findings.push(machine::clock().await);
     findings.push(machine::handles(&file.limits, running));
     findings.extend(machine::kernel());
     Diagnosis { findings, is_misconfigured }
+}
+
+/// Adds the faults of the configuration; returns whether they keep the edge from starting. What `caller` may not read or
+/// do is no fault where it is another user than the edge's.
+fn configuration(faults: &[StartError], caller: &Caller, findings: &mut Vec<Finding>) -> bool {
+    let (unknown, known): (Vec<_>, Vec<_>) =
+        faults.iter().partition(|fault| caller.is_other() && fault.depends_on_user());
+    findings.extend(known.iter().map(|fault| Finding::fail(CONFIGURATION, fault.to_string(), FIX_IT)));
+    findings.extend(unknown.iter().map(|fault| Finding::warn(CONFIGURATION, fault.to_string(), caller.advice())));
+    if known.is_empty() {
+        let found = if unknown.is_empty() { "it has no mistakes" } else { "what this user can check has no mistakes" };
+        findings.push(Finding::ok(CONFIGURATION, found));
+    }
+    known.iter().any(|fault| fault.exit_code() == 2)
 }
 
 /// What the stored state lacks, as `devanture-edge check` finds it.
@@ -104,7 +117,11 @@ async fn stored(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
 }
 
 /// Looks at the disk on a thread that may wait for it.
-async fn of_disk(file: &EdgeFile, data_dir: &Path) -> Vec<Finding> {
-    let (data_dir, limits) = (data_dir.to_owned(), file.limits.clone());
-    tokio::task::spawn_blocking(move || disk::look(&data_dir, &limits)).await.unwrap_or_default()
+async fn of_disk(file: &EdgeFile, data_dir: PathBuf, caller: Caller) -> Vec<Finding> {
+    let (limits, cache) = (file.limits.clone(), disk::Cache::of(&file.storage.blobs));
+    on_a_thread(move || disk::look(&data_dir, &limits, cache, &caller)).await
+}
+
+async fn on_a_thread(look: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Vec<Finding> {
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::addresses;
 use super::finding::{Finding, Names};
-use super::running::Running;
+use super::running::{Edge, Running};
 use crate::blobs;
 use crate::proxy;
 use crate::s3::{self, Waits};
@@ -27,19 +27,20 @@ const DNS_MAX: Duration = Duration::from_secs(10);
 const DNS_AT_ONCE: usize = 16;
 /// Longest time for the look at the bucket.
 const BUCKET_MAX: Duration = Duration::from_secs(30);
-/// The label below the edge's domains that stands for those of apps.
-const ANY_APP: &str = "devanture-doctor";
+/// The label that stands for every label that a wildcard covers.
+const ANY_LABEL: &str = "devanture-doctor";
 
 /// The ports of `[listen]`: of a running edge they answer, else they are free.
-pub(super) async fn ports(file: &EdgeFile, running: Option<&Running>) -> Vec<Finding> {
+pub(super) async fn ports(file: &EdgeFile, edge: &Edge) -> Vec<Finding> {
     let listen = &file.listen;
     let all = [("https", Some(listen.https)), ("admin", Some(listen.admin)), ("http", listen.http)];
     let mut found = Vec::new();
     for (key, address) in all.into_iter().filter_map(|(key, address)| Some((key, address?))) {
-        found.push(match running {
+        found.push(match edge {
             _ if address.port() == 0 => Finding::ok("ports", format!("listen.{key} {address}: the system chooses one")),
-            Some(_) => answers(key, address).await,
-            None => free(key, address),
+            Edge::Runs(_) => answers(key, address).await,
+            Edge::Hidden => seen_from_outside(key, address).await,
+            Edge::Silent => free(key, address),
         });
     }
     found
@@ -55,13 +56,31 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+async fn is_taken(address: SocketAddr) -> bool {
+    matches!(timeout(CONNECT_MAX, TcpStream::connect(reached(address))).await, Ok(Ok(_)))
+}
+
 async fn answers(key: &str, address: SocketAddr) -> Finding {
-    match timeout(CONNECT_MAX, TcpStream::connect(reached(address))).await {
-        Ok(Ok(_)) => Finding::ok("ports", format!("listen.{key} {address}: the running edge listens")),
-        Ok(Err(_)) | Err(_) => Finding::fail(
+    match is_taken(address).await {
+        true => Finding::ok("ports", format!("listen.{key} {address}: the running edge listens")),
+        false => Finding::fail(
             "ports",
             format!("listen.{key} {address}: nothing listens there"),
             "the running edge was started with another address: send SIGUSR2 to it",
+        ),
+    }
+}
+
+/// A port, to a user who may not know whether the edge runs.
+async fn seen_from_outside(key: &str, address: SocketAddr) -> Finding {
+    match is_taken(address).await {
+        true => {
+            Finding::ok("ports", format!("listen.{key} {address}: something listens, as it should if the edge runs"))
+        }
+        false => Finding::warn(
+            "ports",
+            format!("listen.{key} {address}: nothing listens there"),
+            "right if no edge is to run; the edge's user sees whether one does",
         ),
     }
 }
@@ -78,9 +97,11 @@ fn free(key: &str, address: SocketAddr) -> Finding {
             std::io::ErrorKind::AddrNotAvailable => {
                 failed("it is no address of this machine", "`ip address` lists those it has")
             }
-            std::io::ErrorKind::PermissionDenied => failed(
-                "this user may not listen there",
-                "call this as the edge's unit does, which allows ports below 1024 (CAP_NET_BIND_SERVICE)",
+            // The unit of the edge allows what a shell does not.
+            std::io::ErrorKind::PermissionDenied => Finding::warn(
+                "ports",
+                format!("listen.{key} {address}: this user may not listen there"),
+                "call this as root; the edge itself needs CAP_NET_BIND_SERVICE for ports below 1024, as its unit has",
             ),
             _ => failed(&error.to_string(), "choose another address in edge.toml"),
         },
@@ -91,9 +112,9 @@ fn free(key: &str, address: SocketAddr) -> Finding {
 pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names) -> Vec<Finding> {
     let own_domains = [&file.domain, &file.preview_domain].map(ToString::to_string);
     let mut asked: BTreeSet<String> = BTreeSet::new();
-    asked.extend(own_domains.iter().map(|domain| format!("{ANY_APP}.{domain}")));
+    asked.extend(own_domains.iter().map(|domain| format!("{ANY_LABEL}.{domain}")));
     if let Some(running) = running {
-        asked.extend(running.hostnames().await);
+        asked.extend(running.hostnames().await.iter().map(|name| name_of(name)));
     }
     // Every system answers these by itself.
     asked.retain(|name| name != "localhost" && !name.ends_with(".localhost"));
@@ -136,10 +157,26 @@ pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names
     wrong.into_iter().map(|(_, finding)| finding).collect()
 }
 
-/// The name of the DNS record by which `name` is found: below the edge's domains that of all apps, a wildcard.
+/// The name that is looked up in DNS in place of a record, which may be a wildcard.
+fn name_of(record: &str) -> String {
+    record.strip_prefix("*.").map_or_else(|| record.to_owned(), |domain| format!("{ANY_LABEL}.{domain}"))
+}
+
+/// The name of the DNS record by which `name` is found: that of a wildcard for [`name_of`] it.
 fn record_of(name: &str) -> String {
-    let domain = name.strip_prefix(ANY_APP).filter(|domain| domain.starts_with('.'));
+    let domain = name.strip_prefix(ANY_LABEL).filter(|domain| domain.starts_with('.'));
     domain.map_or_else(|| name.to_owned(), |domain| format!("*{domain}"))
+}
+
+/// What to do about a name without an address. That there is a wildcard for a shorter name is a usual reason to think
+/// that it has one.
+const fn missing_record(name: &str) -> &'static str {
+    match name.as_bytes() {
+        [b'*', b'.', ..] => {
+            "add an A or AAAA record of this very name: a wildcard of another name does not stand for it"
+        }
+        _ => "add an A or AAAA record for it",
+    }
 }
 
 fn leads_elsewhere(name: &str, answer: &proxy::DnsAnswer, own: &BTreeSet<IpAddr>) -> Option<Finding> {
@@ -150,9 +187,7 @@ fn leads_elsewhere(name: &str, answer: &proxy::DnsAnswer, own: &BTreeSet<IpAddr>
             let what = format!("{name} resolves to {}, which is no address of this machine", found.join(", "));
             Some(Finding::warn("dns", what, "right behind a balancer or NAT; else point its record to this machine"))
         }
-        proxy::DnsAnswer::Nothing => {
-            Some(Finding::warn("dns", format!("{name} has no address"), "add an A or AAAA record for it"))
-        }
+        proxy::DnsAnswer::Nothing => Some(Finding::warn("dns", format!("{name} has no address"), missing_record(name))),
         proxy::DnsAnswer::Failed(reason) => {
             Some(Finding::warn("dns", format!("{name}: {reason}"), "see whether this machine reaches its DNS servers"))
         }
@@ -235,10 +270,24 @@ mod tests {
         let found = leads_elsewhere("shop.example.org", &answer([203, 0, 113, 7]), &own).unwrap();
         assert!(found.found.starts_with("shop.example.org resolves to 203.0.113.7"), "{found:?}");
         assert!(leads_elsewhere("a", &proxy::DnsAnswer::Nothing, &own).unwrap().found.contains("no address"));
+        let found = leads_elsewhere("*.preview.example.app", &proxy::DnsAnswer::Nothing, &own).unwrap();
+        assert!(found.found.starts_with("*.preview.example.app has no"), "{found:?}");
+        assert!(found.advice.unwrap().contains("of this very name"));
+    }
+
+    #[tokio::test]
+    async fn a_port_of_an_edge_that_cannot_be_seen_is_no_failure() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(seen_from_outside("https", taken.local_addr().unwrap()).await.level, Level::Ok);
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(seen_from_outside("https", silent.local_addr().unwrap()).await.level, Level::Warn);
     }
 
     #[test]
     fn names_of_apps_are_found_by_a_wildcard_record() {
+        assert_eq!(record_of(&name_of("*.shop.example.org")), "*.shop.example.org");
+        assert_eq!(name_of("shop.example.org"), "shop.example.org");
         assert_eq!(record_of("devanture-doctor.example.app"), "*.example.app");
         assert_eq!(record_of("shop.example.org"), "shop.example.org");
     }

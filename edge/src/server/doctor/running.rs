@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
+use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
@@ -19,6 +20,16 @@ const APPS_MAX: usize = 100;
 /// Hostnames that are looked at, of all apps together.
 const HOSTNAMES_MAX: usize = 50;
 
+/// Whether an edge runs over the data folder.
+pub(super) enum Edge {
+    /// It does, and answers.
+    Runs(Running),
+    /// This user may not see whether it does.
+    Hidden,
+    /// It does not, or does not answer.
+    Silent,
+}
+
 /// The running edge.
 pub(super) struct Running {
     socket: PathBuf,
@@ -28,24 +39,35 @@ pub(super) struct Running {
     pub(super) health: String,
 }
 
-impl Running {
+impl Edge {
+    /// The edge, if it runs and answers.
+    pub(super) const fn running(&self) -> Option<&Running> {
+        match self {
+            Self::Runs(running) => Some(running),
+            Self::Hidden | Self::Silent => None,
+        }
+    }
+
     /// Finds the edge that runs over `data_dir`; the finding says how it is, or that there is none.
-    pub(super) async fn find(data_dir: &Path) -> (Option<Self>, Finding) {
+    pub(super) async fn find(data_dir: &Path) -> (Self, Finding) {
         let socket = data_dir.join(SOCKET_NAME);
         match timeout(ANSWER_MAX, UnixStream::connect(&socket)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 let found = format!("{} may not be opened", socket.display());
-                return (None, Finding::warn(CHECK, found, "call this as the user of the edge, or as root"));
+                return (Self::Hidden, Finding::warn(CHECK, found, Caller::of(data_dir).advice()));
             }
             Ok(Err(_)) | Err(_) => {
                 let found = format!("no edge runs over {}", data_dir.display());
-                return (None, Finding::warn(CHECK, found, "start it, if it should run; its log says why it ended"));
+                return (
+                    Self::Silent,
+                    Finding::warn(CHECK, found, "start it, if it should run; its log says why it ended"),
+                );
             }
         }
         let silent = |what: &str, error: LocalError| {
             let advice = "keep its log and restart it, if that stays so";
-            (None, Finding::fail(CHECK, format!("{what}: {error}"), advice))
+            (Self::Silent, Finding::fail(CHECK, format!("{what}: {error}"), advice))
         };
         let health = match ask_text(&socket, "/health/ready").await {
             Ok(health) => health,
@@ -57,11 +79,13 @@ impl Running {
             Ok(metrics) => metrics,
             Err(error) => return silent("/metrics", error),
         };
-        let running = Self { socket, metrics, health };
+        let running = Running { socket, metrics, health };
         let found = running.version_finding();
-        (Some(running), found)
+        (Self::Runs(running), found)
     }
+}
 
+impl Running {
     /// The version of the program that runs.
     pub(super) fn version(&self) -> Option<&str> {
         let (labels, _) = scrape::series(&self.metrics, "devanture_build_info").next()?;
@@ -119,9 +143,7 @@ impl Running {
             }
             let path = format!("/v1/apps/{app}/environments/{environment}/hostnames");
             let Ok(found) = self.get::<HostnameList>(&path).await else { continue };
-            // A wildcard is no name that DNS can be asked about.
-            let of = found.hostnames.iter().map(|HostnameStatus { name, .. }| name.to_string());
-            names.extend(of.filter(|name| !name.starts_with("*.")));
+            names.extend(found.hostnames.iter().map(|HostnameStatus { name, .. }| name.to_string()));
         }
         names.truncate(HOSTNAMES_MAX);
         names

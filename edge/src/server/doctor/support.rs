@@ -16,7 +16,7 @@ use super::examine_with;
 use super::finding::{Finding, Names};
 use super::hidden::{Secrets, without_names};
 use super::machine::Versions;
-use super::running::Running;
+use super::running::{Edge, Running};
 use crate::server::data_dir;
 use crate::telemetry::now_ms;
 
@@ -63,8 +63,8 @@ pub async fn support_bundle(
     let data_dir = data_dir(file, base);
     let secrets = secrets_of(file, base);
     let shows_names = options.names == Names::Shown;
-    let (running, edge) = Running::find(&data_dir).await;
-    let diagnosis = Box::pin(examine_with(file, base, options.names, (running.as_ref(), edge))).await;
+    let (edge, finding) = Edge::find(&data_dir).await;
+    let diagnosis = Box::pin(examine_with(file, base, options.names, (&edge, finding))).await;
     let lines: Vec<String> = diagnosis.findings.iter().map(Finding::line).collect();
     let versions = Versions::of(&data_dir);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -73,13 +73,13 @@ pub async fn support_bundle(
     bundle.add("edge.json", &format!("{:#}", redacted(text, shows_names).unwrap_or_default()))?;
     bundle.add("doctor.txt", &lines.join("\n"))?;
     bundle.add("doctor.json", &format!("{:#}", json!(diagnosis)))?;
-    let running_version = running.as_ref().and_then(Running::version);
+    let running_version = edge.running().and_then(Running::version);
     let versions = json!({
         "program": versions.program, "running": running_version, "kernel": versions.kernel,
         "data": versions.layout.unwrap_or_else(Some), "cores": cores,
     });
     bundle.add("versions.json", &format!("{versions:#}"))?;
-    if let Some(running) = &running {
+    if let Some(running) = edge.running() {
         add_running(&mut bundle, running, shows_names).await?;
     }
     if let Some(path) = options.log {
