@@ -201,6 +201,7 @@ impl Local {
         if !data_dir.join(CATALOG_NAME).exists() {
             check_no_edge_runs(file, &data_dir).await?;
         }
+        durable::make_for_owner_of(&data_dir);
         durable::make_folder(&data_dir).map_err(StartError::from)?;
         let catalog = open_catalog_alone(file, base).await?;
         let audit = Audit::new(Arc::clone(&catalog), &file.limits);

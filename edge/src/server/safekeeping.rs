@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, StorePlan, Stores, data_dir};
-use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
+use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX, durable};
 use crate::ledger::{Task, task_done};
 use crate::s3::Variables;
 use crate::safekeeping::{self, BackupSource, Location, Restored, VerifyOptions};
@@ -46,6 +46,7 @@ impl Safekeeping {
         if !data_dir.join(CATALOG_NAME).exists() {
             return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
         }
+        durable::make_for_owner_of(&data_dir);
         // Nothing is uploaded.
         let free_space = FreeSpace::new(data_dir.clone(), 0);
         let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
@@ -126,6 +127,7 @@ pub async fn restore(
     variables: &Variables,
     name: Option<&str>,
 ) -> Result<Restored, LocalError> {
-    let key_file = file.secrets_key_file().map(|path| base.join(path));
-    Ok(safekeeping::restore(from, variables, name, &data_dir(file, base), key_file.as_deref()).await?)
+    let (data_dir, key_file) = (data_dir(file, base), file.secrets_key_file().map(|path| base.join(path)));
+    durable::make_for_owner_of(&data_dir);
+    Ok(safekeeping::restore(from, variables, name, &data_dir, key_file.as_deref()).await?)
 }

@@ -126,6 +126,7 @@ pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
 
 /// Opens the catalog of an edge that does not run, or makes that of a new data folder.
 pub(super) async fn open_catalog_alone(file: &EdgeFile, base: &Path) -> Result<Arc<dyn Catalog>, StartError> {
+    durable::make_for_owner_of(&data_dir(file, base));
     // Nothing is uploaded.
     let free_space = FreeSpace::new(data_dir(file, base), 0);
     let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
@@ -212,7 +213,9 @@ fn patiently<T>(mut open: impl FnMut() -> Result<T, StartError>, pause: impl Fn(
 /// # Errors
 /// Where another edge has the folder, the catalog is damaged, or it cannot be written.
 pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
-    let path = data_dir(file, base).join(CATALOG_NAME);
+    let data_dir = data_dir(file, base);
+    durable::make_for_owner_of(&data_dir);
+    let path = data_dir.join(CATALOG_NAME);
     let is_missing = !path.exists();
     catalog::open(&path).map_err(|error| not_opened(&path, error))?;
     Ok(is_missing)

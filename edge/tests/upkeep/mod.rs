@@ -23,6 +23,7 @@ mod kept;
 mod large_files;
 mod lost_catalog;
 mod metrics;
+mod owners;
 mod pause;
 mod restore;
 mod s3;

@@ -8,8 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the helper that the lint sends everybody to")]
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,8 @@ use super::Error;
 mod batch;
 #[cfg(test)]
 pub(crate) mod fault;
+mod heir;
+mod lock;
 mod remove;
 mod reown;
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod tree;
 mod walk;
 
 pub use batch::Batch;
+pub use heir::make_for_owner_of;
+pub use lock::{Lock, is_locked, lock, lock_in_turn};
 pub use remove::{empty_folder, remove_folder, remove_owned};
 pub use reown::reown;
 pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};
@@ -37,8 +40,6 @@ pub const FOLDER_MODE: u32 = 0o700;
 
 /// Most attempts at a random name that is not taken.
 const NAME_TRIES_MAX: usize = 16;
-/// Bytes read of a lock file: a process id is shorter.
-const PID_BYTES_MAX: u64 = 16;
 
 /// One thing that is done to the disk, as the failing writer of the tests counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,7 @@ impl Draft {
             match created {
                 Ok(file) => {
                     let draft = Self { file, path, renamed: false };
+                    heir::give(&draft.file, &draft.path).map_err(failed("giving away", &draft.path))?;
                     if draft.is_ours() {
                         return Ok(draft);
                     }
@@ -240,7 +242,10 @@ pub(super) fn make_folders(parent: &Path, folders: impl IntoIterator<Item = Path
     for folder in folders {
         let result = before(Step::Folder, &folder).and_then(|()| DirBuilder::new().mode(FOLDER_MODE).create(&folder));
         match result {
-            Ok(()) => made.push(folder),
+            Ok(()) => {
+                heir::give_folder(&folder).map_err(failed("giving away", &folder))?;
+                made.push(folder);
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
             Err(error) => return Err(failed("making the folder", &folder)(error)),
         }
@@ -315,8 +320,18 @@ fn open_or_create(path: &Path, options: &mut OpenOptions) -> Result<File, Error>
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         opened => return opened.map_err(failed("opening", path)),
     }
-    let file =
-        before(Step::Create, path).and_then(|()| options.create(true).open(path)).map_err(failed("creating", path))?;
+    // A new file and no other: a link that leads nowhere would have one made where it leads.
+    let file = match before(Step::Create, path).and_then(|()| options.create_new(true).open(path)) {
+        // Another process was quicker.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return options.create_new(false).open(path).map_err(failed("opening", path));
+        }
+        created => created.map_err(failed("creating", path))?,
+    };
+    if let Err(error) = heir::give(&file, path) {
+        drop(before(Step::Remove, path).and_then(|()| std::fs::remove_file(path)));
+        return Err(failed("giving away", path)(error));
+    }
     sync_folder(folder_of(path))?;
     Ok(file)
 }
@@ -371,66 +386,12 @@ pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(
     Ok(())
 }
 
-/// A file that says which process has something to itself, for as long as this value or the process lives.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-}
-
-impl Lock {
-    /// A copy of the lock, which holds for as long as one of both lives; another process may receive it.
-    ///
-    /// # Errors
-    /// Where there are no descriptors left.
-    pub fn copy(&self) -> std::io::Result<OwnedFd> {
-        Ok(self.file.try_clone()?.into())
-    }
-
-    /// The copy of a lock that an earlier process took.
-    #[must_use]
-    pub fn adopt(copy: OwnedFd) -> Self {
-        Self { file: copy.into() }
-    }
-}
-
-/// Takes the lock file `path`, making it where it is missing; `Err` inside is the process that has it, where it can be
-/// known.
-///
-/// # Errors
-/// [`Error::Full`] and [`Error::Io`].
-pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
-    // The lock is the inode's, so this one file is written in place: a rename would leave two locks.
-    let file = open_in_place(path, FILE_MODE)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let read = file.take(PID_BYTES_MAX).read_to_string(&mut text);
-            return Ok(Err(read.ok().and_then(|_| text.trim().parse().ok())));
-        }
-        Err(TryLockError::Error(error)) => return Err(failed("locking", path)(error)),
-    }
-    // A full disk does not weaken the lock; only its holder is not recorded.
-    let named = file.set_len(0).and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
-    if let Err(error) = named {
-        tracing::warn!(path = %path.display(), %error, "the lock file could not be written");
-    }
-    Ok(Ok(Lock { file }))
-}
-
 /// Copies a file into a folder, for a reader that would write to the file itself. The copy is not durable.
 ///
 /// # Errors
 /// Where the file cannot be read, or there is no room for the copy.
 pub fn copy_for_reading(path: &Path, copy: &Path) -> Result<(), Error> {
     std::fs::copy(path, copy).map(drop).map_err(failed("copying", path))
-}
-
-/// Whether another process has the lock of [`lock`], as far as the caller may know. Makes no file.
-#[must_use]
-pub fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 /// Identity of a file or folder on its file system, to detect that another one took its name.
@@ -461,17 +422,6 @@ impl Identity {
             Ok(_) | Err(_) => Err(Error::Replaced { path: self.path.display().to_string() }),
         }
     }
-}
-
-/// Takes the lock file `path`, creating it if missing, and waits until its holder is done: for work that is over
-/// at once.
-///
-/// # Errors
-/// [`Error::Full`] and [`Error::Io`].
-pub fn lock_in_turn(path: &Path) -> Result<Lock, Error> {
-    let file = open_in_place(path, FILE_MODE)?;
-    file.lock().map_err(failed("locking", path))?;
-    Ok(Lock { file })
 }
 
 /// Distinguishes states of a file by inode, length and time of change.

@@ -37,6 +37,7 @@ impl Target {
         let folder = data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || {
             check_folder(&folder)?;
+            durable::make_for_owner_of(&folder);
             durable::make_folder(&folder)?;
             plan.open_catalog(&runtime)
         });

@@ -1,0 +1,85 @@
+//! What root makes in the data folder of an edge that runs as another user belongs to that user.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::doctor::{readable_program, written};
+
+/// The edge's user.
+const EDGE: u32 = 2_100_000_104;
+
+/// A folder with an `edge.toml` and an empty data folder of [`EDGE`]; `None` where the test is not root.
+fn edge_of_another_user() -> Option<tempfile::TempDir> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can act as another user");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"self-signed\"\n");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    chown(&data, Some(EDGE), Some(EDGE)).unwrap();
+    assert!(call(folder.path(), EDGE, &["token", "create", "--name", "ci", "--scope", "read"]).status.success());
+    Some(folder)
+}
+
+fn call(folder: &Path, user: u32, arguments: &[&str]) -> Output {
+    let mut command = Command::new(readable_program(folder));
+    command.args(arguments).args(["--config", "edge.toml"]).current_dir(folder).uid(user).gid(user).output().unwrap()
+}
+
+/// Everything below a folder.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.symlink_metadata().unwrap().is_dir() {
+                folders.push(path.clone());
+            }
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_backup_by_root_of_a_stopped_edge_leaves_nothing_that_its_user_cannot_open() {
+    let Some(folder) = edge_of_another_user() else { return };
+    let data = folder.path().join("data");
+    // As after a restore by other means: root takes the lock first.
+    std::fs::remove_file(data.join("catalog.lock")).unwrap();
+    let written = call(folder.path(), 0, &["backup", "--to", "backups"]);
+    assert!(written.status.success(), "{written:?}");
+    let others: Vec<_> =
+        below(&data).into_iter().filter(|path| path.symlink_metadata().unwrap().uid() != EDGE).collect();
+    assert_eq!((others, data.join("catalog.lock").exists()), (Vec::<PathBuf>::new(), true));
+    // The backup itself is root's, whose folder it is in.
+    assert!(below(&folder.path().join("backups")).iter().all(|path| path.symlink_metadata().unwrap().uid() == 0));
+
+    let verified = call(folder.path(), EDGE, &["verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(call(folder.path(), EDGE, &["token", "list"]).status.success());
+}
+
+#[test]
+fn a_link_in_the_place_of_a_lock_gives_no_file_of_root_away() {
+    for (name, target) in [("catalog.lock", "secret"), ("backup.lock", "secret"), ("backup.lock", "missing")] {
+        let Some(folder) = edge_of_another_user() else { return };
+        let (data, secret) = (folder.path().join("data"), folder.path().join("secret"));
+        std::fs::write(&secret, "of root alone").unwrap();
+        std::fs::remove_file(data.join(name)).ok();
+        symlink(folder.path().join(target), data.join(name)).unwrap();
+        let refused = call(folder.path(), 0, &["backup", "--to", "backups"]);
+        assert!(!refused.status.success(), "{name}: {refused:?}");
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "of root alone", "{name}");
+        assert_eq!(std::fs::metadata(&secret).unwrap().uid(), 0, "{name}");
+        assert!(!folder.path().join("missing").exists(), "{name}");
+    }
+}
