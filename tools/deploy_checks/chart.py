@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tarfile
 
 from common import Fault, ROOT, make_certificate, run, version
 
@@ -175,12 +176,31 @@ def check_package(folder):
         raise Fault("the packaged chart gives other manifests than its folder")
 
 
+def check_ignored(folder):
+    """Checks that the package leaves out what .helmignore names, and nothing else."""
+    chart = folder / "with-leftovers"
+    shutil.copytree(CHART, chart)
+    with (chart / ".helmignore").open("a") as ignored:
+        ignored.write("# What follows is for this check.\n\n/notes.md\nfiles/*.bak\nscratch/\n")
+    left_out = ["values.yaml.orig", "templates/a.swp", ".git/config", "notes.md", "files/rules.bak", "files/scratch/x"]
+    kept = ["templates/notes.md", "rules.bak", "templates/scratch", "files/deep/rules.bak"]
+    for name in left_out + kept:
+        (chart / name).parent.mkdir(parents=True, exist_ok=True)
+        (chart / name).write_text("")
+    with tarfile.open(run([ROOT / "tools/package-chart", folder / "ignored", chart]).strip()) as archive:
+        names = {name.removeprefix(f"{CHART.name}/") for name in archive.getnames()}
+    of_chart = {str(path.relative_to(CHART)) for path in CHART.rglob("*") if path.is_file()}
+    if names != of_chart | set(kept):
+        raise Fault(f"the package of the chart differs from .helmignore in {sorted(names ^ (of_chart | set(kept)))}")
+
+
 def check(programs, folder):
     """The whole check."""
     import yaml
 
     check_versions()
     check_package(folder)
+    check_ignored(folder)
     found = sorted(VALUES.glob("*.yaml"))
     for values in found:
         lint(values, yaml.safe_load(values.read_text()))

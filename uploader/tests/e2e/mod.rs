@@ -43,6 +43,7 @@ mod moves;
 mod pages;
 mod parts;
 mod php_page;
+mod recipe_comments;
 mod recipes;
 mod refusals;
 mod routes;

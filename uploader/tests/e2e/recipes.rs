@@ -3,7 +3,7 @@
 //!
 //! What a CI system does itself is done here: checkouts, artifacts, variables and secrets, conditions of steps, jobs that
 //! extend others. What its machine has is stood in for by small programs: `sudo`, `apt-get`, an `npm` that installs the
-//! command line, `gh`, and a `curl` that takes comments.
+//! command line, `gh`, and a `curl` that takes comments; those of GitHub are in `recipe_comments`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +13,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use yaml_rust2::{Yaml, YamlLoader};
 
+use super::recipe_comments::GitHub;
 use crate::support::edge::{Edge, Ran, edge};
 
 /// What the machines of CI systems have, in place of which these are run; each says what it was asked for.
@@ -26,8 +27,13 @@ const MACHINE: [(&str, &str); 5] = [
          'install --global --no-audit --no-fund devanture@latest') cp \"$PROGRAM\" \"$BIN/devanture\" ;;\n\
          esac",
     ),
-    ("gh", "case \"$1\" in api) { echo \"$4\"; cat; } >> \"$SENT\" ;; *) cat \"$7\" >> \"$SENT\" ;; esac"),
-    ("curl", "{ printf '%s\\n' \"$*\"; cat; } >> \"$SENT\""),
+    ("gh", "{ echo \"$4\"; cat; } >> \"$SENT\""),
+    // What goes to the imitation of GitHub is sent; the rest is taken.
+    (
+        "curl",
+        "case \"$*\" in *\"${GITHUB_GRAPHQL_URL:-none}\"*) PATH=${PATH#*:} exec curl \"$@\" ;; esac\n\
+         { printf '%s\\n' \"$*\"; cat; } >> \"$SENT\"",
+    ),
 ];
 const COMMIT: &str = "1111111111111111111111111111111111111111";
 /// The commit of a pull request, and what the three systems say of it.
@@ -64,18 +70,20 @@ struct Job {
 struct Machine {
     folder: TempDir,
     edge: Edge,
+    /// The comments of a pull request on GitHub.
+    github: GitHub,
     /// How the names of the variables begin that the system sets itself.
     prefixes: &'static [&'static str],
     /// Variables and secrets of the project, as docs/ci.md lists them.
     settings: Variables,
 }
 
-fn read(path: &str) -> Yaml {
+pub(super) fn read(path: &str) -> Yaml {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path);
     YamlLoader::load_from_str(&std::fs::read_to_string(path).unwrap()).unwrap().remove(0)
 }
 
-fn list(yaml: &Yaml) -> &[Yaml] {
+pub(super) fn list(yaml: &Yaml) -> &[Yaml] {
     yaml.as_vec().map_or(&[], Vec::as_slice)
 }
 
@@ -107,11 +115,11 @@ impl Machine {
             ("EDGE_URL", format!("https://{}", edge.admin())),
             ("EDGE_APP", "shop".to_owned()),
             ("NOTES_TOKEN", "notes".to_owned()),
-            ("GITHUB_TOKEN", "github".to_owned()),
+            ("GITHUB_TOKEN", "token-of-the-workflow".to_owned()),
             ("DEVANTURE_CA", edge.ca().to_str().unwrap().to_owned()),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
-        Self { folder, edge, prefixes, settings }
+        Self { folder, edge, github: GitHub::start(Vec::new()), prefixes, settings }
     }
 
     fn page(&self, text: &str) {
@@ -160,6 +168,9 @@ impl Machine {
                     .into_iter()
                     .filter(|(name, _)| self.prefixes.iter().any(|prefix| name.starts_with(prefix))),
             );
+            if self.prefixes.contains(&"GITHUB_") {
+                command.env("GITHUB_GRAPHQL_URL", self.github.url());
+            }
             command.env("CI", "true").env("DEVANTURE_CA", &self.settings["DEVANTURE_CA"]).envs(&job.variables);
             command.env("PATH", &path).env("BIN", &bin).env("SENT", self.sent());
             command.env("PROGRAM", env!("CARGO_BIN_EXE_devanture"));
@@ -183,8 +194,11 @@ impl Machine {
             self.page(text);
             self.run(shell, preview);
             assert_eq!(self.visit("feature-cards--shop.localhost").await, text);
-            let sent = std::fs::read_to_string(self.sent()).unwrap();
+            let mut sent = std::fs::read_to_string(self.sent()).unwrap();
             std::fs::remove_file(self.sent()).unwrap();
+            let comments = self.github.comments();
+            assert_eq!(comments.len(), usize::from(self.prefixes.contains(&"GITHUB_")), "{comments:?}");
+            comments.iter().for_each(|comment| sent.push_str(&comment.body));
             let (_, history) = self.edge.api("GET", "/v1/apps/shop/environments/preview/history", None).await;
             let history = history.to_string();
             assert!(history.contains("\"commit\"") && !history.contains("\"dirty\""), "what a job writes: {history}");
@@ -201,9 +215,9 @@ impl Machine {
     }
 }
 
-fn has_tools() -> bool {
+pub(super) fn has_tools() -> bool {
     let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|ran| ran.status.success());
-    let missing: Vec<&str> = ["bash", "jq"].into_iter().filter(|name| !is_there(name)).collect();
+    let missing: Vec<&str> = ["bash", "curl", "jq"].into_iter().filter(|name| !is_there(name)).collect();
     if !missing.is_empty() {
         crate::support::leave_out(&format!("the recipes are run with {}", missing.join(" and ")));
     }
@@ -219,7 +233,8 @@ async fn the_recipe_of_github_puts_a_new_app_live() {
     let (yaml, action) = (read("examples/ci/github-actions.yml"), read("deploy/github-action/action.yml"));
     let results = machine.folder.path().to_str().unwrap();
     let filled = |text: &str, inputs: &Variables| {
-        let mut text = text.replace("${{ github.event.number }}", "12").replace("${{ github.token }}", "github");
+        let mut text =
+            text.replace("${{ github.event.number }}", "12").replace("${{ github.token }}", "token-of-the-workflow");
         text = text.replace("${{ github.event.pull_request.head.sha || github.sha }}", COMMIT);
         text = text.replace("${{ runner.temp }}", results);
         for (name, value) in &machine.settings {
