@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::edge_toml::{CatalogStore, EdgeFile};
+use devanture_config::edge_toml::{CatalogStore, EdgeFile, Tls};
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
@@ -150,6 +150,17 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         .chain(cluster::check(file, base).err())
         .chain(console::check(file, base).err())
         .collect()
+}
+
+/// The certificate of the local authority in PEM; `None` where `tls` names files alone.
+///
+/// # Errors
+/// [`StartError::Certificates`] where it cannot be read, as before the first start.
+pub fn authority(file: &EdgeFile, base: &Path) -> Result<Option<String>, StartError> {
+    match file.tls {
+        Tls::Files(_) => Ok(None),
+        Tls::Acme { .. } | Tls::SelfSigned => Ok(Some(Certificates::authority(&data_dir(file, base))?)),
+    }
 }
 
 /// Faults that do not stop a start: a sentence for each certificate that clients refuse.

@@ -207,6 +207,12 @@ fn make(folder: &Path, now: OffsetDateTime) -> Result<(String, String), Error> {
     Ok((pem, key))
 }
 
+/// The certificate of the authority in `folder`, in PEM.
+pub(super) fn certificate(folder: &Path) -> Result<String, Error> {
+    let path = folder.join(CERTIFICATE_FILE);
+    read(&path)?.ok_or(Error::NoAuthority { path })
+}
+
 fn read(path: &Path) -> Result<Option<String>, Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),

@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 
 use super::Error;
 use super::acme::{Acme, Cluster, Follow, Keeper, Served};
-use super::authority::{Authority, ForAdmin, ForVisitors};
+use super::authority::{self, Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
 use super::server_tls::{ServerTls, provider};
 use super::tickets::{TicketFile, Tickets};
@@ -191,6 +191,14 @@ impl Certificates {
         let settings = settings.into_iter().flat_map(|settings| Acme::check(settings, base_dir));
         let errors: Vec<Error> = files.chain(settings).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The certificate of the local authority in `data_dir`, in PEM.
+    ///
+    /// # Errors
+    /// [`Error::NoAuthority`] before the first start, and [`Error::Read`].
+    pub fn authority(data_dir: &Path) -> Result<String, Error> {
+        authority::certificate(&data_dir.join(AUTHORITY_FOLDER))
     }
 
     /// Certificates from files that can be read, and that clients refuse now: a sentence for each.

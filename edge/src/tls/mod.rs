@@ -69,6 +69,12 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// The edge has never started over this data folder.
+    #[error("{path} is missing: the edge makes its local authority at its first start")]
+    NoAuthority {
+        /// The file.
+        path: PathBuf,
+    },
     /// The key is not that of the certificate.
     #[error("the key {key} does not belong to the certificate {certificate}")]
     Mismatch {

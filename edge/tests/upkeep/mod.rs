@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+mod authority;
 mod check_stored;
 mod console;
 pub(crate) mod copies;

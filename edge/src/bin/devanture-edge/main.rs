@@ -1,5 +1,6 @@
 //! `devanture-edge`: the server's command line.
 
+mod authority;
 mod cluster;
 mod console;
 mod copy;
@@ -93,6 +94,8 @@ enum Command {
     /// Make the CA of a cluster, and the certificates of its nodes
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Print the certificate of the local authority, in PEM, for browsers and `DEVANTURE_CA`
+    Authority,
     /// Create an empty catalog for a data folder that has lost its own; the edge does not start without one
     Adopt,
     /// Create, list and revoke tokens
@@ -322,6 +325,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Health { ready }) => runtime()?.block_on(health(file, base, ready)),
         Some(Command::SupportBundle(args)) => runtime()?.block_on(doctor::support_bundle(&configuration, args)),
         Some(Command::Adopt) => adopt(file, base),
+        Some(Command::Authority) => authority::authority(&configuration),
         Some(Command::Token(command)) => runtime()?.block_on(token(file, base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(file, base, command)),
         Some(Command::Console(command)) => runtime()?.block_on(console::console(file, base, command)),

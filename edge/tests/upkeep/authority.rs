@@ -1,0 +1,36 @@
+//! `devanture-edge authority`, as an operator calls it.
+
+use std::process::{Command, Output};
+
+use super::doctor::written;
+use crate::support::edge;
+
+fn call(folder: &std::path::Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+    command.args(["authority", "--config", "edge.toml"]).current_dir(folder).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_that_signs_for_the_edge_is_printed() {
+    let edge = edge().in_a_process().start().await;
+    let folder = edge.data_dir().parent().unwrap().to_owned();
+    let output = tokio::task::spawn_blocking(move || call(&folder)).await.unwrap();
+    let kept = std::fs::read_to_string(edge.data_dir().join("tls/ca.pem")).unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap().trim()), (Some(0), kept.trim()));
+    edge.stop().await;
+}
+
+#[test]
+fn an_authority_that_is_not_there_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    for (tls, code, words) in [
+        ("mode = \"self-signed\"", 2, "at its first start"),
+        ("mode = \"files\"\ncertificate = \"site.pem\"\nkey = \"site.key\"", 1, "there is no local authority"),
+    ] {
+        written(folder.path(), "127.0.0.1:0", "localhost", &format!("[tls]\n{tls}\n"));
+        let output = call(folder.path());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len(), text.contains(words)), (Some(code), 0, true), "{text}");
+    }
+    assert!(!folder.path().join("data").exists());
+}
