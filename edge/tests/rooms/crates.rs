@@ -7,7 +7,8 @@ use super::circles::{CIRCLE_FILES_MAX, Modules, circles};
 use super::{Source, files_below, source_folder, sources_below};
 
 /// The folders and files of `uploader/src`, lowest first; one may use those before it.
-const COMMAND_LINE: [&str; 8] = ["output", "project", "bundle", "edge", "args", "context", "signals", "commands"];
+const COMMAND_LINE: [&str; 9] =
+    ["platform", "output", "project", "bundle", "edge", "args", "context", "signals", "commands"];
 
 fn folder_of(name: &str) -> PathBuf {
     source_folder().join("../..").join(name).join("src")
@@ -33,6 +34,20 @@ fn a_folder_of_the_command_line_uses_only_those_before_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_one_module_of_the_command_line_knows_its_system() {
+    let of_systems = ["std::os", "rustix", "signal::unix", "signal::windows"];
+    // `dev` starts an edge, and is there for Unix alone, as the edge is.
+    let (knowing, others): (Vec<Source>, Vec<Source>) = command_line()
+        .into_iter()
+        .partition(|source| source.room() == "platform" || source.path.starts_with("commands/dev/"));
+    let lines = |sources: &[Source]| -> Vec<String> {
+        sources.iter().flat_map(|source| source.lines_with(&of_systems)).collect()
+    };
+    assert_eq!(lines(&others), Vec::<String>::new(), "this belongs to uploader/src/platform");
+    assert!(!lines(&knowing).is_empty(), "the module has another name");
 }
 
 #[test]

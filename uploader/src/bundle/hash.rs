@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use devanture_config::Digest;
 
+use crate::platform::identity;
 use crate::project::beneath::FilePath;
 
 /// Most reads of a file that changes.
@@ -24,20 +25,13 @@ const THREADS_MAX: usize = 16;
 struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
-    /// Device, inode and time of the inode's last change; a file that was put in another's place has others.
+    /// That of the system.
     identity: (u64, u64, i64, i64),
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        let identity = {
-            use std::os::unix::fs::MetadataExt;
-            (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
-        };
-        #[cfg(not(unix))]
-        let identity = (0, 0, 0, 0);
-        Self { bytes: metadata.len(), modified: metadata.modified().ok(), identity }
+        Self { bytes: metadata.len(), modified: metadata.modified().ok(), identity: identity(metadata) }
     }
 }
 

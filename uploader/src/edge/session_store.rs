@@ -1,11 +1,12 @@
 //! Where a login is kept between two commands: one small file that only its owner can read.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::credential::Session;
+use crate::platform::{is_private, make_private_folder, private};
 use crate::project::dotenv;
 use crate::project::settings::{EdgeAccess, LoginAccess};
 
@@ -67,7 +68,7 @@ impl Store {
 
     #[expect(clippy::disallowed_methods, reason = "the law about writes is the edge's; this file can be lost")]
     fn try_write(&self, session: &Session) -> std::io::Result<()> {
-        make_folder(&self.folder)?;
+        make_private_folder(&self.folder)?;
         let new = self.path(&format!("{}.new", std::process::id()));
         std::fs::remove_file(&new).ok();
         let written = private(OpenOptions::new().write(true).create_new(true)).open(&new).and_then(|mut file| {
@@ -87,7 +88,7 @@ impl Store {
 
     /// Waits until no other command exchanges the same login; `None` if that cannot be locked, or takes too long.
     pub(crate) async fn lock(&self) -> Option<File> {
-        make_folder(&self.folder).ok()?;
+        make_private_folder(&self.folder).ok()?;
         let path = self.path("lock");
         let file = private(OpenOptions::new().write(true).create(true).truncate(false)).open(path).ok()?;
         let until = tokio::time::Instant::now() + LOCK_TIME_MAX;
@@ -101,38 +102,4 @@ impl Store {
             }
         }
     }
-}
-
-#[cfg(unix)]
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).create(folder)
-}
-
-/// For the owner alone.
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    options.mode(0o600)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(unix)]
-fn is_private(file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    file.metadata().is_ok_and(|metadata| metadata.mode() & 0o077 == 0)
-}
-
-#[cfg(not(unix))]
-fn is_private(_file: &File) -> bool {
-    true
 }

@@ -12,7 +12,6 @@ use super::terminal;
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// The exit code after SIGTERM, which CI sends when a job is cancelled.
-#[cfg(unix)]
 pub(crate) const TERMINATED: u8 = 143;
 
 /// Why a command stopped.

@@ -6,6 +6,7 @@ use devanture_config::problem::Code;
 
 use super::exit::Failure;
 use super::terminal::escaped;
+use crate::platform::Hidden;
 
 /// Most bytes of a line.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -63,40 +64,5 @@ pub(crate) async fn hidden_line(question: &str) -> Result<String, Failure> {
     match line.is_empty() {
         true => Err(Failure::new(Code::Usage, "Nothing was typed.")),
         false => Ok(line),
-    }
-}
-
-/// Keeps the terminal from showing what is typed, until it is dropped.
-struct Hidden {
-    #[cfg(unix)]
-    before: rustix::termios::Termios,
-}
-
-#[cfg(unix)]
-impl Hidden {
-    fn new() -> io::Result<Self> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(io::stdin())?;
-        let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Drain, &hidden)?;
-        Ok(Self { before })
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        use rustix::termios::{OptionalActions, tcsetattr};
-        tcsetattr(io::stdin(), OptionalActions::Drain, &self.before).ok();
-        // The line break that was typed was not shown either.
-        writeln!(io::stderr()).ok();
-    }
-}
-
-#[cfg(not(unix))]
-impl Hidden {
-    fn new() -> io::Result<Self> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "what is typed cannot be hidden here"))
     }
 }

@@ -9,12 +9,13 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::platform::OpenFolder;
+
 /// A folder that is held open. A clone is the same folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     path: Arc<Path>,
-    #[cfg(unix)]
-    handle: Arc<std::os::fd::OwnedFd>,
+    open: OpenFolder,
 }
 
 impl Folder {
@@ -23,15 +24,7 @@ impl Folder {
     /// # Errors
     /// Where it cannot be read, or is no folder.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        #[cfg(not(unix))]
-        if !path.is_dir() {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        Ok(Self {
-            #[cfg(unix)]
-            handle: Arc::new(unix::open(path)?),
-            path: path.into(),
-        })
+        Ok(Self { open: OpenFolder::open(path)?, path: path.into() })
     }
 
     /// Opens a folder beneath this one.
@@ -43,13 +36,7 @@ impl Folder {
             return Ok(self.clone());
         }
         check(relative)?;
-        #[cfg(unix)]
-        return Ok(Self {
-            path: self.path.join(relative).into(),
-            handle: Arc::new(unix::folder(&self.handle, relative)?),
-        });
-        #[cfg(not(unix))]
-        return other::without_links(&self.path, relative).and_then(|path| Self::open(&path));
+        Ok(Self { open: self.open.folder(relative)?, path: self.path.join(relative).into() })
     }
 
     /// Opens a file beneath this folder for reading.
@@ -58,10 +45,7 @@ impl Folder {
     /// Where it is not there, cannot be read, is no file, is a link, or a link stands in its path.
     pub(crate) fn file(&self, relative: &Path) -> io::Result<File> {
         check(relative)?;
-        #[cfg(unix)]
-        let file = unix::file(&self.handle, relative)?;
-        #[cfg(not(unix))]
-        let file = other::without_links(&self.path, relative).and_then(File::open)?;
+        let file = self.open.file(relative)?;
         if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
     }
 
@@ -123,86 +107,6 @@ fn not_a_file() -> io::Error {
     io::Error::other("it is not a file")
 }
 
-#[cfg(unix)]
-mod unix {
-    use std::ffi::OsStr;
-    use std::fs::File;
-    use std::io;
-    use std::os::fd::{AsFd, OwnedFd};
-    use std::path::Path;
-
-    use rustix::fs::{CWD, Mode, OFlags, openat};
-
-    const FOLDER: OFlags = LOOK.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-    /// A folder need not be listed to open a file in it.
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    const LOOK: OFlags = OFlags::PATH;
-    #[cfg(not(any(target_os = "android", target_os = "linux")))]
-    const LOOK: OFlags = OFlags::RDONLY;
-    /// A pipe without a writer must not be waited for.
-    const FILE: OFlags =
-        OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-
-    pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-        Ok(openat(CWD, path, FOLDER, Mode::empty())?)
-    }
-
-    pub(super) fn folder(root: &OwnedFd, relative: &Path) -> io::Result<OwnedFd> {
-        descend(root, relative, FOLDER)
-    }
-
-    pub(super) fn file(root: &OwnedFd, relative: &Path) -> io::Result<File> {
-        descend(root, relative, FILE).map(File::from)
-    }
-
-    /// Opens `relative` without following links: by one call where the system has it, else component by component.
-    fn descend(root: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        #[cfg(any(target_os = "android", target_os = "linux"))]
-        {
-            use rustix::fs::{ResolveFlags, openat2};
-            use rustix::io::Errno;
-            let resolve = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
-            match openat2(root, relative, flags, Mode::empty(), resolve) {
-                // Linux has it since 5.6, and sandboxes may forbid calls that they do not know.
-                Err(Errno::NOSYS | Errno::PERM) => {}
-                // A rename at the same time makes the kernel give up rather than be wrong.
-                Err(Errno::AGAIN) => {}
-                opened => return Ok(opened?),
-            }
-        }
-        by_components(root, relative, flags)
-    }
-
-    pub(super) fn by_components(root: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        let mut names: Vec<&OsStr> = relative.iter().collect();
-        let last = names.pop().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut folder: Option<OwnedFd> = None;
-        for name in names {
-            let within = folder.as_ref().unwrap_or(root).as_fd();
-            folder = Some(openat(within, name, FOLDER, Mode::empty())?);
-        }
-        Ok(openat(folder.as_ref().unwrap_or(root), last, flags, Mode::empty())?)
-    }
-}
-
-#[cfg(not(unix))]
-mod other {
-    use std::io;
-    use std::path::{Path, PathBuf};
-
-    /// The whole path, where no component below `root` is a link now.
-    pub(super) fn without_links(root: &Path, relative: &Path) -> io::Result<PathBuf> {
-        let mut path = root.to_owned();
-        for name in relative {
-            path.push(name);
-            if path.symlink_metadata()?.file_type().is_symlink() {
-                return Err(io::Error::other("a link stands in its path"));
-            }
-        }
-        Ok(path)
-    }
-}
-
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
@@ -243,12 +147,6 @@ mod tests {
             assert!(folder.file(Path::new(refused)).is_err(), "{refused}");
         }
         assert!(folder.folder(Path::new("link")).is_err());
-        let handle = unix::open(&real.join("in")).unwrap();
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW;
-        assert!(unix::by_components(&handle, Path::new("a/b"), flags).is_ok());
-        for refused in ["b", "link/b", "secret"] {
-            assert!(unix::by_components(&handle, Path::new(refused), flags).is_err(), "{refused}");
-        }
     }
 
     #[test]

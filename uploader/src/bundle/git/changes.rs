@@ -7,7 +7,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use ignore::WalkBuilder;
 use super::index::{Entry, FileKind, Index};
 use super::objects::{Id, Kind, Store};
 use super::repository::{GIT, Repository};
+use crate::platform::path_of;
 
 /// Most bytes of an index.
 const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -227,16 +228,4 @@ fn has_untracked(work_tree: &Path, index: Arc<Index>, deadline: Instant) -> Opti
 fn bytes_of(root: &Path, path: &Path) -> Option<Vec<u8>> {
     let names = path.strip_prefix(root).ok()?.iter().map(|name| name.as_encoded_bytes());
     Some(names.collect::<Vec<_>>().join(&b'/'))
-}
-
-/// A path of the index as the system has it.
-#[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere not every path can be represented")]
-fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    Some(PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes)))
-}
-
-#[cfg(not(unix))]
-fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }

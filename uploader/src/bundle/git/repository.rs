@@ -4,12 +4,13 @@
 //! names a repository elsewhere counts only where that repository names it back: a pull request can bring both as
 //! files.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::changes::modified;
 use super::objects::{Id, Store};
+use crate::platform::{is_own, owner_of};
 use crate::project::beneath::Folder;
 
 /// The name of a repository's folder in its work tree.
@@ -143,29 +144,6 @@ fn is_ref_name(name: &str) -> bool {
         && name.chars().all(is_plain)
         && !name.contains("..")
         && is_normal
-}
-
-/// The user that owns a file, where the system has such.
-#[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "other systems have no such number")]
-fn owner_of(metadata: &Metadata) -> Option<u32> {
-    Some(std::os::unix::fs::MetadataExt::uid(metadata))
-}
-
-#[cfg(not(unix))]
-fn owner_of(_metadata: &Metadata) -> Option<u32> {
-    None
-}
-
-/// Whether the file belongs to the user who runs this program.
-#[cfg(unix)]
-fn is_own(metadata: &Metadata) -> bool {
-    owner_of(metadata) == Some(rustix::process::geteuid().as_raw())
-}
-
-#[cfg(not(unix))]
-fn is_own(_metadata: &Metadata) -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use devanture_config::site_toml::FILE_NAME;
 use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
 use crate::bundle::hash::hash_all;
 use crate::output::exit::Failure;
+use crate::platform::may_run;
 use crate::project::beneath::FilePath;
 use crate::project::boundary::Place;
 
@@ -180,18 +181,6 @@ fn interpreter(link: &Path) -> Option<InterpreterName> {
     let program = fs::canonicalize(link).ok()?;
     let runs = fs::metadata(&program).is_ok_and(|found| found.is_file() && may_run(&found));
     program.file_name()?.to_str()?.parse().ok().filter(|_| runs)
-}
-
-/// Whether the owner may run it.
-#[cfg(unix)]
-fn may_run(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o100 != 0
-}
-
-#[cfg(not(unix))]
-fn may_run(_metadata: &fs::Metadata) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ use super::init;
 use crate::args::DevArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
+use crate::platform;
 use crate::project::Project;
-use crate::signals;
 
 /// The name of an app where neither a file nor a folder gives one.
 const APP: &str = "site";
@@ -73,7 +73,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     let shutdown = async {
         tokio::select! {
             Ok(()) = tokio::signal::ctrl_c() => {}
-            _ = signals::terminated() => {}
+            () = platform::terminated() => {}
         }
     };
     let remote = RemoteSite::find(context, args).await?;

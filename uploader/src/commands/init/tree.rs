@@ -4,6 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use crate::platform;
+
 /// Most bytes of a file that is read.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 /// Most entries of a folder that are looked at.
@@ -82,16 +84,8 @@ impl Tree for Disk {
         self.folder.join(path).is_dir()
     }
 
-    #[cfg(unix)]
     fn is_program(&self, path: &str) -> bool {
-        use std::os::unix::fs::PermissionsExt as _;
-        let file = fs::symlink_metadata(self.folder.join(path));
-        file.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    }
-
-    #[cfg(not(unix))]
-    fn is_program(&self, path: &str) -> bool {
-        path.ends_with(".exe") && self.is_file(path)
+        platform::is_program(&self.folder.join(path))
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod output;
 mod session;
-mod terminal;
 
 use devanture_config::api::{RunEnd, RunExit, RunRequest};
 use devanture_config::problem::Code;
@@ -14,6 +13,7 @@ use crate::args::RunArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::terminal::escaped;
+use crate::platform;
 
 /// The exit code where the command was not run to its own end, as those of `docker run` and `env`; it is none that
 /// programs have by habit.
@@ -42,10 +42,10 @@ pub(crate) async fn run(context: &Context, args: &RunArgs, read: Result<(), Fail
 /// The command's end; `None` where it was only foreseen.
 async fn begin(context: &Context, args: &RunArgs) -> Result<Option<RunEnd>, Failure> {
     let (edge, place) = (context.edge().map_err(not_run)?, context.place().map_err(not_run)?);
-    let has_terminal = !args.no_tty && !context.output.is_json && !args.dry_run && terminal::is_there();
+    let has_terminal = !args.no_tty && !context.output.is_json && !args.dry_run && platform::has_terminal();
     let wanted = RunRequest {
         command: args.command.clone(),
-        terminal: has_terminal.then(terminal::size),
+        terminal: has_terminal.then(platform::terminal_size),
         term: context.environment.get("TERM").filter(|term| has_terminal && is_term(term)).cloned(),
         timeout_ms: args.timeout.map(|time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)),
     };

@@ -12,9 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::not_run;
 use super::output::{To, Writer, Written, input};
-use super::terminal::{Raw, Sizes};
 use crate::edge::client::{Edge, RunStream, lost};
 use crate::output::exit::{Failure, INTERRUPTED};
+use crate::platform::{Raw, Signals, Sizes};
 
 /// Ctrl-C so often ends this program, where the command goes on in spite of it.
 const INTERRUPTS_MAX: u32 = 3;
@@ -139,56 +139,5 @@ fn interrupted(signal: RunSignal) -> Failure {
         RunSignal::Hangup => Failure::interrupted(129),
         RunSignal::Quit => Failure::interrupted(131),
         RunSignal::Terminate => Failure::interrupted(143),
-    }
-}
-
-/// Signals that are passed on to the command.
-#[cfg(unix)]
-struct Signals([Option<tokio::signal::unix::Signal>; 4]);
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        Self(kinds.map(|kind| signal(kind).ok()))
-    }
-
-    /// The next one. May be dropped before it is ready.
-    async fn next(&mut self) -> RunSignal {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            let received = match signal {
-                Some(signal) => signal.recv().await,
-                None => None,
-            };
-            if received.is_none() {
-                std::future::pending::<()>().await;
-            }
-        }
-        let [interrupt, terminate, hangup, quit] = &mut self.0;
-        tokio::select! {
-            () = one(interrupt) => RunSignal::Interrupt,
-            () = one(terminate) => RunSignal::Terminate,
-            () = one(hangup) => RunSignal::Hangup,
-            () = one(quit) => RunSignal::Quit,
-        }
-    }
-}
-
-/// Ctrl-C, which is passed on to the command.
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) -> RunSignal {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => RunSignal::Interrupt,
-            Err(_) => std::future::pending().await,
-        }
     }
 }

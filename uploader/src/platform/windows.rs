@@ -1,0 +1,155 @@
+//! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no run bits, no
+//! owners as numbers, no terminal for a command, and one way less to be sure that no link is followed.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use devanture_config::api::TerminalSize;
+use devanture_config::run_stream::RunSignal;
+
+use super::SIZE;
+
+/// Makes a folder, with its parents. It has the rights of the folder around it, which in a user's profile is closed to
+/// other users.
+pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).create(folder)
+}
+
+/// A file has the rights of its folder.
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Rights are lists here, which are not read: a file in a user's profile is taken for that user's alone.
+pub(crate) fn is_private(_file: &File) -> bool {
+    true
+}
+
+/// There are no numbers of users.
+pub(crate) fn owner_of(_metadata: &Metadata) -> Option<u32> {
+    None
+}
+
+/// Who owns a file is not known.
+pub(crate) fn is_own(_metadata: &Metadata) -> bool {
+    true
+}
+
+/// There are no run bits.
+pub(crate) fn may_run(_metadata: &Metadata) -> bool {
+    false
+}
+
+/// Whether the file has the name of a program.
+pub(crate) fn is_program(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("exe")) && path.is_file()
+}
+
+/// Not known; the length and the time of change tell files apart.
+pub(crate) fn identity(_metadata: &Metadata) -> (u64, u64, i64, i64) {
+    (0, 0, 0, 0)
+}
+
+/// A path of git's index as the system has it; `None` if it is no UTF-8.
+pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
+    std::str::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+/// A folder by its path. Links are looked for before something is opened: one that comes in between is followed.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenFolder(Arc<Path>);
+
+impl OpenFolder {
+    /// The folder at `path`, which holds no link.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if path.is_dir() { Ok(Self(path.into())) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    }
+
+    /// Opens a folder beneath this one, by plain names.
+    pub(crate) fn folder(&self, relative: &Path) -> io::Result<Self> {
+        Self::open(&self.without_links(relative)?)
+    }
+
+    /// Opens what is beneath this folder, by plain names, for reading.
+    pub(crate) fn file(&self, relative: &Path) -> io::Result<File> {
+        File::open(self.without_links(relative)?)
+    }
+
+    /// The whole path, where no component below the folder is a link now.
+    fn without_links(&self, relative: &Path) -> io::Result<PathBuf> {
+        let mut path = self.0.to_path_buf();
+        for name in relative {
+            path.push(name);
+            if path.symlink_metadata()?.file_type().is_symlink() {
+                return Err(io::Error::other("a link stands in its path"));
+            }
+        }
+        Ok(path)
+    }
+}
+
+/// Nothing like it: a job that is cancelled ends without a signal, or by Ctrl-C.
+pub(crate) async fn terminated() {
+    pending().await
+}
+
+/// Ctrl-C, which `run` passes on to its command.
+pub(crate) struct Signals;
+
+impl Signals {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    /// The next one. May be dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> RunSignal {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => RunSignal::Interrupt,
+            Err(_) => pending().await,
+        }
+    }
+}
+
+/// A command gets pipes.
+pub(crate) fn has_terminal() -> bool {
+    false
+}
+
+/// A size that nobody reads.
+pub(crate) fn terminal_size() -> TerminalSize {
+    SIZE
+}
+
+/// Nothing, since no command gets a terminal.
+pub(crate) struct Raw;
+
+impl Raw {
+    pub(crate) fn enter() -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// Changes of the terminal's size: none.
+pub(crate) struct Sizes;
+
+impl Sizes {
+    pub(crate) fn new(_has_terminal: bool) -> Self {
+        Self
+    }
+
+    pub(crate) async fn next(&mut self) -> TerminalSize {
+        pending().await
+    }
+}
+
+/// What is typed is always shown: a question for a secret is refused.
+pub(crate) struct Hidden;
+
+impl Hidden {
+    pub(crate) fn new() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "what is typed cannot be hidden here"))
+    }
+}
