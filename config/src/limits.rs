@@ -154,6 +154,8 @@ limits! {
     app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of memory for the loaded versions of all apps together, with the files that are held in memory. Beyond, environments are unloaded, those first that were requested least; their next request loads them again. 0 is half of the memory that the process may use.
     loaded_memory_bytes_max = 0 in 0 ..= 1_099_511_627_776,
+    /// Bytes of memory that the whole process may have in RAM. From nine tenths of it on, environments are unloaded, those first that were requested least, no more files are held in memory, and what is compressed behind a switch waits; no request is refused. 0 is no limit.
+    process_memory_bytes_max = 0 in 0 ..= 1_099_511_627_776,
     /// Previews of one app, of versions and of aliases, that are kept loaded.
     previews_loaded_max = 32 in 1 ..= 10_000,
     /// Milliseconds without a request after which a loaded preview is evicted.

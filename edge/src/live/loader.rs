@@ -8,13 +8,14 @@ use devanture_config::api::Source;
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::contents::{Contents, Sought};
 use super::on_demand::Queues;
 use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
-use crate::telemetry::Tallies;
+use crate::telemetry::{Tallies, resident_bytes};
 use crate::version::{
     self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, Served, Setting, TrafficUsage,
     Traffics, Version,
@@ -118,6 +119,7 @@ struct Parts {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
     memory: Arc<Memory>,
+    memory_is_short: watch::Sender<bool>,
     memory_file_bytes_max: u64,
     rules_max: usize,
     with_dictionaries: bool,
@@ -139,6 +141,7 @@ impl Loader {
             blobs,
             catalog,
             memory: Arc::new(Memory::new(limits)),
+            memory_is_short: watch::Sender::new(false),
             memory_file_bytes_max: limits.memory_file_bytes_max,
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             with_dictionaries: true,
@@ -211,10 +214,29 @@ impl Loader {
         self.0.memory.loaded_bytes()
     }
 
-    /// As [`Memory::file_bytes`], and [`Memory::loaded_bytes`] with [`Memory::loaded_bytes_max`], by what they are of.
-    pub(super) fn memory_parts(&self) -> [(&'static str, (u64, u64)); 2] {
+    /// As [`Memory::file_bytes`], [`Memory::loaded_bytes`] with [`Memory::loaded_bytes_max`], and those of the process, by
+    /// what they are of.
+    pub(super) fn memory_parts(&self) -> [(&'static str, (u64, u64)); 3] {
         let memory = &self.0.memory;
-        [("loaded", (memory.loaded_bytes(), memory.loaded_bytes_max())), ("files", memory.file_bytes())]
+        let loaded = (memory.loaded_bytes(), memory.loaded_bytes_max());
+        let process = (resident_bytes().unwrap_or_default(), memory.process_bytes_max());
+        [("loaded", loaded), ("files", memory.file_bytes()), ("process", process)]
+    }
+
+    /// The memory of what is loaded.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// Whether the memory of the process is short, to be waited for.
+    #[must_use]
+    pub fn memory_is_short(&self) -> watch::Receiver<bool> {
+        self.0.memory_is_short.subscribe()
+    }
+
+    /// Says whether the memory of the process is short to those who wait for it.
+    pub(super) fn say_short(&self, is_short: bool) {
+        self.0.memory_is_short.send_replace(is_short);
     }
 
     /// As [`Memory::is_beyond`].

@@ -22,6 +22,7 @@ mod names;
 mod on_demand;
 mod paused;
 mod preparing;
+mod process_memory;
 mod rare_list;
 mod relief;
 mod reloads;

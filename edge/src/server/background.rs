@@ -58,7 +58,7 @@ pub(super) fn start_scrub(file: &EdgeFile, control: &Runtime, stores: &Stores) {
 pub(super) fn start(
     file: &EdgeFile,
     control: &Runtime,
-    (stores, live): (&Stores, &Live),
+    (stores, live, loader): (&Stores, &Live, &Loader),
     remade: broadcast::Sender<VersionId>,
     dictionaries: Option<Arc<Dictionaries>>,
     reported_misses: mpsc::Receiver<DictionaryMiss>,
@@ -70,7 +70,9 @@ pub(super) fn start(
     let catalog = Arc::clone(&stores.catalog);
     let best = file.compress.background;
     let file_bytes_max = file.limits.compress_file_bytes_max;
-    let parts = BackgroundParts { blobs, catalog, threads, remade, dictionaries, file_bytes_max, best };
+    let memory_is_short = loader.memory_is_short();
+    let parts =
+        BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, memory_is_short, dictionaries };
     let background = Background::start(parts);
     control.spawn(enqueue_live(background.clone(), Arc::clone(&stores.catalog), live.clone()));
     background

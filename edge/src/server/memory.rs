@@ -8,7 +8,9 @@ use devanture_config::limits::Limits;
 /// is for connections, for encoding and for what the system keeps of files.
 pub(super) fn bounded(limits: &Limits) -> Limits {
     let set = limits.loaded_memory_bytes_max;
-    let loaded_memory_bytes_max = if set > 0 { set } else { usable_bytes().map_or(0, |bytes| bytes / 2) };
+    let of_process = Some(limits.process_memory_bytes_max).filter(|bytes| *bytes > 0);
+    let usable = usable_bytes().into_iter().chain(of_process).min();
+    let loaded_memory_bytes_max = if set > 0 { set } else { usable.map_or(0, |bytes| bytes / 2) };
     Limits { loaded_memory_bytes_max, ..limits.clone() }
 }
 
@@ -47,6 +49,8 @@ mod tests {
         assert!(unset > 0 && unset.saturating_mul(2) <= usable_bytes().unwrap().saturating_add(1), "{unset}");
         let set = Limits { loaded_memory_bytes_max: 1_000_000, ..Limits::default() };
         assert_eq!(bounded(&set).loaded_memory_bytes_max, 1_000_000);
+        let process = Limits { process_memory_bytes_max: 2_000_000, ..Limits::default() };
+        assert_eq!(bounded(&process).loaded_memory_bytes_max, 1_000_000);
     }
 
     #[test]

@@ -201,7 +201,8 @@ impl Server {
         certificates::keep((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, cluster.as_ref()));
-        let background = background::start(file, &control, (&stores, &live), remade, dictionaries.clone(), misses);
+        let background =
+            background::start(file, &control, (&stores, &live, &loader), remade, dictionaries.clone(), misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());

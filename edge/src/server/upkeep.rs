@@ -44,6 +44,7 @@ pub(super) fn start_upkeep(
     }
     control.spawn(Arc::clone(free_space).watch());
     control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
+    control.spawn(loader.clone().keep_process_memory(live.clone()));
     control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
     control.spawn(requests.clone().keep_writing());
     background::start_scrub(file, control, stores);

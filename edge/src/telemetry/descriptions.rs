@@ -115,7 +115,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (
         Gauge,
         "devanture_memory_bytes",
-        "Bytes of memory, by part: loaded (all loaded versions with their files, equal files once), files (of these, the files), manifests (of pushes under way).",
+        "Bytes of memory, by part: loaded (all loaded versions with their files, equal files once), files (of these, the files), manifests (of pushes under way), process (all that it has in RAM).",
     ),
     (Gauge, "devanture_memory_bytes_max", "The most that each part of that memory may take."),
     (

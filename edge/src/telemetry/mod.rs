@@ -21,7 +21,7 @@ pub use descriptions::{Kind, METRICS};
 pub use gauges::{GaugeSource, Gauges, gauge_value};
 pub use labels::{app_label, choose_apps};
 pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
-pub use process::process_figures;
+pub use process::{process_figures, resident_bytes};
 pub use requests::{RequestMetrics, TrafficFigures, TrafficRow, TrafficSpan, forget_traffic, keep_traffic, traffic};
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 

@@ -25,6 +25,14 @@ pub fn process_figures(gauges: &mut Gauges) {
     }
 }
 
+/// Bytes of memory that the process has in RAM; `None` where the system does not say.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(u64::try_from(rustix::param::page_size()).ok()?))
+}
+
 /// Open file descriptors. Linux 6.2 and later has their number as the length of the folder; before that the folder is
 /// read.
 fn open_descriptors() -> Option<u64> {
@@ -101,6 +109,7 @@ mod tests {
             line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
         };
         assert!(value("process_resident_memory_bytes") > 1_000_000.0 && value("process_threads") >= 1.0);
+        assert!(resident_bytes().unwrap() > 1_000_000);
         assert!(value("process_open_fds") >= 3.0 && value("process_max_fds") >= value("process_open_fds"));
         assert!(value("process_start_time_seconds") > 1_600_000_000.0, "{text}");
         assert!(text.contains("devanture_build_info{version=\""), "{text}");

@@ -125,9 +125,9 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
 /// What is held of `files`: one that is read from the disk although it is short was left out for want of room.
 fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
     let mut all = files.iter().flat_map(|file| &file.representations);
-    let is_short = |size: u64| size <= request.memory_file_bytes_max;
-    let is_lean =
-        request.fill == Fill::Ahead && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_short(one.size));
+    let is_small = |size: u64| size <= request.memory_file_bytes_max;
+    let had_part = request.fill == Fill::Ahead || request.memory.0.is_short();
+    let is_lean = had_part && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_small(one.size));
     if is_lean { Residency::Lean } else { Residency::Full }
 }
 

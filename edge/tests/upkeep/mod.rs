@@ -26,6 +26,7 @@ mod lost_catalog;
 mod metrics;
 mod owners;
 mod pause;
+mod process_memory;
 mod restore;
 mod s3;
 pub(crate) mod safekeeping;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::encode::encode;
 use super::fill::{fill, fill_file};
@@ -50,6 +50,8 @@ pub struct BackgroundParts {
     pub best: bool,
     /// Files above this length are not compressed.
     pub file_bytes_max: u64,
+    /// Whether the memory of the process is short, for as long as which nothing is compressed.
+    pub memory_is_short: watch::Receiver<bool>,
     /// Makes deltas, if that is on, and the dictionaries of browsers.
     pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryMiss>)>,
 }
@@ -74,11 +76,13 @@ impl Background {
     /// Starts the pass.
     #[must_use]
     pub fn start(parts: BackgroundParts) -> Self {
-        let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, dictionaries } = parts;
+        let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, memory_is_short, dictionaries } =
+            parts;
         let best = Arc::new(AtomicBool::new(best));
         let (entry, mut versions) = queue(VERSIONS_MAX);
         let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
-        let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
+        let pool = Pool::new("compress-best", threads, Priority::Lowest).waiting_while(memory_is_short);
+        let pool = Arc::new(pool);
         let (dictionaries, misses) = dictionaries.unzip();
         if let (Some(dictionaries), Some(misses)) = (&dictionaries, misses) {
             let improve = move |miss: DictionaryMiss| {
@@ -338,6 +342,7 @@ mod tests {
             remade,
             best: true,
             file_bytes_max: 1_000_000,
+            memory_is_short: watch::channel(false).1,
             dictionaries: None,
         };
         let background = Background::start(parts);

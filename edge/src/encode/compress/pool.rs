@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::AppName;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 
 use crate::blobs::{Lane, Lanes};
 
@@ -42,6 +43,8 @@ pub(crate) struct Pool {
     jobs: Arc<Jobs>,
     lane: Lane,
     threads: usize,
+    /// No job is begun while this is so.
+    waits: Option<watch::Receiver<bool>>,
 }
 
 /// The end of the queue that takes jobs.
@@ -100,7 +103,12 @@ impl Pool {
                 tracing::error!(%error, "a thread that compresses could not be started");
             }
         }
-        Self { jobs: Arc::new(Jobs(queue)), lane: Lane::EDGE, threads: threads.max(1) }
+        Self { jobs: Arc::new(Jobs(queue)), lane: Lane::EDGE, threads: threads.max(1), waits: None }
+    }
+
+    /// The same, which begins no further job while memory is short.
+    pub(crate) fn waiting_while(self, memory_is_short: watch::Receiver<bool>) -> Self {
+        Self { waits: Some(memory_is_short), ..self }
     }
 
     /// The same threads, for the work of one app.
@@ -124,6 +132,10 @@ impl Pool {
         bytes: u64,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
+        if let Some(mut is_short) = self.waits.clone() {
+            // Nobody can say so any more where the edge ends.
+            is_short.wait_for(|is_short| !is_short).await.ok();
+        }
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let job: Job = Box::new(move || {
             sender.send(work()).ok();
@@ -156,6 +168,19 @@ mod tests {
         let pool = Pool::new("test", 1, Priority::Low);
         assert_eq!(pool.run(1, || -> u8 { panic!("a hostile file") }).await, None);
         assert_eq!(pool.run(1, || 7).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_job_waits_while_memory_is_short_and_another_pool_does_not() {
+        let (short, is_short) = watch::channel(true);
+        let waiting = Pool::new("test", 1, Priority::Lowest).waiting_while(is_short);
+        let mut job = std::pin::pin!(waiting.run(1, || 7));
+        assert_eq!(Pool::new("test", 1, Priority::Low).run(1, || 5).await, Some(5));
+        assert!(futures_util::poll!(&mut job).is_pending() && waiting.jobs.0.waiting.lock().jobs.next().is_none());
+        short.send_replace(false);
+        assert_eq!(job.await, Some(7));
+        drop(short);
+        assert_eq!(waiting.run(1, || 8).await, Some(8));
     }
 
     /// What a thread did, by app, while one app had much for it and nine had little.

@@ -115,7 +115,11 @@ impl Follower {
                 }
                 _ = sweep.tick() => {
                     self.live.evict_idle_previews(sweeps);
-                    self.live.count_demand().into_iter().for_each(|id| reloads.want(id));
+                    let wanted = self.live.count_demand();
+                    // While memory is short they would be left out again.
+                    if !self.loader.memory().is_short() {
+                        wanted.into_iter().for_each(|id| reloads.want(id));
+                    }
                     self.live.unload_beyond(&self.loader, None);
                 }
                 remade = self.remade.recv(), if remaking => match remade {

@@ -19,6 +19,9 @@ const FILES_SHARE: u64 = 4;
 /// What nobody requested yet may fill one part in so many of the memory for files.
 const AHEAD_SHARE: u64 = 16;
 
+/// The limit of loaded versions that there is none of while the memory of the process is not short.
+const NOT_SHORT: u64 = u64::MAX;
+
 /// Previews that may be evicted to make room for a load, of the same app only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -84,8 +87,18 @@ struct Pool {
     bytes_max: u64,
     /// Of versions and files together; 0 is no limit.
     loaded_bytes_max: u64,
+    /// The same while the memory of the process is short.
+    short_bytes_max: AtomicU64,
+    /// Of the whole process; 0 is no limit.
+    process_bytes_max: u64,
     app_bytes_max: u64,
     relief: OnceLock<Box<dyn Relief>>,
+}
+
+impl Pool {
+    fn is_short(&self) -> bool {
+        self.short_bytes_max.load(Ordering::Relaxed) < NOT_SHORT
+    }
 }
 
 /// A reservation for bytes of a file, until they are held or this is dropped.
@@ -158,6 +171,8 @@ impl Memory {
             used: AtomicU64::new(0),
             versions: AtomicU64::new(0),
             loaded_bytes_max: limits.loaded_memory_bytes_max,
+            short_bytes_max: AtomicU64::new(NOT_SHORT),
+            process_bytes_max: limits.process_memory_bytes_max,
             bytes_max: limits.memory_bytes_max,
             app_bytes_max: limits.app_memory_bytes_max,
             relief: OnceLock::new(),
@@ -188,11 +203,36 @@ impl Memory {
         self.pool.loaded_bytes_max
     }
 
+    /// The most that the process may take; 0 where there is no limit.
+    #[must_use]
+    pub fn process_bytes_max(&self) -> u64 {
+        self.pool.process_bytes_max
+    }
+
     /// Whether loaded versions take more than `parts` of a hundred of what they may all together.
     #[must_use]
     pub fn is_beyond(&self, parts: u64) -> bool {
-        let max = self.pool.loaded_bytes_max;
-        max > 0 && self.loaded_bytes() > (max / 100).saturating_mul(parts)
+        let set = self.pool.loaded_bytes_max;
+        let set = if set > 0 { set } else { NOT_SHORT };
+        let max = set.min(self.pool.short_bytes_max.load(Ordering::Relaxed));
+        max < NOT_SHORT && self.loaded_bytes() > (max / 100).saturating_mul(parts)
+    }
+
+    /// Notes that the memory of the process is short: loaded versions are to take `bytes` less than they do, and no more
+    /// files are held until [`Memory::end_shortage`].
+    pub fn begin_shortage(&self, bytes: u64) {
+        self.pool.short_bytes_max.store(self.loaded_bytes().saturating_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// Notes that the process has memory enough.
+    pub fn end_shortage(&self) {
+        self.pool.short_bytes_max.store(NOT_SHORT, Ordering::Relaxed);
+    }
+
+    /// Whether the memory of the process is short.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.pool.is_short()
     }
 
     /// The budget of an app.
@@ -243,23 +283,23 @@ impl AppMemory {
             return Some(Bytes::from_owner(Owner(share)));
         }
         let held = found(&self.pool.held.lock(), &hash)?;
-        // Admitted as if no other app held them.
-        let _room = self.room(length(&held.bytes))?;
+        // Admitted as if no other app held them, also while memory is short: they take none.
+        let _room = self.room_beside(length(&held.bytes), 0, self.pool.bytes_max)?;
         Some(self.take(held))
     }
 
     /// Reserves `more` bytes for a file, if the total and the app's budget allow it and the app leaves at least as many
-    /// bytes of the total free as it holds.
+    /// bytes of the total free as it holds. There is none while the memory of the process is short.
     #[must_use]
     pub fn room(self: &Arc<Self>, more: u64) -> Option<Room> {
-        self.room_beside(more, 0, self.pool.bytes_max)
+        self.free_room(more, 0, self.pool.bytes_max)
     }
 
     /// As [`AppMemory::room`], for a file of a version that may fill so much.
     #[must_use]
     pub fn room_in(self: &Arc<Self>, fill: Fill, more: u64) -> Option<Room> {
         match fill {
-            Fill::Ahead => self.room_beside(more, 0, self.pool.bytes_max / AHEAD_SHARE),
+            Fill::Ahead => self.free_room(more, 0, self.pool.bytes_max / AHEAD_SHARE),
             Fill::Requested => self.room(more),
         }
     }
@@ -267,7 +307,20 @@ impl AppMemory {
     /// As [`AppMemory::room`], but keeps a quarter of what one app can hold free for more important bytes.
     #[must_use]
     pub fn room_to_spare(self: &Arc<Self>, more: u64) -> Option<Room> {
-        self.room_beside(more, self.pool.bytes_max / 8, self.pool.bytes_max)
+        self.free_room(more, self.pool.bytes_max / 8, self.pool.bytes_max)
+    }
+
+    fn free_room(self: &Arc<Self>, more: u64, spare: u64, bytes_max: u64) -> Option<Room> {
+        if self.pool.is_short() {
+            return None;
+        }
+        self.room_beside(more, spare, bytes_max)
+    }
+
+    /// Whether the memory of the process is short.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.pool.is_short()
     }
 
     /// Room in the first `bytes_max` bytes of all.

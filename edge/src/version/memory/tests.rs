@@ -107,6 +107,23 @@ fn what_is_loaded_ahead_of_requests_fills_a_sixteenth() {
     assert!(blog.room_in(Fill::Ahead, 1).is_none() && blog.share(Digest::of(&[0; 50])).is_some());
 }
 
+#[test]
+fn while_memory_is_short_nothing_more_is_held_and_what_is_held_is_shared() {
+    let memory = memory(1_000, 1_000_000);
+    let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
+    let kept = held(&shop, vec![0; 100]);
+    assert!(!memory.is_beyond(0) && !memory.is_short());
+    memory.begin_shortage(40);
+    assert!(memory.is_short() && memory.is_beyond(100));
+    assert!(shop.room(1).is_none() && shop.room_in(Fill::Ahead, 1).is_none() && shop.room_to_spare(1).is_none());
+    let shared = blog.share(Digest::of(&kept));
+    assert!(shared.is_some() && shop.charge(Claim::Live).grow(500).is_ok(), "versions are loaded as before");
+    drop((kept, shared));
+    assert!(!memory.is_beyond(100));
+    memory.end_shortage();
+    assert!(!memory.is_short() && !memory.is_beyond(0) && shop.room(1).is_some());
+}
+
 /// Drops what it has, one after the other, and notes for whom.
 struct Few(Mutex<(Vec<Charge>, Vec<Claim>)>);
 

@@ -1,0 +1,61 @@
+//! The limit of a process's memory, with a real process.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::fs;
+
+use http::{Method, StatusCode};
+
+use crate::support::{RunningEdge, edge, eventually, got};
+
+const APPS: usize = 16;
+/// Bytes of the one file of each app, which is no text and so in one encoding.
+const FILE_BYTES: usize = 3 << 20;
+/// What the process may take beside what it has after its start: a third of what it would take with all files held.
+const MORE_BYTES: u64 = 12 << 20;
+
+/// Bytes that no encoding makes fewer, others for each app.
+fn file(app: usize) -> Vec<u8> {
+    let mut state = app as u64 + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..FILE_BYTES / 8).flat_map(|_| next()).collect()
+}
+
+/// Bytes of files that are held in memory.
+async fn held_bytes(edge: &RunningEdge) -> u64 {
+    let text = got(edge.api(Method::GET, "/metrics")).await.text();
+    let line = text.lines().find_map(|line| line.strip_prefix("devanture_memory_bytes{part=\"files\"} "));
+    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_process_near_its_limit_of_memory_holds_fewer_files_and_answers_every_request() {
+    // What is counted is to limit nothing here.
+    let setup = edge().in_a_process().with_limit("loaded_memory_bytes_max", 1 << 30);
+    let edge = setup.with_limit("process_memory_bytes_max", 0).start().await;
+    for app in 0..APPS {
+        edge.push(&format!("app-{app}"), &[("large.png", &file(app))]).await;
+    }
+    let edge = edge.restart().await;
+    edge.process().rests().await;
+    let limit = (edge.process().resident_bytes() + MORE_BYTES) / 90 * 100;
+    let path = edge.data_dir().parent().unwrap().join("edge.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let limited = text.replace("process_memory_bytes_max = 0", &format!("process_memory_bytes_max = {limit}"));
+    assert_ne!(text, limited);
+    fs::write(&path, limited).unwrap();
+    let edge = edge.restart().await;
+    for app in (0..APPS).chain(0..APPS) {
+        let got = edge.get(&format!("app-{app}.localhost"), "/large.png").await;
+        assert_eq!((got.status, got.body.len()), (StatusCode::OK, FILE_BYTES), "app-{app}");
+    }
+    let all = (APPS * FILE_BYTES) as u64;
+    eventually("files are unloaded", async || held_bytes(&edge).await < all - MORE_BYTES).await;
+    eventually("the process is within its limit", async || edge.process().resident_bytes() <= limit).await;
+    edge.stop().await;
+}
