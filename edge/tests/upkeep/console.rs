@@ -52,7 +52,7 @@ async fn a_console_that_is_installed_answers_below_its_folder_and_says_what_its_
     // A page of the application has its one document, wherever it is.
     for path in ["/console/", "/console/apps/shop/environments/prod"] {
         let answer = page(&edge, path).await;
-        assert_eq!((answer.status, answer.body.as_bytes()), (StatusCode::OK, PAGE), "{path}");
+        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, PAGE), "{path}");
         for (name, value) in [
             ("content-security-policy", POLICY),
             ("x-content-type-options", "nosniff"),
@@ -133,7 +133,7 @@ async fn a_browser_with_a_session_gets_the_console_until_it_logs_out() {
     for (path, body) in [("/console/", PAGE), ("/console/apps/shop", PAGE), ("/console/assets/app-1a2b3c4d.js", SCRIPT)]
     {
         let answer = got(at(Method::GET, path).header("cookie", &cookie)).await;
-        assert_eq!((answer.status, answer.body.as_bytes()), (StatusCode::OK, body), "{path}");
+        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, body), "{path}");
         assert_eq!(answer.header("set-cookie"), "", "{path}");
         let foreign = at(Method::GET, path).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
         assert_ne!(got(foreign).await.body, body, "{path}");
