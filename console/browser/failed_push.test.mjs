@@ -76,6 +76,6 @@ test("requests appear as they are answered", async () => {
   await page.getByLabel("Status").fill("5xx");
   await visit.button("Filter").click();
   await page.getByText("devanture logs --tail --app shop --status 5xx").waitFor();
-  await page.locator("details.request").waitFor({ state: "detached" });
+  await until("the others are gone", async () => (await page.locator("details.request").count()) === 0);
   await visit.close();
 });

@@ -86,13 +86,12 @@ test("in an address of the console itself", async () => {
   visit.expect(/^\/v1\/apps\//, 404);
   visit.expect(/^\/v1\/apps\//, 400);
   await visit.logIn();
-  await visit.go(`/console/apps/${encodeURIComponent(MARKUP)}`);
+  await visit.go("/console/apps/no-such-app");
   await visit.page.locator("main [role=alert]").first().waitFor();
-  await isText(visit);
   await visit.go(`/console/?search=${encodeURIComponent(MARKUP.slice(0, 30))}`);
-  await visit.heading("Apps").waitFor();
+  await visit.page.getByText(MARKUP.slice(0, 30)).waitFor();
   await isText(visit);
-  await visit.go(`/console/apps/shop/compare?from=${encodeURIComponent(MARKUP)}&to=prod`);
+  await visit.go(`/console/apps/shop/compare?env=${encodeURIComponent(TURNED)}&from=${encodeURIComponent(MARKUP)}&to=prod`);
   await visit.page.locator("main [role=alert]").first().waitFor();
   await isText(visit);
   await visit.close();
