@@ -106,6 +106,17 @@ test("any two versions are compared", async () => {
   await visit.close();
 });
 
+test("what was visited is drawn, and there as figures, too", async () => {
+  const visit = await Visit.open(browser, edge);
+  await visit.logIn("/console/apps/shop/traffic?span=1h&by=version");
+  const { page } = visit;
+  await page.locator(".chart canvas").first().waitFor();
+  await page.getByText("Figures").first().click();
+  await page.getByRole("columnheader", { name: versions.summer.slice(0, 12) }).first().waitFor();
+  await page.getByRole("listitem").filter({ hasText: versions.spring.slice(0, 12) }).first().waitFor();
+  await visit.close();
+});
+
 test("locks and pauses are made and ended, and a setting that is secret is never shown again", async () => {
   const visit = await Visit.open(browser, edge);
   await visit.logIn("/console/apps/shop");

@@ -6,6 +6,10 @@ import type { Series } from "./series.ts";
 export interface Drawing {
   series: Series;
   labels: string[];
+  /** The first and the last moment that is shown, in seconds: also where nothing was counted yet. */
+  span: [number, number];
+  /** Whether there are only whole numbers, as of requests. */
+  whole: boolean;
   /** Moments at which another version went live, in seconds. */
   switches: number[];
   format: (value: number) => string;
@@ -57,10 +61,11 @@ function marks(element: HTMLElement, switches: number[]): uPlot.Plugin {
   };
 }
 
-export function draw(element: HTMLElement, { series, labels, switches, format }: Drawing): Chart {
+export function draw(element: HTMLElement, { series, labels, span, whole, switches, format }: Drawing): Chart {
   const line = color(element, "--border");
   const text = color(element, "--muted");
-  const range = (series.times.at(-1) ?? 0) - (series.times[0] ?? 0);
+  const range = span[1] - span[0];
+  const shown = (value: number | null) => (value === null || (whole && !Number.isInteger(value)) ? "" : format(value));
   const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
   const plot = new uPlot(
     {
@@ -68,8 +73,8 @@ export function draw(element: HTMLElement, { series, labels, switches, format }:
       height: HEIGHT,
       legend: { show: false },
       cursor: { show: true, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
-      axes: [{ ...axis, space: 70, values: (_plot, values) => values.map((value) => moment(value, range)) }, { ...axis, size: 64, values: (_plot, values) => values.map((value) => (value === null ? "" : format(value))) }],
+      scales: { x: { time: true, range: () => span }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
+      axes: [{ ...axis, space: 70, values: (_plot, values) => values.map((value) => moment(value, range)) }, { ...axis, size: 64, values: (_plot, values) => values.map(shown) }],
       series: [
         {},
         ...series.lines.map((_line, index) => ({

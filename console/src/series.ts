@@ -98,9 +98,10 @@ export function totals(traffic: Traffic, version: string | null = null): Totals 
   };
 }
 
-/** Requests per step of a span, for a small line beside a name: at most `columns` of them. */
-export function spark(traffic: Traffic, columns: number): number[] {
-  const { lines } = series(traffic, "requests", false);
+/** Requests of the last `span` milliseconds, for a small line beside a name: at most `columns` of them. */
+export function spark(traffic: Traffic, span: number, columns: number): number[] {
+  const whole = { ...traffic, from_ms: Math.min(traffic.from_ms, traffic.to_ms - span) };
+  const { lines } = series(whole, "requests", false);
   const values = (lines[0]?.values ?? []).map((value) => value ?? 0);
   const size = Math.max(1, Math.ceil(values.length / columns));
   const sums: number[] = [];

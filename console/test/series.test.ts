@@ -48,7 +48,9 @@ describe("traffic", () => {
   it("adds up", () => {
     expect(totals(traffic)).toEqual({ requests: 120, errors: 12, bytes: 12_000, bytes_saved: 120, p50: 1, p99: 7 });
     expect(totals(traffic, "a").requests).toBe(20);
-    expect(spark(traffic, 2)).toEqual([10, 110]);
-    expect(spark({ ...traffic, points: [] }, 30)).toEqual([0, 0, 0, 0, 0]);
+    expect(spark(traffic, 300_000, 2)).toEqual([10, 110]);
+    expect(spark({ ...traffic, points: [] }, 300_000, 30)).toEqual([0, 0, 0, 0, 0]);
+    // What was not counted yet is nothing: the line is as long as any other.
+    expect(spark({ ...traffic, from_ms: 180_000 }, 300_000, 30)).toEqual([0, 10, 0, 110, 0]);
   });
 });

@@ -9,7 +9,7 @@ import { to } from "../router.ts";
 import { spark, totals } from "../series.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { lastHour } from "../traffic.ts";
+import { LAST_MS, lastHour } from "../traffic.ts";
 import { Away, Button, Fact, Id, Mark, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
 import { AppFrame, environmentsOf, useApp, useTitle } from "../ui/frame.tsx";
 import { Spark } from "../ui/spark.tsx";
@@ -69,7 +69,7 @@ function LastHour({ app, env }: { app: string; env: string }) {
   return (
     <a class="last-hour" href={to("traffic", { app }, { env })}>
       <span class="sr">{t.card.traffic(env)}</span>
-      <Spark values={spark(traffic, 30)} />
+      <Spark values={spark(traffic, LAST_MS, 30)} />
       <span>
         {brief(sums.requests)} {t.card.requests}
       </span>

@@ -6,7 +6,7 @@ import { brief, count, percent } from "../format.ts";
 import { route, setQuery, to } from "../router.ts";
 import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
-import { lastHour } from "../traffic.ts";
+import { LAST_MS, lastHour } from "../traffic.ts";
 import { spark, totals } from "../series.ts";
 import { CommandLine, Empty, Heading, Id, Mark, Outside, ProblemBox, type Tone, When } from "../ui/basics.tsx";
 import { useTitle } from "../ui/frame.tsx";
@@ -41,7 +41,7 @@ function Traffic({ app, env }: { app: string; env: string }) {
   const sums = totals(traffic);
   return (
     <span class="traffic">
-      <Spark values={spark(traffic, 30)} />
+      <Spark values={spark(traffic, LAST_MS, 30)} />
       <span class="figure">{brief(sums.requests)}</span>
     </span>
   );

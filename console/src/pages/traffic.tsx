@@ -14,12 +14,12 @@ import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 
 const SPANS: Record<string, number> = { "1h": 3_600_000, "3h": 3 * 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000 };
 
-const MEASURES: [measure: Measure, format: (value: number) => string][] = [
-  ["requests", brief],
-  ["errors", brief],
-  ["latency", duration],
-  ["bytes", bytes],
-  ["bytes_saved", bytes],
+const MEASURES: [measure: Measure, format: (value: number) => string, whole: boolean][] = [
+  ["requests", brief, true],
+  ["errors", brief, true],
+  ["latency", duration, false],
+  ["bytes", bytes, true],
+  ["bytes_saved", bytes, true],
 ];
 
 /** What a line stands for. */
@@ -109,7 +109,16 @@ function Figures({ one, name, format }: { one: Series; name: string; format: (va
   );
 }
 
-function Measured({ traffic, measure, format, byVersion }: { traffic: Traffic; measure: Measure; format: (value: number) => string; byVersion: boolean }) {
+interface MeasuredProps {
+  traffic: Traffic;
+  span: number;
+  measure: Measure;
+  format: (value: number) => string;
+  whole: boolean;
+  byVersion: boolean;
+}
+
+function Measured({ traffic, span, measure, format, whole, byVersion }: MeasuredProps) {
   const one = series(traffic, measure, byVersion);
   const name = t.traffic.measures[measure];
   const labels = one.lines.map(label);
@@ -130,7 +139,7 @@ function Measured({ traffic, measure, format, byVersion }: { traffic: Traffic; m
         </ul>
       </header>
       <Memo traffic={traffic} measure={measure} byVersion={byVersion} name={name}>
-        {{ series: one, labels, switches, format }}
+        {{ series: one, labels, span: [(traffic.to_ms - span) / 1000, traffic.to_ms / 1000], whole, switches, format }}
       </Memo>
       <Figures one={one} name={name} format={format} />
     </section>
@@ -236,8 +245,16 @@ export function TrafficPage({ app }: { app: string }) {
           {versionsOf(traffic.data).length === 0 ? (
             <Empty title={t.traffic.none} />
           ) : (
-            MEASURES.map(([measure, format]) => (
-              <Measured key={measure} traffic={traffic.data as Traffic} measure={measure} format={format} byVersion={byVersion} />
+            MEASURES.map(([measure, format, whole]) => (
+              <Measured
+                key={measure}
+                traffic={traffic.data as Traffic}
+                span={SPANS[span] ?? 0}
+                measure={measure}
+                format={format}
+                whole={whole}
+                byVersion={byVersion}
+              />
             ))
           )}
           <Versions traffic={traffic.data} />
