@@ -219,7 +219,7 @@ mod tests {
                     [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[tls]\nmode = \"files\"\n\
                     certificate = \"site.pem\"\nkey = \"site.key\"\n[secrets]\nkey_file = \"secrets.key\"\n\
                     [catalog]\nkind = \"etcd\"\nendpoints = [\"https://127.0.0.1:1\"]\nca = \"etcd-ca.pem\"\n\
-                    cert = \"etcd.pem\"\nkey = \"etcd.key\"\n[blobs]\nkind = \"s3\"\nbucket = \"b\"\n\
+                    cert = \"etcd.pem\"\nkey = \"etcd.key\"\n[blobs]\nkind = \"s3\"\nbucket = \"files\"\n\
                     [cluster]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1:1\"\nfolder = \"nodes\"\n";
         let file = EdgeFile::parse("edge.toml", text).unwrap();
         let at = |name: &str| folder.path().join(name);

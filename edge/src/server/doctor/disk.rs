@@ -265,7 +265,7 @@ mod tests {
     fn the_keys_that_advice_names_are_keys_of_edge_toml() {
         let text = "data_dir = \"data\"\ndomain = \"a.test\"\npreview_domain = \"a.test\"\n[listen]\nhttps = \"127.0.0.1:0\"\n\
                     admin = \"127.0.0.1:0\"\n[tls]\nmode = \"self-signed\"\n[retention]\nkeep_versions = 2\nkeep_days = 1\n\
-                    [blobs]\nkind = \"s3\"\nbucket = \"b\"\ncache_bytes_max = 1_000_000_000\n";
+                    [blobs]\nkind = \"s3\"\nbucket = \"files\"\ncache_bytes_max = 1_000_000_000\n";
         let file = devanture_config::edge_toml::EdgeFile::parse("edge.toml", text).unwrap();
         assert!(matches!(Cache::of(&file.storage.blobs), Cache::OfBucket));
         for key in ["keep_versions", "keep_days"] {
