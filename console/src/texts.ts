@@ -102,6 +102,7 @@ export const t = {
   deploys: {
     deploy: (id: string) => `Deploy ${id}`,
     underWay: "Under way",
+    missing: "These nodes did not answer, and what they push is missing:",
     noneUnderWay: "No push is under way, and none has failed lately.",
     stillRunning: "What was live before still is.",
     history: "History",

@@ -92,7 +92,7 @@ function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
 
 function UnderWay({ app, env }: { app: string; env: string }) {
   const where = path`/v1/apps/${app}/environments/${env}/deploys`;
-  const list = useResource<{ deploys: RecentDeploy[] }>(
+  const list = useResource<{ deploys: RecentDeploy[]; missing?: string[] }>(
     `recent ${app} ${env}`,
     (signal) => call("GET", where, { query: { limit: 10 }, signal }),
     2000,
@@ -112,6 +112,13 @@ function UnderWay({ app, env }: { app: string; env: string }) {
     <section aria-labelledby="under-way">
       <h2 id="under-way">{t.deploys.underWay}</h2>
       {list.problem && !list.data && <ProblemBox problem={list.problem} again={list.reload} />}
+      {list.data?.missing && list.data.missing.length > 0 && (
+        <p>
+          <Mark tone="warn">
+            {t.deploys.missing} <Outside text={list.data.missing.join(", ")} />
+          </Mark>
+        </p>
+      )}
       {list.data && shown.length === 0 && <p class="faint">{t.deploys.noneUnderWay}</p>}
       <div aria-live="polite">
         {shown.map((deploy) => (

@@ -46,6 +46,8 @@ function Confirmations({ app }: { app: string }) {
   const own = useResource<{ confirm: Confirmation[] }>(`confirmations ${app}`, (signal) =>
     call("GET", path`/v1/apps/${app}/confirmations`, { signal }),
   );
+  // An edge of another release may have none.
+  if (own.problem?.status === 404) return null;
   return (
     <section aria-labelledby="confirmations">
       <h2 id="confirmations">{t.confirmations.title}</h2>
