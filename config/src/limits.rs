@@ -434,6 +434,12 @@ limits! {
     session_idle_ms_max = 43_200_000 in 1_000 ..= 31_536_000_000,
     /// Milliseconds after its beginning at which a session of a browser ends, however often it was used.
     session_ms_max = 604_800_000 in 1_000 ..= 31_536_000_000,
+    /// Milliseconds for which a session of a browser counts as confirmed.
+    confirmation_ms_max = 300_000 in 1_000 ..= 86_400_000,
+    /// Passkeys of one account.
+    passkeys_per_account_max = 10 in 0 ..= 16,
+    /// Milliseconds for which a challenge to use a passkey is good.
+    challenge_ms_max = 300_000 in 1_000 ..= 3_600_000,
     /// Characters that a password of an account has at least.
     password_characters_min = 12 in 8 ..= 128,
     /// Argon2id: KiB of memory for one password.

@@ -90,6 +90,7 @@ codes! {
     CaseCollision "case_collision" 422 Usage "Two paths differ in nothing but their case.",
     CatalogUnavailable "catalog_unavailable" 503 Unreachable "The catalog of the cluster cannot be reached; nothing was changed.",
     CheckFailed "check_failed" 0 Usage "`devanture check` found mistakes in the site.",
+    ConfirmationRequired "confirmation_required" 403 Forbidden "The session has to be confirmed before this.",
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
     CrashLoop "crash_loop" 422 Refused "An instance of the backend ends again and again; it did not go live.",
     CrossSite "cross_site" 403 Forbidden "A browser sent the request for another site than the edge's own.",

@@ -26,7 +26,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
 /// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
-const DOORS: [&str; 5] = ["/v1/invitations", "/v1/login", "/v1/logout", "/v1/refresh", "/v1/session"];
+const DOORS: [&str; 6] =
+    ["/v1/invitations", "/v1/login", "/v1/logout", "/v1/refresh", "/v1/session", "/v1/session/challenge"];
 
 /// An address of the description, with a value for each of its parameters.
 fn concrete(path: &str) -> String {
@@ -153,10 +154,14 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("AcceptRequest", read::<api::AcceptRequest>()),
         ("AccountRequest", read::<api::AccountRequest>()),
         ("AliasRequest", read::<api::AliasRequest>()),
+        ("Assertion", read::<api::Assertion>()),
         ("BackupRequest", read::<api::BackupRequest>()),
         ("BeginDeploy", read::<api::BeginDeploy>()),
         ("CacheTable", read::<CacheTable>()),
         ("ChangesPauseRequest", read::<api::ChangesPauseRequest>()),
+        ("ChallengeRequest", read::<api::ChallengeRequest>()),
+        ("ConfirmRequest", read::<api::ConfirmRequest>()),
+        ("Confirmations", read::<api::Confirmations>()),
         ("DeployOptions", read::<api::DeployOptions>()),
         ("FieldRules", read::<FieldRules>()),
         ("FileEntry", read::<FileEntry>()),
@@ -168,6 +173,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("LoginRequest", read::<api::LoginRequest>()),
         ("Manifest", read::<Manifest>()),
         ("MemberRequest", read::<api::MemberRequest>()),
+        ("PasskeyRequest", read::<api::PasskeyRequest>()),
         ("PasswordRequest", read::<api::PasswordRequest>()),
         ("PauseRequest", read::<api::PauseRequest>()),
         ("PromoteRequest", read::<api::PromoteRequest>()),

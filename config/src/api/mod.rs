@@ -5,6 +5,7 @@
 mod access;
 mod apps;
 mod collaboration;
+mod confirmations;
 mod console;
 mod copying;
 mod data;
@@ -15,6 +16,7 @@ mod instances;
 mod logs;
 mod maintenance;
 mod nodes;
+mod passkeys;
 mod retention;
 mod rollout;
 mod running;
@@ -40,6 +42,7 @@ pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
 };
+pub use confirmations::{Confirmations, ConfirmedAction};
 pub use console::{ConsoleInstalled, ConsoleStatus};
 pub use copying::{ChangesPauseRequest, ChangesPaused, CopyReport, RecordsPage, StoredRecord};
 pub use data::{
@@ -66,6 +69,10 @@ pub use maintenance::{
     WithdrawnPath,
 };
 pub use nodes::{NodeCache, NodeList, NodeState, NodeStatus, NodeVersion};
+pub use passkeys::{
+    Assertion, Challenge, ChallengeRequest, ConfirmRequest, PasskeyCredential, PasskeyInfo, PasskeyList,
+    PasskeyRequest, PasskeyUser, Purpose,
+};
 pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
     PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
@@ -77,7 +84,7 @@ pub use running::{
 };
 pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
 pub use schedules::{RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason};
-pub use sessions::{Session, SessionInfo, SessionList, SessionRequest, SessionRight};
+pub use sessions::{SESSION_COOKIE, Session, SessionInfo, SessionList, SessionRequest, SessionRight};
 pub use settings::{
     BadSettingName, DevelopmentSettings, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList,
     SettingsPatch, SettingsReport,

@@ -3,9 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{AccountName, Scope, Secret};
+use super::passkeys::Assertion;
 use crate::names::{AppName, PlaceName};
 
-/// `POST /v1/session`: begins a session by the password of an account or by a token.
+/// The cookie of a session. By its prefix, browsers take it only over HTTPS, for one host alone, and never from a script.
+pub const SESSION_COOKIE: &str = "__Host-Http-devanture-session";
+
+/// `POST /v1/session`: begins a session by the password or a passkey of an account, or by a token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionRequest {
@@ -18,6 +22,9 @@ pub struct SessionRequest {
     /// A token, alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// A passkey, alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<Assertion>,
 }
 
 /// `GET /v1/session`: the caller, and what they may do now.

@@ -5,7 +5,7 @@ use devanture_config::problem::{Code, Problem};
 
 use super::{Credentials, random_hex};
 use crate::catalog::identities::{self, AccountRecord, LoginRecord};
-use crate::catalog::{self, Change, Check, Commit, Revision, belongs, records};
+use crate::catalog::{self, Change, Check, Commit, Revision, records};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
 use crate::telemetry;
 
@@ -207,10 +207,10 @@ impl Credentials {
         Ok(changes)
     }
 
-    /// Ends every login and every session of an account. One that is made at the same moment has a stale stamp.
+    /// Ends every login of an account. One that is made at the same moment has a stale stamp, and so have its sessions and
+    /// passkeys: none of them is good any more, and their records go with the next removal of what has ended.
     async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
-        let ended = belongs::of_account(&*self.catalog, &account.id, usize::MAX).await?;
-        Ok(ended.into_iter().map(|(key, _)| Change::Delete(key)).collect())
+        Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }
 
     async fn account_info(&self, name: AccountName, account: AccountRecord) -> Result<AccountInfo, Error> {

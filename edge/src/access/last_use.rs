@@ -16,7 +16,7 @@ use crate::telemetry;
 const PAIR_MS_MAX: u64 = 120_000;
 /// Pairs that are remembered before those are forgotten that were used longer ago.
 const PAIRS_BEFORE_LOOK: usize = 256;
-/// Writes between two removals of sessions that have ended.
+/// Writes between two removals of sessions and passkeys that have ended.
 const WRITES_BETWEEN_REMOVALS: u64 = 60;
 /// Interval of writes.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
@@ -98,12 +98,13 @@ impl Credentials {
         Ok(record.map(|record| records::read(&key, &record)).transpose()?)
     }
 
-    /// Writes the last uses every minute, for as long as it is run, and removes sessions that have ended every hour.
+    /// Writes the last uses every minute, for as long as it is run, and removes sessions and passkeys that have ended every
+    /// hour.
     pub async fn keep_last_uses(&self) {
         for number in 1_u64.. {
             tokio::time::sleep(WRITTEN_EVERY).await;
             self.write_last_uses().await;
-            if number.is_multiple_of(WRITES_BETWEEN_REMOVALS) {
+            if number % WRITES_BETWEEN_REMOVALS == 1 {
                 self.remove_ended_sessions().await;
             }
         }

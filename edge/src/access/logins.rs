@@ -349,11 +349,16 @@ impl Credentials {
     }
 
     fn refused(&self, login: &str, from: Option<IpAddr>) -> Error {
-        count("refused");
-        self.log_refusal(login, from, "wrong");
+        self.refuse_login(login, from);
         Problem::new(Code::BadLogin, "The login or the password is wrong.")
             .hint("the operator of the edge can set another: `devanture-edge account password --name NAME`")
             .into()
+    }
+
+    /// Counts a login that was refused, and logs it.
+    pub(super) fn refuse_login(&self, login: &str, from: Option<IpAddr>) {
+        count("refused");
+        self.log_refusal(login, from, "wrong");
     }
 
     fn log_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {

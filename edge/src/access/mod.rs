@@ -1,16 +1,20 @@
-//! Credentials: tokens, accounts with a password, and the logins and sessions that come of them.
+//! Credentials: tokens, accounts with a password and passkeys, and the logins and sessions that come of them.
 //!
 //! Each request of the API is recognised here as an [`Actor`]; what that one may do stands in `ledger/rights.rs`.
 
 mod accounts;
 mod attempts;
+mod challenges;
+mod confirmations;
 mod invitations;
 mod last_use;
 mod logins;
+mod passkeys;
 mod passwords;
 mod session_list;
 mod sessions;
 mod tokens;
+mod webauthn;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +23,7 @@ use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use metrics::counter;
 use rand::RngCore as _;
+use tokio::sync::OnceCell;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::catalog::sessions::session_key;
@@ -30,6 +35,7 @@ use attempts::{Attempts, Quota};
 use last_use::LastUse;
 use passwords::Passwords;
 
+pub use passkeys::PasskeySite;
 pub use session_list::SESSIONS_PAGE;
 pub use sessions::{Browser, SessionMade};
 pub use tokens::TOKENS_PAGE;
@@ -48,6 +54,8 @@ pub struct Credentials {
     passwords: Passwords,
     attempts: Attempts,
     used: LastUse,
+    /// What challenges for passkeys are signed with, once one was needed.
+    challenge_key: OnceCell<[u8; 32]>,
     /// Keeps a client that sends bad tokens all day from filling the log.
     log_quota: Quota,
 }
@@ -63,6 +71,7 @@ impl Credentials {
             passwords: Passwords::new(limits),
             attempts: Attempts::new(limits),
             used: LastUse::default(),
+            challenge_key: OnceCell::new(),
             log_quota: Quota::of_the_log(),
             limits: limits.clone(),
         }
@@ -183,11 +192,16 @@ fn bad_token() -> Problem {
         .hint("make a new one with `devanture-edge token create`, or log in again")
 }
 
-/// Random bytes in hex.
-fn random_hex(bytes: usize) -> String {
+/// Random bytes.
+fn random_bytes(bytes: usize) -> Vec<u8> {
     let mut random = vec![0; bytes];
     rand::rng().fill_bytes(&mut random);
-    hex::encode(random)
+    random
+}
+
+/// Random bytes in hex.
+fn random_hex(bytes: usize) -> String {
+    hex::encode(random_bytes(bytes))
 }
 
 /// Whether a secret is the one whose BLAKE3 is `hash`. Such hashes compare in constant time, so that an answer's timing

@@ -8,8 +8,8 @@ use super::logins::ID_BYTES;
 use super::sessions::{Found, InForce, Owner, id_of, owner_id, removal};
 use super::{Credentials, is_hex};
 use crate::catalog::scan::Scan;
-use crate::catalog::sessions::{SESSIONS_PREFIX, session_key};
-use crate::catalog::{Check, Commit};
+use crate::catalog::sessions::{PASSKEYS_PREFIX, SESSIONS_PREFIX, session_key};
+use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, Page, SessionOf, SystemWrite, commit_in_parts, unless_conflict,
     update,
@@ -87,30 +87,36 @@ impl Credentials {
         .await
     }
 
-    /// Removes the records of sessions that have ended, and of those whose account or token has.
+    /// Removes the records of sessions that have ended, and of sessions and passkeys whose account or token has.
     pub async fn remove_ended_sessions(&self) {
-        if let Err(error) = self.try_to_remove_ended_sessions().await {
+        if let Err(error) = self.try_to_remove_ended().await {
             tracing::warn!(%error, "sessions that have ended could not be removed");
         }
     }
 
-    async fn try_to_remove_ended_sessions(&self) -> Result<(), Error> {
-        let mut scan = Scan::new(&*self.catalog, SESSIONS_PREFIX);
-        loop {
-            let page = scan.next_page().await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            let mut gone = Vec::new();
-            for (key, _) in page {
-                // A session that has ended never goes on: no change in between makes this wrong.
-                if self.session_in_force(id_of(&key)).await?.is_none() {
-                    self.used.forget(id_of(&key));
-                    gone.extend(removal(id_of(&key)));
+    async fn try_to_remove_ended(&self) -> Result<(), Error> {
+        for prefix in [SESSIONS_PREFIX, PASSKEYS_PREFIX] {
+            let mut scan = Scan::new(&*self.catalog, prefix);
+            loop {
+                let page = scan.next_page().await?;
+                if page.is_empty() {
+                    break;
                 }
+                // What has ended never goes on: no change in between makes this wrong.
+                let mut gone = Vec::new();
+                for (key, record) in page {
+                    let id = key.strip_prefix(prefix).unwrap_or_default();
+                    if prefix == PASSKEYS_PREFIX && !self.is_passkey_in_force(id, &record).await? {
+                        gone.push(Change::Delete(key));
+                    } else if prefix == SESSIONS_PREFIX && self.session_in_force(id).await?.is_none() {
+                        self.used.forget(id);
+                        gone.extend(removal(id));
+                    }
+                }
+                commit_in_parts(&*self.catalog, SystemWrite::Collection, gone).await?;
             }
-            commit_in_parts(&*self.catalog, SystemWrite::Collection, gone).await?;
         }
+        Ok(())
     }
 }
 

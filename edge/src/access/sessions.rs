@@ -157,7 +157,7 @@ impl Credentials {
     }
 
     /// Puts together a new session of the account or the token with the id `of`.
-    async fn begin(&self, of: &str, owner: Owner, browser: &Browser) -> Result<Begun, Error> {
+    pub(super) async fn begin(&self, of: &str, owner: Owner, browser: &Browser) -> Result<Begun, Error> {
         let (now_ms, secret) = (telemetry::now_ms(), random_hex(tokens::SECRET_BYTES));
         let id = new_id(of);
         let (account, stamp, end_ms) = match &owner {
@@ -183,7 +183,7 @@ impl Credentials {
     }
 
     /// Commits a session that begins; `None` if something changed meanwhile.
-    async fn commit_begun(
+    pub(super) async fn commit_begun(
         &self,
         begun: Begun,
         event: AuditEvent,
@@ -314,11 +314,11 @@ impl Credentials {
         })
     }
 
-    async fn shown(&self, session: &InForce) -> Result<Session, Error> {
+    pub(super) async fn shown(&self, session: &InForce) -> Result<Session, Error> {
         let (record, actor) = (&session.found.record, session.actor(None));
-        let (account, token) = match &session.owner {
-            Owner::Account(name, _) => (Some(name.clone()), None),
-            Owner::Token(_, token) => (None, Some(token.name.clone())),
+        let (account, token, passkeys) = match &session.owner {
+            Owner::Account(name, account) => (Some(name.clone()), None, self.passkeys_of(account).await?.len()),
+            Owner::Token(_, token) => (None, Some(token.name.clone()), 0),
         };
         Ok(Session {
             id: session.found.id.clone(),
@@ -328,16 +328,16 @@ impl Credentials {
             created_ms: Some(record.created_ms),
             expires_ms: actor.expires_ms,
             confirmed_until_ms: Some(record.confirmed_until_ms).filter(|at_ms| *at_ms > telemetry::now_ms()),
-            passkeys: 0,
+            passkeys: u64::try_from(passkeys).unwrap_or(u64::MAX),
         })
     }
 }
 
 /// A session that is about to be committed.
-struct Begun {
+pub(super) struct Begun {
     session: InForce,
     secret: String,
-    commit: Commit,
+    pub(super) commit: Commit,
 }
 
 /// The changes that remove a session.
@@ -360,6 +360,6 @@ fn rights_of(actor: &Actor) -> Vec<SessionRight> {
     vec![SessionRight { app: actor.app.clone(), environment: actor.environment.clone(), scopes }]
 }
 
-fn ended_session() -> Error {
+pub(super) fn ended_session() -> Error {
     Problem::new(Code::BadToken, "The session is unknown or has ended.").hint("log in again").into()
 }

@@ -9,7 +9,7 @@ use devanture_config::{AppName, Digest};
 
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenRecord};
-use crate::catalog::{Change, Check, Commit, Revision, belongs, identities};
+use crate::catalog::{Change, Check, Commit, Revision, identities};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, check_there};
 use crate::telemetry;
 
@@ -228,10 +228,10 @@ impl Credentials {
             event = event.app(app);
         }
         let key = records::token_key(id);
-        let ended = belongs::of_token(&*self.catalog, id, usize::MAX).await?;
-        let mut changes: Vec<Change> = ended.into_iter().map(|(key, _)| Change::Delete(key)).collect();
-        changes.push(Change::Delete(key.clone()));
-        let commit = Commit { checks: vec![Check::At(key, revision)], changes };
+        let commit = Commit {
+            checks: vec![Check::At(key.clone(), revision)],
+            changes: vec![Change::Delete(key), Change::Delete(identities::used_key(id))],
+        };
         self.audit.commit(actor, event, commit).await?;
         self.used.forget(id);
         Ok(())

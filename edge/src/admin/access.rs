@@ -44,6 +44,7 @@ impl Admin {
         if dry_run {
             return Ok(answer::json(StatusCode::OK, &self.credentials.predict_creation(&actor, wanted).await?));
         }
+        self.credentials.check_token_confirmed(&actor, &wanted).await?;
         Ok(answer::json(StatusCode::CREATED, &self.credentials.create(&actor, wanted).await?))
     }
 

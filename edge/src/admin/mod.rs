@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod body;
+mod browser_request;
 mod bundle;
 mod call;
 mod collaboration;
@@ -26,6 +27,7 @@ mod maintenance;
 mod merged_logs;
 mod monitoring;
 mod operations;
+mod passkeys;
 mod precondition;
 mod pushing;
 mod reading;
@@ -45,6 +47,8 @@ pub use state::{Admin, Health, Node};
 
 use std::net::IpAddr;
 
+use devanture_config::PlaceName;
+use devanture_config::api::ConfirmedAction;
 use devanture_config::problem::{Code, Problem};
 use http::header::{ALLOW, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -52,10 +56,10 @@ use hyper::body::Incoming;
 
 use crate::ledger::{Actor, Error};
 use body::{BodyTimes, RequestBody};
+use browser_request::RequestHost;
 use call::{Answer, Call, PathParameters};
 use content_digest::ContentDigest;
 use operations::{AfterDeletion, Found, Handler, PAUSE_PATH};
-use sessions::RequestHost;
 
 /// The listener or socket of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +132,7 @@ impl Admin {
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
+        self.check_confirmed(operation, &call).await?;
         if let Some(node) = self.elsewhere(&call, via).await? {
             return self.forward(node, call, via).await;
         }
@@ -137,6 +142,17 @@ impl Admin {
             self.publisher.ledger().check_in_place()?;
         }
         run(self, call).await
+    }
+
+    /// Checks that a session is confirmed, if the app wants that for this operation. What is only predicted needs none.
+    async fn check_confirmed(&self, operation: &Operation, call: &Call) -> Result<(), Error> {
+        let Some(action) = operation.confirms else { return Ok(()) };
+        let is_predicted = operation.query.contains(&"dry_run") && body::dry_run(call.uri())?;
+        let is_elsewhere = action == ConfirmedAction::Promote && call.path.environment()? != PlaceName::prod();
+        if is_predicted || is_elsewhere {
+            return Ok(());
+        }
+        self.credentials.check_confirmed(&call.actor, &call.path.app()?, action).await
     }
 
     /// Checks that the app and the environment of a path were not deleted. A caller who may not know of the app learns

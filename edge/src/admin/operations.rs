@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 
+use devanture_config::api::ConfirmedAction;
 use devanture_config::api::Scope::{Admin as ToAdmin, Promote, Push, Read};
 use devanture_config::problem::{Code, Problem};
 use http::header::{IF_MATCH, IF_NONE_MATCH};
@@ -51,6 +52,8 @@ pub struct Operation {
     pub(super) after_deletion: AfterDeletion,
     /// The fields of a condition that it evaluates; another change refuses them.
     pub(super) conditions: &'static [HeaderName],
+    /// What it is to an app that has sessions confirm some changes.
+    pub(super) confirms: Option<ConfirmedAction>,
     pub(super) handler: Handler,
 }
 
@@ -95,10 +98,20 @@ macro_rules! conditions {
     };
 }
 
+macro_rules! confirms {
+    () => {
+        None
+    };
+    ($action:ident) => {
+        Some(ConfirmedAction::$action)
+    };
+}
+
 macro_rules! operations {
     ($(
         $method:ident $path:literal $id:literal $right:tt
-        => $run:ident [$($query:literal),*] $(deleted=$deleted:ident)? $(conditions=$conditions:ident)?;
+        => $run:ident [$($query:literal),*] $(deleted=$deleted:ident)? $(conditions=$conditions:ident)?
+        $(confirms=$confirms:ident)?;
     )+) => {
         /// Every operation of the API.
         pub static OPERATIONS: &[Operation] = &[$(Operation {
@@ -108,6 +121,7 @@ macro_rules! operations {
             query: &[$($query),*],
             after_deletion: after_deletion!($($deleted)?),
             conditions: conditions!($($conditions)?),
+            confirms: confirms!($($confirms)?),
             handler: handler!($right $run),
         }),+];
     };
@@ -123,6 +137,11 @@ operations! {
     POST "/v1/login" "login" [open] => login [];
     POST "/v1/refresh" "refresh" [open] => refresh [];
     POST "/v1/logout" "logout" [open] => logout [];
+    POST "/v1/session/challenge" "challenge" [open] => challenge [];
+    POST "/v1/session/confirm" "confirmSession" [Checked("a session")] => confirm_session [];
+    GET "/v1/passkeys" "passkeys" [Checked("a session")] => passkeys [];
+    POST "/v1/passkeys" "addPasskey" [Checked("a session")] => add_passkey [];
+    DELETE "/v1/passkeys/{id}" "removePasskey" [Checked("a session")] => remove_passkey [];
     POST "/v1/session" "beginSession" [open] => begin_session [];
     GET "/v1/session" "session" [Checked("any")] => session [];
     DELETE "/v1/session" "endOwnSession" [Checked("a session")] => end_own_session [];
@@ -159,7 +178,8 @@ operations! {
 
     GET "/v1/apps" "apps" [Checked("read")] => apps ["search", "limit", "after"];
     GET "/v1/apps/{app}" "app" [App(Read)] => app [];
-    DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)] => delete_app ["dry_run", "purge"] deleted=Own;
+    DELETE "/v1/apps/{app}" "deleteApp" [EveryEnvironment(ToAdmin)]
+        => delete_app ["dry_run", "purge"] deleted=Own confirms=Delete;
     GET "/v1/apps/{app}/deleted" "deleted" [App(Read)] => deleted [] deleted=Own;
     POST "/v1/apps/{app}/undelete" "undelete" [Checked("admin, every environment; push, for a version")]
         => undelete ["dry_run"] deleted=Own;
@@ -167,38 +187,41 @@ operations! {
     PUT "/v1/apps/{app}/blobs/{digest}" "putBlob" [App(Push)] => put_blob ["deploy"];
     GET "/v1/apps/{app}/deploys/{deploy}" "deployStatus" [App(Read)] => deploy_status [];
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];
+    GET "/v1/apps/{app}/confirmations" "confirmations" [App(Read)] => confirmations [];
+    PUT "/v1/apps/{app}/confirmations" "setConfirmations" [EveryEnvironment(ToAdmin)] => set_confirmations [];
     GET "/v1/apps/{app}/usage" "usage" [EveryEnvironment(Read)] => usage [];
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
     DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
-        => delete_version ["dry_run", "purge"];
+        => delete_version ["dry_run", "purge"] confirms=Delete;
     GET "/v1/apps/{app}/withdrawn" "withdrawn" [EveryEnvironment(Read)] => withdrawn ["limit", "after"];
-    POST "/v1/apps/{app}/withdrawn" "withdraw" [EveryEnvironment(Push)] => withdraw ["dry_run"];
+    POST "/v1/apps/{app}/withdrawn" "withdraw" [EveryEnvironment(Push)] => withdraw ["dry_run"] confirms=Delete;
     DELETE "/v1/apps/{app}/withdrawn" "restore" [EveryEnvironment(Push)] => restore ["path", "dry_run"];
     GET "/v1/apps/{app}/aliases" "aliases" [App(Read)] => aliases ["limit", "after"];
     GET "/v1/apps/{app}/aliases/{name}" "alias" [Alias(Read)] => alias [];
     PUT "/v1/apps/{app}/aliases/{name}" "setAlias" [Alias(Push)] => set_alias ["dry_run"] conditions=Both;
     DELETE "/v1/apps/{app}/aliases/{name}" "deleteAlias" [Alias(Push)]
-        => delete_alias ["dry_run"] conditions=Both;
+        => delete_alias ["dry_run"] conditions=Both confirms=Delete;
 
     GET "/v1/apps/{app}/environments/{env}" "status" [Environment(Read)] => status ["nodes"];
     DELETE "/v1/apps/{app}/environments/{env}" "deleteEnvironment" [EveryEnvironment(ToAdmin)]
-        => delete_environment ["dry_run", "purge"] deleted=Own;
+        => delete_environment ["dry_run", "purge"] deleted=Own confirms=Delete;
     GET "/v1/apps/{app}/environments/{env}/deploys" "deploys" [Environment(Read)] => deploys ["limit", "before"];
     POST "/v1/apps/{app}/environments/{env}/deploys" "deploy" [Environment(Push)]
         => deploy [
             "no_switch", "no_smoke", "watch_s", "force", "if_live", "alias", "alias_expires", "allow_warnings",
             "allow_refingerprint", "dry_run", "rollout", "reason", "only", "with", "message", "commit", "branch", "ci", "url"
-        ];
+        ] confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/history" "history" [Environment(Read)]
         => history ["limit", "before"] deleted=RefusedByApp;
     GET "/v1/apps/{app}/environments/{env}/traffic" "traffic" [Environment(Read)] => traffic ["from", "to", "step"];
     GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
         => logs ["tail", "lines", "source", "status", "path", "version", "method"];
-    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)] => switch ["dry_run"] conditions=Both;
+    POST "/v1/apps/{app}/environments/{env}/switch" "switch" [Environment(Push)]
+        => switch ["dry_run"] conditions=Both confirms=Promote;
     POST "/v1/apps/{app}/environments/{env}/rollback" "rollback" [Environment(Push)]
-        => rollback ["dry_run"] conditions=Both;
+        => rollback ["dry_run"] conditions=Both confirms=Promote;
     POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)]
-        => promote ["dry_run"] conditions=Both;
+        => promote ["dry_run"] conditions=Both confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
     PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock ["dry_run"] conditions=Both;
     DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock ["dry_run"] conditions=Both;
@@ -214,7 +237,7 @@ operations! {
     PUT "/v1/apps/{app}/environments/{env}/hostnames/{host}" "addHostname" [Environment(Push)]
         => add_hostname ["dry_run"];
     DELETE "/v1/apps/{app}/environments/{env}/hostnames/{host}" "removeHostname" [Environment(Push)]
-        => remove_hostname ["dry_run"];
+        => remove_hostname ["dry_run"] confirms=Delete;
     GET "/v1/apps/{app}/environments/{env}/upstreams" "upstreams" [Environment(Read)] => upstreams [];
     PUT "/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}" "setMember" [Environment(Push)]
         => set_member ["dry_run"];
@@ -236,7 +259,7 @@ operations! {
     POST "/v1/apps/{app}/environments/{env}/data/snapshots" "makeSnapshot" [Environment(Push)]
         => make_snapshot ["dry_run", "node"];
     DELETE "/v1/apps/{app}/environments/{env}/data/snapshots/{snapshot}" "deleteSnapshot" [Environment(ToAdmin)]
-        => delete_snapshot ["dry_run", "node"];
+        => delete_snapshot ["dry_run", "node"] confirms=Delete;
     POST "/v1/apps/{app}/environments/{env}/data/snapshots/{snapshot}/restore" "restoreSnapshot" [Environment(ToAdmin)]
         => restore_snapshot ["dry_run", "node"];
 }
@@ -314,6 +337,32 @@ mod tests {
             ("POST", "/v2/apps".to_owned(), "nothing"),
         ] {
             assert_eq!(outcome(method, &path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_change_says_whether_a_session_confirms_it() {
+        use ConfirmedAction::{Delete, Promote};
+        let confirmed: Vec<(&str, ConfirmedAction)> =
+            OPERATIONS.iter().filter_map(|row| Some((row.id, row.confirms?))).collect();
+        let expected = [
+            ("deleteApp", Delete),
+            ("deleteVersion", Delete),
+            ("withdraw", Delete),
+            ("deleteAlias", Delete),
+            ("deleteEnvironment", Delete),
+            ("deploy", Promote),
+            ("switch", Promote),
+            ("rollback", Promote),
+            ("promote", Promote),
+            ("removeHostname", Delete),
+            ("deleteSnapshot", Delete),
+        ];
+        assert_eq!(confirmed, expected);
+        // What is deleted of an app is confirmed, but for these: they undo, or come back by themselves.
+        let others = ["restore", "unlock", "removeMember"];
+        for row in OPERATIONS.iter().filter(|row| row.method == Method::DELETE && row.path.contains("{app}")) {
+            assert!(row.confirms == Some(Delete) || others.contains(&row.id), "{}", row.id);
         }
     }
 }

@@ -7,8 +7,9 @@ use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 18] = [
+const OF_APP: [&str; 19] = [
     "alias/{app}/",
+    "confirmations/{app}",
     "deleted-environments/{app}/",
     "dictionaries/{app}/",
     "gone/{app}/",
@@ -84,12 +85,14 @@ pub(crate) async fn records_of(
     Ok(found)
 }
 
-/// At most `limit` of the records that are nothing without the account of this id: its logins and sessions.
+/// At most `limit` of the records that are nothing without the account of this id: its logins, sessions and passkeys.
 ///
 /// # Errors
 /// [`Error::Store`].
 pub(crate) async fn of_account(catalog: &dyn Catalog, id: &str, limit: usize) -> Result<Vec<(String, Record)>, Error> {
-    below(catalog, &[identities::login_key(id), sessions::session_key(id), identities::used_key(id)], limit).await
+    let prefixes =
+        [identities::login_key(id), sessions::session_key(id), identities::used_key(id), sessions::passkey_key(id)];
+    below(catalog, &prefixes, limit).await
 }
 
 /// At most `limit` of the records that are nothing without the token of this id: its last use and its sessions.
@@ -148,6 +151,7 @@ mod tests {
         let of = |app: &str, environment: &str| json!({"app": app, "environment": environment});
         let own = [
             "alias/shop/x",
+            "confirmations/shop",
             "dictionaries/shop/a",
             "history/shop/prod/1",
             "history/shop/staging/1",
@@ -159,8 +163,15 @@ mod tests {
             "versions/shop/a",
             "withdrawn/shop",
         ];
-        let others =
-            ["alias/shop-2/x", "live/shop2/prod", "sent/shop-2/1/1", "withdrawn/shop-2", "deleted/shop", "apps/shop"];
+        let others = [
+            "alias/shop-2/x",
+            "confirmations/shop-2",
+            "live/shop2/prod",
+            "sent/shop-2/1/1",
+            "withdrawn/shop-2",
+            "deleted/shop",
+            "apps/shop",
+        ];
         let mut changes: Vec<Change> = own.iter().chain(&others).map(|key| put(key, json!({}))).collect();
         let account = |id: &str, app: &str, environment: &str| {
             json!({"id": id, "password": "", "stamp": "", "app": app, "environment": environment, "scope": "admin",
@@ -175,6 +186,8 @@ mod tests {
             put("sessions/aa3", json!({})),
             put("sessions/bb2", json!({})),
             put("sessions/12", json!({})),
+            put("passkeys/aa4", json!({})),
+            put("passkeys/bb4", json!({})),
             put("used/aa3", json!({})),
             put("used/1", json!({})),
             put("used/2", json!({})),
@@ -191,7 +204,7 @@ mod tests {
             found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         let mut expected: Vec<&str> = own.to_vec();
-        expected.extend(["logins/aa1", "logins/aa2", "sessions/aa3", "used/aa3", "accounts/ada"]);
+        expected.extend(["logins/aa1", "logins/aa2", "sessions/aa3", "used/aa3", "passkeys/aa4", "accounts/ada"]);
         expected.extend(["hostnames/a.example", "hostnames/b.example"]);
         expected.extend(["sessions/12", "used/1", "tokens/1", "tokens/3"]);
         assert_eq!(keys(None, usize::MAX).await, expected);
@@ -210,6 +223,7 @@ mod tests {
                 "logins/aa2",
                 "sessions/aa3",
                 "used/aa3",
+                "passkeys/aa4",
                 "accounts/ada",
                 "hostnames/b.example",
                 "tokens/3"

@@ -244,14 +244,17 @@ pub struct ListedHostnames {
     pub canonical: Option<Canonical>,
 }
 
-/// `secrets/hostname-proof`: what proofs of hostnames are made with.
+/// `secrets/{use}`: what proofs of hostnames, or challenges for passkeys, are made with.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ProofSecret {
     /// 32 random bytes in hex.
     pub key: String,
 }
 
-/// The key of [`ProofSecret`].
+/// The key of the [`ProofSecret`] of challenges.
+pub const CHALLENGE_SECRET_KEY: &str = "secrets/challenges";
+
+/// The key of the [`ProofSecret`] of hostnames.
 pub const PROOF_SECRET_KEY: &str = "secrets/hostname-proof";
 
 /// `withdrawn/{app}`: paths that no version stored until then answers any more.

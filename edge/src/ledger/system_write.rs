@@ -25,7 +25,7 @@ pub(crate) enum SystemWrite {
     Copy,
     /// The pause of all changes, and its end: the copy of records that wants it is logged.
     Pause,
-    /// The secret that proofs of hostnames are made with.
+    /// The secrets that proofs of hostnames, and challenges for passkeys, are made with.
     ProofSecret,
     /// The number of the user id of an environment: the push that needs it has its entry.
     Uid,

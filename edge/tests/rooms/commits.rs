@@ -47,7 +47,7 @@ const SYSTEM_COMMITS: [(&str, &str); 18] = [
     ("retention/collect/ending.rs", "SystemWrite::Collection"),
     ("retention/collect/old_sent.rs", "SystemWrite::Collection"),
     ("retention/collect/retire.rs", "SystemWrite::Collection"),
-    ("environments/hostnames/proof.rs", "SystemWrite::ProofSecret"),
+    ("ledger/shared_secret.rs", "SystemWrite::ProofSecret"),
     ("environments/schedules/claim.rs", "SystemWrite::Schedule"),
     ("environments/user_ids.rs", "SystemWrite::Uid"),
 ];

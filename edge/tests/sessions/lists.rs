@@ -1,12 +1,49 @@
 //! The list of sessions, and their end from elsewhere.
 
-use devanture_config::api::{Scope, Session, SessionList};
+use std::sync::Arc;
+
+use devanture_config::api::{Scope, Secret, Session, SessionList, TokenRequest};
+use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
+use devanture_edge::access::Credentials;
+use devanture_edge::catalog;
+use devanture_edge::ledger::{Actor, Audit};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{Browser, PASSWORD, account, quick};
 use crate::support::got;
+
+#[tokio::test]
+async fn records_of_sessions_that_have_ended_are_removed_and_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+    let limits = Limits::default();
+    let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
+    let browser = devanture_edge::access::Browser { from: None, name: "test".to_owned() };
+    let begin = async || {
+        let request = TokenRequest {
+            name: "test".to_owned(),
+            app: None,
+            environment: None,
+            scope: Scope::Read,
+            expires_in_s: None,
+        };
+        let token = credentials.create(&Actor::local(), request).await.unwrap();
+        let made = credentials.begin_by_token(&Secret::new(token.token), &browser).await.unwrap();
+        (token.id, made.session.id)
+    };
+    let left = async || {
+        let found = catalog.list("sessions/", None, false, usize::MAX).await.unwrap();
+        found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    let ((revoked, _), (_, fresh)) = (begin().await, begin().await);
+    credentials.revoke(&Actor::local(), &revoked).await.unwrap();
+    credentials.write_last_uses().await;
+    assert_eq!(left().await.len(), 2);
+    credentials.remove_ended_sessions().await;
+    assert_eq!(left().await, [format!("sessions/{fresh}")]);
+}
 
 #[tokio::test]
 async fn sessions_are_listed_and_ended_by_their_own_account_and_by_admins_of_every_app() {

@@ -1,8 +1,10 @@
 //! Sessions of browsers: how they begin and end, what their cookie is good for, and who cannot use it.
 
+mod confirmations;
 mod lists;
 mod logins;
 mod page;
+mod passkeys;
 mod sites;
 
 use http::header::{COOKIE, SET_COOKIE};

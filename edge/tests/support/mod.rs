@@ -35,6 +35,7 @@
 
 mod answer;
 pub(crate) mod archives;
+pub(crate) mod authenticator;
 pub(crate) mod backends;
 pub(crate) mod clock;
 pub(crate) mod description;

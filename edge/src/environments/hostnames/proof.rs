@@ -17,13 +17,12 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData};
 use parking_lot::Mutex;
-use rand::RngCore as _;
 use tokio::sync::{AcquireError, OnceCell, Semaphore};
 use tokio::time::timeout;
 
-use crate::catalog::records::{self, ProofSecret};
-use crate::catalog::{self, Catalog, Change, Check, Commit};
-use crate::ledger::{Error, SystemWrite, commit_system};
+use crate::catalog::Catalog;
+use crate::catalog::records::PROOF_SECRET_KEY;
+use crate::ledger::{Error, shared_secret};
 
 /// The label before a name, under which its proof is.
 const LABEL: &str = "_devanture";
@@ -166,32 +165,7 @@ impl Prover {
 
     /// The secret, made where there is none; all nodes of a cluster have the same.
     async fn secret(&self) -> Result<[u8; 32], Error> {
-        self.secret.get_or_try_init(|| self.read_or_make_secret()).await.copied()
-    }
-
-    async fn read_or_make_secret(&self) -> Result<[u8; 32], Error> {
-        let key = records::PROOF_SECRET_KEY;
-        loop {
-            if let Some(record) = self.catalog.get(key).await? {
-                let kept: ProofSecret = records::read(key, &record)?;
-                let mut secret = [0; 32];
-                hex::decode_to_slice(&kept.key, &mut secret)
-                    .map_err(|error| catalog::Error::Store(format!("the record {key} cannot be read: {error}")))?;
-                return Ok(secret);
-            }
-            let mut secret = [0; 32];
-            rand::rng().fill_bytes(&mut secret);
-            let made = records::write(&ProofSecret { key: hex::encode(secret) })?;
-            let commit = Commit {
-                checks: vec![Check::Absent(key.to_owned())],
-                changes: vec![Change::Put(key.to_owned(), made)],
-            };
-            match commit_system(&*self.catalog, SystemWrite::ProofSecret, commit).await {
-                // Read back above, also where another one was quicker.
-                Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.secret.get_or_try_init(|| shared_secret(&*self.catalog, PROOF_SECRET_KEY)).await.copied()
     }
 }
 

@@ -41,6 +41,10 @@ actions! {
     AddHostname = "add_hostname",
     /// A member was added to an upstream, or gets requests again.
     AddMember = "add_member",
+    /// A passkey was registered for an account.
+    AddPasskey = "add_passkey",
+    /// The session of a browser was confirmed.
+    Confirm = "confirm",
     /// An account was made.
     CreateAccount = "create_account",
     /// A token was made.
@@ -93,6 +97,8 @@ actions! {
     RemoveConsole = "remove_console",
     /// A hostname was taken from an environment.
     RemoveHostname = "remove_hostname",
+    /// A passkey of an account was removed.
+    RemovePasskey = "remove_passkey",
     /// A member was taken from an upstream.
     RemoveMember = "remove_member",
     /// Instances of an environment were restarted.
@@ -123,6 +129,8 @@ actions! {
     SnapshotData = "snapshot_data",
     /// An alias was pointed to a version.
     SetAlias = "set_alias",
+    /// What an app has sessions confirm was changed.
+    SetConfirmations = "set_confirmations",
     /// An account got another password.
     SetPassword = "set_password",
     /// A version was stored.
@@ -179,7 +187,14 @@ impl Action {
     const fn needs_app(self) -> bool {
         !matches!(
             self,
-            Self::CreateToken | Self::DeleteApp | Self::PurgeApp | Self::RevokeToken | Self::RunEnded | Self::Undelete
+            Self::CreateToken
+                | Self::DeleteApp
+                | Self::EndSession
+                | Self::Logout
+                | Self::PurgeApp
+                | Self::RevokeToken
+                | Self::RunEnded
+                | Self::Undelete
         )
     }
 

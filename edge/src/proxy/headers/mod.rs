@@ -1,6 +1,8 @@
 //! The heads of messages on their way through: what belongs to one connection is dropped (RFC 9110, section 7.6.1), and
 //! the fields that name the client are written by the edge alone.
 
+mod session_cookie;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -82,6 +84,7 @@ pub(crate) fn request(
     if version >= Version::HTTP_2 {
         join_crumbs(&mut out);
     }
+    session_cookie::leave_out(&mut out);
     if let Some(protocols) = upgrade {
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(header::UPGRADE, protocols.clone());

@@ -15,7 +15,7 @@ use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 const MARKER: &str = "marker";
 const SCOPES: [Scope; 4] = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
 /// Operations that need no token.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 10] = [
     "GET /health/live",
     "GET /health/ready",
     "GET /v1/invitations",
@@ -25,6 +25,7 @@ const OPEN: [&str; 9] = [
     "POST /v1/logout",
     "POST /v1/refresh",
     "POST /v1/session",
+    "POST /v1/session/challenge",
 ];
 
 fn is_open(method: &str, path: &str) -> bool {
@@ -131,6 +132,8 @@ fn concrete(path: &str, app: &str, planted: &Planted) -> String {
 fn body(path: &str) -> Value {
     match path {
         "/v1/tokens" => json!({ "name": "x", "app": "shop", "environment": "prod", "scope": "read" }),
+        "/v1/passkeys" => json!({ "name": "x", "attestation_object": "", "client_data_json": "" }),
+        "/v1/apps/{app}/confirmations" => json!({ "confirm": [] }),
         "/v1/apps/{app}/environments/{env}/rollback" => json!({ "with_settings": true }),
         _ => json!({}),
     }
@@ -156,7 +159,9 @@ fn expected(method: &str, path: &str) -> Expected {
         ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),
         ("DELETE", "/v1/sessions/{id}" | "/v1/tokens/{id}") => Expected::Hidden,
         // A token is no session.
-        ("DELETE", "/v1/session") => Expected::Forbidden,
+        ("DELETE", "/v1/session") | ("POST", "/v1/session/confirm") | (_, "/v1/passkeys" | "/v1/passkeys/{id}") => {
+            Expected::Forbidden
+        }
         (
             _,
             "/metrics"
@@ -168,6 +173,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/aliases/{name}"
             | "/v1/apps/{app}/blobs"
             | "/v1/apps/{app}/blobs/{digest}"
+            | "/v1/apps/{app}/confirmations"
             | "/v1/apps/{app}/deploys/{deploy}"
             | "/v1/apps/{app}/deploys/{deploy}/finish"
             | "/v1/apps/{app}/undelete"

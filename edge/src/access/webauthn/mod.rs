@@ -1,0 +1,216 @@
+//! The narrow part of WebAuthn that passkeys need: ES256, no trust in attestation, user verification, one origin.
+//!
+//! Everything here is pure. What an authenticator or a browser sent is read with bounds, and refused as a whole where one
+//! thing of it is not as expected (WebAuthn Level 3 §7.1 and §7.2).
+
+#[cfg(test)]
+mod tests;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ciborium::Value;
+use serde::Deserialize;
+
+/// Longest id of a passkey in bytes (WebAuthn Level 3 §4, "Credential ID").
+const CREDENTIAL_BYTES_MAX: usize = 1_023;
+/// Bytes of authenticator data before what a registration adds: hash, flags, counter.
+const HEAD_BYTES: usize = 37;
+/// Bytes of the model of an authenticator, which nobody looks at.
+const AAGUID_BYTES: usize = 16;
+/// Bytes of a coordinate of P-256.
+const COORDINATE_BYTES: usize = 32;
+
+/// The flags of authenticator data (WebAuthn Level 3 §6.1).
+const USER_PRESENT: u8 = 0x01;
+const USER_VERIFIED: u8 = 0x04;
+const MAY_BE_BACKED_UP: u8 = 0x08;
+const IS_BACKED_UP: u8 = 0x10;
+const HAS_CREDENTIAL: u8 = 0x40;
+const HAS_EXTENSIONS: u8 = 0x80;
+
+/// Why something was refused: for the log of the edge, and for nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("it is not encoded as it should be")]
+    Encoding,
+    #[error("the browser did something else")]
+    Kind,
+    #[error("it is from a page of another origin")]
+    Origin,
+    #[error("it is for another relying party")]
+    RelyingParty,
+    #[error("nobody was verified")]
+    NotVerified,
+    #[error("the key is not one of ES256")]
+    Key,
+    #[error("the signature is wrong")]
+    Signature,
+    #[error("the counter went back")]
+    Counter,
+}
+
+/// The site that a passkey is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Site<'s> {
+    /// The relying party: a hostname.
+    pub(super) rp: &'s str,
+    /// The origin of its pages, with a port that is not the default.
+    pub(super) origin: &'s str,
+}
+
+/// What was done in the browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ceremony {
+    Create,
+    Get,
+}
+
+/// A passkey that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewPasskey {
+    pub(super) credential: Vec<u8>,
+    /// The point, uncompressed.
+    pub(super) public_key: Vec<u8>,
+    pub(super) counter: u32,
+}
+
+/// What a browser says of the ceremony; members that are not read may be there (WebAuthn Level 3 §5.8.1.2).
+#[derive(Deserialize)]
+struct ClientData {
+    #[serde(rename = "type")]
+    kind: String,
+    challenge: String,
+    origin: String,
+    #[serde(default, rename = "crossOrigin")]
+    is_cross_origin: bool,
+    #[serde(default, rename = "topOrigin")]
+    top_origin: Option<String>,
+}
+
+/// The bytes of a text in base64url.
+pub(super) fn bytes(text: &str) -> Result<Vec<u8>, Refusal> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_error| Refusal::Encoding)
+}
+
+/// The text of bytes in base64url.
+pub(super) fn text(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Checks what the browser says of the ceremony, and returns the challenge.
+pub(super) fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>) -> Result<String, Refusal> {
+    let read: ClientData = serde_json::from_slice(client_data).map_err(|_error| Refusal::Encoding)?;
+    let kind = match ceremony {
+        Ceremony::Create => "webauthn.create",
+        Ceremony::Get => "webauthn.get",
+    };
+    if read.kind != kind {
+        return Err(Refusal::Kind);
+    }
+    // Apps on other ports of this host are the same relying party to a browser, and another origin.
+    if read.origin != site.origin || read.is_cross_origin || read.top_origin.is_some() {
+        return Err(Refusal::Origin);
+    }
+    Ok(read.challenge)
+}
+
+/// The passkey of an attestation object. Its statement is not evaluated: nobody is trusted to vouch for an authenticator.
+pub(super) fn registered(attestation_object: &[u8], site: &Site<'_>) -> Result<NewPasskey, Refusal> {
+    let mut rest = attestation_object;
+    let object = item(&mut rest)?;
+    let members = object.as_map().filter(|_| rest.is_empty()).ok_or(Refusal::Encoding)?;
+    let mut found = members.iter().filter(|(name, _)| name.as_text() == Some("authData"));
+    let data = found.next().filter(|_| found.next().is_none()).and_then(|(_, value)| value.as_bytes());
+    let (flags, counter, added) = head(data.ok_or(Refusal::Encoding)?, site)?;
+    if flags & HAS_CREDENTIAL == 0 {
+        return Err(Refusal::Encoding);
+    }
+    let (_, added) = added.split_at_checked(AAGUID_BYTES).ok_or(Refusal::Encoding)?;
+    let (length, added) = added.split_first_chunk::<2>().ok_or(Refusal::Encoding)?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    let (credential, mut added) = added.split_at_checked(length).ok_or(Refusal::Encoding)?;
+    if !(1..=CREDENTIAL_BYTES_MAX).contains(&length) {
+        return Err(Refusal::Encoding);
+    }
+    let public_key = es256(&item(&mut added)?)?;
+    extensions(flags, added)?;
+    Ok(NewPasskey { credential: credential.to_vec(), public_key, counter })
+}
+
+/// Checks what a passkey with this key signed, and returns its counter.
+pub(super) fn asserted(
+    data: &[u8],
+    client_data: &[u8],
+    signature: &[u8],
+    site: &Site<'_>,
+    (public_key, counter_before): (&[u8], u32),
+) -> Result<u32, Refusal> {
+    let (flags, counter, added) = head(data, site)?;
+    if flags & HAS_CREDENTIAL != 0 {
+        return Err(Refusal::Encoding);
+    }
+    extensions(flags, added)?;
+    let mut signed = data.to_vec();
+    signed.extend_from_slice(digest(&SHA256, client_data).as_ref());
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key)
+        .verify(&signed, signature)
+        .map_err(|_error| Refusal::Signature)?;
+    // Those that count at all count up: one that does not is a copy (WebAuthn Level 3 §6.1.1).
+    if (counter != 0 || counter_before != 0) && counter <= counter_before {
+        return Err(Refusal::Counter);
+    }
+    Ok(counter)
+}
+
+/// The flags, the counter, and what follows them.
+fn head<'d>(data: &'d [u8], site: &Site<'_>) -> Result<(u8, u32, &'d [u8]), Refusal> {
+    let (head, rest) = data.split_first_chunk::<HEAD_BYTES>().ok_or(Refusal::Encoding)?;
+    let [rp_hash @ .., flags, a, b, c, d] = head;
+    if rp_hash.as_slice() != digest(&SHA256, site.rp.as_bytes()).as_ref() {
+        return Err(Refusal::RelyingParty);
+    }
+    let wanted = USER_PRESENT | USER_VERIFIED;
+    if flags & wanted != wanted {
+        return Err(Refusal::NotVerified);
+    }
+    if flags & IS_BACKED_UP != 0 && flags & MAY_BE_BACKED_UP == 0 {
+        return Err(Refusal::Encoding);
+    }
+    Ok((*flags, u32::from_be_bytes([*a, *b, *c, *d]), rest))
+}
+
+/// Checks that nothing follows but the extensions that the flags announce, none of which was requested.
+fn extensions(flags: u8, mut rest: &[u8]) -> Result<(), Refusal> {
+    if flags & HAS_EXTENSIONS != 0 && !item(&mut rest)?.is_map() {
+        return Err(Refusal::Encoding);
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Refusal::Encoding) }
+}
+
+/// The next item of CBOR.
+fn item(bytes: &mut &[u8]) -> Result<Value, Refusal> {
+    ciborium::from_reader(bytes).map_err(|_error| Refusal::Encoding)
+}
+
+/// The point of a key of COSE for ES256 (RFC 9053 §2.1 and §7.1.1), uncompressed.
+fn es256(key: &Value) -> Result<Vec<u8>, Refusal> {
+    let members = key.as_map().filter(|members| members.len() == 5).ok_or(Refusal::Key)?;
+    let member = |label: i64| {
+        let is_it = |(name, _): &&(Value, Value)| name.as_integer() == Some(label.into());
+        members.iter().find(is_it).map(|(_, value)| value)
+    };
+    let is_number = |label: i64, number: i64| member(label).and_then(Value::as_integer) == Some(number.into());
+    // The kind of key with two coordinates, the algorithm, the curve P-256.
+    if !(is_number(1, 2) && is_number(3, -7) && is_number(-1, 1)) {
+        return Err(Refusal::Key);
+    }
+    let mut point = vec![4];
+    for label in [-2, -3] {
+        let coordinate = member(label).and_then(Value::as_bytes).filter(|bytes| bytes.len() == COORDINATE_BYTES);
+        point.extend_from_slice(coordinate.ok_or(Refusal::Key)?);
+    }
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &point).map_err(|_error| Refusal::Key)?;
+    Ok(point)
+}
