@@ -1,11 +1,11 @@
-//! Backends of FastCGI that answer what they should not.
+//! Backends of FastCGI that are no PHP-FPM: what they are sent, and answers that they should not give.
 
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
-use crate::proxy::support::{Front, Setup, run};
+use crate::proxy::support::{Front, Piped, Setup, run, text};
 
 /// One record.
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
@@ -57,6 +57,39 @@ async fn answered(method: &str, answer: Vec<u8>) -> (u16, Option<String>) {
     let status = response.status().as_u16();
     let body = http_body_util::BodyExt::collect(response.into_body()).await.ok();
     (status, body.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap()))
+}
+
+/// PHP-FPM closes a connection on which nothing comes for five seconds.
+#[test]
+fn a_request_begins_before_the_end_of_a_body_without_a_length_has_come() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let setup = Setup {
+            declared: serde_json::json!({ "root": "/srv" }),
+            sockets: vec![folder.path().to_owned()],
+            ..Setup::default()
+        };
+        let front = Front::start(&format!("fastcgi+unix:{}", path.display()), setup).await;
+        let (body, piped) = Piped::new();
+        let request = http::Request::post("/").header("host", "shop.example").body(piped).unwrap();
+        let backend = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 16];
+            stream.read_exact(&mut request).await.unwrap();
+            assert_eq!(request[..8], [1, 1, 0, 1, 0, 8, 0, 0], "the record that begins a request");
+            body.send(bytes::Bytes::from_static(b"late")).await.unwrap();
+            drop(body);
+            while !request.ends_with(&[1, 5, 0, 1, 0, 0, 0, 0]) {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            assert_eq!(request[16..18], [1, 4], "its parameters come next");
+            stream.write_all(&[record(6, b"X: 1\n\nhello"), end(0)].concat()).await.unwrap();
+        };
+        let (response, ()) = tokio::join!(front.ask(request), backend);
+        assert_eq!(text(response).await, "hello");
+    });
 }
 
 #[test]

@@ -154,15 +154,17 @@ impl Connection {
     }
 
     async fn exchange(&self, request: &Outgoing, body: RequestBody) -> Result<(Head, Length), Error> {
-        self.wire.borrow_mut().begin(request);
+        self.wire.borrow_mut().begin(request, self.is_kept);
         if let Some(length) = request.length {
             let mut wire = self.wire.borrow_mut();
-            wire.write_head(request, length, self.is_kept)?;
+            wire.write_parameters(request, length)?;
             wire.sender.upload = Some(body);
         } else {
+            // PHP-FPM closes a connection on which nothing comes for five seconds, and a client may take longer.
+            poll_fn(|cx| Poll::Ready(self.wire.borrow_mut().sender.send_some(cx))).await?;
             let whole = collected(body).await?;
             let mut wire = self.wire.borrow_mut();
-            wire.write_head(request, u64::try_from(whole.len()).unwrap_or(u64::MAX), self.is_kept)?;
+            wire.write_parameters(request, u64::try_from(whole.len()).unwrap_or(u64::MAX))?;
             wire.sender.push_whole(whole)?;
         }
         let mut head = poll_fn(|cx| self.wire.borrow_mut().poll_answer(cx)).await?;
@@ -269,15 +271,15 @@ async fn collected(mut body: RequestBody) -> Result<Bytes, Error> {
 }
 
 impl Wire {
-    fn begin(&mut self, request: &Outgoing) {
+    fn begin(&mut self, request: &Outgoing, is_kept: bool) {
         self.sender.begin(Stdin { left: 0 }, None);
         (self.end, self.target, self.stderr_left) = (None, Some(request.target.clone()), STDERR_BYTES_MAX);
+        records::write_begin(&mut self.sender.output.flat, is_kept);
     }
 
-    /// Writes the beginning of a request and its parameters; its body has `length` bytes.
-    fn write_head(&mut self, request: &Outgoing, length: u64, is_kept: bool) -> Result<(), Error> {
+    /// Writes the parameters of a request, whose body has `length` bytes.
+    fn write_parameters(&mut self, request: &Outgoing, length: u64) -> Result<(), Error> {
         let out = &mut self.sender.output.flat;
-        records::write_begin(out, is_kept);
         let written = params::write(out, request, length, &self.backend.scripts);
         written.map_err(|bad| Error::BadRequest(bad.sentence()))?;
         self.sender.framing.left = length;
