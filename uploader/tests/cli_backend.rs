@@ -227,7 +227,8 @@ fn list() -> InstanceList {
         detail: None,
     };
     let instances = vec![one("web.1", InstanceState::Healthy), one("web.2", InstanceState::Waiting)];
-    InstanceList { instances, scale: [("web".parse().unwrap(), Instances::Count(2))].into() }
+    let scale = [("web".parse().unwrap(), Instances::Count(2))].into();
+    InstanceList { instances, scale, left_out: Vec::new() }
 }
 
 #[test]
@@ -271,6 +272,22 @@ fn instances_are_listed_scaled_and_restarted() {
     assert_eq!(project.run(&["scale", "web=0", "--yes"]).code, Some(0));
     project.run(&["scale", "web=1", "web=2", "--json"]).failed("usage", 2);
     project.run(&["scale", "web", "--json"]).failed("usage", 2);
+}
+
+#[test]
+fn nodes_that_a_change_of_instances_did_not_wait_for_are_named() {
+    let edge = FakeEdge::start_with(|request, _| {
+        let left_out = if request.method == "GET" { Vec::new() } else { vec!["edge-2".to_owned()] };
+        let is_meant = request.target.contains("/instances");
+        is_meant.then(|| Reply::json(200, &InstanceList { left_out, ..list() }))
+    });
+    let project = project(&edge.url());
+    for arguments in [&["scale", "web=5"][..], &["restart"]] {
+        let ran = project.run(arguments);
+        assert!(ran.code == Some(0) && ran.stderr.contains("edge-2 is not waited for"), "{ran:#?}");
+        let json = project.run(&[arguments, &["--json"]].concat()).json();
+        assert_eq!(json["left_out"], serde_json::json!(["edge-2"]), "{json}");
+    }
 }
 
 #[test]

@@ -92,6 +92,9 @@ pub struct InstanceList {
     pub instances: Vec<InstanceStatus>,
     /// Counts set through the API, by process; the version decides about the others.
     pub scale: BTreeMap<ProcessName, Instances>,
+    /// Nodes that a change did not wait for, since they end or do not answer; they follow when they can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The wanted number of instances of a process.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use devanture_config::api::InstanceStatus;
+use devanture_config::problem::Code;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -36,8 +37,8 @@ impl Nodes {
         Ok(join_all(others.into_iter().map(ask)).await)
     }
 
-    /// Sends a request to all other nodes, at once or one after the other. A node that does not answer, or not within
-    /// that time, is left out: it follows the catalog when it can.
+    /// Sends a request to all other nodes, at once or one after the other. A node that ends, that does not answer, or not
+    /// within that time, is left out: it follows the catalog when it can. Returns the names of those that were.
     ///
     /// # Errors
     /// [`Error::Refused`] of a node that cannot; [`Error::Catalog`].
@@ -46,25 +47,56 @@ impl Nodes {
         request: &InstancesRequest,
         one_by_one: bool,
         time: Duration,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         let others = self.others().await?;
         let change = |member: Member| async move {
-            match within(&member, time, self.ask_about_instances(&member, request)).await {
+            let changed = within(&member, time, self.change_on(member.clone(), request)).await;
+            match changed {
+                Ok(true) => Ok(None),
+                Ok(false) => Ok(Some(member.node)),
                 Err(Error::Unreachable { node, reason, .. }) => {
                     tracing::warn!(node, reason, "a node is not waited for with its instances");
-                    Ok(())
+                    Ok(Some(node))
                 }
-                asked => asked.map(drop),
+                Err(error) => Err(error),
             }
         };
         if one_by_one {
+            let mut left_out = Vec::new();
             for member in others {
-                change(member).await?;
+                left_out.extend(change(member).await?);
             }
-            return Ok(());
+            return Ok(left_out);
         }
         // All of them, so that none still works on it after the answer.
-        join_all(others.into_iter().map(change)).await.into_iter().collect()
+        let changed = join_all(others.into_iter().map(change)).await;
+        Ok(changed.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// Has a node make a change, by whichever process runs it; false if it ends.
+    async fn change_on(&self, mut member: Member, request: &InstancesRequest) -> Result<bool, Error> {
+        loop {
+            let asked = tokio::select! {
+                asked = self.ask_about_instances(&member, request) => asked.map(drop),
+                successor = self.changed(&member) => match successor {
+                    Some(successor) => {
+                        member = successor;
+                        continue;
+                    }
+                    None => return Ok(false),
+                },
+            };
+            let Err(Error::Refused { problem, .. }) = &asked else { return asked.map(|()| true) };
+            // A process that another one takes over from has given its instances away; one that ends breaks off what it
+            // has begun.
+            if problem.code != Code::Restarting && self.current(&member.node).await?.as_ref() == Some(&member) {
+                return asked.map(|()| true);
+            }
+            match self.changed(&member).await {
+                Some(successor) => member = successor,
+                None => return Ok(false),
+            }
+        }
     }
 
     async fn ask_about_instances(

@@ -244,7 +244,7 @@ impl Nodes {
     }
 
     /// Waits until a node is gone, or another process has taken its place.
-    async fn changed(&self, member: &Member) -> Option<Member> {
+    pub(super) async fn changed(&self, member: &Member) -> Option<Member> {
         loop {
             match self.members.current(&member.node).await {
                 Ok(current) if current.as_ref() != Some(member) => return current,

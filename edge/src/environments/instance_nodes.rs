@@ -109,26 +109,26 @@ impl Environments {
         Ok(None)
     }
 
-    /// Has all nodes follow the counts of instances.
-    pub(super) async fn rescale_everywhere(&self, place: PlaceOf<'_>) -> Result<(), Error> {
+    /// Has all nodes follow the counts of instances; returns the names of those that are not waited for.
+    pub(super) async fn rescale_everywhere(&self, place: PlaceOf<'_>) -> Result<Vec<String>, Error> {
         let elsewhere = self.change_elsewhere(place, InstancesAction::Rescale);
         // None of them is left alone with it: what it comes to may have to be undone.
         let (here, elsewhere) = tokio::join!(self.rescale_here(place), elsewhere);
         here.and(elsewhere)
     }
 
-    /// Restarts the instances of all nodes, one after the other.
+    /// Restarts the instances of all nodes, one after the other; returns the names of the nodes that are not waited for.
     pub(super) async fn restart_everywhere(
         &self,
         place: PlaceOf<'_>,
         process: Option<&ProcessName>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         self.restart_here(place, process).await?;
         self.change_elsewhere(place, InstancesAction::Restart(process.cloned())).await
     }
 
-    async fn change_elsewhere(&self, place: PlaceOf<'_>, action: InstancesAction) -> Result<(), Error> {
-        let Some(nodes) = &self.instances.nodes else { return Ok(()) };
+    async fn change_elsewhere(&self, place: PlaceOf<'_>, action: InstancesAction) -> Result<Vec<String>, Error> {
+        let Some(nodes) = &self.instances.nodes else { return Ok(Vec::new()) };
         let one_by_one = matches!(action, InstancesAction::Restart(_));
         let time = self.runner()?.change_time(place.0, place.1.as_str(), one_by_one).await?;
         let request = self.request(place, action);

@@ -239,7 +239,7 @@ impl Environments {
         self.ledger.must_exist(app).await?;
         let instances = self.instances_everywhere((app, environment)).await?.0;
         let scale = self.scale_of(app, environment).await?.0.processes;
-        Ok(InstanceList { instances, scale })
+        Ok(InstanceList { instances, scale, left_out: Vec::new() })
     }
 
     /// What instances wrote, and the name of this node.
@@ -311,11 +311,14 @@ impl Environments {
             if !self.commit_scale(actor, (app, environment), &after, check).await? {
                 return Ok(None);
             }
-            if let Err(error) = self.rescale_everywhere((app, environment)).await {
-                self.unscale(actor, (app, environment), &after, &before).await?;
-                return Err(error);
-            }
-            Ok(Some(self.instances(app, environment).await?))
+            let left_out = match self.rescale_everywhere((app, environment)).await {
+                Ok(left_out) => left_out,
+                Err(error) => {
+                    self.unscale(actor, (app, environment), &after, &before).await?;
+                    return Err(error);
+                }
+            };
+            Ok(Some(InstanceList { left_out, ..self.instances(app, environment).await? }))
         })
         .await
     }
@@ -373,13 +376,14 @@ impl Environments {
         if let Some(unknown) = process.filter(|name| !known().any(|known| known == *name)) {
             return Err(no_process(environment, unknown, known()));
         }
+        let mut left_out = Vec::new();
         if !dry_run {
             let what = process.map_or("all", ProcessName::as_str);
             let event = AuditEvent::of(Action::Restart).place(app, environment).what(what);
             self.ledger.commit(actor, event, Commit::default()).await?;
-            self.restart_everywhere((app, environment), process).await?;
+            left_out = self.restart_everywhere((app, environment), process).await?;
         }
-        self.instances(app, environment).await
+        Ok(InstanceList { left_out, ..self.instances(app, environment).await? })
     }
 }
 

@@ -289,3 +289,34 @@ async fn a_push_replaces_the_instances_of_all_nodes_without_a_failure() {
     comes("nothing is left of those before", async || healthy(&world.nodes[0]).await.len() == 2).await;
     callers.stop().await;
 }
+
+/// The process that ends has given its instances away, and refuses a change of them: the one in its place makes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_are_changed_without_a_failure_while_a_node_is_taken_over() {
+    if !is_installed() {
+        return;
+    }
+    let mut world = start(2).await;
+    push(&world.nodes[0], &backend(1, "all")).await;
+    let taken_over = world.nodes.remove(1);
+    let one = &world.nodes[0];
+    let is_over = AtomicBool::new(false);
+    let changing = async {
+        let mut counts = [2, 4].into_iter().cycle();
+        let mut changes = 0;
+        while changes < 3 || !is_over.load(Ordering::Relaxed) {
+            scale(one, counts.next().unwrap()).await;
+            let restarted = got(one.api(Method::POST, &format!("{INSTANCES}/restart"))).await;
+            assert_eq!(restarted.status, StatusCode::OK, "{}", restarted.text());
+            changes += 1;
+        }
+    };
+    let taking_over = async {
+        let taken_over = taken_over.taken_over().await;
+        is_over.store(true, Ordering::Relaxed);
+        taken_over
+    };
+    let (_two, ()) = tokio::join!(taking_over, changing);
+    scale(one, 3).await;
+    comes("both run them", async || nodes_of(one).await.iter().collect::<BTreeSet<_>>().len() == 2).await;
+}

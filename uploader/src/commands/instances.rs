@@ -64,6 +64,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
+    note_left_out(context, &list);
     context.output.report(&list, || {
         let mut lines = table(style, &list);
         let again = context.again();
@@ -97,6 +98,7 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
+    note_left_out(context, &list);
     let counts = counts(&list, args.process.as_ref());
     let value = Restarted { list: &list, counts: &counts };
     context.output.report(&value, || {
@@ -105,6 +107,16 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         std::iter::once(headline).chain(counted).chain(table(style, &list)).collect()
     });
     Ok(())
+}
+
+/// Notes the nodes that a change did not wait for.
+fn note_left_out(context: &Context, list: &InstanceList) {
+    for node in &list.left_out {
+        let node = escaped(node);
+        context
+            .progress
+            .note(&format!("{node} is not waited for: it ends or does not answer, and follows when it can"));
+    }
 }
 
 /// Numbers of instances by process and node.
@@ -245,7 +257,7 @@ mod tests {
             one("web.1", InstanceState::Healthy, 0, None),
             one("mailer.1", InstanceState::CrashLoop, 12, Some("exited with code 1\u{7}")),
         ];
-        let lines = table(plain(), &InstanceList { instances, scale: BTreeMap::new() });
+        let lines = table(plain(), &InstanceList { instances, ..InstanceList::default() });
         let id = Digest::of(b"1").short();
         assert_eq!(
             lines,
@@ -272,7 +284,7 @@ mod tests {
             on("web.3", "edge-1", InstanceState::Waiting),
             on("web.1", "edge-1", InstanceState::Warm),
         ];
-        let list = InstanceList { instances, scale: BTreeMap::new() };
+        let list = InstanceList { instances, ..InstanceList::default() };
         let all = counts(&list, None);
         let texts = |counts: &Counts<'_>| -> Vec<String> { counts.values().map(nodes_text).collect() };
         assert_eq!(texts(&all), ["1 on edge-2", "2 on edge-1, 1 on edge-2"]);
@@ -296,7 +308,7 @@ mod tests {
         ];
         let scale = scale.into();
         assert_eq!(
-            scale_lines(&InstanceList { instances, scale }),
+            scale_lines(&InstanceList { instances, scale, left_out: Vec::new() }),
             [
                 "  mailer        0 instances, 0 healthy  0 in all, as `devanture scale` said",
                 "  sweeper       0 instances, 0 healthy  one on each node, as `devanture scale` said",
