@@ -80,8 +80,8 @@ impl Admin {
         metrics: Exposition,
         health: Arc<Health>,
         node: Node,
-    ) -> Self {
+    ) -> Arc<Self> {
         let (forwards, followers) = (Shares::new(FORWARDS_MAX), Shares::new(FOLLOWERS_MAX));
-        Self { publisher, credentials, metrics, health, node, forwards, followers }
+        Arc::new(Self { publisher, credentials, metrics, health, node, forwards, followers })
     }
 }

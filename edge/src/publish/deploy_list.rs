@@ -177,7 +177,7 @@ impl DeployFollower {
         // A push that lacks a blob goes on once that was sent.
         self.is_over = !matches!(state, DeployState::Begun | DeployState::Running);
         if self.is_over {
-            let done = report.map(DeployEvent::Done).or(problem.map(DeployEvent::Problem));
+            let done = report.map(DeployEvent::Done).or_else(|| problem.map(DeployEvent::Problem));
             self.events.extend(done);
         }
     }

@@ -236,7 +236,6 @@ impl Server {
         let health = Arc::new(Health::on(bounds.free_space));
         let credentials = begin_access(&control, stores.catalog, &publisher, &file.limits);
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
-        let admin = Arc::new(admin);
 
         let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving);

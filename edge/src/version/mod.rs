@@ -151,6 +151,7 @@ pub struct Version {
 }
 
 /// The content of a version, in all places with the same merged settings.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub struct Content {
     /// Its id.
     pub id: VersionId,
