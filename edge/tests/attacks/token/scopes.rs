@@ -150,6 +150,7 @@ fn expected(method: &str, path: &str) -> Expected {
             "/v1/apps"
             | "/v1/apps/{app}"
             | "/v1/apps/{app}/aliases"
+            | "/v1/apps/{app}/confirmations"
             | "/v1/apps/{app}/deleted"
             | "/v1/session"
             | "/v1/sessions",
