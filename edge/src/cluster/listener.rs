@@ -28,7 +28,7 @@ use super::instance_messages::{INSTANCES, RUNS};
 use super::instance_service::{self, InstanceService};
 use super::lines::{LineReader, LineSender, LinesBody, channel};
 use super::logs::{self, LOGS, LogsRequest, LogsSender};
-use super::looks::{self, LOOKS, LookRequest, Looked};
+use super::look_messages::{LOOKS, LookRequest, Looked};
 use super::messages::{
     ATTEMPTS_MAX, Answer, AttemptNote, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress,
 };
@@ -227,7 +227,7 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
         }
         (&Method::POST, LOOKS) => {
             let reader = LineReader::new(request.into_body());
-            tokio::spawn(async move { looks::answer(reader, sender, &*service).await });
+            tokio::spawn(async move { look(reader, sender, &*service).await });
             StatusCode::OK
         }
         (&Method::POST, STATUS) => {
@@ -264,6 +264,12 @@ async fn attempts(mut reader: LineReader<Incoming>, _until_counted: LineSender, 
         notes.truncate(ATTEMPTS_MAX);
         service.count_attempts(&notes);
     }
+}
+
+/// Answers what this node alone knows of an environment.
+async fn look(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
+    let Ok(Some(request)) = reader.next::<LookRequest>().await else { return };
+    sender.send(&Answer::Looked(Box::new(service.look(&request).await))).await;
 }
 
 /// Prepares a version, and holds it until the other node has switched to it or is gone.

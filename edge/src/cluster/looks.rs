@@ -1,60 +1,19 @@
-//! What a node alone knows of an environment, and tells others: what it answered lately, and the deploys that it runs.
+//! What nodes alone know of an environment: what they answered lately, and the deploys that they run.
 
 use std::time::Duration;
 
-use devanture_config::api::DeployEntry;
-use devanture_config::{AppName, PlaceName};
 use futures_util::future::join_all;
-use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::error::Error;
-use super::lines::{LineReader, LineSender};
-use super::listener::Service;
+use super::look_messages::{LOOKS, LookRequest, Looked};
 use super::messages::Answer;
 use super::nodes::Nodes;
 use super::peer;
 use crate::ledger::Member;
-use crate::telemetry::{TrafficRow, TrafficSpan};
 
-/// The path of these questions.
-pub(super) const LOOKS: &str = "/v1/looks";
 /// Longest wait for a node to answer.
 const LOOK_MAX: Duration = Duration::from_secs(3);
-
-/// A question about an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LookRequest {
-    /// The app.
-    pub app: AppName,
-    /// The environment.
-    pub environment: PlaceName,
-    /// The question.
-    pub look: Look,
-}
-
-/// The subject of a question.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Look {
-    /// The deploys that no history has: they are under way, or failed before there was a version.
-    Deploys,
-    /// What it answered within a time.
-    Traffic(TrafficSpan),
-}
-
-/// What a node knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Looked {
-    /// Deploys, in any order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub deploys: Vec<DeployEntry>,
-    /// What it answered, by step and version.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub traffic: Vec<TrafficRow>,
-}
 
 impl Nodes {
     /// What all other nodes know, and the names of those that did not answer.
@@ -92,11 +51,4 @@ impl Nodes {
             Err(reason) => Err(peer::unreachable(member, reason)),
         }
     }
-}
-
-/// Answers a question of another node.
-pub(super) async fn answer(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
-    let Ok(Some(request)) = reader.next::<LookRequest>().await else { return };
-    let looked = service.look(&request).await;
-    sender.send(&Answer::Looked(Box::new(looked))).await;
 }

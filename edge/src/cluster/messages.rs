@@ -8,7 +8,7 @@ use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::instance_messages::RunReport;
-use super::looks::Looked;
+use super::look_messages::Looked;
 use crate::catalog::Revision;
 use crate::catalog::settings::SettingsRecord;
 

@@ -14,7 +14,6 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use super::status_page::StatusPage;
 use crate::engine::Fields;
 use crate::live::{Current, LoadTarget};
 use crate::version::{Traffic, Version};
@@ -172,6 +171,15 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         Self { refused, current: None, ruled: HeaderRules::default(), paused: None, custom_host: false }
     }
+}
+
+/// What is known of a status page before its backends are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusPage {
+    /// Whether a program reads it.
+    pub(super) is_json: bool,
+    /// Whether the environment is paused.
+    pub(super) is_paused: bool,
 }
 
 /// A head with a short body, made for this request.

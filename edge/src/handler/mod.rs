@@ -34,7 +34,7 @@ mod well_known;
 pub use body::Body;
 pub use console::console;
 pub use decide::decide;
-pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer};
+pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, StatusPage};
 pub use engine_service::{Counted, EngineService};
 pub use header_rules::HeaderRules;
 pub use refused::Refused;
@@ -42,7 +42,6 @@ pub use request_metrics::Measured;
 pub use request_outcome::FAULTS;
 pub use respond::plain;
 pub use route_table::RouteTable;
-pub use status_page::StatusPage;
 
 use std::borrow::Cow;
 use std::net::IpAddr;

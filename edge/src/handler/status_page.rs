@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::decision::{Decision, Head, SmallAnswer};
+use super::decision::{Decision, Head, SmallAnswer, StatusPage};
 use super::header_rules::HeaderRules;
 use crate::live::{Current, Place};
 
@@ -22,15 +22,6 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
     frame-ancestors 'none'";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
-
-/// What is known of a status page before its backends are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusPage {
-    /// Whether a program reads it.
-    is_json: bool,
-    /// Whether the environment is paused.
-    is_paused: bool,
-}
 
 /// The state of an environment, as its page has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

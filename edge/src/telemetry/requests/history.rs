@@ -405,7 +405,7 @@ mod tests {
         assert!(history.apps.is_empty());
         history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S);
         history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S - 600);
-        let span = TrafficSpan::of(NOW_S - 3_600, NOW_S, 60, NOW_S);
+        let span = TrafficSpan::of(NOW_S - 3_600, NOW_S + 1, 60, NOW_S);
         assert_eq!(history.rows("shop", "prod", span).iter().map(|row| row.figures.requests).sum::<u64>(), 2);
     }
 
