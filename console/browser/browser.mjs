@@ -131,6 +131,11 @@ export class Visit {
     return this.page.locator("dialog[open]").last();
   }
 
+  /** Every dialog is closed. */
+  async closed() {
+    await until("the dialogs to be closed", async () => (await this.page.locator("dialog").count()) === 0);
+  }
+
   /** Nothing is wider than the window. */
   async fits() {
     const { wide, view } = await this.page.evaluate(() => ({ wide: document.documentElement.scrollWidth, view: innerWidth }));

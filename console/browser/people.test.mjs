@@ -63,7 +63,7 @@ for (const [scheme, viewport, name] of [
       found.push(...(await visit.axe()));
       await visit.fits();
       await visit.page.keyboard.press("Escape");
-      await visit.page.locator("dialog").waitFor({ state: "detached" });
+      await visit.closed();
     }
     assert.deepEqual(found, []);
     await visit.close();
@@ -115,7 +115,7 @@ test("a rollback needs no mouse", async () => {
   assert.equal(await page.evaluate(() => document.activeElement?.tagName), "INPUT");
   // Escape leaves everything as it is, and the focus where it was.
   await page.keyboard.press("Escape");
-  await page.locator("dialog").waitFor({ state: "detached" });
+  await visit.closed();
   assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("aria-label")), "Roll back prod");
   assert.equal(await edge.live("shop"), versions.second);
   await page.keyboard.press("Enter");
@@ -123,6 +123,6 @@ test("a rollback needs no mouse", async () => {
   await page.keyboard.type("By keyboard");
   await page.keyboard.press("Enter");
   await until("the rollback", async () => (await edge.live("shop")) === versions.first);
-  await page.locator("dialog").waitFor({ state: "detached" });
+  await visit.closed();
   await visit.close();
 });

@@ -91,7 +91,7 @@ test("what is promoted was compared before", async () => {
   await dialog.getByLabel("Reason").fill("Leaves");
   await dialog.getByRole("button", { name: "Promote to prod" }).click();
   await until("the promotion", async () => (await edge.live("shop")) === report.version);
-  await page.locator("dialog").waitFor({ state: "detached" });
+  await visit.closed();
   await visit.close();
 });
 

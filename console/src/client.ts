@@ -29,11 +29,6 @@ export function confirmBy(ask: () => Promise<boolean>): void {
   confirm = ask;
 }
 
-/** Asks a person to confirm who it is, before a call that goes further with it; whether that was done. */
-export function confirmFirst(): Promise<boolean> {
-  return confirm();
-}
-
 /** What happens when the session is over. Set by the application. */
 let over: () => void = () => {};
 

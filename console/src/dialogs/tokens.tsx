@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Scope, TokenInfo } from "../api.ts";
 import { devanture } from "../command.ts";
-import { call, confirmFirst, path } from "../client.ts";
+import { call, path } from "../client.ts";
 import { rights, session } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Copy, Outside } from "../ui/basics.tsx";
@@ -16,13 +16,10 @@ const LIFETIMES: [value: string, seconds: number][] = [
   ["365d", 365 * 86_400],
 ];
 
-/** What a session makes ends with it, unless the person of its account has confirmed who it is. */
-function mustConfirm(seconds: number | undefined): boolean {
-  const own = session.value;
-  if (!own || own.account === null) return false;
-  const ends = own.expires_ms ?? Infinity;
-  const isLonger = seconds === undefined || Date.now() + seconds * 1000 > ends;
-  return isLonger && (own.confirmed_until_ms ?? 0) < Date.now();
+/** The lifetimes that end before the session does: what it makes does not outlive it. */
+function lifetimes(): [value: string, seconds: number][] {
+  const ends = session.value?.expires_ms ?? Infinity;
+  return LIFETIMES.filter(([, seconds]) => Date.now() + seconds * 1000 < ends);
 }
 
 interface MakeProps {
@@ -35,7 +32,7 @@ function MakeDialog({ app, environments }: MakeProps) {
   const [name, setName] = useState("");
   const [scope, setScope] = useState<Scope>("push");
   const [env, setEnv] = useState("");
-  const [lifetime, setLifetime] = useState("90d");
+  const [lifetime, setLifetime] = useState("");
   const [token, setToken] = useState<string | null>(null);
   const seconds = LIFETIMES.find(([value]) => value === lifetime)?.[1];
   const isEverywhere = app === null || rights.value.mayEverywhere("admin", app);
@@ -69,7 +66,6 @@ function MakeDialog({ app, environments }: MakeProps) {
           ...(chosen ? { environment: chosen } : {}),
           ...(seconds === undefined ? {} : { expires_in_s: seconds }),
         };
-        if (mustConfirm(seconds) && !(await confirmFirst())) throw new Error(t.token.unconfirmed);
         const made = await call<{ token: string }>("POST", "/v1/tokens", { body });
         setToken(made.token);
       }}
@@ -87,7 +83,8 @@ function MakeDialog({ app, environments }: MakeProps) {
         label={t.token.lifetime}
         value={lifetime}
         set={setLifetime}
-        options={[...LIFETIMES.map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd }]}
+        hint={t.token.lifetimeHint}
+        options={[...lifetimes().map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd }]}
       />
     </ActionDialog>
   );

@@ -58,7 +58,7 @@ function List({ app }: { app: string | null }) {
                       </span>
                     )}
                   </td>
-                  <td>{token.expires_ms === null ? t.token.noEnd : <When at={token.expires_ms} />}</td>
+                  <td>{token.expires_ms === null ? t.token.never : <When at={token.expires_ms} />}</td>
                   <td>
                     {token.last_used_ms === null ? t.token.never : <When at={token.last_used_ms} />}
                     {token.last_used_from && (
