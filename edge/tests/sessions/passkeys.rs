@@ -163,10 +163,8 @@ async fn a_phished_passkey_is_refused_where_its_client_says_another_host() {
     // An app on another port of the host gets a signature, and its own client repeats its origin as the host.
     made.origin = "https://localhost:8443".to_owned();
     let body = json!({ "passkey": assertion(&made, &login, &user) });
-    let ca = reqwest::Certificate::from_pem(&std::fs::read(edge.ca()).unwrap()).unwrap();
-    let client = reqwest::Client::builder().tls_certs_only([ca]).http1_only().no_proxy().build().unwrap();
-    let request = client.post(format!("https://{}/v1/session", edge.admin())).header("sec-fetch-site", "same-origin");
-    assert_eq!(got(request.header("host", "localhost:8443").json(&body)).await.code(), Code::BadLogin);
+    let phished = edge.api_by_name(Method::POST, "localhost:8443", "/v1/session").json(&body);
+    assert_eq!(got(phished.header("sec-fetch-site", "same-origin")).await.code(), Code::BadLogin);
     // It would have been taken where it was registered.
     made.origin = format!("https://localhost:{}", edge.admin().port());
     let body = json!({ "passkey": assertion(&made, &login, &user) });

@@ -67,11 +67,8 @@ async fn there_are_no_sessions_on_a_hostname_of_an_app() {
     let ada = Browser::of(&edge).entered("ada").await;
     let body = json!({ "account": "ada", "password": PASSWORD });
     // Where a proxy in front, or a certificate with both names, leads to the admin listener by the name of an app.
-    let ca = reqwest::Certificate::from_pem(&std::fs::read(edge.ca()).unwrap()).unwrap();
-    let client = reqwest::Client::builder().tls_certs_only([ca]).http1_only().no_proxy().build().unwrap();
     let at = |method: Method, path: &str| {
-        let request = client.request(method, format!("https://{}{path}", edge.admin()));
-        request.header("host", "shop.localhost").header("sec-fetch-site", "same-origin")
+        edge.api_by_name(method, "shop.localhost", path).header("sec-fetch-site", "same-origin")
     };
     let refused = got(at(Method::POST, "/v1/session").json(&body)).await;
     assert_eq!((refused.code(), refused.header("set-cookie")), (Code::CrossSite, ""), "{}", refused.text());
