@@ -71,6 +71,7 @@ pub(crate) struct PullArgs {
 
 /// Flags of `data push`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct PushDataArgs {
     /// A file that ends in .tar.zst, or a folder
     #[arg(value_hint = ValueHint::AnyPath)]

@@ -181,7 +181,7 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
             _ => "",
         };
         let reason = deploy.problem.as_ref().map(|problem| format!("[{}] ", problem.code.as_str())).unwrap_or_default();
-        let why = deploy.reason.as_deref().or_else(|| deploy.source.message.as_deref());
+        let why = deploy.reason.as_deref().or(deploy.source.message.as_deref());
         let message = shortened(why.unwrap_or_default(), message_max);
         let line = format!(
             "{}  {}  {}  {outcome}  {}  {}  {}  {reason}{message}",

@@ -237,6 +237,7 @@ impl Drop for Hidden {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
