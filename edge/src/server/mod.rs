@@ -210,8 +210,7 @@ impl Server {
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let (keys, settings_of) = settings_of(&node, &stores);
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
-        let runner = running.as_ref().map(|(runner, _)| runner.clone());
-        let ledger = ledger(file, &stores, live);
+        let (runner, ledger) = (running.as_ref().map(|(runner, _)| runner.clone()), ledger(file, &stores, live));
         let parts = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running, cluster.as_ref());
         let environments = Arc::new(Environments::new(Arc::clone(&ledger), parts));
         let publisher = Arc::new(Publisher::new(Parts {

@@ -24,7 +24,7 @@ const COMMON_HOLDERS_MIN: usize = 100;
 /// Estimated size of the entry of a field in the table of all.
 const ENTRY_BYTES: usize = 2 * size_of::<((HeaderName, HeaderValue), Weak<CommonField>)>();
 /// The same of a list, with what its key has in memory of its own.
-const LIST_ENTRY_BYTES: usize = 2 * size_of::<(ListKey, Weak<FieldList>)>() + 8 * size_of::<usize>();
+const LIST_ENTRY_BYTES: usize = 2 * size_of::<(ListKey, Weak<FieldList>)>() + size_of::<[usize; 8]>();
 /// Size of the counts of an `Arc`.
 const COUNTS_BYTES: usize = 16;
 /// Estimated size of a map of fields: names, values, and the table that finds them.
