@@ -42,6 +42,7 @@ fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry)
         settings: 0,
         alias: None,
         log: Vec::new(),
+        reason: None,
         problem: None,
         went_back: None,
         halves: None,

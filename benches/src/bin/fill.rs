@@ -107,6 +107,7 @@ fn deploy(version: VersionId, previous: Option<VersionId>, at_ms: u64) -> Deploy
         alias: None,
         problem: None,
         log: Vec::new(),
+        reason: None,
         settings: 0,
         went_back: None,
         halves: None,

@@ -1,4 +1,5 @@
 //! Sessions of browsers: how they begin and end, what their cookie is good for, and who cannot use it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod confirmations;
 mod lists;

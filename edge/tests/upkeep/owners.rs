@@ -15,7 +15,6 @@ const EDGE: u32 = 2_100_000_104;
 /// A folder with an `edge.toml` and an empty data folder of [`EDGE`]; `None` where the test is not root.
 fn edge_of_another_user() -> Option<tempfile::TempDir> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can act as another user");
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -51,7 +50,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_backup_by_root_of_a_stopped_edge_leaves_nothing_that_its_user_cannot_open() {
-    let Some(folder) = edge_of_another_user() else { return };
+    let Some(folder) = edge_of_another_user() else { return eprintln!("skipped: not root") };
     let data = folder.path().join("data");
     // As after a restore by other means: root takes the lock first.
     std::fs::remove_file(data.join("catalog.lock")).unwrap();
@@ -71,7 +70,7 @@ fn a_backup_by_root_of_a_stopped_edge_leaves_nothing_that_its_user_cannot_open()
 #[test]
 fn a_link_in_the_place_of_a_lock_gives_no_file_of_root_away() {
     for (name, target) in [("catalog.lock", "secret"), ("backup.lock", "secret"), ("backup.lock", "missing")] {
-        let Some(folder) = edge_of_another_user() else { return };
+        let Some(folder) = edge_of_another_user() else { return eprintln!("skipped: not root") };
         let (data, secret) = (folder.path().join("data"), folder.path().join("secret"));
         std::fs::write(&secret, "of root alone").unwrap();
         std::fs::remove_file(data.join(name)).ok();
