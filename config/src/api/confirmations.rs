@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfirmedAction {
-    /// What replaces the live version of `prod`: promotions, switches, rollbacks and pushes.
+    /// What visitors of `prod` get instead: promotions, switches, rollbacks and pushes, settings, members of upstreams,
+    /// commands, and hostnames.
     Promote,
     /// A token that reaches the app.
     Token,
-    /// A deletion of something of the app.
+    /// A deletion of something of the app, or of its data.
     Delete,
 }
 

@@ -176,17 +176,22 @@ impl Credentials {
         .await
     }
 
-    /// Checks that a session is confirmed, if the app wants that for this.
+    /// Checks that a session is confirmed, if the app wants that for `action`, or, without one, for anything.
     ///
     /// # Errors
     /// `confirmation_required`.
-    pub async fn check_confirmed(&self, actor: &Actor, app: &AppName, action: ConfirmedAction) -> Result<(), Error> {
-        if !matches!(actor.credential, Credential::Session(..))
-            || !self.confirmations(app).await?.confirm.contains(&action)
-        {
+    pub async fn check_confirmed(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        action: Option<ConfirmedAction>,
+    ) -> Result<(), Error> {
+        if !matches!(actor.credential, Credential::Session(..)) {
             return Ok(());
         }
-        self.must_be_confirmed(actor).await
+        let set = self.confirmations(app).await?.confirm;
+        let is_wanted = action.map_or(!set.is_empty(), |action| set.contains(&action));
+        if is_wanted { self.must_be_confirmed(actor).await } else { Ok(()) }
     }
 
     /// Checks that a session is confirmed, if an app that a token would reach wants that. A token that may change something

@@ -1,6 +1,7 @@
 //! Bodies of requests to the API: JSON within a limit, query parameters, streams of bytes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +17,8 @@ use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
 use super::state::Admin;
-use crate::ledger::{Error, Page};
+use crate::access::Credentials;
+use crate::ledger::{Actor, Error, Page};
 use crate::publish::{check_object, unreadable};
 
 /// Longest time that a body that nobody reads any more is still received …
@@ -133,12 +135,21 @@ pub(super) struct RequestBody {
     times: BodyTimes,
     /// The announced digest, until its end; or why that cannot be read, which a caller who may send a body gets.
     digest: Result<Option<ContentDigest>, Error>,
+    /// Who sends it, until its end.
+    sender: Option<(Arc<Credentials>, Actor)>,
 }
 
 impl RequestBody {
     /// Takes a body that may take so long, and hashes to `digest` where one was sent.
     pub(super) fn new(incoming: Incoming, times: BodyTimes, digest: Result<Option<ContentDigest>, Error>) -> Self {
-        Self { incoming: Some(incoming), times, digest }
+        Self { incoming: Some(incoming), times, digest, sender: None }
+    }
+
+    /// The same from an actor whose credential has to be good still when all of it has come: a body may take its time,
+    /// and a token that was revoked meanwhile does nothing more.
+    pub(super) fn sent_by(mut self, credentials: &Arc<Credentials>, actor: &Actor) -> Self {
+        self.sender = Some((Arc::clone(credentials), actor.clone()));
+        self
     }
 
     /// Whether nothing comes.
@@ -164,6 +175,9 @@ impl RequestBody {
             let frame = tokio::time::timeout(self.times.rest, incoming.frame()).await.map_err(|_elapsed| rested())?;
             let Some(frame) = frame else {
                 std::mem::replace(&mut self.digest, Ok(None))?.map_or(Ok(()), ContentDigest::check)?;
+                if let Some((credentials, actor)) = self.sender.take() {
+                    credentials.check(&actor).await?;
+                }
                 return Ok(None);
             };
             // Trailers say nothing here.

@@ -40,10 +40,12 @@ fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// The value of the session's cookie, if there is one and no other of the name.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let fields = headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut values = pairs.filter(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value);
-    values.next().filter(|_| values.next().is_none())
+    // By bytes: cookies of others in the same field may hold any of them.
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    let value_of = |pair| <[u8]>::trim_ascii(pair).strip_prefix(SESSION_COOKIE.as_bytes())?.strip_prefix(b"=");
+    let mut values = pairs.filter_map(value_of);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    std::str::from_utf8(value).ok()
 }
 
 /// Checks that a browser sent a request for a page of this origin, or for nobody but its user who opens an address.
@@ -78,6 +80,9 @@ mod tests {
         let one = |value: &str| cookie(&headers(&[("cookie", value)])).map(str::to_owned);
         assert_eq!(one("a=b; __Host-Http-devanture-session=x; c=d").as_deref(), Some("x"));
         assert_eq!(one("__Host-Http-devanture-session=dvs_1_2").as_deref(), Some("dvs_1_2"));
+        // A cookie of another that is no ASCII.
+        let beside = http::HeaderValue::from_bytes(b"x=\xe9\xff; __Host-Http-devanture-session=y").unwrap();
+        assert_eq!(cookie(&HeaderMap::from_iter([(COOKIE, beside)])), Some("y"));
         let others =
             ["", "a=b", "__host-http-devanture-session=x", "x__Host-Http-devanture-session=x", "devanture-session=x"];
         for other in others {

@@ -141,17 +141,22 @@ impl Admin {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;
         }
-        run(self, call).await
+        let Call { actor, path, request } = call;
+        let request = request.map(|body| body.sent_by(&self.credentials, &actor));
+        run(self, Call { actor, path, request }).await
     }
 
     /// Checks that a session is confirmed, if the app wants that for this operation. What is only predicted needs none.
     async fn check_confirmed(&self, operation: &Operation, call: &Call) -> Result<(), Error> {
         let Some(action) = operation.confirms else { return Ok(()) };
         let is_predicted = operation.query.contains(&"dry_run") && body::dry_run(call.uri())?;
-        let is_elsewhere = action == ConfirmedAction::Promote && call.path.environment()? != PlaceName::prod();
-        if is_predicted || is_elsewhere {
+        // A hostname may come from `prod`, whichever environment it goes to.
+        let is_of_prod = || Ok::<_, Error>(operation.moves_hostname() || call.path.environment()? == PlaceName::prod());
+        if is_predicted || (action == ConfirmedAction::Promote && !is_of_prod()?) {
             return Ok(());
         }
+        // With the app its list of confirmations goes, too.
+        let action = Some(action).filter(|_| !operation.deletes_app());
         self.credentials.check_confirmed(&call.actor, &call.path.app()?, action).await
     }
 

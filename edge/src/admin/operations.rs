@@ -66,6 +66,16 @@ impl Operation {
             Handler::Authorized(right, _) => right.to_string(),
         }
     }
+
+    /// Whether it gives an environment a hostname, which another one may have.
+    pub(super) fn moves_hostname(&self) -> bool {
+        self.method == Method::PUT && self.path.ends_with("/hostnames/{host}")
+    }
+
+    /// Whether it deletes a whole app.
+    pub(super) fn deletes_app(&self) -> bool {
+        self.method == Method::DELETE && self.path == "/v1/apps/{app}"
+    }
 }
 
 macro_rules! handler {
@@ -229,18 +239,18 @@ operations! {
     POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume ["dry_run"];
     GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];
     PATCH "/v1/apps/{app}/environments/{env}/settings" "changeSettings" [Environment(Promote)]
-        => change_settings ["dry_run"] conditions=IfMatch;
+        => change_settings ["dry_run"] conditions=IfMatch confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/settings/development" "developmentSettings" [Environment(Push)]
         => development_settings [];
     GET "/v1/apps/{app}/environments/{env}/hostnames" "hostnames" [Environment(Read)]
         => hostnames ["limit", "after"];
     PUT "/v1/apps/{app}/environments/{env}/hostnames/{host}" "addHostname" [Environment(Push)]
-        => add_hostname ["dry_run"];
+        => add_hostname ["dry_run"] confirms=Promote;
     DELETE "/v1/apps/{app}/environments/{env}/hostnames/{host}" "removeHostname" [Environment(Push)]
         => remove_hostname ["dry_run"] confirms=Delete;
     GET "/v1/apps/{app}/environments/{env}/upstreams" "upstreams" [Environment(Read)] => upstreams [];
     PUT "/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}" "setMember" [Environment(Push)]
-        => set_member ["dry_run"];
+        => set_member ["dry_run"] confirms=Promote;
     DELETE "/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}" "removeMember" [Environment(Push)]
         => remove_member ["dry_run"];
     GET "/v1/apps/{app}/environments/{env}/instances" "instances" [Environment(Read)] => instances [];
@@ -250,18 +260,19 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/schedules" "schedules" [Environment(Read)] => schedules [];
     POST "/v1/apps/{app}/environments/{env}/schedules/{name}/run" "runSchedule" [Environment(Push)]
         => run_schedule ["dry_run"];
-    POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)] => run_once ["dry_run", "node"];
+    POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Push)]
+        => run_once ["dry_run", "node"] confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/data" "data" [Environment(ToAdmin)] => data ["limit", "node"];
     GET "/v1/apps/{app}/environments/{env}/data/archive" "dataArchive" [Environment(ToAdmin)]
         => data_archive ["snapshot", "from", "digest", "node"];
     PUT "/v1/apps/{app}/environments/{env}/data/archive" "pushData" [Environment(ToAdmin)]
-        => push_data ["replace", "node"];
+        => push_data ["replace", "node"] confirms=Delete;
     POST "/v1/apps/{app}/environments/{env}/data/snapshots" "makeSnapshot" [Environment(Push)]
         => make_snapshot ["dry_run", "node"];
     DELETE "/v1/apps/{app}/environments/{env}/data/snapshots/{snapshot}" "deleteSnapshot" [Environment(ToAdmin)]
         => delete_snapshot ["dry_run", "node"] confirms=Delete;
     POST "/v1/apps/{app}/environments/{env}/data/snapshots/{snapshot}/restore" "restoreSnapshot" [Environment(ToAdmin)]
-        => restore_snapshot ["dry_run", "node"];
+        => restore_snapshot ["dry_run", "node"] confirms=Delete;
 }
 
 /// What a method and a path lead to.
@@ -355,8 +366,14 @@ mod tests {
             ("switch", Promote),
             ("rollback", Promote),
             ("promote", Promote),
+            ("changeSettings", Promote),
+            ("addHostname", Promote),
             ("removeHostname", Delete),
+            ("setMember", Promote),
+            ("run", Promote),
+            ("pushData", Delete),
             ("deleteSnapshot", Delete),
+            ("restoreSnapshot", Delete),
         ];
         assert_eq!(confirmed, expected);
         // What is deleted of an app is confirmed, but for these: they undo, or come back by themselves.

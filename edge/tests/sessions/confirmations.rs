@@ -39,6 +39,19 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
         let refused = ada.send(Method::POST, path, body).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
     }
+    // What visitors get is not the version alone, and a name may be taken from `prod` by another environment.
+    for (method, path, body) in [
+        (Method::PATCH, format!("{prod}/settings"), json!({ "set": { "API": { "value": "x", "public": true } } })),
+        (Method::PUT, format!("{prod}/hostnames/www.example.org"), json!({})),
+        (Method::PUT, "/v1/apps/shop/environments/staging/hostnames/www.example.org".to_owned(), json!({})),
+        (Method::PUT, format!("{prod}/upstreams/api/members/http:%2F%2F203.0.113.7:3000"), json!({})),
+        (Method::POST, format!("{prod}/run"), json!({ "command": ["true"] })),
+        // With the app, its list would go.
+        (Method::DELETE, "/v1/apps/shop".to_owned(), json!({})),
+    ] {
+        let refused = ada.send(method, &path, &body).await;
+        assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
+    }
     // A token that would do it in place of the session.
     for wanted in [
         json!({ "name": "x", "scope": "push" }),
@@ -97,6 +110,8 @@ async fn deletions_and_tokens_are_confirmed_where_the_app_says_so() {
         (Method::DELETE, format!("{app}/aliases/x")),
         (Method::DELETE, format!("{app}/environments/prod/hostnames/www.example.org")),
         (Method::POST, format!("{app}/withdrawn")),
+        (Method::PUT, format!("{app}/environments/staging/data/archive?replace=true")),
+        (Method::POST, format!("{app}/environments/staging/data/snapshots/x/restore")),
     ] {
         let refused = ada.send(method, &path, &json!({ "path": "/index.html" })).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());

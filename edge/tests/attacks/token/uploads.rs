@@ -1,7 +1,7 @@
 //! Pushes of a token: who may send and finish them, and what a token can still do that was revoked meanwhile.
 
 use devanture_config::Digest;
-use devanture_config::api::{BeginDeploy, DeployBegun, Scope, Status, TokenMade};
+use devanture_config::api::{BeginDeploy, DeployBegun, Scope, Status, TokenList, TokenMade};
 use devanture_config::problem::Code;
 use futures_util::stream;
 use http::{Method, StatusCode};
@@ -75,5 +75,26 @@ async fn an_archive_whose_token_is_revoked_while_it_comes_in_changes_nothing() {
     drop(sender);
     assert_eq!(sent.await.unwrap().code(), Code::BadToken);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "before");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_whose_token_is_revoked_while_its_body_comes_in_is_not_made() {
+    let edge = edge().with_app("shop", &[("index.html", b"before")]).start().await;
+    let token = made(&edge, Scope::Admin).await;
+    let wanted = json!({ "name": "late", "app": "shop", "scope": "admin" }).to_string().into_bytes();
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
+    let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let request = edge.ask(Method::POST, "/v1/tokens", &token.token).header("content-type", "application/json");
+    let sent = tokio::spawn(got(request.body(reqwest::Body::wrap_stream(body))));
+    sender.send(Ok(wanted[..5].to_vec())).await.unwrap();
+    let list = async || got(edge.api(Method::GET, "/v1/tokens")).await.json::<TokenList>().tokens;
+    let is_used = async || list().await.iter().any(|other| other.id == token.id && other.last_used_ms.is_some());
+    eventually("the token was recognised", is_used).await;
+    revoke(&edge, &token).await;
+    sender.send(Ok(wanted[5..].to_vec())).await.unwrap();
+    drop(sender);
+    assert_eq!(sent.await.unwrap().code(), Code::BadToken);
+    assert!(list().await.iter().all(|other| other.name != "late"), "nothing was made");
     edge.stop().await;
 }
