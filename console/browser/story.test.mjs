@@ -60,7 +60,7 @@ test("an app is found, and taken back in two clicks with a reason, while it is v
   const end = load();
   await visit.button("Roll back prod").click();
   await visit.dialog().getByLabel("Reason").fill("The cart is empty; it's me");
-  await page.getByText("devanture rollback --app shop --reason 'The cart is empty; it'\\''s me'").waitFor();
+  await page.getByText(`devanture rollback ${versions.spring.slice(0, 12)} --app shop --reason 'The cart is empty; it'\\''s me'`).waitFor();
   await visit.button(`Roll back to ${versions.spring.slice(0, 12)}`).click();
   await page.getByText("The cart is empty; it's me").waitFor();
   assert.equal(await edge.live("shop"), versions.spring);
@@ -79,7 +79,7 @@ test("an app is found, and taken back in two clicks with a reason, while it is v
 });
 
 test("what is promoted was compared before", async () => {
-  const report = await edge.push("shop", "Autumn", "--env", "staging", "--message", "The shop in autumn");
+  await edge.push("shop", "Autumn", "--env", "staging", "--message", "The shop in autumn");
   const visit = await Visit.open(browser, edge);
   await visit.logIn("/console/apps/shop");
   const { page } = visit;
@@ -89,6 +89,13 @@ test("what is promoted was compared before", async () => {
   await dialog.getByText("index.html").waitFor();
   await dialog.getByText("devanture promote --app shop --from staging --to prod").waitFor();
   await dialog.getByLabel("Reason").fill("Leaves");
+  // Somebody else pushes between the look and the click: what was not shown does not go live.
+  const before = await edge.live("shop");
+  const report = await edge.push("shop", "Winter", "--env", "staging", "--message", "The shop in winter");
+  await dialog.getByRole("button", { name: "Promote to prod" }).click();
+  await dialog.getByText(`Meanwhile it would be another version: ${report.version.slice(0, 12)}.`).waitFor();
+  await dialog.locator(".versions", { hasText: report.version.slice(0, 12) }).waitFor();
+  assert.equal(await edge.live("shop"), before);
   await dialog.getByRole("button", { name: "Promote to prod" }).click();
   await until("the promotion", async () => (await edge.live("shop")) === report.version);
   await visit.closed();

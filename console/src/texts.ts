@@ -70,7 +70,7 @@ export const t = {
   card: {
     readOnly: "You may look, and change nothing here.",
     rollbackOf: (env: string) => `Roll back ${env}`,
-    promoteTo: (env: string) => `Promote to ${env}`,
+    promoteTo: (env: string) => `Promote to ${env}…`,
     pausedBy: "Paused by",
     lockedBy: "Locked by",
     damaged: (count: number) => `${many(count, "file is", "files are")} damaged`,
@@ -133,11 +133,15 @@ export const t = {
     short: (env: string) => `Make live in ${env}`,
   },
   promote: {
-    label: "Promote",
     title: (env: string) => `Promote to ${env}`,
     to: (env: string) => `Promote to ${env}`,
     from: "From the environment",
     same: (from: string, to: string) => `${to} already serves what ${from} does.`,
+  },
+  meanwhile: {
+    live: (version: string, env: string) => `Meanwhile ${version} went live in ${env}. Nothing was changed.`,
+    next: (version: string) => `Meanwhile it would be another version: ${version}. Nothing was changed.`,
+    hint: "What would happen now is shown above. Look at it, then confirm again.",
   },
   lock: {
     label: "Lock",

@@ -3,12 +3,13 @@ import { useState } from "preact/hooks";
 import type { Diff, Step, SwitchReport } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, follow, path } from "../client.ts";
+import { checkSame } from "../prediction.ts";
 import { shortId } from "../format.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Fact, Id, Mark, Outside, Pending, Tag } from "../ui/basics.tsx";
+import { Fact, Id, Mark, Outside, Pending, ProblemBox, Tag } from "../ui/basics.tsx";
 import { ActionDialog, Check, Choice, openDialog, TextField } from "../ui/dialog.tsx";
-import { DiffSummary } from "../ui/diff.tsx";
+import { DiffSummary, DiffView } from "../ui/diff.tsx";
 
 /** The longest reason that the history keeps. */
 const REASON_CHARACTERS_MAX = 500;
@@ -26,6 +27,12 @@ interface Place {
 
 function body(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "" && value !== false && value !== null));
+}
+
+/** Asks what an operation would do; it changes nothing. */
+function predict(place: Place, operation: string, fields: Record<string, unknown>, signal?: AbortSignal) {
+  const where = path`/v1/apps/${place.app}/environments/${place.env}/` + operation;
+  return call<SwitchReport>("POST", where, { query: { dry_run: true }, body: body(fields), ...(signal ? { signal } : {}) });
 }
 
 async function change(place: Place, operation: string, fields: Record<string, unknown>, step: (step: Step) => void) {
@@ -57,31 +64,34 @@ function RollbackDialog({ app, env, version, locked, maySettings }: GoProps & { 
   const [reason, setReason] = useState("");
   const [force, setForce] = useState(false);
   const [withSettings, setWithSettings] = useState(false);
-  const fields = { version: version ?? null, reason: reason.trim(), force, with_settings: withSettings };
+  const asked = { version: version ?? null, force };
   const predicted = useResource<SwitchReport>(`rollback ${app} ${env} ${version} ${force}`, (signal) =>
-    call("POST", path`/v1/apps/${app}/environments/${env}/rollback`, {
-      query: { dry_run: true },
-      body: body({ version: version ?? null, force }),
-      signal,
-    }),
+    predict({ app, env }, "rollback", asked, signal),
   );
-  const target = predicted.data?.version ?? version;
+  const shown = predicted.data;
+  const target = shown?.version ?? version;
   const settings = predicted.data?.settings;
   return (
     <ActionDialog
       title={t.rollback.title(env)}
       command={devanture(
         "rollback",
-        version ? shortId(version) : null,
+        target ? shortId(target) : null,
         ...at(app, env),
         ["--reason", reason.trim()],
         withSettings && "--with-settings",
         force && "--force",
       )}
       label={target ? t.rollback.to(shortId(target)) : t.rollback.label}
-      run={(step) => change({ app, env }, "rollback", fields, step)}
+      disabled={shown === null || predicted.problem !== null || predicted.loading}
+      run={async (step) => {
+        checkSame(shown, await predict({ app, env }, "rollback", asked), env);
+        const fields = { version: target, reason: reason.trim(), force, with_settings: withSettings };
+        return change({ app, env }, "rollback", fields, step);
+      }}
     >
       <Pending of={predicted} what={t.rollback.looking} />
+      {predicted.data && predicted.problem && <ProblemBox problem={predicted.problem} again={predicted.reload} />}
       {predicted.data && <Predicted of={predicted.data} env={env} />}
       {settings && (
         <>
@@ -150,12 +160,9 @@ function PromoteDialog({ app, env, sources, locked }: PromoteProps) {
     call("GET", path`/v1/apps/${app}/diff`, { query: { from: env, to: from, env, limit: 50 }, signal }),
   );
   const predicted = useResource<SwitchReport>(from ? `promotes ${app} ${from} ${env} ${force}` : null, (signal) =>
-    call("POST", path`/v1/apps/${app}/environments/${env}/promote`, {
-      query: { dry_run: true },
-      body: body({ from, force }),
-      signal,
-    }),
+    predict({ app, env }, "promote", { from, force }, signal),
   );
+  const shown = diff.data && { version: diff.data.to.version, previous: diff.data.from.version };
   const isSame = diff.data !== null && diff.data.from.version === diff.data.to.version;
   return (
     <ActionDialog
@@ -169,8 +176,11 @@ function PromoteDialog({ app, env, sources, locked }: PromoteProps) {
         force && "--force",
       )}
       label={t.promote.to(env)}
-      disabled={from === "" || diff.data === null || isSame}
-      run={(step) => change({ app, env }, "promote", { from, reason: reason.trim(), force }, step)}
+      disabled={from === "" || shown === null || diff.loading || isSame || predicted.problem !== null}
+      run={async (step) => {
+        checkSame(shown, await predict({ app, env }, "promote", { from, force }), env);
+        return change({ app, env }, "promote", { from, reason: reason.trim(), force }, step);
+      }}
       wide
     >
       <Choice
@@ -179,8 +189,8 @@ function PromoteDialog({ app, env, sources, locked }: PromoteProps) {
         set={setFrom}
         options={sources.map((name) => ({ value: name, text: name }))}
       />
-      {predicted.problem && <Pending of={predicted} />}
-      {isSame ? <Mark tone="good">{t.promote.same(from, env)}</Mark> : <DiffSummary app={app} from={env} to={from} env={env} />}
+      {predicted.problem && <ProblemBox problem={predicted.problem} again={predicted.reload} />}
+      {isSame ? <Mark tone="good">{t.promote.same(from, env)}</Mark> : <DiffView of={diff} />}
       <ReasonField reason={reason} set={setReason} />
       {locked && <Check label={t.force} value={force} set={setForce} />}
     </ActionDialog>

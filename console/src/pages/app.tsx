@@ -121,9 +121,7 @@ function Actions({ app, env, status, others }: { app: string; env: string; statu
         </Button>
       )}
       {sources.length > 0 && may.may("promote", app, env) && (
-        <Button onClick={() => openPromote({ app, env, sources, locked })} aria-label={t.card.promoteTo(env)}>
-          {t.promote.label}…
-        </Button>
+        <Button onClick={() => openPromote({ app, env, sources, locked })}>{t.card.promoteTo(env)}</Button>
       )}
       <a class="button plain" href={to("deploys", { app }, { env })}>
         {t.switch.other}
