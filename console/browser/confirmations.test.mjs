@@ -27,7 +27,7 @@ test("a token is shown once, and not closed by a slip", async () => {
   const { page } = visit;
   await visit.button("Make a token…").click();
   await visit.dialog().getByLabel("Name").fill("ci");
-  await visit.dialog().getByText("devanture token create --app shop --name ci --scope push").waitFor();
+  await visit.dialog().getByText(/devanture token create --app shop --name ci --scope push --expires \d+[dhm]/).waitFor();
   await visit.dialog().getByRole("button", { name: "Make a token" }).click();
   const shown = page.locator("code.secret");
   await shown.waitFor();

@@ -49,3 +49,16 @@ export function devanture(...given: Argument[]): string {
 export function at(app: string, env?: string): Argument[] {
   return [["--app", app], env && env !== "prod" ? ["--env", env] : null];
 }
+
+/** A call of the API without `devanture`. curl takes an empty CURL_CA_BUNDLE as none, so that it works with any certificate. */
+export function curl(method: string, address: string, body?: unknown): string {
+  const json = body === undefined ? "" : `--json ${word(JSON.stringify(body))} `;
+  return `CURL_CA_BUNDLE="$DEVANTURE_CA" curl -X ${method} -H "Authorization: Bearer $DEVANTURE_TOKEN" ${json}${word(address)}`;
+}
+
+/** A lifetime as the command line takes it: in the largest unit that leaves nothing out. */
+export function lifetime(seconds: number): string {
+  const units: [name: string, seconds: number][] = [["d", 86_400], ["h", 3600], ["m", 60]];
+  const [name, size] = units.find(([, one]) => seconds >= one && seconds % one === 0) ?? ["s", 1];
+  return `${Math.floor(seconds / size)}${name}`;
+}

@@ -1,7 +1,7 @@
 // Command lines do in a shell what the dialog does, whatever is typed into it.
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { at, devanture, word } from "../src/command.ts";
+import { at, curl, devanture, lifetime, word } from "../src/command.ts";
 
 describe("a command line", () => {
   it("names the app, and the environment unless it is prod", () => {
@@ -27,5 +27,16 @@ describe("a command line", () => {
       // eslint-disable-next-line no-control-regex
       expect(word(reason)).not.toMatch(/[\u0000-\u001f\u007f\u202e]/);
     }
+  });
+
+  it("names a lifetime exactly", () => {
+    expect([86_400, 7 * 86_400, 7200, 604_740, 61].map(lifetime)).toEqual(["1d", "7d", "2h", "10079m", "61s"]);
+  });
+
+  it("calls the API on a self-signed edge, too", () => {
+    expect(curl("PUT", "https://edge:8444/v1/apps/a/confirmations", { confirm: ["token"] })).toBe(
+      `CURL_CA_BUNDLE="$DEVANTURE_CA" curl -X PUT -H "Authorization: Bearer $DEVANTURE_TOKEN" --json '{"confirm":["token"]}' https://edge:8444/v1/apps/a/confirmations`,
+    );
+    expect(curl("DELETE", "https://edge:8444/v1/sessions/1")).not.toContain("--json");
   });
 });

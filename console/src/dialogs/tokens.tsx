@@ -1,8 +1,9 @@
 // Tokens: made once and shown once, and revoked.
 import { useState } from "preact/hooks";
 import type { Scope, TokenInfo } from "../api.ts";
-import { devanture } from "../command.ts";
+import { devanture, lifetime as lifetimeText } from "../command.ts";
 import { call, path } from "../client.ts";
+import { exact } from "../format.ts";
 import { rights, session } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Copy, Outside } from "../ui/basics.tsx";
@@ -16,7 +17,13 @@ const LIFETIMES: [value: string, seconds: number][] = [
   ["365d", 365 * 86_400],
 ];
 
-/** The lifetimes that end before the session does: what it makes does not outlive it. */
+/** How long a token lasts at most: to the full age of the session, in whole minutes. */
+function longest(): number | null {
+  const ends = session.value?.expires_ms ?? null;
+  return ends === null ? null : Math.max(60, Math.floor((ends - Date.now()) / 60_000) * 60);
+}
+
+/** The lifetimes that end before the session would at its full age. */
 function lifetimes(): [value: string, seconds: number][] {
   const ends = session.value?.expires_ms ?? Infinity;
   return LIFETIMES.filter(([, seconds]) => Date.now() + seconds * 1000 < ends);
@@ -35,6 +42,8 @@ function MakeDialog({ app, environments }: MakeProps) {
   const [lifetime, setLifetime] = useState("");
   const [token, setToken] = useState<string | null>(null);
   const seconds = LIFETIMES.find(([value]) => value === lifetime)?.[1];
+  const lasts = seconds ?? longest();
+  const ends = session.value?.expires_ms ?? null;
   const isEverywhere = app === null || rights.value.mayEverywhere("admin", app);
   const own = environments.filter((one) => app !== null && rights.value.may("admin", app, one));
   const options = [
@@ -53,7 +62,7 @@ function MakeDialog({ app, environments }: MakeProps) {
         chosen ? ["--env", chosen] : null,
         ["--name", name.trim() || "ci"],
         ["--scope", scope],
-        lifetime ? ["--expires", lifetime] : null,
+        lasts === null ? null : ["--expires", lifetimeText(lasts)],
       )}
       label={t.token.make}
       disabled={name.trim() === ""}
@@ -84,7 +93,7 @@ function MakeDialog({ app, environments }: MakeProps) {
         value={lifetime}
         set={setLifetime}
         hint={t.token.lifetimeHint}
-        options={[...lifetimes().map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd }]}
+        options={[...lifetimes().map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd(ends === null ? null : exact(ends)) }]}
       />
     </ActionDialog>
   );

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Challenge, Page, Passkey, SessionInfo } from "../api.ts";
 import { call, path } from "../client.ts";
+import { curl } from "../command.ts";
 import { logOut } from "../dialogs/session.tsx";
 import { exact } from "../format.ts";
 import { makePasskey, passkeysWork } from "../passkeys.ts";
@@ -15,7 +16,8 @@ function EndDialog({ one }: { one: SessionInfo }) {
   return (
     <ActionDialog
       title={t.account.endTitle}
-      command={`curl -X DELETE -H "Authorization: Bearer $DEVANTURE_TOKEN" ${location.origin}${path`/v1/sessions/${one.id}`}`}
+      command={curl("DELETE", location.origin + path`/v1/sessions/${one.id}`)}
+      commandHint={t.curlHint}
       label={t.account.end}
       danger
       run={async () => {

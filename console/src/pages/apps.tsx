@@ -113,12 +113,16 @@ function First() {
           <CommandLine text="devanture-edge token create --config edge.toml --name laptop --scope push" label={t.apps.firstToken} />
         </li>
         <li>
+          <p>{t.apps.firstAuthority}</p>
+          <CommandLine text="devanture-edge authority --config edge.toml > ca.pem" label={t.apps.firstAuthority} />
+        </li>
+        <li>
           <p>{t.apps.firstInit}</p>
           <CommandLine text="devanture init" label={t.apps.firstInit} />
         </li>
         <li>
           <p>{t.apps.firstPush}</p>
-          <CommandLine text={`DEVANTURE_URL=${location.origin} DEVANTURE_TOKEN=dvt_… devanture push`} label={t.apps.firstPush} />
+          <CommandLine text={`DEVANTURE_URL=${location.origin} DEVANTURE_CA=ca.pem DEVANTURE_TOKEN=dvt_… devanture push`} label={t.apps.firstPush} />
         </li>
       </ol>
     </Empty>

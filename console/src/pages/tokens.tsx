@@ -97,6 +97,7 @@ export function AppTokensPage({ app }: { app: string }) {
               {t.token.make}…
             </Button>
           </div>
+          <p class="faint">{t.token.aboutApp}</p>
           <List app={app} />
         </>
       ) : (

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Confirmation, DeletedThing } from "../api.ts";
 import { call, path } from "../client.ts";
+import { curl } from "../command.ts";
 import { openDelete, openRestore } from "../dialogs/environment.tsx";
 import { count, shortId } from "../format.ts";
 import { rights, useResource } from "../state.ts";
@@ -22,7 +23,8 @@ function ConfirmDialog({ app, now }: { app: string; now: Confirmation[] }) {
   return (
     <ActionDialog
       title={t.confirmations.title}
-      command={`curl -X PUT -H "Authorization: Bearer $DEVANTURE_TOKEN" --json '${JSON.stringify({ confirm })}' ${location.origin}${path`/v1/apps/${app}/confirmations`}`}
+      command={curl("PUT", location.origin + path`/v1/apps/${app}/confirmations`, { confirm })}
+      commandHint={t.curlHint}
       label={t.settings.save}
       run={async () => {
         await call("PUT", path`/v1/apps/${app}/confirmations`, { body: { confirm } });

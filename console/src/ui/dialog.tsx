@@ -95,6 +95,8 @@ interface ActionProps {
   title: string;
   /** The command line that does the same. */
   command: string;
+  /** What it needs. */
+  commandHint?: string;
   /** The label of the button that does it. */
   label: string;
   danger?: boolean;
@@ -140,6 +142,7 @@ export function ActionDialog(props: ActionProps) {
         </div>
         <p class="caption">{t.sameByCommand}</p>
         <CommandLine text={props.command} />
+        {props.commandHint && <p class="hint command-hint">{props.commandHint}</p>}
         <footer>
           <Button onClick={closeDialog} disabled={running}>
             {t.cancel}
