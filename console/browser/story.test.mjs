@@ -99,6 +99,11 @@ test("what is promoted was compared before", async () => {
   await dialog.getByRole("button", { name: "Promote to prod" }).click();
   await until("the promotion", async () => (await edge.live("shop")) === report.version);
   await visit.closed();
+  // What came by a promotion has a preview as well.
+  await visit.go("/console/apps/shop/previews?env=prod");
+  const preview = page.locator(".previews li", { hasText: report.version.slice(0, 12) });
+  await preview.getByText("live now").waitFor();
+  await page.locator(".previews li", { hasText: versions.summer.slice(0, 12) }).getByText("The shop in summer").waitFor();
   await visit.close();
 });
 

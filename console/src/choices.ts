@@ -42,6 +42,19 @@ export function choicesOf(environments: string[], aliases: Place[], history: Pas
   };
 }
 
+/** Each stored version of these deploys once, the newest first: by the push that brought it, if that is among them. */
+export function versionsOf(deploys: Deploy[], gone: Set<string>): Deploy[] {
+  const found = new Map<string, Deploy>();
+  for (const deploy of deploys) {
+    if (!deploy.version || gone.has(deploy.version)) continue;
+    const known = found.get(deploy.version);
+    // A failed push of a version that went live by another one is no word about the version.
+    const isBetter = !known || (deploy.kind === "push" && (known.kind !== "push" || (known.outcome === "failed" && deploy.outcome !== "failed")));
+    if (isBetter) found.set(deploy.version, known && known.outcome !== "failed" ? { ...deploy, outcome: known.outcome } : deploy);
+  }
+  return [...found.values()];
+}
+
 function cut(text: string): string {
   const characters = [...text];
   return characters.length > CHARACTERS_MAX ? `${characters.slice(0, CHARACTERS_MAX - 1).join("")}…` : text;

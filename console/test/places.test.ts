@@ -1,7 +1,7 @@
 // Addresses, windows of long lists, choices, proofs, and the previews of versions.
 import { describe, expect, it } from "vitest";
 import type { Deploy } from "../src/api.ts";
-import { choicesOf } from "../src/choices.ts";
+import { choicesOf, versionsOf } from "../src/choices.ts";
 import { fromBase64url, toBase64url } from "../src/passkeys.ts";
 import { previewOf } from "../src/preview_address.ts";
 import { proofOf } from "../src/proof.ts";
@@ -59,6 +59,19 @@ describe("what can be compared", () => {
     expect(found.versions.map((one) => one.value)).toEqual([a]);
     expect(found.versions[0]?.text).toContain("First⟨U+202E⟩");
     expect(found.environments).toEqual([{ value: "prod", text: "prod" }]);
+  });
+
+  it("is each version at its own address, however it came", () => {
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((letter) => letter.repeat(64)) as [string, string, string, string];
+    const deploys: Deploy[] = [
+      { ...deploy(a, ""), kind: "rollback" },
+      { ...deploy(b, "Broken"), outcome: "failed" },
+      { ...deploy(c, ""), kind: "promote" },
+      deploy(d, "gone"),
+      { ...deploy(a, "First"), outcome: "failed" },
+    ];
+    const shown = versionsOf(deploys, new Set([d])).map(({ version, outcome, source }) => [version, outcome, source.message]);
+    expect(shown).toEqual([[a, "live", "First"], [b, "failed", "Broken"], [c, "live", ""]]);
   });
 });
 

@@ -1,13 +1,13 @@
 // Previews: aliases and versions at hostnames of their own, and a frame to look at one without leaving.
 import { useState } from "preact/hooks";
 import type { Deploy, History, Place } from "../api.ts";
-import type { AliasListing } from "../choices.ts";
+import { type AliasListing, versionsOf } from "../choices.ts";
 import { call, path } from "../client.ts";
 import { openEndAlias, openShare } from "../dialogs/previews.tsx";
 import { openSwitch } from "../dialogs/going_live.tsx";
 import { previewOf } from "../preview_address.ts";
 import { safeLink, visible } from "../outside_text.ts";
-import { rights, useListing, useResource } from "../state.ts";
+import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
 import { Away, Button, Empty, Id, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
@@ -72,16 +72,6 @@ function foreign(address: string | undefined): string | undefined {
   return address && new URL(address).origin !== location.origin ? address : undefined;
 }
 
-function versionsOf(history: History | null): Deploy[] {
-  const gone = new Set([...(history?.deleted ?? []), ...(history?.collected ?? [])]);
-  const seen = new Set<string>();
-  return (history?.deploys ?? []).filter((deploy) => {
-    if (deploy.kind !== "push" || deploy.outcome === "failed" || gone.has(deploy.version) || seen.has(deploy.version)) return false;
-    seen.add(deploy.version);
-    return true;
-  });
-}
-
 export function PreviewsPage({ app }: { app: string }) {
   useTitle(t.tabs.previews, app);
   const info = useApp(app);
@@ -92,11 +82,15 @@ export function PreviewsPage({ app }: { app: string }) {
     const page = await call<AliasListing>("GET", path`/v1/apps/${app}/aliases`, { query: { limit: 100, after: cursor }, signal });
     return { items: page.aliases, next: page.next };
   });
-  const history = useResource<History>(env ? `versions ${app} ${env}` : null, (signal) =>
-    call("GET", path`/v1/apps/${app}/environments/${env ?? ""}/history`, { query: { limit: RECENT }, signal }),
-  );
+  const [gone, setGone] = useState<Set<string>>(new Set());
+  const history = useListing<Deploy>(env ? `versions ${app} ${env}` : null, async (cursor, signal) => {
+    const where = path`/v1/apps/${app}/environments/${env ?? ""}/history`;
+    const page = await call<History>("GET", where, { query: { limit: RECENT, before: cursor }, signal });
+    setGone((old) => new Set([...old, ...(page.deleted ?? []), ...(page.collected ?? [])]));
+    return { items: page.deploys, next: page.next };
+  });
   const may = rights.value;
-  const versions = versionsOf(history.data);
+  const versions = versionsOf(history.items, gone);
   const look = (one: Shown) => (
     <Button onClick={() => setShown(one)} aria-label={t.previews.showOf(visible(one.name))} aria-pressed={shown?.url === one.url}>
       {t.previews.show}
@@ -155,7 +149,8 @@ export function PreviewsPage({ app }: { app: string }) {
       </section>
       <section aria-labelledby="versions">
         <h2 id="versions">{t.previews.versions}</h2>
-        {history.data && versions.length === 0 && <Empty title={t.deploys.none} />}
+        {history.problem && <ProblemBox problem={history.problem} again={history.reload} />}
+        {!history.loading && !history.problem && versions.length === 0 && <Empty title={t.deploys.none} />}
         <ul class="previews">
           {versions.map((deploy) => {
             const url = previewOf(status.data, deploy.version);
@@ -163,6 +158,7 @@ export function PreviewsPage({ app }: { app: string }) {
               <li key={deploy.version}>
                 <p class="preview-name">
                   <Id id={deploy.version} /> {deploy.version === status.data?.version && <span class="tag">{t.deploys.current}</span>}
+                  {deploy.outcome === "failed" && <span class="tag">{t.outcomes.failed}</span>}
                 </p>
                 <p class="message">{deploy.source.message && <Outside text={deploy.source.message.split("\n")[0] ?? ""} />}</p>
                 <p class="faint">
@@ -180,6 +176,7 @@ export function PreviewsPage({ app }: { app: string }) {
             );
           })}
         </ul>
+        {history.hasMore && <Button onClick={history.more}>{t.more}</Button>}
       </section>
     </AppFrame>
   );
