@@ -38,6 +38,7 @@ export function bytes(value: number): string {
 }
 
 export function duration(milliseconds: number): string {
+  if (milliseconds < 10) return `${Number(milliseconds.toFixed(milliseconds < 1 ? 2 : 1))}${THIN}ms`;
   if (milliseconds < 1000) return `${Math.round(milliseconds)}${THIN}ms`;
   const seconds = milliseconds / 1000;
   if (seconds < 10) return `${seconds.toFixed(1)}${THIN}s`;

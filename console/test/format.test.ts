@@ -8,7 +8,7 @@ describe("figures", () => {
   it("have units that fit", () => {
     expect([0, 999, 1000, 15_400, 999_600, 34e6].map((value) => plain(bytes(value)))).toEqual(["0 B", "999 B", "1.0 kB", "15 kB", "1.0 MB", "34 MB"]);
     expect([7, 1234, 45_000, 2.5e9].map((value) => plain(brief(value)))).toEqual(["7", "1.2 k", "45 k", "2.5 G"]);
-    expect([0.4, 12, 1500, 59_900, 61_000, 3_700_000, 90_000_000].map((value) => plain(duration(value)))).toEqual(["0 ms", "12 ms", "1.5 s", "59 s", "1 min 1 s", "1 h 1 min", "1 d"]);
+    expect([0, 0.4, 0.1 + 0.2, 2.04, 7, 12, 1500, 59_900, 61_000, 3_700_000, 90_000_000].map((value) => plain(duration(value)))).toEqual(["0 ms", "0.4 ms", "0.3 ms", "2 ms", "7 ms", "12 ms", "1.5 s", "59 s", "1 min 1 s", "1 h 1 min", "1 d"]);
     expect(count(1234567)).toBe("1,234,567");
     expect(plain(change(100, 90))).toBe("−10 B");
     expect(plain(change(0, 90))).toBe("+90 B");
