@@ -26,7 +26,7 @@ test("a failed push is seen as it happens, with its reason", async () => {
   const visit = await Visit.open(browser, edge);
   await visit.logIn("/console/apps/shop/deploys");
   const { page } = visit;
-  await page.getByText("No push is under way, and none has failed lately.").waitFor();
+  await page.getByText("No push is under way.").waitFor();
 
   const folder = edge.site({
     "www/index.html": "<!doctype html><title>Broken</title>",
@@ -55,9 +55,21 @@ test("a failed push is seen as it happens, with its reason", async () => {
   await recent.getByText("Failed", { exact: true }).waitFor();
   await recent.getByText("smoke_failed").waitFor();
   await recent.getByText("What was live before still is.").waitFor();
+  await page.getByRole("heading", { name: "Failed lately" }).waitFor();
+  await page.getByText("No push is under way.").waitFor();
   const report = JSON.parse(await push);
   assert.equal(report.error.code, "smoke_failed");
   assert.equal(await edge.live("shop"), before);
+  // Its entry in the history says why once.
+  const entry = page.locator("li.entry", { hasText: "A cart that breaks" });
+  await entry.locator("summary").click();
+  await entry.getByText("smoke_failed").waitFor();
+  const { deploys } = (await edge.api("GET", "/v1/apps/shop/environments/prod/history?limit=1")).json;
+  const said = (await entry.innerText()).split(deploys[0].problem.detail.replace(/\.$/, "")).length - 1;
+  assert.equal(said, 1, await entry.innerText());
+  // A later push that goes live is the end of it.
+  await edge.push("shop", "Mended", "--message", "A cart that works");
+  await until("the failed one is past", async () => (await page.getByRole("heading", { name: "Failed lately" }).count()) === 0);
   await visit.close();
 });
 

@@ -36,3 +36,38 @@ export function after(before: Followed, event: string, data: unknown): Followed 
   }
   return before;
 }
+
+/** How long a deploy that failed is shown above the history, and how many of them. */
+const FAILED_MS = 24 * 60 * 60 * 1000;
+const FAILED_MAX = 3;
+
+/** Those that failed lately, the newest first, until a later push of the environment went live. */
+export function failedLately(deploys: RecentDeploy[], now: number): RecentDeploy[] {
+  const endOf = (deploy: RecentDeploy) => deploy.ended_ms ?? deploy.started_ms;
+  const wentLive = Math.max(
+    0,
+    ...deploys.filter(({ kind, state }) => state === "live" && (kind === undefined || kind === "push")).map(endOf),
+  );
+  return deploys
+    .filter((deploy) => deploy.state === "failed" && now - endOf(deploy) < FAILED_MS && endOf(deploy) > wentLive)
+    .slice(0, FAILED_MAX);
+}
+
+/** Steps that do not repeat what the problem says. */
+export function stepsBeside(steps: Step[], detail: string | undefined): Step[] {
+  if (!detail) return steps;
+  return steps.map((step) => {
+    if (!step.detail || !repeats(step.detail, detail)) return step;
+    const { detail: _repeated, ...rest } = step;
+    return rest;
+  });
+}
+
+/** Lines of a log that do not repeat it. */
+export function logBeside(log: string[], detail: string | undefined): string[] {
+  return detail ? log.filter((line) => !repeats(line, detail)) : log;
+}
+
+function repeats(text: string, detail: string): boolean {
+  return text.includes(detail.replace(/\.$/, ""));
+}

@@ -94,7 +94,7 @@ export const t = {
   },
   steps: { title: "Steps", started: "under way", done: "done", skipped: "skipped", failed: "failed" },
   outcomes: {
-    live: "Live", done: "Done", stored: "Stored", superseded: "Superseded", failed: "Failed",
+    live: "Went live", done: "Done", stored: "Stored", superseded: "Superseded", failed: "Failed",
     running: "Under way", begun: "Uploading",
   },
   kinds: {
@@ -105,7 +105,8 @@ export const t = {
     deploy: (id: string) => `Deploy ${id}`,
     underWay: "Under way",
     missing: "These nodes did not answer, and what they push is missing:",
-    noneUnderWay: "No push is under way, and none has failed lately.",
+    failedLately: "Failed lately",
+    noneUnderWay: "No push is under way.",
     stillRunning: "What was live before still is.",
     history: "History",
     none: "Nothing has been pushed here yet.",

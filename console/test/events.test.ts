@@ -1,7 +1,7 @@
 // Streams of events are read however they are cut into pieces.
 import { describe, expect, it } from "vitest";
 import type { RecentDeploy } from "../src/api.ts";
-import { after, begun } from "../src/deploy_following.ts";
+import { after, begun, failedLately, logBeside, stepsBeside } from "../src/deploy_following.ts";
 import { EventReader } from "../src/events.ts";
 
 describe("a stream of events", () => {
@@ -51,5 +51,33 @@ describe("a deploy that is followed", () => {
   it("that failed says why", () => {
     const failed = begun({ ...deploy, state: "failed", error: { code: "watch_failed", detail: "Errors rose." } });
     expect([failed.ended, failed.problem?.detail]).toEqual([true, "Errors rose."]);
+  });
+});
+
+describe("deploys that failed lately", () => {
+  const deploy = (id: string, state: RecentDeploy["state"], ended_ms: number, kind = "push"): RecentDeploy => ({
+    deploy: id, kind, state, started_ms: ended_ms - 1, ended_ms, who: "ci", steps: [],
+  });
+  const now = 100 * 3_600_000;
+  const names = (...deploys: RecentDeploy[]) => failedLately(deploys, now).map((one) => one.deploy);
+
+  it("are shown for a day, until a later push went live", () => {
+    const failed = deploy("a", "failed", now - 3000);
+    expect(names(failed)).toEqual(["a"]);
+    expect(names(deploy("b", "live", now - 2000), failed)).toEqual([]);
+    expect(names(deploy("b", "live", now - 2000, "rollback"), failed)).toEqual(["a"]);
+    expect(names(failed, deploy("b", "live", now - 4000))).toEqual(["a"]);
+    expect(names(deploy("old", "failed", now - 25 * 3_600_000))).toEqual([]);
+    expect(names(...["a", "b", "c", "d"].map((id) => deploy(id, "failed", now - 3000)))).toEqual(["a", "b", "c"]);
+  });
+
+  it("say why once", () => {
+    const detail = "GET /cart was answered 500.";
+    expect(stepsBeside([{ name: "smoke", state: "failed", detail: "GET /cart was answered 500" }, { name: "store", state: "done", detail: "3 files" }], detail)).toEqual([
+      { name: "smoke", state: "failed" },
+      { name: "store", state: "done", detail: "3 files" },
+    ]);
+    expect(logBeside(["stored", `error: ${detail}  [smoke_failed]`], detail)).toEqual(["stored"]);
+    expect(logBeside(["stored"], undefined)).toEqual(["stored"]);
   });
 });

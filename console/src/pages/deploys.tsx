@@ -6,7 +6,7 @@ import { openDeleteVersion } from "../dialogs/environment.tsx";
 import { openRollback, openSwitch } from "../dialogs/going_live.tsx";
 import { previewOf } from "../preview_address.ts";
 import { openShare } from "../dialogs/previews.tsx";
-import { begun, after, problemOf, type Followed } from "../deploy_following.ts";
+import { begun, after, failedLately, logBeside, problemOf, stepsBeside, type Followed } from "../deploy_following.ts";
 import { exact, shortId } from "../format.ts";
 import { to } from "../router.ts";
 import { changed, now, rights, useListing, useResource } from "../state.ts";
@@ -17,10 +17,6 @@ import { Steps } from "../ui/steps.tsx";
 
 /** Deploys of a page of the history. */
 const PAGE = 30;
-/** How long a deploy that failed is shown above the history, and how many of them. */
-const FAILED_MS = 24 * 60 * 60 * 1000;
-const FAILED_MAX = 3;
-
 const TONES: Record<string, Tone> = {
   live: "good",
   done: "good",
@@ -83,7 +79,7 @@ function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
           )}
         </span>
       </header>
-      {followed.steps.length > 0 && <Steps steps={followed.steps} />}
+      {followed.steps.length > 0 && <Steps steps={stepsBeside(followed.steps, followed.problem?.detail)} />}
       {followed.problem && <ProblemBox problem={followed.problem} />}
       {followed.state === "failed" && <p>{t.deploys.stillRunning}</p>}
     </article>
@@ -98,34 +94,36 @@ function UnderWay({ app, env }: { app: string; env: string }) {
     2000,
   );
   const deploys = list.data?.deploys ?? [];
-  const isLate = (deploy: RecentDeploy) => now.value - (deploy.ended_ms ?? deploy.started_ms) < FAILED_MS;
-  const failed = deploys.filter((deploy) => deploy.state === "failed" && isLate(deploy)).slice(0, FAILED_MAX);
-  const shown = deploys.filter((deploy) => ["running", "begun"].includes(deploy.state) || failed.includes(deploy));
-  const running = shown.filter((deploy) => deploy.state !== "failed").length;
+  const underWay = deploys.filter((deploy) => ["running", "begun"].includes(deploy.state));
+  const failed = failedLately(deploys, now.value);
+  const running = underWay.length;
   const before = useRef(running);
   useEffect(() => {
     // One has ended: the history has it now.
     if (before.current > running) changed();
     before.current = running;
   }, [running]);
+  const shown = (some: RecentDeploy[]) => some.map((deploy) => <Recent key={deploy.deploy} app={app} deploy={deploy} />);
   return (
-    <section aria-labelledby="under-way">
-      <h2 id="under-way">{t.deploys.underWay}</h2>
-      {list.problem && !list.data && <ProblemBox problem={list.problem} again={list.reload} />}
-      {list.data?.missing && list.data.missing.length > 0 && (
-        <p>
-          <Mark tone="warn">
-            {t.deploys.missing} <Outside text={list.data.missing.join(", ")} />
-          </Mark>
-        </p>
-      )}
-      {list.data && shown.length === 0 && <p class="faint">{t.deploys.noneUnderWay}</p>}
-      <div aria-live="polite">
-        {shown.map((deploy) => (
-          <Recent key={deploy.deploy} app={app} deploy={deploy} />
-        ))}
-      </div>
-    </section>
+    <>
+      <section aria-labelledby="under-way">
+        <h2 id="under-way">{t.deploys.underWay}</h2>
+        {list.problem && !list.data && <ProblemBox problem={list.problem} again={list.reload} />}
+        {list.data?.missing && list.data.missing.length > 0 && (
+          <p>
+            <Mark tone="warn">
+              {t.deploys.missing} <Outside text={list.data.missing.join(", ")} />
+            </Mark>
+          </p>
+        )}
+        {list.data && running === 0 && <p class="faint">{t.deploys.noneUnderWay}</p>}
+        <div aria-live="polite">{shown(underWay)}</div>
+      </section>
+      <section aria-labelledby="failed-lately" hidden={failed.length === 0}>
+        <h2 id="failed-lately">{t.deploys.failedLately}</h2>
+        <div aria-live="polite">{shown(failed)}</div>
+      </section>
+    </>
   );
 }
 
@@ -168,6 +166,7 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
 function Entry({ app, env, deploy, status, gone }: { app: string; env: string; deploy: Deploy; status: Status | null; gone: boolean }) {
   const [open, setOpen] = useState(false);
   const source = deploy.source;
+  const log = logBeside(deploy.log ?? [], deploy.problem?.detail);
   const isCurrent = status?.deploy === deploy.id;
   const words = deploy.reason ?? source.message?.split("\n")[0] ?? "";
   return (
@@ -237,8 +236,8 @@ function Entry({ app, env, deploy, status, gone }: { app: string; env: string; d
             {deploy.problem && (
               <ProblemBox problem={{ title: deploy.problem.detail, status: 0, code: deploy.problem.code, detail: deploy.problem.detail }} />
             )}
-            {deploy.steps.length > 0 && <Steps steps={deploy.steps} />}
-            {deploy.log && deploy.log.length > 0 && <Lines lines={deploy.log} />}
+            {deploy.steps.length > 0 && <Steps steps={stepsBeside(deploy.steps, deploy.problem?.detail)} />}
+            {log.length > 0 && <Lines lines={log} />}
             <Actions app={app} env={env} deploy={deploy} status={status} gone={gone} />
           </div>
         )}
