@@ -140,6 +140,11 @@ export class Visit {
   async fits() {
     const { wide, view } = await this.page.evaluate(() => ({ wide: document.documentElement.scrollWidth, view: innerWidth }));
     assert.ok(wide <= view, `${this.page.url()} is ${wide} wide in a window of ${view}`);
+    // What has no room scrolls in its own region, rather than being columns of letters.
+    const squeezed = await this.page.evaluate(() =>
+      [...document.querySelectorAll(".scroll :is(td, th)")].filter((cell) => cell.textContent.length > 6 && cell.clientWidth < 60).map((cell) => cell.textContent),
+    );
+    assert.deepEqual(squeezed, [], this.page.url());
   }
 
   /** What axe finds here. The visit bypasses the policy of the page, as the library may be more than that allows. */

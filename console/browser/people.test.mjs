@@ -34,7 +34,7 @@ const PAGES = [
   ["/console/tokens", "Make a token"],
   ["/console/audit", "create token"],
   ["/console/nodes", "ready"],
-  ["/console/account", "Sessions"],
+  ["/console/account", "Chrome on Linux"],
   ["/console/nowhere", "There is no such page"],
 ];
 

@@ -5,12 +5,14 @@ import { call, path } from "../client.ts";
 import { curl } from "../command.ts";
 import { logOut } from "../dialogs/session.tsx";
 import { exact } from "../format.ts";
+import { visible } from "../outside_text.ts";
 import { makePasskey, passkeysWork } from "../passkeys.ts";
 import { loadSession, rights, session, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Empty, Fact, Heading, Mark, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
 import { ActionDialog, openDialog, TextField } from "../ui/dialog.tsx";
 import { useTitle } from "../ui/frame.tsx";
+import { browserName } from "../user_agent.ts";
 
 function EndDialog({ one }: { one: SessionInfo }) {
   return (
@@ -59,7 +61,7 @@ function Sessions() {
                   <Outside text={one.account ?? one.token ?? ""} />
                   {one.current && <span class="tag">{t.account.current}</span>}
                 </th>
-                <td class="browser">{one.browser ? <Outside text={one.browser} /> : "—"}</td>
+                <td title={one.browser ? visible(one.browser) : undefined}>{one.browser ? <Outside text={browserName(one.browser)} /> : "—"}</td>
                 <td>{one.from ? <Outside text={one.from} /> : "—"}</td>
                 <td>
                   <When at={one.created_ms} />
