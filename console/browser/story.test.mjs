@@ -133,10 +133,20 @@ test("locks and pauses are made and ended, and a setting that is secret is never
   const visit = await Visit.open(browser, edge);
   await visit.logIn("/console/apps/shop");
   const { page } = visit;
+  visit.expect(/\/rollback$/, 409);
+  visit.expect(/\/rollback$/, 423);
   await visit.button("Lock: prod").click();
   await visit.dialog().getByLabel("Reason").fill("Sale until Monday");
   await visit.dialog().getByRole("button", { name: "Lock", exact: true }).click();
   await page.getByText("Sale until Monday").waitFor();
+  // A rollback is not offered before the lock is overridden.
+  await visit.button("Roll back prod").click();
+  await visit.dialog().getByText("locked", { exact: true }).waitFor();
+  assert.ok(await visit.dialog().getByRole("button", { name: "Roll back", exact: true }).isDisabled());
+  await visit.dialog().getByLabel("Override the lock").check();
+  await until("the rollback is offered", () => visit.dialog().getByRole("button", { name: /^Roll back to / }).isEnabled());
+  await page.keyboard.press("Escape");
+  await visit.closed();
   await visit.button("Unlock: prod").click();
   await visit.dialog().getByRole("button", { name: "Unlock", exact: true }).click();
   await until("the end of the lock", async () => !(await edge.api("GET", "/v1/apps/shop/environments/prod")).json.locked);

@@ -107,7 +107,7 @@ function RollbackDialog({ app, env, version, locked, maySettings }: GoProps & { 
         </>
       )}
       <ReasonField reason={reason} set={setReason} />
-      {locked && <Check label={t.force} value={force} set={setForce} />}
+      {(locked || force || predicted.problem?.code === "locked") && <Check label={t.force} value={force} set={setForce} />}
     </ActionDialog>
   );
 }
@@ -192,7 +192,7 @@ function PromoteDialog({ app, env, sources, locked }: PromoteProps) {
       {predicted.problem && <ProblemBox problem={predicted.problem} again={predicted.reload} />}
       {isSame ? <Mark tone="good">{t.promote.same(from, env)}</Mark> : <DiffView of={diff} />}
       <ReasonField reason={reason} set={setReason} />
-      {locked && <Check label={t.force} value={force} set={setForce} />}
+      {(locked || force || predicted.problem?.code === "locked") && <Check label={t.force} value={force} set={setForce} />}
     </ActionDialog>
   );
 }
