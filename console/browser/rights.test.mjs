@@ -112,6 +112,25 @@ test("a session that has ended shows the login", async () => {
   await other.close();
 });
 
+test("the end of a session is said above what is open", async () => {
+  const visit = await Visit.open(browser, edge);
+  visit.expect(/^\/v1\//, 401);
+  await visit.logIn("/console/apps/shop/settings");
+  const { page } = visit;
+  await visit.button("Add…").click();
+  await visit.dialog().getByLabel("Name").fill("API_KEY");
+  const { id } = await page.evaluate(() => fetch("/v1/session").then((answer) => answer.json()));
+  assert.equal((await edge.api("DELETE", `/v1/sessions/${id}`)).status, 204);
+  await visit.dialog().getByLabel("Value").fill("typed");
+  await visit.dialog().getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: "Your session has ended." }).waitFor();
+  // What was typed is still there to be copied.
+  assert.equal(await page.locator("dialog").first().getByLabel("Value").inputValue(), "typed");
+  await visit.button("Log in again").click();
+  await page.getByLabel("Password").waitFor();
+  await visit.close();
+});
+
 test("a login by a token acts as the token, and ends with it", async () => {
   const token = (await edge.own("token", "create", "--app", "shop", "--name", "phone", "--scope", "push")).trim();
   const visit = await Visit.open(browser, edge);

@@ -4,7 +4,7 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Problem } from "./api.ts";
 import { problemFrom } from "./client.ts";
-import { startConfirmation } from "./dialogs/session.tsx";
+import { startConfirmation, startOver } from "./dialogs/session.tsx";
 import { AppPage } from "./pages/app.tsx";
 import { AppsPage } from "./pages/apps.tsx";
 import { DeploysPage } from "./pages/deploys.tsx";
@@ -125,6 +125,7 @@ function Console() {
 startState();
 startRouter();
 startConfirmation();
+startOver();
 loadMore();
 const root = document.getElementById("root");
 if (root) render(<Console />, root);

@@ -29,8 +29,21 @@ export function announce(text: string): void {
 /** A page that is loaded without a session is the login; this is done at most once in a row. */
 const RELOAD_AGE_MS = 5000;
 
+/** Says that the session is over above what is open, as that may hold what was typed, or a token. Set by its dialog. */
+let sayOver: () => void = () => {};
+let isSaid = false;
+
+export function sayOverBy(say: () => void): void {
+  sayOver = say;
+}
+
 export function endSession(): void {
   if (isOver.value) return;
+  if (document.querySelector("dialog[open]")) {
+    if (!isSaid) sayOver();
+    isSaid = true;
+    return;
+  }
   const entry = performance.getEntriesByType("navigation")[0] as PerformanceNavigationTiming | undefined;
   if (entry?.type === "reload" && performance.now() < RELOAD_AGE_MS) {
     isOver.value = true;

@@ -34,7 +34,10 @@ export const t = {
   isLive: (version: string, env: string) => `${version} is live in ${env}.`,
   wasLive: (version: string, env: string) => `${version} was live in ${env} already.`,
   missing: { title: "There is no such page", home: "All apps" },
-  over: { title: "Your session has ended.", again: "Log in again" },
+  over: {
+    title: "Your session has ended.", again: "Log in again",
+    about: "Nothing more is done from this page. Copy what you need, such as a reason that you typed, before you log in again.",
+  },
   problem: {
     unreadable: (status: number) => `The answer (${status}) is not one of the edge.`,
     unreachable: "The edge cannot be reached.",

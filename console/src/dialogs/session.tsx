@@ -1,9 +1,9 @@
-// The session: logging out, and confirming who it is before what an app protects.
+// The session: logging out, its end, and confirming who it is before what an app protects.
 import { useState } from "preact/hooks";
 import type { Challenge, Problem, Session } from "../api.ts";
 import { CONFIRM, call, confirmBy, problemFrom } from "../client.ts";
 import { passkeysWork, usePasskey } from "../passkeys.ts";
-import { announce, session } from "../state.ts";
+import { announce, sayOverBy, session } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, ProblemBox } from "../ui/basics.tsx";
 import { closeDialog, Frame, openDialog, TextField } from "../ui/dialog.tsx";
@@ -105,4 +105,24 @@ export function startConfirmation(): void {
     });
     return asking;
   });
+}
+
+function OverDialog() {
+  return (
+    <Frame title={t.over.title}>
+      <div class="body">
+        <p>{t.over.about}</p>
+      </div>
+      <footer>
+        <Button onClick={closeDialog}>{t.close}</Button>
+        <Button look="main" onClick={() => location.reload()} data-first>
+          {t.over.again}
+        </Button>
+      </footer>
+    </Frame>
+  );
+}
+
+export function startOver(): void {
+  sayOverBy(() => openDialog(<OverDialog />));
 }
