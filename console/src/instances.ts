@@ -3,9 +3,20 @@ import type { InstanceList, Schedule } from "./api.ts";
 import { call, path, problemFrom } from "./client.ts";
 
 let runsNone = false;
+/** The first request, which tells whether the edge runs any; neither a status nor an app says so. */
+let first: Promise<unknown> | null = null;
 
 async function unlessNone<Data>(none: Data, load: () => Promise<Data>): Promise<Data> {
+  if (first) await first;
   if (runsNone) return none;
+  const asked = askFor(none, load);
+  first ??= asked.catch(() => {
+    first = null;
+  });
+  return asked;
+}
+
+async function askFor<Data>(none: Data, load: () => Promise<Data>): Promise<Data> {
   try {
     return await load();
   } catch (error) {
