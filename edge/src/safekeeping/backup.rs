@@ -13,7 +13,10 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::layout::{CATALOG, DESCRIPTION, Description, KEYS, LOCK, TLS, bad, hash_of, in_snapshot, is_manifest};
+use super::layout::{
+    CATALOG, DESCRIPTION, Description, KEYS, LOCK, SMALL_FILE_BYTES_MAX, TLS, bad, hash_of, in_snapshot, is_manifest,
+    not_read,
+};
 use super::location::Location;
 use super::open::open_catalog;
 use super::prune::prune;
@@ -153,9 +156,13 @@ async fn write(
     store.store(&in_snapshot(name, CATALOG), &records).await?;
     let mut hashes = BTreeMap::from([(CATALOG.to_owned(), hash_of(&records).await?)]);
     let key = source.key_file.filter(|_| with_key).filter(|key| key.exists());
-    let small = files_below(&source.data_dir.join(TLS), TLS)?;
-    for (file, path) in small.into_iter().chain(key.map(|key| (KEYS.to_owned(), key.to_owned()))) {
-        let bytes = Bytes::from(std::fs::read(&path).map_err(durable::failed("reading", &path))?);
+    // The user of the edge fills that folder, and root may write this backup.
+    let data = durable::Guarded::open(source.data_dir)?;
+    for file in data.files(TLS).map_err(not_read)?.into_iter().chain(key.map(|_key| KEYS.to_owned())) {
+        let bytes = Bytes::from(match key.filter(|_key| file == KEYS) {
+            Some(key) => read_keys(key, source.data_dir, &data)?,
+            None => data.read(&file, SMALL_FILE_BYTES_MAX).map_err(not_read)?,
+        });
         hashes.insert(file.clone(), Digest::of(&bytes));
         store.write(&in_snapshot(name, &file), bytes).await?;
     }
@@ -176,20 +183,12 @@ async fn write(
     })
 }
 
-/// The files below a folder, and their names, which begin with `name/`; none if there is no folder.
-pub(crate) fn files_below(folder: &Path, name: &str) -> Result<Vec<(String, PathBuf)>, Error> {
-    let mut folders = vec![(folder.to_owned(), name.to_owned())];
-    let mut files = Vec::new();
-    while let Some((folder, name)) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for entry in entries {
-            let entry = entry.map_err(durable::failed("reading", &folder))?;
-            let (path, name) = (entry.path(), format!("{name}/{}", entry.file_name().to_string_lossy()));
-            let list = if path.is_dir() { &mut folders } else { &mut files };
-            list.push((path, name));
-        }
+/// Reads the keys that seal secrets. In the data folder, the user of the edge may have put a link in their place.
+fn read_keys(key: &Path, data_dir: &Path, data: &durable::Guarded) -> Result<Vec<u8>, Error> {
+    match key.strip_prefix(data_dir).ok().and_then(Path::to_str) {
+        Some(name) => data.read(name, SMALL_FILE_BYTES_MAX).map_err(not_read),
+        None => Ok(std::fs::read(key).map_err(durable::failed("reading", key))?),
     }
-    Ok(files.into_iter().map(|(path, name)| (name, path)).collect())
 }
 
 /// A file that was copied, with its length; `None` if it was found damaged.

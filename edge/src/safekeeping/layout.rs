@@ -16,7 +16,7 @@ use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::{Key, durable};
+use crate::blobs::{self, Key, durable};
 use crate::ledger::{Error, lost};
 
 /// The folder of the backups in the folder of all.
@@ -35,6 +35,8 @@ pub(super) const LOCK: &str = "backup.lock";
 const FORMAT: u32 = 1;
 /// For the owner alone: hashes of tokens, and keys.
 pub(super) const FILE_MODE: u32 = 0o600;
+/// Most bytes of a small file: a certificate, a key, what a backup is.
+pub(super) const SMALL_FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 1_024 * 1_024;
 
@@ -115,6 +117,15 @@ pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
 /// A problem with a place of backups.
 pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
     Problem::new(Code::BadRequest, detail).hint(hint).into()
+}
+
+/// Says which file was not read, and why: a link, for example, that another user put into a folder.
+pub(crate) fn not_read(error: blobs::Error) -> Error {
+    let is_refused = matches!(&error, blobs::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::Other);
+    match is_refused {
+        true => bad(format!("{error}."), "look who put it there: only a file of the folder's owner may be there"),
+        false => error.into(),
+    }
 }
 
 /// Whether a stored file is a manifest.

@@ -17,11 +17,11 @@ mod restore;
 mod store;
 mod verify;
 
-pub(crate) use backup::files_below;
 pub use backup::{BackupSource, back_up};
 pub(crate) use copy::{
     Copied, FileTarget, Progress, RecordSource, StoredFiles, Transfer, compare_records, copy_records,
 };
+pub(crate) use layout::not_read;
 pub use location::Location;
 pub(crate) use location::trust;
 pub use repair::repair;

@@ -82,3 +82,48 @@ fn a_link_in_the_place_of_a_lock_gives_no_file_of_root_away() {
         assert!(!folder.path().join("missing").exists(), "{name}");
     }
 }
+
+/// A file of root's that nobody else may read, and a folder with another one.
+fn secrets(folder: &Path) {
+    std::fs::create_dir(folder.join("closed")).unwrap();
+    for path in [folder.join("secret"), folder.join("closed/secret")] {
+        std::fs::write(&path, "of root alone").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Whether any file below a folder has what only root may read.
+fn holds_a_secret(folder: &Path) -> bool {
+    let files = below(folder).into_iter().filter(|path| path.symlink_metadata().unwrap().is_file());
+    files.map(|path| std::fs::read(path).unwrap()).any(|bytes| bytes == b"of root alone")
+}
+
+/// `data/tls`, of the edge's user.
+fn tls_of(folder: &Path) -> PathBuf {
+    let tls = folder.join("data/tls");
+    std::fs::create_dir_all(&tls).unwrap();
+    chown(&tls, Some(EDGE), Some(EDGE)).unwrap();
+    tls
+}
+
+#[test]
+fn a_backup_by_root_has_no_file_that_a_link_of_the_edges_user_leads_to() {
+    for (name, target) in [("ca.key", "secret"), ("d", "closed")] {
+        let Some(folder) = edge_of_another_user() else { return eprintln!("skipped: not root") };
+        secrets(folder.path());
+        let link = tls_of(folder.path()).join(name);
+        symlink(folder.path().join(target), &link).unwrap();
+        let refused = call(folder.path(), 0, &["backup", "--to", "backups"]);
+        let said = format!("{refused:?}");
+        assert!(!refused.status.success() && said.contains(&format!("tls/{name}")), "{said}");
+        assert!(!holds_a_secret(&folder.path().join("backups")), "{name}");
+        // Nor one of another user that has its name there by a hard link.
+        std::fs::remove_file(&link).unwrap();
+        std::fs::hard_link(folder.path().join("secret"), &link).unwrap();
+        assert!(!call(folder.path(), 0, &["backup", "--to", "backups"]).status.success(), "{name}");
+        assert!(!holds_a_secret(&folder.path().join("backups")), "{name}");
+        std::fs::remove_file(&link).unwrap();
+        let written = call(folder.path(), 0, &["backup", "--to", "backups"]);
+        assert!(written.status.success(), "{written:?}");
+    }
+}

@@ -17,6 +17,7 @@ use super::Error;
 mod batch;
 #[cfg(test)]
 pub(crate) mod fault;
+mod guarded;
 mod heir;
 mod lock;
 mod remove;
@@ -27,6 +28,7 @@ mod tree;
 mod walk;
 
 pub use batch::Batch;
+pub use guarded::Guarded;
 pub use heir::make_for_owner_of;
 pub use lock::{Lock, is_locked, lock, lock_in_turn};
 pub use remove::{empty_folder, remove_folder, remove_owned};

@@ -9,12 +9,14 @@ use devanture_config::edge_toml::EdgeFile;
 use crate::blobs::durable;
 use crate::environments::KeyFile;
 use crate::ledger::Error;
-use crate::safekeeping::files_below;
+use crate::safekeeping::not_read;
 use crate::server::local::LocalError;
 use crate::server::stores::data_dir;
 
 /// The folder of certificates in a data folder.
 const TLS: &str = "tls";
+/// Most bytes of a file there.
+const FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
 /// Adds the keys of secrets to those of the target, and copies the certificates that the target lacks.
 ///
@@ -44,8 +46,12 @@ pub(super) async fn copy(
 /// Copies files below `tls/` that are missing. Returns those that are there with other content.
 fn copy_missing(from: &Path, to: &Path) -> Result<Vec<String>, Error> {
     let mut kept = Vec::new();
-    for (name, path) in files_below(&from.join(TLS), TLS)? {
-        let bytes = std::fs::read(&path).map_err(durable::failed("reading", &path))?;
+    if !from.is_dir() {
+        return Ok(kept);
+    }
+    let from = durable::Guarded::open(from)?;
+    for name in from.files(TLS).map_err(not_read)? {
+        let bytes = from.read(&name, FILE_BYTES_MAX).map_err(not_read)?;
         let target = to.join(&name);
         match std::fs::read(&target) {
             Ok(found) if found == bytes => {}

@@ -1,0 +1,226 @@
+//! Reads in folders that somebody else fills: by descriptors, by no link, regular files alone. What root reads there
+//! belongs to the owner of the folder, so that nobody gets a file of another user through root.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+
+use super::walk::FOLDER;
+use super::{Error, failed};
+
+/// Flags to open the folder itself, whose path the operator chose.
+const TOP: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Flags to open a file. A pipe is opened without a wait, and refused then.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+/// Greatest depth of folders.
+const DEPTH_MAX: usize = 32;
+/// Why something is refused.
+const NO_FILE: &str = "it is a link or no regular file, and is not read";
+
+/// A folder whose files are read although somebody else may change what is in it.
+#[derive(Debug)]
+pub struct Guarded {
+    path: PathBuf,
+    folder: OwnedFd,
+    /// Whom files have to belong to, where root reads.
+    owner: Option<u32>,
+}
+
+impl Guarded {
+    /// Opens a folder by a path that may have links, since who calls this chose it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::of(openat(rustix::fs::CWD, path, TOP, Mode::empty()), path.to_owned())
+    }
+
+    /// Opens a folder below this one. Files in it have to belong to its own owner.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where a link is on the way.
+    pub fn folder(&self, name: &str) -> Result<Self, Error> {
+        Self::of(self.enter(Path::new(name)), self.path.join(name))
+    }
+
+    fn of(opened: Result<OwnedFd, Errno>, path: PathBuf) -> Result<Self, Error> {
+        let found = opened.and_then(|folder| {
+            let found = fstat(&folder)?;
+            Ok((folder, found.st_uid))
+        });
+        let (folder, owner) = found.map_err(|errno| not_opened(&path, errno))?;
+        let owner = rustix::process::geteuid().is_root().then_some(owner);
+        Ok(Self { path, folder, owner })
+    }
+
+    /// Names of the files below the folder `below`, which begin with `below/`; none if there is no such folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where anything there is neither a file nor a folder.
+    pub fn files(&self, below: &str) -> Result<Vec<String>, Error> {
+        let (mut folders, mut files) = (vec![below.to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            let opened = match self.enter(Path::new(&folder)) {
+                // It was removed meanwhile, or never there.
+                Err(Errno::NOENT) => continue,
+                opened => opened.map_err(|errno| not_opened(&self.path.join(&folder), errno))?,
+            };
+            let entries = list(&opened).map_err(|errno| not_opened(&self.path.join(&folder), errno))?;
+            for (name, kind) in entries {
+                let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                match kind {
+                    FileType::Directory => folders.push(name),
+                    FileType::RegularFile => files.push(name),
+                    _ => return Err(refused(&self.path.join(name), NO_FILE)),
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where a link is on the way, where it is no regular file, and, for root, where it belongs to
+    /// another user than the folder.
+    pub fn file(&self, name: &str) -> Result<File, Error> {
+        let (name, path) = (Path::new(name), self.path.join(name));
+        let opened = self.enter(name.parent().unwrap_or_else(|| Path::new(""))).and_then(|folder| {
+            let name: &OsStr = name.file_name().ok_or(Errno::INVAL)?;
+            openat(&folder, name, FILE, Mode::empty())
+        });
+        let file = File::from(opened.map_err(|errno| not_opened(&path, errno))?);
+        let found = file.metadata().map_err(failed("reading", &path))?;
+        if !found.is_file() {
+            return Err(refused(&path, NO_FILE));
+        }
+        if self.owner.is_some_and(|owner| owner != found.uid()) {
+            let reason = format!("it belongs to another user than {}, and root does not read it", self.path.display());
+            return Err(refused(&path, &reason));
+        }
+        Ok(file)
+    }
+
+    /// Reads a small file, as [`Guarded::file`] opens it.
+    ///
+    /// # Errors
+    /// Those of [`Guarded::file`], and where it has more bytes.
+    pub fn read(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, Error> {
+        let (file, path) = (self.file(name)?, self.path.join(name));
+        let mut bytes = Vec::new();
+        let count = file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed("reading", &path))?;
+        match u64::try_from(count).is_ok_and(|count| count <= bytes_max) {
+            true => Ok(bytes),
+            false => Err(refused(&path, &format!("it has more than {bytes_max} bytes"))),
+        }
+    }
+
+    /// Opens a folder below this one, by no link.
+    fn enter(&self, below: &Path) -> Result<OwnedFd, Errno> {
+        let mut folder = openat(&self.folder, c".", FOLDER, Mode::empty())?;
+        for (depth, component) in below.components().enumerate() {
+            let Component::Normal(name) = component else { return Err(Errno::INVAL) };
+            if depth >= DEPTH_MAX {
+                return Err(Errno::NAMETOOLONG);
+            }
+            folder = openat(&folder, name, FOLDER, Mode::empty())?;
+        }
+        Ok(folder)
+    }
+}
+
+/// What is in a folder.
+fn list(folder: &OwnedFd) -> Result<Vec<(String, FileType)>, Errno> {
+    let mut found = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            stat => found.push((name.to_string_lossy().into_owned(), FileType::from_raw_mode(stat?.st_mode))),
+        }
+    }
+    Ok(found)
+}
+
+fn not_opened(path: &Path, errno: Errno) -> Error {
+    match errno {
+        // What the system says of a link that is not followed, and of one where a folder has to be.
+        Errno::LOOP | Errno::NOTDIR => {
+            refused(path, "a link, or what is no folder, is on the way, and is not followed")
+        }
+        errno => failed("opening", path)(errno.into()),
+    }
+}
+
+fn refused(path: &Path, reason: &str) -> Error {
+    failed("reading", path)(std::io::Error::other(reason.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::super::{make_folder, write_file};
+
+    const OWNER: u32 = 2_100_000_105;
+
+    fn folder_with(name: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        make_folder(&folder.path().join("tls/acme")).unwrap();
+        write_file(&folder.path().join(name), b"secret", 0o600).unwrap();
+        folder
+    }
+
+    #[test]
+    fn files_are_listed_and_read() {
+        let folder = folder_with("tls/acme/a.pem");
+        let guarded = Guarded::open(folder.path()).unwrap();
+        assert_eq!(guarded.files("tls").unwrap(), ["tls/acme/a.pem"]);
+        assert_eq!(guarded.files("none").unwrap(), [""; 0]);
+        assert_eq!(guarded.folder("tls/acme").unwrap().files("").unwrap(), ["a.pem"]);
+        assert_eq!(guarded.read("tls/acme/a.pem", 6).unwrap(), b"secret");
+        assert!(guarded.read("tls/acme/a.pem", 5).is_err());
+        assert!(guarded.read("tls/../tls/acme/a.pem", 6).is_err());
+    }
+
+    #[test]
+    fn no_link_is_followed_and_a_pipe_holds_nothing_up() {
+        let folder = folder_with("secret");
+        let (secret, tls) = (folder.path().join("secret"), folder.path().join("tls"));
+        symlink(&secret, tls.join("ca.key")).unwrap();
+        symlink(folder.path(), tls.join("d")).unwrap();
+        let pipe = tls.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let guarded = Guarded::open(folder.path()).unwrap();
+        for name in ["tls/ca.key", "tls/d/secret", "tls/d", "tls/pipe"] {
+            let refused = guarded.read(name, 100).unwrap_err().to_string();
+            assert!(refused.contains(name), "{refused}");
+        }
+        assert!(guarded.files("tls").is_err() && guarded.files("tls/d").is_err() && guarded.folder("tls/d").is_err());
+    }
+
+    #[test]
+    fn root_reads_what_belongs_to_the_owner_of_the_folder_alone() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let folder = folder_with("tls/ca.key");
+        chown(folder.path(), Some(OWNER), Some(OWNER)).unwrap();
+        let refused = Guarded::open(folder.path()).unwrap().read("tls/ca.key", 100).unwrap_err().to_string();
+        assert!(refused.contains("tls/ca.key") && refused.contains("another user"), "{refused}");
+        chown(folder.path().join("tls/ca.key"), Some(OWNER), None).unwrap();
+        assert_eq!(Guarded::open(folder.path()).unwrap().read("tls/ca.key", 100).unwrap(), b"secret");
+    }
+}
