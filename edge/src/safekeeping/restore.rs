@@ -6,7 +6,7 @@ use std::path::Path;
 use devanture_config::api::DamagedVersion;
 
 use super::fetch::{Fetcher, Stored};
-use super::layout::{CATALOG, Description, KEYS, TLS, bad, in_snapshot};
+use super::layout::{CATALOG, Description, KEYS, TLS, bad, in_snapshot, not_read};
 use super::location::Location;
 use super::open::{open_blobs, open_catalog};
 use super::references;
@@ -17,6 +17,8 @@ use crate::s3::Variables;
 
 /// The records while their files are copied.
 const RESTORING: &str = "restoring.redb";
+/// The end of the name of a file while it was not compared with its hash.
+const UNCHECKED: &str = ".unchecked";
 
 /// A backup that was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,14 +111,29 @@ struct Parts<'p> {
 }
 
 impl Parts<'_> {
+    /// Copies a file. One that is not what the backup says gets no name that anything reads, and does not stay.
     async fn fetch(&self, file: &str, to: &Path) -> Result<(), Error> {
-        self.backup.fetch(&in_snapshot(self.name, file), to).await?;
-        self.description.check(self.name, file, to).await
+        let mut name = to.file_name().unwrap_or_default().to_owned();
+        name.push(UNCHECKED);
+        let unchecked = to.with_file_name(name);
+        let mut fetched = self.backup.fetch(&in_snapshot(self.name, file), &unchecked).await;
+        if fetched.is_ok() {
+            fetched = self.description.check(self.name, file, &unchecked).await;
+        }
+        if fetched.is_ok() {
+            fetched = durable::move_file(&unchecked, to).map(drop).map_err(Error::from);
+        }
+        if fetched.is_err() {
+            drop(durable::remove_file(&unchecked));
+        }
+        fetched
     }
 
     /// Copies the certificates, and the keys where `key_file` is not there yet. Returns whether the keys were copied.
     async fn fetch_all(&self, data_dir: &Path, key_file: Option<&Path>) -> Result<bool, Error> {
         let mut keys = false;
+        // A link there would lead what is written to another place.
+        durable::Guarded::open(data_dir)?.files(TLS).map_err(not_read)?;
         for file in self.backup.files(self.name).await? {
             if file == KEYS {
                 if let Some(to) = key_file.filter(|to| !to.exists()) {

@@ -127,3 +127,31 @@ fn a_backup_by_root_has_no_file_that_a_link_of_the_edges_user_leads_to() {
         assert!(written.status.success(), "{written:?}");
     }
 }
+
+#[test]
+fn a_restore_by_root_leaves_no_file_that_a_link_in_the_backup_leads_to_and_none_that_is_damaged() {
+    for is_link in [true, false] {
+        let Some(folder) = edge_of_another_user() else { return eprintln!("skipped: not root") };
+        secrets(folder.path());
+        let key = tls_of(folder.path()).join("ca.key");
+        std::fs::write(&key, "a key").unwrap();
+        chown(&key, Some(EDGE), Some(EDGE)).unwrap();
+        let written = call(folder.path(), 0, &["backup", "--to", "backups"]);
+        assert!(written.status.success(), "{written:?}");
+        let mut snapshots = std::fs::read_dir(folder.path().join("backups/snapshots")).unwrap();
+        let copy = snapshots.next().unwrap().unwrap().path().join("tls/ca.key");
+        std::fs::remove_file(&copy).unwrap();
+        match is_link {
+            true => symlink(folder.path().join("secret"), &copy).unwrap(),
+            false => std::fs::write(&copy, "of root alone").unwrap(),
+        }
+        let data = folder.path().join("data");
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        chown(&data, Some(EDGE), Some(EDGE)).unwrap();
+        let refused = call(folder.path(), 0, &["restore", "--from", "backups"]);
+        let said = format!("{refused:?}");
+        assert!(!refused.status.success() && said.contains("tls/ca.key"), "{said}");
+        assert!(!data.join("tls/ca.key").exists() && !holds_a_secret(&data), "{is_link}");
+    }
+}

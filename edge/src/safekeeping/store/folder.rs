@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SNAPSHOTS, bad};
+use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read};
 use super::{BackupStore, Held, read_piece};
-use crate::blobs::durable::{self, Draft};
+use crate::blobs::durable::{self, Draft, Guarded};
 use crate::blobs::{self, Blobs, Key, ReadAt};
 use crate::ledger::{Error, lost};
 
@@ -84,11 +84,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     tokio::task::spawn_blocking(work).await.map_err(|error| lost(&error))?
 }
 
+/// The folder that a file of a backup is in, with its name there. Somebody else may fill a place of backups; files of a
+/// backup belong to whom its own folder belongs to.
+fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), blobs::Error> {
+    let below = path.strip_prefix(SNAPSHOTS).and_then(|rest| rest.strip_prefix('/'));
+    let root = Guarded::open(root)?;
+    match below.and_then(|below| below.split_once('/')) {
+        Some((name, file)) => Ok((root.folder(&format!("{SNAPSHOTS}/{name}"))?, file)),
+        None => Ok((root, path)),
+    }
+}
+
 /// Copies a file of any length.
-fn copy_file(from: &Path, to: &Path) -> Result<(), Error> {
+fn copy_file(mut file: File, from: &Path, to: &Path) -> Result<(), Error> {
     let folder = to.parent().unwrap_or(to);
     durable::make_folder(folder)?;
-    let mut file = File::open(from).map_err(durable::failed("opening", from))?;
     let (mut draft, mut piece) = (Draft::create(folder)?, vec![0; PIECE_BYTES]);
     loop {
         let read = file.read(&mut piece).map_err(durable::failed("reading", from))?;
@@ -140,30 +150,30 @@ impl BackupStore for FolderStore {
 
     async fn snapshots(&self) -> Result<Vec<String>, Error> {
         let entries = std::fs::read_dir(self.root.join(SNAPSHOTS)).into_iter().flatten().flatten();
+        // A link to one, such as `latest`, is none of its own.
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         Ok(names)
     }
 
     async fn files(&self, name: &str) -> Result<Vec<String>, Error> {
-        let root = self.root.join(SNAPSHOTS).join(name);
-        let (mut folders, mut files) = (vec![root.clone()], Vec::new());
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).map_err(durable::failed("reading", &folder))? {
-                let path = entry.map_err(durable::failed("reading", &folder))?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if let Some(path) = path.strip_prefix(&root).ok().and_then(Path::to_str) {
-                    files.push(path.to_owned());
-                }
-            }
-        }
-        Ok(files)
+        let folder = Guarded::open(&self.root)?.folder(&format!("{SNAPSHOTS}/{name}"));
+        folder.and_then(|folder| folder.files("")).map_err(not_read)
     }
 
     async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
-        // What is no folder there has no file in it.
-        Ok(std::fs::read(self.root.join(path)).ok().map(Bytes::from))
+        let read = holder(&self.root, path).and_then(|(folder, name)| folder.read(name, SMALL_FILE_BYTES_MAX));
+        match read {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            // The name may be one of no file, too.
+            Err(blobs::Error::Io { source, .. })
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(not_read(error)),
+        }
     }
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<(), Error> {
@@ -174,12 +184,20 @@ impl BackupStore for FolderStore {
 
     async fn store(&self, path: &str, from: &Path) -> Result<(), Error> {
         let (from, to) = (from.to_owned(), self.root.join(path));
-        blocking(move || copy_file(&from, &to)).await
+        blocking(move || {
+            let file = File::open(&from).map_err(durable::failed("opening", &from))?;
+            copy_file(file, &from, &to)
+        })
+        .await
     }
 
     async fn fetch(&self, path: &str, to: &Path) -> Result<(), Error> {
-        let (from, to) = (self.root.join(path), to.to_owned());
-        blocking(move || copy_file(&from, &to)).await
+        let (root, path, to) = (self.root.clone(), path.to_owned(), to.to_owned());
+        blocking(move || {
+            let file = holder(&root, &path).and_then(|(folder, name)| folder.file(name)).map_err(not_read)?;
+            copy_file(file, &root.join(&path), &to)
+        })
+        .await
     }
 
     async fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
