@@ -59,17 +59,27 @@ fn shipped() -> Option<PathBuf> {
 async fn install_at_start(publisher: &Publisher, waiting: &Path, package: Option<&Path>) -> Result<(), String> {
     let local = Actor::local();
     if waiting.is_file() {
-        let installed = publisher.install_console(&local, bytes_of(waiting)?).await;
-        // One that cannot be installed now never can, unless the edge was about to end.
-        let is_over = installed.as_ref().err().is_none_or(|error| error.0.code != Code::Restarting);
-        if is_over {
-            durable::remove_file(waiting).map_err(|error| error.to_string())?;
+        match install_waiting(publisher, waiting).await {
+            Ok(()) => return Ok(()),
+            // The package is there all the same.
+            Err(reason) => tracing::error!(reason, "the console that waited could not be installed"),
         }
-        return installed.map(drop).map_err(|error| error.to_string());
     }
     let Some(package) = package else { return Ok(()) };
     let installed = publisher.install_console_once(&local, bytes_of(package)?).await;
     installed.map_err(|error| format!("{}: {error}", package.display()))
+}
+
+/// Installs what waits, and removes it. Where the edge is about to end, it waits on.
+async fn install_waiting(publisher: &Publisher, waiting: &Path) -> Result<(), String> {
+    let installed = publisher.install_console(&Actor::local(), bytes_of(waiting)?).await;
+    // One that cannot be installed now never can, unless the edge was about to end.
+    if installed.as_ref().is_err_and(|error| error.0.code == Code::Restarting) {
+        return Ok(());
+    }
+    let removed = durable::remove_file(waiting);
+    installed.map_err(|error| error.to_string())?;
+    removed.map(drop).map_err(|error| error.to_string())
 }
 
 /// The bytes of a package, or why there are none.
@@ -98,6 +108,7 @@ pub async fn install_console(
         let answer = send(&socket, Method::PUT, "/v1/console", Some(("application/gzip", bytes))).await?;
         return read(&answer).map(Some);
     }
+    durable::make_for_owner_of(&data_dir);
     durable::make_folder(&data_dir).map_err(StartError::from)?;
     durable::write_file(&data_dir.join(WAITING), &bytes, MODE).map_err(StartError::from)?;
     Ok(None)

@@ -213,6 +213,25 @@ async fn a_console_stays_over_restarts_and_collections_until_it_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_and_is_no_package_keeps_no_start_from_installing_the_one_of_the_configuration() {
+    for is_large in [false, true] {
+        let edge = edge().with_top("console = \"package.tar.gz\"").start().await;
+        std::fs::write(base(&edge).join("package.tar.gz"), archive("tar.gz", CONSOLE)).unwrap();
+        let waiting = edge.data_dir().join("console-to-install");
+        let (folder, file) = edge.stopped().await;
+        std::fs::write(&waiting, "no archive").unwrap();
+        if is_large {
+            // It is not read at all, and stays.
+            std::fs::OpenOptions::new().write(true).open(&waiting).unwrap().set_len(1 << 32).unwrap();
+        }
+        let edge = RunningEdge::over(folder, file).await;
+        eventually("the package is installed", async || page(&edge, "/console/").await.body == PAGE).await;
+        assert_eq!(waiting.exists(), is_large);
+        edge.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_whose_configuration_says_off_serves_no_console() {
     let edge = edge().with_top("console = \"off\"").start().await;
     let status = install(&edge, CONSOLE).await;
