@@ -257,7 +257,13 @@ fn an_empty_folder_or_archive_replaces_no_data_by_mistake() {
     tar.append_dir(".", project.path("empty")).unwrap();
     let packed = zstd::encode_all(tar.into_inner().unwrap().as_slice(), 1).unwrap();
     std::fs::write(project.path("empty.tar.zst"), packed).unwrap();
-    for from in ["empty", "empty.tar.zst"] {
+    // Folders alone are no data either.
+    std::fs::create_dir_all(project.path("hollow/uploads/2026")).unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir_all(".", project.path("hollow")).unwrap();
+    let packed = zstd::encode_all(tar.into_inner().unwrap().as_slice(), 1).unwrap();
+    std::fs::write(project.path("hollow.tar.zst"), packed).unwrap();
+    for from in ["empty", "empty.tar.zst", "hollow", "hollow.tar.zst"] {
         for flag in ["--yes", "--dry-run"] {
             let error = project.run(&["data", "push", from, "--replace", flag, "--json"]).failed("usage", 2);
             assert!(error["message"].as_str().unwrap().contains("is empty, and would remove all data"), "{error}");

@@ -28,7 +28,7 @@ pub(super) struct Packed {
     pub(super) bytes: u64,
     /// Pipes, sockets and devices.
     pub(super) skipped: u64,
-    /// Nothing would be there.
+    /// Nothing but folders would be there.
     pub(super) is_empty: bool,
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn look(from: &Path, is_archive: bool) -> Result<Packed, Failur
             packed.files += u64::from(found.is_file());
             packed.bytes += if found.is_file() { found.len() } else { 0 };
             packed.skipped += u64::from(is_special(found));
-            packed.is_empty &= is_special(found);
+            packed.is_empty &= is_special(found) || found.is_dir();
             Ok(())
         })?;
         Ok(packed)
@@ -122,11 +122,13 @@ fn archive(from: &Path, to: &mut impl Write) -> io::Result<()> {
     tar.into_inner()?.finish()?.flush()
 }
 
-/// Whether an archive holds nothing but its own folder.
+/// Whether an archive holds nothing but folders.
 fn is_empty_archive(path: &Path) -> io::Result<bool> {
     let mut archive = tar::Archive::new(zstd::Decoder::new(fs::File::open(path)?)?);
     for entry in archive.entries()? {
-        if entry?.path()?.components().any(|component| matches!(component, Component::Normal(_))) {
+        let entry = entry?;
+        let is_named = entry.path()?.components().any(|component| matches!(component, Component::Normal(_)));
+        if is_named && !entry.header().entry_type().is_dir() {
             return Ok(false);
         }
     }
