@@ -10,7 +10,7 @@ use super::answer::Body;
 
 const PAGE: &str = include_str!("login.html");
 /// Lets the one script and the one style of [`PAGE`] run, and the script send to this edge.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-VPQlBjZIVJ16lS86ifSugcyyC7PMGfjlZ9QIwHWAlHo='; \
+const POLICY: &str = "default-src 'none'; script-src 'sha256-Ubh17PkowX1HuX6tscabtv58NDpLG9PHBemd+Qdh1Pc='; \
     style-src 'sha256-5CyuyYWbEUh3sswqv3wuVdXeXcmNcmcizThpCWKLKSM='; connect-src 'self'; form-action 'none'; \
     base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 /// The folder of the console, without its last slash.
