@@ -175,8 +175,10 @@ impl RequestBody {
             let frame = tokio::time::timeout(self.times.rest, incoming.frame()).await.map_err(|_elapsed| rested())?;
             let Some(frame) = frame else {
                 std::mem::replace(&mut self.digest, Ok(None))?.map_or(Ok(()), ContentDigest::check)?;
-                if let Some((credentials, actor)) = self.sender.take() {
-                    credentials.check(&actor).await?;
+                // It stays to be done where this future is dropped.
+                if let Some((credentials, actor)) = &self.sender {
+                    credentials.check(actor).await?;
+                    self.sender = None;
                 }
                 return Ok(None);
             };

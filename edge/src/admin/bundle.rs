@@ -190,6 +190,8 @@ async fn receive_form(
             return Err(Problem::new(Code::BadRequest, format!("The form has two fields `{name}`.")).into());
         }
     }
+    // It may wait for more, and holds the body meanwhile.
+    drop(form);
     // What follows the last part says nothing, but it is a part of the body, which may have a digest.
     let mut left = FORM_AHEAD_BYTES_MAX;
     while let Some(bytes) = incoming.lock().await.next().await? {
