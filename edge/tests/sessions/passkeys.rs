@@ -71,7 +71,7 @@ async fn a_passkey_is_registered_in_a_confirmed_session_and_logs_in_without_the_
 
     let mut browser = Browser::of(&edge);
     let login = challenge(&browser, "login").await;
-    assert!(login.user.is_none() && login.credentials.is_empty(), "nothing of accounts is told: {login:?}");
+    assert!(login.user.is_none() && login.credentials.is_empty(), "nothing of accounts is reported: {login:?}");
     let shown = json!({ "passkey": assertion(&made, &login.challenge, &user.id) });
     let entered = browser.try_to_enter(&shown).await;
     let session: Session = entered.json();
