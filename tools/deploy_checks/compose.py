@@ -13,7 +13,7 @@ from .podman import BUSYBOX, Podman
 
 ONE, CLUSTER = ROOT / "deploy/compose.yaml", ROOT / "deploy/compose.cluster.yaml"
 # Longest time until everything of a file answers.
-START_SECONDS_MAX = 90
+START_SECONDS_MAX = 240
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+):-([^}]*)\}")
 SITE = {
     "devanture.toml": 'app = "shop"\nwww = "www"\n',
@@ -94,7 +94,7 @@ class Visitor:
     def read(self, port, path):
         """Gets a page of it."""
         host = f"shop.localhost:{port}"
-        checked = ["--fail", "--silent", "--show-error", "--max-time", "10", "--cacert", self.authority]
+        checked = ["--fail", "--silent", "--show-error", "--max-time", "60", "--cacert", self.authority]
         return run(["curl", *checked, "--resolve", f"{host}:127.0.0.1", f"https://{host}{path}"])
 
 
