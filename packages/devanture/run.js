@@ -73,24 +73,30 @@ function run(args) {
     return;
   }
   let child;
-  try {
-    child = spawn(program, args, { stdio: "inherit" });
-  } catch (error) {
-    // Node throws some of the errors of a start, such as E2BIG and ETXTBSY, and emits the others.
-    fail(notStarted(program, error));
-    return;
-  }
   const listeners = new Map();
   // A terminal sends its signals to the program, too: one that came twice would count twice.
   const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+  // Before the program is started: a signal in between would end this process alone. They are called when this function
+  // has returned.
   for (const signal of [...OF_TERMINAL, ...OF_OTHERS]) {
     const isPassed = process.platform !== "win32" && !(hasTerminal && OF_TERMINAL.includes(signal));
     listeners.set(signal, () => isPassed && child.kill(signal));
     process.on(signal, listeners.get(signal));
   }
+  const stopListening = () => {
+    for (const [name, listener] of listeners) process.off(name, listener);
+  };
+  try {
+    child = spawn(program, args, { stdio: "inherit" });
+  } catch (error) {
+    // Node throws some of the errors of a start, such as E2BIG and ETXTBSY, and emits the others.
+    stopListening();
+    fail(notStarted(program, error));
+    return;
+  }
   child.on("error", (error) => fail(notStarted(program, error)));
   child.on("exit", (code, signal) => {
-    for (const [name, listener] of listeners) process.off(name, listener);
+    stopListening();
     if (signal === null) {
       process.exitCode = code;
       return;
