@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::VersionId;
+use crate::names::PlaceName;
 use crate::parsing::Mistake;
 
 /// Most mistakes of files that a problem lists.
@@ -163,8 +165,17 @@ pub struct ReachedLimit {
     pub used: u64,
 }
 
-/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `limit`, `lines`, `mistakes` and `retry_after_s`
-/// added.
+/// What is live in an environment where a request expected something else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveNow {
+    /// The environment.
+    pub environment: PlaceName,
+    /// The live version; `None` if nothing is live.
+    pub version: Option<VersionId>,
+}
+
+/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `limit`, `lines`, `live`, `mistakes` and
+/// `retry_after_s` added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
@@ -191,6 +202,9 @@ pub struct Problem {
     /// The last lines of the log of the instance that is the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
+    /// What is live instead of the version that was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveNow>,
     /// Mistakes of files, where they are the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
@@ -216,6 +230,7 @@ impl Problem {
             hint: None,
             limit: None,
             lines: Vec::new(),
+            live: None,
             mistakes: Vec::new(),
             retry_after_s: None,
         }
@@ -244,6 +259,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Adds what is live in an environment.
+    #[must_use]
+    pub fn live(mut self, environment: &PlaceName, version: Option<VersionId>) -> Self {
+        self.live = Some(LiveNow { environment: environment.clone(), version });
         self
     }
 

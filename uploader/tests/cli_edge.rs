@@ -337,15 +337,21 @@ fn every_other_command_is_one_question_to_the_edge() {
         ),
         ("rollback", "POST /v1/apps/shop/environments/staging/rollback", "{}", &short),
         (
-            "rollback abcdef",
+            "rollback abcdef --if-live 123456",
             "POST /v1/apps/shop/environments/staging/rollback",
-            r#"{"version":"abcdef"}"#,
+            r#"{"version":"abcdef","if_live":"123456"}"#,
             "  undo      devanture switch",
         ),
         (
             "promote --from prod --to staging",
             "POST /v1/apps/shop/environments/staging/promote",
             r#"{"from":"prod"}"#,
+            &short,
+        ),
+        (
+            "promote abcdef --from prod --to staging --if-live 123456",
+            "POST /v1/apps/shop/environments/staging/promote",
+            r#"{"from":"prod","version":"abcdef","if_live":"123456"}"#,
             &short,
         ),
         (

@@ -45,6 +45,10 @@ pub struct RollbackRequest {
     /// The version; by default the one that was live before the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Only if this version is live now. If `version` then is the one that was live before it in the order of the
+    /// history, this is the rollback that names no version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_live: Option<String>,
     /// Override the lock of the environment; only its owner and an admin may.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
@@ -71,6 +75,12 @@ pub struct RollbackRequest {
 pub struct PromoteRequest {
     /// The other environment.
     pub from: PlaceName,
+    /// Only if this version is live in the other environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Only if this version is live here now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_live: Option<String>,
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,

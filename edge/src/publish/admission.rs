@@ -164,7 +164,15 @@ impl Publisher {
 /// # Errors
 /// `bad_request`.
 pub fn check_if_live(typed: &str) -> Result<(), Error> {
-    let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`if_live`: {error}."));
+    check_typed("if_live", typed)
+}
+
+/// Checks that the text of a field can be a version's id at all.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) fn check_typed(field: &str, typed: &str) -> Result<(), Error> {
+    let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`{field}`: {error}."));
     Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
 }
 

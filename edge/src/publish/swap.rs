@@ -180,10 +180,14 @@ impl Switcher {
     /// What a push comes to where the environment is locked; `None` if it may go on.
     ///
     /// # Errors
-    /// As [`Switcher::gate`]: no other kind of switch is begun in vain.
+    /// As [`Switcher::gate`], and `live_moved`: no other kind of switch is begun in vain.
     async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
+        // Before anything is prepared or released in vain; the swap checks it again.
+        if let Some(expected) = intent.expected.version {
+            check_expected(expected, intent.environment, live.as_ref().map(|(_, pointer)| pointer.version))?;
+        }
         if previous == Some(intent.version) {
             return Ok(None);
         }
@@ -458,7 +462,10 @@ impl Switcher {
 pub(super) fn check_expected(expected: &str, environment: &PlaceName, live: Option<VersionId>) -> Result<(), Error> {
     let Some(is) = other_than(expected, live) else { return Ok(()) };
     let detail = format!("{expected} was expected to be live in {environment}, but {is} is.");
-    Err(Problem::new(Code::LiveMoved, detail).hint("look at `devanture status`, then decide").into())
+    Err(Problem::new(Code::LiveMoved, detail)
+        .hint("look at `devanture status`, then decide")
+        .live(environment, live)
+        .into())
 }
 
 /// What a push of the live version came to.

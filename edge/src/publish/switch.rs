@@ -11,10 +11,10 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
-use super::admission::check_reason;
+use super::admission::{check_if_live, check_reason, check_typed};
 use super::intent::{Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
-use super::swap::{Foreseen, Moved};
+use super::swap::{Foreseen, Moved, check_expected};
 use super::switcher::Switcher;
 use super::watch::Caution;
 use crate::catalog::records::{self, VersionRecord};
@@ -58,6 +58,7 @@ impl Switcher {
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
         check_reason(wanted.reason.as_deref())?;
+        wanted.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         let version = self.ledger.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
             movement: Move::Switch,
@@ -82,6 +83,10 @@ impl Switcher {
     /// was never live here goes through the checks of a switch. The settings stay as they are, and the report says how
     /// they differ from those that the version was live with; `with_settings` lets these hold again, too.
     ///
+    /// A request that names the version and what is live is one that was predicted. Where the version is the one that a
+    /// rollback without it goes back to, it is that rollback: with the same settings, and the next one goes further
+    /// back, also where the version is in the history twice.
+    ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
     /// looked for, `not_found` where its settings are no longer kept, and as [`Switcher::switch`].
@@ -95,13 +100,10 @@ impl Switcher {
     ) -> Result<Switching, Error> {
         self.check_watch(request.watch_s)?;
         check_reason(request.reason.as_deref())?;
+        request.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         let with_settings = request.with_settings;
-        let wanted = match request.version.as_deref() {
-            Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
-            None => None,
-        };
-        let Earlier { version, position, from, settings: was, .. } =
-            self.ledger.earlier(app, environment, wanted).await?;
+        let (earlier, if_live) = self.going_back(app, environment, request).await?;
+        let Earlier { version, position, from, settings: was, .. } = earlier;
         if with_settings && was.is_none() {
             let id = version.short();
             return Err(match version == from {
@@ -123,8 +125,6 @@ impl Switcher {
             Some(was) => self.environments.settings_difference(app, environment, was, &held).await?,
             None => None,
         };
-        // What lies before the live version does not lie before another.
-        let if_live = wanted.is_none().then(|| from.to_string());
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
         // again. Any other is looked at as in a switch.
         let was_live = position.is_some();
@@ -142,10 +142,43 @@ impl Switcher {
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
+    /// What a rollback goes back to, and what has to be live until then.
+    async fn going_back(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        request: &RollbackRequest,
+    ) -> Result<(Earlier, Option<String>), Error> {
+        let wanted = match request.version.as_deref() {
+            Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
+            None => None,
+        };
+        if let Some(expected) = &request.if_live {
+            let live = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version);
+            check_expected(expected, environment, live)?;
+        }
+        let next = match (wanted, &request.if_live) {
+            (Some(_), None) => None,
+            (None, _) => Some(self.ledger.earlier(app, environment, None).await?),
+            // The one that is wanted may still be found where the history does not say what was before.
+            (Some(version), Some(_)) => {
+                self.ledger.earlier(app, environment, None).await.ok().filter(|next| next.version == version)
+            }
+        };
+        Ok(match next {
+            // What lies before the live version does not lie before another.
+            Some(next) => {
+                let from = next.from.to_string();
+                (next, Some(from))
+            }
+            None => (self.ledger.earlier(app, environment, wanted).await?, request.if_live.clone()),
+        })
+    }
+
     /// Begins to make live what is live in another environment.
     ///
     /// # Errors
-    /// `nothing_live` where nothing is live there, and as [`Switcher::switch`].
+    /// `nothing_live` where nothing is live there, `live_moved` where it is not the version that was named, and as [`Switcher::switch`].
     pub(crate) async fn promote(
         self: &Arc<Self>,
         actor: &Actor,
@@ -156,14 +189,19 @@ impl Switcher {
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
         check_reason(wanted.reason.as_deref())?;
+        wanted.version.as_deref().map_or(Ok(()), |typed| check_typed("version", typed))?;
+        wanted.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         let from = &wanted.from;
         let Some((_, pointer)) = self.ledger.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
             return Err(Problem::new(Code::NothingLive, detail).hint(format!("push to {from} first")).into());
         };
+        if let Some(expected) = &wanted.version {
+            check_expected(expected, from, Some(pointer.version))?;
+        }
         let moving = Moving {
             movement: Move::Promote,
-            if_live: None,
+            if_live: wanted.if_live.clone(),
             condition: condition.clone(),
             passes: Passes {
                 newer_pushes: true,

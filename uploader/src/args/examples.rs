@@ -96,11 +96,13 @@ pub(super) const ROLLBACK: &str = "\
 Examples:
   devanture rollback                      one back; a second time one further back
   devanture rollback 4f2a91               back to this version
+  devanture rollback --if-live 91c2aa     only if nobody else was faster
   devanture rollback --dry-run            print the version, and change nothing";
 
 pub(super) const PROMOTE: &str = "\
 Examples:
   devanture promote --from staging --to prod
+  devanture promote 4f2a91 --from staging --to prod    only if that is what was tested
   devanture promote --from staging --to prod --dry-run";
 
 pub(super) const USAGE: &str = "\

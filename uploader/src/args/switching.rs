@@ -97,6 +97,9 @@ pub(crate) struct SwitchArgs {
 pub(crate) struct RollbackArgs {
     /// The version; by default the one that was live before
     pub(crate) id: Option<IdPrefix>,
+    /// Roll back only if this version is the one being replaced
+    #[arg(long, value_name = "ID")]
+    pub(crate) if_live: Option<IdPrefix>,
     /// Override a lock, as the person who locked it or an admin
     #[arg(long)]
     pub(crate) force: bool,
@@ -115,12 +118,17 @@ pub(crate) struct RollbackArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::PROMOTE)]
 pub(crate) struct PromoteArgs {
+    /// Promote only if this version is live in the environment of --from
+    pub(crate) id: Option<IdPrefix>,
     /// Environment whose live version is promoted
     #[arg(long, value_name = "ENV")]
     pub(crate) from: PlaceName,
     /// Environment in which it goes live
     #[arg(long, value_name = "ENV")]
     pub(crate) to: PlaceName,
+    /// Promote only if this version is the one being replaced
+    #[arg(long, value_name = "ID")]
+    pub(crate) if_live: Option<IdPrefix>,
     /// Allow other content under a fingerprinted name; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,

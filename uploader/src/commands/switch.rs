@@ -48,6 +48,7 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
 pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
     let request = RollbackRequest {
         version: args.id.as_ref().map(ToString::to_string),
+        if_live: args.if_live.as_ref().map(ToString::to_string),
         force: args.force,
         with_settings: args.with_settings,
         no_smoke: args.gate.no_smoke,
@@ -79,6 +80,8 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     }
     let wanted = PromoteRequest {
         from: args.from.clone(),
+        version: args.id.as_ref().map(ToString::to_string),
+        if_live: args.if_live.as_ref().map(ToString::to_string),
         allow_refingerprint: args.allow_refingerprint,
         force: args.force,
         no_smoke: args.gate.no_smoke,

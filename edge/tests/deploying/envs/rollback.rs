@@ -1,12 +1,17 @@
 //! Going back to a version, with the settings that hold or with its own.
 
-use devanture_config::api::{Scope, SettingsDifference};
+use devanture_config::api::{Scope, SettingsDifference, SwitchReport};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{history, patch, post, publish, push, rollback, settings, shown};
-use crate::support::{edge, got};
+use crate::support::{Got, edge, got};
+
+/// What a refusal says is live.
+fn live_now(refused: &Got) -> Option<Value> {
+    refused.problem().live.map(|live| json!(live))
+}
 
 /// What differs, `changed A; added B; removed C`.
 fn text(difference: &SettingsDifference) -> String {
@@ -115,5 +120,95 @@ async fn a_version_that_was_never_live_here_has_no_settings_to_restore() {
     let refused = post(&edge, "prod", "rollback", body).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, Code::NoPrevious));
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollback_is_held_to_what_was_shown() {
+    let edge = edge().start().await;
+    let one = push(&edge, "prod", "one").await.version;
+    let two = push(&edge, "prod", "two").await.version;
+    for (body, code) in [
+        (json!({ "if_live": one }), Code::LiveMoved),
+        (json!({ "version": one, "if_live": one }), Code::LiveMoved),
+        (json!({ "version": one, "if_live": "xyz" }), Code::BadRequest),
+    ] {
+        let refused = post(&edge, "prod", "rollback", body.clone()).await;
+        assert_eq!(refused.code(), code, "{body}");
+        let live = (code == Code::LiveMoved).then(|| json!({ "environment": "prod", "version": two }));
+        assert_eq!(live_now(&refused), live, "{body}");
+    }
+    assert_eq!(edge.live("shop").await, Some(two));
+    let report = rollback(&edge, json!({ "if_live": &two.to_string()[..8] })).await;
+    assert_eq!((report.previous, report.version), (Some(two), one));
+    // Nothing was live before it, but a version that is named is gone to.
+    assert_eq!(post(&edge, "prod", "rollback", json!({ "if_live": one })).await.code(), Code::NoPrevious);
+    let report = rollback(&edge, json!({ "version": two, "if_live": one })).await;
+    assert_eq!((report.previous, report.version), (Some(one), two));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn rollbacks_go_further_back_each_time_also_as_they_were_shown() {
+    for as_shown in [false, true] {
+        let edge = edge().start().await;
+        let one = push(&edge, "prod", "one").await.version;
+        let two = push(&edge, "prod", "two").await.version;
+        publish(&edge, "prod", "A", "1").await;
+        let one_again = push(&edge, "prod", "one").await.version;
+        assert_eq!(one, one_again);
+        let three = push(&edge, "prod", "three").await.version;
+        let mut live = three;
+        for expected in [one, two, one] {
+            let path = "rollback?dry_run=true";
+            let shown: SwitchReport = post(&edge, "prod", path, json!({})).await.json();
+            assert_eq!((shown.previous, shown.version), (Some(live), expected), "{as_shown}");
+            let body = match as_shown {
+                true => json!({ "version": shown.version, "if_live": shown.previous }),
+                false => json!({}),
+            };
+            let done = rollback(&edge, body).await;
+            assert_eq!((done.previous, done.version), (Some(live), expected), "{as_shown}");
+            assert_eq!(done.settings, shown.settings, "{as_shown}");
+            live = expected;
+        }
+        assert_eq!(post(&edge, "prod", "rollback", json!({})).await.code(), Code::NoPrevious);
+        // One that is named stands where it was live last: what was before that is what comes next.
+        assert!(!rollback(&edge, json!({ "version": one })).await.switched);
+        assert_eq!(rollback(&edge, json!({ "version": three })).await.version, three);
+        assert_eq!(rollback(&edge, json!({})).await.version, one);
+        edge.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_is_held_to_what_was_shown() {
+    let edge = edge().start().await;
+    let old = push(&edge, "prod", "old").await.version;
+    let first = push(&edge, "staging", "first").await.version;
+    let second = push(&edge, "staging", "second").await.version;
+    let staging = json!({ "environment": "staging", "version": second });
+    let prod = json!({ "environment": "prod", "version": old });
+    for (body, code, live) in [
+        (json!({ "from": "staging", "version": first }), Code::LiveMoved, Some(&staging)),
+        (json!({ "from": "staging", "version": first, "if_live": old }), Code::LiveMoved, Some(&staging)),
+        (json!({ "from": "staging", "version": second, "if_live": first }), Code::LiveMoved, Some(&prod)),
+        (json!({ "from": "staging", "if_live": first }), Code::LiveMoved, Some(&prod)),
+        (json!({ "from": "staging", "version": "xyz" }), Code::BadRequest, None),
+        (json!({ "from": "staging", "if_live": "" }), Code::BadRequest, None),
+    ] {
+        for operation in ["promote", "promote?dry_run=true"] {
+            let refused = post(&edge, "prod", operation, body.clone()).await;
+            assert_eq!(refused.code(), code, "{operation} {body}");
+            assert_eq!(live_now(&refused).as_ref(), live, "{operation} {body}");
+        }
+    }
+    assert_eq!(edge.live("shop").await, Some(old));
+    let body = json!({ "from": "staging", "version": &second.to_string()[..6], "if_live": old });
+    let report: SwitchReport = post(&edge, "prod", "promote", body).await.json();
+    assert_eq!((report.previous, report.version), (Some(old), second));
+    let refused = post(&edge, "fresh", "promote", json!({ "from": "staging", "if_live": old })).await;
+    let nothing = json!({ "environment": "fresh", "version": null });
+    assert_eq!(live_now(&refused), Some(nothing));
     edge.stop().await;
 }
