@@ -136,7 +136,7 @@ impl Environments {
     }
 
     /// Whether there is anything of an environment.
-    async fn has_environment(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
+    pub(crate) async fn has_environment(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
         let keys = [
             records::live_key(app, environment),
             gone::deleted_environment_key(app, environment),

@@ -7,6 +7,7 @@ use devanture_config::api::{
     Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Scope, ServingChange, VisitorLoad,
 };
 use devanture_config::manifest::FileEntry;
+use devanture_config::parsing::nearest;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{FILE_NAME, Serving};
@@ -106,10 +107,38 @@ impl Publisher {
         actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
         match self.environments.alias(actor, app, &place).await {
             Ok((_, alias)) => Ok(Named::Version(alias.version)),
-            Err(Error(problem)) if problem.code == Code::NotFound && place == *environment => Ok(Named::OwnEnvironment),
-            Err(Error(problem)) if problem.code == Code::NotFound => Ok(Named::NoAlias(place)),
+            Err(Error(problem)) if problem.code == Code::NotFound => {
+                // What is named twice is no slip: the first promotion to a new environment is looked at this way.
+                if named == LIVE || place != *environment {
+                    self.check_known(actor, app, &place).await?;
+                }
+                Ok(if place == *environment { Named::OwnEnvironment } else { Named::NoAlias(place) })
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Checks that there is anything of an environment in which nothing is live, so that a slip of its name is not
+    /// compared as one without files. `prod` and the environment of a token need no first push to be known.
+    async fn check_known(&self, actor: &Actor, app: &AppName, place: &PlaceName) -> Result<(), Error> {
+        let is_given = place.is_prod() || actor.environment.as_ref() == Some(place);
+        if is_given || self.environments.has_environment(app, place).await? {
+            return Ok(());
+        }
+        let max = usize::try_from(self.ledger.limits().for_app(app).environments_max).unwrap_or(usize::MAX);
+        // A token of one environment does not learn the names of others.
+        let names = match actor.environment {
+            Some(_) => BTreeSet::new(),
+            None => self.environments.names_of(app, max).await?,
+        };
+        let prod = PlaceName::prod();
+        let known = names.iter().map(String::as_str).chain([prod.as_str()]);
+        let hint = match nearest(place.as_str(), known) {
+            Some(name) => format!("did you mean {name}? `devanture status` lists environments and aliases"),
+            None => "`devanture status` lists environments and aliases; --env names one that is to be made".to_owned(),
+        };
+        let detail = format!("The app {app} has no environment {place}, and no alias of that name.");
+        Err(Problem::new(Code::NotFound, detail).hint(hint).into())
     }
 
     /// Checks that the actor sees a version that it names by its id. An actor that may push can make any version

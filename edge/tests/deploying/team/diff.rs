@@ -119,6 +119,8 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
         ("from=live&to=nowhere", Code::NotFound),
         ("from=live&to=000000", Code::NotFound),
         ("from=elsewhere&to=nowhere&env=staging", Code::NotFound),
+        ("from=never-pushed&to=live", Code::NotFound),
+        ("from=live&to=prod&env=staging", Code::NotFound),
         ("from=live&to=prod&env=no--name", Code::BadRequest),
         ("from=live&to=prod&after=..%2Fx", Code::BadRequest),
         ("from=live&to=prod&limit=x", Code::BadRequest),
@@ -139,7 +141,23 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
 async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
     let edge = edge().with_app("shop", &[("index.html", b"live"), ("_redirects", b"/a /\n")]).start().await;
     let live = edge.live("shop").await.unwrap();
-    for query in ["from=live&to=prod&env=staging", "from=staging&to=prod", "from=never-pushed&to=live"] {
+    // What is named twice need not be there yet; otherwise it is by its first setting.
+    let reported = diff(&edge, "from=staging&to=prod&env=staging").await;
+    assert_eq!((reported.from.version, reported.to.version), (None, Some(live)));
+    for (query, hint) in [
+        ("from=pord&to=live", "did you mean prod?"),
+        ("from=staging&to=live", "--env names one"),
+        ("from=live&to=prod&env=staging", "--env names one"),
+    ] {
+        let refused = call(&edge, Method::GET, &format!("diff?{query}"), None).await;
+        assert_eq!(refused.code(), Code::NotFound, "{query}");
+        assert!(refused.text().contains(hint), "{query}: {}", refused.text());
+    }
+    let body = serde_json::json!({ "set": { "A": { "value": "1" } } });
+    call(&edge, Method::PATCH, "environments/staging/settings", Some(body)).await.json::<serde_json::Value>();
+    let refused = call(&edge, Method::GET, "diff?from=stagign&to=live", None).await;
+    assert!(refused.text().contains("did you mean staging?"), "{}", refused.text());
+    for query in ["from=live&to=prod&env=staging", "from=staging&to=prod"] {
         let reported = diff(&edge, query).await;
         assert_eq!((reported.from.version, reported.to.version), (None, Some(live)), "{query}");
         assert_eq!(reported.files.added, amount(2, 9), "{query}");
