@@ -130,6 +130,7 @@ fn the_apps_are_a_table_and_all_of_them_are_read_page_by_page() {
         who: Some(who.to_owned()),
         url: format!("https://{name}.localhost"),
         hostnames,
+        backend: Some(false),
         paused,
         locked: false,
         damaged: paused,

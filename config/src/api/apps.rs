@@ -66,6 +66,9 @@ pub struct AppEnvironment {
     pub url: String,
     /// Number of hostnames of its own.
     pub hostnames: u64,
+    /// Whether the live version has a backend that the edge runs; absent while the version is not loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<bool>,
     /// Whether it is paused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,

@@ -108,6 +108,8 @@ impl Environments {
             },
             url: domains.url(&self.visitors_host(app, name).0),
             hostnames: count(hostnames),
+            // What is loaded has its manifest at hand: the list reads no file for it.
+            backend: place.pointed().map(|current| current.version.managed.is_some()),
             paused: place.paused().is_some(),
             locked,
             damaged: place.is_damaged(),

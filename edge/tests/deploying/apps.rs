@@ -5,6 +5,7 @@ use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::support::backends::Backend;
 use crate::support::{RunningEdge, edge, got, manifest};
 
 const SITE: &[(&str, &[u8])] = &[("index.html", b"hi")];
@@ -60,7 +61,7 @@ async fn a_row_reports_what_is_live_since_when_and_by_whom() {
     assert_eq!(found, [("prod", 1, true, true), ("alpha", 0, false, false), ("staging", 0, false, false)]);
     let prod = &shop.environments[0];
     assert_eq!(prod.version, edge.live("shop").await);
-    assert_eq!((prod.who.as_deref(), prod.damaged), (Some("test"), false));
+    assert_eq!((prod.who.as_deref(), prod.damaged, prod.backend), (Some("test"), false, Some(false)));
     assert!(prod.since_ms >= shop.created_ms && prod.url.starts_with("https://shop.localhost"), "{prod:?}");
     // A rollback is found, too, although the pointer goes on from an earlier entry.
     let staging = "/v1/apps/shop/environments/staging";
@@ -69,6 +70,19 @@ async fn a_row_reports_what_is_live_since_when_and_by_whom() {
     let back = got(edge.ask(Method::POST, &format!("{staging}/rollback"), &token).json(&json!({}))).await;
     assert_eq!(back.status, StatusCode::OK, "{back:?}");
     assert_eq!(apps(&edge, "").await.apps[2].environments[2].who.as_deref(), Some("push"));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_says_where_the_edge_runs_a_backend_of_it() {
+    let edge = edge().with_runner().start().await;
+    let token = edge.admin_token().to_owned();
+    edge.push_backend(&token, ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    push_to(&edge, "shop", "staging", b"two").await;
+    let of = |app: &AppInfo| app.environments.iter().map(|one| one.backend).collect::<Vec<_>>();
+    let shop: AppInfo = got(edge.api(Method::GET, "/v1/apps/shop")).await.json();
+    assert_eq!(of(&shop), [Some(true), Some(false)]);
+    assert_eq!(of(&apps(&edge, "").await.apps[0]), [Some(true), Some(false)]);
     edge.stop().await;
 }
 
