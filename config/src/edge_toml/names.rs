@@ -1,6 +1,7 @@
-//! `[names]`: names that no app may be given, since visitors or machines take what answers there for the operator's.
+//! `[names]`: names that no app may be given, since visitors or machines take what answers there for the operator's,
+//! and hostnames of the admin listener, where browsers keep sessions.
 
-use crate::names::AppName;
+use crate::names::{AppName, HostPattern, Hostname};
 use crate::parsing::reader::Table;
 
 /// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what clients look
@@ -55,6 +56,9 @@ pub const RESERVED_NAMES: &[&str] = &[
     "www",
 ];
 
+/// The hostname that the admin listener has on its own machine.
+const LOCAL: &str = "localhost";
+
 /// Which names no new app may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
@@ -62,9 +66,20 @@ pub struct Names {
     pub reserved: Vec<AppName>,
     /// Names of [`RESERVED_NAMES`] that are not reserved here.
     pub allow: Vec<AppName>,
+    /// Hostnames that the admin listener is reached by, beside `localhost`.
+    pub admin: Vec<Hostname>,
 }
 
 impl Names {
+    /// The hostname of the admin listener that `host` is, or stands for.
+    #[must_use]
+    pub fn admin_name(&self, host: &HostPattern) -> Option<&str> {
+        if host.as_str() == LOCAL {
+            return Some(LOCAL);
+        }
+        self.admin.iter().find(|name| host.matches(name)).map(Hostname::as_str)
+    }
+
     /// Whether no new app may have this name.
     #[must_use]
     pub fn is_reserved(&self, app: &AppName) -> bool {
@@ -77,12 +92,13 @@ pub(super) fn names(root: &Table<'_, '_>) -> Names {
     let Some(table) = root.table("names") else { return Names::default() };
     let reserved: Vec<AppName> = table.list("reserved").unwrap_or_default();
     let allow: Vec<AppName> = table.list("allow").unwrap_or_default();
+    let admin: Vec<Hostname> = table.list("admin").unwrap_or_default();
     table.finish();
     for name in allow.iter().filter(|name| reserved.contains(name)) {
         let message = format!("`names.allow` and `names.reserved` both name {name}");
         table.mistake("allow", message, Some("take it out of one of them"));
     }
-    Names { reserved, allow }
+    Names { reserved, allow, admin }
 }
 
 #[cfg(test)]
@@ -96,9 +112,26 @@ mod tests {
     }
 
     #[test]
+    fn a_hostname_of_the_admin_listener_is_found_by_itself_and_by_its_wildcard() {
+        let names = Names { admin: vec!["edge.example.org".parse().unwrap()], ..Names::default() };
+        for (host, expected) in [
+            ("edge.example.org", Some("edge.example.org")),
+            ("EDGE.example.org", Some("edge.example.org")),
+            ("*.example.org", Some("edge.example.org")),
+            ("localhost", Some("localhost")),
+            ("example.org", None),
+            ("a.edge.example.org", None),
+            ("*.edge.example.org", None),
+            ("*.localhost", None),
+        ] {
+            assert_eq!(names.admin_name(&host.parse().unwrap()), expected, "{host}");
+        }
+    }
+
+    #[test]
     fn a_name_is_reserved_by_default_or_by_the_file_and_can_be_allowed() {
         let name = |text: &str| text.parse::<AppName>().unwrap();
-        let names = Names { reserved: vec![name("intranet")], allow: vec![name("www")] };
+        let names = Names { reserved: vec![name("intranet")], allow: vec![name("www")], admin: Vec::new() };
         for (app, expected) in [("admin", true), ("intranet", true), ("www", false), ("shop", false)] {
             assert_eq!(names.is_reserved(&name(app)), expected, "{app}");
         }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     /// The keys of the sample with texts that are shown neither as they are nor as a URL.
-    const HIDDEN_KEYS: [&str; 21] = [
+    const HIDDEN_KEYS: [&str; 22] = [
         "acme.ca",
         "acme.contact",
         "acme.eab_key_file",
@@ -137,6 +137,7 @@ mod tests {
         "catalog.password_file",
         "catalog.username",
         "metrics.apps",
+        "names.admin",
         "names.allow",
         "names.reserved",
         "runner.images.auth_file",

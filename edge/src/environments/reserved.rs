@@ -1,17 +1,34 @@
-//! Names of apps that clash with the edge's own: reserved ones, and those whose hostname is the domain of previews.
+//! Names of apps that clash with the edge's own: reserved ones, those whose hostname is the domain of previews, and
+//! hostnames of the admin listener.
 
 use devanture_config::edge_toml::{EdgeFile, Names};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, HostPattern, PlaceName};
 
+use crate::catalog::records::HostnameRecord;
 use crate::catalog::scan::Scan;
 use crate::catalog::{self, Catalog, records};
 use crate::live::Domains;
+
+/// The problem of a hostname that is, or stands for, one of the admin listener; `None` for any other.
+pub(super) fn admin_hostname(names: &Names, host: &HostPattern) -> Option<Problem> {
+    let name = names.admin_name(host)?;
+    let detail = match host.is_wildcard() {
+        true => format!("{host} stands for {name}, a hostname of the admin listener, so no app has it."),
+        false => format!("{host} is a hostname of the admin listener, so no app has it."),
+    };
+    let hint = "browsers would send the sessions of the console to the app: use another hostname";
+    Some(Problem::new(Code::NameReserved, detail).hint(hint))
+}
 
 /// Why no new app may have a name, as a sentence; `None` where one may.
 pub(super) fn why_reserved(domains: &Domains, names: &Names, app: &AppName) -> Option<String> {
     let host = domains.place_host(app, &PlaceName::prod());
     if domains.is_above_previews(&host) {
         return Some(format!("{host} is the domain of previews, or lies above it, so no app is called {app}."));
+    }
+    if let Some(name) = host.parse().ok().and_then(|host| names.admin_name(&host)) {
+        return Some(format!("{name} is a hostname of the admin listener, so no app is called {app}."));
     }
     names.is_reserved(app).then(|| format!("The name {app} is reserved on this edge."))
 }
@@ -32,6 +49,19 @@ pub async fn clashing_names(file: &EdgeFile, catalog: Option<&dyn Catalog>) -> R
         let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse::<AppName>) else { continue };
         if let Some(why) = why_reserved(&domains, &file.names, &app) {
             found.push(format!("the app {app} was made before its name was reserved, and keeps it: {why}"));
+        }
+    }
+    let mut hosts = Scan::new(catalog, records::HOSTNAMES_PREFIX);
+    while let Some((key, record)) = hosts.next().await? {
+        let host = key.strip_prefix(records::HOSTNAMES_PREFIX).and_then(|host| host.parse::<HostPattern>().ok());
+        let Some((host, name)) = host.as_ref().and_then(|host| Some((host, file.names.admin_name(host)?))) else {
+            continue;
+        };
+        if let Ok(HostnameRecord { app, environment, .. }) = records::read(&key, &record) {
+            found.push(format!(
+                "{environment} of the app {app} has the hostname {host}, and the admin listener has {name}: \
+                 `devanture hostnames remove {host}` takes it away"
+            ));
         }
     }
     Ok(found)

@@ -28,13 +28,13 @@ async fn who_may_have_which_name() {
     let staging = edge.token_for(Scope::Admin, Some("shop"), Some("staging")).await;
     let read = edge.token_for(Scope::Read, Some("shop"), None).await;
     let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
-    use Code::{Forbidden, HostnameTaken, HostnameUnproven, NotFound};
+    use Code::{Forbidden, HostnameTaken, HostnameUnproven, NameReserved, NotFound};
     type Tries<'t> = &'t [(&'t str, Option<Code>)];
     #[rustfmt::skip]
     let cases: &[(&str, Tries<'_>)] = &[
         // Below the edge's domains, or standing for one: who runs the edge alone.
         ("other-name.localhost", &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
-        ("localhost",            &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
+        ("localhost",            &[(&push, Some(NameReserved)), (&admin, Some(NameReserved)), (&all, Some(NameReserved))]),
         ("*.localhost",          &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("*.x.localhost",        &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("*.example.org",        &[(&push, Some(Forbidden)), (&staging, Some(Forbidden)), (&admin, None)]),

@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use devanture_config::edge_toml::{CertificateFiles, Tls};
 use devanture_edge::server::{check, check_stored, warnings};
+use http::Method;
 
-use crate::support::edge;
+use crate::support::{edge, got};
 
 /// An edge whose certificate ended, and whose backends would lie where their users cannot come.
 #[tokio::test(flavor = "multi_thread")]
@@ -42,8 +43,16 @@ async fn what_a_start_would_refuse_and_what_visitors_would_is_found_by_a_check()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_whose_name_clashes_with_the_edge_is_found_by_a_check() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let path = "/v1/apps/shop/environments/prod/hostnames/*.example.org";
+    assert!(got(edge.api(Method::PUT, path)).await.status.is_success());
     let (folder, file) = edge.stopped().await;
     assert_eq!(check_stored(&file, folder.path()).await, [""; 0]);
+
+    let mut of_admin = file.clone();
+    of_admin.names.admin = vec!["edge.example.org".parse().unwrap()];
+    let [found] = &check_stored(&of_admin, folder.path()).await[..] else { panic!("one hostname is the edge's") };
+    assert!(found.contains("prod of the app shop has the hostname *.example.org"), "{found}");
+    assert!(found.contains("the admin listener has edge.example.org"), "{found}");
 
     let mut reserving = file.clone();
     reserving.names.reserved = vec!["shop".parse().unwrap()];

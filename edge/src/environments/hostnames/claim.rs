@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use devanture_config::problem::Problem;
 use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName, VersionId};
 
 use super::{Needed, Own, forbidden, full, proof, taken};
@@ -9,6 +10,7 @@ use crate::blobs::Key;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::environments::Environments;
+use crate::environments::reserved::admin_hostname;
 use crate::ledger::{Actor, Error};
 use crate::telemetry;
 
@@ -24,7 +26,21 @@ pub(crate) struct Claims {
 struct Sorted {
     granted: HashSet<HostPattern>,
     forbidden: Vec<(HostPattern, &'static str)>,
+    /// Why one is nobody's to give.
+    reserved: Option<Problem>,
     to_prove: Vec<Hostname>,
+}
+
+impl Sorted {
+    /// # Errors
+    /// `name_reserved`, `forbidden`.
+    fn check(&self) -> Result<(), Error> {
+        match (&self.reserved, self.forbidden.first()) {
+            (Some(problem), _) => Err(problem.clone().into()),
+            (None, Some((host, needed))) => Err(forbidden(host, needed).into()),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 impl Environments {
@@ -32,7 +48,7 @@ impl Environments {
     /// in every table, since another's switch makes them live; for names that DNS proves, where the push goes.
     ///
     /// # Errors
-    /// `forbidden`, `hostname_unproven`, `hostname_taken`.
+    /// `forbidden`, `hostname_unproven`, `hostname_taken`, `name_reserved`.
     pub(crate) async fn check_hostnames(
         &self,
         actor: &Actor,
@@ -48,9 +64,7 @@ impl Environments {
                 return Err(full(place, self.hostnames_max()).into());
             }
             let sorted = self.sort_hostnames(actor, app, place, hosts, actor.is_admin_in(place)).await?;
-            if let Some((host, needed)) = sorted.forbidden.first() {
-                return Err(forbidden(host, needed).into());
-            }
+            sorted.check()?;
         }
         if !is_switching {
             return Ok(());
@@ -65,8 +79,8 @@ impl Environments {
     /// What a version lists for an environment, and what of it the environment may take.
     ///
     /// # Errors
-    /// `forbidden`, `hostname_taken` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody
-    /// and goes on.
+    /// `forbidden`, `hostname_taken`, `hostname_unproven` and `name_reserved`, unless it is a rollback: that leaves the
+    /// name to nobody and goes on.
     pub(crate) async fn claims(
         &self,
         actor: &Actor,
@@ -84,11 +98,11 @@ impl Environments {
             self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
         let is_trusted = stored.is_some_and(|stored| stored.is_trusted_in(environment.as_str()));
         let sorted = self.sort_hostnames(actor, app, environment, &listed.hostnames, is_trusted).await?;
+        if !is_rollback {
+            sorted.check()?;
+        }
         let mut granted = sorted.granted;
         if !is_rollback {
-            if let Some((host, needed)) = sorted.forbidden.first() {
-                return Err(forbidden(host, needed).into());
-            }
             // Before DNS is asked: no proof takes a name from another.
             self.check_owners(app, environment, &listed.hostnames).await?;
             self.prove(app, &sorted.to_prove).await?;
@@ -164,6 +178,10 @@ impl Environments {
             if self.hostname_owner(host).await?.is_some_and(|owner| owner.is_of(app, environment)) {
                 continue;
             }
+            if let Some(problem) = admin_hostname(&self.names, host) {
+                sorted.reserved = sorted.reserved.or(Some(problem));
+                continue;
+            }
             match self.needed(app, host).await? {
                 Needed::AdminOfAll if !actor.is_admin_of_all() => {
                     sorted.forbidden.push((host.clone(), "an admin token for every app"));
@@ -210,7 +228,7 @@ fn note_listed(own: &Own, listed: &ListedHostnames, added: usize, commit: &mut C
     own.listed.write(listed, commit)
 }
 
-fn of_another(host: &HostPattern, owner: &HostnameRecord, app: &AppName) -> devanture_config::problem::Problem {
+fn of_another(host: &HostPattern, owner: &HostnameRecord, app: &AppName) -> Problem {
     if owner.app == *app {
         let place = &owner.environment;
         return taken(

@@ -17,6 +17,7 @@ pub(crate) use claim::Claims;
 pub(crate) use proof::Prover;
 
 use super::Environments;
+use super::reserved::admin_hostname;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
 use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision, gone};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Page, update};
@@ -105,7 +106,8 @@ impl Environments {
     ///
     /// # Errors
     /// `forbidden` and `hostname_unproven` where the actor may not have the name, `hostname_taken` where another app or
-    /// environment has it, `hostnames_full`; `not_found` where there is no such app.
+    /// environment has it, `name_reserved` where the admin listener has it, `hostnames_full`; `not_found` where there is
+    /// no such app.
     pub async fn set_hostname(
         &self,
         actor: &Actor,
@@ -131,6 +133,9 @@ impl Environments {
             let is_own = before.as_ref().is_some_and(|before| before.is_of(app, environment));
             // DNS is asked once, however often the commit is tried, as long as it is the same one whose name it is.
             let owner = before.as_ref().map(|before| (before.app.clone(), before.environment.clone()));
+            if let Some(problem) = admin_hostname(&self.names, host).filter(|_| !is_own) {
+                return Err(problem.into());
+            }
             if !is_own && allowed_from.as_ref() != Some(&owner) {
                 self.may_have(actor, app, host, before.as_ref()).await?;
                 allowed_from = Some(owner);

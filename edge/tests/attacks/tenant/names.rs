@@ -3,6 +3,7 @@
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::edge_toml::RESERVED_NAMES;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::SiteFile;
 use http::Method;
 
 use crate::support::{Files, RunningEdge, edge, got, manifest};
@@ -31,6 +32,38 @@ async fn no_app_takes_a_name_that_visitors_take_for_the_operators() {
     let path = "/v1/apps/shop/environments/prod/hostnames/landing.localhost";
     assert!(got(edge.api(Method::PUT, path)).await.status.is_success());
     assert_eq!(push(&edge, "landing").await.unwrap_err().code, Code::NameReserved);
+    edge.stop().await;
+}
+
+/// Browsers send the cookie of a session to every port of a host: an app there would have those of the console.
+#[tokio::test]
+async fn no_app_is_given_a_hostname_of_the_admin_listener_by_anybody() {
+    let toml = "[names]\nadmin = [\"edge.example.org\", \"office.localhost\"]";
+    let edge = edge().with_toml(toml).start().await;
+    push(&edge, "shop").await.unwrap();
+    let given = async |host: &str| {
+        let path = format!("/v1/apps/shop/environments/prod/hostnames/{host}");
+        got(edge.api(Method::PUT, &path)).await
+    };
+    for host in ["edge.example.org", "EDGE.example.org", "*.example.org", "office.localhost", "localhost"] {
+        for query in ["", "?dry_run=true"] {
+            let refused = given(&format!("{host}{query}")).await;
+            assert_eq!(refused.code(), Code::NameReserved, "{host}{query}: {}", refused.text());
+        }
+        // Nor by what a bundle lists, also for where it is not pushed.
+        for environment in ["prod", "staging"] {
+            let site = SiteFile::parse("devanture.toml", &format!("[env.{environment}]\nhostnames = [\"{host}\"]"));
+            let mut manifest = manifest(FILES);
+            manifest.env = site.unwrap().env;
+            let begin = BeginDeploy { manifest, source: Source::default(), options: DeployOptions::default() };
+            let refused = edge.try_push("shop", "prod", begin, FILES).await.unwrap_err();
+            assert_eq!(refused.code, Code::NameReserved, "{host} in {environment}");
+        }
+    }
+    assert_eq!(push(&edge, "office").await.unwrap_err().code, Code::NameReserved);
+    for host in ["www.example.org", "*.edge.example.org", "example.org"] {
+        assert!(given(host).await.status.is_success(), "{host}");
+    }
     edge.stop().await;
 }
 
