@@ -14,6 +14,7 @@ use crate::ledger::Actor;
 impl Admin {
     /// The events of a deploy until it ends, its reader leaves, or the token or login of the reader is no longer good.
     pub(super) fn follow_deploy(&self, actor: Actor, app: &AppName, deploy: &str) -> Answer {
+        let stream = self.streams.open(&actor)?;
         let share = self.followers.take(app).ok_or_else(|| {
             let detail = format!("Too many readers follow deploys of the app {app} just now.");
             Problem::new(Code::Busy, detail).hint("try again in a moment")
@@ -22,7 +23,7 @@ impl Admin {
         let credentials = Arc::clone(&self.credentials);
         let (sink, events) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let _share = share;
+            let _places = (share, stream);
             let follow = async {
                 while let Some(event) = follower.next().await {
                     if sink.send(event).is_err() {

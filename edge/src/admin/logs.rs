@@ -82,13 +82,16 @@ impl Admin {
             tail,
             last_id: last_id.map(str::to_owned),
         };
+        let stream = tail.then(|| self.streams.open(&actor)).transpose()?;
         let merged = Merged::begin(&self.publisher.log_sources(), self.publisher.cluster_nodes(), wanted).await?;
         let (since_ms, gone, is_resumed) = (merged.held.since_ms, merged.held.gone, merged.held.is_resumed);
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
         // A stream that goes on for as long as it is wanted ends with the token that opened it.
         let credentials = Arc::clone(&self.credentials);
-        let is_over =
-            Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
+        let is_over = Box::pin(async move {
+            let _stream = stream;
+            if tail { credentials.ended(&actor).await } else { std::future::pending().await }
+        });
         let mut response = streamed(form, merged, is_over);
         for (name, value) in [(LOGS_SINCE_HEADER, since_ms), (LOGS_GONE_HEADER, gone)] {
             if let Some(value) = value {

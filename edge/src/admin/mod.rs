@@ -15,6 +15,7 @@ mod console;
 mod content_digest;
 mod copying;
 mod data;
+mod event_streams;
 mod following;
 mod forwarding;
 mod freshness;

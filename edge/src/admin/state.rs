@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::event_streams::EventStreams;
 use crate::access::Credentials;
 use crate::blobs::{CacheUse, FreeSpace};
 use crate::ledger::Shares;
@@ -57,6 +58,8 @@ pub struct Admin {
     pub(super) forwards: Arc<Shares>,
     /// One for each reader of a deploy as it goes.
     pub(super) followers: Arc<Shares>,
+    /// Of each credential, streams that go on for as long as their reader wants.
+    pub(super) streams: Arc<EventStreams>,
 }
 
 /// What operations on the whole node need.
@@ -82,6 +85,7 @@ impl Admin {
         node: Node,
     ) -> Arc<Self> {
         let (forwards, followers) = (Shares::new(FORWARDS_MAX), Shares::new(FOLLOWERS_MAX));
-        Arc::new(Self { publisher, credentials, metrics, health, node, forwards, followers })
+        let streams = Arc::default();
+        Arc::new(Self { publisher, credentials, metrics, health, node, forwards, followers, streams })
     }
 }

@@ -84,6 +84,16 @@ impl Actor {
         }
     }
 
+    /// Whose changes and streams are counted together: those of a token, those of all logins of an account. `None` on
+    /// the edge's own machine, which does as much as it likes.
+    pub(crate) fn owner(&self) -> Option<String> {
+        match &self.credential {
+            Credential::Local => None,
+            Credential::Login(_) | Credential::Session(_, SessionOf::Account) => Some(format!("account {}", self.name)),
+            Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) => Some(id.clone()),
+        }
+    }
+
     /// Its address for the audit log.
     pub(crate) fn address_text(&self) -> String {
         from_text(self.from)

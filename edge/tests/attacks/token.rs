@@ -6,4 +6,5 @@ mod lists;
 mod log_readers;
 mod media_types;
 mod scopes;
+mod streams;
 mod uploads;

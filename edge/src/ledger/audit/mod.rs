@@ -13,10 +13,10 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
 
+use super::Actor;
 use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
-use super::{Actor, Credential, SessionOf};
 use crate::catalog::nodes::node_key;
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, identities, records};
 use crate::telemetry;
@@ -66,7 +66,7 @@ impl Audit {
         event: AuditEvent,
         commit: Commit,
     ) -> Result<Revision, catalog::Error> {
-        let writer = writer_of(actor).filter(|_| !event.action.is_always_let());
+        let writer = actor.owner().filter(|_| !event.action.is_always_let());
         if let Some(writer) = &writer {
             self.0.writes.begin(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
         }
@@ -160,16 +160,6 @@ impl Audit {
 /// has run out; that of another process, which takes over or began after it, says when that one started.
 fn was_gone(own: &Record, now: Option<&Record>) -> bool {
     now.is_none_or(|now| now.value == own.value && now.revision != own.revision)
-}
-
-/// Whose changes are counted together: those of a token, those of all logins of an account. The edge's own machine
-/// writes what it likes.
-fn writer_of(actor: &Actor) -> Option<String> {
-    match &actor.credential {
-        Credential::Local => None,
-        Credential::Login(_) | Credential::Session(_, SessionOf::Account) => Some(format!("account {}", actor.name)),
-        Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) => Some(id.clone()),
-    }
 }
 
 fn number_of(key: &str) -> Option<u64> {
