@@ -163,6 +163,13 @@ impl Steps {
         self.list.iter().any(|step| step.name == "switch" && step.state == StepState::Done)
     }
 
+    /// Whether a step before the switch failed, such as the preparation, the checks or the watch of one node; not the
+    /// switch itself, which others may have won.
+    pub(crate) fn were_refused(&self) -> bool {
+        let has_failed = |step: &Step| step.name != "switch" && step.state == StepState::Failed;
+        !self.have_switched() && self.list.iter().any(has_failed)
+    }
+
     pub(crate) fn version_is(&self, version: VersionId) {
         if let Some(watched) = &self.watched {
             watched.version_is(version);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    DeployEvent, Pause, PromoteRequest, RollbackRequest, SettingsDifference, Source, SwitchReport, SwitchRequest,
+    Deploy, DeployEvent, DeployProblem, Outcome, Pause, PromoteRequest, RollbackRequest, SettingsDifference, Source,
+    SwitchReport, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -21,6 +22,7 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings;
 use crate::ledger::Earlier;
 use crate::ledger::{Actor, Condition, Error};
+use crate::telemetry;
 
 /// What a switch that is no push says beside its version.
 struct Moving {
@@ -288,7 +290,15 @@ impl Switcher {
                 let Foreseen { previous, switches } = self.foresee(&intent).await?;
                 Moved { previous, switched: switches, ..Moved::default() }
             }
-            false => self.make_live_watched(&intent, moving.caution, steps).await?,
+            false => match self.make_live_watched(&intent, moving.caution, steps).await {
+                Ok(moved) => moved,
+                Err(error) => {
+                    if steps.were_refused() {
+                        self.record_refusal(&intent, steps, &error).await;
+                    }
+                    return Err(error);
+                }
+            },
         };
         let paused = self.pause_of(app, environment, &moved).await;
         Ok(SwitchReport {
@@ -308,6 +318,41 @@ impl Switcher {
                 ..difference
             }),
         })
+    }
+
+    /// Keeps in the history that a stored version was not made live, and why: others see in time that somebody tried.
+    async fn record_refusal(&self, intent: &Intent<'_>, steps: &Steps, error: &Error) {
+        let (app, environment, problem) = (intent.app, intent.environment, &error.0);
+        let record = async {
+            let live = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+            let deploy = Deploy {
+                id: intent.deploy.to_owned(),
+                kind: intent.movement.kind(),
+                environment: environment.clone(),
+                version: intent.version,
+                previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
+                who: intent.actor.name.clone(),
+                at_ms: telemetry::now_ms(),
+                source: intent.source.clone(),
+                steps: steps.list().to_vec(),
+                // As of a push: earlier releases read no other word for it.
+                outcome: Outcome::Failed,
+                alias: None,
+                problem: Some(DeployProblem { code: problem.code, detail: problem.detail.clone() }),
+                log: Vec::new(),
+                settings: live.map_or(0, |pointer| pointer.settings),
+                went_back: None,
+                reason: intent.reason.map(str::to_owned),
+                halves: None,
+                with: None,
+            };
+            let _making = self.environments.make_environment(app, environment, false).await?;
+            self.ledger.append_history(app, deploy).await
+        };
+        // It was refused with its reason either way.
+        if let Err(error) = record.await {
+            tracing::warn!(%app, %environment, %error, "a refused switch could not be recorded");
+        }
     }
 
     /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, History, Outcome, StepState};
+use devanture_config::api::{
+    BeginDeploy, Deploy, DeployKind, DeployOptions, DeployReport, History, Outcome, StepState,
+};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::SiteFile;
 use http::{Method, StatusCode};
@@ -204,10 +206,26 @@ async fn going_back_to_what_was_live_is_not_held_up_and_going_elsewhere_is() {
     backend.answers(500);
     let refused = post(&edge, "prod/rollback", json!({"version": never.version})).await;
     assert_eq!(refused.code(), Code::SmokeFailed);
-    assert_eq!(post(&edge, "prod/switch", json!({"version": first.version})).await.code(), Code::SmokeFailed);
+    let body = json!({"version": first.version, "reason": "It was better"});
+    assert_eq!(post(&edge, "prod/switch", body.clone()).await.code(), Code::SmokeFailed);
+    // Others see that somebody tried, and why it came to nothing; what never began is no entry.
+    assert_eq!(post(&edge, "prod/switch?dry_run=true", body).await.status, StatusCode::OK);
+    let unlike = json!({"version": first.version, "if_live": first.version});
+    assert_eq!(post(&edge, "prod/switch", unlike).await.code(), Code::LiveMoved);
+    let entries = history(&edge, "prod").await.deploys;
+    let refused = |entry: &Deploy| (entry.outcome, entry.problem.as_ref().map(|problem| problem.code));
+    let kinds: Vec<_> = entries.iter().take(3).map(|entry| (entry.kind, refused(entry))).collect();
+    let failed = (Outcome::Failed, Some(Code::SmokeFailed));
+    assert_eq!(kinds[..2], [(DeployKind::Switch, failed), (DeployKind::Rollback, failed)]);
+    assert_eq!((entries[0].version, entries[0].reason.as_deref()), (first.version, Some("It was better")));
+    assert_eq!((entries[0].previous, kinds[2].0), (edge.live("shop").await, DeployKind::Push));
+    let last = entries[0].steps.last().unwrap();
+    assert_eq!((last.name.as_str(), last.state), ("smoke", StepState::Failed));
+    // Nothing goes back to it.
     let request = backend.requests();
     assert_eq!(post(&edge, "prod/rollback", json!({})).await.status, StatusCode::OK);
     assert_eq!((edge.live("shop").await, backend.requests()), (Some(first.version), request));
+    assert_eq!(post(&edge, "prod/rollback", json!({})).await.code(), Code::NoPrevious);
     edge.stop().await;
 }
 
