@@ -14,6 +14,25 @@ pub enum HostnameSource {
     Manifest,
 }
 
+/// The source of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CertificateSource {
+    /// An authority, by ACME; it is renewed before its end.
+    Acme,
+    /// A file that `edge.toml` names.
+    File,
+}
+
+/// The certificate that the edge shows for a hostname.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostnameCertificate {
+    /// Its source.
+    pub source: CertificateSource,
+    /// Its end, in milliseconds since 1970 UTC; of several for one name, the first one.
+    pub expires_ms: u64,
+}
+
 /// One hostname of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameStatus {
@@ -31,6 +50,9 @@ pub struct HostnameStatus {
     pub listed: bool,
     /// Its address; a wildcard has none.
     pub url: Option<String>,
+    /// Its certificate; `None` where there is none but one of the local authority.
+    #[serde(default)]
+    pub certificate: Option<HostnameCertificate>,
 }
 
 /// `GET /v1/apps/{app}/environments/{env}/hostnames`.

@@ -55,7 +55,8 @@ pub use deploys::{
 };
 pub use history::{Deploy, DeployKind, DeployProblem, History, Outcome, Source};
 pub use hostnames::{
-    HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus,
+    CertificateSource, HostnameCertificate, HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet,
+    HostnameSource, HostnameStatus,
 };
 pub use instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
 pub(crate) use logs::SOURCES;

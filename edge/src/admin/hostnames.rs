@@ -1,6 +1,6 @@
 //! Operations about the hostnames of environments' own.
 
-use devanture_config::api::HostnameRequest;
+use devanture_config::api::{HostnameRequest, HostnameStatus};
 use http::StatusCode;
 
 use super::call::{Answer, Call};
@@ -15,7 +15,9 @@ impl Admin {
         let Call { path, request, .. } = call;
         let (app, environment) = path.place()?;
         let page = body::page(request.uri(), "after", PAGE)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().hostnames(&app, &environment, &page).await?))
+        let mut list = self.publisher.environments().hostnames(&app, &environment, &page).await?;
+        list.hostnames.iter_mut().for_each(|status| self.add_certificate(status));
+        Ok(answer::json(StatusCode::OK, &list))
     }
 
     pub(super) async fn add_hostname(&self, call: Call) -> Answer {
@@ -24,9 +26,14 @@ impl Admin {
         let host = path.host()?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: HostnameRequest = self.json_or_default(request).await?;
-        let set =
+        let mut set =
             self.publisher.environments().set_hostname(&actor, &app, &environment, &host, &wanted, dry_run).await?;
+        self.add_certificate(&mut set.hostname);
         Ok(answer::json(StatusCode::OK, &set))
+    }
+
+    fn add_certificate(&self, status: &mut HostnameStatus) {
+        status.certificate = (self.node.certificate_of)(&status.name);
     }
 
     pub(super) async fn remove_hostname(&self, call: Call) -> Answer {

@@ -44,7 +44,7 @@ mod upstreams;
 pub use answer::Body;
 pub(crate) use monitoring::SECRETS_LINE;
 pub use operations::{OPERATIONS, Operation};
-pub use state::{Admin, Health, Node};
+pub use state::{Admin, CertificateOf, Health, Node};
 
 use std::net::IpAddr;
 

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use devanture_config::HostPattern;
+use devanture_config::api::HostnameCertificate;
+
 use super::event_streams::EventStreams;
 use crate::access::Credentials;
 use crate::blobs::{CacheUse, FreeSpace};
@@ -62,12 +65,17 @@ pub struct Admin {
     pub(super) streams: Arc<EventStreams>,
 }
 
+/// Finds the certificate that the edge shows for a hostname or a wildcard.
+pub type CertificateOf = Box<dyn Fn(&HostPattern) -> Option<HostnameCertificate> + Send + Sync>;
+
 /// What operations on the whole node need.
 pub struct Node {
     /// Added to the metrics of each scrape.
     pub gauges: Vec<GaugeSource>,
     /// The local disk in front of a bucket; `None` where the disk is the store.
     pub cache: Option<CacheUse>,
+    /// The certificates that visitors are shown.
+    pub certificate_of: CertificateOf,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The file of the keys that seal secrets.

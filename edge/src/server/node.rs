@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use devanture_config::HostPattern;
 use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 
 use super::cluster::Cluster;
 use super::stores::{CATALOG_NAME, Stores};
-use crate::admin::Node;
+use crate::admin::{CertificateOf, Node};
 use crate::blobs::{CacheUse, Survey};
 use crate::ledger::{show_task, show_tasks};
 use crate::telemetry;
@@ -32,6 +33,8 @@ pub(super) fn start(
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));
     let catalog = Arc::clone(&stores.catalog);
     control.spawn(async move { show_tasks(&*catalog).await });
+    let of_visitors = certificates.clone();
+    let certificate_of: CertificateOf = Box::new(move |host: &HostPattern| of_visitors.certificate_of(host));
     let (certificates, identity) = (certificates.clone(), cluster.map(Cluster::identity));
     let path = data_dir.join(CATALOG_NAME);
     let followed = Arc::clone(&stores.catalog);
@@ -58,5 +61,5 @@ pub(super) fn start(
         }),
     ];
     let key_file = file.secrets_key_file().map(|path| base.join(path));
-    Node { gauges, cache, data_dir: data_dir.to_owned(), key_file }
+    Node { gauges, cache, certificate_of, data_dir: data_dir.to_owned(), key_file }
 }

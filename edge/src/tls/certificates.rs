@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::AppName;
+use devanture_config::api::{CertificateSource, HostnameCertificate};
 use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls, TlsProfile};
 use devanture_config::limits::Limits;
+use devanture_config::{AppName, HostPattern};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -256,6 +257,24 @@ impl Certificates {
             }
             Source::Files(_) => true,
             Source::SelfSigned => false,
+        }
+    }
+
+    /// The certificate that visitors of `host` are shown, or those of the names that a wildcard stands for; `None` where
+    /// there is none but one of the local authority.
+    #[must_use]
+    pub fn certificate_of(&self, host: &HostPattern) -> Option<HostnameCertificate> {
+        let of_file = |files: &Arc<Files>| {
+            let expires_ms = files.expires_ms(host.as_str())?;
+            Some(HostnameCertificate { source: CertificateSource::File, expires_ms })
+        };
+        match &self.source {
+            Source::Acme { acme, files, .. } => files.as_ref().and_then(of_file).or_else(|| {
+                let expires_ms = acme.expires_ms(host.as_str())?;
+                Some(HostnameCertificate { source: CertificateSource::Acme, expires_ms })
+            }),
+            Source::Files(files) => of_file(files),
+            Source::SelfSigned => None,
         }
     }
 

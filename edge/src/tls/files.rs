@@ -113,6 +113,22 @@ impl Files {
         good.any(|good| shown.iter().any(|shown| Arc::ptr_eq(shown, good)))
     }
 
+    /// The first end, in milliseconds since 1970 UTC, of the certificates for a host, or for a wildcard such as
+    /// `*.example.org`.
+    pub(crate) fn expires_ms(&self, host: &str) -> Option<u64> {
+        let loaded = self.loaded.load();
+        let fitting = match host.strip_prefix("*.") {
+            Some(parent) => loaded.wildcards.get(parent),
+            None => loaded.fitting(host),
+        };
+        let end_s = |key: &Arc<CertifiedKey>| {
+            let (_, leaf) = X509Certificate::from_der(key.cert.first()?).ok()?;
+            Some(leaf.validity().not_after.timestamp())
+        };
+        let first = fitting?.iter().filter_map(end_s).min()?;
+        Some(u64::try_from(first).unwrap_or(0).saturating_mul(1_000))
+    }
+
     /// Whether one of the certificates has a name or a wildcard for a host.
     pub(crate) fn fits(&self, name: &str) -> bool {
         self.loaded.load().fitting(name).is_some()
@@ -254,4 +270,45 @@ fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
             _ => None,
         })
         .collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+mod tests {
+    use super::*;
+    use crate::tls::provider;
+
+    #[test]
+    fn the_first_end_of_the_certificates_for_a_name_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = |name: &str, names: &[&str], year: i32| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut params = rcgen::CertificateParams::new(names).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let (certificate, path) = (folder.path().join(format!("{name}.pem")), folder.path().join(name));
+            std::fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+            std::fs::write(&path, key.serialize_pem()).unwrap();
+            Pair { certificate, key: path }
+        };
+        let pairs = vec![
+            pair("a", &["www.example.org", "*.example.org"], 2050),
+            pair("b", &["www.example.org"], 2040),
+            pair("c", &["example.net"], 2045),
+        ];
+        let files = Files::open(pairs, provider()).unwrap();
+        // The days of a year differ by one at most, and an end is at the very beginning of its year.
+        let year_of = |ms: u64| 1_970 + (ms + 86_400_000) / 31_556_952_000;
+        for (host, expected) in [
+            ("www.example.org", Some(2040)),
+            ("a.example.org", Some(2050)),
+            ("*.example.org", Some(2050)),
+            ("example.net", Some(2045)),
+            ("*.example.net", None),
+            ("example.org", None),
+            ("b.a.example.org", None),
+        ] {
+            assert_eq!(files.expires_ms(host).map(year_of), expected, "{host}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use devanture_config::api::{CertificateSource, HostnameList, HostnameSet};
 use http::{Method, StatusCode};
 
 use crate::acme::pebble::Manner;
@@ -85,6 +86,14 @@ async fn a_file_comes_first_for_the_names_that_it_covers() {
     let Some(world) = world().with_tls(&tls).start().await else { return };
     world.push("shop", &["www.customer.test"]).await;
     world.issued("www.customer.test").await;
+    let path = "/v1/apps/shop/environments/prod/hostnames";
+    let added = got(world.edge.api(Method::PUT, &format!("{path}/mine.apps.test"))).await.json::<HostnameSet>();
+    assert_eq!(added.hostname.certificate.unwrap().source, CertificateSource::File);
+    let list: HostnameList = got(world.edge.api(Method::GET, path)).await.json();
+    let sources: Vec<_> = list.hostnames.iter().map(|one| one.certificate.map(|one| one.source)).collect();
+    assert_eq!(sources, [Some(CertificateSource::File), Some(CertificateSource::Acme)]);
+    let now_ms = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    assert!(list.hostnames.iter().all(|one| one.certificate.unwrap().expires_ms > now_ms), "{list:?}");
     let version = world.edge.live("shop").await.unwrap();
     let preview = format!("{}--shop.apps.test", version.short());
     for name in ["shop.apps.test", &preview, "nobody.apps.test"] {

@@ -2,6 +2,8 @@
 
 use devanture_config::api::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, HostnameStatus};
 
+use devanture_config::text::date_time;
+
 use super::dry_run;
 use crate::args::HostnamesCommand;
 use crate::context::Context;
@@ -60,7 +62,9 @@ fn list_lines(style: Style, list: &HostnameList) -> Vec<String> {
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let rows = list.hostnames.iter().zip(&names).map(|(host, name)| {
         let listed = if host.listed { style.dim("  in devanture.toml") } else { String::new() };
-        format!("  {name:<width$}  {}{listed}", effect(host))
+        let ends =
+            host.certificate.map(|certificate| format!("  certificate until {}", date_time(certificate.expires_ms)));
+        format!("  {name:<width$}  {}{listed}{}", effect(host), style.dim(&ends.unwrap_or_default()))
     });
     rows.collect()
 }
@@ -96,7 +100,7 @@ fn removed_lines(style: Style, removed: &HostnameRemoved) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devanture_config::api::{HostnameOwner, HostnameSource};
+    use devanture_config::api::{CertificateSource, HostnameCertificate, HostnameOwner, HostnameSource};
 
     fn plain() -> Style {
         Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
@@ -112,6 +116,8 @@ mod tests {
             redirects_to: to.map(|to| to.parse().unwrap()),
             source: HostnameSource::Api,
             listed: canonical,
+            certificate: canonical
+                .then_some(HostnameCertificate { source: CertificateSource::File, expires_ms: 1_900_000_000_000 }),
         }
     }
 
@@ -132,7 +138,7 @@ mod tests {
             list_lines(plain(), &list),
             [
                 "  *.example.org                           serves",
-                "  example.org                             canonical  in devanture.toml",
+                "  example.org                             canonical  in devanture.toml  certificate until 2030-03-17 17:46:40 UTC",
                 "  bücher.example (xn--bcher-kva.example)  leads to example.org",
             ]
         );

@@ -328,6 +328,8 @@ impl Environments {
             source: if record.by_api { HostnameSource::Api } else { HostnameSource::Manifest },
             listed: own.listed.names.hostnames.contains(name),
             url: exact.map(|exact| self.ledger.live.domains().url(exact.as_str())),
+            // Certificates are beyond this room: the API adds it.
+            certificate: None,
         }
     }
 

@@ -109,6 +109,11 @@ impl Acme {
         self.held.load().iter().map(|(name, held)| (name.to_string(), end(held))).collect()
     }
 
+    /// The end of the certificate for a name, in milliseconds since 1970 UTC.
+    pub(crate) fn expires_ms(&self, name: &str) -> Option<u64> {
+        self.held.load().get(name).map(|held| held.life.not_after_ms)
+    }
+
     /// Whether there is a certificate for a name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         self.held.load().contains_key(name)
