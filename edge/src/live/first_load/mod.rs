@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::damage::Unloaded;
-use super::loader::{Load, LoadError, Loader};
+use super::load::{Load, LoadError};
+use super::loader::Loader;
 use super::on_demand::Preview;
 use super::{Current, Live, Place};
 use crate::catalog::{self, history, records};

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::loader::{Load, LoadError, Loader, PREVIEW};
+use super::load::{Load, LoadError};
+use super::loader::{Loader, PREVIEW};
 use super::{Current, CurrentSettings, Live, PreviewKey};
 use crate::version::Setting;
 
