@@ -28,6 +28,8 @@ mod maintenance;
 mod merged_logs;
 mod monitoring;
 mod operations;
+#[cfg(test)]
+mod page_policy;
 mod passkeys;
 mod precondition;
 mod pushing;
