@@ -11,11 +11,11 @@ use devanture_config::problem::{Code, Problem};
 
 use super::accounts::{ID_BYTES, of_account};
 use super::challenges::Use;
-use super::sessions::{Browser, InForce, Owner, SessionMade, ended_session};
+use super::sessions::{Browser, Found, InForce, Owner, SessionMade, ended_session};
 use super::webauthn::{self, Ceremony, Refusal, Site};
 use super::{Credentials, is_hex};
 use crate::catalog::identities::{AccountRecord, account_key};
-use crate::catalog::sessions::{PASSKEYS_PREFIX, PasskeyRecord, passkey_key};
+use crate::catalog::sessions::{PASSKEYS_PREFIX, PasskeyRecord, passkey_key, session_key};
 use crate::catalog::{self, Change, Check, Commit, Record, Revision, records};
 use crate::ledger::{Action, Actor, Credential, Error, unless_conflict, update};
 use crate::telemetry;
@@ -122,6 +122,13 @@ impl Credentials {
             let count_max = usize::try_from(self.limits.passkeys_per_account_max).unwrap_or(usize::MAX);
             let account_now = self.account(&name).await?.filter(|(_, now)| now.stamp == account.stamp);
             let Some((revision, _)) = account_now else { return Err(ended_session()) };
+            let Found { id: of, record: mut own, revision: own_revision, .. } =
+                self.session_in_force(&session.found.id).await?.ok_or_else(ended_session)?.found;
+            // Once, whichever authenticator answers.
+            if challenge_ms <= own.registered_ms {
+                return Err(stale_challenge());
+            }
+            own.registered_ms = challenge_ms;
             if self.passkeys_of(&account).await?.len() >= count_max {
                 let detail = format!("The account has {count_max} passkeys already.");
                 return Err(Problem::new(Code::TooMany, detail)
@@ -129,8 +136,15 @@ impl Credentials {
                     .into());
             }
             let commit = Commit {
-                checks: vec![Check::Absent(passkey_key(&id)), Check::At(account_key(&name), revision)],
-                changes: vec![Change::Put(passkey_key(&id), records::write(&record)?)],
+                checks: vec![
+                    Check::Absent(passkey_key(&id)),
+                    Check::At(account_key(&name), revision),
+                    Check::At(session_key(&of), own_revision),
+                ],
+                changes: vec![
+                    Change::Put(passkey_key(&id), records::write(&record)?),
+                    Change::Put(session_key(&of), records::write(&own)?),
+                ],
             };
             let event = of_account(Action::AddPasskey, &account).what(label);
             match self.audit.commit(actor, event, commit).await {
@@ -250,14 +264,28 @@ impl Credentials {
                 return Ok(None);
             }
         };
-        let challenge_ms = self.challenge_ms(&challenge, of).await?;
-        // Once: what it has answered, and what was made before that, is over.
-        let Some(challenge_ms) = challenge_ms.filter(|at_ms| *at_ms > passkey.challenge_ms) else { return Ok(None) };
+        let Some(challenge_ms) = self.challenge_ms(&challenge, of).await? else { return Ok(None) };
+        let mut checks =
+            vec![Check::At(passkey_key(&id), revision), Check::At(account_key(&passkey.account), account_revision)];
+        let mut answered_ms = passkey.challenge_ms;
+        for (key, record) in self.catalog.list(&passkey_key(&account.id), None, false, usize::MAX).await? {
+            let other: PasskeyRecord = records::read(&key, &record)?;
+            // Until its first use, it is the challenge that it was registered with.
+            if other.used_ms.is_some() {
+                answered_ms = answered_ms.max(other.challenge_ms);
+            }
+            if key != passkey_key(&id) {
+                checks.push(Check::At(key, record.revision));
+            }
+        }
+        // Once: what any passkey of the account has answered, and what was made before that, is over. One that was
+        // registered since the challenge was made is none that it is for.
+        if challenge_ms <= answered_ms || challenge_ms < passkey.created_ms {
+            return Ok(None);
+        }
         (passkey.counter, passkey.challenge_ms) = (counter, challenge_ms);
         passkey.used_ms = Some(telemetry::now_ms());
         let used = Change::Put(passkey_key(&id), records::write(&passkey)?);
-        let checks =
-            vec![Check::At(passkey_key(&id), revision), Check::At(account_key(&passkey.account), account_revision)];
         Ok(Some(ProvenPasskey { name: passkey.account, account, checks, used }))
     }
 

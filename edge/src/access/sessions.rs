@@ -174,6 +174,7 @@ impl Credentials {
             from: from_text(browser.from),
             browser: browser.name.chars().filter(|c| !c.is_control()).take(BROWSER_CHARACTERS_MAX).collect(),
             confirmed_until_ms: 0,
+            registered_ms: 0,
         };
         let mut changes = self.surplus_sessions(of, &owner).await?;
         changes.push(Change::Put(session_key(&id), records::write(&record)?));

@@ -27,6 +27,9 @@ pub struct SessionRecord {
     /// When its confirmation ends; 0 without one.
     #[serde(default)]
     pub confirmed_until_ms: u64,
+    /// When the last challenge was made that it registered a passkey with: it registers with later ones alone.
+    #[serde(default)]
+    pub registered_ms: u64,
 }
 
 /// `passkeys/{id}`: a passkey of an account. Its id begins with that of the account.

@@ -63,7 +63,9 @@ async fn a_passkey_is_registered_in_a_confirmed_session_and_logs_in_without_the_
     confirm(&ada).await;
     let info: PasskeyInfo = try_to_register(&ada, &made, &first.challenge).await.json();
     assert_eq!((info.name.as_str(), info.used_ms), ("laptop", None));
-    assert_eq!(try_to_register(&ada, &made, &first.challenge).await.code(), Code::Conflict);
+    assert_eq!(try_to_register(&ada, &made, &first.challenge).await.code(), Code::BadRequest);
+    let next = challenge(&ada, "register").await.challenge;
+    assert_eq!(try_to_register(&ada, &made, &next).await.code(), Code::Conflict);
     let list: PasskeyList = ada.get("/v1/passkeys").await.json();
     assert_eq!(list.passkeys, std::slice::from_ref(&info));
     let again = challenge(&ada, "register").await;
@@ -148,6 +150,50 @@ async fn what_is_wrong_with_a_passkey_is_answered_alike() {
     refuse(&made, &next, &user).await;
     refusals.dedup();
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_challenge_is_answered_once_by_a_passkey_that_it_was_made_for() {
+    let edge = quick().start().await;
+    account(&edge, "ada", "read").await;
+    let ada = Browser::of(&edge).entered("ada").await;
+    confirm(&ada).await;
+    let first = registered(&edge, &ada).await;
+    // To register, whichever authenticator answers, also once the passkey is gone.
+    let register = challenge(&ada, "register").await;
+    let user = register.user.unwrap().id;
+    let for_confirmation = challenge(&ada, "confirm").await;
+    assert_eq!(for_confirmation.credentials.len(), 1);
+    let second = passkey(&edge);
+    let info: PasskeyInfo = try_to_register(&ada, &second, &register.challenge).await.json();
+    assert_eq!(try_to_register(&ada, &passkey(&edge), &register.challenge).await.code(), Code::BadRequest);
+    let path = format!("/v1/passkeys/{}", info.id);
+    assert_eq!(ada.send(Method::DELETE, &path, &json!({})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(try_to_register(&ada, &second, &register.challenge).await.code(), Code::BadRequest);
+    let third = registered(&edge, &ada).await;
+
+    let confirmed = async |passkey: &Authenticator, challenge: &str| {
+        let body = json!({ "passkey": assertion(passkey, challenge, &user) });
+        ada.send(Method::POST, "/v1/session/confirm", &body).await.status
+    };
+    // It names the passkeys that were there, and no later one answers it.
+    assert_eq!(confirmed(&third, &for_confirmation.challenge).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(confirmed(&first, &for_confirmation.challenge).await, StatusCode::OK);
+    assert_eq!(confirmed(&first, &for_confirmation.challenge).await, StatusCode::UNAUTHORIZED);
+    let again = challenge(&ada, "confirm").await.challenge;
+    assert_eq!(confirmed(&third, &again).await, StatusCode::OK);
+    assert_eq!(confirmed(&first, &again).await, StatusCode::UNAUTHORIZED);
+
+    let login = challenge(&ada, "login").await.challenge;
+    let enter = async |passkey: &Authenticator| {
+        Browser::of(&edge).try_to_enter(&json!({ "passkey": assertion(passkey, &login, &user) })).await.status
+    };
+    // At once, too.
+    let (one, other) = tokio::join!(enter(&first), enter(&third));
+    let mut ends = [one, other];
+    ends.sort();
+    assert_eq!(ends, [StatusCode::CREATED, StatusCode::UNAUTHORIZED]);
     edge.stop().await;
 }
 
