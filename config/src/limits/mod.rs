@@ -384,6 +384,8 @@ limits! {
     session_idle_ms_max = 43_200_000 in 1_000 ..= 31_536_000_000,
     /// Milliseconds after its beginning at which a session of a browser ends, however often it was used.
     session_ms_max = 604_800_000 in 1_000 ..= 31_536_000_000,
+    /// Milliseconds that a token lives at most which an account makes in a session that it has just confirmed.
+    account_token_ms_max = 31_536_000_000 in 1_000 ..= 315_360_000_000,
     /// Milliseconds for which a session of a browser counts as confirmed.
     confirmation_ms_max = 300_000 in 1_000 ..= 86_400_000,
     /// Passkeys of one account.

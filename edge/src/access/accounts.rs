@@ -126,6 +126,7 @@ impl Credentials {
         update(&key, || async {
             let (revision, account) = self.account(name).await?.ok_or_else(|| missing(name))?;
             let mut changes = self.end_logins(&account).await?;
+            changes.extend(self.remove_tokens_of(&account.id).await?);
             changes.push(Change::Delete(key.clone()));
             let event = of_account(Action::DeleteAccount, &account).what(name);
             // The other admin has to be there in the same commit: two admins may be deleted at the same time.

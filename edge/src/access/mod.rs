@@ -8,6 +8,7 @@ mod challenges;
 mod confirmations;
 mod invitations;
 mod last_use;
+mod lasting_tokens;
 mod logins;
 mod passkeys;
 mod passwords;
@@ -123,13 +124,18 @@ impl Credentials {
     /// such as the lines of a log.
     pub async fn ended(&self, actor: &Actor) {
         let account_key = |name: &str| format!("{}{name}", identities::ACCOUNTS_PREFIX);
-        let keys = match &actor.credential {
+        let mut keys = match &actor.credential {
             Credential::Local => return std::future::pending().await,
-            Credential::Token(id) => [records::token_key(id), String::new()],
-            Credential::Login(id) => [identities::login_key(id), account_key(&actor.name)],
-            Credential::Session(id, SessionOf::Account) => [session_key(id), account_key(&actor.name)],
-            Credential::Session(id, SessionOf::Token(token)) => [session_key(id), records::token_key(token)],
+            Credential::Token(id) => vec![records::token_key(id)],
+            Credential::Login(id) => vec![identities::login_key(id), account_key(&actor.name)],
+            Credential::Session(id, SessionOf::Account) => vec![session_key(id), account_key(&actor.name)],
+            Credential::Session(id, SessionOf::Token(token)) => vec![session_key(id), records::token_key(token)],
         };
+        if let Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) = &actor.credential
+            && let Ok(Some((_, records::TokenRecord { account: Some(of), .. }))) = self.token(id).await
+        {
+            keys.push(identities::account_key(&of.name));
+        }
         // Before the first look, so that no change falls between the two.
         let mut commits = self.catalog.watch();
         let is_of = |change: &Change| match change {
@@ -177,7 +183,9 @@ impl Credentials {
         let now_ms = telemetry::now_ms();
         let ends_ms = match &actor.credential {
             Credential::Local => Some(u64::MAX),
-            Credential::Token(id) => self.token(id).await?.map(|(_, token)| token.expires_ms.unwrap_or(u64::MAX)),
+            Credential::Token(id) => {
+                self.token_in_force(id).await?.map(|(_, token)| token.expires_ms.unwrap_or(u64::MAX))
+            }
             // The access token that was shown may have ended; the login goes on.
             Credential::Login(id) => self.login_in_force(id).await?.map(|found| found.login.expires_ms),
             Credential::Session(id, _) => self.session_in_force(id).await?.map(|found| found.ends_ms),

@@ -8,9 +8,9 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 
 use super::{Credentials, is_hex, is_secret, random_hex};
-use crate::catalog::records::{self, TokenRecord};
+use crate::catalog::records::{self, TokenAccount, TokenRecord};
 use crate::catalog::{Change, Check, Commit, Revision, identities};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, check_there};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, check_there};
 use crate::telemetry;
 
 /// The prefix of tokens, by which scanners for secrets find them.
@@ -29,24 +29,35 @@ const PAGE_MAX: usize = 1_000;
 /// A token that may be made.
 struct NewToken {
     name: String,
-    expires_ms: Option<u64>,
+    life: Life,
     /// Ids of expired tokens that go to make room.
     expired: Vec<String>,
 }
 
+/// How long a token lives.
+struct Life {
+    expires_ms: Option<u64>,
+    /// The account that it ends with.
+    account: Option<TokenAccount>,
+    /// What has to be as it was when this was found.
+    check: Option<Check>,
+}
+
 impl Credentials {
     /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does
-    /// not outlive a maker that ends.
+    /// not outlive a maker that ends; but for a session that its account has just confirmed, which a stolen cookie alone
+    /// cannot.
     ///
     /// # Errors
     /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
-    /// `deleted` where the actor is for an app that is deleted,
-    /// `too_many`; where the catalog fails.
+    /// `deleted` where the actor is for an app that is deleted, `confirmation_required` where a session that is not
+    /// confirmed asks for more than its own life, `too_many`; where the catalog fails.
     pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
         let now_ms = telemetry::now_ms();
         // Until the commit nobody else makes one, so that the limits hold.
         let _making = self.making.lock().await;
-        let NewToken { name, expires_ms, expired } = self.check_creation(actor, &request, now_ms).await?;
+        let NewToken { name, life, expired } = self.check_creation(actor, &request, now_ms).await?;
+        let Life { expires_ms, account, check } = life;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let mut event = AuditEvent::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
         event = match (&request.app, &request.environment) {
@@ -63,14 +74,15 @@ impl Credentials {
             created_ms: now_ms,
             expires_ms,
             made_by: Some(actor.name.clone()),
+            account,
         };
         let key = records::token_key(&id);
         let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
         for old in &expired {
             changes.extend([Change::Delete(records::token_key(old)), Change::Delete(identities::used_key(old))]);
         }
-        let commit = Commit { checks: vec![Check::Absent(key)], changes };
-        self.audit.commit(actor, event, commit).await?;
+        let checks = [Check::Absent(key)].into_iter().chain(check).collect();
+        self.audit.commit(actor, event, Commit { checks, changes }).await?;
         expired.iter().for_each(|old| self.used.forget(old));
         Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
     }
@@ -80,7 +92,7 @@ impl Credentials {
     /// # Errors
     /// As [`Credentials::create`].
     pub async fn predict_creation(&self, actor: &Actor, request: TokenRequest) -> Result<TokenPrediction, Error> {
-        let NewToken { name, expires_ms, .. } = self.check_creation(actor, &request, telemetry::now_ms()).await?;
+        let NewToken { name, life, .. } = self.check_creation(actor, &request, telemetry::now_ms()).await?;
         Ok(TokenPrediction {
             dry_run: true,
             id: None,
@@ -88,7 +100,7 @@ impl Credentials {
             app: request.app,
             environment: request.environment,
             scope: request.scope,
-            expires_ms,
+            expires_ms: life.expires_ms,
         })
     }
 
@@ -105,8 +117,31 @@ impl Credentials {
             check_there(&*self.catalog, app, request.environment.as_ref()).await?;
         }
         let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
-        let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
-        Ok(NewToken { name: name.to_owned(), expires_ms, expired })
+        let life = self.life(actor, request.expires_in_s, now_ms).await?;
+        Ok(NewToken { name: name.to_owned(), life, expired })
+    }
+
+    /// How long a token lives: as it is asked for, but not longer than its maker. An account that has just confirmed its
+    /// session makes one that outlives the session, and ends with the account.
+    async fn life(&self, actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Life, Error> {
+        let wanted = expires_in_s.map(|s| now_ms.saturating_add(s.saturating_mul(1000)));
+        if let (Some(own), Some(wanted)) = (actor.expires_ms, wanted)
+            && wanted > own
+        {
+            let Credential::Session(id, SessionOf::Account) = &actor.credential else {
+                return Err(outlives(actor, own, now_ms));
+            };
+            let (account, check) = self.account_of_lasting(id, wanted.saturating_sub(now_ms)).await?;
+            return Ok(Life { expires_ms: Some(wanted), account: Some(account), check: Some(check) });
+        }
+        // What a token makes ends with the same account.
+        let account = match &actor.credential {
+            Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) => {
+                self.token(id).await?.and_then(|(_, token)| token.account)
+            }
+            Credential::Local | Credential::Login(_) | Credential::Session(_, SessionOf::Account) => None,
+        };
+        Ok(Life { expires_ms: wanted.or(actor.expires_ms), account, check: None })
     }
 
     /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
@@ -309,7 +344,10 @@ impl Credentials {
     /// The record of a token that has not ended.
     pub(super) async fn token_in_force(&self, id: &str) -> Result<Option<(Revision, TokenRecord)>, Error> {
         let is_good = |token: &TokenRecord| token.expires_ms.is_none_or(|at_ms| at_ms > telemetry::now_ms());
-        Ok(self.token(id).await?.filter(|(_, token)| is_good(token)))
+        match self.token(id).await?.filter(|(_, token)| is_good(token)) {
+            Some((revision, token)) if self.has_its_account(&token).await? => Ok(Some((revision, token))),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -328,19 +366,10 @@ fn check_rank(actor: &Actor, request: &TokenRequest) -> Result<(), Error> {
     }
 }
 
-/// When a token ends: as it is asked for, but not after its maker.
-fn ends(actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Option<u64>, Error> {
-    let wanted = expires_in_s.map(|s| now_ms.saturating_add(s.saturating_mul(1000)));
-    match (actor.expires_ms, wanted) {
-        (Some(own), Some(wanted)) if wanted > own => {
-            let left_s = own.saturating_sub(now_ms) / 1000;
-            let detail = format!(
-                "{} ends in {}, and makes no token that outlives it.",
-                actor.shown(),
-                counted(left_s, "second")
-            );
-            Err(Problem::new(Code::Forbidden, detail).hint("ask for a shorter life, or say none").into())
-        }
-        (own, wanted) => Ok(wanted.or(own)),
-    }
+/// The refusal of a token that would end after its maker, which ends at `own`.
+fn outlives(actor: &Actor, own: u64, now_ms: u64) -> Error {
+    let left_s = own.saturating_sub(now_ms) / 1000;
+    let detail =
+        format!("{} ends in {}, and makes no token that outlives it.", actor.shown(), counted(left_s, "second"));
+    Problem::new(Code::Forbidden, detail).hint("ask for a shorter life, or say none").into()
 }

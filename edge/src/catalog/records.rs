@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::{Deploy, Scope, Source};
+use devanture_config::api::{AccountName, Deploy, Scope, Source};
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
@@ -293,6 +293,18 @@ pub struct TokenRecord {
     /// Its creator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
+    /// The account that it ends with, where it outlives the session that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<TokenAccount>,
+}
+
+/// The account that a token ends with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenAccount {
+    /// Its name.
+    pub name: AccountName,
+    /// Its id: an account of the same name that is made later is another one.
+    pub id: String,
 }
 
 /// The prefix of all apps.

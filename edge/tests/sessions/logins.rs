@@ -196,3 +196,59 @@ async fn what_a_session_makes_does_not_outlive_it() {
     assert_eq!(refused.code(), Code::Forbidden);
     edge.stop().await;
 }
+
+/// What a stolen cookie could make would stay with the thief when the session ends.
+#[tokio::test]
+async fn only_a_confirmed_session_of_an_account_makes_a_token_that_outlives_it() {
+    let edge = quick().start().await;
+    account(&edge, "ada", "admin").await;
+    let mut ada = Browser::of(&edge);
+    let session: Session = ada.try_to_enter(&json!({ "account": "ada", "password": PASSWORD })).await.json();
+    let lasting = |name: &str, days: u64| json!({ "name": name, "scope": "admin", "expires_in_s": days * 86_400 });
+    let thief = ada.clone();
+    for path in ["/v1/tokens", "/v1/tokens?dry_run=true"] {
+        let refused = thief.send(Method::POST, path, &lasting("x", 30)).await;
+        assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}");
+    }
+    for proof in [json!({ "password": "a guess of some length" }), json!({ "token": edge.admin_token() }), json!({})] {
+        assert!(!thief.send(Method::POST, "/v1/session/confirm", &proof).await.status.is_success(), "{proof}");
+    }
+    // Neither what it makes, nor a session of that, which its token confirms.
+    let short: TokenMade = thief.send(Method::POST, "/v1/tokens", &lasting("short", 1)).await.json();
+    let by_token = got(edge.ask(Method::POST, "/v1/tokens", &short.token).json(&lasting("x", 30))).await;
+    assert_eq!(by_token.code(), Code::Forbidden);
+    let mut of_token = Browser::of(&edge);
+    assert_eq!(of_token.try_to_enter(&json!({ "token": short.token })).await.status, StatusCode::CREATED);
+    let confirmed = of_token.send(Method::POST, "/v1/session/confirm", &json!({ "token": short.token })).await;
+    assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.text());
+    assert_eq!(of_token.send(Method::POST, "/v1/tokens", &lasting("x", 30)).await.code(), Code::Forbidden);
+
+    let confirmed = ada.send(Method::POST, "/v1/session/confirm", &json!({ "password": PASSWORD })).await;
+    assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.text());
+    let beyond = ada.send(Method::POST, "/v1/tokens", &lasting("x", 366)).await;
+    assert_eq!(
+        (beyond.code(), beyond.problem().limit.unwrap().name.as_str()),
+        (Code::Forbidden, "account_token_ms_max")
+    );
+    let made: TokenMade = ada.send(Method::POST, "/v1/tokens", &lasting("lasting", 30)).await.json();
+    assert!(made.expires_ms > session.expires_ms, "{made:?}");
+    let brief: TokenMade = ada.send(Method::POST, "/v1/tokens", &json!({ "name": "x", "scope": "read" })).await.json();
+    assert_eq!(brief.expires_ms, session.expires_ms, "only what asks for it");
+    // It goes on after the session; what it makes ends with it, and all of it with the account.
+    let child = got(edge.ask(Method::POST, "/v1/tokens", &made.token).json(&json!({ "name": "y", "scope": "read" })));
+    let child: TokenMade = child.await.json();
+    assert_eq!(child.expires_ms, made.expires_ms);
+    assert_eq!(ada.send(Method::DELETE, "/v1/session", &json!({})).await.status, StatusCode::NO_CONTENT);
+    let answer = async |token: &str| got(edge.ask(Method::GET, "/v1/apps", token)).await;
+    for token in [&made.token, &child.token] {
+        assert_eq!(answer(token).await.status, StatusCode::OK);
+    }
+    account(&edge, "bob", "admin").await;
+    assert!(got(edge.api(Method::DELETE, "/v1/accounts/ada")).await.status.is_success());
+    account(&edge, "ada", "admin").await;
+    for token in [&made.token, &child.token] {
+        assert_eq!(answer(token).await.code(), Code::BadToken);
+    }
+    assert_eq!(answer(&short.token).await.status, StatusCode::OK, "as before");
+    edge.stop().await;
+}
