@@ -139,6 +139,8 @@ async fn write(
 ) -> Result<BackupReport, Error> {
     let records = work.join(CATALOG);
     let revision = source.catalog.copy_to(&records, LEFT_OUT).await?;
+    // The user of the edge may have put something else there meanwhile, such as a pipe, that root would wait for.
+    drop(durable::open_file(&records).map_err(durable::failed("opening", &records)).map_err(not_read)?);
     let copied = open_catalog(&records).await?;
     let mut copier = Copier::new(source.blobs, store).await?;
     let mut gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
@@ -234,7 +236,7 @@ impl<'c> Copier<'c> {
         let file = match self.from.open(key).await {
             Ok(file) => file,
             Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(not_read(error)),
         };
         while self.under_way.len() >= self.to.parallel() {
             self.wait().await?;

@@ -7,7 +7,6 @@
 //! * `snapshot.json`: what the backup is. It is written last: a backup without it is none.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -101,7 +100,7 @@ impl Description {
 pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
     let path = path.to_owned();
     let hash = move || -> Result<Digest, Error> {
-        let mut file = File::open(&path).map_err(durable::failed("opening", &path))?;
+        let mut file = durable::open_file(&path).map_err(durable::failed("opening", &path)).map_err(not_read)?;
         let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; PIECE_BYTES]);
         loop {
             let read = file.read(&mut piece).map_err(durable::failed("reading", &path))?;

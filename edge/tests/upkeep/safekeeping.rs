@@ -243,6 +243,49 @@ async fn a_backup_that_is_restored_answers_and_remembers_the_same() {
 }
 
 #[tokio::test]
+async fn a_pipe_or_a_link_in_the_place_of_a_stored_file_is_neither_waited_for_nor_followed() {
+    let edge = edge().start().await;
+    edge.push("shop", SITE).await;
+    let places = tempfile::tempdir().unwrap();
+    let (folder, elsewhere) = (places.path().join("edge"), places.path().join("elsewhere"));
+    std::fs::write(&elsewhere, PHOTO).unwrap();
+    back_up(&edge, &folder, None, false).await;
+    let (stopped, file) = edge.stopped().await;
+    for is_link in [false, true] {
+        let replace = |path: &Path| {
+            std::fs::remove_file(path).unwrap();
+            if is_link {
+                std::os::unix::fs::symlink(&elsewhere, path).unwrap();
+            } else {
+                let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            }
+        };
+        let put_back = |path: &Path| {
+            std::fs::remove_file(path).ok();
+            std::fs::write(path, PHOTO).unwrap();
+        };
+        let (in_backup, own) = (blob(&folder, PHOTO), blob(&stopped.path().join("data"), PHOTO));
+        replace(&in_backup);
+        let fresh = tempfile::tempdir().unwrap();
+        match restore(&file, fresh.path(), &folder, None).await {
+            Ok(restored) => assert!(!restored.damaged.is_empty(), "{is_link}"),
+            Err(error) => assert!(error.to_string().contains("no regular file"), "{is_link}: {error}"),
+        }
+        assert!(!blob(&fresh.path().join("data"), PHOTO).exists(), "{is_link}");
+        put_back(&in_backup);
+        replace(&own);
+        let to = places.path().join(format!("other-{is_link}"));
+        let stores = Safekeeping::open(&file, stopped.path()).await.unwrap();
+        if let Ok(report) = stores.back_up(&request_to(to.to_str().unwrap())).await {
+            assert!(!report.damaged.is_empty(), "{is_link}: {report:?}");
+        }
+        assert!(!blob(&to, PHOTO).exists(), "{is_link}");
+        put_back(&own);
+    }
+}
+
+#[tokio::test]
 async fn damaged_files_come_back_from_a_backup() {
     let edge = edge().start().await;
     edge.push("shop", SITE).await;

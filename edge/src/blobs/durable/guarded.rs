@@ -135,6 +135,20 @@ impl Guarded {
     }
 }
 
+/// Opens a file in whose place somebody else may have put something else: by no link, without a wait for a pipe or a
+/// device, which is refused.
+///
+/// # Errors
+/// Those of the system, and one of the kind `Other` for what is no regular file.
+pub fn open_file(path: &Path) -> std::io::Result<File> {
+    let file = match openat(rustix::fs::CWD, path, FILE, Mode::empty()) {
+        // What the system says of a link, and of a socket or a device that nobody serves.
+        Err(Errno::LOOP | Errno::NXIO) => return Err(std::io::Error::other(NO_FILE)),
+        opened => File::from(opened?),
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other(NO_FILE)) }
+}
+
 /// What is in a folder.
 fn list(folder: &OwnedFd) -> Result<Vec<(String, FileType)>, Errno> {
     let mut found = Vec::new();
@@ -208,6 +222,12 @@ mod tests {
             assert!(refused.contains(name), "{refused}");
         }
         assert!(guarded.files("tls").is_err() && guarded.files("tls/d").is_err() && guarded.folder("tls/d").is_err());
+        for path in [tls.join("ca.key"), pipe, tls.clone(), Path::new("/dev/null").to_owned()] {
+            let refused = open_file(&path).unwrap_err();
+            assert_eq!((refused.kind(), refused.to_string()), (std::io::ErrorKind::Other, NO_FILE.to_owned()));
+        }
+        assert_eq!(open_file(&tls.join("none")).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        open_file(&secret).unwrap();
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod tree;
 mod walk;
 
 pub use batch::Batch;
-pub use guarded::Guarded;
+pub use guarded::{Guarded, open_file};
 pub use heir::make_for_owner_of;
 pub use lock::{Lock, is_locked, lock, lock_in_turn};
 pub use remove::{empty_folder, remove_folder, remove_owned};

@@ -334,9 +334,9 @@ impl Folder {
                 None => return Ok(None),
             },
         };
-        let mut opened = File::open(&path);
+        let mut opened = durable::open_file(&path);
         if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && self.take_back(key)? {
-            opened = File::open(&path);
+            opened = durable::open_file(&path);
         }
         match opened {
             Ok(file) => {
@@ -415,7 +415,7 @@ pub(super) fn read_lines<T: Default>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, Error> {
     let mut text = Vec::new();
-    match File::open(path).and_then(|file| file.take(bytes_max).read_to_end(&mut text)) {
+    match durable::open_file(path).and_then(|file| file.take(bytes_max).read_to_end(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(T::default()),
         Err(error) => return Err(failed("reading", path)(error)),

@@ -16,7 +16,7 @@ use devanture_config::Digest;
 use parking_lot::Mutex;
 
 use crate::blobs::Key;
-use crate::blobs::durable::Stamp;
+use crate::blobs::durable::{self, Stamp};
 
 /// A file that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +131,7 @@ impl Handle {
 }
 
 fn open(path: &Path) -> std::io::Result<(File, Stamp)> {
-    let file = File::open(path)?;
+    let file = durable::open_file(path)?;
     let stamp = Stamp::of(&file.metadata()?);
     Ok((file, stamp))
 }

@@ -13,7 +13,7 @@ use super::folder::{Folder, TMP, folder_of};
 use super::handles::FileId;
 use super::index::{self, Line, Lines, TEXT_BYTES_MAX};
 use super::replacing::Replacing;
-use crate::blobs::durable::{Batch, failed};
+use crate::blobs::durable::{Batch, failed, open_file};
 use crate::blobs::{Error, Form, Key, Quality, StoredVariant, VariantInfo};
 
 /// Bytes of an index that are read at once where those of its variants are wanted: most indexes are shorter.
@@ -229,7 +229,7 @@ impl Folder {
     /// As [`Folder::open_index`], with so many of its first bytes, which are read in one call.
     fn open_ahead(&self, blob: Digest, bytes: u64) -> Result<Option<Opened>, Error> {
         let path = self.index_path(blob);
-        let file = match File::open(&path) {
+        let file = match open_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("reading", &path)(error)),

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 
 use super::super::references::Manifests;
 use crate::blobs::Key;
-use crate::blobs::durable::failed;
+use crate::blobs::durable::{failed, open_file};
 use crate::ledger::{Error, lost};
 use crate::s3::{self, Bucket};
 
@@ -120,7 +120,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 }
 
 fn open(path: &Path) -> Result<Option<(File, PathBuf, u64)>, Error> {
-    let file = match File::open(path) {
+    let file = match open_file(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("opening", path)(error).into()),

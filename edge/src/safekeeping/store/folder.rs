@@ -185,7 +185,7 @@ impl BackupStore for FolderStore {
     async fn store(&self, path: &str, from: &Path) -> Result<(), Error> {
         let (from, to) = (from.to_owned(), self.root.join(path));
         blocking(move || {
-            let file = File::open(&from).map_err(durable::failed("opening", &from))?;
+            let file = durable::open_file(&from).map_err(durable::failed("opening", &from)).map_err(not_read)?;
             copy_file(file, &from, &to)
         })
         .await
@@ -227,7 +227,7 @@ impl BackupStore for FolderStore {
         match copied {
             Ok(copied) => Ok(copied),
             Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(not_read(error)),
         }
     }
 

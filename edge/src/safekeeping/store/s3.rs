@@ -246,7 +246,7 @@ impl BackupStore for S3Store {
     }
 
     async fn store(&self, path: &str, from: &Path) -> Result<(), Error> {
-        let file = std::fs::File::open(from).map_err(durable::failed("opening", from))?;
+        let file = durable::open_file(from).map_err(durable::failed("opening", from))?;
         let size = file.metadata().map_err(durable::failed("reading", from))?.len();
         self.upload(path, Source::Local(Arc::new(file), from.to_owned(), size), None).await.map(drop)
     }
