@@ -42,7 +42,13 @@ impl Admin {
             return Ok(response);
         };
         let path_bytes_max = usize::try_from(self.publisher.limits().path_bytes_max).unwrap_or(usize::MAX);
-        Ok(handler::console(request, &current, below, path_bytes_max).map(answer::full))
+        let mut response = handler::console(request, &current, below, path_bytes_max).map(answer::full);
+        if let Some(location) = response.headers_mut().get_mut(LOCATION) {
+            // Paths are decided as if the folder were the root.
+            let below = HeaderValue::from_bytes(&[FOLDER.as_bytes(), location.as_bytes()].concat());
+            *location = below.unwrap_or(HeaderValue::from_static(START));
+        }
+        Ok(response)
     }
 
     pub(super) async fn console_status(&self, call: Call) -> Answer {

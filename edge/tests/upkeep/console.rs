@@ -64,6 +64,17 @@ async fn a_console_that_is_installed_answers_below_its_folder_and_says_what_its_
             assert_eq!(answer.header(name), value, "{path} {name}");
         }
     }
+    // A path that is written in another way stays in the folder, as one of an app stays on its host.
+    for (path, location) in [
+        ("/console//", "/console/"),
+        ("/console//x", "/console/x"),
+        ("/console///apps//shop", "/console/apps/shop"),
+        ("/console//evil.example/x?y=1", "/console/evil.example/x?y=1"),
+    ] {
+        let redirect = page(&edge, path).await;
+        assert!(redirect.status.is_redirection(), "{path}: {redirect:?}");
+        assert_eq!(redirect.header("location"), location, "{path}");
+    }
     let script = "/console/assets/app-1a2b3c4d.js";
     let compressed = got(edge.api(Method::GET, script).header("accept-encoding", "br")).await;
     assert_eq!(compressed.header("content-encoding"), "br");
