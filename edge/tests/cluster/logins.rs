@@ -1,11 +1,12 @@
-//! Logins to a cluster: so many attempts are allowed on all nodes together.
+//! Logins to a cluster: so many attempts are allowed on all nodes together, and a session is one of all of them.
 
 use devanture_config::problem::Code;
-use http::Method;
-use serde_json::json;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 
-use super::world::{World, is_installed};
-use crate::support::{RunningEdge, got};
+use super::world::{World, comes, is_installed};
+use crate::support::{Got, RunningEdge, got};
 
 /// Attempts that an account may have within the window.
 const ATTEMPTS_MAX: u64 = 8;
@@ -43,5 +44,65 @@ async fn attempts_that_were_made_on_one_node_count_on_all_of_them() {
         let (count, code) = attempts(node, "ada").await;
         // A few may come before those of the other node are reported.
         assert!(code == Code::TooManyAttempts && count < ATTEMPTS_MAX / 2, "{count} {code:?}");
+    }
+}
+
+/// A request of a browser with a page of this node open.
+async fn browse(node: &RunningEdge, method: Method, path: &str, cookie: &str, body: &Value) -> Got {
+    let url = format!("https://localhost:{}{path}", node.admin().port());
+    let request = node.client().request(method, url).header("sec-fetch-site", "same-origin").header(COOKIE, cookie);
+    got(if body.is_null() { request } else { request.json(body) }).await
+}
+
+/// Begins a session on a node and gives its cookie.
+async fn entered(node: &RunningEdge) -> String {
+    let body = json!({ "account": "ada", "password": "correct horse battery" });
+    let entered = browse(node, Method::POST, "/v1/session", "", &body).await;
+    assert_eq!(entered.status, StatusCode::CREATED, "{}", entered.text());
+    let field = entered.headers.get(SET_COOKIE).unwrap().to_str().unwrap();
+    field.split(';').next().unwrap().to_owned()
+}
+
+async fn status(node: &RunningEdge, cookie: &str) -> StatusCode {
+    browse(node, Method::GET, "/v1/session", cookie, &Value::Null).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_was_begun_on_one_node_is_good_and_ends_on_all_of_them() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(3, 1).await;
+    let account = json!({ "name": "ada", "scope": "admin", "password": "correct horse battery" });
+    let made = got(world.nodes[0].api(Method::POST, "/v1/accounts").json(&account)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    for (index, node) in world.nodes.iter().enumerate() {
+        comes("each node knows the account", async || {
+            got(node.api(Method::GET, "/v1/accounts")).await.text().contains("\"ada\"")
+        })
+        .await;
+        let (cookie, other) = (entered(node).await, entered(node).await);
+        // At once, though the others may not have heard of it yet.
+        for node in &world.nodes {
+            assert_eq!(status(node, &cookie).await, StatusCode::OK, "{index}");
+        }
+        // What it does on one node is done, and it is confirmed on all of them.
+        let next = &world.nodes[(index + 1) % 3];
+        let confirmed = json!({ "password": "correct horse battery" });
+        let confirmed = browse(next, Method::POST, "/v1/session/confirm", &cookie, &confirmed).await;
+        assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.text());
+        let token = json!({ "name": "lasting", "scope": "read", "expires_in_s": 2_592_000 });
+        comes("the confirmation is known", async || {
+            browse(node, Method::POST, "/v1/tokens", &cookie, &token).await.status == StatusCode::CREATED
+        })
+        .await;
+        let ended = browse(next, Method::DELETE, "/v1/session", &cookie, &Value::Null).await;
+        assert_eq!(ended.status, StatusCode::NO_CONTENT, "{}", ended.text());
+        assert_eq!(status(next, &cookie).await, StatusCode::UNAUTHORIZED, "{index}");
+        for node in &world.nodes {
+            comes("the session ends everywhere", async || status(node, &cookie).await == StatusCode::UNAUTHORIZED)
+                .await;
+            assert_eq!(status(node, &other).await, StatusCode::OK, "the other one goes on: {index}");
+        }
     }
 }
