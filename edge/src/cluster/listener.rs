@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::environment_messages::{ENVIRONMENT_QUERIES, EnvironmentQuery, EnvironmentReport};
 use super::error::Error;
 use super::forward::{self, Api};
 use super::identity::Identity;
@@ -28,7 +29,6 @@ use super::instance_messages::{INSTANCES, RUNS};
 use super::instance_service::{self, InstanceService};
 use super::lines::{LineReader, LineSender, LinesBody, channel};
 use super::logs::{self, LOGS, LogsRequest, LogsSender};
-use super::look_messages::{LOOKS, LookRequest, Looked};
 use super::messages::{
     ATTEMPTS_MAX, Answer, AttemptNote, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress,
 };
@@ -88,7 +88,7 @@ pub trait Service: InstanceService {
     fn count_attempts(&self, notes: &[AttemptNote]);
 
     /// What it knows of an environment.
-    async fn look(&self, request: &LookRequest) -> Looked;
+    async fn report_environment(&self, query: &EnvironmentQuery) -> EnvironmentReport;
 
     /// The state of this node, with the versions of one app, or of all.
     async fn status(&self, app: Option<&AppName>) -> NodeStatus;
@@ -225,9 +225,9 @@ fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<Li
             tokio::spawn(async move { logs::answer(reader, sender, &*service).await });
             StatusCode::OK
         }
-        (&Method::POST, LOOKS) => {
+        (&Method::POST, ENVIRONMENT_QUERIES) => {
             let reader = LineReader::new(request.into_body());
-            tokio::spawn(async move { look(reader, sender, &*service).await });
+            tokio::spawn(async move { answer_query(reader, sender, &*service).await });
             StatusCode::OK
         }
         (&Method::POST, STATUS) => {
@@ -267,9 +267,9 @@ async fn attempts(mut reader: LineReader<Incoming>, _until_counted: LineSender, 
 }
 
 /// Answers what this node alone knows of an environment.
-async fn look(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
-    let Ok(Some(request)) = reader.next::<LookRequest>().await else { return };
-    sender.send(&Answer::Looked(Box::new(service.look(&request).await))).await;
+async fn answer_query(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
+    let Ok(Some(query)) = reader.next::<EnvironmentQuery>().await else { return };
+    sender.send(&Answer::Environment(Box::new(service.report_environment(&query).await))).await;
 }
 
 /// Prepares a version, and holds it until the other node has switched to it or is gone.

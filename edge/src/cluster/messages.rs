@@ -7,8 +7,8 @@ use devanture_config::problem::Problem;
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
+use super::environment_messages::EnvironmentReport;
 use super::instance_messages::RunReport;
-use super::look_messages::Looked;
 use crate::catalog::Revision;
 use crate::catalog::settings::SettingsRecord;
 
@@ -84,7 +84,7 @@ pub(super) enum Answer {
     /// Instances that it has now.
     Runs(RunReport),
     /// What it knows of an environment.
-    Looked(Box<Looked>),
+    Environment(Box<EnvironmentReport>),
 }
 
 /// A line about how a preparation goes.

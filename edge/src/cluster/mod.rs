@@ -9,6 +9,8 @@
 
 mod attempts;
 mod authority;
+mod environment_messages;
+mod environment_queries;
 mod error;
 mod follow_runs;
 mod forward;
@@ -21,14 +23,13 @@ mod instances;
 mod lines;
 mod listener;
 mod logs;
-mod look_messages;
-mod looks;
 mod messages;
 mod nodes;
 mod peer;
 mod tunnel;
 
 pub use authority::{CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, init, join};
+pub use environment_messages::{EnvironmentQuery, EnvironmentReport, QuerySubject};
 pub use error::Error;
 pub use forward::Api;
 pub use gates::{GATE_MAX, GatesClosed};
@@ -37,6 +38,5 @@ pub use instance_messages::{InstancesAction, InstancesRequest};
 pub use instance_service::InstanceService;
 pub use listener::{Answers, Listener, Service};
 pub use logs::{FromNode, LogFilters, LogsEvent, LogsHeld, LogsLine, LogsRequest, LogsSender, NodeLog, Silent};
-pub use look_messages::{Look, LookRequest, Looked};
 pub use messages::{ATTEMPTS_MAX, AttemptNote, GateHeld, GateRequest, Hold, Placed, PrepareRequest, Progress};
 pub use nodes::{Nodes, Prepared};

@@ -233,7 +233,7 @@ impl Nodes {
                     Answer::Held(_)
                     | Answer::Instances(_)
                     | Answer::Live
-                    | Answer::Looked(_)
+                    | Answer::Environment(_)
                     | Answer::Runs(_)
                     | Answer::Status(_),
                 )) => {}

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::deploys::{Deploys, Origin, started_ms};
 use super::publisher::Publisher;
 use super::uploads::Uploads;
-use crate::cluster::{self, Look, LookRequest, Looked};
+use crate::cluster::{self, EnvironmentQuery, EnvironmentReport, QuerySubject};
 use crate::ledger::{Error, Page};
 use crate::telemetry;
 
@@ -24,13 +24,14 @@ const WITHOUT_HISTORY_MAX: usize = 100;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What this node knows of an environment.
-pub(super) fn look_here(request: &LookRequest, deploys: &Deploys, uploads: &Uploads) -> Looked {
-    let (app, environment) = (&request.app, &request.environment);
-    match &request.look {
-        Look::Traffic(span) => {
-            Looked { traffic: telemetry::traffic(app.as_str(), environment.as_str(), *span), ..Looked::default() }
-        }
-        Look::Deploys => {
+pub(super) fn report_here(query: &EnvironmentQuery, deploys: &Deploys, uploads: &Uploads) -> EnvironmentReport {
+    let (app, environment) = (&query.app, &query.environment);
+    match &query.subject {
+        QuerySubject::Traffic(span) => EnvironmentReport {
+            traffic: telemetry::traffic(app.as_str(), environment.as_str(), *span),
+            ..EnvironmentReport::default()
+        },
+        QuerySubject::Deploys => {
             let mut found = deploys.without_history(app, environment);
             found.extend(uploads.pushes.of_place(app, environment).iter().map(|push| {
                 let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
@@ -38,7 +39,7 @@ pub(super) fn look_here(request: &LookRequest, deploys: &Deploys, uploads: &Uplo
             }));
             newest_first(&mut found);
             found.truncate(WITHOUT_HISTORY_MAX);
-            Looked { deploys: found, ..Looked::default() }
+            EnvironmentReport { deploys: found, ..EnvironmentReport::default() }
         }
     }
 }
@@ -49,12 +50,15 @@ fn newest_first(deploys: &mut [DeployEntry]) {
 
 impl Publisher {
     /// What all nodes know of an environment, and the names of those that did not answer.
-    pub(super) async fn look(&self, request: &LookRequest) -> Result<(Vec<Looked>, Vec<String>), Error> {
+    pub(super) async fn query_environment(
+        &self,
+        query: &EnvironmentQuery,
+    ) -> Result<(Vec<EnvironmentReport>, Vec<String>), Error> {
         let (mut found, missing) = match &self.switcher.nodes {
-            Some(nodes) => nodes.look(request).await.map_err(cluster::Error::into_problem)?,
+            Some(nodes) => nodes.query_environment(query).await.map_err(cluster::Error::into_problem)?,
             None => (Vec::new(), Vec::new()),
         };
-        found.push(look_here(request, &self.deploys, &self.uploads));
+        found.push(report_here(query, &self.deploys, &self.uploads));
         Ok((found, missing))
     }
 
@@ -65,9 +69,10 @@ impl Publisher {
     pub async fn deploys(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<DeployList, Error> {
         let mut list = DeployList::default();
         if page.after.is_none() {
-            let request = LookRequest { app: app.clone(), environment: environment.clone(), look: Look::Deploys };
-            let (found, missing) = self.look(&request).await?;
-            list.deploys.extend(found.into_iter().flat_map(|looked| looked.deploys));
+            let query =
+                EnvironmentQuery { app: app.clone(), environment: environment.clone(), subject: QuerySubject::Deploys };
+            let (found, missing) = self.query_environment(&query).await?;
+            list.deploys.extend(found.into_iter().flat_map(|report| report.deploys));
             newest_first(&mut list.deploys);
             list.missing = missing;
         }

@@ -32,7 +32,7 @@ impl Default for Deploys {
 }
 
 /// One of them.
-struct Kept {
+struct RememberedDeploy {
     status: DeployStatus,
     by: Origin,
     ended_ms: Option<u64>,
@@ -73,7 +73,7 @@ impl Origin {
 
 #[derive(Default)]
 struct Remembered {
-    by_id: HashMap<String, Kept>,
+    by_id: HashMap<String, RememberedDeploy>,
     /// Oldest first.
     order: VecDeque<String>,
 }
@@ -109,7 +109,7 @@ impl Deploys {
             problem: None,
         };
         let mut remembered = self.remembered();
-        let kept = Kept { status, by, ended_ms: None };
+        let kept = RememberedDeploy { status, by, ended_ms: None };
         if remembered.by_id.insert(id.to_owned(), kept).is_none() {
             remembered.order.push_back(id.to_owned());
         }
@@ -131,13 +131,13 @@ impl Deploys {
     /// Those of an environment that no history has: they are under way, or failed before there was a version.
     pub(crate) fn without_history(&self, app: &AppName, environment: &PlaceName) -> Vec<DeployEntry> {
         let remembered = self.remembered();
-        let of_place = |kept: &&Kept| kept.status.app == *app && kept.status.environment == *environment;
-        let is_missing = |kept: &&Kept| match kept.status.state {
+        let of_place = |kept: &&RememberedDeploy| kept.status.app == *app && kept.status.environment == *environment;
+        let is_missing = |kept: &&RememberedDeploy| match kept.status.state {
             DeployState::Running => true,
             DeployState::Failed => kept.status.version.is_none(),
             _ => false,
         };
-        remembered.by_id.values().filter(of_place).filter(is_missing).map(Kept::entry).collect()
+        remembered.by_id.values().filter(of_place).filter(is_missing).map(RememberedDeploy::entry).collect()
     }
 
     /// Those that have not ended.
@@ -152,7 +152,7 @@ impl Deploys {
     }
 }
 
-impl Kept {
+impl RememberedDeploy {
     fn entry(&self) -> DeployEntry {
         let DeployStatus { deploy, state, version, steps, problem, .. } = &self.status;
         let under_way = steps.last().filter(|step| step.state == StepState::Started);

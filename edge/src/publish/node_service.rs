@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::deploy_list::look_here;
+use super::deploy_list::report_here;
 use super::deploys::Deploys;
 use super::intent::Intent;
 use super::log_lines::LogSources;
@@ -24,8 +24,8 @@ use crate::access::Credentials;
 use crate::blobs::Key;
 use crate::catalog::{Catalog, Change, Revision, records};
 use crate::cluster::{
-    self, AttemptNote, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest, LogsSender, LookRequest, Looked, Nodes,
-    Placed, PrepareRequest, Prepared, Progress,
+    self, AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest,
+    LogsSender, Nodes, Placed, PrepareRequest, Prepared, Progress,
 };
 use crate::environments::Coming;
 use crate::ledger::{Actor, Error, stored_manifest};
@@ -149,8 +149,8 @@ impl cluster::Service for NodeService {
         self.credentials.count_attempts(notes);
     }
 
-    async fn look(&self, request: &LookRequest) -> Looked {
-        look_here(request, &self.deploys, &self.uploads)
+    async fn report_environment(&self, query: &EnvironmentQuery) -> EnvironmentReport {
+        report_here(query, &self.deploys, &self.uploads)
     }
 
     async fn status(&self, app: Option<&AppName>) -> NodeStatus {

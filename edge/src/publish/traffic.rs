@@ -6,7 +6,7 @@ use devanture_config::api::{DeployKind, Latency, Outcome, Traffic, TrafficPoint,
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::publisher::Publisher;
-use crate::cluster::{Look, LookRequest, Looked};
+use crate::cluster::{EnvironmentQuery, EnvironmentReport, QuerySubject};
 use crate::ledger::{Error, Page};
 use crate::telemetry::{self, TrafficFigures, TrafficSpan};
 
@@ -45,8 +45,12 @@ impl Publisher {
         let from_ms = wanted.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DEFAULT_MS)).max(made_ms).min(to_ms);
         let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);
         let span = TrafficSpan::of(from_ms / 1_000, end_s, wanted.step_s.unwrap_or(1), now_ms / 1_000);
-        let request = LookRequest { app: app.clone(), environment: environment.clone(), look: Look::Traffic(span) };
-        let (found, missing) = self.look(&request).await?;
+        let query = EnvironmentQuery {
+            app: app.clone(),
+            environment: environment.clone(),
+            subject: QuerySubject::Traffic(span),
+        };
+        let (found, missing) = self.query_environment(&query).await?;
         Ok(Traffic {
             app: app.clone(),
             environment: environment.clone(),
@@ -60,9 +64,9 @@ impl Publisher {
     }
 
     /// The steps of all nodes together.
-    async fn points(&self, app: &AppName, found: Vec<Looked>) -> Result<Vec<TrafficPoint>, Error> {
+    async fn points(&self, app: &AppName, found: Vec<EnvironmentReport>) -> Result<Vec<TrafficPoint>, Error> {
         let mut steps: BTreeMap<u64, BTreeMap<String, TrafficFigures>> = BTreeMap::new();
-        for row in found.into_iter().flat_map(|looked| looked.traffic) {
+        for row in found.into_iter().flat_map(|report| report.traffic) {
             steps.entry(row.at_s).or_default().entry(row.version).or_default().add(&row.figures);
         }
         let mut ids: BTreeMap<String, Option<VersionId>> = BTreeMap::new();

@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use crate::telemetry::{TrafficRow, TrafficSpan};
 
 /// The path of these questions.
-pub(super) const LOOKS: &str = "/v1/looks";
+pub(super) const ENVIRONMENT_QUERIES: &str = "/v1/environment-queries";
 /// A question about an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LookRequest {
+pub struct EnvironmentQuery {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The question.
-    pub look: Look,
+    /// Its subject.
+    pub subject: QuerySubject,
 }
 
 /// The subject of a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Look {
-    /// The deploys that no history has: they are under way, or failed before there was a version.
+pub enum QuerySubject {
+    /// The deploys that are under way or failed, which a history may not have.
     Deploys,
     /// What it answered within a time.
     Traffic(TrafficSpan),
@@ -32,7 +32,7 @@ pub enum Look {
 /// What a node knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Looked {
+pub struct EnvironmentReport {
     /// Deploys, in any order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deploys: Vec<DeployEntry>,
