@@ -1,15 +1,22 @@
-//! The page on which a person logs in: what a browser without a session gets at the addresses of the console.
+//! The page on which a person logs in: what a browser without a session gets at the addresses of the console, and the
+//! page that says why nobody logs in at a hostname.
 //!
-//! It is the same for everybody, and goes on at the very address that it stands at.
+//! They are the same for everybody, and the first goes on at the very address that it stands at.
 
+use devanture_config::text::html_text;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::answer;
 use super::answer::Body;
+use super::body::RequestBody;
+use super::call::Answer;
+use crate::ledger::Error;
 
 const PAGE: &str = include_str!("login.html");
-/// Lets the one script and the one style of [`PAGE`] run, and the script send to this edge.
+/// The page of a hostname that is refused, with places for the sentence and the hint.
+const REFUSED_PAGE: &str = include_str!("refused_host.html");
+/// Lets the one script of [`PAGE`] and the one style of both pages run, and the script send to this edge.
 const POLICY: &str = "default-src 'none'; script-src 'sha256-Ubh17PkowX1HuX6tscabtv58NDpLG9PHBemd+Qdh1Pc='; \
     style-src 'sha256-5CyuyYWbEUh3sswqv3wuVdXeXcmNcmcizThpCWKLKSM='; connect-src 'self'; form-action 'none'; \
     base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
@@ -34,10 +41,26 @@ pub(super) fn is_wanted(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool
 
 /// The page, with 401 as every answer to a client without a credential.
 pub(super) fn page() -> Response<Body> {
-    let mut response = answer::typed(StatusCode::UNAUTHORIZED, "text/html; charset=utf-8", PAGE.into());
+    with_fields(StatusCode::UNAUTHORIZED, PAGE.to_owned())
+}
+
+/// The refusal of a hostname, as a page for a browser that opens one of the console.
+///
+/// # Errors
+/// The refusal, for every other client.
+pub(super) fn refused(refusal: Error, status: StatusCode, request: &Request<RequestBody>) -> Answer {
+    if !is_wanted(request.method(), request.uri(), request.headers()) {
+        return Err(refusal);
+    }
+    let Error(problem) = refusal;
+    let hint = problem.hint.unwrap_or_default();
+    let [detail, hint] = [&problem.detail, &hint].map(|text| html_text::escaped(text));
+    Ok(with_fields(status, REFUSED_PAGE.replace("{detail}", &detail).replace("{hint}", &hint)))
+}
+
+fn with_fields(status: StatusCode, html: String) -> Response<Body> {
+    let mut response = answer::typed(status, "text/html; charset=utf-8", html.into());
     let fields = [
-        // RFC 9110 §11.6.1.
-        (WWW_AUTHENTICATE, "Bearer"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
         (X_FRAME_OPTIONS, "DENY"),
@@ -46,6 +69,10 @@ pub(super) fn page() -> Response<Body> {
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     response.headers_mut().extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 §11.6.1.
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
@@ -57,6 +84,13 @@ mod tests {
     #[test]
     fn the_policy_lets_run_what_the_page_has_and_nothing_else() {
         page_policy::check(PAGE, POLICY);
+    }
+
+    #[test]
+    fn both_pages_have_one_style() {
+        let style = |page: &str| page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0.to_owned();
+        assert_eq!(style(PAGE), style(REFUSED_PAGE));
+        assert!(!REFUSED_PAGE.contains("<script"));
     }
 
     #[test]

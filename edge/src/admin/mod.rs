@@ -54,7 +54,7 @@ use devanture_config::PlaceName;
 use devanture_config::api::ConfirmedAction;
 use devanture_config::problem::{Code, Problem};
 use http::header::{ALLOW, AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::ledger::{Actor, Error};
@@ -113,12 +113,15 @@ impl Admin {
             _ => {}
         }
         let actor = match self.actor(&request, via).await {
-            Err(error) if self.is_for_login_page(&error, &request) => return Ok(login_page::page()),
-            actor => actor?,
+            Ok(actor) => actor,
+            Err(error) => return self.to_stranger(error, &request),
         };
         if console::is_its(request.method(), request.uri()) {
-            self.check_host(RequestHost::of(request.headers(), request.uri()).as_ref())?;
-            return self.console(&request);
+            let host = RequestHost::of(request.headers(), request.uri());
+            return match self.check_host(host.as_ref()) {
+                Ok(()) => self.console(&request),
+                Err(refused) => login_page::refused(refused, StatusCode::FORBIDDEN, &request),
+            };
         }
         // Only now: without a token even the shape of the API stays hidden.
         match found {
@@ -174,13 +177,25 @@ impl Admin {
         self.publisher.ledger().check_there(&app, environment.as_ref()).await
     }
 
-    /// Whether a person may log in on the page that is answered in place of this error: where a browser opens a page of
-    /// the console, and its cookie is missing, has ended, or does not count behind a link from another site.
-    fn is_for_login_page(&self, error: &Error, request: &Request<RequestBody>) -> bool {
-        let (headers, uri) = (request.headers(), request.uri());
-        matches!(error.0.code, Code::BadToken | Code::CrossSite | Code::Unauthenticated)
-            && login_page::is_wanted(request.method(), uri, headers)
-            && !self.is_of_an_app(RequestHost::of(headers, uri).as_ref())
+    /// Answers a request without a good credential. A browser that opens a page of the console gets the page to log in,
+    /// where its cookie is missing, has ended, or does not count behind a link from another site; at a hostname where
+    /// nobody can log in, it gets the reason.
+    fn to_stranger(&self, error: Error, request: &Request<RequestBody>) -> Answer {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let may_log_in = matches!(error.0.code, Code::BadToken | Code::CrossSite | Code::Unauthenticated);
+        if !may_log_in || !console::is_its(method, uri) {
+            return Err(error);
+        }
+        let is_page = login_page::is_wanted(method, uri, headers);
+        match self.check_host(RequestHost::of(headers, uri).as_ref()) {
+            Ok(()) if is_page => Ok(login_page::page()),
+            Err(refused) if is_page => login_page::refused(refused, StatusCode::UNAUTHORIZED, request),
+            Err(Error(refused)) if error.0.code == Code::Unauthenticated => {
+                let problem = Problem::new(Code::Unauthenticated, refused.detail);
+                Err(refused.hint.into_iter().fold(problem, Problem::hint).into())
+            }
+            _ => Err(error),
+        }
     }
 
     async fn actor(&self, request: &Request<RequestBody>, via: Via) -> Result<Actor, Error> {

@@ -49,25 +49,20 @@ impl Admin {
         }
     }
 
-    /// Checks that the hostname of a request is none of an app: a cookie for it would reach the app, too, whatever the
-    /// port (RFC 6265 §8.5).
+    /// Checks that the hostname of a request is none that an app has or may come to have: a cookie for it would reach
+    /// the app, too, whatever the port (RFC 6265 §8.5).
     ///
     /// # Errors
     /// `cross_site`.
     pub(super) fn check_host(&self, host: Option<&RequestHost>) -> Result<(), Error> {
-        if self.is_of_an_app(host) {
-            let detail = "This hostname is that of an app, whose backends would be sent the session, too.";
-            let hint = "use a name of the edge that no app has";
-            return Err(Problem::new(Code::CrossSite, detail).hint(hint).into());
-        }
-        Ok(())
-    }
-
-    /// Whether the hostname of a request is one of an app.
-    pub(super) fn is_of_an_app(&self, host: Option<&RequestHost>) -> bool {
-        let live = &self.publisher.ledger().live;
-        // One that no app has yet may be the next one's, which would be sent the cookie.
-        host.is_none_or(|host| live.domains().may_be_an_apps(&host.name) || live.serves(&host.name))
+        let detail = match host {
+            Some(host) if !self.publisher.environments().may_be_an_apps(&host.name) => return Ok(()),
+            Some(_) => "This hostname is that of an app, or may become one's: the app would be sent the session, too.",
+            None => "The request does not say which host it is for.",
+        };
+        let hint = "reach the edge by its address, by a name that is outside of its domains, or by a reserved one directly \
+            below `domain`, such as `edge`";
+        Err(Problem::new(Code::CrossSite, detail).hint(hint).into())
     }
 
     pub(super) async fn begin_session(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {

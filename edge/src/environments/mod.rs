@@ -3,6 +3,7 @@
 //!
 //! Each change is one commit of [`Ledger`]; when it returns, requests see it.
 
+mod admin_host;
 mod aliases;
 mod apps;
 mod counts;

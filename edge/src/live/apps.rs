@@ -66,6 +66,12 @@ impl AppsWanted<'_> {
 }
 
 impl Live {
+    /// Whether there is such an app, be it a deleted one that can be restored.
+    #[must_use]
+    pub fn knows(&self, app: &AppName) -> bool {
+        self.0.apps.0.read().contains(app)
+    }
+
     /// Finds apps that were not deleted. No record is read.
     #[must_use]
     pub fn apps(&self, wanted: &AppsWanted<'_>) -> AppsFound {

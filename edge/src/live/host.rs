@@ -70,11 +70,20 @@ impl Domains {
         host.parse::<Hostname>().is_ok_and(|host| self.preview_domain.is_within(&host))
     }
 
-    /// Whether `host`, a name in lower case, lies below one of the domains, so that an app has it or may come to.
+    /// Whether `host`, a name in lower case, lies below one of the domains.
     #[must_use]
-    pub fn may_be_an_apps(&self, host: &str) -> bool {
-        let domains = [self.domain.as_str(), self.preview_domain.as_str()];
-        domains.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+    pub fn is_below_one(&self, host: &str) -> bool {
+        [&self.domain, &self.preview_domain].iter().any(|domain| labels_below(host, domain).is_some())
+    }
+
+    /// The app whose `prod` would be at `host`, a name in lower case. `None` for a name that previews have, which lie
+    /// below the other domain, or a label with `--` in front of the same one.
+    #[must_use]
+    pub fn app_at(&self, host: &str) -> Option<AppName> {
+        if self.domain != self.preview_domain && labels_below(host, &self.preview_domain).is_some() {
+            return None;
+        }
+        labels_below(host, &self.domain)?.parse().ok()
     }
 
     /// Where the hostnames of other apps stand, seen from `host`, a name in lower case.
@@ -103,6 +112,11 @@ impl Domains {
         }
         Some((app.parse().ok()?, short))
     }
+}
+
+/// The labels of `host` in front of `domain`.
+fn labels_below<'h>(host: &'h str, domain: &Hostname) -> Option<&'h str> {
+    host.strip_suffix(domain.as_str())?.strip_suffix('.')
 }
 
 #[cfg(test)]
@@ -148,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_below_a_domain_may_be_an_apps_and_the_domain_itself_is_not() {
+    fn a_domain_does_not_lie_below_itself() {
         let domains = domains("example.app", "preview.example.app");
         for (host, expected) in [
             ("admin.example.app", true),
@@ -159,7 +173,29 @@ mod tests {
             ("app", false),
             ("[::1]", false),
         ] {
-            assert_eq!(domains.may_be_an_apps(host), expected, "{host}");
+            assert_eq!(domains.is_below_one(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_app_is_at_one_label_below_its_domain_and_at_none_of_previews() {
+        let apart = domains("example.app", "preview.example.app");
+        let one = domains("localhost", "localhost");
+        let within = domains("apps.example.com", "example.com");
+        for (domains, host, expected) in [
+            (&apart, "edge.example.app", Some("edge")),
+            // An app may be called `preview`.
+            (&apart, "preview.example.app", Some("preview")),
+            (&apart, "a.edge.example.app", None),
+            (&apart, "staging--edge.example.app", None),
+            (&apart, "edge.preview.example.app", None),
+            (&apart, "example.app", None),
+            (&apart, "edge.example.org", None),
+            (&one, "edge.localhost", Some("edge")),
+            (&one, "staging--edge.localhost", None),
+            (&within, "edge.apps.example.com", None),
+        ] {
+            assert_eq!(domains.app_at(host).as_ref().map(AppName::as_str), expected, "{host}");
         }
     }
 

@@ -115,6 +115,19 @@ impl Live {
         exact.map(|(host, record)| (record.app.clone(), host.to_string())).collect()
     }
 
+    /// Whether an app has `host`, a name in lower case: as its own name, as one that it was given, or by a wildcard;
+    /// also while nothing of it is live, and while it can be restored.
+    #[must_use]
+    pub fn has_owner(&self, host: &str) -> bool {
+        let is_given = |pattern: &str| {
+            let pattern = pattern.parse::<HostPattern>();
+            pattern.is_ok_and(|pattern| self.0.hosts.load().custom.contains_key(&pattern))
+        };
+        let is_covered = || host.split_once('.').is_some_and(|(_, base)| is_given(&format!("*.{base}")));
+        let is_of_known = || self.domains().app_at(host).is_some_and(|app| self.knows(&app));
+        self.serves(host) || is_given(host) || is_covered() || is_of_known()
+    }
+
     /// The wildcard, such as `*.example.org`, that alone stands for `host`: a name that anybody may make up.
     #[must_use]
     pub fn pattern_of(&self, host: &str) -> Option<String> {

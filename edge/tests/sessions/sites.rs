@@ -76,6 +76,7 @@ async fn there_are_no_sessions_on_a_hostname_of_an_app() {
     assert_eq!(refused.code(), Code::CrossSite);
     // Nor the page that would ask for a password.
     let page = got(at(Method::GET, "/console/").header("accept", "text/html")).await;
-    assert_eq!(page.code(), Code::Unauthenticated);
+    assert_eq!((page.status, page.header("content-type")), (StatusCode::UNAUTHORIZED, "text/html; charset=utf-8"));
+    assert!(page.text().contains("This hostname is that of an app") && !page.text().contains("<form"));
     edge.stop().await;
 }

@@ -108,11 +108,15 @@ async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
         assert_eq!(bad.code(), Code::BadToken, "{path}");
         // Cookies of a name are sent to all its ports: an app would get those of a person who logs in there.
         for host in ["shop.localhost", "other.localhost", "staging--shop.localhost"] {
-            let there = || edge.api_by_name(Method::GET, host, path).header("accept", "text/html");
-            let login = got(there()).await;
-            assert_eq!((login.status, login.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated), "{host}{path}");
-            let with_token = there().bearer_auth(edge.admin_token());
-            assert_eq!(got(with_token).await.code(), Code::CrossSite, "{host}{path}");
+            let there = || edge.api_by_name(Method::GET, host, path);
+            let with_token = || there().bearer_auth(edge.admin_token());
+            assert_eq!(got(there()).await.code(), Code::Unauthenticated, "{host}{path}");
+            assert_eq!(got(with_token()).await.code(), Code::CrossSite, "{host}{path}");
+            for (request, status) in [(there(), StatusCode::UNAUTHORIZED), (with_token(), StatusCode::FORBIDDEN)] {
+                let refused = got(request.header("accept", "text/html")).await;
+                assert_eq!(refused.status, status, "{host}{path}");
+                assert!(refused.text().contains("Not at this hostname"), "{}", refused.text());
+            }
         }
         // Nor does a visitor of the app get anything of it.
         let visitor = edge.get("shop.localhost", path).await;
