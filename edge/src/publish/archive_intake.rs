@@ -239,7 +239,7 @@ impl Publisher {
         let this = Arc::clone(self);
         let target = &archive.target;
         let by = Origin::of(&target.actor, &source, options.reason.as_deref());
-        let watched = self.deploys.open(&target.id, &target.app, &target.environment, (None, by));
+        let watched = self.deploys.open(&target.id, &target.app, &target.environment, (None, by), self.revision());
         self.tasks.spawn(async move { this.run_archive(archive, source, options, sink, watched).await })
     }
 
@@ -339,6 +339,7 @@ impl Publisher {
             options,
             actor: target.actor,
             begun: target.begun,
+            revision: self.revision(),
             missing,
             received: Mutex::new(Received { blobs, bytes }),
             memory,

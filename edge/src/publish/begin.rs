@@ -70,6 +70,7 @@ impl Publisher {
             options,
             actor: actor.clone(),
             begun,
+            revision: self.revision(),
             missing,
             received: parking_lot::Mutex::new(Received::default()),
             memory,

@@ -11,6 +11,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use crate::catalog::Revision;
 use crate::ledger::{Actor, Error};
 use crate::telemetry;
 
@@ -35,6 +36,8 @@ impl Default for Deploys {
 struct RememberedDeploy {
     status: DeployStatus,
     by: Origin,
+    /// The revision of the catalog when it began.
+    revision: Revision,
     ended_ms: Option<u64>,
 }
 
@@ -90,13 +93,14 @@ impl Deploys {
         self.remembered.lock()
     }
 
-    /// Begins to remember a deploy whose steps are about to run.
+    /// Begins to remember a deploy whose steps are about to run; `revision` is that of the catalog when it began.
     pub(crate) fn open(
         self: &Arc<Self>,
         id: &str,
         app: &AppName,
         environment: &PlaceName,
         (version, by): (Option<VersionId>, Origin),
+        revision: Revision,
     ) -> Watched {
         let status = DeployStatus {
             deploy: id.to_owned(),
@@ -109,7 +113,7 @@ impl Deploys {
             problem: None,
         };
         let mut remembered = self.remembered();
-        let kept = RememberedDeploy { status, by, ended_ms: None };
+        let kept = RememberedDeploy { status, by, revision, ended_ms: None };
         if remembered.by_id.insert(id.to_owned(), kept).is_none() {
             remembered.order.push_back(id.to_owned());
         }
@@ -138,6 +142,25 @@ impl Deploys {
             _ => false,
         };
         remembered.by_id.values().filter(of_place).filter(is_missing).map(RememberedDeploy::entry).collect()
+    /// Forgets those of an app that began before a revision: the next app of that name is somebody else's.
+    pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
+        self.retain(|kept| kept.status.app != *app || kept.revision >= revision);
+    }
+
+    /// Forgets those of every app that have ended.
+    pub(crate) fn forget_ended(&self) {
+        self.retain(|kept| matches!(kept.status.state, DeployState::Begun | DeployState::Running));
+    }
+
+    fn retain(&self, stays: impl Fn(&RememberedDeploy) -> bool) {
+        let mut remembered = self.remembered();
+        let Remembered { by_id, order } = &mut *remembered;
+        by_id.retain(|_, kept| stays(kept));
+        order.retain(|id| by_id.contains_key(id));
+        drop(remembered);
+        self.changed.send_replace(());
+    }
+
     }
 
     /// Those that have not ended.
@@ -222,5 +245,34 @@ pub(super) fn begun_of(id: &str) -> Option<u64> {
     let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     // The number of microseconds has 13 digits until the year 2112.
     let digits = if id.len() > 13 { id.len().saturating_sub(TAIL_DIGITS) } else { id.len() };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::problem::Problem;
+
+    /// Law 11.
+    #[test]
+    fn what_began_before_an_app_ended_is_forgotten_and_the_next_owners_deploys_stay() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let prod = PlaceName::prod();
+        let open = |id: &str, app, revision| deploys.open(id, app, &prod, (None, Origin::default()), revision);
+        let failed = Err(Problem::new(Code::BadConfig, "It cannot be read.").into());
+        open("1", &shop, 5).ended(&failed);
+        let running = open("2", &shop, 6);
+        open("3", &shop, 7);
+        open("4", &blog, 5).ended(&failed);
+        // The commit 7 ended the app, and this node hears of it when its next owner has begun already.
+        deploys.forget_before(&shop, 7);
+        let of = |app| deploys.without_history(app, &prod).into_iter().map(|entry| entry.deploy).collect::<Vec<_>>();
+        assert_eq!((of(&shop), of(&blog)), (vec!["3".to_owned()], vec!["4".to_owned()]));
+        running.ended(&failed);
+        assert!(deploys.find(&shop, "2").is_none(), "it comes back by no later word");
+        assert_eq!(deploys.remembered().order, ["3", "4"]);
+        deploys.forget_ended();
+        assert_eq!((of(&shop), of(&blog)), (vec!["3".to_owned()], vec![]));
+    }
+}
     is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
 }

@@ -60,7 +60,8 @@ impl Publisher {
     pub async fn finish(self: &Arc<Self>, taken: Taken, sink: Option<EventSink>) -> Result<DeployReport, Error> {
         let Taken(push) = taken;
         let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
-        let watched = self.deploys.open(&push.id, &push.app, &push.environment, (Some(push.version), by));
+        let of = (Some(push.version), by);
+        let watched = self.deploys.open(&push.id, &push.app, &push.environment, of, push.revision);
         let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
         let task = self.tasks.spawn(async move { this.finish_push(push, steps).await });

@@ -193,6 +193,7 @@ impl Publisher {
             options: push.options.clone(),
             actor: push.actor.clone(),
             begun: push.begun,
+            revision: push.revision,
             missing: push.missing.clone(),
             received: Mutex::new(received),
             memory,

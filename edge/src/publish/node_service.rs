@@ -165,8 +165,8 @@ impl Publisher {
         self.switcher.nodes.is_some()
     }
 
-    /// Forgets what apps have sent that any node has deleted, for as long as the process lives: the next app of that name is
-    /// somebody else's (law 11).
+    /// Forgets what apps have sent and deployed that any node has deleted, for as long as the process lives: the next app
+    /// of that name is somebody else's (law 11).
     pub async fn keep_forgetting(self: Arc<Self>) {
         let mut commits = self.ledger.catalog.watch();
         loop {
@@ -174,6 +174,8 @@ impl Publisher {
                 Ok(committed) => committed,
                 Err(RecvError::Lagged(_)) => {
                     self.uploads.owned.forget_all();
+                    // Which apps have ended is not known; all that their owners may have to know is in histories.
+                    self.uploads.deploys.forget_ended();
                     continue;
                 }
                 Err(RecvError::Closed) => return,
@@ -181,7 +183,7 @@ impl Publisher {
             for change in committed.changes.iter() {
                 let Change::Delete(key) = change else { continue };
                 if let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse) {
-                    self.uploads.forget_app(&app).await;
+                    self.uploads.forget_former(&app, committed.revision).await;
                 }
             }
         }

@@ -18,6 +18,7 @@ use super::switcher::Switcher;
 use super::uploads::Uploads;
 use super::watcher::Watcher;
 use crate::blobs::{Blobs, CacheUse, Lane};
+use crate::catalog::Revision;
 use crate::cluster::Nodes;
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
@@ -120,10 +121,10 @@ impl Publisher {
             ledger: parts.ledger,
             environments: parts.environments,
             retention: Arc::new(retention),
+            deploys: Arc::clone(&uploads.deploys),
             uploads,
             switcher: Arc::new(switcher),
             console,
-            deploys: Arc::default(),
             dictionaries: parts.dictionaries,
             quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),
             tasks,
@@ -146,6 +147,11 @@ impl Publisher {
         self.switcher.loader.set_dictionary_days(compress.dictionary_days);
         let background = &self.switcher.background;
         background.set_best(compress.background).then(|| background.clone())
+    }
+
+    /// The revision of the catalog that can be read here.
+    pub(super) fn revision(&self) -> Revision {
+        self.ledger.catalog.state().revision
     }
 
     /// Begins the end: switches are watched no longer. What was accepted still runs, see [`Publisher::ended`].

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::joined::Joined;
 use super::manifest_memory::Hold;
+use crate::catalog::Revision;
 use crate::ledger::{Actor, Error, Lease};
 
 /// One push.
@@ -31,6 +32,8 @@ pub(crate) struct Push {
     pub(crate) actor: Actor,
     /// Orders pushes: a smaller number began earlier.
     pub(crate) begun: u64,
+    /// The revision of the catalog when it began.
+    pub(crate) revision: Revision,
     /// What the app had not sent before, with its length.
     pub(crate) missing: HashMap<Digest, u64>,
     pub(crate) received: Mutex<Received>,
@@ -156,6 +159,11 @@ impl Pushes {
         self.entries.lock().retain(|_, entry| !is_of(&entry.push));
     }
 
+    /// Forgets the pushes of an app that began before a revision: the next app of that name is somebody else's.
+    pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
+        self.entries.lock().retain(|_, entry| entry.push.app != *app || entry.push.revision >= revision);
+    }
+
     /// The push `id` of `app`; another app's is as unknown as one that never was.
     pub(crate) fn find(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock();
@@ -245,6 +253,7 @@ mod tests {
             options: DeployOptions::default(),
             actor: Actor::local(),
             begun: 0,
+            revision: 0,
             missing: HashMap::new(),
             received: Mutex::default(),
             memory,
@@ -283,6 +292,18 @@ mod tests {
         // Nobody has more than `shop` has now.
         assert!(!pushes.give_way(&needed) && pushes.find(&greedy, "2").is_ok());
         assert!(!pushes.give_way(&memory.hold(&greedy)), "an app's own pushes stay");
+    }
+
+    /// Law 11.
+    #[tokio::test]
+    async fn pushes_that_began_before_their_app_ended_are_forgotten() {
+        let pushes = Pushes::new(9, 60_000);
+        for (app, id, revision) in [("shop", "1", 6), ("shop", "2", 7), ("blog", "3", 6)] {
+            pushes.add(Push { revision, ..push(app, id).await }).unwrap();
+        }
+        let (shop, blog) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        pushes.forget_before(&shop, 7);
+        assert!(!pushes.is_there(&shop, "1") && pushes.is_there(&shop, "2") && pushes.is_there(&blog, "3"));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Pushes under way, and what each app has sent, as one thing that collections and deletions change.
+//! Pushes under way, the latest deploys, and what each app has sent, as one thing that collections and deletions change.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,22 @@ use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::deploys::Deploys;
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
 use super::push_rate::PushRate;
 use super::pushes::Pushes;
 use super::sent::Unwritten;
 use crate::blobs::Blobs;
+use crate::catalog::Revision;
 use crate::ledger::{Error, Ledger, Shares};
 use crate::retention;
 
-/// Pushes under way, and the blobs that each app has sent.
+/// Pushes under way, the latest deploys, and the blobs that each app has sent.
 pub(crate) struct Uploads {
     pub(super) ledger: Arc<Ledger>,
     pub(super) pushes: Pushes,
+    pub(super) deploys: Arc<Deploys>,
     pub(super) owned: Owned,
     /// What was sent and is not on record yet.
     pub(super) unwritten: Unwritten,
@@ -41,6 +44,7 @@ impl Uploads {
     pub(super) fn new(blobs: Arc<dyn Blobs>, ledger: Arc<Ledger>, data_dir: &Path) -> Self {
         Self {
             pushes: Pushes::new(ledger.limits().pushes_max, ledger.limits().push_idle_ms_max),
+            deploys: Arc::default(),
             owned: Owned::new(blobs, Arc::clone(&ledger.catalog)),
             unwritten: Unwritten::default(),
             manifests_reading: Shares::new(ledger.limits().manifests_reading_max),
@@ -51,6 +55,14 @@ impl Uploads {
             scratch: scratch(data_dir),
             ledger,
         }
+    }
+
+    /// Forgets what was done in an app that ended with the commit `revision`; what began since is the next owner's.
+    pub(super) async fn forget_former(&self, app: &AppName, revision: Revision) {
+        self.deploys.forget_before(app, revision);
+        self.pushes.forget_before(app, revision);
+        self.owned.forget_app(app);
+        self.unwritten.forget_app(app).await;
     }
 }
 
@@ -69,8 +81,8 @@ impl retention::Uploads for Uploads {
     }
 
     fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()> {
-        self.owned.forget_app(app);
-        self.unwritten.forget_app(app).boxed()
+        // Nothing of it begins before the commit that ends it.
+        self.forget_former(app, Revision::MAX).boxed()
     }
 
     fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>> {

@@ -38,7 +38,7 @@ pub(crate) trait Uploads: Send + Sync {
     /// Forgets blobs that are no longer stored, for every app.
     fn forget_blobs(&self, gone: &[Digest]);
 
-    /// Forgets what an app has sent. When this returns, no record of it is being written.
+    /// Forgets what an app has sent and deployed. When this returns, no record of it is being written.
     fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()>;
 
     /// Forgets what no version of the apps in `lost` holds any more, and what any app sent before `before_ms` that became

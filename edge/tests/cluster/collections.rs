@@ -1,8 +1,11 @@
 //! Collections of a cluster: one node collects for all of them, and takes nothing that another one relies on.
 
+use devanture_config::api::{DeployList, DeployState};
+use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 
-use super::world::{World, finish, is_installed, push, served, uploaded};
+use super::world::{World, comes, finish, is_installed, push, served, uploaded};
+use crate::support::archives::archive;
 use crate::support::got;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,4 +45,37 @@ async fn what_a_collection_took_is_sent_again_by_a_push_to_another_node() {
     for node in &world.nodes {
         assert_eq!(served(node).await, Some(first.short()));
     }
+}
+
+/// Law 11.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_app_began_on_another_node_is_forgotten_with_it() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(2, 1).await;
+    let [first, second] = &world.nodes[..] else { panic!("two nodes") };
+    push(first, 1).await;
+    let begun = uploaded(second, 2).await.deploy;
+    let deploys = "/v1/apps/shop/environments/prod/deploys";
+    let bad = archive("zip", &[("index.html", b"x"), ("devanture.toml", b"no_such_key = 1")]);
+    let refused = second.api(Method::POST, deploys).header("content-type", "application/zip").body(bad);
+    assert_eq!(got(refused).await.code(), Code::BadConfig);
+    let list: DeployList = got(first.api(Method::GET, deploys)).await.json();
+    let failed = list.deploys.iter().find(|entry| entry.state == DeployState::Failed).unwrap().deploy.clone();
+    let purged = got(first.api(Method::DELETE, "/v1/apps/shop?purge=true")).await;
+    assert_eq!(purged.status, StatusCode::OK, "{}", purged.text());
+    for node in &world.nodes {
+        for deploy in [&failed, &begun] {
+            let path = format!("/v1/apps/shop/deploys/{deploy}");
+            comes("a deploy is forgotten", async || {
+                got(node.api(Method::GET, &path)).await.status == StatusCode::NOT_FOUND
+            })
+            .await;
+        }
+    }
+    push(second, 3).await;
+    let list: DeployList = got(second.api(Method::GET, deploys)).await.json();
+    let states: Vec<_> = list.deploys.iter().map(|entry| entry.state).collect();
+    assert_eq!(states, [DeployState::Live], "{list:?}");
 }

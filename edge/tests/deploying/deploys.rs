@@ -158,6 +158,37 @@ async fn failed_deploys_are_listed_with_why_and_pages_go_on_through_the_history(
     edge.stop().await;
 }
 
+/// Law 11.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_owner_of_a_name_sees_no_deploy_of_the_one_before() {
+    let edge = edge().with_app("shop", SITE).start().await;
+    let bad = || archive("zip", &[("index.html", b"x"), ("devanture.toml", b"no_such_key = 1")]);
+    let fail = async || {
+        let archive = edge.api(Method::POST, &format!("{DEPLOYS}?message=Secret")).body(bad());
+        assert_eq!(got(archive.header("content-type", "application/zip")).await.code(), Code::BadConfig);
+    };
+    fail().await;
+    let files: &[(&str, &[u8])] = &[("index.html", b"never sent")];
+    let begin = BeginDeploy { manifest: manifest(files), source: Source::default(), options: DeployOptions::default() };
+    let begun: DeployBegun = got(edge.api(Method::POST, DEPLOYS).json(&begin)).await.json();
+    let failed = deploys(&edge, "").await.deploys.swap_remove(1);
+    assert_eq!((failed.state, failed.message.as_deref()), (DeployState::Failed, Some("Secret")));
+    assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/shop?purge=true")).await.status, StatusCode::OK);
+    // Before the next one has pushed, nothing is there, and of what the next one does its own alone.
+    assert_eq!(got(edge.api(Method::GET, DEPLOYS)).await.code(), Code::NotFound);
+    for deploy in [&failed.deploy, &begun.deploy] {
+        let found = got(edge.api(Method::GET, &format!("/v1/apps/shop/deploys/{deploy}"))).await;
+        assert_eq!(found.code(), Code::NotFound, "{}", found.text());
+    }
+    let own = push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
+    fail().await;
+    let list = deploys(&edge, "").await;
+    let states: Vec<_> = list.deploys.iter().map(|entry| entry.state).collect();
+    assert_eq!(states, [DeployState::Failed, DeployState::Live], "{list:?}");
+    assert!(list.deploys[0].deploy != failed.deploy && Some(&list.deploys[1].deploy) == own.deploy.as_ref());
+    edge.stop().await;
+}
+
 fn json_of(reason: &str) -> Value {
     serde_json::json!({ "reason": reason })
 }
