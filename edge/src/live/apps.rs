@@ -124,22 +124,21 @@ impl Live {
 impl Follower {
     /// Takes over the records of all apps.
     pub(super) fn apps_are(&self, apps: &[(String, Record)]) {
-        *self.live.0.apps.0.write() = apps.iter().filter_map(|(key, _)| app_of(key)).collect();
+        let apps: BTreeSet<AppName> = apps.iter().filter_map(|(key, _)| app_of(key)).collect();
+        let before = std::mem::replace(&mut *self.live.0.apps.0.write(), apps.clone());
+        // The next app of such a name is somebody else's.
+        before.difference(&apps).for_each(|gone| telemetry::forget_traffic(gone.as_str()));
     }
 
     /// Follows `apps/{app}`.
     pub(super) fn app_changed(&self, key: &str, is_there: bool) {
         let Some(app) = app_of(key) else { return };
-        let mut apps = self.live.0.apps.0.write();
-        match is_there {
-            true => {
-                apps.insert(app);
-            }
-            false => {
-                // The next app of that name is somebody else's.
-                telemetry::forget_traffic(app.as_str());
-                apps.remove(&app);
-            }
+        if is_there {
+            self.live.0.apps.0.write().insert(app);
+        } else {
+            self.live.0.apps.0.write().remove(&app);
+            // As above.
+            telemetry::forget_traffic(app.as_str());
         }
     }
 }

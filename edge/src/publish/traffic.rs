@@ -45,6 +45,8 @@ impl Publisher {
         let from_ms = wanted.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DEFAULT_MS)).max(made_ms).min(to_ms);
         let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);
         let span = TrafficSpan::of(from_ms / 1_000, end_s, wanted.step_s.unwrap_or(1), now_ms / 1_000);
+        // The first step may begin before the app was made.
+        let span = span.since(made_ms / 1_000);
         let query = EnvironmentQuery {
             app: app.clone(),
             environment: environment.clone(),
