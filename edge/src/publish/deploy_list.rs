@@ -79,8 +79,9 @@ impl Publisher {
         // The app of a first push is made at its end.
         if list.deploys.is_empty() || self.ledger.app_exists(app).await? {
             let made_ms = self.ledger.app_made_ms(app).await?;
-            // What failed before may be another owner's (law 11).
-            list.deploys.retain(|entry| entry.state != DeployState::Failed || entry.started_ms >= made_ms);
+            // What failed before may be another owner's (law 11), and with a version the history has it.
+            let is_missing = |entry: &DeployEntry| entry.version.is_none() && entry.started_ms >= made_ms;
+            list.deploys.retain(|entry| entry.state != DeployState::Failed || is_missing(entry));
             let History { deploys, next, .. } = self.ledger.history(app, environment, page).await?;
             // One that ended meanwhile is in both.
             let recorded: HashSet<&str> = deploys.iter().map(|deploy| deploy.id.as_str()).collect();

@@ -132,16 +132,16 @@ impl Deploys {
         self.changed.subscribe()
     }
 
-    /// Those of an environment that no history has: they are under way, or failed before there was a version.
+    /// Those of an environment that no history has: they are under way, or failed. One that failed and has a version is in
+    /// the history, if its app is there: with its first push there is none.
     pub(crate) fn without_history(&self, app: &AppName, environment: &PlaceName) -> Vec<DeployEntry> {
         let remembered = self.remembered();
         let of_place = |kept: &&RememberedDeploy| kept.status.app == *app && kept.status.environment == *environment;
-        let is_missing = |kept: &&RememberedDeploy| match kept.status.state {
-            DeployState::Running => true,
-            DeployState::Failed => kept.status.version.is_none(),
-            _ => false,
-        };
+        let is_missing =
+            |kept: &&RememberedDeploy| matches!(kept.status.state, DeployState::Running | DeployState::Failed);
         remembered.by_id.values().filter(of_place).filter(is_missing).map(RememberedDeploy::entry).collect()
+    }
+
     /// Forgets those of an app that began before a revision: the next app of that name is somebody else's.
     pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
         self.retain(|kept| kept.status.app != *app || kept.revision >= revision);
@@ -159,8 +159,6 @@ impl Deploys {
         order.retain(|id| by_id.contains_key(id));
         drop(remembered);
         self.changed.send_replace(());
-    }
-
     }
 
     /// Those that have not ended.
@@ -245,11 +243,26 @@ pub(super) fn begun_of(id: &str) -> Option<u64> {
     let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     // The number of microseconds has 13 digits until the year 2112.
     let digits = if id.len() > 13 { id.len().saturating_sub(TAIL_DIGITS) } else { id.len() };
+    is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use devanture_config::problem::Problem;
+
+    #[test]
+    fn a_deploy_that_failed_is_there_for_an_app_that_has_no_history() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+        let failed = Err(Problem::new(Code::BlobMismatch, "It is damaged.").into());
+        for (id, version) in [("1", None), ("2", Some(VersionId::of(b"")))] {
+            deploys.open(id, &shop, &prod, (version, Origin::default()), 1).ended(&failed);
+        }
+        let mut found: Vec<_> = deploys.without_history(&shop, &prod).into_iter().map(|entry| entry.deploy).collect();
+        found.sort();
+        assert_eq!(found, ["1", "2"]);
+    }
 
     /// Law 11.
     #[test]
@@ -273,6 +286,4 @@ mod tests {
         deploys.forget_ended();
         assert_eq!((of(&shop), of(&blog)), (vec!["3".to_owned()], vec![]));
     }
-}
-    is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
 }

@@ -158,6 +158,23 @@ async fn failed_deploys_are_listed_with_why_and_pages_go_on_through_the_history(
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_push_that_fails_is_listed_although_there_is_no_app() {
+    let edge = edge().start().await;
+    // Its rules are read once all of it came, and before anything is stored.
+    let bad: &[(&str, &[u8])] = &[("index.html", b"a site"), ("_redirects", b"/only-one-word\n")];
+    let refused = push(&edge, "prod", "", DeployOptions::default(), bad).await.unwrap_err();
+    assert_eq!(got(edge.api(Method::GET, "/v1/apps/shop")).await.code(), Code::NotFound);
+    let list = deploys(&edge, "").await;
+    let failed = first(&list);
+    let code = failed.error.as_ref().map(|error| error.code);
+    assert_eq!((list.deploys.len(), failed.state, code), (1, DeployState::Failed, Some(refused.code)));
+    assert!(failed.version.is_some() && failed.ended_ms.is_some());
+    push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
+    assert_eq!(first(&deploys(&edge, "").await).state, DeployState::Live);
+    edge.stop().await;
+}
+
 /// Law 11.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_owner_of_a_name_sees_no_deploy_of_the_one_before() {
