@@ -57,7 +57,7 @@ use http::header::{ALLOW, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::ledger::{Actor, Error};
+use crate::ledger::{Actor, Credential, Error};
 use body::{BodyTimes, RequestBody};
 use browser_request::RequestHost;
 use call::{Answer, Call, PathParameters};
@@ -138,6 +138,10 @@ impl Admin {
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
+        if matches!(call.actor.credential, Credential::Session(..)) && !call.request.method().is_safe() {
+            // It may have been confirmed on another node a moment ago.
+            self.catch_up(&Method::GET, call.request.headers()).await?;
+        }
         self.check_confirmed(operation, &call).await?;
         if let Some(node) = self.elsewhere(&call, via).await? {
             return self.forward(node, call, via).await;

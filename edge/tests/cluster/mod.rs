@@ -12,6 +12,7 @@ mod bucket;
 mod certificates;
 mod clocks;
 mod collections;
+mod confirmations;
 mod copies;
 mod data;
 mod faults;
