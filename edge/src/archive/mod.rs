@@ -26,9 +26,9 @@ mod unzip;
 
 pub(crate) use bounds::archive_bytes_max;
 pub(crate) use bundle::manifest;
-pub(crate) use feed::{Feed, feed};
+pub(crate) use feed::{Feed, FeedReader, feed};
 pub(crate) use kind::{HEAD_BYTES, Kind};
 pub(crate) use refusal::{Refusal, bad, broken_off, damaged, too_large};
-pub(crate) use store::{Files, Sink, unpack_into};
+pub(crate) use store::{Files, Piece, Sink, unpack_into};
 pub(crate) use untar::untar;
 pub(crate) use unzip::{SpoolError, spool, unzip};

@@ -10,12 +10,12 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, Serving};
 use devanture_config::{AppName, Digest, Manifest};
 
 use super::publisher::Publisher;
-use crate::archive::{self, HEAD_BYTES, Kind, Sink, bad, feed, unpack_into, untar};
+use crate::archive::{self, FeedReader, HEAD_BYTES, Kind, Piece, Refusal, Sink, bad, feed, unpack_into, untar};
 use crate::blobs::{Blobs, Key};
 use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord, console};
 use crate::catalog::{Change, Check, Commit, Record, records};
 use crate::encode;
-use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
 use crate::live::Console;
 use crate::telemetry;
 
@@ -29,6 +29,77 @@ const FILES_MAX: u64 = 1_000;
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 /// Files that would say how others are served: the edge says that.
 const RULE_FILES: [&str; 2] = ["_headers", "_redirects"];
+/// The page of every address of the console.
+const PAGE: &str = "index.html";
+
+/// Where a package goes that is only checked.
+#[derive(Default)]
+struct Checked {
+    has_page: bool,
+    bytes: u64,
+}
+
+impl Sink for Checked {
+    fn put(&mut self, piece: Piece) -> Result<(), Refusal> {
+        match piece {
+            // A tar may have all of them in one folder.
+            Piece::Begin(path) => {
+                let below = path.as_str().split_once('/').map(|(_, below)| below);
+                self.has_page |= path.as_str() == PAGE || below == Some(PAGE);
+            }
+            Piece::Bytes(bytes) => {
+                self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                if self.bytes > FILES_BYTES_MAX {
+                    return Err(bad(format!("The package unpacks to more than {FILES_BYTES_MAX} bytes.")).into());
+                }
+            }
+            Piece::MayRun(_) | Piece::Link(..) | Piece::End => {}
+        }
+        Ok(())
+    }
+}
+
+/// Checks a package as far as that can be done without a store.
+///
+/// # Errors
+/// `bad_archive` and the other codes of archives.
+pub(crate) async fn check_console_package(package: Bytes) -> Result<(), Error> {
+    let (kind, reader) = opened(package)?;
+    let check = move || {
+        let mut checked = Checked::default();
+        untar(kind, reader, (&package_limits(), None), &mut checked).map(|()| checked.has_page)
+    };
+    match tokio::task::spawn_blocking(check).await.map_err(|error| lost(&error))? {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(no_page()),
+        Err(Refusal::Problem(problem)) => Err(Error(problem)),
+        Err(Refusal::BrokenOff) => Err(archive::broken_off()),
+    }
+}
+
+/// The kind of a package, and its bytes for the thread that unpacks it.
+fn opened(package: Bytes) -> Result<(Kind, FeedReader), Error> {
+    let head = package.get(..HEAD_BYTES).unwrap_or(&package);
+    let kind = Kind::of(head).filter(|kind| *kind != Kind::Zip);
+    let kind =
+        kind.ok_or_else(|| bad("The package is no tar, tar.gz or tar.zst.").hint("`tools/package-console` makes one"))?;
+    let (fed, reader) = feed();
+    tokio::spawn(async move {
+        // Where the reader refuses to read on, it says why.
+        if fed.send(Some(package)).await.is_ok() {
+            fed.send(None).await.ok();
+        }
+    });
+    Ok((kind, reader))
+}
+
+fn package_limits() -> Limits {
+    Limits { bundle_bytes_max: FILES_BYTES_MAX, bundle_files_max: FILES_MAX, ..Limits::default() }
+}
+
+fn no_page() -> Error {
+    bad(format!("The package has no {PAGE}.")).into()
+}
 
 impl Publisher {
     /// The console of this node.
@@ -139,30 +210,16 @@ impl Publisher {
 
     /// Unpacks a package into the store, and says how its files are served.
     async fn unpack_console(&self, package: Bytes) -> Result<Manifest, Error> {
-        let head = package.get(..HEAD_BYTES).unwrap_or(&package);
-        let kind = Kind::of(head).filter(|kind| *kind != Kind::Zip);
-        let Some(kind) = kind else {
-            return Err(bad("The package is no tar, tar.gz or tar.zst.")
-                .hint("`tools/package-console` makes one")
-                .into());
-        };
-        let limits = Limits { bundle_bytes_max: FILES_BYTES_MAX, bundle_files_max: FILES_MAX, ..Limits::default() };
-        let (fed, reader) = feed();
-        tokio::spawn(async move {
-            // Where the reader refuses to read on, it says why.
-            if fed.send(Some(package)).await.is_ok() {
-                fed.send(None).await.ok();
-            }
-        });
-        let unpack = move |sink: &mut dyn Sink| untar(kind, reader, (&limits, None), sink);
+        let (kind, reader) = opened(package)?;
+        let unpack = move |sink: &mut dyn Sink| untar(kind, reader, (&package_limits(), None), sink);
         let files = unpack_into(Arc::clone(&self.blobs), FILES_BYTES_MAX, unpack).await?;
         let app = AppName::console();
         let store: &dyn Blobs = &*self.blobs;
         let unpacked = archive::manifest(store, (&app, None), files, SETTINGS_BYTES_MAX, &mut |_| Ok(())).await?;
         let mut files = unpacked.files;
         files.retain(|path, _| !RULE_FILES.contains(&path.as_str()));
-        if !files.keys().any(|path| path.as_str() == "index.html") {
-            return Err(bad("The package has no index.html.").into());
+        if !files.keys().any(|path| path.as_str() == PAGE) {
+            return Err(no_page());
         }
         let mut manifest = Manifest::of_files(files);
         manifest.base = Serving {

@@ -56,6 +56,7 @@ pub use admission::{SOURCE_CHARACTERS_MAX, check_if_live, check_options, check_s
 pub use archive_intake::{ArchiveIntake, ReceivedArchive};
 pub use blob_batch::BlobBatch;
 pub use console::CONSOLE_PACKAGE_BYTES_MAX;
+pub(crate) use console::check_console_package;
 pub use deploy_list::DeployFollower;
 pub use diff::DiffRequest;
 pub use elsewhere::OtherNode;

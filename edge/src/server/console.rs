@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::ConsoleStatus;
@@ -10,13 +11,14 @@ use devanture_config::problem::{Code, Problem};
 use http::Method;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tokio::time::sleep;
 
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read, send};
 use super::stores::data_dir;
 use crate::blobs::durable;
 use crate::ledger::{Actor, Error};
-use crate::publish::{CONSOLE_PACKAGE_BYTES_MAX, Publisher};
+use crate::publish::{CONSOLE_PACKAGE_BYTES_MAX, Publisher, check_console_package};
 
 /// The path of the package that came with the program, from the folder above the program's own.
 const SHIPPED: &str = "share/devanture/console.tar.gz";
@@ -24,6 +26,32 @@ const SHIPPED: &str = "share/devanture/console.tar.gz";
 const WAITING: &str = "console-to-install";
 /// For the owner alone.
 const MODE: u32 = 0o600;
+/// Pause after a console could not be installed for want of something that may come back.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Why a console was not installed.
+struct Failed {
+    reason: String,
+    /// Whether it is not the package's fault, as where a store cannot be reached.
+    passes: bool,
+}
+
+impl Failed {
+    fn of(error: &Error) -> Self {
+        Self { reason: error.to_string(), passes: passes(error) }
+    }
+}
+
+/// Whether it is not the package's fault: `storage_full` is, as it has too many bytes.
+fn passes(error: &Error) -> bool {
+    error.0.status >= 500 && error.0.code != Code::StorageFull
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self { reason, passes: false }
+    }
+}
 
 /// Checks that the package that `edge.toml` names is there.
 pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
@@ -36,18 +64,32 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
 /// Serves the console that is stored, and installs what waits, or the package, if that is another one. The edge does not
 /// wait for it, and serves without.
 pub(super) fn start((file, base): (&EdgeFile, &Path), data_dir: &Path, control: &Runtime, publisher: &Arc<Publisher>) {
+    let waiting = data_dir.join(WAITING);
     let package = match &file.console {
-        Console::Off => return,
+        Console::Off => {
+            // Once it is on again, this would replace what was installed meanwhile.
+            if durable::remove_file(&waiting).unwrap_or(false) {
+                tracing::warn!("the console that waited is dropped: `console` in edge.toml is \"off\"");
+            }
+            return;
+        }
         Console::File(path) => Some(base.join(path)),
         Console::Package => shipped(),
     };
     control.spawn(Arc::clone(publisher.console()).follow());
-    let (publisher, waiting) = (Arc::clone(publisher), data_dir.join(WAITING));
-    control.spawn(async move {
-        if let Err(reason) = install_at_start(&publisher, &waiting, package.as_deref()).await {
-            tracing::error!(reason, "the console could not be installed");
+    let publisher = Arc::clone(publisher);
+    control.spawn(until_settled(async move || install_at_start(&publisher, &waiting, package.as_deref()).await));
+}
+
+/// Installs until it is done, or the package is at fault.
+async fn until_settled(mut install: impl AsyncFnMut() -> Result<(), Failed>) {
+    while let Err(Failed { reason, passes }) = install().await {
+        tracing::error!(reason, tried_again = passes, "the console could not be installed");
+        if !passes {
+            return;
         }
-    });
+        sleep(AGAIN).await;
+    }
 }
 
 /// The package that came with the program, if one did.
@@ -56,30 +98,40 @@ fn shipped() -> Option<PathBuf> {
     Some(program.parent()?.parent()?.join(SHIPPED)).filter(|package| package.is_file())
 }
 
-async fn install_at_start(publisher: &Publisher, waiting: &Path, package: Option<&Path>) -> Result<(), String> {
+async fn install_at_start(publisher: &Publisher, waiting: &Path, package: Option<&Path>) -> Result<(), Failed> {
     let local = Actor::local();
     if waiting.is_file() {
         match install_waiting(publisher, waiting).await {
             Ok(()) => return Ok(()),
+            Err(failed) if failed.passes => return Err(failed),
             // The package is there all the same.
-            Err(reason) => tracing::error!(reason, "the console that waited could not be installed"),
+            Err(Failed { reason, .. }) => tracing::error!(reason, "the console that waited could not be installed"),
         }
     }
     let Some(package) = package else { return Ok(()) };
     let installed = publisher.install_console_once(&local, bytes_of(package)?).await;
-    installed.map_err(|error| format!("{}: {error}", package.display()))
+    installed.or_else(unless_restarting).map_err(|failed| {
+        let reason = format!("{}: {}", package.display(), failed.reason);
+        Failed { reason, ..failed }
+    })
 }
 
-/// Installs what waits, and removes it. Where the edge is about to end, it waits on.
-async fn install_waiting(publisher: &Publisher, waiting: &Path) -> Result<(), String> {
+/// Installs what waits, and removes it. Where a store cannot be reached, or the edge is about to end, it waits on.
+async fn install_waiting(publisher: &Publisher, waiting: &Path) -> Result<(), Failed> {
     let installed = publisher.install_console(&Actor::local(), bytes_of(waiting)?).await;
-    // One that cannot be installed now never can, unless the edge was about to end.
-    if installed.as_ref().is_err_and(|error| error.0.code == Code::Restarting) {
-        return Ok(());
+    match installed {
+        Err(error) if passes(&error) => unless_restarting(error),
+        installed => {
+            let removed = durable::remove_file(waiting);
+            installed.map_err(|error| Failed::of(&error))?;
+            removed.map(drop).map_err(|error| error.to_string().into())
+        }
     }
-    let removed = durable::remove_file(waiting);
-    installed.map_err(|error| error.to_string())?;
-    removed.map(drop).map_err(|error| error.to_string())
+}
+
+/// The next edge installs what one that is about to end does not.
+fn unless_restarting(error: Error) -> Result<(), Failed> {
+    if error.0.code == Code::Restarting { Ok(()) } else { Err(Failed::of(&error)) }
 }
 
 /// The bytes of a package, or why there are none.
@@ -108,6 +160,12 @@ pub async fn install_console(
         let answer = send(&socket, Method::PUT, "/v1/console", Some(("application/gzip", bytes))).await?;
         return read(&answer).map(Some);
     }
+    if file.console == Console::Off {
+        let problem =
+            Problem::new(Code::BadRequest, "`console` in edge.toml is \"off\", so that no start installs one.");
+        return Err(Error::from(problem.hint("set `console = \"package\"`, or leave the key out")).into());
+    }
+    check_console_package(bytes.clone()).await?;
     durable::make_for_owner_of(&data_dir);
     durable::make_folder(&data_dir).map_err(StartError::from)?;
     durable::write_file(&data_dir.join(WAITING), &bytes, MODE).map_err(StartError::from)?;
@@ -130,4 +188,36 @@ pub async fn remove_console(file: &EdgeFile, base: &Path) -> Result<ConsoleStatu
 pub async fn show_console(file: &EdgeFile, base: &Path) -> Result<ConsoleStatus, LocalError> {
     let socket = data_dir(file, base).join(SOCKET_NAME);
     read(&ask(&socket, Method::GET, "/v1/console", NOTHING).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_for_a_while_is_tried_again_and_a_bad_package_is_not() {
+        let failed = |passes| Err(Failed { reason: String::new(), passes });
+        for (mut outcomes, expected) in [
+            (vec![Ok(()), failed(true), failed(true)], 3),
+            (vec![failed(false), failed(true)], 2),
+            (vec![failed(true), failed(false)], 1),
+        ] {
+            let (began, mut tries) = (Instant::now(), 0);
+            until_settled(async || {
+                tries += 1;
+                outcomes.pop().unwrap()
+            })
+            .await;
+            assert_eq!((tries, began.elapsed()), (expected, AGAIN * (expected - 1)));
+        }
+    }
+
+    #[test]
+    fn what_a_store_lacks_passes_and_what_a_package_lacks_does_not() {
+        let passes = |code| Failed::of(&Problem::new(code, "x").into()).passes;
+        assert!(passes(Code::CatalogUnavailable) && passes(Code::DiskFull) && passes(Code::Internal));
+        assert!(!passes(Code::BadArchive) && !passes(Code::StorageFull));
+        assert!(unless_restarting(Problem::new(Code::Restarting, "x").into()).is_ok());
+    }
 }

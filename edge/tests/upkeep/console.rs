@@ -252,5 +252,40 @@ async fn an_edge_whose_configuration_says_off_serves_no_console() {
     let status = install(&edge, CONSOLE).await;
     assert!(status.installed.is_some() && !status.served);
     assert_eq!(page(&edge, "/console/").await.code(), Code::NotFound);
+    // A start would not install what waits, …
+    let (folder, mut file) = edge.stopped().await;
+    let other = package(folder.path(), &[("index.html", b"other")]);
+    let refused = server::install_console(&file, folder.path(), &other).await.unwrap_err().to_string();
+    assert!(refused.contains("`console` in edge.toml is \"off\""), "{refused}");
+    let waiting = folder.path().join("data/console-to-install");
+    assert!(!waiting.exists());
+    // … and one from before comes back by no later start.
+    file.console = Default::default();
+    assert!(server::install_console(&file, folder.path(), &other).await.unwrap().is_none());
+    file.console = devanture_config::edge_toml::Console::Off;
+    let edge = RunningEdge::over(folder, file).await;
+    eventually("what waited is dropped", async || !waiting.exists()).await;
+    assert_eq!(server::show_console(edge.file(), &base(&edge)).await.unwrap().installed, status.installed);
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_edge_could_install_does_not_wait_for_a_start() {
+    let edge = edge().start().await;
+    let (folder, file) = edge.stopped().await;
+    let large = vec![0; 17 * 1024 * 1024];
+    for (what, bytes) in [
+        ("no archive", b"<!doctype html>".to_vec()),
+        ("a zip", archive("zip", CONSOLE)),
+        ("cut", archive("tar.gz", CONSOLE)[..100].to_vec()),
+        ("without a page", gzip(&tar(&[("app.js", SCRIPT)]))),
+        ("a bomb", gzip(&tar(&[("index.html", &large)]))),
+    ] {
+        let path = folder.path().join("bad");
+        std::fs::write(&path, bytes).unwrap();
+        assert!(server::install_console(&file, folder.path(), &path).await.is_err(), "{what}");
+        assert!(!folder.path().join("data/console-to-install").exists(), "{what}");
+    }
+    let good = package(folder.path(), &[("console/index.html", PAGE), ("console/assets/a.js", SCRIPT)]);
+    assert!(server::install_console(&file, folder.path(), &good).await.unwrap().is_none());
 }

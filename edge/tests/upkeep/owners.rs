@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::doctor::{readable_program, written};
+use crate::support::archives::archive;
 
 /// The edge's user.
 const EDGE: u32 = 2_100_000_104;
@@ -159,7 +160,8 @@ fn a_restore_by_root_leaves_no_file_that_a_link_in_the_backup_leads_to_and_none_
 #[test]
 fn a_console_that_root_installs_beside_a_stopped_edge_is_one_that_its_user_can_read() {
     let Some(folder) = edge_of_another_user() else { return eprintln!("skipped: not root") };
-    std::fs::write(folder.path().join("console.tar.gz"), "a package").unwrap();
+    let package = archive("tar.gz", &[("index.html", b"a console")]);
+    std::fs::write(folder.path().join("console.tar.gz"), package).unwrap();
     let installed = call(folder.path(), 0, &["console", "install", "console.tar.gz"]);
     assert!(installed.status.success(), "{installed:?}");
     assert_eq!(std::fs::metadata(folder.path().join("data/console-to-install")).unwrap().uid(), EDGE);
