@@ -2,7 +2,8 @@
 //! meanwhile, so that all of it is still there.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -157,7 +158,7 @@ async fn write(
     drop(copied);
     store.store(&in_snapshot(name, CATALOG), &records).await?;
     let mut hashes = BTreeMap::from([(CATALOG.to_owned(), hash_of(&records).await?)]);
-    let key = source.key_file.filter(|_| with_key).filter(|key| key.exists());
+    let key = source.key_file.filter(|_| with_key).filter(|key| is_there(key));
     // The user of the edge fills that folder, and root may write this backup.
     let data = durable::Guarded::open(source.data_dir)?;
     for file in data.files(TLS).map_err(not_read)?.into_iter().chain(key.map(|_key| KEYS.to_owned())) {
@@ -185,12 +186,28 @@ async fn write(
     })
 }
 
+/// Whether there is something, be it a link that leads nowhere: what cannot be read is not left out in silence.
+fn is_there(key: &Path) -> bool {
+    !key.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 /// Reads the keys that seal secrets. In the data folder, the user of the edge may have put a link in their place.
 fn read_keys(key: &Path, data_dir: &Path, data: &durable::Guarded) -> Result<Vec<u8>, Error> {
-    match key.strip_prefix(data_dir).ok().and_then(Path::to_str) {
+    match in_folder(key, data_dir).as_deref().and_then(Path::to_str) {
         Some(name) => data.read(name, SMALL_FILE_BYTES_MAX).map_err(not_read),
         None => Ok(std::fs::read(key).map_err(durable::failed("reading", key))?),
     }
+}
+
+/// Where a file is within a folder, also if its path only leads there. `None` for one that is elsewhere.
+fn in_folder(file: &Path, folder: &Path) -> Option<PathBuf> {
+    let has_detours = |path: &Path| path.components().any(|part| part == Component::ParentDir);
+    if let Some(within) = file.strip_prefix(folder).ok().filter(|within| !has_detours(within)) {
+        return Some(within.to_owned());
+    }
+    let holder = file.parent()?.canonicalize().ok()?;
+    let within = holder.strip_prefix(folder.canonicalize().ok()?).ok()?;
+    Some(within.join(file.file_name()?))
 }
 
 /// A file that was copied, with its length; `None` if it was found damaged.
@@ -276,5 +293,42 @@ impl Look for Copier<'_> {
             self.looked.insert(key);
         }
         Ok(is_there)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_in_a_folder_by_whichever_path_it_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, other) = (root.path().join("data"), root.path().join("other"));
+        for folder in [&data, &data.join("keys"), &other] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        std::os::unix::fs::symlink(&data, other.join("link")).unwrap();
+        for (file, expected) in [
+            (data.join("secrets.key"), Some("secrets.key")),
+            (data.join("keys/secrets.key"), Some("keys/secrets.key")),
+            (other.join("../data/secrets.key"), Some("secrets.key")),
+            (other.join("link/keys/secrets.key"), Some("keys/secrets.key")),
+            (data.join("../data/secrets.key"), Some("secrets.key")),
+            (data.join("../other/secrets.key"), None),
+            (other.join("secrets.key"), None),
+            (root.path().join("none/secrets.key"), None),
+        ] {
+            assert_eq!(in_folder(&file, &data).as_deref(), expected.map(Path::new), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_something() {
+        let root = tempfile::tempdir().unwrap();
+        let key = root.path().join("secrets.key");
+        assert!(!is_there(&key));
+        std::os::unix::fs::symlink(root.path().join("none"), &key).unwrap();
+        assert!(is_there(&key));
     }
 }
