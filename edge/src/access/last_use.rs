@@ -1,4 +1,5 @@
-//! When tokens and sessions were used last: in memory, and written every minute, so that no request waits for a write.
+//! When tokens and sessions were used last: in memory, and written every minute, so that no request waits for a write but
+//! the first one of a session that has rested for long.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,6 +21,10 @@ const PAIRS_BEFORE_LOOK: usize = 256;
 const WRITES_BETWEEN_REMOVALS: u64 = 60;
 /// Interval of writes.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
+/// Longest wait of a request for the write of its use.
+const WRITE_MAX: Duration = Duration::from_secs(1);
+/// The part of a session's idle time after which its use is written at once.
+const LATE_PART: u64 = 4;
 /// Uses that one commit writes.
 const WRITTEN_AT_ONCE: usize = 100;
 
@@ -64,9 +69,12 @@ impl LastUse {
         self.pairs.lock().remove(id);
     }
 
+    fn latest(&self, id: &str) -> Option<(u64, Option<IpAddr>)> {
+        self.tokens.lock().get(id).copied()
+    }
+
     fn unwritten(&self, id: &str) -> Option<UsedRecord> {
-        let tokens = self.tokens.lock();
-        tokens.get(id).map(|(at_ms, from)| UsedRecord { at_ms: *at_ms, from: from_text(*from) })
+        self.latest(id).map(|(at_ms, from)| UsedRecord { at_ms, from: from_text(from) })
     }
 
     fn all(&self) -> HashMap<String, (u64, Option<IpAddr>)> {
@@ -118,6 +126,24 @@ impl Credentials {
                 tracing::warn!(%error, "the last use of tokens could not be written");
                 return;
             }
+        }
+    }
+
+    /// Writes the latest use of a session that began at `created_ms`, if a good part of its idle time has passed since the
+    /// one that is written: another node would soon take it for ended.
+    pub(super) async fn write_late_use(&self, id: &str, created_ms: u64) {
+        let Some((at_ms, from)) = self.used.latest(id) else { return };
+        let key = identities::used_key(id);
+        let record = self.catalog.get(&key).await.ok().flatten();
+        let written = record.and_then(|record| records::read::<UsedRecord>(&key, &record).ok());
+        let written_ms = written.map_or(0, |used| used.at_ms).max(created_ms);
+        if at_ms.saturating_sub(written_ms) < self.limits.session_idle_ms_max / LATE_PART {
+            return;
+        }
+        // Where it cannot be written now, it is with the next ones.
+        let uses = [(id.to_owned(), (at_ms, from))];
+        if let Ok(Err(error)) = tokio::time::timeout(WRITE_MAX, self.write_uses(&uses)).await {
+            tracing::warn!(%error, "the last use of a session could not be written");
         }
     }
 

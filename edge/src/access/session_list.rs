@@ -14,7 +14,10 @@ use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, Page, SessionOf, SystemWrite, commit_in_parts, unless_conflict,
     update,
 };
+use crate::telemetry;
 
+/// Time for which a session stays that has ended, in milliseconds.
+const REMOVED_AFTER_MS: u64 = 60_000;
 /// Default number of sessions on a page.
 pub const SESSIONS_PAGE: usize = 100;
 
@@ -102,13 +105,15 @@ impl Credentials {
                 if page.is_empty() {
                     break;
                 }
-                // What has ended never goes on: no change in between makes this wrong.
+                // What ended a while ago never goes on: no change in between makes this wrong, nor does a use on another
+                // node of which this one has not heard yet.
+                let ended_ms = telemetry::now_ms().saturating_sub(REMOVED_AFTER_MS);
                 let mut gone = Vec::new();
                 for (key, record) in page {
                     let id = key.strip_prefix(prefix).unwrap_or_default();
                     if prefix == PASSKEYS_PREFIX && !self.is_passkey_in_force(id, &record).await? {
                         gone.push(Change::Delete(key));
-                    } else if prefix == SESSIONS_PREFIX && self.session_in_force(id).await?.is_none() {
+                    } else if prefix == SESSIONS_PREFIX && self.session_in_force_at(id, ended_ms).await?.is_none() {
                         self.used.forget(id);
                         gone.extend(removal(id));
                     }

@@ -209,11 +209,8 @@ impl Credentials {
             Owner::Account(_, account) => !found.is_of(account),
             Owner::Token(..) => found.record.account.is_some(),
         };
-        let (over, mut in_force): (Vec<_>, Vec<_>) = self
-            .all_sessions_of(of)
-            .await?
-            .into_iter()
-            .partition(|found| self.ends_ms(found).is_none() || is_over(found));
+        let (over, mut in_force): (Vec<_>, Vec<_>) =
+            self.all_sessions_of(of).await?.into_iter().partition(|found| self.has_ended(found) || is_over(found));
         in_force.sort_by_key(|found| found.record.created_ms);
         let count_max = usize::try_from(self.limits.sessions_per_account_max).unwrap_or(usize::MAX);
         let surplus = (in_force.len() + 1).saturating_sub(count_max);
@@ -235,6 +232,7 @@ impl Credentials {
         };
         let Some(session) = found else { return Err(ended_session()) };
         self.used.note(&session.found.id, from);
+        self.write_late_use(&session.found.id, session.found.record.created_ms).await;
         if let Owner::Token(id, _) = &session.owner {
             self.used.note(id, from);
         }
@@ -243,13 +241,21 @@ impl Credentials {
 
     /// A session that has not ended, of an account or a token that is good.
     pub(super) async fn session_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
+        self.session_in_force_at(id, telemetry::now_ms()).await
+    }
+
+    /// A session that had not ended at `at_ms`, of an account or a token that is good.
+    pub(super) async fn session_in_force_at(&self, id: &str, at_ms: u64) -> Result<Option<InForce>, Error> {
         if !is_hex(id, ID_BYTES) {
             return Ok(None);
         }
         let key = session_key(id);
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
         let found = self.found(id.to_owned(), &record).await?;
-        let Some(ends_ms) = self.ends_ms(&found) else { return Ok(None) };
+        let ends_ms = self.end_of(&found);
+        if ends_ms <= at_ms {
+            return Ok(None);
+        }
         let Some(owner) = self.owner_of(&found).await? else { return Ok(None) };
         Ok(Some(InForce { found, owner, ends_ms }))
     }
@@ -264,10 +270,13 @@ impl Credentials {
         Ok(self.token_in_force(id).await?.map(|(_, token)| Owner::Token(id.to_owned(), token)))
     }
 
-    /// When a session ends if it is not used again; `None` if it has.
-    fn ends_ms(&self, found: &Found) -> Option<u64> {
-        let idle_ms = found.used_ms.saturating_add(self.limits.session_idle_ms_max);
-        Some(found.record.expires_ms.min(idle_ms)).filter(|at_ms| *at_ms > telemetry::now_ms())
+    /// When a session ends if it is not used again.
+    fn end_of(&self, found: &Found) -> u64 {
+        found.record.expires_ms.min(found.used_ms.saturating_add(self.limits.session_idle_ms_max))
+    }
+
+    fn has_ended(&self, found: &Found) -> bool {
+        self.end_of(found) <= telemetry::now_ms()
     }
 
     async fn found(&self, id: String, record: &Record) -> Result<Found, Error> {
@@ -288,7 +297,7 @@ impl Credentials {
     /// The sessions of the account or the token with this id that have not ended.
     pub(super) async fn sessions_of(&self, of: &str) -> Result<Vec<Found>, Error> {
         let all = self.all_sessions_of(of).await?;
-        Ok(all.into_iter().filter(|found| self.ends_ms(found).is_some()).collect())
+        Ok(all.into_iter().filter(|found| !self.has_ended(found)).collect())
     }
 
     /// The caller, and what they may do.

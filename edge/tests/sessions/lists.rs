@@ -6,10 +6,10 @@ use devanture_config::api::{Scope, Secret, Session, SessionList, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
 use devanture_edge::access::Credentials;
-use devanture_edge::catalog;
+use devanture_edge::catalog::{self, Change, Commit};
 use devanture_edge::ledger::{Actor, Audit};
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Browser, PASSWORD, account, quick};
 use crate::support::got;
@@ -31,18 +31,63 @@ async fn records_of_sessions_that_have_ended_are_removed_and_others_stay() {
         };
         let token = credentials.create(&Actor::local(), request).await.unwrap();
         let made = credentials.begin_by_token(&Secret::new(token.token), &browser).await.unwrap();
+        credentials.recognise_session(made.secret.expose(), None).await.unwrap();
         (token.id, made.session.id)
     };
-    let left = async || {
-        let found = catalog.list("sessions/", None, false, usize::MAX).await.unwrap();
+    let keys = async |prefix: &str| {
+        let found = catalog.list(prefix, None, false, usize::MAX).await.unwrap();
         found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
-    let ((revoked, _), (_, fresh)) = (begin().await, begin().await);
-    credentials.revoke(&Actor::local(), &revoked).await.unwrap();
+    let ((revoked, of_revoked), (_, old), (_, fresh)) = (begin().await, begin().await, begin().await);
     credentials.write_last_uses().await;
-    assert_eq!(left().await.len(), 2);
+    for id in [&of_revoked, &old, &fresh] {
+        assert!(keys("used/").await.contains(&format!("used/{id}")));
+    }
+    credentials.revoke(&Actor::local(), &revoked).await.unwrap();
+    // Nobody has used the last one since long ago: its use was never written.
+    let (_, idle) = begin().await;
+    for (id, field) in [(&old, "expires_ms"), (&idle, "created_ms")] {
+        let key = format!("sessions/{id}");
+        let mut record: Value = serde_json::from_slice(&catalog.get(&key).await.unwrap().unwrap().value).unwrap();
+        record[field] = json!(1);
+        let change = Change::Put(key, serde_json::to_vec(&record).unwrap().into());
+        catalog.commit(Commit { changes: vec![change], ..Commit::default() }).await.unwrap();
+    }
+    assert_eq!(keys("sessions/").await.len(), 4);
+    // Another node, which has nothing in memory.
+    let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
     credentials.remove_ended_sessions().await;
-    assert_eq!(left().await, [format!("sessions/{fresh}")]);
+    assert_eq!(keys("sessions/").await, [format!("sessions/{fresh}")]);
+    let used = keys("used/").await;
+    assert!(used.contains(&format!("used/{fresh}")), "{used:?}");
+    assert!([of_revoked, old, idle].iter().all(|id| !used.contains(&format!("used/{id}"))), "{used:?}");
+}
+
+#[tokio::test]
+async fn a_use_after_a_long_rest_is_known_to_other_nodes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+    let limits = Limits::default();
+    let node = || Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
+    let (one, two) = (node(), node());
+    let request =
+        TokenRequest { name: "test".to_owned(), app: None, environment: None, scope: Scope::Read, expires_in_s: None };
+    let token = Secret::new(one.create(&Actor::local(), request).await.unwrap().token);
+    let browser = devanture_edge::access::Browser { from: None, name: "test".to_owned() };
+    let made = one.begin_by_token(&token, &browser).await.unwrap();
+    let used = async || catalog.get(&format!("used/{}", made.session.id)).await.unwrap();
+    one.recognise_session(made.secret.expose(), None).await.unwrap();
+    assert!(used().await.is_none(), "it is written with the others, in a minute");
+    // It began nearly as long ago as it may rest.
+    let key = format!("sessions/{}", made.session.id);
+    let mut record: Value = serde_json::from_slice(&catalog.get(&key).await.unwrap().unwrap().value).unwrap();
+    let began_ms = record["created_ms"].as_u64().unwrap();
+    record["created_ms"] = json!(began_ms - limits.session_idle_ms_max + 60_000);
+    let change = Change::Put(key, serde_json::to_vec(&record).unwrap().into());
+    catalog.commit(Commit { changes: vec![change], ..Commit::default() }).await.unwrap();
+    two.recognise_session(made.secret.expose(), None).await.unwrap();
+    let used: Value = serde_json::from_slice(&used().await.expect("the other node can read it").value).unwrap();
+    assert!(used["at_ms"].as_u64() >= Some(began_ms), "{used}");
 }
 
 #[tokio::test]
