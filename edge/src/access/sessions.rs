@@ -359,6 +359,9 @@ pub(super) fn id_of(key: &str) -> &str {
     key.strip_prefix(SESSIONS_PREFIX).unwrap_or_default()
 }
 
+// The id of a login or a session begins with either.
+const _: () = assert!(super::accounts::ID_BYTES == tokens::ID_BYTES, "ids of accounts and tokens have one length");
+
 /// The id of the account or the token of a login or a session.
 pub(super) fn owner_id(id: &str) -> &str {
     id.get(..tokens::ID_BYTES.saturating_mul(2)).unwrap_or_default()

@@ -66,8 +66,14 @@ async fn a_session_of_a_token_does_not_outlive_it() {
     let wanted = json!({ "name": "short", "scope": "read", "expires_in_s": 1 });
     let token: TokenMade = got(edge.api(Method::POST, "/v1/tokens").json(&wanted)).await.json();
     let mut short = Browser::of(&edge);
-    if short.try_to_enter(&json!({ "token": token.token })).await.status == StatusCode::CREATED {
+    let entered = short.try_to_enter(&json!({ "token": token.token })).await;
+    if entered.status == StatusCode::CREATED {
+        let session: Session = entered.json();
+        assert_eq!(session.expires_ms, token.expires_ms);
         eventually("the session ends with its token", async || !short.is_in().await).await;
+    } else {
+        // It took longer than the token lives.
+        assert_eq!(entered.code(), Code::BadToken);
     }
     edge.stop().await;
 }
