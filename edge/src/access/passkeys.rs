@@ -54,7 +54,8 @@ impl Credentials {
     /// Makes a challenge; one that is not for a login names the account of the actor's session.
     ///
     /// # Errors
-    /// `forbidden` for what is no session of an account; those of the catalog.
+    /// `forbidden` for what is no session of an account, `confirmation_required` to register a passkey; those of the
+    /// catalog.
     pub async fn challenge(
         &self,
         purpose: Purpose,
@@ -63,7 +64,9 @@ impl Credentials {
     ) -> Result<Challenge, Error> {
         let session = match (purpose, actor) {
             (Purpose::Login, _) => None,
-            (_, Some(actor)) => Some(self.account_session(actor).await?),
+            // Before an authenticator makes a passkey that nobody takes.
+            (Purpose::Register, Some(actor)) => Some(self.confirmed_account_session(actor).await?),
+            (Purpose::Confirm, Some(actor)) => Some(self.account_session(actor).await?),
             (_, None) => return Err(no_session()),
         };
         let id = session.as_ref().map(|(session, ..)| session.found.id.as_str());

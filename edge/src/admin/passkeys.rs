@@ -31,6 +31,10 @@ impl Admin {
                 .hint("log in with an account in a browser")
                 .into());
         }
+        if wanted.purpose == Purpose::Register {
+            // The session may have been confirmed on another node a moment ago.
+            self.catch_up(&Method::GET, &headers).await?;
+        }
         Ok(answer::json(StatusCode::OK, &self.credentials.challenge(wanted.purpose, actor.as_ref(), &site).await?))
     }
 

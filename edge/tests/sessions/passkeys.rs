@@ -55,12 +55,14 @@ async fn a_passkey_is_registered_in_a_confirmed_session_and_logs_in_without_the_
     account(&edge, "ada", "read").await;
     let ada = Browser::of(&edge).entered("ada").await;
     let made = passkey(&edge);
+    // Who finds a browser open registers nothing, and no authenticator is asked in vain.
+    let unconfirmed = ada.send(Method::POST, "/v1/session/challenge", &json!({ "purpose": "register" })).await;
+    assert_eq!(unconfirmed.code(), Code::ConfirmationRequired);
+    assert_eq!(try_to_register(&ada, &made, "abc").await.code(), Code::ConfirmationRequired);
+    confirm(&ada).await;
     let first = challenge(&ada, "register").await;
     let user = first.user.clone().unwrap();
     assert_eq!((first.rp.as_str(), user.name.as_str(), first.credentials.len()), ("localhost", "ada", 0));
-    // Who finds a browser open registers nothing.
-    assert_eq!(try_to_register(&ada, &made, &first.challenge).await.code(), Code::ConfirmationRequired);
-    confirm(&ada).await;
     let info: PasskeyInfo = try_to_register(&ada, &made, &first.challenge).await.json();
     assert_eq!((info.name.as_str(), info.used_ms), ("laptop", None));
     assert_eq!(try_to_register(&ada, &made, &first.challenge).await.code(), Code::BadRequest);
@@ -101,7 +103,9 @@ async fn what_is_wrong_with_a_passkey_is_answered_alike() {
         account(&edge, name, "read").await;
     }
     let (ada, bob) = (Browser::of(&edge).entered("ada").await, Browser::of(&edge).entered("bob").await);
-    confirm(&ada).await;
+    for browser in [&ada, &bob] {
+        confirm(browser).await;
+    }
     let mut made = registered(&edge, &ada).await;
     made.counter = 5;
     let user = challenge(&ada, "register").await.user.unwrap().id;
@@ -228,6 +232,7 @@ async fn what_is_no_passkey_is_not_registered() {
     let other_purpose = challenge(&ada, "confirm").await.challenge;
     let other_session = {
         let other = Browser::of(&edge).entered("ada").await;
+        confirm(&other).await;
         challenge(&other, "register").await.challenge
     };
     let good = passkey(&edge);
