@@ -2,6 +2,12 @@
 
 export type Scope = "read" | "push" | "promote" | "admin";
 
+/** An environment of an app. */
+export interface InApp {
+  app: string;
+  env: string;
+}
+
 export interface Problem {
   title: string;
   status: number;

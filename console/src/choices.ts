@@ -1,6 +1,7 @@
 // What can be compared: environments, aliases, and the versions that the history names, each once.
 import type { Deploy, Page, Place } from "./api.ts";
-import { exact, shortId } from "./format.ts";
+import { exact, firstLine, shortId } from "./format.ts";
+import { goneOf } from "./history.ts";
 import { visible } from "./outside_text.ts";
 
 export type AliasListing = Page<"aliases", Place>;
@@ -26,11 +27,11 @@ interface Past {
 }
 
 export function choicesOf(environments: string[], aliases: Place[], history: Past | null): Choices {
-  const gone = new Set([...(history?.deleted ?? []), ...(history?.collected ?? [])]);
+  const gone = goneOf(history ?? {});
   const versions = new Map<string, string>();
   for (const deploy of history?.deploys ?? []) {
     if (!deploy.version || gone.has(deploy.version)) continue;
-    const message = visible(deploy.source.message?.split("\n")[0] ?? "");
+    const message = visible(firstLine(deploy.source.message));
     const text = `${shortId(deploy.version)}  ${exact(deploy.at_ms)}  ${message}`.trim();
     // The deploy that brought it says more than a switch back to it.
     if (!versions.has(deploy.version) || message) versions.set(deploy.version, cut(text));

@@ -41,6 +41,11 @@ export function path(strings: TemplateStringsArray, ...values: string[]): string
   return strings.reduce((built, text, index) => built + text + encodeURIComponent(values[index] ?? ""), "").toString();
 }
 
+/** The address of an environment, or of something in it: `placePath(app, env, "settings")`. */
+export function placePath(app: string, env: string, ...rest: string[]): string {
+  return ["/v1/apps", app, "environments", env, ...rest].map((part, index) => (index === 0 ? part : encodeURIComponent(part))).join("/");
+}
+
 function address(where: string, query: Options["query"]): string {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query ?? {})) {

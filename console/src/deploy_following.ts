@@ -10,8 +10,17 @@ export interface Followed {
 }
 
 export function begun(deploy: RecentDeploy): Followed {
-  const ended = deploy.state !== "running" && deploy.state !== "begun";
-  return { state: deploy.state, steps: deploy.steps, problem: problemOf(deploy.error), ended };
+  return { state: deploy.state, steps: deploy.steps, problem: problemOf(deploy.error), ended: !isUnderWay(deploy.state) };
+}
+
+export function isUnderWay(state: RecentState): boolean {
+  return state === "running" || state === "begun";
+}
+
+/** Steps by their names: a later state of one takes the place of the earlier. */
+export function withStep(before: Step[], step: Step): Step[] {
+  const isKnown = before.some((one) => one.name === step.name);
+  return isKnown ? before.map((one) => (one.name === step.name ? { ...one, ...step } : one)) : [...before, step];
 }
 
 /** What failed, as a problem. */
@@ -19,14 +28,10 @@ export function problemOf(error: RecentDeploy["error"]): Problem | null {
   return error ? { title: error.detail, status: 0, ...error } : null;
 }
 
-/** What an event changes. A later state of a step takes the place of the earlier. */
+/** What an event changes. */
 export function after(before: Followed, event: string, data: unknown): Followed {
   if (event === "step") {
-    const step = data as Step;
-    const index = before.steps.findIndex((one) => one.name === step.name);
-    const steps =
-      index < 0 ? [...before.steps, step] : before.steps.map((one, at) => (at === index ? { ...one, ...step } : one));
-    return { ...before, state: "running", steps };
+    return { ...before, state: "running", steps: withStep(before.steps, data as Step) };
   }
   if (event === "problem") return { ...before, state: "failed", problem: data as Problem, ended: true };
   if (event === "done" || event === "switched") {

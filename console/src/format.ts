@@ -1,4 +1,6 @@
 // Numbers, moments and ids as a person reads them.
+import { t } from "./texts.ts";
+
 const NUMBER = new Intl.NumberFormat("en");
 const EXACT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
@@ -54,7 +56,7 @@ export function duration(milliseconds: number): string {
 export function ago(moment: number, now: number): string {
   // The clock of the edge may be a little ahead.
   const age = Math.abs(now - moment) < CLOCKS_MS ? 0 : now - moment;
-  if (Math.abs(age) < MINUTE) return age >= 0 ? "just now" : "in a moment";
+  if (Math.abs(age) < MINUTE) return age >= 0 ? t.ago.now : t.ago.soon;
   if (Math.abs(age) > 30 * DAY_MS) return DAY.format(moment);
   const size = Math.abs(age);
   const words =
@@ -63,7 +65,7 @@ export function ago(moment: number, now: number): string {
       : size < DAY_MS
         ? `${Math.floor(size / HOUR)}${THIN}h`
         : `${Math.floor(size / DAY_MS)}${THIN}d`;
-  return age >= 0 ? `${words} ago` : `in ${words}`;
+  return age >= 0 ? t.ago.past(words) : t.ago.future(words);
 }
 
 export function exact(moment: number): string {
@@ -77,6 +79,11 @@ export function clock(moment: number): string {
 /** As much of an id as hostnames and commands have. */
 export function shortId(id: string): string {
   return id.slice(0, 12);
+}
+
+/** What a message says in short: its first line, as that of a commit. */
+export function firstLine(message: string | null | undefined): string {
+  return message?.split("\n", 1)[0] ?? "";
 }
 
 /** The change of a size, with its sign. */

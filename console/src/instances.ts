@@ -1,6 +1,6 @@
 // Instances of backends; an edge that runs none says so once, and is not asked again.
-import type { InstanceList, Schedule } from "./api.ts";
-import { call, path, problemFrom } from "./client.ts";
+import type { Instance, InstanceList, Schedule } from "./api.ts";
+import { call, placePath, problemFrom } from "./client.ts";
 
 let runsNone = false;
 /** The first request, which tells whether the edge runs any; neither a status nor an app says so. */
@@ -27,11 +27,16 @@ async function askFor<Data>(none: Data, load: () => Promise<Data>): Promise<Data
 }
 
 export function loadInstances(app: string, env: string, signal: AbortSignal): Promise<InstanceList> {
-  const where = path`/v1/apps/${app}/environments/${env}/instances`;
+  const where = placePath(app, env, "instances");
   return unlessNone({ instances: [], scale: {} }, () => call<InstanceList>("GET", where, { signal }));
 }
 
 export function loadSchedules(app: string, env: string, signal: AbortSignal): Promise<{ schedules: Schedule[] }> {
-  const where = path`/v1/apps/${app}/environments/${env}/schedules`;
+  const where = placePath(app, env, "schedules");
   return unlessNone({ schedules: [] }, () => call<{ schedules: Schedule[] }>("GET", where, { signal }));
+}
+
+/** Those that requests go to, or would: not those in reserve, nor those that end. */
+export function servingOf(list: InstanceList): Instance[] {
+  return list.instances.filter(({ state }) => state !== "warm" && state !== "stopping");
 }

@@ -1,48 +1,66 @@
 // What a person may do: what is not allowed is not offered. The edge decides for itself at each request.
 import type { Right, Scope } from "./api.ts";
 
-const RANK: Record<Scope, number> = { read: 1, push: 2, promote: 3, admin: 4 };
+/** Each holds those before it. */
+const SCOPES: Scope[] = ["read", "push", "promote", "admin"];
 
 function holds(right: Right, scope: Scope): boolean {
-  return right.scopes.some((held) => RANK[held] >= RANK[scope]);
+  return right.scopes.some((held) => SCOPES.indexOf(held) >= SCOPES.indexOf(scope));
 }
+
+/** How much of the edge a right has to reach: an environment, any one of an app, all of an app, all apps. */
+type Reach = "here" | "somewhere" | "everywhere" | "all";
+
+/** What pages offer, and the right that it needs, as docs/api.md has it of the operation that does it. */
+export const NEEDS = {
+  seeNodes: ["read", "all"],
+  seeAudit: ["admin", "all"],
+  seeSessions: ["admin", "all"],
+  makeApp: ["push", "all"],
+  seeLimits: ["read", "everywhere"],
+  goLive: ["push", "here"],
+  promote: ["promote", "here"],
+  lock: ["push", "here"],
+  pause: ["push", "here"],
+  changeSettings: ["promote", "here"],
+  changeHostnames: ["push", "here"],
+  runBackend: ["push", "here"],
+  share: ["push", "somewhere"],
+  deleteVersion: ["push", "everywhere"],
+  restoreVersion: ["push", "everywhere"],
+  remove: ["admin", "everywhere"],
+  restore: ["admin", "everywhere"],
+  changeConfirmations: ["admin", "everywhere"],
+  makeTokens: ["admin", "somewhere"],
+  makeEnvironmentTokens: ["admin", "here"],
+  makeAppTokens: ["admin", "everywhere"],
+  makeEdgeTokens: ["admin", "all"],
+} as const satisfies Record<string, [Scope, Reach]>;
+
+export type Deed = keyof typeof NEEDS;
 
 export class Rights {
   constructor(private readonly rights: readonly Right[]) {}
 
-  /** In one environment of an app, or as to an alias. */
-  may(scope: Scope, app: string, env: string): boolean {
-    return this.rights.some(
-      (right) =>
-        holds(right, scope) && (right.app === null || right.app === app) && (right.environment === null || right.environment === env),
-    );
+  /** Whether a page may offer something: in an environment, as to an app, or in the whole edge. */
+  can(deed: Deed, app: string | null = null, env: string | null = null): boolean {
+    const [scope, reach] = NEEDS[deed];
+    return this.rights.some((right) => holds(right, scope) && reaches(right, reach, app, env));
   }
 
-  /** In some environment of an app. */
-  maySomewhere(scope: Scope, app: string): boolean {
-    return this.rights.some((right) => holds(right, scope) && (right.app === null || right.app === app));
-  }
-
-  /** In every environment of an app: deletion, restoring, its tokens. */
-  mayEverywhere(scope: Scope, app: string): boolean {
-    return this.rights.some(
-      (right) => holds(right, scope) && right.environment === null && (right.app === null || right.app === app),
-    );
-  }
-
-  /** In every app: nodes, the audit log of all, tokens of all. */
-  mayAll(scope: Scope): boolean {
-    return this.rights.some((right) => holds(right, scope) && right.environment === null && right.app === null);
+  /** The environments of these that may be promoted to another one. */
+  sources(app: string, env: string, names: string[]): string[] {
+    return this.can("promote", app, env) ? names.filter((name) => name !== env) : [];
   }
 
   /** The scopes that a new token may have there, the least first. */
   scopes(app: string | null): Scope[] {
-    const admin = app === null ? this.mayAll("admin") : this.maySomewhere("admin", app);
-    return admin ? ["read", "push", "promote", "admin"] : [];
+    return this.can(app === null ? "makeEdgeTokens" : "makeTokens", app) ? SCOPES : [];
   }
+}
 
-  /** A new app is made by its first push. */
-  mayMakeApps(): boolean {
-    return this.mayAll("push");
-  }
+function reaches(right: Right, reach: Reach, app: string | null, env: string | null): boolean {
+  if (reach === "all") return right.app === null && right.environment === null;
+  if (right.app !== null && right.app !== app) return false;
+  return reach === "somewhere" || right.environment === null || (reach === "here" && right.environment === env);
 }

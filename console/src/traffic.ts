@@ -1,7 +1,7 @@
 // Traffic of environments for lists and cards: loaded for what is in sight, a few at a time, and kept for a while.
 import { signal, type Signal } from "@preact/signals";
 import type { Traffic } from "./api.ts";
-import { call, path } from "./client.ts";
+import { call, placePath } from "./client.ts";
 
 const AT_ONCE_MAX = 4;
 const FRESH_MS = 30_000;
@@ -20,7 +20,7 @@ let running = 0;
 
 export function loadTraffic(app: string, env: string, from: number, until: number, signal?: AbortSignal): Promise<Traffic> {
   const query = { from: Math.floor(from), to: Math.floor(until) };
-  return call("GET", path`/v1/apps/${app}/environments/${env}/traffic`, { query, ...(signal ? { signal } : {}) });
+  return call("GET", placePath(app, env, "traffic"), { query, ...(signal ? { signal } : {}) });
 }
 
 function next(): void {

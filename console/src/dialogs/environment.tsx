@@ -1,21 +1,16 @@
 // What holds an environment as it is, or takes it away: locks, pauses, deletion, restoring.
 import { useState } from "preact/hooks";
-import type { DeletedThing } from "../api.ts";
+import type { DeletedThing, InApp } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { call, path } from "../client.ts";
+import { call, path, placePath } from "../client.ts";
 import { exact, shortId } from "../format.ts";
 import { go, to } from "../router.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Fact, Outside, Pending } from "../ui/basics.tsx";
-import { ActionDialog, closeDialog, openDialog, TextField } from "../ui/dialog.tsx";
+import { ActionDialog, closeDialog, openDialog, ReasonField, TextField } from "../ui/dialog.tsx";
 
-interface Place {
-  app: string;
-  env: string;
-}
-
-function LockDialog({ app, env }: Place) {
+function LockDialog({ app, env }: InApp) {
   const [reason, setReason] = useState("");
   return (
     <ActionDialog
@@ -24,24 +19,24 @@ function LockDialog({ app, env }: Place) {
       label={t.lock.label}
       run={async () => {
         const body = reason.trim() ? { reason: reason.trim() } : {};
-        await call("PUT", path`/v1/apps/${app}/environments/${env}/lock`, { body });
+        await call("PUT", placePath(app, env, "lock"), { body });
         return t.lock.done(env);
       }}
     >
       <p>{t.lock.about}</p>
-      <TextField label={t.reason} hint={t.lock.hint} value={reason} set={setReason} max={500} first />
+      <ReasonField hint={t.lock.hint} value={reason} set={setReason} />
     </ActionDialog>
   );
 }
 
-function UnlockDialog({ app, env }: Place) {
+function UnlockDialog({ app, env }: InApp) {
   return (
     <ActionDialog
       title={t.unlock.title(env)}
       command={devanture("unlock", ...at(app, env))}
       label={t.unlock.label}
       run={async () => {
-        await call("DELETE", path`/v1/apps/${app}/environments/${env}/lock`);
+        await call("DELETE", placePath(app, env, "lock"));
         return t.unlock.done(env);
       }}
     >
@@ -50,7 +45,7 @@ function UnlockDialog({ app, env }: Place) {
   );
 }
 
-function PauseDialog({ app, env }: Place) {
+function PauseDialog({ app, env }: InApp) {
   const [message, setMessage] = useState("");
   const [allow, setAllow] = useState("");
   const paths = allow.split(/\s+/).filter(Boolean);
@@ -67,7 +62,7 @@ function PauseDialog({ app, env }: Place) {
       danger
       run={async () => {
         const body = { ...(message.trim() ? { message: message.trim() } : {}), allow: paths };
-        await call("POST", path`/v1/apps/${app}/environments/${env}/pause`, { body });
+        await call("POST", placePath(app, env, "pause"), { body });
         return t.pause.done(env);
       }}
     >
@@ -78,14 +73,14 @@ function PauseDialog({ app, env }: Place) {
   );
 }
 
-function ResumeDialog({ app, env }: Place) {
+function ResumeDialog({ app, env }: InApp) {
   return (
     <ActionDialog
       title={t.resume.title(env)}
       command={devanture("resume", ...at(app, env))}
       label={t.resume.label}
       run={async () => {
-        await call("POST", path`/v1/apps/${app}/environments/${env}/resume`);
+        await call("POST", placePath(app, env, "resume"));
         return t.resume.done(env);
       }}
     >
@@ -104,7 +99,7 @@ interface Deletion {
 /** Deletes an app, or one environment; a person types its name, as it hurts. */
 function DeleteDialog({ app, env }: { app: string; env: string | null }) {
   const [typed, setTyped] = useState("");
-  const where = env === null ? path`/v1/apps/${app}` : path`/v1/apps/${app}/environments/${env}`;
+  const where = env === null ? path`/v1/apps/${app}` : placePath(app, env);
   const name = env ?? app;
   const predicted = useResource<Deletion>(`delete ${where}`, (signal) =>
     call("DELETE", where, { query: { dry_run: true }, signal }),
@@ -193,10 +188,10 @@ function RestoreDialog({ thing }: { thing: DeletedThing }) {
   );
 }
 
-export const openLock = (place: Place) => openDialog(<LockDialog {...place} />);
-export const openUnlock = (place: Place) => openDialog(<UnlockDialog {...place} />);
-export const openPause = (place: Place) => openDialog(<PauseDialog {...place} />);
-export const openResume = (place: Place) => openDialog(<ResumeDialog {...place} />);
+export const openLock = (place: InApp) => openDialog(<LockDialog {...place} />);
+export const openUnlock = (place: InApp) => openDialog(<UnlockDialog {...place} />);
+export const openPause = (place: InApp) => openDialog(<PauseDialog {...place} />);
+export const openResume = (place: InApp) => openDialog(<ResumeDialog {...place} />);
 export const openDelete = (app: string, env: string | null) => openDialog(<DeleteDialog app={app} env={env} />);
 export const openDeleteVersion = (app: string, version: string) =>
   openDialog(<DeleteVersionDialog app={app} version={version} />);

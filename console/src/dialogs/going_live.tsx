@@ -1,42 +1,28 @@
 // What makes another version live: rolling back, switching, promoting.
 import { useState } from "preact/hooks";
-import type { Diff, Step, SwitchReport } from "../api.ts";
+import type { Diff, InApp, Step, SwitchReport } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { call, follow, path } from "../client.ts";
+import { call, follow, path, placePath } from "../client.ts";
 import { checkSame } from "../prediction.ts";
 import { shortId } from "../format.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Fact, Id, Mark, Outside, Pending, ProblemBox, Tag } from "../ui/basics.tsx";
-import { ActionDialog, Check, Choice, openDialog, TextField } from "../ui/dialog.tsx";
+import { ActionDialog, Check, Choice, openDialog, ReasonField } from "../ui/dialog.tsx";
 import { DiffSummary, DiffView } from "../ui/diff.tsx";
-
-/** The longest reason that the history keeps. */
-const REASON_CHARACTERS_MAX = 500;
-
-function ReasonField({ reason, set }: { reason: string; set: (value: string) => void }) {
-  return (
-    <TextField label={t.reason} hint={t.reasonHint} value={reason} set={set} max={REASON_CHARACTERS_MAX} first />
-  );
-}
-
-interface Place {
-  app: string;
-  env: string;
-}
 
 function body(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "" && value !== false && value !== null));
 }
 
 /** Asks what an operation would do; it changes nothing. */
-function predict(place: Place, operation: string, fields: Record<string, unknown>, signal?: AbortSignal) {
-  const where = path`/v1/apps/${place.app}/environments/${place.env}/` + operation;
+function predict(place: InApp, operation: string, fields: Record<string, unknown>, signal?: AbortSignal) {
+  const where = placePath(place.app, place.env, operation);
   return call<SwitchReport>("POST", where, { query: { dry_run: true }, body: body(fields), ...(signal ? { signal } : {}) });
 }
 
-async function change(place: Place, operation: string, fields: Record<string, unknown>, step: (step: Step) => void) {
-  const where = path`/v1/apps/${place.app}/environments/${place.env}/` + operation;
+async function change(place: InApp, operation: string, fields: Record<string, unknown>, step: (step: Step) => void) {
+  const where = placePath(place.app, place.env, operation);
   const report = await follow<SwitchReport>(where, { body: body(fields) }, (data) => step(data as Step));
   return report.switched ? t.isLive(shortId(report.version), place.env) : t.wasLive(shortId(report.version), place.env);
 }
@@ -54,7 +40,7 @@ function Predicted({ of, env }: { of: SwitchReport; env: string }) {
   );
 }
 
-interface GoProps extends Place {
+interface GoProps extends InApp {
   version?: string | undefined;
   locked: boolean;
 }
@@ -106,7 +92,7 @@ function RollbackDialog({ app, env, version, locked, maySettings }: GoProps & { 
           {maySettings && <Check label={t.rollback.withSettings} value={withSettings} set={setWithSettings} />}
         </>
       )}
-      <ReasonField reason={reason} set={setReason} />
+      <ReasonField value={reason} set={setReason} />
       {(locked || force || predicted.problem?.code === "locked") && <Check label={t.force} value={force} set={setForce} />}
     </ActionDialog>
   );
@@ -136,7 +122,7 @@ function SwitchDialog({ app, env, version, locked, live }: GoProps & { version: 
       wide
     >
       <DiffSummary app={app} from={env} to={version} env={env} />
-      <ReasonField reason={reason} set={setReason} />
+      <ReasonField value={reason} set={setReason} />
       {locked && <Check label={t.force} value={force} set={setForce} />}
     </ActionDialog>
   );
@@ -146,7 +132,7 @@ export function openSwitch(props: GoProps & { version: string; live: string | nu
   openDialog(<SwitchDialog {...props} />);
 }
 
-interface PromoteProps extends Place {
+interface PromoteProps extends InApp {
   /** The environments that it may come from. */
   sources: string[];
   locked: boolean;
@@ -191,7 +177,7 @@ function PromoteDialog({ app, env, sources, locked }: PromoteProps) {
       />
       {predicted.problem && <ProblemBox problem={predicted.problem} again={predicted.reload} />}
       {isSame ? <Mark tone="good">{t.promote.same(from, env)}</Mark> : <DiffView of={diff} />}
-      <ReasonField reason={reason} set={setReason} />
+      <ReasonField value={reason} set={setReason} />
       {(locked || force || predicted.problem?.code === "locked") && <Check label={t.force} value={force} set={setForce} />}
     </ActionDialog>
   );

@@ -44,8 +44,8 @@ function MakeDialog({ app, environments }: MakeProps) {
   const seconds = LIFETIMES.find(([value]) => value === lifetime)?.[1];
   const lasts = seconds ?? longest();
   const ends = session.value?.expires_ms ?? null;
-  const isEverywhere = app === null || rights.value.mayEverywhere("admin", app);
-  const own = environments.filter((one) => app !== null && rights.value.may("admin", app, one));
+  const isEverywhere = app === null || rights.value.can("makeAppTokens", app);
+  const own = environments.filter((one) => app !== null && rights.value.can("makeEnvironmentTokens", app, one));
   const options = [
     ...(isEverywhere ? [{ value: "", text: t.token.everyEnvironment }] : []),
     ...own.map((one) => ({ value: one, text: one })),

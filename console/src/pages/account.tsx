@@ -9,9 +9,10 @@ import { visible } from "../outside_text.ts";
 import { makePasskey, passkeysWork } from "../passkeys.ts";
 import { loadSession, rights, session, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Empty, Fact, Heading, Mark, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
+import { Button, Empty, Fact, Heading, Mark, Opens, Outside, Tag, When, Where } from "../ui/basics.tsx";
 import { ActionDialog, openDialog, TextField } from "../ui/dialog.tsx";
 import { useTitle } from "../ui/frame.tsx";
+import { type Column, Listed, Loaded, Table } from "../ui/table.tsx";
 import { browserName } from "../user_agent.ts";
 
 function EndDialog({ one }: { one: SessionInfo }) {
@@ -37,54 +38,46 @@ function Sessions() {
     const page = await call<Page<"sessions", SessionInfo>>("GET", "/v1/sessions", { query: { limit: 100, after: cursor }, signal });
     return { items: page.sessions, next: page.next };
   });
+  const columns: Column<SessionInfo>[] = [
+    {
+      head: t.account.who,
+      isName: true,
+      cell: (one) => (
+        <>
+          <Outside text={one.account ?? one.token ?? ""} />
+          {one.current && <Tag>{t.account.current}</Tag>}
+        </>
+      ),
+    },
+    {
+      head: t.account.browser,
+      cell: (one) =>
+        one.browser && (
+          <span title={visible(one.browser)}>
+            <Outside text={browserName(one.browser)} />
+          </span>
+        ),
+    },
+    { head: t.account.from, cell: (one) => one.from && <Outside text={one.from} /> },
+    { head: t.account.begun, cell: (one) => <When at={one.created_ms} /> },
+    { head: t.account.used, cell: (one) => <When at={one.used_ms} /> },
+    { head: t.account.until, cell: (one) => <When at={one.expires_ms} /> },
+    {
+      head: t.actions,
+      cell: (one) =>
+        one.current ? (
+          <Button onClick={() => void logOut()}>{t.logOut}</Button>
+        ) : (
+          <Opens label={t.account.end} of={one.browser ? browserName(one.browser) : one.id} open={() => openDialog(<EndDialog one={one} />)} />
+        ),
+    },
+  ];
   return (
     <section aria-labelledby="sessions">
       <h2 id="sessions">{t.account.sessions}</h2>
-      {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
-      <div class="scroll" tabIndex={0} role="group" aria-label={t.account.sessions}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t.account.who}</th>
-              <th scope="col">{t.account.browser}</th>
-              <th scope="col">{t.account.from}</th>
-              <th scope="col">{t.account.begun}</th>
-              <th scope="col">{t.account.used}</th>
-              <th scope="col">{t.account.until}</th>
-              <th scope="col">{t.actions}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {list.items.map((one) => (
-              <tr key={one.id}>
-                <th scope="row">
-                  <Outside text={one.account ?? one.token ?? ""} />
-                  {one.current && <span class="tag">{t.account.current}</span>}
-                </th>
-                <td title={one.browser ? visible(one.browser) : undefined}>{one.browser ? <Outside text={browserName(one.browser)} /> : "—"}</td>
-                <td>{one.from ? <Outside text={one.from} /> : "—"}</td>
-                <td>
-                  <When at={one.created_ms} />
-                </td>
-                <td>
-                  <When at={one.used_ms} />
-                </td>
-                <td>
-                  <When at={one.expires_ms} />
-                </td>
-                <td>
-                  {one.current ? (
-                    <Button onClick={() => void logOut()}>{t.logOut}</Button>
-                  ) : (
-                    <Button onClick={() => openDialog(<EndDialog one={one} />)}>{t.account.end}…</Button>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {list.hasMore && <Button onClick={list.more}>{t.more}</Button>}
+      <Listed of={list} none={null}>
+        {(items) => <Table name={t.account.sessions} columns={columns} rows={items} rowKey={(one) => one.id} />}
+      </Listed>
     </section>
   );
 }
@@ -138,39 +131,43 @@ function Passkeys() {
   return (
     <section aria-labelledby="passkeys">
       <h2 id="passkeys">{t.passkeys.title}</h2>
-      <Pending of={list} />
-      {list.data?.passkeys.length === 0 && (
-        <Empty title={t.passkeys.none}>
-          <p>{t.passkeys.about}</p>
-        </Empty>
-      )}
-      <ul class="previews">
-        {list.data?.passkeys.map((one) => (
-          <li key={one.id}>
-            <p>
-              <strong>
-                <Outside text={one.name} />
-              </strong>
-            </p>
-            <p class="faint">
-              {t.token.createdAt} <When at={one.created_ms} />
-              {" · "}
-              {t.token.used} {one.used_ms ? <When at={one.used_ms} /> : t.token.never}
-            </p>
+      <Loaded of={list}>
+        {({ passkeys }) => (
+          <>
+            {passkeys.length === 0 && (
+              <Empty title={t.passkeys.none}>
+                <p>{t.passkeys.about}</p>
+              </Empty>
+            )}
+            <ul class="previews">
+              {passkeys.map((one) => (
+                <li key={one.id}>
+                  <p>
+                    <strong>
+                      <Outside text={one.name} />
+                    </strong>
+                  </p>
+                  <p class="faint">
+                    {t.token.createdAt} <When at={one.created_ms} />
+                    {" · "}
+                    {t.token.used} {one.used_ms ? <When at={one.used_ms} /> : t.token.never}
+                  </p>
+                  <div class="actions">
+                    <Opens label={t.passkeys.remove} of={one.name} open={() => openDialog(<RemovePasskeyDialog one={one} />)} />
+                  </div>
+                </li>
+              ))}
+            </ul>
             <div class="actions">
-              <Button onClick={() => openDialog(<RemovePasskeyDialog one={one} />)}>{t.passkeys.remove}…</Button>
+              {passkeysWork() ? (
+                <Opens look="main" label={t.passkeys.add} open={() => openDialog(<AddPasskeyDialog />)} />
+              ) : (
+                <Mark tone="warn">{t.passkeys.unsupported}</Mark>
+              )}
             </div>
-          </li>
-        ))}
-      </ul>
-      {list.data &&
-        (passkeysWork() ? (
-          <Button look="main" onClick={() => openDialog(<AddPasskeyDialog />)}>
-            {t.passkeys.add}…
-          </Button>
-        ) : (
-          <Mark tone="warn">{t.passkeys.unsupported}</Mark>
-        ))}
+          </>
+        )}
+      </Loaded>
     </section>
   );
 }
@@ -192,13 +189,7 @@ export function AccountPage() {
               <li key={`${right.app} ${right.environment}`}>
                 {right.scopes.map((scope) => t.token.scopes[scope]).join(", ")}{" "}
                 <span class="faint">
-                  {right.app ? <Outside text={right.app} /> : t.token.everyApp}
-                  {right.environment && (
-                    <>
-                      {" / "}
-                      <Outside text={right.environment} />
-                    </>
-                  )}
+                  <Where app={right.app} environment={right.environment} />
                 </span>
               </li>
             ))}
@@ -208,7 +199,7 @@ export function AccountPage() {
       </dl>
       {own.account !== null && <Passkeys />}
       <Sessions />
-      {rights.value.mayAll("admin") && <p class="faint">{t.account.allSessions}</p>}
+      {rights.value.can("seeSessions") && <p class="faint">{t.account.allSessions}</p>}
     </>
   );
 }

@@ -1,28 +1,22 @@
 // One app: its environments side by side.
 import type { AppInfo, Deploy, History, InstanceList, Status } from "../api.ts";
-import { call, path } from "../client.ts";
+import { call, placePath } from "../client.ts";
 import { openLock, openPause, openResume, openUnlock } from "../dialogs/environment.tsx";
 import { openPromote, openRollback } from "../dialogs/going_live.tsx";
-import { brief, count, duration, percent } from "../format.ts";
-import { loadInstances } from "../instances.ts";
+import { brief, count, duration, firstLine, percent, shortId } from "../format.ts";
+import { healthOf } from "../health.ts";
+import { loadInstances, servingOf } from "../instances.ts";
 import { to } from "../router.ts";
 import { spark, totals } from "../series.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { LAST_MS, lastHour } from "../traffic.ts";
-import { Away, Button, Fact, Id, Mark, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
+import { Away, By, Fact, Id, Mark, Opens, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
 import { AppFrame, environmentsOf, useApp, useTitle } from "../ui/frame.tsx";
 import { Spark } from "../ui/spark.tsx";
 
 /** Deploys among which the one that is live is looked for. */
 const RECENT = 20;
-
-function stateOf(status: Status): [Tone, string] {
-  if (status.damaged) return ["bad", t.health.damaged];
-  if (!status.version) return ["idle", t.health.nothing];
-  if (status.paused) return ["warn", t.health.paused];
-  return ["good", t.health.live];
-}
 
 function Source({ deploy }: { deploy: Deploy | undefined }) {
   if (!deploy) return null;
@@ -31,13 +25,13 @@ function Source({ deploy }: { deploy: Deploy | undefined }) {
     <div class="source">
       {message && (
         <p class="message">
-          <Outside text={message.split("\n")[0] ?? ""} />
+          <Outside text={firstLine(message)} />
         </p>
       )}
       <p class="faint">
         {commit && (
           <code>
-            <Outside text={commit.slice(0, 12)} />
+            <Outside text={shortId(commit)} />
           </code>
         )}
         {branch && (
@@ -74,14 +68,14 @@ function LastHour({ app, env }: { app: string; env: string }) {
         {brief(sums.requests)} {t.card.requests}
       </span>
       <span>{sums.errors > 0 ? <Mark tone="bad">{t.card.errors(count(sums.errors), percent(sums.errors, sums.requests))}</Mark> : t.card.noErrors}</span>
-      {sums.p99 !== null && <span>p99 {duration(sums.p99)}</span>}
+      {sums.p99 !== null && <span>{t.card.p99(duration(sums.p99))}</span>}
     </a>
   );
 }
 
 function Instances({ app, env, list }: { app: string; env: string; list: InstanceList | null }) {
   if (!list || list.instances.length === 0) return null;
-  const serving = list.instances.filter((one) => one.state !== "warm" && one.state !== "stopping");
+  const serving = servingOf(list);
   const healthy = serving.filter((one) => one.state === "healthy").length;
   const tone: Tone = healthy === serving.length ? "good" : healthy === 0 ? "bad" : "warn";
   return (
@@ -104,49 +98,65 @@ function Nodes({ status }: { status: Status }) {
   );
 }
 
-function Actions({ app, env, status, others }: { app: string; env: string; status: Status; others: string[] }) {
+function Actions({ app, env, status, names }: { app: string; env: string; status: Status; names: string[] }) {
   const may = rights.value;
   const locked = Boolean(status.locked);
-  const sources = others.filter((name) => may.may("read", app, name) || may.may("promote", app, env));
-  if (!may.may("push", app, env)) return <p class="faint">{t.card.readOnly}</p>;
+  const sources = may.sources(app, env, names);
+  if (!may.can("goLive", app, env)) return <p class="faint">{t.card.readOnly}</p>;
   return (
     <div class="actions">
       {status.version && (
-        <Button
+        <Opens
           look="main"
-          onClick={() => openRollback({ app, env, locked, maySettings: may.may("promote", app, env) })}
-          aria-label={t.card.rollbackOf(env)}
-        >
-          {t.rollback.label}…
-        </Button>
+          label={t.rollback.label}
+          named={t.rollback.title(env)}
+          open={() => openRollback({ app, env, locked, maySettings: may.can("changeSettings", app, env) })}
+        />
       )}
-      {sources.length > 0 && may.may("promote", app, env) && (
-        <Button onClick={() => openPromote({ app, env, sources, locked })}>{t.card.promoteTo(env)}</Button>
-      )}
+      {sources.length > 0 && <Opens label={t.promote.to(env)} open={() => openPromote({ app, env, sources, locked })} />}
       <a class="button plain" href={to("deploys", { app }, { env })}>
         {t.switch.other}
       </a>
-      <Button onClick={() => (locked ? openUnlock({ app, env }) : openLock({ app, env }))} aria-label={`${locked ? t.unlock.label : t.lock.label}: ${env}`}>
-        {locked ? t.unlock.label : t.lock.label}…
-      </Button>
-      {(status.version || status.paused) && (
-        <Button onClick={() => (status.paused ? openResume({ app, env }) : openPause({ app, env }))} aria-label={`${status.paused ? t.resume.label : t.pause.label}: ${env}`}>
-          {status.paused ? t.resume.label : t.pause.label}…
-        </Button>
+      {may.can("lock", app, env) && (
+        <Opens label={locked ? t.unlock.label : t.lock.label} of={env} open={() => (locked ? openUnlock({ app, env }) : openLock({ app, env }))} />
+      )}
+      {(status.version || status.paused) && may.can("pause", app, env) && (
+        <Opens
+          label={status.paused ? t.resume.label : t.pause.label}
+          of={env}
+          open={() => (status.paused ? openResume({ app, env }) : openPause({ app, env }))}
+        />
       )}
     </div>
   );
 }
 
-function Card({ app, env, others }: { app: string; env: string; others: string[] }) {
+/** A pause or a lock. */
+function Held({ by, who, at, words }: { by: string; who: string; at: number; words: string | undefined }) {
+  return (
+    <p>
+      <Mark tone="warn">
+        {by} <Outside text={who} />, <When at={at} />
+      </Mark>
+      {words && (
+        <>
+          {" "}
+          <Outside text={words} />
+        </>
+      )}
+    </p>
+  );
+}
+
+function Card({ app, env, names }: { app: string; env: string; names: string[] }) {
   const status = useResource<Status>(
     `card ${app} ${env}`,
-    (signal) => call("GET", path`/v1/apps/${app}/environments/${env}`, { query: { nodes: true }, signal }),
+    (signal) => call("GET", placePath(app, env), { query: { nodes: true }, signal }),
     5000,
   );
   const version = status.data?.version ?? null;
   const live = useResource<Deploy | null>(version ? `live ${app} ${env} ${status.data?.deploy ?? version}` : null, async (signal) => {
-    const where = path`/v1/apps/${app}/environments/${env}/history`;
+    const where = placePath(app, env, "history");
     const history = await call<History>("GET", where, { query: { limit: RECENT }, signal });
     const wanted = status.data?.deploy;
     const own = history.deploys.find((deploy) => (wanted ? deploy.id === wanted : deploy.outcome === "live"));
@@ -156,11 +166,11 @@ function Card({ app, env, others }: { app: string; env: string; others: string[]
     return { ...own, source: pushed?.source ?? own.source };
   });
   const settings = useResource<{ revision: number }>(`revision ${app} ${env} ${version ?? ""}`, (signal) =>
-    call("GET", path`/v1/apps/${app}/environments/${env}/settings`, { signal }),
+    call("GET", placePath(app, env, "settings"), { signal }),
   );
   const instances = useResource<InstanceList>(`instances ${app} ${env}`, (signal) => loadInstances(app, env, signal), 10_000);
   const data = status.data;
-  const [tone, word] = data ? stateOf(data) : (["idle", t.loading] as [Tone, string]);
+  const [tone, word] = data ? healthOf(data) : (["idle", t.loading] as [Tone, string]);
   return (
     <section class={`card ${tone}`} aria-labelledby={`env-${env}`}>
       <header>
@@ -177,41 +187,12 @@ function Card({ app, env, others }: { app: string; env: string; others: string[]
             <Id id={data.version} />{" "}
             <span class="faint">
               <When at={data.since_ms} />
-              {live.data && (
-                <>
-                  {" "}
-                  {t.by} <Outside text={live.data.who} />
-                </>
-              )}
+              <By who={live.data?.who} />
             </span>
           </p>
           <Source deploy={live.data ?? undefined} />
-          {data.paused && (
-            <p>
-              <Mark tone="warn">
-                {t.card.pausedBy} <Outside text={data.paused.who} />, <When at={data.paused.since_ms} />
-              </Mark>
-              {data.paused.message && (
-                <>
-                  {" "}
-                  <Outside text={data.paused.message} />
-                </>
-              )}
-            </p>
-          )}
-          {data.locked && (
-            <p>
-              <Mark tone="warn">
-                {t.card.lockedBy} <Outside text={data.locked.who} />, <When at={data.locked.since_ms} />
-              </Mark>
-              {data.locked.reason && (
-                <>
-                  {" "}
-                  <Outside text={data.locked.reason} />
-                </>
-              )}
-            </p>
-          )}
+          {data.paused && <Held by={t.card.pausedBy} who={data.paused.who} at={data.paused.since_ms} words={data.paused.message} />}
+          {data.locked && <Held by={t.card.lockedBy} who={data.locked.who} at={data.locked.since_ms} words={data.locked.reason} />}
           {data.damaged && (
             <p>
               <Mark tone="bad">{t.card.damaged(data.damaged.count)}</Mark>
@@ -238,7 +219,7 @@ function Card({ app, env, others }: { app: string; env: string; others: string[]
             <Instances app={app} env={env} list={instances.data} />
             <Nodes status={data} />
           </dl>
-          <Actions app={app} env={env} status={data} others={others} />
+          <Actions app={app} env={env} status={data} names={names} />
         </>
       )}
     </section>
@@ -255,7 +236,7 @@ export function AppPage({ app }: { app: string }) {
       <Stale of={info} />
       <div class="cards">
         {names.map((env) => (
-          <Card key={env} app={app} env={env} others={names.filter((name) => name !== env)} />
+          <Card key={env} app={app} env={env} names={names} />
         ))}
       </div>
       {info.data && <Previews app={app} info={info.data} />}
@@ -271,7 +252,8 @@ function Previews({ app, info }: { app: string; info: AppInfo }) {
       {info.created_by && (
         <>
           {" · "}
-          {t.card.created} <When at={info.created_ms} /> {t.by} <Outside text={info.created_by} />
+          {t.card.created} <When at={info.created_ms} />
+          <By who={info.created_by} />
         </>
       )}
     </p>

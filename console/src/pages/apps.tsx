@@ -3,12 +3,13 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { AppEnvironment, AppInfo, AppList } from "../api.ts";
 import { call } from "../client.ts";
 import { brief, count, percent } from "../format.ts";
+import { healthOf } from "../health.ts";
 import { route, setQuery, to } from "../router.ts";
 import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
 import { LAST_MS, lastHour } from "../traffic.ts";
 import { spark, totals } from "../series.ts";
-import { CommandLine, Empty, Heading, Id, Mark, Outside, ProblemBox, type Tone, When } from "../ui/basics.tsx";
+import { Beside, CommandLine, Empty, Heading, Id, Mark, Outside, ProblemBox, When } from "../ui/basics.tsx";
 import { useTitle } from "../ui/frame.tsx";
 import { Spark } from "../ui/spark.tsx";
 import { rowsInView, type Window } from "../windowing.ts";
@@ -25,14 +26,6 @@ const TYPING_MS = 200;
 function mainOf(app: AppInfo): AppEnvironment | undefined {
   const prod = app.environments.find((environment) => environment.name === "prod");
   return prod ?? [...app.environments].sort((a, b) => (b.since_ms ?? 0) - (a.since_ms ?? 0))[0];
-}
-
-export function healthOf(environment: AppEnvironment | undefined): [Tone, string] {
-  if (!environment?.version) return ["idle", t.health.nothing];
-  if (environment.damaged) return ["bad", t.health.damaged];
-  if (environment.paused) return ["warn", t.health.paused];
-  if (environment.locked) return ["good", t.health.locked];
-  return ["good", t.health.live];
 }
 
 function Traffic({ app, env }: { app: string; env: string }) {
@@ -78,12 +71,7 @@ function Row({ app, index }: { app: AppInfo | undefined; index: number }) {
         <a href={to("app", { app: app.app })}>
           <Outside text={app.app} />
         </a>
-        {main && main.name !== "prod" && (
-          <span class="faint">
-            {" "}
-            <Outside text={main.name} />
-          </span>
-        )}
+        {main && main.name !== "prod" && <Beside text={main.name} />}
         {others > 0 && <span class="faint others"> {t.apps.others(others)}</span>}
       </th>
       <td class="app-health">
@@ -106,7 +94,7 @@ function Row({ app, index }: { app: AppInfo | undefined; index: number }) {
 function First() {
   return (
     <Empty title={t.apps.none}>
-      <p>{rights.value.mayMakeApps() ? t.apps.firstOwn : t.apps.firstOther}</p>
+      <p>{rights.value.can("makeApp") ? t.apps.firstOwn : t.apps.firstOther}</p>
       <ol class="first">
         <li>
           <p>{t.apps.firstToken}</p>

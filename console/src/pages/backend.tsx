@@ -1,20 +1,16 @@
 // The backend of an environment: its instances, pools of members, and schedules.
 import { useState } from "preact/hooks";
-import type { Instance, InstanceList, Schedule, Upstream } from "../api.ts";
+import type { InApp, Instance, InstanceList, Schedule, Upstream } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { call, path } from "../client.ts";
+import { call, placePath } from "../client.ts";
 import { bytes } from "../format.ts";
-import { loadInstances, loadSchedules } from "../instances.ts";
+import { loadInstances, loadSchedules, servingOf } from "../instances.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Empty, Id, Mark, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
+import { Beside, Empty, Id, Mark, Opens, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
 import { ActionDialog, openDialog, TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
-
-interface Place {
-  app: string;
-  env: string;
-}
+import { type Column, Table } from "../ui/table.tsx";
 
 const TONES: Record<string, Tone> = {
   healthy: "good",
@@ -26,7 +22,7 @@ const TONES: Record<string, Tone> = {
   warm: "idle",
 };
 
-function ScaleDialog({ app, env, process, now }: Place & { process: string; now: string }) {
+function ScaleDialog({ app, env, process, now }: InApp & { process: string; now: string }) {
   const [count, setCount] = useState(now);
   const given = count.trim();
   const value = given === "all" ? "all" : given === "default" ? null : Number(given);
@@ -39,7 +35,7 @@ function ScaleDialog({ app, env, process, now }: Place & { process: string; now:
       danger={value === 0}
       disabled={!isValid}
       run={async () => {
-        await call("PATCH", path`/v1/apps/${app}/environments/${env}/instances`, { body: { processes: { [process]: value } } });
+        await call("PATCH", placePath(app, env, "instances"), { body: { processes: { [process]: value } } });
         return t.backend.scaled(process, given);
       }}
     >
@@ -49,7 +45,7 @@ function ScaleDialog({ app, env, process, now }: Place & { process: string; now:
   );
 }
 
-function RestartDialog({ app, env, process }: Place & { process: string | null }) {
+function RestartDialog({ app, env, process }: InApp & { process: string | null }) {
   return (
     <ActionDialog
       title={t.backend.restartTitle(process ?? t.backend.everything, env)}
@@ -57,7 +53,7 @@ function RestartDialog({ app, env, process }: Place & { process: string | null }
       label={t.backend.restart}
       run={async () => {
         const body = process ? { process } : {};
-        await call("POST", path`/v1/apps/${app}/environments/${env}/instances/restart`, { body });
+        await call("POST", placePath(app, env, "instances", "restart"), { body });
         return t.backend.restarted;
       }}
     >
@@ -66,14 +62,14 @@ function RestartDialog({ app, env, process }: Place & { process: string | null }
   );
 }
 
-function RunDialog({ app, env, schedule }: Place & { schedule: string }) {
+function RunDialog({ app, env, schedule }: InApp & { schedule: string }) {
   return (
     <ActionDialog
       title={t.backend.runTitle(schedule)}
       command={devanture("schedules", "run", schedule, ...at(app, env))}
       label={t.backend.run}
       run={async () => {
-        await call("POST", path`/v1/apps/${app}/environments/${env}/schedules/${schedule}/run`);
+        await call("POST", placePath(app, env, "schedules", schedule, "run"));
         return t.backend.ran(schedule);
       }}
     >
@@ -82,7 +78,33 @@ function RunDialog({ app, env, schedule }: Place & { schedule: string }) {
   );
 }
 
-function Instances({ app, env, list, may }: Place & { list: InstanceList; may: boolean }) {
+const INSTANCE_COLUMNS: Column<Instance>[] = [
+  {
+    head: t.backend.instance,
+    isName: true,
+    cell: (one) => (
+      <code>
+        <Outside text={one.name} />
+      </code>
+    ),
+  },
+  {
+    head: t.backend.state,
+    cell: (one) => (
+      <>
+        <Mark tone={TONES[one.state] ?? "idle"}>{one.state}</Mark>
+        <Beside text={one.detail} />
+      </>
+    ),
+  },
+  { head: t.backend.node, cell: (one) => <Outside text={one.node} /> },
+  { head: t.apps.version, cell: (one) => <Id id={one.version} /> },
+  { head: t.apps.since, cell: (one) => <When at={one.since_ms} /> },
+  { head: t.backend.memory, isFigure: true, cell: memory },
+  { head: t.backend.restarts, isFigure: true, cell: (one) => one.restarts },
+];
+
+function Instances({ app, env, list, may }: InApp & { list: InstanceList; may: boolean }) {
   const processes = [...new Set(list.instances.map((one) => one.process))];
   return (
     <section aria-labelledby="instances">
@@ -91,62 +113,16 @@ function Instances({ app, env, list, may }: Place & { list: InstanceList; may: b
         <div class="actions">
           {processes.map((process) => (
             <>
-              <Button onClick={() => openDialog(<ScaleDialog app={app} env={env} process={process} now={countOf(list, process)} />)}>
-                {t.backend.scale} <Outside text={process} />…
-              </Button>
-              <Button onClick={() => openDialog(<RestartDialog app={app} env={env} process={process} />)}>
-                {t.backend.restart} <Outside text={process} />…
-              </Button>
+              <Opens
+                label={t.backend.scaleOf(process)}
+                open={() => openDialog(<ScaleDialog app={app} env={env} process={process} now={countOf(list, process)} />)}
+              />
+              <Opens label={t.backend.restartOf(process)} open={() => openDialog(<RestartDialog app={app} env={env} process={process} />)} />
             </>
           ))}
         </div>
       )}
-      <div class="scroll" tabIndex={0} role="group" aria-label={t.backend.instances}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t.backend.instance}</th>
-              <th scope="col">{t.backend.state}</th>
-              <th scope="col">{t.backend.node}</th>
-              <th scope="col">{t.apps.version}</th>
-              <th scope="col">{t.apps.since}</th>
-              <th scope="col" class="figure">{t.backend.memory}</th>
-              <th scope="col" class="figure">{t.backend.restarts}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {list.instances.map((one) => (
-              <tr key={`${one.node} ${one.name}`}>
-                <th scope="row">
-                  <code>
-                    <Outside text={one.name} />
-                  </code>
-                </th>
-                <td>
-                  <Mark tone={TONES[one.state] ?? "idle"}>{one.state}</Mark>
-                  {one.detail && (
-                    <span class="faint">
-                      {" "}
-                      <Outside text={one.detail} />
-                    </span>
-                  )}
-                </td>
-                <td>
-                  <Outside text={one.node} />
-                </td>
-                <td>
-                  <Id id={one.version} />
-                </td>
-                <td>
-                  <When at={one.since_ms} />
-                </td>
-                <td class="figure">{memory(one)}</td>
-                <td class="figure">{one.restarts}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table name={t.backend.instances} columns={INSTANCE_COLUMNS} rows={list.instances} rowKey={(one) => `${one.node} ${one.name}`} />
     </section>
   );
 }
@@ -154,13 +130,45 @@ function Instances({ app, env, list, may }: Place & { list: InstanceList; may: b
 function countOf(list: InstanceList, process: string): string {
   const set = list.scale[process];
   if (set !== undefined) return String(set);
-  return String(list.instances.filter((one) => one.process === process && one.state !== "warm" && one.state !== "stopping").length);
+  return String(servingOf(list).filter((one) => one.process === process).length);
 }
 
-function memory(instance: Instance): string {
-  if (instance.memory_bytes === null) return "—";
+function memory(instance: Instance): string | null {
+  if (instance.memory_bytes === null) return null;
   const most = instance.memory_bytes_max;
   return most === null ? bytes(instance.memory_bytes) : `${bytes(instance.memory_bytes)} / ${bytes(most)}`;
+}
+
+type Member = Upstream["members"][number]["backends"][number];
+
+const MEMBER_TONES: Record<string, Tone> = { healthy: "good", in: "good", unhealthy: "bad" };
+
+const MEMBER_COLUMNS: Column<Member>[] = [
+  {
+    head: t.backend.address,
+    isName: true,
+    cell: (one) => (
+      <code>
+        <Outside text={one.address} />
+      </code>
+    ),
+  },
+  {
+    head: t.backend.state,
+    cell: (one) => (
+      <Mark tone={MEMBER_TONES[one.state] ?? "warn"}>
+        <Outside text={one.state} />
+      </Mark>
+    ),
+  },
+  { head: t.backend.underWay, isFigure: true, cell: (one) => one.requests },
+];
+
+/** The backends of a pool; a member that none was found for stands for itself. */
+function membersOf({ members }: Upstream): Member[] {
+  return members.flatMap(({ address, desired, backends }) =>
+    backends.length > 0 ? backends : [{ address, requests: 0, state: desired ?? "" }],
+  );
 }
 
 function Upstreams({ upstreams }: { upstreams: Upstream[] }) {
@@ -168,97 +176,54 @@ function Upstreams({ upstreams }: { upstreams: Upstream[] }) {
     <section aria-labelledby="upstreams">
       <h2 id="upstreams">{t.backend.upstreams}</h2>
       {upstreams.map((upstream) => (
-        <div class="scroll" tabIndex={0} role="group" aria-label={t.backend.pool(upstream.name)} key={upstream.name}>
-          <table>
-            <caption>
-              <Outside text={upstream.name} />
-            </caption>
-            <thead>
-              <tr>
-                <th scope="col">{t.backend.address}</th>
-                <th scope="col">{t.backend.state}</th>
-                <th scope="col" class="figure">{t.backend.underWay}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {upstream.members.flatMap((member) =>
-                (member.backends.length > 0 ? member.backends : [{ address: member.address, requests: 0, state: member.desired ?? "" }]).map((backend) => (
-                  <tr key={`${member.address} ${backend.address}`}>
-                    <th scope="row">
-                      <code>
-                        <Outside text={backend.address} />
-                      </code>
-                    </th>
-                    <td>
-                      <Mark tone={backend.state === "healthy" || backend.state === "in" ? "good" : backend.state === "unhealthy" ? "bad" : "warn"}>
-                        <Outside text={backend.state} />
-                      </Mark>
-                    </td>
-                    <td class="figure">{backend.requests}</td>
-                  </tr>
-                )),
-              )}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          key={upstream.name}
+          name={t.backend.pool(upstream.name)}
+          caption={<Outside text={upstream.name} />}
+          columns={MEMBER_COLUMNS}
+          rows={membersOf(upstream)}
+          rowKey={(one) => one.address}
+        />
       ))}
     </section>
   );
 }
 
-function Schedules({ app, env, schedules, may }: Place & { schedules: Schedule[]; may: boolean }) {
+function LastRun({ schedule: { running, last } }: { schedule: Schedule }) {
+  if (running.length > 0) return <Mark tone="busy">{t.backend.running}</Mark>;
+  if (!last) return <>—</>;
+  return (
+    <Mark tone={last.outcome === "succeeded" ? "good" : "bad"}>
+      <Outside text={last.outcome} />, <When at={last.ended_ms} />
+    </Mark>
+  );
+}
+
+function Schedules({ app, env, schedules, may }: InApp & { schedules: Schedule[]; may: boolean }) {
+  const columns: (Column<Schedule> | false)[] = [
+    { head: t.backend.schedule, isName: true, cell: (schedule) => <Outside text={schedule.name} /> },
+    {
+      head: t.backend.cron,
+      cell: (schedule) => (
+        <>
+          <code>
+            <Outside text={schedule.cron} />
+          </code>
+          <Beside text={schedule.zone} />
+        </>
+      ),
+    },
+    { head: t.backend.next, cell: (schedule) => <When at={schedule.next_ms} /> },
+    { head: t.backend.last, cell: (schedule) => <LastRun schedule={schedule} /> },
+    may && {
+      head: t.actions,
+      cell: ({ name }) => <Opens label={t.backend.run} of={name} open={() => openDialog(<RunDialog app={app} env={env} schedule={name} />)} />,
+    },
+  ];
   return (
     <section aria-labelledby="schedules">
       <h2 id="schedules">{t.backend.schedules}</h2>
-      <div class="scroll" tabIndex={0} role="group" aria-label={t.backend.schedules}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t.backend.schedule}</th>
-              <th scope="col">{t.backend.cron}</th>
-              <th scope="col">{t.backend.next}</th>
-              <th scope="col">{t.backend.last}</th>
-              <th scope="col">{t.actions}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {schedules.map((schedule) => (
-              <tr key={schedule.name}>
-                <th scope="row">
-                  <Outside text={schedule.name} />
-                </th>
-                <td>
-                  <code>
-                    <Outside text={schedule.cron} />
-                  </code>{" "}
-                  <span class="faint">
-                    <Outside text={schedule.zone} />
-                  </span>
-                </td>
-                <td>
-                  <When at={schedule.next_ms} />
-                </td>
-                <td>
-                  {schedule.running.length > 0 ? (
-                    <Mark tone="busy">{t.backend.running}</Mark>
-                  ) : schedule.last ? (
-                    <Mark tone={schedule.last.outcome === "succeeded" ? "good" : "bad"}>
-                      <Outside text={schedule.last.outcome} />, <When at={schedule.last.ended_ms} />
-                    </Mark>
-                  ) : (
-                    "—"
-                  )}
-                </td>
-                <td>
-                  {may && (
-                    <Button onClick={() => openDialog(<RunDialog app={app} env={env} schedule={schedule.name} />)}>{t.backend.run}…</Button>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table name={t.backend.schedules} columns={columns} rows={schedules} rowKey={(schedule) => schedule.name} />
     </section>
   );
 }
@@ -270,7 +235,7 @@ export function BackendPage({ app }: { app: string }) {
   const instances = useResource<InstanceList>(env ? `instances ${app} ${env}` : null, (signal) => loadInstances(app, env ?? "", signal), 3000);
   const upstreams = useResource<{ upstreams: Upstream[] }>(
     env ? `upstreams ${app} ${env}` : null,
-    (signal) => call("GET", path`/v1/apps/${app}/environments/${env ?? ""}/upstreams`, { signal }),
+    (signal) => call("GET", placePath(app, env ?? "", "upstreams"), { signal }),
     5000,
   );
   const schedules = useResource<{ schedules: Schedule[] }>(
@@ -278,7 +243,7 @@ export function BackendPage({ app }: { app: string }) {
     (signal) => loadSchedules(app, env ?? "", signal),
     10_000,
   );
-  const may = env !== null && rights.value.may("push", app, env);
+  const may = env !== null && rights.value.can("runBackend", app, env);
   const has =
     (instances.data?.instances.length ?? 0) + (upstreams.data?.upstreams.length ?? 0) + (schedules.data?.schedules.length ?? 0) > 0;
   const isLoaded = instances.data !== null && upstreams.data !== null && schedules.data !== null;

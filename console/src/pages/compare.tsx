@@ -3,14 +3,14 @@ import { useId } from "preact/hooks";
 import type { AliasListing, Choices } from "../choices.ts";
 import { choicesOf } from "../choices.ts";
 import type { History } from "../api.ts";
-import { call, path } from "../client.ts";
+import { call, path, placePath } from "../client.ts";
 import { at, devanture } from "../command.ts";
 import { openPromote, openSwitch } from "../dialogs/going_live.tsx";
 import { shortId } from "../format.ts";
 import { route, setQuery } from "../router.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, CommandLine, Empty, Pending } from "../ui/basics.tsx";
+import { Button, Empty, Opens, Pending, SameByCommand } from "../ui/basics.tsx";
 import { DiffPage } from "../ui/diff.tsx";
 import { AppFrame, chosenEnvironment, environmentsOf, useApp, useStatus, useTitle } from "../ui/frame.tsx";
 
@@ -50,7 +50,7 @@ export function ComparePage({ app }: { app: string }) {
   const env = chosenEnvironment(info.data);
   const status = useStatus(app, env);
   const history = useResource<History>(env ? `compare ${app} ${env}` : null, (signal) =>
-    call("GET", path`/v1/apps/${app}/environments/${env ?? ""}/history`, { query: { limit: HISTORY }, signal }),
+    call("GET", placePath(app, env ?? "", "history"), { query: { limit: HISTORY }, signal }),
   );
   const aliases = useResource<AliasListing>(`aliases ${app}`, (signal) =>
     call("GET", path`/v1/apps/${app}/aliases`, { query: { limit: 200 }, signal }),
@@ -60,8 +60,6 @@ export function ComparePage({ app }: { app: string }) {
   const from = route.value.query.get("from") ?? env ?? "";
   const to = route.value.query.get("to") ?? "";
   const may = rights.value;
-  const isVersion = /^[0-9a-f]{12,64}$/.test(to);
-  const isEnvironment = names.includes(to) && to !== from;
   return (
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
@@ -76,24 +74,18 @@ export function ComparePage({ app }: { app: string }) {
         <>
           <DiffPage key={`${from} ${to}`} app={app} from={from} to={to} env={env} />
           <div class="actions">
-            {env && isVersion && status.data && to !== status.data.version && may.may("push", app, env) && (
-              <Button
+            {env && isVersion(to) && status.data && to !== status.data.version && may.can("goLive", app, env) && (
+              <Opens
                 look="main"
-                onClick={() => openSwitch({ app, env, version: to, live: status.data?.version ?? null, locked: Boolean(status.data?.locked) })}
-              >
-                {t.switch.to(shortId(to))}…
-              </Button>
+                label={t.switch.to(shortId(to))}
+                open={() => openSwitch({ app, env, version: to, live: status.data?.version ?? null, locked: Boolean(status.data?.locked) })}
+              />
             )}
-            {isEnvironment && names.includes(from) && may.may("promote", app, from) && (
-              <Button look="main" onClick={() => openPromote({ app, env: from, sources: [to], locked: false })}>
-                {t.promote.to(from)}…
-              </Button>
+            {names.includes(from) && may.sources(app, from, names).includes(to) && (
+              <Opens look="main" label={t.promote.to(from)} open={() => openPromote({ app, env: from, sources: [to], locked: false })} />
             )}
           </div>
-          <p class="caption">{t.sameByCommand}</p>
-          <CommandLine
-            text={devanture("diff", shortSide(from), shortSide(to), ...at(app, env ?? undefined))}
-          />
+          <SameByCommand text={devanture("diff", shortSide(from), shortSide(to), ...at(app, env ?? undefined))} />
         </>
       ) : (
         <Empty title={t.compare.pickBoth} />
@@ -102,6 +94,11 @@ export function ComparePage({ app }: { app: string }) {
   );
 }
 
+/** Names are never hex digits alone. */
+function isVersion(side: string): boolean {
+  return /^[0-9a-f]{12,64}$/.test(side);
+}
+
 function shortSide(side: string): string {
-  return /^[0-9a-f]{13,64}$/.test(side) ? shortId(side) : side;
+  return isVersion(side) ? shortId(side) : side;
 }

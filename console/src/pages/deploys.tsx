@@ -1,19 +1,21 @@
 // Deploys of an environment: those under way, followed as they happen, and the history without an end.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Deploy, History, RecentDeploy, Status } from "../api.ts";
-import { call, path } from "../client.ts";
+import type { Deploy, RecentDeploy, Status } from "../api.ts";
+import { call, path, placePath } from "../client.ts";
 import { openDeleteVersion } from "../dialogs/environment.tsx";
 import { openRollback, openSwitch } from "../dialogs/going_live.tsx";
 import { previewOf } from "../preview_address.ts";
 import { openShare } from "../dialogs/previews.tsx";
-import { begun, after, failedLately, logBeside, problemOf, stepsBeside, type Followed } from "../deploy_following.ts";
-import { exact, shortId } from "../format.ts";
+import { begun, after, failedLately, isUnderWay, logBeside, problemOf, stepsBeside, type Followed } from "../deploy_following.ts";
+import { exact, firstLine, shortId } from "../format.ts";
+import { useHistory } from "../history.ts";
 import { to } from "../router.ts";
-import { changed, now, rights, useListing, useResource } from "../state.ts";
+import { changed, now, rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Away, Button, Empty, Fact, Id, Lines, Mark, Outside, Pending, ProblemBox, type Tone, When } from "../ui/basics.tsx";
+import { Away, Fact, Id, Lines, Mark, Opens, Outside, Pending, ProblemBox, Tag, type Tone, Unanswered, When } from "../ui/basics.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
 import { Steps } from "../ui/steps.tsx";
+import { Listed } from "../ui/table.tsx";
 
 /** Deploys of a page of the history. */
 const PAGE = 30;
@@ -34,7 +36,7 @@ function Outcome({ outcome }: { outcome: string }) {
 /** Follows a deploy for as long as it is under way. */
 function useFollowed(app: string, deploy: RecentDeploy): Followed {
   const [followed, setFollowed] = useState(() => begun(deploy));
-  const isOver = deploy.state !== "running" && deploy.state !== "begun";
+  const isOver = !isUnderWay(deploy.state);
   useEffect(() => {
     if (isOver) {
       setFollowed((old) => ({ ...begun(deploy), problem: old.problem ?? problemOf(deploy.error) }));
@@ -60,7 +62,7 @@ function useFollowed(app: string, deploy: RecentDeploy): Followed {
 
 function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
   const followed = useFollowed(app, deploy);
-  const words = deploy.reason ?? deploy.message?.split("\n")[0] ?? "";
+  const words = deploy.reason ?? firstLine(deploy.message);
   return (
     <article class={`recent ${TONES[followed.state]}`} aria-label={t.deploys.deploy(deploy.deploy)}>
       <header>
@@ -73,7 +75,7 @@ function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
             <>
               {" · "}
               <code>
-                <Outside text={deploy.commit.slice(0, 12)} />
+                <Outside text={shortId(deploy.commit)} />
               </code>
             </>
           )}
@@ -87,14 +89,14 @@ function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
 }
 
 function UnderWay({ app, env }: { app: string; env: string }) {
-  const where = path`/v1/apps/${app}/environments/${env}/deploys`;
+  const where = placePath(app, env, "deploys");
   const list = useResource<{ deploys: RecentDeploy[]; missing?: string[] }>(
     `recent ${app} ${env}`,
     (signal) => call("GET", where, { query: { limit: 10 }, signal }),
     2000,
   );
   const deploys = list.data?.deploys ?? [];
-  const underWay = deploys.filter((deploy) => ["running", "begun"].includes(deploy.state));
+  const underWay = deploys.filter((deploy) => isUnderWay(deploy.state));
   const failed = failedLately(deploys, now.value);
   const running = underWay.length;
   const before = useRef(running);
@@ -109,13 +111,7 @@ function UnderWay({ app, env }: { app: string; env: string }) {
       <section aria-labelledby="under-way">
         <h2 id="under-way">{t.deploys.underWay}</h2>
         {list.problem && !list.data && <ProblemBox problem={list.problem} again={list.reload} />}
-        {list.data?.missing && list.data.missing.length > 0 && (
-          <p>
-            <Mark tone="warn">
-              {t.deploys.missing} <Outside text={list.data.missing.join(", ")} />
-            </Mark>
-          </p>
-        )}
+        <Unanswered nodes={list.data?.missing} text={t.deploys.missing} />
         {list.data && running === 0 && <p class="faint">{t.deploys.noneUnderWay}</p>}
         <div aria-live="polite">{shown(underWay)}</div>
       </section>
@@ -131,21 +127,21 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
   const live = status?.version ?? null;
   const may = rights.value;
   const preview = previewOf(status, deploy.version);
+  const short = shortId(deploy.version);
   const isLive = deploy.version === live;
   const locked = Boolean(status?.locked);
   return (
     <div class="actions">
-      {!isLive && !gone && status && may.may("push", app, env) && (
-        <Button
+      {!isLive && !gone && status && may.can("goLive", app, env) && (
+        <Opens
           look="main"
-          onClick={() =>
+          label={deploy.outcome === "live" ? t.rollback.to(short) : t.switch.to(short)}
+          open={() =>
             deploy.outcome === "live"
-              ? openRollback({ app, env, version: deploy.version, locked, maySettings: may.may("promote", app, env) })
+              ? openRollback({ app, env, version: deploy.version, locked, maySettings: may.can("changeSettings", app, env) })
               : openSwitch({ app, env, version: deploy.version, live, locked })
           }
-        >
-          {deploy.outcome === "live" ? t.rollback.to(shortId(deploy.version)) : t.switch.to(shortId(deploy.version))}…
-        </Button>
+        />
       )}
       {!isLive && live && !gone && (
         <a class="button plain" href={to("compare", { app }, { env, from: env, to: deploy.version })}>
@@ -153,11 +149,11 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
         </a>
       )}
       {preview && !gone && <Away href={preview}>{t.previews.preview}</Away>}
-      {preview && !gone && may.maySomewhere("push", app) && (
-        <Button onClick={() => openShare({ app, version: deploy.version, url: preview })}>{t.share.label}…</Button>
+      {preview && !gone && may.can("share", app) && (
+        <Opens label={t.share.label} of={short} open={() => openShare({ app, version: deploy.version, url: preview })} />
       )}
-      {!isLive && !gone && may.mayEverywhere("push", app) && (
-        <Button onClick={() => openDeleteVersion(app, deploy.version)}>{t.delete.label}…</Button>
+      {!isLive && !gone && may.can("deleteVersion", app) && (
+        <Opens label={t.delete.label} of={short} open={() => openDeleteVersion(app, deploy.version)} />
       )}
     </div>
   );
@@ -168,7 +164,7 @@ function Entry({ app, env, deploy, status, gone }: { app: string; env: string; d
   const source = deploy.source;
   const log = logBeside(deploy.log ?? [], deploy.problem?.detail);
   const isCurrent = status?.deploy === deploy.id;
-  const words = deploy.reason ?? source.message?.split("\n")[0] ?? "";
+  const words = deploy.reason ?? firstLine(source.message);
   return (
     <li class={isCurrent ? "entry current" : "entry"}>
       <details onToggle={(event) => setOpen(event.currentTarget.open)}>
@@ -178,8 +174,8 @@ function Entry({ app, env, deploy, status, gone }: { app: string; env: string; d
           </span>
           <span class="entry-what">
             <strong>{t.kinds[deploy.kind as keyof typeof t.kinds] ?? deploy.kind}</strong> <Id id={deploy.version} />
-            {isCurrent && <span class="tag">{t.deploys.current}</span>}
-            {gone && <span class="tag">{t.deploys.gone}</span>}
+            {isCurrent && <Tag>{t.deploys.current}</Tag>}
+            {gone && <Tag>{t.deploys.gone}</Tag>}
           </span>
           <span class="entry-words">{words && <Outside text={words} />}</span>
           <span class="entry-who faint">
@@ -247,14 +243,7 @@ function Entry({ app, env, deploy, status, gone }: { app: string; env: string; d
 }
 
 function Past({ app, env, status }: { app: string; env: string; status: Status | null }) {
-  const [gone, setGone] = useState<Set<string>>(new Set());
-  const list = useListing<Deploy>(`history ${app} ${env}`, async (cursor, signal) => {
-    const where = path`/v1/apps/${app}/environments/${env}/history`;
-    const page = await call<History>("GET", where, { query: { limit: PAGE, before: cursor }, signal });
-    const ended = [...(page.deleted ?? []), ...(page.collected ?? [])];
-    if (ended.length > 0) setGone((old) => new Set([...old, ...ended]));
-    return { items: page.deploys, next: page.next };
-  });
+  const list = useHistory(app, env, PAGE);
   const end = useRef<HTMLDivElement>(null);
   const live = status?.deploy ?? null;
   const before = useRef(live);
@@ -275,16 +264,18 @@ function Past({ app, env, status }: { app: string; env: string; status: Status |
   return (
     <section aria-labelledby="history">
       <h2 id="history">{t.deploys.history}</h2>
-      {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
-      {!list.loading && list.items.length === 0 && !list.problem && <Empty title={t.deploys.none} />}
-      <ol class="history">
-        {list.items.map((deploy) => (
-          <Entry key={deploy.id} app={app} env={env} deploy={deploy} status={status} gone={gone.has(deploy.version)} />
-        ))}
-      </ol>
-      <div ref={end} />
-      {list.loading && <p class="pending">{t.loading}</p>}
-      {list.hasMore && !list.loading && <Button onClick={list.more}>{t.more}</Button>}
+      <Listed of={list} none={t.deploys.none}>
+        {(deploys) => (
+          <>
+            <ol class="history">
+              {deploys.map((deploy) => (
+                <Entry key={deploy.id} app={app} env={env} deploy={deploy} status={status} gone={list.gone.has(deploy.version)} />
+              ))}
+            </ol>
+            <div ref={end} />
+          </>
+        )}
+      </Listed>
     </section>
   );
 }

@@ -2,14 +2,50 @@
 import type { AuditEntry, NodeStatus, Page } from "../api.ts";
 import { call } from "../client.ts";
 import { devanture } from "../command.ts";
-import { ago, duration, exact } from "../format.ts";
+import { duration, exact } from "../format.ts";
 import { route, setQuery, to } from "../router.ts";
-import { now, rights, useListing, useResource } from "../state.ts";
+import { rights, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, CommandLine, Empty, Heading, Mark, Outside, Pending, ProblemBox, Stale, type Tone, When } from "../ui/basics.tsx";
+import { Beside, Button, Empty, Heading, Mark, Outside, SameByCommand, type Tone, When, Where } from "../ui/basics.tsx";
 import { useTitle } from "../ui/frame.tsx";
+import { type Column, Listed, Loaded, Table } from "../ui/table.tsx";
 
 const TONES: Record<NodeStatus["state"], Tone> = { ready: "good", cut: "warn", unreachable: "bad" };
+
+const NODE_COLUMNS: Column<NodeStatus>[] = [
+  {
+    head: t.nodes.name,
+    isName: true,
+    cell: (node) => (
+      <>
+        <Outside text={node.name} />
+        <Beside text={node.advertise} />
+      </>
+    ),
+  },
+  {
+    head: t.nodes.state,
+    cell: (node) => (
+      <>
+        <Mark tone={TONES[node.state] ?? "idle"}>{t.nodes.states[node.state] ?? node.state}</Mark>
+        <Beside text={node.detail} />
+      </>
+    ),
+  },
+  { head: t.nodes.release, cell: (node) => <Outside text={node.release} /> },
+  { head: t.nodes.started, cell: (node) => <When at={node.started_ms} /> },
+  { head: t.nodes.lag, isFigure: true, cell: (node) => node.lag },
+  { head: t.nodes.age, cell: (node) => node.catalog_age_ms != null && duration(node.catalog_age_ms) },
+  { head: t.nodes.certificate, cell: (node) => node.certificate_ends_s && <When at={node.certificate_ends_s * 1000} /> },
+  {
+    head: t.nodes.versions,
+    isFigure: true,
+    cell: (node) => {
+      const ready = node.versions.filter((one) => one.version === one.wanted).length;
+      return `${ready} / ${node.versions.length}${node.has_more ? "+" : ""}`;
+    },
+  },
+];
 
 export function NodesPage() {
   useTitle(t.nav.nodes);
@@ -17,68 +53,34 @@ export function NodesPage() {
   return (
     <>
       <Heading>{t.nav.nodes}</Heading>
-      <Pending of={list} />
-      <Stale of={list} />
-      {list.data && (
-        <div class="scroll" tabIndex={0} role="group" aria-label={t.nav.nodes}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{t.nodes.name}</th>
-                <th scope="col">{t.nodes.state}</th>
-                <th scope="col">{t.nodes.release}</th>
-                <th scope="col">{t.nodes.started}</th>
-                <th scope="col" class="figure">{t.nodes.lag}</th>
-                <th scope="col">{t.nodes.age}</th>
-                <th scope="col">{t.nodes.certificate}</th>
-                <th scope="col" class="figure">{t.nodes.versions}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.data.nodes.map((node) => (
-                <tr key={node.name}>
-                  <th scope="row">
-                    <Outside text={node.name} />
-                    {node.advertise && (
-                      <span class="faint">
-                        {" "}
-                        <Outside text={node.advertise} />
-                      </span>
-                    )}
-                  </th>
-                  <td>
-                    <Mark tone={TONES[node.state] ?? "idle"}>{t.nodes.states[node.state] ?? node.state}</Mark>
-                    {node.detail && (
-                      <span class="faint">
-                        {" "}
-                        <Outside text={node.detail} />
-                      </span>
-                    )}
-                  </td>
-                  <td>
-                    <Outside text={node.release} />
-                  </td>
-                  <td>
-                    <When at={node.started_ms} />
-                  </td>
-                  <td class="figure">{node.lag ?? "—"}</td>
-                  <td>{node.catalog_age_ms === null || node.catalog_age_ms === undefined ? "—" : duration(node.catalog_age_ms)}</td>
-                  <td>{node.certificate_ends_s ? ago(node.certificate_ends_s * 1000, now.value) : "—"}</td>
-                  <td class="figure">
-                    {node.versions.filter((one) => one.version === one.wanted).length} / {node.versions.length}
-                    {node.has_more && "+"}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      <p class="caption">{t.sameByCommand}</p>
-      <CommandLine text={devanture("nodes")} />
+      <Loaded of={list}>
+        {({ nodes }) => <Table name={t.nav.nodes} columns={NODE_COLUMNS} rows={nodes} rowKey={(node) => node.name} />}
+      </Loaded>
+      <SameByCommand text={devanture("nodes")} />
     </>
   );
 }
+
+const AUDIT_COLUMNS: Column<AuditEntry>[] = [
+  { head: t.audit.at, class: "moment", cell: (entry) => exact(entry.at_ms) },
+  {
+    head: t.audit.who,
+    isName: true,
+    cell: (entry) => (
+      <>
+        <Outside text={entry.who} />
+        <Beside text={t.audit.by[entry.by as keyof typeof t.audit.by] ?? entry.by} />
+      </>
+    ),
+  },
+  { head: t.audit.action, cell: (entry) => <Outside text={entry.action.replaceAll("_", " ")} /> },
+  {
+    head: t.audit.where,
+    cell: (entry) => entry.app && <Where app={entry.app} environment={entry.environment} link={to("app", { app: entry.app })} />,
+  },
+  { head: t.audit.what, class: "value", cell: (entry) => entry.what && <Outside text={entry.what} /> },
+  { head: t.audit.from, cell: (entry) => <Outside text={entry.node ? `${entry.from} · ${entry.node}` : entry.from} /> },
+];
 
 export function AuditPage() {
   useTitle(t.nav.audit);
@@ -87,7 +89,7 @@ export function AuditPage() {
     const page = await call<Page<"entries", AuditEntry>>("GET", "/v1/audit", { query: { app, limit: 100, before: cursor }, signal });
     return { items: page.entries, next: page.next };
   });
-  if (!rights.value.mayAll("admin") && !app) {
+  if (!rights.value.can("seeAudit") && !app) {
     return (
       <>
         <Heading>{t.nav.audit}</Heading>
@@ -117,58 +119,9 @@ export function AuditPage() {
       >
         {t.nav.audit}
       </Heading>
-      {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
-      {!list.loading && list.items.length === 0 && !list.problem && <Empty title={t.audit.none} />}
-      {list.items.length > 0 && (
-        <div class="scroll" tabIndex={0} role="group" aria-label={t.nav.audit}>
-          <table class="audit">
-            <thead>
-              <tr>
-                <th scope="col">{t.audit.at}</th>
-                <th scope="col">{t.audit.who}</th>
-                <th scope="col">{t.audit.action}</th>
-                <th scope="col">{t.audit.where}</th>
-                <th scope="col">{t.audit.what}</th>
-                <th scope="col">{t.audit.from}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.items.map((entry) => (
-                <tr key={entry.number}>
-                  <td class="moment">{exact(entry.at_ms)}</td>
-                  <th scope="row">
-                    <Outside text={entry.who} /> <span class="faint">{t.audit.by[entry.by as keyof typeof t.audit.by] ?? entry.by}</span>
-                  </th>
-                  <td>
-                    <Outside text={entry.action.replaceAll("_", " ")} />
-                  </td>
-                  <td>
-                    {entry.app ? (
-                      <a href={to("app", { app: entry.app })}>
-                        <Outside text={entry.app} />
-                      </a>
-                    ) : (
-                      "—"
-                    )}
-                    {entry.environment && (
-                      <>
-                        {" / "}
-                        <Outside text={entry.environment} />
-                      </>
-                    )}
-                  </td>
-                  <td class="value">{entry.what ? <Outside text={entry.what} /> : ""}</td>
-                  <td>
-                    <Outside text={entry.node ? `${entry.from} · ${entry.node}` : entry.from} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      {list.loading && <p class="pending">{t.loading}</p>}
-      {list.hasMore && !list.loading && <Button onClick={list.more}>{t.more}</Button>}
+      <Listed of={list} none={t.audit.none}>
+        {(items) => <Table name={t.nav.audit} columns={AUDIT_COLUMNS} rows={items} rowKey={(entry) => entry.number} />}
+      </Listed>
     </>
   );
 }

@@ -1,22 +1,18 @@
 // Hostnames of an environment, and how DNS proves that one may be taken, step by step.
 import { useEffect, useState } from "preact/hooks";
-import type { HostnameList, HostnameStatus, Problem } from "../api.ts";
+import type { HostnameList, HostnameStatus, InApp, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { call, path, problemFrom } from "../client.ts";
+import { call, placePath, problemFrom } from "../client.ts";
 import { type Proof, proofOf } from "../proof.ts";
 import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
-import { Away, Button, Copy, Empty, Fact, Mark, Outside, Pending, ProblemBox } from "../ui/basics.tsx";
+import { Away, Beside, Button, Copy, Empty, Fact, Mark, Opens, Outside, Pending, ProblemBox } from "../ui/basics.tsx";
 import { ActionDialog, Check, openDialog, TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
+import { type Column, Listed, Table } from "../ui/table.tsx";
 
 /** How often DNS is looked at while a proof is waited for. */
 const CHECK_MS = 15_000;
-
-interface Place {
-  app: string;
-  env: string;
-}
 
 function Steps({ proof, checking, check }: { proof: Proof; checking: boolean; check: () => void }) {
   const rows: [string, string][] = [
@@ -55,14 +51,14 @@ function Steps({ proof, checking, check }: { proof: Proof; checking: boolean; ch
   );
 }
 
-function AddDialog({ app, env }: Place) {
+function AddDialog({ app, env }: InApp) {
   const [name, setName] = useState("");
   const [canonical, setCanonical] = useState(false);
   const [proof, setProof] = useState<Proof | null>(null);
   const [proven, setProven] = useState(false);
   const [checking, setChecking] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const where = path`/v1/apps/${app}/environments/${env}/hostnames/${name.trim()}`;
+  const where = placePath(app, env, "hostnames", name.trim());
   const body = canonical ? { canonical } : {};
   const check = async () => {
     setChecking(true);
@@ -134,7 +130,7 @@ function AddDialog({ app, env }: Place) {
   );
 }
 
-function RemoveDialog({ app, env, name }: Place & { name: string }) {
+function RemoveDialog({ app, env, name }: InApp & { name: string }) {
   return (
     <ActionDialog
       title={t.hostnames.removeTitle}
@@ -142,7 +138,7 @@ function RemoveDialog({ app, env, name }: Place & { name: string }) {
       label={t.hostnames.remove}
       danger
       run={async () => {
-        await call("DELETE", path`/v1/apps/${app}/environments/${env}/hostnames/${name}`);
+        await call("DELETE", placePath(app, env, "hostnames", name));
         return t.hostnames.removed(name);
       }}
     >
@@ -153,14 +149,14 @@ function RemoveDialog({ app, env, name }: Place & { name: string }) {
   );
 }
 
-function CanonicalDialog({ app, env, name }: Place & { name: string }) {
+function CanonicalDialog({ app, env, name }: InApp & { name: string }) {
   return (
     <ActionDialog
       title={t.hostnames.canonicalTitle}
       command={devanture("hostnames", "add", name, ...at(app, env), "--canonical")}
       label={t.hostnames.makeCanonical}
       run={async () => {
-        await call("PUT", path`/v1/apps/${app}/environments/${env}/hostnames/${name}`, { body: { canonical: true } });
+        await call("PUT", placePath(app, env, "hostnames", name), { body: { canonical: true } });
         return t.hostnames.isCanonical(name);
       }}
     >
@@ -171,98 +167,81 @@ function CanonicalDialog({ app, env, name }: Place & { name: string }) {
   );
 }
 
+function Name({ host }: { host: HostnameStatus }) {
+  return (
+    <>
+      {host.url ? (
+        <Away href={host.url}>
+          <Outside text={host.name} />
+        </Away>
+      ) : (
+        <Outside text={host.name} />
+      )}
+      {host.unicode !== host.name && <Beside text={host.unicode} />}
+    </>
+  );
+}
+
+function State({ host }: { host: HostnameStatus }) {
+  if (host.canonical) return <Mark tone="good">{t.hostnames.isTheOne}</Mark>;
+  if (!host.redirects_to) return <Mark tone="good">{t.hostnames.serves}</Mark>;
+  return (
+    <Mark tone="idle">
+      {t.hostnames.redirects} <Outside text={host.redirects_to} />
+    </Mark>
+  );
+}
+
+function Actions({ app, env, host }: InApp & { host: HostnameStatus }) {
+  const place = { app, env, name: host.name };
+  return (
+    <div class="actions">
+      {!host.canonical && !host.name.startsWith("*") && (
+        <Opens label={t.hostnames.makeCanonical} of={host.name} open={() => openDialog(<CanonicalDialog {...place} />)} />
+      )}
+      <Opens label={t.hostnames.remove} of={host.name} open={() => openDialog(<RemoveDialog {...place} />)} />
+    </div>
+  );
+}
+
 export function HostnamesPage({ app }: { app: string }) {
   useTitle(t.tabs.hostnames, app);
   const info = useApp(app);
   const env = chosenEnvironment(info.data);
   const list = useListing<HostnameStatus>(env ? `hostnames ${app} ${env}` : null, async (cursor, signal) => {
-    const where = path`/v1/apps/${app}/environments/${env ?? ""}/hostnames`;
+    const where = placePath(app, env ?? "", "hostnames");
     const page = await call<HostnameList>("GET", where, { query: { limit: 200, after: cursor }, signal });
     return { items: page.hostnames, next: page.next };
   });
-  const mayChange = env !== null && rights.value.may("push", app, env);
+  const mayChange = env !== null && rights.value.can("changeHostnames", app, env);
+  const columns: (Column<HostnameStatus> | false)[] = [
+    { head: t.hostnames.name, isName: true, cell: (host) => <Name host={host} /> },
+    { head: t.hostnames.state, cell: (host) => <State host={host} /> },
+    {
+      head: t.hostnames.source,
+      cell: (host) => `${t.hostnames.sources[host.source]} ${host.source === "manifest" && !host.listed ? t.hostnames.unlisted : ""}`,
+    },
+    mayChange && { head: t.actions, cell: (host) => <Actions app={app} env={env} host={host} /> },
+  ];
   return (
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
-      {list.problem && <ProblemBox problem={list.problem} again={list.reload} />}
-      <div class="toolbar">
-        {env && mayChange && (
-          <Button look="main" onClick={() => openDialog(<AddDialog app={app} env={env} />)}>
-            {t.hostnames.addLabel}…
-          </Button>
-        )}
-      </div>
-      {!list.loading && list.items.length === 0 && !list.problem && (
-        <Empty title={t.hostnames.none}>
-          <p>{t.hostnames.noneAbout}</p>
-        </Empty>
-      )}
-      {list.items.length > 0 && (
-        <div class="scroll" tabIndex={0} role="group" aria-label={t.tabs.hostnames}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{t.hostnames.name}</th>
-                <th scope="col">{t.hostnames.state}</th>
-                <th scope="col">{t.hostnames.source}</th>
-                <th scope="col">{t.actions}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.items.map((host) => (
-                <tr key={host.name}>
-                  <th scope="row">
-                    {host.url ? (
-                      <Away href={host.url}>
-                        <Outside text={host.name} />
-                      </Away>
-                    ) : (
-                      <Outside text={host.name} />
-                    )}
-                    {host.unicode !== host.name && (
-                      <span class="faint">
-                        {" "}
-                        <Outside text={host.unicode} />
-                      </span>
-                    )}
-                  </th>
-                  <td>
-                    {host.canonical ? (
-                      <Mark tone="good">{t.hostnames.isTheOne}</Mark>
-                    ) : host.redirects_to ? (
-                      <Mark tone="idle">
-                        {t.hostnames.redirects} <Outside text={host.redirects_to} />
-                      </Mark>
-                    ) : (
-                      <Mark tone="good">{t.hostnames.serves}</Mark>
-                    )}
-                  </td>
-                  <td>
-                    {t.hostnames.sources[host.source]}
-                    {host.source === "manifest" && !host.listed && ` ${t.hostnames.unlisted}`}
-                  </td>
-                  <td>
-                    {env && mayChange && (
-                      <div class="actions">
-                        {!host.canonical && !host.name.startsWith("*") && (
-                          <Button onClick={() => openDialog(<CanonicalDialog app={app} env={env} name={host.name} />)}>
-                            {t.hostnames.makeCanonical}…
-                          </Button>
-                        )}
-                        <Button onClick={() => openDialog(<RemoveDialog app={app} env={env} name={host.name} />)}>
-                          {t.hostnames.remove}…
-                        </Button>
-                      </div>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+      {env && mayChange && (
+        <div class="toolbar">
+          <Opens look="main" label={t.hostnames.addLabel} open={() => openDialog(<AddDialog app={app} env={env} />)} />
         </div>
       )}
-      {list.hasMore && <Button onClick={list.more}>{t.more}</Button>}
-      <p class="faint">{t.hostnames.certificates}</p>
+      <Listed
+        of={list}
+        none={
+          <Empty title={t.hostnames.none}>
+            <p>{t.hostnames.noneAbout}</p>
+          </Empty>
+        }
+      >
+        {(items) => <Table name={t.tabs.hostnames} columns={columns} rows={items} rowKey={(host) => host.name} />}
+      </Listed>
+      <p class="faint below">{t.hostnames.certificates}</p>
     </AppFrame>
   );
 }

@@ -1,16 +1,19 @@
 // Previews: aliases and versions at hostnames of their own, and a frame to look at one without leaving.
 import { useState } from "preact/hooks";
-import type { Deploy, History, Place } from "../api.ts";
+import type { Place } from "../api.ts";
 import { type AliasListing, versionsOf } from "../choices.ts";
 import { call, path } from "../client.ts";
 import { openEndAlias, openShare } from "../dialogs/previews.tsx";
 import { openSwitch } from "../dialogs/going_live.tsx";
+import { firstLine, shortId } from "../format.ts";
+import { useHistory } from "../history.ts";
 import { previewOf } from "../preview_address.ts";
 import { safeLink, visible } from "../outside_text.ts";
 import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
-import { Away, Button, Empty, Id, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
+import { Away, Button, By, Id, Opens, Outside, Pending, Tag, When } from "../ui/basics.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
+import { Listed } from "../ui/table.tsx";
 
 const RECENT = 30;
 const WIDTHS: [name: keyof typeof t.previews.widths, pixels: number][] = [
@@ -82,25 +85,20 @@ export function PreviewsPage({ app }: { app: string }) {
     const page = await call<AliasListing>("GET", path`/v1/apps/${app}/aliases`, { query: { limit: 100, after: cursor }, signal });
     return { items: page.aliases, next: page.next };
   });
-  const [gone, setGone] = useState<Set<string>>(new Set());
-  const history = useListing<Deploy>(env ? `versions ${app} ${env}` : null, async (cursor, signal) => {
-    const where = path`/v1/apps/${app}/environments/${env ?? ""}/history`;
-    const page = await call<History>("GET", where, { query: { limit: RECENT, before: cursor }, signal });
-    setGone((old) => new Set([...old, ...(page.deleted ?? []), ...(page.collected ?? [])]));
-    return { items: page.deploys, next: page.next };
-  });
+  const history = useHistory(app, env, RECENT);
   const may = rights.value;
-  const versions = versionsOf(history.items, gone);
   const look = (one: Shown) => (
     <Button onClick={() => setShown(one)} aria-label={t.previews.showOf(visible(one.name))} aria-pressed={shown?.url === one.url}>
       {t.previews.show}
     </Button>
   );
   const goLive = (version: string) =>
-    env && status.data && version !== status.data.version && may.may("push", app, env) ? (
-      <Button onClick={() => openSwitch({ app, env, version, live: status.data?.version ?? null, locked: Boolean(status.data?.locked) })}>
-        {t.switch.short(env)}…
-      </Button>
+    env && status.data && version !== status.data.version && may.can("goLive", app, env) ? (
+      <Opens
+        label={t.switch.short(env)}
+        of={shortId(version)}
+        open={() => openSwitch({ app, env, version, live: status.data?.version ?? null, locked: Boolean(status.data?.locked) })}
+      />
     ) : null;
   return (
     <AppFrame app={app} info={info.data} env={env}>
@@ -108,75 +106,77 @@ export function PreviewsPage({ app }: { app: string }) {
       {shown && <PreviewFrame key={shown.url} shown={shown} close={() => setShown(null)} />}
       <section aria-labelledby="aliases">
         <h2 id="aliases">{t.previews.aliases}</h2>
-        {aliases.problem && <ProblemBox problem={aliases.problem} again={aliases.reload} />}
-        {!aliases.loading && aliases.items.length === 0 && <p class="faint">{t.previews.noAliases}</p>}
-        <ul class="previews">
-          {aliases.items.map((place) => (
-            <li key={place.name}>
-              <p class="preview-name">
-                <strong>
-                  <Outside text={place.name} />
-                </strong>{" "}
-                <Id id={place.version} />
-              </p>
-              <p class="faint">
-                <When at={place.since_ms} />
-                {place.who && (
-                  <>
-                    {" "}
-                    {t.by} <Outside text={place.who} />
-                  </>
-                )}
-                {place.expires_ms && (
-                  <>
-                    {" · "}
-                    {t.previews.ends} <When at={place.expires_ms} />
-                  </>
-                )}
-              </p>
-              <p>
-                <Away href={place.url} />
-              </p>
-              <div class="actions">
-                {look(place)}
-                {goLive(place.version)}
-                {may.maySomewhere("push", app) && <Button onClick={() => openEndAlias(app, place)}>{t.previews.end}…</Button>}
-              </div>
-            </li>
-          ))}
-        </ul>
-        {aliases.hasMore && <Button onClick={aliases.more}>{t.more}</Button>}
+        <Listed of={aliases} none={<p class="faint">{t.previews.noAliases}</p>}>
+          {(places) => (
+            <ul class="previews">
+              {places.map((place) => (
+                <li key={place.name}>
+                  <p class="preview-name">
+                    <strong>
+                      <Outside text={place.name} />
+                    </strong>{" "}
+                    <Id id={place.version} />
+                  </p>
+                  <p class="faint">
+                    <When at={place.since_ms} />
+                    <By who={place.who} />
+                    {place.expires_ms && (
+                      <>
+                        {" · "}
+                        {t.previews.ends} <When at={place.expires_ms} />
+                      </>
+                    )}
+                  </p>
+                  <p>
+                    <Away href={place.url} />
+                  </p>
+                  <div class="actions">
+                    {look(place)}
+                    {goLive(place.version)}
+                    {may.can("share", app) && <Opens label={t.previews.end} of={place.name} open={() => openEndAlias(app, place)} />}
+                  </div>
+                </li>
+              ))}
+            </ul>
+          )}
+        </Listed>
       </section>
       <section aria-labelledby="versions">
         <h2 id="versions">{t.previews.versions}</h2>
-        {history.problem && <ProblemBox problem={history.problem} again={history.reload} />}
-        {!history.loading && !history.problem && versions.length === 0 && <Empty title={t.deploys.none} />}
-        <ul class="previews">
-          {versions.map((deploy) => {
-            const url = previewOf(status.data, deploy.version);
-            return (
-              <li key={deploy.version}>
-                <p class="preview-name">
-                  <Id id={deploy.version} /> {deploy.version === status.data?.version && <span class="tag">{t.deploys.current}</span>}
-                  {deploy.outcome === "failed" && <span class="tag">{t.outcomes.failed}</span>}
-                </p>
-                <p class="message">{deploy.source.message && <Outside text={deploy.source.message.split("\n")[0] ?? ""} />}</p>
-                <p class="faint">
-                  <When at={deploy.at_ms} /> {t.by} <Outside text={deploy.who} />
-                </p>
-                <div class="actions">
-                  {url && look({ name: deploy.version.slice(0, 12), version: deploy.version, url })}
-                  {url && <Away href={url}>{t.previews.open}</Away>}
-                  {url && may.maySomewhere("push", app) && (
-                    <Button onClick={() => openShare({ app, version: deploy.version, url })}>{t.share.label}…</Button>
-                  )}
-                  {goLive(deploy.version)}
-                </div>
-              </li>
-            );
-          })}
-        </ul>
-        {history.hasMore && <Button onClick={history.more}>{t.more}</Button>}
+        <Listed of={history} none={t.deploys.none}>
+          {(deploys) => (
+            <ul class="previews">
+              {versionsOf(deploys, history.gone).map((deploy) => {
+                const url = previewOf(status.data, deploy.version);
+                return (
+                  <li key={deploy.version}>
+                    <p class="preview-name">
+                      <Id id={deploy.version} /> {deploy.version === status.data?.version && <Tag>{t.deploys.current}</Tag>}
+                      {deploy.outcome === "failed" && <Tag>{t.outcomes.failed}</Tag>}
+                    </p>
+                    {deploy.source.message && (
+                      <p class="message">
+                        <Outside text={firstLine(deploy.source.message)} />
+                      </p>
+                    )}
+                    <p class="faint">
+                      <When at={deploy.at_ms} />
+                      <By who={deploy.who} />
+                    </p>
+                    <div class="actions">
+                      {url && look({ name: shortId(deploy.version), version: deploy.version, url })}
+                      {url && <Away href={url}>{t.previews.open}</Away>}
+                      {url && may.can("share", app) && (
+                        <Opens label={t.share.label} of={shortId(deploy.version)} open={() => openShare({ app, version: deploy.version, url })} />
+                      )}
+                      {goLive(deploy.version)}
+                    </div>
+                  </li>
+                );
+              })}
+            </ul>
+          )}
+        </Listed>
       </section>
     </AppFrame>
   );

@@ -2,12 +2,12 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LogLine } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { path } from "../client.ts";
+import { placePath } from "../client.ts";
 import { bytes, clock, duration } from "../format.ts";
 import { route, setQuery } from "../router.ts";
 import { session } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, CommandLine, Empty, Fact, Id, Mark, Outside, Pending, type Tone } from "../ui/basics.tsx";
+import { Button, Empty, Fact, Id, Mark, Outside, Pending, SameByCommand, type Tone } from "../ui/basics.tsx";
 import { TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 
@@ -44,7 +44,7 @@ function useTail(app: string, env: string | null, filter: Filter, going: boolean
     if (!env || !going || !session.value) return;
     const query = new URLSearchParams({ tail: "true", lines: String(LINES_BEFORE) });
     for (const name of FIELDS) if (filter[name]) query.set(name, filter[name]);
-    const events = new EventSource(`${path`/v1/apps/${app}/environments/${env}/logs`}?${query}`);
+    const events = new EventSource(`${placePath(app, env, "logs")}?${query}`);
     let waiting: Shown[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
     const show = () => {
@@ -183,8 +183,7 @@ export function RequestsPage({ app }: { app: string }) {
           ),
         )}
       </div>
-      <p class="caption">{t.sameByCommand}</p>
-      <CommandLine
+      <SameByCommand
         text={devanture(
           "logs",
           "--tail",

@@ -1,17 +1,16 @@
 // Settings of an environment: values are shown, secrets are written only.
 import { useState } from "preact/hooks";
-import type { Setting, SettingsList } from "../api.ts";
+import type { InApp, Setting, SettingsList } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { call, path } from "../client.ts";
+import { call, placePath } from "../client.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Empty, Mark, Outside, Pending, Stale, When } from "../ui/basics.tsx";
+import { By, Empty, Mark, Opens, Outside, Pending, When } from "../ui/basics.tsx";
 import { ActionDialog, Choice, openDialog, TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
+import { type Column, Loaded, Table } from "../ui/table.tsx";
 
-interface Place {
-  app: string;
-  env: string;
+interface Place extends InApp {
   /** The revision that was looked at: a change is made only if it still holds. */
   revision: number;
 }
@@ -39,7 +38,7 @@ function SetDialog({ app, env, revision, setting }: Place & { setting: Setting |
       disabled={name === ""}
       run={async () => {
         const wanted = { value, public: kind === "public", secret: kind === "secret" };
-        await call("PATCH", path`/v1/apps/${app}/environments/${env}/settings`, {
+        await call("PATCH", placePath(app, env, "settings"), {
           headers: { "if-match": `"${revision}"` },
           body: { set: { [name]: wanted } },
         });
@@ -81,7 +80,7 @@ function UnsetDialog({ app, env, revision, setting }: Place & { setting: Setting
       label={t.settings.unset}
       danger
       run={async () => {
-        await call("PATCH", path`/v1/apps/${app}/environments/${env}/settings`, {
+        await call("PATCH", placePath(app, env, "settings"), {
           headers: { "if-match": `"${revision}"` },
           body: { unset: [setting.name] },
         });
@@ -93,101 +92,84 @@ function UnsetDialog({ app, env, revision, setting }: Place & { setting: Setting
   );
 }
 
+function Value({ setting }: { setting: Setting }) {
+  if (setting.lost) return <Mark tone="bad">{t.settings.lost}</Mark>;
+  if (setting.secret) return <span class="faint">{t.settings.hidden}</span>;
+  return <Outside text={setting.value ?? ""} lines />;
+}
+
+function Settings({ app, env, data }: InApp & { data: SettingsList }) {
+  const mayChange = rights.value.can("changeSettings", app, env);
+  const place = { app, env, revision: data.revision };
+  const columns: (Column<Setting> | false)[] = [
+    {
+      head: t.settings.name,
+      isName: true,
+      cell: (setting) => (
+        <code>
+          <Outside text={setting.name} />
+        </code>
+      ),
+    },
+    { head: t.settings.value, class: "value", cell: (setting) => <Value setting={setting} /> },
+    { head: t.settings.kind, cell: (setting) => t.settings.kinds[kindOf(setting)] },
+    {
+      head: t.settings.changed,
+      class: "faint",
+      cell: (setting) => (
+        <>
+          <When at={setting.at_ms} />
+          <By who={setting.who} />
+        </>
+      ),
+    },
+    mayChange && {
+      head: t.actions,
+      cell: (setting) => (
+        <div class="actions">
+          <Opens label={t.settings.change} of={setting.name} open={() => openDialog(<SetDialog {...place} setting={setting} />)} />
+          <Opens label={t.settings.unset} of={setting.name} open={() => openDialog(<UnsetDialog {...place} setting={setting} />)} />
+        </div>
+      ),
+    },
+  ];
+  return (
+    <>
+      <div class="toolbar">
+        <span class="faint">
+          {t.card.revision(data.revision)}
+          {data.who && (
+            <>
+              {" · "}
+              <When at={data.at_ms} />
+              <By who={data.who} />
+            </>
+          )}
+        </span>
+        {mayChange && <Opens look="main" label={t.settings.add} open={() => openDialog(<SetDialog {...place} setting={null} />)} />}
+      </div>
+      {data.settings.length === 0 ? (
+        <Empty title={t.settings.none}>
+          <p>{t.settings.about}</p>
+        </Empty>
+      ) : (
+        <Table name={t.tabs.settings} columns={columns} rows={data.settings} rowKey={(setting) => setting.name} />
+      )}
+    </>
+  );
+}
+
 export function SettingsPage({ app }: { app: string }) {
   useTitle(t.tabs.settings, app);
   const info = useApp(app);
   const env = chosenEnvironment(info.data);
   const list = useResource<SettingsList>(env ? `settings ${app} ${env}` : null, (signal) =>
-    call("GET", path`/v1/apps/${app}/environments/${env ?? ""}/settings`, { signal }),
+    call("GET", placePath(app, env ?? "", "settings"), { signal }),
   );
-  const mayChange = env !== null && rights.value.may("promote", app, env);
-  const data = list.data;
   return (
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
-      <Pending of={list} />
-      <Stale of={list} />
-      {data && env && (
-        <>
-          <div class="toolbar">
-            <span class="faint">
-              {t.card.revision(data.revision)}
-              {data.who && (
-                <>
-                  {" · "}
-                  <Outside text={data.who} />, <When at={data.at_ms} />
-                </>
-              )}
-            </span>
-            {mayChange && (
-              <Button look="main" onClick={() => openDialog(<SetDialog app={app} env={env} revision={data.revision} setting={null} />)}>
-                {t.settings.add}…
-              </Button>
-            )}
-          </div>
-          {data.settings.length === 0 ? (
-            <Empty title={t.settings.none}>
-              <p>{t.settings.about}</p>
-            </Empty>
-          ) : (
-            <div class="scroll" tabIndex={0} role="group" aria-label={t.tabs.settings}>
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">{t.settings.name}</th>
-                    <th scope="col">{t.settings.value}</th>
-                    <th scope="col">{t.settings.kind}</th>
-                    <th scope="col">{t.settings.changed}</th>
-                    <th scope="col">{t.actions}</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {data.settings.map((setting) => (
-                    <tr key={setting.name}>
-                      <th scope="row">
-                        <code>
-                          <Outside text={setting.name} />
-                        </code>
-                      </th>
-                      <td class="value">
-                        {setting.lost ? (
-                          <Mark tone="bad">{t.settings.lost}</Mark>
-                        ) : setting.secret ? (
-                          <span class="faint">{t.settings.hidden}</span>
-                        ) : (
-                          <Outside text={setting.value ?? ""} lines />
-                        )}
-                      </td>
-                      <td>{t.settings.kinds[kindOf(setting)]}</td>
-                      <td class="faint">
-                        <Outside text={setting.who} />, <When at={setting.at_ms} />
-                      </td>
-                      <td>
-                        {mayChange && (
-                          <div class="actions">
-                            <Button
-                              aria-label={t.settings.changeTitle(setting.name)}
-                              onClick={() => openDialog(<SetDialog app={app} env={env} revision={data.revision} setting={setting} />)}
-                            >
-                              {t.settings.change}…
-                            </Button>
-                            <Button
-                              aria-label={t.settings.unsetTitle(setting.name)}
-                              onClick={() => openDialog(<UnsetDialog app={app} env={env} revision={data.revision} setting={setting} />)}
-                            >
-                              {t.settings.unset}…
-                            </Button>
-                          </div>
-                        )}
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          )}
-        </>
-      )}
+      {env && <Loaded of={list}>{(data) => <Settings app={app} env={env} data={data} />}</Loaded>}
     </AppFrame>
   );
 }

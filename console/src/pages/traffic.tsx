@@ -4,13 +4,14 @@ import type { Traffic } from "../api.ts";
 import type { Chart, Drawing } from "../chart.ts";
 import { brief, bytes, clock, count, duration, exact, percent, shortId } from "../format.ts";
 import { route, setQuery } from "../router.ts";
-import { type Measure, type Series, series, totals, versionsOf } from "../series.ts";
+import { type Measure, type Series, series, type Totals, totals, versionsOf } from "../series.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { loadTraffic } from "../traffic.ts";
-import { Empty, Fact, Id, Mark, Outside, Pending, Stale } from "../ui/basics.tsx";
+import { Empty, Fact, Id, Pending, Unanswered } from "../ui/basics.tsx";
 import { Check } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
+import { type Column, Loaded, Table } from "../ui/table.tsx";
 
 const SPANS: Record<string, number> = { "1h": 3_600_000, "3h": 3 * 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000 };
 
@@ -73,37 +74,30 @@ function Figures({ one, name, format }: { one: Series; name: string; format: (va
     <details class="figures" onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>{t.traffic.figures}</summary>
       {open && (
-        <div class="scroll tall" tabIndex={0} role="group" aria-label={name}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{t.traffic.time}</th>
-                {one.lines.map((line) => (
-                  <th key={label(line)} scope="col" class="figure">
-                    {label(line)}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {one.times.map((time, index) => (
-                <tr key={time}>
-                  <th scope="row" title={exact(time * 1000)}>
-                    {clock(time * 1000)}
-                  </th>
-                  {one.lines.map((line) => {
-                    const value = line.values[index];
-                    return (
-                      <td key={label(line)} class="figure">
-                        {value === null || value === undefined ? "—" : format(value)}
-                      </td>
-                    );
-                  })}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          name={name}
+          isTall
+          columns={[
+            {
+              head: t.traffic.time,
+              isName: true,
+              cell: (index) => {
+                const time = (one.times[index] ?? 0) * 1000;
+                return <span title={exact(time)}>{clock(time)}</span>;
+              },
+            },
+            ...one.lines.map((line) => ({
+              head: label(line),
+              isFigure: true,
+              cell: (index: number) => {
+                const value = line.values[index];
+                return value !== null && value !== undefined && format(value);
+              },
+            })),
+          ]}
+          rows={[...one.times.keys()]}
+          rowKey={(index) => one.times[index] ?? index}
+        />
       )}
     </details>
   );
@@ -171,44 +165,64 @@ function Sums({ traffic }: { traffic: Traffic }) {
   );
 }
 
+interface VersionSums extends Totals {
+  version: string;
+}
+
+const VERSION_COLUMNS: Column<VersionSums>[] = [
+  { head: t.apps.version, isName: true, cell: (sums) => <Id id={sums.version} /> },
+  { head: t.traffic.measures.requests, isFigure: true, cell: (sums) => count(sums.requests) },
+  {
+    head: t.traffic.measures.errors,
+    isFigure: true,
+    cell: (sums) => (
+      <>
+        {count(sums.errors)} <span class="faint">{percent(sums.errors, sums.requests)}</span>
+      </>
+    ),
+  },
+  { head: t.traffic.p99, isFigure: true, cell: (sums) => sums.p99 !== null && duration(sums.p99) },
+  { head: t.traffic.measures.bytes, isFigure: true, cell: (sums) => bytes(sums.bytes) },
+];
+
 function Versions({ traffic }: { traffic: Traffic }) {
-  const versions = versionsOf(traffic);
-  if (versions.length === 0) return null;
+  const rows = versionsOf(traffic).map((version) => ({ version, ...totals(traffic, version) }));
+  if (rows.length === 0) return null;
   return (
     <section aria-labelledby="by-version">
       <h2 id="by-version">{t.traffic.versions}</h2>
-      <div class="scroll" tabIndex={0} role="group" aria-label={t.traffic.versions}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t.apps.version}</th>
-              <th scope="col" class="figure">{t.traffic.measures.requests}</th>
-              <th scope="col" class="figure">{t.traffic.measures.errors}</th>
-              <th scope="col" class="figure">{t.traffic.p99}</th>
-              <th scope="col" class="figure">{t.traffic.measures.bytes}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {versions.map((version) => {
-              const sums = totals(traffic, version);
-              return (
-                <tr key={version}>
-                  <th scope="row">
-                    <Id id={version} />
-                  </th>
-                  <td class="figure">{count(sums.requests)}</td>
-                  <td class="figure">
-                    {count(sums.errors)} <span class="faint">{percent(sums.errors, sums.requests)}</span>
-                  </td>
-                  <td class="figure">{sums.p99 === null ? "—" : duration(sums.p99)}</td>
-                  <td class="figure">{bytes(sums.bytes)}</td>
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </div>
+      <Table name={t.traffic.versions} columns={VERSION_COLUMNS} rows={rows} rowKey={({ version }) => version} />
     </section>
+  );
+}
+
+function Shown({ traffic, span, byVersion }: { traffic: Traffic; span: number; byVersion: boolean }) {
+  return (
+    <>
+      <Sums traffic={traffic} />
+      {versionsOf(traffic).length === 0 ? (
+        <Empty title={t.traffic.none} />
+      ) : (
+        MEASURES.map(([measure, format, whole]) => (
+          <Measured key={measure} traffic={traffic} span={span} measure={measure} format={format} whole={whole} byVersion={byVersion} />
+        ))
+      )}
+      <Versions traffic={traffic} />
+      <Unanswered nodes={traffic.missing} text={t.traffic.missing} />
+      {traffic.switches.length > 0 && (
+        <section aria-labelledby="switches">
+          <h2 id="switches">{t.traffic.switches}</h2>
+          <ol class="switches">
+            {traffic.switches.map((one) => (
+              <li key={one.deploy}>
+                <span class="figure">{exact(one.at_ms)}</span> <Id id={one.version} />
+              </li>
+            ))}
+          </ol>
+        </section>
+      )}
+      <p class="faint below">{t.traffic.kept}</p>
+    </>
   );
 }
 
@@ -237,49 +251,7 @@ export function TrafficPage({ app }: { app: string }) {
         </span>
         <Check label={t.traffic.byVersion} value={byVersion} set={(value) => setQuery({ by: value ? "version" : null })} />
       </div>
-      <Pending of={traffic} />
-      <Stale of={traffic} />
-      {traffic.data && (
-        <>
-          <Sums traffic={traffic.data} />
-          {versionsOf(traffic.data).length === 0 ? (
-            <Empty title={t.traffic.none} />
-          ) : (
-            MEASURES.map(([measure, format, whole]) => (
-              <Measured
-                key={measure}
-                traffic={traffic.data as Traffic}
-                span={SPANS[span] ?? 0}
-                measure={measure}
-                format={format}
-                whole={whole}
-                byVersion={byVersion}
-              />
-            ))
-          )}
-          <Versions traffic={traffic.data} />
-          {traffic.data.missing && traffic.data.missing.length > 0 && (
-            <p>
-              <Mark tone="warn">
-                {t.traffic.missing} <Outside text={traffic.data.missing.join(", ")} />
-              </Mark>
-            </p>
-          )}
-          {traffic.data.switches.length > 0 && (
-            <section aria-labelledby="switches">
-              <h2 id="switches">{t.traffic.switches}</h2>
-              <ol class="switches">
-                {traffic.data.switches.map((one) => (
-                  <li key={one.deploy}>
-                    <span class="figure">{exact(one.at_ms)}</span> <Id id={one.version} />
-                  </li>
-                ))}
-              </ol>
-            </section>
-          )}
-          <p class="faint">{t.traffic.kept}</p>
-        </>
-      )}
+      <Loaded of={traffic}>{(data) => <Shown traffic={data} span={SPANS[span] ?? 0} byVersion={byVersion} />}</Loaded>
     </AppFrame>
   );
 }

@@ -7,9 +7,10 @@ import { openDelete, openRestore } from "../dialogs/environment.tsx";
 import { count, shortId } from "../format.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Empty, Mark, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
+import { By, Empty, Mark, Opens, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
 import { ActionDialog, Check, openDialog } from "../ui/dialog.tsx";
 import { AppFrame, environmentsOf, useApp, useTitle } from "../ui/frame.tsx";
+import { type Column, Loaded, Table } from "../ui/table.tsx";
 
 const CONFIRMATIONS: Confirmation[] = ["promote", "token", "delete"];
 
@@ -54,69 +55,65 @@ function Confirmations({ app }: { app: string }) {
     <section aria-labelledby="confirmations">
       <h2 id="confirmations">{t.confirmations.title}</h2>
       <p class="faint">{t.confirmations.about}</p>
-      <Pending of={own} />
-      {own.data && (
-        <>
-          <ul class="plain">
-            {CONFIRMATIONS.map((one) => (
-              <li key={one}>
-                <Mark tone={own.data?.confirm.includes(one) ? "good" : "idle"}>
-                  {t.confirmations.kinds[one]}: {own.data?.confirm.includes(one) ? t.confirmations.asked : t.confirmations.notAsked}
-                </Mark>
-              </li>
-            ))}
-          </ul>
-          {rights.value.mayEverywhere("admin", app) && (
-            <Button onClick={() => openDialog(<ConfirmDialog app={app} now={own.data?.confirm ?? []} />)}>{t.settings.change}…</Button>
-          )}
-        </>
-      )}
+      <Loaded of={own}>
+        {({ confirm }) => (
+          <>
+            <ul class="plain">
+              {CONFIRMATIONS.map((one) => (
+                <li key={one}>
+                  <Mark tone={confirm.includes(one) ? "good" : "idle"}>
+                    {t.confirmations.kinds[one]}: {confirm.includes(one) ? t.confirmations.asked : t.confirmations.notAsked}
+                  </Mark>
+                </li>
+              ))}
+            </ul>
+            {rights.value.can("changeConfirmations", app) && (
+              <div class="actions">
+                <Opens label={t.settings.change} of={t.confirmations.title} open={() => openDialog(<ConfirmDialog app={app} now={confirm} />)} />
+              </div>
+            )}
+          </>
+        )}
+      </Loaded>
     </section>
   );
 }
+
+type Limit = Usage["limits"][number];
+
+function Used({ limit: { used, max } }: { limit: Limit }) {
+  if (used === undefined) return <>—</>;
+  return max !== undefined && used >= max ? <Mark tone="bad">{count(used)}</Mark> : <>{count(used)}</>;
+}
+
+const LIMIT_COLUMNS: Column<Limit>[] = [
+  {
+    head: t.limits.name,
+    isName: true,
+    cell: (limit) => (
+      <code>
+        <Outside text={limit.name} />
+      </code>
+    ),
+  },
+  { head: t.limits.used, isFigure: true, cell: (limit) => <Used limit={limit} /> },
+  { head: t.limits.max, isFigure: true, cell: (limit) => (limit.max === undefined ? t.limits.none : count(limit.max)) },
+];
 
 function Limits({ app }: { app: string }) {
   const usage = useResource<Usage>(`usage ${app}`, (signal) => call("GET", path`/v1/apps/${app}/usage`, { signal }));
   return (
     <section aria-labelledby="limits">
       <h2 id="limits">{t.limits.title}</h2>
-      <Pending of={usage} />
-      {usage.data && (
-        <div class="scroll" tabIndex={0} role="group" aria-label={t.limits.title}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">{t.limits.name}</th>
-                <th scope="col" class="figure">{t.limits.used}</th>
-                <th scope="col" class="figure">{t.limits.max}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {usage.data.limits.map((limit) => (
-                <tr key={limit.name}>
-                  <th scope="row">
-                    <code>
-                      <Outside text={limit.name} />
-                    </code>
-                  </th>
-                  <td class="figure">
-                    {limit.used !== undefined && limit.max !== undefined && limit.used >= limit.max ? (
-                      <Mark tone="bad">{count(limit.used)}</Mark>
-                    ) : limit.used === undefined ? (
-                      "—"
-                    ) : (
-                      count(limit.used)
-                    )}
-                  </td>
-                  <td class="figure">{limit.max === undefined ? t.limits.none : count(limit.max)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      <Loaded of={usage}>
+        {({ limits }) => <Table name={t.limits.title} columns={LIMIT_COLUMNS} rows={limits} rowKey={(limit) => limit.name} />}
+      </Loaded>
     </section>
   );
+}
+
+function nameOf(thing: DeletedThing): string {
+  return thing.version ? shortId(thing.version) : (thing.environment ?? thing.app);
 }
 
 function Deleted({ app }: { app: string }) {
@@ -124,8 +121,7 @@ function Deleted({ app }: { app: string }) {
     call("GET", path`/v1/apps/${app}/deleted`, { signal }),
   );
   const things = list.data ?? [];
-  const mayRestore = (thing: DeletedThing) =>
-    rights.value.mayEverywhere(thing.version && !thing.environment ? "push" : "admin", app);
+  const mayRestore = (thing: DeletedThing) => rights.value.can(thing.version && !thing.environment ? "restoreVersion" : "restore", app);
   return (
     <section aria-labelledby="deleted">
       <h2 id="deleted">{t.restore.list}</h2>
@@ -136,18 +132,19 @@ function Deleted({ app }: { app: string }) {
           <li key={`${thing.environment ?? ""} ${thing.version ?? ""}`}>
             <p>
               <strong>
-                <Outside text={thing.version ? shortId(thing.version) : (thing.environment ?? thing.app)} />
+                <Outside text={nameOf(thing)} />
               </strong>{" "}
               {thing.version ? t.restore.aVersion : thing.environment ? t.restore.anEnvironment : t.restore.anApp}
             </p>
             <p class="faint">
-              <When at={thing.deleted_ms} /> {t.by} <Outside text={thing.who} />
+              <When at={thing.deleted_ms} />
+              <By who={thing.who} />
               {" · "}
               {t.restore.until} <When at={thing.until_ms} />
             </p>
             {mayRestore(thing) && (
               <div class="actions">
-                <Button onClick={() => openRestore(thing)}>{t.restore.label}…</Button>
+                <Opens label={t.restore.label} of={nameOf(thing)} open={() => openRestore(thing)} />
               </div>
             )}
           </li>
@@ -167,21 +164,17 @@ export function UpkeepPage({ app }: { app: string }) {
     <AppFrame app={app} info={info.data}>
       {isGone ? <Empty title={t.restore.appIsGone} /> : info.problem && !info.data ? <ProblemBox problem={info.problem} again={info.reload} /> : null}
       {info.data && <Confirmations app={app} />}
-      {info.data && may.mayEverywhere("read", app) && <Limits app={app} />}
+      {info.data && may.can("seeLimits", app) && <Limits app={app} />}
       <Deleted app={app} />
-      {info.data && may.mayEverywhere("admin", app) && (
+      {info.data && may.can("remove", app) && (
         <section aria-labelledby="delete">
           <h2 id="delete">{t.delete.section}</h2>
           <p class="faint">{t.delete.about}</p>
           <div class="actions">
             {names.map((env) => (
-              <Button key={env} onClick={() => openDelete(app, env)}>
-                {t.delete.environment} <Outside text={env} />…
-              </Button>
+              <Opens key={env} label={t.delete.title(env)} open={() => openDelete(app, env)} />
             ))}
-            <Button look="danger" onClick={() => openDelete(app, null)}>
-              {t.delete.app} <Outside text={app} />…
-            </Button>
+            <Opens look="danger" label={t.delete.app(app)} open={() => openDelete(app, null)} />
           </div>
         </section>
       )}

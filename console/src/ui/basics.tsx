@@ -3,6 +3,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Problem } from "../api.ts";
 import { ago, exact, shortId } from "../format.ts";
+import type { Tone } from "../health.ts";
 import { parts, safeLink, visible } from "../outside_text.ts";
 import { announce, now } from "../state.ts";
 import { t } from "../texts.ts";
@@ -16,7 +17,7 @@ export function Outside({ text, lines = false }: { text: string; lines?: boolean
   );
 }
 
-export type Tone = "good" | "bad" | "warn" | "busy" | "idle";
+export type { Tone };
 
 const SHAPES: Record<Tone, string> = {
   good: "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2z",
@@ -58,6 +59,44 @@ export function When({ at }: { at: number | null | undefined }) {
   );
 }
 
+/** Who did something, behind what or when. */
+export function By({ who }: { who: string | null | undefined }) {
+  if (!who) return null;
+  return (
+    <>
+      {" "}
+      {t.by} <Outside text={who} />
+    </>
+  );
+}
+
+/** What is of less weight, behind something. */
+export function Beside({ text }: { text: string | null | undefined }) {
+  if (!text) return null;
+  return (
+    <span class="faint">
+      {" "}
+      <Outside text={text} />
+    </span>
+  );
+}
+
+/** An app and an environment; every app where none is named. */
+export function Where({ app, environment, link }: { app: string | null | undefined; environment: string | null | undefined; link?: string }) {
+  const name = app ? <Outside text={app} /> : t.token.everyApp;
+  return (
+    <>
+      {link ? <a href={link}>{name}</a> : name}
+      {environment && (
+        <>
+          {" / "}
+          <Outside text={environment} />
+        </>
+      )}
+    </>
+  );
+}
+
 /** A link that leaves the console; only addresses of the web are links. */
 export function Away({ href, children }: { href: string | null | undefined; children?: ComponentChildren }) {
   const safe = safeLink(href);
@@ -82,6 +121,25 @@ type ButtonProps = JSX.IntrinsicElements["button"] & { look?: "plain" | "main" |
 
 export function Button({ look = "plain", ...rest }: ButtonProps) {
   return <button type="button" {...rest} class={`button ${look}`} />;
+}
+
+interface OpensProps {
+  label: string;
+  /** What it is done to, where a page has several such buttons: it is in the name that is read out. */
+  of?: string;
+  /** The whole name that is read out, where the label does not say enough. */
+  named?: string;
+  look?: ButtonProps["look"];
+  open: () => void;
+}
+
+/** A button that opens a dialog: its dots say that nothing has happened yet. */
+export function Opens({ label, of, named, look = "plain", open }: OpensProps) {
+  return (
+    <Button look={look} onClick={open} aria-label={of === undefined ? named : t.of(label, visible(of))}>
+      {visible(label)}…
+    </Button>
+  );
 }
 
 /** Copies a text; says so. */
@@ -116,6 +174,16 @@ export function CommandLine({ text, label = t.commandLine }: { text: string; lab
       </code>
       <Copy text={text} label={`${t.copy}: ${label}`} />
     </div>
+  );
+}
+
+/** The command line that does, or shows, the same as what is above it. */
+export function SameByCommand({ text }: { text: string }) {
+  return (
+    <>
+      <p class="caption">{t.sameByCommand}</p>
+      <CommandLine text={text} />
+    </>
   );
 }
 
@@ -205,6 +273,18 @@ export function Stale({ of }: { of: { problem: Problem | null; data: unknown } }
   );
 }
 
+/** Which nodes did not answer, so that something is missing. */
+export function Unanswered({ nodes, text }: { nodes: string[] | undefined; text: string }) {
+  if (!nodes || nodes.length === 0) return null;
+  return (
+    <p>
+      <Mark tone="warn">
+        {text} <Outside text={nodes.join(", ")} />
+      </Mark>
+    </p>
+  );
+}
+
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
   return (
     <div class="empty">
@@ -236,6 +316,7 @@ export function Fact({ name, children }: { name: string; children: ComponentChil
   );
 }
 
+/** A short word beside a name, such as that it is the current one. */
 export function Tag({ children }: { children: ComponentChildren }) {
   return <span class="tag">{children}</span>;
 }

@@ -4,9 +4,10 @@ import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { Problem, Step } from "../api.ts";
 import { problemFrom } from "../client.ts";
+import { withStep } from "../deploy_following.ts";
 import { announce, changed } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, CommandLine, ProblemBox } from "./basics.tsx";
+import { Button, ProblemBox, SameByCommand } from "./basics.tsx";
 import { Steps } from "./steps.tsx";
 
 interface Open {
@@ -140,8 +141,7 @@ export function ActionDialog(props: ActionProps) {
           {steps.length > 0 && <Steps steps={steps} />}
           {problem && <ProblemBox problem={problem} />}
         </div>
-        <p class="caption">{t.sameByCommand}</p>
-        <CommandLine text={props.command} />
+        <SameByCommand text={props.command} />
         {props.commandHint && <p class="hint command-hint">{props.commandHint}</p>}
         <footer>
           <Button onClick={closeDialog} disabled={running}>
@@ -154,12 +154,6 @@ export function ActionDialog(props: ActionProps) {
       </form>
     </Frame>
   );
-}
-
-/** Steps by their names: a later state of one takes the place of the earlier. */
-export function withStep(before: Step[], step: Step): Step[] {
-  const index = before.findIndex((one) => one.name === step.name);
-  return index < 0 ? [...before, step] : before.map((one, at) => (at === index ? step : one));
 }
 
 interface FieldProps {
@@ -234,6 +228,14 @@ export function TextField(props: TextFieldProps) {
       }
     </Field>
   );
+}
+
+/** The longest reason that the edge keeps. */
+const REASON_CHARACTERS_MAX = 500;
+
+/** Why something is done: what the history, or whoever finds a lock, shows. */
+export function ReasonField({ value, set, hint = t.reasonHint }: { value: string; set: (value: string) => void; hint?: string }) {
+  return <TextField label={t.reason} hint={hint} value={value} set={set} max={REASON_CHARACTERS_MAX} first />;
 }
 
 interface ChoiceProps {

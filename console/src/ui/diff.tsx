@@ -5,7 +5,8 @@ import { call, path } from "../client.ts";
 import { bytes, change, count } from "../format.ts";
 import { type Resource, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Fact, Id, Mark, Outside, Pending, type Tone } from "./basics.tsx";
+import { Fact, Id, Mark, Outside, Pending, type Tone } from "./basics.tsx";
+import { type Column, More, Table } from "./table.tsx";
 
 interface Sides {
   app: string;
@@ -51,82 +52,54 @@ function Sums({ diff }: { diff: Diff }) {
 
 const TONES: Record<FileChange["change"], Tone> = { added: "good", changed: "warn", removed: "bad" };
 
+/** A size, where there is one. */
+const size = (value: number | undefined) => value !== undefined && bytes(value);
+
+const FILE_COLUMNS: Column<FileChange>[] = [
+  {
+    head: t.diff.file,
+    class: "path",
+    cell: (file) => (
+      <>
+        <code>
+          <Outside text={file.path} />
+        </code>
+        {file.refingerprinted && <Mark tone="warn">{t.diff.refingerprinted}</Mark>}
+      </>
+    ),
+  },
+  { head: t.diff.what, cell: (file) => <Mark tone={TONES[file.change]}>{t.diff.kinds[file.change]}</Mark> },
+  { head: t.diff.before, isFigure: true, cell: (file) => size(file.bytes_before) },
+  { head: t.diff.now, isFigure: true, cell: (file) => size(file.bytes) },
+  { head: t.diff.difference, isFigure: true, cell: (file) => change(file.bytes_before ?? 0, file.bytes ?? 0) },
+];
+
 function Files({ changes, caption }: { changes: FileChange[]; caption: string }) {
-  return (
-    <div class="scroll" tabIndex={0} role="group" aria-label={caption}>
-      <table>
-        <caption class="sr">{caption}</caption>
-        <thead>
-          <tr>
-            <th scope="col">{t.diff.file}</th>
-            <th scope="col">{t.diff.what}</th>
-            <th scope="col" class="figure">
-              {t.diff.before}
-            </th>
-            <th scope="col" class="figure">
-              {t.diff.now}
-            </th>
-            <th scope="col" class="figure">
-              {t.diff.difference}
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {changes.map((file) => (
-            <tr key={file.path}>
-              <td class="path">
-                <code>
-                  <Outside text={file.path} />
-                </code>
-                {file.refingerprinted && <Mark tone="warn">{t.diff.refingerprinted}</Mark>}
-              </td>
-              <td>
-                <Mark tone={TONES[file.change]}>{t.diff.kinds[file.change]}</Mark>
-              </td>
-              <td class="figure">{file.bytes_before === undefined ? "—" : bytes(file.bytes_before)}</td>
-              <td class="figure">{file.bytes === undefined ? "—" : bytes(file.bytes)}</td>
-              <td class="figure">{change(file.bytes_before ?? 0, file.bytes ?? 0)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
+  return <Table name={caption} columns={FILE_COLUMNS} rows={changes} rowKey={(file) => file.path} />;
 }
+
+type Served = Diff["serving"][number];
+
+const SERVING_COLUMNS: Column<Served>[] = [
+  { head: t.diff.place, cell: (one) => <Outside text={one.place} /> },
+  {
+    head: t.diff.key,
+    cell: (one) => (
+      <code>
+        <Outside text={one.key} />
+      </code>
+    ),
+  },
+  { head: t.diff.before, cell: (one) => one.before !== undefined && <Outside text={one.before} lines /> },
+  { head: t.diff.now, cell: (one) => one.now !== undefined && <Outside text={one.now} lines /> },
+];
 
 function Serving({ diff }: { diff: Diff }) {
   if (diff.serving.length === 0) return null;
   return (
     <section>
       <h3>{t.diff.serving}</h3>
-      <div class="scroll" tabIndex={0} role="group" aria-label={t.diff.serving}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t.diff.place}</th>
-              <th scope="col">{t.diff.key}</th>
-              <th scope="col">{t.diff.before}</th>
-              <th scope="col">{t.diff.now}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {diff.serving.map((one) => (
-              <tr key={`${one.place} ${one.key}`}>
-                <td>
-                  <Outside text={one.place} />
-                </td>
-                <td>
-                  <code>
-                    <Outside text={one.key} />
-                  </code>
-                </td>
-                <td>{one.before === undefined ? "—" : <Outside text={one.before} lines />}</td>
-                <td>{one.now === undefined ? "—" : <Outside text={one.now} lines />}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table name={t.diff.serving} columns={SERVING_COLUMNS} rows={diff.serving} rowKey={(one) => `${one.place} ${one.key}`} />
     </section>
   );
 }
@@ -182,11 +155,7 @@ export function DiffPage(sides: Sides) {
       ) : (
         <Mark tone="good">{t.diff.equal}</Mark>
       )}
-      {has && (
-        <Button onClick={() => (wanted ? rest.more() : setWanted(true))} disabled={wanted && rest.loading}>
-          {t.more}
-        </Button>
-      )}
+      <More of={{ hasMore: has, loading: wanted && rest.loading, more: () => (wanted ? rest.more() : setWanted(true)) }} />
       <Serving diff={diff.data} />
     </section>
   );

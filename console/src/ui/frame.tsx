@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { AppInfo, Status } from "../api.ts";
-import { call, path } from "../client.ts";
+import { call, path, placePath } from "../client.ts";
 import { logOut } from "../dialogs/session.tsx";
 import { visible } from "../outside_text.ts";
 import { route, setQuery, to } from "../router.ts";
@@ -37,9 +37,9 @@ export function Shell({ children }: { children: ComponentChildren }) {
         </a>
         <nav aria-label={t.nav.title}>
           <NavLink page="apps">{t.nav.apps}</NavLink>
-          {rights.value.mayAll("read") && <NavLink page="nodes">{t.nav.nodes}</NavLink>}
-          {rights.value.mayAll("admin") && <NavLink page="audit">{t.nav.audit}</NavLink>}
-          {rights.value.mayAll("admin") && <NavLink page="tokens">{t.nav.tokens}</NavLink>}
+          {rights.value.can("seeNodes") && <NavLink page="nodes">{t.nav.nodes}</NavLink>}
+          {rights.value.can("seeAudit") && <NavLink page="audit">{t.nav.audit}</NavLink>}
+          {rights.value.can("makeEdgeTokens") && <NavLink page="tokens">{t.nav.tokens}</NavLink>}
           <NavLink page="account">{t.nav.account}</NavLink>
         </nav>
         <div class="who">
@@ -106,7 +106,7 @@ export function useApp(app: string): Resource<AppInfo> {
 export function useStatus(app: string, env: string | null, every = 10_000): Resource<Status> {
   return useResource<Status>(
     env === null ? null : `status ${app} ${env}`,
-    (signal) => call("GET", path`/v1/apps/${app}/environments/${env ?? ""}`, { signal }),
+    (signal) => call("GET", placePath(app, env ?? ""), { signal }),
     every,
   );
 }
@@ -135,7 +135,7 @@ export function AppFrame({ app, info, env, children }: AppFrameProps) {
     // On a phone the bar is wider than the window.
     bar.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }, [current]);
-  const tabs = TABS.filter(([page]) => page !== "apptokens" || rights.value.maySomewhere("admin", app));
+  const tabs = TABS.filter(([page]) => page !== "apptokens" || rights.value.can("makeTokens", app));
   return (
     <>
       <div class="heading app">
