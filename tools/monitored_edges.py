@@ -6,7 +6,6 @@ import concurrent.futures
 import http.client
 import http.server
 import json
-import os
 import socket
 import ssl
 import subprocess
@@ -16,13 +15,12 @@ import urllib.error
 import urllib.request
 
 from common import CLIENT, EDGE, Edge, LOCAL_TOML, SELF_SIGNED_TOML, free_ports, make_certificate, run, until
+from stores import START_SECONDS_MAX, Stores
 
-START_SECONDS_MAX = 60
 # Figures are wanted within seconds.
 SCRAPE_SECONDS = 1
 # Requests that one round of visitors makes of each app.
 REQUESTS_PER_ROUND = 2
-STORE_KEY = ("check-key-id", "check-secret-key")
 
 # What all of them have, behind what is of [listen].
 SHARED = """\
@@ -100,21 +98,6 @@ class Backend(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def status_of(port, method, path):
-    """The status of an answer to a request without a body; urllib would give it a type."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, path)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def read_json(url):
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return json.load(answer)
-
-
 class Node(Edge):
     """An edge of a world, which ends with it."""
 
@@ -168,68 +151,21 @@ class Node(Edge):
             plain.recv(1)
 
 
-class World:
+class World(Stores):
     """Everything that runs for the check; a context that ends all of it."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.edges, self.processes = [], []
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("DEVANTURE_")}
-        self.environment = kept | {"AWS_ACCESS_KEY_ID": STORE_KEY[0], "AWS_SECRET_ACCESS_KEY": STORE_KEY[1]}
+        super().__init__(folder)
+        self.edges = []
         self.backend = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
         threading.Thread(target=self.backend.serve_forever, daemon=True).start()
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *_):
-        # Edges end their instances. What the others have is thrown away, so that they need not save it.
+        # Edges end their instances.
         with concurrent.futures.ThreadPoolExecutor(len(self.edges) or 1) as at_once:
             list(at_once.map(Edge.end, self.edges))
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        super().__exit__()
         self.backend.shutdown()
-
-    def start(self, name, command, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=self.environment)
-        self.processes.append(process)
-        return process
-
-    def start_etcd(self):
-        client, peer = free_ports(2)
-        command = ["etcd", "--name", "m1", "--data-dir", "data", "--log-level", "error"]
-        for kind, port in [("client", client), ("peer", peer)]:
-            command += [f"--listen-{kind}-urls", f"http://127.0.0.1:{port}"]
-        command += ["--advertise-client-urls", f"http://127.0.0.1:{client}"]
-        command += ["--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"]
-        command += ["--initial-cluster", f"m1=http://127.0.0.1:{peer}"]
-        self.start("etcd", command, self.folder / "etcd")
-        until("the start of etcd", START_SECONDS_MAX, lambda: read_json(f"http://127.0.0.1:{client}/health")["health"] == "true")
-        return client
-
-    def start_store(self):
-        ports = free_ports(8)
-        key_id, secret = STORE_KEY
-        everything = ["Admin", "Read", "Write", "List", "Tagging"]
-        identity = {
-            "name": "check",
-            "credentials": [{"accessKey": key_id, "secretKey": secret}],
-            "actions": everything,
-        }
-        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
-        names += ["s3.port", "s3.port.grpc"]
-        command = ["weed", "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-dir=.", "-s3"]
-        command += ["-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-        command += ["-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={self.folder / 's3.json'}"]
-        command += [f"-{name}={port}" for name, port in zip(names, ports)]
-        self.start("store", command, self.folder / "store")
-        made = lambda: status_of(ports[4], "POST", "/buckets/www/") < 300
-        until("the bucket of the store", START_SECONDS_MAX, made)
-        return ports[6]
 
     def write_apps(self):
         """The apps: of files, with backends, with checks before and after a switch, and one that nobody may visit much."""
