@@ -257,6 +257,8 @@ export const t = {
     notDrawn: "The chart could not be loaded; the figures below say the same.",
     versions: "By version",
     switches: "Switches",
+    clientErrors: "Not found and other 4xx",
+    show: "Show requests",
     kept: "Errors are answers with a status of 5xx. Dashed lines mark switches. Figures are kept for a week.",
   },
   requests: {

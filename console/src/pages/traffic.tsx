@@ -1,9 +1,9 @@
 // Charts of an environment: requests, errors, latency, bytes and bytes saved, with the switches marked.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Traffic } from "../api.ts";
+import type { InApp, Traffic } from "../api.ts";
 import type { Chart, Drawing } from "../chart.ts";
 import { brief, bytes, clock, count, duration, exact, percent, shortId } from "../format.ts";
-import { route, setQuery } from "../router.ts";
+import { route, setQuery, to } from "../router.ts";
 import { type Measure, type Series, series, type Totals, totals, versionsOf } from "../series.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
@@ -148,13 +148,21 @@ function Memo({ traffic, measure, byVersion, name, children }: { traffic: Traffi
   return <ChartBox drawing={kept.current.drawing} name={name} />;
 }
 
-function Sums({ traffic }: { traffic: Traffic }) {
+function Sums({ traffic, app, env }: InApp & { traffic: Traffic }) {
   const sums = totals(traffic);
+  // The API counts errors of the server alone; the others are found among the requests.
+  const requests = (status: string) => to("requests", { app }, { env, status });
   return (
     <dl class="facts big">
       <Fact name={t.traffic.measures.requests}>{count(sums.requests)}</Fact>
       <Fact name={t.traffic.measures.errors}>
-        {count(sums.errors)} <span class="faint">{percent(sums.errors, sums.requests)}</span>
+        {sums.errors > 0 ? <a href={requests("5xx")}>{count(sums.errors)}</a> : count(sums.errors)}{" "}
+        <span class="faint">{percent(sums.errors, sums.requests)}</span>
+      </Fact>
+      <Fact name={t.traffic.clientErrors}>
+        <a class="small" href={requests("4xx")}>
+          {t.traffic.show}
+        </a>
       </Fact>
       <Fact name={t.traffic.p99}>{sums.p99 === null ? "—" : duration(sums.p99)}</Fact>
       <Fact name={t.traffic.measures.bytes}>{bytes(sums.bytes)}</Fact>
@@ -196,10 +204,10 @@ function Versions({ traffic }: { traffic: Traffic }) {
   );
 }
 
-function Shown({ traffic, span, byVersion }: { traffic: Traffic; span: number; byVersion: boolean }) {
+function Shown({ app, env, traffic, span, byVersion }: InApp & { traffic: Traffic; span: number; byVersion: boolean }) {
   return (
     <>
-      <Sums traffic={traffic} />
+      <Sums app={app} env={env} traffic={traffic} />
       {versionsOf(traffic).length === 0 ? (
         <Empty title={t.traffic.none} />
       ) : (
@@ -251,7 +259,7 @@ export function TrafficPage({ app }: { app: string }) {
         </span>
         <Check label={t.traffic.byVersion} value={byVersion} set={(value) => setQuery({ by: value ? "version" : null })} />
       </div>
-      <Loaded of={traffic}>{(data) => <Shown traffic={data} span={SPANS[span] ?? 0} byVersion={byVersion} />}</Loaded>
+      {env && <Loaded of={traffic}>{(data) => <Shown app={app} env={env} traffic={data} span={SPANS[span] ?? 0} byVersion={byVersion} />}</Loaded>}
     </AppFrame>
   );
 }
