@@ -159,6 +159,8 @@ export interface Step {
   state: StepState;
   detail?: string;
   ms?: number;
+  /** What was reported of it so far, where each report is of something else. Not of the API. */
+  lines?: string[];
 }
 
 export interface Source {

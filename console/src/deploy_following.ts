@@ -17,10 +17,27 @@ export function isUnderWay(state: RecentState): boolean {
   return state === "running" || state === "begun";
 }
 
+/** Steps whose reports are of one node or one program each; those of others take the place of the one before. */
+const GATHERED = ["prepare", "release"];
+/** Reports of a step that are shown while it is under way. */
+const LINES_MAX = 12;
+
 /** Steps by their names: a later state of one takes the place of the earlier. */
 export function withStep(before: Step[], step: Step): Step[] {
-  const isKnown = before.some((one) => one.name === step.name);
-  return isKnown ? before.map((one) => (one.name === step.name ? { ...one, ...step } : one)) : [...before, step];
+  const known = before.find((one) => one.name === step.name);
+  const next = { ...known, ...step };
+  if (GATHERED.includes(step.name)) {
+    const lines = [...(known?.lines ?? []), ...(step.detail ? [step.detail] : [])];
+    next.lines = lines.slice(-LINES_MAX);
+  }
+  return known ? before.map((one) => (one === known ? next : one)) : [...before, next];
+}
+
+/** What is said of a step, a line each: of one under way all that was reported, of one that has ended its result. */
+export function linesOf(step: Step): string[] {
+  if (step.state === "started" && step.lines) return step.lines;
+  // A result is in parts where several nodes have one.
+  return step.detail ? step.detail.split(" · ") : [];
 }
 
 /** What failed, as a problem. */

@@ -440,7 +440,7 @@ export const t = {
   nodes: {
     name: "Node",
     state: "State",
-    states: { ready: "ready", cut: "cut off", unreachable: "unreachable" },
+    states: { ready: "ready", cut: "cut off", unreachable: "unreachable", gone: "gone" },
     release: "Release",
     started: "Started",
     lag: "Behind",

@@ -1,7 +1,7 @@
 // Streams of events are read however they are cut into pieces.
 import { describe, expect, it } from "vitest";
 import type { RecentDeploy } from "../src/api.ts";
-import { after, begun, failedLately, logBeside, stepsBeside } from "../src/deploy_following.ts";
+import { after, begun, failedLately, linesOf, logBeside, stepsBeside } from "../src/deploy_following.ts";
 import { EventReader } from "../src/events.ts";
 
 describe("a stream of events", () => {
@@ -40,6 +40,23 @@ describe("a deploy that is followed", () => {
     expect(followed.ended).toBe(false);
     followed = after(followed, "problem", { code: "smoke_failed", detail: "It answered 500." });
     expect([followed.state, followed.problem?.code, followed.ended]).toEqual(["failed", "smoke_failed", true]);
+  });
+
+  it("has a line for each node that prepares it", () => {
+    let followed = begun(deploy);
+    const lines = () => linesOf(followed.steps[1] ?? { name: "", state: "done" });
+    followed = after(followed, "step", { name: "prepare", state: "started", detail: "" });
+    expect(lines()).toEqual([]);
+    for (const detail of ["edge-2 fetched 3 files", "edge-2 ready"]) followed = after(followed, "step", { name: "prepare", state: "started", detail });
+    expect(lines()).toEqual(["edge-2 fetched 3 files", "edge-2 ready"]);
+    followed = after(followed, "step", { name: "prepare", state: "done", detail: "edge-1 ready · edge-2 ready", ms: 4 });
+    expect(lines()).toEqual(["edge-1 ready", "edge-2 ready"]);
+  });
+
+  it("has the last of what a watch reports", () => {
+    let followed = begun(deploy);
+    for (const detail of ["1 of 10", "2 of 10"]) followed = after(followed, "step", { name: "watch", state: "started", detail });
+    expect(followed.steps[1] && linesOf(followed.steps[1])).toEqual(["2 of 10"]);
   });
 
   it("is live or stored at its end", () => {

@@ -1,4 +1,5 @@
 // The edge itself: its nodes, and the audit log of who did what.
+import { useRef } from "preact/hooks";
 import type { AuditEntry, NodeStatus, Page } from "../api.ts";
 import { call } from "../client.ts";
 import { devanture } from "../command.ts";
@@ -10,9 +11,12 @@ import { Beside, Button, Empty, Heading, Mark, Outside, SameByCommand, type Tone
 import { useTitle } from "../ui/frame.tsx";
 import { type Column, Listed, Loaded, Table } from "../ui/table.tsx";
 
-const TONES: Record<NodeStatus["state"], Tone> = { ready: "good", cut: "warn", unreachable: "bad" };
+/** A node as it is, or as it was when it was there last. */
+type SeenNode = Omit<NodeStatus, "state"> & { state: NodeStatus["state"] | "gone" };
 
-const NODE_COLUMNS: Column<NodeStatus>[] = [
+const TONES: Record<SeenNode["state"], Tone> = { ready: "good", cut: "warn", unreachable: "bad", gone: "bad" };
+
+const NODE_COLUMNS: Column<SeenNode>[] = [
   {
     head: t.nodes.name,
     isName: true,
@@ -41,20 +45,32 @@ const NODE_COLUMNS: Column<NodeStatus>[] = [
     head: t.nodes.versions,
     isFigure: true,
     cell: (node) => {
+      if (node.state === "gone") return null;
       const ready = node.versions.filter((one) => one.version === one.wanted).length;
       return `${ready} / ${node.versions.length}${node.has_more ? "+" : ""}`;
     },
   },
 ];
 
+/** A cluster forgets a node whose lease has ended; whoever looks at the page still has to see that it is gone. */
+function useSeen(nodes: NodeStatus[] | null): SeenNode[] {
+  const seen = useRef(new Map<string, NodeStatus>());
+  for (const node of nodes ?? []) seen.current.set(node.name, node);
+  const names = new Set(nodes?.map(({ name }) => name));
+  return [...seen.current.values()]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((node) => (names.has(node.name) ? node : { ...node, state: "gone", versions: [], lag: null, catalog_age_ms: null, detail: null }));
+}
+
 export function NodesPage() {
   useTitle(t.nav.nodes);
   const list = useResource<{ nodes: NodeStatus[] }>("nodes", (signal) => call("GET", "/v1/nodes", { signal }), 5000);
+  const seen = useSeen(list.data?.nodes ?? null);
   return (
     <>
       <Heading>{t.nav.nodes}</Heading>
       <Loaded of={list}>
-        {({ nodes }) => <Table name={t.nav.nodes} columns={NODE_COLUMNS} rows={nodes} rowKey={(node) => node.name} />}
+        {() => <Table name={t.nav.nodes} columns={NODE_COLUMNS} rows={seen} rowKey={(node) => node.name} />}
       </Loaded>
       <SameByCommand text={devanture("nodes")} />
     </>

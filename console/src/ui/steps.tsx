@@ -1,10 +1,25 @@
 // The steps of a deploy, as they happen and afterwards.
 import type { Step } from "../api.ts";
+import { linesOf } from "../deploy_following.ts";
 import { duration } from "../format.ts";
 import { t } from "../texts.ts";
 import { Mark, Outside, type Tone } from "./basics.tsx";
 
 const TONES: Record<string, Tone> = { started: "busy", done: "good", skipped: "idle", failed: "bad" };
+
+function Detail({ step }: { step: Step }) {
+  const lines = linesOf(step);
+  return (
+    <div class="step-detail">
+      {lines.length === 0 && <span class="faint">{t.steps[step.state] ?? step.state}</span>}
+      {lines.map((line, index) => (
+        <p key={index}>
+          <Outside text={line} />
+        </p>
+      ))}
+    </div>
+  );
+}
 
 export function Steps({ steps }: { steps: Step[] }) {
   return (
@@ -17,9 +32,7 @@ export function Steps({ steps }: { steps: Step[] }) {
             </span>
             <span class="sr">{t.steps[step.state] ?? step.state}</span>
           </Mark>
-          <span class="step-detail">
-            {step.detail ? <Outside text={step.detail} /> : <span class="faint">{t.steps[step.state] ?? step.state}</span>}
-          </span>
+          <Detail step={step} />
           <span class="figure faint">{step.ms !== undefined && step.state !== "started" ? duration(step.ms) : ""}</span>
         </li>
       ))}
