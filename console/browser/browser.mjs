@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { chromium } from "playwright-core";
-import { ACCOUNT, Edge, LONGEST_MS } from "./edge.mjs";
+import { ACCOUNT, Cluster, Edge, LONGEST_MS } from "./edge.mjs";
 
 const FLAGS = [
   "--no-sandbox",
@@ -47,9 +47,20 @@ export async function end() {
 export async function start() {
   const edge = await Edge.start();
   atEnd(() => edge.stop());
+  return { edge, browser: await launch() };
+}
+
+/** The nodes of a cluster, and a browser. */
+export async function startCluster() {
+  const cluster = await Cluster.start();
+  atEnd(() => cluster.stop());
+  return { nodes: cluster.nodes, browser: await launch() };
+}
+
+async function launch() {
   const browser = await chromium.launch({ executablePath: program(), args: FLAGS, timeout: 2 * LONGEST_MS });
   atEnd(() => browser.close());
-  return { edge, browser };
+  return browser;
 }
 
 /** Answers that are refusals by design: their path, and their status. */
@@ -71,6 +82,18 @@ export class Visit {
     visit.context.setDefaultTimeout(LONGEST_MS);
     visit.context.setDefaultNavigationTimeout(2 * LONGEST_MS);
     visit.page = await visit.context.newPage();
+    visit.watch(visit.page);
+    return visit;
+  }
+
+  /** Another page of the same browser, at another node. */
+  async beside(edge) {
+    const visit = new Visit();
+    visit.edge = edge;
+    visit.problems = this.problems;
+    visit.expected = this.expected;
+    visit.context = this.context;
+    visit.page = await this.context.newPage();
     visit.watch(visit.page);
     return visit;
   }

@@ -28,37 +28,50 @@ function run(program, args, { input = "", code = 0, ...options } = {}) {
   });
 }
 
+/** The beginning of edge.toml; what follows is of [upstreams] until another table begins. */
+const TOML = `data_dir = "data"
+domain = "localhost"
+preview_domain = "localhost"
+[listen]
+https = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+[tls]
+mode = "self-signed"
+[upstreams]
+allow = ["127.0.0.0/8"]
+`;
+
 export class Edge {
+  /** An edge alone, with the console, a token and an account. */
   static async start() {
-    const edge = new Edge();
-    edge.folder = fs.mkdtempSync(path.join(os.tmpdir(), "devanture-console-"));
-    edge.config = path.join(edge.folder, "edge.toml");
-    fs.writeFileSync(
-      edge.config,
-      [
-        'data_dir = "data"',
-        'domain = "localhost"',
-        'preview_domain = "localhost"',
-        "[listen]",
-        'https = "127.0.0.1:0"',
-        'admin = "127.0.0.1:0"',
-        "[tls]",
-        'mode = "self-signed"',
-        "[upstreams]",
-        'allow = ["127.0.0.0/8"]',
-        "",
-      ].join("\n"),
-    );
-    await edge.#listen();
-    await edge.own("console", "install", consolePackage);
-    edge.token = (await edge.own("token", "create", "--name", "tests", "--scope", "admin")).trim();
-    await edge.account(ACCOUNT.name, "admin");
+    const edge = new Edge(fs.mkdtempSync(path.join(os.tmpdir(), "devanture-console-")), TOML);
+    await edge.listen();
+    await edge.furnish();
     return edge;
   }
 
-  async #listen() {
+  /** An edge with its files in a folder, not started yet. */
+  constructor(folder, toml, environment = {}) {
+    this.folder = folder;
+    this.environment = environment;
+    this.config = path.join(folder, "edge.toml");
+    fs.mkdirSync(folder, { recursive: true });
+    fs.writeFileSync(this.config, toml);
+  }
+
+  async furnish() {
+    await this.own("console", "install", consolePackage);
+    this.token = (await this.own("token", "create", "--name", "tests", "--scope", "admin")).trim();
+    await this.account(ACCOUNT.name, "admin");
+  }
+
+  /** Starts it; it is there when this returns. */
+  async listen() {
     const log = fs.openSync(path.join(this.folder, "edge.log"), "a");
-    this.process = spawn(path.join(programs, "devanture-edge"), ["--config", this.config], { stdio: ["ignore", "pipe", log] });
+    this.process = spawn(path.join(programs, "devanture-edge"), ["--config", this.config], {
+      stdio: ["ignore", "pipe", log],
+      env: { ...process.env, ...this.environment },
+    });
     fs.closeSync(log);
     const line = await new Promise((resolve, reject) => {
       let text = "";
@@ -84,7 +97,7 @@ export class Edge {
 
   /** A command of the edge's own, by its socket. */
   own(...args) {
-    return run(path.join(programs, "devanture-edge"), [...args, "--config", this.config]);
+    return run(path.join(programs, "devanture-edge"), [...args, "--config", this.config], { env: { ...process.env, ...this.environment } });
   }
 
   account(name, scope, ...rest) {
@@ -153,10 +166,17 @@ export class Edge {
     return (await this.api("GET", `/v1/apps/${app}/environments/${env}`)).json.version;
   }
 
+  /** Ends it as a crash does. */
+  async kill() {
+    const ended = new Promise((resolve) => this.process.once("exit", resolve));
+    this.process.kill("SIGKILL");
+    await ended;
+  }
+
   async stop() {
     this.agent?.destroy();
-    const ended = new Promise((resolve) => this.process.once("exit", resolve));
-    if (this.process.exitCode === null && this.process.signalCode === null) {
+    if (this.process && this.process.exitCode === null && this.process.signalCode === null) {
+      const ended = new Promise((resolve) => this.process.once("exit", resolve));
       this.process.kill("SIGTERM");
       const timer = setTimeout(() => this.process.kill("SIGKILL"), 20_000);
       await ended;
@@ -164,4 +184,80 @@ export class Edge {
     }
     fs.rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Three edges of one cluster, with an etcd and an S3 store. */
+export class Cluster {
+  static async start() {
+    const cluster = new Cluster();
+    cluster.folder = fs.mkdtempSync(path.join(os.tmpdir(), "devanture-console-"));
+    try {
+      await cluster.#start();
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  nodes = [];
+
+  async #start() {
+    const stores = await this.#startStores();
+    const ca = path.join(this.folder, "ca");
+    await run(path.join(programs, "devanture-edge"), ["cluster", "init", "--out", ca]);
+    for (const name of ["edge-1", "edge-2", "edge-3"]) {
+      const toml = `node = "${name}"\n${TOML}${membership(stores)}`;
+      const [AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY] = stores.key;
+      const node = new Edge(path.join(this.folder, name), toml, { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY });
+      node.name = name;
+      await run(path.join(programs, "devanture-edge"), ["cluster", "join", "--ca", ca, "--config", node.config]);
+      this.nodes.push(node);
+    }
+    await Promise.all(this.nodes.map((node) => node.listen()));
+    await this.nodes[0].furnish();
+    for (const node of this.nodes) node.token = this.nodes[0].token;
+  }
+
+  async #startStores() {
+    this.stores = spawn("python3", [path.join(root, "tools", "stores.py"), this.folder], { stdio: ["pipe", "pipe", "pipe"] });
+    let out = "";
+    let err = "";
+    this.stores.stderr.on("data", (piece) => (err += piece));
+    return new Promise((resolve, reject) => {
+      this.stores.once("error", reject);
+      this.stores.once("exit", () => reject(new Error(`etcd and the store did not start: ${err}`)));
+      this.stores.stdout.on("data", (piece) => {
+        out += piece;
+        if (out.includes("\n")) resolve(JSON.parse(out));
+      });
+    });
+  }
+
+  async stop() {
+    await Promise.all(this.nodes.map((node) => node.stop()));
+    if (this.stores && this.stores.exitCode === null) {
+      const ended = new Promise((resolve) => this.stores.once("exit", resolve));
+      // They end with it.
+      this.stores.stdin.end();
+      await ended;
+    }
+    fs.rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** What the configuration of a node adds. */
+function membership({ etcd, store }) {
+  return `[catalog]
+kind = "etcd"
+endpoints = ["http://127.0.0.1:${etcd}"]
+[blobs]
+kind = "s3"
+bucket = "www"
+region = "us-east-1"
+endpoint = "http://127.0.0.1:${store}"
+[cluster]
+advertise = "127.0.0.1:0"
+lease_s = 3
+`;
 }
