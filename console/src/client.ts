@@ -132,6 +132,19 @@ export async function follow<Report>(
   throw unreachable();
 }
 
+/** Why a stream of events was not opened; `null` if it could be by now. The browser tells pages no more than that it failed. */
+export async function problemOfStream(where: string): Promise<Problem | null> {
+  const controller = new AbortController();
+  try {
+    await send("GET", where, "text/event-stream", { signal: controller.signal });
+    return null;
+  } catch (error) {
+    return problemFrom(error);
+  } finally {
+    controller.abort();
+  }
+}
+
 async function* eventsOf(response: Response) {
   const reader = new EventReader();
   const stream = response.body?.pipeThrough(new TextDecoderStream()).getReader();

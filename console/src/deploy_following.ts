@@ -63,16 +63,16 @@ export function after(before: Followed, event: string, data: unknown): Followed 
 const FAILED_MS = 24 * 60 * 60 * 1000;
 const FAILED_MAX = 3;
 
-/** Those that failed lately, the newest first, until a later push of the environment went live. */
+/**
+ * Those that failed lately, the newest first: a push until a later push of the environment went live, another one until
+ * anything did.
+ */
 export function failedLately(deploys: RecentDeploy[], now: number): RecentDeploy[] {
   const endOf = (deploy: RecentDeploy) => deploy.ended_ms ?? deploy.started_ms;
-  const wentLive = Math.max(
-    0,
-    ...deploys.filter(({ kind, state }) => state === "live" && (kind === undefined || kind === "push")).map(endOf),
-  );
-  return deploys
-    .filter((deploy) => deploy.state === "failed" && now - endOf(deploy) < FAILED_MS && endOf(deploy) > wentLive)
-    .slice(0, FAILED_MAX);
+  const isPush = ({ kind }: RecentDeploy) => kind === undefined || kind === "push";
+  const isPast = (failed: RecentDeploy) =>
+    deploys.some((other) => other.state === "live" && endOf(other) >= endOf(failed) && (isPush(other) || !isPush(failed)));
+  return deploys.filter((deploy) => deploy.state === "failed" && now - endOf(deploy) < FAILED_MS && !isPast(deploy)).slice(0, FAILED_MAX);
 }
 
 /** Steps that do not repeat what the problem says. */

@@ -84,6 +84,7 @@ describe("deploys that failed lately", () => {
     expect(names(deploy("b", "live", now - 2000), failed)).toEqual([]);
     expect(names(deploy("b", "live", now - 2000, "rollback"), failed)).toEqual(["a"]);
     expect(names(failed, deploy("b", "live", now - 4000))).toEqual(["a"]);
+    expect(names(deploy("b", "live", now - 2000, "switch"), deploy("a", "failed", now - 3000, "rollback"))).toEqual([]);
     expect(names(deploy("old", "failed", now - 25 * 3_600_000))).toEqual([]);
     expect(names(...["a", "b", "c", "d"].map((id) => deploy(id, "failed", now - 3000)))).toEqual(["a", "b", "c"]);
   });

@@ -152,7 +152,7 @@ export function PreviewsPage({ app }: { app: string }) {
                   <li key={deploy.version}>
                     <p class="preview-name">
                       <Id id={deploy.version} /> {deploy.version === status.data?.version && <Tag>{t.deploys.current}</Tag>}
-                      {deploy.outcome === "failed" && <Tag>{t.outcomes.failed}</Tag>}
+                      {deploy.kind === "push" && deploy.outcome === "failed" && <Tag>{t.outcomes.failed}</Tag>}
                     </p>
                     {deploy.source.message && (
                       <p class="message">

@@ -1,13 +1,13 @@
 // Requests as they are answered, with filters, and what instances write.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { LogLine } from "../api.ts";
+import type { LogLine, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
-import { placePath } from "../client.ts";
+import { placePath, problemOfStream } from "../client.ts";
 import { bytes, clock, duration } from "../format.ts";
 import { route, setQuery } from "../router.ts";
 import { session } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Empty, Fact, Id, Mark, Outside, Pending, SameByCommand, type Tone } from "../ui/basics.tsx";
+import { Button, Empty, Fact, Id, Mark, Outside, Pending, ProblemBox, SameByCommand, type Tone } from "../ui/basics.tsx";
 import { TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 
@@ -38,13 +38,17 @@ let numbers = 0;
 function useTail(app: string, env: string | null, filter: Filter, going: boolean) {
   const [lines, setLines] = useState<Shown[]>([]);
   const [connected, setConnected] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [attempt, setAttempt] = useState(0);
   const key = [app, env, ...FIELDS.map((name) => filter[name])].join("\n");
   useEffect(() => setLines([]), [key]);
   useEffect(() => {
     if (!env || !going || !session.value) return;
     const query = new URLSearchParams({ tail: "true", lines: String(LINES_BEFORE) });
     for (const name of FIELDS) if (filter[name]) query.set(name, filter[name]);
-    const events = new EventSource(`${placePath(app, env, "logs")}?${query}`);
+    const where = `${placePath(app, env, "logs")}?${query}`;
+    const events = new EventSource(where);
+    setProblem(null);
     let waiting: Shown[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
     const show = () => {
@@ -64,14 +68,25 @@ function useTail(app: string, env: string | null, filter: Filter, going: boolean
     on("lost", (lost: { lost: number }) => add({ note: t.requests.lost(lost.lost) }));
     on("unavailable", (node: { node: string; detail: string }) => add({ note: `${node.node}: ${node.detail}` }));
     events.onopen = () => setConnected(true);
-    events.onerror = () => setConnected(false);
+    let gone = false;
+    events.onerror = () => {
+      setConnected(false);
+      // The browser comes again by itself where a stream broke off, and not where it was refused.
+      if (events.readyState !== EventSource.CLOSED) return;
+      void problemOfStream(where).then((found) => {
+        if (gone) return;
+        if (found) setProblem(found);
+        else setAttempt((old) => old + 1);
+      });
+    };
     return () => {
+      gone = true;
       clearTimeout(timer);
       events.close();
       setConnected(false);
     };
-  }, [key, going, session.value === null]);
-  return { lines, connected };
+  }, [key, going, attempt, session.value === null]);
+  return { lines, connected, problem, again: () => setAttempt((old) => old + 1) };
 }
 
 function toneOf(status: number): Tone {
@@ -141,7 +156,7 @@ export function RequestsPage({ app }: { app: string }) {
   const filter = Object.fromEntries(FIELDS.map((name) => [name, query.get(name) ?? ""])) as unknown as Filter;
   const [typed, setTyped] = useState(filter);
   const [going, setGoing] = useState(true);
-  const { lines, connected } = useTail(app, env, filter, going);
+  const { lines, connected, problem, again } = useTail(app, env, filter, going);
   const list = useRef<HTMLDivElement>(null);
   const apply = (event: Event) => {
     event.preventDefault();
@@ -166,7 +181,8 @@ export function RequestsPage({ app }: { app: string }) {
           {going ? t.requests.hold : t.requests.goOn}
         </Button>
       </form>
-      <p class="faint" role="status">
+      {problem && <ProblemBox problem={problem} again={again} />}
+      <p class="faint" role="status" hidden={problem !== null}>
         {going ? (connected ? <Mark tone="busy">{t.requests.connected}</Mark> : t.requests.connecting) : t.requests.held}
       </p>
       {lines.length === 0 && connected && <Empty title={t.requests.none} />}
