@@ -54,7 +54,7 @@ for (const [scheme, viewport, name] of [
     }
     await visit.go("/console/apps/shop");
     for (const [opens, shows] of [
-      ["Roll back prod", "Then"],
+      ["Roll back prod", "index.html"],
       ["Promote to prod", "index.html"],
       ["Pause: prod", "Message for visitors"],
     ]) {

@@ -83,6 +83,7 @@ test("what is promoted was compared before", async () => {
   const visit = await Visit.open(browser, edge);
   await visit.logIn("/console/apps/shop");
   const { page } = visit;
+  visit.expect(/\/promote$/, 409);
   await visit.button("Promote to prod").click();
   const dialog = visit.dialog();
   await dialog.getByRole("combobox", { name: "From the environment" }).waitFor();
@@ -93,7 +94,7 @@ test("what is promoted was compared before", async () => {
   const before = await edge.live("shop");
   const report = await edge.push("shop", "Winter", "--env", "staging", "--message", "The shop in winter");
   await dialog.getByRole("button", { name: "Promote to prod" }).click();
-  await dialog.getByText(`Meanwhile it would be another version: ${report.version.slice(0, 12)}.`).waitFor();
+  await dialog.getByText(`Meanwhile ${report.version.slice(0, 12)} went live in staging.`).waitFor();
   await dialog.locator(".versions", { hasText: report.version.slice(0, 12) }).waitFor();
   assert.equal(await edge.live("shop"), before);
   await dialog.getByRole("button", { name: "Promote to prod" }).click();
@@ -104,6 +105,27 @@ test("what is promoted was compared before", async () => {
   const preview = page.locator(".previews li", { hasText: report.version.slice(0, 12) });
   await preview.getByText("live now").waitFor();
   await page.locator(".previews li", { hasText: versions.summer.slice(0, 12) }).getByText("The shop in summer").waitFor();
+  await visit.close();
+});
+
+test("a rollback takes back what its dialog showed, and nothing else", async () => {
+  const visit = await Visit.open(browser, edge);
+  await visit.logIn("/console/apps/shop");
+  visit.expect(/\/rollback$/, 409);
+  const shown = await edge.live("shop");
+  await visit.button("Roll back prod").click();
+  const dialog = visit.dialog();
+  const sides = dialog.locator(".versions");
+  await sides.filter({ hasText: shown.slice(0, 12) }).waitFor();
+  const report = await edge.push("shop", "Midwinter", "--message", "The shop in midwinter");
+  await dialog.getByRole("button", { name: /^Roll back to / }).click();
+  await dialog.getByText(`Meanwhile ${report.version.slice(0, 12)} went live in prod.`).waitFor();
+  assert.equal(await edge.live("shop"), report.version);
+  // The difference is that of what would happen now, and is confirmed once more.
+  await sides.filter({ hasText: `${report.version.slice(0, 12)} → ${shown.slice(0, 12)}` }).waitFor();
+  await visit.button(`Roll back to ${shown.slice(0, 12)}`).click();
+  await until("the rollback", async () => (await edge.live("shop")) === shown);
+  await visit.closed();
   await visit.close();
 });
 

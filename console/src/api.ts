@@ -18,6 +18,8 @@ export interface Problem {
   mistakes?: { file: string; line: number; weight: string; message: string; hint?: string }[];
   lines?: string[];
   retry_after_s?: number;
+  /** Of `live_moved`: the environment that has moved, and what is live there. */
+  live?: { environment: string; version: string | null };
 }
 
 export interface Right {

@@ -30,11 +30,10 @@ export const t = {
   reason: "Reason",
   reasonHint: "Optional. The history keeps it.",
   force: "Override the lock",
-  then: "Then",
-  nowIn: (env: string) => `Now in ${env}`,
+  looking: "Looking at what would happen…",
   forbidden: "You may not see this.",
   isLive: (version: string, env: string) => `${version} is live in ${env}.`,
-  wasLive: (version: string, env: string) => `${version} was live in ${env} already.`,
+  wasLive: (version: string, env: string) => `${version} is live in ${env} already.`,
   missing: { title: "There is no such page", home: "All apps" },
   over: {
     title: "Your session has ended.", again: "Log in again",
@@ -128,7 +127,6 @@ export const t = {
     label: "Roll back",
     title: (env: string) => `Roll back ${env}`,
     to: (version: string) => `Roll back to ${version}`,
-    looking: "Looking for the version that was live before…",
     settings: (was: number, now: number) =>
       `It was live with revision ${was} of the settings; revision ${now} holds now. These differ:`,
     withSettings: "Restore the settings, too",
@@ -140,14 +138,12 @@ export const t = {
     short: (env: string) => `Make live in ${env}`,
   },
   promote: {
-    title: (env: string) => `Promote to ${env}`,
     to: (env: string) => `Promote to ${env}`,
     from: "From the environment",
-    same: (from: string, to: string) => `${to} already serves what ${from} does.`,
   },
   meanwhile: {
     live: (version: string, env: string) => `Meanwhile ${version} went live in ${env}. Nothing was changed.`,
-    next: (version: string) => `Meanwhile it would be another version: ${version}. Nothing was changed.`,
+    nothing: (env: string) => `Meanwhile nothing is live in ${env} any more. Nothing was changed.`,
     hint: "What would happen now is shown above. Look at it, then confirm again.",
   },
   lock: {

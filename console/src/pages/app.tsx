@@ -110,10 +110,10 @@ function Actions({ app, env, status, names }: { app: string; env: string; status
           look="main"
           label={t.rollback.label}
           named={t.rollback.title(env)}
-          open={() => openRollback({ app, env, locked, maySettings: may.can("changeSettings", app, env) })}
+          open={() => openRollback({ app, env, maySettings: may.can("changeSettings", app, env) })}
         />
       )}
-      {sources.length > 0 && <Opens label={t.promote.to(env)} open={() => openPromote({ app, env, sources, locked })} />}
+      {sources.length > 0 && <Opens label={t.promote.to(env)} open={() => openPromote({ app, env, sources })} />}
       <a class="button plain" href={to("deploys", { app }, { env })}>
         {t.switch.other}
       </a>

@@ -78,11 +78,11 @@ export function ComparePage({ app }: { app: string }) {
               <Opens
                 look="main"
                 label={t.switch.to(shortId(to))}
-                open={() => openSwitch({ app, env, version: to, live: status.data?.version ?? null, locked: Boolean(status.data?.locked) })}
+                open={() => openSwitch({ app, env, version: to })}
               />
             )}
             {names.includes(from) && may.sources(app, from, names).includes(to) && (
-              <Opens look="main" label={t.promote.to(from)} open={() => openPromote({ app, env: from, sources: [to], locked: false })} />
+              <Opens look="main" label={t.promote.to(from)} open={() => openPromote({ app, env: from, sources: [to] })} />
             )}
           </div>
           <SameByCommand text={devanture("diff", shortSide(from), shortSide(to), ...at(app, env ?? undefined))} />

@@ -129,7 +129,6 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
   const preview = previewOf(status, deploy.version);
   const short = shortId(deploy.version);
   const isLive = deploy.version === live;
-  const locked = Boolean(status?.locked);
   return (
     <div class="actions">
       {!isLive && !gone && status && may.can("goLive", app, env) && (
@@ -138,8 +137,8 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
           label={deploy.outcome === "live" ? t.rollback.to(short) : t.switch.to(short)}
           open={() =>
             deploy.outcome === "live"
-              ? openRollback({ app, env, version: deploy.version, locked, maySettings: may.can("changeSettings", app, env) })
-              : openSwitch({ app, env, version: deploy.version, live, locked })
+              ? openRollback({ app, env, version: deploy.version, maySettings: may.can("changeSettings", app, env) })
+              : openSwitch({ app, env, version: deploy.version })
           }
         />
       )}

@@ -97,7 +97,7 @@ export function PreviewsPage({ app }: { app: string }) {
       <Opens
         label={t.switch.short(env)}
         of={shortId(version)}
-        open={() => openSwitch({ app, env, version, live: status.data?.version ?? null, locked: Boolean(status.data?.locked) })}
+        open={() => openSwitch({ app, env, version })}
       />
     ) : null;
   return (

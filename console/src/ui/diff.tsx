@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { Diff, FileChange } from "../api.ts";
 import { call, path } from "../client.ts";
 import { bytes, change, count } from "../format.ts";
-import { type Resource, useListing, useResource } from "../state.ts";
+import { useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Fact, Id, Mark, Outside, Pending, type Tone } from "./basics.tsx";
 import { type Column, More, Table } from "./table.tsx";
@@ -114,11 +114,7 @@ function Versions({ diff }: { diff: Diff }) {
 
 /** The difference in a dialog: the sums and the first files. */
 export function DiffSummary(sides: Sides) {
-  return <DiffView of={useDiff(sides)} />;
-}
-
-/** A difference that somebody else loaded. */
-export function DiffView({ of: diff }: { of: Resource<Diff> }) {
+  const diff = useDiff(sides);
   if (!diff.data) return <Pending of={diff} what={t.diff.comparing} />;
   const files = diff.data.changes.slice(0, FEW);
   const all = diff.data.files.added.files + diff.data.files.changed.files + diff.data.files.removed.files;
