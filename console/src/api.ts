@@ -78,6 +78,8 @@ export interface AppEnvironment {
   paused?: boolean;
   locked?: boolean;
   damaged?: boolean;
+  /** Whether the live version has a backend that the edge runs; absent while it is not known. */
+  backend?: boolean;
 }
 
 export interface AppInfo {

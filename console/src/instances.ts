@@ -1,39 +1,24 @@
-// Instances of backends; an edge that runs none says so once, and is not asked again.
-import type { Instance, InstanceList, Schedule } from "./api.ts";
-import { call, placePath, problemFrom } from "./client.ts";
+// Instances of backends, and schedules: asked for only where the live version has a backend that the edge runs.
+import type { AppInfo, Instance, InstanceList, Schedule } from "./api.ts";
+import { call, placePath } from "./client.ts";
+import { type Resource, useResource } from "./state.ts";
 
-let runsNone = false;
-/** The first request, which tells whether the edge runs any; neither a status nor an app says so. */
-let first: Promise<unknown> | null = null;
-
-async function unlessNone<Data>(none: Data, load: () => Promise<Data>): Promise<Data> {
-  if (first) await first;
-  if (runsNone) return none;
-  const asked = askFor(none, load);
-  first ??= asked.catch(() => {
-    first = null;
-  });
-  return asked;
+/** Whether the live version of an environment has a backend that the edge runs. */
+export function runsBackend(info: AppInfo | null, env: string | null): boolean {
+  return info?.environments.some(({ name, backend }) => name === env && backend === true) ?? false;
 }
 
-async function askFor<Data>(none: Data, load: () => Promise<Data>): Promise<Data> {
-  try {
-    return await load();
-  } catch (error) {
-    if (problemFrom(error).code !== "runner_off") throw error;
-    runsNone = true;
-    return none;
-  }
+export function useInstances(info: AppInfo | null, env: string | null, every: number): Resource<InstanceList> {
+  return useBackend<InstanceList>(info, env, "instances", every);
 }
 
-export function loadInstances(app: string, env: string, signal: AbortSignal): Promise<InstanceList> {
-  const where = placePath(app, env, "instances");
-  return unlessNone({ instances: [], scale: {} }, () => call<InstanceList>("GET", where, { signal }));
+export function useSchedules(info: AppInfo | null, env: string | null, every: number): Resource<{ schedules: Schedule[] }> {
+  return useBackend<{ schedules: Schedule[] }>(info, env, "schedules", every);
 }
 
-export function loadSchedules(app: string, env: string, signal: AbortSignal): Promise<{ schedules: Schedule[] }> {
-  const where = placePath(app, env, "schedules");
-  return unlessNone({ schedules: [] }, () => call<{ schedules: Schedule[] }>("GET", where, { signal }));
+function useBackend<Data>(info: AppInfo | null, env: string | null, what: string, every: number): Resource<Data> {
+  const where = info && env !== null && runsBackend(info, env) ? placePath(info.app, env, what) : null;
+  return useResource<Data>(where, (signal) => call("GET", where ?? "", { signal }), every);
 }
 
 /** Those that requests go to, or would: not those in reserve, nor those that end. */

@@ -1,11 +1,11 @@
 // One app: its environments side by side.
-import type { AppInfo, Deploy, History, InstanceList, Status } from "../api.ts";
+import type { AppInfo, Deploy, History, InApp, InstanceList, Status } from "../api.ts";
 import { call, placePath } from "../client.ts";
 import { openLock, openPause, openResume, openUnlock } from "../dialogs/environment.tsx";
 import { openPromote, openRollback } from "../dialogs/going_live.tsx";
 import { brief, count, duration, firstLine, percent, shortId } from "../format.ts";
 import { healthOf } from "../health.ts";
-import { loadInstances, servingOf } from "../instances.ts";
+import { servingOf, useInstances } from "../instances.ts";
 import { to } from "../router.ts";
 import { spark, totals } from "../series.ts";
 import { rights, useResource } from "../state.ts";
@@ -148,7 +148,7 @@ function Held({ by, who, at, words }: { by: string; who: string; at: number; wor
   );
 }
 
-function Card({ app, env, names }: { app: string; env: string; names: string[] }) {
+function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: string[] }) {
   const status = useResource<Status>(
     `card ${app} ${env}`,
     (signal) => call("GET", placePath(app, env), { query: { nodes: true }, signal }),
@@ -168,7 +168,7 @@ function Card({ app, env, names }: { app: string; env: string; names: string[] }
   const settings = useResource<{ revision: number }>(`revision ${app} ${env} ${version ?? ""}`, (signal) =>
     call("GET", placePath(app, env, "settings"), { signal }),
   );
-  const instances = useResource<InstanceList>(`instances ${app} ${env}`, (signal) => loadInstances(app, env, signal), 10_000);
+  const instances = useInstances(info, env, 10_000);
   const data = status.data;
   const [tone, word] = data ? healthOf(data) : (["idle", t.loading] as [Tone, string]);
   return (
@@ -236,7 +236,7 @@ export function AppPage({ app }: { app: string }) {
       <Stale of={info} />
       <div class="cards">
         {names.map((env) => (
-          <Card key={env} app={app} env={env} names={names} />
+          <Card key={env} app={app} env={env} info={info.data} names={names} />
         ))}
       </div>
       {info.data && <Previews app={app} info={info.data} />}

@@ -4,7 +4,7 @@ import type { InApp, Instance, InstanceList, Schedule, Upstream } from "../api.t
 import { at, devanture } from "../command.ts";
 import { call, placePath } from "../client.ts";
 import { bytes } from "../format.ts";
-import { loadInstances, loadSchedules, servingOf } from "../instances.ts";
+import { runsBackend, servingOf, useInstances, useSchedules } from "../instances.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Beside, Empty, Id, Mark, Opens, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
@@ -232,27 +232,25 @@ export function BackendPage({ app }: { app: string }) {
   useTitle(t.tabs.backend, app);
   const info = useApp(app);
   const env = chosenEnvironment(info.data);
-  const instances = useResource<InstanceList>(env ? `instances ${app} ${env}` : null, (signal) => loadInstances(app, env ?? "", signal), 3000);
+  const runs = runsBackend(info.data, env);
+  const instances = useInstances(info.data, env, 3000);
+  const schedules = useSchedules(info.data, env, 10_000);
   const upstreams = useResource<{ upstreams: Upstream[] }>(
     env ? `upstreams ${app} ${env}` : null,
     (signal) => call("GET", placePath(app, env ?? "", "upstreams"), { signal }),
     5000,
   );
-  const schedules = useResource<{ schedules: Schedule[] }>(
-    env && instances.data ? `schedules ${app} ${env}` : null,
-    (signal) => loadSchedules(app, env ?? "", signal),
-    10_000,
-  );
   const may = env !== null && rights.value.can("runBackend", app, env);
   const has =
     (instances.data?.instances.length ?? 0) + (upstreams.data?.upstreams.length ?? 0) + (schedules.data?.schedules.length ?? 0) > 0;
-  const isLoaded = instances.data !== null && upstreams.data !== null && schedules.data !== null;
+  const isLoaded = upstreams.data !== null && (!runs || (instances.data !== null && schedules.data !== null));
   return (
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
       {env && (
         <>
-          <Pending of={instances} />
+          <Pending of={upstreams} />
+          {runs && <Pending of={instances} />}
           <Stale of={instances} />
           {isLoaded && !has && (
             <Empty title={t.backend.nothing}>

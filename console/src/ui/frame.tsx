@@ -95,7 +95,8 @@ async function loadApp(app: string, signal: AbortSignal): Promise<AppInfo> {
   const status = await call<Status>("GET", path`/v1/apps/${app}/environments/${first.name}`, { signal });
   const known = new Set(info.environments.map(({ name }) => name));
   const others = status.places.filter((place) => !place.alias && !known.has(place.name));
-  return { ...info, environments: [...info.environments, ...others.map((place) => ({ ...place, hostnames: 0 }))] };
+  // Whether these have a backend is not known: it is asked for.
+  return { ...info, environments: [...info.environments, ...others.map((place) => ({ ...place, hostnames: 0, backend: true }))] };
 }
 
 /** The app of the address. */
