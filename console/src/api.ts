@@ -307,6 +307,8 @@ export interface HostnameStatus {
   source: "api" | "manifest";
   listed: boolean;
   url?: string | null;
+  /** The certificate that visitors get; `null` for one of the local authority. */
+  certificate?: { source: "acme" | "file"; expires_ms: number } | null;
 }
 
 export type HostnameList = Page<"hostnames", HostnameStatus> & { canonical: string | null };

@@ -3,10 +3,11 @@ import { useEffect, useState } from "preact/hooks";
 import type { HostnameList, HostnameStatus, InApp, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, placePath, problemFrom } from "../client.ts";
+import { toneOf } from "../certificate.ts";
 import { type Proof, proofOf } from "../proof.ts";
-import { rights, useListing } from "../state.ts";
+import { now, rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
-import { Away, Beside, Button, Copy, Empty, Fact, Mark, Opens, Outside, Pending, ProblemBox } from "../ui/basics.tsx";
+import { Away, Beside, Button, Copy, Empty, Fact, Mark, Opens, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
 import { ActionDialog, Check, openDialog, TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 import { type Column, Listed, Table } from "../ui/table.tsx";
@@ -192,6 +193,15 @@ function State({ host }: { host: HostnameStatus }) {
   );
 }
 
+function Certificate({ of }: { of: HostnameStatus["certificate"] }) {
+  if (!of) return <span class="faint">{t.hostnames.localCertificate}</span>;
+  return (
+    <Mark tone={toneOf(of.expires_ms, now.value)}>
+      {t.hostnames.certificateOf[of.source]}, {of.expires_ms <= now.value ? t.hostnames.ended : t.hostnames.ends} <When at={of.expires_ms} />
+    </Mark>
+  );
+}
+
 function Actions({ app, env, host }: InApp & { host: HostnameStatus }) {
   const place = { app, env, name: host.name };
   return (
@@ -221,6 +231,7 @@ export function HostnamesPage({ app }: { app: string }) {
       head: t.hostnames.source,
       cell: (host) => `${t.hostnames.sources[host.source]} ${host.source === "manifest" && !host.listed ? t.hostnames.unlisted : ""}`,
     },
+    { head: t.hostnames.certificate, cell: (host) => <Certificate of={host.certificate} /> },
     mayChange && { head: t.actions, cell: (host) => <Actions app={app} env={env} host={host} /> },
   ];
   return (
