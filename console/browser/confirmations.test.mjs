@@ -53,6 +53,25 @@ test("a token is shown once, and not closed by a slip", async () => {
   await visit.close();
 });
 
+test("a token that outlives the session is made once that was confirmed", async () => {
+  const visit = await Visit.open(browser, edge);
+  visit.expect(/^\/v1\/tokens$/, 403);
+  await visit.logIn("/console/apps/shop/tokens");
+  await visit.button("Make a token…").click();
+  await visit.dialog().getByLabel("Name").fill("deploys");
+  await visit.dialog().getByLabel("Ends").selectOption("90d");
+  await visit.dialog().getByText("devanture token create --app shop --name deploys --scope push --expires 90d").waitFor();
+  await visit.dialog().getByRole("button", { name: "Make a token" }).click();
+  await confirm(visit);
+  await visit.page.locator("code.secret").waitFor();
+  await visit.button("I have kept it").click();
+  await visit.closed();
+  const { tokens } = (await edge.api("GET", "/v1/tokens?app=shop")).json;
+  const { created_ms, expires_ms } = tokens.find(({ name }) => name === "deploys");
+  assert.ok(expires_ms - created_ms > 89 * 86_400_000);
+  await visit.close();
+});
+
 test("a passkey confirms what an app protects", async () => {
   const visit = await Visit.open(browser, edge);
   visit.expect(/\/rollback$/, 403);

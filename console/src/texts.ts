@@ -385,9 +385,9 @@ export const t = {
     where: "For",
     lifetime: "Ends",
     lifetimes: (value: string) => `after ${value.replace("d", " d")}`,
-    noEnd: (when: string | null) => (when === null ? "never" : `${when}, the latest from here`),
-    lifetimeHint:
-      "It goes on after you log out. It ends at the latest when this session would at its full age. One that lasts longer is made by the command line, with a token that lasts.",
+    noEnd: (when: string | null) => (when === null ? "never" : `with this session, ${when}`),
+    lifetimeOfToken: "It goes on after you log out, and ends at the latest when this session would. One that lasts longer is made by the command line, with a token that lasts.",
+    lifetimeOfAccount: "It goes on after you log out. For one that outlives this session you confirm that it is you.",
     createdAt: "Made",
     endsAt: "Ends",
     used: "Last used",
@@ -409,7 +409,7 @@ export const t = {
   },
   confirm: {
     title: "Confirm that it is you",
-    why: "This app asks for it before what you are about to do. It holds for five minutes.",
+    why: "What you are about to do asks for it. It holds for five minutes.",
     passkey: "Use a passkey",
     password: (account: string) => `Password of ${account}`,
     token: "The token that you logged in with",

@@ -23,9 +23,9 @@ function longest(): number | null {
   return ends === null ? null : Math.max(60, Math.floor((ends - Date.now()) / 60_000) * 60);
 }
 
-/** The lifetimes that end before the session would at its full age. */
+/** An account may make what outlives its session, once it has confirmed that; a token makes nothing that outlives itself. */
 function lifetimes(): [value: string, seconds: number][] {
-  const ends = session.value?.expires_ms ?? Infinity;
+  const ends = session.value?.account == null ? (session.value?.expires_ms ?? Infinity) : Infinity;
   return LIFETIMES.filter(([, seconds]) => Date.now() + seconds * 1000 < ends);
 }
 
@@ -92,7 +92,7 @@ function MakeDialog({ app, environments }: MakeProps) {
         label={t.token.lifetime}
         value={lifetime}
         set={setLifetime}
-        hint={t.token.lifetimeHint}
+        hint={session.value?.account == null ? t.token.lifetimeOfToken : t.token.lifetimeOfAccount}
         options={[...lifetimes().map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd(ends === null ? null : exact(ends)) }]}
       />
     </ActionDialog>
