@@ -46,7 +46,8 @@ const NODE_COLUMNS: Column<SeenNode>[] = [
     isFigure: true,
     cell: (node) => {
       if (node.state === "gone") return null;
-      const ready = node.versions.filter((one) => one.version === one.wanted).length;
+      // A node says what is to be live there where it serves something else.
+      const ready = node.versions.filter((one) => !one.wanted).length;
       return `${ready} / ${node.versions.length}${node.has_more ? "+" : ""}`;
     },
   },
