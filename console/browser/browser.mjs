@@ -163,7 +163,7 @@ export class Visit {
     assert.ok(wide <= view, `${this.page.url()} is ${wide} wide in a window of ${view}`);
     // What has no room scrolls in its own region, rather than being columns of letters.
     const squeezed = await this.page.evaluate(() =>
-      [...document.querySelectorAll(".scroll :is(td, th)")].filter((cell) => cell.textContent.length > 6 && cell.clientWidth < 60).map((cell) => cell.textContent),
+      [...document.querySelectorAll(".scroll :is(td, th)")].filter((cell) => cell.textContent.length > 6 && cell.checkVisibility() && cell.clientWidth < 60).map((cell) => cell.textContent),
     );
     assert.deepEqual(squeezed, [], this.page.url());
   }

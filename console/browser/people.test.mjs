@@ -33,7 +33,7 @@ const PAGES = [
   ["/console/apps/shop/upkeep", "versions_max"],
   ["/console/tokens", "Make a token"],
   ["/console/audit", "create token"],
-  ["/console/nodes", "ready"],
+  ["/console/nodes", /^ready$/],
   ["/console/account", "Chrome on Linux"],
   ["/console/nowhere", "There is no such page"],
 ];

@@ -74,7 +74,7 @@ export function draw(element: HTMLElement, { series, labels, span, whole, switch
       legend: { show: false },
       cursor: { show: true, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { time: true, range: () => span }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
-      axes: [{ ...axis, space: 70, values: (_plot, values) => values.map((value) => moment(value, range)) }, { ...axis, size: 64, values: (_plot, values) => values.map(shown) }],
+      axes: [{ ...axis, size: 32, space: 70, values: (_plot, values) => values.map((value) => moment(value, range)) }, { ...axis, size: 64, values: (_plot, values) => values.map(shown) }],
       series: [
         {},
         ...series.lines.map((_line, index) => ({

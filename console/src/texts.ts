@@ -255,6 +255,7 @@ export const t = {
     switches: "Switches",
     clientErrors: "Not found and other 4xx",
     show: "Show requests",
+    flat: "None in this span.",
     kept: "Errors are answers with a status of 5xx. Dashed lines mark switches. Figures are kept for a week.",
   },
   requests: {

@@ -238,7 +238,7 @@ export function HostnamesPage({ app }: { app: string }) {
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
       {env && mayChange && (
-        <div class="toolbar">
+        <div class="toolbar end">
           <Opens look="main" label={t.hostnames.addLabel} open={() => openDialog(<AddDialog app={app} env={env} />)} />
         </div>
       )}

@@ -66,9 +66,9 @@ export function AppTokensPage({ app }: { app: string }) {
       {rights.value.can("makeTokens", app) ? (
         <>
           <div class="toolbar">
+            <p class="faint">{t.token.aboutApp}</p>
             <Opens look="main" label={t.token.make} open={() => openMakeToken({ app, environments: environmentsOf(info.data) })} />
           </div>
-          <p class="faint">{t.token.aboutApp}</p>
           <List app={app} />
         </>
       ) : (
@@ -88,7 +88,7 @@ export function TokensPage() {
       >
         {t.nav.tokens}
       </Heading>
-      <p class="faint">{t.token.about}</p>
+      <p class="faint about">{t.token.about}</p>
       {may ? <List app={null} /> : <Empty title={t.forbidden} />}
     </>
   );

@@ -76,6 +76,7 @@ function Figures({ one, name, format }: { one: Series; name: string; format: (va
       {open && (
         <Table
           name={name}
+          isDense
           isTall
           columns={[
             {
@@ -117,25 +118,35 @@ function Measured({ traffic, span, measure, format, whole, byVersion }: Measured
   const name = t.traffic.measures[measure];
   const labels = one.lines.map(label);
   const switches = traffic.switches.map((moment) => moment.at_ms / 1000);
+  // A line along the bottom says less than the word, and takes a quarter of the window.
+  const isFlat = one.lines.every((line) => line.values.every((value) => !value));
   return (
     <section class="chart" aria-label={name}>
       <header>
         <h2>{name}</h2>
-        <ul class="legend">
-          {labels.map((text, index) => (
-            <li key={text}>
-              <svg viewBox="0 0 24 8" aria-hidden="true" class={`line-${(index % 6) + 1}`}>
-                <path d="M0 4h24" />
-              </svg>
-              {text}
-            </li>
-          ))}
-        </ul>
+        {!isFlat && (
+          <ul class="legend">
+            {labels.map((text, index) => (
+              <li key={text}>
+                <svg viewBox="0 0 24 8" aria-hidden="true" class={`line-${(index % 6) + 1}`}>
+                  <path d="M0 4h24" />
+                </svg>
+                {text}
+              </li>
+            ))}
+          </ul>
+        )}
       </header>
-      <Memo traffic={traffic} measure={measure} byVersion={byVersion} name={name}>
-        {{ series: one, labels, span: [(traffic.to_ms - span) / 1000, traffic.to_ms / 1000], whole, switches, format }}
-      </Memo>
-      <Figures one={one} name={name} format={format} />
+      {isFlat ? (
+        <p class="faint">{t.traffic.flat}</p>
+      ) : (
+        <>
+          <Memo traffic={traffic} measure={measure} byVersion={byVersion} name={name}>
+            {{ series: one, labels, span: [(traffic.to_ms - span) / 1000, traffic.to_ms / 1000], whole, switches, format }}
+          </Memo>
+          <Figures one={one} name={name} format={format} />
+        </>
+      )}
     </section>
   );
 }

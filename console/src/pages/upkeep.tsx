@@ -4,7 +4,7 @@ import type { Confirmation, DeletedThing } from "../api.ts";
 import { call, path } from "../client.ts";
 import { curl } from "../command.ts";
 import { openDelete, openRestore } from "../dialogs/environment.tsx";
-import { count, shortId } from "../format.ts";
+import { bytes, count, shortId } from "../format.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { By, Empty, Mark, Opens, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
@@ -81,9 +81,16 @@ function Confirmations({ app }: { app: string }) {
 
 type Limit = Usage["limits"][number];
 
-function Used({ limit: { used, max } }: { limit: Limit }) {
+/** A limit by its name, as that of edge.toml, is of bytes or of things. */
+function amount({ name }: Limit, value: number): string {
+  return name.includes("bytes") ? bytes(value) : count(value);
+}
+
+function Used({ limit }: { limit: Limit }) {
+  const { used, max } = limit;
   if (used === undefined) return <>—</>;
-  return max !== undefined && used >= max ? <Mark tone="bad">{count(used)}</Mark> : <>{count(used)}</>;
+  const text = amount(limit, used);
+  return max !== undefined && used >= max ? <Mark tone="bad">{text}</Mark> : <>{text}</>;
 }
 
 const LIMIT_COLUMNS: Column<Limit>[] = [
@@ -97,7 +104,7 @@ const LIMIT_COLUMNS: Column<Limit>[] = [
     ),
   },
   { head: t.limits.used, isFigure: true, cell: (limit) => <Used limit={limit} /> },
-  { head: t.limits.max, isFigure: true, cell: (limit) => (limit.max === undefined ? t.limits.none : count(limit.max)) },
+  { head: t.limits.max, isFigure: true, cell: (limit) => (limit.max === undefined ? t.limits.none : amount(limit, limit.max)) },
 ];
 
 function Limits({ app }: { app: string }) {

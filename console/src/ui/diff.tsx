@@ -75,7 +75,7 @@ const FILE_COLUMNS: Column<FileChange>[] = [
 ];
 
 function Files({ changes, caption }: { changes: FileChange[]; caption: string }) {
-  return <Table name={caption} columns={FILE_COLUMNS} rows={changes} rowKey={(file) => file.path} />;
+  return <Table name={caption} isDense columns={FILE_COLUMNS} rows={changes} rowKey={(file) => file.path} />;
 }
 
 type Served = Diff["serving"][number];
@@ -90,8 +90,8 @@ const SERVING_COLUMNS: Column<Served>[] = [
       </code>
     ),
   },
-  { head: t.diff.before, cell: (one) => one.before !== undefined && <Outside text={one.before} lines /> },
-  { head: t.diff.now, cell: (one) => one.now !== undefined && <Outside text={one.now} lines /> },
+  { head: t.diff.before, class: "value", cell: (one) => one.before !== undefined && <Outside text={one.before} lines /> },
+  { head: t.diff.now, class: "value", cell: (one) => one.now !== undefined && <Outside text={one.now} lines /> },
 ];
 
 function Serving({ diff }: { diff: Diff }) {

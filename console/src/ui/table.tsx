@@ -25,7 +25,9 @@ interface TableProps<Row> {
   rowKey: (row: Row) => string | number;
   /** Shown above the table. */
   caption?: ComponentChildren;
-  /** Whether it is as high as its rows, or a few of them. */
+  /** Whether it stays a table on a phone, as one of figures does; the rows of others are blocks there. */
+  isDense?: boolean;
+  /** Whether it is cut off at some height. */
   isTall?: boolean;
 }
 
@@ -34,34 +36,37 @@ function filled(content: ComponentChildren): ComponentChildren {
   return content === null || content === undefined || content === false || content === "" ? "—" : content;
 }
 
-/** A table in a region of its own, which scrolls where the window is narrower. */
-export function Table<Row>({ name, columns, rows, rowKey, caption, isTall = false }: TableProps<Row>) {
+/**
+ * A table in a region of its own, which scrolls where the window is narrower. The roles are said, as browsers take them away
+ * from what is no table by its style.
+ */
+export function Table<Row>({ name, columns, rows, rowKey, caption, isDense = false, isTall = false }: TableProps<Row>) {
   const shown = columns.filter((column): column is Column<Row> => column !== false);
   const looks = shown.map((column) => [column.isFigure && "figure", column.class].filter(Boolean).join(" ") || undefined);
   return (
     <div class={isTall ? "scroll tall" : "scroll"} tabIndex={0} role="group" aria-label={name}>
-      <table>
+      <table role="table" class={isDense ? undefined : "blocks"}>
         {caption && <caption>{caption}</caption>}
-        <thead>
-          <tr>
+        <thead role="rowgroup">
+          <tr role="row">
             {shown.map((column, index) => (
-              <th key={column.head} scope="col" class={looks[index]}>
+              <th key={column.head} role="columnheader" scope="col" class={looks[index]}>
                 {column.head}
               </th>
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {rows.map((row) => (
-            <tr key={rowKey(row)}>
+            <tr key={rowKey(row)} role="row">
               {shown.map((column, index) => {
                 const content = filled(column.cell(row));
                 return column.isName ? (
-                  <th key={column.head} scope="row" class={looks[index]}>
+                  <th key={column.head} role="rowheader" scope="row" class={looks[index]}>
                     {content}
                   </th>
                 ) : (
-                  <td key={column.head} class={looks[index]}>
+                  <td key={column.head} role="cell" class={looks[index]} data-head={column.head === t.actions ? undefined : column.head}>
                     {content}
                   </td>
                 );
