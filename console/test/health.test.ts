@@ -1,6 +1,9 @@
-// How well an environment is, in one word.
+// How well things are, in a shape and a word; and that each word of the API has one.
+import fs from "node:fs";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { healthOf } from "../src/health.ts";
+import { healthOf, TONES, toneOf, toneOfCertificate } from "../src/health.ts";
+import { t } from "../src/texts.ts";
 
 describe("the state of an environment", () => {
   it("is the worst that is known of it", () => {
@@ -11,5 +14,46 @@ describe("the state of an environment", () => {
     expect(healthOf({ version, locked: true, paused: true })).toEqual(["warn", "Paused"]);
     expect(healthOf({ version, paused: {}, damaged: { count: 1 } })).toEqual(["bad", "Damaged"]);
     expect(healthOf({ version: null, paused: null, damaged: null })).toEqual(["idle", "Nothing live"]);
+  });
+});
+
+describe("the words of states", () => {
+  const page = fs.readFileSync(path.join(import.meta.dirname, "../../edge/src/admin/openapi.yaml"), "utf8");
+  /** The words that a schema allows for a property. */
+  const words = (schema: string, property: string) => {
+    const text = page.split(new RegExp(`^    ${schema}:$`, "m")).at(-1)?.split(/^    [A-Z]\w+:$/m)[0] ?? "";
+    const found = new RegExp(`^ +${property}:[^]*?enum: \\[([^\\]]+)\\]`, "m").exec(text)?.[1];
+    return found?.split(", ").sort() ?? [];
+  };
+
+  it("are those of the API", () => {
+    expect(Object.keys(TONES.step).sort()).toEqual(words("Step", "state"));
+    expect(Object.keys(TONES.deploy).sort()).toEqual([...new Set([...words("DeployEntry", "state"), ...words("Deploy", "outcome")])].sort());
+    expect(Object.keys(TONES.instance).sort()).toEqual(words("InstanceStatus", "state"));
+    expect(Object.keys(TONES.member).sort()).toEqual(words("Backend", "state"));
+    expect(Object.keys(TONES.node).sort()).toEqual(words("NodeStatus", "state"));
+    expect(Object.keys(TONES.run).sort()).toEqual(words("ScheduleRunEnd", "outcome"));
+  });
+
+  it("have a text each", () => {
+    for (const word of [...words("InstanceStatus", "state"), ...words("Backend", "state"), ...words("DesiredState", "desired")]) {
+      expect(t.backend.states[word], word).toBeDefined();
+    }
+    for (const word of words("ScheduleRunEnd", "outcome")) expect(t.backend.runs[word], word).toBeDefined();
+    for (const word of words("Deploy", "kind")) expect((t.kinds as Record<string, string>)[word], word).toBeDefined();
+    for (const word of [...words("DeployEntry", "state"), ...words("Deploy", "outcome")]) expect((t.outcomes as Record<string, string>)[word], word).toBeDefined();
+    for (const word of words("NodeStatus", "state")) expect((t.nodes.states as Record<string, string>)[word], word).toBeDefined();
+    for (const word of words("AuditEntry", "by")) expect((t.audit.by as Record<string, string>)[word], word).toBeDefined();
+    expect(toneOf("node", "of a later edge")).toBe("idle");
+  });
+});
+
+describe("a certificate", () => {
+  const day = 86_400_000;
+
+  it("that was not renewed in time is told before its end", () => {
+    expect(toneOfCertificate(60 * day, 0)).toBe("good");
+    expect(toneOfCertificate(13 * day, 0)).toBe("warn");
+    expect(toneOfCertificate(day, day)).toBe("bad");
   });
 });

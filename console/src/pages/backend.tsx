@@ -4,23 +4,14 @@ import type { InApp, Instance, InstanceList, Schedule, Upstream } from "../api.t
 import { at, devanture } from "../command.ts";
 import { call, placePath } from "../client.ts";
 import { bytes } from "../format.ts";
+import { toneOf } from "../health.ts";
 import { runsBackend, servingOf, useInstances, useSchedules } from "../instances.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Beside, Empty, Id, Mark, Opens, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
+import { Beside, Empty, Id, Mark, Opens, Outside, Pending, Stale, When } from "../ui/basics.tsx";
 import { ActionDialog, openDialog, TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 import { type Column, Table } from "../ui/table.tsx";
-
-const TONES: Record<string, Tone> = {
-  healthy: "good",
-  starting: "busy",
-  stopping: "busy",
-  unhealthy: "bad",
-  waiting: "warn",
-  "crash-loop": "bad",
-  warm: "idle",
-};
 
 function ScaleDialog({ app, env, process, now }: InApp & { process: string; now: string }) {
   const [count, setCount] = useState(now);
@@ -92,7 +83,7 @@ const INSTANCE_COLUMNS: Column<Instance>[] = [
     head: t.backend.state,
     cell: (one) => (
       <>
-        <Mark tone={TONES[one.state] ?? "idle"}>{one.state}</Mark>
+        <Mark tone={toneOf("instance", one.state)}>{t.backend.states[one.state] ?? one.state}</Mark>
         <Beside text={one.detail} />
       </>
     ),
@@ -141,8 +132,6 @@ function memory(instance: Instance): string | null {
 
 type Member = Upstream["members"][number]["backends"][number];
 
-const MEMBER_TONES: Record<string, Tone> = { healthy: "good", in: "good", unhealthy: "bad" };
-
 const MEMBER_COLUMNS: Column<Member>[] = [
   {
     head: t.backend.address,
@@ -156,8 +145,8 @@ const MEMBER_COLUMNS: Column<Member>[] = [
   {
     head: t.backend.state,
     cell: (one) => (
-      <Mark tone={MEMBER_TONES[one.state] ?? "warn"}>
-        <Outside text={one.state} />
+      <Mark tone={toneOf("member", one.state)}>
+        <Outside text={t.backend.states[one.state] ?? one.state} />
       </Mark>
     ),
   },
@@ -193,8 +182,8 @@ function LastRun({ schedule: { running, last } }: { schedule: Schedule }) {
   if (running.length > 0) return <Mark tone="busy">{t.backend.running}</Mark>;
   if (!last) return <>—</>;
   return (
-    <Mark tone={last.outcome === "succeeded" ? "good" : "bad"}>
-      <Outside text={last.outcome} />, <When at={last.ended_ms} />
+    <Mark tone={toneOf("run", last.outcome)}>
+      <Outside text={t.backend.runs[last.outcome] ?? last.outcome} />, <When at={last.ended_ms} />
     </Mark>
   );
 }

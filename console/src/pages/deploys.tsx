@@ -8,29 +8,21 @@ import { previewOf } from "../preview_address.ts";
 import { openShare } from "../dialogs/previews.tsx";
 import { begun, after, failedLately, isUnderWay, logBeside, problemOf, stepsBeside, type Followed } from "../deploy_following.ts";
 import { exact, firstLine, shortId } from "../format.ts";
+import { toneOf } from "../health.ts";
 import { useHistory } from "../history.ts";
 import { to } from "../router.ts";
 import { changed, now, rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Away, Fact, Id, Lines, Mark, Opens, Outside, Pending, ProblemBox, Tag, type Tone, Unanswered, When } from "../ui/basics.tsx";
+import { Away, Fact, Id, Lines, Mark, Opens, Outside, Pending, ProblemBox, Tag, Unanswered, When } from "../ui/basics.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
 import { Steps } from "../ui/steps.tsx";
 import { Listed } from "../ui/table.tsx";
 
 /** Deploys of a page of the history. */
 const PAGE = 30;
-const TONES: Record<string, Tone> = {
-  live: "good",
-  done: "good",
-  stored: "idle",
-  superseded: "idle",
-  failed: "bad",
-  running: "busy",
-  begun: "busy",
-};
 
 function Outcome({ outcome }: { outcome: string }) {
-  return <Mark tone={TONES[outcome] ?? "idle"}>{t.outcomes[outcome as keyof typeof t.outcomes] ?? outcome}</Mark>;
+  return <Mark tone={toneOf("deploy", outcome)}>{t.outcomes[outcome as keyof typeof t.outcomes] ?? outcome}</Mark>;
 }
 
 /** Follows a deploy for as long as it is under way. */
@@ -64,7 +56,7 @@ function Recent({ app, deploy }: { app: string; deploy: RecentDeploy }) {
   const followed = useFollowed(app, deploy);
   const words = deploy.reason ?? firstLine(deploy.message);
   return (
-    <article class={`recent ${TONES[followed.state]}`} aria-label={t.deploys.deploy(deploy.deploy)}>
+    <article class={`recent ${toneOf("deploy", followed.state)}`} aria-label={t.deploys.deploy(deploy.deploy)}>
       <header>
         <Outcome outcome={followed.state} />
         {deploy.kind && <span>{t.kinds[deploy.kind as keyof typeof t.kinds] ?? deploy.kind}</span>}

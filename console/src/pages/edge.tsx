@@ -4,17 +4,16 @@ import type { AuditEntry, NodeStatus, Page } from "../api.ts";
 import { call } from "../client.ts";
 import { devanture } from "../command.ts";
 import { duration, exact } from "../format.ts";
+import { toneOf } from "../health.ts";
 import { route, setQuery, to } from "../router.ts";
 import { rights, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Beside, Button, Empty, Heading, Mark, Outside, SameByCommand, type Tone, When, Where } from "../ui/basics.tsx";
+import { Beside, Button, Empty, Heading, Mark, Outside, SameByCommand, When, Where } from "../ui/basics.tsx";
 import { useTitle } from "../ui/frame.tsx";
 import { type Column, Listed, Loaded, Table } from "../ui/table.tsx";
 
 /** A node as it is, or as it was when it was there last. */
 type SeenNode = Omit<NodeStatus, "state"> & { state: NodeStatus["state"] | "gone" };
-
-const TONES: Record<SeenNode["state"], Tone> = { ready: "good", cut: "warn", unreachable: "bad", gone: "bad" };
 
 const NODE_COLUMNS: Column<SeenNode>[] = [
   {
@@ -31,7 +30,7 @@ const NODE_COLUMNS: Column<SeenNode>[] = [
     head: t.nodes.state,
     cell: (node) => (
       <>
-        <Mark tone={TONES[node.state] ?? "idle"}>{t.nodes.states[node.state] ?? node.state}</Mark>
+        <Mark tone={node.state === "gone" ? "bad" : toneOf("node", node.state)}>{t.nodes.states[node.state] ?? node.state}</Mark>
         <Beside text={node.detail} />
       </>
     ),

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { HostnameList, HostnameStatus, InApp, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, placePath, problemFrom } from "../client.ts";
-import { toneOf } from "../certificate.ts";
+import { toneOfCertificate } from "../health.ts";
 import { type Proof, proofOf } from "../proof.ts";
 import { now, rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
@@ -196,7 +196,7 @@ function State({ host }: { host: HostnameStatus }) {
 function Certificate({ of }: { of: HostnameStatus["certificate"] }) {
   if (!of) return <span class="faint">{t.hostnames.localCertificate}</span>;
   return (
-    <Mark tone={toneOf(of.expires_ms, now.value)}>
+    <Mark tone={toneOfCertificate(of.expires_ms, now.value)}>
       {t.hostnames.certificateOf[of.source]}, {of.expires_ms <= now.value ? t.hostnames.ended : t.hostnames.ends} <When at={of.expires_ms} />
     </Mark>
   );

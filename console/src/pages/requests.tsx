@@ -4,10 +4,11 @@ import type { LogLine, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { placePath, problemOfStream } from "../client.ts";
 import { bytes, clock, duration } from "../format.ts";
+import { toneOfStatus } from "../health.ts";
 import { route, setQuery } from "../router.ts";
 import { session } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Empty, Fact, Id, Mark, Outside, Pending, ProblemBox, SameByCommand, type Tone } from "../ui/basics.tsx";
+import { Button, Empty, Fact, Id, Mark, Outside, Pending, ProblemBox, SameByCommand } from "../ui/basics.tsx";
 import { TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
 
@@ -89,10 +90,6 @@ function useTail(app: string, env: string | null, filter: Filter, going: boolean
   return { lines, connected, problem, again: () => setAttempt((old) => old + 1) };
 }
 
-function toneOf(status: number): Tone {
-  return status >= 500 ? "bad" : status >= 400 ? "warn" : status >= 300 ? "idle" : "good";
-}
-
 function Line({ line }: { line: LogLine }) {
   const [open, setOpen] = useState(false);
   return (
@@ -100,7 +97,7 @@ function Line({ line }: { line: LogLine }) {
       <summary>
         <span class="figure request-time">{clock(line.at_ms)}</span>
         <span class="request-status">
-          <Mark tone={toneOf(line.status)}>{line.status}</Mark>
+          <Mark tone={toneOfStatus(line.status)}>{line.status}</Mark>
         </span>
         <span class="request-method">
           <Outside text={line.method} />

@@ -2,10 +2,9 @@
 import type { Step } from "../api.ts";
 import { linesOf } from "../deploy_following.ts";
 import { duration } from "../format.ts";
+import { toneOf } from "../health.ts";
 import { t } from "../texts.ts";
-import { Mark, Outside, type Tone } from "./basics.tsx";
-
-const TONES: Record<string, Tone> = { started: "busy", done: "good", skipped: "idle", failed: "bad" };
+import { Mark, Outside } from "./basics.tsx";
 
 function Detail({ step }: { step: Step }) {
   const lines = linesOf(step);
@@ -26,7 +25,7 @@ export function Steps({ steps }: { steps: Step[] }) {
     <ol class="steps" aria-label={t.steps.title}>
       {steps.map((step) => (
         <li key={step.name}>
-          <Mark tone={TONES[step.state] ?? "idle"}>
+          <Mark tone={toneOf("step", step.state)}>
             <span class="step-name">
               <Outside text={step.name} />
             </span>
