@@ -4,7 +4,7 @@ import type { Traffic, TrafficFigures } from "./api.ts";
 export type Measure = "requests" | "errors" | "latency" | "bytes" | "bytes_saved";
 
 export interface Line {
-  /** A version's id, or `null` for all of them together. */
+  /** A version's id, `OTHERS`, or `null` for all of them together. */
   version: string | null;
   /** Of latency: which share of the requests was as fast. */
   quantile?: "p50" | "p99";
@@ -17,8 +17,10 @@ export interface Series {
   lines: Line[];
 }
 
-/** Versions that have a line of their own; the least used share one. */
-export const VERSIONS_MAX = 6;
+/** Lines of a chart, as many as there are colours; the versions that were used least share the last one. */
+export const LINES_MAX = 6;
+/** What stands in place of a version for those that share a line. */
+export const OTHERS = "others";
 
 /** The versions of a span, those with the most requests first. */
 export function versionsOf(traffic: Traffic): string[] {
@@ -48,10 +50,13 @@ export function series(traffic: Traffic, measure: Measure, byVersion: boolean): 
     const time = Math.round(point.at_ms / 1000);
     at.set(time, [...(at.get(time) ?? []), ...point.versions]);
   }
-  const versions = byVersion ? versionsOf(traffic).slice(0, VERSIONS_MAX) : [null];
+  const all = byVersion ? versionsOf(traffic) : [];
+  const own = all.length > LINES_MAX ? all.slice(0, LINES_MAX - 1) : all;
+  const versions = !byVersion ? [null] : all.length > own.length ? [...own, OTHERS] : own;
   const lines: Line[] = [];
   for (const version of versions) {
-    const of = (time: number) => (at.get(time) ?? []).filter((one) => version === null || one.version === version);
+    const isOf = (one: TrafficFigures) => version === null || (version === OTHERS ? !own.includes(one.version) : one.version === version);
+    const of = (time: number) => (at.get(time) ?? []).filter(isOf);
     if (measure === "latency") {
       for (const quantile of ["p50", "p99"] as const) {
         lines.push({ version, quantile, values: times.map((time) => slowest(of(time), quantile)) });

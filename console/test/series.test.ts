@@ -1,7 +1,7 @@
 // Traffic becomes lines with all of its steps, and sums that add up.
 import { describe, expect, it } from "vitest";
 import type { Traffic, TrafficFigures } from "../src/api.ts";
-import { series, spark, totals, versionsOf } from "../src/series.ts";
+import { OTHERS, series, spark, totals, versionsOf } from "../src/series.ts";
 
 const figures = (version: string, requests: number, p99: number): TrafficFigures => ({
   version,
@@ -37,6 +37,15 @@ describe("traffic", () => {
       [0, 0, 0, 100, 0],
       [0, 10, 0, 10, 0],
     ]);
+  });
+
+  it("has one line for all versions that have none of their own", () => {
+    const versions = ["a", "b", "c", "d", "e", "f", "g", "h"].map((name, index) => figures(name, 100 - index, index));
+    const many = { ...traffic, points: [{ at_ms: 60_000, versions }] };
+    const { lines } = series(many, "requests", true);
+    expect(lines.map((line) => [line.version, line.values[1]])).toEqual([["a", 100], ["b", 99], ["c", 98], ["d", 97], ["e", 96], [OTHERS, 95 + 94 + 93]]);
+    expect(lines.reduce((sum, line) => sum + (line.values[1] ?? 0), 0)).toBe(totals(many).requests);
+    expect(series(many, "latency", true).lines.at(-1)).toEqual({ version: OTHERS, quantile: "p99", values: [null, 7, null, null, null] });
   });
 
   it("shows the slowest version as latency, and nothing where none was measured", () => {

@@ -4,7 +4,7 @@ import type { InApp, Traffic } from "../api.ts";
 import type { Chart, Drawing } from "../chart.ts";
 import { brief, bytes, clock, count, duration, exact, percent, shortId } from "../format.ts";
 import { route, setQuery, to } from "../router.ts";
-import { type Measure, type Series, series, type Totals, totals, versionsOf } from "../series.ts";
+import { type Measure, OTHERS, type Series, series, type Totals, totals, versionsOf } from "../series.ts";
 import { useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { loadTraffic } from "../traffic.ts";
@@ -25,7 +25,7 @@ const MEASURES: [measure: Measure, format: (value: number) => string, whole: boo
 
 /** What a line stands for. */
 function label(one: Series["lines"][number]): string {
-  const version = one.version === null ? t.traffic.all : shortId(one.version);
+  const version = one.version === null ? t.traffic.all : one.version === OTHERS ? t.traffic.others : shortId(one.version);
   return one.quantile ? `${version} ${one.quantile}` : version;
 }
 
