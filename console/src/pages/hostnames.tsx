@@ -1,5 +1,5 @@
 // Hostnames of an environment, and how DNS proves that one may be taken, step by step.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { HostnameList, HostnameStatus, InApp, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, placePath, problemFrom } from "../client.ts";
@@ -59,22 +59,20 @@ function AddDialog({ app, env }: InApp) {
   const [proven, setProven] = useState(false);
   const [checking, setChecking] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const latest = useRef(name);
+  latest.current = name;
   const where = placePath(app, env, "hostnames", name.trim());
   const body = canonical ? { canonical } : {};
   const check = async () => {
     setChecking(true);
-    try {
-      await call("PUT", where, { query: { dry_run: true }, body });
-      setProven(true);
-      setProof(null);
-      setProblem(null);
-    } catch (error) {
-      const found = problemFrom(error);
-      const needed = proofOf(found);
-      setProof(needed);
-      setProblem(needed ? null : found);
-    }
+    const found = await call("PUT", where, { query: { dry_run: true }, body }).then(() => null, problemFrom);
     setChecking(false);
+    // An answer about another name than is there by now is no answer.
+    if (latest.current !== name) return;
+    const needed = proofOf(found);
+    setProven(found === null);
+    setProof(needed);
+    setProblem(needed ? null : found);
   };
   useEffect(() => {
     if (!proof) return;
