@@ -82,9 +82,15 @@ test("a passkey confirms what an app protects", async () => {
   const authenticator = await visit.context.newCDPSession(page);
   await authenticator.send("WebAuthn.enable");
   const options = { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true };
-  await authenticator.send("WebAuthn.addVirtualAuthenticator", { options: { ...options, automaticPresenceSimulation: true } });
+  const { authenticatorId } = await authenticator.send("WebAuthn.addVirtualAuthenticator", { options: { ...options, automaticPresenceSimulation: true } });
   await visit.button("Add a passkey…").click();
   await visit.dialog().getByLabel("Name").fill("laptop");
+  await visit.dialog().getByRole("button", { name: "Add a passkey" }).click();
+  // Whoever does not confirm leaves nothing behind on the device.
+  await page.getByLabel("Password of ada").waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByText("This was not confirmed, and nothing was done.").waitFor();
+  assert.deepEqual((await authenticator.send("WebAuthn.getCredentials", { authenticatorId })).credentials, []);
   await visit.dialog().getByRole("button", { name: "Add a passkey" }).click();
   await confirm(visit);
   await page.getByText("laptop").first().waitFor();

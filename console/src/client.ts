@@ -29,6 +29,19 @@ export function confirmBy(ask: () => Promise<boolean>): void {
   confirm = ask;
 }
 
+/** Left of a confirmation, it is enough for what takes a person a while, such as making a passkey. */
+const CONFIRMED_MS_MIN = 60_000;
+
+/**
+ * Has a person confirm who it is before what cannot be taken back where the edge refuses it afterwards; `until` is how long
+ * the session is confirmed already.
+ */
+export async function confirmFirst(until: number | null): Promise<void> {
+  if ((until ?? 0) - Date.now() > CONFIRMED_MS_MIN || (await confirm())) return;
+  const detail = t.confirm.not;
+  throw new Refused({ title: detail, status: 0, code: "not_confirmed", detail });
+}
+
 /** What happens when the session is over. Set by the application. */
 let over: () => void = () => {};
 

@@ -359,6 +359,7 @@ export const t = {
     password: (account: string) => `Password of ${account}`,
     token: "The token that you logged in with",
     label: "Confirm",
+    not: "This was not confirmed, and nothing was done.",
   },
   account: {
     kind: "Logged in by", byToken: "a token", byAccount: "an account", rights: "May", until: "Until",

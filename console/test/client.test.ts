@@ -1,6 +1,6 @@
 // Calls of the API: problems, the end of a session, and confirmations that are asked for once.
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { CONFIRM, Refused, call, confirmBy, follow, path, whenOver } from "../src/client.ts";
+import { CONFIRM, Refused, call, confirmBy, confirmFirst, follow, path, placePath, whenOver } from "../src/client.ts";
 
 const json = (status: number, body: unknown, type = "application/json") =>
   new Response(typeof body === "string" ? body : JSON.stringify(body), { status, headers: { "content-type": type } });
@@ -22,10 +22,25 @@ afterEach(() => {
   whenOver(() => {});
 });
 
+describe("what cannot be taken back", () => {
+  it("is confirmed before, unless it just was", async () => {
+    const asked = vi.fn(async () => true);
+    confirmBy(asked);
+    await confirmFirst(Date.now() + 200_000);
+    expect(asked).not.toHaveBeenCalled();
+    await confirmFirst(Date.now() + 1000);
+    await confirmFirst(null);
+    expect(asked).toHaveBeenCalledTimes(2);
+    confirmBy(async () => false);
+    await expect(confirmFirst(null)).rejects.toMatchObject({ problem: { code: "not_confirmed" } });
+  });
+});
+
 describe("a call", () => {
   it("goes to this origin alone, with what is asked encoded", async () => {
     const fetch = answers(json(200, { fine: true }));
     const where = path`/v1/apps/${"a/b?c"}`;
+    expect(placePath("a/b", "c?d", "hostnames", "*.e.f")).toBe("/v1/apps/a%2Fb/environments/c%3Fd/hostnames/*.e.f");
     expect(await call("GET", where, { query: { limit: 3, after: null, search: "x y" } })).toEqual({ fine: true });
     expect(fetch.mock.calls[0]?.[0]).toBe("/v1/apps/a%2Fb%3Fc?limit=3&search=x+y");
     expect(fetch.mock.calls[0]?.[1]).toMatchObject({ credentials: "same-origin", redirect: "error" });

@@ -1,7 +1,7 @@
 // The person who is logged in: what they may do, their sessions, and their passkeys.
 import { useState } from "preact/hooks";
 import type { Challenge, Page, Passkey, SessionInfo } from "../api.ts";
-import { call, path } from "../client.ts";
+import { call, confirmFirst, path } from "../client.ts";
 import { curl } from "../command.ts";
 import { logOut } from "../dialogs/session.tsx";
 import { exact } from "../format.ts";
@@ -91,6 +91,8 @@ function AddPasskeyDialog() {
       label={t.passkeys.add}
       disabled={name.trim() === ""}
       run={async () => {
+        // The device would keep a passkey that the edge refuses, and offer it at each login.
+        await confirmFirst(session.value?.confirmed_until_ms ?? null);
         const challenge = await call<Challenge>("POST", "/v1/session/challenge", { body: { purpose: "register" } });
         const made = await makePasskey(challenge);
         await call("POST", "/v1/passkeys", { body: { name: name.trim(), ...made } });
