@@ -117,3 +117,28 @@ test("a passkey confirms what an app protects", async () => {
   await page.getByText("ada").first().waitFor();
   await visit.close();
 });
+
+test("what is confirmed is what was shown, whatever came meanwhile", async () => {
+  await edge.push("guarded", "First");
+  const staged = await edge.push("guarded", "Second", "--env", "staging");
+  await edge.api("PUT", "/v1/apps/guarded/confirmations", { body: { confirm: ["promote"] } });
+  const live = await edge.live("guarded");
+  const visit = await Visit.open(browser, edge);
+  visit.expect(/\/promote$/, 403);
+  visit.expect(/\/promote$/, 409);
+  await visit.logIn("/console/apps/guarded");
+  await visit.button("Promote to prod").click();
+  await visit.dialog().locator(".versions", { hasText: staged.version.slice(0, 12) }).waitFor();
+  await visit.dialog().getByRole("button", { name: "Promote to prod" }).click();
+  await visit.page.getByLabel("Password of ada").waitFor();
+  // While the password is typed, somebody pushes to the source.
+  const later = await edge.push("guarded", "Third", "--env", "staging");
+  await confirm(visit);
+  await visit.dialog().getByText(`Meanwhile ${later.version.slice(0, 12)} went live in staging.`).waitFor();
+  assert.equal(await edge.live("guarded"), live);
+  await visit.dialog().locator(".versions", { hasText: later.version.slice(0, 12) }).waitFor();
+  await visit.dialog().getByRole("button", { name: "Promote to prod" }).click();
+  await until("the promotion", async () => (await edge.live("guarded")) === later.version);
+  await visit.closed();
+  await visit.close();
+});
