@@ -121,7 +121,16 @@ export class Visit {
   }
 
   async go(where) {
-    await this.page.goto(this.edge.origin + where);
+    await until(`the page ${where}`, async () => {
+      try {
+        await this.page.goto(this.edge.origin + where);
+        return true;
+      } catch (error) {
+        // A container that was started or ended elsewhere on the machine.
+        if (error.message.includes("ERR_NETWORK_CHANGED")) return false;
+        throw error;
+      }
+    });
   }
 
   /** Logs in as a person does, on the page that the edge shows. */
