@@ -37,13 +37,13 @@ const more = signal<More | null>(null);
 const moreProblem = signal<Problem | null>(null);
 
 function loadMore(): void {
-  moreProblem.value = null;
   import("./pages/more.ts").then(
     (pages) => {
       more.value = pages;
     },
-    (error: unknown) => {
-      moreProblem.value = problemFrom(error);
+    () => {
+      const detail = t.problem.unloaded;
+      moreProblem.value = { title: detail, status: 0, code: "console", detail, hint: t.problem.unloadedHint };
     },
   );
 }
@@ -78,7 +78,7 @@ function Page() {
   const ofApp = OF_APPS[page];
   const ofEdge = OF_THE_EDGE[page];
   if (!ofApp && !ofEdge) return <Missing />;
-  if (moreProblem.value) return <ProblemBox problem={moreProblem.value} again={loadMore} />;
+  if (moreProblem.value) return <ProblemBox problem={moreProblem.value} again={() => location.reload()} />;
   if (!more.value) return <p class="pending">{t.loading}</p>;
   if (ofApp) {
     const Found = more.value[ofApp];

@@ -41,6 +41,8 @@ export const t = {
   },
   problem: {
     unreadable: (status: number) => `The answer (${status}) is not one of the edge.`,
+    unloaded: "A part of the console could not be loaded.",
+    unloadedHint: "The edge may have another one by now: load the page again.",
     unreachable: "The edge cannot be reached.",
     unreachableHint: "Look at the connection, then try again.",
   },
@@ -215,7 +217,7 @@ export const t = {
     time: "Time",
     none: "Nothing was requested in this span.",
     missing: "These nodes did not answer, and their requests are missing:",
-    notDrawn: "The chart could not be loaded; the figures below say the same.",
+    notDrawn: "The chart could not be loaded. Load the page again; the figures below say the same.",
     versions: "By version",
     switches: "Switches",
     clientErrors: "Not found and other 4xx",
