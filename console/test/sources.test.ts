@@ -23,6 +23,14 @@ describe("the sources", () => {
     }
   });
 
+  it("have functions of 70 lines at most", () => {
+    for (const name of sources.filter((one) => /\.tsx?$/.test(one))) {
+      for (const [, called, body] of read(name).matchAll(/^(?:export )?(?:async )?function\*? ?(\w+)([^]*?)^}$/gm)) {
+        expect(`${name} ${called} ${(body ?? "").split("\n").length <= 70}`).toBe(`${name} ${called} true`);
+      }
+    }
+  });
+
   it("name no registry in the lock", () => {
     expect(read("package-lock.json")).not.toContain('"resolved"');
   });

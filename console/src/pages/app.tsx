@@ -8,7 +8,7 @@ import { healthOf } from "../health.ts";
 import { servingOf, useInstances } from "../instances.ts";
 import { to } from "../router.ts";
 import { spark, totals } from "../series.ts";
-import { rights, useResource } from "../state.ts";
+import { type Resource, rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { LAST_MS, lastHour } from "../traffic.ts";
 import { Away, By, Fact, Id, Mark, Opens, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
@@ -148,6 +148,52 @@ function Held({ by, who, at, words }: { by: string; who: string; at: number; wor
   );
 }
 
+interface FactsProps extends InApp {
+  status: Status;
+  settings: number | undefined;
+  instances: InstanceList | null;
+}
+
+function Facts({ app, env, status, settings, instances }: FactsProps) {
+  return (
+    <dl class="facts">
+      {status.urls && (
+        <Fact name={t.card.address}>
+          <Away href={status.urls.live} />
+        </Fact>
+      )}
+      {status.hostnames.length > 0 && (
+        <Fact name={t.card.hostnames}>
+          <a href={to("hostnames", { app }, { env })}>
+            <Outside text={status.hostnames.slice(0, 3).join(", ")} />
+            {status.hostnames.length > 3 && ` ${t.card.andMore(status.hostnames.length - 3)}`}
+          </a>
+        </Fact>
+      )}
+      <Fact name={t.card.settings}>
+        <a href={to("settings", { app }, { env })}>{settings !== undefined ? t.card.revision(settings) : "—"}</a>
+      </Fact>
+      <Instances app={app} env={env} list={instances} />
+      <Nodes status={status} />
+    </dl>
+  );
+}
+
+/** The deploy that made live what is live, with the message and commit of its version. */
+function useLive(app: string, env: string, status: Status | null): Resource<Deploy | null> {
+  const version = status?.version ?? null;
+  return useResource<Deploy | null>(version ? `live ${app} ${env} ${status?.deploy ?? version}` : null, async (signal) => {
+    const where = placePath(app, env, "history");
+    const history = await call<History>("GET", where, { query: { limit: RECENT }, signal });
+    const wanted = status?.deploy;
+    const own = history.deploys.find((deploy) => (wanted ? deploy.id === wanted : deploy.outcome === "live"));
+    if (!own || own.source.message || own.source.commit) return own ?? null;
+    // A switch back has no source of its own: that of the push which brought the version.
+    const pushed = history.deploys.find((deploy) => deploy.kind === "push" && deploy.version === own.version);
+    return { ...own, source: pushed?.source ?? own.source };
+  });
+}
+
 function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: string[] }) {
   const status = useResource<Status>(
     `card ${app} ${env}`,
@@ -155,16 +201,7 @@ function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: 
     5000,
   );
   const version = status.data?.version ?? null;
-  const live = useResource<Deploy | null>(version ? `live ${app} ${env} ${status.data?.deploy ?? version}` : null, async (signal) => {
-    const where = placePath(app, env, "history");
-    const history = await call<History>("GET", where, { query: { limit: RECENT }, signal });
-    const wanted = status.data?.deploy;
-    const own = history.deploys.find((deploy) => (wanted ? deploy.id === wanted : deploy.outcome === "live"));
-    if (!own || own.source.message || own.source.commit) return own ?? null;
-    // A switch back has no source of its own: that of the push which brought the version.
-    const pushed = history.deploys.find((deploy) => deploy.kind === "push" && deploy.version === own.version);
-    return { ...own, source: pushed?.source ?? own.source };
-  });
+  const live = useLive(app, env, status.data);
   const settings = useResource<{ revision: number }>(`revision ${app} ${env} ${version ?? ""}`, (signal) =>
     call("GET", placePath(app, env, "settings"), { signal }),
   );
@@ -199,26 +236,7 @@ function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: 
             </p>
           )}
           <LastHour app={app} env={env} />
-          <dl class="facts">
-            {data.urls && (
-              <Fact name={t.card.address}>
-                <Away href={data.urls.live} />
-              </Fact>
-            )}
-            {data.hostnames.length > 0 && (
-              <Fact name={t.card.hostnames}>
-                <a href={to("hostnames", { app }, { env })}>
-                  <Outside text={data.hostnames.slice(0, 3).join(", ")} />
-                  {data.hostnames.length > 3 && ` ${t.card.andMore(data.hostnames.length - 3)}`}
-                </a>
-              </Fact>
-            )}
-            <Fact name={t.card.settings}>
-              <a href={to("settings", { app }, { env })}>{settings.data ? t.card.revision(settings.data.revision) : "—"}</a>
-            </Fact>
-            <Instances app={app} env={env} list={instances.data} />
-            <Nodes status={data} />
-          </dl>
+          <Facts app={app} env={env} status={data} settings={settings.data?.revision} instances={instances.data} />
           <Actions app={app} env={env} status={data} names={names} />
         </>
       )}

@@ -155,20 +155,9 @@ function useNarrow(): boolean {
   return narrow;
 }
 
-export function AppsPage() {
-  useTitle(t.nav.apps);
-  const search = route.value.query.get("search") ?? "";
+function Search({ search }: { search: string }) {
   const [typed, setTyped] = useState(search);
-  const [totalsSeen, setTotals] = useState<AppList["totals"] | null>(null);
   const field = useRef<HTMLInputElement>(null);
-  const list = useListing<AppInfo>(`apps ${search}`, async (cursor, signal) => {
-    // What is no part of a name is in none of them.
-    if (!/^[a-z0-9-]*$/.test(search)) return { items: [] };
-    const query = { search, limit: PAGE, after: cursor };
-    const page = await call<AppList>("GET", "/v1/apps", { query, signal });
-    setTotals(page.totals);
-    return { items: page.apps, next: page.next };
-  });
   useEffect(() => {
     const timer = setTimeout(() => {
       if (typed !== search) setQuery({ search: typed.trim().toLowerCase() || null });
@@ -185,6 +174,36 @@ export function AppsPage() {
     document.addEventListener("keydown", pressed);
     return () => document.removeEventListener("keydown", pressed);
   }, []);
+  return (
+    <label class="search">
+      <span class="sr">{t.apps.search}</span>
+      <input
+        ref={field}
+        type="search"
+        value={typed}
+        placeholder={t.apps.searchHint}
+        autocomplete="off"
+        autocapitalize="off"
+        spellcheck={false}
+        maxLength={40}
+        onInput={(event) => setTyped(event.currentTarget.value)}
+      />
+    </label>
+  );
+}
+
+export function AppsPage() {
+  useTitle(t.nav.apps);
+  const search = route.value.query.get("search") ?? "";
+  const [totalsSeen, setTotals] = useState<AppList["totals"] | null>(null);
+  const list = useListing<AppInfo>(`apps ${search}`, async (cursor, signal) => {
+    // What is no part of a name is in none of them.
+    if (!/^[a-z0-9-]*$/.test(search)) return { items: [] };
+    const query = { search, limit: PAGE, after: cursor };
+    const page = await call<AppList>("GET", "/v1/apps", { query, signal });
+    setTotals(page.totals);
+    return { items: page.apps, next: page.next };
+  });
   const total = list.hasMore ? Math.max(totalsSeen?.apps ?? 0, list.items.length) : list.items.length;
   const row = useNarrow() ? TALL_ROW_PX : ROW_PX;
   const { body, shown } = useWindow(total, row);
@@ -200,26 +219,7 @@ export function AppsPage() {
   }
   return (
     <>
-      <Heading
-        aside={
-          <label class="search">
-            <span class="sr">{t.apps.search}</span>
-            <input
-              ref={field}
-              type="search"
-              value={typed}
-              placeholder={t.apps.searchHint}
-              autocomplete="off"
-              autocapitalize="off"
-              spellcheck={false}
-              maxLength={40}
-              onInput={(event) => setTyped(event.currentTarget.value)}
-            />
-          </label>
-        }
-      >
-        {t.nav.apps}
-      </Heading>
+      <Heading aside={<Search search={search} />}>{t.nav.apps}</Heading>
       <p class="faint count" role="status">
         {totalsSeen ? t.apps.totals(count(totalsSeen.apps), count(totalsSeen.environments)) : list.loading ? t.loading : ""}
       </p>

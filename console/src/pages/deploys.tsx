@@ -150,6 +150,54 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
   );
 }
 
+function Facts({ deploy }: { deploy: Deploy }) {
+  const source = deploy.source;
+  return (
+    <dl class="facts">
+      <Fact name={t.deploys.at}>{exact(deploy.at_ms)}</Fact>
+      <Fact name={t.deploys.before}>
+        <Id id={deploy.previous} />
+      </Fact>
+      {deploy.reason && (
+        <Fact name={t.reason}>
+          <Outside text={deploy.reason} />
+        </Fact>
+      )}
+      {source.message && (
+        <Fact name={t.deploys.message}>
+          <Outside text={source.message} lines />
+        </Fact>
+      )}
+      {source.commit && (
+        <Fact name={t.deploys.commit}>
+          <code>
+            <Outside text={source.commit} />
+          </code>
+          {source.dirty && ` ${t.deploys.dirty}`}
+        </Fact>
+      )}
+      {source.branch && (
+        <Fact name={t.deploys.branch}>
+          <Outside text={source.branch} />
+        </Fact>
+      )}
+      {source.url && (
+        <Fact name={source.ci ?? t.run}>
+          <Away href={source.url} />
+        </Fact>
+      )}
+      {deploy.settings !== undefined && (
+        <Fact name={t.card.settings}>{t.card.revision(deploy.settings)}</Fact>
+      )}
+      <Fact name={t.deploys.id}>
+        <code>
+          <Outside text={deploy.id} />
+        </code>
+      </Fact>
+    </dl>
+  );
+}
+
 function Entry({ app, env, deploy, status, gone }: { app: string; env: string; deploy: Deploy; status: Status | null; gone: boolean }) {
   const [open, setOpen] = useState(false);
   const source = deploy.source;
@@ -178,48 +226,7 @@ function Entry({ app, env, deploy, status, gone }: { app: string; env: string; d
         </summary>
         {open && (
           <div class="entry-body">
-            <dl class="facts">
-              <Fact name={t.deploys.at}>{exact(deploy.at_ms)}</Fact>
-              <Fact name={t.deploys.before}>
-                <Id id={deploy.previous} />
-              </Fact>
-              {deploy.reason && (
-                <Fact name={t.reason}>
-                  <Outside text={deploy.reason} />
-                </Fact>
-              )}
-              {source.message && (
-                <Fact name={t.deploys.message}>
-                  <Outside text={source.message} lines />
-                </Fact>
-              )}
-              {source.commit && (
-                <Fact name={t.deploys.commit}>
-                  <code>
-                    <Outside text={source.commit} />
-                  </code>
-                  {source.dirty && ` ${t.deploys.dirty}`}
-                </Fact>
-              )}
-              {source.branch && (
-                <Fact name={t.deploys.branch}>
-                  <Outside text={source.branch} />
-                </Fact>
-              )}
-              {source.url && (
-                <Fact name={source.ci ?? t.run}>
-                  <Away href={source.url} />
-                </Fact>
-              )}
-              {deploy.settings !== undefined && (
-                <Fact name={t.card.settings}>{t.card.revision(deploy.settings)}</Fact>
-              )}
-              <Fact name={t.deploys.id}>
-                <code>
-                  <Outside text={deploy.id} />
-                </code>
-              </Fact>
-            </dl>
+            <Facts deploy={deploy} />
             {deploy.problem && (
               <ProblemBox problem={{ title: deploy.problem.detail, status: 0, code: deploy.problem.code, detail: deploy.problem.detail }} />
             )}

@@ -52,63 +52,73 @@ function Steps({ proof, checking, check }: { proof: Proof; checking: boolean; ch
   );
 }
 
-function AddDialog({ app, env }: InApp) {
-  const [name, setName] = useState("");
-  const [canonical, setCanonical] = useState(false);
-  const [proof, setProof] = useState<Proof | null>(null);
-  const [proven, setProven] = useState(false);
+interface Checked {
+  /** Whether nothing more is needed. */
+  proven: boolean;
+  proof: Proof | null;
+  problem: Problem | null;
+}
+
+const UNCHECKED: Checked = { proven: false, proof: null, problem: null };
+
+/** Whether a hostname could be added, and what it needs for that: looked at again while a proof is waited for. */
+function useProof(name: string, where: string, body: object) {
+  const [found, setFound] = useState<Checked>(UNCHECKED);
   const [checking, setChecking] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
   const latest = useRef(name);
   latest.current = name;
-  const where = placePath(app, env, "hostnames", name.trim());
-  const body = canonical ? { canonical } : {};
+  const take = (problem: Problem | null) => {
+    const proof = proofOf(problem);
+    setFound({ proven: problem === null, proof, problem: proof ? null : problem });
+  };
   const check = async () => {
     setChecking(true);
-    const found = await call("PUT", where, { query: { dry_run: true }, body }).then(() => null, problemFrom);
+    const problem = await call("PUT", where, { query: { dry_run: true }, body }).then(() => null, problemFrom);
     setChecking(false);
     // An answer about another name than is there by now is no answer.
-    if (latest.current !== name) return;
-    const needed = proofOf(found);
-    setProven(found === null);
-    setProof(needed);
-    setProblem(needed ? null : found);
+    if (latest.current === name) take(problem);
   };
   useEffect(() => {
-    if (!proof) return;
+    if (!found.proof) return;
     const timer = setInterval(() => {
       if (!document.hidden) void check();
     }, CHECK_MS);
     return () => clearInterval(timer);
-  }, [proof?.value]);
+  }, [found.proof?.value]);
+  return { ...found, checking, check: () => void check(), take, forget: () => setFound(UNCHECKED) };
+}
+
+function AddDialog({ app, env }: InApp) {
+  const [typed, setTyped] = useState("");
+  const [canonical, setCanonical] = useState(false);
+  const name = typed.trim();
+  const where = placePath(app, env, "hostnames", name);
+  const body = canonical ? { canonical } : {};
+  const { proven, proof, problem, checking, check, take, forget } = useProof(name, where, body);
   return (
     <ActionDialog
       title={t.hostnames.addTitle(env)}
-      command={devanture("hostnames", "add", name.trim() || "www.example.org", ...at(app, env), canonical && "--canonical")}
+      command={devanture("hostnames", "add", name || "www.example.org", ...at(app, env), canonical && "--canonical")}
       label={t.hostnames.addLabel}
-      disabled={name.trim() === ""}
+      disabled={name === ""}
       run={async () => {
         try {
           await call("PUT", where, { body });
         } catch (error) {
-          const needed = proofOf(problemFrom(error));
-          if (needed) {
-            setProof(needed);
-            setProven(false);
-          }
+          // The dialog shows the problem itself.
+          if (proofOf(problemFrom(error))) take(problemFrom(error));
           throw error;
         }
-        return t.hostnames.added(name.trim());
+        return t.hostnames.added(name);
       }}
     >
       <TextField
         label={t.hostnames.name}
         hint={t.hostnames.nameHint}
-        value={name}
+        value={typed}
         set={(value) => {
-          setName(value);
-          setProof(null);
-          setProven(false);
+          setTyped(value);
+          forget();
         }}
         max={260}
         first
@@ -117,13 +127,13 @@ function AddDialog({ app, env }: InApp) {
       <Check label={t.hostnames.canonical} value={canonical} set={setCanonical} />
       {!proof && !proven && (
         <p>
-          <Button onClick={() => void check()} disabled={checking || name.trim() === ""}>
+          <Button onClick={check} disabled={checking || name === ""}>
             {checking ? t.hostnames.checking : t.hostnames.look}
           </Button>
         </p>
       )}
       {proven && <Mark tone="good">{t.hostnames.proven}</Mark>}
-      {proof && <Steps proof={proof} checking={checking} check={() => void check()} />}
+      {proof && <Steps proof={proof} checking={checking} check={check} />}
       {problem && <ProblemBox problem={problem} />}
     </ActionDialog>
   );

@@ -1,6 +1,6 @@
 // Previews: aliases and versions at hostnames of their own, and a frame to look at one without leaving.
 import { useState } from "preact/hooks";
-import type { Place } from "../api.ts";
+import type { Deploy, Place } from "../api.ts";
 import { type AliasListing, versionsOf } from "../choices.ts";
 import { call, path } from "../client.ts";
 import { openEndAlias, openShare } from "../dialogs/previews.tsx";
@@ -75,6 +75,91 @@ function foreign(address: string | undefined): string | undefined {
   return address && new URL(address).origin !== location.origin ? address : undefined;
 }
 
+/** What both kinds of previews lead to. */
+interface Leads {
+  app: string;
+  /** Shows one in the frame of the page; `shown` is the address of the one that is there. */
+  show: (one: Shown) => void;
+  shown: string | undefined;
+  /** The chosen environment, with what is live there. */
+  target: { env: string; live: string | null } | null;
+}
+
+function Show({ one, leads }: { one: Shown; leads: Leads }) {
+  return (
+    <Button onClick={() => leads.show(one)} aria-label={t.previews.showOf(visible(one.name))} aria-pressed={leads.shown === one.url}>
+      {t.previews.show}
+    </Button>
+  );
+}
+
+function GoLive({ version, leads: { app, target } }: { version: string; leads: Leads }) {
+  if (!target || version === target.live || !rights.value.can("goLive", app, target.env)) return null;
+  const { env } = target;
+  return <Opens label={t.switch.short(env)} of={shortId(version)} open={() => openSwitch({ app, env, version })} />;
+}
+
+function Alias({ place, leads }: { place: Place; leads: Leads }) {
+  const { app } = leads;
+  return (
+    <li>
+      <p class="preview-name">
+        <strong>
+          <Outside text={place.name} />
+        </strong>{" "}
+        <Id id={place.version} />
+      </p>
+      <p class="faint">
+        <When at={place.since_ms} />
+        <By who={place.who} />
+        {place.expires_ms && (
+          <>
+            {" · "}
+            {t.previews.ends} <When at={place.expires_ms} />
+          </>
+        )}
+      </p>
+      <p>
+        <Away href={place.url} />
+      </p>
+      <div class="actions">
+        <Show one={place} leads={leads} />
+        <GoLive version={place.version} leads={leads} />
+        {rights.value.can("share", app) && <Opens label={t.previews.end} of={place.name} open={() => openEndAlias(app, place)} />}
+      </div>
+    </li>
+  );
+}
+
+function Version({ deploy, url, leads }: { deploy: Deploy; url: string | null; leads: Leads }) {
+  const { app } = leads;
+  const { version } = deploy;
+  const short = shortId(version);
+  return (
+    <li>
+      <p class="preview-name">
+        <Id id={version} /> {version === leads.target?.live && <Tag>{t.deploys.current}</Tag>}
+        {deploy.kind === "push" && deploy.outcome === "failed" && <Tag>{t.outcomes.failed}</Tag>}
+      </p>
+      {deploy.source.message && (
+        <p class="message">
+          <Outside text={firstLine(deploy.source.message)} />
+        </p>
+      )}
+      <p class="faint">
+        <When at={deploy.at_ms} />
+        <By who={deploy.who} />
+      </p>
+      <div class="actions">
+        {url && <Show one={{ name: short, version, url }} leads={leads} />}
+        {url && <Away href={url}>{t.previews.open}</Away>}
+        {url && rights.value.can("share", app) && <Opens label={t.share.label} of={short} open={() => openShare({ app, version, url })} />}
+        <GoLive version={version} leads={leads} />
+      </div>
+    </li>
+  );
+}
+
 export function PreviewsPage({ app }: { app: string }) {
   useTitle(t.tabs.previews, app);
   const info = useApp(app);
@@ -86,20 +171,8 @@ export function PreviewsPage({ app }: { app: string }) {
     return { items: page.aliases, next: page.next };
   });
   const history = useHistory(app, env, RECENT);
-  const may = rights.value;
-  const look = (one: Shown) => (
-    <Button onClick={() => setShown(one)} aria-label={t.previews.showOf(visible(one.name))} aria-pressed={shown?.url === one.url}>
-      {t.previews.show}
-    </Button>
-  );
-  const goLive = (version: string) =>
-    env && status.data && version !== status.data.version && may.can("goLive", app, env) ? (
-      <Opens
-        label={t.switch.short(env)}
-        of={shortId(version)}
-        open={() => openSwitch({ app, env, version })}
-      />
-    ) : null;
+  const target = env && status.data ? { env, live: status.data.version } : null;
+  const leads: Leads = { app, show: setShown, shown: shown?.url, target };
   return (
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
@@ -110,32 +183,7 @@ export function PreviewsPage({ app }: { app: string }) {
           {(places) => (
             <ul class="previews">
               {places.map((place) => (
-                <li key={place.name}>
-                  <p class="preview-name">
-                    <strong>
-                      <Outside text={place.name} />
-                    </strong>{" "}
-                    <Id id={place.version} />
-                  </p>
-                  <p class="faint">
-                    <When at={place.since_ms} />
-                    <By who={place.who} />
-                    {place.expires_ms && (
-                      <>
-                        {" · "}
-                        {t.previews.ends} <When at={place.expires_ms} />
-                      </>
-                    )}
-                  </p>
-                  <p>
-                    <Away href={place.url} />
-                  </p>
-                  <div class="actions">
-                    {look(place)}
-                    {goLive(place.version)}
-                    {may.can("share", app) && <Opens label={t.previews.end} of={place.name} open={() => openEndAlias(app, place)} />}
-                  </div>
-                </li>
+                <Alias key={place.name} place={place} leads={leads} />
               ))}
             </ul>
           )}
@@ -146,34 +194,9 @@ export function PreviewsPage({ app }: { app: string }) {
         <Listed of={history} none={t.deploys.none}>
           {(deploys) => (
             <ul class="previews">
-              {versionsOf(deploys, history.gone).map((deploy) => {
-                const url = previewOf(status.data, deploy.version);
-                return (
-                  <li key={deploy.version}>
-                    <p class="preview-name">
-                      <Id id={deploy.version} /> {deploy.version === status.data?.version && <Tag>{t.deploys.current}</Tag>}
-                      {deploy.kind === "push" && deploy.outcome === "failed" && <Tag>{t.outcomes.failed}</Tag>}
-                    </p>
-                    {deploy.source.message && (
-                      <p class="message">
-                        <Outside text={firstLine(deploy.source.message)} />
-                      </p>
-                    )}
-                    <p class="faint">
-                      <When at={deploy.at_ms} />
-                      <By who={deploy.who} />
-                    </p>
-                    <div class="actions">
-                      {url && look({ name: shortId(deploy.version), version: deploy.version, url })}
-                      {url && <Away href={url}>{t.previews.open}</Away>}
-                      {url && may.can("share", app) && (
-                        <Opens label={t.share.label} of={shortId(deploy.version)} open={() => openShare({ app, version: deploy.version, url })} />
-                      )}
-                      {goLive(deploy.version)}
-                    </div>
-                  </li>
-                );
-              })}
+              {versionsOf(deploys, history.gone).map((deploy) => (
+                <Version key={deploy.version} deploy={deploy} url={previewOf(status.data, deploy.version)} leads={leads} />
+              ))}
             </ul>
           )}
         </Listed>
