@@ -84,12 +84,19 @@ function unreachable(): Refused {
   return new Refused({ title: detail, status: 0, code: "unreachable", detail, hint: t.problem.unreachableHint });
 }
 
+const JSON_TYPE = "application/json";
+/** The longest time until the answer to a look is there. */
+const ANSWER_MS_MAX = 60_000;
+
 async function send(method: Method, where: string, accept: string, options: Options): Promise<Response> {
   const headers: Record<string, string> = { accept, ...options.headers };
-  if (options.body !== undefined) headers["content-type"] = "application/json";
+  if (options.body !== undefined) headers["content-type"] = JSON_TYPE;
   const request: RequestInit = { method, headers, credentials: "same-origin", redirect: "error", cache: "no-store" };
   if (options.body !== undefined) request.body = JSON.stringify(options.body);
-  if (options.signal) request.signal = options.signal;
+  const signals = options.signal ? [options.signal] : [];
+  // What only looks is given up after a while, so that it can be looked at again; a change may take as long as it does.
+  if (method === "GET" && accept === JSON_TYPE) signals.push(AbortSignal.timeout(ANSWER_MS_MAX));
+  if (signals.length > 0) request.signal = AbortSignal.any(signals);
   for (let attempt = 0; ; attempt += 1) {
     let response: Response;
     try {
@@ -110,7 +117,7 @@ async function send(method: Method, where: string, accept: string, options: Opti
 
 /** Calls an operation; the answer is its JSON, or `undefined` if it has none. */
 export async function call<Answer>(method: Method, where: string, options: Options = {}): Promise<Answer> {
-  const response = await send(method, where, "application/json", options);
+  const response = await send(method, where, JSON_TYPE, options);
   if (response.status === 204) return undefined as Answer;
   try {
     return (await response.json()) as Answer;
@@ -118,12 +125,6 @@ export async function call<Answer>(method: Method, where: string, options: Optio
     if (options.signal?.aborted) throw error;
     throw unreachable();
   }
-}
-
-/** The answer with its strong tag, for a change that is made only if nobody else was quicker. */
-export async function tagged<Answer>(where: string, signal?: AbortSignal): Promise<{ answer: Answer; tag: string | null }> {
-  const response = await send("GET", where, "application/json", signal ? { signal } : {});
-  return { answer: (await response.json()) as Answer, tag: response.headers.get("etag") };
 }
 
 /** Calls an operation that streams its steps; gives the last event's data, and the steps as they come. */

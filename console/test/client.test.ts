@@ -46,6 +46,18 @@ describe("a call", () => {
     expect(fetch.mock.calls[0]?.[1]).toMatchObject({ credentials: "same-origin", redirect: "error" });
   });
 
+  it("that looks is given up after a while, and one that changes something is not", async () => {
+    const fetch = answers(json(200, {}), json(200, {}));
+    await call("GET", "/v1/x");
+    await call("POST", "/v1/x");
+    expect(fetch.mock.calls[0]?.[1]?.signal).toBeInstanceOf(AbortSignal);
+    expect(fetch.mock.calls[1]?.[1]?.signal).toBeUndefined();
+    const given = new AbortController();
+    answers(new TypeError("failed"));
+    given.abort();
+    await expect(call("GET", "/v1/x", { signal: given.signal })).rejects.toBeInstanceOf(TypeError);
+  });
+
   it("that is refused has the problem of the edge", async () => {
     answers(problem(409, "locked"));
     await expect(call("POST", "/v1/x")).rejects.toMatchObject({ problem: { code: "locked" } });
