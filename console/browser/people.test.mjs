@@ -44,8 +44,11 @@ for (const [scheme, viewport, name] of [
 ]) {
   test(`each page holds to the rules of accessibility, on ${name}`, async () => {
     const visit = await Visit.open(browser, edge, { scheme, viewport, bypassCSP: true });
+    await visit.go("/console/");
+    await visit.page.getByLabel("Password").waitFor();
+    const found = await visit.axe();
+    await visit.fits();
     await visit.logIn();
-    const found = [];
     for (const [where, text] of PAGES) {
       await visit.go(where);
       await visit.page.locator("main").getByText(text).first().waitFor();

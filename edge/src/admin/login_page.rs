@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("login.html");
 const REFUSED_PAGE: &str = include_str!("refused_host.html");
 /// Lets the one script of [`PAGE`] and the one style of both pages run, and the script send to this edge.
 const POLICY: &str = "default-src 'none'; script-src 'sha256-Ubh17PkowX1HuX6tscabtv58NDpLG9PHBemd+Qdh1Pc='; \
-    style-src 'sha256-5CyuyYWbEUh3sswqv3wuVdXeXcmNcmcizThpCWKLKSM='; connect-src 'self'; form-action 'none'; \
+    style-src 'sha256-amh8/6+h+u/svIYvnxurbpc+yR0Nvt0Ft2J/3z0A6Uo='; connect-src 'self'; form-action 'none'; \
     base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 /// The folder of the console, without its last slash.
 const CONSOLE: &str = "/console";
