@@ -43,9 +43,9 @@ export async function end() {
   for (const run of ends.reverse()) await run();
 }
 
-/** An edge and a browser. */
-export async function start() {
-  const edge = await Edge.start();
+/** An edge and a browser; `more` is added to the edge's configuration. */
+export async function start(more) {
+  const edge = await Edge.start(more);
   atEnd(() => edge.stop());
   return { edge, browser: await launch() };
 }

@@ -41,10 +41,17 @@ mode = "self-signed"
 allow = ["127.0.0.0/8"]
 `;
 
+/** A folder that goes with its edge. The users that backends run as have to pass it. */
+function temporary() {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "devanture-console-"));
+  fs.chmodSync(folder, 0o711);
+  return folder;
+}
+
 export class Edge {
-  /** An edge alone, with the console, a token and an account. */
-  static async start() {
-    const edge = new Edge(fs.mkdtempSync(path.join(os.tmpdir(), "devanture-console-")), TOML);
+  /** An edge alone, with the console, a token and an account; `more` is added to its configuration. */
+  static async start(more = "") {
+    const edge = new Edge(temporary(), TOML + more);
     await edge.listen();
     await edge.furnish();
     return edge;
@@ -190,7 +197,7 @@ export class Edge {
 export class Cluster {
   static async start() {
     const cluster = new Cluster();
-    cluster.folder = fs.mkdtempSync(path.join(os.tmpdir(), "devanture-console-"));
+    cluster.folder = temporary();
     try {
       await cluster.#start();
     } catch (error) {
