@@ -14,6 +14,7 @@ before(async () => {
   versions.second = (await edge.push("shop", "Second", "--message", "The second page")).version;
   await edge.push("shop", "Third", "--env", "staging", "--message", "The third page");
   await edge.devanture(["alias", "set", "feature-x", versions.first.slice(0, 12), "--app", "shop"]);
+  await edge.devanture(["hostnames", "add", "www.shop.example", "--app", "shop"]);
   await edge.devanture(["env", "set", "API_URL=https://api.example", "--public", "--app", "shop"]);
 });
 
@@ -26,7 +27,7 @@ const PAGES = [
   ["/console/apps/shop/previews", "feature-x"],
   ["/console/apps/shop/traffic", "Bytes sent"],
   ["/console/apps/shop/requests", "Requests appear as they are answered"],
-  ["/console/apps/shop/hostnames", "No hostname of its own."],
+  ["/console/apps/shop/hostnames", "local authority"],
   ["/console/apps/shop/settings", "API_URL"],
   ["/console/apps/shop/backend", "No backend here."],
   ["/console/apps/shop/tokens", "Make a token"],
