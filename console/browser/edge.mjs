@@ -52,8 +52,13 @@ export class Edge {
   /** An edge alone, with the console, a token and an account; `more` is added to its configuration. */
   static async start(more = "") {
     const edge = new Edge(temporary(), TOML + more);
-    await edge.listen();
-    await edge.furnish();
+    try {
+      await edge.listen();
+      await edge.furnish();
+    } catch (error) {
+      await edge.stop();
+      throw error;
+    }
     return edge;
   }
 
