@@ -95,6 +95,10 @@ export class Edge {
           resolve(text.split("\n")[0]);
         }
       });
+      this.process.on("error", (error) => {
+        clearTimeout(timer);
+        reject(error);
+      });
       this.process.on("exit", () => {
         clearTimeout(timer);
         reject(new Error(`the edge did not start: ${fs.readFileSync(path.join(this.folder, "edge.log"), "utf8").slice(-2000)}`));
@@ -187,7 +191,7 @@ export class Edge {
 
   async stop() {
     this.agent?.destroy();
-    if (this.process && this.process.exitCode === null && this.process.signalCode === null) {
+    if (this.process?.pid && this.process.exitCode === null && this.process.signalCode === null) {
       const ended = new Promise((resolve) => this.process.once("exit", resolve));
       this.process.kill("SIGTERM");
       const timer = setTimeout(() => this.process.kill("SIGKILL"), 20_000);
@@ -248,7 +252,7 @@ export class Cluster {
 
   async stop() {
     await Promise.all(this.nodes.map((node) => node.stop()));
-    if (this.stores && this.stores.exitCode === null) {
+    if (this.stores?.pid && this.stores.exitCode === null) {
       const ended = new Promise((resolve) => this.stores.once("exit", resolve));
       // They end with it.
       this.stores.stdin.end();

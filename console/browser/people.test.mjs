@@ -39,6 +39,20 @@ const PAGES = [
   ["/console/nowhere", "There is no such page"],
 ];
 
+/** Dialogs: where, by which button, and a text of each. */
+const DIALOGS = [
+  ["/console/apps/shop", "Roll back prod", "index.html"],
+  ["/console/apps/shop", "Promote to prod", "index.html"],
+  ["/console/apps/shop", "Lock: prod", "Pushes are stored then"],
+  ["/console/apps/shop", "Pause: prod", "Message for visitors"],
+  ["/console/apps/shop/previews", /^Share: /, "Give it the name"],
+  ["/console/apps/shop/hostnames", "Add a hostname", "See what it needs"],
+  ["/console/apps/shop/settings", "Add", "Kind"],
+  ["/console/apps/shop/tokens", "Make a token", "Each includes those before it."],
+  ["/console/apps/shop/upkeep", "Delete staging", "Type staging to delete it"],
+  ["/console/account", "Add a passkey", "Such as laptop"],
+];
+
 for (const [scheme, viewport, name] of [
   ["light", DESK, "a desk in light"],
   ["dark", PHONE, "a phone in the dark"],
@@ -56,13 +70,9 @@ for (const [scheme, viewport, name] of [
       found.push(...(await visit.axe()));
       await visit.fits();
     }
-    await visit.go("/console/apps/shop");
-    for (const [opens, shows] of [
-      ["Roll back prod", "index.html"],
-      ["Promote to prod", "index.html"],
-      ["Pause: prod", "Message for visitors"],
-    ]) {
-      await visit.button(opens).click();
+    for (const [where, opens, shows] of DIALOGS) {
+      if (new URL(visit.page.url()).pathname !== where) await visit.go(where);
+      await visit.button(opens).first().click();
       await visit.dialog().getByText(shows).first().waitFor();
       found.push(...(await visit.axe()));
       await visit.fits();
