@@ -1,5 +1,7 @@
 //! Backends of the edge's own in trouble: each kind has an end of its own, and the edge, the front and the others go on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::edge::{Edge, edge};
@@ -325,13 +327,21 @@ async fn requests_that_wait_for_an_instance_are_answered_by_the_version_that_goe
     project.push(&edge);
     assert_eq!(answer(&edge, "/api/exit").await, Err(502), "its only instance ends");
     let client = edge.client(true);
+    // Until all wait, one may come before the edge has seen that the instance is gone: it is answered 502, and sent again.
+    let all_wait = Arc::new(AtomicBool::new(false));
     let ask = |number: usize| {
-        let url = edge.url("game.localhost", "/api/who");
-        let request = if number.is_multiple_of(2) { client.get(url) } else { client.post(url).body("an order") };
+        let (client, url, all_wait) = (client.clone(), edge.url("game.localhost", "/api/who"), Arc::clone(&all_wait));
         tokio::spawn(async move {
-            let answer = request.send().await.unwrap();
-            let version = answer.headers()["devanture-version"].to_str().unwrap().to_owned();
-            (answer.status().as_u16(), version, answer.text().await.unwrap())
+            loop {
+                let request =
+                    if number.is_multiple_of(2) { client.get(&url) } else { client.post(&url).body("an order") };
+                let answer = request.send().await.unwrap();
+                if answer.status() == 502 && !all_wait.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let version = answer.headers()["devanture-version"].to_str().unwrap().to_owned();
+                return (answer.status().as_u16(), version, answer.text().await.unwrap());
+            }
         })
     };
     let waiting: Vec<_> = (0..4).map(ask).collect();
@@ -341,6 +351,7 @@ async fn requests_that_wait_for_an_instance_are_answered_by_the_version_that_goe
         metrics.as_str().unwrap().lines().any(waits).then_some(())
     })
     .await;
+    all_wait.store(true, Ordering::SeqCst);
 
     project.backend("two");
     let version = project.push(&edge);
