@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import { after, before, test } from "node:test";
 import { atEnd, end, startCluster, until, Visit } from "./browser.mjs";
+import { withCart } from "./edge.mjs";
 
 let nodes, browser, backend;
 const versions = {};
@@ -48,21 +49,7 @@ test("a push by one node is watched at another, with a line for each node", asyn
   await visit.logIn("/console/apps/shop/deploys");
   const { page } = visit;
   await page.getByText("No push is under way.").waitFor();
-  const folder = nodes[0].site({
-    "www/index.html": "<!doctype html><title>Second</title>",
-    "devanture.toml": [
-      'app = "shop"',
-      'www = "www"',
-      "[[routes]]",
-      'path = "/api/*"',
-      `to = "http://127.0.0.1:${backend.address().port}"`,
-      "timeout_ms = 300000",
-      "[[smoke]]",
-      'path = "/api/cart"',
-      "timeout_ms = 300000",
-      "",
-    ].join("\n"),
-  });
+  const folder = nodes[0].site(withCart("Second", backend));
   const push = nodes[0].devanture(["push", "--json", "--message", "The second page"], { cwd: folder });
   const recent = page.locator("article.recent", { hasText: "The second page" });
   const prepare = recent.locator("li", { hasText: "prepare" });

@@ -48,6 +48,25 @@ function temporary() {
   return folder;
 }
 
+/** The files of the shop with a page of this title and a cart, which `server` answers and a switch waits for. */
+export function withCart(title, server) {
+  return {
+    "www/index.html": `<!doctype html><title>${title}</title>`,
+    "devanture.toml": [
+      'app = "shop"',
+      'www = "www"',
+      "[[routes]]",
+      'path = "/api/*"',
+      `to = "http://127.0.0.1:${server.address().port}"`,
+      "timeout_ms = 300000",
+      "[[smoke]]",
+      'path = "/api/cart"',
+      "timeout_ms = 300000",
+      "",
+    ].join("\n"),
+  };
+}
+
 export class Edge {
   /** An edge alone, with the console, a token and an account; `more` is added to its configuration. */
   static async start(more = "") {

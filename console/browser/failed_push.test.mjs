@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import { after, before, test } from "node:test";
 import { atEnd, end, start, until, Visit } from "./browser.mjs";
+import { withCart } from "./edge.mjs";
 
 let edge, browser, backend;
 /** Requests of the smoke check that the test has not let go yet. */
@@ -28,21 +29,7 @@ test("a failed push is seen as it happens, with its reason", async () => {
   const { page } = visit;
   await page.getByText("No push is under way.").waitFor();
 
-  const folder = edge.site({
-    "www/index.html": "<!doctype html><title>Broken</title>",
-    "devanture.toml": [
-      'app = "shop"',
-      'www = "www"',
-      "[[routes]]",
-      'path = "/api/*"',
-      `to = "http://127.0.0.1:${backend.address().port}"`,
-      "timeout_ms = 300000",
-      "[[smoke]]",
-      'path = "/api/cart"',
-      "timeout_ms = 300000",
-      "",
-    ].join("\n"),
-  });
+  const folder = edge.site(withCart("Broken", backend));
   const push = edge.devanture(["push", "--json", "--message", "A cart that breaks"], { code: 1, cwd: folder });
   const recent = page.locator("article.recent", { hasText: "A cart that breaks" });
   await recent.waitFor();
