@@ -166,14 +166,6 @@ def fetched(connection, fetch, count=1):
     return count
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def milliseconds(times):
     if not times:
         return "-"
