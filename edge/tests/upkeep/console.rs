@@ -163,22 +163,28 @@ async fn a_browser_with_a_session_gets_the_console_until_it_logs_out() {
     edge.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_package_that_is_none_leaves_the_console_that_is_installed() {
-    let edge = edge().start().await;
-    install(&edge, CONSOLE).await;
-    let large = vec![0; 17 * 1024 * 1024];
-    let many: Vec<(String, &[u8])> = (0..1_001).map(|number| (format!("{number}.txt"), &b"x"[..])).collect();
-    let many: Vec<(&str, &[u8])> = many.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
-    for (what, bytes) in [
+/// What no edge takes for a package, and what is wrong with it.
+fn bad_packages() -> [(&'static str, Vec<u8>); 5] {
+    [
         ("no archive", b"<!doctype html>".to_vec()),
         ("a zip", archive("zip", CONSOLE)),
         ("cut", archive("tar.gz", CONSOLE)[..100].to_vec()),
         ("without a page", gzip(&tar(&[("app.js", SCRIPT)]))),
-        ("a bomb", gzip(&tar(&[("index.html", &large)]))),
+        ("a bomb", gzip(&tar(&[("index.html", &vec![0; 17 * 1024 * 1024])]))),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_that_is_none_leaves_the_console_that_is_installed() {
+    let edge = edge().start().await;
+    install(&edge, CONSOLE).await;
+    let many: Vec<(String, &[u8])> = (0..1_001).map(|number| (format!("{number}.txt"), &b"x"[..])).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
+    let more = [
         ("too many", gzip(&tar(&many))),
         ("a path outside", gzip(&crate::support::archives::tar_with(b"../../x", tar::EntryType::Regular, b""))),
-    ] {
+    ];
+    for (what, bytes) in bad_packages().into_iter().chain(more) {
         let path = base(&edge).join("bad");
         std::fs::write(&path, bytes).unwrap();
         let refused = server::install_console(edge.file(), &base(&edge), &path).await;
@@ -273,14 +279,7 @@ async fn an_edge_whose_configuration_says_off_serves_no_console() {
 async fn what_no_edge_could_install_does_not_wait_for_a_start() {
     let edge = edge().start().await;
     let (folder, file) = edge.stopped().await;
-    let large = vec![0; 17 * 1024 * 1024];
-    for (what, bytes) in [
-        ("no archive", b"<!doctype html>".to_vec()),
-        ("a zip", archive("zip", CONSOLE)),
-        ("cut", archive("tar.gz", CONSOLE)[..100].to_vec()),
-        ("without a page", gzip(&tar(&[("app.js", SCRIPT)]))),
-        ("a bomb", gzip(&tar(&[("index.html", &large)]))),
-    ] {
+    for (what, bytes) in bad_packages() {
         let path = folder.path().join("bad");
         std::fs::write(&path, bytes).unwrap();
         assert!(server::install_console(&file, folder.path(), &path).await.is_err(), "{what}");
