@@ -96,6 +96,7 @@ targets! {
     statuses at "../targets/statuses.rs"
     target at "../targets/target.rs"
     variants_object at "../targets/variants_object.rs"
+    webauthn at "../targets/webauthn.rs"
 }
 
 // Behind the targets, which name it by its path.

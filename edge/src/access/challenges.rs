@@ -8,6 +8,7 @@ use devanture_config::api::Purpose;
 
 use super::{Credentials, random_bytes, webauthn};
 use crate::catalog::records::CHALLENGE_SECRET_KEY;
+use crate::catalog::sessions::PasskeyRecord;
 use crate::ledger::{Error, shared_secret};
 use crate::telemetry;
 
@@ -15,6 +16,8 @@ use crate::telemetry;
 const TIME_BYTES: usize = 8;
 const RANDOM_BYTES: usize = 16;
 const BODY_BYTES: usize = TIME_BYTES + RANDOM_BYTES;
+/// How far the clock of another node may be ahead, in milliseconds.
+const LEAD_MS_MAX: u64 = 60_000;
 
 /// The use of a challenge: its purpose, and the id of the session where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +41,35 @@ impl Credentials {
     /// When a challenge was made, if it was made here, for this use, and has not ended.
     pub(super) async fn challenge_ms(&self, challenge: &str, of: Use<'_>) -> Result<Option<u64>, Error> {
         let key = self.challenge_key().await?;
-        Ok(made_ms(&key, challenge, of).filter(|at_ms| {
-            let age_ms = telemetry::now_ms().checked_sub(*at_ms);
-            // The clock of another node may be ahead a little.
-            age_ms.unwrap_or_default() <= self.limits.challenge_ms_max
-        }))
+        let now_ms = telemetry::now_ms();
+        Ok(made_ms(&key, challenge, of)
+            .filter(|at_ms| has_come(*at_ms, now_ms) && now_ms.saturating_sub(*at_ms) <= self.limits.challenge_ms_max))
     }
 
     async fn challenge_key(&self) -> Result<[u8; 32], Error> {
         self.challenge_key.get_or_try_init(|| shared_secret(&*self.catalog, CHALLENGE_SECRET_KEY)).await.copied()
     }
+}
+
+/// Whether the clock has reached a time, or is behind it by no more than clocks of nodes differ.
+const fn has_come(at_ms: u64, now_ms: u64) -> bool {
+    at_ms <= now_ms.saturating_add(LEAD_MS_MAX)
+}
+
+/// The time of the last challenge that a passkey answered, or was made with; 0 where it is still to come. A clock that
+/// was ahead once would otherwise lock the passkey out until that time.
+pub(super) fn answered_ms(passkey: &PasskeyRecord, now_ms: u64) -> u64 {
+    let times = [passkey.challenge_ms, passkey.created_ms, passkey.ahead_ms];
+    times.into_iter().filter(|at_ms| has_come(*at_ms, now_ms)).max().unwrap_or_default()
+}
+
+/// Records that a passkey answered a challenge of this time. A time that is still to come is kept beside it: what was
+/// answered then is not answered again when it comes.
+pub(super) fn record_answer(passkey: &mut PasskeyRecord, challenge_ms: u64, now_ms: u64) {
+    if !has_come(passkey.challenge_ms, now_ms) {
+        passkey.ahead_ms = passkey.ahead_ms.max(passkey.challenge_ms);
+    }
+    passkey.challenge_ms = challenge_ms;
 }
 
 /// When a challenge was made, if this key signed it for this use.
@@ -77,6 +99,42 @@ fn signature(key: &[u8; 32], body: &[u8], of: Use<'_>) -> blake3::Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A passkey that answered a challenge of this time.
+    fn answered(challenge_ms: u64) -> PasskeyRecord {
+        PasskeyRecord {
+            account: "ada".parse().unwrap(),
+            stamp: String::new(),
+            name: String::new(),
+            credential: String::new(),
+            public_key: String::new(),
+            rp: String::new(),
+            origin: String::new(),
+            counter: 0,
+            challenge_ms,
+            ahead_ms: 0,
+            created_ms: 5,
+            used_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_locks_no_passkey_out_and_nothing_is_answered_twice_when_that_time_comes() {
+        let (now, later) = (1_000_000, 90_000_000);
+        assert_eq!(answered_ms(&answered(now), now), now);
+        assert_eq!(
+            answered_ms(&answered(now + LEAD_MS_MAX), now),
+            now + LEAD_MS_MAX,
+            "clocks of nodes differ a little"
+        );
+        let mut passkey = answered(later);
+        assert_eq!(answered_ms(&passkey, now), 5, "not before it was registered");
+        record_answer(&mut passkey, now, now);
+        assert_eq!(answered_ms(&passkey, now), now);
+        record_answer(&mut passkey, now + 1, now + 1);
+        assert_eq!(answered_ms(&passkey, now + 1), now + 1);
+        assert_eq!(answered_ms(&passkey, later), later, "the time has come");
+    }
 
     #[test]
     fn a_challenge_is_good_for_its_use_and_no_other() {

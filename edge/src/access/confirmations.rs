@@ -21,9 +21,6 @@ use crate::catalog::{Change, Check, Commit, records};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
 use crate::telemetry;
 
-/// What a confirmation rests on: what has to be as it was, and what remembers it.
-type Proof = (Vec<Check>, Vec<Change>);
-
 impl InForce {
     /// # Errors
     /// `confirmation_required`.
@@ -71,12 +68,13 @@ impl Credentials {
         self.confirmed(actor, id, proof).await
     }
 
-    async fn confirmed(&self, actor: &Actor, id: &str, (checks, changes): Proof) -> Result<Session, Error> {
+    /// Confirms it, if what the proof rests on is as it was, and remembers the proof.
+    async fn confirmed(&self, actor: &Actor, id: &str, proof: Commit) -> Result<Session, Error> {
         update(&session_key(id), || async {
             let mut session = self.session_in_force(id).await?.ok_or_else(ended_session)?;
             let until_ms = telemetry::now_ms().saturating_add(self.limits.confirmation_ms_max);
             session.found.record.confirmed_until_ms = until_ms;
-            let mut commit = Commit { checks: checks.clone(), changes: changes.clone() };
+            let mut commit = proof.clone();
             commit.checks.push(Check::At(session_key(id), session.found.revision));
             commit.changes.push(Change::Put(session_key(id), records::write(&session.found.record)?));
             let mut event = AuditEvent::of(Action::Confirm);
@@ -86,17 +84,18 @@ impl Credentials {
                 (None, _) => event,
             };
             match unless_conflict(self.audit.commit(actor, event, commit).await)? {
-                Some(_) => Ok(Some(self.shown(&session).await?)),
+                Some(_) => Ok(Some(self.session_report(&session).await?)),
                 None => Ok(None),
             }
         })
         .await
     }
 
-    async fn proof_by_password(&self, actor: &Actor, password: &Secret) -> Result<Proof, Error> {
+    async fn proof_by_password(&self, actor: &Actor, password: &Secret) -> Result<Commit, Error> {
         let proven = self.prove(&actor.name, password, actor.from).await?;
         let (revision, _, rehashed) = self.proven_account(&proven, actor.from).await?;
-        Ok((vec![Check::At(account_key(&proven.name), revision)], rehashed.into_iter().collect()))
+        let checks = vec![Check::At(account_key(&proven.name), revision)];
+        Ok(Commit { checks, changes: rehashed.into_iter().collect() })
     }
 
     async fn proof_by_passkey(
@@ -105,7 +104,7 @@ impl Credentials {
         session: &InForce,
         passkey: &Assertion,
         site: Option<&PasskeySite>,
-    ) -> Result<Proof, Error> {
+    ) -> Result<Commit, Error> {
         let attempt = self.attempts.begin(&format!("passkey {}", passkey.signature), actor.from);
         let attempt = attempt.map_err(|wait| self.limited("(passkey)", actor.from, wait))?;
         let of = Use { purpose: Purpose::Confirm, session: Some(&session.found.id) };
@@ -119,19 +118,19 @@ impl Credentials {
             return Err(Problem::new(Code::BadLogin, "The passkey was not taken.").hint("use the password").into());
         };
         self.attempts.succeeded(&attempt);
-        Ok((proven.checks, vec![proven.used]))
+        Ok(Commit { checks: proven.checks, changes: vec![proven.used] })
     }
 
-    async fn proof_by_token(&self, actor: &Actor, own: &str, token: &Secret) -> Result<Proof, Error> {
+    async fn proof_by_token(&self, actor: &Actor, own: &str, token: &Secret) -> Result<Commit, Error> {
         let attempt = self.attempts.begin(&format!("token {}", token.expose()), actor.from);
         let attempt = attempt.map_err(|wait| self.limited("(token)", actor.from, wait))?;
-        let shown = self.recognise(token.expose(), actor.from).await;
-        if !matches!(&shown, Ok(shown) if shown.credential == Credential::Token(own.to_owned())) {
+        let holder = self.recognise(token.expose(), actor.from).await;
+        if !matches!(&holder, Ok(holder) if holder.credential == Credential::Token(own.to_owned())) {
             self.attempts.failed(&attempt);
             return Err(bad_token().into());
         }
         self.attempts.succeeded(&attempt);
-        Ok((Vec::new(), Vec::new()))
+        Ok(Commit::default())
     }
 
     /// What an app has sessions confirm.

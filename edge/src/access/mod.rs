@@ -15,7 +15,7 @@ mod passwords;
 mod session_list;
 mod sessions;
 mod tokens;
-mod webauthn;
+pub mod webauthn;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -10,8 +10,8 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 
 use super::accounts::{ID_BYTES, of_account};
-use super::challenges::Use;
-use super::sessions::{Browser, Found, InForce, Owner, SessionMade, ended_session};
+use super::challenges::{Use, answered_ms, record_answer};
+use super::sessions::{Browser, InForce, Owner, SessionMade, StoredSession, ended_session};
 use super::webauthn::{self, Ceremony, Refusal, Site};
 use super::{Credentials, is_hex};
 use crate::catalog::identities::{AccountRecord, account_key};
@@ -118,6 +118,7 @@ impl Credentials {
             origin: site.origin.clone(),
             counter: made.counter,
             challenge_ms,
+            ahead_ms: 0,
             created_ms: now_ms,
             used_ms: None,
         };
@@ -125,7 +126,7 @@ impl Credentials {
             let count_max = usize::try_from(self.limits.passkeys_per_account_max).unwrap_or(usize::MAX);
             let account_now = self.account(&name).await?.filter(|(_, now)| now.stamp == account.stamp);
             let Some((revision, _)) = account_now else { return Err(ended_session()) };
-            let Found { id: of, record: mut own, revision: own_revision, .. } =
+            let StoredSession { id: of, record: mut own, revision: own_revision, .. } =
                 self.session_in_force(&session.found.id).await?.ok_or_else(ended_session)?.found;
             // Once, whichever authenticator answers.
             if challenge_ms <= own.registered_ms {
@@ -201,17 +202,17 @@ impl Credentials {
     /// `bad_login` whatever is wrong with it, which the answer does not tell apart; `too_many_attempts`.
     pub async fn begin_by_passkey(
         &self,
-        shown: &Assertion,
+        assertion: &Assertion,
         site: &PasskeySite,
         browser: &Browser,
     ) -> Result<SessionMade, Error> {
         // Counted by what was signed, so that guesses keep nobody from showing the right one.
-        let attempt = self.attempts.begin(&format!("passkey {}", shown.signature), browser.from);
+        let attempt = self.attempts.begin(&format!("passkey {}", assertion.signature), browser.from);
         let attempt = attempt.map_err(|wait| self.limited("(passkey)", browser.from, wait))?;
         let of = Use { purpose: Purpose::Login, session: None };
         let begun = update(PASSKEYS_PREFIX, || async {
-            let Some(account) = owner_named_by(shown) else { return Err(self.refused_passkey(browser)) };
-            let Some(proven) = self.prove_passkey(shown, &account, of, site).await? else {
+            let Some(account) = owner_named_by(assertion) else { return Err(self.refused_passkey(browser)) };
+            let Some(proven) = self.prove_passkey(assertion, &account, of, site).await? else {
                 return Err(self.refused_passkey(browser));
             };
             let event = of_account(Action::Login, &proven.account);
@@ -232,13 +233,13 @@ impl Credentials {
     /// Looks at what a passkey of the account with the id `account` signed; `None` if anything of it is wrong.
     pub(super) async fn prove_passkey(
         &self,
-        shown: &Assertion,
+        assertion: &Assertion,
         account: &str,
         of: Use<'_>,
         site: &PasskeySite,
     ) -> Result<Option<ProvenPasskey>, Error> {
         let log = |reason: &dyn std::fmt::Display| tracing::debug!(%reason, "a passkey was refused");
-        let Ok(credential) = webauthn::bytes(&shown.id) else { return Ok(None) };
+        let Ok(credential) = webauthn::bytes(&assertion.id) else { return Ok(None) };
         let id = format!("{account}{}", hash_of(&credential));
         let Some((revision, mut passkey)) = self.passkey(&id).await? else { return Ok(None) };
         let Some((account_revision, account)) = self.account(&passkey.account).await? else { return Ok(None) };
@@ -252,11 +253,11 @@ impl Credentials {
             return Ok(None);
         }
         let read = || {
-            let client_data = webauthn::bytes(&shown.client_data_json)?;
+            let client_data = webauthn::bytes(&assertion.client_data_json)?;
             let challenge = webauthn::challenge(&client_data, Ceremony::Get, &own.site())?;
-            let data = webauthn::bytes(&shown.authenticator_data)?;
+            let data = webauthn::bytes(&assertion.authenticator_data)?;
             let key = hex::decode(&passkey.public_key).map_err(|_error| Refusal::Key)?;
-            let signature = webauthn::bytes(&shown.signature)?;
+            let signature = webauthn::bytes(&assertion.signature)?;
             let counter = webauthn::asserted(&data, &client_data, &signature, &own.site(), (&key, passkey.counter))?;
             Ok::<_, Refusal>((challenge, counter))
         };
@@ -267,15 +268,19 @@ impl Credentials {
                 return Ok(None);
             }
         };
-        let Some(challenge_ms) = self.challenge_ms(&challenge, of).await? else { return Ok(None) };
+        let Some(challenge_ms) = self.challenge_ms(&challenge, of).await? else {
+            log(&"its challenge is over, or of another use");
+            return Ok(None);
+        };
+        let now_ms = telemetry::now_ms();
         let mut checks =
             vec![Check::At(passkey_key(&id), revision), Check::At(account_key(&passkey.account), account_revision)];
-        let mut answered_ms = passkey.challenge_ms;
+        let mut last_ms = answered_ms(&passkey, now_ms);
         for (key, record) in self.catalog.list(&passkey_key(&account.id), None, false, usize::MAX).await? {
             let other: PasskeyRecord = records::read(&key, &record)?;
             // Until its first use, it is the challenge that it was registered with.
             if other.used_ms.is_some() {
-                answered_ms = answered_ms.max(other.challenge_ms);
+                last_ms = last_ms.max(answered_ms(&other, now_ms));
             }
             if key != passkey_key(&id) {
                 checks.push(Check::At(key, record.revision));
@@ -283,11 +288,13 @@ impl Credentials {
         }
         // Once: what any passkey of the account has answered, and what was made before that, is over. One that was
         // registered since the challenge was made is none that it is for.
-        if challenge_ms <= answered_ms || challenge_ms < passkey.created_ms {
+        if challenge_ms <= last_ms {
+            log(&"a later challenge was answered already");
             return Ok(None);
         }
-        (passkey.counter, passkey.challenge_ms) = (counter, challenge_ms);
-        passkey.used_ms = Some(telemetry::now_ms());
+        record_answer(&mut passkey, challenge_ms, now_ms);
+        passkey.counter = counter;
+        passkey.used_ms = Some(now_ms);
         let used = Change::Put(passkey_key(&id), records::write(&passkey)?);
         Ok(Some(ProvenPasskey { name: passkey.account, account, checks, used }))
     }
@@ -355,8 +362,8 @@ fn hash_of(credential: &[u8]) -> String {
 }
 
 /// The id of the account that an authenticator names.
-fn owner_named_by(shown: &Assertion) -> Option<String> {
-    let handle = webauthn::bytes(shown.user_handle.as_deref()?).ok()?;
+fn owner_named_by(assertion: &Assertion) -> Option<String> {
+    let handle = webauthn::bytes(assertion.user_handle.as_deref()?).ok()?;
     String::from_utf8(handle).ok().filter(|id| is_hex(id, ID_BYTES))
 }
 

@@ -5,7 +5,7 @@ use devanture_config::problem::{Code, Problem};
 
 use super::accounts::of_account;
 use super::logins::ID_BYTES;
-use super::sessions::{Found, InForce, Owner, id_of, owner_id, removal};
+use super::sessions::{InForce, Owner, StoredSession, id_of, owner_id, removal};
 use super::{Credentials, is_hex};
 use crate::catalog::scan::Scan;
 use crate::catalog::sessions::{PASSKEYS_PREFIX, SESSIONS_PREFIX, session_key};
@@ -143,7 +143,7 @@ fn is_own(actor: &Actor, session: &InForce) -> bool {
 }
 
 fn info(session: InForce, actor: &Actor) -> SessionInfo {
-    let Found { id, record, used_ms, .. } = session.found;
+    let StoredSession { id, record, used_ms, .. } = session.found;
     let (account, token, ends_ms) = match session.owner {
         Owner::Account(name, _) => (Some(name), None, None),
         Owner::Token(_, token) => (None, Some(token.name), token.expires_ms),

@@ -50,14 +50,14 @@ pub(super) enum Owner {
 }
 
 /// A session with its record.
-pub(super) struct Found {
+pub(super) struct StoredSession {
     pub(super) id: String,
     pub(super) record: SessionRecord,
     pub(super) revision: Revision,
     pub(super) used_ms: u64,
 }
 
-impl Found {
+impl StoredSession {
     /// Whether it is one of this account, with the password that it has.
     pub(super) fn is_of(&self, account: &AccountRecord) -> bool {
         self.record.account.is_some() && self.id.starts_with(&account.id) && self.record.stamp == account.stamp
@@ -66,7 +66,7 @@ impl Found {
 
 /// A session that is in force.
 pub(super) struct InForce {
-    pub(super) found: Found,
+    pub(super) found: StoredSession,
     pub(super) owner: Owner,
     /// When it ends if it is not used again.
     pub(super) ends_ms: u64,
@@ -157,7 +157,7 @@ impl Credentials {
     }
 
     /// Puts together a new session of the account or the token with the id `of`.
-    pub(super) async fn begin(&self, of: &str, owner: Owner, browser: &Browser) -> Result<Begun, Error> {
+    pub(super) async fn begin(&self, of: &str, owner: Owner, browser: &Browser) -> Result<NewSession, Error> {
         let (now_ms, secret) = (telemetry::now_ms(), random_hex(tokens::SECRET_BYTES));
         let id = new_id(of);
         let (account, stamp, end_ms) = match &owner {
@@ -179,18 +179,18 @@ impl Credentials {
         let mut changes = self.surplus_sessions(of, &owner).await?;
         changes.push(Change::Put(session_key(&id), records::write(&record)?));
         let commit = Commit { checks: vec![Check::Absent(session_key(&id))], changes };
-        let found = Found { id, record, revision: Revision::default(), used_ms: now_ms };
-        Ok(Begun { session: InForce { found, owner, ends_ms: now_ms }, secret, commit })
+        let found = StoredSession { id, record, revision: Revision::default(), used_ms: now_ms };
+        Ok(NewSession { session: InForce { found, owner, ends_ms: now_ms }, secret, commit })
     }
 
     /// Commits a session that begins; `None` if something changed meanwhile.
     pub(super) async fn commit_begun(
         &self,
-        begun: Begun,
+        begun: NewSession,
         event: AuditEvent,
         browser: &Browser,
     ) -> Result<Option<SessionMade>, Error> {
-        let Begun { session, secret, commit } = begun;
+        let NewSession { session, secret, commit } = begun;
         let actor = session.actor(browser.from);
         if unless_conflict(self.audit.commit(&actor, event, commit).await)?.is_none() {
             return Ok(None);
@@ -199,13 +199,13 @@ impl Credentials {
         let record = &session.found.record;
         let lifetime_s = record.expires_ms.saturating_sub(record.created_ms) / 1_000;
         let secret = Secret::new(format!("{PREFIX}_{}_{secret}", session.found.id));
-        Ok(Some(SessionMade { session: self.shown(&session).await?, secret, lifetime_s }))
+        Ok(Some(SessionMade { session: self.session_report(&session).await?, secret, lifetime_s }))
     }
 
     /// Makes room for one more session of an account or a token: those that ended go, and the oldest ones beyond the
     /// limit.
     async fn surplus_sessions(&self, of: &str, owner: &Owner) -> Result<Vec<Change>, Error> {
-        let is_over = |found: &Found| match owner {
+        let is_over = |found: &StoredSession| match owner {
             Owner::Account(_, account) => !found.is_of(account),
             Owner::Token(..) => found.record.account.is_some(),
         };
@@ -261,7 +261,7 @@ impl Credentials {
     }
 
     /// The account or the token of a session, if it is good and the session is of it.
-    async fn owner_of(&self, found: &Found) -> Result<Option<Owner>, Error> {
+    async fn owner_of(&self, found: &StoredSession) -> Result<Option<Owner>, Error> {
         if let Some(name) = &found.record.account {
             let account = self.account(name).await?.filter(|(_, account)| found.is_of(account));
             return Ok(account.map(|(_, account)| Owner::Account(name.clone(), account)));
@@ -271,22 +271,22 @@ impl Credentials {
     }
 
     /// When a session ends if it is not used again.
-    fn end_of(&self, found: &Found) -> u64 {
+    fn end_of(&self, found: &StoredSession) -> u64 {
         found.record.expires_ms.min(found.used_ms.saturating_add(self.limits.session_idle_ms_max))
     }
 
-    fn has_ended(&self, found: &Found) -> bool {
+    fn has_ended(&self, found: &StoredSession) -> bool {
         self.end_of(found) <= telemetry::now_ms()
     }
 
-    async fn found(&self, id: String, record: &Record) -> Result<Found, Error> {
+    async fn found(&self, id: String, record: &Record) -> Result<StoredSession, Error> {
         let session: SessionRecord = records::read(&session_key(&id), record)?;
         let used_ms = self.last_used(&id).await?.map_or(0, |used| used.at_ms).max(session.created_ms);
-        Ok(Found { id, record: session, revision: record.revision, used_ms })
+        Ok(StoredSession { id, record: session, revision: record.revision, used_ms })
     }
 
     /// All sessions of the account or the token with this id, also those that have ended.
-    async fn all_sessions_of(&self, of: &str) -> Result<Vec<Found>, Error> {
+    async fn all_sessions_of(&self, of: &str) -> Result<Vec<StoredSession>, Error> {
         let mut all = Vec::new();
         for (key, record) in self.catalog.list(&session_key(of), None, false, usize::MAX).await? {
             all.push(self.found(id_of(&key).to_owned(), &record).await?);
@@ -295,7 +295,7 @@ impl Credentials {
     }
 
     /// The sessions of the account or the token with this id that have not ended.
-    pub(super) async fn sessions_of(&self, of: &str) -> Result<Vec<Found>, Error> {
+    pub(super) async fn sessions_of(&self, of: &str) -> Result<Vec<StoredSession>, Error> {
         let all = self.all_sessions_of(of).await?;
         Ok(all.into_iter().filter(|found| !self.has_ended(found)).collect())
     }
@@ -306,7 +306,7 @@ impl Credentials {
     /// `bad_token` if the session has ended meanwhile; those of the catalog.
     pub async fn session(&self, actor: &Actor) -> Result<Session, Error> {
         if let Credential::Session(id, _) = &actor.credential {
-            return self.shown(&self.session_in_force(id).await?.ok_or_else(ended_session)?).await;
+            return self.session_report(&self.session_in_force(id).await?.ok_or_else(ended_session)?).await;
         }
         let account = match &actor.credential {
             Credential::Login(_) => actor.name.parse().ok(),
@@ -324,7 +324,7 @@ impl Credentials {
         })
     }
 
-    pub(super) async fn shown(&self, session: &InForce) -> Result<Session, Error> {
+    pub(super) async fn session_report(&self, session: &InForce) -> Result<Session, Error> {
         let (record, actor) = (&session.found.record, session.actor(None));
         let (account, token, passkeys) = match &session.owner {
             Owner::Account(name, account) => (Some(name.clone()), None, self.passkeys_of(account).await?.len()),
@@ -344,7 +344,7 @@ impl Credentials {
 }
 
 /// A session that is about to be committed.
-pub(super) struct Begun {
+pub(super) struct NewSession {
     session: InForce,
     secret: String,
     pub(super) commit: Commit,

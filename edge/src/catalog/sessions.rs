@@ -53,6 +53,9 @@ pub struct PasskeyRecord {
     pub counter: u32,
     /// When the last challenge was made that it answered, in milliseconds since 1970 UTC: it answers later ones alone.
     pub challenge_ms: u64,
+    /// When the last one was made that it answered while a clock was ahead; 0 where none was.
+    #[serde(default)]
+    pub ahead_ms: u64,
     /// When it was registered.
     pub created_ms: u64,
     /// When it was used last; `None` if it never was.

@@ -32,48 +32,60 @@ const HAS_EXTENSIONS: u8 = 0x80;
 
 /// Why something was refused: for the log of the edge, and for nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
+    /// Its form.
     #[error("it is not encoded as it should be")]
     Encoding,
+    /// Another ceremony.
     #[error("the browser did something else")]
     Kind,
+    /// A page of another origin, or in a frame of one.
     #[error("it is from a page of another origin")]
     Origin,
+    /// Another relying party.
     #[error("it is for another relying party")]
     RelyingParty,
+    /// Nobody was present, or verified.
     #[error("nobody was verified")]
     NotVerified,
+    /// Its key.
     #[error("the key is not one of ES256")]
     Key,
+    /// Its signature.
     #[error("the signature is wrong")]
     Signature,
+    /// A counter that did not count up.
     #[error("the counter went back")]
     Counter,
 }
 
 /// The site that a passkey is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Site<'s> {
+pub struct Site<'s> {
     /// The relying party: a hostname.
-    pub(super) rp: &'s str,
+    pub rp: &'s str,
     /// The origin of its pages, with a port that is not the default.
-    pub(super) origin: &'s str,
+    pub origin: &'s str,
 }
 
 /// What was done in the browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ceremony {
+pub enum Ceremony {
+    /// A passkey is made.
     Create,
+    /// A passkey is used.
     Get,
 }
 
 /// A passkey that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NewPasskey {
-    pub(super) credential: Vec<u8>,
+pub struct NewPasskey {
+    /// The id that its authenticator gave it.
+    pub credential: Vec<u8>,
     /// The point, uncompressed.
-    pub(super) public_key: Vec<u8>,
-    pub(super) counter: u32,
+    pub public_key: Vec<u8>,
+    /// Its signature counter.
+    pub counter: u32,
 }
 
 /// What a browser says of the ceremony; members that are not read may be there (WebAuthn Level 3 §5.8.1.2).
@@ -90,17 +102,24 @@ struct ClientData {
 }
 
 /// The bytes of a text in base64url.
-pub(super) fn bytes(text: &str) -> Result<Vec<u8>, Refusal> {
+///
+/// # Errors
+/// [`Refusal::Encoding`].
+pub fn bytes(text: &str) -> Result<Vec<u8>, Refusal> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_error| Refusal::Encoding)
 }
 
 /// The text of bytes in base64url.
-pub(super) fn text(bytes: &[u8]) -> String {
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Checks what the browser says of the ceremony, and returns the challenge.
-pub(super) fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>) -> Result<String, Refusal> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>) -> Result<String, Refusal> {
     let read: ClientData = serde_json::from_slice(client_data).map_err(|_error| Refusal::Encoding)?;
     let kind = match ceremony {
         Ceremony::Create => "webauthn.create",
@@ -117,7 +136,10 @@ pub(super) fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>)
 }
 
 /// The passkey of an attestation object. Its statement is not evaluated: nobody is trusted to vouch for an authenticator.
-pub(super) fn registered(attestation_object: &[u8], site: &Site<'_>) -> Result<NewPasskey, Refusal> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn registered(attestation_object: &[u8], site: &Site<'_>) -> Result<NewPasskey, Refusal> {
     let mut rest = attestation_object;
     let object = item(&mut rest)?;
     let members = object.as_map().filter(|_| rest.is_empty()).ok_or(Refusal::Encoding)?;
@@ -140,7 +162,10 @@ pub(super) fn registered(attestation_object: &[u8], site: &Site<'_>) -> Result<N
 }
 
 /// Checks what a passkey with this key signed, and returns its counter.
-pub(super) fn asserted(
+///
+/// # Errors
+/// What is wrong with it.
+pub fn asserted(
     data: &[u8],
     client_data: &[u8],
     signature: &[u8],
