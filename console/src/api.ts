@@ -392,6 +392,7 @@ export interface TrafficFigures {
   version: string;
   requests: number;
   errors: number;
+  client_errors: number;
   bytes: number;
   bytes_saved: number;
   latency_ms: { p50: number; p99: number };

@@ -1,7 +1,7 @@
 // Traffic as lines of a chart: by version or as a whole, with gaps as zeros, and what a point says in words.
 import type { Traffic, TrafficFigures } from "./api.ts";
 
-export type Measure = "requests" | "errors" | "latency" | "bytes" | "bytes_saved";
+export type Measure = "requests" | "errors" | "client_errors" | "latency" | "bytes" | "bytes_saved";
 
 export interface Line {
   /** A version's id, `OTHERS`, or `null` for all of them together. */
@@ -85,6 +85,7 @@ function slots(traffic: Traffic): number[] {
 export interface Totals {
   requests: number;
   errors: number;
+  client_errors: number;
   bytes: number;
   bytes_saved: number;
   p50: number | null;
@@ -96,6 +97,7 @@ export function totals(traffic: Traffic, version: string | null = null): Totals 
   return {
     requests: figure(all, "requests"),
     errors: figure(all, "errors"),
+    client_errors: figure(all, "client_errors"),
     bytes: figure(all, "bytes"),
     bytes_saved: figure(all, "bytes_saved"),
     p50: slowest(all, "p50"),

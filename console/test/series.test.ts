@@ -7,6 +7,7 @@ const figures = (version: string, requests: number, p99: number): TrafficFigures
   version,
   requests,
   errors: requests / 10,
+  client_errors: requests / 5,
   bytes: requests * 100,
   bytes_saved: requests,
   latency_ms: { p50: 1, p99 },
@@ -55,7 +56,7 @@ describe("traffic", () => {
   });
 
   it("adds up", () => {
-    expect(totals(traffic)).toEqual({ requests: 120, errors: 12, bytes: 12_000, bytes_saved: 120, p50: 1, p99: 7 });
+    expect(totals(traffic)).toEqual({ requests: 120, errors: 12, client_errors: 24, bytes: 12_000, bytes_saved: 120, p50: 1, p99: 7 });
     expect(totals(traffic, "a").requests).toBe(20);
     expect(spark(traffic, 300_000, 2)).toEqual([10, 110]);
     expect(spark({ ...traffic, points: [] }, 300_000, 30)).toEqual([0, 0, 0, 0, 0]);

@@ -45,6 +45,8 @@ pub struct VersionTraffic {
     pub requests: u64,
     /// Of these, those that were answered with a status from 500 on.
     pub errors: u64,
+    /// Of these, those that were answered with a status of 4xx.
+    pub client_errors: u64,
     /// Bytes of the bodies that were sent.
     pub bytes: u64,
     /// Bytes that deltas saved.

@@ -18,6 +18,7 @@ const SPANS: Record<string, number> = { "1h": 3_600_000, "3h": 3 * 3_600_000, "2
 const MEASURES: [measure: Measure, format: (value: number) => string, whole: boolean][] = [
   ["requests", brief, true],
   ["errors", brief, true],
+  ["client_errors", brief, true],
   ["latency", duration, false],
   ["bytes", bytes, true],
   ["bytes_saved", bytes, true],
@@ -161,20 +162,18 @@ function Memo({ traffic, measure, byVersion, name, children }: { traffic: Traffi
 
 function Sums({ traffic, app, env }: InApp & { traffic: Traffic }) {
   const sums = totals(traffic);
-  // The API counts errors of the server alone; the others are found among the requests.
-  const requests = (status: string) => to("requests", { app }, { env, status });
+  /** A count of errors, with the way to the requests that had them. */
+  const errors = (number: number, status: string) => (
+    <>
+      {number > 0 ? <a href={to("requests", { app }, { env, status })}>{count(number)}</a> : count(number)}{" "}
+      <span class="faint">{percent(number, sums.requests)}</span>
+    </>
+  );
   return (
     <dl class="facts big">
       <Fact name={t.traffic.measures.requests}>{count(sums.requests)}</Fact>
-      <Fact name={t.traffic.measures.errors}>
-        {sums.errors > 0 ? <a href={requests("5xx")}>{count(sums.errors)}</a> : count(sums.errors)}{" "}
-        <span class="faint">{percent(sums.errors, sums.requests)}</span>
-      </Fact>
-      <Fact name={t.traffic.clientErrors}>
-        <a class="small" href={requests("4xx")}>
-          {t.traffic.show}
-        </a>
-      </Fact>
+      <Fact name={t.traffic.measures.errors}>{errors(sums.errors, "5xx")}</Fact>
+      <Fact name={t.traffic.measures.client_errors}>{errors(sums.client_errors, "4xx")}</Fact>
       <Fact name={t.traffic.p99}>{sums.p99 === null ? "—" : duration(sums.p99)}</Fact>
       <Fact name={t.traffic.measures.bytes}>{bytes(sums.bytes)}</Fact>
       <Fact name={t.traffic.measures.bytes_saved}>
@@ -188,18 +187,24 @@ interface VersionSums extends Totals {
   version: string;
 }
 
-const VERSION_COLUMNS: Column<VersionSums>[] = [
-  { head: t.apps.version, isName: true, cell: (sums) => <Id id={sums.version} /> },
-  { head: t.traffic.measures.requests, isFigure: true, cell: (sums) => count(sums.requests) },
-  {
-    head: t.traffic.measures.errors,
+/** A column of counts, each with its share of the requests. */
+function share(measure: "errors" | "client_errors"): Column<VersionSums> {
+  return {
+    head: t.traffic.measures[measure],
     isFigure: true,
     cell: (sums) => (
       <>
-        {count(sums.errors)} <span class="faint">{percent(sums.errors, sums.requests)}</span>
+        {count(sums[measure])} <span class="faint">{percent(sums[measure], sums.requests)}</span>
       </>
     ),
-  },
+  };
+}
+
+const VERSION_COLUMNS: Column<VersionSums>[] = [
+  { head: t.apps.version, isName: true, cell: (sums) => <Id id={sums.version} /> },
+  { head: t.traffic.measures.requests, isFigure: true, cell: (sums) => count(sums.requests) },
+  share("errors"),
+  share("client_errors"),
   { head: t.traffic.p99, isFigure: true, cell: (sums) => sums.p99 !== null && duration(sums.p99) },
   { head: t.traffic.measures.bytes, isFigure: true, cell: (sums) => bytes(sums.bytes) },
 ];

@@ -81,6 +81,7 @@ impl Publisher {
             version: ids.get(&short).copied().flatten().map_or(short, |id| id.to_string()),
             requests: figures.requests,
             errors: figures.errors,
+            client_errors: figures.client_errors,
             bytes: figures.bytes,
             bytes_saved: figures.saved,
             latency_ms: Latency { p50: figures.latency_ms(50), p99: figures.latency_ms(99) },

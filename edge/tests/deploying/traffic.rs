@@ -1,5 +1,7 @@
 //! What the versions of an environment answered lately: by version and step, with the switches between them.
 
+use std::collections::BTreeMap;
+
 use devanture_config::api::{DeployOptions, Scope, Traffic};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -24,18 +26,24 @@ async fn visit(edge: &RunningEdge, path: &str, times: usize) {
     }
 }
 
-/// Requests, errors and bytes by version, of all steps.
-fn sums(traffic: &Traffic) -> Vec<(String, u64, u64, u64)> {
-    let mut sums: Vec<(String, u64, u64, u64)> = Vec::new();
+/// What a version answered, in all steps.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Sums {
+    requests: u64,
+    errors: u64,
+    client_errors: u64,
+    bytes: u64,
+}
+
+fn sums(traffic: &Traffic) -> BTreeMap<String, Sums> {
+    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
     for version in traffic.points.iter().flat_map(|point| &point.versions) {
-        match sums.iter_mut().find(|sum| sum.0 == version.version) {
-            Some(sum) => {
-                (sum.1, sum.2, sum.3) = (sum.1 + version.requests, sum.2 + version.errors, sum.3 + version.bytes);
-            }
-            None => sums.push((version.version.clone(), version.requests, version.errors, version.bytes)),
-        }
+        let sum = sums.entry(version.version.clone()).or_default();
+        sum.requests += version.requests;
+        sum.errors += version.errors;
+        sum.client_errors += version.client_errors;
+        sum.bytes += version.bytes;
     }
-    sums.sort();
     sums
 }
 
@@ -53,10 +61,10 @@ async fn a_chart_has_what_each_version_answered_and_when_another_one_went_live()
     let found = traffic(&edge, "").await;
     assert_eq!((found.step_s, found.missing.len()), (60, 0));
     let sums = sums(&found);
-    let of = |version: &str| sums.iter().find(|sum| sum.0 == version).unwrap_or_else(|| panic!("{sums:?}"));
-    let (one, two) = (of(&first.version.to_string()), of(&second.version.to_string()));
-    assert_eq!((one.1, one.2), (6, 2), "{sums:?}");
-    assert_eq!((two.1, two.2, two.3), (5, 0, 5 * SECOND[0].1.len() as u64), "{sums:?}");
+    let (one, two) = (&sums[&first.version.to_string()], &sums[&second.version.to_string()]);
+    assert_eq!((one.requests, one.errors, one.client_errors), (6, 2, 1), "{sums:?}");
+    let bytes = 5 * SECOND[0].1.len() as u64;
+    assert_eq!(*two, Sums { requests: 5, bytes, ..Sums::default() });
     let latencies = found.points.iter().flat_map(|point| &point.versions).map(|version| version.latency_ms);
     assert!(latencies.clone().count() >= 2 && latencies.clone().all(|all| all.p50 > 0.0 && all.p50 <= all.p99));
     let switches: Vec<_> = found.switches.iter().map(|switch| (switch.version, Some(switch.deploy.clone()))).collect();

@@ -32,6 +32,9 @@ pub struct TrafficFigures {
     pub requests: u64,
     /// Of these, those that were answered with a status from 500 on.
     pub errors: u64,
+    /// Of these, those that were answered with a status of 4xx. None from a node of the release before.
+    #[serde(default)]
+    pub client_errors: u64,
     /// Bytes of the bodies that were sent.
     pub bytes: u64,
     /// Bytes that deltas saved.
@@ -97,6 +100,7 @@ struct Row {
     version: u64,
     requests: u32,
     errors: u32,
+    client_errors: u32,
     bytes: u64,
     saved: u64,
     by_bucket: [u32; BUCKETS],
@@ -162,8 +166,17 @@ impl Rows {
             // Twice as many, but not beyond what the app may take.
             self.0.reserve_exact(self.0.len().max(1).min(rows_max - self.0.len()));
         }
-        let mut row =
-            Row { slot, environment, version, requests: 0, errors: 0, bytes: 0, saved: 0, by_bucket: [0; BUCKETS] };
+        let mut row = Row {
+            slot,
+            environment,
+            version,
+            requests: 0,
+            errors: 0,
+            client_errors: 0,
+            bytes: 0,
+            saved: 0,
+            by_bucket: [0; BUCKETS],
+        };
         row.add(news);
         self.0.push_back(row);
     }
@@ -171,9 +184,10 @@ impl Rows {
 
 impl Row {
     fn add(&mut self, news: &Figures<u64>) {
-        let errors = news.by_class.last().copied().unwrap_or(0);
+        let [.., client_errors, errors] = news.by_class;
         self.requests = self.requests.saturating_add(narrow(news.requests()));
         self.errors = self.errors.saturating_add(narrow(errors));
+        self.client_errors = self.client_errors.saturating_add(narrow(client_errors));
         self.bytes = self.bytes.saturating_add(news.bytes);
         self.saved = self.saved.saturating_add(news.saved);
         for (to, news) in self.by_bucket.iter_mut().zip(&news.by_bucket) {
@@ -278,14 +292,15 @@ impl History {
 impl TrafficFigures {
     fn add_row(&mut self, row: &Row) {
         let by_bucket = row.by_bucket.map(u64::from);
-        let (requests, errors) = (row.requests.into(), row.errors.into());
-        self.add(&Self { requests, errors, bytes: row.bytes, saved: row.saved, by_bucket });
+        let (requests, errors, client_errors) = (row.requests.into(), row.errors.into(), row.client_errors.into());
+        self.add(&Self { requests, errors, client_errors, bytes: row.bytes, saved: row.saved, by_bucket });
     }
 
     /// Adds what another node answered.
     pub fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.errors = self.errors.saturating_add(other.errors);
+        self.client_errors = self.client_errors.saturating_add(other.client_errors);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.saved = self.saved.saturating_add(other.saved);
         for (to, more) in self.by_bucket.iter_mut().zip(&other.by_bucket) {
