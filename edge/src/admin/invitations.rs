@@ -8,22 +8,16 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use devanture_config::api::{AcceptRequest, AccountRequest, InvitationAccepted, InvitationRequest, Secret};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::text::html_text;
-use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderValue, Method, Request, StatusCode};
 
-use super::answer::Body;
 use super::body::RequestBody;
 use super::call::{Answer, Call};
+use super::pages::{INVITATION, Page};
 use super::state::Admin;
 use super::{access, answer, body};
 use crate::ledger::Error;
 
-const PAGE: &str = include_str!("invitation.html");
-/// Lets the one script and the one style of [`PAGE`] run, and the form go to this edge.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-EN+SUvTdhyi1RtwUGETbJx/d3UGmhEJT5MF4QtpmNf4='; \
-    style-src 'sha256-BxXKYr8DFOyFUk0QnV1Zhmj1SuUOmVnTl0tbJ1gRKVI='; form-action 'self'; base-uri 'none'; \
-    frame-ancestors 'none'";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 impl Admin {
@@ -72,7 +66,7 @@ impl Admin {
     /// The page of all invitations: what a stranger gets in place of anything else, with how to become none.
     pub(super) async fn invitation_page(&self, request: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
         body::only_parameters(request.uri(), &[])?;
-        let mut response = page(StatusCode::UNAUTHORIZED, PAGE.into());
+        let mut response = INVITATION.answer(StatusCode::UNAUTHORIZED);
         // RFC 9110 §11.6.1.
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         Ok(response)
@@ -92,14 +86,15 @@ impl Admin {
         Ok(match accepted.await {
             Ok(accepted) => {
                 let text = format!("The password of {} is set. You can close this page.", accepted.account);
-                page(StatusCode::OK, outcome("Done", &text, ""))
+                Page::of_text("Done", &[text]).answer(StatusCode::OK)
             }
             Err(Error(problem)) => {
                 let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 // Hints on a password are for the command line.
                 let hint = problem.hint.filter(|_| problem.code != Code::BadRequest);
                 let hint = hint.as_deref().unwrap_or("go back to try again");
-                page(status, outcome("The password is not set", &problem.detail, &format!("Hint: {hint}.")))
+                let sentences = [problem.detail, format!("Hint: {hint}.")];
+                Page::of_text("The password is not set", &sentences).answer(status)
             }
         })
     }
@@ -138,29 +133,9 @@ fn fields(bytes: &Bytes) -> Result<AcceptRequest, Error> {
     Ok(AcceptRequest { invitation: Secret::new(invitation), password: Secret::new(password) })
 }
 
-fn outcome(title: &str, text: &str, hint: &str) -> String {
-    let (text, hint) = (html_text::escaped(text), html_text::escaped(hint));
-    format!("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><p>{text}<p>{hint}\n")
-}
-
-fn page(status: StatusCode, html: String) -> Response<Body> {
-    let mut response = answer::typed(status, "text/html; charset=utf-8", html.into());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::page_policy;
-
-    #[test]
-    fn the_policy_lets_run_what_the_page_has_and_nothing_else() {
-        page_policy::check(PAGE, POLICY);
-    }
 
     #[test]
     fn a_form_has_its_two_fields_once_and_may_hold_the_whole_link() {
@@ -173,10 +148,5 @@ mod tests {
             assert_eq!(form(bad).unwrap_err().0.code, Code::BadRequest, "{bad}");
         }
         fields(&Bytes::from_static(b"invitation=\xff&password=a")).unwrap_err();
-    }
-
-    #[test]
-    fn nothing_of_an_outcome_is_markup() {
-        assert!(outcome("x", "<script>&", "").contains("&lt;script&gt;&amp;"));
     }
 }

@@ -3,23 +3,15 @@
 //!
 //! They are the same for everybody, and the first goes on at the very address that it stands at.
 
-use devanture_config::text::html_text;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_FRAME_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::{ACCEPT, VARY, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
-use super::answer;
 use super::answer::Body;
 use super::body::RequestBody;
 use super::call::Answer;
+use super::pages::{LOGIN, Page};
 use crate::ledger::Error;
 
-const PAGE: &str = include_str!("login.html");
-/// The page of a hostname that is refused, with places for the sentence and the hint.
-const REFUSED_PAGE: &str = include_str!("refused_host.html");
-/// Lets the one script of [`PAGE`] and the one style of both pages run, and the script send to this edge.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-Ubh17PkowX1HuX6tscabtv58NDpLG9PHBemd+Qdh1Pc='; \
-    style-src 'sha256-amh8/6+h+u/svIYvnxurbpc+yR0Nvt0Ft2J/3z0A6Uo='; connect-src 'self'; form-action 'none'; \
-    base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 /// The folder of the console, without its last slash.
 const CONSOLE: &str = "/console";
 
@@ -41,7 +33,7 @@ pub(super) fn is_wanted(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool
 
 /// The page, with 401 as every answer to a client without a credential.
 pub(super) fn page() -> Response<Body> {
-    with_fields(StatusCode::UNAUTHORIZED, PAGE.to_owned())
+    varying(LOGIN.answer(StatusCode::UNAUTHORIZED))
 }
 
 /// The refusal of a hostname, as a page for a browser that opens one of the console.
@@ -53,23 +45,16 @@ pub(super) fn refused(refusal: Error, status: StatusCode, request: &Request<Requ
         return Err(refusal);
     }
     let Error(problem) = refusal;
-    let hint = problem.hint.unwrap_or_default();
-    let [detail, hint] = [&problem.detail, &hint].map(|text| html_text::escaped(text));
-    Ok(with_fields(status, REFUSED_PAGE.replace("{detail}", &detail).replace("{hint}", &hint)))
+    let hint = problem.hint.map(|hint| format!("To log in, {hint}."));
+    let sentences: Vec<String> = [Some(problem.detail), hint].into_iter().flatten().collect();
+    Ok(varying(Page::of_text("Not at this hostname", &sentences).answer(status)))
 }
 
-fn with_fields(status: StatusCode, html: String) -> Response<Body> {
-    let mut response = answer::typed(status, "text/html; charset=utf-8", html.into());
-    let fields = [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (REFERRER_POLICY, "no-referrer"),
-        (X_FRAME_OPTIONS, "DENY"),
-        (VARY, "Accept, Cookie"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    response.headers_mut().extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    if status == StatusCode::UNAUTHORIZED {
+/// Says what the answer depends on.
+fn varying(mut response: Response<Body>) -> Response<Body> {
+    let is_refusal = response.status() == StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Cookie"));
+    if is_refusal {
         // RFC 9110 §11.6.1.
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -79,29 +64,6 @@ fn with_fields(status: StatusCode, html: String) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::page_policy;
-
-    #[test]
-    fn the_policy_lets_run_what_the_page_has_and_nothing_else() {
-        page_policy::check(PAGE, POLICY);
-    }
-
-    #[test]
-    fn both_pages_have_one_style() {
-        let style = |page: &str| page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0.to_owned();
-        assert_eq!(style(PAGE), style(REFUSED_PAGE));
-        assert!(!REFUSED_PAGE.contains("<script"));
-    }
-
-    #[test]
-    fn the_page_goes_nowhere_that_an_address_names() {
-        for word in
-            ["searchParams", "location.search", "location.hash", "innerHTML", "eval(", "localStorage", "onclick"]
-        {
-            assert!(!PAGE.contains(word), "{word}");
-        }
-        assert_eq!(PAGE.matches("location.").count(), 2, "it reads its own address and goes there");
-    }
 
     #[test]
     fn a_browser_gets_it_at_the_addresses_of_the_console_and_nobody_elsewhere() {

@@ -28,8 +28,7 @@ mod maintenance;
 mod merged_logs;
 mod monitoring;
 mod operations;
-#[cfg(test)]
-mod page_policy;
+mod pages;
 mod passkeys;
 mod precondition;
 mod pushing;
