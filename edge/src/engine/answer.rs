@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::StreamBody;
 use super::fields::content_length;
-use super::hpack;
+use super::{field_coding, hpack};
 
 /// The id of the next field that is shared.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -106,7 +106,7 @@ impl SharedField {
     pub fn new(name: &str, value: &[u8]) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (inserting, passing) = (hpack::literal_inserting(name, value), hpack::literal(name, value));
-        let size = hpack::entry_size(name.len(), value.len());
+        let size = field_coding::entry_size(name.len(), value.len());
         Self { id, size, inserting: inserting.into(), passing: passing.into(), line: line(name, value).into() }
     }
 

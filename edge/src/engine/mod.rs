@@ -1,4 +1,5 @@
-//! HTTP without sockets: bytes in, bytes out. Frames, HPACK, flow control, heads of both protocols, and their limits.
+//! HTTP without sockets: bytes in, bytes out. Frames, HPACK, QPACK, flow control, heads of all protocols, and their
+//! limits.
 //!
 //! A connection is a state machine. Its driver (the room `listen`) gives it the plaintext that came
 //! (`receive`), and a [`Sink`] with room for what is to be sent (`produce`); time comes in with each turn. What a
@@ -7,22 +8,26 @@
 //! an app; so the rooms that prepare answers and decide them may use it, although it serves above them.
 //!
 //! * [`fields`], [`request`]: what came, as it is read by who decides;
-//! * [`answer`]: what is answered, prepared for both protocols; [`body`]: bodies that are polled as they are sent;
-//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541);
+//! * [`answer`]: what is answered, prepared for all protocols; [`body`]: bodies that are polled as they are sent;
+//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`field_coding`]: what both
+//!   have in common;
 //! * [`http2`]: the connection of RFC 9113;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
+//! * `message`: a field block as a head or trailers;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
 //! * [`under_way`]: what is under way, by kind, for the drain;
 //! * [`sink`]: where bytes go.
 
 pub mod answer;
 pub mod body;
+pub mod field_coding;
 pub mod fields;
 pub mod hpack;
 pub mod http1;
 pub mod http2;
 pub mod inbound;
 pub mod limits;
+mod message;
 #[cfg(test)]
 mod properties;
 pub mod request;
@@ -119,6 +124,6 @@ pub struct Scratch {
     pub lines: Lines,
     /// The head that is being written.
     pub block: Vec<u8>,
-    /// The head of HTTP/2 that was read last.
-    read: http2::LastRead,
+    /// The head that was read last, of any connection.
+    read: message::LastRead,
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use devanture_edge::engine::hpack::huffman;
+use devanture_edge::engine::field_coding::huffman;
 use http::StatusCode;
 
 /// The numbers of names in HPACK's static table (RFC 7541 appendix A).

@@ -1,28 +1,10 @@
 //! The decoder of a peer's blocks (RFC 7541 §3.2, §6).
 
-use super::error::DecodeError;
-use super::integer::Reader;
+use super::super::field_coding::integer::Reader;
+use super::super::field_coding::list::List;
+use super::super::field_coding::{self, Class, DecodeError, Decoded, Numbered, Receiver};
+use super::static_table;
 use super::table::{Entry, Span, Table};
-use super::{Class, entry_size, static_table};
-
-/// A field as it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field<'f> {
-    /// The name. If [`Class::Malformed`], any bytes.
-    pub name: &'f [u8],
-    /// The value. If [`Class::Malformed`], any bytes.
-    pub value: &'f [u8],
-    /// Its role in a request.
-    pub class: Class,
-}
-
-/// A block that was read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decoded {
-    /// The size of the list as RFC 9113 §6.5.2 counts it, in bytes. If it is more than was asked for, fields are
-    /// missing.
-    pub list_bytes: usize,
-}
 
 /// A name or a value while its field is read.
 #[derive(Clone, Copy)]
@@ -55,65 +37,23 @@ impl<'t> Text<'t> {
     }
 }
 
-/// A field that came as a number of one byte, where it is known by what the byte stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numbered {
-    /// The byte.
-    pub byte: u8,
-    /// A number for the content of the tables, which no other content has.
-    pub state: u64,
-}
-
-/// Fields that a receiver has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Bytes of the block that they take.
-    pub bytes: usize,
-    /// Their size in the list (RFC 9113 §6.5.2).
-    pub list_bytes: usize,
-}
-
-/// Takes the fields of a block.
-pub trait Receiver {
-    /// Takes the next field.
-    fn field(&mut self, field: Field<'_>, numbered: Option<Numbered>);
-
-    /// Takes the next fields by the bytes that stand for them with which `rest` begins, if it knows them from a block
-    /// before: a byte means the same in the same `state`.
-    fn repeat(&mut self, _state: u64, _rest: &[u8]) -> Option<Known> {
-        None
-    }
-}
-
-impl<E: FnMut(Field<'_>)> Receiver for E {
-    #[inline]
-    fn field(&mut self, field: Field<'_>, _: Option<Numbered>) {
-        self(field);
-    }
-}
-
-/// Gives fields on, as long as their list is not too large.
-struct List<E> {
-    receiver: E,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-impl<E: Receiver> List<E> {
-    #[inline]
-    fn give(&mut self, name: &[u8], value: &[u8], class: Class, numbered: Option<Numbered>) {
-        self.bytes = self.bytes.saturating_add(entry_size(name.len(), value.len()));
-        if self.bytes <= self.bytes_max {
-            self.receiver.field(Field { name, value, class }, numbered);
-        }
-    }
-}
-
 /// The decoder of one connection. It holds no memory until a block needs some, and then no more than a few times the
 /// size of the table between blocks.
 #[derive(Debug)]
 pub struct Decoder {
     table: Table,
+}
+
+impl field_coding::Decoder for Decoder {
+    #[inline]
+    fn state(&self) -> u64 {
+        self.table.state()
+    }
+
+    #[inline]
+    fn decode(&mut self, block: &[u8], list_bytes_max: usize, receiver: impl Receiver) -> Result<Decoded, DecodeError> {
+        Self::decode(self, block, list_bytes_max, receiver)
+    }
 }
 
 impl Decoder {

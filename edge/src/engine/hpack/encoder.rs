@@ -3,7 +3,11 @@
 use http::StatusCode;
 
 use super::super::answer::{PreparedHead, SharedField};
-use super::{TABLE_BYTES_DEFAULT, huffman, integer, static_table};
+use super::super::field_coding::{integer, string};
+use super::{TABLE_BYTES_DEFAULT, static_table};
+
+/// The bits of a string's length (RFC 7541 §5.2).
+const STRING_MASK: u8 = 0x7f;
 
 /// The number of a field that the static table has, or a table's first entry.
 const INDEXED: (u8, u8) = (0x80, 0x7f);
@@ -41,7 +45,7 @@ impl Indexing {
 /// Writes a field out, in as few bytes as it takes without a table.
 pub(super) fn put_literal(indexing: Indexing, name: &str, value: &[u8], block: &mut Vec<u8>) {
     put_name(indexing, name, block);
-    put_shortest(value, block);
+    string::put_shortest(value, 0, STRING_MASK, block);
 }
 
 /// Writes the begin of a field: its name.
@@ -51,25 +55,8 @@ fn put_name(indexing: Indexing, name: &str, block: &mut Vec<u8>) {
         integer::put(usize::from(number), pattern, mask, block);
     } else {
         block.push(pattern);
-        put_shortest(name.as_bytes(), block);
+        string::put_shortest(name.as_bytes(), 0, STRING_MASK, block);
     }
-}
-
-/// Writes a string in the code, if it is shorter so.
-fn put_shortest(text: &[u8], block: &mut Vec<u8>) {
-    let coded_bytes = huffman::encoded_bytes(text);
-    if coded_bytes < text.len() {
-        integer::put(coded_bytes, 0x80, 0x7f, block);
-        huffman::encode(text, block);
-    } else {
-        put_plain(text, block);
-    }
-}
-
-/// Writes a string as it is.
-fn put_plain(text: &[u8], block: &mut Vec<u8>) {
-    integer::put(text.len(), 0, 0x7f, block);
-    block.extend_from_slice(text);
 }
 
 /// A field of the peer's table, as far as it matters here.
@@ -154,7 +141,7 @@ impl Encoder {
             block.push(INDEXED.0 | number);
         } else {
             put_name(Indexing::Without, ":status", block);
-            put_plain(text.as_bytes(), block);
+            string::put_plain(text.as_bytes(), 0, STRING_MASK, block);
         }
     }
 
@@ -252,9 +239,9 @@ impl Encoder {
             integer::put(usize::from(number), pattern, mask, block);
         } else {
             block.push(pattern);
-            put_plain(name.as_bytes(), block);
+            string::put_plain(name.as_bytes(), 0, STRING_MASK, block);
         }
-        put_plain(value, block);
+        string::put_plain(value, 0, STRING_MASK, block);
     }
 
     /// The size of the peer's table in bytes (RFC 7541 §4.1).

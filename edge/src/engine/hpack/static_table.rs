@@ -1,6 +1,6 @@
 //! The table of fields that every connection has from the start (RFC 7541 Appendix A).
 
-use super::Class;
+use super::super::field_coding::Class;
 
 /// The fields, in their order; the first has the number 1. With each what its name says, as a decoder gives it.
 pub(super) static FIELDS: [(&str, &str, Class); 61] = [

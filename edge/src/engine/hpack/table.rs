@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Class, DecodeError, entry_size, huffman};
+use super::super::field_coding::{Class, DecodeError, entry_size, huffman};
 
 /// Dead bytes that are left alone, however few are alive.
 const DEAD_BYTES_MIN: usize = 512;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::*;
+use crate::engine::field_coding::{Class, DecodeError, Field};
 use crate::engine::{PreparedHead, SharedField, SharedFields};
 
 /// Names and values, as text.

@@ -1,17 +1,17 @@
 //! From the head of a request to its answer, or to the stream that will have one.
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use super::super::answer::AnswerBody;
 use super::super::inbound::{Broken, Inbound};
-use super::super::{Service, Turn};
+use super::super::{Service, Turn, message};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
 use super::frame::{Code, Fault};
 use super::linger::Lingering;
 use super::ready::{Content, Ready, ReadyQueue};
 use super::streams::{Head, Stream, Upload};
 use super::turn::DATA_BYTES_MAX;
-use super::{Connection, Phase, head};
+use super::{Connection, Phase};
 
 /// Bytes of an upload after whose reading the connection looks at its windows. Less than half a window of a stream:
 /// many that are read in part take from the window of the connection, too.
@@ -24,20 +24,20 @@ impl<S: Service> Connection<S> {
         if self.drain.passes_over(id) {
             self.floods.control(turn.now)?;
             self.recent.expect(self.limits.stream_window);
-            return head::discard(&mut self.decoder, block);
+            return Ok(message::discard(&mut self.decoder, block)?);
         }
         // §5.1.2. What is refused costs next to nothing, but is not for nothing either.
         if self.in_flight() >= usize::try_from(self.limits.streams).unwrap_or(usize::MAX) {
             self.floods.control(turn.now)?;
-            head::discard(&mut self.decoder, block)?;
+            message::discard(&mut self.decoder, block)?;
             self.reset(id, Code::RefusedStream);
             return Ok(());
         }
         self.last_taken = id;
-        match head::read(&mut self.decoder, block, &self.limits, turn.scratch)? {
+        match message::read(&mut self.decoder, block, &self.limits, turn.scratch)? {
             Ok(()) => {}
-            Err(head::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
-            Err(head::Unsound::TooLarge) => {
+            Err(message::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
+            Err(message::Unsound::TooLarge) => {
                 self.count_request();
                 self.say(id, is_whole, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
                 return Ok(());
@@ -56,7 +56,7 @@ impl<S: Service> Connection<S> {
 
     /// Has a request answered at once, if it can be.
     fn answer(&mut self, id: u32, turn: &Turn<'_>) -> bool {
-        let head = turn.scratch.read.request(&turn.scratch.lines);
+        let head = turn.scratch.read.request(Version::HTTP_2, &turn.scratch.lines);
         let Self { service, ready, streams, window: all, peer, .. } = self;
         let (is_head, window) = (*head.method == Method::HEAD, peer.window);
         let bytes_max = usize::try_from(window).unwrap_or(usize::MAX).min(all.available()).min(DATA_BYTES_MAX);
@@ -117,7 +117,7 @@ impl<S: Service> Connection<S> {
             (stream.waker, stream.filler, stream.upload) = (Some(waker), Some(filler), Some(Upload { window }));
             inbound
         };
-        match head.to_request(&turn.scratch.lines, body) {
+        match head.to_request(Version::HTTP_2, &turn.scratch.lines, body) {
             Some(request) => {
                 stream.answering = Some(self.service.begin(request));
                 self.streams.add(stream);

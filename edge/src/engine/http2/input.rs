@@ -1,14 +1,15 @@
 //! Bytes to frames, and frames to what they change (RFC 9113 §4 to §6).
 
+use super::super::field_coding::DecodeError;
 use super::super::inbound::{Broken, Filler};
-use super::super::{Service, Turn};
+use super::super::{Service, Turn, message};
 use super::field_block::FieldBlock;
 use super::flood::Flooded;
 use super::flow::Exceeded;
 use super::frame::{
     self, Code, Fault, FrameHead, HEAD_BYTES, PAYLOAD_BYTES_MAX, PREFACE, flag, kind, write_reset, write_window,
 };
-use super::{Connection, Phase, head};
+use super::{Connection, Phase};
 
 /// Frames that one field block may come in. Whole heads mostly come in one.
 const BLOCK_FRAMES_MAX: usize = 64;
@@ -39,6 +40,13 @@ pub(super) enum Place {
 impl From<Flooded> for Fault {
     fn from(_: Flooded) -> Self {
         Self::Connection(Code::EnhanceYourCalm)
+    }
+}
+
+/// §4.3.
+impl From<DecodeError> for Fault {
+    fn from(_: DecodeError) -> Self {
+        Self::Connection(Code::Compression)
     }
 }
 
@@ -292,10 +300,10 @@ impl<S: Service> Connection<S> {
             Place::Stream => self.trailers(id, ends, block),
             Place::PassedOver => {
                 self.floods.control(turn.now)?;
-                head::discard(&mut self.decoder, block)
+                Ok(message::discard(&mut self.decoder, block)?)
             }
             Place::Lingering => {
-                head::discard(&mut self.decoder, block)?;
+                message::discard(&mut self.decoder, block)?;
                 // §8.1.
                 if !ends {
                     return Err(Fault::Stream(id, Code::Protocol));
@@ -315,10 +323,10 @@ impl<S: Service> Connection<S> {
         if stream.upload.is_none() {
             return Err(Fault::Connection(Code::StreamClosed));
         }
-        let trailers = match head::read_trailers(&mut self.decoder, block, &self.limits)? {
+        let trailers = match message::read_trailers(&mut self.decoder, block, &self.limits)? {
             Ok(trailers) => trailers,
-            Err(head::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
-            Err(head::Unsound::TooLarge) => return Err(Fault::Stream(id, Code::EnhanceYourCalm)),
+            Err(message::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
+            Err(message::Unsound::TooLarge) => return Err(Fault::Stream(id, Code::EnhanceYourCalm)),
         };
         let expected = stream.filler.as_ref().and_then(Filler::expected);
         if !ends || expected.is_some_and(|expected| expected > 0) {

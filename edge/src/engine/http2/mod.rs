@@ -6,7 +6,7 @@
 //! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows; `flood`: budgets of what costs a peer nothing;
 //! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `dispatch`: a head to an
 //!   answer, or a stream;
-//! * `field_block`: a block of fields whose end has not come; `head`: a whole one to a request (§8);
+//! * `field_block`: a block of fields whose end has not come; a whole one is read by [`super::message`];
 //! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;
 //! * `linger`: requests that are not whole when their answers are; `discard`: what still comes of them;
@@ -22,7 +22,6 @@ mod field_block;
 mod flood;
 mod flow;
 mod frame;
-mod head;
 mod input;
 mod linger;
 mod output;
@@ -47,7 +46,6 @@ use self::field_block::FieldBlock;
 use self::flood::Floods;
 use self::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT};
 use self::frame::kind;
-pub(super) use self::head::LastRead;
 use self::linger::Lingering;
 use self::ready::ReadyQueue;
 use self::recent::Recent;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::engine::hpack::{Decoder, Field};
+use super::engine::field_coding::Field;
+use super::engine::hpack::Decoder;
 use super::engine::http2::{Connection, State};
 use super::engine::{Limits, Scratch, Turn};
 use super::script;

@@ -89,7 +89,7 @@ impl Answers {
                         answer.body.extend_from_slice(payload);
                         continue;
                     }
-                    let each = |field: super::engine::hpack::Field<'_>| {
+                    let each = |field: super::engine::field_coding::Field<'_>| {
                         if field.name == b":status" {
                             answer.status = String::from_utf8_lossy(field.value).into_owned();
                         }

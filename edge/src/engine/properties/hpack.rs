@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 
-use super::engine::hpack::{Class, DecodeError, Decoder, Encoder, Field, TABLE_BYTES_DEFAULT, entry_size, huffman};
+use super::engine::field_coding::{Class, DecodeError, Field, entry_size, huffman};
+use super::engine::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
 use super::engine::{PreparedHead, SharedField};
 
 /// Where a block ends: what no whole block can begin with again is most unlikely within one.
@@ -18,7 +19,7 @@ const MEMORY_MAX: usize = 8 * TABLE_BYTES_DEFAULT;
 const LIST_BYTES_MAX: usize = 2_000;
 
 /// A name and a value.
-type Pair = (Vec<u8>, Vec<u8>);
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
 
 /// A decoder that is written as the standard reads, at any cost.
 struct Plain {
@@ -121,14 +122,14 @@ impl Plain {
 }
 
 /// The next bytes of what is left.
-fn take<'b>(rest: &mut &'b [u8], bytes: usize) -> Option<&'b [u8]> {
+pub(super) fn take<'b>(rest: &mut &'b [u8], bytes: usize) -> Option<&'b [u8]> {
     let (taken, after) = rest.split_at_checked(bytes)?;
     *rest = after;
     Some(taken)
 }
 
 /// What a field is, by the words of RFC 9113 §8.2 and §8.3.
-fn class_of(name: &[u8], value: &[u8]) -> Class {
+pub(super) fn class_of(name: &[u8], value: &[u8]) -> Class {
     let is_pseudo = name.first() == Some(&b':');
     let bare = if is_pseudo { &name[1..] } else { name };
     let is_name = http::HeaderName::from_bytes(bare).is_ok() && !bare.iter().any(u8::is_ascii_uppercase);

@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use self::site::{BIG_BYTES, Log, Site, pattern, site};
 use super::frame::{FrameHead, flag, kind};
 use super::{Connection, State, frame};
+use crate::engine::field_coding::Field;
 use crate::engine::hpack::{self, Decoder};
 use crate::engine::{Limits, Scratch, SharedField, Sink, Turn};
 
@@ -243,7 +244,7 @@ impl Rig {
                 let frames: Vec<Frame> = self.others.drain(first..).collect();
                 let block: Vec<u8> = frames.iter().flat_map(|frame| frame.payload.clone()).collect();
                 let mut fields = Vec::new();
-                let mut push = |field: hpack::Field<'_>| {
+                let mut push = |field: Field<'_>| {
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     fields.push((text(field.name), text(field.value)));
                 };

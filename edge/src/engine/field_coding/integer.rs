@@ -1,4 +1,4 @@
-//! Numbers as HPACK writes them (RFC 7541 §5.1), and the reader of a block's bytes.
+//! Numbers of HPACK and QPACK (RFC 7541 §5.1, RFC 9204 §4.1.1), and the reader of a block's bytes.
 
 use super::DecodeError;
 
@@ -7,25 +7,25 @@ const CONTINUATION_BYTES_MAX: u32 = 4;
 
 /// The rest of a block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'b> {
+pub(in super::super) struct Reader<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> Reader<'b> {
     /// Reads `block` from its begin.
-    pub(super) fn new(block: &'b [u8]) -> Self {
+    pub(in super::super) fn new(block: &'b [u8]) -> Self {
         Self { rest: block }
     }
 
     /// All that is left.
     #[inline]
-    pub(super) const fn rest(&self) -> &'b [u8] {
+    pub(in super::super) const fn rest(&self) -> &'b [u8] {
         self.rest
     }
 
     /// The next byte, `None` at the end.
     #[inline]
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(in super::super) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(*first)
@@ -33,7 +33,7 @@ impl<'b> Reader<'b> {
 
     /// The next `bytes` bytes.
     #[inline]
-    pub(super) fn take(&mut self, bytes: usize) -> Result<&'b [u8], DecodeError> {
+    pub(in super::super) fn take(&mut self, bytes: usize) -> Result<&'b [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(taken)
@@ -44,7 +44,7 @@ impl<'b> Reader<'b> {
     /// # Errors
     /// If it does not end, or takes more bytes than any number that could be meant.
     #[inline]
-    pub(super) fn integer(&mut self, first: u8, mask: u8) -> Result<usize, DecodeError> {
+    pub(in super::super) fn integer(&mut self, first: u8, mask: u8) -> Result<usize, DecodeError> {
         let prefix = first & mask;
         if prefix < mask { Ok(usize::from(prefix)) } else { self.continuation(usize::from(prefix)) }
     }
@@ -65,7 +65,7 @@ impl<'b> Reader<'b> {
 
 /// Writes `value` with `mask` as the bits of its prefix and `pattern` in the bits above.
 #[inline]
-pub(super) fn put(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
+pub(in super::super) fn put(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
     match u8::try_from(value) {
         Ok(small) if small < mask => block.push(pattern | small),
         _ => put_long(value, pattern, mask, block),

@@ -1,4 +1,4 @@
-//! A field block as the head of a request, or as its trailers (RFC 9113 §8).
+//! A field block as the head of a request, or as its trailers (RFC 9113 §8, and RFC 9114 §4 in nearly the same words).
 
 use std::ops::Range;
 
@@ -6,13 +6,12 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
-use super::super::fields::{Fields, Lines, content_length};
-use super::super::hpack::{Class, Decoder, Field, Known, Numbered, Receiver, entry_size};
-use super::super::inbound::Inbound;
-use super::super::limits::Limits;
-use super::super::request::RequestHead;
-use super::super::{Scratch, hpack};
-use super::frame::{Code, Fault};
+use super::Scratch;
+use super::field_coding::{Class, DecodeError, Decoder, Field, Known, Numbered, Receiver, entry_size};
+use super::fields::{Fields, Lines, content_length};
+use super::inbound::Inbound;
+use super::limits::Limits;
+use super::request::RequestHead;
 
 /// Bytes of fields for which a thread keeps memory.
 const LINES_BYTES_KEPT: usize = 64 * 1024;
@@ -20,7 +19,7 @@ const LINES_BYTES_KEPT: usize = 64 * 1024;
 /// An error of a decoded block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsound {
-    /// §8.1.1.
+    /// RFC 9113 §8.1.1, RFC 9114 §4.1.2.
     Malformed,
     /// It is larger, or has more fields, than the limits allow (RFC 6585 §5).
     TooLarge,
@@ -39,7 +38,7 @@ struct Head {
 /// The head that was read last: its text, and, if it left the table unchanged, what it was read from. The same block
 /// stands for the same head again, which need not be read.
 #[derive(Debug, Default)]
-pub(in super::super) struct LastRead {
+pub(super) struct LastRead {
     /// The values of the pseudo fields.
     text: String,
     pseudo: Pseudo,
@@ -58,7 +57,7 @@ pub(in super::super) struct LastRead {
 impl LastRead {
     /// Whether `block` is the head that was read last, since nothing has changed.
     #[inline]
-    fn is_again(&self, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) -> bool {
+    fn is_again(&self, decoder: &impl Decoder, block: &[u8], limits: &Limits, lines: &Lines) -> bool {
         self.is_known
             && self.state == decoder.state()
             && self.lines == lines.head()
@@ -67,7 +66,7 @@ impl LastRead {
     }
 
     /// Remembers what the head was read from.
-    fn remember(&mut self, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) {
+    fn remember(&mut self, decoder: &impl Decoder, block: &[u8], limits: &Limits, lines: &Lines) {
         self.is_known = true;
         (self.state, self.lines) = (decoder.state(), lines.head());
         self.limits = (limits.header_bytes, limits.header_fields);
@@ -87,11 +86,11 @@ impl LastRead {
 
     /// The head as it is decided upon; `lines` are those that were read with it.
     #[inline]
-    pub(super) fn request<'r>(&'r self, lines: &'r Lines) -> RequestHead<'r> {
+    pub(super) fn request<'r>(&'r self, version: Version, lines: &'r Lines) -> RequestHead<'r> {
         let Self { text, pseudo, head, .. } = self;
         let get = |range: &Option<Range<usize>>| text.get(range.clone()?);
         RequestHead {
-            version: Version::HTTP_2,
+            version,
             method: &head.method,
             scheme: get(&pseudo.scheme),
             authority: get(&pseudo.authority),
@@ -102,7 +101,7 @@ impl LastRead {
     }
 
     /// The head as it is handed on, with its body. None if the target is none that the library takes.
-    pub(super) fn to_request(&self, lines: &Lines, body: Inbound) -> Option<Request<Inbound>> {
+    pub(super) fn to_request(&self, version: Version, lines: &Lines, body: Inbound) -> Option<Request<Inbound>> {
         let Self { text, pseudo, head, .. } = self;
         let get = |range: &Option<Range<usize>>| {
             let value = text.as_bytes().get(range.clone()?)?;
@@ -120,7 +119,7 @@ impl LastRead {
             parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
         }
         let mut request = Request::new(body);
-        *request.version_mut() = Version::HTTP_2;
+        *request.version_mut() = version;
         *request.uri_mut() = Uri::from_parts(parts).ok()?;
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = map(lines)?;
@@ -179,7 +178,7 @@ impl Receiver for &mut Reading<'_> {
             Class::Path => &mut self.pseudo.path,
             class => return self.regular(class, &field, numbered),
         };
-        // §8.3: each once, and before all other fields.
+        // RFC 9113 §8.3, RFC 9114 §4.3: each once, and before all other fields.
         if slot.is_some() || self.fields > 0 {
             self.malformed = true;
             return;
@@ -224,31 +223,27 @@ impl Reading<'_> {
     }
 }
 
-fn undecodable(_: hpack::DecodeError) -> Fault {
-    Fault::Connection(Code::Compression)
-}
-
-/// Decodes a block that nobody looks at, so that the table of fields stays in step (§4.3).
+/// Decodes a block that nobody looks at, so that the table of fields stays in step (RFC 9113 §4.3).
 ///
 /// # Errors
 ///
-/// COMPRESSION_ERROR.
-pub(super) fn discard(decoder: &mut Decoder, block: &[u8]) -> Result<(), Fault> {
-    decoder.decode(block, 0, |_: Field<'_>| {}).map(drop).map_err(undecodable)
+/// If it is not sound.
+pub(super) fn discard(decoder: &mut impl Decoder, block: &[u8]) -> Result<(), DecodeError> {
+    decoder.decode(block, 0, |_: Field<'_>| {}).map(drop)
 }
 
 /// Reads the head of a request into the buffers of the thread, where [`LastRead`] has it if it is sound.
 ///
 /// # Errors
 ///
-/// COMPRESSION_ERROR; within it, what is wrong with the head.
+/// If the block is not sound; within it, what is wrong with the head.
 #[inline]
 pub(super) fn read(
-    decoder: &mut Decoder,
+    decoder: &mut impl Decoder,
     block: &[u8],
     limits: &Limits,
     scratch: &mut Scratch,
-) -> Result<Result<(), Unsound>, Fault> {
+) -> Result<Result<(), Unsound>, DecodeError> {
     if scratch.read.is_again(decoder, block, limits, &scratch.lines) {
         return Ok(Ok(()));
     }
@@ -256,11 +251,11 @@ pub(super) fn read(
 }
 
 fn read_anew(
-    decoder: &mut Decoder,
+    decoder: &mut impl Decoder,
     block: &[u8],
     limits: &Limits,
     scratch: &mut Scratch,
-) -> Result<Result<(), Unsound>, Fault> {
+) -> Result<Result<(), Unsound>, DecodeError> {
     let Scratch { lines, read: last, .. } = scratch;
     let state = decoder.state();
     lines.begin(LINES_BYTES_KEPT);
@@ -278,7 +273,7 @@ fn read_anew(
         fields_max: limits.header_fields,
         malformed: false,
     };
-    let decoded = decoder.decode(block, limits.header_bytes, &mut reading).map_err(undecodable)?;
+    let decoded = decoder.decode(block, limits.header_bytes, &mut reading)?;
     reading.lines.end();
     if decoded.list_bytes > limits.header_bytes || reading.fields > limits.header_fields {
         return Ok(Err(Unsound::TooLarge));
@@ -313,16 +308,16 @@ fn method(name: &[u8]) -> Option<Method> {
     }
 }
 
-/// Reads the trailers of a request (§8.1).
+/// Reads the trailers of a request (RFC 9113 §8.1, RFC 9114 §4.1).
 ///
 /// # Errors
 ///
-/// COMPRESSION_ERROR; within it, what is wrong with them.
+/// If the block is not sound; within it, what is wrong with them.
 pub(super) fn read_trailers(
-    decoder: &mut Decoder,
+    decoder: &mut impl Decoder,
     block: &[u8],
     limits: &Limits,
-) -> Result<Result<HeaderMap, Unsound>, Fault> {
+) -> Result<Result<HeaderMap, Unsound>, DecodeError> {
     let (mut trailers, mut fields, mut malformed) = (HeaderMap::new(), 0_usize, false);
     let decoded = decoder.decode(block, limits.header_bytes, |field: Field<'_>| {
         fields += 1;
@@ -337,7 +332,7 @@ pub(super) fn read_trailers(
             _ => malformed = true,
         }
     });
-    let decoded = decoded.map_err(undecodable)?;
+    let decoded = decoded?;
     if decoded.list_bytes > limits.header_bytes || fields > limits.header_fields {
         return Ok(Err(Unsound::TooLarge));
     }
@@ -352,7 +347,7 @@ fn is_scheme(scheme: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Whether the pseudo fields are what §8.3.1 and §8.5 ask for. The decoder has looked for spaces and control
+    /// Whether the pseudo fields are what RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4, ask for. The decoder has looked for spaces and control
     /// characters, and at the bytes of the authority.
     fn is_sound(&self, pseudo: &Pseudo, text: &[u8]) -> bool {
         let get = |range: &Option<Range<usize>>| range.clone().and_then(|range| text.get(range));
@@ -373,7 +368,7 @@ impl Head {
     }
 }
 
-/// The lines as a map; crumbs of a cookie are one field (§8.2.3).
+/// The lines as a map; crumbs of a cookie are one field (RFC 9113 §8.2.3, RFC 9114 §4.2.1).
 fn map(lines: &Lines) -> Option<HeaderMap> {
     let mut map = HeaderMap::with_capacity(lines.len());
     let mut cookie = Vec::new();
@@ -397,101 +392,4 @@ fn map(lines: &Lines) -> Option<HeaderMap> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn limits() -> Limits {
-        let time = Duration::from_secs(1);
-        Limits {
-            streams: 1,
-            header_bytes: 400,
-            header_fields: 7,
-            target_bytes: 100,
-            stream_window: 1 << 16,
-            connection_window: 1 << 16,
-            requests: 1,
-            resets_per_second: 1,
-            control_frames_per_second: 1,
-            response_bytes: 262_144,
-            header: time,
-            write: time,
-            body: time,
-            linger: time,
-            linger_bytes: 1,
-        }
-    }
-
-    /// A field of a block, or a few bytes that are none.
-    fn field(number: u8) -> Vec<u8> {
-        let letter = b'a' + number % 5;
-        match number % 16 {
-            0..6 => vec![0x80 | (62 + number % 6)],
-            6 => vec![0x80 | 16],
-            7 => vec![0x80 | 19],
-            8 => vec![0x80 | 28],
-            9 => vec![0x82],
-            10 => vec![0xff, 0],
-            11..14 => vec![0x40, 1, letter, 1, letter],
-            14 => vec![0x0f, 0, 1, letter],
-            _ => vec![0x00, 1, letter, 1, b'1'],
-        }
-    }
-
-    /// The pseudo fields of a block.
-    fn pseudo(number: u8) -> &'static [u8] {
-        match number % 8 {
-            0 => b"\x82\x87\x04\x04/a?b",
-            1 => b"\x83\x86\x44\x05/?x?y",
-            2 => b"\x82\x87\x84\x41\x01h",
-            3 => b"\x82\x87\x84\x01\x02hi",
-            4 => b"\x02\x07CONNECT\x01\x01h",
-            5 => b"\x82\x87\x04\x02/?",
-            6 => b"\x02\x07OPTIONS\x87\x04\x01*",
-            _ => b"\x82\x87\x84",
-        }
-    }
-
-    fn described(read: Result<Result<(), Unsound>, Fault>, scratch: &Scratch) -> String {
-        match read {
-            Ok(Ok(())) => {
-                let request = scratch.read.request(&scratch.lines);
-                let lines: Vec<_> = scratch.lines.iter().collect();
-                let found = request.fields.get_all(&header::ACCEPT).count();
-                let RequestHead { method, scheme, authority, path, query, .. } = request;
-                let length = scratch.read.content_length();
-                format!("{method} {scheme:?} {authority:?} {path} {query:?} {length:?} {lines:?} {found}")
-            }
-            otherwise => format!("{otherwise:?}"),
-        }
-    }
-
-    proptest! {
-        /// What a thread remembers of the heads of its connections changes nothing about the next.
-        #[test]
-        fn heads_are_read_as_if_there_were_none_before(
-            kinds in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..9)), 1..5),
-            order in prop::collection::vec((0..2_usize, any::<prop::sample::Index>()), 1..24),
-        ) {
-            let (limits, mut scratch) = (limits(), Scratch::default());
-            let mut decoders = [0, 1].map(|_| (Decoder::new(4_096), Decoder::new(4_096)));
-            for (connection, kind) in order {
-                let (ahead, fields) = kind.get(&kinds);
-                let fields = fields.iter().flat_map(|number| field(*number));
-                let block: Vec<u8> = pseudo(*ahead).iter().copied().chain(fields).collect();
-                let (warm, cold) = &mut decoders[connection];
-                let mut fresh = Scratch::default();
-                let expected = read(cold, &block, &limits, &mut fresh);
-                let found = read(warm, &block, &limits, &mut scratch);
-                let is_over = found.is_err();
-                prop_assert_eq!(described(found, &scratch), described(expected, &fresh));
-                if is_over {
-                    break;
-                }
-            }
-        }
-    }
-}
+mod tests;

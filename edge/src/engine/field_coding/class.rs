@@ -1,4 +1,4 @@
-//! Classes of request fields by RFC 9113 §8.2 and §8.3, by name and value alone.
+//! Classes of request fields by RFC 9113 §8.2 and §8.3, which RFC 9114 §4.2 and §4.3 repeat, by name and value alone.
 
 /// The role of a field in a request. It is decided when the field is decoded, and stored with its entry of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn is_token(name: &[u8]) -> bool {
 
 impl Class {
     /// The class by name.
-    pub(super) fn of_name(name: &[u8]) -> Self {
+    pub(in super::super) fn of_name(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
             b":scheme" => Self::Scheme,
@@ -89,7 +89,7 @@ impl Class {
     }
 
     /// The class by value, for names that need it.
-    pub(super) fn with_value(self, value: &[u8]) -> Self {
+    pub(in super::super) fn with_value(self, value: &[u8]) -> Self {
         let is_sound = match self {
             Self::Authority => {
                 value.iter().all(|byte| IS_OF_AUTHORITY.get(usize::from(*byte)).copied().unwrap_or_default())

@@ -1,16 +1,16 @@
-//! What may be wrong with a block of fields.
+//! Errors of a block of fields.
 
-/// Why a block cannot be read. The tables of both ends may differ from there on, so that the connection ends with
-/// `COMPRESSION_ERROR` (RFC 9113 §4.3).
+/// Why a block cannot be read. The connection ends with `COMPRESSION_ERROR` (RFC 9113 §4.3), since the tables of both
+/// ends may differ from there on, or with `QPACK_DECOMPRESSION_FAILED` (RFC 9204 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The block ends within a field (RFC 7541 §5).
     #[error("the block of fields ends within a field")]
     Truncated,
-    /// A number is longer than any that could be meant (RFC 7541 §5.1).
+    /// A number is longer than any that could be meant (RFC 7541 §5.1, RFC 9204 §4.1.1).
     #[error("a number of the block of fields is too long")]
     Overflow,
-    /// A field has the number 0, or one that neither table has (RFC 7541 §2.3.3, §6.1).
+    /// A field has the number 0 in HPACK, or one that no table has (RFC 7541 §2.3.3, §6.1, RFC 9204 §3.1).
     #[error("the block of fields names a field that there is not")]
     Index,
     /// A size is said for the table that is more than was announced (RFC 7541 §6.3).
