@@ -89,6 +89,7 @@ targets! {
     oci_archive at "../targets/oci_archive.rs"
     pages at "../targets/pages.rs"
     procfile at "../targets/procfile.rs"
+    qpack at "../targets/qpack.rs"
     range at "../targets/range.rs"
     rules at "../targets/rules.rs"
     run_stream at "../targets/run_stream.rs"

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::StreamBody;
 use super::fields::content_length;
-use super::{field_coding, hpack};
+use super::{field_coding, hpack, qpack};
 
 /// The id of the next field that is shared.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -96,6 +96,8 @@ pub struct SharedField {
     pub(super) inserting: Box<[u8]>,
     /// Written without it.
     pub(super) passing: Box<[u8]>,
+    /// As QPACK writes it.
+    pub(super) qpack: Box<[u8]>,
     /// As a line of HTTP/1.1.
     pub(super) line: Box<[u8]>,
 }
@@ -107,7 +109,8 @@ impl SharedField {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (inserting, passing) = (hpack::literal_inserting(name, value), hpack::literal(name, value));
         let size = field_coding::entry_size(name.len(), value.len());
-        Self { id, size, inserting: inserting.into(), passing: passing.into(), line: line(name, value).into() }
+        let (qpack, line) = (qpack::literal(name, value).into(), line(name, value).into());
+        Self { id, size, inserting: inserting.into(), passing: passing.into(), qpack, line }
     }
 
     /// The field as a line of HTTP/1.1, with its end.
@@ -119,11 +122,12 @@ impl SharedField {
     /// Its memory in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        COUNTED_BYTES + size_of::<Self>() + self.inserting.len() + self.passing.len() + self.line.len()
+        let texts = self.inserting.len() + self.passing.len() + self.qpack.len() + self.line.len();
+        COUNTED_BYTES + size_of::<Self>() + texts
     }
 }
 
-/// A list of fields that many answers share, encoded for both protocols.
+/// A list of fields that many answers share, encoded for all protocols.
 #[derive(Debug)]
 pub struct SharedFields {
     pub(super) fields: Box<[Arc<SharedField>]>,
@@ -131,6 +135,8 @@ pub struct SharedFields {
     pub(super) ids: Box<[u64]>,
     /// As lines of HTTP/1.1.
     lines: Box<[u8]>,
+    /// As QPACK writes them.
+    qpack: Box<[u8]>,
 }
 
 impl SharedFields {
@@ -139,18 +145,19 @@ impl SharedFields {
     pub fn new(fields: Box<[Arc<SharedField>]>) -> Self {
         let ids = fields.iter().map(|field| field.id).collect();
         let lines = fields.iter().flat_map(|field| &*field.line).copied().collect();
-        Self { fields, ids, lines }
+        let qpack = fields.iter().flat_map(|field| &*field.qpack).copied().collect();
+        Self { fields, ids, lines, qpack }
     }
 
     /// Its memory in bytes, without the fields themselves.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let lists = size_of_val::<[Arc<SharedField>]>(&self.fields) + size_of_val::<[u64]>(&self.ids);
-        COUNTED_BYTES + size_of::<Self>() + lists + self.lines.len()
+        COUNTED_BYTES + size_of::<Self>() + lists + self.lines.len() + self.qpack.len()
     }
 }
 
-/// The fields of an answer, ready to be sent over both protocols. Each requested file has one, so that the fields it
+/// The fields of an answer, ready to be sent over all protocols. Each requested file has one, so that the fields it
 /// has in common with others are shared.
 #[derive(Debug)]
 pub struct PreparedHead {
@@ -158,6 +165,8 @@ pub struct PreparedHead {
     pub(super) own: Box<[u8]>,
     /// The same, in HTTP/1.1.
     own_lines: Box<[u8]>,
+    /// The same, in HTTP/3.
+    own_qpack: Box<[u8]>,
     /// Fields that others have too.
     pub(super) shared: Arc<SharedFields>,
     /// One more, which fewer others have.
@@ -180,15 +189,16 @@ impl PreparedHead {
         shared: Arc<SharedFields>,
         beside: Option<Arc<SharedField>>,
     ) -> Self {
-        let (mut block, mut lines, mut length) = (Vec::new(), Vec::new(), None);
+        let (mut block, mut lines, mut section, mut length) = (Vec::new(), Vec::new(), Vec::new(), None);
         for (name, value) in own {
             if name == CONTENT_LENGTH {
                 length = content_length(value);
             }
             block.extend_from_slice(&hpack::literal(name, value));
             lines.extend_from_slice(&line(name, value));
+            section.extend_from_slice(&qpack::literal(name, value));
         }
-        Self { own: block.into(), own_lines: lines.into(), shared, beside, length }
+        Self { own: block.into(), own_lines: lines.into(), own_qpack: section.into(), shared, beside, length }
     }
 
     /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones, then the one beside them.
@@ -196,6 +206,12 @@ impl PreparedHead {
     #[must_use]
     pub fn lines(&self) -> [&[u8]; 3] {
         [&self.own_lines, &self.shared.lines, self.beside.as_ref().map_or(&[], |field| &field.line)]
+    }
+
+    /// The fields as QPACK writes them, in the same order.
+    #[must_use]
+    pub fn sections(&self) -> [&[u8]; 3] {
+        [&self.own_qpack, &self.shared.qpack, self.beside.as_ref().map_or(&[], |field| &field.qpack)]
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! * [`fields`], [`request`]: what came, as it is read by who decides;
 //! * [`answer`]: what is answered, prepared for all protocols; [`body`]: bodies that are polled as they are sent;
-//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`field_coding`]: what both
+//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what both
 //!   have in common;
 //! * [`http2`]: the connection of RFC 9113;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
@@ -30,6 +30,7 @@ pub mod limits;
 mod message;
 #[cfg(test)]
 mod properties;
+pub mod qpack;
 pub mod request;
 pub mod sink;
 pub mod under_way;

@@ -10,8 +10,8 @@ use super::field_list::{CommonField, FieldList};
 use super::version_field::{VERSION_HEADER, VersionField};
 use crate::engine::{self, SharedField, SharedFields};
 
-/// Estimated size of an encoded head without its list: tag and length, for both protocols.
-const MADE_BYTES: u64 = 256;
+/// Estimated size of an encoded head without its list: tag and length, for all protocols.
+const MADE_BYTES: u64 = 320;
 /// Hex characters of a hash in an entity tag: 128 bits.
 const ETAG_CHARACTERS: usize = 32;
 

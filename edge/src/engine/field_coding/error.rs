@@ -19,6 +19,9 @@ pub enum DecodeError {
     /// A size is said for the table after a field, or a third time (RFC 7541 §4.2).
     #[error("the block of fields changes the size of the table where it must not")]
     TableSizePlace,
+    /// It refers to the dynamic table, of which the peer was given none (RFC 9204 §2.2, §4.5.1).
+    #[error("the block of fields refers to a table that there is not")]
+    DynamicTable,
     /// A string is not what its code allows (RFC 7541 §5.2).
     #[error("a string of the block of fields is not in the Huffman code")]
     Huffman,

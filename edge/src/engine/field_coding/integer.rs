@@ -4,6 +4,10 @@ use super::DecodeError;
 
 /// Bytes of a number after its first one: four hold more than any block that is accepted is long.
 const CONTINUATION_BYTES_MAX: u32 = 4;
+/// The same of a number of QPACK, which may have 62 bits.
+const LONG_CONTINUATION_BYTES_MAX: u32 = 9;
+/// The greatest number of QPACK.
+const LONG_MAX: u64 = (1 << 62) - 1;
 
 /// The rest of a block.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +61,26 @@ impl<'b> Reader<'b> {
             value += usize::from(byte & 0x7f) << (7 * place);
             if byte & 0x80 == 0 {
                 return Ok(value);
+            }
+        }
+        Err(DecodeError::Overflow)
+    }
+
+    /// As [`Reader::integer`], of up to 62 bits.
+    ///
+    /// # Errors
+    /// If it does not end, or is greater.
+    pub(in super::super) fn long_integer(&mut self, first: u8, mask: u8) -> Result<u64, DecodeError> {
+        let prefix = first & mask;
+        let mut value = u64::from(prefix);
+        if prefix < mask {
+            return Ok(value);
+        }
+        for place in 0..LONG_CONTINUATION_BYTES_MAX {
+            let byte = self.byte().ok_or(DecodeError::Truncated)?;
+            value += u64::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                return if value <= LONG_MAX { Ok(value) } else { Err(DecodeError::Overflow) };
             }
         }
         Err(DecodeError::Overflow)
@@ -124,6 +148,28 @@ mod tests {
                 assert_eq!(read(&written, mask), Ok(value));
             }
         }
+    }
+
+    #[test]
+    fn a_number_of_62_bits_is_read_where_it_may_be_meant() {
+        let read = |bytes: &[u8]| {
+            let mut reader = Reader::new(bytes);
+            let first = reader.byte().unwrap();
+            reader.long_integer(first, 0x7f)
+        };
+        for value in [0, 126, 127, 128, 1 << 28, (1 << 60) + 7, LONG_MAX] {
+            let mut written = Vec::new();
+            put(usize::try_from(value).unwrap(), 0, 0x7f, &mut written);
+            assert_eq!(read(&written), Ok(value));
+            for end in 1..written.len() {
+                assert_eq!(read(&written[..end]), Err(DecodeError::Truncated));
+            }
+        }
+        let mut beyond = Vec::new();
+        put(1 << 62, 0, 0x7f, &mut beyond);
+        assert_eq!(read(&beyond), Err(DecodeError::Overflow));
+        assert_eq!(read(&[0x7f, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00]), Ok(127));
+        assert_eq!(read(&[0xff; 20]), Err(DecodeError::Overflow));
     }
 
     #[test]

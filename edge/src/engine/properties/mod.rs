@@ -5,6 +5,7 @@ mod engines;
 mod frames;
 mod hpack;
 mod http1;
+mod qpack;
 mod script;
 mod site;
 
@@ -27,6 +28,21 @@ proptest! {
     #[test]
     fn what_is_written_is_read_by_every_decoder(input in prop::collection::vec(any::<u8>(), 0..600)) {
         hpack::what_is_written_is_read(&input);
+    }
+
+    #[test]
+    fn any_sections_are_read_as_by_a_decoder_that_is_written_like_the_standard(input: Vec<u8>) {
+        qpack::a_section_is_read_like_the_standard_says(&input);
+    }
+
+    #[test]
+    fn sections_that_are_nearly_sound_are_so_too(input in prop::collection::vec(nearly_sound_of_qpack(), 0..40)) {
+        qpack::a_section_is_read_like_the_standard_says(&[&[0, 0][..], &input.concat()].concat());
+    }
+
+    #[test]
+    fn what_is_written_for_http_3_is_read_by_every_decoder(input in prop::collection::vec(any::<u8>(), 0..200)) {
+        qpack::what_is_written_is_read(&input);
     }
 
     #[test]
@@ -169,6 +185,25 @@ fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
         1 => (0_u8..120).prop_map(|bytes| [&[0x40, 1, b'b', bytes][..], &vec![b'v'; bytes.into()]].concat()),
         // The end of a block.
         2 => Just(vec![hpack::END_OF_BLOCK]),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+    ]
+}
+
+/// A piece of what [`qpack::a_section_is_read_like_the_standard_says`] reads: most are a whole field.
+fn nearly_sound_of_qpack() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop::sample::select(vec![&b"\x01a"[..], b"\x00", b"\x02X-", b"\x81\x1f", b"\x83\x9b\xd9\xab"]);
+    let name = prop::sample::select(vec![&b"\x21a"[..], b"\x32X-", b"\x29\x1f", b"\x3b\x9b\xd9\xab", b"\x20"]);
+    prop_oneof![
+        8 => (0_u8..100).prop_map(|number| match number {
+            0..63 => vec![0xc0 | number],
+            _ => vec![0xff, number - 63],
+        }),
+        4 => (0_u8..100, any::<bool>(), value.clone()).prop_map(|(number, never, value)| {
+            let first = if never { 0x70 } else { 0x50 };
+            let name = if number < 15 { vec![first | number] } else { vec![first | 15, number - 15] };
+            [&name, value].concat()
+        }),
+        4 => (name, value).prop_map(|(name, value)| [name, value].concat()),
         1 => any::<u8>().prop_map(|byte| vec![byte]),
     ]
 }
