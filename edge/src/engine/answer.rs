@@ -28,6 +28,19 @@ pub struct Answer<O> {
     pub outcome: O,
 }
 
+impl<O> Answer<O> {
+    /// Drops a body that would be no message, whatever the service says (RFC 9110 §9.3.2, §15.3.5, §15.4.5): that of an
+    /// answer to HEAD, of a 204 and of a 304. Whether any other body may have the length that the head announces.
+    #[inline]
+    pub(super) fn settle(&mut self, is_head: bool) -> bool {
+        if is_head || matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            self.body = AnswerBody::EMPTY;
+            return true;
+        }
+        self.body.fits(&self.head)
+    }
+}
+
 /// The fields of an answer.
 pub enum AnswerHead {
     /// As they were prepared, and after them those that are the same for many answers.

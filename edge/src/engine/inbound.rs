@@ -169,6 +169,14 @@ impl Filler {
         self.pipe.lock().expected
     }
 
+    /// Whether `bytes` more, with which the body `ends` or not, are what the head says of its length (RFC 9113 §8.1.1,
+    /// RFC 9114 §4.1.2).
+    pub(super) fn agrees(&self, bytes: usize, ends: bool) -> bool {
+        let Some(expected) = self.expected() else { return true };
+        let count = u64::try_from(bytes).unwrap_or(u64::MAX);
+        expected.checked_sub(count).is_some_and(|left| !ends || left == 0)
+    }
+
     /// The body is whole.
     pub(super) fn end(&self, trailers: Option<HeaderMap>) {
         self.with(|pipe| {

@@ -13,27 +13,35 @@
 //!   have in common;
 //! * [`http2`]: the connection of RFC 9113;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
-//! * `message`: a field block as a head or trailers;
+//! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
+//! * `flood`, `share`, `linger`, `drain`, `wakes`: budgets of what costs a peer nothing, what is read ahead of it, requests
+//!   that outlast their responses, the state of a drain, and which streams were woken;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
 //! * [`under_way`]: what is under way, by kind, for the drain;
 //! * [`sink`]: where bytes go.
 
 pub mod answer;
 pub mod body;
+mod drain;
 pub mod field_coding;
 pub mod fields;
+mod flood;
 pub mod hpack;
 pub mod http1;
 pub mod http2;
 pub mod inbound;
 pub mod limits;
+mod linger;
 mod message;
 #[cfg(test)]
 mod properties;
 pub mod qpack;
 pub mod request;
+mod response;
+mod share;
 pub mod sink;
 pub mod under_way;
+mod wakes;
 
 use std::pin::Pin;
 use std::task::Waker;

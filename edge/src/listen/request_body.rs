@@ -1,5 +1,5 @@
 //! Bodies of requests, where hyper speaks: over HTTP/2, the rest of one that nobody reads is received and discarded for
-//! a while (RFC 9113 §8.1; `engine::http2::linger` says why). hyper resets a stream as soon as its body is dropped and
+//! a while (RFC 9113 §8.1; `engine::linger` says why). hyper resets a stream as soon as its body is dropped and
 //! its response sent.
 
 use std::pin::Pin;

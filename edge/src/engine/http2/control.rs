@@ -38,7 +38,7 @@ impl<S: Service> Connection<S> {
             Place::Idle => Err(Fault::Connection(Code::Protocol)),
             Place::Closed | Place::PassedOver => Ok(self.floods.control(turn.now)?),
             Place::Stream | Place::Ready => {
-                let is_begun = self.streams.get(head.stream).is_some_and(|stream| stream.is_begun);
+                let is_begun = self.streams.get(head.stream).is_some_and(|stream| stream.response.is_begun);
                 self.forget(head.stream, Broken::Gone);
                 Ok(self.floods.reset(is_begun, turn.now)?)
             }

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::super::Service;
+use super::super::linger::Linger;
 use super::Connection;
 use super::flow::{Exceeded, ReceiveWindow};
 use super::frame::{Code, Fault, write_window};
-use super::linger::Linger;
 
 impl<S: Service> Connection<S> {
     /// Receives what is still to come of a request whose response was put to its last byte.

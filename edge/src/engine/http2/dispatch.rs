@@ -4,12 +4,13 @@ use http::{Method, StatusCode, Version};
 
 use super::super::answer::AnswerBody;
 use super::super::inbound::{Broken, Inbound};
+use super::super::linger::Lingering;
+use super::super::response::Response;
 use super::super::{Service, Turn, message};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
 use super::frame::{Code, Fault};
-use super::linger::Lingering;
 use super::ready::{Content, Ready, ReadyQueue};
-use super::streams::{Head, Stream, Upload};
+use super::streams::{Stream, Upload};
 use super::turn::DATA_BYTES_MAX;
 use super::{Connection, Phase};
 
@@ -61,10 +62,7 @@ impl<S: Service> Connection<S> {
         let (is_head, window) = (*head.method == Method::HEAD, peer.window);
         let bytes_max = usize::try_from(window).unwrap_or(usize::MAX).min(all.available()).min(DATA_BYTES_MAX);
         let is_sound = service.answer(&head, turn.now, |mut answer| {
-            // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
-            if is_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-                answer.body = AnswerBody::EMPTY;
-            } else if !answer.body.fits(&answer.head) {
+            if !answer.settle(is_head) {
                 return false;
             }
             match &answer.body {
@@ -72,7 +70,7 @@ impl<S: Service> Connection<S> {
                     all.spend(bytes.len());
                     ready.push(Ready { id, opened: 0, content: Content::Answer(answer) });
                 }
-                _ => streams.add(Stream::new(id, is_head, window).with(answer)),
+                _ => streams.add(Stream::new(id, Response::new(is_head).with(answer), window)),
             }
             true
         });
@@ -96,8 +94,7 @@ impl<S: Service> Connection<S> {
         if is_whole {
             return self.ready.push(Ready { id, opened: 0, content: Content::Status(status) });
         }
-        let mut stream = Stream::new(id, false, self.peer.window);
-        stream.head = Some(Head::Status(status));
+        let mut stream = Stream::new(id, Response::of_status(status), self.peer.window);
         stream.upload = Some(Upload { window: ReceiveWindow::new(self.limits.stream_window) });
         self.streams.add(stream);
     }
@@ -105,8 +102,8 @@ impl<S: Service> Connection<S> {
     /// Begins an answer that is awaited.
     fn begin(&mut self, id: u32, is_whole: bool, turn: &Turn<'_>) {
         let head = &turn.scratch.read;
-        let mut stream = Stream::new(id, *head.method() == Method::HEAD, self.peer.window);
-        stream.is_begun = true;
+        let response = Response::new(*head.method() == Method::HEAD);
+        let mut stream = Stream::new(id, response, self.peer.window);
         let body = if is_whole {
             Inbound::empty()
         } else {
@@ -119,7 +116,7 @@ impl<S: Service> Connection<S> {
         };
         match head.to_request(Version::HTTP_2, &turn.scratch.lines, body) {
             Some(request) => {
-                stream.answering = Some(self.service.begin(request));
+                stream.response.begin(self.service.begin(request));
                 self.streams.add(stream);
             }
             // The target may be one by the bytes that RFC 9113 allows, and none by RFC 3986.
@@ -136,7 +133,7 @@ impl<S: Service> Connection<S> {
                     self.window.refund(bytes);
                     // The sum is at most the largest window: it was checked when the window was opened.
                     let window = u32::try_from(i64::from(window) + ready.opened).unwrap_or(WINDOW_MAX);
-                    self.streams.add(Stream::new(id, false, window).with(answer));
+                    self.streams.add(Stream::new(id, Response::new(false).with(answer), window));
                 }
                 content => self.ready.push(Ready { content, ..ready }),
             }

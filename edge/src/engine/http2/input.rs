@@ -1,10 +1,10 @@
 //! Bytes to frames, and frames to what they change (RFC 9113 §4 to §6).
 
 use super::super::field_coding::DecodeError;
-use super::super::inbound::{Broken, Filler};
+use super::super::flood::Flooded;
+use super::super::inbound::Broken;
 use super::super::{Service, Turn, message};
 use super::field_block::FieldBlock;
-use super::flood::Flooded;
 use super::flow::Exceeded;
 use super::frame::{
     self, Code, Fault, FrameHead, HEAD_BYTES, PAYLOAD_BYTES_MAX, PREFACE, flag, kind, write_reset, write_window,
@@ -221,9 +221,7 @@ impl<S: Service> Connection<S> {
             return Ok(None);
         };
         // §8.1.1.
-        let count = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        let left = filler.expected().map(|expected| expected.checked_sub(count));
-        if left == Some(None) || ends && left.flatten().is_some_and(|left| left > 0) {
+        if !filler.agrees(content.len(), ends) {
             return Err(Fault::Stream(id, Code::Protocol));
         }
         let unread = if content.is_empty() { 0 } else { filler.push(content) };
@@ -328,8 +326,7 @@ impl<S: Service> Connection<S> {
             Err(message::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
             Err(message::Unsound::TooLarge) => return Err(Fault::Stream(id, Code::EnhanceYourCalm)),
         };
-        let expected = stream.filler.as_ref().and_then(Filler::expected);
-        if !ends || expected.is_some_and(|expected| expected > 0) {
+        if !ends || stream.filler.as_ref().is_some_and(|filler| !filler.agrees(0, true)) {
             return Err(Fault::Stream(id, Code::Protocol));
         }
         if let Some(filler) = &stream.filler {

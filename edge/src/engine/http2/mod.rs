@@ -3,27 +3,27 @@
 //! A small answer that is at hand goes from the frame that asked for it into a queue, and from there to the sink: no
 //! stream is made for it. All others are streams, which take turns, one frame at a time.
 //!
-//! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows; `flood`: budgets of what costs a peer nothing;
+//! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows;
 //! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `dispatch`: a head to an
 //!   answer, or a stream;
 //! * `field_block`: a block of fields whose end has not come; a whole one is read by [`super::message`];
 //! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;
-//! * `linger`: requests that are not whole when their answers are; `discard`: what still comes of them;
+//! * `discard`: what still comes of requests that are not whole when their answers are;
 //! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
-//! * `drain`: how far the end of the connection is; `time`: its steps, and what is too slow.
+//! * `time`: the steps of the connection's end, and what is too slow.
+//!
+//! What HTTP/3 does in the same way is beside this module: responses, budgets of what costs a peer nothing, what is read
+//! ahead, what lingers, and the state of a drain.
 
 mod control;
 mod discard;
 mod dispatch;
-mod drain;
 mod field_block;
-mod flood;
 mod flow;
 mod frame;
 mod input;
-mod linger;
 mod output;
 mod ready;
 mod recent;
@@ -41,19 +41,19 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
 
-use self::drain::Drain;
 use self::field_block::FieldBlock;
-use self::flood::Floods;
 use self::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT};
 use self::frame::kind;
-use self::linger::Lingering;
 use self::ready::ReadyQueue;
 use self::recent::Recent;
 use self::settings::PeerSettings;
 use self::streams::Streams;
 pub(super) use self::turn::DATA_BYTES_MAX;
+use super::drain::Drain;
+use super::flood::Floods;
 use super::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
 use super::limits::Limits;
+use super::linger::Lingering;
 use super::sink::Sink;
 use super::{Service, Turn};
 
@@ -79,7 +79,7 @@ pub struct Connection<S: Service> {
     ready: ReadyQueue<S::Outcome>,
     streams: Streams<S::Outcome>,
     /// Streams whose responses are complete, and whose requests are not.
-    lingering: Lingering,
+    lingering: Lingering<u32, ReceiveWindow>,
     /// Streams that this end has reset.
     recent: Recent,
     peer: PeerSettings,
@@ -95,7 +95,7 @@ pub struct Connection<S: Service> {
     /// The greatest that was taken.
     last_taken: u32,
     requests: u64,
-    drain: Drain,
+    drain: Drain<u32>,
     /// When the peer opened the window of the connection last.
     window_opened: Option<Instant>,
     /// No stream is too slow before.

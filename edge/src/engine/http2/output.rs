@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::super::answer::Answer;
 use super::super::inbound::Broken;
+use super::super::response::{Halt, Head};
 use super::super::sink::Sink;
 use super::super::{Outcome, Service, Turn};
 use super::frame::{Code, write_window};
 use super::ready::Content;
 use super::response_head::Writing;
-use super::streams::Head;
 use super::turn::{Sending, Step};
 use super::{Connection, Phase, State};
 
@@ -117,14 +117,14 @@ impl<S: Service> Connection<S> {
             let waker = self.waker_of(id);
             let Some(stream) = self.streams.get(id) else { continue };
             let waker = waker.as_ref().unwrap_or(Waker::noop());
-            match stream.poll_answering(&mut Context::from_waker(waker)) {
-                Some(Step::Failed) => {
+            match stream.response.poll_answering(&mut Context::from_waker(waker)) {
+                Err(Halt::Failed) => {
                     self.forget(id, Broken::Gone);
                     self.reset(id, Code::Internal);
                     continue;
                 }
-                Some(_) => {}
-                None => self.streams.queue(id),
+                Err(Halt::Waits | Halt::Again) => {}
+                Ok(()) => self.streams.queue(id),
             }
             self.tend_upload(id, now);
         }
@@ -177,7 +177,7 @@ impl<S: Service> Connection<S> {
     /// The waker of a stream that has something to poll.
     fn waker_of(&mut self, id: u32) -> Option<Waker> {
         let stream = self.streams.get(id)?;
-        if !stream.is_polled() {
+        if !stream.response.is_polled() {
             return None;
         }
         if let Some(waker) = &stream.waker {
@@ -191,13 +191,13 @@ impl<S: Service> Connection<S> {
     /// The answer of a stream was put to its last byte.
     fn finished(&mut self, id: u32, now: Instant) {
         let Some(mut stream) = self.streams.remove(id) else { return };
-        if let Some(outcome) = &mut stream.outcome {
+        if let Some(outcome) = &mut stream.response.outcome {
             outcome.complete(now);
         }
-        self.floods.completed(stream.is_begun);
+        self.floods.completed(stream.response.is_begun);
         self.release(&stream, Broken::Gone);
         if let Some(upload) = &stream.upload {
-            self.linger(id, upload.window, stream.is_begun, now);
+            self.linger(id, upload.window, stream.response.is_begun, now);
         }
     }
 

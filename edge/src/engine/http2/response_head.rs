@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::super::answer::{AnswerHead, SharedField};
 use super::super::hpack::Encoder;
+use super::super::response::{Head, is_of_connection};
 use super::super::sink::Sink;
 use super::frame::{self, HEAD_BYTES, flag, kind};
-use super::streams::Head;
 
 /// The context to write a head.
 pub(super) struct Writing<'w> {
@@ -17,13 +17,6 @@ pub(super) struct Writing<'w> {
     pub(super) block: &'w mut Vec<u8>,
     /// The most that the peer takes in a frame.
     pub(super) frame_bytes: usize,
-}
-
-/// Fields of a connection, which HTTP/2 does not have (RFC 9113 §8.2.2).
-fn is_of_connection(name: &HeaderName) -> bool {
-    let others = ["keep-alive", "proxy-connection"];
-    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
-        || others.contains(&name.as_str())
 }
 
 impl Writing<'_> {

@@ -3,43 +3,27 @@
 //! A request whose answer is at hand and small is never a stream here: its answer waits in a queue, and is put whole.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use parking_lot::Mutex;
-
-use super::super::answer::{Answer, AnswerBody, AnswerHead};
+use super::super::Outcome;
 use super::super::inbound::Filler;
+use super::super::response::Response;
 use super::super::under_way::UnderWay;
-use super::super::{Answering, Outcome, StreamBody};
+use super::super::wakes::Wakes;
 use super::flow::{ReceiveWindow, SendWindow};
 
 /// A stream.
-#[expect(clippy::struct_excessive_bools, reason = "each says something else, and all of them can be together")]
 pub(super) struct Stream<O> {
     pub(super) id: u32,
-    /// The request was a HEAD.
-    pub(super) is_head: bool,
-    /// Its answer is not at hand: it costs more than its bytes.
-    pub(super) is_begun: bool,
+    pub(super) response: Response<O>,
     pub(super) window: SendWindow,
     /// The part of the request that is still to come.
     pub(super) upload: Option<Upload>,
     /// The connection's end of the request's body, also when all of it came.
     pub(super) filler: Option<Filler>,
-    /// The response, while it is awaited.
-    pub(super) answering: Option<Answering>,
-    /// The head, until it is put.
-    pub(super) head: Option<Head>,
-    pub(super) body: Rest,
-    /// Bytes that the head says are still to come of a body that is polled.
-    pub(super) left: Option<u64>,
     /// Bytes of the body that it holds for its peer, as they were counted last.
     held: usize,
-    pub(super) outcome: Option<O>,
     /// Wakes the connection for this stream.
     pub(super) waker: Option<Waker>,
     /// It is in line for a turn.
@@ -50,9 +34,6 @@ pub(super) struct Stream<O> {
     pub(super) stalled: Option<Instant>,
     /// The time since which the reader of its request's body waits.
     pub(super) hungry: Option<Instant>,
-    /// Its request's body came too slowly.
-    pub(super) starved: bool,
-    pub(super) is_event_stream: bool,
 }
 
 /// A request that is not whole.
@@ -61,102 +42,32 @@ pub(super) struct Upload {
     pub(super) window: ReceiveWindow,
 }
 
-/// The head of an answer.
-pub(super) enum Head {
-    /// The service's, for an answer at hand.
-    Answer(StatusCode, AnswerHead),
-    /// One that was awaited.
-    Response(Box<http::response::Parts>),
-    /// Our own.
-    Status(StatusCode),
-}
-
-/// The body to send after the head.
-pub(super) enum Rest {
-    /// Nothing.
-    Empty,
-    /// These bytes.
-    Bytes(Bytes),
-    /// The bytes that the body gave last, and then what it gives.
-    Stream(Bytes, StreamBody),
-    /// These trailers.
-    Trailers(Box<HeaderMap>),
-}
-
 impl<O> Stream<O> {
-    pub(super) fn new(id: u32, is_head: bool, window: u32) -> Self {
+    pub(super) fn new(id: u32, response: Response<O>, window: u32) -> Self {
         Self {
             id,
-            is_head,
-            is_begun: false,
+            response,
             window: SendWindow::new(window),
             upload: None,
             filler: None,
-            answering: None,
-            head: None,
-            body: Rest::Empty,
-            left: None,
             held: 0,
-            outcome: None,
             waker: None,
             queued: false,
             parked: false,
             stalled: None,
             hungry: None,
-            starved: false,
-            is_event_stream: false,
-        }
-    }
-
-    /// With an answer, of which nothing was put.
-    pub(super) fn with(mut self, answer: Answer<O>) -> Self {
-        let Answer { status, head, body, outcome } = answer;
-        self.body = match body {
-            AnswerBody::Bytes(bytes) => Rest::Bytes(bytes),
-            AnswerBody::Stream(body) => {
-                (self.is_begun, self.left) = (true, head.content_length());
-                Rest::Stream(Bytes::new(), body)
-            }
-        };
-        (self.head, self.outcome) = (Some(Head::Answer(status, head)), Some(outcome));
-        self
-    }
-
-    /// Bytes of the body that it holds for its peer: those of a body at hand lie where its version has them.
-    fn held_bytes(&self) -> usize {
-        match &self.body {
-            Rest::Stream(piece, body) => body.held_bytes() + if body.is_shared() { 0 } else { piece.len() },
-            Rest::Empty | Rest::Bytes(_) | Rest::Trailers(_) => 0,
         }
     }
 
     pub(super) const fn under_way(&self) -> UnderWay {
-        match (&self.answering, &self.upload) {
-            (Some(_), Some(_)) => UnderWay::Upload,
-            (Some(_), None) => UnderWay::Request,
-            (None, _) if self.is_event_stream => UnderWay::EventStream,
-            (None, _) => UnderWay::Download,
-        }
-    }
-
-    /// Whether there is something to poll.
-    pub(super) fn is_polled(&self) -> bool {
-        self.answering.is_some() || matches!(self.body, Rest::Stream(..))
+        self.response.under_way(self.upload.is_some())
     }
 }
 
 impl<O: Outcome> Stream<O> {
-    /// Bytes of a body at hand that are in memory for its peer alone.
-    pub(super) fn pinned_bytes(&self) -> usize {
-        match &self.body {
-            Rest::Bytes(bytes) if self.outcome.as_ref().is_some_and(Outcome::pins_body) => bytes.len(),
-            _ => 0,
-        }
-    }
-
     /// The time since which it holds bytes that its peer does not take.
     pub(super) fn holds_since(&self) -> Option<Instant> {
-        self.stalled.filter(|_| self.held > 0 || self.pinned_bytes() > 0)
+        self.stalled.filter(|_| self.held > 0 || self.response.pinned_bytes() > 0)
     }
 }
 
@@ -170,12 +81,12 @@ pub(super) struct Streams<O> {
     parked: VecDeque<u32>,
     /// Bytes of bodies that all of them hold for the peer.
     held: usize,
-    wakes: Option<Arc<Wakes>>,
+    wakes: Wakes<u32>,
 }
 
 impl<O> Streams<O> {
     pub(super) const fn new() -> Self {
-        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), held: 0, wakes: None }
+        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), held: 0, wakes: Wakes::new() }
     }
 
     /// Bytes of bodies that all of them hold for the peer.
@@ -192,7 +103,7 @@ impl<O> Streams<O> {
     /// Counts what a stream holds now.
     pub(super) fn count_held(&mut self, id: u32) {
         let Some(stream) = self.get(id) else { return };
-        let held = stream.held_bytes();
+        let held = stream.response.held_bytes();
         let before = std::mem::replace(&mut stream.held, held);
         self.held = (self.held + held).saturating_sub(before);
     }
@@ -310,14 +221,14 @@ impl<O> Streams<O> {
     /// Frees what is not needed while there is no stream.
     pub(super) fn rest(&mut self) {
         if self.list.is_empty() && self.list.capacity() > 0 {
-            (self.list, self.turns, self.parked, self.wakes) = (Vec::new(), VecDeque::new(), VecDeque::new(), None);
+            (self.list, self.turns, self.parked) = (Vec::new(), VecDeque::new(), VecDeque::new());
+            self.wakes = Wakes::new();
         }
     }
 
     /// The waker of one stream.
     pub(super) fn waker(&mut self, id: u32) -> Waker {
-        let wakes = Arc::clone(self.wakes.get_or_insert_default());
-        Waker::from(Arc::new(StreamWake { id, wakes }))
+        self.wakes.waker(id)
     }
 
     /// Streams in line, without those that only wait for the window of the connection.
@@ -327,14 +238,7 @@ impl<O> Streams<O> {
 
     /// Puts the streams in line that were woken, and remembers the task for the next ones. Gives their numbers.
     pub(super) fn take_woken(&mut self, task: &Waker) -> Vec<u32> {
-        let Some(wakes) = &self.wakes else { return Vec::new() };
-        let woken = {
-            let mut state = wakes.state.lock();
-            if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
-                state.task = Some(task.clone());
-            }
-            std::mem::take(&mut state.woken)
-        };
+        let woken = self.wakes.take(task);
         for id in &woken {
             self.queue(*id);
         }
@@ -350,53 +254,18 @@ impl<O> Streams<O> {
     }
 }
 
-/// The streams of a connection that were woken, and its task.
-#[derive(Debug, Default)]
-struct Wakes {
-    state: Mutex<WakeState>,
-}
-
-#[derive(Debug, Default)]
-struct WakeState {
-    woken: Vec<u32>,
-    task: Option<Waker>,
-}
-
-/// Wakes a connection for one of its streams.
-#[derive(Debug)]
-struct StreamWake {
-    id: u32,
-    wakes: Arc<Wakes>,
-}
-
-impl Wake for StreamWake {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let task = {
-            let mut state = self.wakes.state.lock();
-            if !state.woken.contains(&self.id) {
-                state.woken.push(self.id);
-            }
-            state.task.take()
-        };
-        // The task is registered again with its next turn.
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn stream(id: u32) -> Stream<()> {
+        Stream::new(id, Response::new(false), 0)
+    }
+
     fn three() -> Streams<()> {
         let mut streams = Streams::new();
         for id in [3, 7, 9] {
-            streams.add(Stream::new(id, false, 0));
+            streams.add(stream(id));
         }
         streams
     }
@@ -414,7 +283,7 @@ mod tests {
             streams.queue(id);
         }
         assert_eq!(turns(&mut streams, true), [9, 3]);
-        streams.add(Stream::new(5, false, 0));
+        streams.add(stream(5));
         assert!([3, 5, 7, 9].iter().all(|id| streams.contains(*id) && streams.get(*id).unwrap().id == *id));
         assert!([1, 4, 11].iter().all(|id| !streams.contains(*id) && streams.get(*id).is_none()));
     }

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use http_body_util::Empty;
 
+use super::super::drain::Drain;
 use super::super::inbound::Broken;
+use super::super::response::Rest;
 use super::super::under_way::{Kinds, UnderWay};
 use super::super::{Service, stream_body};
-use super::drain::Drain;
 use super::frame::{self, Code, kind};
-use super::streams::{Rest, Stream};
+use super::streams::Stream;
 use super::{Connection, Phase};
 
 /// The most that a stream's number can be.
@@ -72,7 +73,7 @@ impl<S: Service> Connection<S> {
         for (id, kind) in streams {
             if kind == UnderWay::EventStream {
                 if let Some(stream) = self.streams.get(id)
-                    && let Rest::Stream(_, body) = &mut stream.body
+                    && let Rest::Stream(_, body) = &mut stream.response.body
                 {
                     *body = stream_body(Empty::new());
                 }
@@ -151,12 +152,12 @@ impl<S: Service> Connection<S> {
     fn starve(&mut self, id: u32) {
         let Some(stream) = self.streams.get(id) else { return };
         stream.hungry = None;
-        if stream.answering.is_none() {
+        if stream.response.answering.is_none() {
             self.forget(id, Broken::Slow);
             return self.reset(id, Code::Cancel);
         }
         // Who answers hears of it first; if there is nothing it says, the answer is ours.
-        stream.starved = true;
+        stream.response.starved = true;
         if let Some(filler) = &stream.filler {
             filler.fail(Broken::Slow);
         }

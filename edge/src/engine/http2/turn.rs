@@ -1,21 +1,19 @@
 //! One turn of one stream: its response is polled if it is awaited, its head is put, and one frame of its body.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
-use super::super::answer::announced_length;
+use super::super::response::{Halt, Rest};
+use super::super::share::Share;
 use super::super::sink::Sink;
-use super::super::under_way::is_event_stream;
 use super::super::{Outcome, StreamBody};
 use super::flow::SendWindow;
 use super::frame::{self, flag, kind};
 use super::response_head::Writing;
-use super::share::Share;
-use super::streams::{Head, Rest, Stream};
+use super::streams::Stream;
 
 /// Bytes of a body in one frame: with its head, a full record of TLS (RFC 8446 §5.1).
 pub(in super::super) const DATA_BYTES_MAX: usize = 16_384 - frame::HEAD_BYTES;
@@ -57,15 +55,11 @@ pub(super) struct Sending<'t, K> {
 impl<O: Outcome> Stream<O> {
     /// Takes its turn.
     pub(super) fn advance<K: Sink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Step {
-        if let Some(step) = self.poll_answering(cx) {
-            return step;
+        if let Err(halt) = self.response.poll_answering(cx) {
+            return halt.into();
         }
-        if let Some(head) = self.head.take() {
-            let ends = match &self.body {
-                Rest::Empty => true,
-                Rest::Bytes(bytes) => bytes.is_empty(),
-                Rest::Stream(..) | Rest::Trailers(_) => false,
-            };
+        if let Some(head) = self.response.head.take() {
+            let ends = self.response.is_bodiless();
             sending.writing.put_head(self.id, &head, ends, sending.sink);
             if ends {
                 return Step::Done;
@@ -74,55 +68,8 @@ impl<O: Outcome> Stream<O> {
         self.put_body(sending, cx)
     }
 
-    /// Polls the response, if it is awaited: `None` if there is one, or was before.
-    pub(super) fn poll_answering(&mut self, cx: &mut Context<'_>) -> Option<Step> {
-        let answering = self.answering.as_mut()?;
-        match answering.as_mut().poll(cx) {
-            Poll::Ready(response) => {
-                self.answering = None;
-                if self.respond(response) { None } else { Some(Step::Failed) }
-            }
-            // Its request's body came too slowly, and it has nothing to say to that.
-            Poll::Pending if self.starved => {
-                self.answering = None;
-                self.head = Some(Head::Status(StatusCode::REQUEST_TIMEOUT));
-                None
-            }
-            Poll::Pending => Some(Step::Waits),
-        }
-    }
-
-    /// Takes over a response. Whether it is one that can be sent.
-    fn respond(&mut self, response: Response<StreamBody>) -> bool {
-        let (mut parts, body) = response.into_parts();
-        // RFC 9113 §8.1: one that is interim ends no request.
-        if parts.status.is_informational() {
-            return false;
-        }
-        // RFC 9110 §9.3.2, §15.3.5, §15.4.5.
-        let is_bare = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if !is_bare
-            && !self.is_head
-            && let Some(length) = body.size_hint().exact()
-            && !parts.headers.contains_key(header::CONTENT_LENGTH)
-        {
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        if !is_bare && !self.is_head {
-            self.left = announced_length(&parts.headers);
-            if !body.is_end_stream() {
-                self.is_event_stream = self.left.is_none() && is_event_stream(&parts.headers);
-                self.body = Rest::Stream(Bytes::new(), body);
-            } else if self.left.is_some_and(|left| left > 0) {
-                return false;
-            }
-        }
-        self.head = Some(Head::Response(Box::new(parts)));
-        true
-    }
-
     fn put_body<K: Sink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Step {
-        if let Rest::Stream(piece, body) = &mut self.body
+        if let Rest::Stream(piece, body) = &self.response.body
             && piece.is_empty()
         {
             let (own, all) = (self.window.available(), sending.window.available());
@@ -130,33 +77,12 @@ impl<O: Outcome> Stream<O> {
             let Some(bytes_max) = sending.share.bytes_to_read(own.min(all), is_end_possible) else {
                 return Step::NoWindow { by_connection: own > 0 };
             };
-            match body.as_mut().poll_some(bytes_max, cx) {
-                Poll::Pending => return Step::Waits,
-                Poll::Ready(None) => self.body = Rest::Empty,
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "the body of an answer broke off");
-                    return Step::Failed;
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if data.is_empty() && !body.is_end_stream() => return Step::Again,
-                    Ok(data) => {
-                        // RFC 9113 §8.1.1: a message that is longer than it says is malformed, and so is a shorter one.
-                        let count = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                        match self.left.map(|left| left.checked_sub(count)) {
-                            Some(None) => return Step::Failed,
-                            left => self.left = left.flatten(),
-                        }
-                        *piece = data;
-                    }
-                    Err(frame) => match frame.into_trailers() {
-                        Ok(trailers) => self.body = Rest::Trailers(Box::new(trailers)),
-                        Err(_) => return Step::Again,
-                    },
-                },
+            if let Err(halt) = self.response.poll_piece(bytes_max, cx) {
+                return halt.into();
             }
         }
-        let is_whole = self.left.is_none_or(|left| left == 0);
-        match &mut self.body {
+        let is_whole = self.response.is_whole();
+        let step = match &mut self.response.body {
             Rest::Empty | Rest::Trailers(_) if !is_whole => Step::Failed,
             Rest::Empty => {
                 sending.sink.put(&frame::head(0, kind::DATA, flag::END_STREAM, self.id));
@@ -166,24 +92,21 @@ impl<O: Outcome> Stream<O> {
                 sending.writing.put_trailers(self.id, trailers, sending.sink);
                 Step::Done
             }
-            Rest::Bytes(bytes) => {
-                let step = put_data(self.id, &mut self.window, bytes, None, sending);
-                self.count_sent(sending.sent, step)
-            }
-            Rest::Stream(piece, body) => {
-                let step = put_data(self.id, &mut self.window, piece, Some((&*body, is_whole)), sending);
-                self.count_sent(sending.sent, step)
-            }
-        }
-    }
-
-    fn count_sent(&mut self, sent: usize, step: Step) -> Step {
-        if let Some(outcome) = &mut self.outcome
-            && sent > 0
-        {
-            outcome.sent(sent);
-        }
+            Rest::Bytes(bytes) => put_data(self.id, &mut self.window, bytes, None, sending),
+            Rest::Stream(piece, body) => put_data(self.id, &mut self.window, piece, Some((&*body, is_whole)), sending),
+        };
+        self.response.count_sent(sending.sent);
         step
+    }
+}
+
+impl From<Halt> for Step {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Again => Self::Again,
+            Halt::Waits => Self::Waits,
+            Halt::Failed => Self::Failed,
+        }
     }
 }
 

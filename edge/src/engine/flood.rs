@@ -1,9 +1,9 @@
-//! Budgets for work that a peer may cause without progress (RFC 9113 §10.5): they refill over time, and
+//! Budgets for work that a peer may cause without progress (RFC 9113 §10.5, RFC 9114 §10.5): they refill over time, and
 //! honest clients never reach.
 
 use std::time::Instant;
 
-use super::super::limits::Limits;
+use super::limits::Limits;
 
 /// Bytes of answers that pay for one frame of control. Clients send a WINDOW_UPDATE or two for some kilobytes.
 const BYTES_PER_FRAME: u64 = 512;

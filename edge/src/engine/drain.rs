@@ -1,13 +1,14 @@
-//! The state of a connection's drain (RFC 9113 §6.8).
+//! The state of a connection's drain (RFC 9113 §6.8, RFC 9114 §5.2).
 
 use std::time::{Duration, Instant};
 
-/// Longest time for the answer to the PING that follows the first GOAWAY.
+/// Longest time from the first GOAWAY to the last: HTTP/2 awaits the answer to a PING in it, and HTTP/3 requests that
+/// were on their way.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(1);
 
-/// The state of a connection's drain.
+/// The state of a connection's drain, whose streams have numbers of the type `I`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Drain {
+pub(super) enum Drain<I> {
     /// It goes on.
     No,
     /// It is to end.
@@ -15,10 +16,10 @@ pub(super) enum Drain {
     /// The first GOAWAY was sent. What the peer sends before it has read it is still taken.
     Announced(Instant),
     /// The GOAWAY with the last stream that is taken was sent.
-    Last(u32),
+    Last(I),
 }
 
-impl Drain {
+impl<I: Copy + PartialOrd> Drain<I> {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Announced(since) => Some(since + ANNOUNCED_MAX),
@@ -27,7 +28,7 @@ impl Drain {
     }
 
     /// Whether a stream of this number is not taken any more.
-    pub(super) const fn passes_over(self, id: u32) -> bool {
+    pub(super) fn passes_over(self, id: I) -> bool {
         matches!(self, Self::Last(last) if id > last)
     }
 }

@@ -1,0 +1,86 @@
+//! Read-ahead of response bodies beyond the peer's windows, and what is dropped when memory is scarce.
+//!
+//! A window says how many bytes of a body can be sent; what is read beyond it is only held. Whole pieces are read all
+//! the same while the connection holds little, so that frames are full. What all streams hold is bounded by the share
+//! of the connection; a stream that finds no room in it waits in its place until others have sent what they hold. Where
+//! those cannot, because the peer gives them no window, it goes on in small steps.
+
+use super::FRAME_BYTES;
+
+/// Bytes that are read of a body without a window, to see whether it is over: where its length is not known, its end
+/// may be all that is to come, and needs no window.
+const END_BYTES: usize = 1_024;
+/// Bytes that are read of a body while others fill the share and stall.
+const STEP_BYTES: usize = 2_048;
+
+/// Bytes that one stream may read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// The share of the connection.
+    pub(super) max: usize,
+    /// Bytes of it that other streams hold.
+    pub(super) held: usize,
+    /// Whether some of that stalls, where the share is full.
+    pub(super) is_stuck: bool,
+}
+
+impl Share {
+    /// Bytes of a body that may be read while the windows take `window`; `None` if nothing is to be read.
+    pub(super) fn bytes_to_read(self, window: usize, is_end_possible: bool) -> Option<usize> {
+        let room = self.max.saturating_sub(self.held);
+        if window == 0 {
+            return is_end_possible.then_some(END_BYTES);
+        }
+        if self.is_full() {
+            let is_possible = self.is_stuck || is_end_possible;
+            return is_possible.then_some(STEP_BYTES.min(window));
+        }
+        // A half of the share for whole pieces: a small window that opens often would make short frames of short reads.
+        let is_ample = self.held < self.max / 2;
+        Some(if is_ample { room } else { room.min(window) })
+    }
+
+    pub(super) fn is_full(self) -> bool {
+        self.max.saturating_sub(self.held) < FRAME_BYTES.min(self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_pieces_are_read_while_little_is_held_and_then_what_the_window_takes() {
+        let share = |held| Share { max: 100_000, held, is_stuck: false };
+        assert_eq!(share(0).bytes_to_read(1, false), Some(100_000));
+        assert_eq!(share(49_999).bytes_to_read(1, false), Some(50_001));
+        assert_eq!(share(50_000).bytes_to_read(7, false), Some(7));
+        assert_eq!(share(50_000).bytes_to_read(1 << 20, false), Some(50_000));
+        assert_eq!(share(90_000).bytes_to_read(1 << 20, false), None);
+        assert_eq!(share(200_000).bytes_to_read(1 << 20, false), None);
+    }
+
+    #[test]
+    fn without_a_window_no_more_is_read_than_shows_an_end() {
+        for held in [0, 90_000] {
+            let share = Share { max: 100_000, held, is_stuck: false };
+            assert_eq!(share.bytes_to_read(0, false), None);
+            assert_eq!(share.bytes_to_read(0, true), Some(END_BYTES));
+        }
+    }
+
+    #[test]
+    fn beside_streams_that_stall_others_go_on_in_small_steps() {
+        let share = |held| Share { max: 100_000, held, is_stuck: true };
+        assert_eq!(share(90_000).bytes_to_read(1 << 20, false), Some(STEP_BYTES));
+        assert_eq!(share(200_000).bytes_to_read(7, false), Some(7));
+        assert_eq!(share(200_000).bytes_to_read(0, false), None);
+    }
+
+    #[test]
+    fn a_share_of_less_than_a_frame_lets_one_stream_go_on() {
+        let share = Share { max: 1_000, held: 0, is_stuck: false };
+        assert_eq!((share.bytes_to_read(5, false), share.bytes_to_read(5_000, false)), (Some(1_000), Some(1_000)));
+        assert_eq!(Share { max: 1_000, held: 1, is_stuck: false }.bytes_to_read(5, false), None);
+    }
+}
