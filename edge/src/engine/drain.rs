@@ -15,7 +15,7 @@ pub(super) enum Drain<I> {
     Requested,
     /// The first GOAWAY was sent. What the peer sends before it has read it is still taken.
     Announced(Instant),
-    /// The GOAWAY with the last stream that is taken was sent.
+    /// The GOAWAY was sent that says which streams are taken; see [`Drain::last`].
     Last(I),
 }
 
@@ -23,6 +23,14 @@ impl<I: Copy + PartialOrd> Drain<I> {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Announced(since) => Some(since + ANNOUNCED_MAX),
+            _ => None,
+        }
+    }
+
+    /// The last stream that is taken, or, where they begin in any order, the first that is not.
+    pub(super) const fn last(self) -> Option<I> {
+        match self {
+            Self::Last(last) => Some(last),
             _ => None,
         }
     }

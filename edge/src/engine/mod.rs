@@ -11,14 +11,14 @@
 //! * [`answer`]: what is answered, prepared for all protocols; [`body`]: bodies that are polled as they are sent;
 //! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what both
 //!   have in common;
-//! * [`http2`]: the connection of RFC 9113;
+//! * [`http2`]: the connection of RFC 9113; [`http3`]: that of RFC 9114, above a transport that has streams;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
 //! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
 //! * `flood`, `share`, `linger`, `drain`, `wakes`: budgets of what costs a peer nothing, what is read ahead of it, requests
 //!   that outlast their responses, the state of a drain, and which streams were woken;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
 //! * [`under_way`]: what is under way, by kind, for the drain;
-//! * [`sink`]: where bytes go.
+//! * [`sink`]: where bytes go; [`stream_sink`]: where they go in HTTP/3.
 
 pub mod answer;
 pub mod body;
@@ -29,6 +29,7 @@ mod flood;
 pub mod hpack;
 pub mod http1;
 pub mod http2;
+pub mod http3;
 pub mod inbound;
 pub mod limits;
 mod linger;
@@ -40,6 +41,9 @@ pub mod request;
 mod response;
 mod share;
 pub mod sink;
+pub mod stream_sink;
+#[cfg(test)]
+mod tests;
 pub mod under_way;
 mod wakes;
 
@@ -54,6 +58,7 @@ pub use inbound::Inbound;
 pub use limits::Limits;
 pub use request::RequestHead;
 pub use sink::Sink;
+pub use stream_sink::StreamSink;
 pub use under_way::{Kinds, UnderWay};
 
 /// Bytes of a body that fill one frame of HTTP/2: pieces of a multiple of it leave no short frame behind.
@@ -133,6 +138,8 @@ pub struct Scratch {
     pub lines: Lines,
     /// The head that is being written.
     pub block: Vec<u8>,
+    /// The decoder of HTTP/3.
+    qpack: qpack::Decoder,
     /// The head that was read last, of any connection.
     read: message::LastRead,
 }

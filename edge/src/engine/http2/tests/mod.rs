@@ -8,7 +8,6 @@ mod messages;
 mod model;
 mod sections;
 mod shares;
-mod site;
 mod slow;
 mod stalls;
 mod uploads;
@@ -25,11 +24,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 
-use self::site::{BIG_BYTES, Log, Site, pattern, site};
 use super::frame::{FrameHead, flag, kind};
 use super::{Connection, State, frame};
 use crate::engine::field_coding::Field;
 use crate::engine::hpack::{self, Decoder};
+use crate::engine::tests::site::{BIG_BYTES, Log, Site, pattern, site};
 use crate::engine::{Limits, Scratch, SharedField, Sink, Turn};
 
 fn limits() -> Limits {

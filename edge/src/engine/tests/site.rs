@@ -19,33 +19,33 @@ use crate::engine::{
 };
 
 /// Bytes of `/big`.
-pub(super) const BIG_BYTES: usize = 300_000;
+pub(in crate::engine) const BIG_BYTES: usize = 300_000;
 
 /// What became of the answers of a site.
 #[derive(Debug, Default)]
-pub(super) struct Log {
-    pub(super) sent: Cell<usize>,
-    pub(super) complete: Cell<usize>,
-    pub(super) ended: Cell<usize>,
+pub(in crate::engine) struct Log {
+    pub(in crate::engine) sent: Cell<usize>,
+    pub(in crate::engine) complete: Cell<usize>,
+    pub(in crate::engine) ended: Cell<usize>,
     /// Requests that were begun and are not answered.
-    pub(super) waiting: Cell<usize>,
+    pub(in crate::engine) waiting: Cell<usize>,
     /// Lets `/wait` go.
-    pub(super) gate: Cell<bool>,
-    pub(super) wakers: RefCell<Vec<Waker>>,
-    pub(super) seen: RefCell<Vec<String>>,
+    pub(in crate::engine) gate: Cell<bool>,
+    pub(in crate::engine) wakers: RefCell<Vec<Waker>>,
+    pub(in crate::engine) seen: RefCell<Vec<String>>,
     /// Requests looked up since the last end of a batch.
-    pub(super) held: Cell<usize>,
-    pub(super) broken: RefCell<Vec<crate::engine::inbound::Broken>>,
+    pub(in crate::engine) held: Cell<usize>,
+    pub(in crate::engine) broken: RefCell<Vec<crate::engine::inbound::Broken>>,
     /// The bodies of requests for `/keep`, to be read by hand.
-    pub(super) kept: RefCell<Vec<Inbound>>,
+    pub(in crate::engine) kept: RefCell<Vec<Inbound>>,
     /// How often bodies of `/piece`, `/file`, `/slow-file` and `/pipe` were polled, and how much was read for them.
-    pub(super) polled: Cell<usize>,
-    pub(super) read: Cell<usize>,
+    pub(in crate::engine) polled: Cell<usize>,
+    pub(in crate::engine) read: Cell<usize>,
     /// What answers was replaced.
-    pub(super) is_replaced: Cell<bool>,
+    pub(in crate::engine) is_replaced: Cell<bool>,
 }
 
-pub(super) struct Logged(Rc<Log>);
+pub(in crate::engine) struct Logged(Rc<Log>);
 
 impl Outcome for Logged {
     fn sent(&mut self, bytes: usize) {
@@ -77,13 +77,13 @@ impl Drop for Waiting {
 
 /// A site whose paths say what is answered.
 #[derive(Clone)]
-pub(super) struct Site {
-    pub(super) log: Rc<Log>,
+pub(in crate::engine) struct Site {
+    pub(in crate::engine) log: Rc<Log>,
     head: Arc<PreparedHead>,
     shared: Arc<SharedField>,
 }
 
-pub(super) fn site() -> Site {
+pub(in crate::engine) fn site() -> Site {
     let common = Arc::new(SharedField::new("cache-control", b"max-age=0, must-revalidate"));
     let head = PreparedHead::new([("etag", &b"\"abc\""[..])], vec![common]);
     let shared = Arc::new(SharedField::new("x-content-type-options", b"nosniff"));
@@ -91,12 +91,12 @@ pub(super) fn site() -> Site {
 }
 
 /// Bytes that tell where they are.
-pub(super) fn pattern(count: usize) -> Bytes {
+pub(in crate::engine) fn pattern(count: usize) -> Bytes {
     (0..count).map(|at| u8::try_from(at % 251).unwrap()).collect::<Vec<u8>>().into()
 }
 
 /// What the fast lane answers to a path of numbers: so many bytes.
-pub(super) fn size_of_path(path: &str) -> Option<usize> {
+pub(in crate::engine) fn size_of_path(path: &str) -> Option<usize> {
     match path {
         "/" => Some(5),
         "/big" => Some(BIG_BYTES),
@@ -253,7 +253,7 @@ impl FieldsForTest for RequestHead<'_> {
 }
 
 /// A body in these parts.
-pub(super) fn parts(parts: Vec<Bytes>) -> StreamBody {
+pub(in crate::engine) fn parts(parts: Vec<Bytes>) -> StreamBody {
     let frames = parts.into_iter().map(|part| Ok::<_, BodyError>(BodyFrame::data(part)));
     Box::pin(Streamed::new(futures_util::stream::iter(frames)))
 }

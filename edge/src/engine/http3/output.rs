@@ -1,0 +1,220 @@
+//! The order of output: the control stream, what is due on streams beside bytes, then one turn of each stream after the
+//! other.
+
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::super::inbound::Broken;
+use super::super::stream_sink::StreamSink;
+use super::super::{Outcome, Service, Turn};
+use super::frame::Code;
+use super::response_head::Writing;
+use super::turn::{Sending, Step};
+use super::{CONTROL_STREAM, Connection, State};
+
+/// Turns of streams in one call: a body may give empty pieces for ever.
+const TURNS_MAX: usize = 4_096;
+
+/// What is due on a stream beside bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// This end sends no more.
+    Reset(u64, Code),
+    /// The peer is to send no more.
+    Stop(u64, Code),
+    /// The peer's bytes are welcome again.
+    Resume(u64),
+}
+
+impl Action {
+    /// Whether nothing that comes on the stream is received any more.
+    pub(super) const fn ends(&self, id: u64) -> bool {
+        matches!(self, Self::Reset(stream, _) | Self::Stop(stream, _) if *stream == id)
+    }
+}
+
+impl<S: Service> Connection<S> {
+    pub(super) fn put_due(&mut self, sink: &mut impl StreamSink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
+        self.end_of_batch();
+        if self.end.is_none() {
+            self.advance_drain(turn.now);
+            self.take_woken(turn.now, cx.waker());
+            self.check_clocks(turn.now);
+            self.put_control(sink);
+            if !self.streams.is_empty() {
+                self.put_streams(sink, turn, cx);
+            }
+            self.resume_held_back();
+            self.put_actions(sink);
+        }
+        self.rest();
+        match self.end {
+            Some(code) => State::Over(code),
+            None if self.is_drained() => State::Over(Code::None),
+            None => State::Open,
+        }
+    }
+
+    fn put_control(&mut self, sink: &mut impl StreamSink) {
+        if !self.control.is_empty() {
+            let mut parts = [Bytes::from(std::mem::take(&mut self.control))];
+            sink.write(CONTROL_STREAM, &mut parts);
+            let [rest] = parts;
+            self.control = rest.into();
+        }
+    }
+
+    fn put_actions(&mut self, sink: &mut impl StreamSink) {
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::Reset(id, code) => sink.reset(id, code as u64),
+                Action::Stop(id, code) => sink.stop(id, code as u64),
+                Action::Resume(id) => sink.resume(id),
+            }
+        }
+    }
+
+    fn put_streams(&mut self, sink: &mut impl StreamSink, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        let mut turns = 0;
+        while turns < TURNS_MAX
+            && self.end.is_none()
+            && sink.room() > 0
+            && let Some(id) = self.streams.next_turn(self.has_share())
+        {
+            turns += 1;
+            self.take_turn(id, sink, turn);
+        }
+        // What was woken meanwhile is in line now; where there is room for it, nobody else will say so.
+        let woken = self.take_woken(turn.now, cx.waker());
+        if (woken || turns == TURNS_MAX) && sink.room() > 0 {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Puts the streams in line that were woken, and does for their uploads what needs no turn: they may be long in
+    /// coming to theirs. Whether there were any.
+    fn take_woken(&mut self, now: Instant, task: &Waker) -> bool {
+        let woken = self.streams.take_woken(task);
+        for id in &woken {
+            self.tend_upload(*id, now);
+        }
+        !woken.is_empty()
+    }
+
+    fn take_turn(&mut self, id: u64, sink: &mut impl StreamSink, turn: &mut Turn<'_>) {
+        let waker = self.waker_of(id);
+        let share = self.share_of(id);
+        let Some(stream) = self.streams.get(id) else { return };
+        let writing = Writing { date: turn.date, block: &mut turn.scratch.block };
+        let mut sending = Sending { sink, writing, share, sent: 0, is_cut: false };
+        let waker = waker.as_ref().unwrap_or(Waker::noop());
+        let step = stream.advance(&mut sending, &mut Context::from_waker(waker));
+        let (sent, is_cut) = (sending.sent, sending.is_cut);
+        if sent > 0 {
+            stream.stalled = None;
+        }
+        self.streams.count_held(id);
+        self.floods.sent(sent);
+        // Windows of a few bytes make packets of a few bytes: they cost what a frame of control costs.
+        if is_cut && self.floods.control(turn.now).is_err() {
+            return self.end(Code::ExcessiveLoad);
+        }
+        match step {
+            Step::Again => self.streams.queue(id),
+            // It is not the peer that it waits for.
+            Step::Waits => self.unstall(id),
+            Step::Blocked => self.stall(id, turn.now),
+            Step::Unshared => self.streams.park(id),
+            Step::Done => {
+                sink.finish(id);
+                return self.finished(id, turn.now);
+            }
+            Step::Failed => {
+                let is_receiving = self.streams.get(id).is_some_and(|stream| stream.upload.is_some());
+                self.forget(id, Broken::Gone);
+                return self.reset(id, Code::Internal, is_receiving);
+            }
+        }
+        self.tend_upload(id, turn.now);
+    }
+
+    fn unstall(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get(id) {
+            stream.stalled = None;
+        }
+    }
+
+    /// A stream has bytes that the transport does not take.
+    fn stall(&mut self, id: u64, now: Instant) {
+        if let Some(stream) = self.streams.get(id) {
+            stream.stalled.get_or_insert(now);
+        }
+        self.check_by(now + self.limits.write);
+    }
+
+    /// The waker of a stream that has something to poll.
+    fn waker_of(&mut self, id: u64) -> Option<Waker> {
+        let stream = self.streams.get(id)?;
+        if !stream.response.is_polled() {
+            return None;
+        }
+        if let Some(waker) = &stream.waker {
+            return Some(waker.clone());
+        }
+        let waker = self.streams.waker(id);
+        self.streams.get(id)?.waker = Some(waker.clone());
+        Some(waker)
+    }
+
+    /// The answer of a stream was written to its last byte.
+    fn finished(&mut self, id: u64, now: Instant) {
+        let Some(mut stream) = self.streams.remove(id) else { return };
+        if let Some(outcome) = &mut stream.response.outcome {
+            outcome.complete(now);
+        }
+        self.floods.completed(stream.response.is_begun);
+        self.release(&stream, Broken::Gone);
+        if stream.upload.is_some() {
+            self.linger(id, stream.response.is_begun, now);
+        }
+    }
+
+    /// Takes note of what was read of a request's body, and of whether its reader waits.
+    fn tend_upload(&mut self, id: u64, now: Instant) {
+        let Some(stream) = self.streams.get(id) else { return };
+        let Some(filler) = &stream.filler else { return };
+        let tended = filler.tend();
+        let read = tended.read.min(stream.unread);
+        stream.unread -= read;
+        if !tended.is_abandoned {
+            stream.unreturned = stream.unreturned.saturating_sub(read);
+        }
+        let mut check = false;
+        if stream.upload.is_some() {
+            if !tended.is_awaited {
+                stream.hungry = None;
+            } else if stream.hungry.is_none() {
+                (stream.hungry, check) = (Some(now), true);
+            }
+        }
+        if check {
+            self.check_by(now + self.limits.body);
+        }
+        self.give_back(read);
+    }
+
+    /// Frees what an idle connection does not need.
+    fn rest(&mut self) {
+        if self.streams.is_empty() {
+            self.streams.rest();
+            if self.openings.is_empty() && self.lingering.is_empty() {
+                self.next_check = None;
+            }
+        }
+        if self.openings.is_empty() && self.openings.capacity() > 0 {
+            self.openings = Vec::new();
+        }
+    }
+}
