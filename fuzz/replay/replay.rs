@@ -86,6 +86,7 @@ targets! {
     http1_heads at "../targets/http1_heads.rs"
     http2_connection at "../targets/http2_connection.rs"
     http2_frames at "../targets/http2_frames.rs"
+    http3_connection at "../targets/http3_connection.rs"
     oci_archive at "../targets/oci_archive.rs"
     pages at "../targets/pages.rs"
     procfile at "../targets/procfile.rs"

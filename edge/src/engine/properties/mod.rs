@@ -5,6 +5,7 @@ mod engines;
 mod frames;
 mod hpack;
 mod http1;
+mod http3;
 mod qpack;
 mod script;
 mod site;
@@ -61,6 +62,16 @@ proptest! {
         room: u16,
     ) {
         connection::what_is_sent_is_sound(&input, &sizes, room);
+    }
+
+    #[test]
+    fn what_a_connection_of_http_3_sends_is_sound_whatever_it_is_sent(
+        input in prop::collection::vec(any::<u8>(), 0..80),
+        sizes in prop::collection::vec(1_u8.., 1..8),
+        room: u16,
+        takes: u16,
+    ) {
+        http3::what_is_sent_is_sound(&input, &sizes, room, takes);
     }
 
     #[test]

@@ -1,0 +1,23 @@
+//! HTTP/3: whatever comes on whatever streams, in whatever pieces, what is sent is sound and comes to an end.
+
+#![no_main]
+
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/connection.rs"]
+mod connection;
+#[path = "../../edge/src/engine/properties/http3.rs"]
+mod properties;
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/script.rs"]
+mod script;
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/site.rs"]
+mod site;
+
+use devanture_edge::engine;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (&[u8], u16, u16, &[u8])| {
+    let (sizes, room, takes, bytes) = input;
+    properties::what_is_sent_is_sound(bytes, sizes, room, takes);
+});
