@@ -130,6 +130,11 @@ impl<S: Service> Connection<S> {
         self.take_bytes(stream, bytes, ends, turn);
     }
 
+    /// Whether more is welcome on any stream: what is to be said because of what came before must not grow without end.
+    pub fn wants_input(&self) -> bool {
+        self.takes_more()
+    }
+
     /// The peer abandoned the sending of a stream (RESET_STREAM, RFC 9000 §19.4).
     pub fn peer_reset(&mut self, stream: u64, turn: &mut Turn<'_>) {
         self.take_reset(stream, turn.now);
@@ -160,6 +165,14 @@ impl<S: Service> Connection<S> {
     /// Puts what is to be sent while the sink has room, and polls what is awaited; `cx` is woken when there is more.
     pub fn produce(&mut self, sink: &mut impl StreamSink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
         self.put_due(sink, turn, cx)
+    }
+
+    /// To be called instead of [`Connection::produce`] while the transport has no room at all: responses that are awaited
+    /// are polled (their heads are kept), what was read of uploads is counted, and clocks go on. Writes nothing, and polls
+    /// no body; `cx` is woken as by `produce`.
+    pub fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        self.end_of_batch();
+        self.tend_streams(turn.now, cx);
     }
 
     /// Begins to end the connection: streams that are open, or about to be, are answered (RFC 9114 §5.2). The next

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::super::inbound::Broken;
+use super::super::response::Halt;
 use super::super::stream_sink::StreamSink;
 use super::super::{Outcome, Service, Turn};
 use super::frame::Code;
@@ -16,6 +17,8 @@ use super::{CONTROL_STREAM, Connection, State};
 
 /// Turns of streams in one call: a body may give empty pieces for ever.
 const TURNS_MAX: usize = 4_096;
+/// Ends of streams and the like that are due, beyond which the peer is not listened to.
+const ACTIONS_MAX: usize = 1_024;
 
 /// What is due on a stream beside bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,11 @@ impl<S: Service> Connection<S> {
             None if self.is_drained() => State::Over(Code::None),
             None => State::Open,
         }
+    }
+
+    /// Whether what is due because of what came before is not too much.
+    pub(super) fn takes_more(&self) -> bool {
+        self.end.is_none() && self.actions.len() <= ACTIONS_MAX
     }
 
     fn put_control(&mut self, sink: &mut impl StreamSink) {
@@ -103,6 +111,36 @@ impl<S: Service> Connection<S> {
         !woken.is_empty()
     }
 
+    /// Does what needs no sink.
+    pub(super) fn tend_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if self.end.is_some() {
+            return;
+        }
+        self.advance_drain(now);
+        self.take_woken(now, cx.waker());
+        self.check_clocks(now);
+        // Each comes back to its place in the line, unless it waits.
+        for _ in 0..self.streams.in_line() {
+            let Some(id) = self.streams.next_turn(false) else { break };
+            let waker = self.waker_of(id);
+            let Some(stream) = self.streams.get(id) else { continue };
+            let waker = waker.as_ref().unwrap_or(Waker::noop());
+            match stream.response.poll_answering(&mut Context::from_waker(waker)) {
+                Err(Halt::Failed) => {
+                    self.fail(id);
+                    continue;
+                }
+                Err(Halt::Waits | Halt::Again) => {}
+                Ok(()) => self.streams.queue(id),
+            }
+            self.tend_upload(id, now);
+        }
+        if self.take_woken(now, cx.waker()) {
+            cx.waker().wake_by_ref();
+        }
+        self.rest();
+    }
+
     fn take_turn(&mut self, id: u64, sink: &mut impl StreamSink, turn: &mut Turn<'_>) {
         let waker = self.waker_of(id);
         let share = self.share_of(id);
@@ -131,13 +169,16 @@ impl<S: Service> Connection<S> {
                 sink.finish(id);
                 return self.finished(id, turn.now);
             }
-            Step::Failed => {
-                let is_receiving = self.streams.get(id).is_some_and(|stream| stream.upload.is_some());
-                self.forget(id, Broken::Gone);
-                return self.reset(id, Code::Internal, is_receiving);
-            }
+            Step::Failed => return self.fail(id),
         }
         self.tend_upload(id, turn.now);
+    }
+
+    /// The answer of a stream broke off.
+    fn fail(&mut self, id: u64) {
+        let is_receiving = self.streams.get(id).is_some_and(|stream| stream.upload.is_some());
+        self.forget(id, Broken::Gone);
+        self.reset(id, Code::Internal, is_receiving);
     }
 
     fn unstall(&mut self, id: u64) {

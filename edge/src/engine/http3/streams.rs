@@ -239,6 +239,11 @@ impl<O> Streams<O> {
         self.wakes.waker(id)
     }
 
+    /// Streams in line, without those that only wait for the share of the connection.
+    pub(super) fn in_line(&self) -> usize {
+        self.turns.len()
+    }
+
     /// Puts the streams in line that were woken, and remembers the task for the next ones. Gives their numbers.
     pub(super) fn take_woken(&mut self, task: &Waker) -> Vec<u64> {
         let woken = self.wakes.take(task);

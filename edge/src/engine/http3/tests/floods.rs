@@ -66,6 +66,21 @@ fn every_flood_ends_the_connection_and_is_held_in_little_memory() {
 }
 
 #[test]
+fn no_more_is_taken_while_what_is_due_for_it_waits() {
+    let mut rig = Rig::with(&Limits { resets_per_second: 100_000, control_frames_per_second: 100_000, ..limits() });
+    let mut number = 0;
+    while rig.conn.wants_input() {
+        rig.receive(number * 4, &headers(&[("a", "b")]), true);
+        rig.tend();
+        number += 1;
+        assert!(number < 2_000);
+    }
+    assert!(number > 500, "{number}");
+    rig.settle();
+    assert!(rig.conn.wants_input());
+}
+
+#[test]
 fn heads_that_never_end_are_ended_in_time_and_held_within_a_limit() {
     let mut rig = Rig::new();
     let large = headers(&[whole("GET", "/"), vec![("x", &"&".repeat(15_000)[..])]].concat());

@@ -202,6 +202,13 @@ impl Rig {
         assert_eq!(self.log.held.get(), 0, "what was found out for requests that came together is not kept");
     }
 
+    /// Has it do what needs no sink.
+    fn tend(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.task));
+        self.turn(|conn, turn| conn.tend(turn, &mut Context::from_waker(&waker)));
+        assert_eq!(self.log.held.get(), 0, "what was found out for requests that came together is not kept");
+    }
+
     /// Drives it until nothing more comes.
     fn settle(&mut self) {
         for _ in 0..10_000 {

@@ -33,6 +33,30 @@ fn the_connection_is_woken_by_what_it_awaits_and_polls_that_alone() {
 }
 
 #[test]
+fn requests_are_answered_and_clocks_go_on_while_nothing_can_be_written() {
+    let mut rig = Rig::new();
+    rig.receive(0, &get("/wait"), true);
+    rig.receive(4, &get("/piece"), true);
+    rig.receive(8, &get("/status/101"), true);
+    rig.receive(12, &post("/echo", &[]), false);
+    rig.tend();
+    assert_eq!((rig.log.wakers.borrow().len(), rig.log.polled.get()), (1, 0));
+    assert_eq!(rig.conn.deadline(), Some(rig.now + Duration::from_secs(20)));
+    rig.tend();
+    assert_eq!(rig.log.wakers.borrow().len(), 1, "what waits is not polled for nothing");
+    rig.log.gate.set(true);
+    rig.log.wakers.borrow_mut().remove(0).wake();
+    assert!(rig.task.0.load(Ordering::Relaxed) > 0);
+    rig.now += Duration::from_secs(20);
+    rig.tend();
+    assert_eq!(rig.log.waiting.get(), 0);
+    assert!([0, 4, 8, 12].iter().all(|stream| rig.sent(*stream) == Sent::default()));
+    rig.settle();
+    assert_eq!((rig.came(0).body, rig.came(4).body), (b"waited".to_vec(), pattern(50_000).to_vec()));
+    assert_eq!((rig.came(8).reset, rig.came(12).status), (Some(0x102), Some(408)));
+}
+
+#[test]
 fn a_body_that_breaks_off_resets_its_stream() {
     let mut rig = Rig::new();
     rig.ask(0, get("/broken"));
