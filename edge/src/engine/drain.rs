@@ -20,6 +20,27 @@ pub(super) enum Drain<I> {
 }
 
 impl<I: Copy + PartialOrd> Drain<I> {
+    /// The connection is to end.
+    pub(super) fn request(&mut self) {
+        if matches!(self, Self::No) {
+            *self = Self::Requested;
+        }
+    }
+
+    /// Whether the first GOAWAY is to be sent, which then counts as sent.
+    pub(super) fn announce(&mut self, now: Instant) -> bool {
+        let is_requested = matches!(self, Self::Requested);
+        if is_requested {
+            *self = Self::Announced(now);
+        }
+        is_requested
+    }
+
+    /// Whether the last one is to be sent.
+    pub(super) fn is_due(self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Announced(since) => Some(since + ANNOUNCED_MAX),

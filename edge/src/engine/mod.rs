@@ -14,14 +14,17 @@
 //! * [`http2`]: the connection of RFC 9113; [`http3`]: that of RFC 9114, above a transport that has streams;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
 //! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
-//! * `flood`, `share`, `linger`, `drain`, `wakes`: budgets of what costs a peer nothing, what is read ahead of it, requests
-//!   that outlast their responses, the state of a drain, and which streams were woken;
+//! * `streams`: the streams of a connection, and whose turn it is; `share`: what is read ahead of the peer; `clocks`: what is
+//!   too slow; `wakes`: which were woken;
+//! * `flood`, `linger`, `drain`: budgets of what costs a peer nothing, requests that outlast their responses, and the state of
+//!   a drain;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
 //! * [`under_way`]: what is under way, by kind, for the drain;
 //! * [`sink`]: where bytes go; [`stream_sink`]: where they go in HTTP/3.
 
 pub mod answer;
 pub mod body;
+mod clocks;
 mod drain;
 pub mod field_coding;
 pub mod fields;
@@ -42,6 +45,7 @@ mod response;
 mod share;
 pub mod sink;
 pub mod stream_sink;
+mod streams;
 #[cfg(test)]
 mod tests;
 pub mod under_way;

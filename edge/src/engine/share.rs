@@ -5,7 +5,10 @@
 //! of the connection; a stream that finds no room in it waits in its place until others have sent what they hold. Where
 //! those cannot, because the peer gives them no window, it goes on in small steps.
 
-use super::FRAME_BYTES;
+use std::time::{Duration, Instant};
+
+use super::streams::{Multiplexed, Stream, Streams};
+use super::{FRAME_BYTES, Outcome};
 
 /// Bytes that are read of a body without a window, to see whether it is over: where its length is not known, its end
 /// may be all that is to come, and needs no window.
@@ -42,6 +45,52 @@ impl Share {
 
     pub(super) fn is_full(self) -> bool {
         self.max.saturating_sub(self.held) < FRAME_BYTES.min(self.max)
+    }
+}
+
+impl<P: Multiplexed, O: Outcome> Stream<P, O> {
+    /// The time since which it holds bytes that its peer does not take.
+    fn holds_since(&self) -> Option<Instant> {
+        self.stalled.filter(|_| self.held > 0 || self.response.pinned_bytes() > 0)
+    }
+}
+
+/// What the streams of a connection hold, whose share is `max`, or less while memory `is_tight`.
+impl<P: Multiplexed, O: Outcome> Streams<P, O> {
+    /// Bytes of bodies that are held for the peer: what was read ahead, and bodies at hand that nothing else needs any
+    /// more.
+    pub(super) fn held_for_peer(&self) -> usize {
+        self.held_bytes() + self.iter().map(|stream| stream.response.pinned_bytes()).sum::<usize>()
+    }
+
+    /// The time since which a stream holds bytes that the peer does not take, if any does.
+    pub(super) fn holds_since(&self) -> Option<Instant> {
+        self.iter().filter_map(Stream::holds_since).min()
+    }
+
+    /// Streams that have held bytes for at least `stalled` that the peer takes none of: it asked for more than it can
+    /// take.
+    pub(super) fn to_shed(&self, stalled: Duration, now: Instant) -> Vec<P::Id> {
+        let is_slow = |since: Instant| now.saturating_duration_since(since) >= stalled;
+        let slow = self.iter().filter(|stream| stream.holds_since().is_some_and(is_slow));
+        slow.map(|stream| stream.id).collect()
+    }
+
+    /// Bytes that a stream may read ahead.
+    pub(super) fn share_of(&mut self, id: P::Id, max: usize, is_tight: bool) -> Share {
+        let own = self.get(id).map_or(0, |stream| stream.held);
+        self.share_beside(self.held_bytes().saturating_sub(own), max, is_tight)
+    }
+
+    /// Whether a stream that holds nothing may read ahead.
+    pub(super) fn has_share(&self, max: usize, is_tight: bool) -> bool {
+        self.share_beside(self.held_bytes(), max, is_tight).bytes_to_read(1, false).is_some()
+    }
+
+    fn share_beside(&self, held: usize, max: usize, is_tight: bool) -> Share {
+        let max = if is_tight { FRAME_BYTES.min(max) } else { max };
+        let share = Share { max, held, is_stuck: false };
+        Share { is_stuck: share.is_full() && self.holds_since().is_some(), ..share }
     }
 }
 

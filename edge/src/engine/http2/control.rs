@@ -77,7 +77,7 @@ impl<S: Service> Connection<S> {
                 checked(self.peer.window, ready.opened).ok_or(Fault::Connection(Code::FlowControl))?;
             }
             for stream in self.streams.iter_mut() {
-                stream.window.shift(change).map_err(|Exceeded| Fault::Connection(Code::FlowControl))?;
+                stream.own.shift(change).map_err(|Exceeded| Fault::Connection(Code::FlowControl))?;
             }
             if change > 0 {
                 self.queue_stalled();
@@ -92,7 +92,7 @@ impl<S: Service> Connection<S> {
 
     /// Puts every stream in line that may send.
     fn queue_stalled(&mut self) {
-        let able = |stream: &&Stream<_>| stream.stalled.is_some() && stream.window.available() > 0;
+        let able = |stream: &&Stream<_>| stream.stalled.is_some() && stream.own.available() > 0;
         let ids: Vec<u32> = self.streams.iter().filter(able).map(|stream| stream.id).collect();
         for id in ids {
             self.streams.opened(id);
@@ -163,9 +163,9 @@ impl<S: Service> Connection<S> {
             Place::Lingering | Place::PassedOver | Place::Closed => return Ok(()),
         }
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
-        let was_open = stream.window.available() > 0;
-        stream.window.shift(i64::from(increment)).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
-        if !was_open && stream.window.available() > 0 && stream.stalled.is_some() {
+        let was_open = stream.own.available() > 0;
+        stream.own.shift(i64::from(increment)).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
+        if !was_open && stream.own.available() > 0 && stream.stalled.is_some() {
             self.streams.opened(id);
         }
         Ok(())

@@ -85,7 +85,7 @@ impl<S: Service> Connection<S> {
         self.floods.request();
         self.requests += 1;
         if self.requests >= self.limits.requests {
-            self.begin_drain();
+            self.drain.request();
         }
     }
 
@@ -155,14 +155,6 @@ impl<S: Service> Connection<S> {
         self.phase = Phase::Ended;
         (self.partial, self.block) = (Vec::new(), None);
         (self.ready, self.lingering) = (ReadyQueue::new(), Lingering::new());
-        let ids: Vec<u32> = self.streams.iter().map(|stream| stream.id).collect();
-        for id in ids {
-            if let Some(stream) = self.streams.remove(id)
-                && let Some(filler) = &stream.filler
-            {
-                filler.fail(Broken::Gone);
-            }
-        }
-        self.streams.rest();
+        self.streams.abandon();
     }
 }

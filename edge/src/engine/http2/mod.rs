@@ -8,14 +8,14 @@
 //!   answer, or a stream;
 //! * `field_block`: a block of fields whose end has not come; a whole one is read by [`super::message`];
 //! * `ready`: answers at hand that wait to be put whole;
-//! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;
+//! * `streams`: streams that are not answered yet; `recent`: those that were reset lately;
 //! * `discard`: what still comes of requests that are not whole when their answers are;
 //! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
 //! * `time`: the steps of the connection's end, and what is too slow.
 //!
-//! What HTTP/3 does in the same way is beside this module: responses, budgets of what costs a peer nothing, what is read
-//! ahead, what lingers, and the state of a drain.
+//! What HTTP/3 does in the same way is beside this module: responses, the table of streams and their turns, budgets of what
+//! costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a drain.
 
 mod control;
 mod discard;
@@ -49,6 +49,7 @@ use self::recent::Recent;
 use self::settings::PeerSettings;
 use self::streams::Streams;
 pub(super) use self::turn::DATA_BYTES_MAX;
+use super::clocks::earlier;
 use super::drain::Drain;
 use super::flood::Floods;
 use super::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
@@ -190,16 +191,13 @@ impl<S: Service> Connection<S> {
     /// Begins to end the connection: streams that are open, or about to be, are answered (RFC 9113 §6.8). The next
     /// [`Connection::produce`] says so.
     pub fn drain(&mut self) {
-        self.begin_drain();
+        self.drain.request();
     }
 
     /// When [`Connection::produce`] is to be called even if nothing happens: a stream or a body may be too slow by
     /// then.
     pub fn deadline(&self) -> Option<Instant> {
-        match (self.drain.deadline(), self.next_check) {
-            (Some(drain), Some(check)) => Some(drain.min(check)),
-            (drain, check) => drain.or(check),
-        }
+        earlier(self.drain.deadline(), self.next_check)
     }
 
     /// Requests that have begun so far.
@@ -225,7 +223,7 @@ impl<S: Service> Connection<S> {
             + self.block.as_ref().map_or(0, |block| block.held_bytes())
             + self.control.capacity()
             + self.ready.held_bytes()
-            + self.streams.memory()
+            + self.streams.memory(|_| 0)
             + self.lingering.held_bytes()
             + self.recent.held_bytes()
             + self.decoder.memory()

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::super::answer::Answer;
 use super::super::inbound::Broken;
-use super::super::response::{Halt, Head};
+use super::super::response::Head;
 use super::super::sink::Sink;
 use super::super::{Outcome, Service, Turn};
 use super::frame::{Code, write_window};
@@ -111,22 +111,12 @@ impl<S: Service> Connection<S> {
         self.advance_drain(now);
         self.take_woken(now, cx.waker());
         self.check_clocks(now);
-        // Each comes back to its place in the line, unless it waits.
-        for _ in 0..self.streams.in_line() {
-            let Some(id) = self.streams.next_turn(false) else { break };
-            let waker = self.waker_of(id);
-            let Some(stream) = self.streams.get(id) else { continue };
-            let waker = waker.as_ref().unwrap_or(Waker::noop());
-            match stream.response.poll_answering(&mut Context::from_waker(waker)) {
-                Err(Halt::Failed) => {
-                    self.forget(id, Broken::Gone);
-                    self.reset(id, Code::Internal);
-                    continue;
-                }
-                Err(Halt::Waits | Halt::Again) => {}
-                Ok(()) => self.streams.queue(id),
+        for (id, is_sound) in self.streams.poll_awaited() {
+            if is_sound {
+                self.tend_upload(id, now);
+            } else {
+                self.fail(id);
             }
-            self.tend_upload(id, now);
         }
         if self.take_woken(now, cx.waker()) {
             cx.waker().wake_by_ref();
@@ -135,7 +125,7 @@ impl<S: Service> Connection<S> {
     }
 
     fn take_turn(&mut self, id: u32, sink: &mut impl Sink, turn: &mut Turn<'_>) {
-        let waker = self.waker_of(id);
+        let waker = self.streams.waker_to_poll(id);
         let share = self.share_of(id);
         let Some(stream) = self.streams.get(id) else { return };
         let writing = Writing {
@@ -162,38 +152,27 @@ impl<S: Service> Connection<S> {
             // It is not the peer that it waits for.
             Step::Waits => self.streams.unstall(id),
             Step::NoWindow { by_connection } => {
-                self.streams.stall(id, by_connection, turn.now);
+                self.streams.stall(id, turn.now);
+                if by_connection {
+                    self.streams.park(id);
+                }
                 self.check_by(turn.now + self.limits.write);
             }
             Step::Done => return self.finished(id, turn.now),
-            Step::Failed => {
-                self.forget(id, Broken::Gone);
-                return self.reset(id, Code::Internal);
-            }
+            Step::Failed => return self.fail(id),
         }
         self.tend_upload(id, turn.now);
     }
 
-    /// The waker of a stream that has something to poll.
-    fn waker_of(&mut self, id: u32) -> Option<Waker> {
-        let stream = self.streams.get(id)?;
-        if !stream.response.is_polled() {
-            return None;
-        }
-        if let Some(waker) = &stream.waker {
-            return Some(waker.clone());
-        }
-        let waker = self.streams.waker(id);
-        self.streams.get(id)?.waker = Some(waker.clone());
-        Some(waker)
+    /// The answer of a stream broke off.
+    fn fail(&mut self, id: u32) {
+        self.forget(id, Broken::Gone);
+        self.reset(id, Code::Internal);
     }
 
     /// The answer of a stream was put to its last byte.
     fn finished(&mut self, id: u32, now: Instant) {
-        let Some(mut stream) = self.streams.remove(id) else { return };
-        if let Some(outcome) = &mut stream.response.outcome {
-            outcome.complete(now);
-        }
+        let Some(stream) = self.streams.complete(id, now) else { return };
         self.floods.completed(stream.response.is_begun);
         self.release(&stream, Broken::Gone);
         if let Some(upload) = &stream.upload {
@@ -203,24 +182,13 @@ impl<S: Service> Connection<S> {
 
     /// Gives back what was read of a request's body, and takes note of whether its reader waits.
     fn tend_upload(&mut self, id: u32, now: Instant) {
-        let Some(stream) = self.streams.get(id) else { return };
-        let Some(filler) = &stream.filler else { return };
-        let tended = filler.tend();
-        let (mut increment, mut check) = (None, false);
-        if let Some(upload) = &mut stream.upload {
-            if !tended.is_abandoned {
-                increment = upload.window.give_back(tended.read);
-            }
-            if !tended.is_awaited {
-                stream.hungry = None;
-            } else if stream.hungry.is_none() {
-                (stream.hungry, check) = (Some(now), true);
-            }
-        }
+        let Some((tended, begins_to_wait)) = self.streams.tend_upload(id, now) else { return };
+        let upload = self.streams.get(id).and_then(|stream| stream.upload.as_mut()).filter(|_| !tended.is_abandoned);
+        let increment = upload.and_then(|upload| upload.window.give_back(tended.read));
         if let Some(increment) = increment {
             write_window(&mut self.control, id, increment);
         }
-        if check {
+        if begins_to_wait {
             self.check_by(now + self.limits.body);
         }
         self.give_back(tended.read);

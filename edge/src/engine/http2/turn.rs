@@ -72,7 +72,7 @@ impl<O: Outcome> Stream<O> {
         if let Rest::Stream(piece, body) = &self.response.body
             && piece.is_empty()
         {
-            let (own, all) = (self.window.available(), sending.window.available());
+            let (own, all) = (self.own.available(), sending.window.available());
             let is_end_possible = body.size_hint().lower() == 0;
             let Some(bytes_max) = sending.share.bytes_to_read(own.min(all), is_end_possible) else {
                 return Step::NoWindow { by_connection: own > 0 };
@@ -92,8 +92,8 @@ impl<O: Outcome> Stream<O> {
                 sending.writing.put_trailers(self.id, trailers, sending.sink);
                 Step::Done
             }
-            Rest::Bytes(bytes) => put_data(self.id, &mut self.window, bytes, None, sending),
-            Rest::Stream(piece, body) => put_data(self.id, &mut self.window, piece, Some((&*body, is_whole)), sending),
+            Rest::Bytes(bytes) => put_data(self.id, &mut self.own, bytes, None, sending),
+            Rest::Stream(piece, body) => put_data(self.id, &mut self.own, piece, Some((&*body, is_whole)), sending),
         };
         self.response.count_sent(sending.sent);
         step

@@ -18,7 +18,7 @@ impl<S: Service> Connection<S> {
         if room == 0 {
             self.is_held_back = true;
             if let Some(stream) = self.streams.get(id) {
-                stream.held_back = true;
+                stream.own.held_back = true;
             } else if let Some(opening) = self.openings.iter_mut().find(|opening| opening.id == id) {
                 opening.held_back = true;
             }
@@ -30,7 +30,8 @@ impl<S: Service> Connection<S> {
         let all = self.connection_room();
         let stream_max = usize::try_from(self.limits.stream_window).unwrap_or(usize::MAX);
         if let Some(stream) = self.streams.get(id) {
-            let own = if stream.upload.is_some() { stream_max.saturating_sub(stream.unreturned) } else { usize::MAX };
+            let own =
+                if stream.upload.is_some() { stream_max.saturating_sub(stream.own.unreturned) } else { usize::MAX };
             // What has no reader takes no memory.
             return if stream.filler.is_some() { own.min(all) } else { own };
         }
@@ -69,7 +70,7 @@ impl<S: Service> Connection<S> {
             return;
         }
         self.is_held_back = false;
-        let streams = self.streams.iter().filter(|stream| stream.held_back).map(|stream| stream.id);
+        let streams = self.streams.iter().filter(|stream| stream.own.held_back).map(|stream| stream.id);
         let openings = self.openings.iter().filter(|opening| opening.held_back).map(|opening| opening.id);
         for id in openings.chain(streams).collect::<Vec<u64>>() {
             if self.room_now(id) == 0 {
@@ -77,7 +78,7 @@ impl<S: Service> Connection<S> {
                 continue;
             }
             if let Some(stream) = self.streams.get(id) {
-                stream.held_back = false;
+                stream.own.held_back = false;
             } else if let Some(opening) = self.openings.iter_mut().find(|opening| opening.id == id) {
                 opening.held_back = false;
             }

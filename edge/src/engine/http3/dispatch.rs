@@ -89,7 +89,7 @@ impl<S: Service> Connection<S> {
         self.floods.request();
         self.requests += 1;
         if self.requests >= self.limits.requests {
-            self.begin_drain();
+            self.drain.request();
         }
     }
 
@@ -134,21 +134,13 @@ impl<S: Service> Connection<S> {
             filler.fail(broken);
         }
         filler.detach();
-        self.give_back(stream.unread);
+        self.give_back(stream.own.unread);
     }
 
     /// Releases all streams.
     pub(super) fn abandon(&mut self) {
         (self.openings, self.lingering) = (Vec::new(), Lingering::new());
         (self.unidirectional, self.actions, self.control) = (Unidirectional::default(), Vec::new(), Vec::new());
-        let ids: Vec<u64> = self.streams.iter().map(|stream| stream.id).collect();
-        for id in ids {
-            if let Some(stream) = self.streams.remove(id)
-                && let Some(filler) = &stream.filler
-            {
-                filler.fail(Broken::Gone);
-            }
-        }
-        self.streams.rest();
+        self.streams.abandon();
     }
 }

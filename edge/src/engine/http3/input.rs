@@ -274,7 +274,7 @@ impl<S: Service> Connection<S> {
     /// Takes a piece of DATA.
     fn data(&mut self, id: u64, content: &[u8]) -> Result<(), Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
-        stream.unreturned = stream.unreturned.saturating_add(content.len());
+        stream.own.unreturned = stream.own.unreturned.saturating_add(content.len());
         // Without one it was answered by its head.
         let Some(filler) = &stream.filler else { return Ok(()) };
         // §4.1.2.
@@ -284,7 +284,7 @@ impl<S: Service> Connection<S> {
         let never_read = filler.push(content);
         let unread = content.len().saturating_sub(never_read);
         stream.hungry = None;
-        stream.unread += unread;
+        stream.own.unread += unread;
         self.unread += unread;
         Ok(())
     }
@@ -379,6 +379,13 @@ impl<S: Service> Connection<S> {
         if is_receiving {
             self.actions.push(Action::Stop(id, code));
         }
+    }
+
+    /// Ends a stream for which this end has a reason to, and on the peer's side what is still to come of it.
+    pub(super) fn break_off(&mut self, id: u64, broken: Broken, code: Code) {
+        let is_receiving = self.streams.is_receiving(id);
+        self.forget(id, broken);
+        self.reset(id, code, is_receiving);
     }
 
     /// Releases a stream in any state.

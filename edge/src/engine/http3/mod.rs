@@ -7,13 +7,14 @@
 //! * `frame`: frames as bytes, and codes of errors; `reader`: the frames of one stream; `settings`: SETTINGS;
 //! * `input`: bytes to frames, those of requests to what they bring; `control`: the peer's unidirectional streams;
 //!   `dispatch`: a head to an answer, or what is awaited;
-//! * `streams`: requests of which something is still to come or to be sent, and whose turn it is;
+//! * `streams`: requests of which something is still to come or to be sent;
 //! * `discard`: what still comes of requests that are not whole when their answers are;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
 //! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `time`: the steps of the connection's end, and what is too slow.
 //!
-//! What HTTP/2 does in the same way is beside this module: reading heads, responses, budgets of what costs a peer nothing.
+//! What HTTP/2 does in the same way is beside this module: reading heads, responses, the table of streams and their turns,
+//! budgets of what costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a drain.
 
 mod control;
 mod discard;
@@ -39,7 +40,10 @@ use std::time::Instant;
 use self::control::Unidirectional;
 pub use self::frame::Code;
 use self::output::Action;
+#[cfg(test)]
+use self::streams::Stream;
 use self::streams::{Opening, Streams};
+use super::clocks::earlier;
 use super::drain::Drain;
 use super::flood::Floods;
 use super::limits::Limits;
@@ -178,16 +182,13 @@ impl<S: Service> Connection<S> {
     /// Begins to end the connection: streams that are open, or about to be, are answered (RFC 9114 §5.2). The next
     /// [`Connection::produce`] says so.
     pub fn drain(&mut self) {
-        self.begin_drain();
+        self.drain.request();
     }
 
     /// When [`Connection::produce`] is to be called even if nothing happens: a stream or a body may be too slow by
     /// then.
     pub fn deadline(&self) -> Option<Instant> {
-        match (self.drain.deadline(), self.next_check) {
-            (Some(drain), Some(check)) => Some(drain.min(check)),
-            (drain, check) => drain.or(check),
-        }
+        earlier(self.drain.deadline(), self.next_check)
     }
 
     /// Requests that have begun so far.
@@ -209,7 +210,7 @@ impl<S: Service> Connection<S> {
             + self.actions.capacity() * size_of::<Action>()
             + self.openings.capacity() * size_of::<Opening>()
             + openings
-            + self.streams.memory()
+            + self.streams.memory(Stream::own_bytes)
             + self.lingering.held_bytes()
     }
 }

@@ -7,11 +7,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::super::inbound::Broken;
-use super::super::response::Halt;
 use super::super::stream_sink::StreamSink;
-use super::super::{Outcome, Service, Turn};
+use super::super::{Service, Turn};
 use super::frame::Code;
 use super::response_head::Writing;
+use super::streams::Stream;
 use super::turn::{Sending, Step};
 use super::{CONTROL_STREAM, Connection, State};
 
@@ -119,21 +119,12 @@ impl<S: Service> Connection<S> {
         self.advance_drain(now);
         self.take_woken(now, cx.waker());
         self.check_clocks(now);
-        // Each comes back to its place in the line, unless it waits.
-        for _ in 0..self.streams.in_line() {
-            let Some(id) = self.streams.next_turn(false) else { break };
-            let waker = self.waker_of(id);
-            let Some(stream) = self.streams.get(id) else { continue };
-            let waker = waker.as_ref().unwrap_or(Waker::noop());
-            match stream.response.poll_answering(&mut Context::from_waker(waker)) {
-                Err(Halt::Failed) => {
-                    self.fail(id);
-                    continue;
-                }
-                Err(Halt::Waits | Halt::Again) => {}
-                Ok(()) => self.streams.queue(id),
+        for (id, is_sound) in self.streams.poll_awaited() {
+            if is_sound {
+                self.tend_upload(id, now);
+            } else {
+                self.break_off(id, Broken::Gone, Code::Internal);
             }
-            self.tend_upload(id, now);
         }
         if self.take_woken(now, cx.waker()) {
             cx.waker().wake_by_ref();
@@ -142,15 +133,15 @@ impl<S: Service> Connection<S> {
     }
 
     fn take_turn(&mut self, id: u64, sink: &mut impl StreamSink, turn: &mut Turn<'_>) {
-        let waker = self.waker_of(id);
+        let waker = self.streams.waker_to_poll(id);
         let share = self.share_of(id);
         let Some(stream) = self.streams.get(id) else { return };
         let writing = Writing { date: turn.date, block: &mut turn.scratch.block };
-        let mut sending = Sending { sink, writing, share, sent: 0, is_cut: false };
+        let mut sending = Sending { sink, writing, share, sent: 0, is_taken: false, is_cut: false };
         let waker = waker.as_ref().unwrap_or(Waker::noop());
         let step = stream.advance(&mut sending, &mut Context::from_waker(waker));
         let (sent, is_cut) = (sending.sent, sending.is_cut);
-        if sent > 0 {
+        if sending.is_taken {
             stream.stalled = None;
         }
         self.streams.count_held(id);
@@ -162,59 +153,27 @@ impl<S: Service> Connection<S> {
         match step {
             Step::Again => self.streams.queue(id),
             // It is not the peer that it waits for.
-            Step::Waits => self.unstall(id),
-            Step::Blocked => self.stall(id, turn.now),
-            Step::Unshared => self.streams.park(id),
+            Step::Waits => self.streams.unstall(id),
+            Step::Blocked => {
+                self.streams.stall(id, turn.now);
+                self.check_by(turn.now + self.limits.write);
+            }
+            Step::Unshared => {
+                self.streams.unstall(id);
+                self.streams.park(id);
+            }
             Step::Done => {
                 sink.finish(id);
                 return self.finished(id, turn.now);
             }
-            Step::Failed => return self.fail(id),
+            Step::Failed => return self.break_off(id, Broken::Gone, Code::Internal),
         }
         self.tend_upload(id, turn.now);
     }
 
-    /// The answer of a stream broke off.
-    fn fail(&mut self, id: u64) {
-        let is_receiving = self.streams.get(id).is_some_and(|stream| stream.upload.is_some());
-        self.forget(id, Broken::Gone);
-        self.reset(id, Code::Internal, is_receiving);
-    }
-
-    fn unstall(&mut self, id: u64) {
-        if let Some(stream) = self.streams.get(id) {
-            stream.stalled = None;
-        }
-    }
-
-    /// A stream has bytes that the transport does not take.
-    fn stall(&mut self, id: u64, now: Instant) {
-        if let Some(stream) = self.streams.get(id) {
-            stream.stalled.get_or_insert(now);
-        }
-        self.check_by(now + self.limits.write);
-    }
-
-    /// The waker of a stream that has something to poll.
-    fn waker_of(&mut self, id: u64) -> Option<Waker> {
-        let stream = self.streams.get(id)?;
-        if !stream.response.is_polled() {
-            return None;
-        }
-        if let Some(waker) = &stream.waker {
-            return Some(waker.clone());
-        }
-        let waker = self.streams.waker(id);
-        self.streams.get(id)?.waker = Some(waker.clone());
-        Some(waker)
-    }
-
     /// The answer of a stream was written to its last byte.
     fn finished(&mut self, id: u64, now: Instant) {
-        let Some(mut stream) = self.streams.remove(id) else { return };
-        if let Some(outcome) = &mut stream.response.outcome {
-            outcome.complete(now);
-        }
+        let Some(stream) = self.streams.complete(id, now) else { return };
         self.floods.completed(stream.response.is_begun);
         self.release(&stream, Broken::Gone);
         if stream.upload.is_some() {
@@ -224,23 +183,14 @@ impl<S: Service> Connection<S> {
 
     /// Takes note of what was read of a request's body, and of whether its reader waits.
     fn tend_upload(&mut self, id: u64, now: Instant) {
-        let Some(stream) = self.streams.get(id) else { return };
-        let Some(filler) = &stream.filler else { return };
-        let tended = filler.tend();
-        let read = tended.read.min(stream.unread);
-        stream.unread -= read;
+        let Some((tended, begins_to_wait)) = self.streams.tend_upload(id, now) else { return };
+        let Some(Stream { own, .. }) = self.streams.get(id) else { return };
+        let read = tended.read.min(own.unread);
+        own.unread -= read;
         if !tended.is_abandoned {
-            stream.unreturned = stream.unreturned.saturating_sub(read);
+            own.unreturned = own.unreturned.saturating_sub(read);
         }
-        let mut check = false;
-        if stream.upload.is_some() {
-            if !tended.is_awaited {
-                stream.hungry = None;
-            } else if stream.hungry.is_none() {
-                (stream.hungry, check) = (Some(now), true);
-            }
-        }
-        if check {
+        if begins_to_wait {
             self.check_by(now + self.limits.body);
         }
         self.give_back(read);

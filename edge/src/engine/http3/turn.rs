@@ -43,7 +43,9 @@ pub(super) struct Sending<'t, K> {
     pub(super) share: Share,
     /// Bytes of bodies that were written in this turn.
     pub(super) sent: usize,
-    /// The transport took few of more bytes.
+    /// The transport took bytes, of a head or of a body.
+    pub(super) is_taken: bool,
+    /// It took few of more bytes.
     pub(super) is_cut: bool,
 }
 
@@ -70,7 +72,7 @@ impl<O: Outcome> Stream<O> {
 
     /// Makes what is to be written next, if nothing is left.
     fn prepare<K: StreamSink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Result<(), Step> {
-        if self.is_last || self.is_framed {
+        if self.own.is_last || self.own.is_framed {
             return Ok(());
         }
         self.response.poll_answering(cx)?;
@@ -80,13 +82,13 @@ impl<O: Outcome> Stream<O> {
                 Rest::Bytes(bytes) if !bytes.is_empty() => Some(bytes.len()),
                 _ => None,
             };
-            self.unsent = sending.writing.head(&head, at_hand);
-            self.is_framed = at_hand.is_some();
-            self.is_last = self.is_framed || self.response.is_bodiless();
+            self.own.unsent = sending.writing.head(&head, at_hand);
+            self.own.is_framed = at_hand.is_some();
+            self.own.is_last = self.own.is_framed || self.response.is_bodiless();
             return Ok(());
         }
         // Nothing is polled for a peer that does not take what is there.
-        if self.unsent.is_empty() { self.next_piece(sending, cx) } else { Ok(()) }
+        if self.own.unsent.is_empty() { self.next_piece(sending, cx) } else { Ok(()) }
     }
 
     /// Reads the next piece of the body, and frames it.
@@ -99,17 +101,17 @@ impl<O: Outcome> Stream<O> {
         let is_whole = self.response.is_whole();
         match &self.response.body {
             Rest::Empty | Rest::Trailers(_) if !is_whole => return Err(Step::Failed),
-            Rest::Empty => self.is_last = true,
+            Rest::Empty => self.own.is_last = true,
             Rest::Trailers(trailers) => {
-                self.unsent = sending.writing.trailers(trailers);
-                self.is_last = true;
+                self.own.unsent = sending.writing.trailers(trailers);
+                self.own.is_last = true;
             }
             Rest::Bytes(_) => {}
             Rest::Stream(piece, body) => {
-                self.is_last = is_whole && body.is_end_stream();
+                self.own.is_last = is_whole && body.is_end_stream();
                 if !piece.is_empty() {
-                    self.unsent = sending.writing.data(piece.len());
-                    self.is_framed = true;
+                    self.own.unsent = sending.writing.data(piece.len());
+                    self.own.is_framed = true;
                 }
             }
         }
@@ -120,26 +122,27 @@ impl<O: Outcome> Stream<O> {
     fn write<K: StreamSink>(&mut self, sending: &mut Sending<'_, K>) -> Step {
         let mut none = Bytes::new();
         let bytes = match &mut self.response.body {
-            Rest::Bytes(bytes) | Rest::Stream(bytes, _) if self.is_framed => bytes,
+            Rest::Bytes(bytes) | Rest::Stream(bytes, _) if self.own.is_framed => bytes,
             _ => &mut none,
         };
         let body = bytes.slice(..bytes.len().min(TURN_BYTES_MAX));
-        let offered = body.len();
-        let mut parts = [std::mem::take(&mut self.unsent), body];
+        let offered = [self.own.unsent.len(), body.len()];
+        let mut parts = [std::mem::take(&mut self.own.unsent), body];
         sending.sink.write(self.id, &mut parts);
         let [unsent, rest] = parts;
-        let sent = offered - rest.len();
+        let sent = offered[1] - rest.len();
         bytes.advance(sent);
-        let is_taken = unsent.is_empty() && rest.is_empty();
-        self.unsent = unsent;
+        let is_all = unsent.is_empty() && rest.is_empty();
+        sending.is_taken = [unsent.len(), rest.len()] != offered;
+        sending.is_cut = !is_all && sent < CUT_BYTES_MIN;
         sending.sent = sent;
-        sending.is_cut = !is_taken && sent < CUT_BYTES_MIN;
+        self.own.unsent = unsent;
         if bytes.is_empty() {
-            self.is_framed = false;
+            self.own.is_framed = false;
         }
-        match (is_taken, bytes.is_empty()) {
+        match (is_all, bytes.is_empty()) {
             (false, _) => Step::Blocked,
-            (true, true) if self.is_last => Step::Done,
+            (true, true) if self.own.is_last => Step::Done,
             (true, _) => Step::Again,
         }
     }

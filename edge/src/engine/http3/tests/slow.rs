@@ -222,6 +222,21 @@ fn a_client_that_takes_nothing_is_not_waited_for() {
 }
 
 #[test]
+fn a_client_that_takes_a_head_in_parts_is_not_too_slow() {
+    let mut rig = Rig::new();
+    rig.bin.windows.insert(0, 20);
+    rig.ask(0, get("/file"));
+    for _ in 0..3 {
+        rig.pass(Duration::from_secs(9));
+        rig.open(0, 10);
+        rig.settle();
+    }
+    assert_eq!((rig.sent(0).bytes.len(), rig.came(0).reset, rig.log.read.get()), (50, None, 0));
+    rig.pass(Duration::from_secs(10));
+    assert_eq!(rig.came(0).reset, Some(0x10c));
+}
+
+#[test]
 fn a_drain_takes_what_is_under_way_and_nothing_after_its_last_word() {
     let mut rig = Rig::new();
     rig.ask(0, get("/wait"));

@@ -1,0 +1,119 @@
+//! Streams whose peer is too slow, and what a drain cuts.
+
+use std::time::Instant;
+
+use http_body_util::Empty;
+
+use super::inbound::{Broken, Tended};
+use super::limits::Limits;
+use super::response::Rest;
+use super::stream_body;
+use super::streams::{Multiplexed, Stream, Streams};
+use super::under_way::{Kinds, UnderWay};
+
+/// Streams that are too slow, by what they are slow in.
+pub(super) struct Overdue<I> {
+    /// The peer took none of their bytes in time.
+    pub(super) stalled: Vec<I>,
+    /// Their requests' bodies brought nothing in time.
+    pub(super) starved: Vec<I>,
+    /// When the next one may be.
+    pub(super) next: Option<Instant>,
+}
+
+impl<I> Overdue<I> {
+    /// None yet; something else may be too slow at `next`.
+    pub(super) const fn new(next: Option<Instant>) -> Self {
+        Self { stalled: Vec::new(), starved: Vec::new(), next }
+    }
+}
+
+/// The earlier of two times.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Whether a `deadline` has passed; `next` becomes no later than one that has not.
+pub(super) fn is_over(deadline: Option<Instant>, now: Instant, next: &mut Option<Instant>) -> bool {
+    let is_over = deadline.is_some_and(|deadline| deadline <= now);
+    if !is_over {
+        *next = earlier(*next, deadline);
+    }
+    is_over
+}
+
+impl<P: Multiplexed, O> Streams<P, O> {
+    /// Looks for streams that are too slow. `stalled_since` says since when it is the peer that one waits for; while
+    /// uploads are shut, the peer has no window for them, and is not slow.
+    pub(super) fn check(
+        &self,
+        overdue: &mut Overdue<P::Id>,
+        now: Instant,
+        limits: &Limits,
+        is_upload_shut: bool,
+        stalled_since: impl Fn(&Stream<P, O>) -> Option<Instant>,
+    ) {
+        let Overdue { stalled, starved, next } = overdue;
+        for stream in self.iter() {
+            if is_over(stalled_since(stream).map(|since| since + limits.write), now, next) {
+                stalled.push(stream.id);
+            }
+            let hungry_since = stream.hungry.map(|since| if is_upload_shut { now } else { since });
+            if is_over(hungry_since.map(|since| since + limits.body), now, next) {
+                starved.push(stream.id);
+            }
+        }
+    }
+
+    /// The clocks of uploads restart: there was no window for them.
+    pub(super) fn restart_uploads(&mut self, now: Instant) {
+        self.iter_mut().filter_map(|stream| stream.hungry.as_mut()).for_each(|since| *since = now);
+    }
+
+    /// Takes note of what the reader of a request's body did: what it was, and whether it waits now and did not before.
+    pub(super) fn tend_upload(&mut self, id: P::Id, now: Instant) -> Option<(Tended, bool)> {
+        let stream = self.get(id)?;
+        let tended = stream.filler.as_ref()?.tend();
+        let is_awaited = tended.is_awaited && stream.upload.is_some();
+        let begins = is_awaited && stream.hungry.is_none();
+        stream.hungry = is_awaited.then(|| stream.hungry.unwrap_or(now));
+        Some((tended, begins))
+    }
+
+    /// The body of a request brought nothing for too long. Whether its stream is to be reset, since it is answered
+    /// already.
+    pub(super) fn starve(&mut self, id: P::Id) -> bool {
+        let Some(stream) = self.get(id) else { return false };
+        stream.hungry = None;
+        if stream.response.answering.is_none() {
+            return true;
+        }
+        // Who answers hears of it first; if there is nothing it says, the answer is ours.
+        stream.response.starved = true;
+        if let Some(filler) = &stream.filler {
+            filler.fail(Broken::Slow);
+        }
+        self.queue(id);
+        false
+    }
+
+    /// Ends event streams where they are, if they are of these kinds, and gives all others that are: they are to be
+    /// reset.
+    pub(super) fn cut(&mut self, kinds: Kinds) -> Vec<P::Id> {
+        let of = self.iter().filter(|stream| kinds.has(stream.under_way()));
+        let (events, others): (Vec<_>, Vec<_>) =
+            of.map(|stream| (stream.id, stream.under_way())).partition(|(_, kind)| *kind == UnderWay::EventStream);
+        for (id, _) in events {
+            if let Some(stream) = self.get(id)
+                && let Rest::Stream(_, body) = &mut stream.response.body
+            {
+                *body = stream_body(Empty::new());
+            }
+            self.queue(id);
+        }
+        others.into_iter().map(|(id, _)| id).collect()
+    }
+}
