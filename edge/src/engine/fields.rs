@@ -187,6 +187,7 @@ impl Lines {
 
     /// Begins a head of HTTP/2: of the lines that are there, those of the run stay until it is known whether the head
     /// has them too. To be followed by [`Lines::end`].
+    #[inline]
     pub(super) fn begin(&mut self, bytes_max: usize) {
         if self.text.capacity() > bytes_max {
             self.clear(bytes_max);

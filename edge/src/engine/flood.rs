@@ -71,21 +71,25 @@ impl Floods {
     }
 
     /// A request came.
+    #[inline]
     pub(super) fn request(&mut self) {
         self.earn(BYTES_PER_REQUEST);
     }
 
     /// Bytes of a body were sent.
+    #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
         self.earn(u64::try_from(bytes).unwrap_or(0));
     }
 
+    #[inline]
     fn earn(&mut self, bytes: u64) {
         self.credit = (self.credit + bytes).min(CREDIT_BYTES_MAX);
     }
 
     /// The peer let an answer come to its end. One that was at hand, which costs next to nothing, does not pay for the
     /// reset of one that had to be begun.
+    #[inline]
     pub(super) fn completed(&mut self, is_begun: bool) {
         self.resets_at_hand.level = self.resets_at_hand.level.saturating_sub(1);
         if is_begun {
@@ -99,6 +103,7 @@ impl Floods {
     }
 
     /// A frame came that carries no request and no bytes of one.
+    #[inline]
     pub(super) fn control(&mut self, now: Instant) -> Result<(), Flooded> {
         match self.credit.checked_sub(BYTES_PER_FRAME) {
             Some(rest) => {

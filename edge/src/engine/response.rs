@@ -151,7 +151,12 @@ impl<O> Response<O> {
     /// # Errors
     ///
     /// If it still is, or cannot be sent.
+    #[inline]
     pub(super) fn poll_answering(&mut self, cx: &mut Context<'_>) -> Result<(), Halt> {
+        if self.answering.is_some() { self.poll_awaited(cx) } else { Ok(()) }
+    }
+
+    fn poll_awaited(&mut self, cx: &mut Context<'_>) -> Result<(), Halt> {
         let Some(answering) = self.answering.as_mut() else { return Ok(()) };
         match answering.as_mut().poll(cx) {
             Poll::Ready(response) => {

@@ -29,6 +29,7 @@ pub(super) struct Share {
 
 impl Share {
     /// Bytes of a body that may be read while the windows take `window`; `None` if nothing is to be read.
+    #[inline]
     pub(super) fn bytes_to_read(self, window: usize, is_end_possible: bool) -> Option<usize> {
         let room = self.max.saturating_sub(self.held);
         if window == 0 {
@@ -43,6 +44,7 @@ impl Share {
         Some(if is_ample { room } else { room.min(window) })
     }
 
+    #[inline]
     pub(super) fn is_full(self) -> bool {
         self.max.saturating_sub(self.held) < FRAME_BYTES.min(self.max)
     }

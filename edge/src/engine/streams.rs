@@ -241,6 +241,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
     }
 
     /// Puts the streams in line that were woken, and remembers the task for the next ones. Gives their numbers.
+    #[inline]
     pub(super) fn take_woken(&mut self, task: &Waker) -> Vec<P::Id> {
         let woken = self.wakes.take(task);
         for id in &woken {

@@ -41,9 +41,15 @@ impl<I: Copy + PartialEq + Send + Sync + 'static> Wakes<I> {
     }
 
     /// Takes the numbers of those that were woken, and remembers the task for the next ones.
+    #[inline]
     pub(super) fn take(&self, task: &Waker) -> Vec<I> {
-        let Some(wakes) = &self.0 else { return Vec::new() };
-        let mut state = wakes.state.lock();
+        self.0.as_ref().map_or_else(Vec::new, |wakes| wakes.take(task))
+    }
+}
+
+impl<I> Shared<I> {
+    fn take(&self, task: &Waker) -> Vec<I> {
+        let mut state = self.state.lock();
         if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             state.task = Some(task.clone());
         }

@@ -70,6 +70,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the block is not sound. The decoder is of no use any more.
+    #[inline]
     pub fn decode(
         &mut self,
         block: &[u8],

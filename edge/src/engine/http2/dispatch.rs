@@ -56,6 +56,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Has a request answered at once, if it can be.
+    #[inline]
     fn answer(&mut self, id: u32, turn: &Turn<'_>) -> bool {
         let head = turn.scratch.read.request(Version::HTTP_2, &turn.scratch.lines);
         let Self { service, ready, streams, window: all, peer, .. } = self;
@@ -81,6 +82,7 @@ impl<S: Service> Connection<S> {
         is_sound.is_some()
     }
 
+    #[inline]
     fn count_request(&mut self) {
         self.floods.request();
         self.requests += 1;

@@ -140,6 +140,7 @@ struct Pseudo {
 
 impl Pseudo {
     /// Tells the query from the path.
+    #[inline]
     fn split_path(&mut self, text: &[u8]) {
         if let Some(path) = &mut self.path
             && let Some(length) = text.get(path.clone()).and_then(|path| path.iter().position(|byte| *byte == b'?'))
@@ -347,8 +348,9 @@ fn is_scheme(scheme: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Whether the pseudo fields are what RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4, ask for. The decoder has looked for spaces and control
-    /// characters, and at the bytes of the authority.
+    /// Whether the pseudo fields are what RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4, ask for. The decoder has
+    /// looked for spaces and control characters, and at the bytes of the authority.
+    #[inline]
     fn is_sound(&self, pseudo: &Pseudo, text: &[u8]) -> bool {
         let get = |range: &Option<Range<usize>>| range.clone().and_then(|range| text.get(range));
         let (scheme, authority, path) = (get(&pseudo.scheme), get(&pseudo.authority), get(&pseudo.path));
