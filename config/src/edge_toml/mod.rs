@@ -7,6 +7,7 @@ mod console;
 mod drain;
 mod identity;
 mod images;
+mod listen;
 mod metrics;
 mod names;
 mod net;
@@ -17,7 +18,6 @@ mod storage;
 mod tls;
 mod watch;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::limits::{Limit, Limits, PER_APP, TABLE};
@@ -31,9 +31,9 @@ pub use console::Console;
 pub use drain::Drain;
 pub use identity::{ADVERTISE_VARIABLE, NODE_VARIABLE, NODES_PORT, NodeIdentity};
 pub use images::{Images, Network, PODMAN_SOCKET};
+pub use listen::{Engine, Listen};
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
-use net::ListenAddress;
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
 pub use redacted::{HIDDEN, redacted};
 pub use retention::Retention;
@@ -44,37 +44,6 @@ pub use watch::Watch;
 
 /// Default time limit of a drain, in milliseconds.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
-
-/// What speaks HTTP to visitors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// The edge's own engine; hyper speaks for it where a connection of HTTP/1.1 asks for more than files.
-    #[default]
-    Devanture,
-    /// hyper alone.
-    Hyper,
-}
-
-const ENGINES: &[(&str, Engine)] = &[("devanture", Engine::Devanture), ("hyper", Engine::Hyper)];
-
-/// The sockets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    /// The HTTPS API; never public.
-    pub admin: SocketAddr,
-    /// What speaks HTTP to visitors.
-    pub engine: Engine,
-    /// Plain HTTP, which only redirects to HTTPS; off by default.
-    pub http: Option<SocketAddr>,
-    /// HTTPS for visitors.
-    pub https: SocketAddr,
-    /// The port that visitors see, where something before the edge changes it; else that of `https`.
-    pub public_port: Option<u16>,
-    /// Serving threads; 0 is one per core.
-    pub threads: usize,
-    /// Addresses of proxies whose `Forwarded` fields are trusted; none by default.
-    pub trusted_proxies: Vec<AddressBlock>,
-}
 
 /// How variants are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +181,8 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
     let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=drain::DRAIN_MS_MAX).unwrap_or(DRAIN_TIMEOUT_MS);
     let drain = drain::drain(root, drain_timeout_ms);
-    let listen = required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen(&t));
+    let listen =
+        required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen::listen(&t));
     let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
     let ticket_keys = tls.as_ref().and_then(|table| table.string("ticket_keys")).map(PathBuf::from);
     let tls_profile = tls.as_ref().map(tls::profile).unwrap_or_default();
@@ -265,28 +235,6 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         upstreams,
         watch,
     })
-}
-
-fn listen(table: &Table<'_, '_>) -> Option<Listen> {
-    let socket = |ListenAddress(address)| address;
-    let https = required(table, "https", table.parsed("https").map(socket), "\"127.0.0.1:8443\"");
-    let admin = required(table, "admin", table.parsed("admin").map(socket), "\"127.0.0.1:8444\"");
-    let engine = table.word("engine", ENGINES).unwrap_or_default();
-    let http = table.parsed("http").map(socket);
-    let public_port = table.integer("public_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
-    let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    let trusted_proxies = table.list("trusted_proxies").unwrap_or_default();
-    table.finish();
-    let (https, admin): (SocketAddr, SocketAddr) = (https?, admin?);
-    let sockets = [Some(("https", https)), Some(("admin", admin)), http.map(|http| ("http", http))];
-    let sockets: Vec<(&str, SocketAddr)> = sockets.into_iter().flatten().collect();
-    for (index, (name, socket)) in sockets.iter().enumerate() {
-        let clash = sockets.iter().take(index).find(|(_, other)| other == socket && socket.port() != 0);
-        if let Some((other, _)) = clash {
-            table.mistake(name, format!("`listen.{name}` and `listen.{other}` are the same socket"), None);
-        }
-    }
-    Some(Listen { admin, engine, http, https, public_port, threads, trusted_proxies })
 }
 
 fn secrets(table: &Table<'_, '_>, data_dir: Option<&str>) -> Option<PathBuf> {

@@ -1,0 +1,61 @@
+//! `[listen]`: the sockets, and what speaks on them.
+
+use std::net::SocketAddr;
+
+use super::net::{AddressBlock, ListenAddress};
+use super::required;
+use crate::parsing::reader::Table;
+
+/// What speaks HTTP to visitors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The edge's own engine; hyper speaks for it where a connection of HTTP/1.1 asks for more than files.
+    #[default]
+    Devanture,
+    /// hyper alone.
+    Hyper,
+}
+
+const ENGINES: &[(&str, Engine)] = &[("devanture", Engine::Devanture), ("hyper", Engine::Hyper)];
+
+/// The sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The HTTPS API; never public.
+    pub admin: SocketAddr,
+    /// What speaks HTTP to visitors.
+    pub engine: Engine,
+    /// Plain HTTP, which only redirects to HTTPS; off by default.
+    pub http: Option<SocketAddr>,
+    /// HTTPS for visitors.
+    pub https: SocketAddr,
+    /// The port that visitors see, where something before the edge changes it; else that of `https`.
+    pub public_port: Option<u16>,
+    /// Serving threads; 0 is one per core.
+    pub threads: usize,
+    /// Addresses of proxies whose `Forwarded` fields are trusted; none by default.
+    pub trusted_proxies: Vec<AddressBlock>,
+}
+
+/// Reads `[listen]`.
+pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
+    let socket = |ListenAddress(address)| address;
+    let https = required(table, "https", table.parsed("https").map(socket), "\"127.0.0.1:8443\"");
+    let admin = required(table, "admin", table.parsed("admin").map(socket), "\"127.0.0.1:8444\"");
+    let engine = table.word("engine", ENGINES).unwrap_or_default();
+    let http = table.parsed("http").map(socket);
+    let public_port = table.integer("public_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
+    let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let trusted_proxies = table.list("trusted_proxies").unwrap_or_default();
+    table.finish();
+    let (https, admin): (SocketAddr, SocketAddr) = (https?, admin?);
+    let sockets = [Some(("https", https)), Some(("admin", admin)), http.map(|http| ("http", http))];
+    let sockets: Vec<(&str, SocketAddr)> = sockets.into_iter().flatten().collect();
+    for (index, (name, socket)) in sockets.iter().enumerate() {
+        let clash = sockets.iter().take(index).find(|(_, other)| other == socket && socket.port() != 0);
+        if let Some((other, _)) = clash {
+            table.mistake(name, format!("`listen.{name}` and `listen.{other}` are the same socket"), None);
+        }
+    }
+    Some(Listen { admin, engine, http, https, public_port, threads, trusted_proxies })
+}
