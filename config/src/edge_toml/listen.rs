@@ -27,6 +27,11 @@ pub struct Listen {
     pub engine: Engine,
     /// Plain HTTP, which only redirects to HTTPS; off by default.
     pub http: Option<SocketAddr>,
+    /// Whether HTTP/3 is served, on the UDP port of the number of `https`; where nothing is said, wherever that can be
+    /// bound.
+    pub http3: Option<bool>,
+    /// The UDP port that visitors see of HTTP/3, where something before the edge changes it; else as `public_port`.
+    pub http3_public_port: Option<u16>,
     /// HTTPS for visitors.
     pub https: SocketAddr,
     /// The port that visitors see, where something before the edge changes it; else that of `https`.
@@ -37,6 +42,20 @@ pub struct Listen {
     pub trusted_proxies: Vec<AddressBlock>,
 }
 
+impl Listen {
+    /// Whether HTTP/3 is to be served where UDP can be bound: it is not turned off, and the engine speaks it.
+    #[must_use]
+    pub fn tries_http3(&self) -> bool {
+        self.http3.unwrap_or(true) && self.engine == Engine::Devanture
+    }
+
+    /// The UDP port that visitors are told of, of an edge whose HTTPS is bound to `bound`.
+    #[must_use]
+    pub fn http3_port(&self, bound: u16) -> u16 {
+        self.http3_public_port.or(self.public_port).unwrap_or(bound)
+    }
+}
+
 /// Reads `[listen]`.
 pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let socket = |ListenAddress(address)| address;
@@ -44,10 +63,17 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let admin = required(table, "admin", table.parsed("admin").map(socket), "\"127.0.0.1:8444\"");
     let engine = table.word("engine", ENGINES).unwrap_or_default();
     let http = table.parsed("http").map(socket);
-    let public_port = table.integer("public_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
+    let http3 = table.boolean("http3");
+    let port = |key| table.integer(key, 1..=65_535).and_then(|port| u16::try_from(port).ok());
+    let http3_public_port = port("http3_public_port");
+    let public_port = port("public_port");
     let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let trusted_proxies = table.list("trusted_proxies").unwrap_or_default();
     table.finish();
+    if http3 == Some(true) && engine == Engine::Hyper {
+        let message = "`listen.http3` is true, but hyper, which `listen.engine` names, does not speak HTTP/3";
+        table.mistake("http3", message, Some("engine = \"devanture\""));
+    }
     let (https, admin): (SocketAddr, SocketAddr) = (https?, admin?);
     let sockets = [Some(("https", https)), Some(("admin", admin)), http.map(|http| ("http", http))];
     let sockets: Vec<(&str, SocketAddr)> = sockets.into_iter().flatten().collect();
@@ -57,5 +83,5 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
             table.mistake(name, format!("`listen.{name}` and `listen.{other}` are the same socket"), None);
         }
     }
-    Some(Listen { admin, engine, http, https, public_port, threads, trusted_proxies })
+    Some(Listen { admin, engine, http, http3, http3_public_port, https, public_port, threads, trusted_proxies })
 }
