@@ -9,7 +9,7 @@ use http::{Method, Request, Version};
 use super::refused::Refused;
 use crate::engine::{Fields, Names, RequestHead};
 
-/// The fields that few requests of HTTP/2 have.
+/// The fields that few requests of HTTP/2 and HTTP/3 have.
 const HOSTS: Names = Names::of(&["host"]);
 
 /// The head of a request as the library has it.
@@ -26,10 +26,10 @@ pub(super) fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
     }
 }
 
-/// The authority that a request is for: of an absolute target, as HTTP/2 mostly has one, before `Host`.
+/// The authority that a request is for: of an absolute target, as HTTP/2 and HTTP/3 mostly have one, before `Host`.
 ///
 /// RFC 9112 §3.2: HTTP/1.1 must have one line `Host` with a sound value, even where the target's own authority counts
-/// (§3.2.2). RFC 9113 §8.3.1: in HTTP/2, it may be left out and may not say otherwise.
+/// (§3.2.2). RFC 9113 §8.3.1, RFC 9114 §4.3.1: in HTTP/2 and HTTP/3, it may be left out and may not say otherwise.
 pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refused> {
     let name = HOST;
     let mut lines = request.fields.get_all(&name);
@@ -46,7 +46,7 @@ pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refuse
         return Err(Refused::BadTarget);
     }
     if let (Some(target), Some(host)) = (target, host)
-        && request.version == Version::HTTP_2
+        && request.version >= Version::HTTP_2
         && !without_default_port(target).eq_ignore_ascii_case(without_default_port(host))
     {
         return Err(Refused::BadHost);
@@ -105,7 +105,7 @@ impl LastHost {
         match request.authority {
             Some(authority) => {
                 authority == self.authority
-                    && request.version == Version::HTTP_2
+                    && request.version >= Version::HTTP_2
                     && request.scheme.is_some()
                     && (!request.fields.may_have(HOSTS) || lines().next().is_none())
             }
@@ -233,6 +233,13 @@ mod tests {
             (V::HTTP_2,  "https://b/",   &["a"],     None),
             (V::HTTP_2,  "https://b/",   &["b", "b"], None),
             (V::HTTP_2,  "/",            &["a"],     Some("a")),
+            (V::HTTP_3,  "https://b/",   &[],        Some("b")),   // RFC 9114 §4.3.1
+            (V::HTTP_3,  "https://b/",   &["B:443"], Some("b")),
+            (V::HTTP_3,  "https://b/",   &["a"],     None),
+            (V::HTTP_3,  "https://b/",   &["b", "b"], None),
+            (V::HTTP_3,  "https://b:65536/", &[],    None),
+            (V::HTTP_3,  "/",            &["a"],     Some("a")),
+            (V::HTTP_3,  "/",            &[],        None),
         ];
         for (version, target, lines, expected) in cases {
             let mut request = Request::builder().version(*version).uri(*target);

@@ -416,6 +416,7 @@ pub async fn to_https(
 /// The protocol of a request, as the access log says it.
 const fn protocol(version: HttpVersion) -> &'static str {
     match version {
+        HttpVersion::HTTP_3 => "h3",
         HttpVersion::HTTP_2 => "h2",
         HttpVersion::HTTP_10 => "http/1.0",
         _ => "http/1.1",

@@ -24,6 +24,7 @@ pub(super) fn combined(line: &LogLine) -> String {
     escape(&mut text, &line.target);
     text.push(' ');
     text.push_str(match line.protocol.as_str() {
+        "h3" => "HTTP/3.0",
         "h2" => "HTTP/2.0",
         "http/1.0" => "HTTP/1.0",
         _ => "HTTP/1.1",
@@ -137,6 +138,10 @@ mod tests {
             "127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] \"GET /apache_pb.gif HTTP/2.0\" 200 2326 \
              \"http://www.example.com/start.html\" \"Mozilla/4.08 [en] (Win98; I ;Nav)\""
         );
+        for (protocol, name) in [("h3", "HTTP/3.0"), ("http/1.1", "HTTP/1.1"), ("http/1.0", "HTTP/1.0")] {
+            let line = LogLine { protocol: protocol.to_owned(), ..line() };
+            assert!(combined(&line).contains(&format!("apache_pb.gif {name}\"")), "{}", combined(&line));
+        }
         let bare =
             LogLine { client: None, referer: None, user_agent: Some("a\"b\\c\n\u{1b}[2Jé".to_owned()), ..line() };
         assert!(combined(&bare).starts_with("- - - ["));
