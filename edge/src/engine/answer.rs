@@ -44,7 +44,7 @@ impl<O> Answer<O> {
 /// The fields of an answer.
 pub enum AnswerHead {
     /// As they were prepared, and after them those that are the same for many answers.
-    Prepared(Arc<PreparedHead>, [Option<Arc<SharedField>>; 2]),
+    Prepared(Arc<PreparedHead>, [Option<Arc<SharedField>>; 3]),
     /// As they were made for this one request; apart, so that an answer that was prepared is small.
     Map(Box<HeaderMap>),
 }

@@ -71,6 +71,12 @@ impl Decision {
         }
     }
 
+    /// The same; `None` where nobody has the host.
+    #[inline]
+    pub(super) fn host_is_custom(&self) -> Option<bool> {
+        self.current().map(|_| self.is_custom_host())
+    }
+
     /// The live version that it is about.
     pub(super) fn current(&self) -> Option<&Arc<Current>> {
         match self {

@@ -21,9 +21,7 @@ use super::refused::Refused;
 use super::request_metrics::Measurement;
 use super::respond::{self, Ready};
 use super::{Handler, error_page};
-use crate::engine::{
-    Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, SharedField, stream_body,
-};
+use crate::engine::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, stream_body};
 use crate::live::Live;
 use crate::proxy::{Chain, Interim};
 
@@ -59,12 +57,6 @@ impl EngineService {
         self
     }
 
-    /// `Strict-Transport-Security`, where the answer is to have it.
-    fn hsts(&self, decision: &Decision, host: &str) -> Option<Arc<SharedField>> {
-        let handler = &*self.handler;
-        handler.binds(decision.is_custom_host(), host).then(|| Arc::clone(handler.hsts.shared()))
-    }
-
     /// Puts the answer to what was decided about a request for `host`; not where it must be waited for. What is moved
     /// in larger steps than it was just written in makes a processor wait: so it is put together late, and moved
     /// little.
@@ -83,7 +75,9 @@ impl EngineService {
         let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
             return Some(put(self.made(request, began, decision, host)));
         };
-        let head = AnswerHead::Prepared(Arc::clone(head), [last_modified.map(Arc::clone), self.hsts(&decision, host)]);
+        let kept = self.handler.kept_by_browsers(decision.host_is_custom(), request.version, host);
+        let [hsts, alt_svc] = kept.map(|field| field.map(|field| Arc::clone(field.shared())));
+        let head = AnswerHead::Prepared(Arc::clone(head), [last_modified.map(Arc::clone), hsts, alt_svc]);
         let at_hand = if *request.method == Method::HEAD { Ok(Bytes::new()) } else { body.at_hand() };
         let mut measurement = self.measure(request, began);
         measurement.carried_out(decision);
@@ -107,7 +101,7 @@ impl EngineService {
             return self.limited(measurement, request, decision, host);
         }
         measurement.decided(&decision);
-        let (parts, body) = self.handler.at_once(decision, request.fields, host).into_parts();
+        let (parts, body) = self.handler.at_once(decision, request.version, request.fields, host).into_parts();
         sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
 
@@ -121,7 +115,7 @@ impl EngineService {
     ) -> Answer<Counted> {
         let decision = measurement.admitted(decision);
         measurement.decided(&decision);
-        let (parts, body) = self.handler.at_once(decision, request.fields, host).into_parts();
+        let (parts, body) = self.handler.at_once(decision, request.version, request.fields, host).into_parts();
         let body = measurement.paced(body);
         sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
     }

@@ -55,7 +55,7 @@ use devanture_config::edge_toml::AddressBlock;
 use devanture_site::cache::Kept;
 use devanture_site::decide::with_query;
 use devanture_site::target;
-use http::header::{AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALT_SVC, AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
@@ -85,6 +85,8 @@ pub struct Handler {
     pub ways: RouteTable,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// `Alt-Svc` for hostnames whose certificate strangers trust: where HTTP/3 is served, or that it is no more.
+    pub alt_svc: Option<CommonField>,
     /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
     pub hsts: CommonField,
     /// Whether strangers trust the certificate of a host: it was not made by the local authority.
@@ -106,15 +108,18 @@ struct Decided<'r> {
 /// Fields of the head of every answer.
 #[derive(Clone, Copy)]
 struct Bounds {
-    custom_host: bool,
+    /// `None` where nobody has the host.
+    host_is_custom: Option<bool>,
     is_ruled: bool,
     is_proxied: bool,
+    /// The version of the request.
+    version: HttpVersion,
 }
 
 impl Bounds {
-    const fn of(decision: &Decision) -> Self {
+    fn of(decision: &Decision, version: HttpVersion) -> Self {
         let is_proxied = matches!(decision, Decision::Proxy { .. });
-        Self { custom_host: decision.is_custom_host(), is_ruled: decision.is_ruled(), is_proxied }
+        Self { host_is_custom: decision.host_is_custom(), is_ruled: decision.is_ruled(), is_proxied, version }
     }
 }
 
@@ -240,9 +245,10 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BodyError>,
     {
-        let bounds = Bounds::of(&decision);
+        let version = request.version();
+        let bounds = Bounds::of(&decision, version);
         let Decision::Proxy { current, to, ruled, .. } = decision else {
-            return self.at_once(decision, Fields::Map(request.headers()), came.host);
+            return self.at_once(decision, version, Fields::Map(request.headers()), came.host);
         };
         if ruled.is_private() {
             // The name and the password were for the edge.
@@ -263,8 +269,8 @@ impl Handler {
     }
 
     /// Does what was decided, where that needs no waiting.
-    fn at_once(&self, decision: Decision, fields: Fields<'_>, host: &str) -> Response<Body> {
-        let bounds = Bounds::of(&decision);
+    fn at_once(&self, decision: Decision, version: HttpVersion, fields: Fields<'_>, host: &str) -> Response<Body> {
+        let bounds = Bounds::of(&decision, version);
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(mut answer) => {
@@ -283,24 +289,39 @@ impl Handler {
         response
     }
 
-    /// Whether strangers trust the certificate of a hostname that is the app's own.
-    fn binds(&self, custom_host: bool, host: &str) -> bool {
-        custom_host && (self.trusted)(host)
+    /// `Strict-Transport-Security` and `Alt-Svc`, where an answer of `host` over this version is to have them. Browsers
+    /// keep both, and come back to the host by them alone, which they can where strangers trust its certificate.
+    #[inline]
+    fn kept_by_browsers(
+        &self,
+        host_is_custom: Option<bool>,
+        version: HttpVersion,
+        host: &str,
+    ) -> [Option<&CommonField>; 2] {
+        let hsts = (host_is_custom == Some(true)).then_some(&self.hsts);
+        // Who came by HTTP/3 knows of it.
+        let is_elsewhere = host_is_custom.is_some() && version != HttpVersion::HTTP_3;
+        let alt_svc = self.alt_svc.as_ref().filter(|_| is_elsewhere);
+        let says_any = hsts.is_some() || alt_svc.is_some();
+        if says_any && (self.trusted)(host) { [hsts, alt_svc] } else { [None, None] }
     }
 
     /// Keeps with its app what the answer tells browsers to remember.
     fn confine(&self, headers: &mut HeaderMap, bounds: Bounds, host: &str) {
-        let Bounds { custom_host, is_ruled, is_proxied } = bounds;
-        let binds_host = self.binds(custom_host, host);
+        let Bounds { host_is_custom, is_ruled, is_proxied, version } = bounds;
+        let [hsts, alt_svc] = self.kept_by_browsers(host_is_custom, version, host);
         if is_ruled && !is_proxied {
-            tenant_isolation::hsts(headers, binds_host);
+            tenant_isolation::hsts(headers, hsts.is_some());
         }
         if is_ruled || is_proxied {
             tenant_isolation::confine(headers, host, self.live.domains().neighbours(host));
         }
-        if binds_host {
+        if let Some(hsts) = hsts {
             // The owner of the hostname may have said more.
-            headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| self.hsts.value().clone());
+            headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.value().clone());
+        }
+        if let Some(alt_svc) = alt_svc {
+            headers.insert(ALT_SVC, alt_svc.value().clone());
         }
     }
 

@@ -4,7 +4,7 @@
 //! Browsers apply some fields of an answer to more than its host: to a parent that apps share, or to the names below
 //! it. What goes beyond the host is taken away wherever other apps may have names there.
 
-use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALT_SVC, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::live::Neighbours;
@@ -24,6 +24,9 @@ const OF_SUBDOMAINS: [HeaderName; 4] = [
 /// Confines an answer of `host` to it; `host` is in lower case, without a port.
 pub(super) fn confine(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
     headers.remove(SET_COOKIE_2);
+    // Where the host is served is for the edge to say: browsers would go elsewhere for it, such as to a port of the edge
+    // that is not for visitors, and try that first for as long as the field says.
+    headers.remove(ALT_SVC);
     cookies(headers, host, neighbours);
     if neighbours == Neighbours::None {
         return;

@@ -21,7 +21,8 @@ const INTERIMS_MAX: usize = 16;
 const HELD_BYTES_MAX: usize = 32 * 1024;
 /// Fields that frame a message, or that make browsers remember something: the edge looks at that in the final answer
 /// alone.
-const WITHHELD: [HeaderName; 8] = [
+const WITHHELD: [HeaderName; 9] = [
+    header::ALT_SVC,
     header::CONTENT_LENGTH,
     header::SET_COOKIE,
     header::STRICT_TRANSPORT_SECURITY,

@@ -1,14 +1,16 @@
 //! The handler of each serving thread, from the parts that all of them share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use devanture_config::edge_toml::{AddressBlock, EdgeFile};
+use devanture_config::edge_toml::{AddressBlock, EdgeFile, Listen};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
-use http::header::STRICT_TRANSPORT_SECURITY;
+use http::header::{ALT_SVC, STRICT_TRANSPORT_SECURITY};
 use tokio_util::sync::CancellationToken;
 
+use super::sockets::Addresses;
 use crate::handler::{Handler, RouteTable};
 use crate::live::{Live, Loader};
 use crate::proxy::{Client, ClientSettings, Registry};
@@ -19,12 +21,30 @@ use crate::version::CommonField;
 /// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 
+/// Seconds for which browsers keep in mind that HTTP/3 is served.
+const ALT_SVC_S: u32 = 86_400;
+
+/// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try it
+/// for a day: where it was turned off, they are told to forget it (§3).
+fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
+    match http3 {
+        Some(address) => {
+            let port = listen.http3_port(address.port());
+            HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_S}")).ok()
+        }
+        None if listen.http3 == Some(false) => Some(HeaderValue::from_static("clear")),
+        // Where UDP could not be bound this time, it may be the next.
+        None => None,
+    }
+}
+
 /// The parts of one serving thread's handler.
 #[derive(Clone)]
 pub(super) struct HandlerParts {
     live: Live,
     loader: Loader,
     access_log: AccessLog,
+    alt_svc: Option<HeaderValue>,
     certificates: Certificates,
     limits: Limits,
     registry: Registry,
@@ -34,7 +54,7 @@ pub(super) struct HandlerParts {
 
 impl HandlerParts {
     pub(super) fn of(
-        file: &EdgeFile,
+        (file, addresses): (&EdgeFile, Addresses),
         (live, loader, registry): (&Live, &Loader, &Registry),
         access_log: &AccessLog,
         certificates: &Certificates,
@@ -44,6 +64,7 @@ impl HandlerParts {
             live: live.clone(),
             loader: loader.clone(),
             access_log: access_log.clone(),
+            alt_svc: alt_svc(&file.listen, addresses.http3),
             certificates: certificates.clone(),
             limits: file.limits.clone(),
             registry: registry.clone(),
@@ -66,6 +87,8 @@ impl HandlerParts {
             backends: Client::new(settings),
             ways: RouteTable::new(self.registry),
             access_log: self.access_log,
+            // One for each thread, so that none waits for the count of another one's.
+            alt_svc: self.alt_svc.map(|value| CommonField::new(ALT_SVC, value)),
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, HSTS),
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
@@ -78,4 +101,30 @@ impl HandlerParts {
 const fn target_bytes_max(path_bytes_max: usize) -> usize {
     let encoded = path_bytes_max.saturating_mul(3);
     if encoded > 8_000 { encoded } else { 8_000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_told_of_http3_where_it_is_served_and_to_forget_it_where_it_is_off() {
+        let bound = Some(SocketAddr::from(([0, 0, 0, 0], 8443)));
+        for (keys, bound, expected) in [
+            ("", bound, Some("h3=\":8443\"; ma=86400")),
+            ("http3 = true\npublic_port = 443", bound, Some("h3=\":443\"; ma=86400")),
+            ("public_port = 443\nhttp3_public_port = 444", bound, Some("h3=\":444\"; ma=86400")),
+            ("", None, None),
+            ("http3 = false", None, Some("clear")),
+            ("engine = \"hyper\"", None, None),
+        ] {
+            let text = format!(
+                "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n[listen]\n\
+                 https = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n{keys}\n[tls]\nmode = \"self-signed\"\n"
+            );
+            let file = EdgeFile::parse("edge.toml", &text).unwrap();
+            let found = alt_svc(&file.listen, bound);
+            assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected, "{keys}");
+        }
+    }
 }

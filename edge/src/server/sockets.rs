@@ -17,6 +17,8 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// The redirect to HTTPS.
     pub http: Option<SocketAddr>,
+    /// Visitors by HTTP/3, over UDP; `None` where it is not served.
+    pub http3: Option<SocketAddr>,
     /// Visitors.
     pub https: SocketAddr,
 }
@@ -62,6 +64,7 @@ impl Sockets {
         let addresses = Addresses {
             admin: local(&admin)?,
             http: http.as_ref().map(local).transpose()?,
+            http3: None,
             https: https.first().map(local).transpose()?.unwrap_or(listen.https),
         };
         Ok(Self { addresses, admin, http, https })

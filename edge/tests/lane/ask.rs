@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Empty};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// A request without a body, over HTTP/2.
+/// A request without a body, over HTTP/2 if nothing else is said.
 #[derive(Debug, Clone)]
 pub(crate) struct TestRequest<'a> {
     method: Method,
@@ -25,12 +25,14 @@ pub(crate) struct TestRequest<'a> {
     target: &'a str,
     fields: Vec<(&'a str, &'a str)>,
     covered: bool,
+    version: Version,
 }
 
 impl<'a> TestRequest<'a> {
     /// A GET.
     pub(crate) fn new(authority: &'a str, target: &'a str) -> Self {
-        Self { method: Method::GET, authority, target, fields: vec![("user-agent", "test")], covered: true }
+        let fields = vec![("user-agent", "test")];
+        Self { method: Method::GET, authority, target, fields, covered: true, version: Version::HTTP_2 }
     }
 
     pub(crate) fn with(mut self, name: &'a str, value: &'a str) -> Self {
@@ -40,6 +42,10 @@ impl<'a> TestRequest<'a> {
 
     pub(crate) fn method(self, method: Method) -> Self {
         Self { method, ..self }
+    }
+
+    pub(crate) fn over(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// Over a connection whose certificate is another's.
@@ -81,7 +87,7 @@ pub(crate) fn ask_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<
         None => (request.target, None),
     };
     let head = RequestHead {
-        version: Version::HTTP_2,
+        version: request.version,
         method: &request.method,
         scheme: Some("https"),
         authority: Some(request.authority),
@@ -134,7 +140,7 @@ fn built<B>(request: &TestRequest<'_>, body: B) -> Request<B> {
         "*" => "*".to_owned(),
         path => format!("https://{}{path}", request.authority),
     };
-    let mut built = Request::builder().version(Version::HTTP_2).method(request.method.clone()).uri(target);
+    let mut built = Request::builder().version(request.version).method(request.method.clone()).uri(target);
     if request.target == "*" {
         built = built.header("host", request.authority);
     }

@@ -8,6 +8,7 @@
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 
+mod alt_svc;
 pub(crate) mod ask;
 mod loading;
 mod site;

@@ -20,7 +20,7 @@ use devanture_edge::proxy::{Client, ClientSettings, Registry, RegistrySettings, 
 use devanture_edge::telemetry::AccessLog;
 use devanture_edge::version::CommonField;
 use http::HeaderValue;
-use http::header::STRICT_TRANSPORT_SECURITY;
+use http::header::{ALT_SVC, STRICT_TRANSPORT_SECURITY};
 use serde_json::{Value, json};
 
 /// Files of a bundle: path and bytes.
@@ -177,6 +177,7 @@ impl Stores {
             backends: Client::new(settings),
             ways: RouteTable::new(registry),
             access_log,
+            alt_svc: Some(CommonField::new(ALT_SVC, HeaderValue::from_static("h3=\":443\"; ma=86400"))),
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, hsts),
             trusted: Arc::new(|_| true),
             target_bytes_max: 4_096,

@@ -83,8 +83,12 @@ impl Process {
         let ready: serde_json::Value = serde_json::from_str(&line)
             .unwrap_or_else(|_| panic!("the edge does not start: {line}\n{}", fs::read_to_string(log).unwrap()));
         let address = |name: &str| ready[name].as_str().map(|text| text.parse::<SocketAddr>().unwrap());
-        let addresses =
-            Addresses { admin: address("admin").unwrap(), http: address("http"), https: address("https").unwrap() };
+        let addresses = Addresses {
+            admin: address("admin").unwrap(),
+            http: address("http"),
+            http3: address("http3"),
+            https: address("https").unwrap(),
+        };
         (Self { child, launch, _stdout: stdout }, addresses)
     }
 

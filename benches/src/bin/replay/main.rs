@@ -153,7 +153,7 @@ impl Service for Visits {
             }
             Some(page) => (StatusCode::OK, &page.head, AnswerBody::Bytes(page.body.clone())),
         };
-        let head = AnswerHead::Prepared(Arc::clone(head), [Some(Arc::clone(&self.0.version)), None]);
+        let head = AnswerHead::Prepared(Arc::clone(head), [Some(Arc::clone(&self.0.version)), None, None]);
         Some(put(Answer { status, head, body, outcome: self.0.counts.clone() }))
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Fai
         "ready": true,
         "https": addresses.https.to_string(),
         "http": addresses.http.map(|http| http.to_string()),
+        "http3": addresses.http3.map(|http3| http3.to_string()),
         "admin": addresses.admin.to_string(),
     });
     print_line(&ready.to_string());

@@ -88,7 +88,7 @@ fn pieces(pieces: Vec<Bytes>) -> StreamBody {
 /// A head with a length.
 fn prepared(length: usize) -> AnswerHead {
     let head = PreparedHead::new([("content-length", length.to_string().as_bytes())], SHARED.clone());
-    AnswerHead::Prepared(head.into(), [Some(SHARED[0].clone()), None])
+    AnswerHead::Prepared(head.into(), [Some(SHARED[0].clone()), None, None])
 }
 
 impl Service for Site {

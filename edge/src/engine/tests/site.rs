@@ -111,7 +111,7 @@ impl Site {
         let (head, body) = match is_at_hand {
             true => {
                 let head = PreparedHead::new([("content-length", announced.to_string().as_bytes())], Vec::new());
-                (AnswerHead::Prepared(head.into(), [None, None]), AnswerBody::Bytes(has.concat().into()))
+                (AnswerHead::Prepared(head.into(), [None, None, None]), AnswerBody::Bytes(has.concat().into()))
             }
             false => {
                 let fields = HeaderMap::from_iter([(header::CONTENT_LENGTH, announced.into())]);
@@ -221,7 +221,7 @@ impl Service for Site {
                 };
             }
         };
-        let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None]);
+        let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None, None]);
         Some(put(Answer { status: StatusCode::OK, head, body, outcome: Logged(Rc::clone(&self.log)) }))
     }
 

@@ -44,7 +44,7 @@ impl Service for EngineService {
         self.peers.borrow_mut().push(Arc::clone(&self.peer));
         let length = body.len().to_string();
         let head = PreparedHead::new([("content-length", length.as_bytes())], Vec::new());
-        let head = AnswerHead::Prepared(Arc::new(head), [None, None]);
+        let head = AnswerHead::Prepared(Arc::new(head), [None, None, None]);
         Some(put(Answer { status: StatusCode::OK, head, body: AnswerBody::Bytes(body), outcome: Untold }))
     }
 

@@ -26,6 +26,7 @@ async fn trailers_of_an_answer_set_nothing_that_its_head_could_not() {
         "set-cookie: a=1; Domain=localhost",
         "set_cookie: a=1; Domain=localhost",
         "strict-transport-security: max-age=1; includeSubDomains",
+        "alt-svc: h3=\":8444\"",
         "clear-site-data: \"*\"",
         "x-request-id: forged",
         "devanture-version: forged",
@@ -96,7 +97,8 @@ async fn a_backend_learns_no_password_that_was_for_the_edge() {
 async fn an_interim_answer_sets_no_cookie_and_no_policy() {
     let backend = Backend::start(
         "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nset-cookie: a=1; Domain=localhost\r\n\
-         set-cookie2: a=1\r\nstrict-transport-security: max-age=1\r\nclear-site-data: \"*\"\r\n\r\n\
+         set-cookie2: a=1\r\nstrict-transport-security: max-age=1\r\nclear-site-data: \"*\"\r\n\
+         alt-svc: h3=\":8444\"\r\n\r\n\
          HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
     )
     .await;
@@ -106,7 +108,7 @@ async fn an_interim_answer_sets_no_cookie_and_no_policy() {
     write(&mut stream, head.as_bytes()).await;
     let (read, _) = read_until_rest(&mut stream, Duration::from_secs(10)).await;
     let read = String::from_utf8(read).unwrap().to_ascii_lowercase();
-    for name in ["set-cookie", "strict-transport-security", "clear-site-data"] {
+    for name in ["set-cookie", "strict-transport-security", "clear-site-data", "alt-svc"] {
         assert!(!read.contains(name), "{read}");
     }
     assert!(read.ends_with("\r\n\r\nok"), "{read}");

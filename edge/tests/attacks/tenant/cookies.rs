@@ -116,7 +116,7 @@ async fn law_11_what_an_app_says_at_a_parent_of_hostnames_holds_for_itself_alone
          strict-transport-security: max-age=63072000; includeSubDomains; preload\r\n\
          nel: {\"report_to\":\"all\",\"max_age\":1,\"include_subdomains\":true}\r\n\
          report-to: {\"group\":\"all\",\"max_age\":1,\"include_subdomains\":true,\"endpoints\":[]}\r\n\
-         clear-site-data: \"cookies\"\r\n\r\nok",
+         clear-site-data: \"cookies\"\r\nalt-svc: h3=\":8444\"\r\n\r\nok",
     )
     .await;
     let edge = edge().with_domain(DOMAIN).start().await;
@@ -141,6 +141,7 @@ async fn law_11_what_an_app_says_at_a_parent_of_hostnames_holds_for_itself_alone
         let found: Vec<String> = answer.headers.get_all("set-cookie").iter().map(lossy).collect();
         assert_eq!(found, cookies, "{host}");
         assert_eq!(answer.header("strict-transport-security"), transport, "{host}");
+        assert_eq!(answer.header("alt-svc"), "", "{host}");
         for name in ["nel", "report-to"] {
             assert_eq!(answer.headers.contains_key(name), reports, "{host} {name}");
         }

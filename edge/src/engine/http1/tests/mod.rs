@@ -85,7 +85,7 @@ fn prepared(length: usize) -> AnswerHead {
     let length = length.to_string();
     let fields = [("content-length", length.as_bytes()), ("etag", &b"\"1\""[..])];
     let head = PreparedHead::new(fields, vec![SharedField::new("cache-control", b"no-cache").into()]);
-    AnswerHead::Prepared(head.into(), [Some(SharedField::new("x-more", b"1").into()), None])
+    AnswerHead::Prepared(head.into(), [Some(SharedField::new("x-more", b"1").into()), None, None])
 }
 
 impl Service for Site {
