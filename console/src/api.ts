@@ -309,6 +309,8 @@ export interface HostnameStatus {
   url?: string | null;
   /** The certificate that visitors get; `null` for one of the local authority. */
   certificate?: { source: "acme" | "file"; expires_ms: number } | null;
+  /** Records of DNS by which browsers learn of HTTP/3. */
+  https_records?: string[];
 }
 
 export type HostnameList = Page<"hostnames", HostnameStatus> & { canonical: string | null };

@@ -6,6 +6,7 @@ use http::StatusCode;
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
+use crate::environments::https_records;
 
 /// Default number of hostnames on a page.
 const PAGE: usize = 1_000;
@@ -34,6 +35,9 @@ impl Admin {
 
     fn add_certificate(&self, status: &mut HostnameStatus) {
         status.certificate = (self.node.certificate_of)(&status.name);
+        if let (Some(_), Some(ports)) = (status.certificate, self.node.http3) {
+            status.https_records = https_records(&status.name, ports);
+        }
     }
 
     pub(super) async fn remove_hostname(&self, call: Call) -> Answer {

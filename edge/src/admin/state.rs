@@ -10,6 +10,7 @@ use devanture_config::api::HostnameCertificate;
 use super::event_streams::EventStreams;
 use crate::access::Credentials;
 use crate::blobs::{CacheUse, FreeSpace};
+use crate::environments::VisitorPorts;
 use crate::ledger::Shares;
 use crate::publish::Publisher;
 use crate::telemetry::{Exposition, GaugeSource};
@@ -76,6 +77,8 @@ pub struct Node {
     pub cache: Option<CacheUse>,
     /// The certificates that visitors are shown.
     pub certificate_of: CertificateOf,
+    /// The ports by which visitors reach it, where it serves HTTP/3.
+    pub http3: Option<VisitorPorts>,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The file of the keys that seal secrets.

@@ -40,6 +40,7 @@ use crate::runner::Runner;
 pub use aliases::keep_sweeping_aliases;
 pub(crate) use aliases::{Aliased, Aliasing, PREVIEW, check_expected_alias};
 pub(crate) use hostnames::Claims;
+pub use hostnames::{VisitorPorts, https_records};
 pub use instances::SettingsOf;
 pub(crate) use lock::{Gate, Passage, locked_by};
 pub use reserved::clashing_names;

@@ -54,7 +54,8 @@ pub(super) struct HandlerParts {
 
 impl HandlerParts {
     pub(super) fn of(
-        (file, addresses): (&EdgeFile, Addresses),
+        file: &EdgeFile,
+        addresses: Addresses,
         (live, loader, registry): (&Live, &Loader, &Registry),
         access_log: &AccessLog,
         certificates: &Certificates,

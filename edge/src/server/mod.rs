@@ -200,14 +200,13 @@ impl Server {
         control.spawn(follower.run());
         certificates::keep((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
-        let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, cluster.as_ref()));
+        let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, &cluster, addresses));
         let background =
             background::start(file, &control, (&stores, &live, &loader), remade, dictionaries.clone(), misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());
-        let handler =
-            HandlerParts::of((file, addresses), (&live, &loader, &registry), &access_log, &certificates, &stop);
+        let handler = HandlerParts::of(file, addresses, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let (keys, settings_of) = settings_of(&node, &stores);
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;

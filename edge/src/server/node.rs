@@ -9,9 +9,11 @@ use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 
 use super::cluster::Cluster;
+use super::sockets::Addresses;
 use super::stores::{CATALOG_NAME, Stores};
 use crate::admin::{CertificateOf, Node};
 use crate::blobs::{CacheUse, Survey};
+use crate::environments::VisitorPorts;
 use crate::ledger::{show_task, show_tasks};
 use crate::telemetry;
 use crate::tls::{self, Certificates};
@@ -22,7 +24,7 @@ pub(super) fn start(
     data_dir: &Path,
     control: &Runtime,
     stores: &Stores,
-    (certificates, cluster): (&Certificates, Option<&Cluster>),
+    (certificates, cluster, addresses): (&Certificates, &Option<Cluster>, Addresses),
 ) -> Node {
     let apps = file.metrics.apps.as_ref().map(|apps| apps.iter().map(ToString::to_string).collect());
     telemetry::choose_apps(apps, usize::try_from(file.limits.metrics_environments_max).unwrap_or(usize::MAX));
@@ -35,7 +37,7 @@ pub(super) fn start(
     control.spawn(async move { show_tasks(&*catalog).await });
     let of_visitors = certificates.clone();
     let certificate_of: CertificateOf = Box::new(move |host: &HostPattern| of_visitors.certificate_of(host));
-    let (certificates, identity) = (certificates.clone(), cluster.map(Cluster::identity));
+    let (certificates, identity) = (certificates.clone(), cluster.as_ref().map(Cluster::identity));
     let path = data_dir.join(CATALOG_NAME);
     let followed = Arc::clone(&stores.catalog);
     let gauges: Vec<telemetry::GaugeSource> = vec![
@@ -61,5 +63,9 @@ pub(super) fn start(
         }),
     ];
     let key_file = file.secrets_key_file().map(|path| base.join(path));
-    Node { gauges, cache, certificate_of, data_dir: data_dir.to_owned(), key_file }
+    let http3 = addresses.http3.map(|http3| VisitorPorts {
+        https: file.listen.public_port.unwrap_or_else(|| addresses.https.port()),
+        http3: file.listen.http3_port(http3.port()),
+    });
+    Node { gauges, cache, certificate_of, http3, data_dir: data_dir.to_owned(), key_file }
 }

@@ -66,7 +66,13 @@ fn list_lines(style: Style, list: &HostnameList) -> Vec<String> {
             host.certificate.map(|certificate| format!("  certificate until {}", date_time(certificate.expires_ms)));
         format!("  {name:<width$}  {}{listed}{}", effect(host), style.dim(&ends.unwrap_or_default()))
     });
-    rows.collect()
+    let mut lines: Vec<String> = rows.collect();
+    let records: Vec<String> = list.hostnames.iter().flat_map(|host| &host.https_records).cloned().collect();
+    if !records.is_empty() {
+        lines.push(style.dim("  records for your DNS, by which browsers come by HTTP/3 at once:"));
+        lines.extend(records.iter().map(|record| format!("  {record}")));
+    }
+    lines
 }
 
 fn set_lines(style: Style, set: &HostnameSet) -> Vec<String> {
@@ -81,6 +87,7 @@ fn set_lines(style: Style, set: &HostnameSet) -> Vec<String> {
     }
     let mut lines = vec![style.line("added", &text)];
     lines.extend(set.hostname.url.as_ref().map(|url| style.line("ready", &style.good(url))));
+    lines.extend(set.hostname.https_records.iter().map(|record| style.line("dns", record)));
     lines
 }
 
@@ -118,6 +125,7 @@ mod tests {
             listed: canonical,
             certificate: canonical
                 .then_some(HostnameCertificate { source: CertificateSource::File, expires_ms: 1_900_000_000_000 }),
+            https_records: Vec::new(),
         }
     }
 
@@ -142,6 +150,13 @@ mod tests {
                 "  bücher.example (xn--bcher-kva.example)  leads to example.org",
             ]
         );
+        let record = "example.org. 3600 IN HTTPS 1 . alpn=\"h3,h2\"";
+        let with_record =
+            HostnameStatus { https_records: vec![record.to_owned()], ..status("example.org", true, None) };
+        let list = HostnameList { hostnames: vec![with_record], ..list };
+        let expected =
+            ["  records for your DNS, by which browsers come by HTTP/3 at once:".to_owned(), format!("  {record}")];
+        assert_eq!(list_lines(plain(), &list)[1..], expected);
         let none = HostnameList { hostnames: Vec::new(), ..list };
         assert_eq!(list_lines(plain(), &none), ["shop has no hostname of its own in prod."]);
     }
@@ -158,6 +173,12 @@ mod tests {
         };
         let expected = ["  added     example.org is prod's; canonical", "  ready     https://example.org"];
         assert_eq!(set_lines(plain(), &set), expected);
+        let record = vec!["example.org. 3600 IN HTTPS 1 . alpn=\"h3,h2\"".to_owned()];
+        let with_record = HostnameSet {
+            hostname: HostnameStatus { https_records: record.clone(), ..set.hostname.clone() },
+            ..set.clone()
+        };
+        assert_eq!(set_lines(plain(), &with_record)[2..], [format!("  dns       {}", record[0])]);
         let from = HostnameOwner { app: "other".parse().unwrap(), environment: "staging".parse().unwrap() };
         let moved = HostnameSet { moved_from: Some(from), dry_run: true, ..set.clone() };
         let expected =

@@ -4,6 +4,7 @@
 //! `admin` token or with a proof by DNS (`proof.rs`). `claim.rs` does the same for what a manifest lists.
 
 mod claim;
+mod https_record;
 mod proof;
 
 use devanture_config::api::{
@@ -14,6 +15,7 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 
 pub(crate) use claim::Claims;
+pub use https_record::{VisitorPorts, https_records};
 pub(crate) use proof::Prover;
 
 use super::Environments;
@@ -328,8 +330,9 @@ impl Environments {
             source: if record.by_api { HostnameSource::Api } else { HostnameSource::Manifest },
             listed: own.listed.names.hostnames.contains(name),
             url: exact.map(|exact| self.ledger.live.domains().url(exact.as_str())),
-            // Certificates are beyond this room: the API adds it.
+            // Certificates are beyond this room: the API adds it, and what depends on it.
             certificate: None,
+            https_records: Vec::new(),
         }
     }
 
