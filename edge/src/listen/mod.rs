@@ -32,5 +32,5 @@ pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};
 pub use serve::{Drain, DrainOrder, Drained, Peer, Protocol, Settings, serve};
 pub use service::{Answers, NoEngine, WithEngine};
-pub(crate) use socket::BACKLOG;
+pub(crate) use socket::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 pub use socket::{bind, bind_all};

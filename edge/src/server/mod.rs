@@ -14,7 +14,9 @@ mod descriptors;
 mod doctor;
 mod drain;
 mod error;
+mod firewall;
 mod handler_parts;
+mod kernel;
 mod local;
 mod local_tier;
 mod memory;
@@ -40,6 +42,7 @@ pub use console::{install_console, remove_console, show_console};
 pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
 pub use doctor::{Diagnosis, Finding, Level, Names, SupportOptions, examine, examine_unread, support_bundle};
 pub use error::StartError;
+pub use firewall::ports;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, health};
 pub use reload::is_applied_at_reload;
 pub use safekeeping::{Safekeeping, restore};
@@ -163,10 +166,11 @@ pub fn authority(file: &EdgeFile, base: &Path) -> Result<Option<String>, StartEr
     }
 }
 
-/// Faults that do not stop a start: a sentence for each certificate that clients refuse.
+/// Faults that do not stop a start: a sentence for each certificate that clients refuse, and for too little room for
+/// packets.
 #[must_use]
 pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
-    Certificates::outdated(&file.tls, base)
+    Certificates::outdated(&file.tls, base).into_iter().chain(firewall::receive_buffer_warning(file)).collect()
 }
 
 impl Server {

@@ -382,6 +382,11 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         return Err(Failure { message, code: first.exit_code() });
     }
     print_line(&format!("{} is fine", path.display()));
+    let ports = server::ports(file);
+    if !ports.is_empty() {
+        print_line("A firewall has to let through:");
+        ports.iter().for_each(|port| print_line(&format!("  {port}")));
+    }
     // What files and the stored state lack is no mistake of this file.
     let warnings = server::warnings(file, base);
     for found in warnings.into_iter().chain(runtime()?.block_on(server::check_stored(file, base))) {

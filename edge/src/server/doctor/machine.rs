@@ -13,8 +13,10 @@ use super::caller::Caller;
 use super::finding::Finding;
 use super::running::Running;
 use super::scrape;
-use crate::listen::BACKLOG;
+use crate::listen::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 use crate::server::descriptors::Descriptors;
+use crate::server::firewall::RECEIVE_BUFFER_BOUND;
+use crate::server::kernel::{first_line, number_of};
 use crate::telemetry::{gauge_value, now_ms};
 
 /// No clock that was ever set is before this: 2025-01-01, in milliseconds since 1970 UTC.
@@ -23,8 +25,6 @@ const CLOCK_MS_MIN: u64 = 1_735_689_600_000;
 const CLOCK_MAX: Duration = Duration::from_secs(2);
 /// Linux' own default of the largest buffer of a socket; less is somebody's choice.
 const BUFFER_BYTES_MIN: u64 = 212_992;
-/// Bytes of a file of the kernel or of the store that are read: these hold a number or a word.
-const TEXT_BYTES_MAX: usize = 64;
 
 /// Whether the clock is set, and kept right.
 pub(super) async fn clock() -> Finding {
@@ -76,19 +76,16 @@ pub(super) fn handles(limits: &Limits, running: Option<&Running>) -> Finding {
     if visitors >= set { Finding::ok(CHECK, what) } else { Finding::warn(CHECK, what, advice) }
 }
 
-/// Whether the kernel takes as many waiting connections and bytes as the edge asks for.
-pub(super) fn kernel() -> Vec<Finding> {
+/// Whether the kernel takes as many waiting connections and bytes as the edge asks for, which with HTTP/3 asks for more.
+pub(super) fn kernel(tries_http3: bool) -> Vec<Finding> {
+    let received = if tries_http3 { UDP_RECEIVE_BUFFER_BYTES } else { BUFFER_BYTES_MIN };
     let backlog = u64::from(BACKLOG.unsigned_abs());
     let bounds = [
         ("net.core.somaxconn", backlog, "connections wait for the edge in a rush"),
-        ("net.core.rmem_max", BUFFER_BYTES_MIN, "bytes wait in a socket to be read"),
+        (RECEIVE_BUFFER_BOUND, received, "bytes wait in a socket to be read"),
         ("net.core.wmem_max", BUFFER_BYTES_MIN, "bytes wait in a socket to be sent"),
     ];
     bounds.into_iter().map(|(name, least, meaning)| bound(name, number_of(name), least, meaning)).collect()
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    first_line(Path::new(&format!("/proc/sys/{}", name.replace('.', "/")))).ok()??.parse().ok()
 }
 
 fn bound(name: &str, found: Option<u64>, least: u64, meaning: &str) -> Finding {
@@ -102,12 +99,6 @@ fn bound(name: &str, found: Option<u64>, least: u64, meaning: &str) -> Finding {
         ),
         Some(found) => Finding::ok(CHECK, format!("{name} is {found}")),
     }
-}
-
-/// The first line of a short file, if it has one.
-fn first_line(path: &Path) -> std::io::Result<Option<String>> {
-    let text = std::fs::read_to_string(path)?;
-    Ok(text.lines().next().filter(|line| line.len() <= TEXT_BYTES_MAX).map(|line| line.trim().to_owned()))
 }
 
 /// The versions that a report of a fault needs.

@@ -87,7 +87,7 @@ async fn examine_with(file: &EdgeFile, base: &Path, names: Names, (edge, edge_fi
     findings.extend(of_disk(file, data_dir, caller).await);
     findings.push(machine::clock().await);
     findings.push(machine::handles(&file.limits, running));
-    findings.extend(machine::kernel());
+    findings.extend(machine::kernel(file.listen.tries_http3()));
     Diagnosis { findings, is_misconfigured }
 }
 

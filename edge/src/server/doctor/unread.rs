@@ -40,7 +40,7 @@ pub async fn examine_unread(error: &StartError, text: Option<&str>, base: &Path)
     findings.extend(of_disk(data_dir, base).await);
     findings.push(machine::clock().await);
     findings.push(machine::handles(&Limits::default(), edge.running()));
-    findings.extend(machine::kernel());
+    findings.extend(machine::kernel(false));
     Diagnosis { findings, is_misconfigured: !is_denied }
 }
 
