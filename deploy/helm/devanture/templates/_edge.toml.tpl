@@ -8,6 +8,10 @@ https = "0.0.0.0:8443"
 http = "0.0.0.0:8080"
 admin = "0.0.0.0:8444"
 public_port = {{ .Values.service.httpsPort }}
+{{- if not .Values.service.http3 }}
+# HTTP/3 takes UDP at the same port of the load balancer, and of the service.
+http3 = false
+{{- end }}
 
 [tls]
 mode = {{ .Values.tls.mode | quote }}
