@@ -27,8 +27,7 @@ pub struct Listen {
     pub engine: Engine,
     /// Plain HTTP, which only redirects to HTTPS; off by default.
     pub http: Option<SocketAddr>,
-    /// Whether HTTP/3 is served, on the UDP port of the number of `https`; where nothing is said, wherever that can be
-    /// bound.
+    /// Whether HTTP/3 is served, on the UDP port of the number of `https`; by default wherever that can be bound.
     pub http3: Option<bool>,
     /// The UDP port that visitors see of HTTP/3, where something before the edge changes it; else as `public_port`.
     pub http3_public_port: Option<u16>,
@@ -49,7 +48,7 @@ impl Listen {
         self.http3.unwrap_or(true) && self.engine == Engine::Devanture
     }
 
-    /// The UDP port that visitors are told of, of an edge whose HTTPS is bound to `bound`.
+    /// The UDP port that visitors see, of an edge that is bound to `bound`.
     #[must_use]
     pub fn http3_port(&self, bound: u16) -> u16 {
         self.http3_public_port.or(self.public_port).unwrap_or(bound)
@@ -64,9 +63,9 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let engine = table.word("engine", ENGINES).unwrap_or_default();
     let http = table.parsed("http").map(socket);
     let http3 = table.boolean("http3");
-    let port = |key| table.integer(key, 1..=65_535).and_then(|port| u16::try_from(port).ok());
-    let http3_public_port = port("http3_public_port");
-    let public_port = port("public_port");
+    let port = |number: Option<u64>| number.and_then(|number| u16::try_from(number).ok());
+    let http3_public_port = port(table.integer("http3_public_port", 1..=65_535));
+    let public_port = port(table.integer("public_port", 1..=65_535));
     let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let trusted_proxies = table.list("trusted_proxies").unwrap_or_default();
     table.finish();

@@ -85,7 +85,7 @@ pub struct Handler {
     pub ways: RouteTable,
     /// Where requests are logged.
     pub access_log: AccessLog,
-    /// `Alt-Svc` for hostnames whose certificate strangers trust: where HTTP/3 is served, or that it is no more.
+    /// `Alt-Svc` for hostnames whose certificate strangers trust: where HTTP/3 is served, or `clear`.
     pub alt_svc: Option<CommonField>,
     /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
     pub hsts: CommonField,

@@ -25,7 +25,7 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 const ALT_SVC_S: u32 = 86_400;
 
 /// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try it
-/// for a day: where it was turned off, they are told to forget it (§3).
+/// for a day: where it was turned off, `clear` has them forget it (§3).
 fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
     match http3 {
         Some(address) => {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_are_told_of_http3_where_it_is_served_and_to_forget_it_where_it_is_off() {
+    fn browsers_learn_of_http3_where_it_is_served_and_forget_it_where_it_is_off() {
         let bound = Some(SocketAddr::from(([0, 0, 0, 0], 8443)));
         for (keys, bound, expected) in [
             ("", bound, Some("h3=\":8443\"; ma=86400")),

@@ -229,6 +229,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
         "config/src/edge_toml/cluster.rs",
         "config/src/edge_toml/console.rs",
         "config/src/edge_toml/images.rs",
+        "config/src/edge_toml/listen.rs",
         "config/src/edge_toml/metrics.rs",
         "config/src/edge_toml/drain.rs",
         "config/src/edge_toml/names.rs",

@@ -1,4 +1,4 @@
-//! Where browsers are told of HTTP/3: at hostnames of apps whose certificate strangers trust, unless they came by it.
+//! Where browsers learn of HTTP/3: at hostnames of apps whose certificate strangers trust, unless they came by it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn said(got: &Got) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn browsers_are_told_of_http3_at_hostnames_that_strangers_can_come_back_to() {
+async fn browsers_learn_of_http3_at_hostnames_that_strangers_can_come_back_to() {
     let stores = Stores::new();
     stores.push("shop", &[("a.txt", b"a"), ("_headers", b"/b.txt\n  X-Own: 1\n"), ("b.txt", b"b")], json!({})).await;
     let mut site = stores.handler(AccessLog::unread()).await;
@@ -26,7 +26,7 @@ async fn browsers_are_told_of_http3_at_hostnames_that_strangers_can_come_back_to
     let trusted = Arc::clone(&is_trusted);
     Rc::get_mut(&mut site.handler).unwrap().trusted = Arc::new(move |_| trusted.load(Ordering::Relaxed));
     let get = |target| TestRequest::new("shop.localhost", target);
-    for (request, is_told) in [
+    for (request, has_it) in [
         (get("/a.txt"), true),
         (get("/b.txt"), true),
         (get("/a.txt").over(Version::HTTP_3), false),
@@ -41,12 +41,12 @@ async fn browsers_are_told_of_http3_at_hostnames_that_strangers_can_come_back_to
         (TestRequest::new("nobody.localhost", "/"), false),
     ] {
         let over_http1 = request.clone().over(Version::HTTP_11).with("host", "shop.localhost");
-        for request in [Some(request), is_told.then_some(over_http1)].into_iter().flatten() {
+        for request in [Some(request), has_it.then_some(over_http1)].into_iter().flatten() {
             // A certificate may be issued, or withdrawn, at any time: the connection stays.
             let lane = lane(&site.handler, &request);
             for trusted in [true, false, true] {
                 is_trusted.store(trusted, Ordering::Relaxed);
-                let expected = (is_told && trusted).then_some(SAID);
+                let expected = (has_it && trusted).then_some(SAID);
                 let handled = by_handle(&site.handler, &request).await;
                 assert_eq!(said(&handled), expected, "{request:?}");
                 let answered = by_lane_on(&lane, &request).await.unwrap();
