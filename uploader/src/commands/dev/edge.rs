@@ -262,12 +262,13 @@ fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
     Ok((Run { folder, authority: tls.join("ca.pem"), _lock: lock }, starting))
 }
 
-/// The configuration of the edge. It reserves no names: nobody else has an app here.
+/// The configuration of the edge. It reserves no names: nobody else has an app here. It serves no HTTP/3, which no browser
+/// would speak with an authority that only this machine knows.
 fn edge_toml(wanted: &Wanted) -> String {
     let Wanted { port, has_log, .. } = wanted;
     let format = if *has_log { "combined" } else { "off" };
     format!(
-        "{EDGE_TOML}[listen]\nhttps = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\
+        "{EDGE_TOML}[listen]\nhttps = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\nhttp3 = false\nthreads = 2\n\
          [access_log]\naddresses = \"none\"\nformat = \"{format}\"\n[names]\nallow = {RESERVED_NAMES:?}\n"
     )
 }
